@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The resources of the operator: types, schema, validation, and the objects rendered from them.
+//!
+//! Everything here is pure: no I/O, no clock. `validate` parses a resource into a [`Fleet`] that
+//! cannot be wrong afterwards, and `render` turns that into Kubernetes objects without failing.
+
+pub mod connection;
+pub mod duration;
+pub mod fleet;
+pub mod reason;
+pub mod scaling;
+mod schema;
+pub mod status;
+pub mod worker;
+
+pub use connection::{TemporalConnection, TemporalConnectionSpec};
+pub use duration::DurationString;
+pub use fleet::{Connection, ConnectionSource, Fleet, FleetKey, Invalid, Queue};
+pub use reason::{ConditionType, Reason};
+pub use status::TaskQueueWorkerStatus;
+pub use worker::{TaskQueueWorker, TaskQueueWorkerSpec};

@@ -1,0 +1,152 @@
+//! `TemporalConnection`: where a Temporal server is and how to sign in to it.
+//!
+//! The same structure stands inline in a `TaskQueueWorker`. Types and schema only, no I/O.
+#![allow(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, `pub` included, into a function"
+)]
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How to reach a Temporal server and one Temporal namespace in it.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "taskqueue.dev",
+    version = "v1alpha1",
+    kind = "TemporalConnection",
+    plural = "temporalconnections",
+    shortname = "tconn",
+    category = "taskqueue",
+    namespaced,
+    derive = "PartialEq",
+    doc = "How to reach a Temporal server and one Temporal namespace in it. Worker fleets of the same Kubernetes namespace name it in spec.connectionRef.",
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".spec.address",
+        description = "Where Temporal listens"
+    ),
+    printcolumn(
+        name = "Temporal-Namespace",
+        type_ = "string",
+        json_path = ".spec.temporalNamespace",
+        description = "The namespace inside Temporal"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.apiKeySecretRef) || has(self.tls)")
+        .message("apiKeySecretRef needs tls: without it the API key would travel in clear; add tls: {} to use TLS with the public certificate authorities")
+        .field_path(".apiKeySecretRef")
+)]
+pub struct TemporalConnectionSpec {
+    /// Where Temporal's frontend listens, as host:port, without a scheme. Example:
+    /// temporal-frontend.temporal.svc:7233. Required.
+    #[schemars(
+        length(min = 3, max = 259),
+        regex(
+            pattern = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}$"
+        )
+    )]
+    pub address: String,
+
+    /// The namespace inside Temporal (not the Kubernetes namespace) that holds the task queues.
+    /// At most 255 characters. Default: default.
+    #[serde(default = "default_temporal_namespace")]
+    #[schemars(length(min = 1, max = 255))]
+    pub temporal_namespace: String,
+
+    /// Use TLS. An empty value, {}, means TLS with the public certificate authorities and no
+    /// client certificate. Default: no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+
+    /// The API key that signs in to Temporal (Temporal Cloud, or a server with an authoriser), from a
+    /// Secret of this Kubernetes namespace. Needs tls. Default: no API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_secret_ref: Option<SecretKeyReference>,
+}
+
+/// TLS towards Temporal. Every part is optional.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsSpec {
+    /// The name that the server's certificate must carry, where it differs from the host in address.
+    /// At most 253 characters. Default: the host in address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    )]
+    pub server_name: Option<String>,
+
+    /// The certificate authority that signed the server's certificate (PEM), from a Secret of this
+    /// Kubernetes namespace. Default: the public certificate authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretReference>,
+
+    /// The client certificate and its private key (mTLS): a Secret of type kubernetes.io/tls in this
+    /// Kubernetes namespace, with the keys tls.crt and tls.key. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<LocalReference>,
+}
+
+/// An object of the same Kubernetes namespace, by name.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalReference {
+    /// The name of the object, in this Kubernetes namespace. Required.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+}
+
+/// A certificate authority in a Secret of the same Kubernetes namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CaSecretReference {
+    /// The name of the Secret, in this Kubernetes namespace. Required.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// The key in the Secret that holds the certificates, PEM. Default: ca.crt.
+    #[serde(default = "default_ca_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// One key of a Secret of the same Kubernetes namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyReference {
+    /// The name of the Secret, in this Kubernetes namespace. Required.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// The key in the Secret that holds the value. Required.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+fn default_temporal_namespace() -> String {
+    "default".to_owned()
+}
+
+fn default_ca_key() -> String {
+    "ca.crt".to_owned()
+}

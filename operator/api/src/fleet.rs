@@ -1,0 +1,147 @@
+//! What a `TaskQueueWorker` means once it has been parsed: types that cannot be wrong. Plain data, no I/O.
+//!
+//! They are made by `validate` only. What holds of them is said at each field; whatever is built from
+//! them (see `render`) cannot fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use taskqueue_scaling::{Policy, TaskType};
+
+use crate::duration::DurationString;
+
+/// A fleet of workers: one accepted `TaskQueueWorker`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fleet {
+    /// Whose it is.
+    pub key: FleetKey,
+    /// The `metadata.generation` that was parsed.
+    pub generation: i64,
+    /// How to reach Temporal.
+    pub connection: ConnectionSource,
+    /// Its queues, at least one, in the order of the spec, with distinct names.
+    pub queues: Vec<Queue>,
+    /// What a worker may take to finish, in whole seconds, at least 1.
+    pub drain_grace_seconds: u32,
+}
+
+/// Which `TaskQueueWorker` a fleet is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FleetKey {
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name, a DNS label.
+    pub name: String,
+    /// Its uid: a resource made again under the same name is another one.
+    pub uid: String,
+}
+
+/// Where the connection stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionSource {
+    /// In the `TaskQueueWorker` itself.
+    Inline(Connection),
+    /// In the `TemporalConnection` of this name, in the namespace of the fleet.
+    Reference(String),
+}
+
+/// How to reach Temporal, checked. Secrets are named, not read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Connection {
+    /// host:port.
+    pub address: String,
+    /// The namespace inside Temporal.
+    pub temporal_namespace: String,
+    /// TLS, if it is used.
+    pub tls: Option<Tls>,
+    /// The API key. Only with TLS.
+    pub api_key: Option<SecretKey>,
+}
+
+/// TLS towards Temporal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tls {
+    /// The name in the server's certificate, where it is not the host of the address.
+    pub server_name: Option<String>,
+    /// The certificate authority; `None` = the public ones.
+    pub ca: Option<SecretKey>,
+    /// The client certificate: a Secret with `tls.crt` and `tls.key`.
+    pub client_certificate: Option<String>,
+}
+
+/// One key of a Secret in the namespace of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretKey {
+    /// The name of the Secret.
+    pub secret: String,
+    /// The key in it.
+    pub key: String,
+}
+
+impl Connection {
+    /// Every Secret that the connection names, with the keys that it needs of it.
+    pub fn secrets(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut secrets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let tls = self.tls.as_ref();
+        for SecretKey { secret, key } in tls.and_then(|tls| tls.ca.as_ref()).into_iter().chain(&self.api_key) {
+            secrets.entry(secret).or_default().insert(key);
+        }
+        if let Some(secret) = tls.and_then(|tls| tls.client_certificate.as_deref()) {
+            secrets.entry(secret).or_default().extend([TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY]);
+        }
+        secrets
+    }
+}
+
+/// The key of the certificate in a Secret of type kubernetes.io/tls.
+pub const TLS_CERTIFICATE_KEY: &str = "tls.crt";
+
+/// The key of the private key in a Secret of type kubernetes.io/tls.
+pub const TLS_PRIVATE_KEY_KEY: &str = "tls.key";
+
+/// One queue of a fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// Its name in the fleet, a DNS label.
+    pub name: String,
+    /// The name of the task queue in Temporal.
+    pub task_queue: String,
+    /// The kinds of tasks that count, at least one.
+    pub task_types: BTreeSet<TaskType>,
+    /// How it is scaled: fleet, override and defaults resolved.
+    pub policy: Policy,
+    /// The name of its Deployment: at most 46 characters, its own for each pair of fleet and queue.
+    pub deployment_name: String,
+    /// The user's pods with what differs for this queue worked in.
+    pub pods: WorkerPods,
+}
+
+/// A pod template that certainly has a container `worker`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerPods {
+    /// The user's labels of the pods.
+    pub labels: BTreeMap<String, String>,
+    /// The user's annotations of the pods.
+    pub annotations: BTreeMap<String, String>,
+    /// The container `worker`.
+    pub worker: Container,
+    /// Where it stands among the containers.
+    pub position: usize,
+    /// The rest of the pod; its `containers` are those beside `worker`.
+    pub pod: PodSpec,
+}
+
+/// Something in a resource that the operator cannot accept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct Invalid {
+    /// The field, as in `spec.template.spec.containers[worker].env`.
+    pub path: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+/// Seconds of a drain grace period, rounded up and at least 1.
+pub(crate) fn grace_seconds(period: DurationString) -> u32 {
+    u32::try_from(period.as_secs_ceil()).unwrap_or(u32::MAX).max(1)
+}

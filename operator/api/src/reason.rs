@@ -1,0 +1,191 @@
+//! The closed vocabulary of conditions and their reasons, shared by conditions, Events and metrics. Pure.
+//!
+//! A reason is API: its word never changes its meaning. `docs/operations.md` has the same table.
+
+use taskqueue_scaling as scaling;
+
+/// A condition of a `TaskQueueWorker`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// The spec is accepted, everything is applied, and at least one replica is available wherever at least one is desired.
+    Ready,
+    /// A rollout is under way.
+    Progressing,
+    /// The demand of every queue is known and acted on.
+    ScalingActive,
+    /// A limit keeps the replicas of some queue from what its demand asks for.
+    ScalingLimited,
+}
+
+impl ConditionType {
+    /// All of them, in the order in which they stand in the status.
+    pub const ALL: [Self; 4] =
+        [Self::Ready, Self::Progressing, Self::ScalingActive, Self::ScalingLimited];
+
+    /// The `type` of the condition.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Progressing => "Progressing",
+            Self::ScalingActive => "ScalingActive",
+            Self::ScalingLimited => "ScalingLimited",
+        }
+    }
+
+    /// One line that says what it means when the condition is True.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Ready => {
+                "the spec is accepted, everything is applied, and at least one replica is available wherever at least one is desired"
+            }
+            Self::Progressing => "a rollout is under way",
+            Self::ScalingActive => "the demand of every queue is known and acted on",
+            Self::ScalingLimited => {
+                "a limit keeps the replicas of some queue from what its demand asks for"
+            }
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Why a condition is what it is, in one word.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+            /// A limit of the scaling decision, or why one was taken; its own vocabulary.
+            Scaling(scaling::Reason),
+        }
+
+        impl Reason {
+            /// Every reason of this list, without those of [`scaling::Reason`].
+            pub const OWN: &[Self] = &[$(Self::$name),+];
+
+            /// The word.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                    Self::Scaling(reason) => reason.as_str(),
+                }
+            }
+
+            /// One line that explains the word, as the documentation has it.
+            pub const fn describe(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
+                    Self::Scaling(reason) => reason.describe(),
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Ready: everything is applied, and every queue that should have replicas has one available.
+    Available,
+    /// Ready is false: some queue should have replicas and none is available yet.
+    WaitingForReplicas,
+    /// Ready is false: the spec is contradictory in a way the API server cannot see; nothing was changed.
+    InvalidSpec,
+    /// Ready is false: a Secret that the connection names does not exist or lacks its key.
+    SecretNotFound,
+    /// Ready is false: a Secret that the connection names holds something unusable.
+    SecretInvalid,
+    /// Ready is false: the TemporalConnection that connectionRef names does not exist.
+    ConnectionNotFound,
+    /// Ready is false: the TemporalConnection that connectionRef names is itself invalid.
+    ConnectionInvalid,
+    /// Ready is false: an object of the name that the operator needs exists and belongs to someone else.
+    NameConflict,
+    /// Ready or ScalingActive is false: an older fleet serves the same task queue; this one holds still.
+    QueueConflict,
+    /// Ready is false: the API server refused an object; the message quotes it.
+    ApplyFailed,
+    /// Ready is false: the operator lacks a permission in Kubernetes; the message names it.
+    Forbidden,
+    /// Ready is false: the image of a container cannot be pulled.
+    ImagePullFailed,
+    /// Ready is false: containers of the workers end with errors or crash in a loop.
+    PodsFailing,
+    /// Ready is false: pods cannot be placed on any node.
+    PodsUnschedulable,
+    /// Ready is false: a quota or an admission rule refuses to create the pods.
+    PodsRefused,
+    /// An invariant inside the operator is broken; please report it with the message.
+    InternalError,
+    /// Progressing: pods of a new template are replacing old ones.
+    RollingOut,
+    /// Progressing is false: no rollout is under way.
+    RolledOut,
+    /// Progressing is false: a rollout makes no progress; the message says which.
+    RolloutStalled,
+    /// ScalingActive: the demand of every queue is known and acted on.
+    Active,
+    /// ScalingActive is unknown: the first readings are not there yet.
+    Starting,
+    /// ScalingActive is unknown: Temporal does not answer; the replicas stay as they are.
+    TemporalUnavailable,
+    /// ScalingActive is false: Temporal refuses the credential; the replicas stay as they are.
+    TemporalAccessDenied,
+    /// ScalingActive is false: Temporal has no namespace of that name; the replicas stay as they are.
+    TemporalNamespaceNotFound,
+    /// ScalingActive is unknown: the backlog of some queue cannot be read; its replicas stay as they are.
+    BacklogUnknown,
+    /// ScalingActive is limited: the workers do not report task slots, so no queue of theirs goes to zero.
+    SlotsUnknown,
+    /// ScalingActive is false: the workers of some queue run but do not poll it.
+    NotPolling,
+    /// ScalingActive is true with a warning: queueWaitTarget is shorter than a start from zero replicas allows.
+    WaitTargetTooShort,
+    /// ScalingActive is false: mode is Paused.
+    Paused,
+    /// ScalingActive is false: mode is DryRun; decisions are reported and not carried out.
+    DryRun,
+    /// ScalingLimited is false: every queue has the replicas that its demand asks for.
+    NotLimited,
+    /// Event: replicas were added.
+    ScaledUp,
+    /// Event: replicas were removed.
+    ScaledDown,
+    /// Event: someone else changed the replicas of a managed Deployment; they were put back.
+    ReplicasReset,
+    /// Event: a queue left the spec; its Deployment was deleted and drains.
+    QueueRemoved,
+    /// Event: tasks ran longer than drain.gracePeriod and were cancelled.
+    DrainExceeded,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<scaling::Reason> for Reason {
+    fn from(reason: scaling::Reason) -> Self {
+        Self::Scaling(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_is_one_word_of_its_own_with_an_explanation() {
+        let words: Vec<&str> = Reason::OWN.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len());
+        for reason in Reason::OWN {
+            assert!(reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()), "{reason}");
+            assert!(reason.describe().len() > 20, "{reason}: {}", reason.describe());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `spec.scaling` and `spec.queues[].scaling`: how many replicas a queue gets. Types and schema only.
+//!
+//! One structure serves both places. Every field is optional in it, so that an override says only
+//! what it changes; the schema defaults are added to `spec.scaling` alone (see `schema`), because in
+//! an override they would hide the values of the fleet.
+#![allow(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, `pub` included, into a function"
+)]
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::DurationString;
+
+/// How a queue is scaled. Values are taken from the queue, else from the fleet, else the default.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingSpec {
+    /// How long a task may wait in the queue before it starts. The fleet is sized so that the backlog
+    /// is gone within this time. From 500ms to 24h. Default: 5s. A value under about 8s cannot be kept
+    /// when a queue starts from zero replicas, since pods have to start first: use replicas.min of at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("duration(self) >= duration('500ms') && duration(self) <= duration('24h')", "queueWaitTarget must be from 500ms to 24h"))]
+    pub queue_wait_target: Option<DurationString>,
+
+    /// How full the task slots of the workers should be, in percent. The rest is headroom for what
+    /// arrives next. From 1 to 100. Default: 75.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub target_utilization: Option<u32>,
+
+    /// How many tasks one replica executes at a time, per task type. Used only until the workers' own
+    /// heartbeats say how many slots they have. From 1 to 100000. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub slots_per_replica: Option<u32>,
+
+    /// A plain target: at most this many waiting tasks per replica. It is added to the other demands;
+    /// the largest one wins. From 1 to 1000000. Default: not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub backlog_per_replica: Option<u32>,
+
+    /// The longest gap between two readings of a queue that has work, while the call budget of its
+    /// Temporal namespace lasts. Temporal refreshes these statistics every 5s. From 1s to 5m. Default: 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('5m')", "pollingInterval must be from 1s to 5m"))]
+    pub polling_interval: Option<DurationString>,
+
+    /// The longest gap between two readings of a queue without work. Not less than pollingInterval, at
+    /// most 5m. Default: 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('5m')", "quietPollingInterval must be from 1s to 5m"))]
+    pub quiet_polling_interval: Option<DurationString>,
+
+    /// How long a queue must be proven idle (no backlog, no arrivals, no task being executed) before it
+    /// goes to zero replicas. Only where replicas.min is 0. Not less than pollingInterval, at most 24h. Default: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "cooldownPeriod must be from 1s to 24h"))]
+    pub cooldown_period: Option<DurationString>,
+
+    /// How fast the replicas may change, in the structure and the words of the HorizontalPodAutoscaler's behavior.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<BehaviorSpec>,
+
+    /// What to do when Temporal has not answered for several readings. Not set, the replicas stay as
+    /// they are. A fallback never takes replicas away. Default: not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackSpec>,
+
+    /// Active: decide and act. DryRun: decide and report, change nothing. Paused: decide nothing; the
+    /// replicas are yours, for example through kubectl scale. Default: Active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+}
+
+/// How fast the replicas may change, per direction.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BehaviorSpec {
+    /// Limits on adding replicas. Default: none; the fleet goes to the right size in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_up: Option<ScalingRules>,
+
+    /// Limits on removing replicas. Default: a stabilization window of 60 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_down: Option<ScalingRules>,
+}
+
+/// The limits of one direction.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingRules {
+    /// Seconds of past recommendations that a change must agree with: the highest of them holds when
+    /// scaling down, the lowest when scaling up. From 0 to 3600. Default: 0 for scaleUp, 60 for scaleDown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub stabilization_window_seconds: Option<u32>,
+
+    /// Which of the policies counts: Max allows the largest change, Min the smallest, Disabled allows
+    /// none in this direction. Default: Max.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select_policy: Option<SelectPolicy>,
+
+    /// The largest changes that are allowed in a period. At most 10. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub policies: Option<Vec<ScalingPolicy>>,
+
+    /// How far the demand must be from the current replicas before anything changes, as a fraction with
+    /// at most two decimals. From "0" to "1". Default: "0.1", a tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Fraction>,
+}
+
+/// The largest change that is allowed in a period.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingPolicy {
+    /// What value counts: Pods, or Percent of the replicas at the start of the period. Required.
+    #[serde(rename = "type")]
+    pub kind: PolicyType,
+
+    /// The largest change in the period, in pods or percent. From 1 to 100000. Required.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub value: u32,
+
+    /// The length of the period, in seconds. From 1 to 1800. Required.
+    #[schemars(range(min = 1, max = 1800))]
+    pub period_seconds: u32,
+}
+
+/// What a policy's value counts.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyType {
+    /// A number of pods.
+    Pods,
+    /// A percentage of the replicas at the start of the period.
+    Percent,
+}
+
+/// Which policy counts where there are several.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SelectPolicy {
+    /// The one that allows the largest change.
+    #[default]
+    Max,
+    /// The one that allows the smallest change.
+    Min,
+    /// No change in this direction.
+    Disabled,
+}
+
+/// Whether the operator decides, acts, or leaves the replicas alone.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Decide and act.
+    #[default]
+    Active,
+    /// Decide and report, change nothing.
+    DryRun,
+    /// Decide nothing.
+    Paused,
+}
+
+/// What to do when Temporal does not answer.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct FallbackSpec {
+    /// How many readings in a row must have failed. From 1 to 100. Default: 3.
+    #[serde(default = "default_failure_threshold")]
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: u32,
+
+    /// The replicas to hold then: the larger of this and the current ones. From 0 to 1000. Required.
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: u32,
+}
+
+fn default_failure_threshold() -> u32 {
+    3
+}
+
+/// A fraction between 0 and 1 in hundredths, written as a string with at most two decimals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fraction(u32);
+
+impl Fraction {
+    /// So many hundredths, cut to 100.
+    pub const fn from_percent(percent: u32) -> Self {
+        Self(if percent > 100 { 100 } else { percent })
+    }
+
+    /// The fraction in percent, 0 to 100.
+    pub const fn as_percent(self) -> u32 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Fraction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}"),
+            (whole, rest) if rest % 10 == 0 => write!(f, "{whole}.{}", rest / 10),
+            (whole, rest) => write!(f, "{whole}.{rest:02}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Fraction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || {
+            format!(
+                "\"{text}\" is not a fraction from 0 to 1 with at most two decimals, such as 0.1"
+            )
+        };
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let plain = |part: &str, max: usize| {
+            (1..=max).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !plain(whole, 1) || !plain(decimals, 2) {
+            return Err(refuse());
+        }
+        let hundredths: u32 = format!("{whole}{decimals:0<2}")
+            .parse()
+            .map_err(|_| refuse())?;
+        if hundredths > 100 {
+            Err(refuse())
+        } else {
+            Ok(Self(hundredths))
+        }
+    }
+}
+
+impl Serialize for Fraction {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fraction {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Fraction {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Fraction".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^(0(\.[0-9]{1,2})?|1(\.0{1,2})?)$",
+            "maxLength": 4,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_print_as_they_read() {
+        for percent in 0..=100 {
+            let fraction = Fraction::from_percent(percent);
+            assert_eq!(fraction.to_string().parse::<Fraction>(), Ok(fraction));
+        }
+        assert_eq!("1.00".parse::<Fraction>(), Ok(Fraction::from_percent(100)));
+        for text in ["", "1.01", "2", "0.123", ".5", "0.", "-0.1", "+1", "10%"] {
+            assert!(text.parse::<Fraction>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The status of a `TaskQueueWorker`. Types and schema only.
+//!
+//! Nothing in it moves by itself: readings change every few seconds and are metrics. What stands here
+//! changes only when the fleet does, so an unchanged fleet causes no write.
+#![allow(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, `pub` included, into a function"
+)]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema;
+
+/// What the operator found and did.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskQueueWorkerStatus {
+    /// The metadata.generation that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Ready, Progressing, ScalingActive and ScalingLimited. Each has a reason in one word and a message
+    /// that says what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// How many task queues the fleet has.
+    #[serde(default)]
+    pub queue_count: u32,
+
+    /// Ready and desired replicas over all queues, as in 3/7.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replicas: String,
+
+    /// Replicas that should run, over all queues.
+    #[serde(default)]
+    pub desired_replicas: u32,
+
+    /// Replicas that exist, over all queues.
+    #[serde(default)]
+    pub current_replicas: u32,
+
+    /// Replicas that are ready, over all queues.
+    #[serde(default)]
+    pub ready_replicas: u32,
+
+    /// The queues one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub queues: Vec<QueueStatus>,
+}
+
+/// One queue of the fleet.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// The name of the queue in the fleet.
+    pub name: String,
+
+    /// The name of the task queue in Temporal.
+    #[serde(default)]
+    pub task_queue: String,
+
+    /// The Deployment that serves the queue, in the namespace of the fleet.
+    #[serde(default)]
+    pub deployment_name: String,
+
+    /// Replicas that should run.
+    #[serde(default)]
+    pub desired: u32,
+
+    /// Replicas that exist.
+    #[serde(default)]
+    pub current: u32,
+
+    /// Replicas that are ready.
+    #[serde(default)]
+    pub ready: u32,
+
+    /// The last decision that changed the replicas (with mode DryRun: that would have), with what it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_decision: Option<DecisionStatus>,
+}
+
+/// One decision, frozen as it was made.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionStatus {
+    /// Why, in one word.
+    pub reason: String,
+
+    /// Why, in one sentence.
+    pub message: String,
+
+    /// When the decision was made.
+    #[schemars(schema_with = "schema::time")]
+    pub time: Time,
+
+    /// Replicas before.
+    pub from: u32,
+
+    /// Replicas after.
+    pub to: u32,
+
+    /// What was known about the queue at that moment.
+    #[serde(default)]
+    pub inputs: DecisionInputs,
+
+    /// How many replicas each kind of demand asked for. The largest one counts.
+    #[serde(default)]
+    pub terms: DecisionTerms,
+
+    /// What moved the number afterwards, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub limits: Vec<DecisionLimit>,
+}
+
+/// What a decision was made from. What was unknown is absent.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionInputs {
+    /// Tasks waiting in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u64>,
+
+    /// How long the oldest of them had waited, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog_age_milliseconds: Option<u64>,
+
+    /// Tasks that arrived, per 1000 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_added_per_1000_seconds: Option<u64>,
+
+    /// Tasks that were handed to workers, per 1000 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_dispatched_per_1000_seconds: Option<u64>,
+
+    /// Task slots in use over all workers of the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots_used: Option<u64>,
+
+    /// Task slots that one replica has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots_per_replica: Option<u64>,
+
+    /// How long a task takes on average, in milliseconds, as far as it has been learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_time_milliseconds: Option<u64>,
+
+    /// Replicas that were ready.
+    #[serde(default)]
+    pub ready: u32,
+
+    /// Replicas that were starting.
+    #[serde(default)]
+    pub starting: u32,
+
+    /// Replicas that were stopping.
+    #[serde(default)]
+    pub terminating: u32,
+}
+
+/// Replicas that each kind of demand asked for. What could not be computed is absent.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionTerms {
+    /// For the tasks being executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
+
+    /// To take in what arrives and to work off the backlog within queueWaitTarget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<u32>,
+
+    /// Because the oldest task has waited longer than queueWaitTarget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<u32>,
+
+    /// For backlogPerReplica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u32>,
+}
+
+/// One limit that moved the number.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionLimit {
+    /// Which limit.
+    pub name: String,
+
+    /// Replicas before it.
+    pub from: u32,
+
+    /// Replicas after it.
+    pub to: u32,
+}

@@ -1,0 +1,215 @@
+//! `TaskQueueWorker`: a fleet of Temporal workers, one Deployment per task queue. Types and schema only.
+#![allow(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, `pub` included, into a function"
+)]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvVar, PodTemplateSpec, ResourceRequirements, Toleration};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    connection::{LocalReference, TemporalConnectionSpec},
+    duration::DurationString,
+    scaling::ScalingSpec,
+    schema,
+    status::TaskQueueWorkerStatus,
+};
+
+/// A fleet of Temporal workers: one pod template, one Deployment per task queue.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "taskqueue.dev",
+    version = "v1alpha1",
+    kind = "TaskQueueWorker",
+    plural = "taskqueueworkers",
+    shortname = "tqw",
+    category = "taskqueue",
+    namespaced,
+    status = "TaskQueueWorkerStatus",
+    derive = "PartialEq",
+    doc = "A fleet of Temporal workers. The operator runs one Deployment per task queue and keeps each at the size its work needs.",
+    printcolumn(name = "Queues", type_ = "integer", json_path = ".status.queueCount", description = "Task queues of this fleet"),
+    printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicas", description = "Ready and desired replicas over all queues"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "The spec is accepted and applied, and workers are available where any are desired"),
+    printcolumn(name = "Scaling", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status", description = "The demand is known and acted on"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why Ready is what it is", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be at most 63 lower-case letters, digits and hyphens, since it becomes a label of the pods")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.connection) != has(self.connectionRef)")
+        .message("exactly one of connection and connectionRef must be set")
+        .field_path(".connection"),
+    validation = Rule::new("duration(self.scaling.cooldownPeriod) >= duration(self.scaling.pollingInterval)")
+        .message("scaling.cooldownPeriod must not be shorter than scaling.pollingInterval")
+        .field_path(".scaling.cooldownPeriod"),
+    validation = Rule::new("duration(self.scaling.quietPollingInterval) >= duration(self.scaling.pollingInterval)")
+        .message("scaling.quietPollingInterval must not be shorter than scaling.pollingInterval")
+        .field_path(".scaling.quietPollingInterval"),
+    validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.cooldownPeriod) ? q.scaling.cooldownPeriod : self.scaling.cooldownPeriod) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
+        .message("queues[].scaling: cooldownPeriod must not be shorter than pollingInterval; what a queue leaves out comes from spec.scaling")
+        .field_path(".queues"),
+    validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.quietPollingInterval) ? q.scaling.quietPollingInterval : self.scaling.quietPollingInterval) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
+        .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; what a queue leaves out comes from spec.scaling")
+        .field_path(".queues")
+)]
+pub struct TaskQueueWorkerSpec {
+    /// How to reach Temporal. Exactly one of connection and connectionRef must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<TemporalConnectionSpec>,
+
+    /// A TemporalConnection of this Kubernetes namespace, to share one between fleets. Exactly one of
+    /// connection and connectionRef must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_ref: Option<LocalReference>,
+
+    /// The pods of the workers, as in a Deployment. One container must be called worker: it receives
+    /// the connection and the task queue as environment variables (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
+    /// TEMPORAL_TASK_QUEUE and so on). The fields are those of a pod; kubectl explain deployment.spec.template
+    /// describes them. Not allowed: hostname, hostNetwork, setHostnameAsFQDN (a worker is found by the name of
+    /// its pod), terminationGracePeriodSeconds (set drain.gracePeriod), activeDeadlineSeconds, and any
+    /// restartPolicy but Always.
+    #[schemars(schema_with = "schema::pod_template")]
+    pub template: PodTemplateSpec,
+
+    /// The task queues of the fleet, each with a Deployment of its own. From 1 to 100; names are unique.
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub queues: Vec<QueueSpec>,
+
+    /// How the queues are scaled. A queue may override any of it in its own scaling.
+    #[serde(default)]
+    pub scaling: ScalingSpec,
+
+    /// How workers are stopped.
+    #[serde(default)]
+    pub drain: DrainSpec,
+}
+
+/// One task queue and the workers that serve it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueSpec {
+    /// The name of the queue in this fleet; it names the Deployment. Lower-case letters, digits and
+    /// hyphens, at most 63, unique in the fleet. Renaming a queue replaces its Deployment. Required.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// The name of the task queue in Temporal: any text of at most 1000 characters that does not start
+    /// with /_sys/, which Temporal keeps for itself. Default: the value of name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    #[x_kube(validation = ("!self.startsWith('/_sys/')", "taskQueue must not start with /_sys/, which Temporal keeps for itself"))]
+    pub task_queue: Option<String>,
+
+    /// The bounds of the replicas. They always win, whatever the demand. Required.
+    pub replicas: ReplicasSpec,
+
+    /// Which kinds of tasks of this task queue count towards its demand: Workflow, Activity, Nexus.
+    /// Leave out what these workers do not execute. Default: all three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub task_types: Option<Vec<TaskType>>,
+
+    /// The resources of the container worker for this queue. It replaces the resources in the template
+    /// as a whole. Default: those of the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::resources")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// Environment variables of the container worker for this queue. A variable that the template has
+    /// too takes its place; others are added at the end. At most 100; names are unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::env")]
+    pub env: Vec<EnvVar>,
+
+    /// Node labels that the pods of this queue need, added to the nodeSelector of the template; where
+    /// both name a label, this one wins. At most 50.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::node_selector")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints that the pods of this queue tolerate, added to the tolerations of the template. At most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::tolerations")]
+    pub tolerations: Vec<Toleration>,
+
+    /// The PriorityClass of the pods of this queue. Default: that of the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub priority_class_name: Option<String>,
+
+    /// How this queue is scaled, where it differs from spec.scaling: what is set here wins, field by
+    /// field; what is left out comes from spec.scaling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingSpec>,
+}
+
+/// The bounds of the replicas of one queue.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.min <= self.max")
+        .message("replicas.min must not be greater than replicas.max")
+        .field_path(".min")
+)]
+pub struct ReplicasSpec {
+    /// The fewest replicas. 0 lets the queue go to zero when it is proven idle. From 0 to 1000. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub min: u32,
+
+    /// The most replicas. 0 keeps the queue stopped. Not less than min, at most 1000. Required.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max: u32,
+}
+
+/// A kind of task in a task queue.
+#[derive(
+    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum TaskType {
+    /// Workflow tasks.
+    Workflow,
+    /// Activity tasks.
+    Activity,
+    /// Nexus tasks.
+    Nexus,
+}
+
+/// How workers are stopped.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainSpec {
+    /// What a worker may take to finish its tasks once it has been told to stop. It reaches the worker as
+    /// TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS and the pod as its termination grace period (with 15s on top).
+    /// What runs longer is cancelled and costs an attempt. From 1s to 24h. Default: 10m. Changing it rolls the pods.
+    #[serde(default = "default_grace_period")]
+    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "gracePeriod must be from 1s to 24h"))]
+    pub grace_period: DurationString,
+}
+
+impl Default for DrainSpec {
+    fn default() -> Self {
+        Self {
+            grace_period: default_grace_period(),
+        }
+    }
+}
+
+fn default_grace_period() -> DurationString {
+    DurationString::from_secs(600)
+}

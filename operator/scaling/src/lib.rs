@@ -1,1 +1,50 @@
-//! Placeholder.
+//! The pure core of scaling: from what was observed to how many replicas a queue should have, and why.
+//!
+//! Plain data in, plain data out. No I/O, no clock (the time is passed in), no floats in replica
+//! arithmetic, no global state. Whoever calls this does three things per queue and pass:
+//!
+//! ```
+//! # use taskqueue_scaling::*;
+//! # fn pass(policy: &Policy, observation: &Observation, history: &mut History, now: Time) {
+//! history.observe(policy, observation, now);                     // take the readings in
+//! let decision = decide(policy, observation, history, now);      // pure
+//! // ... if decision.act: write the deletion costs, then the replicas ...
+//! history.carried_out(&decision, now);                           // once that has succeeded
+//! # }
+//! ```
+//!
+//! If the write fails, `carried_out` is not called: the same sample then earns the same decision again.
+
+#![warn(clippy::arithmetic_side_effects)]
+
+pub mod check;
+mod decide;
+mod decision;
+mod demand;
+mod explain;
+mod history;
+mod learn;
+mod limits;
+mod observation;
+mod policy;
+mod reason;
+mod stuck;
+mod time;
+mod victims;
+
+pub use decide::{decide, initial_replicas, when_to_look_again};
+pub use decision::{Decision, Inputs, Limited, SampleId};
+pub use demand::{Demand, DemandTerms, Term, TypeDemand};
+pub use history::History;
+pub use learn::{DEFAULT_SERVICE_TIME, ServiceTime};
+pub use observation::{
+    Backlog, Observation, PerType, PodPhase, PodSlots, Reading, Replicas, Slots, TaskType,
+    TypeBacklog, TypeSlots, UnknownReason,
+};
+pub use policy::{
+    Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy,
+};
+pub use reason::Reason;
+pub use stuck::{Finding, Stuck, findings};
+pub use time::Time;
+pub use victims::{IDLE_VICTIM_COST, Victim, Victims, victims};

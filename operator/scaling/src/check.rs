@@ -1,0 +1,142 @@
+//! The promises of a decision as a list of checks, shared by the properties, the simulation and a
+//! `debug_assert` after each decision. Pure.
+
+use crate::demand::{Signal, slot_facts};
+use crate::limits::{self, Allowed, Context};
+use crate::{Decision, History, Mode, Observation, Policy, Reading, Time};
+
+/// A promise that a decision breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Violation {
+    /// The number is outside the user's bounds.
+    OutsideBounds,
+    /// The fleet shrinks although the backlog is not known.
+    ShrinksOnUnknownBacklog,
+    /// The fleet shrinks although the slots in use are not known for now.
+    ShrinksOnUnknownSlots,
+    /// The step is larger than a policy allows.
+    StepTooLarge,
+    /// The last replica goes without proof of idleness.
+    ZeroWithoutProof,
+    /// The fleet shrinks during a rollout.
+    ShrinksDuringRollout,
+    /// Busy pods go although tasks may outlast the grace period.
+    RemovesBusyPods,
+    /// The fleet shrinks without a window of history.
+    ShrinksWithoutHistory,
+    /// A decision to act that changes nothing, or that the mode forbids.
+    ActsForNothing,
+    /// The limits do not lead from the demand to the number.
+    AccountBroken,
+}
+
+/// Every promise that `decision` breaks. Inside the user's bounds each holds always; the bounds
+/// themselves win over all others.
+pub fn violations(
+    policy: &Policy,
+    observation: &Observation,
+    history: &History,
+    decision: &Decision,
+    now: Time,
+) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut check = |broken: bool, violation| {
+        if broken {
+            found.push(violation);
+        }
+    };
+    check(!account_holds(decision), Violation::AccountBroken);
+    let forbidden = decision.act && policy.mode != Mode::Active;
+    let pointless = decision.act && decision.desired == decision.previous;
+    check(forbidden || pointless, Violation::ActsForNothing);
+    if policy.mode == Mode::Paused {
+        return found;
+    }
+    let min = policy.min.min(policy.max);
+    let outside = decision.desired < min || decision.desired > policy.max;
+    check(outside, Violation::OutsideBounds);
+
+    // What a bound forces is not judged any further.
+    let before_max = decision
+        .limits
+        .iter()
+        .find(|limited| limited.by == crate::Reason::MaxReplicas);
+    let wanted = before_max.map_or(decision.desired, |limited| limited.from);
+    let floor = policy.min.max(policy.scheduled_min.min(policy.max));
+    let asked = observation.replicas.asked;
+    let shrinks = wanted < asked;
+    let facts = slot_facts(observation, history);
+    let context = Context {
+        policy,
+        observation,
+        history,
+        facts: &facts,
+        now,
+    };
+
+    let unknown = matches!(observation.backlog, Reading::Unknown { .. });
+    check(shrinks && unknown, Violation::ShrinksOnUnknownBacklog);
+    if unknown {
+        return found;
+    }
+    let missing = matches!(facts.signal, Signal::Missing(_));
+    check(shrinks && missing, Violation::ShrinksOnUnknownSlots);
+    check(
+        shrinks && observation.replicas.rollout_in_progress,
+        Violation::ShrinksDuringRollout,
+    );
+    check(
+        wanted == 0 && asked > 0 && !limits::proven_idle(&context),
+        Violation::ZeroWithoutProof,
+    );
+    let grace = policy.drain_grace_period;
+    let busy = facts.signal == Signal::Known
+        && history.may_outlast(grace, &facts.used, facts.blind > 0)
+        && wanted < facts.busy.min(asked);
+    check(busy, Violation::RemovesBusyPods);
+    let window = policy.behavior.scale_down.stabilization_window;
+    let covered = history
+        .covered_since()
+        .is_some_and(|since| now.since(since) >= window);
+    check(shrinks && !covered, Violation::ShrinksWithoutHistory);
+    if decision.demand.is_some() {
+        check(
+            step_too_large(&context, wanted, floor),
+            Violation::StepTooLarge,
+        );
+    }
+    found
+}
+
+fn step_too_large(context: &Context<'_>, wanted: u32, floor: u32) -> bool {
+    let behavior = &context.policy.behavior;
+    let asked = context.asked();
+    let too_high = match limits::highest_allowed(&behavior.scale_up, context) {
+        Allowed::Any => false,
+        Allowed::None => wanted > asked.max(floor),
+        Allowed::To(limit) => wanted > limit.max(asked).max(floor),
+    };
+    let too_low = match limits::lowest_allowed(&behavior.scale_down, context) {
+        Allowed::Any => false,
+        Allowed::None => wanted < asked,
+        Allowed::To(limit) => wanted < limit.min(asked),
+    };
+    too_high || too_low
+}
+
+fn account_holds(decision: &Decision) -> bool {
+    let linked = decision.limits.windows(2).all(|pair| match pair {
+        [before, after] => before.to == after.from,
+        _ => true,
+    });
+    let starts = match (&decision.demand, decision.limits.first()) {
+        (Some(demand), Some(first)) => first.from == demand.replicas(),
+        (Some(demand), None) => decision.desired == demand.replicas(),
+        (None, _) => true,
+    };
+    let ends = decision
+        .limits
+        .last()
+        .is_none_or(|last| last.to == decision.desired && last.by == decision.reason);
+    linked && starts && ends
+}

@@ -1,0 +1,233 @@
+//! The decision: demand, the chain of limits, and the account of both. Pure.
+
+use std::time::Duration;
+
+use crate::demand::{Demand, Signal, SlotFacts, demand, slot_facts};
+use crate::limits::{self, Context, Number};
+use crate::{
+    Decision, History, Inputs, Mode, Observation, PerType, Policy, Reading, Reason, SampleId, Time,
+    UnknownReason, check, explain,
+};
+
+/// Decides how many replicas a queue should have.
+///
+/// `history` must have seen `observation` ([`History::observe`]). The same reading is acted on once:
+/// after [`History::carried_out`], deciding again on it gives the same number.
+pub fn decide(
+    policy: &Policy,
+    observation: &Observation,
+    history: &History,
+    now: Time,
+) -> Decision {
+    let facts = slot_facts(observation, history);
+    let context = Context {
+        policy,
+        observation,
+        history,
+        facts: &facts,
+        now,
+    };
+    let outcome = if policy.mode == Mode::Paused {
+        Outcome::hold(observation.replicas.asked, Reason::Paused)
+    } else {
+        match &observation.backlog {
+            Reading::Unknown { failures, .. } => unknown(&context, *failures),
+            Reading::Known { .. } if acted_on(&context) => again(&context),
+            Reading::Known { value, .. } => {
+                fresh(&context, demand(policy, &value.types, &facts, history))
+            }
+        }
+    };
+    let decision = account(&context, outcome);
+    debug_assert_eq!(
+        check::violations(policy, observation, history, &decision, now),
+        Vec::new()
+    );
+    decision
+}
+
+/// The replicas to create a queue's Deployment with, before anything was read.
+pub fn initial_replicas(policy: &Policy) -> u32 {
+    let mut number = Number::new(0);
+    limits::bounds(&mut number, policy);
+    number.replicas
+}
+
+/// How long the caller may wait before it should have a new reading and decide again, counting from
+/// `now`: the polling interval, or earlier where a window, a cooldown or a step period ends.
+pub fn when_to_look_again(
+    policy: &Policy,
+    observation: &Observation,
+    history: &History,
+    now: Time,
+) -> Duration {
+    let quiet = history.idle_since().is_some() && observation.replicas.is_zero();
+    let interval = if quiet {
+        policy.quiet_polling_interval
+    } else {
+        policy.polling_interval
+    };
+    let window = policy.behavior.scale_down.stabilization_window;
+    let ends = [
+        history
+            .idle_since()
+            .map(|since| since.plus(policy.cooldown_period)),
+        history.covered_since().map(|since| since.plus(window)),
+        history.highest(window, now).map(|(at, _)| at.plus(window)),
+        history.rates_bad_until(),
+    ];
+    let next = ends
+        .into_iter()
+        .flatten()
+        .filter(|end| *end > now)
+        .map(|end| end.since(now))
+        .min();
+    next.unwrap_or(interval).min(interval)
+}
+
+/// The sample an observation carries, if it is known.
+pub(crate) fn sample_of(observation: &Observation) -> Option<SampleId> {
+    let backlog = observation.backlog.known()?;
+    let slots_taken_at = observation.slots.taken_at();
+    Some(SampleId {
+        sequence: backlog.sequence,
+        slots_taken_at,
+    })
+}
+
+fn acted_on(context: &Context<'_>) -> bool {
+    let sample = sample_of(context.observation);
+    sample.is_some() && sample == context.history.acted()
+}
+
+/// What came out of the chain, before the account of it.
+struct Outcome {
+    number: Number,
+    demand: Option<Demand>,
+    recommendation: Option<u32>,
+    /// The reason if no limit moved the number.
+    reason: Reason,
+}
+
+impl Outcome {
+    const fn hold(replicas: u32, reason: Reason) -> Self {
+        Self {
+            number: Number::new(replicas),
+            demand: None,
+            recommendation: None,
+            reason,
+        }
+    }
+}
+
+/// The backlog is not known: hold, fall back, and stay within the bounds.
+fn unknown(context: &Context<'_>, failures: u32) -> Outcome {
+    let mut outcome = Outcome::hold(context.asked(), Reason::BacklogUnknown);
+    limits::fallback(&mut outcome.number, context.policy.fallback, failures);
+    limits::bounds(&mut outcome.number, context.policy);
+    outcome
+}
+
+/// The reading was acted on before: what was decided then still holds. It matters where somebody
+/// else has changed the replicas since, or the bounds have moved.
+fn again(context: &Context<'_>) -> Outcome {
+    let target = context.history.target().unwrap_or_else(|| context.asked());
+    let mut outcome = Outcome::hold(target, Reason::AlreadyActedOn);
+    safety(&mut outcome.number, context, None);
+    limits::bounds(&mut outcome.number, context.policy);
+    outcome
+}
+
+/// A new reading: the whole chain.
+fn fresh(context: &Context<'_>, demand: Demand) -> Outcome {
+    let asked = context.asked();
+    let reason = match demand.binding {
+        None => Reason::NoDemand,
+        Some(_) if demand.rate_limited => Reason::RateLimited,
+        Some(_) if asked == 0 => Reason::Activated,
+        Some((_, term)) => term.reason(),
+    };
+    let mut number = Number::new(demand.replicas());
+    limits::tolerance(&mut number, context, &demand);
+    let recommendation = Some(number.replicas);
+    limits::stabilization(&mut number, context);
+    limits::steps(&mut number, context);
+    safety(&mut number, context, Some(&demand));
+    limits::bounds(&mut number, context.policy);
+    Outcome {
+        number,
+        demand: Some(demand),
+        recommendation,
+        reason,
+    }
+}
+
+/// The limits that keep working pods alive.
+fn safety(number: &mut Number, context: &Context<'_>, demand: Option<&Demand>) {
+    limits::warm_up(number, context, demand);
+    limits::rollout(number, context);
+    limits::busy_pods(number, context);
+    limits::slots_known(number, context);
+    limits::safe_zero(number, context);
+}
+
+fn account(context: &Context<'_>, outcome: Outcome) -> Decision {
+    let Outcome {
+        number,
+        demand,
+        recommendation,
+        reason,
+    } = outcome;
+    let previous = context.asked();
+    let desired = number.replicas;
+    let mut decision = Decision {
+        desired,
+        previous,
+        act: desired != previous && context.policy.mode == Mode::Active,
+        demand,
+        reason: number.limits.last().map_or(reason, |limited| limited.by),
+        limits: number.limits,
+        sentence: String::new(),
+        inputs: inputs(context),
+        recommendation,
+        sample: sample_of(context.observation),
+    };
+    decision.sentence = explain::sentence(context, &decision);
+    decision
+}
+
+fn inputs(context: &Context<'_>) -> Inputs {
+    let Context {
+        policy,
+        observation,
+        history,
+        facts,
+        ..
+    } = context;
+    let backlog = match &observation.backlog {
+        Reading::Known { value, .. } => Ok(value.types),
+        Reading::Unknown { reason, .. } => Err(*reason),
+    };
+    Inputs {
+        replicas: observation.replicas,
+        backlog,
+        slots_in_use: slots_in_use(facts),
+        blind_pods: facts.blind,
+        busy_pods: facts.busy,
+        slots_per_replica: PerType::from_fn(|task_type| {
+            history.slots_per_replica(task_type, policy)
+        }),
+        service_time: PerType::from_fn(|task_type| history.service_time(task_type, policy)),
+        rates_trusted: history.rates_trusted(),
+        queue_wait_target: policy.queue_wait_target,
+        target_utilization: policy.target_utilization.clamp(1, 100),
+    }
+}
+
+fn slots_in_use(facts: &SlotFacts) -> Result<PerType<u64>, UnknownReason> {
+    match facts.signal {
+        Signal::Known => Ok(facts.used),
+        Signal::Missing(reason) => Err(reason),
+        Signal::None => Err(UnknownReason::NoHeartbeats),
+    }
+}

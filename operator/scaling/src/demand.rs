@@ -1,0 +1,378 @@
+//! How many replicas the work asks for, before any limit. Pure, integers only.
+//!
+//! Everything is in thousandths of a replica, rounded up, so that limits can tell 7.02 from 8.
+
+use std::time::Duration;
+
+use crate::time::millis;
+use crate::{History, Observation, PerType, Policy, Reason, Slots, TaskType, TypeBacklog};
+use crate::{PodPhase, PodSlots, Reading, ServiceTime, UnknownReason};
+
+/// What the demand is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Term {
+    /// Slots in use.
+    InFlight,
+    /// Arrivals and backlog.
+    Drain,
+    /// The age of the head of the backlog.
+    Age,
+    /// `backlogPerReplica`.
+    BacklogPerReplica,
+}
+
+impl Term {
+    /// The reason that a decision gives when this term binds.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::InFlight => Reason::SlotsInUse,
+            Self::Drain => Reason::Drain,
+            Self::Age => Reason::BacklogAge,
+            Self::BacklogPerReplica => Reason::BacklogPerReplica,
+        }
+    }
+}
+
+/// The terms of one task type, each in thousandths of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DemandTerms {
+    /// Slots in use ÷ (slots per replica × target utilisation), plus one replica for each live pod
+    /// without a fresh heartbeat.
+    pub in_flight_milli: u64,
+    /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
+    /// target utilisation); never more than a slot for every task that is there or comes within
+    /// one target.
+    pub drain_milli: u64,
+    /// One step more than the replicas that earned the reading, if the head of the backlog is older
+    /// than the target and every slot is taken; else 0.
+    pub age_milli: u64,
+    /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
+    pub backlog_per_replica_milli: u64,
+}
+
+/// The demand of one task type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeDemand {
+    /// The terms.
+    pub terms: DemandTerms,
+    /// The largest of them.
+    pub milli: u64,
+    /// Which one that is.
+    pub binding: Term,
+    /// Whether the queue's rate limit made it smaller.
+    pub rate_limited: bool,
+}
+
+/// The demand of a queue: the largest over its task types, since one pod serves them all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Thousandths of a replica.
+    pub milli: u64,
+    /// The type and the term that ask for the most; `None` if nothing is asked for.
+    pub binding: Option<(TaskType, Term)>,
+    /// Whether a rate limit made it smaller.
+    pub rate_limited: bool,
+    /// Per counted type.
+    pub types: PerType<Option<TypeDemand>>,
+}
+
+impl Demand {
+    /// Whole replicas, rounded up.
+    pub fn replicas(&self) -> u32 {
+        u32::try_from(self.milli.div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What is known about the slots in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Known now (or there are no pods, so that nothing is in use).
+    Known,
+    /// There is a signal, but not at the moment: nothing shrinks.
+    Missing(UnknownReason),
+    /// These workers or this server never tell: shrinking by stabilization only, and no zero.
+    None,
+}
+
+/// The slots of the live pods, summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotFacts {
+    pub(crate) signal: Signal,
+    /// Slots in use per type, over live pods with a fresh heartbeat.
+    pub(crate) used: PerType<u64>,
+    /// Whether every slot of the type is taken (as far as is known).
+    pub(crate) all_taken: PerType<bool>,
+    /// Live pods without a fresh heartbeat.
+    pub(crate) blind: u32,
+    /// Live pods with a slot in use, blind ones included.
+    pub(crate) busy: u32,
+}
+
+impl SlotFacts {
+    /// Whether it is known that no slot is in use.
+    pub(crate) fn idle(&self) -> bool {
+        self.signal == Signal::Known && self.busy == 0
+    }
+}
+
+/// Sums the slots up, and says how far the sum can be believed.
+pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFacts {
+    let nothing = SlotFacts {
+        signal: Signal::Known,
+        used: PerType::default(),
+        all_taken: PerType::from_fn(|_| false),
+        blind: 0,
+        busy: 0,
+    };
+    if observation.replicas.is_zero() {
+        return nothing;
+    }
+    match &observation.slots {
+        Reading::Unknown {
+            reason: UnknownReason::NotSupported,
+            ..
+        } => no_signal(nothing),
+        Reading::Unknown {
+            reason: UnknownReason::NoHeartbeats,
+            ..
+        } if history.mute() => no_signal(nothing),
+        Reading::Unknown { reason, .. } => SlotFacts {
+            signal: Signal::Missing(*reason),
+            ..nothing
+        },
+        Reading::Known { .. } if history.mute() => no_signal(nothing),
+        Reading::Known { value, .. } => sum_slots(value, nothing),
+    }
+}
+
+fn no_signal(nothing: SlotFacts) -> SlotFacts {
+    SlotFacts {
+        signal: Signal::None,
+        all_taken: PerType::from_fn(|_| true),
+        ..nothing
+    }
+}
+
+fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
+    let mut free = PerType::<u64>::default();
+    for pod in slots
+        .pods
+        .iter()
+        .filter(|pod| pod.phase != PodPhase::Terminating)
+    {
+        let Some(used) = pod.used() else {
+            if is_blind(pod) {
+                facts.blind = facts.blind.saturating_add(1);
+                facts.busy = facts.busy.saturating_add(1);
+            }
+            continue;
+        };
+        facts.busy = facts.busy.saturating_add(u32::from(used > 0));
+        for task_type in TaskType::ALL {
+            let Some(slots) = pod.types.get(task_type) else {
+                continue;
+            };
+            let sum = facts.used.get_mut(task_type);
+            *sum = sum.saturating_add(u64::from(slots.used));
+            let sum = free.get_mut(task_type);
+            *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
+        }
+    }
+    facts.all_taken = PerType::from_fn(|task_type| {
+        *free.get(task_type) == 0 && (*facts.used.get(task_type) > 0 || facts.blind > 0)
+    });
+    facts
+}
+
+/// A live pod that may be working although nothing is heard from it. One that has not become ready
+/// and has never been heard of is still starting, and starting pods hold no tasks.
+pub(crate) fn is_blind(pod: &PodSlots) -> bool {
+    !pod.fresh
+        && match pod.phase {
+            PodPhase::Ready => true,
+            PodPhase::Starting => pod.reported_at.is_some(),
+            PodPhase::Terminating => false,
+        }
+}
+
+/// The demand of a queue whose statistics are known.
+pub(crate) fn demand(
+    policy: &Policy,
+    types: &PerType<Option<TypeBacklog>>,
+    facts: &SlotFacts,
+    history: &History,
+) -> Demand {
+    let types = PerType::from_fn(|task_type| {
+        types.get(task_type).map(|backlog| {
+            let task = TaskFacts::new(policy, task_type, backlog, facts, history);
+            task.demand(policy, history.ready_at_sample())
+        })
+    });
+    let mut total = Demand {
+        milli: 0,
+        binding: None,
+        rate_limited: false,
+        types,
+    };
+    for (task_type, demand) in types.iter() {
+        let Some(demand) = demand else { continue };
+        if demand.milli > total.milli {
+            total.milli = demand.milli;
+            total.binding = Some((task_type, demand.binding));
+            total.rate_limited = demand.rate_limited;
+        }
+    }
+    total
+}
+
+/// One task type with everything its arithmetic needs, in plain integers.
+struct TaskFacts {
+    backlog: TypeBacklog,
+    /// Arrivals in thousandths per second; 0 while the rates are not trusted.
+    arrivals_milli: u128,
+    service_millis: u128,
+    /// Slots of a replica times the target utilisation, in hundredths of a slot.
+    useful_slots_percent: u128,
+    used: u128,
+    blind: u128,
+    all_taken: bool,
+}
+
+impl TaskFacts {
+    fn new(
+        policy: &Policy,
+        task_type: TaskType,
+        backlog: TypeBacklog,
+        facts: &SlotFacts,
+        history: &History,
+    ) -> Self {
+        let service: ServiceTime = history.service_time(task_type, policy);
+        let slots = u128::from(history.slots_per_replica(task_type, policy));
+        let utilization = u128::from(policy.target_utilization.clamp(1, 100));
+        let arrivals = if history.rates_trusted() {
+            backlog.add_rate_milli
+        } else {
+            0
+        };
+        Self {
+            backlog,
+            arrivals_milli: u128::from(arrivals),
+            service_millis: u128::from(millis(service.mean()).max(1)),
+            useful_slots_percent: slots.saturating_mul(utilization).max(1),
+            used: u128::from(*facts.used.get(task_type)),
+            blind: u128::from(facts.blind),
+            all_taken: *facts.all_taken.get(task_type),
+        }
+    }
+
+    fn demand(&self, policy: &Policy, earned: u32) -> TypeDemand {
+        let target = u128::from(millis(policy.queue_wait_target).max(1));
+        let count = u128::from(self.backlog.count);
+        let limit = self
+            .backlog
+            .effective_limit_milli
+            .map_or(u128::MAX, u128::from);
+
+        let asked_rate = self
+            .arrivals_milli
+            .saturating_add(count.saturating_mul(1_000_000).div_ceil(target));
+        let drain_slots = asked_rate
+            .min(limit)
+            .saturating_mul(self.service_millis)
+            .div_ceil(1000);
+        // A task never needs more than one slot: those in flight, those that wait, and those that
+        // come within one target.
+        let coming = self
+            .arrivals_milli
+            .min(limit)
+            .saturating_mul(target)
+            .div_ceil(1000);
+        let tasks = self
+            .used
+            .saturating_add(count)
+            .saturating_mul(1000)
+            .saturating_add(coming);
+        let drain = self.replicas_milli(drain_slots.min(tasks));
+        let unlimited = self.replicas_milli(
+            asked_rate
+                .saturating_mul(self.service_millis)
+                .div_ceil(1000)
+                .min(tasks),
+        );
+
+        let in_flight = self
+            .replicas_milli(self.used.saturating_mul(1000))
+            .saturating_add(self.blind.saturating_mul(1000));
+        // What the limit can feed, or, where only the fact of limiting is known, what there is.
+        let feeds = if self.backlog.rate_limited && limit == u128::MAX {
+            u128::from(earned).saturating_mul(1000)
+        } else {
+            self.replicas_milli(limit.saturating_mul(self.service_millis).div_ceil(1000))
+        };
+        let feeds = if self.backlog.rate_limited || limit < asked_rate {
+            feeds
+        } else {
+            u128::MAX
+        };
+        let age = self.age_step(policy.queue_wait_target, earned, tasks);
+        let plain = policy.backlog_per_replica.map_or(0, |per| {
+            count.saturating_mul(1000).div_ceil(u128::from(per.max(1)))
+        });
+
+        let terms = DemandTerms {
+            in_flight_milli: narrow(in_flight),
+            drain_milli: narrow(drain.min(feeds.max(1000))),
+            age_milli: narrow(if self.backlog.rate_limited { 0 } else { age }),
+            backlog_per_replica_milli: narrow(plain.min(feeds.max(1000))),
+        };
+        let wanted = unlimited
+            .max(plain)
+            .max(if self.backlog.rate_limited { age } else { 0 });
+        let (milli, binding) = terms.largest();
+        TypeDemand {
+            terms,
+            milli,
+            binding,
+            rate_limited: wanted > u128::from(milli),
+        }
+    }
+
+    /// Thousandths of a replica for thousandths of a slot.
+    fn replicas_milli(&self, slots_milli: u128) -> u128 {
+        slots_milli
+            .saturating_mul(100)
+            .div_ceil(self.useful_slots_percent)
+    }
+
+    /// One step is a quarter more, at least one replica, and never more than the tasks can fill.
+    fn age_step(&self, target: Duration, earned: u32, tasks_milli: u128) -> u128 {
+        if self.backlog.count == 0 || self.backlog.age <= target || !self.all_taken {
+            return 0;
+        }
+        let step = earned.div_ceil(4).max(1);
+        let wanted = u128::from(earned.saturating_add(step)).saturating_mul(1000);
+        let fill = self
+            .replicas_milli(tasks_milli)
+            .saturating_add(self.blind.saturating_mul(1000));
+        wanted.min(fill)
+    }
+}
+
+impl DemandTerms {
+    /// The largest term; of equal ones the first in the order of the documentation.
+    fn largest(&self) -> (u64, Term) {
+        [
+            (self.drain_milli, Term::Drain),
+            (self.age_milli, Term::Age),
+            (self.backlog_per_replica_milli, Term::BacklogPerReplica),
+        ]
+        .into_iter()
+        .fold((self.in_flight_milli, Term::InFlight), |best, next| {
+            if next.0 > best.0 { next } else { best }
+        })
+    }
+}
+
+fn narrow(value: u128) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,219 @@
+//! One plain sentence per decision: the change, the inputs, the binding demand, the binding limit.
+//! Text only; nothing is decided here.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::limits::Context;
+use crate::time::millis;
+use crate::{Decision, Mode, Reading, Reason, TaskType, Term};
+
+/// The sentence of a decision whose other fields are final.
+pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
+    let mut text = headline(context, decision);
+    match (&context.observation.backlog, decision.reason) {
+        (_, Reason::Paused) => text.push_str("mode is Paused"),
+        (Reading::Unknown { reason, .. }, _) => {
+            let _ = write!(
+                text,
+                "the backlog is not known, because {}",
+                reason.sentence()
+            );
+        }
+        (Reading::Known { .. }, _) => match &decision.demand {
+            None => text.push_str("the last reading has been acted on already"),
+            Some(demand) => match demand.binding {
+                None => text.push_str("no task waits, none arrives and no slot is in use"),
+                Some((task_type, term)) => demanded(&mut text, decision, task_type, term),
+            },
+        },
+    }
+    limited(&mut text, decision);
+    text
+}
+
+fn headline(context: &Context<'_>, decision: &Decision) -> String {
+    let (from, to) = (decision.previous, decision.desired);
+    if from == to {
+        return format!("kept at {from}: ");
+    }
+    match context.policy.mode {
+        Mode::DryRun => format!("would scale {from} to {to}: "),
+        Mode::Active | Mode::Paused => format!("scaled {from} to {to}: "),
+    }
+}
+
+fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: Term) {
+    let inputs = &decision.inputs;
+    let slots = *inputs.slots_per_replica.get(task_type);
+    let wanted = decision.demand.map_or(0, |demand| demand.replicas());
+    let backlog = inputs
+        .backlog
+        .ok()
+        .and_then(|types| *types.get(task_type))
+        .unwrap_or_default();
+    let kind = task_type.as_str();
+    let service = inputs.service_time.get(task_type);
+    let per_replica = format!(
+        "{} of {} {} at {}%",
+        count(wanted.into(), "replica"),
+        slots,
+        if slots == 1 { "slot" } else { "slots" },
+        inputs.target_utilization
+    );
+    let waits = match backlog.count {
+        0 => format!("no {kind} task waits"),
+        1 => format!("1 {kind} task waits"),
+        many => format!("{many} {kind} tasks wait"),
+    };
+    // Writing to a String cannot fail.
+    let _ = match term {
+        Term::InFlight => {
+            let used = inputs.slots_in_use.map_or(0, |used| *used.get(task_type));
+            let blind = match inputs.blind_pods {
+                0 => String::new(),
+                pods => format!(
+                    " and {} without a fresh heartbeat",
+                    count(pods.into(), "pod")
+                ),
+            };
+            write!(
+                text,
+                "{} in use{blind}; {waits}; {per_replica} hold them",
+                count(used, &format!("{kind} slot"))
+            )
+        }
+        Term::Drain => {
+            let arrive = if inputs.rates_trusted {
+                format!(" and {}/s arrive", thousandths(backlog.add_rate_milli))
+            } else {
+                String::new()
+            };
+            let learned = if service.is_learned() {
+                "takes"
+            } else {
+                "is assumed to take"
+            };
+            write!(
+                text,
+                "{waits}{arrive}; a task {learned} {}; {per_replica} clear them within the {} target",
+                duration(service.mean()),
+                duration(inputs.queue_wait_target)
+            )
+        }
+        Term::Age => write!(
+            text,
+            "{waits}, the oldest for {} against a target of {}, and every slot of {} is taken; one step more",
+            duration(backlog.age),
+            duration(inputs.queue_wait_target),
+            count(inputs.replicas.ready.into(), "ready replica")
+        ),
+        Term::BacklogPerReplica => {
+            write!(
+                text,
+                "{waits}; backlogPerReplica asks for {}",
+                count(wanted.into(), "replica")
+            )
+        }
+    };
+}
+
+fn limited(text: &mut String, decision: &Decision) {
+    if decision.demand.is_some_and(|demand| demand.rate_limited) {
+        text.push_str("; the queue's rate limit cannot feed more");
+    }
+    let Some(last) = decision.limits.last() else {
+        return;
+    };
+    let to = last.to;
+    let _ = match last.by {
+        Reason::WithinTolerance => write!(text, "; within the tolerance of {to}"),
+        Reason::ScaleUpStabilized => write!(
+            text,
+            "; limited to {to} by the scaleUp stabilization window"
+        ),
+        Reason::ScaleDownStabilized => {
+            write!(text, "; kept to {to} by the scaleDown stabilization window")
+        }
+        Reason::ScaleUpPolicy => write!(text, "; limited to {to} by the scaleUp policy"),
+        Reason::ScaleDownPolicy => write!(text, "; kept to {to} by the scaleDown policy"),
+        Reason::ScaleUpDisabled => write!(text, "; kept at {to} because scaleUp is disabled"),
+        Reason::ScaleDownDisabled => write!(text, "; kept at {to} because scaleDown is disabled"),
+        Reason::WarmingUp => write!(text, "; held to {to} until there is history"),
+        Reason::RolloutInProgress => write!(text, "; kept at {to} during the rollout"),
+        Reason::BusyPods => write!(
+            text,
+            "; kept at {to} because {} and tasks may outlast the drain grace period",
+            if decision.inputs.busy_pods == 1 {
+                "1 pod is busy".to_owned()
+            } else {
+                format!("{} pods are busy", decision.inputs.busy_pods)
+            }
+        ),
+        Reason::CoolingDown => write!(
+            text,
+            "; kept at {to} until the queue was idle for the whole cooldown"
+        ),
+        Reason::SlotsUnknown => write!(
+            text,
+            "; kept at {to} because the slots in use are not known"
+        ),
+        Reason::Fallback => write!(text, "; the fallback asks for {to}"),
+        Reason::ScheduledMinimum => write!(text, "; the schedule asks for at least {to}"),
+        Reason::MinReplicas => write!(text, "; replicas.min is {to}"),
+        Reason::MaxReplicas => write!(text, "; replicas.max is {to}"),
+        // These never stand in the list of limits.
+        Reason::SlotsInUse
+        | Reason::Drain
+        | Reason::BacklogAge
+        | Reason::BacklogPerReplica
+        | Reason::NoDemand
+        | Reason::RateLimited
+        | Reason::Activated
+        | Reason::BacklogUnknown
+        | Reason::AlreadyActedOn
+        | Reason::Paused => Ok(()),
+    };
+}
+
+fn count(number: u64, what: &str) -> String {
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
+}
+
+/// A number of thousandths with at most one decimal, or three below one.
+pub(crate) fn thousandths(milli: u64) -> String {
+    let whole = milli / 1000;
+    let rest = milli % 1000;
+    let text = if whole == 0 {
+        format!("{whole}.{rest:03}")
+    } else {
+        format!("{whole}.{}", rest / 100)
+    };
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A duration as a person would say it.
+pub(crate) fn duration(duration: Duration) -> String {
+    let all = millis(duration);
+    match all {
+        0..1000 => format!("{all}ms"),
+        1000..120_000 => format!("{}s", thousandths(all)),
+        _ => {
+            let (minutes, seconds) = (all / 60_000, all % 60_000 / 1000);
+            if seconds == 0 {
+                format!("{minutes}m")
+            } else {
+                format!("{minutes}m{seconds}s")
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! What is remembered between decisions of one queue. It starts empty (after a restart or a leader
+//! change), holds a bounded amount, and is changed only by the two functions that say so.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::demand::{SlotFacts, slot_facts};
+use crate::learn::Learner;
+use crate::stuck::Watch;
+use crate::{
+    Backlog, Decision, Observation, PerType, Policy, Reading, Reason, SampleId, ServiceTime,
+    StepPolicy, TaskType, Time,
+};
+
+/// The server's rates cover this long.
+const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// The server reports rates in buckets of 5 s: a rate of zero proves this much silence.
+const SILENCE: Duration = Duration::from_secs(25);
+/// After this long without a reading the server may have unloaded the queue, and its first rates
+/// after loading it again are garbage.
+const UNLOADED: Duration = Duration::from_secs(300);
+/// Without a single heartbeat for this long, the workers are taken not to send any (the SDKs' own
+/// default interval is 60 s).
+const MUTE_AFTER: Duration = Duration::from_secs(150);
+/// A window counts as covered while readings are no further apart than this, or than twice the
+/// quiet polling interval.
+const COVERED_GAP: Duration = Duration::from_secs(60);
+
+/// The memory of one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    learner: Learner,
+    sample: Option<Sample>,
+    /// Since when readings have come without a long gap.
+    covered_since: Option<Time>,
+    samples: u32,
+    failed: bool,
+    rates_bad_until: Option<Time>,
+    /// Since when nothing waited and no slot was in use, over all readings.
+    quiet_since: Option<Time>,
+    /// Since when nothing has arrived, over all readings.
+    silent_since: Option<Time>,
+    acted: Option<SampleId>,
+    target: Option<u32>,
+    /// Recommendations that a later one does not outdo, largest first.
+    highs: VecDeque<(Time, u32)>,
+    /// Recommendations that a later one does not undercut, smallest first.
+    lows: VecDeque<(Time, u32)>,
+    events: VecDeque<(Time, u32, u32)>,
+    pub(crate) watch: Watch,
+}
+
+/// The last known reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sample {
+    sequence: u64,
+    taken_at: Time,
+    ready: u32,
+}
+
+impl History {
+    /// An empty memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the readings of an observation in. The same readings twice change nothing.
+    pub fn observe(&mut self, policy: &Policy, observation: &Observation, now: Time) {
+        if let Reading::Known { value, .. } = &observation.slots {
+            self.learner.observe(value, now);
+        }
+        match &observation.backlog {
+            Reading::Unknown { .. } => {
+                self.failed |= self.sample.is_some();
+                self.quiet_since = None;
+                self.silent_since = None;
+            }
+            Reading::Known { value, taken_at } => {
+                let repeated = self
+                    .sample
+                    .is_some_and(|sample| sample.sequence == value.sequence);
+                if !repeated {
+                    self.new_sample(policy, value, *taken_at, observation.replicas.ready);
+                }
+                let facts = slot_facts(observation, self);
+                self.watch_idle(value, *taken_at, &facts);
+                self.watch
+                    .observe(value, observation, &facts, repeated, now);
+            }
+        }
+    }
+
+    fn new_sample(&mut self, policy: &Policy, backlog: &Backlog, taken_at: Time, ready: u32) {
+        let gap = self.sample.map(|sample| taken_at.since(sample.taken_at));
+        if self.failed || gap.is_none_or(|gap| gap >= UNLOADED) {
+            self.rates_bad_until = Some(taken_at.plus(RATE_WINDOW));
+        } else if self.rates_bad_until.is_some_and(|until| taken_at >= until) {
+            self.rates_bad_until = None;
+        }
+        let longest_gap = COVERED_GAP.max(policy.quiet_polling_interval.saturating_mul(2));
+        if gap.is_none_or(|gap| gap > longest_gap) {
+            self.covered_since = Some(taken_at);
+            self.samples = 0;
+        }
+        self.failed = false;
+        self.samples = self.samples.saturating_add(1);
+        self.sample = Some(Sample {
+            sequence: backlog.sequence,
+            taken_at,
+            ready,
+        });
+    }
+
+    fn watch_idle(&mut self, backlog: &Backlog, taken_at: Time, facts: &SlotFacts) {
+        let mut counted = backlog
+            .types
+            .iter()
+            .filter_map(|(_, backlog)| backlog.as_ref());
+        let waits = counted.clone().any(|backlog| backlog.count > 0);
+        let arrives = !self.rates_trusted() || counted.any(|backlog| backlog.add_rate_milli > 0);
+        if waits || !facts.idle() || self.learner.processed_grew() {
+            self.quiet_since = None;
+        } else {
+            self.quiet_since.get_or_insert(taken_at);
+        }
+        if arrives {
+            self.silent_since = None;
+        } else {
+            self.silent_since.get_or_insert(taken_at.minus(SILENCE));
+        }
+    }
+
+    /// Notes that a decision was carried out (or needed nothing to be done). To be called after the
+    /// write succeeded; a decision that failed is not noted, and its sample may be acted on again.
+    pub fn carried_out(&mut self, decision: &Decision, now: Time) {
+        if decision.reason == Reason::Paused {
+            self.target = None;
+            return;
+        }
+        self.target = Some(decision.desired);
+        if let Some(recommendation) = decision.recommendation {
+            self.acted = decision.sample;
+            self.recommend(recommendation, now);
+        }
+        if decision.act {
+            self.events
+                .push_back((now, decision.previous, decision.desired));
+            let oldest = now.minus(StepPolicy::MAX_PERIOD);
+            while self.events.front().is_some_and(|(at, ..)| *at < oldest) {
+                self.events.pop_front();
+            }
+        }
+    }
+
+    fn recommend(&mut self, replicas: u32, now: Time) {
+        const LONGEST_WINDOW: Duration = Duration::from_secs(3600);
+        while self.highs.back().is_some_and(|(_, high)| *high <= replicas) {
+            self.highs.pop_back();
+        }
+        while self.lows.back().is_some_and(|(_, low)| *low >= replicas) {
+            self.lows.pop_back();
+        }
+        for window in [&mut self.highs, &mut self.lows] {
+            window.push_back((now, replicas));
+            let oldest = now.minus(LONGEST_WINDOW);
+            while window.front().is_some_and(|(at, _)| *at < oldest) {
+                window.pop_front();
+            }
+        }
+    }
+
+    /// The mean service time of a task type, learned or assumed.
+    pub fn service_time(&self, task_type: TaskType, policy: &Policy) -> ServiceTime {
+        self.learner
+            .service_time(task_type, policy.queue_wait_target)
+    }
+
+    /// The longest that a task of this type has certainly been seen to run.
+    pub fn longest_service_time(&self, task_type: TaskType) -> Option<Duration> {
+        self.learner.longest(task_type)
+    }
+
+    /// Slots of one replica: as reported, or else as the policy says. At least 1.
+    pub fn slots_per_replica(&self, task_type: TaskType, policy: &Policy) -> u32 {
+        self.learner
+            .slots_per_replica(task_type)
+            .unwrap_or(policy.slots_per_replica)
+            .max(1)
+    }
+
+    /// Whether the server's rates can be used.
+    pub fn rates_trusted(&self) -> bool {
+        self.sample.is_some() && self.rates_bad_until.is_none()
+    }
+
+    /// Since when the queue has been proven idle: nothing waits, nothing arrives, no slot in use.
+    pub fn idle_since(&self) -> Option<Time> {
+        Some(self.quiet_since?.max(self.silent_since?))
+    }
+
+    /// Whether any worker of this queue has ever been heard of.
+    pub fn heard_of_workers(&self) -> bool {
+        self.learner.heard()
+    }
+
+    /// Whether the workers are taken never to send heartbeats.
+    pub(crate) fn mute(&self) -> bool {
+        !self.learner.heard()
+            && self
+                .sample
+                .zip(self.covered_since)
+                .is_some_and(|(sample, since)| sample.taken_at.since(since) >= MUTE_AFTER)
+    }
+
+    /// Whether tasks may take longer than `grace`, judging by the types that have work.
+    pub(crate) fn may_outlast(&self, grace: Duration, used: &PerType<u64>, blind: bool) -> bool {
+        let known = used.iter().any(|(_, used)| *used > 0);
+        let outlasts = |task_type| self.learner.may_outlast(task_type, grace);
+        let unheard = blind && !known && TaskType::ALL.into_iter().all(outlasts);
+        unheard
+            || used
+                .iter()
+                .any(|(task_type, used)| *used > 0 && outlasts(task_type))
+    }
+
+    /// The replicas that were ready when the last reading was taken: they earned it.
+    pub(crate) fn ready_at_sample(&self) -> u32 {
+        self.sample.map_or(0, |sample| sample.ready)
+    }
+
+    /// When the last known reading was taken.
+    pub(crate) fn sampled_at(&self) -> Option<Time> {
+        self.sample.map(|sample| sample.taken_at)
+    }
+
+    /// Since when readings have come without a long gap.
+    pub(crate) const fn covered_since(&self) -> Option<Time> {
+        self.covered_since
+    }
+
+    /// Whether this is the first reading after a start or a long gap.
+    pub(crate) const fn first_sample(&self) -> bool {
+        self.samples <= 1
+    }
+
+    pub(crate) const fn rates_bad_until(&self) -> Option<Time> {
+        self.rates_bad_until
+    }
+
+    /// The sample that was acted on last.
+    pub(crate) const fn acted(&self) -> Option<SampleId> {
+        self.acted
+    }
+
+    /// What was decided last.
+    pub(crate) const fn target(&self) -> Option<u32> {
+        self.target
+    }
+
+    /// The largest recommendation of the window that ends now.
+    pub(crate) fn highest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
+        within(&self.highs, window, now)
+    }
+
+    /// The smallest recommendation of the window that ends now.
+    pub(crate) fn lowest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
+        within(&self.lows, window, now)
+    }
+
+    /// Replicas added and removed within the period that ends now.
+    pub(crate) fn changes(&self, period: Duration, now: Time) -> (u32, u32) {
+        let recent = self
+            .events
+            .iter()
+            .filter(|(at, ..)| now.since(*at) < period);
+        recent.fold((0, 0), |(added, removed): (u32, u32), (_, from, to)| {
+            (
+                added.saturating_add(to.saturating_sub(*from)),
+                removed.saturating_add(from.saturating_sub(*to)),
+            )
+        })
+    }
+}
+
+/// The first entry young enough: the extreme one, since the entries are sorted by value too.
+fn within(window: &VecDeque<(Time, u32)>, length: Duration, now: Time) -> Option<(Time, u32)> {
+    window
+        .iter()
+        .find(|(at, _)| now.since(*at) < length)
+        .copied()
+}

@@ -1,0 +1,303 @@
+//! The chain of limits between the demand and the decision. Pure.
+//!
+//! Each limit is one small function that may only move the number, and leaves its name if it does.
+//! The order is the specification; the user's bounds come last and always win.
+
+use crate::demand::{Demand, Signal, SlotFacts};
+use crate::time::millis;
+use crate::{
+    Fallback, History, Limited, Observation, Policy, Reason, ScalingRules, SelectPolicy, StepKind,
+    StepPolicy, Time,
+};
+
+/// What every limit may look at.
+pub(crate) struct Context<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) observation: &'a Observation,
+    pub(crate) history: &'a History,
+    pub(crate) facts: &'a SlotFacts,
+    pub(crate) now: Time,
+}
+
+impl Context<'_> {
+    pub(crate) const fn asked(&self) -> u32 {
+        self.observation.replicas.asked
+    }
+}
+
+/// The number on its way through the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) replicas: u32,
+    pub(crate) limits: Vec<Limited>,
+}
+
+impl Number {
+    pub(crate) const fn new(replicas: u32) -> Self {
+        Self {
+            replicas,
+            limits: Vec::new(),
+        }
+    }
+
+    pub(crate) fn move_to(&mut self, to: u32, by: Reason) {
+        if to != self.replicas {
+            self.limits.push(Limited {
+                by,
+                from: self.replicas,
+                to,
+            });
+            self.replicas = to;
+        }
+    }
+
+    fn at_least(&mut self, floor: u32, by: Reason) {
+        self.move_to(self.replicas.max(floor), by);
+    }
+
+    fn at_most(&mut self, ceiling: u32, by: Reason) {
+        self.move_to(self.replicas.min(ceiling), by);
+    }
+}
+
+/// A demand close to the present size changes nothing. It works on the unrounded demand, as the
+/// HPA's does, so it costs at most `tolerance` of the head room that the utilisation leaves.
+pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Demand) {
+    let asked = u128::from(context.asked()).saturating_mul(1000);
+    let milli = u128::from(demand.milli);
+    if asked == 0 || milli == 0 || demand.replicas() == context.asked() {
+        return;
+    }
+    let rules = if milli > asked {
+        &context.policy.behavior.scale_up
+    } else {
+        &context.policy.behavior.scale_down
+    };
+    let allowed = asked.saturating_mul(u128::from(rules.tolerance_percent)) / 100;
+    if milli.abs_diff(asked) <= allowed {
+        number.move_to(context.asked(), Reason::WithinTolerance);
+    }
+}
+
+/// Up: the smallest recommendation of the scaleUp window. Down: the largest of the scaleDown
+/// window. The present size where it lies between the two.
+pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
+    let behavior = &context.policy.behavior;
+    let asked = context.asked();
+    let recommended = number.replicas;
+    if recommended > asked {
+        let window = behavior.scale_up.stabilization_window;
+        let lowest = context
+            .history
+            .lowest(window, context.now)
+            .map(|(_, low)| low);
+        let floor = lowest
+            .map_or(recommended, |low| low.min(recommended))
+            .max(asked);
+        number.at_most(floor, Reason::ScaleUpStabilized);
+    } else if recommended < asked {
+        let window = behavior.scale_down.stabilization_window;
+        let highest = context
+            .history
+            .highest(window, context.now)
+            .map(|(_, high)| high);
+        let ceiling = highest
+            .map_or(recommended, |high| high.max(recommended))
+            .min(asked);
+        number.at_least(ceiling, Reason::ScaleDownStabilized);
+    }
+}
+
+/// The step limits of the HPA: so many pods or percent per period.
+pub(crate) fn steps(number: &mut Number, context: &Context<'_>) {
+    let behavior = &context.policy.behavior;
+    let asked = context.asked();
+    if number.replicas > asked {
+        match highest_allowed(&behavior.scale_up, context) {
+            Allowed::Any => {}
+            Allowed::None => number.at_most(asked, Reason::ScaleUpDisabled),
+            Allowed::To(limit) => number.at_most(limit.max(asked), Reason::ScaleUpPolicy),
+        }
+    } else if number.replicas < asked {
+        match lowest_allowed(&behavior.scale_down, context) {
+            Allowed::Any => {}
+            Allowed::None => number.at_least(asked, Reason::ScaleDownDisabled),
+            Allowed::To(limit) => number.at_least(limit.min(asked), Reason::ScaleDownPolicy),
+        }
+    }
+}
+
+/// What the step limits of one direction allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// There is no step limit.
+    Any,
+    /// No change in this direction.
+    None,
+    /// Up to (or down to) this number.
+    To(u32),
+}
+
+/// The most replicas that the scaleUp policies allow now.
+pub(crate) fn highest_allowed(rules: &ScalingRules, context: &Context<'_>) -> Allowed {
+    allowed(
+        rules,
+        context,
+        SelectPolicy::Max,
+        |start, policy| match policy.kind {
+            StepKind::Pods => start.saturating_add(policy.value),
+            // Rounded up, and a percentage of nothing is one: a step must be possible, or a small
+            // fleet would never move.
+            StepKind::Percent => percent(start, 100_u64.saturating_add(policy.value.into()), true)
+                .max(start.saturating_add(u32::from(start == 0 && policy.value > 0))),
+        },
+    )
+}
+
+/// The fewest replicas that the scaleDown policies allow now.
+pub(crate) fn lowest_allowed(rules: &ScalingRules, context: &Context<'_>) -> Allowed {
+    allowed(
+        rules,
+        context,
+        SelectPolicy::Min,
+        |start, policy| match policy.kind {
+            StepKind::Pods => start.saturating_sub(policy.value),
+            StepKind::Percent => percent(start, 100_u64.saturating_sub(policy.value.into()), false),
+        },
+    )
+}
+
+fn allowed(
+    rules: &ScalingRules,
+    context: &Context<'_>,
+    largest_number: SelectPolicy,
+    reach: impl Fn(u32, &StepPolicy) -> u32,
+) -> Allowed {
+    if rules.select == SelectPolicy::Disabled {
+        return Allowed::None;
+    }
+    let reached = rules.policies.iter().map(|policy| {
+        let (added, removed) = context.history.changes(policy.period, context.now);
+        let start = context
+            .asked()
+            .saturating_sub(added)
+            .saturating_add(removed);
+        reach(start, policy)
+    });
+    let chosen = if rules.select == largest_number {
+        reached.max()
+    } else {
+        reached.min()
+    };
+    chosen.map_or(Allowed::Any, Allowed::To)
+}
+
+fn percent(of: u32, percent: u64, up: bool) -> u32 {
+    let product = u64::from(of).saturating_mul(percent);
+    let result = if up {
+        product.div_ceil(100)
+    } else {
+        product / 100
+    };
+    u32::try_from(result).unwrap_or(u32::MAX)
+}
+
+/// Until one scaleDown window of history exists nothing shrinks. The very first reading moves no
+/// running fleet, and while nothing is known about service times a running fleet at most doubles.
+pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option<&Demand>) {
+    let asked = context.asked();
+    let window = context.policy.behavior.scale_down.stabilization_window;
+    let covered = context
+        .history
+        .covered_since()
+        .is_some_and(|since| !context.history.first_sample() && context.now.since(since) >= window);
+    if covered || asked == 0 {
+        return;
+    }
+    number.at_least(asked, Reason::WarmingUp);
+    if context.history.first_sample() {
+        number.at_most(asked, Reason::WarmingUp);
+    }
+    let learned = demand
+        .and_then(|demand| demand.binding)
+        .is_some_and(|(task_type, _)| {
+            context
+                .history
+                .service_time(task_type, context.policy)
+                .is_learned()
+        });
+    if !learned {
+        let doubled = context.observation.replicas.ready.max(1).saturating_mul(2);
+        number.at_most(doubled.max(asked), Reason::WarmingUp);
+    }
+}
+
+/// Deletion costs rank only within one ReplicaSet: nothing shrinks during a rollout.
+pub(crate) fn rollout(number: &mut Number, context: &Context<'_>) {
+    if context.observation.replicas.rollout_in_progress {
+        number.at_least(context.asked(), Reason::RolloutInProgress);
+    }
+}
+
+/// Where tasks may outlast the grace period, only idle pods may go.
+pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
+    let grace = context.policy.drain_grace_period;
+    let facts = context.facts;
+    if facts.signal == Signal::Known
+        && context
+            .history
+            .may_outlast(grace, &facts.used, facts.blind > 0)
+    {
+        number.at_least(facts.busy.min(context.asked()), Reason::BusyPods);
+    }
+}
+
+/// While the slots are not known for now, nothing shrinks; without any signal there is no zero.
+pub(crate) fn slots_known(number: &mut Number, context: &Context<'_>) {
+    match context.facts.signal {
+        Signal::Known => {}
+        Signal::Missing(_) => number.at_least(context.asked(), Reason::SlotsUnknown),
+        Signal::None => number.at_least(context.asked().min(1), Reason::SlotsUnknown),
+    }
+}
+
+/// The last replica goes only after the queue was proven idle for the whole cooldown.
+pub(crate) fn safe_zero(number: &mut Number, context: &Context<'_>) {
+    if number.replicas == 0 && context.asked() > 0 && !proven_idle(context) {
+        number.move_to(1, Reason::CoolingDown);
+    }
+}
+
+/// Whether the readings prove that the queue was idle for the whole cooldown period.
+pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
+    let proven = context
+        .history
+        .idle_since()
+        .zip(context.history.sampled_at());
+    context.facts.idle()
+        && proven.is_some_and(|(since, sampled)| {
+            millis(sampled.since(since)) >= millis(context.policy.cooldown_period)
+        })
+}
+
+/// After enough failed readings in a row, at least the fallback's replicas. Never shrinks.
+pub(crate) fn fallback(number: &mut Number, fallback: Option<Fallback>, failures: u32) {
+    if let Some(Fallback {
+        failure_threshold,
+        replicas,
+    }) = fallback
+        && failures >= failure_threshold.max(1)
+    {
+        number.at_least(replicas, Reason::Fallback);
+    }
+}
+
+/// The schedule's minimum, then the user's bounds.
+pub(crate) fn bounds(number: &mut Number, policy: &Policy) {
+    number.at_least(
+        policy.scheduled_min.min(policy.max),
+        Reason::ScheduledMinimum,
+    );
+    number.at_least(policy.min, Reason::MinReplicas);
+    number.at_most(policy.max, Reason::MaxReplicas);
+}

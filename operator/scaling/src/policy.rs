@@ -1,0 +1,155 @@
+//! What the user asked for, for one queue, with everything resolved. Plain data.
+
+use std::time::Duration;
+
+/// The scaling policy of one queue: every default filled in, every override applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The fewest replicas. 0 allows scale to zero. Default 0. At most `max`.
+    pub min: u32,
+    /// The most replicas. Default 10.
+    pub max: u32,
+    /// How long a task may wait in the queue before it starts. Default 5 s; above zero.
+    pub queue_wait_target: Duration,
+    /// Percent of the task slots that may be in use when the fleet has its right size.
+    /// Default 75; 1 to 100 (values outside are read as the nearest end).
+    pub target_utilization: u32,
+    /// Task slots per replica and task type, used only until the workers' own heartbeats say
+    /// otherwise. Default 100; at least 1.
+    pub slots_per_replica: u32,
+    /// A plain target: waiting tasks per replica, added to the demand terms. Default none.
+    pub backlog_per_replica: Option<u32>,
+    /// The longest gap between readings of a queue with work. Default 5 s.
+    pub polling_interval: Duration,
+    /// The longest gap between readings of a quiet queue. Default 30 s.
+    pub quiet_polling_interval: Duration,
+    /// How long a queue must be proven idle before its last replica goes. Default 60 s.
+    pub cooldown_period: Duration,
+    /// Damping, in the words of the HorizontalPodAutoscaler.
+    pub behavior: Behavior,
+    /// The minimum that the schedule asks for right now (already evaluated). 0 = none.
+    pub scheduled_min: u32,
+    /// What to do when readings keep failing. Default none: the fleet holds.
+    pub fallback: Option<Fallback>,
+    /// What a worker may take to finish what it has once it is told to stop. Default 600 s.
+    pub drain_grace_period: Duration,
+    /// Whether decisions are carried out. Default `Active`.
+    pub mode: Mode,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            min: 0,
+            max: 10,
+            queue_wait_target: Duration::from_secs(5),
+            target_utilization: 75,
+            slots_per_replica: 100,
+            backlog_per_replica: None,
+            polling_interval: Duration::from_secs(5),
+            quiet_polling_interval: Duration::from_secs(30),
+            cooldown_period: Duration::from_secs(60),
+            behavior: Behavior::default(),
+            scheduled_min: 0,
+            fallback: None,
+            drain_grace_period: Duration::from_secs(600),
+            mode: Mode::Active,
+        }
+    }
+}
+
+/// Damping per direction, with the HorizontalPodAutoscaler's structure and words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behavior {
+    /// Rules for growing. Default: no window, no step limit (the bounds are the limit; the HPA's
+    /// 4 pods per 15 s would cost a minute that the queue's wait target does not have).
+    pub scale_up: ScalingRules,
+    /// Rules for shrinking. Default: a window of 60 s (the HPA's 300 s would defeat the
+    /// cooldown), no step limit.
+    pub scale_down: ScalingRules,
+}
+
+impl Default for Behavior {
+    fn default() -> Self {
+        let rules = |window| ScalingRules {
+            stabilization_window: Duration::from_secs(window),
+            policies: Vec::new(),
+            select: SelectPolicy::Max,
+            tolerance_percent: 10,
+        };
+        Self {
+            scale_up: rules(0),
+            scale_down: rules(60),
+        }
+    }
+}
+
+/// The rules of one direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalingRules {
+    /// Up: the smallest recommendation of this window counts. Down: the largest. At most 1 h.
+    pub stabilization_window: Duration,
+    /// Step limits. Empty = none.
+    pub policies: Vec<StepPolicy>,
+    /// Which of several step limits counts.
+    pub select: SelectPolicy,
+    /// A demand that differs from the present size by no more than this percentage changes
+    /// nothing. Default 10.
+    pub tolerance_percent: u32,
+}
+
+/// One step limit: at most `value` pods or percent within `period`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepPolicy {
+    /// What `value` counts.
+    pub kind: StepKind,
+    /// How many pods, or how many percent of the replicas at the start of the period.
+    pub value: u32,
+    /// The period, at most 30 min ([`StepPolicy::MAX_PERIOD`]).
+    pub period: Duration,
+}
+
+impl StepPolicy {
+    /// The longest period of a step limit (the HPA's own bound).
+    pub const MAX_PERIOD: Duration = Duration::from_secs(1800);
+}
+
+/// What a step limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// Pods.
+    Pods,
+    /// Percent of the replicas at the start of the period.
+    Percent,
+}
+
+/// Which of several step limits counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelectPolicy {
+    /// The one that allows the largest change.
+    Max,
+    /// The one that allows the smallest change.
+    Min,
+    /// No change in this direction at all.
+    Disabled,
+}
+
+/// Replicas to stand on while Temporal does not answer. It never shrinks the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    /// After this many failed readings in a row.
+    pub failure_threshold: u32,
+    /// At least this many replicas (within the bounds).
+    pub replicas: u32,
+}
+
+/// Whether decisions are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Decide and act.
+    Active,
+    /// Decide and say so, change nothing.
+    DryRun,
+    /// Decide nothing; whoever sets the replicas keeps them.
+    Paused,
+}

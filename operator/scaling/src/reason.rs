@@ -1,0 +1,177 @@
+//! The closed vocabulary of decisions, shared by status, events, logs and metrics.
+
+/// Why a decision is what it is: the last limit that moved the number, or else the demand term
+/// that asked for the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The slots in use ask for this size.
+    SlotsInUse,
+    /// The arrivals and the backlog ask for this size.
+    Drain,
+    /// The head of the backlog is older than the target and every slot is taken.
+    BacklogAge,
+    /// The plain target of waiting tasks per replica asks for this size.
+    BacklogPerReplica,
+    /// There is nothing to do.
+    NoDemand,
+    /// The queue's rate limit cannot feed more replicas.
+    RateLimited,
+    /// The demand differs from the present size by no more than the tolerance.
+    WithinTolerance,
+    /// There is work and there were no replicas.
+    Activated,
+    /// The scaleUp stabilization window holds a smaller recommendation.
+    ScaleUpStabilized,
+    /// The scaleDown stabilization window holds a larger recommendation.
+    ScaleDownStabilized,
+    /// A scaleUp policy allows no larger step now.
+    ScaleUpPolicy,
+    /// A scaleDown policy allows no larger step now.
+    ScaleDownPolicy,
+    /// scaleUp.selectPolicy is Disabled.
+    ScaleUpDisabled,
+    /// scaleDown.selectPolicy is Disabled.
+    ScaleDownDisabled,
+    /// Too little history after a start or a gap: nothing shrinks and nothing jumps yet.
+    WarmingUp,
+    /// A rollout is under way: deletion costs would not be heeded.
+    RolloutInProgress,
+    /// Tasks may outlast the drain grace period, and this many pods are busy.
+    BusyPods,
+    /// Idle, but not yet proven for the whole cooldown period.
+    CoolingDown,
+    /// The slots in use are not known: no scale-in while the signal is missing, and no zero.
+    SlotsUnknown,
+    /// The backlog is not known: the fleet holds.
+    BacklogUnknown,
+    /// This reading has been acted on already.
+    AlreadyActedOn,
+    /// Readings keep failing and a fallback is set.
+    Fallback,
+    /// The schedule asks for a minimum now.
+    ScheduledMinimum,
+    /// replicas.min.
+    MinReplicas,
+    /// replicas.max.
+    MaxReplicas,
+    /// mode: Paused.
+    Paused,
+}
+
+impl Reason {
+    /// Every reason, for metrics that are pre-set to zero and for tables in the docs.
+    pub const ALL: [Self; 26] = [
+        Self::SlotsInUse,
+        Self::Drain,
+        Self::BacklogAge,
+        Self::BacklogPerReplica,
+        Self::NoDemand,
+        Self::RateLimited,
+        Self::WithinTolerance,
+        Self::Activated,
+        Self::ScaleUpStabilized,
+        Self::ScaleDownStabilized,
+        Self::ScaleUpPolicy,
+        Self::ScaleDownPolicy,
+        Self::ScaleUpDisabled,
+        Self::ScaleDownDisabled,
+        Self::WarmingUp,
+        Self::RolloutInProgress,
+        Self::BusyPods,
+        Self::CoolingDown,
+        Self::SlotsUnknown,
+        Self::BacklogUnknown,
+        Self::AlreadyActedOn,
+        Self::Fallback,
+        Self::ScheduledMinimum,
+        Self::MinReplicas,
+        Self::MaxReplicas,
+        Self::Paused,
+    ];
+
+    /// The reason in one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SlotsInUse => "SlotsInUse",
+            Self::Drain => "Drain",
+            Self::BacklogAge => "BacklogAge",
+            Self::BacklogPerReplica => "BacklogPerReplica",
+            Self::NoDemand => "NoDemand",
+            Self::RateLimited => "RateLimited",
+            Self::WithinTolerance => "WithinTolerance",
+            Self::Activated => "Activated",
+            Self::ScaleUpStabilized => "ScaleUpStabilized",
+            Self::ScaleDownStabilized => "ScaleDownStabilized",
+            Self::ScaleUpPolicy => "ScaleUpPolicy",
+            Self::ScaleDownPolicy => "ScaleDownPolicy",
+            Self::ScaleUpDisabled => "ScaleUpDisabled",
+            Self::ScaleDownDisabled => "ScaleDownDisabled",
+            Self::WarmingUp => "WarmingUp",
+            Self::RolloutInProgress => "RolloutInProgress",
+            Self::BusyPods => "BusyPods",
+            Self::CoolingDown => "CoolingDown",
+            Self::SlotsUnknown => "SlotsUnknown",
+            Self::BacklogUnknown => "BacklogUnknown",
+            Self::AlreadyActedOn => "AlreadyActedOn",
+            Self::Fallback => "Fallback",
+            Self::ScheduledMinimum => "ScheduledMinimum",
+            Self::MinReplicas => "MinReplicas",
+            Self::MaxReplicas => "MaxReplicas",
+            Self::Paused => "Paused",
+        }
+    }
+
+    /// Whether the reason is a limit (something kept the number from the demand) rather than
+    /// the demand itself.
+    pub const fn is_limit(self) -> bool {
+        !matches!(
+            self,
+            Self::SlotsInUse
+                | Self::Drain
+                | Self::BacklogAge
+                | Self::BacklogPerReplica
+                | Self::NoDemand
+                | Self::Activated
+        )
+    }
+
+    /// One line that explains the reason, as the documentation has it.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::SlotsInUse => "the slots in use ask for this size",
+            Self::Drain => "the arrivals and the backlog ask for this size",
+            Self::BacklogAge => {
+                "the head of the backlog is older than the target and every slot is taken"
+            }
+            Self::BacklogPerReplica => {
+                "the plain target of waiting tasks per replica asks for this size"
+            }
+            Self::NoDemand => "there is nothing to do",
+            Self::RateLimited => "the queue's rate limit cannot feed more replicas",
+            Self::WithinTolerance => "the demand is within the tolerance of the present size",
+            Self::Activated => "there is work and there were no replicas",
+            Self::ScaleUpStabilized => {
+                "the scaleUp stabilization window holds a smaller recommendation"
+            }
+            Self::ScaleDownStabilized => {
+                "the scaleDown stabilization window holds a larger recommendation"
+            }
+            Self::ScaleUpPolicy => "a scaleUp policy allows no larger step now",
+            Self::ScaleDownPolicy => "a scaleDown policy allows no larger step now",
+            Self::ScaleUpDisabled => "scaleUp.selectPolicy is Disabled",
+            Self::ScaleDownDisabled => "scaleDown.selectPolicy is Disabled",
+            Self::WarmingUp => "too little history yet: nothing shrinks and nothing jumps",
+            Self::RolloutInProgress => "a rollout is under way, so nothing shrinks",
+            Self::BusyPods => "tasks may outlast the drain grace period and these pods are busy",
+            Self::CoolingDown => "idle, but not yet proven for the whole cooldown period",
+            Self::SlotsUnknown => "the slots in use are not known",
+            Self::BacklogUnknown => "the backlog is not known, so the fleet holds",
+            Self::AlreadyActedOn => "this reading has been acted on already",
+            Self::Fallback => "readings keep failing and a fallback is set",
+            Self::ScheduledMinimum => "the schedule asks for a minimum now",
+            Self::MinReplicas => "replicas.min",
+            Self::MaxReplicas => "replicas.max",
+            Self::Paused => "mode is Paused",
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Fleets that are stuck: things no number of replicas would mend. Pure.
+
+use std::time::Duration;
+
+use crate::demand::{Signal, SlotFacts};
+use crate::explain;
+use crate::{Backlog, History, Observation, PerType, PodPhase, Reading, TaskType, Time};
+
+/// How long something must have been so before it is said: longer than a pod takes to start and to
+/// send its first heartbeat at the SDKs' own interval of 60 s.
+const NO_POLLERS_AFTER: Duration = Duration::from_secs(120);
+/// A backlog must have grown for this long with slots free.
+const GROWING_AFTER: Duration = Duration::from_secs(60);
+
+/// A way to be stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stuck {
+    /// Pods are Ready, but no poller and no heartbeat is seen.
+    ReadyButNotPolling,
+    /// The backlog grows although slots are free.
+    BacklogGrowsWithFreeSlots,
+    /// Tasks of a type wait, pods are Ready, and nobody polls for this type.
+    QueueNotPolled,
+}
+
+impl Stuck {
+    /// Every way, for metrics that are pre-set to zero.
+    pub const ALL: [Self; 3] = [
+        Self::ReadyButNotPolling,
+        Self::BacklogGrowsWithFreeSlots,
+        Self::QueueNotPolled,
+    ];
+
+    /// The reason in one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadyButNotPolling => "ReadyButNotPolling",
+            Self::BacklogGrowsWithFreeSlots => "BacklogGrowsWithFreeSlots",
+            Self::QueueNotPolled => "QueueNotPolled",
+        }
+    }
+}
+
+/// Something that is stuck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub kind: Stuck,
+    /// Since when.
+    pub since: Time,
+    /// One sentence, without numbers that move by themselves.
+    pub sentence: String,
+}
+
+/// Since when each suspicion has held without a break.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Watch {
+    not_polling: Option<Time>,
+    not_polled: PerType<Option<Time>>,
+    growing: PerType<Option<Growth>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Growth {
+    since: Time,
+    first: u64,
+    last: u64,
+}
+
+impl Watch {
+    /// Takes a known reading in.
+    pub(crate) fn observe(
+        &mut self,
+        backlog: &Backlog,
+        observation: &Observation,
+        facts: &SlotFacts,
+        repeated: bool,
+        now: Time,
+    ) {
+        let ready = observation.replicas.ready > 0;
+        let mut counted = backlog
+            .types
+            .iter()
+            .filter_map(|(_, backlog)| backlog.as_ref());
+        let no_poller = counted.all(|backlog| backlog.pollers == Some(0));
+        hold(
+            &mut self.not_polling,
+            ready && no_poller && !any_heartbeat(observation),
+            now,
+        );
+        for task_type in TaskType::ALL {
+            let Some(backlog) = backlog.types.get(task_type) else {
+                *self.not_polled.get_mut(task_type) = None;
+                *self.growing.get_mut(task_type) = None;
+                continue;
+            };
+            let unpolled = ready && backlog.count > 0 && backlog.pollers == Some(0);
+            hold(self.not_polled.get_mut(task_type), unpolled, now);
+            if repeated {
+                continue;
+            }
+            let free = ready
+                && facts.signal == Signal::Known
+                && facts.blind == 0
+                && !*facts.all_taken.get(task_type)
+                && !backlog.rate_limited;
+            let growing = self.growing.get_mut(task_type);
+            *growing = match *growing {
+                Some(growth) if free && backlog.count >= growth.last && backlog.count > 0 => {
+                    Some(Growth {
+                        last: backlog.count,
+                        ..growth
+                    })
+                }
+                _ if free && backlog.count > 0 => Some(Growth {
+                    since: now,
+                    first: backlog.count,
+                    last: backlog.count,
+                }),
+                _ => None,
+            };
+        }
+    }
+}
+
+fn hold(since: &mut Option<Time>, holds: bool, now: Time) {
+    if holds {
+        since.get_or_insert(now);
+    } else {
+        *since = None;
+    }
+}
+
+fn any_heartbeat(observation: &Observation) -> bool {
+    match &observation.slots {
+        Reading::Known { value, .. } => value
+            .pods
+            .iter()
+            .any(|pod| pod.fresh && pod.phase != PodPhase::Terminating),
+        Reading::Unknown { .. } => false,
+    }
+}
+
+/// What is stuck now. `history` must have seen the observation.
+pub fn findings(history: &History, now: Time) -> Vec<Finding> {
+    let watch = &history.watch;
+    let after = |since: Option<Time>, least| since.filter(|since| now.since(*since) >= least);
+    let mut findings = Vec::new();
+    if let Some(since) = after(watch.not_polling, NO_POLLERS_AFTER) {
+        let sentence = "pods are Ready, but Temporal sees no poller and no heartbeat from them; \
+                        check the worker's address, namespace, credentials and task queue"
+            .to_owned();
+        findings.push(Finding {
+            kind: Stuck::ReadyButNotPolling,
+            since,
+            sentence,
+        });
+    }
+    for task_type in TaskType::ALL {
+        let kind = task_type.as_str();
+        let growing = *watch.growing.get(task_type);
+        if let Some(growth) = growing.filter(|growth| growth.last > growth.first)
+            && now.since(growth.since) >= GROWING_AFTER
+        {
+            let sentence = format!(
+                "the backlog of {kind} tasks has grown for {} or more while {kind} slots are free; \
+                 check that the workers register these {kind} types and that their pollers reach Temporal",
+                explain::duration(GROWING_AFTER)
+            );
+            findings.push(Finding {
+                kind: Stuck::BacklogGrowsWithFreeSlots,
+                since: growth.since,
+                sentence,
+            });
+        }
+        let silent = after(*watch.not_polled.get(task_type), NO_POLLERS_AFTER);
+        if let Some(since) = silent.filter(|_| watch.not_polling.is_none()) {
+            let sentence = format!(
+                "{kind} tasks wait and pods are Ready, but nobody polls for {kind} tasks; \
+                 check that the workers serve this task type, or leave it out of taskTypes"
+            );
+            findings.push(Finding {
+                kind: Stuck::QueueNotPolled,
+                since,
+                sentence,
+            });
+        }
+    }
+    findings
+}

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Holds nothing: this package is its test targets. See `tests/cluster`.

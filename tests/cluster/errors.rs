@@ -1,0 +1,131 @@
+//! What goes wrong becomes a condition with a reason and a message that says what to do; nothing
+//! that runs is touched, and every other fleet goes on.
+
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use taskqueue_api::TaskQueueWorker;
+
+use crate::harness::{eventually, one_queue, with_namespace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporal_namespace_that_does_not_exist_is_named() {
+    with_namespace("a-temporal-namespace-that-does-not-exist", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        spec["connection"]["temporalNamespace"] = json!("no-such-namespace");
+        world.apply(spec).await?;
+        let condition = world.condition_is("ScalingActive", "False", "TemporalNamespaceNotFound").await?;
+        assert!(condition.message.contains("no-such-namespace"), "{}", condition.message);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_no_temporal_answers_is_named() {
+    with_namespace("an-address-where-no-temporal-answers", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        spec["connection"]["address"] = json!("temporal.sandbox-services.svc:7");
+        world.apply(spec).await?;
+        let condition = world.condition_is("ScalingActive", "Unknown", "TemporalUnavailable").await?;
+        assert!(condition.message.contains("temporal.sandbox-services.svc:7"), "{}", condition.message);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_is_named_and_its_arrival_is_noticed() {
+    with_namespace("a-missing-secret-is-named", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 0, 1, &json!({}));
+        spec["connection"]["tls"] = json!({});
+        spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
+        world.apply(spec).await?;
+        let condition = world.condition_is("Ready", "False", "SecretNotFound").await?;
+        assert!(condition.message.contains("temporal-key"), "{}", condition.message);
+        world.kubectl(&["create", "secret", "generic", "temporal-key", "--from-literal=key=k"])?;
+        eventually("the Secret is noticed", || async {
+            let ready = world.condition("Ready").await?;
+            let reason = ready.map(|ready| ready.reason).unwrap_or_default();
+            Ok(if reason.is_empty() || reason == "SecretNotFound" { Err(reason) } else { Ok(()) })
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_had_is_named_while_the_old_pod_runs_on() {
+    with_namespace("an-image-that-cannot-be-had", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        world.apply(spec.clone()).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        let before = world.live_pods().await?[0].name_any();
+        spec["template"]["spec"]["containers"][0]["image"] = json!("localhost/no-such-image:1");
+        spec["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
+        world.apply(spec).await?;
+        eventually("a condition names the image", || async {
+            let fleet = world.fleet().await?;
+            let conditions = fleet.status.map(|status| status.conditions).unwrap_or_default();
+            let named = conditions
+                .iter()
+                .any(|condition| condition.reason == "ImagePullFailed" && condition.message.contains("localhost/no-such-image:1"));
+            Ok(if named { Ok(()) } else { Err(format!("{conditions:?}")) })
+        })
+        .await?;
+        let alive = world.live_pods().await?.iter().any(|pod| pod.name_any() == before);
+        assert!(alive, "the pod of the old template still runs");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_reference_without_its_object_is_named_until_it_exists() {
+    with_namespace("a-connection-reference-without-its-object", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        spec["connectionRef"] = json!({"name": "main"});
+        spec.as_object_mut().unwrap().remove("connection");
+        world.apply(spec).await?;
+        let condition = world.condition_is("Ready", "False", "ConnectionNotFound").await?;
+        assert!(condition.message.contains("main"), "{}", condition.message);
+        let connection = json!({
+            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection", "metadata": {"name": "main"},
+            "spec": {"address": crate::harness::TEMPORAL, "temporalNamespace": "default"},
+        });
+        world
+            .api::<taskqueue_api::TemporalConnection>()
+            .patch("main", &PatchParams::apply("cluster-test"), &Patch::Apply(&connection))
+            .await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newer_of_two_fleets_on_one_queue_holds_still() {
+    with_namespace("the-newer-of-two-fleets-holds-still", |world| async move {
+        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        world.apply(spec.clone()).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        let second = json!({
+            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "second"}, "spec": spec,
+        });
+        let api = world.api::<TaskQueueWorker>();
+        // creationTimestamp has whole seconds; the name decides within one.
+        api.patch("second", &PatchParams::apply("cluster-test"), &Patch::Apply(&second)).await?;
+        eventually("the newer fleet says QueueConflict", || async {
+            let conditions = api.get("second").await?.status.map(|status| status.conditions).unwrap_or_default();
+            let found = conditions.iter().any(|condition| condition.reason == "QueueConflict" && condition.message.contains("orders"));
+            Ok(if found { Ok(()) } else { Err(format!("{conditions:?}")) })
+        })
+        .await?;
+        let (asked, ready) = world.replicas("all").await?;
+        assert_eq!((asked, ready), (1, 1), "the older fleet goes on");
+        Ok(())
+    })
+    .await;
+}

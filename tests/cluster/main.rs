@@ -1,0 +1,13 @@
+//! The promises of the README on real pods: a sandbox with a real API server, kubelet and Temporal,
+//! and the operator as its chart installs it. Needs a sandbox named by `TASKQUEUE_SANDBOX` (default
+//! `checks`) that is up, with the images loaded and the operator installed; `cargo sandbox test
+//! --only cluster` sees to all of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic freely")]
+
+mod errors;
+mod faults;
+mod harness;
+mod lifecycle;
+mod malformed;
+mod rights;
+mod scaling;

@@ -1,0 +1,42 @@
+//! The operator works under exactly the chart's roles.
+
+use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, output, with_namespace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
+    with_namespace("the-operator-may-not-do-more", |world| async move {
+        let account = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}");
+        let may = |verb: &str, resource: &str| {
+            // `auth can-i` ends with 1 for "no".
+            let mut kubectl = world.sandbox.kubectl();
+            let answer = kubectl.args(["--namespace", &world.namespace, "auth", "can-i", verb, resource, "--as", &account]).output();
+            answer.map(|answer| String::from_utf8_lossy(&answer.stdout).trim() == "yes")
+        };
+        let wanted = [
+            ("get", "secrets", true),
+            ("list", "secrets", false),
+            ("watch", "secrets", false),
+            ("create", "secrets", false),
+            ("patch", "deployments.apps", true),
+            ("patch", "deployments.apps/scale", true),
+            ("deletecollection", "deployments.apps", false),
+            ("delete", "pods", false),
+            ("create", "pods", false),
+            ("create", "pods/exec", false),
+            ("update", "taskqueueworkers.taskqueue.dev", false),
+            ("delete", "taskqueueworkers.taskqueue.dev", false),
+            ("list", "nodes", false),
+            ("create", "clusterroles.rbac.authorization.k8s.io", false),
+        ];
+        for (verb, resource, allowed) in wanted {
+            assert_eq!(may(verb, resource)?, allowed, "{verb} {resource}");
+        }
+        let log = output(world.sandbox.kubectl().args([
+            "--namespace", OPERATOR_NAMESPACE, "logs", &format!("deployment/{OPERATOR}"),
+        ]))?;
+        let refused: Vec<&str> = log.lines().filter(|line| line.contains("is forbidden") && !line.contains("being terminated")).collect();
+        assert_eq!(refused, Vec::<&str>::new(), "the API server refused the operator something");
+        Ok(())
+    })
+    .await;
+}

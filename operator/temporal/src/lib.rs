@@ -1,1 +1,78 @@
-//! Placeholder.
+//! Reads Temporal for the operator: how much waits in each task queue, and what the workers say
+//! about themselves. The only part that talks to Temporal, and it only reads. It knows nothing of
+//! Kubernetes and decides nothing.
+//!
+//! ```no_run
+//! # use std::{sync::Arc, time::Duration};
+//! # use futures::StreamExt;
+//! # use taskqueue_temporal::*;
+//! # async fn run(fields: ConnectionFields, pods: Vec<LivePod>) -> Result<(), ConnectionError> {
+//! let stats = Arc::new(TemporalClient::new("taskqueue-operator@pod-1"));
+//! let clock = Clock::start();
+//! let readers = Readers::new(stats, Arc::new(NoObserver), ReadersConfig::default(), clock);
+//!
+//! // In every pass over an object: say what is to be read, take what was read.
+//! let owner = OwnerKey { namespace: "shop".to_owned(), name: "orders".to_owned() };
+//! let connection = ResolvedConnection::new(fields)?;
+//! readers.watch(&owner, &connection, &[QueueWatch {
+//!     queue: "payments".to_owned(),
+//!     task_queue: "payments".to_owned(),
+//!     task_types: Vec::new(),
+//!     polling_interval: Duration::from_secs(5),
+//!     quiet_polling_interval: Duration::from_secs(30),
+//!     queue_wait_target: Duration::from_secs(5),
+//!     has_replicas: !pods.is_empty(),
+//! }]);
+//! let reading = readers.reading(&owner, "payments");
+//! let slots = slots(&reading.workers, &pods, "payments", readers.clock().now());
+//!
+//! // When to make the next pass.
+//! let mut updates = std::pin::pin!(readers.updates());
+//! while let Some(owner) = updates.next().await {
+//!     println!("something new about {owner}");
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! | module | what for | I/O |
+//! | --- | --- | --- |
+//! | `connection` | addresses and credentials, checked; fingerprints | no |
+//! | `call` | the seam: calls, answers and failures as plain data | no |
+//! | `client`, `wire` | the seam over the network, with the official client | yes |
+//! | `reading`, `slots` | what callers ask for and get; workers joined with pods | no |
+//! | `readers`, `reader`, `calls` | the tasks that read | through the seam |
+//! | `budget`, `schedule`, `link`, `queue`, `credential`, `heartbeats` | what to read when, and what an answer means | no |
+//! | `board`, `clock`, `observer` | where readings lie; the time; what reading costs | no |
+
+mod board;
+mod budget;
+mod call;
+mod calls;
+mod client;
+mod clock;
+mod connection;
+mod credential;
+mod heartbeats;
+mod link;
+mod observer;
+mod queue;
+mod reader;
+mod readers;
+mod reading;
+mod schedule;
+mod slots;
+mod wire;
+
+pub use call::{
+    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkersPage,
+};
+pub use client::TemporalClient;
+pub use clock::Clock;
+pub use connection::{
+    ClientCertificate, ConnectionError, ConnectionFields, Fingerprint, Place, ResolvedConnection,
+    Secret, Tls,
+};
+pub use observer::{BudgetReading, NoObserver, Observer};
+pub use readers::{Readers, ReadersConfig};
+pub use reading::{OwnerKey, Problem, QueueReading, QueueWatch, WorkerReport, WorkerStatus};
+pub use slots::{LivePod, slots};

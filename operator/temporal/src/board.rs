@@ -1,0 +1,136 @@
+//! Where readers put what they read and callers find it, and who must be told. In memory, no I/O.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use taskqueue_scaling::{Reading, Time, UnknownReason};
+use tokio::sync::Notify;
+
+use crate::reading::{OwnerKey, QueueReading};
+
+/// One queue of one owner.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subscriber {
+    pub(crate) owner: OwnerKey,
+    pub(crate) queue: String,
+}
+
+/// The latest reading of every watched queue.
+///
+/// An entry carries the number of the watch it belongs to. A reader that answers for a watch
+/// that has since been replaced by another server or task queue writes nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    entries: Mutex<BTreeMap<Subscriber, Entry>>,
+    pending: Mutex<Pending>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Entry {
+    watch: u64,
+    reading: QueueReading,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    order: VecDeque<OwnerKey>,
+    members: BTreeSet<OwnerKey>,
+    closed: bool,
+}
+
+/// Nothing that is done under these locks can panic half-way, so a poisoned one is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nothing has been read yet.
+pub(crate) fn unread(since: Time) -> QueueReading {
+    fn not_yet<T>(since: Time) -> Reading<T> {
+        Reading::Unknown {
+            reason: UnknownReason::NotReadYet,
+            since,
+            failures: 0,
+        }
+    }
+    QueueReading {
+        backlog: not_yet(since),
+        workers: not_yet(since),
+        backlog_problem: None,
+        workers_problem: None,
+    }
+}
+
+impl Board {
+    /// A new watch of a queue: its reading starts as not read yet.
+    pub(crate) fn open(&self, subscriber: Subscriber, watch: u64, now: Time) {
+        lock(&self.entries).insert(
+            subscriber,
+            Entry {
+                watch,
+                reading: unread(now),
+            },
+        );
+    }
+
+    /// The queue is no longer watched.
+    pub(crate) fn close(&self, subscriber: &Subscriber) {
+        lock(&self.entries).remove(subscriber);
+    }
+
+    /// What was read last.
+    pub(crate) fn reading(&self, subscriber: &Subscriber) -> Option<QueueReading> {
+        lock(&self.entries)
+            .get(subscriber)
+            .map(|entry| entry.reading.clone())
+    }
+
+    /// Changes a reading; tells its owner if `change` says that this is news.
+    pub(crate) fn publish(
+        &self,
+        subscriber: &Subscriber,
+        watch: u64,
+        change: impl FnOnce(&mut QueueReading) -> bool,
+    ) {
+        let news = match lock(&self.entries).get_mut(subscriber) {
+            Some(entry) if entry.watch == watch => change(&mut entry.reading),
+            Some(_) | None => false,
+        };
+        if news {
+            self.tell(&subscriber.owner);
+        }
+    }
+
+    fn tell(&self, owner: &OwnerKey) {
+        let mut pending = lock(&self.pending);
+        if pending.members.insert(owner.clone()) {
+            pending.order.push_back(owner.clone());
+            drop(pending);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next owner with news; `None` once the board is shut.
+    pub(crate) async fn next_owner(&self) -> Option<OwnerKey> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut pending = lock(&self.pending);
+                if let Some(owner) = pending.order.pop_front() {
+                    pending.members.remove(&owner);
+                    return Some(owner);
+                }
+                if pending.closed {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends the stream of owners.
+    pub(crate) fn shut(&self) {
+        lock(&self.pending).closed = true;
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,139 @@
+//! One read as a future: makes its calls through [`QueueStats`], times them, tells the observer.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use taskqueue_scaling::TaskType;
+
+use crate::call::{CallError, Heartbeat, Method, QueueStats, WorkersPage};
+use crate::clock::Clock;
+use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::observer::Observer;
+use crate::queue::{Answers, Span};
+use crate::schedule::JobId;
+
+/// A read that has ended.
+pub(crate) struct Done {
+    pub(crate) job: JobId,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) probe: bool,
+    pub(crate) span: Span,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a read was answered.
+pub(crate) enum Outcome {
+    Queue(Answers),
+    Page(Result<WorkersPage, CallError>),
+    Worker(Result<Option<Heartbeat>, CallError>),
+}
+
+impl Outcome {
+    pub(crate) fn errors(&self) -> Vec<CallError> {
+        match self {
+            Self::Queue(answers) => answers
+                .iter()
+                .filter_map(|(_, answer)| answer.as_ref().err())
+                .cloned()
+                .collect(),
+            Self::Page(answer) => answer.as_ref().err().cloned().into_iter().collect(),
+            Self::Worker(answer) => answer.as_ref().err().cloned().into_iter().collect(),
+        }
+    }
+
+    pub(crate) fn any_answer(&self) -> bool {
+        match self {
+            Self::Queue(answers) => answers.iter().any(|(_, answer)| answer.is_ok()),
+            Self::Page(answer) => answer.is_ok(),
+            Self::Worker(answer) => answer.is_ok(),
+        }
+    }
+}
+
+/// What a read needs; every read takes one along.
+pub(crate) struct Caller {
+    pub(crate) stats: Arc<dyn QueueStats>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) clock: Clock,
+    pub(crate) place: Place,
+    pub(crate) connection: ResolvedConnection,
+    pub(crate) job: JobId,
+    pub(crate) probe: bool,
+}
+
+impl Caller {
+    /// Reads the statistics of every given type at the same time.
+    pub(crate) fn describe(
+        self,
+        task_queue: String,
+        types: Vec<TaskType>,
+    ) -> BoxFuture<'static, Done> {
+        async move {
+            let sent = self.clock.now();
+            let reads = types.into_iter().map(|task_type| {
+                let call = self
+                    .stats
+                    .describe(&self.connection, &task_queue, task_type);
+                self.observed(Method::DescribeTaskQueue, call)
+                    .map(move |answer| (task_type, answer))
+            });
+            let answers = join_all(reads).await;
+            self.done(sent, Outcome::Queue(answers))
+        }
+        .boxed()
+    }
+
+    /// Reads one page of the worker list.
+    pub(crate) fn page(self, token: Vec<u8>) -> BoxFuture<'static, Done> {
+        async move {
+            let sent = self.clock.now();
+            let call = self.stats.list_workers(&self.connection, &token);
+            let page = self.observed(Method::ListWorkers, call).await;
+            self.done(sent, Outcome::Page(page))
+        }
+        .boxed()
+    }
+
+    /// Reads one worker.
+    pub(crate) fn worker(self, instance_key: String) -> BoxFuture<'static, Done> {
+        async move {
+            let sent = self.clock.now();
+            let call = self.stats.describe_worker(&self.connection, &instance_key);
+            let worker = self.observed(Method::DescribeWorker, call).await;
+            self.done(sent, Outcome::Worker(worker))
+        }
+        .boxed()
+    }
+
+    fn done(&self, sent: taskqueue_scaling::Time, outcome: Outcome) -> Done {
+        Done {
+            job: self.job,
+            fingerprint: self.connection.fingerprint(),
+            probe: self.probe,
+            span: Span {
+                sent,
+                ended: self.clock.now(),
+            },
+            outcome,
+        }
+    }
+
+    async fn observed<T>(
+        &self,
+        method: Method,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let sent = self.clock.now();
+        let answer = call.await;
+        let took = self.clock.now().since(sent);
+        match &answer {
+            Ok(_) => self.observer.call(&self.place, method, "Ok", took),
+            Err(error) => self
+                .observer
+                .call(&self.place, error.method, error.code, took),
+        }
+        answer
+    }
+}

@@ -1,0 +1,266 @@
+//! The seam over the network: the official Temporal client, one connection per place and
+//! credential, every call bounded in time. Reads only; retries nothing, since the reader decides
+//! what is worth another call.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use taskqueue_scaling::TaskType;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::{IntoRequest, Request, Response, Status};
+use temporalio_client::{
+    ClientTlsOptions, Connection, ConnectionOptions, GrpcCompression, TlsOptions,
+};
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeTaskQueueRequest, DescribeWorkerRequest, ListWorkersRequest,
+};
+
+use crate::board::lock;
+use crate::call::{
+    CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
+};
+use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::wire;
+
+/// How long opening a connection may take, and how long a call may take. A cached answer takes
+/// two milliseconds, an uncached one thirty; five seconds is a server in trouble.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Workers per page of the list: some 470 bytes each, so half a megabyte.
+const WORKERS_PER_PAGE: i32 = 1_000;
+
+/// Talks to Temporal. Connections are opened at the first call that needs them, and kept apart
+/// by address, Temporal namespace and credential.
+#[derive(Debug)]
+pub struct TemporalClient {
+    identity: String,
+    channels: Mutex<BTreeMap<(Place, Fingerprint), Arc<Channel>>>,
+}
+
+/// A connection, open or not.
+#[derive(Default)]
+struct Channel {
+    /// Held while connecting, so that one attempt serves all who wait.
+    state: tokio::sync::Mutex<State>,
+    /// How many attempts have failed.
+    failed: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    open: Option<Connection>,
+    last_failure: Option<CallError>,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel")
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TemporalClient {
+    /// A client without connections. The identity is shown to the server; the operator calls
+    /// itself `taskqueue-operator@<host>`.
+    pub fn new(identity: impl Into<String>) -> Self {
+        Self {
+            identity: identity.into(),
+            channels: Mutex::default(),
+        }
+    }
+
+    /// How many connections are kept, open or being opened.
+    pub fn connections(&self) -> usize {
+        lock(&self.channels).len()
+    }
+
+    fn channel(&self, connection: &ResolvedConnection) -> Arc<Channel> {
+        let key = (connection.place(), connection.fingerprint());
+        lock(&self.channels).entry(key).or_default().clone()
+    }
+
+    async fn open(&self, to: &ResolvedConnection) -> Result<Connection, CallError> {
+        let channel = self.channel(to);
+        let failed_before = channel.failed.load(Ordering::Acquire);
+        let mut state = channel.state.lock().await;
+        if let Some(open) = &state.open {
+            return Ok(open.clone());
+        }
+        // Whoever waited for an attempt that failed shares its failure, instead of queueing up
+        // for one attempt each.
+        if channel.failed.load(Ordering::Acquire) != failed_before
+            && let Some(failure) = &state.last_failure
+        {
+            return Err(failure.clone());
+        }
+        let opened =
+            match tokio::time::timeout(DEADLINE, Connection::connect(self.options(to))).await {
+                Ok(Ok(open)) => Ok(open),
+                Ok(Err(error)) => Err(wire::connect_error(&error)),
+                Err(_) => Err(timed_out(Method::Connect)),
+            };
+        match opened {
+            Ok(open) => {
+                tracing::debug!(address = to.address(), temporal_namespace = to.temporal_namespace(), credential = %to.fingerprint(), "connected to Temporal");
+                state.open = Some(open.clone());
+                state.last_failure = None;
+                Ok(open)
+            }
+            Err(failure) => {
+                channel.failed.fetch_add(1, Ordering::Release);
+                state.last_failure = Some(failure.clone());
+                Err(failure)
+            }
+        }
+    }
+
+    fn options(&self, to: &ResolvedConnection) -> ConnectionOptions {
+        let tls = to.tls().map(|tls| {
+            let client = tls.client.as_ref().map(|client| {
+                ClientTlsOptions::builder()
+                    .client_cert(client.certificate_pem.clone())
+                    .client_private_key(client.key_pem.expose().to_vec())
+                    .build()
+            });
+            TlsOptions::builder()
+                .maybe_server_root_ca_cert(tls.ca_pem.clone())
+                .maybe_domain(tls.server_name.clone())
+                .maybe_client_tls_options(client)
+                .build()
+        });
+        ConnectionOptions::new(to.target().clone())
+            .identity(self.identity.clone())
+            .connect_timeout(DEADLINE)
+            .grpc_compression(GrpcCompression::None)
+            .maybe_tls_options(tls)
+            .maybe_api_key(to.api_key())
+            .build()
+    }
+
+    /// Makes one call. A connection that turned out unusable or unwelcome is closed, so that the
+    /// next call opens a new one: addresses are looked up again, the server looks at the
+    /// credential again.
+    async fn call<Q, A, F>(
+        &self,
+        to: &ResolvedConnection,
+        method: Method,
+        request: Q,
+        send: impl FnOnce(Box<dyn WorkflowService>, Request<Q>) -> F,
+    ) -> Result<A, CallError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let connection = self.open(to).await?;
+        let mut request = request.into_request();
+        request.set_timeout(DEADLINE);
+        let sent = send(connection.workflow_service(), request);
+        // The request carries its deadline to the server; this one holds even before it is sent.
+        let answer = match tokio::time::timeout(DEADLINE, sent).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) => wire::call_error(method, &status),
+            Err(_) => timed_out(method),
+        };
+        if answer.connection_lost || answer.kind == CallErrorKind::Denied {
+            self.channel(to).state.lock().await.open = None;
+        }
+        Err(answer)
+    }
+}
+
+fn timed_out(method: Method) -> CallError {
+    CallError {
+        kind: CallErrorKind::Timeout,
+        method,
+        code: "DeadlineExceeded",
+        message: format!("no answer within {} s", DEADLINE.as_secs()),
+        connection_lost: method == Method::Connect,
+    }
+}
+
+impl QueueStats for TemporalClient {
+    fn describe<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        task_queue: &'a str,
+        task_type: TaskType,
+    ) -> BoxFuture<'a, Result<Described, CallError>> {
+        let request = DescribeTaskQueueRequest {
+            namespace: connection.temporal_namespace().to_owned(),
+            task_queue: Some(TaskQueue {
+                name: task_queue.to_owned(),
+                ..TaskQueue::default()
+            }),
+            task_queue_type: wire::task_queue_type(task_type),
+            report_stats: true,
+            report_config: true,
+            ..DescribeTaskQueueRequest::default()
+        };
+        async move {
+            let method = Method::DescribeTaskQueue;
+            let send = |mut service: Box<dyn WorkflowService>, request| async move {
+                service.describe_task_queue(request).await
+            };
+            wire::described(&self.call(connection, method, request, send).await?)
+        }
+        .boxed()
+    }
+
+    fn list_workers<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        page_token: &'a [u8],
+    ) -> BoxFuture<'a, Result<WorkersPage, CallError>> {
+        let request = ListWorkersRequest {
+            namespace: connection.temporal_namespace().to_owned(),
+            page_size: WORKERS_PER_PAGE,
+            next_page_token: page_token.to_vec(),
+            ..ListWorkersRequest::default()
+        };
+        async move {
+            let send = |mut service: Box<dyn WorkflowService>, request| async move {
+                service.list_workers(request).await
+            };
+            Ok(wire::page(
+                self.call(connection, Method::ListWorkers, request, send)
+                    .await?,
+            ))
+        }
+        .boxed()
+    }
+
+    fn describe_worker<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        instance_key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Heartbeat>, CallError>> {
+        let request = DescribeWorkerRequest {
+            namespace: connection.temporal_namespace().to_owned(),
+            worker_instance_key: instance_key.to_owned(),
+        };
+        async move {
+            let method = Method::DescribeWorker;
+            let send = |mut service: Box<dyn WorkflowService>, request| async move {
+                service.describe_worker(request).await
+            };
+            match self.call(connection, method, request, send).await {
+                Ok(answer) => Ok(answer.worker_info.and_then(wire::heartbeat)),
+                Err(error) if error.code == "NotFound" && error.kind == CallErrorKind::Failed => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+
+    fn release(&self, connection: &ResolvedConnection) {
+        lock(&self.channels).remove(&(connection.place(), connection.fingerprint()));
+    }
+}

@@ -1,0 +1,36 @@
+//! The one place where this crate reads a clock.
+
+use std::time::Duration;
+
+use taskqueue_scaling::Time;
+use tokio::time::Instant;
+
+/// A monotonic clock in the units of `taskqueue_scaling`. Every part of a process that compares
+/// times shares one. It follows tokio's paused time in tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+/// The clock starts here, so that a moment before it was started (a window that reaches back)
+/// is not cut off at zero.
+const HEAD_START: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self {
+            origin: Instant::now(),
+        }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        Time::default().plus(HEAD_START).plus(self.origin.elapsed())
+    }
+
+    /// The same moment for tokio's timers.
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.origin + time.since(Time::default().plus(HEAD_START))
+    }
+}

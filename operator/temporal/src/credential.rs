@@ -1,0 +1,251 @@
+//! One credential in a Temporal namespace: its connection's state and the workers seen with it.
+//! Pure; the time is passed in.
+
+use std::collections::BTreeSet;
+
+use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
+
+use crate::budget::Millis;
+use crate::call::{CallError, CallErrorKind, Heartbeat, WorkersPage};
+use crate::connection::ResolvedConnection;
+use crate::heartbeats::{Gathering, Heartbeats, Step};
+use crate::link::Link;
+use crate::queue::UNSUPPORTED_BACKOFF;
+use crate::reading::WorkerReport;
+use crate::schedule::JobId;
+
+/// Without a worker list, the next attempt comes within this time.
+const LONGEST_BACKOFF: Millis = 60_000;
+
+/// See the module.
+pub(crate) struct Credential {
+    pub(crate) connection: ResolvedConnection,
+    pub(crate) link: Link,
+    /// The job that lists the workers.
+    pub(crate) job: JobId,
+    /// The queues that are read with it.
+    pub(crate) queues: BTreeSet<JobId>,
+    heartbeats: Heartbeats,
+    gathering: Gathering,
+    calls: u64,
+    workers: Workers,
+}
+
+/// What is known about the workers.
+#[derive(Debug)]
+enum Workers {
+    Unread,
+    Known {
+        reports: Vec<WorkerReport>,
+        taken_at: Time,
+    },
+    Empty {
+        since: Time,
+    },
+    Failing {
+        since: Time,
+        failures: u32,
+        error: CallError,
+    },
+}
+
+impl Credential {
+    pub(crate) fn new(connection: ResolvedConnection, job: JobId) -> Self {
+        Self {
+            connection,
+            link: Link::default(),
+            job,
+            queues: BTreeSet::new(),
+            heartbeats: Heartbeats::default(),
+            gathering: Gathering::new(),
+            calls: 0,
+            workers: Workers::Unread,
+        }
+    }
+
+    /// The call that the worker list needs next.
+    pub(crate) fn step(&self) -> Step {
+        self.gathering.step().clone()
+    }
+
+    /// Takes a page in. True when the list is whole.
+    pub(crate) fn page(
+        &mut self,
+        answer: Result<WorkersPage, CallError>,
+        wanted: impl Fn(&str) -> bool,
+        now: Time,
+    ) -> bool {
+        self.calls = self.calls.saturating_add(1);
+        let taken = answer.and_then(|page| {
+            self.gathering
+                .page(page, wanted)
+                .map_err(|problem| CallError {
+                    kind: CallErrorKind::Failed,
+                    method: crate::call::Method::ListWorkers,
+                    code: "Ok",
+                    message: problem.to_owned(),
+                    connection_lost: false,
+                })
+        });
+        self.advance(taken, now)
+    }
+
+    /// Takes one worker in. True when the list is whole.
+    pub(crate) fn worker(
+        &mut self,
+        answer: Result<Option<Heartbeat>, CallError>,
+        now: Time,
+    ) -> bool {
+        self.calls = self.calls.saturating_add(1);
+        let taken = answer.map(|heartbeat| self.gathering.worker(heartbeat));
+        self.advance(taken, now)
+    }
+
+    fn advance(&mut self, taken: Result<(), CallError>, now: Time) -> bool {
+        match taken {
+            Err(error) => {
+                self.gathering = Gathering::new();
+                self.fail(error, now);
+                true
+            }
+            Ok(()) if *self.gathering.step() == Step::Done => {
+                let list = std::mem::replace(&mut self.gathering, Gathering::new()).finish();
+                let reports = self.heartbeats.look(list, now);
+                self.workers = if reports.is_empty() {
+                    let since = match self.workers {
+                        Workers::Empty { since } => since,
+                        Workers::Unread | Workers::Known { .. } | Workers::Failing { .. } => now,
+                    };
+                    Workers::Empty { since }
+                } else {
+                    Workers::Known {
+                        reports,
+                        taken_at: now,
+                    }
+                };
+                true
+            }
+            Ok(()) => false,
+        }
+    }
+
+    fn fail(&mut self, error: CallError, now: Time) {
+        let (since, failures, error) = match &self.workers {
+            // The first message of a failure stays, so that what is reported does not flicker.
+            Workers::Failing {
+                since,
+                failures,
+                error: first,
+            } if first.kind == error.kind => (*since, failures.saturating_add(1), first.clone()),
+            Workers::Failing {
+                since, failures, ..
+            } => (*since, failures.saturating_add(1), error),
+            Workers::Unread | Workers::Known { .. } | Workers::Empty { .. } => (now, 1, error),
+        };
+        self.workers = Workers::Failing {
+            since,
+            failures,
+            error,
+        };
+    }
+
+    /// The workers of one task queue. `None` before the first list.
+    pub(crate) fn reading(
+        &self,
+        task_queue: &str,
+    ) -> Option<(Reading<Vec<WorkerReport>>, Option<&CallError>)> {
+        match &self.workers {
+            Workers::Unread => None,
+            Workers::Known { reports, taken_at } => {
+                let mine = reports
+                    .iter()
+                    .filter(|report| report.task_queue == task_queue);
+                let value = mine.cloned().collect();
+                Some((
+                    Reading::Known {
+                        value,
+                        taken_at: *taken_at,
+                    },
+                    None,
+                ))
+            }
+            Workers::Empty { since } => {
+                let reason = UnknownReason::NoHeartbeats;
+                Some((
+                    Reading::Unknown {
+                        reason,
+                        since: *since,
+                        failures: 0,
+                    },
+                    None,
+                ))
+            }
+            Workers::Failing {
+                since,
+                failures,
+                error,
+            } => {
+                let reason = error.kind.unknown_reason();
+                let reading = Reading::Unknown {
+                    reason,
+                    since: *since,
+                    failures: *failures,
+                };
+                Some((reading, Some(error)))
+            }
+        }
+    }
+
+    /// The task queues on which a living worker has a slot in use.
+    pub(crate) fn queues_in_use(&self, now: Time) -> BTreeSet<&str> {
+        let Workers::Known { reports, .. } = &self.workers else {
+            return BTreeSet::new();
+        };
+        let in_use = |report: &&WorkerReport| {
+            let used = |task_type: TaskType| report.slots.get(task_type).map_or(0, |s| s.used);
+            report.is_fresh(now)
+                && TaskType::ALL
+                    .into_iter()
+                    .any(|task_type| used(task_type) > 0)
+        };
+        reports
+            .iter()
+            .filter(in_use)
+            .map(|report| report.task_queue.as_str())
+            .collect()
+    }
+
+    /// How long after a whole list, or a failed one, the next begins. A list that took many
+    /// calls is made so seldom that it takes at most a quarter of the budget.
+    pub(crate) fn pause(
+        &mut self,
+        interval: Millis,
+        rate_milli: u64,
+        jitter_permille: u64,
+    ) -> Millis {
+        let calls = std::mem::take(&mut self.calls).saturating_add(self.gathering.calls_left());
+        let affordable = calls.saturating_mul(4_000_000) / rate_milli.max(1);
+        let regular = interval.max(affordable);
+        let Workers::Failing {
+            failures, error, ..
+        } = &self.workers
+        else {
+            return regular;
+        };
+        let backoff = match error.kind {
+            CallErrorKind::Unsupported => UNSUPPORTED_BACKOFF,
+            CallErrorKind::Denied => LONGEST_BACKOFF,
+            CallErrorKind::Unavailable
+            | CallErrorKind::Timeout
+            | CallErrorKind::Throttled
+            | CallErrorKind::NamespaceNotFound
+            | CallErrorKind::Failed => {
+                let doublings = failures.saturating_sub(1).min(6);
+                regular
+                    .saturating_mul(1 << doublings)
+                    .min(LONGEST_BACKOFF.max(regular))
+            }
+        };
+        backoff.saturating_mul(jitter_permille) / 1_000
+    }
+}

@@ -1,0 +1,309 @@
+//! Which heartbeats are alive, judged by whether they change between looks, and how a list of
+//! workers is gathered from its pages. Pure; the time is passed in.
+//!
+//! The server keeps the last heartbeat of a worker for about five minutes, whether the worker
+//! lives or not, and stamps it with the worker's own clock. So a heartbeat is believed when its
+//! stamp was seen to change, and for how long follows from the worker's own interval.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use taskqueue_scaling::Time;
+
+use crate::call::{Heartbeat, ListedWorker, WorkersPage};
+use crate::reading::WorkerReport;
+
+/// Remembers the last heartbeat of every worker in a Temporal namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Heartbeats {
+    seen: BTreeMap<String, Seen>,
+    last_look: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    sent_at: Option<i128>,
+    changed_at: Option<Time>,
+    interval: Option<Duration>,
+}
+
+impl Heartbeats {
+    /// Takes in a whole list, and says of each worker when its heartbeat last changed.
+    pub(crate) fn look(&mut self, list: Vec<Heartbeat>, now: Time) -> Vec<WorkerReport> {
+        let mut seen = BTreeMap::new();
+        let mut reports = Vec::with_capacity(list.len());
+        for heartbeat in list {
+            let entry = self.judge(&heartbeat, now);
+            reports.push(report(&heartbeat, entry));
+            seen.insert(heartbeat.instance_key, entry);
+        }
+        self.seen = seen;
+        self.last_look = Some(now);
+        reports
+    }
+
+    fn judge(&self, heartbeat: &Heartbeat, now: Time) -> Seen {
+        let Some(before) = self.seen.get(&heartbeat.instance_key) else {
+            // An entry that was not there at the last look was written since: it is at least as
+            // young as that look. At the very first look nothing is known about any age.
+            return Seen {
+                sent_at: heartbeat.sent_at,
+                changed_at: self.last_look,
+                interval: heartbeat.elapsed,
+            };
+        };
+        if before.sent_at == heartbeat.sent_at {
+            return Seen {
+                interval: heartbeat.elapsed.or(before.interval),
+                ..*before
+            };
+        }
+        Seen {
+            sent_at: heartbeat.sent_at,
+            changed_at: Some(now),
+            interval: heartbeat
+                .elapsed
+                .or_else(|| between(before.sent_at, heartbeat.sent_at)),
+        }
+    }
+}
+
+/// Two stamps of the same worker's clock; a clock that was set back says nothing.
+fn between(earlier: Option<i128>, later: Option<i128>) -> Option<Duration> {
+    let nanos = later?.checked_sub(earlier?)?;
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
+fn report(heartbeat: &Heartbeat, seen: Seen) -> WorkerReport {
+    WorkerReport {
+        instance_key: heartbeat.instance_key.clone(),
+        identity: heartbeat.identity.clone(),
+        host_name: heartbeat.host_name.clone(),
+        task_queue: heartbeat.task_queue.clone(),
+        status: heartbeat.status,
+        sdk: heartbeat.sdk.clone(),
+        heartbeat_changed_at: seen.changed_at,
+        heartbeat_interval: seen.interval,
+        slots: heartbeat.slots,
+    }
+}
+
+/// Whether two reports differ in something other than that time has passed.
+pub(crate) fn differ(before: &[WorkerReport], after: &[WorkerReport]) -> bool {
+    let same = |a: &WorkerReport, b: &WorkerReport| {
+        a.instance_key == b.instance_key
+            && a.status == b.status
+            && a.slots == b.slots
+            && a.heartbeat_changed_at.is_some() == b.heartbeat_changed_at.is_some()
+    };
+    before.len() != after.len() || !before.iter().zip(after).all(|(a, b)| same(a, b))
+}
+
+/// A list being gathered: its pages, then, on servers that leave the slots out, the workers one
+/// by one. Each step is one call.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    found: Vec<Heartbeat>,
+    to_describe: VecDeque<String>,
+    pages: u32,
+    next: Step,
+}
+
+/// What to ask for next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The page that begins with this token.
+    Page(Vec<u8>),
+    /// The worker with this instance key.
+    Worker(String),
+    /// Nothing: the list is whole.
+    Done,
+}
+
+/// At a thousand workers per page: a registry holds a million. More pages are a server that
+/// hands out the same token for ever.
+const MOST_PAGES: u32 = 1_000;
+
+impl Gathering {
+    /// Before the first page.
+    pub(crate) fn new() -> Self {
+        Self {
+            found: Vec::new(),
+            to_describe: VecDeque::new(),
+            pages: 0,
+            next: Step::Page(Vec::new()),
+        }
+    }
+
+    /// What to ask for next.
+    pub(crate) fn step(&self) -> &Step {
+        &self.next
+    }
+
+    /// Takes a page in. Of the workers listed without slots only those of `wanted` task queues
+    /// are asked for, since each costs a call. `Err` if the pages do not end.
+    pub(crate) fn page(
+        &mut self,
+        page: WorkersPage,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), &'static str> {
+        self.pages = self.pages.saturating_add(1);
+        self.found.extend(page.workers);
+        let wanted = |worker: &ListedWorker| wanted(&worker.task_queue);
+        let listed = page.without_slots.into_iter().filter(wanted);
+        self.to_describe
+            .extend(listed.map(|worker| worker.instance_key));
+        if page.next_page_token.is_empty() {
+            self.next = self.next_worker();
+        } else if self.pages >= MOST_PAGES {
+            return Err("the pages of the worker list do not end");
+        } else {
+            self.next = Step::Page(page.next_page_token);
+        }
+        Ok(())
+    }
+
+    /// Takes one worker in; `None` if it has gone meanwhile.
+    pub(crate) fn worker(&mut self, heartbeat: Option<Heartbeat>) {
+        self.found.extend(heartbeat);
+        self.next = self.next_worker();
+    }
+
+    /// Everything that was found.
+    pub(crate) fn finish(self) -> Vec<Heartbeat> {
+        self.found
+    }
+
+    /// How many calls this list has still to make, at least.
+    pub(crate) fn calls_left(&self) -> u64 {
+        self.to_describe.len() as u64
+    }
+
+    fn next_worker(&mut self) -> Step {
+        self.to_describe
+            .pop_front()
+            .map_or(Step::Done, Step::Worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_scaling::PerType;
+
+    use super::*;
+    use crate::reading::WorkerStatus;
+
+    const SECOND: i128 = 1_000_000_000;
+
+    fn heartbeat(key: &str, sent_at: i128, elapsed: Option<u64>) -> Heartbeat {
+        Heartbeat {
+            instance_key: key.to_owned(),
+            identity: format!("{key}@host"),
+            host_name: "host".to_owned(),
+            task_queue: "orders".to_owned(),
+            status: WorkerStatus::Running,
+            sdk: "temporal-rust 1".to_owned(),
+            sent_at: Some(sent_at),
+            elapsed: elapsed.map(Duration::from_secs),
+            slots: PerType::default(),
+        }
+    }
+
+    fn changes(reports: &[WorkerReport]) -> Vec<(Option<u64>, Option<u64>)> {
+        let seconds = |time: Time| time.as_millis() / 1_000;
+        reports
+            .iter()
+            .map(|report| {
+                let interval = report.heartbeat_interval.map(|interval| interval.as_secs());
+                (report.heartbeat_changed_at.map(seconds), interval)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn at_the_first_look_nobody_is_known_to_be_alive() {
+        let mut heartbeats = Heartbeats::default();
+        let list = vec![heartbeat("a", 0, Some(5)), heartbeat("b", 0, Some(5))];
+        assert_eq!(
+            changes(&heartbeats.look(list, Time::from_secs(100))),
+            [(None, Some(5)), (None, Some(5))]
+        );
+        // b beats on, a does not.
+        let list = vec![
+            heartbeat("a", 0, Some(5)),
+            heartbeat("b", 5 * SECOND, Some(5)),
+        ];
+        assert_eq!(
+            changes(&heartbeats.look(list, Time::from_secs(105))),
+            [(None, Some(5)), (Some(105), Some(5))]
+        );
+    }
+
+    #[test]
+    fn a_worker_that_appears_between_two_looks_is_as_young_as_the_earlier_look() {
+        let mut heartbeats = Heartbeats::default();
+        heartbeats.look(Vec::new(), Time::from_secs(100));
+        let reports = heartbeats.look(vec![heartbeat("a", 0, None)], Time::from_secs(105));
+        assert_eq!(changes(&reports), [(Some(100), None)]);
+    }
+
+    #[test]
+    fn the_wall_clock_of_a_worker_may_be_anything_and_may_jump_back() {
+        let mut heartbeats = Heartbeats::default();
+        heartbeats.look(
+            vec![heartbeat("a", 9_000 * SECOND, None)],
+            Time::from_secs(100),
+        );
+        let reports = heartbeats.look(
+            vec![heartbeat("a", -7 * SECOND, None)],
+            Time::from_secs(105),
+        );
+        assert_eq!(changes(&reports), [(Some(105), None)]);
+        let reports = heartbeats.look(vec![heartbeat("a", 3 * SECOND, None)], Time::from_secs(115));
+        assert_eq!(changes(&reports), [(Some(115), Some(10))]);
+        let reports = heartbeats.look(vec![heartbeat("a", 3 * SECOND, None)], Time::from_secs(120));
+        assert_eq!(changes(&reports), [(Some(115), Some(10))]);
+    }
+
+    #[test]
+    fn a_list_is_gathered_page_by_page_and_then_worker_by_worker() {
+        let mut gathering = Gathering::new();
+        let listed = |key: &str, queue: &str| ListedWorker {
+            instance_key: key.to_owned(),
+            task_queue: queue.to_owned(),
+        };
+        assert_eq!(gathering.step(), &Step::Page(Vec::new()));
+        let page = WorkersPage {
+            workers: vec![heartbeat("a", 0, None)],
+            without_slots: vec![listed("b", "orders"), listed("c", "not ours")],
+            next_page_token: vec![1],
+        };
+        gathering.page(page, |queue| queue == "orders").unwrap();
+        assert_eq!(gathering.step(), &Step::Page(vec![1]));
+        let page = WorkersPage {
+            without_slots: vec![listed("d", "orders")],
+            ..WorkersPage::default()
+        };
+        gathering.page(page, |queue| queue == "orders").unwrap();
+        assert_eq!(gathering.step(), &Step::Worker("b".to_owned()));
+        gathering.worker(None);
+        assert_eq!(gathering.step(), &Step::Worker("d".to_owned()));
+        gathering.worker(Some(heartbeat("d", 0, None)));
+        assert_eq!(gathering.step(), &Step::Done);
+        assert_eq!(
+            gathering.finish(),
+            [heartbeat("a", 0, None), heartbeat("d", 0, None)]
+        );
+    }
+
+    #[test]
+    fn pages_that_never_end_are_given_up() {
+        let mut gathering = Gathering::new();
+        let endless = WorkersPage {
+            next_page_token: vec![7],
+            ..WorkersPage::default()
+        };
+        let end = (0..=MOST_PAGES).find_map(|_| gathering.page(endless.clone(), |_| true).err());
+        assert_eq!(end, Some("the pages of the worker list do not end"));
+    }
+}

@@ -1,0 +1,336 @@
+//! One task queue as read with one credential: who wants it, what the last read said, when the
+//! next is worth making. Pure; the time is passed in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeBacklog};
+
+use crate::board::Subscriber;
+use crate::budget::Millis;
+use crate::call::{CallError, CallErrorKind};
+use crate::reading::{Problem, QueueWatch};
+
+/// The next read is made this long after the server's cached value has expired: timers on both
+/// sides are exact to about ten milliseconds.
+const PHASE_MARGIN: Millis = 20;
+
+/// Without an answer for one queue, the next attempt comes within this time.
+const LONGEST_BACKOFF: Millis = 15_000;
+
+/// A credential that was refused is seldom accepted a second later.
+const DENIED_BACKOFF: Millis = 60_000;
+
+/// A server that lacks a call gains it by an upgrade.
+pub(crate) const UNSUPPORTED_BACKOFF: Millis = 600_000;
+
+/// Who wants the queue, for what, under which watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) watch: u64,
+    pub(crate) spec: QueueWatch,
+}
+
+/// The state of one task type.
+#[derive(Clone, Debug, Default)]
+struct TypeState {
+    last: Option<TypeBacklog>,
+    failing: Option<Failing>,
+}
+
+#[derive(Clone, Debug)]
+struct Failing {
+    since: Time,
+    failures: u32,
+    error: CallError,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) task_queue: String,
+    pub(crate) wanted: BTreeMap<Subscriber, Wanted>,
+    types: BTreeMap<TaskType, TypeState>,
+    /// The answer to a read sent this long after it, or earlier, may be the same cached value.
+    cached_until: Millis,
+    /// When the last successful read ended.
+    taken_at: Option<Time>,
+    sequence: u64,
+    pub(crate) slots_in_use: bool,
+    /// A hint keeps the queue busy until then: the first answer may have been a cached one.
+    hinted_until: Millis,
+}
+
+/// The result of one read: an answer per type that was asked for.
+pub(crate) type Answers = Vec<(TaskType, Result<TypeBacklog, CallError>)>;
+
+/// When a read was under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) sent: Time,
+    pub(crate) ended: Time,
+}
+
+/// What the schedule needs to know about the place to time the next read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// How long the server keeps an answer.
+    pub(crate) cache: Millis,
+    /// How often quiet queues may be read with what the busy ones leave of the budget.
+    pub(crate) quiet: Millis,
+    /// Between 900 and 1100: spreads retries.
+    pub(crate) jitter_permille: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(task_queue: String) -> Self {
+        Self {
+            task_queue,
+            wanted: BTreeMap::new(),
+            types: BTreeMap::new(),
+            cached_until: 0,
+            taken_at: None,
+            sequence: 0,
+            slots_in_use: false,
+            hinted_until: 0,
+        }
+    }
+
+    /// The task types that anybody wants; each is one call.
+    pub(crate) fn types(&self) -> Vec<TaskType> {
+        let wants = |task_type: &TaskType| {
+            self.wanted
+                .values()
+                .any(|wanted| wants(&wanted.spec, *task_type))
+        };
+        TaskType::ALL.into_iter().filter(wants).collect()
+    }
+
+    /// How many calls one read costs.
+    pub(crate) fn cost(&self) -> u64 {
+        self.types().len() as u64
+    }
+
+    /// Takes the answers in. True if they are a new sample, false if they may be, and look like,
+    /// the cached value that was read before.
+    pub(crate) fn take(&mut self, answers: Answers, span: Span, cache: Millis, next: u64) -> bool {
+        let fresh = span.sent.as_millis() >= self.cached_until;
+        let mut changed = fresh;
+        let mut complete = true;
+        for (task_type, answer) in answers {
+            let state = self.types.entry(task_type).or_default();
+            match answer {
+                Ok(backlog) => {
+                    changed |= state.failing.is_some() || state.last != Some(backlog);
+                    *state = TypeState {
+                        last: Some(backlog),
+                        failing: None,
+                    };
+                }
+                Err(error) => {
+                    complete = false;
+                    changed = true;
+                    state.fail(error, span.ended);
+                }
+            }
+        }
+        if complete && fresh {
+            self.cached_until = span.ended.as_millis().saturating_add(cache);
+        }
+        if changed {
+            self.sequence = next;
+            self.taken_at = Some(span.ended);
+        }
+        changed
+    }
+
+    /// The reading for one subscriber: unknown if any of its types is; `None` as long as one of
+    /// them has not been read.
+    pub(crate) fn reading(
+        &self,
+        spec: &QueueWatch,
+    ) -> Option<(Reading<Backlog>, Option<&CallError>)> {
+        let mut types = PerType::default();
+        let mut failing: Vec<&Failing> = Vec::new();
+        for task_type in TaskType::ALL
+            .into_iter()
+            .filter(|task_type| wants(spec, *task_type))
+        {
+            let state = self.types.get(&task_type)?;
+            failing.extend(&state.failing);
+            *types.get_mut(task_type) = state.last;
+        }
+        if let Some(first) = failing.iter().min_by_key(|failing| failing.since) {
+            let failures = failing
+                .iter()
+                .map(|failing| failing.failures)
+                .max()
+                .unwrap_or(1);
+            let reason = first.error.kind.unknown_reason();
+            let reading = Reading::Unknown {
+                reason,
+                since: first.since,
+                failures,
+            };
+            return Some((reading, Some(&first.error)));
+        }
+        let value = Backlog {
+            sequence: self.sequence,
+            types,
+        };
+        Some((
+            Reading::Known {
+                value,
+                taken_at: self.taken_at?,
+            },
+            None,
+        ))
+    }
+
+    /// The queue was hinted: it counts as busy until a read is sure to be newer than the hint.
+    pub(crate) fn hint(&mut self, now: Time, cache: Millis) {
+        let until = now.as_millis().saturating_add(cache.saturating_mul(2));
+        self.hinted_until = self.hinted_until.max(until);
+    }
+
+    /// Whether the queue has work: then it is read at its polling interval.
+    pub(crate) fn is_busy(&self, now: Time) -> bool {
+        let moving = |backlog: &TypeBacklog| {
+            backlog.count > 0 || backlog.add_rate_milli > 0 || backlog.dispatch_rate_milli > 0
+        };
+        self.slots_in_use
+            || now.as_millis() < self.hinted_until
+            || self.wanted.values().any(|wanted| wanted.spec.has_replicas)
+            || self
+                .types
+                .values()
+                .filter_map(|state| state.last.as_ref())
+                .any(moving)
+    }
+
+    /// The shortest interval that is worth anything: what was asked for, or the server's cache.
+    pub(crate) fn busy_period(&self, cache: Millis) -> Millis {
+        self.shortest(|spec| spec.polling_interval)
+            .max(cache)
+            .saturating_add(PHASE_MARGIN)
+    }
+
+    /// The longest gap while quiet.
+    pub(crate) fn quiet_period(&self, cache: Millis) -> Millis {
+        self.shortest(|spec| spec.quiet_polling_interval)
+            .max(self.busy_period(cache))
+    }
+
+    fn shortest(&self, of: impl Fn(&QueueWatch) -> Duration) -> Millis {
+        let each = self.wanted.values().map(|wanted| millis(of(&wanted.spec)));
+        each.min().unwrap_or(LONGEST_BACKOFF)
+    }
+
+    /// When the next read is due after one that ended at `now`, and how late it may be.
+    pub(crate) fn next(&self, now: Time, pace: Pace) -> (Millis, Millis) {
+        let ended = now.as_millis();
+        if let Some(failing) = self.worst() {
+            return (ended.saturating_add(self.backoff(failing, pace)), 0);
+        }
+        if !self.is_busy(now) {
+            let shortest = self.busy_period(pace.cache);
+            let longest = self.quiet_period(pace.cache);
+            let period = pace.quiet.clamp(shortest, longest);
+            // Being early is luxury: up to its own interval a quiet queue is not late.
+            return (ended.saturating_add(period), longest.saturating_sub(period));
+        }
+        // A read that may have been served from the cache is followed by one just after the
+        // cached value expires; otherwise the interval counts.
+        let expires = self.cached_until.saturating_add(PHASE_MARGIN);
+        let from_cache = self.cached_until < ended.saturating_add(pace.cache);
+        let due = if from_cache && expires > ended {
+            expires
+        } else {
+            ended.saturating_add(self.busy_period(pace.cache))
+        };
+        (due, self.slack())
+    }
+
+    /// How much longer the oldest task may wait before its target is missed, at most one
+    /// polling interval.
+    fn slack(&self) -> Millis {
+        let states = self.types.values().filter_map(|state| state.last.as_ref());
+        let age = states.map(|backlog| millis(backlog.age)).max().unwrap_or(0);
+        let target = self.shortest(|spec| spec.queue_wait_target);
+        target
+            .saturating_sub(age)
+            .min(self.shortest(|spec| spec.polling_interval))
+    }
+
+    fn worst(&self) -> Option<&Failing> {
+        let failing = self
+            .types
+            .values()
+            .filter_map(|state| state.failing.as_ref());
+        failing.max_by_key(|failing| failing.error.kind == CallErrorKind::Denied)
+    }
+
+    fn backoff(&self, failing: &Failing, pace: Pace) -> Millis {
+        let base = match failing.error.kind {
+            CallErrorKind::Denied => DENIED_BACKOFF,
+            CallErrorKind::Unsupported => UNSUPPORTED_BACKOFF,
+            CallErrorKind::Unavailable
+            | CallErrorKind::Timeout
+            | CallErrorKind::Throttled
+            | CallErrorKind::NamespaceNotFound
+            | CallErrorKind::Failed => {
+                let doublings = failing.failures.saturating_sub(1).min(4);
+                let busy = self.busy_period(pace.cache);
+                busy.saturating_mul(1 << doublings)
+                    .min(LONGEST_BACKOFF.max(busy))
+            }
+        };
+        base.saturating_mul(pace.jitter_permille) / 1_000
+    }
+}
+
+impl TypeState {
+    fn fail(&mut self, error: CallError, now: Time) {
+        self.failing = Some(match self.failing.take() {
+            // The first message of a failure stays, so that what is reported does not flicker.
+            Some(before) if before.error.kind == error.kind => Failing {
+                failures: before.failures.saturating_add(1),
+                ..before
+            },
+            Some(before) => Failing {
+                since: before.since,
+                failures: before.failures.saturating_add(1),
+                error,
+            },
+            None => Failing {
+                since: now,
+                failures: 1,
+                error,
+            },
+        });
+    }
+}
+
+/// Whether a watch asks for a task type.
+fn wants(spec: &QueueWatch, task_type: TaskType) -> bool {
+    spec.task_types.is_empty() || spec.task_types.contains(&task_type)
+}
+
+/// The problem that a failed call is, in words for people.
+pub(crate) fn problem(error: &CallError, place: &str) -> Problem {
+    Problem {
+        kind: error.kind,
+        method: error.method,
+        message: format!(
+            "{} at {place} failed with {}: {}",
+            error.method.as_str(),
+            error.code,
+            error.message
+        ),
+    }
+}
+
+/// Whole milliseconds, saturating.
+pub(crate) fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

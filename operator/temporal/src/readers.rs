@@ -1,0 +1,374 @@
+//! The public face of reading: who watches what, and what was read last. Starts one reader task
+//! per Temporal namespace and stops them; makes no call itself.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::stream::{self, Stream};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::board::{Board, Subscriber, lock, unread};
+use crate::budget::{Budget, BudgetLimits};
+use crate::call::QueueStats;
+use crate::clock::Clock;
+use crate::connection::{Place, ResolvedConnection};
+use crate::observer::{BudgetReading, Observer};
+use crate::queue::Wanted;
+use crate::reader::{Command, Gauges, Parts, Reader};
+use crate::reading::{OwnerKey, QueueReading, QueueWatch};
+
+/// How reading is done, for all Temporal namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadersConfig {
+    /// Calls per second to one Temporal namespace, over all fleets in it. Default 20: the server
+    /// allows 2,400 per namespace and frontend, and each read that is not answered from the
+    /// server's cache costs its matching service about five internal calls of the 1,200 per
+    /// second that one host allows by default. So 20 is under a hundredth of the one limit and a
+    /// tenth of the other, costs the server some 25 ms of processor time per second at most, and
+    /// still reads 33 queues with all three task types every five seconds.
+    pub calls_per_second: u32,
+    /// Calls that may follow each other at once after a pause. Default 20. At least 3.
+    pub burst: u32,
+    /// How long the server keeps an answer: `matching.TaskQueueInfoByBuildIdTTL`. Default 5 s.
+    /// Reading a queue more often than this returns the same numbers.
+    pub statistics_cache: Duration,
+    /// How often the workers of a Temporal namespace are listed while any fleet in it has
+    /// replicas. Default 5 s.
+    pub workers_interval: Duration,
+    /// The same while no fleet in it has replicas: so that a worker that appears can be told
+    /// from one that was left over. Default 30 s.
+    pub idle_workers_interval: Duration,
+    /// Reads under way at once per Temporal namespace. Default 16.
+    pub reads_in_flight: usize,
+}
+
+impl Default for ReadersConfig {
+    fn default() -> Self {
+        Self {
+            calls_per_second: 20,
+            burst: 20,
+            statistics_cache: Duration::from_secs(5),
+            workers_interval: Duration::from_secs(5),
+            idle_workers_interval: Duration::from_secs(30),
+            reads_in_flight: 16,
+        }
+    }
+}
+
+/// Reads the watched queues of every Temporal namespace in the background, each namespace by a
+/// task and a budget of its own, so that none waits for another. Cheap to clone; dropping the
+/// last clone stops the tasks.
+#[derive(Clone)]
+pub struct Readers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stats: Arc<dyn QueueStats>,
+    observer: Arc<dyn Observer>,
+    config: ReadersConfig,
+    clock: Clock,
+    board: Arc<Board>,
+    sequences: Arc<AtomicU64>,
+    registry: Registry,
+    watches: Mutex<Watches>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+/// The running readers. A reader that has had nothing to read for a while takes itself out.
+pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
+
+/// A running reader.
+pub(crate) struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    budget: Arc<Mutex<Budget>>,
+    gauges: Arc<Mutex<Gauges>>,
+}
+
+#[derive(Default)]
+struct Watches {
+    last: u64,
+    owners: BTreeMap<OwnerKey, Watch>,
+}
+
+/// What an owner asked for last.
+struct Watch {
+    connection: ResolvedConnection,
+    queues: BTreeMap<String, Wanted>,
+}
+
+impl Readers {
+    /// Starts with nothing to read. Must be called, like every method here that is not `async`,
+    /// inside a tokio runtime.
+    pub fn new(
+        stats: Arc<dyn QueueStats>,
+        observer: Arc<dyn Observer>,
+        config: ReadersConfig,
+        clock: Clock,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let inner = Inner {
+            stats,
+            observer,
+            config,
+            clock,
+            board: Arc::default(),
+            sequences: Arc::default(),
+            registry: Registry::default(),
+            watches: Mutex::default(),
+            tasks: TaskTracker::new(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The clock of the readings' times.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    /// Says what an owner wants read from now on; everything it wanted before and does not name
+    /// is no longer read. Cheap when nothing has changed, so call it in every pass. Queues of the
+    /// same name are taken once, the last one.
+    ///
+    /// A queue keeps its reading as long as its address, Temporal namespace, task queue and task
+    /// types stay; a changed credential keeps it too, and is used from the next read on.
+    pub fn watch(&self, owner: &OwnerKey, connection: &ResolvedConnection, queues: &[QueueWatch]) {
+        let now = self.inner.clock.now();
+        let mut watches = lock(&self.inner.watches);
+        let before = watches.owners.remove(owner);
+        let same_place = before
+            .as_ref()
+            .is_some_and(|before| before.connection.place() == connection.place());
+        let mut last = watches.last;
+        let mut wanted = BTreeMap::new();
+        for spec in queues {
+            let spec = normal(spec);
+            let kept = before
+                .as_ref()
+                .and_then(|before| before.queues.get(&spec.queue))
+                .filter(|old| same_place && reads_the_same(&old.spec, &spec))
+                .map(|old| old.watch);
+            let watch = kept.unwrap_or_else(|| {
+                last = last.saturating_add(1);
+                let queue = spec.queue.clone();
+                self.inner.board.open(
+                    Subscriber {
+                        owner: owner.clone(),
+                        queue,
+                    },
+                    last,
+                    now,
+                );
+                last
+            });
+            wanted.insert(spec.queue.clone(), Wanted { watch, spec });
+        }
+        watches.last = last;
+        let unchanged = before
+            .as_ref()
+            .is_some_and(|before| before.connection == *connection && before.queues == wanted);
+        if let Some(before) = &before {
+            self.close_missing(owner, before, &wanted);
+            if !same_place {
+                self.tell(before.connection.place(), Command::Forget(owner.clone()));
+            }
+        }
+        if !unchanged {
+            self.tell(
+                connection.place(),
+                Command::Watch {
+                    owner: owner.clone(),
+                    connection: connection.clone(),
+                    queues: wanted.values().cloned().collect(),
+                },
+            );
+        }
+        let watch = Watch {
+            connection: connection.clone(),
+            queues: wanted,
+        };
+        watches.owners.insert(owner.clone(), watch);
+    }
+
+    /// The owner is gone: nothing is read for it any more, and its connection is closed if
+    /// nobody else uses it.
+    pub fn forget(&self, owner: &OwnerKey) {
+        let mut watches = lock(&self.inner.watches);
+        if let Some(before) = watches.owners.remove(owner) {
+            self.close_missing(owner, &before, &BTreeMap::new());
+            self.tell(before.connection.place(), Command::Forget(owner.clone()));
+        }
+    }
+
+    /// What was read last. A queue that is not watched has not been read.
+    pub fn reading(&self, owner: &OwnerKey, queue: &str) -> QueueReading {
+        let subscriber = Subscriber {
+            owner: owner.clone(),
+            queue: queue.to_owned(),
+        };
+        self.inner
+            .board
+            .reading(&subscriber)
+            .unwrap_or_else(|| unread(self.inner.clock.now()))
+    }
+
+    /// Somebody knows that the queue has got work: it is read now, as far as the budget allows,
+    /// and again as soon as the server's cache no longer hides what is new. False if nobody
+    /// watches such a queue.
+    pub fn hint(&self, owner: &OwnerKey, queue: &str) -> bool {
+        let watches = lock(&self.inner.watches);
+        let Some(watch) = watches.owners.get(owner) else {
+            return false;
+        };
+        let watched = watch.queues.contains_key(queue);
+        if watched {
+            let subscriber = Subscriber {
+                owner: owner.clone(),
+                queue: queue.to_owned(),
+            };
+            self.tell(watch.connection.place(), Command::Hint(subscriber));
+        }
+        watched
+    }
+
+    /// The owners with news, each once however much there is, oldest news first: a new sample, a
+    /// failed attempt, or workers that differ. For one consumer. Ends with [`Readers::shutdown`].
+    pub fn updates(&self) -> impl Stream<Item = OwnerKey> + Send + use<> {
+        stream::unfold(self.inner.board.clone(), |board| async move {
+            let owner = board.next_owner().await?;
+            Some((owner, board))
+        })
+    }
+
+    /// The call budgets of all Temporal namespaces that are read.
+    pub fn budgets(&self) -> Vec<BudgetReading> {
+        let now = self.inner.clock.now().as_millis();
+        let full = self.limits().rate_milli;
+        let registry = lock(&self.inner.registry);
+        let read = |(place, handle): (&Place, &Handle)| {
+            let mut budget = lock(&handle.budget);
+            let gauges = *lock(&handle.gauges);
+            BudgetReading {
+                place: place.clone(),
+                tokens: budget.tokens(now),
+                rate_milli: budget.rate_milli(),
+                full_rate_milli: full,
+                behind: Duration::from_millis(gauges.behind),
+                queues: gauges.queues,
+                busy_queues: gauges.busy_queues,
+            }
+        };
+        registry.iter().map(read).collect()
+    }
+
+    /// Stops all reading and waits until every task has ended. Readings stay as they are.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        lock(&self.inner.registry).clear();
+        self.inner.board.shut();
+    }
+
+    fn limits(&self) -> BudgetLimits {
+        BudgetLimits {
+            rate_milli: u64::from(self.inner.config.calls_per_second)
+                .saturating_mul(1_000)
+                .max(100),
+            burst: u64::from(self.inner.config.burst),
+        }
+    }
+
+    fn close_missing(&self, owner: &OwnerKey, before: &Watch, now: &BTreeMap<String, Wanted>) {
+        for queue in before
+            .queues
+            .keys()
+            .filter(|queue| !now.contains_key(*queue))
+        {
+            let subscriber = Subscriber {
+                owner: owner.clone(),
+                queue: queue.clone(),
+            };
+            self.inner.board.close(&subscriber);
+        }
+    }
+
+    /// Sends a command to the reader of a place; a watch starts the reader if there is none.
+    ///
+    /// All of it happens under the registry's lock: a reader that retires, under the same lock,
+    /// either sees the command or is no longer there to get it.
+    fn tell(&self, place: Place, command: Command) {
+        let inner = &self.inner;
+        let mut registry = lock(&inner.registry);
+        if inner.stop.is_cancelled() {
+            return;
+        }
+        let handle = match (registry.entry(place), &command) {
+            (Entry::Occupied(running), _) => running.into_mut(),
+            (Entry::Vacant(vacant), Command::Watch { .. }) => {
+                let handle = self.start(vacant.key().clone());
+                vacant.insert(handle)
+            }
+            (Entry::Vacant(_), Command::Forget(_) | Command::Hint(_)) => return,
+        };
+        if handle.commands.send(command).is_err() {
+            tracing::debug!("the readers are being stopped; nothing is read any more");
+        }
+    }
+
+    fn start(&self, place: Place) -> Handle {
+        let inner = &self.inner;
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let budget = Budget::new(self.limits(), inner.clock.now().as_millis());
+        let budget = Arc::new(Mutex::new(budget));
+        let gauges = Arc::<Mutex<Gauges>>::default();
+        let reader = Reader::new(Parts {
+            place,
+            config: inner.config,
+            clock: inner.clock,
+            stats: inner.stats.clone(),
+            observer: inner.observer.clone(),
+            board: inner.board.clone(),
+            sequences: inner.sequences.clone(),
+            budget: budget.clone(),
+            gauges: gauges.clone(),
+        });
+        inner
+            .tasks
+            .spawn(reader.run(inbox, inner.registry.clone(), inner.stop.clone()));
+        Handle {
+            commands,
+            budget,
+            gauges,
+        }
+    }
+}
+
+/// The next number in a row that all readings share.
+pub(crate) fn next_sequence(sequences: &AtomicU64) -> u64 {
+    sequences.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+}
+
+/// Task types in order, each once.
+fn normal(spec: &QueueWatch) -> QueueWatch {
+    let mut spec = spec.clone();
+    spec.task_types.sort_unstable();
+    spec.task_types.dedup();
+    spec
+}
+
+/// Whether a reading made for one spec answers the other.
+fn reads_the_same(a: &QueueWatch, b: &QueueWatch) -> bool {
+    a.task_queue == b.task_queue && a.task_types == b.task_types
+}

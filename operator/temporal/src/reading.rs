@@ -1,0 +1,133 @@
+//! What a caller asks to have read, and what it gets. Plain data, no I/O.
+
+use std::fmt;
+use std::time::Duration;
+
+use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeSlots};
+
+use crate::call::{CallErrorKind, Method};
+
+/// The Kubernetes object on whose behalf queues are read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerKey {
+    /// Kubernetes namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+}
+
+impl fmt::Display for OwnerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One queue of an owner: what to read and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueWatch {
+    /// The owner's own name for the queue; readings are asked for by it.
+    pub queue: String,
+    /// Temporal's name of the task queue.
+    pub task_queue: String,
+    /// The task types that count. Each costs one call per read. Empty means all.
+    pub task_types: Vec<TaskType>,
+    /// Longest gap between readings while the queue has work, as far as the budget lasts.
+    /// Shorter than the server's statistics cache (5 s) has no effect.
+    pub polling_interval: Duration,
+    /// Longest gap between readings of a queue without work.
+    pub quiet_polling_interval: Duration,
+    /// How long a task may wait. When the budget is short, the queue nearest to missing this is
+    /// read first.
+    pub queue_wait_target: Duration,
+    /// Whether the queue's Deployment has or wants replicas. Such a queue counts as having work,
+    /// and its workers are listed.
+    pub has_replicas: bool,
+}
+
+/// The latest readings of one queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReading {
+    /// The queue's statistics, per task type that was asked for.
+    pub backlog: Reading<Backlog>,
+    /// The workers that poll the queue, dead ones included: join them with the live pods by
+    /// [`crate::slots`]. Unknown with `NoHeartbeats` if the server knows of no worker in the whole
+    /// Temporal namespace.
+    pub workers: Reading<Vec<WorkerReport>>,
+    /// Why the backlog is unknown, for people; stays word for word the same while the same
+    /// failure lasts.
+    pub backlog_problem: Option<Problem>,
+    /// Why the workers are unknown.
+    pub workers_problem: Option<Problem>,
+}
+
+/// A failed call, for conditions and logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of failure.
+    pub kind: CallErrorKind,
+    /// The call that failed.
+    pub method: Method,
+    /// One sentence: the call, the place and what was answered.
+    pub message: String,
+}
+
+/// What one worker process said about itself in its last heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// Unique per worker in the Temporal namespace.
+    pub instance_key: String,
+    /// The identity set by its client.
+    pub identity: String,
+    /// The name of its host: in Kubernetes the pod's name.
+    pub host_name: String,
+    /// The task queue it polls.
+    pub task_queue: String,
+    /// The status it reported.
+    pub status: WorkerStatus,
+    /// Which SDK it runs on, as `name version`.
+    pub sdk: String,
+    /// When its heartbeat was last seen to change, on the clock of the reader; `None` until one
+    /// change has been seen. The worker's own clock is never compared with ours.
+    pub heartbeat_changed_at: Option<Time>,
+    /// How far apart its heartbeats are, by its own account; `None` until it has said so.
+    pub heartbeat_interval: Option<Duration>,
+    /// Its slots per task type; `None` for a type that it does not poll.
+    pub slots: PerType<Option<TypeSlots>>,
+}
+
+/// A worker's status as it reported it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkerStatus {
+    /// It polls.
+    Running,
+    /// It stopped polling and finishes what it has. A worker that ended cleanly stays listed
+    /// like this for up to six minutes.
+    ShuttingDown,
+    /// It has ended.
+    Shutdown,
+    /// The server said nothing or something newer than this code.
+    Unspecified,
+}
+
+impl WorkerReport {
+    /// Whether the heartbeat has changed lately enough to be believed at `now`: within two and a
+    /// half of the worker's own intervals, plus one more look at the list.
+    pub fn is_fresh(&self, now: Time) -> bool {
+        let interval = self
+            .heartbeat_interval
+            .unwrap_or(LONGEST_HEARTBEAT_INTERVAL);
+        let window = interval
+            .saturating_mul(5)
+            .checked_div(2)
+            .unwrap_or(interval);
+        self.heartbeat_changed_at
+            .is_some_and(|changed| now.since(changed) <= window.saturating_add(LOOK_ALLOWANCE))
+    }
+}
+
+/// SDKs accept heartbeat intervals of 1 to 60 s; a worker that has not yet shown its own is
+/// given the longest.
+const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A change is seen only when the list is read: every 5 s, a little more on a busy budget.
+const LOOK_ALLOWANCE: Duration = Duration::from_secs(6);

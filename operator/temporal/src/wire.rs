@@ -1,0 +1,269 @@
+//! From Temporal's messages to plain data, and from gRPC failures to kinds. Pure. What a server
+//! leaves out is degraded to what is known, never to zero.
+
+use std::error::Error;
+use std::time::Duration;
+
+use taskqueue_scaling::{PerType, TaskType, TypeSlots};
+use temporalio_client::errors::ClientConnectError;
+use temporalio_client::tonic::{Code, Status};
+use temporalio_common::protos::temporal::api::enums::v1::{TaskQueueType, WorkerStatus as Wire};
+use temporalio_common::protos::temporal::api::worker::v1::{
+    WorkerHeartbeat, WorkerInfo, WorkerPollerInfo, WorkerSlotsInfo,
+};
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeTaskQueueResponse, ListWorkersResponse,
+};
+
+use crate::call::{
+    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, WorkersPage,
+};
+use crate::reading::WorkerStatus;
+
+/// The number of a task type in requests.
+pub(crate) fn task_queue_type(task_type: TaskType) -> i32 {
+    let wire = match task_type {
+        TaskType::Workflow => TaskQueueType::Workflow,
+        TaskType::Activity => TaskQueueType::Activity,
+        TaskType::Nexus => TaskQueueType::Nexus,
+    };
+    wire.into()
+}
+
+/// The statistics in an answer. Servers that do not know `report_stats` leave them out.
+pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described, CallError> {
+    let Some(stats) = &answer.stats else {
+        return Err(CallError {
+            kind: CallErrorKind::Unsupported,
+            method: Method::DescribeTaskQueue,
+            code: "Ok",
+            message: "the answer has no statistics; Temporal server 1.29 or newer sends them"
+                .to_owned(),
+            connection_lost: false,
+        });
+    };
+    let age = stats
+        .approximate_backlog_age
+        .and_then(|age| Duration::try_from(age).ok());
+    let limit = answer.effective_rate_limit.as_ref();
+    Ok(Described {
+        count: u64::try_from(stats.approximate_backlog_count).unwrap_or(0),
+        age: age.unwrap_or_default(),
+        add_rate_milli: thousandths(stats.tasks_add_rate),
+        dispatch_rate_milli: thousandths(stats.tasks_dispatch_rate),
+        rate_limited: stats.rate_limiting_active,
+        effective_limit_milli: limit.map(|limit| thousandths(limit.requests_per_second)),
+        pollers: u32::try_from(answer.pollers.len()).ok(),
+    })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts from float saturate, NaN becomes zero, and negatives were cut off"
+)]
+fn thousandths(rate: f32) -> u64 {
+    (f64::from(rate).max(0.0) * 1_000.0).round() as u64
+}
+
+/// One page of workers. Servers up to 1.30 fill only `workers_info`, which carries the slots; it
+/// is deprecated, and a server that has stopped filling it lists the workers without.
+#[expect(deprecated, reason = "the only form of the list that carries slots")]
+pub(crate) fn page(answer: ListWorkersResponse) -> WorkersPage {
+    let workers: Vec<_> = answer
+        .workers_info
+        .into_iter()
+        .filter_map(heartbeat)
+        .collect();
+    let listed = answer.workers.into_iter().map(|worker| ListedWorker {
+        instance_key: worker.worker_instance_key,
+        task_queue: worker.task_queue,
+    });
+    let without_slots = if workers.is_empty() {
+        listed.collect()
+    } else {
+        Vec::new()
+    };
+    WorkersPage {
+        workers,
+        without_slots,
+        next_page_token: answer.next_page_token,
+    }
+}
+
+/// A worker's heartbeat, if there is one in the message.
+pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
+    let heartbeat = info.worker_heartbeat?;
+    let slots = PerType {
+        workflow: type_slots(
+            heartbeat.workflow_task_slots_info.as_ref(),
+            &[
+                heartbeat.workflow_poller_info.as_ref(),
+                heartbeat.workflow_sticky_poller_info.as_ref(),
+            ],
+        ),
+        activity: type_slots(
+            heartbeat.activity_task_slots_info.as_ref(),
+            &[heartbeat.activity_poller_info.as_ref()],
+        ),
+        nexus: type_slots(
+            heartbeat.nexus_task_slots_info.as_ref(),
+            &[heartbeat.nexus_poller_info.as_ref()],
+        ),
+    };
+    let elapsed = heartbeat.elapsed_since_last_heartbeat;
+    Some(Heartbeat {
+        status: status(&heartbeat),
+        sdk: format!("{} {}", heartbeat.sdk_name, heartbeat.sdk_version),
+        sent_at: heartbeat.heartbeat_time.map(|stamp| {
+            i128::from(stamp.seconds).saturating_mul(1_000_000_000) + i128::from(stamp.nanos)
+        }),
+        elapsed: elapsed
+            .and_then(|elapsed| Duration::try_from(elapsed).ok())
+            .filter(|elapsed| !elapsed.is_zero()),
+        slots,
+        host_name: heartbeat
+            .host_info
+            .map(|host| host.host_name)
+            .unwrap_or_default(),
+        instance_key: heartbeat.worker_instance_key,
+        identity: heartbeat.worker_identity,
+        task_queue: heartbeat.task_queue,
+    })
+}
+
+fn status(heartbeat: &WorkerHeartbeat) -> WorkerStatus {
+    match heartbeat.status() {
+        Wire::Running => WorkerStatus::Running,
+        Wire::ShuttingDown => WorkerStatus::ShuttingDown,
+        Wire::Shutdown => WorkerStatus::Shutdown,
+        Wire::Unspecified => WorkerStatus::Unspecified,
+    }
+}
+
+/// SDKs report slots for every type, also for those that the worker does not poll; counting
+/// those would double a worker's capacity. A type counts if it polls, has polled or works. A
+/// worker that tells nothing of its pollers is taken at its word.
+fn type_slots(
+    slots: Option<&WorkerSlotsInfo>,
+    pollers: &[Option<&WorkerPollerInfo>],
+) -> Option<TypeSlots> {
+    let slots = slots?;
+    let silent = pollers.iter().all(Option::is_none);
+    let polls = pollers
+        .iter()
+        .flatten()
+        .any(|pollers| pollers.current_pollers > 0 || pollers.last_successful_poll_time.is_some());
+    let works = slots.current_used_slots > 0 || slots.total_processed_tasks > 0;
+    if !(silent || polls || works) {
+        return None;
+    }
+    Some(TypeSlots {
+        used: u32::try_from(slots.current_used_slots).ok()?,
+        available: u32::try_from(slots.current_available_slots).ok(),
+        processed_total: u64::try_from(slots.total_processed_tasks).unwrap_or(0),
+    })
+}
+
+/// What a failed call means.
+pub(crate) fn call_error(method: Method, status: &Status) -> CallError {
+    // Failures of the channel itself carry their cause; what a server answered does not.
+    let source = status.source();
+    let timed_out = status.message() == "Timeout expired";
+    let connection_lost = source.is_some() && !timed_out;
+    let kind = match status.code() {
+        _ if connection_lost => CallErrorKind::Unavailable,
+        _ if timed_out => CallErrorKind::Timeout,
+        Code::Unavailable => CallErrorKind::Unavailable,
+        Code::DeadlineExceeded | Code::Cancelled => CallErrorKind::Timeout,
+        Code::ResourceExhausted => CallErrorKind::Throttled,
+        Code::PermissionDenied | Code::Unauthenticated => CallErrorKind::Denied,
+        Code::Unimplemented => CallErrorKind::Unsupported,
+        Code::NotFound if is_namespace(status) => CallErrorKind::NamespaceNotFound,
+        Code::Ok
+        | Code::NotFound
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::DataLoss => CallErrorKind::Failed,
+    };
+    let message = match source {
+        Some(cause) => chain(cause),
+        None => status.message().to_owned(),
+    };
+    CallError {
+        kind,
+        method,
+        code: code(status.code()),
+        message,
+        connection_lost,
+    }
+}
+
+/// The server marks this with an error detail of its own.
+fn is_namespace(status: &Status) -> bool {
+    const DETAIL: &[u8] = b"NamespaceNotFoundFailure";
+    status
+        .details()
+        .windows(DETAIL.len())
+        .any(|window| window == DETAIL)
+}
+
+/// Why no connection came about.
+pub(crate) fn connect_error(error: &ClientConnectError) -> CallError {
+    if let ClientConnectError::SystemInfoCallError(status) = error {
+        let answered = call_error(Method::Connect, status);
+        return CallError {
+            connection_lost: answered.kind != CallErrorKind::Denied,
+            ..answered
+        };
+    }
+    CallError {
+        kind: CallErrorKind::Unavailable,
+        method: Method::Connect,
+        code: "Unavailable",
+        message: error.source().map_or_else(|| error.to_string(), chain),
+        connection_lost: true,
+    }
+}
+
+/// An error and its causes, each said once.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    parts.join(": ")
+}
+
+/// The name of a gRPC code.
+fn code(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "Ok",
+        Code::Cancelled => "Cancelled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}

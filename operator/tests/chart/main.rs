@@ -1,0 +1,539 @@
+//! The chart: rendered by the real `helm`, compared with goldens, and checked against the types of Kubernetes,
+//! the CRDs, the versions and its own README. Needs `helm`, and no cluster.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails with what it was about to do"
+)]
+
+mod helm;
+mod monitoring;
+mod objects;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use helm::{chart, chart_file, read, rendered, root, template, tmp, value_sets, write_tmp};
+use objects::{complaint, objects, text, title, yaml};
+
+#[test]
+fn helm_lint_finds_nothing_in_any_value_set() {
+    for (name, values) in value_sets() {
+        let (chart, values) = (chart(), values);
+        let output = helm::helm(&[
+            "lint".as_ref(),
+            "--strict".as_ref(),
+            chart.as_os_str(),
+            "--values".as_ref(),
+            values.as_os_str(),
+        ]);
+        assert!(output.is_ok(), "{name}: {}", output.unwrap_err());
+    }
+}
+
+#[test]
+fn every_value_set_renders_as_its_golden() {
+    for (name, values) in value_sets() {
+        insta::assert_snapshot!(name, without_large_parts(&rendered(&values)));
+    }
+}
+
+/// The rendering without what has a test of its own and would bury the rest: the CRDs' schemas and the dashboard.
+fn without_large_parts(rendered: &str) -> String {
+    rendered
+        .split("\n---\n")
+        .map(|document| {
+            let end = if document.contains("\nkind: CustomResourceDefinition\n") {
+                document.find("\nspec:\n")
+            } else if document.contains("\nkind: ConfigMap\n") {
+                document.find("\ndata:\n")
+            } else {
+                None
+            };
+            end.map_or_else(
+                || document.trim_end().to_owned(),
+                |end| format!("{}\n# … compared by a test of its own", &document[..end]),
+            )
+        })
+        .collect::<Vec<_>>()
+        .join("\n---\n")
+}
+
+#[test]
+fn every_rendered_object_fits_its_type_without_an_unknown_field() {
+    let complaints: Vec<String> = value_sets()
+        .iter()
+        .flat_map(|(name, values)| {
+            objects(&rendered(values))
+                .iter()
+                .filter_map(complaint)
+                .map(|complaint| format!("{name}: {complaint}"))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(complaints, Vec::<String>::new());
+}
+
+#[test]
+fn a_misspelt_field_of_a_rendered_object_would_be_noticed() {
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "b"},
+        "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c", "imagePullPolice": "Always"}]}}},
+    });
+    assert_eq!(
+        complaint(&object).as_deref(),
+        Some(
+            "Deployment b/a: .spec.template.spec.containers[0].imagePullPolice is not a field of this kind"
+        )
+    );
+}
+
+#[test]
+fn the_versions_of_chart_image_and_crates_are_one() {
+    let chart = yaml(&chart_file("Chart.yaml"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        (text(&chart, "/version"), text(&chart, "/appVersion")),
+        (version, version),
+        "Chart.yaml and Cargo.toml disagree"
+    );
+}
+
+#[test]
+fn the_rendered_crds_are_those_of_the_repository() {
+    let mut rendered_specs: BTreeMap<String, Value> = BTreeMap::new();
+    for object in objects(&rendered(&chart().join("ci/default.yaml"))) {
+        if text(&object, "/kind") == "CustomResourceDefinition" {
+            assert_eq!(
+                text(&object, "/metadata/annotations/helm.sh~1resource-policy"),
+                "keep"
+            );
+            rendered_specs.insert(title(&object), object["spec"].clone());
+        }
+    }
+    let committed: BTreeMap<String, Value> = std::fs::read_dir(root().join("crds"))
+        .expect("the repository has crds/")
+        .map(|entry| entry.expect("crds/ is readable").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| yaml(&read(&path)))
+        .map(|object| (title(&object), object["spec"].clone()))
+        .collect();
+    assert!(!committed.is_empty(), "crds/ holds no definition");
+    assert_eq!(rendered_specs, committed);
+}
+
+#[test]
+fn the_packaged_chart_renders_as_its_folder_does() {
+    let folder = tmp("package");
+    std::fs::create_dir_all(&folder).expect("the target folder can be written");
+    let (chart, destination) = (chart(), folder.clone());
+    helm::helm(&[
+        "package".as_ref(),
+        chart.as_os_str(),
+        "--destination".as_ref(),
+        destination.as_os_str(),
+    ])
+    .expect("the chart can be packaged");
+    let package = folder.join(format!(
+        "taskqueue-operator-{}.tgz",
+        env!("CARGO_PKG_VERSION")
+    ));
+    let values = chart.join("ci/production.yaml");
+    let arguments = ["--values", &*values.to_string_lossy()];
+    assert_eq!(template(&package, &arguments), template(&chart, &arguments));
+}
+
+#[test]
+fn a_misspelt_or_malformed_value_is_refused_by_name() {
+    let cases = [
+        ("replcas=2", "additional properties 'replcas' not allowed"),
+        (
+            "image.tags=1",
+            "at '/image': additional properties 'tags' not allowed",
+        ),
+        (
+            "metrics.serviceMonitor.enable=true",
+            "additional properties 'enable' not allowed",
+        ),
+        (
+            "resources.limits.memori=1Gi",
+            "additional properties 'memori' not allowed",
+        ),
+        (
+            "resources.limits.memory=lots",
+            "at '/resources/limits/memory'",
+        ),
+        (
+            "image.pullPolicy=Sometimes",
+            "at '/image/pullPolicy': value must be one of",
+        ),
+        ("replicas=two", "at '/replicas': got string, want integer"),
+        ("temporal.callsPerSecond=0", "at '/temporal/callsPerSecond'"),
+        ("watchNamespaces={Shop}", "at '/watchNamespaces/0'"),
+        ("log.format=xml", "at '/log/format': value must be one of"),
+        (
+            "replicas=2",
+            "more than one replica needs leaderElection.enabled=true",
+        ),
+        (
+            "metrics.service.enabled=false,metrics.serviceMonitor.enabled=true",
+            "metrics.serviceMonitor.enabled needs metrics.service.enabled",
+        ),
+        (
+            "serviceAccount.create=false",
+            "serviceAccount.name is needed",
+        ),
+        (
+            "metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabledAlerts={TaskQueueTypo}",
+            "names \"TaskQueueTypo\", which is not an alert of this chart",
+        ),
+    ];
+    for (set, expected) in cases {
+        let answer = template(&chart(), &["--set", set]).expect_err(set);
+        assert!(
+            answer.contains(expected),
+            "--set {set} was refused with:\n{answer}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_is_closed_wherever_it_names_fields() {
+    fn open(schema: &Value, path: &str, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(fields) => {
+                if fields.contains_key("properties")
+                    && fields.get("additionalProperties") != Some(&json!(false))
+                {
+                    found.push(path.to_owned());
+                }
+                for (key, value) in fields {
+                    open(value, &format!("{path}/{key}"), found);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    open(item, &format!("{path}/[]"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    open(&schema(), "", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&chart_file("values.schema.json")).expect("the schema is JSON")
+}
+
+#[test]
+fn values_and_schema_name_the_same_keys_and_each_is_documented() {
+    let source = chart_file("values.yaml");
+    let documented = values::documented(&source);
+    let leaves: BTreeSet<String> = values::leaves(&yaml(&source), &documented)
+        .iter()
+        .map(|path| path.join("."))
+        .collect();
+    let named: BTreeSet<String> = documented.iter().map(values::Documented::name).collect();
+    assert_eq!(
+        leaves, named,
+        "values.yaml (left) has values that its `# --` comments (right) leave out, or the reverse"
+    );
+
+    // What Helm itself may pass to a chart that is another's dependency.
+    let passed_by_helm = ["enabled", "global"].map(str::to_owned);
+    let mut in_schema = BTreeSet::new();
+    schema_leaves(&schema(), &[], &named, &mut in_schema);
+    assert_eq!(
+        in_schema
+            .difference(&BTreeSet::from(passed_by_helm))
+            .cloned()
+            .collect::<BTreeSet<_>>(),
+        named
+    );
+}
+
+fn schema_leaves(
+    schema: &Value,
+    path: &[String],
+    stop: &BTreeSet<String>,
+    out: &mut BTreeSet<String>,
+) {
+    let name = path.join(".");
+    match schema.get("properties").and_then(Value::as_object) {
+        Some(fields) if !stop.contains(&name) => {
+            for (key, value) in fields {
+                schema_leaves(
+                    value,
+                    &[path, std::slice::from_ref(key)].concat(),
+                    stop,
+                    out,
+                );
+            }
+        }
+        _ => {
+            out.insert(name);
+        }
+    }
+}
+
+#[test]
+fn every_value_changes_what_is_rendered() {
+    let source = chart_file("values.yaml");
+    let defaults = yaml(&source);
+    let sets: Vec<(Value, Result<String, String>)> = value_sets()
+        .into_iter()
+        .map(|(_, path)| (yaml(&read(&path)), Ok(rendered(&path))))
+        .collect();
+    let documented = values::documented(&source);
+    let work = Mutex::new(documented.iter().enumerate());
+    let ignored = Mutex::new(BTreeSet::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let next = work.lock().expect("no thread panics with the lock").next();
+                    let Some((index, entry)) = next else { break };
+                    if !changes_the_rendering(index, entry, &defaults, &sets) {
+                        ignored
+                            .lock()
+                            .expect("no thread panics with the lock")
+                            .insert(entry.name());
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(
+        ignored.into_inner().expect("no thread panicked"),
+        BTreeSet::new(),
+        "no value set in ci/ sets these to something that changes what is rendered"
+    );
+}
+
+/// True if some value set holds the value and renders differently with the default in its place.
+fn changes_the_rendering(
+    index: usize,
+    entry: &values::Documented,
+    defaults: &Value,
+    sets: &[(Value, Result<String, String>)],
+) -> bool {
+    let default = values::at(defaults, &entry.path);
+    sets.iter().any(|(set, with)| {
+        let own = values::at(set, &entry.path);
+        if own.is_none() || own == default {
+            return false;
+        }
+        let reduced = values::without(set, &entry.path).to_string();
+        let path: PathBuf = write_tmp(&format!("without-{index}.json"), &reduced);
+        template(&chart(), &["--values", &path.to_string_lossy()]) != *with
+    })
+}
+
+#[test]
+fn a_namespaced_installation_has_nothing_cluster_wide() {
+    let titles: Vec<String> = objects(&rendered(&chart().join("ci/namespaced.yaml")))
+        .iter()
+        .map(title)
+        .collect();
+    assert_eq!(
+        titles,
+        [
+            "PodDisruptionBudget taskqueue-system/taskqueue-operator",
+            "ServiceAccount taskqueue-system/taskqueue-operator",
+            "Role shop/taskqueue-operator",
+            "Role billing/taskqueue-operator",
+            "RoleBinding shop/taskqueue-operator",
+            "RoleBinding billing/taskqueue-operator",
+            "Service taskqueue-system/taskqueue-operator-metrics",
+            "Deployment taskqueue-system/taskqueue-operator",
+        ]
+    );
+}
+
+/// The rules of every role that is bound to the operator, as (role, rule).
+fn operator_rules(values: &str) -> Vec<(String, Value)> {
+    let objects = objects(&rendered(&chart().join(values)));
+    let bound: BTreeSet<String> = objects
+        .iter()
+        .filter(|object| text(object, "/kind").ends_with("RoleBinding"))
+        .map(|binding| {
+            let namespace = text(binding, "/metadata/namespace");
+            format!(
+                "{}{namespace}/{}",
+                text(binding, "/roleRef/kind"),
+                text(binding, "/roleRef/name")
+            )
+        })
+        .collect();
+    objects
+        .iter()
+        .filter(|object| {
+            let namespace = text(object, "/metadata/namespace");
+            bound.contains(&format!(
+                "{}{namespace}/{}",
+                text(object, "/kind"),
+                text(object, "/metadata/name")
+            ))
+        })
+        .flat_map(|role| {
+            let rules = role["rules"].as_array().cloned().unwrap_or_default();
+            rules.into_iter().map(|rule| (title(role), rule))
+        })
+        .collect()
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+#[test]
+fn the_operators_rights_are_these_in_every_mode() {
+    let table = |values: &str| {
+        operator_rules(values)
+            .iter()
+            .map(|(role, rule)| {
+                format!(
+                    "{role}: {} in {:?}: {}{}",
+                    strings(&rule["resources"]).join(","),
+                    strings(&rule["apiGroups"]).join(","),
+                    strings(&rule["verbs"]).join(","),
+                    match rule.get("resourceNames") {
+                        Some(names) => format!(" named {}", strings(names).join(",")),
+                        None => String::new(),
+                    }
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!("rights_cluster_wide", table("ci/production.yaml"));
+    insta::assert_snapshot!("rights_namespaced", table("ci/namespaced.yaml"));
+}
+
+#[test]
+fn secrets_are_read_by_get_only_and_nothing_is_a_wildcard() {
+    for values in [
+        "ci/default.yaml",
+        "ci/production.yaml",
+        "ci/namespaced.yaml",
+    ] {
+        let rules = operator_rules(values);
+        assert!(!rules.is_empty(), "{values} binds no role");
+        for (role, rule) in rules {
+            let everything = [&rule["apiGroups"], &rule["resources"], &rule["verbs"]]
+                .map(strings)
+                .concat();
+            assert!(!everything.contains(&"*"), "{role}: {rule}");
+            if strings(&rule["resources"]).contains(&"secrets") {
+                assert_eq!(rule["verbs"], json!(["get"]), "{role}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rbac_rule_says_why() {
+    for (name, values) in value_sets() {
+        let rendered = rendered(&values);
+        let lines: Vec<&str> = rendered.lines().collect();
+        for pair in lines.windows(2) {
+            if pair[1].trim_start().starts_with("- apiGroups:") {
+                assert!(
+                    pair[0].trim_start().starts_with("# "),
+                    "{name}: no reason above {}",
+                    pair[1]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pod_meets_the_restricted_standard_by_default() {
+    let objects = objects(&rendered(&chart().join("ci/default.yaml")));
+    let deployment = objects
+        .iter()
+        .find(|object| text(object, "/kind") == "Deployment")
+        .expect("a Deployment");
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["securityContext"],
+        json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}})
+    );
+    let container = &pod["containers"][0];
+    assert_eq!(
+        container["securityContext"],
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}})
+    );
+    for part in ["requests", "limits"] {
+        let given: Vec<&String> = container["resources"][part]
+            .as_object()
+            .expect(part)
+            .keys()
+            .collect();
+        assert_eq!(given, ["cpu", "memory"], "{part}");
+    }
+    assert_eq!(
+        container["livenessProbe"]["httpGet"],
+        json!({"path": "/livez", "port": "metrics"})
+    );
+    assert_eq!(
+        container["readinessProbe"]["httpGet"],
+        json!({"path": "/readyz", "port": "metrics"})
+    );
+}
+
+#[test]
+fn the_notes_say_what_to_do_next() {
+    let chart = chart();
+    let chart = chart.to_string_lossy();
+    let output = helm::helm(&[
+        "install",
+        "taskqueue-operator",
+        &chart,
+        "--namespace",
+        "taskqueue-system",
+        "--dry-run=client",
+    ])
+    .expect("a dry run needs no cluster");
+    let (_, notes) = output.split_once("NOTES:\n").expect("the chart has notes");
+    insta::assert_snapshot!("notes", notes);
+}
+
+/// The README's table is made from values.yaml. `UPDATE_README=1 cargo test -p taskqueue-operator --test chart` writes it.
+#[test]
+fn the_readme_has_the_table_of_values() {
+    const BEGIN: &str = "<!-- values: made from values.yaml -->\n";
+    const END: &str = "<!-- end of values -->";
+    let path = chart().join("README.md");
+    let readme = read(&path);
+    let (before, rest) = readme
+        .split_once(BEGIN)
+        .expect("the README marks where the table begins");
+    let (_, after) = rest
+        .split_once(END)
+        .expect("the README marks where the table ends");
+    let expected = format!(
+        "{before}{BEGIN}{}\n{END}{after}",
+        values::tables(&chart_file("values.yaml"))
+    );
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, &expected).expect("the README can be written");
+    }
+    assert_eq!(read(&path), expected, "run it once with UPDATE_README=1");
+}

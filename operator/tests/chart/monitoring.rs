@@ -1,0 +1,273 @@
+//! Rules, alerts and dashboard: they are valid, tested, and name only metrics and labels that the operator registers.
+//! Starts `promtool`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use taskqueue_operator::metrics::table::{ALL, Kind};
+
+use crate::helm::{chart, chart_file, program, read, write_tmp};
+use crate::objects::{text, yaml};
+
+const PREFIX: &str = "taskqueue_operator_";
+
+fn promtool(arguments: &[&str], file: &Path) {
+    let output = Command::new(program("promtool"))
+        .args(arguments)
+        .arg(file)
+        .output()
+        .expect("promtool can be started");
+    assert!(
+        output.status.success(),
+        "promtool {}:\n{}{}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn rules_test() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart/rules_test.yaml")
+}
+
+/// Every rule of `files/rules.yaml`.
+fn rules() -> Vec<Value> {
+    yaml(&chart_file("files/rules.yaml"))["groups"]
+        .as_array()
+        .expect("rules.yaml has groups")
+        .iter()
+        .flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default())
+        .collect()
+}
+
+/// Title and query of everything that the dashboard asks Prometheus for.
+fn queries() -> Vec<(String, String)> {
+    let dashboard = dashboard();
+    dashboard["panels"]
+        .as_array()
+        .expect("the dashboard has panels")
+        .iter()
+        .flat_map(|panel| {
+            let title = text(panel, "/title").to_owned();
+            let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+            targets
+                .into_iter()
+                .map(move |target| (title.clone(), text(&target, "/expr").to_owned()))
+        })
+        .collect()
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&chart_file("files/dashboard.json")).expect("the dashboard is JSON")
+}
+
+#[test]
+fn the_rules_are_valid() {
+    promtool(&["check", "rules"], &chart().join("files/rules.yaml"));
+}
+
+#[test]
+fn the_alerts_fire_when_they_should_and_not_before() {
+    promtool(&["test", "rules"], &rules_test());
+}
+
+#[test]
+fn every_alert_is_shown_firing_and_silent_and_says_what_to_do() {
+    let mut expected = BTreeMap::new();
+    for rule in rules() {
+        let alert = text(&rule, "/alert");
+        if !alert.is_empty() {
+            for annotation in ["summary", "description", "runbook"] {
+                let pointer = format!("/annotations/{annotation}");
+                assert!(
+                    !text(&rule, &pointer).is_empty(),
+                    "{alert} has no {annotation}"
+                );
+            }
+            assert!(
+                ["warning", "critical"].contains(&text(&rule, "/labels/severity")),
+                "{alert}"
+            );
+            expected.insert(alert.to_owned(), BTreeSet::from([false, true]));
+        }
+    }
+    let mut shown: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+    let tests = yaml(&read(&rules_test()));
+    for test in tests["tests"]
+        .as_array()
+        .expect("rules_test.yaml has tests")
+    {
+        for case in test["alert_rule_test"].as_array().into_iter().flatten() {
+            let fires = case["exp_alerts"]
+                .as_array()
+                .is_some_and(|alerts| !alerts.is_empty());
+            shown
+                .entry(text(case, "/alertname").to_owned())
+                .or_default()
+                .insert(fires);
+        }
+    }
+    assert_eq!(
+        shown, expected,
+        "alert: [silent, firing] in rules_test.yaml (left) and all of rules.yaml (right)"
+    );
+}
+
+#[test]
+fn every_query_of_the_dashboard_can_be_parsed() {
+    let mut file = "groups:\n- name: dashboard\n  rules:\n".to_owned();
+    for (index, (title, query)) in queries().iter().enumerate() {
+        let query = query.replace("$__rate_interval", "5m");
+        assert!(!query.is_empty(), "{title}");
+        writeln!(
+            file,
+            "  - record: query:{index}\n    expr: {}",
+            Value::from(query)
+        )
+        .expect("a string takes everything");
+    }
+    promtool(
+        &["check", "rules"],
+        &write_tmp("dashboard-queries.yaml", &file),
+    );
+}
+
+#[test]
+fn the_dashboard_can_be_imported() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"]
+        .as_array()
+        .expect("the dashboard has panels");
+    let ids: BTreeSet<Option<u64>> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len(), "two panels share an id");
+    let mut taken = BTreeMap::new();
+    for panel in panels {
+        let title = text(panel, "/title");
+        assert!(!title.is_empty(), "{panel}");
+        let place = |key: &str| panel["gridPos"][key].as_u64().expect(title);
+        for column in place("x")..place("x") + place("w") {
+            for line in place("y")..place("y") + place("h") {
+                let other = taken.insert((column, line), title);
+                assert_eq!(other, None, "{title} lies over another panel");
+            }
+        }
+        if text(panel, "/type") != "row" {
+            assert!(
+                !text(panel, "/description").is_empty(),
+                "{title} does not say what it shows"
+            );
+        }
+    }
+}
+
+/// Every use of one of the operator's metrics in an expression: its name and the labels that it is selected by.
+fn uses(expression: &str) -> Vec<(String, Vec<String>)> {
+    expression
+        .match_indices(PREFIX)
+        // Part of the name of a recording rule.
+        .filter(|(start, _)| !expression[..*start].ends_with(':'))
+        .map(|(start, _)| {
+            let rest = &expression[start..];
+            let end = rest
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            let selector = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let labels = selector.map_or_else(Vec::new, |(selector, _)| {
+                selector
+                    .split(", ")
+                    .map(|matcher| {
+                        matcher
+                            .split(['=', '!'])
+                            .next()
+                            .unwrap_or_default()
+                            .to_owned()
+                    })
+                    .collect()
+            });
+            (name.to_owned(), labels)
+        })
+        .collect()
+}
+
+/// What is wrong with an expression's use of the operator's metrics.
+fn complaints(place: &str, expression: &str) -> Vec<String> {
+    uses(expression)
+        .into_iter()
+        .flat_map(|(name, labels)| {
+            let known = ALL.iter().find(|spec| {
+                spec.name == name
+                    || (spec.kind == Kind::Histogram
+                        && ["_bucket", "_sum", "_count"]
+                            .iter()
+                            .any(|suffix| name.strip_suffix(suffix) == Some(spec.name)))
+            });
+            match known {
+                None => vec![format!("{place}: the operator has no metric {name}")],
+                Some(spec) => labels
+                    .iter()
+                    .filter(|label| !spec.labels.contains(&label.as_str()))
+                    .map(|label| format!("{place}: {name} has no label {label}"))
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn rules_and_dashboard_name_only_metrics_and_labels_that_the_operator_has() {
+    let of_rules = rules().into_iter().map(|rule| {
+        let place = [text(&rule, "/alert"), text(&rule, "/record")].concat();
+        (place, text(&rule, "/expr").to_owned())
+    });
+    let variables = dashboard()["templating"]["list"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let of_variables = variables.into_iter().map(|variable| {
+        (
+            text(&variable, "/name").to_owned(),
+            text(&variable, "/definition").to_owned(),
+        )
+    });
+    let found: Vec<String> = of_rules
+        .chain(queries())
+        .chain(of_variables)
+        .flat_map(|(place, expression)| complaints(&place, &expression))
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_metric_or_label_that_the_operator_lacks_would_be_noticed() {
+    assert_eq!(
+        complaints(
+            "p",
+            "sum(taskqueue_operator_backlog_tasks{namspace=\"a\", queue!=\"b\"}) / taskqueue_operator_typo"
+        ),
+        [
+            "p: taskqueue_operator_backlog_tasks has no label namspace",
+            "p: the operator has no metric taskqueue_operator_typo",
+        ]
+    );
+}
+
+#[test]
+fn every_metric_about_a_fleet_is_on_the_dashboard() {
+    let shown: BTreeSet<String> = queries()
+        .iter()
+        .flat_map(|(_, query)| uses(query))
+        .map(|(name, _)| name)
+        .collect();
+    let missing: Vec<&str> = ALL
+        .iter()
+        .filter(|spec| spec.labels.contains(&"queue") && !shown.contains(spec.name))
+        .map(|spec| spec.name)
+        // What the reading's age and the condition ScalingActive show already; it has series only in trouble.
+        .filter(|name| *name != "taskqueue_operator_reading_unknown")
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}

@@ -1,2 +1,87 @@
-//! Placeholder.
-fn main() {}
+//! The `order-worker` command: reads the command line and the environment, sets up logs and TLS,
+//! and hands over. Exit codes: 0 done, 1 failed, 2 wrong settings or arguments.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use order_worker::cli::{self, Cli, Command};
+use order_worker::commands;
+use order_worker::gateway::Gateway;
+use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings, Variables};
+use order_worker::settings::{database_url, log_format, task_queues};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Before anything can ask for TLS: with one provider installed nothing has to guess.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let variables: Variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    match log_format(&variables) {
+        Ok(format) => start_logs(format, &cli.command),
+        Err(error) => return fail(&error.into()),
+    }
+    match execute(cli, &variables).await {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
+    match cli.command.unwrap_or_default() {
+        Command::Run(args) => {
+            let settings = Settings::from_variables(variables, args.standalone)?;
+            order_worker::run::run(settings, args.standalone).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Start(args) => {
+            let temporal = TemporalSettings::from_variables(variables)?;
+            let queues = task_queues(variables);
+            commands::start(temporal, &queues, args).await
+        }
+        Command::Status(args) => {
+            commands::status(TemporalSettings::from_variables(variables)?, &args).await
+        }
+        Command::Cancel(args) => {
+            commands::cancel(TemporalSettings::from_variables(variables)?, &args).await
+        }
+        Command::Migrate => commands::migrate(&database_url(variables)?).await,
+        Command::Gateway(args) => serve_gateway(args).await,
+    }
+}
+
+async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let gateway = Gateway::start(args.listen, args.options()).await?;
+    tracing::info!(address = %gateway.address(), "the payment gateway stand-in serves");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    gateway.stop().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Workers log to standard output, as containers do; commands whose output is data log to
+/// standard error.
+fn start_logs(format: LogFormat, command: &Option<Command>) {
+    let to_stdout = matches!(command, None | Some(Command::Run(_) | Command::Gateway(_)));
+    let default = if to_stdout { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match (format, to_stdout) {
+        (LogFormat::Json, true) => builder.json().init(),
+        (LogFormat::Json, false) => builder.json().with_writer(std::io::stderr).init(),
+        (LogFormat::Text, true) => builder.init(),
+        (LogFormat::Text, false) => builder.with_writer(std::io::stderr).init(),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a command are for people, not logs")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("order-worker: {error:#}");
+    if error.is::<SettingError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}

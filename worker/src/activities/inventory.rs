@@ -1,0 +1,50 @@
+//! `reserve_inventory` and `release_inventory`: the stock in the database.
+
+use std::sync::Arc;
+
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::{ReleaseInventory, Reservation};
+use crate::failure::Failure;
+use crate::store::Store;
+
+/// The activities of the role `inventory`.
+pub struct InventoryActivities {
+    store: Store,
+}
+
+impl InventoryActivities {
+    /// Activities on this database.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+#[activities]
+impl InventoryActivities {
+    /// Takes all items out of the stock, or none of them. Fails with `OutOfStock` or `UnknownSku`,
+    /// and with `OrderCancelled` if the order's inventory was released before.
+    #[activity(name = "reserve_inventory")]
+    pub async fn reserve_inventory(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        reservation: Reservation,
+    ) -> Result<(), ActivityError> {
+        self.store.reserve(&reservation).await.map_err(Failure::into_activity)?;
+        tracing::info!(order_id = %reservation.order_id, "inventory reserved");
+        Ok(())
+    }
+
+    /// Puts back what the order took, once, and makes sure that it cannot take it later.
+    #[activity(name = "release_inventory")]
+    pub async fn release_inventory(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        release: ReleaseInventory,
+    ) -> Result<(), ActivityError> {
+        let put_back = self.store.release(&release.order_id).await.map_err(Failure::into_activity)?;
+        tracing::info!(order_id = %release.order_id, put_back, "inventory released");
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! `send_notification`: one mail per recipient, heartbeats that carry the progress, and a record
+//! per mail, so that a retry goes on where the last attempt stood and mails nobody twice.
+//!
+//! The one exception SMTP allows no way around: a worker killed between the mail server's answer
+//! and the record sends that one mail again, with the same Message-ID.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::{MailProgress, MailReport, Mailing};
+use crate::failure::{Failure, FailureType};
+use crate::mail::{Mailer, message_id};
+use crate::metrics::Metrics;
+use crate::order::Reason;
+use crate::store::Store;
+
+/// How often a mail that takes long beats, well within the heartbeat timeout.
+const BEAT_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The activities of the role `notifications`.
+pub struct NotificationActivities {
+    mailer: Mailer,
+    store: Store,
+    metrics: Metrics,
+}
+
+impl NotificationActivities {
+    /// Activities on this mail server and database.
+    pub fn new(mailer: Mailer, store: Store, metrics: Metrics) -> Self {
+        Self { mailer, store, metrics }
+    }
+}
+
+#[activities]
+impl NotificationActivities {
+    /// Mails every recipient. A recipient that the mail server refuses for good is counted and
+    /// the others are mailed; a mail server that does not answer fails the attempt.
+    #[activity(name = "send_notification")]
+    pub async fn send_notification(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        mailing: Mailing,
+    ) -> Result<MailReport, ActivityError> {
+        let resumed = ctx
+            .heartbeat_details()
+            .deserialize::<MailProgress>()
+            .ok()
+            .flatten()
+            .map_or(0, |progress| progress.done);
+        if resumed > 0 {
+            tracing::info!(order_id = %mailing.order_id, resumed, "going on with the mails");
+        }
+        let done = self
+            .store
+            .mails_done(&mailing.order_id)
+            .await
+            .map_err(Failure::into_activity)?;
+        self.send_rest(&ctx, &mailing, resumed, &done).await?;
+        self.report(&mailing.order_id).await
+    }
+}
+
+impl NotificationActivities {
+    async fn send_rest(
+        &self,
+        ctx: &ActivityContext,
+        mailing: &Mailing,
+        resumed: usize,
+        done: &BTreeSet<String>,
+    ) -> Result<(), ActivityError> {
+        let all = mailing.recipients.len();
+        for (index, recipient) in mailing.recipients.iter().enumerate().skip(resumed) {
+            if ctx.is_cancelled() {
+                return Err(ActivityError::cancelled());
+            }
+            let progress =
+                MailProgress { message: format!("Sending {}/{all}", index + 1), done: index };
+            ctx.record_heartbeat(progress.clone()).await?;
+            if !done.contains(recipient) {
+                self.send_one(ctx, mailing, recipient, &progress).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One mail and its record. Beats while the mail server is slow.
+    async fn send_one(
+        &self,
+        ctx: &ActivityContext,
+        mailing: &Mailing,
+        recipient: &str,
+        progress: &MailProgress,
+    ) -> Result<(), ActivityError> {
+        let id = message_id(&mailing.order_id, recipient);
+        let send = self.mailer.send(&id, recipient, &mailing.subject, &mailing.body);
+        tokio::pin!(send);
+        let sent = loop {
+            tokio::select! {
+                sent = &mut send => break sent,
+                () = tokio::time::sleep(BEAT_INTERVAL) => {
+                    ctx.record_heartbeat(progress.clone()).await?;
+                }
+            }
+        };
+        let refusal = match sent {
+            Ok(()) => None,
+            Err(failure) if failure.kind == FailureType::MailRefused => Some(failure.message),
+            Err(failure) => {
+                self.metrics.mails.with_label_values(&["unavailable"]).inc();
+                tracing::warn!(order_id = %mailing.order_id, "mail not sent: {failure}");
+                return Err(failure.into_activity());
+            }
+        };
+        let outcome = if refusal.is_some() { "refused" } else { "sent" };
+        self.metrics.mails.with_label_values(&[outcome]).inc();
+        self.store
+            .record_mail(&mailing.order_id, recipient, &id, refusal.as_deref())
+            .await
+            .map_err(Failure::into_activity)
+    }
+
+    async fn report(&self, order_id: &str) -> Result<MailReport, ActivityError> {
+        let counts = self.store.mail_counts(order_id).await.map_err(Failure::into_activity)?;
+        let reason = counts.last_refusal.map(|message| Reason {
+            kind: FailureType::MailRefused.name().to_owned(),
+            message,
+        });
+        Ok(MailReport { sent: counts.sent, refused: counts.refused, reason })
+    }
+}

@@ -1,0 +1,75 @@
+//! `create_order` and `cancel_order_activity`: the order's row in the database.
+
+use std::sync::Arc;
+
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::{CancelOrder, CreateOrder};
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// The activities of the role `orders`.
+pub struct OrderActivities {
+    store: Store,
+    metrics: Metrics,
+}
+
+impl OrderActivities {
+    /// Activities on this database.
+    pub fn new(store: Store, metrics: Metrics) -> Self {
+        Self { store, metrics }
+    }
+}
+
+#[activities]
+impl OrderActivities {
+    /// Writes the order down, once. Fails with `OrderConflict` if another workflow has this id
+    /// and with `OrderCancelled` if it was cancelled meanwhile.
+    #[activity(name = "create_order")]
+    pub async fn create_order(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        order: CreateOrder,
+    ) -> Result<(), ActivityError> {
+        let workflow_id = workflow_id(&ctx, &order.order_id);
+        let created = self
+            .store
+            .create_order(&workflow_id, &order)
+            .await
+            .map_err(Failure::into_activity)?;
+        if created {
+            self.metrics.orders.with_label_values(&["created"]).inc();
+            tracing::info!(order_id = %order.order_id, "order created");
+        }
+        Ok(())
+    }
+
+    /// Marks the order as cancelled with its reason, also when it was never written down, so that
+    /// a `create_order` that arrives late finds it. A paid order, or another workflow's, is left
+    /// alone.
+    #[activity(name = "cancel_order_activity")]
+    pub async fn cancel_order_activity(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        cancel: CancelOrder,
+    ) -> Result<(), ActivityError> {
+        let workflow_id = workflow_id(&ctx, &cancel.order_id);
+        let cancelled = self
+            .store
+            .cancel_order(&workflow_id, &cancel.order_id, &cancel.reason)
+            .await
+            .map_err(Failure::into_activity)?;
+        if cancelled {
+            self.metrics.orders.with_label_values(&["cancelled"]).inc();
+            tracing::info!(order_id = %cancel.order_id, reason = %cancel.reason.kind, "order cancelled");
+        }
+        Ok(())
+    }
+}
+
+/// The workflow that owns the order; an activity started without one owns it by the order's id.
+pub(super) fn workflow_id(ctx: &ActivityContext, order_id: &str) -> String {
+    ctx.info().workflow_id.clone().unwrap_or_else(|| format!("order-{order_id}"))
+}

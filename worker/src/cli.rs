@@ -1,0 +1,250 @@
+//! The command line: names, flags, help. Pure.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::gateway::{FaultOptions, GatewayOptions};
+
+/// The order worker: a Temporal worker for orders, and the tools around it.
+///
+/// Connection (all commands but migrate and gateway), from the environment: TEMPORAL_ADDRESS
+/// (localhost:7233), TEMPORAL_NAMESPACE (default), TEMPORAL_TASK_QUEUE (order-processing),
+/// TEMPORAL_TLS, TEMPORAL_TLS_SERVER_NAME, TEMPORAL_TLS_SERVER_CA_CERT_PATH,
+/// TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH, TEMPORAL_API_KEY or
+/// TEMPORAL_API_KEY_FILE. The README of the package lists every variable.
+#[derive(Debug, Parser)]
+#[command(name = "order-worker", version, verbatim_doc_comment)]
+pub struct Cli {
+    /// What to do; `run` if left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Poll a task queue and process orders until SIGTERM (the default).
+    Run(RunArgs),
+    /// Start one order, or many from a file.
+    Start(StartArgs),
+    /// Show where an order stands, as JSON.
+    Status(OrderArgs),
+    /// Cancel an order that is not being paid yet.
+    Cancel(CancelArgs),
+    /// Bring the database of DATABASE_URL up to date and end.
+    Migrate,
+    /// Serve a stand-in for a payment gateway.
+    Gateway(GatewayArgs),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(RunArgs::default())
+    }
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// Need nothing but Temporal: SQLite, a built-in payment gateway stand-in unless
+    /// PAYMENT_GATEWAY_URL is set, and mails to the log unless SMTP_URL is set.
+    #[arg(long)]
+    pub standalone: bool,
+}
+
+/// Arguments of `start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// The order's id: 1 to 100 characters of A-Z a-z 0-9 . _ -
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub order_id: Option<String>,
+    /// Total in minor units: 100 is 1.00.
+    #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+    pub total: Option<i64>,
+    /// Currency, three capital letters.
+    #[arg(long, conflicts_with = "file")]
+    pub currency: Option<String>,
+    /// An item as SKU or SKU=QUANTITY; may be repeated.
+    #[arg(long = "item", value_name = "SKU[=N]", conflicts_with = "file")]
+    pub items: Vec<String>,
+    /// A token of the payment gateway, never a card number.
+    #[arg(long, conflicts_with = "file")]
+    pub card: Option<String>,
+    /// A mail address to notify; may be repeated.
+    #[arg(long = "recipient", value_name = "ADDRESS", conflicts_with = "file")]
+    pub recipients: Vec<String>,
+    /// Subject of the mail.
+    #[arg(long, conflicts_with = "file")]
+    pub subject: Option<String>,
+    /// Text of the mail.
+    #[arg(long, conflicts_with = "file")]
+    pub body: Option<String>,
+    /// Seconds to wait before paying, in which the order can be cancelled.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "file")]
+    pub cancel_window: Option<u64>,
+    /// Start every order of this file: one JSON object per line (`-` is standard input).
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Orders of the file started at the same time.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub concurrency: u16,
+    /// Wait for the end and print each order's result as a line of JSON. The exit code is then 0
+    /// only if every order completed.
+    #[arg(long)]
+    pub wait: bool,
+    /// The id of the workflow, instead of order-ORDER_ID.
+    #[arg(long, conflicts_with = "file")]
+    pub workflow_id: Option<String>,
+    /// Task queue of the workflow, instead of TEMPORAL_TASK_QUEUE.
+    #[arg(long, value_name = "QUEUE")]
+    pub task_queue: Option<String>,
+    /// Task queue of the inventory's activities, instead of ORDER_WORKER_INVENTORY_QUEUE.
+    #[arg(long, value_name = "QUEUE")]
+    pub inventory_queue: Option<String>,
+    /// Task queue of the payment activities, instead of ORDER_WORKER_PAYMENTS_QUEUE.
+    #[arg(long, value_name = "QUEUE")]
+    pub payments_queue: Option<String>,
+    /// Task queue of the notifications, instead of ORDER_WORKER_NOTIFICATIONS_QUEUE.
+    #[arg(long, value_name = "QUEUE")]
+    pub notifications_queue: Option<String>,
+}
+
+/// An order, by its id or by its workflow's.
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    /// The order's id.
+    #[arg(required_unless_present = "workflow_id")]
+    pub order_id: Option<String>,
+    /// The workflow's id, if it is not order-ORDER_ID.
+    #[arg(long, conflicts_with = "order_id")]
+    pub workflow_id: Option<String>,
+}
+
+impl OrderArgs {
+    /// The workflow's id.
+    pub fn workflow_id(&self) -> String {
+        match (&self.workflow_id, &self.order_id) {
+            (Some(id), _) => id.clone(),
+            (None, order) => workflow_id(order.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+/// The id of the workflow of an order.
+pub fn workflow_id(order_id: &str) -> String {
+    format!("order-{order_id}")
+}
+
+/// Arguments of `cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// Which order.
+    #[command(flatten)]
+    pub order: OrderArgs,
+    /// Why; kept with the order.
+    #[arg(long, default_value = "cancelled on request")]
+    pub reason: String,
+    /// Cancel the workflow instead of asking it: it ends as Canceled, and is never refused. An
+    /// order that is already paid stays paid; only its remaining mails are not sent.
+    #[arg(long)]
+    pub workflow: bool,
+}
+
+/// Arguments of `gateway`. Rates are parts of 1 and hit the same keys and attempts at every run.
+///
+/// Cards with a fixed behaviour: tok_declined (402), tok_flaky (500 twice, then charged),
+/// tok_broken (always 500, never charged), tok_lost (charged, but always answered 500), tok_slow
+/// (late by --slow-ms), tok_timeout (charged, answered after a minute), tok_rate_limited (429
+/// once).
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// Address to serve on.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// Keep the ledger in this file (appended to, read at the start).
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Changes which keys and attempts the rates hit.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Part of the attempts answered with 500 and not charged.
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    pub error_rate: f64,
+    /// Part of the attempts answered with 429 and Retry-After.
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    pub rate_limit_rate: f64,
+    /// Part of the attempts answered late.
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    pub slow_rate: f64,
+    /// Part of the attempts that are charged and answered with 500.
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    pub lost_rate: f64,
+    /// Part of the keys that are declined.
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    pub decline_rate: f64,
+    /// A card that is declined; may be repeated.
+    #[arg(long = "decline-card", value_name = "TOKEN")]
+    pub decline_cards: Vec<String>,
+    /// An amount that is declined; may be repeated.
+    #[arg(long = "decline-amount", value_name = "AMOUNT")]
+    pub decline_amounts: Vec<i64>,
+    /// Retry-After of a 429.
+    #[arg(long, default_value_t = 1)]
+    pub retry_after_seconds: u32,
+    /// How late a slow answer comes.
+    #[arg(long, default_value_t = 2000)]
+    pub slow_ms: u64,
+    /// How late every answer comes.
+    #[arg(long, default_value_t = 0)]
+    pub delay_ms: u64,
+}
+
+impl GatewayArgs {
+    /// As the stand-in's options.
+    pub fn options(&self) -> GatewayOptions {
+        GatewayOptions {
+            faults: FaultOptions {
+                seed: self.seed,
+                error_rate: self.error_rate,
+                rate_limit_rate: self.rate_limit_rate,
+                slow_rate: self.slow_rate,
+                lost_rate: self.lost_rate,
+                decline_rate: self.decline_rate,
+                decline_cards: self.decline_cards.clone(),
+                decline_amounts: self.decline_amounts.clone(),
+                retry_after_seconds: self.retry_after_seconds,
+                slow: Duration::from_millis(self.slow_ms),
+            },
+            ledger: self.ledger.clone(),
+            delay: Duration::from_millis(self.delay_ms),
+        }
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate| (0.0..=1.0).contains(rate))
+        .ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_subcommand_the_worker_runs() {
+        assert!(Cli::try_parse_from(["order-worker"]).unwrap().command.is_none());
+        assert!(matches!(Command::default(), Command::Run(RunArgs { standalone: false })));
+    }
+}

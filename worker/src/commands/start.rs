@@ -1,0 +1,218 @@
+//! `order-worker start`: one order from flags, or many from a file, each at most once.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use futures::{StreamExt, stream};
+use serde_json::{Map, Value, json};
+use temporalio_client::{
+    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
+    errors::WorkflowStartError,
+};
+
+use super::{OrderHandle, connect, outcome, print};
+use crate::cli::{StartArgs, workflow_id};
+use crate::order::{OrderInput, OrderState, TaskQueues};
+use crate::settings::TemporalSettings;
+use crate::workflow::OrderWorkflow;
+
+/// A start that was asked for.
+pub struct Started {
+    /// The workflow, whether it was started now or before.
+    pub handle: OrderHandle,
+    /// Its id.
+    pub workflow_id: String,
+    /// False if there already was a workflow with this id, running or ended.
+    pub fresh: bool,
+}
+
+/// Starts an order once: a second start with the same workflow id, while it runs or after it
+/// ended, finds the first.
+pub async fn start_order(
+    client: &Client,
+    task_queue: &str,
+    workflow_id: &str,
+    input: OrderInput,
+) -> Result<Started, WorkflowStartError> {
+    let options = WorkflowStartOptions::new(task_queue, workflow_id)
+        .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+        .build();
+    let fresh = match client.start_workflow(OrderWorkflow::run, input, options).await {
+        Ok(_) => true,
+        Err(WorkflowStartError::AlreadyStarted { .. }) => false,
+        Err(error) => return Err(error),
+    };
+    Ok(Started {
+        handle: client.get_workflow_handle::<OrderWorkflow>(workflow_id),
+        workflow_id: workflow_id.to_owned(),
+        fresh,
+    })
+}
+
+/// Starts what the arguments name.
+pub async fn start(
+    settings: TemporalSettings,
+    queues: &TaskQueues,
+    args: StartArgs,
+) -> anyhow::Result<ExitCode> {
+    let task_queue = args.task_queue.clone().unwrap_or_else(|| settings.task_queue.clone());
+    let queues = TaskQueues {
+        inventory: args.inventory_queue.clone().or_else(|| queues.inventory.clone()),
+        payments: args.payments_queue.clone().or_else(|| queues.payments.clone()),
+        notifications: args.notifications_queue.clone().or_else(|| queues.notifications.clone()),
+    };
+    let (orders, wrong) = read_orders(&args, &queues).await?;
+    let client = connect(settings).await?;
+    let mut tally = Tally { wrong, ..Tally::default() };
+    let mut ends = stream::iter(orders)
+        .map(|(id, input)| {
+            let (client, task_queue) = (client.clone(), task_queue.clone());
+            async move { place(&client, &task_queue, &id, input, args.wait).await }
+        })
+        .buffer_unordered(usize::from(args.concurrency));
+    while let Some(placed) = ends.next().await {
+        tally.count(placed?);
+    }
+    if args.file.is_some() {
+        tally.report();
+    }
+    Ok(if tally.wrong == 0 && tally.incomplete == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What became of one order of the command.
+struct Placed {
+    fresh: bool,
+    completed: bool,
+}
+
+/// What became of all of them.
+#[derive(Default)]
+struct Tally {
+    started: u64,
+    known: u64,
+    wrong: u64,
+    incomplete: u64,
+}
+
+impl Tally {
+    fn count(&mut self, placed: Placed) {
+        if placed.fresh {
+            self.started += 1;
+        } else {
+            self.known += 1;
+        }
+        self.incomplete += u64::from(!placed.completed);
+    }
+
+    fn report(&self) {
+        notice(&format!(
+            "{} started, {} already started before, {} refused",
+            self.started, self.known, self.wrong
+        ));
+    }
+}
+
+async fn place(
+    client: &Client,
+    task_queue: &str,
+    id: &str,
+    input: OrderInput,
+    wait: bool,
+) -> anyhow::Result<Placed> {
+    let started = start_order(client, task_queue, id, input)
+        .await
+        .with_context(|| format!("{id} cannot be started"))?;
+    if !started.fresh {
+        notice(&format!("{id} was already started; it does not run twice"));
+    }
+    print(id);
+    let mut completed = true;
+    if wait {
+        let result = outcome(id, &started.handle).await?;
+        completed = result.state == OrderState::Completed;
+        print(&serde_json::to_string(&result)?);
+    }
+    Ok(Placed { fresh: started.fresh, completed })
+}
+
+#[expect(clippy::print_stderr, reason = "for people; standard output is data")]
+fn notice(text: &str) {
+    eprintln!("order-worker: {text}");
+}
+
+/// The orders with their workflow ids, and how many lines of the file were refused.
+async fn read_orders(
+    args: &StartArgs,
+    queues: &TaskQueues,
+) -> anyhow::Result<(Vec<(String, OrderInput)>, u64)> {
+    let Some(path) = &args.file else {
+        let input = from_flags(args)?.with_default_queues(queues);
+        let order = input.parse()?;
+        let id = args.workflow_id.clone().unwrap_or_else(|| workflow_id(&order.order_id));
+        return Ok((vec![(id, input)], 0));
+    };
+    let text = if path.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+    } else {
+        tokio::fs::read_to_string(path)
+            .await
+            .with_context(|| format!("cannot read {}", path.display()))?
+    };
+    let mut orders = Vec::new();
+    let mut wrong = 0;
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let input = match serde_json::from_str(line) {
+            Ok(value) => OrderInput::from_value(value).with_default_queues(queues),
+            Err(error) => {
+                wrong += 1;
+                notice(&format!("line {}: not JSON: {error}", index + 1));
+                continue;
+            }
+        };
+        match input.parse() {
+            Ok(order) => orders.push((workflow_id(&order.order_id), input)),
+            Err(error) => {
+                wrong += 1;
+                notice(&format!("line {}: {error}", index + 1));
+            }
+        }
+    }
+    Ok((orders, wrong))
+}
+
+fn from_flags(args: &StartArgs) -> anyhow::Result<OrderInput> {
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            fields.insert(name.to_owned(), value);
+        }
+    };
+    set("order_id", args.order_id.clone().map(Value::from));
+    set("total", args.total.map(Value::from));
+    set("currency", args.currency.clone().map(Value::from));
+    set("card", args.card.clone().map(Value::from));
+    set("subject", args.subject.clone().map(Value::from));
+    set("body", args.body.clone().map(Value::from));
+    set("cancel_window_seconds", args.cancel_window.map(Value::from));
+    if !args.recipients.is_empty() {
+        set("recipients", Some(Value::from(args.recipients.clone())));
+    }
+    if !args.items.is_empty() {
+        let items: anyhow::Result<Vec<Value>> = args.items.iter().map(|item| item_of(item)).collect();
+        set("items", Some(Value::from(items?)));
+    }
+    Ok(OrderInput::from_value(Value::Object(fields)))
+}
+
+fn item_of(text: &str) -> anyhow::Result<Value> {
+    match text.split_once('=') {
+        None => Ok(json!({ "sku": text })),
+        Some((sku, quantity)) => {
+            let quantity: u64 = quantity
+                .parse()
+                .with_context(|| format!("--item {text}: the quantity must be a whole number"))?;
+            Ok(json!({ "sku": sku, "quantity": quantity }))
+        }
+    }
+}

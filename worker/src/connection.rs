@@ -1,0 +1,245 @@
+//! Connections to Temporal: options from the settings, patience at start-up, and credentials that
+//! follow their files. Opens files and sockets; starts one background task per process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use temporalio_client::tonic::{Code, Status};
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, Url,
+    errors::ClientConnectError,
+};
+use temporalio_common::telemetry::metrics::TemporalMeter;
+use tokio::sync::watch;
+
+use crate::settings::{ApiKey, TemporalSettings};
+use crate::tls::{self, TlsFiles};
+
+/// Longest wait for a TCP and TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// First and longest pause between attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often credentials are read again. A mounted Secret takes a minute or so to change anyway.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A credential cannot be read or is not what it should be.
+    #[error("{0}")]
+    Credential(String),
+    /// Temporal does not answer or refuses.
+    #[error("cannot connect to Temporal at {address}: {source}")]
+    Refused {
+        /// host:port.
+        address: String,
+        /// The client's error.
+        source: Box<ClientConnectError>,
+    },
+    /// The client could not be made.
+    #[error("cannot make a Temporal client: {0}")]
+    Client(String),
+}
+
+/// Makes clients. Every client has a connection of its own: the SDK refuses two workers for one
+/// queue on one connection, and replacing a worker needs two for a moment.
+#[derive(Clone)]
+pub struct Connector {
+    settings: TemporalSettings,
+    meter: Option<TemporalMeter>,
+    tls: Option<TlsFiles>,
+    api_key: watch::Receiver<Option<String>>,
+    // Kept so that the key can still change after the reader ended.
+    publish: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Connector {
+    /// Reads the credentials once. `meter` receives the metrics of requests.
+    pub fn new(
+        settings: TemporalSettings,
+        meter: Option<TemporalMeter>,
+    ) -> Result<Self, ConnectError> {
+        let tls = settings
+            .tls
+            .as_ref()
+            .map(TlsFiles::load)
+            .transpose()
+            .map_err(|error| ConnectError::Credential(error.to_string()))?;
+        let key = match &settings.api_key {
+            None => None,
+            Some(ApiKey::Value(key)) => Some(key.clone()),
+            Some(ApiKey::File(path)) => Some(read_key(path)?),
+        };
+        let (publish, api_key) = watch::channel(key);
+        Ok(Self { settings, meter, tls, api_key, publish: Arc::new(publish) })
+    }
+
+    /// The settings it connects with.
+    pub fn settings(&self) -> &TemporalSettings {
+        &self.settings
+    }
+
+    /// One attempt.
+    pub async fn connect(&self) -> Result<Client, ConnectError> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let address = &self.settings.address;
+        let target = Url::parse(&format!("{scheme}://{address}"))
+            .map_err(|error| ConnectError::Client(error.to_string()))?;
+        let options = ConnectionOptions::new(target)
+            .connect_timeout(CONNECT_TIMEOUT)
+            // Half the processor time per activity, at some more bytes on a local network.
+            .grpc_compression(GrpcCompression::None)
+            .maybe_metrics_meter(self.meter.clone())
+            .maybe_tls_options(self.tls.as_ref().map(|files| tls::options(files, &self.settings)))
+            .maybe_api_key(self.api_key.borrow().clone())
+            .build();
+        let connection = Connection::connect(options).await.map_err(|source| {
+            ConnectError::Refused { address: address.clone(), source: Box::new(source) }
+        })?;
+        self.follow_key(&connection);
+        Client::new(
+            connection,
+            ClientOptions::new(self.settings.temporal_namespace.clone()).build(),
+        )
+        .map_err(|error| ConnectError::Client(error.to_string()))
+    }
+
+    /// Connects and checks the Temporal namespace, again and again until both succeed. Logs each
+    /// kind of trouble; ends only with success or when `stop` completes (then `None`).
+    pub async fn connect_patiently(&self, stop: impl Future<Output = ()>) -> Option<Client> {
+        tokio::pin!(stop);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let problem = tokio::select! {
+                outcome = self.connect_and_check() => match outcome {
+                    Ok(client) => return Some(client),
+                    Err(problem) => problem,
+                },
+                () = &mut stop => return None,
+            };
+            tracing::warn!(
+                address = %self.settings.address,
+                temporal_namespace = %self.settings.temporal_namespace,
+                again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                "not connected to Temporal yet: {problem}"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = &mut stop => return None,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn connect_and_check(&self) -> Result<Client, String> {
+        let client = self.connect().await.map_err(|error| describe(&error))?;
+        check_namespace(&client).await.map_err(|status| match status.code() {
+            Code::NotFound => format!(
+                "the Temporal namespace {} does not exist (TEMPORAL_NAMESPACE)",
+                self.settings.temporal_namespace
+            ),
+            Code::PermissionDenied | Code::Unauthenticated => {
+                "Temporal refuses the credentials (TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_*)".to_owned()
+            }
+            _ => format!("Temporal answered {:?}: {}", status.code(), status.message()),
+        })?;
+        Ok(client)
+    }
+
+    /// Gives a connection every new key until nobody else holds it.
+    fn follow_key(&self, connection: &Connection) {
+        if !matches!(self.settings.api_key, Some(ApiKey::File(_))) {
+            return;
+        }
+        let connection = connection.clone();
+        let mut keys = self.api_key.clone();
+        tokio::spawn(async move {
+            while keys.changed().await.is_ok() {
+                let key = keys.borrow_and_update().clone();
+                connection.set_api_key(key);
+            }
+        });
+    }
+
+    /// Reads the credentials again every few seconds, for the life of the process. A file that
+    /// cannot be read, or holds nonsense, leaves the last good credential in place.
+    pub async fn reload_credentials(self) {
+        let mut interval = tokio::time::interval(RELOAD_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            if let Some(files) = &self.tls {
+                match files.reload() {
+                    Ok(true) => tracing::info!("TLS files have changed and were read again"),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!("keeping the last TLS files: {error}"),
+                }
+            }
+            if let Some(ApiKey::File(path)) = &self.settings.api_key {
+                match read_key(path) {
+                    Ok(key) => {
+                        let changed = self.publish.send_if_modified(|current| {
+                            let changed = current.as_ref() != Some(&key);
+                            *current = Some(key);
+                            changed
+                        });
+                        if changed {
+                            tracing::info!("the API key has changed and was read again");
+                        }
+                    }
+                    Err(error) => tracing::warn!("keeping the last API key: {error}"),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the client's Temporal namespace can be used.
+async fn check_namespace(client: &Client) -> Result<(), Status> {
+    use temporalio_client::tonic::IntoRequest;
+    use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+
+    let mut request = DescribeNamespaceRequest {
+        namespace: client.options().namespace.clone(),
+        ..DescribeNamespaceRequest::default()
+    }
+    .into_request();
+    request.set_timeout(Duration::from_secs(5));
+    let mut service = client.connection().workflow_service();
+    service.describe_namespace(request).await.map(|_| ())
+}
+
+/// An error with its causes in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn read_key(path: &Path) -> Result<String, ConnectError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConnectError::Credential(format!(
+            "TEMPORAL_API_KEY_FILE names {}, which cannot be read: {}",
+            path.display(),
+            error.kind()
+        ))
+    })?;
+    let key = text.trim();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConnectError::Credential(format!(
+            "TEMPORAL_API_KEY_FILE names {}, which must hold one key of visible ASCII",
+            path.display()
+        )));
+    }
+    Ok(key.to_owned())
+}

@@ -1,0 +1,98 @@
+//! The worker's own metrics, `order_worker_*`. The SDK's `temporal_*` come from its own exporter
+//! and are served together with these (`http`). No I/O.
+
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+
+/// Handles of all metrics. Cheap to clone; closed label values are there from the start, as zero.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `order_worker_orders_total{outcome}`: orders `created`, `paid`, `cancelled` in the database.
+    pub orders: IntCounterVec,
+    /// `order_worker_payments_total{outcome}`: answers of the gateway, by attempt, and settlements.
+    pub payments: IntCounterVec,
+    /// `order_worker_payment_duration_seconds`: one request to the gateway.
+    pub payment_seconds: Histogram,
+    /// `order_worker_mails_total{outcome}`: mails `sent`, `refused`, or `unavailable` (to be tried
+    /// again).
+    pub mails: IntCounterVec,
+    /// `order_worker_activities_total{activity,outcome}`: attempts this process ended.
+    pub activities: IntCounterVec,
+    /// `order_worker_recycles_total`: SDK workers replaced in this process.
+    pub recycles: IntCounter,
+}
+
+const ORDER_OUTCOMES: [&str; 3] = ["created", "paid", "cancelled"];
+const PAYMENT_OUTCOMES: [&str; 8] = [
+    "charged", "declined", "refused", "rate_limited", "unavailable", "settled_charged",
+    "settled_declined", "settled_voided",
+];
+const MAIL_OUTCOMES: [&str; 3] = ["sent", "refused", "unavailable"];
+/// From a fast local answer to the request timeout of the gateway client.
+const PAYMENT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
+
+impl Metrics {
+    /// Registers everything in a registry of its own.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str], values: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            for value in values {
+                counter.with_label_values(&[*value]);
+            }
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let orders = counter(
+            "order_worker_orders_total",
+            "Orders created, paid and cancelled in the database by this process.",
+            &["outcome"],
+            &ORDER_OUTCOMES,
+        )?;
+        let payments = counter(
+            "order_worker_payments_total",
+            "Answers of the payment gateway, by attempt, and settlements.",
+            &["outcome"],
+            &PAYMENT_OUTCOMES,
+        )?;
+        let mails = counter(
+            "order_worker_mails_total",
+            "Mails sent, refused for good, and not sent because the mail server was unavailable.",
+            &["outcome"],
+            &MAIL_OUTCOMES,
+        )?;
+        let activities = counter(
+            "order_worker_activities_total",
+            "Activity attempts that ended in this process.",
+            &["activity", "outcome"],
+            &[],
+        )?;
+        let payment_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "order_worker_payment_duration_seconds",
+                "Time of one request to the payment gateway.",
+            )
+            .buckets(PAYMENT_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(payment_seconds.clone()))?;
+        let recycles = IntCounter::new(
+            "order_worker_recycles_total",
+            "SDK workers that were replaced in this process to keep its memory flat.",
+        )?;
+        registry.register(Box::new(recycles.clone()))?;
+        let build = IntCounterVec::new(
+            Opts::new("order_worker_build_info", "Always 1; the version as a label."),
+            &["version"],
+        )?;
+        registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        Ok(Self { registry, orders, payments, payment_seconds, mails, activities, recycles })
+    }
+
+    /// In Prometheus's text format.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut buffer = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer).into_owned())
+    }
+}

@@ -1,0 +1,288 @@
+//! `order-worker run`: the process that polls. Puts the parts together, starts and replaces SDK
+//! workers, drains on SIGTERM. What an order does is elsewhere.
+
+mod drain;
+mod generation;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use temporalio_common::telemetry::metrics::CoreMeter;
+use temporalio_common::telemetry::{
+    PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
+};
+use temporalio_sdk::Runtime;
+use temporalio_sdk::runtime::RuntimeOptions;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connector;
+use crate::gateway::{Gateway, GatewayOptions};
+use crate::http::{self, Health, SdkMetrics};
+use crate::mail::{CONSOLE, Mailer};
+use crate::metrics::Metrics;
+use crate::payment::GatewayClient;
+use crate::settings::{Role, SettingError, Settings};
+use crate::store::Store;
+
+use generation::{Generation, Workshop};
+
+/// Pause between attempts to reach the database at start-up.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+/// How often the poll loop's thread says that it turns.
+const TURN: Duration = Duration::from_secs(1);
+/// How often the SDK is asked whether it polls yet.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+/// Pause before a replacement that failed is tried again.
+const RECYCLE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT, drains, and returns. Standalone, it brings its own payment
+/// gateway stand-in and writes mails to the log.
+///
+/// # Errors
+/// A wrong setting ([`SettingError`] inside), or a worker that cannot go on.
+pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
+    let stop = stop_on_signals()?;
+    let metrics = Metrics::new()?;
+    let health = Health::default();
+    let exporter = start_prometheus_metric_exporter(
+        PrometheusExporterOptions::builder()
+            .socket_addr(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .counters_total_suffix(true)
+            .unit_suffix(true)
+            .use_seconds_for_durations(true)
+            .build(),
+    )
+    .context("cannot start the SDK's metrics exporter")?;
+    let sdk = SdkMetrics::new(exporter.bound_addr)?;
+    let served = CancellationToken::new();
+    let server = serve(&settings, &health, &metrics, &sdk, &served).await?;
+
+    let meter: Arc<dyn CoreMeter> = exporter.meter;
+    let request_meter =
+        telemetry_init(TelemetryOptions::builder().metrics(meter.clone()).build())?
+            .get_temporal_metric_meter();
+    let connector = Connector::new(settings.temporal.clone(), request_meter)
+        .map_err(|error| SettingError { variable: String::new(), problem: error.to_string() })?;
+    tokio::spawn(connector.clone().reload_credentials());
+
+    let runtime = Runtime::from_current_tokio(
+        RuntimeOptions::builder()
+            .telemetry_options(TelemetryOptions::builder().metrics(meter).build())
+            .heartbeat_interval(Some(settings.heartbeat_interval))
+            .build()
+            .map_err(anyhow::Error::msg)?,
+    )?;
+    let Some(workshop) =
+        open_workshop(&settings, standalone, runtime, connector, metrics, &stop).await?
+    else {
+        return Ok(());
+    };
+    let outcome = LocalSet::new().run_until(work(&workshop, &health, &sdk, &stop)).await;
+    workshop.store().close().await;
+    served.cancel();
+    // A scraper that keeps its connection open must not keep the process alive.
+    let _ended = tokio::time::timeout(Duration::from_secs(1), server).await;
+    outcome
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+async fn serve(
+    settings: &Settings,
+    health: &Health,
+    metrics: &Metrics,
+    sdk: &SdkMetrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
+    let listener = TcpListener::bind(settings.http_address).await.map_err(|error| SettingError {
+        variable: "ORDER_WORKER_HTTP_ADDRESS".to_owned(),
+        problem: format!("is {}, which cannot be bound: {error}", settings.http_address),
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
+    let serving =
+        http::serve(listener, health.clone(), metrics.clone(), sdk.clone(), stop.clone());
+    Ok(tokio::spawn(serving))
+}
+
+/// Everything a worker needs besides Temporal. `None` if told to stop while waiting for the
+/// database.
+async fn open_workshop(
+    settings: &Settings,
+    standalone: bool,
+    runtime: Runtime,
+    connector: Connector,
+    metrics: Metrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Workshop>> {
+    let Some(store) = open_store(settings, stop).await? else {
+        return Ok(None);
+    };
+    let gateway = match (&settings.payment_gateway_url, standalone) {
+        (Some(url), _) => Some(GatewayClient::new(url)?),
+        (None, true) => {
+            let gateway = Gateway::start(
+                SocketAddr::from(([127, 0, 0, 1], 0)),
+                GatewayOptions::default(),
+            )
+            .await?;
+            tracing::warn!(address = %gateway.address(), "payments go to the built-in stand-in");
+            let url = reqwest::Url::parse(&format!("http://{}", gateway.address()))?;
+            // It serves as long as the process lives.
+            gateway.detach();
+            Some(GatewayClient::new(&url)?)
+        }
+        (None, false) => None,
+    };
+    let smtp_url = settings.smtp_url.clone().or_else(|| standalone.then(|| CONSOLE.to_owned()));
+    let mailer = smtp_url
+        .map(|url| {
+            Mailer::new(&url, settings.mail_from.clone()).map_err(|error| SettingError {
+                variable: "SMTP_URL".to_owned(),
+                problem: format!("cannot be used: {error}"),
+            })
+        })
+        .transpose()?;
+    Ok(Some(Workshop::new(settings.clone(), runtime, connector, store, gateway, mailer, metrics)))
+}
+
+/// Opens and migrates the database, again and again until it works.
+async fn open_store(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Store>> {
+    let store = Store::open(&settings.database_url, settings.database_connections)
+        .await
+        .map_err(|error| SettingError {
+            variable: "DATABASE_URL".to_owned(),
+            problem: format!("cannot be used: {error}"),
+        })?;
+    loop {
+        let error = tokio::select! {
+            migrated = store.migrate() => match migrated {
+                Ok(()) => return Ok(Some(store)),
+                Err(error) => error,
+            },
+            () = stop.cancelled() => return Ok(None),
+        };
+        if !matches!(error, sqlx::migrate::MigrateError::Execute(_)) {
+            return Err(anyhow::Error::new(error).context("the database cannot be migrated"));
+        }
+        tracing::warn!("the database is not ready yet (DATABASE_URL): {error}");
+        tokio::select! {
+            () = tokio::time::sleep(DATABASE_PAUSE) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// The poll loop: one generation after the other, then the drain.
+async fn work(
+    workshop: &Workshop,
+    health: &Health,
+    sdk: &SdkMetrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let turning = health.clone();
+    tokio::task::spawn_local(async move {
+        let mut interval = tokio::time::interval(TURN);
+        loop {
+            interval.tick().await;
+            turning.turned();
+        }
+    });
+    let Some(mut current) = workshop.start_generation(stop).await? else {
+        return Ok(());
+    };
+    tokio::spawn(watch_readiness(health.clone(), sdk.clone(), stop.clone()));
+    let mut retired: Vec<Generation> = Vec::new();
+    loop {
+        let worn = current.worn();
+        tokio::select! {
+            () = stop.cancelled() => break,
+            ended = current.ended() => {
+                health.set_ready(false);
+                return ended.context("the worker stopped polling");
+            }
+            () = worn => {
+                if let Some(next) = replace(workshop, stop).await {
+                    current.retire();
+                    retired.push(std::mem::replace(&mut current, next));
+                } else {
+                    current.go_on();
+                }
+            }
+            () = generation::first_ended(&mut retired) => {}
+        }
+    }
+    health.set_ready(false);
+    retired.push(current);
+    drain::drain(retired, workshop.settings().drain_grace).await
+}
+
+/// A new generation, or `None` if Temporal does not answer right now.
+async fn replace(workshop: &Workshop, stop: &CancellationToken) -> Option<Generation> {
+    let patience = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(RECYCLE_PAUSE) => {}
+        }
+    };
+    let give_up = CancellationToken::new();
+    let started = tokio::select! {
+        started = workshop.start_generation(&give_up) => started,
+        () = patience => return None,
+    };
+    match started {
+        Ok(Some(next)) => {
+            workshop.metrics().recycles.inc();
+            tracing::info!("the SDK worker is being replaced to keep memory flat");
+            Some(next)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!("the SDK worker could not be replaced yet: {error:#}");
+            None
+        }
+    }
+}
+
+/// Ready as soon as the SDK has pollers; it stays so when Temporal goes away, since restarting or
+/// removing this process would not bring it back.
+async fn watch_readiness(health: Health, sdk: SdkMetrics, stop: CancellationToken) {
+    let polling = async {
+        while !sdk.polling().await {
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        () = polling => {
+            health.set_ready(true);
+            tracing::info!("polling");
+        }
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Whether the role of `settings` polls for workflows.
+fn plays_workflows(settings: &Settings) -> bool {
+    settings.role.plays(Role::Orders)
+}

@@ -1,0 +1,318 @@
+//! One SDK worker after the other in one process. temporalio-sdk 1.1.1 keeps about 390 bytes of
+//! every activity it ever ran (`ActivityHalf::task_tokens_to_cancels`), so a worker is replaced
+//! after a number of activities: the next one starts on a connection of its own, then the old one
+//! stops polling and ends when its last activity has ended. Nothing is cancelled, nothing waits.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::FutureExt;
+use temporalio_common::worker::{
+    VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion,
+};
+use temporalio_sdk::activities::ActivityError;
+use temporalio_sdk::interceptors::{
+    ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
+};
+use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
+use temporalio_sdk::runtime::{AutoscalingOptions, PollerBehavior};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions, WorkerRunError};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::activities::{
+    InventoryActivities, NotificationActivities, OrderActivities, PaymentActivities,
+};
+use crate::connection::Connector;
+use crate::failure::{Failure, FailureType};
+use crate::mail::Mailer;
+use crate::metrics::Metrics;
+use crate::payment::GatewayClient;
+use crate::settings::{Role, Settings};
+use crate::store::Store;
+use crate::workflow::OrderWorkflow;
+
+/// How much later than it was made a heartbeat may reach the server. Cancellation and a resume
+/// after a kill are late by as much.
+const HEARTBEAT_THROTTLE: Duration = Duration::from_secs(1);
+
+/// What workers are made of. Lives as long as the process.
+pub(super) struct Workshop {
+    settings: Settings,
+    runtime: Runtime,
+    connector: Connector,
+    store: Store,
+    gateway: Option<GatewayClient>,
+    mailer: Option<Mailer>,
+    metrics: Metrics,
+    /// Cancelled when the grace period is over.
+    deadline: CancellationToken,
+}
+
+impl Workshop {
+    pub(super) fn new(
+        settings: Settings,
+        runtime: Runtime,
+        connector: Connector,
+        store: Store,
+        gateway: Option<GatewayClient>,
+        mailer: Option<Mailer>,
+        metrics: Metrics,
+    ) -> Self {
+        let deadline = CancellationToken::new();
+        Self { settings, runtime, connector, store, gateway, mailer, metrics, deadline }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Connects, makes a worker, and lets it poll. `None` if `stop` came first.
+    pub(super) async fn start_generation(
+        &self,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Generation>> {
+        let stopped = stop.clone().cancelled_owned();
+        let Some(client) = self.connector.connect_patiently(stopped).await else {
+            return Ok(None);
+        };
+        let wear = Arc::new(Wear::new(self.settings.recycle_after));
+        let gate = Gate {
+            wear: wear.clone(),
+            deadline: self.deadline.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let options = self.worker_options(gate)?;
+        let mut worker = Worker::new(&self.runtime, client, options)
+            .map_err(|error| anyhow::anyhow!("the worker cannot be made: {error}"))?;
+        let stop = Box::new(worker.shutdown_handle());
+        let running = tokio::task::spawn_local(async move { worker.run().await });
+        Ok(Some(Generation {
+            stop,
+            running,
+            wear,
+            retired: Cell::new(false),
+            deadline: self.deadline.clone(),
+        }))
+    }
+
+    fn worker_options(&self, gate: Gate) -> anyhow::Result<WorkerOptions> {
+        let settings = &self.settings;
+        let slots = |number| FixedSizeSlotSupplier::new(number);
+        let pollers = PollerBehavior::Autoscaling(
+            AutoscalingOptions::builder()
+                .minimum(2)
+                .maximum(settings.max_pollers)
+                .initial(settings.max_pollers.min(5))
+                .build(),
+        );
+        let mut options = WorkerOptions::new(settings.temporal.task_queue.clone())
+            .maybe_max_task_queue_activities_per_second(
+                settings.queue_activities_per_second.map(f64::from),
+            )
+            .max_cached_workflows(settings.cached_workflows)
+            .workflow_task_poller_behavior(pollers)
+            .activity_task_poller_behavior(pollers)
+            .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
+            .default_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
+            .activity_inbound_interceptor(gate)
+            .tuner(
+                TunerHolder::builder()
+                    .workflow_task_slot_supplier(slots(settings.workflow_slots))
+                    .activity_task_slot_supplier(slots(settings.activity_slots))
+                    .local_activity_task_slot_supplier(slots(1))
+                    .nexus_task_slot_supplier(slots(1))
+                    .build(),
+            )
+            .maybe_deployment_options(deployment(settings))
+            // No graceful_shutdown_period: the SDK would cancel the activities of a worker that is
+            // merely being replaced. The gate ends them when the process's grace period is over.
+            .build();
+        self.register(&mut options)?;
+        Ok(options)
+    }
+
+    /// Registers what the role plays, and nothing else: a worker polls for what is registered.
+    fn register(&self, options: &mut WorkerOptions) -> anyhow::Result<()> {
+        let role = self.settings.role;
+        if super::plays_workflows(&self.settings) {
+            options.register_workflow::<OrderWorkflow>()?;
+            options.register_activities(OrderActivities::new(
+                self.store.clone(),
+                self.metrics.clone(),
+            ));
+        }
+        if role.plays(Role::Inventory) {
+            options.register_activities(InventoryActivities::new(self.store.clone()));
+        }
+        if role.plays(Role::Payments) {
+            let gateway = self.gateway.clone().context("no payment gateway is set")?;
+            options.register_activities(PaymentActivities::new(
+                gateway,
+                self.store.clone(),
+                self.metrics.clone(),
+            ));
+        }
+        if role.plays(Role::Notifications) {
+            let mailer = self.mailer.clone().context("no mail server is set")?;
+            options.register_activities(NotificationActivities::new(
+                mailer,
+                self.store.clone(),
+                self.metrics.clone(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Worker versioning, if a deployment version is set. Pinned: an order takes seconds or, with a
+/// cancel window, days, and always ends on the code it began with, so that a new version never
+/// has to replay an old order's history.
+fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
+    let (name, build) = settings.temporal.deployment.clone()?;
+    let version =
+        WorkerDeploymentVersion::builder().deployment_name(name).build_id(build).build();
+    Some(
+        WorkerDeploymentOptions::new(version)
+            .use_worker_versioning(true)
+            .default_versioning_behavior(VersioningBehavior::Pinned)
+            .build(),
+    )
+}
+
+/// One SDK worker that runs.
+pub(super) struct Generation {
+    stop: Box<dyn Fn()>,
+    running: JoinHandle<Result<(), WorkerRunError>>,
+    wear: Arc<Wear>,
+    retired: Cell<bool>,
+    deadline: CancellationToken,
+}
+
+impl Generation {
+    /// Completes when the worker has ended by itself or after `retire`.
+    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+        match (&mut self.running).await {
+            Ok(Ok(())) if self.retired.get() => Ok(()),
+            Ok(Ok(())) => Err(anyhow::anyhow!("it ended without being told to")),
+            Ok(Err(error)) => Err(anyhow::Error::new(error)),
+            Err(error) => Err(anyhow::Error::new(error)),
+        }
+    }
+
+    /// Completes when the worker has run as many activities as it should.
+    pub(super) fn worn(&self) -> impl Future<Output = ()> + use<> {
+        let wear = self.wear.clone();
+        async move { wear.reached.notified().await }
+    }
+
+    /// Gives it another stretch.
+    pub(super) fn go_on(&self) {
+        self.wear.reset();
+    }
+
+    /// Stops polling; what runs goes on to its end.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        (self.stop)();
+    }
+
+    /// Ends every activity of every generation, because the grace period is over.
+    pub(super) fn end_activities(&self) {
+        self.deadline.cancel();
+    }
+}
+
+/// Completes when one of the retired workers has ended, and takes it out. Never completes while
+/// there is none.
+pub(super) async fn first_ended(retired: &mut Vec<Generation>) {
+    if retired.is_empty() {
+        return std::future::pending().await;
+    }
+    let (outcome, index) = {
+        let waits: Vec<_> = retired.iter_mut().map(|old| old.ended().boxed_local()).collect();
+        let (outcome, index, _) = futures::future::select_all(waits).await;
+        (outcome, index)
+    };
+    retired.swap_remove(index);
+    if let Err(error) = outcome {
+        tracing::warn!("a replaced SDK worker ended badly: {error:#}");
+    }
+}
+
+/// Counts the activities of one generation.
+struct Wear {
+    started: AtomicU64,
+    limit: u64,
+    reached: Notify,
+}
+
+impl Wear {
+    fn new(limit: u64) -> Self {
+        Self { started: AtomicU64::new(0), limit, reached: Notify::new() }
+    }
+
+    fn count(&self) {
+        let started = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.limit > 0 && started == self.limit {
+            self.reached.notify_one();
+        }
+    }
+
+    fn reset(&self) {
+        self.started.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Stands before every activity: counts it, ends it at the deadline, and keeps its metric.
+struct Gate {
+    wear: Arc<Wear>,
+    deadline: CancellationToken,
+    metrics: Metrics,
+}
+
+impl ActivityInboundInterceptor for Gate {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        self.wear.count();
+        let activity = input.activity_info().activity_type.clone();
+        let run = next.run(input);
+        async move {
+            let outcome = tokio::select! {
+                biased;
+                outcome = run => outcome,
+                () = self.deadline.cancelled() => Err(shutdown().into_activity()),
+            };
+            let name = match &outcome {
+                Ok(_) => "completed",
+                Err(ActivityError::Cancelled { .. }) => "cancelled",
+                Err(_) => "failed",
+            };
+            self.metrics.activities.with_label_values(&[activity.as_str(), name]).inc();
+            outcome
+        }
+        .boxed()
+    }
+}
+
+fn shutdown() -> Failure {
+    Failure::new(
+        FailureType::WorkerShutdown,
+        "the worker's grace period ended before this activity did",
+    )
+}

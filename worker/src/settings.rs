@@ -1,0 +1,534 @@
+//! The settings of the process, read from the environment. Pure: the variables are passed in, no
+//! file is opened. Every mistake is one sentence that names the variable and what it allows.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use reqwest::Url;
+
+use crate::order::TaskQueues;
+use crate::store::Backend;
+
+/// The environment as a map.
+pub type Variables = BTreeMap<String, String>;
+
+/// A setting that is missing or wrong. `Display` is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct SettingError {
+    /// The variable.
+    pub variable: String,
+    /// What is wrong and what is allowed. Never repeats a credential.
+    pub problem: String,
+}
+
+fn wrong(variable: &str, problem: impl Into<String>) -> SettingError {
+    SettingError { variable: variable.to_owned(), problem: problem.into() }
+}
+
+/// How to reach Temporal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemporalSettings {
+    /// `TEMPORAL_ADDRESS`, host:port, default `localhost:7233`.
+    pub address: String,
+    /// `TEMPORAL_NAMESPACE`, default `default`.
+    pub temporal_namespace: String,
+    /// `TEMPORAL_TASK_QUEUE`, default `order-processing`.
+    pub task_queue: String,
+    /// Present if any `TEMPORAL_TLS*` asks for TLS.
+    pub tls: Option<TlsSettings>,
+    /// `TEMPORAL_API_KEY_FILE` (reloaded) or `TEMPORAL_API_KEY`.
+    pub api_key: Option<ApiKey>,
+    /// The deployment version, if `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are
+    /// set: worker versioning is on then.
+    pub deployment: Option<(String, String)>,
+}
+
+/// TLS to Temporal. All files are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// `TEMPORAL_TLS_SERVER_NAME`: the name in the server's certificate, if it is not the host.
+    pub server_name: Option<String>,
+    /// `TEMPORAL_TLS_SERVER_CA_CERT_PATH`; the system's roots if absent.
+    pub ca: Option<PathBuf>,
+    /// `TEMPORAL_TLS_CLIENT_CERT_PATH` and `TEMPORAL_TLS_CLIENT_KEY_PATH`.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// An API key, by file or by value. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ApiKey {
+    /// Read again when it changes.
+    File(PathBuf),
+    /// Fixed for the life of the process.
+    Value(String),
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Value(_) => f.write_str("Value(…)"),
+        }
+    }
+}
+
+/// Which activities a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything on one queue.
+    All,
+    /// `OrderWorkflow`, `create_order`, `cancel_order_activity`.
+    Orders,
+    /// `reserve_inventory`, `release_inventory`.
+    Inventory,
+    /// `process_payment`, `settle_payment`.
+    Payments,
+    /// `send_notification`.
+    Notifications,
+}
+
+impl Role {
+    fn parse(value: &str) -> Option<Self> {
+        Some(match value {
+            "all" => Self::All,
+            "orders" => Self::Orders,
+            "inventory" => Self::Inventory,
+            "payments" => Self::Payments,
+            "notifications" => Self::Notifications,
+            _ => return None,
+        })
+    }
+
+    /// Whether a process of this role also plays `other`.
+    pub fn plays(self, other: Self) -> bool {
+        self == Self::All || self == other
+    }
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Everything `order-worker run` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Temporal.
+    pub temporal: TemporalSettings,
+    /// `ORDER_WORKER_ROLE`, default `all`.
+    pub role: Role,
+    /// `DATABASE_URL`, default `sqlite://orders.db?mode=rwc`.
+    pub database_url: String,
+    /// `ORDER_WORKER_DATABASE_CONNECTIONS`, 1 to 100, default 4.
+    pub database_connections: u32,
+    /// `PAYMENT_GATEWAY_URL`; needed by the role payments unless standalone.
+    pub payment_gateway_url: Option<Url>,
+    /// `SMTP_URL`; needed by the role notifications unless standalone.
+    pub smtp_url: Option<String>,
+    /// `MAIL_FROM`, default `orders@example.com`.
+    pub mail_from: Mailbox,
+    /// `ORDER_WORKER_HTTP_ADDRESS`, default `0.0.0.0:8080`.
+    pub http_address: SocketAddr,
+    /// `ORDER_WORKER_ACTIVITY_SLOTS`, 1 to 10,000, default 100.
+    pub activity_slots: usize,
+    /// `ORDER_WORKER_WORKFLOW_SLOTS`, 2 to 10,000, default 100.
+    pub workflow_slots: usize,
+    /// `ORDER_WORKER_CACHED_WORKFLOWS`, 0 to 100,000, default 1000.
+    pub cached_workflows: usize,
+    /// `ORDER_WORKER_MAX_POLLERS`, 2 to 100, default 10: most polls at once for each kind of task.
+    pub max_pollers: usize,
+    /// `ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND`: limit of the whole task queue, off by default.
+    pub queue_activities_per_second: Option<u32>,
+    /// `ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS`, 1 to 60, default 5: how often the worker tells
+    /// the server of its slots.
+    pub heartbeat_interval: Duration,
+    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES`, 0 (never) or from 100, default 20,000.
+    pub recycle_after: u64,
+    /// `TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS`, default 30.
+    pub drain_grace: Duration,
+}
+
+impl Settings {
+    /// Reads the settings of `run`. Standalone, the gateway and the mail server may be left out.
+    pub fn from_variables(variables: &Variables, standalone: bool) -> Result<Self, SettingError> {
+        let vars = Reader(variables);
+        let role = match vars.get("ORDER_WORKER_ROLE") {
+            None => Role::All,
+            Some(value) => Role::parse(value).ok_or_else(|| {
+                wrong(
+                    "ORDER_WORKER_ROLE",
+                    "must be one of all, orders, inventory, payments, notifications",
+                )
+            })?,
+        };
+        let settings = Self {
+            temporal: TemporalSettings::from_variables(variables)?,
+            role,
+            database_url: database_url(variables)?,
+            database_connections: vars.number("ORDER_WORKER_DATABASE_CONNECTIONS", 4, 1, 100)?,
+            payment_gateway_url: vars.http_url("PAYMENT_GATEWAY_URL")?,
+            smtp_url: vars.smtp_url("SMTP_URL")?,
+            mail_from: vars.mailbox("MAIL_FROM", "orders@example.com")?,
+            http_address: vars.socket("ORDER_WORKER_HTTP_ADDRESS", "0.0.0.0:8080")?,
+            activity_slots: vars.number("ORDER_WORKER_ACTIVITY_SLOTS", 100, 1, 10_000)?,
+            workflow_slots: vars.number("ORDER_WORKER_WORKFLOW_SLOTS", 100, 2, 10_000)?,
+            cached_workflows: vars.number("ORDER_WORKER_CACHED_WORKFLOWS", 1000, 0, 100_000)?,
+            max_pollers: vars.number("ORDER_WORKER_MAX_POLLERS", 10, 2, 100)?,
+            queue_activities_per_second: vars
+                .get("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND")
+                .map(|_| {
+                    vars.number("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND", 1, 1, 1_000_000)
+                })
+                .transpose()?,
+            heartbeat_interval: vars.seconds("ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", 5, 1, 60)?,
+            recycle_after: vars.number("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", 20_000, 0, u64::MAX)?,
+            drain_grace: vars.seconds("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", 30, 0, 86_400)?,
+        };
+        if (1..100).contains(&settings.recycle_after) {
+            return Err(wrong(
+                "ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES",
+                "must be 0 (never) or at least 100",
+            ));
+        }
+        settings.check_role(standalone)?;
+        Ok(settings)
+    }
+
+    fn check_role(&self, standalone: bool) -> Result<(), SettingError> {
+        if standalone {
+            return Ok(());
+        }
+        if self.role.plays(Role::Payments) && self.payment_gateway_url.is_none() {
+            return Err(wrong(
+                "PAYMENT_GATEWAY_URL",
+                "is missing; set it to the http or https address of the payment gateway, or run with --standalone",
+            ));
+        }
+        if self.role.plays(Role::Notifications) && self.smtp_url.is_none() {
+            return Err(wrong(
+                "SMTP_URL",
+                "is missing; set it to smtp://host:port, or to console: to write mails to the log, or run with --standalone",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TemporalSettings {
+    /// Reads the connection, which the client commands need as well.
+    pub fn from_variables(variables: &Variables) -> Result<Self, SettingError> {
+        let vars = Reader(variables);
+        let address = vars.get("TEMPORAL_ADDRESS").unwrap_or("localhost:7233").to_owned();
+        let valid = address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0)
+        });
+        if !valid || Url::parse(&format!("http://{address}")).is_err() {
+            return Err(wrong("TEMPORAL_ADDRESS", "must be host:port, without a scheme"));
+        }
+        let tls = vars.tls()?;
+        let api_key = vars.api_key()?;
+        if api_key.is_some() && tls.is_none() {
+            return Err(wrong(
+                if vars.get("TEMPORAL_API_KEY_FILE").is_some() {
+                    "TEMPORAL_API_KEY_FILE"
+                } else {
+                    "TEMPORAL_API_KEY"
+                },
+                "needs TLS, or the key would travel in clear: set TEMPORAL_TLS=true",
+            ));
+        }
+        let deployment = match (
+            vars.get("TEMPORAL_DEPLOYMENT_NAME"),
+            vars.get("TEMPORAL_WORKER_BUILD_ID"),
+        ) {
+            (None, None) => None,
+            (Some(name), Some(build)) => Some((name.to_owned(), build.to_owned())),
+            (Some(_), None) => {
+                return Err(wrong(
+                    "TEMPORAL_WORKER_BUILD_ID",
+                    "is missing; it goes together with TEMPORAL_DEPLOYMENT_NAME",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(wrong(
+                    "TEMPORAL_DEPLOYMENT_NAME",
+                    "is missing; it goes together with TEMPORAL_WORKER_BUILD_ID",
+                ));
+            }
+        };
+        Ok(Self {
+            address,
+            temporal_namespace: vars.get("TEMPORAL_NAMESPACE").unwrap_or("default").to_owned(),
+            task_queue: vars.get("TEMPORAL_TASK_QUEUE").unwrap_or("order-processing").to_owned(),
+            tls,
+            api_key,
+            deployment,
+        })
+    }
+}
+
+/// The database alone, for `migrate`.
+pub fn database_url(variables: &Variables) -> Result<String, SettingError> {
+    let url = Reader(variables).get("DATABASE_URL").unwrap_or("sqlite://orders.db?mode=rwc");
+    // The value may hold a password and is not repeated.
+    if Backend::of(url).is_none() || Url::parse(url).is_err() {
+        return Err(wrong(
+            "DATABASE_URL",
+            "must begin with postgres:// or sqlite: (such as sqlite://orders.db?mode=rwc)",
+        ));
+    }
+    Ok(url.to_owned())
+}
+
+/// The task queues that `start` puts into an order, from the variables.
+pub fn task_queues(variables: &Variables) -> TaskQueues {
+    let queue = |name: &str| Reader(variables).get(name).map(str::to_owned);
+    TaskQueues {
+        inventory: queue("ORDER_WORKER_INVENTORY_QUEUE"),
+        payments: queue("ORDER_WORKER_PAYMENTS_QUEUE"),
+        notifications: queue("ORDER_WORKER_NOTIFICATIONS_QUEUE"),
+    }
+}
+
+/// `ORDER_WORKER_LOG_FORMAT`, default `text`.
+pub fn log_format(variables: &Variables) -> Result<LogFormat, SettingError> {
+    match Reader(variables).get("ORDER_WORKER_LOG_FORMAT") {
+        None | Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(_) => Err(wrong("ORDER_WORKER_LOG_FORMAT", "must be json or text")),
+    }
+}
+
+/// Reads single variables; an empty one counts as absent.
+struct Reader<'a>(&'a Variables);
+
+impl<'a> Reader<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn number<T>(&self, name: &str, default: T, min: T, max: T) -> Result<T, SettingError>
+    where
+        T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+    {
+        let Some(value) = self.get(name) else {
+            return Ok(default);
+        };
+        value
+            .parse()
+            .ok()
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| wrong(name, format!("must be a whole number from {min} to {max}")))
+    }
+
+    fn seconds(&self, name: &str, default: u64, min: u64, max: u64) -> Result<Duration, SettingError> {
+        self.number(name, default, min, max).map(Duration::from_secs)
+    }
+
+    fn boolean(&self, name: &str) -> Result<Option<bool>, SettingError> {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None => Ok(None),
+            Some("true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(_) => Err(wrong(name, "must be true or false")),
+        }
+    }
+
+    fn socket(&self, name: &str, default: &str) -> Result<SocketAddr, SettingError> {
+        self.get(name)
+            .unwrap_or(default)
+            .parse()
+            .map_err(|_| wrong(name, "must be an IP address and a port, such as 0.0.0.0:8080"))
+    }
+
+    fn http_url(&self, name: &str) -> Result<Option<Url>, SettingError> {
+        self.get(name)
+            .map(|value| {
+                Url::parse(value)
+                    .ok()
+                    .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+                    .ok_or_else(|| wrong(name, "must be an address that begins with http:// or https://"))
+            })
+            .transpose()
+    }
+
+    fn smtp_url(&self, name: &str) -> Result<Option<String>, SettingError> {
+        self.get(name)
+            .map(|value| {
+                let valid = value == crate::mail::CONSOLE
+                    || Url::parse(value)
+                        .is_ok_and(|url| matches!(url.scheme(), "smtp" | "smtps") && url.has_host());
+                if valid {
+                    Ok(value.to_owned())
+                } else {
+                    Err(wrong(name, "must be smtp://host:port, smtps://host:port, or console:"))
+                }
+            })
+            .transpose()
+    }
+
+    fn mailbox(&self, name: &str, default: &str) -> Result<Mailbox, SettingError> {
+        self.get(name)
+            .unwrap_or(default)
+            .parse()
+            .map_err(|_| wrong(name, "must be a mail address, such as Shop <orders@example.com>"))
+    }
+
+    fn tls(&self) -> Result<Option<TlsSettings>, SettingError> {
+        let path = |name: &str| self.get(name).map(PathBuf::from);
+        let client = match (
+            path("TEMPORAL_TLS_CLIENT_CERT_PATH"),
+            path("TEMPORAL_TLS_CLIENT_KEY_PATH"),
+        ) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (Some(_), None) => {
+                return Err(wrong(
+                    "TEMPORAL_TLS_CLIENT_KEY_PATH",
+                    "is missing; it goes together with TEMPORAL_TLS_CLIENT_CERT_PATH",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(wrong(
+                    "TEMPORAL_TLS_CLIENT_CERT_PATH",
+                    "is missing; it goes together with TEMPORAL_TLS_CLIENT_KEY_PATH",
+                ));
+            }
+        };
+        if self.boolean("TEMPORAL_TLS_DISABLE_HOST_VERIFICATION")? == Some(true) {
+            return Err(wrong(
+                "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
+                "is not supported; set TEMPORAL_TLS_SERVER_NAME to the name in the certificate",
+            ));
+        }
+        let tls = TlsSettings {
+            server_name: self.get("TEMPORAL_TLS_SERVER_NAME").map(str::to_owned),
+            ca: path("TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+            client,
+        };
+        match self.boolean("TEMPORAL_TLS")? {
+            Some(true) => Ok(Some(tls)),
+            Some(false) if tls != TlsSettings::default() => {
+                Err(wrong("TEMPORAL_TLS", "is false although other TEMPORAL_TLS_* are set"))
+            }
+            None if tls != TlsSettings::default() => Ok(Some(tls)),
+            Some(false) | None => Ok(None),
+        }
+    }
+
+    fn api_key(&self) -> Result<Option<ApiKey>, SettingError> {
+        if let Some(path) = self.get("TEMPORAL_API_KEY_FILE") {
+            return Ok(Some(ApiKey::File(PathBuf::from(path))));
+        }
+        let Some(key) = self.get("TEMPORAL_API_KEY").map(str::trim) else {
+            return Ok(None);
+        };
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong("TEMPORAL_API_KEY", "must be visible ASCII without spaces"));
+        }
+        Ok(Some(ApiKey::Value(key.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn mistake(pairs: &[(&str, &str)]) -> String {
+        let mut vars = variables(&[("PAYMENT_GATEWAY_URL", "http://gw"), ("SMTP_URL", "console:")]);
+        vars.extend(variables(pairs));
+        Settings::from_variables(&vars, false).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_laptop_needs_no_variable_at_all() {
+        let settings = Settings::from_variables(&Variables::new(), true).unwrap();
+        assert_eq!(settings.role, Role::All);
+        assert_eq!(settings.temporal.address, "localhost:7233");
+        assert_eq!(settings.temporal.temporal_namespace, "default");
+        assert_eq!(settings.temporal.task_queue, "order-processing");
+        assert_eq!(settings.database_url, "sqlite://orders.db?mode=rwc");
+    }
+
+    #[test]
+    fn a_role_needs_only_what_it_uses() {
+        let role = |role: &str| {
+            Settings::from_variables(&variables(&[("ORDER_WORKER_ROLE", role)]), false)
+                .map_err(|error| error.variable)
+        };
+        assert!(role("orders").is_ok());
+        assert!(role("inventory").is_ok());
+        assert_eq!(role("payments").unwrap_err(), "PAYMENT_GATEWAY_URL");
+        assert_eq!(role("notifications").unwrap_err(), "SMTP_URL");
+        assert_eq!(role("all").unwrap_err(), "PAYMENT_GATEWAY_URL");
+    }
+
+    #[test]
+    fn a_mistake_is_one_sentence_that_names_the_variable() {
+        assert_eq!(
+            mistake(&[("ORDER_WORKER_ROLE", "cook")]),
+            "ORDER_WORKER_ROLE must be one of all, orders, inventory, payments, notifications"
+        );
+        assert_eq!(
+            mistake(&[("TEMPORAL_ADDRESS", "http://t:7233")]),
+            "TEMPORAL_ADDRESS must be host:port, without a scheme"
+        );
+        assert_eq!(
+            mistake(&[("ORDER_WORKER_ACTIVITY_SLOTS", "0")]),
+            "ORDER_WORKER_ACTIVITY_SLOTS must be a whole number from 1 to 10000"
+        );
+        assert_eq!(
+            mistake(&[("DATABASE_URL", "mysql://user:secret@db")]),
+            "DATABASE_URL must begin with postgres:// or sqlite: (such as sqlite://orders.db?mode=rwc)"
+        );
+        assert_eq!(
+            mistake(&[("TEMPORAL_TLS_CLIENT_CERT_PATH", "/a")]),
+            "TEMPORAL_TLS_CLIENT_KEY_PATH is missing; it goes together with TEMPORAL_TLS_CLIENT_CERT_PATH"
+        );
+        assert_eq!(
+            mistake(&[("SMTP_URL", "http://mail")]),
+            "SMTP_URL must be smtp://host:port, smtps://host:port, or console:"
+        );
+    }
+
+    #[test]
+    fn an_api_key_without_tls_is_refused_and_never_printed() {
+        assert_eq!(
+            mistake(&[("TEMPORAL_API_KEY", "secret")]),
+            "TEMPORAL_API_KEY needs TLS, or the key would travel in clear: set TEMPORAL_TLS=true"
+        );
+        let temporal = TemporalSettings::from_variables(&variables(&[
+            ("TEMPORAL_API_KEY", "secret"),
+            ("TEMPORAL_TLS", "true"),
+        ]))
+        .unwrap();
+        assert_eq!(temporal.api_key, Some(ApiKey::Value("secret".to_owned())));
+        assert!(!format!("{temporal:?}").contains("secret"));
+    }
+
+    #[test]
+    fn tls_is_on_as_soon_as_one_of_its_variables_is_set() {
+        let temporal = TemporalSettings::from_variables(&variables(&[(
+            "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+            "/ca.crt",
+        )]))
+        .unwrap();
+        assert_eq!(
+            temporal.tls,
+            Some(TlsSettings { ca: Some(PathBuf::from("/ca.crt")), ..TlsSettings::default() })
+        );
+    }
+}

@@ -1,0 +1,479 @@
+//! The database: orders, stock, reservations, payments, mails. One set of statements for
+//! PostgreSQL and SQLite. Every method is idempotent and does its work in one transaction.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyPool, Executor, Row, SqlSafeStr, Transaction};
+
+use crate::activities::{CreateOrder, PaymentRequest, Reservation};
+use crate::failure::{Failure, FailureType};
+use crate::order::{Item, Reason};
+
+/// A pool of connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: AnyPool,
+    backend: Backend,
+}
+
+/// The databases that the statements are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// PostgreSQL, for fleets.
+    Postgres,
+    /// SQLite, for one process.
+    Sqlite,
+}
+
+impl Backend {
+    /// From a connection URL, or `None` if it names neither.
+    pub fn of(url: &str) -> Option<Self> {
+        match url.split(':').next() {
+            Some("postgres" | "postgresql") => Some(Self::Postgres),
+            Some("sqlite") => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentState<'a> {
+    /// Charged, with the gateway's id.
+    Charged(&'a str),
+    /// The gateway declined.
+    Declined,
+    /// There was no charge and there will be none.
+    Voided,
+}
+
+/// One order as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOrder {
+    /// The workflow that owns it.
+    pub workflow_id: String,
+    /// Minor units.
+    pub total: i64,
+    /// `created`, `paid` or `cancelled`.
+    pub state: String,
+    /// Failure type of a cancelled order, else empty.
+    pub reason: String,
+}
+
+/// How many mails of an order need no further work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailCounts {
+    /// Sent.
+    pub sent: u64,
+    /// Refused for good.
+    pub refused: u64,
+    /// The mail server's words for one of the refusals.
+    pub last_refusal: Option<String>,
+}
+
+impl Store {
+    /// Opens a pool. Does not connect yet when the database is PostgreSQL.
+    pub async fn open(url: &str, connections: u32) -> Result<Self, sqlx::Error> {
+        sqlx::any::install_default_drivers();
+        let backend = Backend::of(url).ok_or_else(|| {
+            sqlx::Error::Configuration("the URL must begin with postgres:// or sqlite:".into())
+        })?;
+        let options = AnyConnectOptions::from_str(url)?;
+        let pool = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(10));
+        let pool = match backend {
+            Backend::Postgres => pool
+                .max_connections(connections)
+                .idle_timeout(Duration::from_secs(60))
+                .connect_lazy_with(options),
+            // One connection: SQLite has one writer anyway, and a database in memory lives and
+            // dies with its connection, so it must never be closed.
+            Backend::Sqlite => {
+                pool.max_connections(1)
+                    .min_connections(1)
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .after_connect(|connection, _| {
+                        Box::pin(async move {
+                            connection.execute("PRAGMA journal_mode = WAL").await?;
+                            connection.execute("PRAGMA synchronous = NORMAL").await?;
+                            connection.execute("PRAGMA busy_timeout = 10000").await?;
+                            connection.execute("PRAGMA foreign_keys = ON").await?;
+                            Ok(())
+                        })
+                    })
+                    .connect_with(options)
+                    .await?
+            }
+        };
+        Ok(Self { pool, backend })
+    }
+
+    /// Brings the schema up to date. Any number of processes may do this at once: PostgreSQL
+    /// locks, and on SQLite the one that comes second finds the work done when it tries again.
+    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let migrator = migrator();
+        let mut tries = match self.backend {
+            Backend::Postgres => 0,
+            Backend::Sqlite => 5,
+        };
+        loop {
+            match migrator.run(&self.pool).await {
+                Err(error) if tries > 0 => {
+                    tries -= 1;
+                    tracing::debug!(%error, "another process may be migrating; trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The pool itself, for reports and tests.
+    pub fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.backend {
+            Backend::Postgres => self.pool.begin().await,
+            // A transaction that first reads and then writes would fail instead of waiting.
+            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+        }
+    }
+
+    /// Writes an order down; false if this workflow had already done so.
+    pub async fn create_order(
+        &self,
+        workflow_id: &str,
+        order: &CreateOrder,
+    ) -> Result<bool, Failure> {
+        let created = sqlx::query(
+            "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, 'created', '', '', $5, $5)
+             ON CONFLICT (order_id) DO NOTHING",
+        )
+        .bind(order.order_id.as_str())
+        .bind(workflow_id)
+        .bind(order.total)
+        .bind(order.currency.as_str())
+        .bind(now())
+        .execute(&self.pool)
+        .await?
+        .rows_affected()
+            == 1;
+        if created {
+            return Ok(true);
+        }
+        let Some(existing) = self.order(&order.order_id).await? else {
+            return Err(Failure::new(FailureType::StoreUnavailable, "the order's row vanished"));
+        };
+        if existing.workflow_id != workflow_id {
+            return Err(Failure::new(
+                FailureType::OrderConflict,
+                format!("order {} belongs to another workflow", order.order_id),
+            ));
+        }
+        if existing.state == "cancelled" {
+            return Err(cancelled(&order.order_id));
+        }
+        Ok(false)
+    }
+
+    /// One order, or `None`.
+    pub async fn order(&self, order_id: &str) -> Result<Option<StoredOrder>, Failure> {
+        let row = sqlx::query(
+            "SELECT workflow_id, total, state, reason FROM orders WHERE order_id = $1",
+        )
+        .bind(order_id)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(StoredOrder {
+                workflow_id: row.try_get(0)?,
+                total: row.try_get(1)?,
+                state: row.try_get(2)?,
+                reason: row.try_get(3)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Marks an order as cancelled unless it is paid, already cancelled, or another workflow's;
+    /// says whether it changed anything.
+    pub async fn cancel_order(
+        &self,
+        workflow_id: &str,
+        order_id: &str,
+        reason: &Reason,
+    ) -> Result<bool, Failure> {
+        let changed = sqlx::query(
+            "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at)
+             VALUES ($1, $2, 0, '', 'cancelled', $3, $4, $5, $5)
+             ON CONFLICT (order_id) DO UPDATE
+             SET state = 'cancelled', reason = excluded.reason, message = excluded.message,
+                 updated_at = excluded.updated_at
+             WHERE orders.workflow_id = excluded.workflow_id AND orders.state = 'created'",
+        )
+        .bind(order_id)
+        .bind(workflow_id)
+        .bind(reason.kind.as_str())
+        .bind(reason.message.as_str())
+        .bind(now())
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(changed > 0)
+    }
+
+    /// Takes all items out of the stock or none. Running it again changes nothing.
+    pub async fn reserve(&self, reservation: &Reservation) -> Result<(), Failure> {
+        let order_id = reservation.order_id.as_str();
+        let mut tx = self.begin().await?;
+        let inserted = sqlx::query(
+            "INSERT INTO reservations (order_id, state, updated_at) VALUES ($1, 'reserved', $2)
+             ON CONFLICT (order_id) DO NOTHING",
+        )
+        .bind(order_id)
+        .bind(now())
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if inserted == 0 {
+            let state: String =
+                sqlx::query("SELECT state FROM reservations WHERE order_id = $1")
+                    .bind(order_id)
+                    .fetch_one(&mut *tx)
+                    .await?
+                    .try_get(0)?;
+            return if state == "reserved" { Ok(()) } else { Err(cancelled(order_id)) };
+        }
+        for item in &reservation.items {
+            // On failure the transaction is dropped, which rolls it back.
+            take(&mut tx, order_id, item).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Puts back what an order took; says whether there was anything to put back. Afterwards the
+    /// order can never reserve again.
+    pub async fn release(&self, order_id: &str) -> Result<bool, Failure> {
+        let mut tx = self.begin().await?;
+        let never_reserved = sqlx::query(
+            "INSERT INTO reservations (order_id, state, updated_at) VALUES ($1, 'released', $2)
+             ON CONFLICT (order_id) DO NOTHING",
+        )
+        .bind(order_id)
+        .bind(now())
+        .execute(&mut *tx)
+        .await?
+        .rows_affected()
+            == 1;
+        let mut put_back = false;
+        if !never_reserved {
+            put_back = sqlx::query(
+                "UPDATE reservations SET state = 'released', updated_at = $2
+                 WHERE order_id = $1 AND state = 'reserved'",
+            )
+            .bind(order_id)
+            .bind(now())
+            .execute(&mut *tx)
+            .await?
+            .rows_affected()
+                == 1;
+        }
+        if put_back {
+            let items = sqlx::query(
+                "SELECT sku, quantity FROM reservation_items WHERE order_id = $1 ORDER BY sku",
+            )
+            .bind(order_id)
+            .fetch_all(&mut *tx)
+            .await?;
+            for item in items {
+                sqlx::query("UPDATE stock SET available = available + $2 WHERE sku = $1")
+                    .bind(item.try_get::<String, _>(0)?)
+                    .bind(item.try_get::<i64, _>(1)?)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(put_back)
+    }
+
+    /// How many pieces of a SKU are left, or `None` if the SKU is unknown.
+    pub async fn available(&self, sku: &str) -> Result<Option<i64>, Failure> {
+        let row = sqlx::query("SELECT available FROM stock WHERE sku = $1")
+            .bind(sku)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Writes down what became of a payment; says whether the order became paid by it. A charge
+    /// is never overwritten.
+    pub async fn record_payment(
+        &self,
+        key: &str,
+        request: &PaymentRequest,
+        state: PaymentState<'_>,
+    ) -> Result<bool, Failure> {
+        let (name, charge_id) = match state {
+            PaymentState::Charged(id) => ("charged", id),
+            PaymentState::Declined => ("declined", ""),
+            PaymentState::Voided => ("voided", ""),
+        };
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO payments (order_id, idempotency_key, state, charge_id, amount, currency, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (order_id) DO UPDATE
+             SET state = excluded.state, charge_id = excluded.charge_id,
+                 updated_at = excluded.updated_at
+             WHERE payments.state <> 'charged'",
+        )
+        .bind(request.order_id.as_str())
+        .bind(key)
+        .bind(name)
+        .bind(charge_id)
+        .bind(request.amount)
+        .bind(request.currency.as_str())
+        .bind(now())
+        .execute(&mut *tx)
+        .await?;
+        let mut paid = false;
+        if matches!(state, PaymentState::Charged(_)) {
+            paid = sqlx::query(
+                "UPDATE orders SET state = 'paid', updated_at = $2
+                 WHERE order_id = $1 AND state = 'created'",
+            )
+            .bind(request.order_id.as_str())
+            .bind(now())
+            .execute(&mut *tx)
+            .await?
+            .rows_affected()
+                == 1;
+        }
+        tx.commit().await?;
+        Ok(paid)
+    }
+
+    /// Recipients of an order that need no further work.
+    pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
+        let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
+            .bind(order_id)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Writes down that a recipient was mailed, or why it never will be.
+    pub async fn record_mail(
+        &self,
+        order_id: &str,
+        recipient: &str,
+        message_id: &str,
+        refusal: Option<&str>,
+    ) -> Result<(), Failure> {
+        sqlx::query(
+            "INSERT INTO mails (order_id, recipient, message_id, state, message, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (order_id, recipient) DO NOTHING",
+        )
+        .bind(order_id)
+        .bind(recipient)
+        .bind(message_id)
+        .bind(if refusal.is_some() { "refused" } else { "sent" })
+        .bind(refusal.unwrap_or_default())
+        .bind(now())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Counts the mails of an order.
+    pub async fn mail_counts(&self, order_id: &str) -> Result<MailCounts, Failure> {
+        let rows = sqlx::query(
+            "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY state",
+        )
+        .bind(order_id)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut counts = MailCounts::default();
+        for row in rows {
+            let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
+            match row.try_get::<String, _>(0)?.as_str() {
+                "sent" => counts.sent = count,
+                _ => {
+                    counts.refused = count;
+                    counts.last_refusal = Some(row.try_get(2)?);
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// Takes one item out of the stock within a reservation.
+async fn take(tx: &mut Transaction<'static, Any>, order_id: &str, item: &Item) -> Result<(), Failure> {
+    let taken = sqlx::query(
+        "UPDATE stock SET available = available - $2 WHERE sku = $1 AND available >= $2",
+    )
+    .bind(item.sku.as_str())
+    .bind(item.quantity)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    if taken == 0 {
+        let known = sqlx::query("SELECT 1 FROM stock WHERE sku = $1")
+            .bind(item.sku.as_str())
+            .fetch_optional(&mut **tx)
+            .await?
+            .is_some();
+        return Err(if known {
+            Failure::new(
+                FailureType::OutOfStock,
+                format!("fewer than {} pieces of {} are left", item.quantity, item.sku),
+            )
+        } else {
+            Failure::new(FailureType::UnknownSku, format!("the SKU {} is unknown", item.sku))
+        });
+    }
+    sqlx::query("INSERT INTO reservation_items (order_id, sku, quantity) VALUES ($1, $2, $3)")
+        .bind(order_id)
+        .bind(item.sku.as_str())
+        .bind(item.quantity)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+fn cancelled(order_id: &str) -> Failure {
+    Failure::new(FailureType::OrderCancelled, format!("order {order_id} was cancelled"))
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// The migrations, oldest first. A migration that was released is never edited.
+fn migrator() -> Migrator {
+    let migrations = [(1, "orders", include_str!("../migrations/0001_orders.sql"))];
+    Migrator::with_migrations(
+        migrations
+            .into_iter()
+            .map(|(version, name, sql)| {
+                Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+            })
+            .collect(),
+    )
+}

@@ -1,0 +1,210 @@
+//! TLS to Temporal with files that may change while the process runs: the client certificate and
+//! the CA are looked up at every handshake. Reads files; opens no socket.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use temporalio_client::TlsOptions;
+
+use crate::settings::{TemporalSettings, TlsSettings};
+
+/// A TLS file that cannot be used. `Display` names the variable and the file, never its content.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} names {path}, {problem}")]
+pub struct TlsError {
+    variable: &'static str,
+    path: String,
+    problem: String,
+}
+
+fn unusable(variable: &'static str, path: &Path, problem: impl Into<String>) -> TlsError {
+    TlsError { variable, path: path.display().to_string(), problem: problem.into() }
+}
+
+/// The files as last read. Clones share their content.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    settings: TlsSettings,
+    current: Arc<RwLock<Current>>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    bytes: Vec<Vec<u8>>,
+    client: Option<Arc<CertifiedKey>>,
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl TlsFiles {
+    /// Reads and checks all files.
+    pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let current = Current::read(settings)?;
+        Ok(Self { settings: settings.clone(), current: Arc::new(RwLock::new(current)) })
+    }
+
+    /// Reads them again; true if something changed. On an error the last content stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let fresh = Current::read(&self.settings)?;
+        // A poisoned lock still holds whole values: they are only ever replaced.
+        let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changed = current.bytes != fresh.bytes;
+        if changed {
+            *current = fresh;
+        }
+        Ok(changed)
+    }
+
+    fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+impl Current {
+    fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let mut bytes = Vec::new();
+        let mut file = |variable: &'static str, path: &Path| {
+            let content = std::fs::read(path)
+                .map_err(|error| unusable(variable, path, format!("which cannot be read: {}", error.kind())))?;
+            bytes.push(content.clone());
+            Ok::<_, TlsError>(content)
+        };
+        let verifier = match &settings.ca {
+            None => None,
+            Some(path) => {
+                const NAME: &str = "TEMPORAL_TLS_SERVER_CA_CERT_PATH";
+                Some(verifier_of(&file(NAME, path)?).map_err(|problem| unusable(NAME, path, problem))?)
+            }
+        };
+        let client = match &settings.client {
+            None => None,
+            Some((cert_path, key_path)) => {
+                let cert = file("TEMPORAL_TLS_CLIENT_CERT_PATH", cert_path)?;
+                let key = file("TEMPORAL_TLS_CLIENT_KEY_PATH", key_path)?;
+                Some(client_of(&cert, &key).map_err(|problem| {
+                    unusable("TEMPORAL_TLS_CLIENT_CERT_PATH", cert_path, problem)
+                })?)
+            }
+        };
+        Ok(Self { bytes, client, verifier })
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match list {
+        Ok(list) if !list.is_empty() => Ok(list),
+        _ => Err("which holds no PEM certificate".to_owned()),
+    }
+}
+
+fn verifier_of(pem: &[u8]) -> Result<Arc<WebPkiServerVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots
+            .add(certificate)
+            .map_err(|_| "which holds a certificate that is not a CA's".to_owned())?;
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| format!("which cannot be used: {error}"))
+}
+
+fn client_of(cert: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
+    let chain = certificates(cert)?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| "whose key file holds no PEM private key".to_owned())?;
+    let signer = any_supported_type(&key).map_err(|_| "whose key is of an unknown kind".to_owned())?;
+    let certified = CertifiedKey::new(chain, signer);
+    match certified.keys_match() {
+        // An unknown kind of key cannot be compared; the handshake will tell.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+            Ok(Arc::new(certified))
+        }
+        Err(_) => Err("which does not belong to the key of TEMPORAL_TLS_CLIENT_KEY_PATH".to_owned()),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The client library's options on these files.
+pub fn options(files: &TlsFiles, settings: &TemporalSettings) -> TlsOptions {
+    let tls = settings.tls.clone().unwrap_or_default();
+    let verifier: Option<Arc<dyn ServerCertVerifier>> =
+        tls.ca.is_some().then(|| Arc::new(ReloadingVerifier(files.clone())) as Arc<_>);
+    let resolver: Option<Arc<dyn ResolvesClientCert>> =
+        tls.client.is_some().then(|| Arc::new(ReloadingCertificate(files.clone())) as Arc<_>);
+    TlsOptions::builder()
+        .maybe_domain(tls.server_name)
+        .maybe_server_cert_verifier(verifier)
+        .maybe_client_cert_resolver(resolver)
+        .build()
+}
+
+/// Presents the client certificate as it is now.
+#[derive(Debug)]
+struct ReloadingCertificate(TlsFiles);
+
+impl ResolvesClientCert for ReloadingCertificate {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.current().client
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Verifies the server's certificate against the CA as it is now.
+#[derive(Debug)]
+struct ReloadingVerifier(TlsFiles);
+
+impl ReloadingVerifier {
+    fn current(&self) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+        self.0.current().verifier.ok_or_else(|| rustls::Error::General("no CA is set".to_owned()))
+    }
+}
+
+impl ServerCertVerifier for ReloadingVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.current()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.current()?.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.current()?.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

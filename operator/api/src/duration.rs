@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use kube::core::Rule;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -51,9 +52,56 @@ impl DurationString {
     }
 }
 
+/// The bounds of a duration field, shared by its schema rule and the validation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DurationRange {
+    /// The field, for messages.
+    pub(crate) field: &'static str,
+    /// The shortest that is allowed.
+    pub(crate) least: DurationString,
+    /// The longest that is allowed.
+    pub(crate) most: DurationString,
+}
+
+impl DurationRange {
+    pub(crate) const fn new(field: &'static str, least_millis: u64, most_millis: u64) -> Self {
+        Self {
+            field,
+            least: DurationString(least_millis),
+            most: DurationString(most_millis),
+        }
+    }
+
+    pub(crate) fn contains(&self, value: DurationString) -> bool {
+        self.least <= value && value <= self.most
+    }
+
+    pub(crate) fn message(&self) -> String {
+        format!(
+            "{} must be from {} to {}",
+            self.field, self.least, self.most
+        )
+    }
+
+    /// The rule for the schema of the field.
+    pub(crate) fn rule(&self) -> Rule {
+        let Self { least, most, .. } = self;
+        Rule::new(format!(
+            "duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+        ))
+        .message(self.message().as_str())
+    }
+}
+
 impl From<DurationString> for Duration {
     fn from(value: DurationString) -> Self {
         Self::from_millis(value.0)
+    }
+}
+
+impl From<Duration> for DurationString {
+    fn from(value: Duration) -> Self {
+        Self(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -83,11 +83,18 @@ impl Connection {
     pub fn secrets(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut secrets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let tls = self.tls.as_ref();
-        for SecretKey { secret, key } in tls.and_then(|tls| tls.ca.as_ref()).into_iter().chain(&self.api_key) {
+        for SecretKey { secret, key } in tls
+            .and_then(|tls| tls.ca.as_ref())
+            .into_iter()
+            .chain(&self.api_key)
+        {
             secrets.entry(secret).or_default().insert(key);
         }
         if let Some(secret) = tls.and_then(|tls| tls.client_certificate.as_deref()) {
-            secrets.entry(secret).or_default().extend([TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY]);
+            secrets
+                .entry(secret)
+                .or_default()
+                .extend([TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY]);
         }
         secrets
     }
@@ -143,5 +150,7 @@ pub struct Invalid {
 
 /// Seconds of a drain grace period, rounded up and at least 1.
 pub(crate) fn grace_seconds(period: DurationString) -> u32 {
-    u32::try_from(period.as_secs_ceil()).unwrap_or(u32::MAX).max(1)
+    u32::try_from(period.as_secs_ceil())
+        .unwrap_or(u32::MAX)
+        .max(1)
 }

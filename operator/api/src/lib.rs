@@ -4,17 +4,26 @@
 //! cannot be wrong afterwards, and `render` turns that into Kubernetes objects without failing.
 
 pub mod connection;
+mod crd;
 pub mod duration;
 pub mod fleet;
+pub mod injected;
+pub mod malformed;
+pub mod name;
 pub mod reason;
+pub mod render;
 pub mod scaling;
 mod schema;
 pub mod status;
+pub mod validate;
 pub mod worker;
 
 pub use connection::{TemporalConnection, TemporalConnectionSpec};
+pub use crd::{PrintError, crd_files, crds, crds_yaml};
 pub use duration::DurationString;
 pub use fleet::{Connection, ConnectionSource, Fleet, FleetKey, Invalid, Queue};
 pub use reason::{ConditionType, Reason};
+pub use render::render;
 pub use status::TaskQueueWorkerStatus;
+pub use validate::validate;
 pub use worker::{TaskQueueWorker, TaskQueueWorkerSpec};

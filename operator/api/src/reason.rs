@@ -19,8 +19,12 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, in the order in which they stand in the status.
-    pub const ALL: [Self; 4] =
-        [Self::Ready, Self::Progressing, Self::ScalingActive, Self::ScalingLimited];
+    pub const ALL: [Self; 4] = [
+        Self::Ready,
+        Self::Progressing,
+        Self::ScalingActive,
+        Self::ScalingLimited,
+    ];
 
     /// The `type` of the condition.
     pub const fn as_str(self) -> &'static str {
@@ -184,8 +188,15 @@ mod tests {
         let words: Vec<&str> = Reason::OWN.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len());
         for reason in Reason::OWN {
-            assert!(reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()), "{reason}");
-            assert!(reason.describe().len() > 20, "{reason}: {}", reason.describe());
+            assert!(
+                reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()),
+                "{reason}"
+            );
+            assert!(
+                reason.describe().len() > 20,
+                "{reason}: {}",
+                reason.describe()
+            );
         }
     }
 }

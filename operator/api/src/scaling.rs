@@ -11,8 +11,29 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskqueue_scaling::Policy;
 
-use crate::duration::DurationString;
+use crate::{
+    duration::{DurationRange, DurationString},
+    schema,
+};
+
+/// A second in milliseconds.
+const SECOND: u64 = 1_000;
+/// A day in milliseconds.
+const DAY: u64 = 86_400 * SECOND;
+
+/// Below half a second no reading could tell whether the target is kept.
+pub(crate) const QUEUE_WAIT_TARGET: DurationRange =
+    DurationRange::new("queueWaitTarget", SECOND / 2, DAY);
+/// Temporal refreshes its statistics once a second at most; after 5 minutes its rates are useless.
+pub(crate) const POLLING_INTERVAL: DurationRange =
+    DurationRange::new("pollingInterval", SECOND, 300 * SECOND);
+/// As for [`POLLING_INTERVAL`].
+pub(crate) const QUIET_POLLING_INTERVAL: DurationRange =
+    DurationRange::new("quietPollingInterval", SECOND, 300 * SECOND);
+/// Proof of idleness needs at least one reading.
+pub(crate) const COOLDOWN_PERIOD: DurationRange = DurationRange::new("cooldownPeriod", SECOND, DAY);
 
 /// How a queue is scaled. Values are taken from the queue, else from the fleet, else the default.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +43,7 @@ pub struct ScalingSpec {
     /// is gone within this time. From 500ms to 24h. Default: 5s. A value under about 8s cannot be kept
     /// when a queue starts from zero replicas, since pods have to start first: use replicas.min of at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("duration(self) >= duration('500ms') && duration(self) <= duration('24h')", "queueWaitTarget must be from 500ms to 24h"))]
+    #[x_kube(validation = QUEUE_WAIT_TARGET.rule())]
     pub queue_wait_target: Option<DurationString>,
 
     /// How full the task slots of the workers should be, in percent. The rest is headroom for what
@@ -46,19 +67,19 @@ pub struct ScalingSpec {
     /// The longest gap between two readings of a queue that has work, while the call budget of its
     /// Temporal namespace lasts. Temporal refreshes these statistics every 5s. From 1s to 5m. Default: 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('5m')", "pollingInterval must be from 1s to 5m"))]
+    #[x_kube(validation = POLLING_INTERVAL.rule())]
     pub polling_interval: Option<DurationString>,
 
     /// The longest gap between two readings of a queue without work. Not less than pollingInterval, at
     /// most 5m. Default: 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('5m')", "quietPollingInterval must be from 1s to 5m"))]
+    #[x_kube(validation = QUIET_POLLING_INTERVAL.rule())]
     pub quiet_polling_interval: Option<DurationString>,
 
     /// How long a queue must be proven idle (no backlog, no arrivals, no task being executed) before it
     /// goes to zero replicas. Only where replicas.min is 0. Not less than pollingInterval, at most 24h. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "cooldownPeriod must be from 1s to 24h"))]
+    #[x_kube(validation = COOLDOWN_PERIOD.rule())]
     pub cooldown_period: Option<DurationString>,
 
     /// How fast the replicas may change, in the structure and the words of the HorizontalPodAutoscaler's behavior.
@@ -74,6 +95,23 @@ pub struct ScalingSpec {
     /// replicas are yours, for example through kubectl scale. Default: Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+}
+
+impl ScalingSpec {
+    /// The defaults that the schema shows in `spec.scaling`; the same as those of [`Policy`].
+    pub fn defaults() -> Self {
+        let policy = Policy::default();
+        Self {
+            queue_wait_target: Some(policy.queue_wait_target.into()),
+            target_utilization: Some(policy.target_utilization),
+            slots_per_replica: Some(policy.slots_per_replica),
+            polling_interval: Some(policy.polling_interval.into()),
+            quiet_polling_interval: Some(policy.quiet_polling_interval.into()),
+            cooldown_period: Some(policy.cooldown_period.into()),
+            mode: Some(Mode::default()),
+            ..Self::default()
+        }
+    }
 }
 
 /// How fast the replicas may change, per direction.
@@ -134,6 +172,7 @@ pub struct ScalingPolicy {
 
 /// What a policy's value counts.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(transform = schema::no_description)]
 pub enum PolicyType {
     /// A number of pods.
     Pods,
@@ -143,6 +182,7 @@ pub enum PolicyType {
 
 /// Which policy counts where there are several.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = schema::no_description)]
 pub enum SelectPolicy {
     /// The one that allows the largest change.
     #[default]
@@ -155,6 +195,7 @@ pub enum SelectPolicy {
 
 /// Whether the operator decides, acts, or leaves the replicas alone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = schema::no_description)]
 pub enum Mode {
     /// Decide and act.
     #[default]

@@ -11,8 +11,165 @@ use k8s_openapi::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::injected;
+
+/// The most containers and init containers of a pod.
+const MAX_CONTAINERS: u32 = 20;
+/// The most environment variables of a container.
+const MAX_VARIABLES: u32 = 200;
+/// The most volumes of a pod.
+const MAX_VOLUMES: u32 = 100;
+/// Names of variables: longer than any in use, short enough for the cost of the rules.
+const MAX_VARIABLE_NAME: u32 = 253;
+
 pub(crate) fn pod_template(generator: &mut SchemaGenerator) -> Schema {
-    bare::<PodTemplateSpec>(generator)
+    let mut schema = bare::<PodTemplateSpec>(generator);
+    schema.insert("required".to_owned(), json!(["spec"]));
+    edit(&mut schema, "/properties/metadata", |metadata| {
+        if let Some(properties) = metadata
+            .get_mut("properties")
+            .and_then(Value::as_object_mut)
+        {
+            properties.retain(|name, _| name == "labels" || name == "annotations");
+        }
+    });
+    edit(
+        &mut schema,
+        "/properties/metadata/properties/labels",
+        |labels| {
+            labels.insert("maxProperties".to_owned(), json!(64));
+            labels.insert(RULES.to_owned(), json!([own_prefix_rule("labels")]));
+        },
+    );
+    edit(
+        &mut schema,
+        "/properties/metadata/properties/annotations",
+        |annotations| {
+            annotations.insert("maxProperties".to_owned(), json!(64));
+            annotations.insert(RULES.to_owned(), json!([own_prefix_rule("annotations")]));
+        },
+    );
+    for list in ["containers", "initContainers"] {
+        bound_containers(&mut schema, list);
+    }
+    edit(
+        &mut schema,
+        "/properties/spec/properties/volumes",
+        |volumes| {
+            volumes.insert("maxItems".to_owned(), json!(MAX_VOLUMES));
+            key_by(volumes, "name");
+        },
+    );
+    edit(
+        &mut schema,
+        "/properties/spec/properties/volumes/items/properties/name",
+        |name| {
+            name.insert("maxLength".to_owned(), json!(63));
+        },
+    );
+    for (field, length) in [("restartPolicy", 16)] {
+        edit(
+            &mut schema,
+            &format!("/properties/spec/properties/{field}"),
+            |text| {
+                text.insert("maxLength".to_owned(), json!(length));
+            },
+        );
+    }
+    edit(&mut schema, "/properties/spec", |spec| {
+        spec.insert(RULES.to_owned(), pod_rules());
+    });
+    schema
+}
+
+fn bound_containers(schema: &mut Schema, list: &str) {
+    let path = format!("/properties/spec/properties/{list}");
+    edit(schema, &path, |containers| {
+        containers.insert("maxItems".to_owned(), json!(MAX_CONTAINERS));
+        key_by(containers, "name");
+    });
+    edit(schema, &format!("{path}/items/properties/name"), |name| {
+        name.insert("maxLength".to_owned(), json!(63));
+    });
+    edit(schema, &format!("{path}/items/properties/env"), |env| {
+        env.insert("maxItems".to_owned(), json!(MAX_VARIABLES));
+        key_by(env, "name");
+    });
+    edit(
+        schema,
+        &format!("{path}/items/properties/env/items/properties/name"),
+        |name| {
+            name.insert("maxLength".to_owned(), json!(MAX_VARIABLE_NAME));
+        },
+    );
+}
+
+/// What a pod of a worker may not say, each with the way out.
+fn pod_rules() -> Value {
+    let worker = injected::WORKER_CONTAINER;
+    let reserved = quoted(&injected::RESERVED_VARIABLES);
+    let volumes = quoted(&injected::RESERVED_VOLUMES);
+    let absent = |field: &str, message: &str| {
+        json!({
+            "rule": format!("!has(self.{field})"),
+            "message": format!("{field} must not be set: {message}"),
+            "fieldPath": format!(".{field}"),
+        })
+    };
+    let found_by_name = "a worker is found by the name of its pod";
+    json!([
+        {
+            "rule": format!("self.containers.exists(c, c.name == '{worker}')"),
+            "message": format!("containers must have one named {worker}: it is the one that receives the connection and the task queue"),
+            "fieldPath": ".containers",
+        },
+        {
+            "rule": format!("self.containers.all(c, c.name != '{worker}' || !has(c.env) || c.env.all(e, !(e.name in [{reserved}])))"),
+            "message": format!("the env of the container {worker} must not set the variables that the operator sets: {}; set spec.connection, queues[].taskQueue and drain.gracePeriod instead", injected::RESERVED_VARIABLES.join(", ")),
+            "fieldPath": ".containers",
+        },
+        {
+            "rule": format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{volumes}]))"),
+            "message": format!("volumes must not use the names {}, which the operator uses", injected::RESERVED_VOLUMES.join(" and ")),
+            "fieldPath": ".volumes",
+        },
+        absent("hostname", found_by_name),
+        absent("hostnameOverride", found_by_name),
+        {
+            "rule": "!has(self.hostNetwork) || !self.hostNetwork",
+            "message": format!("hostNetwork must not be true: {found_by_name}"),
+            "fieldPath": ".hostNetwork",
+        },
+        {
+            "rule": "!has(self.setHostnameAsFQDN) || !self.setHostnameAsFQDN",
+            "message": format!("setHostnameAsFQDN must not be true: {found_by_name}"),
+            "fieldPath": ".setHostnameAsFQDN",
+        },
+        absent("terminationGracePeriodSeconds", "set drain.gracePeriod, which sets the grace of the pod and of the worker together"),
+        absent("activeDeadlineSeconds", "a worker runs until it is scaled in"),
+        absent("ephemeralContainers", "they are added to running pods with kubectl debug"),
+        {
+            "rule": "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
+            "message": "restartPolicy must be Always or left out: a worker runs until it is scaled in",
+            "fieldPath": ".restartPolicy",
+        },
+    ])
+}
+
+fn own_prefix_rule(what: &str) -> Value {
+    let prefix = injected::OWN_PREFIX;
+    json!({
+        "rule": format!("self.all(key, !key.startsWith('{prefix}'))"),
+        "message": format!("{what} must not start with {prefix}: these are the operator's own"),
+    })
+}
+
+fn quoted(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("'{name}'"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 pub(crate) fn resources(generator: &mut SchemaGenerator) -> Schema {
@@ -20,7 +177,19 @@ pub(crate) fn resources(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) fn env(generator: &mut SchemaGenerator) -> Schema {
-    list(bare::<EnvVar>(generator), 100, Some("name"))
+    let mut items = bare::<EnvVar>(generator);
+    edit(&mut items, "/properties/name", |name| {
+        name.insert("maxLength".to_owned(), json!(MAX_VARIABLE_NAME));
+    });
+    let mut schema = list(items, 100, Some("name"));
+    schema.insert(
+        RULES.to_owned(),
+        json!([{
+            "rule": format!("self.all(e, !(e.name in [{}]))", quoted(&injected::RESERVED_VARIABLES)),
+            "message": format!("env must not set the variables that the operator sets: {}", injected::RESERVED_VARIABLES.join(", ")),
+        }]),
+    );
+    schema
 }
 
 pub(crate) fn tolerations(generator: &mut SchemaGenerator) -> Schema {
@@ -42,6 +211,13 @@ pub(crate) fn node_selector(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": {"type": "string", "maxLength": 63},
     })
 }
+
+/// For enums: the field that holds one says what it is for, and the type's own text would replace it.
+pub(crate) fn no_description(schema: &mut Schema) {
+    schema.remove("description");
+}
+
+const RULES: &str = "x-kubernetes-validations";
 
 /// The schema of a Kubernetes type without its descriptions.
 fn bare<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -69,11 +245,24 @@ fn drop_descriptions(schema: &mut Map<String, Value>) {
     }
 }
 
-fn list(items: Schema, max_items: usize, key: Option<&str>) -> Schema {
+fn list(items: Schema, max_items: u32, key: Option<&str>) -> Schema {
     let mut schema = json_schema!({"type": "array", "maxItems": max_items, "items": items});
-    if let Some(key) = key {
-        schema.insert("x-kubernetes-list-type".to_owned(), json!("map"));
-        schema.insert("x-kubernetes-list-map-keys".to_owned(), json!([key]));
+    if let (Some(key), Some(object)) = (key, schema.as_object_mut()) {
+        key_by(object, key);
     }
     schema
+}
+
+/// Makes a list a map: the API server then refuses two items with the same key.
+fn key_by(list: &mut Map<String, Value>, key: &str) {
+    list.insert("x-kubernetes-list-type".to_owned(), json!("map"));
+    list.insert("x-kubernetes-list-map-keys".to_owned(), json!([key]));
+}
+
+/// Changes the schema at a JSON pointer. That every pointer still exists is shown by the table of
+/// malformed resources: a rule that got lost refuses nothing.
+fn edit(schema: &mut Schema, pointer: &str, change: impl FnOnce(&mut Map<String, Value>)) {
+    if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
+        change(object);
+    }
 }

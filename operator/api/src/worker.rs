@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     connection::{LocalReference, TemporalConnectionSpec},
-    duration::DurationString,
+    duration::{DurationRange, DurationString},
     scaling::ScalingSpec,
     schema,
     status::TaskQueueWorkerStatus,
@@ -57,6 +57,9 @@ use crate::{
         .field_path(".queues"),
     validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.quietPollingInterval) ? q.scaling.quietPollingInterval : self.scaling.quietPollingInterval) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
         .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; what a queue leaves out comes from spec.scaling")
+        .field_path(".queues"),
+    validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name == b.name || (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && !a.taskTypes.exists(t, t in b.taskTypes))))")
+        .message("queues[].taskQueue: two queues must not serve the same taskQueue with the same taskTypes, or its demand would be counted twice")
         .field_path(".queues")
 )]
 pub struct TaskQueueWorkerSpec {
@@ -181,6 +184,7 @@ pub struct ReplicasSpec {
 #[derive(
     JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
+#[schemars(transform = schema::no_description)]
 pub enum TaskType {
     /// Workflow tasks.
     Workflow,
@@ -190,6 +194,9 @@ pub enum TaskType {
     Nexus,
 }
 
+/// Less than a second helps no task; more than a day would hold a node drain for longer than that.
+pub(crate) const GRACE_PERIOD: DurationRange = DurationRange::new("gracePeriod", 1_000, 86_400_000);
+
 /// How workers are stopped.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -198,7 +205,7 @@ pub struct DrainSpec {
     /// TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS and the pod as its termination grace period (with 15s on top).
     /// What runs longer is cancelled and costs an attempt. From 1s to 24h. Default: 10m. Changing it rolls the pods.
     #[serde(default = "default_grace_period")]
-    #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "gracePeriod must be from 1s to 24h"))]
+    #[x_kube(validation = GRACE_PERIOD.rule())]
     pub grace_period: DurationString,
 }
 

@@ -1,0 +1,80 @@
+//! Names of the objects that the operator makes. Pure.
+
+use sha2::{Digest, Sha256};
+
+/// The longest name of a Deployment. Its pods add up to 17 characters (the hashes of the ReplicaSet
+/// and of the pod), and the name of a pod is its host name, at most 63: the worker's heartbeats are
+/// found by it, so it must not be cut.
+pub const MAX_DEPLOYMENT_NAME: usize = 46;
+
+/// Hexadecimal digits of the hash.
+const HASH: usize = 8;
+
+/// The name of the Deployment of a queue: `{resource}-{queue}-{hash of both}`, readable as far as it
+/// fits, distinct by its hash (`a-b` with `c` is another one than `a` with `b-c`).
+pub fn deployment_name(resource: &str, queue: &str) -> String {
+    // A slash stands in no name, so the text that is hashed is distinct for distinct pairs.
+    let digest = Sha256::digest(format!("{resource}/{queue}"));
+    let hash: String = digest
+        .iter()
+        .take(HASH / 2)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let readable: String = format!("{resource}-{queue}")
+        .chars()
+        .take(MAX_DEPLOYMENT_NAME - HASH - 1)
+        .collect();
+    format!("{}-{hash}", readable.trim_end_matches('-'))
+}
+
+/// Whether a text is a DNS label as Kubernetes has it.
+pub(crate) fn is_dns_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| inner(byte) || byte == b'-')
+        && text.bytes().next().is_some_and(inner)
+        && text.bytes().last().is_some_and(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_can_be_read_and_tells_the_pairs_apart() {
+        assert_eq!(
+            deployment_name("orders", "payments"),
+            "orders-payments-2fd87e88"
+        );
+        assert_eq!(deployment_name("a-b", "c"), "a-b-c-3e9c1eb8");
+        assert_eq!(deployment_name("a", "b-c"), "a-b-c-2a30b5e5");
+        assert_eq!(deployment_name(&"a".repeat(36), "b"), "");
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_short_valid_and_distinct(
+            one in ("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
+            two in ("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
+        ) {
+            let name = deployment_name(&one.0, &one.1);
+            prop_assert!(name.len() <= MAX_DEPLOYMENT_NAME, "{}", name);
+            prop_assert!(is_dns_label(&name), "{}", name);
+            prop_assert_eq!(one == two, name == deployment_name(&two.0, &two.1));
+        }
+
+        #[test]
+        fn moving_a_hyphen_between_the_parts_makes_another_name(
+            parts in proptest::collection::vec("[a-z0-9]{1,8}", 3..6),
+        ) {
+            let pairs = 1..parts.len();
+            let names: std::collections::BTreeSet<String> = pairs
+                .clone()
+                .map(|cut| deployment_name(&parts[..cut].join("-"), &parts[cut..].join("-")))
+                .collect();
+            prop_assert_eq!(names.len(), pairs.len());
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Renders the objects of a fleet. Pure and infallible: everything that could be wrong was refused before.
+//!
+//! An upgrade of the operator never changes a rendered pod template, or every fleet in the world would
+//! roll; the golden tests hold that. `replicas` is left out: it is owned by the scale subresource.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            Container, EnvVar, EnvVarSource, KeyToPath, PodTemplateSpec, ProjectedVolumeSource,
+            SecretKeySelector, SecretProjection, SecretVolumeSource, Volume, VolumeMount,
+            VolumeProjection,
+        },
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
+        util::intstr::IntOrString,
+    },
+};
+use kube::Resource;
+
+use crate::{
+    TaskQueueWorker,
+    fleet::{Connection, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY},
+    injected,
+};
+
+/// The certificate authority in the volume of the certificates.
+const CA_FILE: &str = "ca.crt";
+/// The API key in its volume.
+const API_KEY_FILE: &str = "api-key";
+
+/// The Deployment of one queue, for server-side apply, without `replicas`.
+pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployment {
+    let selector = selector(fleet, queue);
+    Deployment {
+        metadata: ObjectMeta {
+            name: Some(queue.deployment_name.clone()),
+            namespace: Some(fleet.key.namespace.clone()),
+            labels: Some(labels(fleet, queue, BTreeMap::new())),
+            annotations: Some(BTreeMap::from([(
+                injected::TASK_QUEUE_ANNOTATION.to_owned(),
+                queue.task_queue.clone(),
+            )])),
+            owner_references: Some(vec![owner_reference(&fleet.key)]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(DeploymentSpec {
+            selector: LabelSelector {
+                match_labels: Some(selector),
+                match_expressions: None,
+            },
+            strategy: Some(surge_first()),
+            template: pod_template(fleet, queue, connection),
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The reference that makes an object the fleet's: it goes when the fleet goes.
+pub fn owner_reference(key: &FleetKey) -> OwnerReference {
+    OwnerReference {
+        api_version: TaskQueueWorker::api_version(&()).into_owned(),
+        kind: TaskQueueWorker::kind(&()).into_owned(),
+        name: key.name.clone(),
+        uid: key.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The labels by which a Deployment finds its pods. They never change: the field is immutable.
+pub fn selector(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (injected::WORKER_LABEL.to_owned(), fleet.key.name.clone()),
+        (injected::QUEUE_LABEL.to_owned(), queue.name.clone()),
+    ])
+}
+
+/// The user's labels, then the recommended ones where the user has none, then our own.
+fn labels(
+    fleet: &Fleet,
+    queue: &Queue,
+    users: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (
+            "app.kubernetes.io/name".to_owned(),
+            "temporal-worker".to_owned(),
+        ),
+        (
+            "app.kubernetes.io/instance".to_owned(),
+            fleet.key.name.clone(),
+        ),
+        ("app.kubernetes.io/component".to_owned(), queue.name.clone()),
+        (
+            "app.kubernetes.io/managed-by".to_owned(),
+            injected::MANAGER.to_owned(),
+        ),
+    ]);
+    labels.extend(users);
+    labels.extend(selector(fleet, queue));
+    labels
+}
+
+/// New pods come before old ones go, so that a rollout never takes capacity away.
+fn surge_first() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::String("25%".to_owned())),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
+    }
+}
+
+fn pod_template(fleet: &Fleet, queue: &Queue, connection: &Connection) -> PodTemplateSpec {
+    let pods = &queue.pods;
+    let files = files(connection);
+    let mut pod = pods.pod.clone();
+    let position = pods.position.min(pod.containers.len());
+    pod.containers
+        .insert(position, worker(fleet, queue, connection, &files));
+    append(
+        &mut pod.volumes,
+        files.into_iter().map(|(_, volume)| volume),
+    );
+    let seconds = i64::from(fleet.drain_grace_seconds);
+    pod.termination_grace_period_seconds =
+        Some(seconds.saturating_add(injected::TERMINATION_MARGIN_SECONDS.into()));
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels(fleet, queue, pods.labels.clone())),
+            annotations: Some(pods.annotations.clone())
+                .filter(|annotations| !annotations.is_empty()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod),
+    }
+}
+
+fn worker(
+    fleet: &Fleet,
+    queue: &Queue,
+    connection: &Connection,
+    files: &[(&str, Volume)],
+) -> Container {
+    let mut worker = queue.pods.worker.clone();
+    let mut env = injected_env(fleet, queue, connection);
+    env.extend(worker.env.take().unwrap_or_default());
+    worker.env = Some(env);
+    append(
+        &mut worker.volume_mounts,
+        files.iter().map(|(folder, volume)| VolumeMount {
+            name: volume.name.clone(),
+            mount_path: folder_path(folder),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }),
+    );
+    worker
+}
+
+/// Adds to a list that may be absent, and leaves it absent where there is nothing to add.
+fn append<T>(list: &mut Option<Vec<T>>, items: impl Iterator<Item = T>) {
+    let mut items = items.peekable();
+    if items.peek().is_some() {
+        list.get_or_insert_with(Vec::new).extend(items);
+    }
+}
+
+const TLS_FOLDER: &str = "tls";
+const API_KEY_FOLDER: &str = "api-key";
+
+fn folder_path(folder: &str) -> String {
+    format!("{}/{folder}", injected::SECRETS_FOLDER)
+}
+
+fn tls_file(name: &str) -> String {
+    format!("{}/{name}", folder_path(TLS_FOLDER))
+}
+
+/// What the worker learns, first in its list so that the user's own variables can refer to it.
+fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<EnvVar> {
+    let mut env = vec![
+        variable(injected::ADDRESS, &connection.address),
+        variable(injected::TEMPORAL_NAMESPACE, &connection.temporal_namespace),
+        variable(injected::TASK_QUEUE, &queue.task_queue),
+        variable(
+            injected::DRAIN_GRACE_PERIOD_SECONDS,
+            &fleet.drain_grace_seconds.to_string(),
+        ),
+    ];
+    if let Some(tls) = &connection.tls {
+        env.push(variable(injected::TLS, "true"));
+        if let Some(name) = &tls.server_name {
+            env.push(variable(injected::TLS_SERVER_NAME, name));
+        }
+        if tls.ca.is_some() {
+            env.push(variable(
+                injected::TLS_SERVER_CA_CERT_PATH,
+                &tls_file(CA_FILE),
+            ));
+        }
+        if tls.client_certificate.is_some() {
+            env.push(variable(
+                injected::TLS_CLIENT_CERT_PATH,
+                &tls_file(TLS_CERTIFICATE_KEY),
+            ));
+            env.push(variable(
+                injected::TLS_CLIENT_KEY_PATH,
+                &tls_file(TLS_PRIVATE_KEY_KEY),
+            ));
+        }
+    }
+    if let Some(api_key) = &connection.api_key {
+        env.push(variable(
+            injected::API_KEY_FILE,
+            &format!("{}/{API_KEY_FILE}", folder_path(API_KEY_FOLDER)),
+        ));
+        env.push(EnvVar {
+            name: injected::API_KEY.to_owned(),
+            value: None,
+            value_from: Some(EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector {
+                    name: api_key.secret.clone(),
+                    key: api_key.key.clone(),
+                    optional: None,
+                }),
+                ..EnvVarSource::default()
+            }),
+        });
+    }
+    env
+}
+
+/// A variable with exactly this value: Kubernetes would expand `$(NAME)` in it, and `$$` is how it
+/// writes a plain dollar sign.
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value.replace('$', "$$")),
+        value_from: None,
+    }
+}
+
+/// The volumes with credentials, each with the folder it is mounted in.
+fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
+    let mut files = Vec::new();
+    let mut certificates = Vec::new();
+    if let Some(tls) = &connection.tls {
+        if let Some(ca) = &tls.ca {
+            certificates.push(projection(&ca.secret, &[(&ca.key, CA_FILE)]));
+        }
+        if let Some(secret) = &tls.client_certificate {
+            let keys = [TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY];
+            certificates.push(projection(secret, &keys.map(|key| (key, key))));
+        }
+    }
+    if !certificates.is_empty() {
+        files.push((
+            TLS_FOLDER,
+            Volume {
+                name: injected::TLS_VOLUME.to_owned(),
+                projected: Some(ProjectedVolumeSource {
+                    default_mode: None,
+                    sources: Some(certificates),
+                }),
+                ..Volume::default()
+            },
+        ));
+    }
+    if let Some(api_key) = &connection.api_key {
+        files.push((
+            API_KEY_FOLDER,
+            Volume {
+                name: injected::API_KEY_VOLUME.to_owned(),
+                secret: Some(SecretVolumeSource {
+                    secret_name: Some(api_key.secret.clone()),
+                    items: Some(vec![path(&api_key.key, API_KEY_FILE)]),
+                    ..SecretVolumeSource::default()
+                }),
+                ..Volume::default()
+            },
+        ));
+    }
+    files
+}
+
+fn projection(secret: &str, keys: &[(&str, &str)]) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: secret.to_owned(),
+            items: Some(keys.iter().map(|(key, file)| path(key, file)).collect()),
+            optional: None,
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+fn path(key: &str, file: &str) -> KeyToPath {
+    KeyToPath {
+        key: key.to_owned(),
+        path: file.to_owned(),
+        mode: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Parses a `TaskQueueWorker` into a [`Fleet`] that cannot be wrong, or says everything that is. Pure.
+//!
+//! The schema and its rules refuse most mistakes at `kubectl apply`. This repeats what matters and adds
+//! what they cannot see, because a definition may be older than the operator, and because rendering
+//! must not be able to fail.
+
+mod connection;
+mod pods;
+mod policy;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt;
+use taskqueue_scaling as scaling;
+
+pub use connection::connection;
+
+use crate::{
+    fleet::{ConnectionSource, Fleet, FleetKey, Invalid, Queue, grace_seconds},
+    name::{deployment_name, is_dns_label},
+    worker::{GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec, TaskType},
+};
+
+/// The most queues of a fleet.
+const MAX_QUEUES: usize = 100;
+/// The longest name of a task queue that Temporal takes.
+const MAX_TASK_QUEUE: usize = 1000;
+
+/// What was found wrong so far.
+#[derive(Debug, Default)]
+struct Findings(Vec<Invalid>);
+
+impl Findings {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Invalid {
+            path: path.into(),
+            message: message.into(),
+        });
+    }
+}
+
+/// Parses a resource. What it returns is complete: every default filled in, every override applied.
+pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
+    let mut findings = Findings::default();
+    let key = key(worker, &mut findings);
+    let spec = &worker.spec;
+    let connection = source(spec, &mut findings);
+    if !GRACE_PERIOD.contains(spec.drain.grace_period) {
+        findings.add("spec.drain.gracePeriod", GRACE_PERIOD.message());
+    }
+    let template = pods::parse(&spec.template, &mut findings);
+    check_queues(&spec.queues, &mut findings);
+    let queues: Vec<Queue> = spec
+        .queues
+        .iter()
+        .map(|queue| Queue {
+            name: queue.name.clone(),
+            task_queue: task_queue(queue).to_owned(),
+            task_types: task_types(queue),
+            policy: policy::resolve(spec, queue, &mut findings),
+            deployment_name: deployment_name(&key.name, &queue.name),
+            pods: pods::for_queue(&template, queue, &mut findings),
+        })
+        .collect();
+    match connection {
+        Some(connection) if findings.0.is_empty() => Ok(Fleet {
+            key,
+            generation: worker.metadata.generation.unwrap_or_default(),
+            connection,
+            queues,
+            drain_grace_seconds: grace_seconds(spec.drain.grace_period),
+        }),
+        _ => Err(findings.0),
+    }
+}
+
+fn key(worker: &TaskQueueWorker, findings: &mut Findings) -> FleetKey {
+    let key = FleetKey {
+        namespace: worker.namespace().unwrap_or_default(),
+        name: worker.name_any(),
+        uid: worker.uid().unwrap_or_default(),
+    };
+    if !is_dns_label(&key.name) {
+        findings.add(
+            "metadata.name",
+            "must be at most 63 lower-case letters, digits and hyphens, since it becomes a label of the pods",
+        );
+    }
+    for (field, value) in [
+        ("metadata.namespace", &key.namespace),
+        ("metadata.uid", &key.uid),
+    ] {
+        if value.is_empty() {
+            findings.add(
+                field,
+                "is missing: this resource was not read from the API server",
+            );
+        }
+    }
+    key
+}
+
+fn source(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> Option<ConnectionSource> {
+    match (&spec.connection, &spec.connection_ref) {
+        (Some(inline), None) => match connection(inline, "spec.connection") {
+            Ok(connection) => Some(ConnectionSource::Inline(connection)),
+            Err(invalid) => {
+                findings.0.extend(invalid);
+                None
+            }
+        },
+        (None, Some(reference)) => Some(ConnectionSource::Reference(reference.name.clone())),
+        (Some(_), Some(_)) | (None, None) => {
+            findings.add(
+                "spec.connection",
+                "exactly one of connection and connectionRef must be set",
+            );
+            None
+        }
+    }
+}
+
+/// The name of a queue in Temporal.
+fn task_queue(queue: &QueueSpec) -> &str {
+    queue.task_queue.as_deref().unwrap_or(&queue.name)
+}
+
+fn task_types(queue: &QueueSpec) -> BTreeSet<scaling::TaskType> {
+    match &queue.task_types {
+        None => scaling::TaskType::ALL.into_iter().collect(),
+        Some(types) => types
+            .iter()
+            .map(|task_type| match task_type {
+                TaskType::Workflow => scaling::TaskType::Workflow,
+                TaskType::Activity => scaling::TaskType::Activity,
+                TaskType::Nexus => scaling::TaskType::Nexus,
+            })
+            .collect(),
+    }
+}
+
+/// What is wrong with the queues among themselves and with their own names.
+fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
+    if queues.is_empty() || queues.len() > MAX_QUEUES {
+        findings.add(
+            "spec.queues",
+            format!("must have from 1 to {MAX_QUEUES} items"),
+        );
+    }
+    let mut names = BTreeSet::new();
+    let mut served: BTreeMap<(&str, scaling::TaskType), &str> = BTreeMap::new();
+    for queue in queues {
+        let path = format!("spec.queues[{}]", queue.name);
+        if !is_dns_label(&queue.name) {
+            findings.add(
+                format!("{path}.name"),
+                "must be at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends",
+            );
+        }
+        if !names.insert(&queue.name) {
+            findings.add(
+                format!("{path}.name"),
+                "is there twice; names are unique in the fleet",
+            );
+            continue;
+        }
+        check_task_queue(&path, task_queue(queue), findings);
+        let types = task_types(queue);
+        if types.is_empty() {
+            findings.add(
+                format!("{path}.taskTypes"),
+                "must name at least one of Workflow, Activity and Nexus, or be left out for all",
+            );
+        }
+        let clash = types
+            .into_iter()
+            .find_map(|task_type| served.insert((task_queue(queue), task_type), &queue.name));
+        if let Some(other) = clash {
+            findings.add(
+                format!("{path}.taskQueue"),
+                format!(
+                    "queue {other} serves the same taskQueue with the same taskTypes, so its demand would be counted twice"
+                ),
+            );
+        }
+    }
+}
+
+fn check_task_queue(path: &str, task_queue: &str, findings: &mut Findings) {
+    let message = if task_queue.is_empty() || task_queue.chars().count() > MAX_TASK_QUEUE {
+        Some(format!("must have from 1 to {MAX_TASK_QUEUE} characters"))
+    } else if task_queue.starts_with("/_sys/") {
+        Some("must not start with /_sys/, which Temporal keeps for itself".to_owned())
+    } else if task_queue.contains('\0') {
+        Some("must not hold the character NUL, which no environment variable can carry".to_owned())
+    } else {
+        None
+    };
+    if let Some(message) = message {
+        findings.add(format!("{path}.taskQueue"), message);
+    }
+}
+
+#[cfg(test)]
+mod tests;

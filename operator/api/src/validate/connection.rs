@@ -1,0 +1,110 @@
+//! Checks how Temporal is to be reached. Pure.
+
+use super::Findings;
+use crate::{
+    connection::{SecretKeyReference, TemporalConnectionSpec},
+    fleet::{Connection, Invalid, SecretKey, Tls},
+};
+
+/// Parses a connection that stands at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
+/// `TemporalConnection`.
+pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connection, Vec<Invalid>> {
+    let mut findings = Findings::default();
+    if let Err(message) = check_address(&spec.address) {
+        findings.add(format!("{path}.address"), message);
+    }
+    if spec.temporal_namespace.is_empty() {
+        findings.add(format!("{path}.temporalNamespace"), "must not be empty");
+    }
+    if spec.temporal_namespace.contains('\0') {
+        findings.add(
+            format!("{path}.temporalNamespace"),
+            "must not hold the character NUL",
+        );
+    }
+    if spec.api_key_secret_ref.is_some() && spec.tls.is_none() {
+        findings.add(
+            format!("{path}.apiKeySecretRef"),
+            "needs tls: without it the API key would travel in clear; add tls: {} to use TLS with the public certificate authorities",
+        );
+    }
+    if !findings.0.is_empty() {
+        return Err(findings.0);
+    }
+    Ok(Connection {
+        address: spec.address.clone(),
+        temporal_namespace: spec.temporal_namespace.clone(),
+        tls: spec.tls.as_ref().map(|tls| Tls {
+            server_name: tls.server_name.clone(),
+            ca: tls.ca_secret_ref.as_ref().map(|ca| SecretKey {
+                secret: ca.name.clone(),
+                key: ca.key.clone(),
+            }),
+            client_certificate: tls
+                .client_certificate_secret_ref
+                .as_ref()
+                .map(|reference| reference.name.clone()),
+        }),
+        api_key: spec
+            .api_key_secret_ref
+            .as_ref()
+            .map(|SecretKeyReference { name, key }| SecretKey {
+                secret: name.clone(),
+                key: key.clone(),
+            }),
+    })
+}
+
+fn check_address(address: &str) -> Result<(), String> {
+    let wanted = "must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
+    let (host, port) = address.rsplit_once(':').ok_or(wanted)?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let host_is_plain = !host.is_empty()
+        && (bracketed || !host.contains([':', '/', '@', '[', ']']))
+        && !host.contains(|c: char| c.is_whitespace() || c.is_control());
+    if !host_is_plain {
+        return Err(wanted.to_owned());
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => Err(format!(
+            "has the port {port:?}; {wanted}, with a port from 1 to 65535"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_a_host_and_a_port() {
+        let refused: Vec<&str> = [
+            "temporal:7233",
+            "[::1]:7233",
+            "10.0.0.1:1",
+            "temporal",
+            "http://temporal:7233",
+            "temporal:0",
+            "temporal:65536",
+            "a:b:7233",
+            ":7233",
+            "user@temporal:7233",
+        ]
+        .into_iter()
+        .filter(|address| check_address(address).is_err())
+        .collect();
+        assert_eq!(
+            refused,
+            [
+                "temporal",
+                "http://temporal:7233",
+                "temporal:0",
+                "temporal:65536",
+                "a:b:7233",
+                ":7233",
+                "user@temporal:7233",
+            ]
+        );
+    }
+}

@@ -1,1 +1,61 @@
-//! Placeholder.
+//! A whole real system on one Linux machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus and a payment gateway,
+//! in namespaces of its own. [`Sandbox`] brings it up; the command `sandbox` and the cluster tests both use it.
+
+mod buildah;
+mod cgroup;
+mod components;
+mod config;
+mod control;
+mod discovery;
+mod error;
+mod forward;
+mod init;
+mod manifests;
+mod net;
+mod paths;
+mod pki;
+mod probe;
+mod programs;
+mod progress;
+mod provision;
+mod run;
+mod sandbox;
+mod state;
+mod supervise;
+
+pub use control::Action;
+pub use error::{Error, Result};
+pub use manifests::{SERVICES, SERVICES_NAMESPACE};
+pub use net::{FORWARDS, Forward, NODE_ADDRESS, Ports};
+pub use paths::{Name, Paths};
+pub use pki::NODE;
+pub use programs::Programs;
+pub use progress::{Progress, Step};
+pub use sandbox::Sandbox;
+pub use state::{ComponentStatus, Phase, Process, Status};
+
+/// What the supervisor's own processes run; they are no part of the library's use.
+#[doc(hidden)]
+pub mod process {
+    use crate::{Paths, Result};
+
+    /// `sandbox supervise`.
+    pub fn supervise(paths: &Paths) -> Result<()> {
+        crate::supervise::run(paths)
+    }
+
+    /// `sandbox enter`.
+    pub fn enter(paths: &Paths) -> Result<()> {
+        crate::supervise::become_namespaces(paths)
+    }
+
+    /// `sandbox discover`.
+    pub fn discover(paths: &Paths) -> Result<()> {
+        crate::discovery::run(paths)
+    }
+
+    /// `sandbox init`.
+    pub fn init(paths: &Paths) -> Result<()> {
+        crate::init::run(paths)
+    }
+}

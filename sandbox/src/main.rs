@@ -1,2 +1,17 @@
-//! Placeholder.
-fn main() {}
+//! The command `sandbox`: parses the command line and calls the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            sandbox::Progress::default().say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,3 @@
+module taskqueue.dev/sandbox/pause
+
+go 1.24

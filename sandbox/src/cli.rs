@@ -1,0 +1,215 @@
+//! The command line of `sandbox` and what each subcommand prints. Prints to standard output.
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write as _},
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use sandbox::{Action, Name, Paths, Progress, Sandbox, Status};
+
+/// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Cli {
+    /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at once.
+    #[arg(long, global = true, default_value = "default")]
+    name: Name,
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Install and build what is missing, start what does not run, and wait until everything answers.
+    Up,
+    /// Say how each component is, and where it is reached.
+    Status,
+    /// Print the log of a component.
+    Logs {
+        /// The component, as `status` names it, or `supervisor`.
+        component: String,
+        /// Go on printing what is added.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Run kubectl against the sandbox's cluster.
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// The arguments of kubectl.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run helm against the sandbox's cluster.
+    #[command(disable_help_flag = true)]
+    Helm {
+        /// The arguments of helm.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Stop, start, restart, kill, pause or resume one component.
+    Component {
+        /// What to do.
+        action: Action,
+        /// The component, as `status` names it.
+        component: String,
+    },
+    /// Print the kubeconfig and the addresses as lines for a shell: `eval "$(cargo sandbox env)"`.
+    Env,
+    /// End everything. The state (etcd, PostgreSQL, mail, images) stays.
+    Down,
+    /// End everything and remove the state.
+    Clean {
+        /// Also remove what was built and downloaded for all sandboxes.
+        #[arg(long)]
+        all: bool,
+    },
+    #[command(hide = true)]
+    Supervise,
+    #[command(hide = true)]
+    Enter,
+    #[command(hide = true)]
+    Init,
+    #[command(hide = true)]
+    Discover,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let name = &self.name;
+        match self.command {
+            Subcommands::Up => up(name)?,
+            Subcommands::Status => return status(name),
+            Subcommands::Logs { component, follow } => logs(name, &component, follow)?,
+            Subcommands::Kubectl { args } => replace(Sandbox::open(name)?.kubectl().args(args))?,
+            Subcommands::Helm { args } => replace(Sandbox::open(name)?.helm().args(args))?,
+            Subcommands::Component { action, component } => {
+                Sandbox::open(name)?.component(&component, action)?;
+            }
+            Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
+            Subcommands::Down => Sandbox::down(name)?,
+            Subcommands::Clean { all } => Sandbox::clean(name, all)?,
+            Subcommands::Supervise => sandbox::process::supervise(&Paths::of(name)?)?,
+            Subcommands::Enter => sandbox::process::enter(&Paths::of(name)?)?,
+            Subcommands::Discover => sandbox::process::discover(&Paths::of(name)?)?,
+            Subcommands::Init => sandbox::process::init(&Paths::of(name)?)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn up(name: &Name) -> anyhow::Result<()> {
+    let sandbox = Sandbox::up(name, Progress::default())?;
+    print(&table(&sandbox.status()?))?;
+    print(&addresses(&sandbox)?)
+}
+
+fn status(name: &Name) -> anyhow::Result<ExitCode> {
+    let sandbox = Sandbox::open(name)?;
+    let status = sandbox.status()?;
+    print(&table(&status))?;
+    print(&addresses(&sandbox)?)?;
+    let well = status.components.values().all(|component| {
+        matches!(component.phase, sandbox::Phase::Ready | sandbox::Phase::Absent)
+    });
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn table(status: &Status) -> String {
+    let mut text = format!(
+        "{:<24} {:<11} {:>8} {:>8}  {:<17} {}\n",
+        "COMPONENT", "STATE", "READY IN", "RESTARTS", "ADDRESS (inside)", "NOTE"
+    );
+    for (name, component) in &status.components {
+        let ready = component
+            .ready_after_ms
+            .map(|ms| format!("{:.1} s", Duration::from_millis(ms).as_secs_f64()))
+            .unwrap_or_default();
+        let phase = format!("{:?}", component.phase).to_lowercase();
+        let line = format!(
+            "{name:<24} {phase:<11} {ready:>8} {:>8}  {:<17} {}",
+            component.restarts, component.address, component.message
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn addresses(sandbox: &Sandbox) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let lines = [
+        ("kubeconfig", sandbox.kubeconfig().display().to_string()),
+        ("Temporal", sandbox.temporal()?),
+        ("Temporal UI", format!("http://{}", sandbox.address("temporal-ui")?)),
+        ("Prometheus", sandbox.prometheus()?),
+        ("gateway", sandbox.gateway()?),
+        ("PostgreSQL", sandbox.postgres()?),
+        ("mail", sandbox.paths().maildir().display().to_string()),
+    ];
+    writeln!(text)?;
+    for (what, place) in lines {
+        writeln!(text, "{what:<12} {place}")?;
+    }
+    Ok(text)
+}
+
+fn environment(sandbox: &Sandbox) -> anyhow::Result<String> {
+    let lines = [
+        ("KUBECONFIG", sandbox.kubeconfig().display().to_string()),
+        ("TEMPORAL_ADDRESS", sandbox.temporal()?),
+        ("PROMETHEUS_URL", sandbox.prometheus()?),
+        ("PAYMENT_GATEWAY_URL", sandbox.gateway()?),
+        ("DATABASE_URL", sandbox.postgres()?),
+        ("SMTP_URL", format!("smtp://{}", sandbox.address("smtp")?)),
+        ("SANDBOX_MAILDIR", sandbox.paths().maildir().display().to_string()),
+    ];
+    let mut text = String::new();
+    for (variable, value) in lines {
+        writeln!(text, "export {variable}='{}'", value.replace('\'', r"'\''"))?;
+    }
+    Ok(text)
+}
+
+fn logs(name: &Name, component: &str, follow: bool) -> anyhow::Result<()> {
+    let paths = Paths::of(name)?;
+    let file = paths.log(component);
+    let mut log = File::open(&file).with_context(|| {
+        let known: Vec<String> = std::fs::read_dir(paths.logs())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned()))
+            .collect();
+        format!("no log of {component:?}; there are {}", known.join(", "))
+    })?;
+    let mut out = io::stdout().lock();
+    loop {
+        io::copy(&mut Read::by_ref(&mut log), &mut out)?;
+        out.flush()?;
+        if !follow {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        // After `up` the log is a new file.
+        if std::fs::metadata(&file).is_ok_and(|now| now.len() < log.stream_position().unwrap_or(0)) {
+            log = File::open(&file)?;
+            log.seek(SeekFrom::Start(0))?;
+        }
+    }
+}
+
+fn replace(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_owned();
+    bail!("cannot start {}: {}", program.display(), command.exec())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,143 @@
+//! Asking a local server whether it answers: TCP, HTTP, a greeting, a unix socket. Network I/O on loopback only.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What shows that a component is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// `GET path` on this loopback port answers with status 200.
+    Http(u16, &'static str),
+    /// Something accepts connections on this loopback port.
+    Tcp(u16),
+    /// A connection to this loopback port is greeted with this text.
+    Greeting(u16, &'static str),
+    /// Something accepts connections on this unix socket.
+    Socket(PathBuf),
+    /// This file exists.
+    File(PathBuf),
+    /// The command succeeds and, if a text is given, prints it.
+    Command(Vec<String>, Option<&'static str>),
+    /// The command prints a time (RFC 3339) that is not before the component's start, after the word `True`.
+    /// A node's Ready condition outlives its kubelet in etcd, so a bare `True` would prove nothing.
+    FreshTrue(Vec<String>),
+}
+
+impl Probe {
+    /// Asks once; `Err` says what was missing. Commands are not asked here: they need the caller's way of running.
+    pub(crate) fn ask(&self) -> Result<(), String> {
+        match self {
+            Self::Http(port, path) => http_ok(*port, path),
+            Self::Tcp(port) => connect(*port).map(drop),
+            Self::Greeting(port, text) => greeting(*port, text),
+            Self::Socket(path) => socket(path),
+            Self::File(path) if path.exists() => Ok(()),
+            Self::File(path) => Err(format!("{} is not there", path.display())),
+            Self::Command(..) | Self::FreshTrue(_) => Err("a command has to be run".into()),
+        }
+    }
+}
+
+/// Whether the output of [`Probe::FreshTrue`]'s command says that the condition is true since `start` or later.
+pub(crate) fn is_fresh_true(output: &str, start: jiff::Timestamp) -> bool {
+    let mut words = output.split_whitespace();
+    // The API's times have whole seconds.
+    let second_of_start = start.as_second();
+    words.next() == Some("True")
+        && words
+            .next()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+            .is_some_and(|time| time.as_second() >= second_of_start)
+}
+
+fn connect(port: u16) -> Result<TcpStream, String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        .map_err(|error| format!("port {port}: {error}"))?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    Ok(stream)
+}
+
+/// `GET path` on a loopback port; the error is the first line of another answer.
+pub(crate) fn http_ok(port: u16, path: &str) -> Result<(), String> {
+    let mut stream = connect(port)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    stream
+        .write_all(request.as_bytes())
+        .and_then(|()| stream.take(4096).read_to_end(&mut answer))
+        .map_err(|error| format!("port {port}{path}: {error}"))?;
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) == Some("200") {
+        Ok(())
+    } else {
+        Err(format!("port {port}{path} answers {status:?}"))
+    }
+}
+
+fn greeting(port: u16, text: &str) -> Result<(), String> {
+    let mut stream = connect(port)?;
+    let mut start = vec![0; text.len()];
+    stream.read_exact(&mut start).map_err(|error| format!("port {port}: {error}"))?;
+    if start == text.as_bytes() {
+        // A polite end: the server's log stays free of broken connections.
+        drop(stream.write_all(b"QUIT\r\n"));
+        Ok(())
+    } else {
+        Err(format!("port {port} greets with {:?}", String::from_utf8_lossy(&start)))
+    }
+}
+
+fn socket(path: &Path) -> Result<(), String> {
+    UnixStream::connect(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{net::TcpListener, thread};
+
+    fn serve(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        port
+    }
+
+    #[test]
+    fn only_status_200_is_ready() {
+        assert_eq!(http_ok(serve("HTTP/1.1 200 OK\r\n\r\nok"), "/healthz"), Ok(()));
+        let port = serve("HTTP/1.1 500 no\r\n\r\n");
+        assert_eq!(
+            http_ok(port, "/healthz"),
+            Err(format!("port {port}/healthz answers \"HTTP/1.1 500 no\""))
+        );
+    }
+
+    #[test]
+    fn a_mail_server_is_known_by_its_greeting() {
+        assert_eq!(Probe::Greeting(serve("220 hello"), "220 ").ask(), Ok(()));
+        assert!(Probe::Greeting(serve("554 hello"), "220 ").ask().is_err());
+    }
+
+    #[test]
+    fn a_condition_from_before_the_start_is_not_fresh() {
+        let start = "2026-01-01T10:00:05.700Z".parse().unwrap();
+        assert!(is_fresh_true("True 2026-01-01T10:00:05Z", start));
+        assert!(!is_fresh_true("True 2026-01-01T10:00:04Z", start));
+        assert!(!is_fresh_true("Unknown 2026-01-01T10:00:09Z", start));
+        assert!(!is_fresh_true("", start));
+    }
+}

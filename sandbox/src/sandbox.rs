@@ -1,0 +1,248 @@
+//! The sandbox as a library: bring it up, find it, ask where its parts are, stop and start single components, end it.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    control::{self, Action, Order},
+    error::{Attempt, Error, Result},
+    init,
+    net::Ports,
+    paths::{Name, Paths},
+    programs::{self, Programs},
+    progress::Progress,
+    provision, run,
+    state::{self, Phase, Status},
+    supervise,
+};
+
+/// How long all components together may take.
+const UP_PATIENCE: Duration = Duration::from_secs(180);
+/// How long one order to a component may take.
+const ORDER_PATIENCE: Duration = Duration::from_secs(150);
+
+/// A sandbox that is up.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    paths: Paths,
+    programs: Programs,
+    ports: Ports,
+}
+
+impl Sandbox {
+    /// Brings a sandbox up: provisions the machine, starts what does not run, repairs what is broken, and returns when
+    /// every component answers. Harmless if it is up already.
+    pub fn up(name: &Name, progress: Progress) -> Result<Self> {
+        check_machine()?;
+        let paths = Paths::of(name)?;
+        provision::provision(&paths, progress)?;
+        let _one_at_a_time = lock(&paths)?;
+        let child = if supervise::is_up(&paths)? {
+            None
+        } else {
+            // Whatever a crash left behind has to go first.
+            supervise::end(&paths)?;
+            Some(supervise::start(&paths)?)
+        };
+        wait_until_ready(&paths, child, progress)?;
+        Self::open(name)
+    }
+
+    /// Finds a sandbox that is up.
+    pub fn open(name: &Name) -> Result<Self> {
+        let paths = Paths::of(name)?;
+        if !supervise::is_up(&paths)? {
+            return Err(Error::NotUp(name.to_string()));
+        }
+        let ports = state::read_json(&paths.ports_file())?
+            .ok_or_else(|| Error::NotUp(name.to_string()))?;
+        let programs = Programs::locate(&paths)?;
+        Ok(Self { paths, programs, ports })
+    }
+
+    /// Ends a sandbox. Its state stays. Harmless if it is not up.
+    pub fn down(name: &Name) -> Result<()> {
+        let paths = Paths::of(name)?;
+        let _one_at_a_time = lock(&paths)?;
+        supervise::end(&paths)
+    }
+
+    /// Ends a sandbox and removes its state; with `cache`, also everything that was built for all sandboxes.
+    pub fn clean(name: &Name, cache: bool) -> Result<()> {
+        Self::down(name)?;
+        let paths = Paths::of(name)?;
+        state::remove_folder(&paths.state)?;
+        if cache {
+            state::remove_folder(&paths.cache)?;
+        }
+        Ok(())
+    }
+
+    /// Its folders and files.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The programs: kubectl, helm, temporal, promtool, kubeconform and the rest.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// The kubeconfig of an administrator, for use on this machine.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.paths.kubeconfig()
+    }
+
+    /// How its components are now.
+    pub fn status(&self) -> Result<Status> {
+        Status::read(&self.paths.status_file())?
+            .ok_or_else(|| Error::NotUp(self.paths.name.to_string()))
+    }
+
+    /// `127.0.0.1:PORT` of a port that is reachable from this machine: `api`, `temporal`, `temporal-ui`, `prometheus`,
+    /// `gateway`, `postgres` or `smtp`.
+    pub fn address(&self, name: &str) -> Result<String> {
+        self.ports.get(name).map(|port| format!("127.0.0.1:{port}")).ok_or_else(|| {
+            let known: Vec<&str> = self.ports.keys().map(String::as_str).collect();
+            Error::Usage(format!("no port {name:?} is forwarded; there are {}", known.join(", ")))
+        })
+    }
+
+    /// Temporal's frontend, `127.0.0.1:PORT`.
+    pub fn temporal(&self) -> Result<String> {
+        self.address("temporal")
+    }
+
+    /// The payment gateway, `http://127.0.0.1:PORT`.
+    pub fn gateway(&self) -> Result<String> {
+        Ok(format!("http://{}", self.address("gateway")?))
+    }
+
+    /// Prometheus, `http://127.0.0.1:PORT`.
+    pub fn prometheus(&self) -> Result<String> {
+        Ok(format!("http://{}", self.address("prometheus")?))
+    }
+
+    /// The database `orders` as its owner.
+    pub fn postgres(&self) -> Result<String> {
+        Ok(format!("postgres://orders@{}/orders", self.address("postgres")?))
+    }
+
+    /// Stops, starts, restarts, kills, pauses or resumes one component; returns when that has happened.
+    pub fn component(&self, name: &str, action: Action) -> Result<()> {
+        let order = Order::Component { name: name.into(), action };
+        control::send(&self.paths.control_socket(), &order, ORDER_PATIENCE)
+    }
+
+    /// `kubectl` with the sandbox's kubeconfig.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(&self.programs.kubectl);
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// `helm` with the sandbox's kubeconfig, and with folders of its own: no repository or plugin of the person's is
+    /// used.
+    pub fn helm(&self) -> Command {
+        let folder = self.paths.state.join("helm");
+        let mut command = Command::new(&self.programs.helm);
+        command
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HELM_CACHE_HOME", folder.join("cache"))
+            .env("HELM_CONFIG_HOME", folder.join("config"))
+            .env("HELM_DATA_HOME", folder.join("data"));
+        command
+    }
+
+    /// Runs `kubectl` and returns what it printed.
+    pub fn kubectl_output(&self, args: &[&str]) -> Result<String> {
+        run::output(self.kubectl().args(args))
+    }
+}
+
+/// Refuses machines on which a sandbox cannot run, and names the way out.
+fn check_machine() -> Result<()> {
+    const WAY_OUT: &str = "with a Kubernetes cluster of your own, `cargo sandbox --context NAME up` uses that and builds none";
+    if !cfg!(target_os = "linux") {
+        return Err(Error::Machine(format!(
+            "the sandbox builds its cluster from Linux's own means and needs Linux; {WAY_OUT}"
+        )));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Machine(format!(
+            "the sandbox makes namespaces, bridges and cgroups, and needs root for it (try `sudo -E env PATH=$PATH cargo sandbox up`); {WAY_OUT}"
+        )));
+    }
+    Ok(())
+}
+
+/// Two commands that start or end the same sandbox wait for each other.
+fn lock(paths: &Paths) -> Result<std::fs::File> {
+    state::make_folder(&paths.state)?;
+    let file = paths.state.join("lock");
+    let lock = std::fs::File::create(&file).attempt(|| format!("making {}", file.display()))?;
+    lock.lock().attempt(|| format!("locking {}", file.display()))?;
+    Ok(lock)
+}
+
+fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress) -> Result<()> {
+    let deadline = Instant::now() + UP_PATIENCE;
+    let starts = child.is_some();
+    let mut told = Vec::new();
+    loop {
+        if let Some(Ok(Some(ended))) = child.as_mut().map(Child::try_wait) {
+            return Err(init::failure(paths, "supervisor", &format!("it ended with {ended}")));
+        }
+        let status = Status::read(&paths.status_file())?;
+        if let Some(status) = &status {
+            for (name, component) in &status.components {
+                if starts && component.phase == Phase::Ready && !told.contains(name) {
+                    told.push(name.clone());
+                    let seconds = Duration::from_millis(component.ready_after_ms.unwrap_or(0));
+                    progress.say(&format!("{name} ready ({:.1} s)", seconds.as_secs_f64()));
+                }
+                if component.phase == Phase::Failed {
+                    return Err(init::failure(paths, name, &component.message));
+                }
+            }
+            if status.components.values().all(|component| component.phase.is_settled()) {
+                return Ok(());
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(too_late(paths, status.as_ref()));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn too_late(paths: &Paths, status: Option<&Status>) -> Error {
+    let late = status.and_then(|status| {
+        status.components.iter().find(|(_, component)| {
+            !component.phase.is_settled() && component.phase != Phase::Waiting
+        })
+    });
+    let patience = UP_PATIENCE.as_secs();
+    match late {
+        Some((name, component)) => {
+            let why = format!("it is not ready after {patience} s: {}", component.message);
+            init::failure(paths, name, &why)
+        }
+        None => init::failure(paths, "supervisor", &format!("nothing started within {patience} s")),
+    }
+}
+
+/// The checkout that this program was built from: charts, CRDs and the Dockerfile are there.
+pub(crate) fn checkout() -> Result<PathBuf> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    folder.canonicalize().attempt(|| format!("finding the checkout at {}", folder.display()))
+}
+
+/// Whether a program is on this machine.
+pub(crate) fn has(program: &str) -> bool {
+    programs::find(program).is_some()
+}

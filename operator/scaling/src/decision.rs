@@ -26,8 +26,9 @@ pub struct Decision {
     pub sentence: String,
     /// What was looked at, as it was.
     pub inputs: Inputs,
-    /// What the stabilization windows are to remember, if the reading was new.
-    pub(crate) recommendation: Option<u32>,
+    /// What the stabilization windows are to remember (after tolerance, before the other limits);
+    /// `None` unless the reading was new.
+    pub recommendation: Option<u32>,
     /// The sample that earned the decision; `None` if it was not known.
     pub sample: Option<SampleId>,
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::time::millis;
-use crate::{History, Observation, PerType, Policy, Reason, Slots, TaskType, TypeBacklog};
+use crate::{History, Observation, PerType, Policy, Reason, Slots, TaskType, Time, TypeBacklog};
 use crate::{PodPhase, PodSlots, Reading, ServiceTime, UnknownReason};
 
 /// What the demand is made of.
@@ -36,8 +36,8 @@ impl Term {
 /// The terms of one task type, each in thousandths of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
-    /// Slots in use ÷ (slots per replica × target utilisation), plus one replica for each live pod
-    /// without a fresh heartbeat.
+    /// Slots in use ÷ (slots per replica × target utilisation). A live pod without a fresh heartbeat
+    /// counts as full: it earns itself one replica, but never asks for more pods than there are.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
     /// target utilisation); never more than a slot for every task that is there or comes within
@@ -106,6 +106,10 @@ pub(crate) struct SlotFacts {
     pub(crate) blind: u32,
     /// Live pods with a slot in use, blind ones included.
     pub(crate) busy: u32,
+    /// Live pods that have a fresh heartbeat, and the blind ones.
+    pub(crate) live: u32,
+    /// The oldest of the heartbeats that the sum stands on.
+    pub(crate) oldest_report: Option<Time>,
 }
 
 impl SlotFacts {
@@ -123,6 +127,8 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
         all_taken: PerType::from_fn(|_| false),
         blind: 0,
         busy: 0,
+        live: 0,
+        oldest_report: None,
     };
     if observation.replicas.is_zero() {
         return nothing;
@@ -132,15 +138,21 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
             reason: UnknownReason::NotSupported,
             ..
         } => no_signal(nothing),
+        // A worker list without any heartbeat: for a while it may be a server that has just
+        // restarted; after that, these workers do not send any.
         Reading::Unknown {
             reason: UnknownReason::NoHeartbeats,
             ..
-        } if history.mute() => no_signal(nothing),
+        }
+        | Reading::Known { .. }
+            if history.mute() =>
+        {
+            no_signal(nothing)
+        }
         Reading::Unknown { reason, .. } => SlotFacts {
             signal: Signal::Missing(*reason),
             ..nothing
         },
-        Reading::Known { .. } if history.mute() => no_signal(nothing),
         Reading::Known { value, .. } => sum_slots(value, nothing),
     }
 }
@@ -155,6 +167,7 @@ fn no_signal(nothing: SlotFacts) -> SlotFacts {
 
 fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
     let mut free = PerType::<u64>::default();
+    let mut unheard = false;
     for pod in slots
         .pods
         .iter()
@@ -164,9 +177,14 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
             if is_blind(pod) {
                 facts.blind = facts.blind.saturating_add(1);
                 facts.busy = facts.busy.saturating_add(1);
+                facts.live = facts.live.saturating_add(1);
+                unheard |= pod.reported_at.is_none();
             }
             continue;
         };
+        facts.live = facts.live.saturating_add(1);
+        let oldest = facts.oldest_report.into_iter().chain(pod.reported_at).min();
+        facts.oldest_report = oldest;
         facts.busy = facts.busy.saturating_add(u32::from(used > 0));
         for task_type in TaskType::ALL {
             let Some(slots) = pod.types.get(task_type) else {
@@ -178,8 +196,10 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
             *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
         }
     }
+    // A pod that has just become ready and was never heard of probably has free slots.
     facts.all_taken = PerType::from_fn(|task_type| {
-        *free.get(task_type) == 0 && (*facts.used.get(task_type) > 0 || facts.blind > 0)
+        let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
+        full && *free.get(task_type) == 0 && !unheard
     });
     facts
 }
@@ -235,6 +255,7 @@ struct TaskFacts {
     useful_slots_percent: u128,
     used: u128,
     blind: u128,
+    live: u128,
     all_taken: bool,
 }
 
@@ -261,6 +282,7 @@ impl TaskFacts {
             useful_slots_percent: slots.saturating_mul(utilization).max(1),
             used: u128::from(*facts.used.get(task_type)),
             blind: u128::from(facts.blind),
+            live: u128::from(facts.live),
             all_taken: *facts.all_taken.get(task_type),
         }
     }
@@ -300,19 +322,14 @@ impl TaskFacts {
                 .min(tasks),
         );
 
-        let in_flight = self
-            .replicas_milli(self.used.saturating_mul(1000))
-            .saturating_add(self.blind.saturating_mul(1000));
+        let heard = self.replicas_milli(self.used.saturating_mul(1000));
+        let with_blind = heard.saturating_add(self.blind.saturating_mul(1000));
+        let in_flight = with_blind.min(self.live.saturating_mul(1000)).max(heard);
         // What the limit can feed, or, where only the fact of limiting is known, what there is.
         let feeds = if self.backlog.rate_limited && limit == u128::MAX {
             u128::from(earned).saturating_mul(1000)
         } else {
             self.replicas_milli(limit.saturating_mul(self.service_millis).div_ceil(1000))
-        };
-        let feeds = if self.backlog.rate_limited || limit < asked_rate {
-            feeds
-        } else {
-            u128::MAX
         };
         let age = self.age_step(policy.queue_wait_target, earned, tasks);
         let plain = policy.backlog_per_replica.map_or(0, |per| {

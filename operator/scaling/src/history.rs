@@ -18,13 +18,13 @@ const RATE_WINDOW: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(25);
 /// After this long without a reading the server may have unloaded the queue, and its first rates
 /// after loading it again are garbage.
-const UNLOADED: Duration = Duration::from_secs(300);
-/// Without a single heartbeat for this long, the workers are taken not to send any (the SDKs' own
+const UNLOADED: Duration = Duration::from_mins(5);
+/// Ready pods without a single heartbeat for this long are taken never to send any (the SDKs' own
 /// default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
 /// A window counts as covered while readings are no further apart than this, or than twice the
 /// quiet polling interval.
-const COVERED_GAP: Duration = Duration::from_secs(60);
+const COVERED_GAP: Duration = Duration::from_mins(1);
 
 /// The memory of one queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +33,8 @@ pub struct History {
     sample: Option<Sample>,
     /// Since when readings have come without a long gap.
     covered_since: Option<Time>,
+    /// Since when there have been ready pods without any heartbeat ever.
+    unheard_since: Option<Time>,
     samples: u32,
     failed: bool,
     rates_bad_until: Option<Time>,
@@ -47,6 +49,8 @@ pub struct History {
     /// Recommendations that a later one does not undercut, smallest first.
     lows: VecDeque<(Time, u32)>,
     events: VecDeque<(Time, u32, u32)>,
+    /// When the last observation was taken in.
+    latest: Time,
     pub(crate) watch: Watch,
 }
 
@@ -69,6 +73,12 @@ impl History {
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, now);
         }
+        if observation.replicas.ready == 0 || self.learner.heard() {
+            self.unheard_since = None;
+        } else {
+            self.unheard_since.get_or_insert(now);
+        }
+        self.latest = self.latest.max(now);
         match &observation.backlog {
             Reading::Unknown { .. } => {
                 self.failed |= self.sample.is_some();
@@ -153,7 +163,7 @@ impl History {
     }
 
     fn recommend(&mut self, replicas: u32, now: Time) {
-        const LONGEST_WINDOW: Duration = Duration::from_secs(3600);
+        const LONGEST_WINDOW: Duration = Duration::from_hours(1);
         while self.highs.back().is_some_and(|(_, high)| *high <= replicas) {
             self.highs.pop_back();
         }
@@ -205,11 +215,8 @@ impl History {
 
     /// Whether the workers are taken never to send heartbeats.
     pub(crate) fn mute(&self) -> bool {
-        !self.learner.heard()
-            && self
-                .sample
-                .zip(self.covered_since)
-                .is_some_and(|(sample, since)| sample.taken_at.since(since) >= MUTE_AFTER)
+        self.unheard_since
+            .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
     }
 
     /// Whether tasks may take longer than `grace`, judging by the types that have work.

@@ -25,7 +25,7 @@ const WINDOW_COMPLETIONS: u64 = 256;
 /// ... and this many heartbeats: old behaviour fades, and slow tasks keep a window long enough.
 const WINDOW_HEARTBEATS: u64 = 24;
 /// A longest service time that has not been reached again for this long is forgotten.
-const LONGEST_REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_REMEMBERED: Duration = Duration::from_hours(24);
 /// Marks kept per pod and type to tell how long a task has certainly run.
 const MARKS: usize = 8;
 
@@ -155,7 +155,8 @@ impl Learner {
                 // A worker seen for the first time, or one that has restarted.
                 _ => *last = Some(Last::first(*slots, reported_at, memory.born)),
             }
-            if let Some(running) = last.as_ref().and_then(|last| last.running(reported_at)) {
+            let running = last.as_ref().and_then(|last| last.running(reported_at));
+            if let Some(running) = running.filter(|running| !running.is_zero()) {
                 sums.saw_running(running, reported_at);
             }
         }

@@ -4,7 +4,6 @@
 //! The order is the specification; the user's bounds come last and always win.
 
 use crate::demand::{Demand, Signal, SlotFacts};
-use crate::time::millis;
 use crate::{
     Fallback, History, Limited, Observation, Policy, Reason, ScalingRules, SelectPolicy, StepKind,
     StepPolicy, Time,
@@ -276,7 +275,13 @@ pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
         .zip(context.history.sampled_at());
     context.facts.idle()
         && proven.is_some_and(|(since, sampled)| {
-            millis(sampled.since(since)) >= millis(context.policy.cooldown_period)
+            // A heartbeat from before the silence could not know of the last task.
+            let heard_after = since.plus(context.policy.polling_interval);
+            context
+                .facts
+                .oldest_report
+                .is_none_or(|oldest| oldest >= heard_after)
+                && sampled.since(since) >= context.policy.cooldown_period
         })
 }
 

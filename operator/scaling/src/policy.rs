@@ -48,11 +48,11 @@ impl Default for Policy {
             backlog_per_replica: None,
             polling_interval: Duration::from_secs(5),
             quiet_polling_interval: Duration::from_secs(30),
-            cooldown_period: Duration::from_secs(60),
+            cooldown_period: Duration::from_mins(1),
             behavior: Behavior::default(),
             scheduled_min: 0,
             fallback: None,
-            drain_grace_period: Duration::from_secs(600),
+            drain_grace_period: Duration::from_mins(10),
             mode: Mode::Active,
         }
     }
@@ -111,7 +111,7 @@ pub struct StepPolicy {
 
 impl StepPolicy {
     /// The longest period of a step limit (the HPA's own bound).
-    pub const MAX_PERIOD: Duration = Duration::from_secs(1800);
+    pub const MAX_PERIOD: Duration = Duration::from_mins(30);
 }
 
 /// What a step limit counts.

@@ -8,9 +8,9 @@ use crate::{Backlog, History, Observation, PerType, PodPhase, Reading, TaskType,
 
 /// How long something must have been so before it is said: longer than a pod takes to start and to
 /// send its first heartbeat at the SDKs' own interval of 60 s.
-const NO_POLLERS_AFTER: Duration = Duration::from_secs(120);
+const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
 /// A backlog must have grown for this long with slots free.
-const GROWING_AFTER: Duration = Duration::from_secs(60);
+const GROWING_AFTER: Duration = Duration::from_mins(1);
 
 /// A way to be stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,234 @@
+//! A small world to tell stories in: one queue, one fleet, a clock that the test moves.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+/// A policy with easy numbers: pods of 10 slots at 75 %, a target of 5 s, 0 to 20 replicas.
+pub fn policy() -> Policy {
+    Policy {
+        max: 20,
+        slots_per_replica: 10,
+        ..Policy::default()
+    }
+}
+
+/// Activities that wait, with nothing else counted.
+pub fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
+    Backlog {
+        sequence,
+        types: PerType {
+            activity: Some(activity),
+            ..PerType::default()
+        },
+    }
+}
+
+/// `count` tasks that wait.
+pub fn waiting(count: u64) -> TypeBacklog {
+    TypeBacklog {
+        count,
+        ..TypeBacklog::default()
+    }
+}
+
+/// A ready pod of 10 activity slots with `used` of them in use.
+pub fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
+    let slots = TypeSlots {
+        used,
+        available: Some(10_u32.saturating_sub(used)),
+        processed_total: 0,
+    };
+    PodSlots {
+        pod: name.to_owned(),
+        phase: PodPhase::Ready,
+        fresh: true,
+        reported_at: Some(reported_at),
+        types: PerType {
+            activity: Some(slots),
+            ..PerType::default()
+        },
+    }
+}
+
+/// One queue and its fleet. Pods are ready the moment they are asked for.
+pub struct World {
+    pub policy: Policy,
+    pub history: History,
+    pub now: Time,
+    pub asked: u32,
+    pub rollout: bool,
+    /// Slots in use per pod, first pod first; the rest are idle.
+    pub used: Vec<u32>,
+    /// Tasks processed so far by every pod.
+    pub processed: u64,
+    /// Pods that are ready but have no fresh heartbeat, from the last one.
+    pub blind: u32,
+    /// What the worker list answers, if not the truth.
+    pub slots_unknown: Option<UnknownReason>,
+    sequence: u64,
+    failures: u32,
+}
+
+impl World {
+    pub fn new(policy: Policy, asked: u32) -> Self {
+        Self {
+            policy,
+            history: History::new(),
+            now: Time::from_secs(1000),
+            asked,
+            rollout: false,
+            used: Vec::new(),
+            processed: 0,
+            blind: 0,
+            slots_unknown: None,
+            sequence: 0,
+            failures: 0,
+        }
+    }
+
+    /// A world whose history is long enough for everything, and whose tasks take `service` each.
+    pub fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
+        let mut world = Self::new(policy, asked);
+        let kept = world.policy.clone();
+        // Enough completions for the mean, with as many slots in use as Little's law wants.
+        world.policy.min = asked;
+        world.policy.max = world.policy.max.max(asked);
+        world.used = vec![7; usize::try_from(asked.max(1)).unwrap()];
+        let zero = asked == 0;
+        if zero {
+            world.asked = 1;
+            world.policy.min = 1;
+        }
+        for _ in 0..40 {
+            world.wait(5);
+            let span = 35_000 * 64;
+            world.processed += span / u64::try_from(service.as_millis()).unwrap() / 64;
+            let _ = world.reads(TypeBacklog::default());
+        }
+        world.used = Vec::new();
+        world.policy = kept;
+        if zero {
+            for _ in 0..30 {
+                world.wait(5);
+                let _ = world.reads(TypeBacklog::default());
+            }
+        }
+        assert_eq!(world.asked, asked);
+        world
+    }
+
+    pub fn wait(&mut self, seconds: u64) {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+    }
+
+    pub fn slots(&self) -> Reading<Slots> {
+        if let Some(reason) = self.slots_unknown {
+            return Reading::Unknown {
+                reason,
+                since: self.now,
+                failures: 1,
+            };
+        }
+        let pods = (0..self.asked).map(|index| {
+            let used = self
+                .used
+                .get(usize::try_from(index).unwrap())
+                .copied()
+                .unwrap_or(0);
+            let mut pod = pod(&format!("pod-{index:02}"), used, self.now);
+            if let Some(slots) = &mut pod.types.activity {
+                slots.processed_total = self.processed;
+            }
+            if index + self.blind >= self.asked {
+                pod.fresh = false;
+            }
+            pod
+        });
+        Reading::Known {
+            value: Slots {
+                pods: pods.collect(),
+            },
+            taken_at: self.now,
+        }
+    }
+
+    pub fn observation(&self, backlog: Reading<Backlog>) -> Observation {
+        let replicas = Replicas {
+            asked: self.asked,
+            ready: self.asked,
+            rollout_in_progress: self.rollout,
+            ..Replicas::default()
+        };
+        Observation {
+            replicas,
+            backlog,
+            slots: self.slots(),
+        }
+    }
+
+    /// The next reading says this; the decision is carried out.
+    pub fn reads(&mut self, activity: TypeBacklog) -> Decision {
+        self.sequence += 1;
+        self.failures = 0;
+        self.rereads(activity)
+    }
+
+    /// The last reading is looked at again.
+    pub fn rereads(&mut self, activity: TypeBacklog) -> Decision {
+        let backlog = Reading::Known {
+            value: activities(self.sequence, activity),
+            taken_at: self.now,
+        };
+        let observation = self.observation(backlog);
+        self.step(&observation)
+    }
+
+    /// The next reading fails.
+    pub fn fails(&mut self) -> Decision {
+        self.failures += 1;
+        let reason = UnknownReason::TemporalUnavailable;
+        let observation = self.observation(Reading::Unknown {
+            reason,
+            since: self.now,
+            failures: self.failures,
+        });
+        self.step(&observation)
+    }
+
+    pub fn step(&mut self, observation: &Observation) -> Decision {
+        self.history.observe(&self.policy, observation, self.now);
+        let decision = decide(&self.policy, observation, &self.history, self.now);
+        let broken = check::violations(
+            &self.policy,
+            observation,
+            &self.history,
+            &decision,
+            self.now,
+        );
+        assert_eq!(broken, Vec::new(), "{decision:#?}");
+        self.history.carried_out(&decision, self.now);
+        if decision.act {
+            self.scale(decision.desired);
+        }
+        decision
+    }
+
+    /// Sets the replicas; idle pods go first, as the deletion costs have it.
+    fn scale(&mut self, replicas: u32) {
+        let pods = |count: u32| usize::try_from(count).unwrap();
+        self.used.resize(pods(self.asked), 0);
+        while self.used.len() > pods(replicas) {
+            let idlest = (0..self.used.len())
+                .min_by_key(|index| self.used[*index])
+                .unwrap();
+            self.used.remove(idlest);
+        }
+        self.asked = replicas;
+    }
+}
+
+/// What a table or a timeline compares: the number and the reason.
+pub fn outcome(decision: &Decision) -> (u32, &'static str) {
+    (decision.desired, decision.reason.as_str())
+}

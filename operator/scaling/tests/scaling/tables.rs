@@ -1,0 +1,371 @@
+//! One reading, one decision, compared whole.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+use crate::fixtures::{World, activities, outcome, pod, policy, waiting};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn after_a_while(asked: u32) -> World {
+    World::settled(policy(), asked, SECOND)
+}
+
+#[test]
+fn the_first_reading_with_a_backlog_takes_a_fleet_from_zero_to_the_right_size() {
+    let cases = [(1, 1), (7, 1), (8, 2), (50, 7), (1_000_000, 20)];
+    let decided = cases.map(|(count, _)| {
+        let mut world = World::new(policy(), 0);
+        (count, world.reads(waiting(count)).desired)
+    });
+    assert_eq!(decided, cases);
+}
+
+#[test]
+fn a_decision_is_compared_whole() {
+    let mut world = World::new(policy(), 0);
+    let decision = world.reads(waiting(50));
+    let terms = DemandTerms {
+        drain_milli: 6667,
+        ..DemandTerms::default()
+    };
+    let activity = TypeDemand {
+        terms,
+        milli: 6667,
+        binding: Term::Drain,
+        rate_limited: false,
+    };
+    let expected = Demand {
+        milli: 6667,
+        binding: Some((TaskType::Activity, Term::Drain)),
+        rate_limited: false,
+        types: PerType {
+            activity: Some(activity),
+            ..PerType::default()
+        },
+    };
+    assert_eq!(decision.demand, Some(expected));
+    assert_eq!(
+        (decision.previous, decision.desired, decision.act),
+        (0, 7, true)
+    );
+    assert_eq!(
+        (decision.reason, decision.limits),
+        (Reason::Activated, Vec::new())
+    );
+    assert_eq!(
+        decision.sentence,
+        "scaled 0 to 7: 50 activity tasks wait; a task is assumed to take 5s; \
+         7 replicas of 10 slots at 75% clear them within the 5s target"
+    );
+    let inputs = Inputs {
+        replicas: Replicas::default(),
+        backlog: Ok(PerType {
+            activity: Some(waiting(50)),
+            ..PerType::default()
+        }),
+        slots_in_use: Ok(PerType::default()),
+        blind_pods: 0,
+        busy_pods: 0,
+        slots_per_replica: PerType {
+            workflow: 10,
+            activity: 10,
+            nexus: 10,
+        },
+        service_time: PerType::from_fn(|_| ServiceTime::Assumed {
+            mean: DEFAULT_SERVICE_TIME,
+        }),
+        rates_trusted: false,
+        queue_wait_target: Duration::from_secs(5),
+        target_utilization: 75,
+    };
+    assert_eq!(decision.inputs, inputs);
+}
+
+#[test]
+fn the_sentence_names_the_inputs_the_demand_and_the_limit() {
+    let mut world = after_a_while(3);
+    world.policy.behavior.scale_up.policies = vec![StepPolicy {
+        kind: StepKind::Pods,
+        value: 4,
+        period: Duration::from_secs(15),
+    }];
+    world.wait(5);
+    world.used = vec![10, 10, 10];
+    let backlog = TypeBacklog {
+        count: 420,
+        add_rate_milli: 12_500,
+        ..TypeBacklog::default()
+    };
+    let decision = world.reads(backlog);
+    assert_eq!(
+        decision.sentence,
+        "scaled 3 to 7: 420 activity tasks wait and 12.5/s arrive; a task takes 1.1s; \
+         16 replicas of 10 slots at 75% clear them within the 5s target; \
+         limited to 7 by the scaleUp policy"
+    );
+    assert_eq!(
+        decision.limits,
+        vec![Limited {
+            by: Reason::ScaleUpPolicy,
+            from: 16,
+            to: 7
+        }]
+    );
+}
+
+#[test]
+fn an_empty_backlog_with_busy_workers_keeps_its_replicas() {
+    let mut world = after_a_while(4);
+    let mut seen = Vec::new();
+    for _ in 0..24 {
+        world.wait(30);
+        world.used = vec![8, 8, 7, 7];
+        seen.push(outcome(&world.reads(TypeBacklog::default())));
+    }
+    assert_eq!(seen, vec![(4, "SlotsInUse"); 24]);
+}
+
+#[test]
+fn a_live_pod_without_a_fresh_heartbeat_counts_as_full_and_earns_only_itself() {
+    let mut world = after_a_while(4);
+    world.blind = 3;
+    let mut seen = Vec::new();
+    for _ in 0..24 {
+        world.wait(5);
+        seen.push(outcome(&world.reads(TypeBacklog::default())));
+    }
+    // The idle pod goes once the window has passed; the blind ones stay.
+    assert_eq!(seen.last(), Some(&(3, "SlotsInUse")));
+    assert!(
+        seen.iter().all(|(desired, _)| (3..=4).contains(desired)),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn slots_of_terminating_pods_are_no_demand() {
+    let mut world = after_a_while(1);
+    world.wait(5);
+    let mut leaving = pod("leaving", 10, world.now);
+    leaving.phase = PodPhase::Terminating;
+    let staying = pod("pod-00", 6, world.now);
+    let mut observation = world.observation(Reading::Known {
+        value: activities(1000, TypeBacklog::default()),
+        taken_at: world.now,
+    });
+    observation.slots = Reading::Known {
+        value: Slots {
+            pods: vec![leaving, staying],
+        },
+        taken_at: world.now,
+    };
+    assert_eq!(outcome(&world.step(&observation)), (1, "SlotsInUse"));
+}
+
+#[test]
+fn an_old_head_of_the_backlog_with_every_slot_taken_earns_one_step_more() {
+    let mut world = after_a_while(4);
+    world.wait(5);
+    world.used = vec![10; 4];
+    let backlog = TypeBacklog {
+        count: 15,
+        age: Duration::from_secs(9),
+        ..TypeBacklog::default()
+    };
+    let decision = world.reads(backlog);
+    // In flight asks for 40 ÷ 7.5 = 5.3; a quarter more than 4 is 5. The larger wins.
+    let terms = decision
+        .demand
+        .and_then(|demand| demand.types.activity)
+        .map(|demand| demand.terms);
+    let expected = DemandTerms {
+        in_flight_milli: 5334,
+        drain_milli: 567,
+        age_milli: 5000,
+        backlog_per_replica_milli: 0,
+    };
+    assert_eq!(terms, Some(expected));
+}
+
+#[test]
+fn a_backlog_per_replica_is_one_more_term() {
+    let mut world = after_a_while(1);
+    world.policy.backlog_per_replica = Some(5);
+    world.wait(5);
+    assert_eq!(outcome(&world.reads(waiting(42))), (9, "BacklogPerReplica"));
+}
+
+#[test]
+fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
+    let mut world = after_a_while(2);
+    world.wait(5);
+    world.used = vec![9, 0];
+    let backlog = TypeBacklog {
+        count: 5000,
+        age: Duration::from_mins(4),
+        rate_limited: true,
+        effective_limit_milli: Some(10_000),
+        ..TypeBacklog::default()
+    };
+    let decision = world.reads(backlog);
+    assert_eq!(outcome(&decision), (2, "RateLimited"));
+    assert_eq!(
+        decision.sentence,
+        "kept at 2: 5000 activity tasks wait and 0/s arrive; a task takes 1s; \
+         2 replicas of 10 slots at 75% clear them within the 5s target; \
+         the queue's rate limit cannot feed more"
+    );
+}
+
+#[test]
+fn a_queue_that_is_limited_by_an_unknown_rate_does_not_grow() {
+    let mut world = after_a_while(2);
+    world.wait(5);
+    let backlog = TypeBacklog {
+        count: 5000,
+        rate_limited: true,
+        ..TypeBacklog::default()
+    };
+    assert_eq!(outcome(&world.reads(backlog)), (2, "RateLimited"));
+}
+
+#[test]
+fn task_types_are_counted_apart_and_the_largest_wins() {
+    let policy = policy();
+    let mut world = World::new(policy, 0);
+    let types = PerType {
+        workflow: Some(waiting(50)),
+        activity: Some(waiting(20)),
+        nexus: None,
+    };
+    let observation = world.observation(Reading::Known {
+        value: Backlog { sequence: 1, types },
+        taken_at: world.now,
+    });
+    let decision = world.step(&observation);
+    let binding = decision.demand.and_then(|demand| demand.binding);
+    assert_eq!(
+        (decision.desired, binding),
+        (7, Some((TaskType::Workflow, Term::Drain)))
+    );
+}
+
+#[test]
+fn a_demand_close_to_the_present_size_changes_nothing() {
+    let mut world = after_a_while(10);
+    world.wait(5);
+    // 78 slots in use ask for 10.4 replicas of 7.5 useful slots: within a tenth of 10.
+    world.used = vec![8, 8, 8, 8, 8, 8, 8, 8, 7, 7];
+    assert_eq!(
+        outcome(&world.reads(TypeBacklog::default())),
+        (10, "WithinTolerance")
+    );
+    world.wait(5);
+    world.used = vec![9, 9, 9, 9, 9, 8, 8, 8, 8, 8];
+    assert_eq!(
+        outcome(&world.reads(TypeBacklog::default())),
+        (12, "SlotsInUse")
+    );
+}
+
+#[test]
+fn the_users_bounds_win_over_everything() {
+    let mut world = after_a_while(5);
+    world.wait(5);
+    world.policy.max = 3;
+    assert_eq!(outcome(&world.fails()), (3, "MaxReplicas"));
+    world.wait(5);
+    world.policy.min = 4;
+    world.policy.max = 9;
+    assert_eq!(outcome(&world.fails()), (4, "MinReplicas"));
+    world.wait(5);
+    world.policy.scheduled_min = 100;
+    assert_eq!(outcome(&world.fails()), (9, "ScheduledMinimum"));
+}
+
+#[test]
+fn paused_keeps_what_somebody_else_set_and_dry_run_only_says() {
+    let mut world = World::new(
+        Policy {
+            mode: Mode::Paused,
+            min: 3,
+            ..policy()
+        },
+        1,
+    );
+    let decision = world.reads(waiting(500));
+    assert_eq!((outcome(&decision), decision.act), ((1, "Paused"), false));
+    assert_eq!(decision.sentence, "kept at 1: mode is Paused");
+    let mut world = World::new(
+        Policy {
+            mode: Mode::DryRun,
+            ..policy()
+        },
+        0,
+    );
+    let decision = world.reads(waiting(50));
+    assert_eq!(
+        (outcome(&decision), decision.act),
+        ((7, "Activated"), false)
+    );
+    assert_eq!(&decision.sentence[..19], "would scale 0 to 7:");
+}
+
+#[test]
+fn a_new_deployment_starts_at_its_minimum() {
+    let at = |min, scheduled_min, max| {
+        initial_replicas(&Policy {
+            min,
+            scheduled_min,
+            max,
+            ..policy()
+        })
+    };
+    assert_eq!(
+        [at(0, 0, 9), at(2, 0, 9), at(2, 5, 9), at(2, 50, 9)],
+        [0, 2, 5, 9]
+    );
+}
+
+#[test]
+fn idle_pods_go_first_and_equal_ones_by_name() {
+    let now = Time::from_secs(60);
+    let mut starting = pod("starting", 0, now);
+    starting.phase = PodPhase::Starting;
+    let mut blind = pod("blind", 0, now);
+    blind.fresh = false;
+    let pods = [
+        pod("c", 3, now),
+        blind,
+        pod("b", 0, now),
+        starting,
+        pod("a", 0, now),
+        pod("d", 9, now),
+    ];
+    let idle = |name: &str| Victim {
+        pod: name.to_owned(),
+        cost: IDLE_VICTIM_COST,
+        used: Some(0),
+    };
+    let busy = Victim {
+        pod: "c".to_owned(),
+        cost: IDLE_VICTIM_COST + 3,
+        used: Some(3),
+    };
+    let expected = Victims {
+        remove: vec![idle("a"), idle("b"), busy],
+        keep: vec!["d".to_owned(), "blind".to_owned()],
+    };
+    assert_eq!(victims(&pods, 4), expected);
+}
+
+#[test]
+fn every_reason_has_a_word_of_its_own() {
+    let mut words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    words.sort_unstable();
+    let count = words.len();
+    words.dedup();
+    assert_eq!((words.len(), count), (Reason::ALL.len(), Reason::ALL.len()));
+}

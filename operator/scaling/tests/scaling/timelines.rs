@@ -1,0 +1,369 @@
+//! Stories over time: set readings, move the clock, compare what happened.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+use crate::fixtures::{World, outcome, policy, waiting};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn idle() -> TypeBacklog {
+    TypeBacklog::default()
+}
+
+/// Seconds since the start of each change, with what it changed to and why.
+fn changes(
+    world: &mut World,
+    readings: u32,
+    mut read: impl FnMut(&mut World) -> Decision,
+) -> Vec<(u64, u32, &'static str)> {
+    let start = world.now;
+    let mut seen = Vec::new();
+    for _ in 0..readings {
+        world.wait(5);
+        let decision = read(world);
+        if decision.act {
+            let (desired, reason) = outcome(&decision);
+            seen.push((world.now.since(start).as_secs(), desired, reason));
+        }
+    }
+    seen
+}
+
+#[test]
+fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_last_task() {
+    let mut world = World::settled(policy(), 3, SECOND);
+    world.wait(5);
+    world.used = vec![1];
+    let _ = world.reads(TypeBacklog {
+        add_rate_milli: 100,
+        ..idle()
+    });
+    world.used = Vec::new();
+    // The window still holds the 3 of 5 s before; idleness counts from the first quiet reading.
+    let seen = changes(&mut world, 20, |world| world.reads(idle()));
+    assert_eq!(
+        seen,
+        vec![(55, 1, "ScaleDownStabilized"), (65, 0, "NoDemand")]
+    );
+}
+
+#[test]
+fn a_single_task_starts_the_cooldown_again() {
+    let mut world = World::settled(policy(), 1, SECOND);
+    let _ = changes(&mut world, 11, |world| world.reads(idle()));
+    world.wait(5);
+    world.used = vec![1];
+    let _ = world.reads(idle());
+    world.used = Vec::new();
+    let seen = changes(&mut world, 20, |world| world.reads(idle()));
+    assert_eq!(seen, vec![(65, 0, "NoDemand")]);
+}
+
+#[test]
+fn arrivals_that_never_wait_keep_the_last_replica() {
+    let mut world = World::settled(policy(), 1, SECOND);
+    let busy = TypeBacklog {
+        add_rate_milli: 33,
+        ..idle()
+    };
+    assert_eq!(
+        changes(&mut world, 100, |world| world.reads(busy)),
+        Vec::new()
+    );
+}
+
+#[test]
+fn tasks_seen_only_by_the_growth_of_a_workers_total_keep_the_last_replica() {
+    let mut world = World::settled(policy(), 1, SECOND);
+    let seen = changes(&mut world, 100, |world| {
+        world.processed += 1;
+        world.reads(idle())
+    });
+    assert_eq!(seen, Vec::new());
+}
+
+#[test]
+fn an_outage_changes_nothing_and_afterwards_nothing_shrinks_at_once() {
+    let mut world = World::settled(policy(), 6, SECOND);
+    world.used = vec![9; 6];
+    world.wait(5);
+    let _ = world.reads(idle());
+    assert_eq!(world.asked, 8);
+    let during = changes(&mut world, 120, World::fails);
+    world.used = Vec::new();
+    let after = changes(&mut world, 30, |world| world.reads(idle()));
+    // Readings come again at 5 s; a window of history exists at 65 s. Rates count from 35 s, which
+    // prove silence since 10 s: idle since then, and proven at 70 s.
+    assert_eq!(
+        (during, after),
+        (
+            Vec::new(),
+            vec![(65, 1, "CoolingDown"), (70, 0, "NoDemand")]
+        )
+    );
+}
+
+#[test]
+fn a_fallback_raises_but_never_lowers() {
+    let fallback = Some(Fallback {
+        failure_threshold: 3,
+        replicas: 4,
+    });
+    let mut low = World::settled(
+        Policy {
+            fallback,
+            ..policy()
+        },
+        2,
+        SECOND,
+    );
+    let mut high = World::settled(
+        Policy {
+            fallback,
+            ..policy()
+        },
+        6,
+        SECOND,
+    );
+    assert_eq!(
+        changes(&mut low, 10, World::fails),
+        vec![(15, 4, "Fallback")]
+    );
+    assert_eq!(changes(&mut high, 10, World::fails), Vec::new());
+}
+
+#[test]
+fn after_a_restart_nothing_shrinks_and_the_first_reading_moves_no_running_fleet() {
+    let mut world = World::new(policy(), 4);
+    let shrink = changes(&mut world, 14, |world| world.reads(idle()));
+    assert_eq!(shrink, vec![(65, 1, "CoolingDown"), (70, 0, "NoDemand")]);
+    let mut world = World::new(policy(), 2);
+    world.used = vec![10; 20];
+    let grow = changes(&mut world, 4, |world| world.reads(waiting(10_000)));
+    assert_eq!(
+        grow,
+        vec![
+            (10, 4, "WarmingUp"),
+            (15, 8, "WarmingUp"),
+            (20, 16, "WarmingUp")
+        ]
+    );
+}
+
+#[test]
+fn the_same_reading_is_acted_on_once_even_when_windows_end() {
+    let mut world = World::settled(policy(), 5, SECOND);
+    world.wait(5);
+    let backlog = crate::fixtures::activities(9000, idle());
+    let observation = world.observation(Reading::Known {
+        value: backlog,
+        taken_at: world.now,
+    });
+    let first = outcome(&world.step(&observation));
+    // Everything, heartbeats included, stays as it was, for long after every window has ended.
+    let seen = changes(&mut world, 60, |world| world.step(&observation));
+    assert_eq!((first, seen), ((5, "ScaleDownStabilized"), Vec::new()));
+}
+
+#[test]
+fn somebody_elses_change_is_put_back_on_the_same_reading() {
+    let mut world = World::settled(policy(), 2, SECOND);
+    world.wait(5);
+    world.used = vec![8, 7];
+    let observation = world.observation(Reading::Known {
+        value: crate::fixtures::activities(9000, idle()),
+        taken_at: world.now,
+    });
+    assert_eq!(outcome(&world.step(&observation)), (2, "SlotsInUse"));
+    let mut changed = observation.clone();
+    changed.replicas.asked = 9;
+    let decision = world.step(&changed);
+    assert_eq!(
+        (outcome(&decision), decision.act),
+        ((2, "AlreadyActedOn"), true)
+    );
+}
+
+#[test]
+fn a_burst_is_kept_for_the_scale_down_window_and_then_follows_the_policy() {
+    let mut policy = policy();
+    policy.behavior.scale_down.policies = vec![StepPolicy {
+        kind: StepKind::Percent,
+        value: 50,
+        period: Duration::from_secs(15),
+    }];
+    let mut world = World::settled(policy, 1, SECOND);
+    world.wait(5);
+    world.used = vec![10];
+    let peak = world.reads(waiting(400));
+    assert_eq!(outcome(&peak), (12, "Drain"));
+    world.used = vec![1];
+    let seen = changes(&mut world, 24, |world| world.reads(idle()));
+    let expected = vec![
+        (60, 6, "ScaleDownPolicy"),
+        (75, 3, "ScaleDownPolicy"),
+        (90, 1, "SlotsInUse"),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_scale_up_window_waits_for_the_demand_to_last() {
+    let mut policy = policy();
+    policy.behavior.scale_up.stabilization_window = Duration::from_secs(30);
+    let mut world = World::settled(policy, 2, SECOND);
+    let seen = changes(&mut world, 10, |world| {
+        world.used = vec![10; 2];
+        world.processed += 50;
+        world.reads(waiting(200))
+    });
+    assert_eq!(seen, vec![(30, 6, "Drain")]);
+}
+
+#[test]
+fn nothing_shrinks_during_a_rollout() {
+    let mut world = World::settled(policy(), 5, SECOND);
+    world.rollout = true;
+    world.used = vec![1];
+    let during = changes(&mut world, 40, |world| world.reads(idle()));
+    world.rollout = false;
+    let after = changes(&mut world, 1, |world| world.reads(idle()));
+    assert_eq!((during, after), (Vec::new(), vec![(5, 1, "SlotsInUse")]));
+}
+
+#[test]
+fn where_tasks_outlast_the_grace_only_idle_pods_go() {
+    let grace = Duration::from_secs(30);
+    let mut world = World::settled(
+        Policy {
+            drain_grace_period: grace,
+            ..policy()
+        },
+        5,
+        SECOND,
+    );
+    // One slot each in three pods, without a completion for much longer than the grace.
+    world.used = vec![1, 0, 1, 0, 1];
+    let seen = changes(&mut world, 40, |world| world.reads(idle()));
+    assert_eq!(seen, vec![(60, 3, "BusyPods")]);
+    // Short tasks in every pod do not keep the fleet: its least loaded pods drain in time.
+    let mut world = World::settled(
+        Policy {
+            drain_grace_period: grace,
+            ..policy()
+        },
+        5,
+        SECOND,
+    );
+    let seen = changes(&mut world, 40, |world| {
+        world.used = vec![1; 5];
+        world.processed += 5;
+        world.reads(idle())
+    });
+    assert_eq!(seen, vec![(60, 1, "SlotsInUse")]);
+}
+
+#[test]
+fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() {
+    let mut world = World::new(policy(), 4);
+    world.slots_unknown = Some(UnknownReason::NotSupported);
+    let old_server = changes(&mut world, 60, |world| world.reads(idle()));
+    let mut world = World::new(policy(), 4);
+    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let old_workers = changes(&mut world, 60, |world| world.reads(idle()));
+    assert_eq!(old_server, vec![(65, 1, "SlotsUnknown")]);
+    assert_eq!(old_workers, vec![(155, 1, "SlotsUnknown")]);
+}
+
+#[test]
+fn a_worker_list_that_fails_for_now_lets_a_fleet_grow_but_not_shrink() {
+    let mut world = World::settled(policy(), 4, SECOND);
+    world.slots_unknown = Some(UnknownReason::Throttled);
+    let shrink = changes(&mut world, 60, |world| world.reads(idle()));
+    let grow = changes(&mut world, 1, |world| world.reads(waiting(400)));
+    assert_eq!((shrink, grow), (Vec::new(), vec![(5, 11, "Drain")]));
+}
+
+#[test]
+fn rates_are_not_used_until_half_a_minute_after_a_first_or_failed_reading() {
+    let mut world = World::new(policy(), 1);
+    let garbage = TypeBacklog {
+        add_rate_milli: 1_543_000,
+        ..idle()
+    };
+    let first = changes(&mut world, 6, |world| world.reads(garbage));
+    assert_eq!(first, Vec::new());
+    let mut world = World::settled(policy(), 1, SECOND);
+    world.wait(5);
+    let _ = world.fails();
+    let later = changes(&mut world, 6, |world| world.reads(garbage));
+    assert_eq!(later, Vec::new());
+    let used = changes(&mut world, 1, |world| world.reads(garbage));
+    assert_eq!(used, vec![(5, 20, "MaxReplicas")]);
+}
+
+#[test]
+fn stuck_fleets_are_found_with_the_time_since() {
+    let mut world = World::settled(policy(), 2, SECOND);
+    let start = world.now;
+    // Free slots, and a backlog that only grows.
+    for count in 1..=14 {
+        world.wait(5);
+        let _ = world.reads(TypeBacklog {
+            pollers: Some(0),
+            ..waiting(count)
+        });
+    }
+    let kinds: Vec<(Stuck, u64)> = findings(&world.history, world.now)
+        .into_iter()
+        .map(|finding| (finding.kind, finding.since.since(start).as_secs()))
+        .collect();
+    assert_eq!(kinds, vec![(Stuck::BacklogGrowsWithFreeSlots, 5)]);
+    world.wait(60);
+    let _ = world.reads(TypeBacklog {
+        pollers: Some(0),
+        ..waiting(15)
+    });
+    let kinds: Vec<Stuck> = findings(&world.history, world.now)
+        .into_iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        vec![Stuck::BacklogGrowsWithFreeSlots, Stuck::QueueNotPolled]
+    );
+    // And without a heartbeat either, the pods themselves are the trouble.
+    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    for _ in 0..25 {
+        world.wait(5);
+        let _ = world.reads(TypeBacklog {
+            pollers: Some(0),
+            ..waiting(15)
+        });
+    }
+    let kinds: Vec<Stuck> = findings(&world.history, world.now)
+        .into_iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(kinds, vec![Stuck::ReadyButNotPolling]);
+}
+
+#[test]
+fn the_caller_is_told_when_to_look_again() {
+    let world = World::settled(policy(), 0, SECOND);
+    let idle = world.observation(Reading::Known {
+        value: crate::fixtures::activities(9000, idle()),
+        taken_at: world.now,
+    });
+    let quiet = when_to_look_again(&world.policy, &idle, &world.history, world.now);
+    let mut busy = World::settled(policy(), 2, SECOND);
+    busy.wait(57);
+    let observation = idle.clone();
+    let soon = when_to_look_again(&busy.policy, &observation, &busy.history, busy.now);
+    assert_eq!(
+        (quiet, soon),
+        (Duration::from_secs(30), Duration::from_secs(3))
+    );
+}

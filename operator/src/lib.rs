@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The Kubernetes side of the operator.
+//!
+//! Data flows in one direction: `validate` (in `taskqueue-api`, pure) makes a fleet of a resource,
+//! [`observe`] reads, [`plan`] decides (pure), [`apply`] writes what is owned, [`report`] says what
+//! was found and done. [`controller::reconcile`] is the table of contents; [`run`] wires it up.
+
+pub mod apply;
+pub mod caches;
+pub mod claims;
+pub mod clock;
+pub mod controller;
+pub mod error;
+pub mod fingerprint;
+pub mod http;
+pub mod lease;
+pub mod memory;
+pub mod metrics;
+pub mod observe;
+pub mod plan;
+pub mod problem;
+pub mod report;
+pub mod run;
+pub mod settings;

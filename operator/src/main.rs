@@ -1,2 +1,79 @@
-//! Placeholder.
-fn main() {}
+//! The command line: `run` is the operator, `crd` prints the resources' definitions.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use taskqueue_operator::run;
+use taskqueue_operator::settings::{LogFormat, Settings};
+use tracing_subscriber::EnvFilter;
+
+/// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work needs.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run(Box<Settings>),
+    /// Print the CustomResourceDefinitions as YAML.
+    Crd {
+        /// Write one file per definition into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run(settings) => operate(&settings),
+        Command::Crd { dir: None } => {
+            let text = taskqueue_api::crds_yaml()?;
+            std::io::stdout()
+                .write_all(text.as_bytes())
+                .context("writing to standard output")
+        }
+        Command::Crd { dir: Some(dir) } => write_definitions(&dir),
+    }
+}
+
+fn write_definitions(dir: &Path) -> anyhow::Result<()> {
+    for (name, text) in taskqueue_api::crd_files()? {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn operate(settings: &Settings) -> anyhow::Result<()> {
+    log(settings)?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run::run(settings))
+}
+
+fn log(settings: &Settings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.log_level)
+        .with_context(|| format!("the log filter {:?}", settings.log_level))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .init(),
+        LogFormat::Text => subscriber.init(),
+    }
+    Ok(())
+}

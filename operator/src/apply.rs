@@ -1,0 +1,393 @@
+//! Carries a plan out. The only writer of Deployments, replicas and pod annotations; decides nothing.
+//!
+//! - The template of a Deployment belongs to the field manager [`MANAGER`], its replicas to
+//!   [`REPLICAS_MANAGER`]. The first never owns the replicas, because dropping an owned field would
+//!   reset it to its default of 1.
+//! - So a Deployment is made in three steps, each of which may be the last one before a crash: the
+//!   whole object with its replicas by the second manager (no pod is started that is not wanted, and
+//!   admission rules see the real template); the whole object without replicas by the first; the
+//!   replicas alone by the second, which gives up all the rest. Until then an annotation says that
+//!   the creation is not finished.
+//! - Every write names the uid it means, and a write that shrinks the version it was decided on.
+//! - Queues do not wait for each other's failures. Deletions come last.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale as ScaleObject;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use serde_json::{Value, json};
+use taskqueue_api::FleetKey;
+
+use crate::error::{Call, Error};
+use crate::memory::Written;
+use crate::metrics::Metrics;
+use crate::observe::pods::DELETION_COST;
+use crate::observe::{asked, owned_by};
+use crate::plan::{CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step};
+
+/// The field manager of everything but the replicas.
+pub const MANAGER: &str = "taskqueue-operator";
+/// The field manager of the replicas.
+pub const REPLICAS_MANAGER: &str = "taskqueue-operator/scaling";
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Per queue of the spec.
+    pub queues: BTreeMap<String, QueueApplied>,
+    /// Deployments that were deleted.
+    pub pruned: Vec<Prune>,
+    /// Deployments that could not be deleted.
+    pub prune_errors: Vec<Error>,
+}
+
+/// What became of one queue.
+#[derive(Debug, Default)]
+pub struct QueueApplied {
+    /// The Deployment as it is after an apply, if there was one.
+    pub written: Option<Written>,
+    /// The change of the replicas that was carried out.
+    pub scaled: Option<Scaled>,
+    /// The Deployment was made anew.
+    pub created: bool,
+    /// What went wrong; what came after it was not tried.
+    pub error: Option<Error>,
+}
+
+/// A change of the replicas that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scaled {
+    /// Before.
+    pub from: u32,
+    /// After.
+    pub to: u32,
+    /// The version of the Deployment after it; `None` if it was made in this pass.
+    pub resource_version: Option<String>,
+}
+
+impl Applied {
+    /// Every error, for the metrics and the log.
+    pub fn errors(&self) -> impl Iterator<Item = &Error> {
+        self.queues
+            .values()
+            .filter_map(|queue| queue.error.as_ref())
+            .chain(&self.prune_errors)
+    }
+
+    /// The errors themselves.
+    pub fn into_errors(self) -> Vec<Error> {
+        let of_queues = self.queues.into_values().filter_map(|queue| queue.error);
+        of_queues.chain(self.prune_errors).collect()
+    }
+}
+
+/// Writes Deployments and what hangs on them.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer that counts what it writes.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics }
+    }
+
+    /// Carries the plan out.
+    pub async fn apply(&self, plan: &Plan) -> Applied {
+        let mut applied = Applied::default();
+        for queue in &plan.queues {
+            let mut done = QueueApplied::default();
+            if let Err(error) = self.apply_queue(&plan.fleet, queue, &mut done).await {
+                done.error = Some(error);
+            }
+            applied.queues.insert(queue.queue.clone(), done);
+        }
+        for prune in &plan.prunes {
+            match self.prune(&plan.fleet, prune).await {
+                Ok(()) => applied.pruned.push(prune.clone()),
+                Err(error) => applied.prune_errors.push(error),
+            }
+        }
+        applied
+    }
+
+    async fn apply_queue(
+        &self,
+        fleet: &FleetKey,
+        plan: &QueuePlan,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
+        let deployments = self.deployments(fleet);
+        match &plan.step {
+            Step::Hold(_) => return Ok(()),
+            Step::Keep => {}
+            Step::Create(object) => {
+                let held = self
+                    .create(&deployments, fleet, object, plan.initial_replicas)
+                    .await?;
+                done.created = true;
+                let to = plan.initial_replicas;
+                done.scaled = (to > 0).then_some(Scaled {
+                    from: 0,
+                    to,
+                    resource_version: None,
+                });
+                done.written = Some(Written::after_apply(&held, object));
+            }
+            Step::Apply {
+                object,
+                uid,
+                finish_creation,
+            } => {
+                let mut held = self.apply_object(&deployments, fleet, object, uid).await?;
+                if let Some(replicas) = finish_creation {
+                    held = self
+                        .finish(&deployments, fleet, object, uid, *replicas)
+                        .await?;
+                }
+                done.written = Some(Written::after_apply(&held, object));
+            }
+        }
+        if let Some(scale) = &plan.scale {
+            for cost in &plan.costs {
+                self.mark(fleet, cost).await?;
+            }
+            let version = self
+                .scale(&deployments, fleet, &plan.deployment_name, scale)
+                .await?;
+            done.scaled = Some(Scaled {
+                from: scale.from,
+                to: scale.to,
+                resource_version: Some(version),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes a Deployment; see the top of this module.
+    async fn create(
+        &self,
+        deployments: &Api<Deployment>,
+        fleet: &FleetKey,
+        object: &Deployment,
+        replicas: u32,
+    ) -> Result<Deployment, Error> {
+        let name = name_of(object)?;
+        self.refuse_foreign(deployments, fleet, name).await?;
+        let call = || Call::new("create", "Deployment", &fleet.namespace, name);
+        let mut whole = value(object)?;
+        whole["metadata"]["annotations"][CREATING] = json!("true");
+        whole["spec"]["replicas"] = json!(replicas);
+        // Without force: should somebody else have made one of that name just now, the selectors
+        // differ, and this is refused.
+        let params = PatchParams::apply(REPLICAS_MANAGER);
+        self.metrics.write("create", "Deployment");
+        let made = match deployments
+            .patch(name, &params, &Patch::Apply(&whole))
+            .await
+        {
+            Ok(made) => made,
+            Err(error) => {
+                let error = Error::kube(call(), error);
+                if error.is_conflict() {
+                    self.refuse_foreign(deployments, fleet, name).await?;
+                }
+                return Err(error);
+            }
+        };
+        let uid = made.metadata.uid.clone().unwrap_or_default();
+        let held = self.apply_object(deployments, fleet, object, &uid).await?;
+        self.finish(deployments, fleet, object, &uid, asked(&held))
+            .await
+    }
+
+    /// The cache holds only objects with our label: whether the name is free must be asked.
+    async fn refuse_foreign(
+        &self,
+        deployments: &Api<Deployment>,
+        fleet: &FleetKey,
+        name: &str,
+    ) -> Result<(), Error> {
+        let call = || Call::new("get", "Deployment", &fleet.namespace, name);
+        let found = deployments
+            .get_opt(name)
+            .await
+            .map_err(|error| Error::kube(call(), error))?;
+        match found {
+            Some(found) if !owned_by(&found, fleet) => Err(Error::NameConflict {
+                namespace: fleet.namespace.clone(),
+                name: name.to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn apply_object(
+        &self,
+        deployments: &Api<Deployment>,
+        fleet: &FleetKey,
+        object: &Deployment,
+        uid: &str,
+    ) -> Result<Deployment, Error> {
+        let name = name_of(object)?;
+        let mut body = value(object)?;
+        body["metadata"]["uid"] = json!(uid);
+        let params = PatchParams::apply(MANAGER).force();
+        self.metrics.write("apply", "Deployment");
+        deployments
+            .patch(name, &params, &Patch::Apply(&body))
+            .await
+            .map_err(|error| {
+                Error::kube(
+                    Call::new("apply", "Deployment", &fleet.namespace, name),
+                    error,
+                )
+            })
+    }
+
+    /// The manager of the replicas gives up everything but the replicas.
+    async fn finish(
+        &self,
+        deployments: &Api<Deployment>,
+        fleet: &FleetKey,
+        object: &Deployment,
+        uid: &str,
+        replicas: u32,
+    ) -> Result<Deployment, Error> {
+        let name = name_of(object)?;
+        let body = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": fleet.namespace, "uid": uid},
+            "spec": {"replicas": replicas},
+        });
+        let params = PatchParams::apply(REPLICAS_MANAGER).force();
+        self.metrics.write("apply", "Deployment");
+        deployments
+            .patch(name, &params, &Patch::Apply(&body))
+            .await
+            .map_err(|error| {
+                Error::kube(
+                    Call::new("finish creating", "Deployment", &fleet.namespace, name),
+                    error,
+                )
+            })
+    }
+
+    async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &fleet.namespace);
+        let body = json!({"metadata": {"annotations": {DELETION_COST: cost.cost.to_string()}}});
+        let params = PatchParams {
+            field_manager: Some(REPLICAS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.metrics.write("annotate", "Pod");
+        match pods
+            .patch_metadata(&cost.pod, &params, &Patch::Merge(&body))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = Error::kube(
+                    Call::new("annotate", "Pod", &fleet.namespace, &cost.pod),
+                    error,
+                );
+                // A pod that is gone needs no rank.
+                if error.is_not_found() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    async fn scale(
+        &self,
+        deployments: &Api<Deployment>,
+        fleet: &FleetKey,
+        name: &str,
+        scale: &Scale,
+    ) -> Result<String, Error> {
+        let mut body = json!({"spec": {"replicas": scale.to}});
+        if let Some(version) = &scale.resource_version {
+            body["metadata"] = json!({"resourceVersion": version});
+        }
+        let params = PatchParams {
+            field_manager: Some(REPLICAS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.metrics.write("scale", "Deployment");
+        let answer: Result<ScaleObject, kube::Error> = deployments
+            .patch_scale(name, &params, &Patch::Merge(&body))
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer.metadata.resource_version.unwrap_or_default()),
+            Err(error) => {
+                let error = Error::kube(
+                    Call::new("scale", "Deployment", &fleet.namespace, name),
+                    error,
+                );
+                Err(if error.is_conflict() {
+                    Error::Moved {
+                        namespace: fleet.namespace.clone(),
+                        name: name.to_owned(),
+                    }
+                } else {
+                    error
+                })
+            }
+        }
+    }
+
+    /// Deletes a Deployment; its pods drain within their grace period.
+    async fn prune(&self, fleet: &FleetKey, prune: &Prune) -> Result<(), Error> {
+        let name = &prune.deployment_name;
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions {
+                uid: Some(prune.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        self.metrics.write("delete", "Deployment");
+        match self.deployments(fleet).delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = Error::kube(
+                    Call::new("delete", "Deployment", &fleet.namespace, name),
+                    error,
+                );
+                // Gone already, or another one of that name: either way ours is not there.
+                if error.is_not_found() || error.is_conflict() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    fn deployments(&self, fleet: &FleetKey) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &fleet.namespace)
+    }
+}
+
+fn name_of(object: &Deployment) -> Result<&str, Error> {
+    object
+        .metadata
+        .name
+        .as_deref()
+        .ok_or_else(|| Error::Bug("a rendered Deployment has a name".to_owned()))
+}
+
+fn value(object: &Deployment) -> Result<Value, Error> {
+    serde_json::to_value(object)
+        .map_err(|error| Error::Bug(format!("a rendered Deployment can be serialised: {error}")))
+}

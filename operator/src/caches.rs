@@ -1,0 +1,296 @@
+//! What the API server is watched for, and the caches filled from it. Reads only.
+//!
+//! One set of caches per scope: the whole cluster, or one namespace of the list. What nobody looks
+//! at is dropped before it is kept (managed fields, pod specs), since that is most of the memory.
+
+use std::fmt::Debug;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, reflector};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use taskqueue_api::injected;
+use taskqueue_api::{TaskQueueWorker, TemporalConnection};
+use tracing::warn;
+
+use crate::metrics::Metrics;
+
+/// A fleet as it is watched: a malformed one is a value, it cannot stop the watch.
+pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
+/// A connection as it is watched.
+pub type GuardedConnection = DeserializeGuard<TemporalConnection>;
+
+/// Which namespaces a set of caches covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Every namespace.
+    Cluster,
+    /// One namespace.
+    Namespace(String),
+}
+
+impl Scope {
+    /// The scopes for a list of namespaces; an empty list means every namespace.
+    pub fn all(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            return vec![Self::Cluster];
+        }
+        let mut names = namespaces.to_vec();
+        names.sort();
+        names.dedup();
+        names.into_iter().map(Self::Namespace).collect()
+    }
+
+    /// Whether objects of `namespace` belong to it.
+    pub fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespace(name) => name == namespace,
+        }
+    }
+
+    /// The API for a kind of object within it.
+    pub fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(name) => Api::namespaced(client.clone(), name),
+        }
+    }
+}
+
+/// The caches of one scope.
+#[derive(Clone)]
+pub struct Caches {
+    /// The fleets.
+    pub fleets: Store<GuardedFleet>,
+    /// The connections that fleets may refer to.
+    pub connections: Store<GuardedConnection>,
+    /// The Deployments that carry our label.
+    pub deployments: Store<Deployment>,
+    /// The pods that carry our label.
+    pub pods: Store<Pod>,
+}
+
+/// A stream of touched objects that keeps its cache filled while it is polled. Failures have
+/// been counted and logged; the watch tries again by itself.
+pub type Touched<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
+
+/// The streams that fill [`Caches`].
+pub struct Watches {
+    /// Fleets.
+    pub fleets: Touched<GuardedFleet>,
+    /// Connections.
+    pub connections: Touched<GuardedConnection>,
+    /// Deployments.
+    pub deployments: Touched<Deployment>,
+    /// Pods.
+    pub pods: Touched<Pod>,
+}
+
+/// Makes the caches of a scope and the streams that fill them. `gone` is told of fleets that
+/// were deleted, and after a relist of all that are left (`None`).
+pub fn watch(
+    client: &Client,
+    scope: &Scope,
+    metrics: &Metrics,
+    gone: impl Fn(Gone<'_>) + Send + Sync + 'static,
+) -> (Caches, Watches) {
+    let ours = watcher::Config::default().labels(injected::WORKER_LABEL);
+    let all = watcher::Config::default();
+    let (fleets, fleet_writer) = store();
+    let (connections, connection_writer) = store();
+    let (deployments, deployment_writer) = store();
+    let (pods, pod_writer) = store();
+    let reader = fleets.clone();
+    let fleet_events = reflector(
+        fleet_writer,
+        kube::runtime::watcher(scope.api::<GuardedFleet>(client), all.clone())
+            .modify(|fleet| fleet.meta_mut().managed_fields = None)
+            .default_backoff(),
+    )
+    .inspect(move |event| match event {
+        Ok(Event::Delete(fleet)) => gone(Gone::Deleted(fleet)),
+        Ok(Event::InitDone) => gone(Gone::AllBut(&reader)),
+        Ok(_) | Err(_) => {}
+    });
+    let watches = Watches {
+        fleets: quiet("TaskQueueWorker", metrics, fleet_events.touched_objects()),
+        connections: quiet(
+            "TemporalConnection",
+            metrics,
+            reflector(
+                connection_writer,
+                kube::runtime::watcher(scope.api::<GuardedConnection>(client), all)
+                    .modify(|connection| connection.meta_mut().managed_fields = None)
+                    .default_backoff(),
+            )
+            .touched_objects(),
+        ),
+        deployments: quiet(
+            "Deployment",
+            metrics,
+            reflector(
+                deployment_writer,
+                kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
+                    .modify(|deployment| deployment.metadata.managed_fields = None)
+                    .default_backoff(),
+            )
+            .touched_objects(),
+        ),
+        pods: quiet(
+            "Pod",
+            metrics,
+            reflector(
+                pod_writer,
+                kube::runtime::watcher(scope.api::<Pod>(client), ours)
+                    .modify(prune_pod)
+                    .default_backoff(),
+            )
+            .touched_objects(),
+        ),
+    };
+    (
+        Caches {
+            fleets,
+            connections,
+            deployments,
+            pods,
+        },
+        watches,
+    )
+}
+
+/// What is known about fleets that are gone.
+pub enum Gone<'a> {
+    /// This one was deleted.
+    Deleted(&'a GuardedFleet),
+    /// A relist ended: whatever is not in the cache now is gone.
+    AllBut(&'a Store<GuardedFleet>),
+}
+
+impl Caches {
+    /// Waits until every cache has been filled once.
+    ///
+    /// # Errors
+    /// If a watch has ended, which happens only while the process stops.
+    pub async fn filled(&self) -> Result<(), reflector::store::WriterDropped> {
+        self.fleets.wait_until_ready().await?;
+        self.connections.wait_until_ready().await?;
+        self.deployments.wait_until_ready().await?;
+        self.pods.wait_until_ready().await
+    }
+
+    /// The fleets that refer to a connection.
+    pub fn fleets_with_connection(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Vec<ObjectRef<GuardedFleet>> {
+        let refers = |fleet: &GuardedFleet| {
+            fleet.meta().namespace.as_deref() == Some(namespace)
+                && fleet.0.as_ref().is_ok_and(|fleet| {
+                    fleet
+                        .spec
+                        .connection_ref
+                        .as_ref()
+                        .is_some_and(|to| to.name == name)
+                })
+        };
+        self.fleets
+            .state_filter(refers)
+            .iter()
+            .map(|fleet| ObjectRef::from_obj(fleet.as_ref()))
+            .collect()
+    }
+}
+
+/// The fleet that a pod belongs to, by its labels.
+pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
+    let name = pod.metadata.labels.as_ref()?.get(injected::WORKER_LABEL)?;
+    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
+}
+
+/// Keeps of a pod only what [`crate::observe`] looks at.
+fn prune_pod(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.spec = None;
+    if let Some(status) = pod.status.as_mut() {
+        status.init_container_statuses = None;
+        status.ephemeral_container_statuses = None;
+        status.pod_ips = None;
+        status.host_ips = None;
+    }
+}
+
+/// Counts and logs the failures of a watch and takes them out of the stream: an error there would
+/// slow down every other watch of the controller, and each watch backs off by itself already.
+fn quiet<K>(
+    kind: &'static str,
+    metrics: &Metrics,
+    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+) -> Touched<K>
+where
+    K: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
+{
+    let metrics = metrics.clone();
+    stream
+        .filter_map(move |item| {
+            if let Err(error) = &item {
+                metrics.watch_error(kind);
+                warn!(kind, error = %Explained(error), "a watch failed; it is tried again");
+            }
+            futures::future::ready(item.ok().map(Ok))
+        })
+        .boxed()
+}
+
+/// A watch error in one line: its own text repeats the whole answer twice.
+struct Explained<'a>(&'a watcher::Error);
+
+impl std::fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = match self.0 {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error,
+            watcher::Error::WatchError(status) => {
+                return write!(f, "{} (HTTP {})", status.message, status.code);
+            }
+            watcher::Error::NoResourceVersion => return write!(f, "{}", self.0),
+        };
+        match source {
+            kube::Error::Api(status) => write!(f, "{} (HTTP {})", status.message, status.code),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_of_namespaces_means_all_and_doubles_count_once() {
+        assert_eq!(Scope::all(&[]), [Scope::Cluster]);
+        let list = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            Scope::all(&list),
+            [
+                Scope::Namespace("a".to_owned()),
+                Scope::Namespace("b".to_owned())
+            ]
+        );
+        assert!(Scope::Cluster.covers("x"));
+        assert!(!Scope::Namespace("a".to_owned()).covers("b"));
+    }
+}

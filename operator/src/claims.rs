@@ -1,0 +1,121 @@
+//! Which fleets claim which task queues. Two fleets on the same task queue would each see the whole
+//! backlog and both scale for it: the older one goes on, the newer one holds still. In memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use taskqueue_api::{Connection, Fleet, FleetKey};
+use taskqueue_scaling::TaskType;
+
+/// One task queue and type in one Temporal namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Claimed {
+    address: String,
+    temporal_namespace: String,
+    task_queue: String,
+    task_type: &'static str,
+}
+
+/// Who claims it. Sorted by age; of two equally old ones the name decides.
+type Claimants = BTreeSet<(Timestamp, FleetKey)>;
+
+#[derive(Debug, Default)]
+struct Index {
+    claims: BTreeMap<Claimed, Claimants>,
+    fleets: BTreeMap<FleetKey, (Timestamp, BTreeSet<Claimed>)>,
+}
+
+/// All claims of all fleets.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<Index>);
+
+impl Claims {
+    /// States what a fleet claims now, and answers, per queue of it, which older fleet claims the
+    /// same.
+    pub fn claim(
+        &self,
+        fleet: &Fleet,
+        created: Timestamp,
+        connection: &Connection,
+    ) -> BTreeMap<String, FleetKey> {
+        let mut index = self.index();
+        let wanted: BTreeSet<Claimed> = fleet
+            .queues
+            .iter()
+            .flat_map(|queue| {
+                queue
+                    .task_types
+                    .iter()
+                    .map(|kind| claimed(connection, &queue.task_queue, *kind))
+            })
+            .collect();
+        index.replace(&fleet.key, created, wanted);
+        let older = |queue: &taskqueue_api::Queue| {
+            queue.task_types.iter().find_map(|kind| {
+                let claim = claimed(connection, &queue.task_queue, *kind);
+                let oldest = index.claims.get(&claim)?.first()?;
+                (oldest.1 != fleet.key).then(|| oldest.1.clone())
+            })
+        };
+        fleet
+            .queues
+            .iter()
+            .filter_map(|queue| Some((queue.name.clone(), older(queue)?)))
+            .collect()
+    }
+
+    /// The fleet is gone, and with it its claims.
+    pub fn forget(&self, fleet: &FleetKey) {
+        let mut index = self.index();
+        index.remove(fleet);
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn replace(&mut self, fleet: &FleetKey, created: Timestamp, wanted: BTreeSet<Claimed>) {
+        let unchanged = self
+            .fleets
+            .get(fleet)
+            .is_some_and(|(at, claims)| *at == created && *claims == wanted);
+        if unchanged {
+            return;
+        }
+        self.remove(fleet);
+        for claim in &wanted {
+            self.claims
+                .entry(claim.clone())
+                .or_default()
+                .insert((created, fleet.clone()));
+        }
+        self.fleets.insert(fleet.clone(), (created, wanted));
+    }
+
+    fn remove(&mut self, fleet: &FleetKey) {
+        let Some((created, claims)) = self.fleets.remove(fleet) else {
+            return;
+        };
+        for claim in claims {
+            if let Some(claimants) = self.claims.get_mut(&claim) {
+                claimants.remove(&(created, fleet.clone()));
+                if claimants.is_empty() {
+                    self.claims.remove(&claim);
+                }
+            }
+        }
+    }
+}
+
+fn claimed(connection: &Connection, task_queue: &str, task_type: TaskType) -> Claimed {
+    Claimed {
+        // Host names do not differ by case.
+        address: connection.address.to_ascii_lowercase(),
+        temporal_namespace: connection.temporal_namespace.clone(),
+        task_queue: task_queue.to_owned(),
+        task_type: task_type.as_str(),
+    }
+}

@@ -1,0 +1,368 @@
+//! What can go wrong with a whole pass, sorted by what to do about it. Pure.
+//!
+//! Missing knowledge (Temporal does not answer, a Secret is not there) is never an `Error`:
+//! it is a value in the observation, because it must not stop the other queues.
+
+use std::fmt;
+use std::time::Duration;
+
+use kube::core::Status;
+
+/// A Kubernetes call that can be named in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What was tried, as a verb: "apply", "scale", "delete".
+    pub verb: &'static str,
+    /// The kind of the object.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Call {
+    /// Names a call.
+    pub fn new(verb: &'static str, kind: &'static str, namespace: &str, name: &str) -> Self {
+        Self {
+            verb,
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {}/{}",
+            self.verb, self.kind, self.namespace, self.name
+        )
+    }
+}
+
+/// What to do about an error; the label `class` of `reconcile_errors_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// The user's own object is wrong: wait until it changes.
+    Invalid,
+    /// Something the object names is missing: look again in a while.
+    Dependency,
+    /// The operator may not do this: look again in a while.
+    Denied,
+    /// Asked to slow down.
+    Throttled,
+    /// The other side does not answer: back off.
+    Unavailable,
+    /// Someone else wrote first: look again soon.
+    Conflict,
+    /// An invariant of the operator is broken.
+    Bug,
+}
+
+impl Class {
+    /// Every class, for pre-set series.
+    pub const ALL: [Self; 7] = [
+        Self::Invalid,
+        Self::Dependency,
+        Self::Denied,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Conflict,
+        Self::Bug,
+    ];
+
+    /// The label value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Dependency => "dependency",
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Conflict => "conflict",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// How long to wait after the `attempt`-th failure in a row (the first is 0).
+    ///
+    /// Throttled, unavailable and broken passes back off; the others have a fixed rhythm.
+    pub fn wait(self, attempt: u32) -> Duration {
+        let doubled = |first: u64, cap: u64| {
+            Duration::from_secs(first.saturating_mul(1 << attempt.min(16)).min(cap))
+        };
+        match self {
+            // Another watch event usually comes first; this only bounds a missed one.
+            Self::Invalid => Duration::from_mins(5),
+            Self::Dependency | Self::Denied => Duration::from_mins(1),
+            Self::Throttled => doubled(30, 300),
+            Self::Unavailable => doubled(1, 60),
+            Self::Conflict => doubled(1, 8),
+            Self::Bug => doubled(30, 600),
+        }
+    }
+}
+
+/// A failed step of a pass.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or did not answer.
+    #[error("cannot {call}: {}", explain(source))]
+    Kube {
+        /// What was tried.
+        call: Call,
+        /// What came back.
+        source: Box<kube::Error>,
+    },
+    /// A Deployment of the name we need belongs to someone else.
+    #[error(
+        "the Deployment {namespace}/{name} exists and is not ours: rename the queue or remove that Deployment"
+    )]
+    NameConflict {
+        /// Namespace of the Deployment.
+        namespace: String,
+        /// Name of the Deployment.
+        name: String,
+    },
+    /// The object changed under the decision: the next pass decides anew.
+    #[error("{namespace}/{name} changed since the decision was made")]
+    Moved {
+        /// Namespace of the Deployment.
+        namespace: String,
+        /// Name of the Deployment.
+        name: String,
+    },
+    /// Something that cannot happen, in words.
+    #[error("this is a bug of the operator: {0}")]
+    Bug(String),
+}
+
+impl Error {
+    /// Wraps a client error with the call that failed.
+    pub fn kube(call: Call, source: kube::Error) -> Self {
+        Self::Kube {
+            call,
+            source: Box::new(source),
+        }
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Kube { source, .. } => kube_class(source),
+            Self::NameConflict { .. } => Class::Dependency,
+            Self::Moved { .. } => Class::Conflict,
+            Self::Bug(_) => Class::Bug,
+        }
+    }
+
+    /// The reason, a fixed word: condition, Event and metric use the same.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Kube { source, .. } => kube_reason(source),
+            Self::NameConflict { .. } => "NameConflict",
+            Self::Moved { .. } => "Conflict",
+            Self::Bug(_) => "InternalError",
+        }
+    }
+
+    /// Every reason that goes with a class, for pre-set series.
+    pub fn reasons(class: Class) -> &'static [&'static str] {
+        match class {
+            Class::Invalid => &["TemplateRefused"],
+            Class::Dependency => &["NameConflict", "NotFound"],
+            Class::Denied => &["AccessDenied", "AdmissionDenied", "QuotaExceeded"],
+            Class::Throttled => &["Throttled"],
+            Class::Unavailable => &["ApiServerUnavailable"],
+            Class::Conflict => &["Conflict"],
+            Class::Bug => &["InternalError"],
+        }
+    }
+
+    /// The wait that the API server asked for, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Kube { source, .. } = self else {
+            return None;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return None;
+        };
+        let seconds = status.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// True for "there is no such object".
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Kube { source, .. }
+            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 404))
+    }
+
+    /// True for an answer 409.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube { source, .. }
+            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
+    }
+}
+
+/// The API server's own sentence where there is one; `kube::Error` prints the whole status twice.
+fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} (HTTP {})", status.message.trim(), status.code),
+        other => other.to_string(),
+    }
+}
+
+fn kube_class(error: &kube::Error) -> Class {
+    match error {
+        kube::Error::Api(status) => status_class(status),
+        kube::Error::SerdeError(_)
+        | kube::Error::BuildRequest(_)
+        | kube::Error::HttpError(_)
+        | kube::Error::FromUtf8(_) => Class::Bug,
+        kube::Error::Auth(_) => Class::Denied,
+        // What is left is transport: connect, TLS, read, timeouts.
+        _ => Class::Unavailable,
+    }
+}
+
+fn status_class(status: &Status) -> Class {
+    match status.code {
+        // A namespace that is going away refuses everything; the fleet in it goes as well.
+        403 if status.message.contains("being terminated") => Class::Conflict,
+        401 | 403 => Class::Denied,
+        404 => Class::Dependency,
+        // 422 is about the user's pod template: everything else in the object is ours and fixed.
+        422 => Class::Invalid,
+        409 => Class::Conflict,
+        429 => Class::Throttled,
+        408 | 500.. => Class::Unavailable,
+        _ => Class::Bug,
+    }
+}
+
+fn kube_reason(error: &kube::Error) -> &'static str {
+    let kube::Error::Api(status) = error else {
+        return match kube_class(error) {
+            Class::Bug => "InternalError",
+            Class::Denied => "AccessDenied",
+            Class::Invalid
+            | Class::Dependency
+            | Class::Throttled
+            | Class::Unavailable
+            | Class::Conflict => "ApiServerUnavailable",
+        };
+    };
+    match status_class(status) {
+        Class::Invalid => "TemplateRefused",
+        Class::Dependency => "NotFound",
+        Class::Denied if status.message.contains("exceeded quota") => "QuotaExceeded",
+        Class::Denied if status.message.contains("admission webhook") => "AdmissionDenied",
+        Class::Denied => "AccessDenied",
+        Class::Throttled => "Throttled",
+        Class::Unavailable => "ApiServerUnavailable",
+        Class::Conflict => "Conflict",
+        Class::Bug => "InternalError",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(code: u16, message: &str) -> Error {
+        let status = Status {
+            code,
+            message: message.to_owned(),
+            ..Status::failure("", "")
+        };
+        Error::kube(
+            Call::new("apply", "Deployment", "shop", "a"),
+            kube::Error::Api(status.boxed()),
+        )
+    }
+
+    #[test]
+    fn every_answer_has_its_class_and_reason() {
+        let table = [
+            (401, "", Class::Denied, "AccessDenied"),
+            (403, "cannot patch", Class::Denied, "AccessDenied"),
+            (403, "exceeded quota: pods", Class::Denied, "QuotaExceeded"),
+            (
+                403,
+                "admission webhook \"x\" denied",
+                Class::Denied,
+                "AdmissionDenied",
+            ),
+            (
+                403,
+                "namespace shop is being terminated",
+                Class::Conflict,
+                "Conflict",
+            ),
+            (404, "", Class::Dependency, "NotFound"),
+            (408, "", Class::Unavailable, "ApiServerUnavailable"),
+            (409, "", Class::Conflict, "Conflict"),
+            (
+                422,
+                "spec.template invalid",
+                Class::Invalid,
+                "TemplateRefused",
+            ),
+            (429, "", Class::Throttled, "Throttled"),
+            (500, "", Class::Unavailable, "ApiServerUnavailable"),
+            (503, "", Class::Unavailable, "ApiServerUnavailable"),
+            (400, "", Class::Bug, "InternalError"),
+        ];
+        for (code, message, class, reason) in table {
+            let error = api(code, message);
+            assert_eq!(
+                (code, error.class(), error.reason()),
+                (code, class, reason),
+                "{message}"
+            );
+            assert!(Error::reasons(class).contains(&reason));
+        }
+    }
+
+    #[test]
+    fn own_errors_have_their_class_and_reason() {
+        let (namespace, name) = ("shop".to_owned(), "a".to_owned());
+        let conflict = Error::NameConflict {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        assert_eq!(
+            (conflict.class(), conflict.reason()),
+            (Class::Dependency, "NameConflict")
+        );
+        let moved = Error::Moved { namespace, name };
+        assert_eq!(
+            (moved.class(), moved.reason()),
+            (Class::Conflict, "Conflict")
+        );
+        let bug = Error::Bug("no".to_owned());
+        assert_eq!((bug.class(), bug.reason()), (Class::Bug, "InternalError"));
+    }
+
+    #[test]
+    fn a_message_names_the_call_and_what_came_back() {
+        assert_eq!(
+            api(422, "spec.replicas: must not be negative").to_string(),
+            "cannot apply Deployment shop/a: spec.replicas: must not be negative (HTTP 422)"
+        );
+    }
+
+    #[test]
+    fn waits_grow_to_their_cap() {
+        let waits: Vec<u64> = (0..8)
+            .map(|attempt| Class::Unavailable.wait(attempt).as_secs())
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(Class::Throttled.wait(0).as_secs(), 30);
+        assert_eq!(Class::Conflict.wait(9).as_secs(), 8);
+        assert_eq!(Class::Bug.wait(u32::MAX).as_secs(), 600);
+    }
+}

@@ -1,0 +1,209 @@
+//! The leader lease: one writer at a time. Talks to the API server (`leases`), nothing else.
+//!
+//! A lease does not fence: a paused leader may wake up and still believe in it. What it could
+//! then shrink is protected by the resourceVersion that every shrinking write carries.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::{Call, Error};
+
+/// How long a lease lasts without renewal: a crashed leader is replaced within this and a retry.
+const DURATION: Duration = Duration::from_secs(10);
+/// How often the holder renews and the others look.
+const RETRY: Duration = Duration::from_secs(2);
+/// A holder that could not renew for so long stops: before others may take the lease.
+const RENEW_DEADLINE: Duration = Duration::from_secs(7);
+
+/// A claim on the lease.
+pub struct Claim {
+    leases: Api<Lease>,
+    namespace: String,
+    name: String,
+    identity: String,
+    seen: Option<Seen>,
+}
+
+/// The lease as last observed, and when we first saw it so. Expiry is judged by our own clock
+/// from that moment; the times that others write are not compared with ours.
+struct Seen {
+    spec: LeaseSpec,
+    since: Instant,
+}
+
+impl Claim {
+    /// A claim by `identity` (unique per process: the pod's name).
+    pub fn new(client: kube::Client, namespace: &str, name: &str, identity: String) -> Self {
+        Self {
+            leases: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            identity,
+            seen: None,
+        }
+    }
+
+    /// Waits until the lease is ours. Returns false if `stop` came first.
+    pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
+        info!(lease = %self.name, identity = %self.identity, "waiting for the leader lease");
+        loop {
+            match self.attempt().await {
+                Ok(true) => {
+                    info!(lease = %self.name, "this process is the leader");
+                    return true;
+                }
+                Ok(false) => {}
+                Err(error) => warn!(%error, "cannot look at the leader lease; trying again"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    /// Renews until the lease is lost (returns true) or `stop` comes (returns false).
+    pub async fn keep(&mut self, stop: &CancellationToken) -> bool {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+            match tokio::time::timeout(RETRY, self.attempt()).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return true,
+                Ok(Err(error)) => warn!(%error, "cannot renew the leader lease"),
+                Err(_) => warn!("renewing the leader lease took too long"),
+            }
+            if renewed.elapsed() >= RENEW_DEADLINE {
+                return true;
+            }
+        }
+    }
+
+    /// Gives the lease back, so that the next leader need not wait for it to expire.
+    pub async fn release(&self) -> Result<(), Error> {
+        let lease = self
+            .leases
+            .get(&self.name)
+            .await
+            .map_err(|e| self.error("get", e))?;
+        if holder(&lease) != Some(self.identity.as_str()) {
+            return Ok(());
+        }
+        let mut freed = lease;
+        if let Some(spec) = freed.spec.as_mut() {
+            spec.holder_identity = None;
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+        }
+        self.leases
+            .replace(&self.name, &PostParams::default(), &freed)
+            .await
+            .map_err(|e| self.error("release", e))?;
+        info!(lease = %self.name, "gave the leader lease back");
+        Ok(())
+    }
+
+    /// One look at the lease: takes or renews it if that is allowed. True if it is ours now.
+    async fn attempt(&mut self) -> Result<bool, Error> {
+        let current = self
+            .leases
+            .get_opt(&self.name)
+            .await
+            .map_err(|e| self.error("get", e))?;
+        let Some(current) = current else {
+            return self.create().await;
+        };
+        self.observe(&current);
+        if holder(&current).is_some_and(|h| h != self.identity) && !self.expired() {
+            return Ok(false);
+        }
+        let wanted = self.taken(current, Timestamp::now());
+        match self
+            .leases
+            .replace(&self.name, &PostParams::default(), &wanted)
+            .await
+        {
+            Ok(lease) => {
+                self.observe(&lease);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(self.error("renew", error)),
+        }
+    }
+
+    async fn create(&mut self) -> Result<bool, Error> {
+        let empty = Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(self.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: None,
+        };
+        let wanted = self.taken(empty, Timestamp::now());
+        match self.leases.create(&PostParams::default(), &wanted).await {
+            Ok(lease) => {
+                self.observe(&lease);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(self.error("create", error)),
+        }
+    }
+
+    /// The lease with us as its holder.
+    fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
+        let ours = holder(&lease) == Some(self.identity.as_str());
+        let spec = lease.spec.get_or_insert_default();
+        if !ours {
+            spec.acquire_time = Some(MicroTime(now));
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
+        }
+        spec.holder_identity = Some(self.identity.clone());
+        spec.renew_time = Some(MicroTime(now));
+        spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+        lease
+    }
+
+    fn observe(&mut self, lease: &Lease) {
+        let spec = lease.spec.clone().unwrap_or_default();
+        if self.seen.as_ref().is_none_or(|seen| seen.spec != spec) {
+            self.seen = Some(Seen {
+                spec,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn expired(&self) -> bool {
+        let Some(seen) = &self.seen else { return false };
+        let seconds = seen.spec.lease_duration_seconds.unwrap_or(0);
+        seen.since.elapsed() >= Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    fn error(&self, verb: &'static str, source: kube::Error) -> Error {
+        Error::kube(
+            Call::new(verb, "Lease", &self.namespace, &self.name),
+            source,
+        )
+    }
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease
+        .spec
+        .as_ref()?
+        .holder_identity
+        .as_deref()
+        .filter(|identity| !identity.is_empty())
+}

@@ -1,0 +1,137 @@
+//! What the controller remembers about a fleet between passes. Plain data in memory: it starts
+//! empty after a restart, and everything still works then, only more carefully.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
+
+use crate::fingerprint;
+
+/// Which worker version a queue's Deployment runs. There is one until versions are managed; the
+/// key is here so that nothing has to be rekeyed then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// The user's present template, whatever it is.
+    #[default]
+    Unversioned,
+}
+
+/// One queue in one version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueKey {
+    /// The queue's name in the fleet.
+    pub queue: String,
+    /// The version of its workers.
+    pub version: Version,
+}
+
+impl QueueKey {
+    /// The queue in its only version.
+    pub fn unversioned(queue: &str) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            version: Version::Unversioned,
+        }
+    }
+}
+
+/// Everything remembered about one fleet.
+#[derive(Debug, Default)]
+pub struct FleetMemory {
+    /// Per queue and version.
+    pub queues: BTreeMap<QueueKey, QueueMemory>,
+    /// The status that was written last, and the version of the object that it led to.
+    pub status: Option<(String, TaskQueueWorkerStatus)>,
+}
+
+/// Everything remembered about one queue.
+#[derive(Debug, Default)]
+pub struct QueueMemory {
+    /// What the decisions need.
+    pub history: History,
+    /// The Deployment as we left it.
+    pub written: Option<Written>,
+    /// The sample that was counted in the metrics last.
+    pub counted: Option<SampleId>,
+    /// When the backlog and the slots were last known.
+    pub taken_at: (Option<Time>, Option<Time>),
+    /// How many tasks waited when that was last known.
+    pub backlog: Option<u64>,
+    /// Since when the workers' slots have been unknown.
+    pub slots_unknown_since: Option<Time>,
+    /// The last decision that was made on a reading of its own, not on one that had been acted on.
+    pub decided: Option<Decision>,
+}
+
+/// The Deployment as it was after our last write to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its uid.
+    pub uid: String,
+    /// Its version then.
+    pub resource_version: String,
+    /// Its replicas then.
+    pub replicas: u32,
+    /// The hash of what we rendered.
+    pub rendered: u64,
+    /// The hash of what the server held.
+    pub live: u64,
+}
+
+impl Written {
+    /// Notes what the server holds after an apply of `rendered`.
+    pub fn after_apply(held: &Deployment, rendered: &Deployment) -> Self {
+        let replicas = held.spec.as_ref().and_then(|spec| spec.replicas);
+        Self {
+            uid: held.metadata.uid.clone().unwrap_or_default(),
+            resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
+            replicas: replicas.map_or(1, |replicas| u32::try_from(replicas).unwrap_or(0)),
+            rendered: fingerprint::rendered(rendered),
+            live: fingerprint::live(held, rendered),
+        }
+    }
+
+    /// Whether `cached` is from before this write: the watch has not caught up yet. Kubernetes
+    /// promises since 1.35 that versions of one object can be compared as numbers, and every
+    /// earlier server kept to it.
+    pub fn is_newer_than(&self, cached: &Deployment) -> bool {
+        let number = |text: &str| text.parse::<u64>().ok();
+        let theirs = cached.metadata.resource_version.as_deref().and_then(number);
+        cached.metadata.uid.as_deref() == Some(self.uid.as_str())
+            && number(&self.resource_version)
+                .zip(theirs)
+                .is_some_and(|(ours, theirs)| ours > theirs)
+    }
+}
+
+impl QueueMemory {
+    /// Keeps what outlives the reading it came with.
+    pub fn note(&mut self, observation: &Observation, now: Time) {
+        let (backlog, slots) = self.taken_at;
+        self.taken_at = (
+            observation.backlog.taken_at().or(backlog),
+            observation.slots.taken_at().or(slots),
+        );
+        if observation.slots.known().is_some() {
+            self.slots_unknown_since = None;
+        } else {
+            self.slots_unknown_since.get_or_insert(now);
+        }
+        if let Some(backlog) = observation.backlog.known() {
+            let counts = backlog
+                .types
+                .iter()
+                .filter_map(|(_, of_type)| of_type.as_ref());
+            self.backlog = Some(counts.fold(0, |sum, of_type| of_type.count.saturating_add(sum)));
+        }
+    }
+}
+
+impl FleetMemory {
+    /// The memory of a queue, made if there is none.
+    pub fn queue(&mut self, key: QueueKey) -> &mut QueueMemory {
+        self.queues.entry(key).or_default()
+    }
+}

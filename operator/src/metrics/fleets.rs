@@ -1,0 +1,297 @@
+//! What is exposed about fleets: plain numbers, kept per fleet and dropped with it. No I/O.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prometheus::proto::MetricFamily;
+use taskqueue_scaling::{PerType, TaskType, Time, TypeBacklog, UnknownReason};
+
+use super::family::{Family, number};
+use super::table;
+
+/// Which fleet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FleetName {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the `TaskQueueWorker`.
+    pub name: String,
+}
+
+/// What is exposed about one fleet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetNumbers {
+    /// Type, status and reason of each condition.
+    pub conditions: Vec<(String, String, String)>,
+    /// The queues by their name in the fleet.
+    pub queues: BTreeMap<String, QueueNumbers>,
+}
+
+/// Slots over all workers with a fresh heartbeat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotNumbers {
+    /// In use.
+    pub used: u64,
+    /// Free, if every worker said so.
+    pub available: Option<u64>,
+}
+
+/// When a source was last read, and why it is unknown now if it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceNumbers {
+    /// The last successful reading.
+    pub taken_at: Option<Time>,
+    /// Why there is none now.
+    pub unknown: Option<UnknownReason>,
+}
+
+/// What is exposed about one queue.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QueueNumbers {
+    /// Temporal's name of the queue.
+    pub task_queue: String,
+    /// Replicas that the last decision asks for.
+    pub desired: u32,
+    /// Replicas that the Deployment asks for.
+    pub current: u32,
+    /// Ready pods.
+    pub ready: u32,
+    /// Terminating pods.
+    pub terminating: u32,
+    /// Terminating pods past the drain grace period.
+    pub drain_overdue: u32,
+    /// Lower bound.
+    pub min: u32,
+    /// Upper bound.
+    pub max: u32,
+    /// The wait target.
+    pub queue_wait_target: Duration,
+    /// The statistics, if known.
+    pub backlog: PerType<Option<TypeBacklog>>,
+    /// The slots, if known.
+    pub slots: PerType<Option<SlotNumbers>>,
+    /// Live pods without a fresh heartbeat, if any slot is known.
+    pub blind_pods: Option<u32>,
+    /// Mean service time per counted type.
+    pub service_time: PerType<Option<Duration>>,
+    /// Replicas per demand term.
+    pub demand: Vec<(&'static str, u32)>,
+    /// The source `backlog`.
+    pub backlog_source: SourceNumbers,
+    /// The source `slots`.
+    pub slots_source: SourceNumbers,
+    /// Which findings hold now.
+    pub findings: Vec<(&'static str, bool)>,
+    /// Decisions per direction and reason.
+    pub decisions: BTreeMap<(&'static str, &'static str), u64>,
+    /// Changes carried out per direction and reason.
+    pub changes: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// The families of one scrape.
+struct Families {
+    condition: Family,
+    plain: [Family; 8],
+    backlog: Family,
+    backlog_age: Family,
+    add_rate: Family,
+    dispatch_rate: Family,
+    rate_limited: Family,
+    slots_used: Family,
+    slots_available: Family,
+    service_time: Family,
+    blind_pods: Family,
+    demand: Family,
+    reading_age: Family,
+    reading_unknown: Family,
+    finding: Family,
+    decisions: Family,
+    changes: Family,
+}
+
+impl Families {
+    fn new() -> Self {
+        Self {
+            condition: Family::new(table::CONDITION),
+            plain: [
+                Family::new(table::DESIRED),
+                Family::new(table::CURRENT),
+                Family::new(table::READY),
+                Family::new(table::TERMINATING),
+                Family::new(table::DRAIN_OVERDUE),
+                Family::new(table::MIN),
+                Family::new(table::MAX),
+                Family::new(table::WAIT_TARGET),
+            ],
+            backlog: Family::new(table::BACKLOG),
+            backlog_age: Family::new(table::BACKLOG_AGE),
+            add_rate: Family::new(table::ADD_RATE),
+            dispatch_rate: Family::new(table::DISPATCH_RATE),
+            rate_limited: Family::new(table::RATE_LIMITED),
+            slots_used: Family::new(table::SLOTS_USED),
+            slots_available: Family::new(table::SLOTS_AVAILABLE),
+            service_time: Family::new(table::SERVICE_TIME),
+            blind_pods: Family::new(table::BLIND_PODS),
+            demand: Family::new(table::DEMAND),
+            reading_age: Family::new(table::READING_AGE),
+            reading_unknown: Family::new(table::READING_UNKNOWN),
+            finding: Family::new(table::FINDING),
+            decisions: Family::new(table::DECISIONS),
+            changes: Family::new(table::CHANGES),
+        }
+    }
+
+    fn finish(self) -> Vec<MetricFamily> {
+        let rest = [
+            self.condition,
+            self.backlog,
+            self.backlog_age,
+            self.add_rate,
+            self.dispatch_rate,
+            self.rate_limited,
+            self.slots_used,
+            self.slots_available,
+            self.service_time,
+            self.blind_pods,
+            self.demand,
+            self.reading_age,
+            self.reading_unknown,
+            self.finding,
+            self.decisions,
+            self.changes,
+        ];
+        self.plain
+            .into_iter()
+            .chain(rest)
+            .map(Family::finish)
+            .collect()
+    }
+}
+
+/// Everything about every fleet, as it is at `now`.
+pub(super) fn families(fleets: &BTreeMap<FleetName, FleetNumbers>, now: Time) -> Vec<MetricFamily> {
+    let mut families = Families::new();
+    for (fleet, numbers) in fleets {
+        for (kind, status, reason) in &numbers.conditions {
+            let labels = [
+                fleet.namespace.as_str(),
+                fleet.name.as_str(),
+                kind,
+                status,
+                reason,
+            ];
+            families.condition.add(&labels, 1.0);
+        }
+        for (queue, numbers) in &numbers.queues {
+            let labels = [
+                fleet.namespace.as_str(),
+                fleet.name.as_str(),
+                queue.as_str(),
+                numbers.task_queue.as_str(),
+            ];
+            queue_series(&mut families, labels, numbers, now);
+        }
+    }
+    families.finish()
+}
+
+fn queue_series(families: &mut Families, labels: [&str; 4], queue: &QueueNumbers, now: Time) {
+    let plain = [
+        f64::from(queue.desired),
+        f64::from(queue.current),
+        f64::from(queue.ready),
+        f64::from(queue.terminating),
+        f64::from(queue.drain_overdue),
+        f64::from(queue.min),
+        f64::from(queue.max),
+        queue.queue_wait_target.as_secs_f64(),
+    ];
+    for (family, value) in families.plain.iter_mut().zip(plain) {
+        family.add(&labels, value);
+    }
+    for task_type in TaskType::ALL {
+        type_series(families, labels, queue, task_type);
+    }
+    if let Some(blind) = queue.blind_pods {
+        families.blind_pods.add(&labels, f64::from(blind));
+    }
+    let with = |label: &'static str| [labels[0], labels[1], labels[2], labels[3], label];
+    for (term, replicas) in &queue.demand {
+        families.demand.add(&with(term), f64::from(*replicas));
+    }
+    for (finding, holds) in &queue.findings {
+        families
+            .finding
+            .add(&with(finding), f64::from(u8::from(*holds)));
+    }
+    for (name, source) in [
+        ("backlog", queue.backlog_source),
+        ("slots", queue.slots_source),
+    ] {
+        if let Some(taken_at) = source.taken_at {
+            families
+                .reading_age
+                .add(&with(name), now.since(taken_at).as_secs_f64());
+        }
+        if let Some(reason) = source.unknown {
+            let labels = [
+                labels[0],
+                labels[1],
+                labels[2],
+                labels[3],
+                name,
+                reason.as_str(),
+            ];
+            families.reading_unknown.add(&labels, 1.0);
+        }
+    }
+    let counters = [
+        (&mut families.decisions, &queue.decisions),
+        (&mut families.changes, &queue.changes),
+    ];
+    for (family, counts) in counters {
+        for ((direction, reason), count) in counts {
+            let labels = [
+                labels[0], labels[1], labels[2], labels[3], direction, reason,
+            ];
+            family.add(&labels, number(*count));
+        }
+    }
+}
+
+fn type_series(
+    families: &mut Families,
+    labels: [&str; 4],
+    queue: &QueueNumbers,
+    task_type: TaskType,
+) {
+    let labels = [
+        labels[0],
+        labels[1],
+        labels[2],
+        labels[3],
+        task_type.as_str(),
+    ];
+    if let Some(backlog) = queue.backlog.get(task_type) {
+        families.backlog.add(&labels, number(backlog.count));
+        families.backlog_age.add(&labels, backlog.age.as_secs_f64());
+        families
+            .add_rate
+            .add(&labels, number(backlog.add_rate_milli) / 1000.0);
+        families
+            .dispatch_rate
+            .add(&labels, number(backlog.dispatch_rate_milli) / 1000.0);
+        families
+            .rate_limited
+            .add(&labels, f64::from(u8::from(backlog.rate_limited)));
+    }
+    if let Some(slots) = queue.slots.get(task_type) {
+        families.slots_used.add(&labels, number(slots.used));
+        if let Some(available) = slots.available {
+            families.slots_available.add(&labels, number(available));
+        }
+    }
+    if let Some(time) = queue.service_time.get(task_type) {
+        families.service_time.add(&labels, time.as_secs_f64());
+    }
+}

@@ -1,0 +1,303 @@
+//! The operator's metrics. Holds numbers and renders them; no other I/O, decides nothing.
+
+mod family;
+mod fleets;
+pub mod table;
+pub mod temporal;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+pub use fleets::{FleetName, FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
+
+use crate::clock::Clock;
+use crate::error::{Class, Error};
+
+/// Buckets of the duration of a pass: most end within a few milliseconds (nothing to write).
+const PASS_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// Every metric of the process but those of the Temporal readers.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    reconcile: IntCounterVec,
+    duration: Histogram,
+    errors: IntCounterVec,
+    watch_errors: IntCounterVec,
+    writes: IntCounterVec,
+    leader: IntGauge,
+    caches_synced: IntGauge,
+    fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// If the table of metrics contradicts itself.
+    pub fn new(clock: Clock) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let fleets = Arc::new(Mutex::new(BTreeMap::new()));
+        let metrics = Self {
+            reconcile: IntCounterVec::new(opts(&table::RECONCILE), table::RECONCILE.labels)?,
+            duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    table::RECONCILE_DURATION.name,
+                    table::RECONCILE_DURATION.help,
+                )
+                .buckets(PASS_BUCKETS.to_vec()),
+            )?,
+            errors: IntCounterVec::new(
+                opts(&table::RECONCILE_ERRORS),
+                table::RECONCILE_ERRORS.labels,
+            )?,
+            watch_errors: IntCounterVec::new(
+                opts(&table::WATCH_ERRORS),
+                table::WATCH_ERRORS.labels,
+            )?,
+            writes: IntCounterVec::new(opts(&table::WRITES), table::WRITES.labels)?,
+            leader: IntGauge::with_opts(opts(&table::LEADER))?,
+            caches_synced: IntGauge::with_opts(opts(&table::CACHES_SYNCED))?,
+            fleets: Arc::clone(&fleets),
+            registry,
+        };
+        metrics.register()?;
+        metrics
+            .registry
+            .register(Box::new(FleetCollector::new(fleets, clock)?))?;
+        metrics.preset();
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let build = IntGaugeVec::new(opts(&table::BUILD_INFO), table::BUILD_INFO.labels)?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let collectors: [Box<dyn Collector>; 8] = [
+            Box::new(build),
+            Box::new(self.reconcile.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.errors.clone()),
+            Box::new(self.watch_errors.clone()),
+            Box::new(self.writes.clone()),
+            Box::new(self.leader.clone()),
+            Box::new(self.caches_synced.clone()),
+        ];
+        collectors
+            .into_iter()
+            .try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// Closed label values start at zero, so that a rate over them is right from the first error.
+    fn preset(&self) {
+        for result in ["ok", "error"] {
+            self.reconcile.with_label_values(&[result]);
+        }
+        for class in Class::ALL {
+            for reason in Error::reasons(class) {
+                self.errors.with_label_values(&[class.as_str(), reason]);
+            }
+        }
+    }
+
+    /// What `/metrics` renders.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A pass ended.
+    pub fn pass(&self, took: Duration, ok: bool) {
+        self.duration.observe(took.as_secs_f64());
+        self.reconcile
+            .with_label_values(&[if ok { "ok" } else { "error" }])
+            .inc();
+    }
+
+    /// Something in a pass failed.
+    pub fn error(&self, error: &Error) {
+        self.errors
+            .with_label_values(&[error.class().as_str(), error.reason()])
+            .inc();
+    }
+
+    /// A watch on `kind` failed.
+    pub fn watch_error(&self, kind: &str) {
+        self.watch_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// A write was sent.
+    pub fn write(&self, verb: &str, kind: &str) {
+        self.writes.with_label_values(&[verb, kind]).inc();
+    }
+
+    /// Whether this process reconciles.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Whether every watch cache has been filled.
+    pub fn set_caches_synced(&self, synced: bool) {
+        self.caches_synced.set(i64::from(synced));
+    }
+
+    /// Replaces what is exposed about a fleet; its counters go on from where they were.
+    pub fn set_fleet(&self, fleet: FleetName, mut numbers: FleetNumbers) {
+        let mut fleets = self.fleets();
+        if let Some(old) = fleets.remove(&fleet) {
+            for (queue, old) in old.queues {
+                if let Some(new) = numbers.queues.get_mut(&queue) {
+                    add(&mut new.decisions, old.decisions);
+                    add(&mut new.changes, old.changes);
+                }
+            }
+        }
+        fleets.insert(fleet, numbers);
+    }
+
+    /// Drops everything about a fleet.
+    pub fn forget(&self, fleet: &FleetName) {
+        self.fleets().remove(fleet);
+    }
+
+    fn fleets(&self) -> MutexGuard<'_, BTreeMap<FleetName, FleetNumbers>> {
+        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Counts = BTreeMap<(&'static str, &'static str), u64>;
+
+fn add(counts: &mut Counts, old: Counts) {
+    for (key, count) in old {
+        let sum = counts.entry(key).or_default();
+        *sum = sum.saturating_add(count);
+    }
+}
+
+fn opts(spec: &table::Spec) -> Opts {
+    Opts::new(spec.name, spec.help)
+}
+
+/// Renders the fleets as they are at the moment of the scrape.
+struct FleetCollector {
+    fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+    clock: Clock,
+    descs: Vec<Desc>,
+}
+
+impl FleetCollector {
+    fn new(
+        fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+        clock: Clock,
+    ) -> prometheus::Result<Self> {
+        let about_fleets = table::ALL
+            .iter()
+            .filter(|spec| spec.labels.first() == Some(&"namespace"));
+        let descs = about_fleets
+            .map(family::desc)
+            .collect::<prometheus::Result<_>>()?;
+        Ok(Self {
+            fleets,
+            clock,
+            descs,
+        })
+    }
+}
+
+impl Collector for FleetCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
+        fleets::families(&fleets, self.clock.now().monotonic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::TextEncoder;
+    use taskqueue_scaling::{PerType, TypeBacklog};
+
+    fn text(metrics: &Metrics) -> String {
+        TextEncoder::new()
+            .encode_to_string(&metrics.registry().gather())
+            .unwrap()
+    }
+
+    fn fleet() -> FleetName {
+        FleetName {
+            namespace: "shop".to_owned(),
+            name: "orders".to_owned(),
+        }
+    }
+
+    fn numbers(decisions: u64) -> FleetNumbers {
+        let queue = QueueNumbers {
+            task_queue: "payments".to_owned(),
+            desired: 3,
+            current: 2,
+            backlog: PerType {
+                activity: Some(TypeBacklog {
+                    count: 7,
+                    ..TypeBacklog::default()
+                }),
+                ..PerType::default()
+            },
+            decisions: BTreeMap::from([(("up", "Drain"), decisions)]),
+            ..QueueNumbers::default()
+        };
+        FleetNumbers {
+            conditions: vec![("Ready".to_owned(), "True".to_owned(), "Ready".to_owned())],
+            queues: BTreeMap::from([("payments".to_owned(), queue)]),
+        }
+    }
+
+    #[test]
+    fn series_vanish_with_their_fleet_and_counters_go_on_until_then() {
+        let metrics = Metrics::new(Clock::start()).unwrap();
+        let bare = text(&metrics);
+        metrics.set_fleet(fleet(), numbers(1));
+        metrics.set_fleet(fleet(), numbers(2));
+        let full = text(&metrics);
+        let labels = r#"namespace="shop",name="orders",queue="payments",task_queue="payments""#;
+        for line in [
+            format!("taskqueue_operator_desired_replicas{{{labels}}} 3"),
+            format!("taskqueue_operator_backlog_tasks{{{labels},task_type=\"activity\"}} 7"),
+            format!(
+                "taskqueue_operator_decisions_total{{{labels},direction=\"up\",reason=\"Drain\"}} 3"
+            ),
+            "taskqueue_operator_fleet_condition{namespace=\"shop\",name=\"orders\",type=\"Ready\",status=\"True\",reason=\"Ready\"} 1".to_owned(),
+        ] {
+            assert!(full.lines().any(|l| l == line), "{line} is missing in\n{full}");
+        }
+        assert!(
+            !full.contains("task_type=\"nexus\""),
+            "what is unknown is absent"
+        );
+        metrics.forget(&fleet());
+        assert_eq!(text(&metrics), bare);
+    }
+
+    #[test]
+    fn every_exposed_family_is_in_the_table() {
+        let metrics = Metrics::new(Clock::start()).unwrap();
+        metrics.set_fleet(fleet(), numbers(1));
+        metrics.watch_error("Pod");
+        metrics.write("apply", "Deployment");
+        for family in metrics.registry().gather() {
+            let spec = table::ALL.iter().find(|spec| spec.name == family.name());
+            assert_eq!(
+                spec.map(|spec| spec.help),
+                Some(family.help()),
+                "{}",
+                family.name()
+            );
+        }
+    }
+}

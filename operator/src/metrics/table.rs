@@ -1,0 +1,356 @@
+//! Names, labels and help of every metric, in one place. Plain data: the registry, the tests and
+//! the documentation are made from this table.
+
+/// What kind of metric it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows (from zero again after a restart, or when its object is made anew).
+    Counter,
+    /// Any value.
+    Gauge,
+    /// A distribution in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spec {
+    /// Its full name.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// Its labels, in order.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// Labels of everything about one fleet.
+const FLEET: [&str; 2] = ["namespace", "name"];
+/// Labels of everything about one queue.
+const QUEUE: [&str; 4] = ["namespace", "name", "queue", "task_queue"];
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
+    Spec {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+    }
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
+    Spec {
+        name,
+        kind: Kind::Counter,
+        labels,
+        help,
+    }
+}
+
+const PER_TYPE: &[&str] = &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "task_type"];
+
+/// `build_info`.
+pub const BUILD_INFO: Spec = gauge(
+    "taskqueue_operator_build_info",
+    &["version"],
+    "Always 1; the version of the operator is in the label.",
+);
+/// `leader`.
+pub const LEADER: Spec = gauge(
+    "taskqueue_operator_leader",
+    &[],
+    "1 if this process reconciles, 0 if it stands by for another one.",
+);
+/// `caches_synced`.
+pub const CACHES_SYNCED: Spec = gauge(
+    "taskqueue_operator_caches_synced",
+    &[],
+    "1 once every watch cache has been filled, 0 before.",
+);
+/// `watch_errors_total`.
+pub const WATCH_ERRORS: Spec = counter(
+    "taskqueue_operator_watch_errors_total",
+    &["kind"],
+    "Failures of watches on the Kubernetes API; each is retried with a growing pause.",
+);
+/// `reconcile_total`.
+pub const RECONCILE: Spec = counter(
+    "taskqueue_operator_reconcile_total",
+    &["result"],
+    "Reconcile passes that ended, by result: ok or error.",
+);
+/// `reconcile_duration_seconds`.
+pub const RECONCILE_DURATION: Spec = Spec {
+    name: "taskqueue_operator_reconcile_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &[],
+    help: "How long a reconcile pass takes, its writes included.",
+};
+/// `reconcile_errors_total`.
+pub const RECONCILE_ERRORS: Spec = counter(
+    "taskqueue_operator_reconcile_errors_total",
+    &["class", "reason"],
+    "Errors of reconcile passes, by class (what is done about it) and reason. Class bug should stay at 0.",
+);
+/// `writes_total`.
+pub const WRITES: Spec = counter(
+    "taskqueue_operator_writes_total",
+    &["verb", "kind"],
+    "Writes to the Kubernetes API. An unchanged fleet causes none.",
+);
+/// `fleet_condition`.
+pub const CONDITION: Spec = gauge(
+    "taskqueue_operator_fleet_condition",
+    &[FLEET[0], FLEET[1], "type", "status", "reason"],
+    "Always 1 for the present status (True, False, Unknown) and reason of each condition of a fleet.",
+);
+/// `desired_replicas`.
+pub const DESIRED: Spec = gauge(
+    "taskqueue_operator_desired_replicas",
+    &QUEUE,
+    "Replicas that the last decision asks for.",
+);
+/// `current_replicas`.
+pub const CURRENT: Spec = gauge(
+    "taskqueue_operator_current_replicas",
+    &QUEUE,
+    "Replicas that the Deployment asks for.",
+);
+/// `ready_replicas`.
+pub const READY: Spec = gauge(
+    "taskqueue_operator_ready_replicas",
+    &QUEUE,
+    "Pods of the queue that are ready.",
+);
+/// `terminating_replicas`.
+pub const TERMINATING: Spec = gauge(
+    "taskqueue_operator_terminating_replicas",
+    &QUEUE,
+    "Pods of the queue that drain: told to stop and still there.",
+);
+/// `drain_overdue_replicas`.
+pub const DRAIN_OVERDUE: Spec = gauge(
+    "taskqueue_operator_drain_overdue_replicas",
+    &QUEUE,
+    "Pods of the queue that were told to stop longer ago than the drain grace period.",
+);
+/// `min_replicas`.
+pub const MIN: Spec = gauge(
+    "taskqueue_operator_min_replicas",
+    &QUEUE,
+    "The lower bound, replicas.min.",
+);
+/// `max_replicas`.
+pub const MAX: Spec = gauge(
+    "taskqueue_operator_max_replicas",
+    &QUEUE,
+    "The upper bound, replicas.max.",
+);
+/// `queue_wait_target_seconds`.
+pub const WAIT_TARGET: Spec = gauge(
+    "taskqueue_operator_queue_wait_target_seconds",
+    &QUEUE,
+    "How long a task may wait, scaling.queueWaitTarget.",
+);
+/// `backlog_tasks`.
+pub const BACKLOG: Spec = gauge(
+    "taskqueue_operator_backlog_tasks",
+    PER_TYPE,
+    "Tasks that wait, as Temporal last said (approximate_backlog_count). Absent while unknown.",
+);
+/// `backlog_age_seconds`.
+pub const BACKLOG_AGE: Spec = gauge(
+    "taskqueue_operator_backlog_age_seconds",
+    PER_TYPE,
+    "How long the oldest waiting task has waited, as Temporal last said. Absent while unknown.",
+);
+/// `tasks_add_rate`.
+pub const ADD_RATE: Spec = gauge(
+    "taskqueue_operator_tasks_add_rate",
+    PER_TYPE,
+    "Tasks that arrive per second, over Temporal's window of 30 s. Absent while unknown.",
+);
+/// `tasks_dispatch_rate`.
+pub const DISPATCH_RATE: Spec = gauge(
+    "taskqueue_operator_tasks_dispatch_rate",
+    PER_TYPE,
+    "Tasks handed to workers per second, over Temporal's window of 30 s. Absent while unknown.",
+);
+/// `rate_limited`.
+pub const RATE_LIMITED: Spec = gauge(
+    "taskqueue_operator_rate_limited",
+    PER_TYPE,
+    "1 if Temporal limits the dispatch of this task queue now: more workers would not help.",
+);
+/// `slots_used`.
+pub const SLOTS_USED: Spec = gauge(
+    "taskqueue_operator_slots_used",
+    PER_TYPE,
+    "Task slots in use over all workers with a fresh heartbeat. Absent while unknown.",
+);
+/// `slots_available`.
+pub const SLOTS_AVAILABLE: Spec = gauge(
+    "taskqueue_operator_slots_available",
+    PER_TYPE,
+    "Free task slots over all workers with a fresh heartbeat. Absent while unknown.",
+);
+/// `service_time_seconds`.
+pub const SERVICE_TIME: Spec = gauge(
+    "taskqueue_operator_service_time_seconds",
+    PER_TYPE,
+    "How long a task takes on average, as learned or assumed.",
+);
+/// `blind_pods`.
+pub const BLIND_PODS: Spec = gauge(
+    "taskqueue_operator_blind_pods",
+    &QUEUE,
+    "Live pods without a fresh heartbeat; each counts as full. Absent while no slot is known.",
+);
+/// `demand_replicas`.
+pub const DEMAND: Spec = gauge(
+    "taskqueue_operator_demand_replicas",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "term"],
+    "Replicas that each demand term asks for, before any limit. The largest one counts.",
+);
+/// `reading_age_seconds`.
+pub const READING_AGE: Spec = gauge(
+    "taskqueue_operator_reading_age_seconds",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "source"],
+    "Seconds since the last successful reading, by source: backlog or slots.",
+);
+/// `reading_unknown`.
+pub const READING_UNKNOWN: Spec = gauge(
+    "taskqueue_operator_reading_unknown",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "source", "reason"],
+    "Always 1 for a source (backlog or slots) that is unknown now; the reason is in the label.",
+);
+/// `finding`.
+pub const FINDING: Spec = gauge(
+    "taskqueue_operator_finding",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "finding"],
+    "1 while something about the queue needs a person: pods that cannot start, a queue that nobody polls, and the like.",
+);
+/// `decisions_total`.
+pub const DECISIONS: Spec = counter(
+    "taskqueue_operator_decisions_total",
+    &[
+        QUEUE[0],
+        QUEUE[1],
+        QUEUE[2],
+        QUEUE[3],
+        "direction",
+        "reason",
+    ],
+    "Decisions, one per new reading, by direction (up, down, hold) and reason.",
+);
+/// `scale_changes_total`.
+pub const CHANGES: Spec = counter(
+    "taskqueue_operator_scale_changes_total",
+    &[
+        QUEUE[0],
+        QUEUE[1],
+        QUEUE[2],
+        QUEUE[3],
+        "direction",
+        "reason",
+    ],
+    "Changes of the replicas that were carried out, by direction (up, down) and reason.",
+);
+/// `temporal_requests_total`.
+pub const TEMPORAL_REQUESTS: Spec = counter(
+    "taskqueue_operator_temporal_requests_total",
+    &["temporal_address", "temporal_namespace", "method", "code"],
+    "Calls to Temporal that ended, by method and gRPC code.",
+);
+/// `temporal_request_duration_seconds`.
+pub const TEMPORAL_DURATION: Spec = Spec {
+    name: "taskqueue_operator_temporal_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["temporal_address", "temporal_namespace", "method"],
+    help: "How long calls to Temporal take.",
+};
+/// `temporal_budget_calls_per_second`.
+pub const BUDGET_LIMIT: Spec = gauge(
+    "taskqueue_operator_temporal_budget_calls_per_second",
+    &["temporal_address", "temporal_namespace"],
+    "The call budget of a Temporal namespace as it is now; halved when Temporal says ResourceExhausted.",
+);
+/// `temporal_budget_available_calls`.
+pub const BUDGET_AVAILABLE: Spec = gauge(
+    "taskqueue_operator_temporal_budget_available_calls",
+    &["temporal_address", "temporal_namespace"],
+    "Calls that could be made at once. Near zero for long means that queues are read late.",
+);
+/// `temporal_reads_behind_seconds`.
+pub const BUDGET_BEHIND: Spec = gauge(
+    "taskqueue_operator_temporal_reads_behind_seconds",
+    &["temporal_address", "temporal_namespace"],
+    "How long the read that waits longest has been due. Steadily above zero, the budget is too small for the queues.",
+);
+
+/// Every metric.
+pub const ALL: &[Spec] = &[
+    BUILD_INFO,
+    LEADER,
+    CACHES_SYNCED,
+    WATCH_ERRORS,
+    RECONCILE,
+    RECONCILE_DURATION,
+    RECONCILE_ERRORS,
+    WRITES,
+    CONDITION,
+    DESIRED,
+    CURRENT,
+    READY,
+    TERMINATING,
+    DRAIN_OVERDUE,
+    MIN,
+    MAX,
+    WAIT_TARGET,
+    BACKLOG,
+    BACKLOG_AGE,
+    ADD_RATE,
+    DISPATCH_RATE,
+    RATE_LIMITED,
+    SLOTS_USED,
+    SLOTS_AVAILABLE,
+    SERVICE_TIME,
+    BLIND_PODS,
+    DEMAND,
+    READING_AGE,
+    READING_UNKNOWN,
+    FINDING,
+    DECISIONS,
+    CHANGES,
+    TEMPORAL_REQUESTS,
+    TEMPORAL_DURATION,
+    BUDGET_LIMIT,
+    BUDGET_AVAILABLE,
+    BUDGET_BEHIND,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules() {
+        for spec in ALL {
+            assert!(
+                spec.name.starts_with("taskqueue_operator_"),
+                "{}",
+                spec.name
+            );
+            assert_eq!(
+                spec.kind == Kind::Counter,
+                spec.name.ends_with("_total"),
+                "{}",
+                spec.name
+            );
+            assert!(spec.help.ends_with('.'), "{}", spec.name);
+            let same = ALL.iter().filter(|other| other.name == spec.name).count();
+            assert_eq!(same, 1, "{} stands twice", spec.name);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Metrics about the calls to Temporal. Holds numbers; makes no call.
+
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use taskqueue_temporal::{BudgetReading, Method, Observer, Place};
+
+use super::family::{self, Family, number};
+use super::table;
+
+/// Buckets of a call: an answer from the server's cache takes a millisecond, a cold one ten.
+const CALL_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
+
+/// Counts and times calls.
+pub struct TemporalNumbers {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl TemporalNumbers {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// If they are registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let requests = Opts::new(table::TEMPORAL_REQUESTS.name, table::TEMPORAL_REQUESTS.help);
+        let duration =
+            HistogramOpts::new(table::TEMPORAL_DURATION.name, table::TEMPORAL_DURATION.help)
+                .buckets(CALL_BUCKETS.to_vec());
+        let numbers = Self {
+            requests: IntCounterVec::new(requests, table::TEMPORAL_REQUESTS.labels)?,
+            duration: HistogramVec::new(duration, table::TEMPORAL_DURATION.labels)?,
+        };
+        registry.register(Box::new(numbers.requests.clone()))?;
+        registry.register(Box::new(numbers.duration.clone()))?;
+        Ok(numbers)
+    }
+}
+
+impl Observer for TemporalNumbers {
+    fn call(&self, place: &Place, method: Method, code: &'static str, took: Duration) {
+        let (address, namespace) = (place.address.as_str(), place.temporal_namespace.as_str());
+        self.requests
+            .with_label_values(&[address, namespace, method.as_str(), code])
+            .inc();
+        self.duration
+            .with_label_values(&[address, namespace, method.as_str()])
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// Exposes the call budgets as `read` says they are at the moment of the scrape.
+///
+/// # Errors
+/// If they are registered already.
+pub fn register_budgets(
+    registry: &Registry,
+    read: impl Fn() -> Vec<BudgetReading> + Send + Sync + 'static,
+) -> prometheus::Result<()> {
+    let specs = [
+        table::BUDGET_LIMIT,
+        table::BUDGET_AVAILABLE,
+        table::BUDGET_BEHIND,
+    ];
+    let descs = specs
+        .iter()
+        .map(family::desc)
+        .collect::<prometheus::Result<_>>()?;
+    registry.register(Box::new(Budgets { read, descs }))
+}
+
+struct Budgets<F> {
+    read: F,
+    descs: Vec<Desc>,
+}
+
+impl<F: Fn() -> Vec<BudgetReading> + Send + Sync> Collector for Budgets<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut limit = Family::new(table::BUDGET_LIMIT);
+        let mut available = Family::new(table::BUDGET_AVAILABLE);
+        let mut behind = Family::new(table::BUDGET_BEHIND);
+        for budget in (self.read)() {
+            let labels = [
+                budget.place.address.as_str(),
+                budget.place.temporal_namespace.as_str(),
+            ];
+            limit.add(&labels, number(budget.rate_milli) / 1000.0);
+            available.add(&labels, number(budget.tokens));
+            behind.add(&labels, budget.behind.as_secs_f64());
+        }
+        vec![limit.finish(), available.finish(), behind.finish()]
+    }
+}

@@ -1,0 +1,228 @@
+//! Everything a pass looks at, read before anything is decided. Reads only.
+//!
+//! Deployments, pods and connections come from the watch caches, Secrets by `get`, Temporal's
+//! numbers from the readers, which read on their own schedule: a pass costs Temporal nothing.
+
+pub mod connection;
+pub mod pods;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::ObjectRef;
+use taskqueue_api::{Fleet, FleetKey, Queue, injected};
+use taskqueue_scaling::{Reading, Slots};
+use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
+
+use crate::caches::Caches;
+use crate::claims::Claims;
+use crate::clock::Moment;
+use crate::observe::connection::{Secrets, Usable};
+use crate::observe::pods::Pods;
+use crate::problem::Problem;
+
+/// Where observations come from.
+pub struct Sources<'a> {
+    /// The watch caches of the fleet's scope.
+    pub caches: &'a Caches,
+    /// Secrets by name.
+    pub secrets: &'a Secrets,
+    /// Temporal's numbers.
+    pub readers: &'a Readers,
+    /// Who else claims which task queue.
+    pub claims: &'a Claims,
+}
+
+/// What one pass looks at.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The connection, or why there is none.
+    pub connection: Result<Usable, Problem>,
+    /// The queues of the spec, by name.
+    pub queues: BTreeMap<String, ObservedQueue>,
+    /// Deployments of this fleet that no queue of the spec has.
+    pub orphans: Vec<Arc<Deployment>>,
+}
+
+/// What is known about one queue.
+#[derive(Debug, Clone)]
+pub struct ObservedQueue {
+    /// Its Deployment, if it exists and is ours.
+    pub held: Option<Arc<Deployment>>,
+    /// Its pods.
+    pub pods: Pods,
+    /// What Temporal says about it.
+    pub reading: QueueReading,
+    /// What its workers have in use, joined with the pods.
+    pub slots: Reading<Slots>,
+    /// An older fleet on the same task queue.
+    pub rival: Option<FleetKey>,
+}
+
+/// Reads everything about a fleet that was made at `created`.
+pub async fn observe(
+    sources: &Sources<'_>,
+    fleet: &Fleet,
+    created: Timestamp,
+    now: Moment,
+) -> Observed {
+    let spec = connection::spec(fleet, sources.caches);
+    let rivals = match &spec {
+        Ok(spec) => sources.claims.claim(fleet, created, spec),
+        Err(_) => BTreeMap::new(),
+    };
+    let connection = match spec {
+        Ok(spec) => {
+            sources
+                .secrets
+                .resolve(&fleet.key.namespace, &spec, now.monotonic)
+                .await
+        }
+        Err(problem) => Err(problem),
+    };
+    let pods = pods_by_queue(fleet, sources.caches);
+    let held: BTreeMap<&str, Held> = fleet
+        .queues
+        .iter()
+        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
+        .collect();
+    let owner = owner_of(fleet);
+    match &connection {
+        Ok(usable) => sources
+            .readers
+            .watch(&owner, &usable.resolved, &watches(fleet, &held)),
+        Err(_) => sources.readers.forget(&owner),
+    }
+    let queues = fleet.queues.iter().filter_map(|queue| {
+        let Held { held, pods } = held.get(queue.name.as_str())?.clone();
+        let reading = sources.readers.reading(&owner, &queue.name);
+        let slots = slots(
+            &reading.workers,
+            &pods.live,
+            &queue.task_queue,
+            now.monotonic,
+        );
+        let rival = rivals.get(&queue.name).cloned();
+        Some((
+            queue.name.clone(),
+            ObservedQueue {
+                held,
+                pods,
+                reading,
+                slots,
+                rival,
+            },
+        ))
+    });
+    Observed {
+        connection,
+        queues: queues.collect(),
+        orphans: orphans(fleet, sources.caches),
+    }
+}
+
+/// The name under which the readers know a fleet.
+pub fn owner_of(fleet: &Fleet) -> OwnerKey {
+    OwnerKey {
+        namespace: fleet.key.namespace.clone(),
+        name: fleet.key.name.clone(),
+    }
+}
+
+#[derive(Clone)]
+struct Held {
+    held: Option<Arc<Deployment>>,
+    pods: Pods,
+}
+
+fn held(
+    sources: &Sources<'_>,
+    fleet: &Fleet,
+    queue: &Queue,
+    pods: &BTreeMap<String, Vec<Arc<Pod>>>,
+    now: Moment,
+) -> Held {
+    let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
+    let held = sources.caches.deployments.get(&reference);
+    let held = held.filter(|deployment| owned_by(deployment, &fleet.key));
+    let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
+    Held {
+        held,
+        pods: pods::read(mine, now.wall),
+    }
+}
+
+fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
+    let watch = |queue: &Queue| {
+        let has_replicas = held.get(queue.name.as_str()).is_some_and(|held| {
+            !held.pods.live.is_empty()
+                || held
+                    .held
+                    .as_deref()
+                    .is_some_and(|deployment| asked(deployment) > 0)
+        });
+        QueueWatch {
+            queue: queue.name.clone(),
+            task_queue: queue.task_queue.clone(),
+            task_types: queue.task_types.iter().copied().collect(),
+            polling_interval: queue.policy.polling_interval,
+            quiet_polling_interval: queue.policy.quiet_polling_interval,
+            queue_wait_target: queue.policy.queue_wait_target,
+            has_replicas,
+        }
+    };
+    fleet.queues.iter().map(watch).collect()
+}
+
+/// The replicas that a Deployment asks for. The API server always fills them in.
+pub fn asked(deployment: &Deployment) -> u32 {
+    let replicas = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    u32::try_from(replicas).unwrap_or(0)
+}
+
+/// Whether an object belongs to this fleet: by uid, since a name can be used again.
+pub fn owned_by(deployment: &Deployment, fleet: &FleetKey) -> bool {
+    let owners = deployment.metadata.owner_references.iter().flatten();
+    owners
+        .into_iter()
+        .any(|owner| owner.controller == Some(true) && owner.uid == fleet.uid)
+}
+
+fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod>>> {
+    let label = |pod: &Pod, key: &str| pod.metadata.labels.as_ref()?.get(key).cloned();
+    let mine = caches.pods.state_filter(|pod| {
+        pod.metadata.namespace.as_deref() == Some(&fleet.key.namespace)
+            && label(pod, injected::WORKER_LABEL).as_deref() == Some(&fleet.key.name)
+    });
+    let mut queues: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
+    for pod in mine {
+        if let Some(queue) = label(&pod, injected::QUEUE_LABEL) {
+            queues.entry(queue).or_default().push(pod);
+        }
+    }
+    queues
+}
+
+fn orphans(fleet: &Fleet, caches: &Caches) -> Vec<Arc<Deployment>> {
+    let wanted = |name: &str| {
+        fleet
+            .queues
+            .iter()
+            .any(|queue| queue.deployment_name == name)
+    };
+    let mut found = caches.deployments.state_filter(|deployment| {
+        deployment.metadata.namespace.as_deref() == Some(&fleet.key.namespace)
+            && owned_by(deployment, &fleet.key)
+            && deployment.metadata.deletion_timestamp.is_none()
+            && !deployment.metadata.name.as_deref().is_some_and(wanted)
+    });
+    found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    found
+}

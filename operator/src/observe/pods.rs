@@ -1,0 +1,374 @@
+//! What the pods of a queue say. Pure: objects from the cache in, facts out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use taskqueue_api::Reason;
+use taskqueue_scaling::{PodPhase, Replicas};
+use taskqueue_temporal::LivePod;
+
+use crate::problem::Problem;
+
+/// The label that the Deployment controller puts on pods: one value per ReplicaSet.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The pods of one queue.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pods {
+    /// Those that exist and have not ended.
+    pub live: Vec<LivePod>,
+    /// How many ReplicaSets the pods that are not terminating belong to.
+    pub replica_sets: usize,
+    /// Pods that were told to stop and should have ended by now.
+    pub drain_overdue: u32,
+    /// Why pods cannot start, if some cannot.
+    pub trouble: Option<Problem>,
+    /// The annotation that ranks pods for removal, of those that carry it.
+    pub costs: Vec<(String, String)>,
+}
+
+/// Reads the pods of one queue.
+pub fn read(pods: &[Arc<Pod>], now: Timestamp) -> Pods {
+    let mut live: Vec<LivePod> = Vec::new();
+    let mut replica_sets = BTreeSet::new();
+    let mut facts = Pods::default();
+    for pod in pods {
+        let Some(name) = &pod.metadata.name else {
+            continue;
+        };
+        let Some(phase) = phase(pod) else { continue };
+        live.push(LivePod {
+            name: name.clone(),
+            phase,
+        });
+        if phase == PodPhase::Terminating {
+            // The deletion timestamp is the moment at which the grace period ends.
+            let ends = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+            if ends.is_some_and(|ends| ends < now) {
+                facts.drain_overdue = facts.drain_overdue.saturating_add(1);
+            }
+            continue;
+        }
+        replica_sets.insert(label(pod, TEMPLATE_HASH));
+        if let Some(cost) = annotation(pod, DELETION_COST) {
+            facts.costs.push((name.clone(), cost.to_owned()));
+        }
+        if phase == PodPhase::Starting && facts.trouble.is_none() {
+            facts.trouble = trouble(pod);
+        }
+    }
+    live.sort_by(|a, b| a.name.cmp(&b.name));
+    facts.costs.sort();
+    Pods {
+        live,
+        replica_sets: replica_sets.len(),
+        ..facts
+    }
+}
+
+/// The annotation by which a ReplicaSet ranks its pods when it removes some.
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// The replicas of a queue, for a decision. `applying` says that this pass changes the Deployment,
+/// which may start a rollout.
+pub fn replicas(
+    asked: u32,
+    deployment: Option<&Deployment>,
+    pods: &Pods,
+    applying: bool,
+) -> Replicas {
+    let count = |phase| {
+        let number = pods.live.iter().filter(|pod| pod.phase == phase).count();
+        u32::try_from(number).unwrap_or(u32::MAX)
+    };
+    let ready = count(PodPhase::Ready);
+    let to_be_made = asked.saturating_sub(ready.saturating_add(count(PodPhase::Starting)));
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let outdated = status
+        .is_some_and(|status| status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0));
+    Replicas {
+        asked,
+        ready,
+        starting: count(PodPhase::Starting).saturating_add(to_be_made),
+        terminating: count(PodPhase::Terminating),
+        rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
+    }
+}
+
+/// What the Deployment itself says about pods that cannot be made, or a rollout that is stuck.
+pub fn deployment_trouble(deployment: &Deployment) -> Option<Problem> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
+    let refused = conditions
+        .iter()
+        .find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+    if let Some(condition) = refused {
+        let said = condition
+            .message
+            .as_deref()
+            .unwrap_or("no reason was given");
+        return Some(Problem {
+            reason: Reason::PodsRefused,
+            message: format!(
+                "Kubernetes refuses to create pods of Deployment {name}: {said}; raise the quota or change what the admission rule objects to"
+            ),
+        });
+    }
+    let stalled = conditions.iter().find(|c| {
+        c.type_ == "Progressing"
+            && c.status == "False"
+            && c.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    stalled.map(|_| Problem {
+        reason: Reason::RolloutStalled,
+        message: format!(
+            "the rollout of Deployment {name} makes no progress; kubectl describe deployment {name} and its new pods say why"
+        ),
+    })
+}
+
+/// Where a pod is in its life; `None` once it has ended.
+fn phase(pod: &Pod) -> Option<PodPhase> {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some(PodPhase::Terminating);
+    }
+    let ready = condition(pod, "Ready").is_some_and(|(status, ..)| status == "True");
+    Some(if ready {
+        PodPhase::Ready
+    } else {
+        PodPhase::Starting
+    })
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>, Option<&'a str>)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)?;
+    Some((
+        &found.status,
+        found.reason.as_deref(),
+        found.message.as_deref(),
+    ))
+}
+
+/// Why a pod that is not ready does not become ready, if that is certain.
+fn trouble(pod: &Pod) -> Option<Problem> {
+    if let Some(("False", Some("Unschedulable"), message)) = condition(pod, "PodScheduled") {
+        let said = message.unwrap_or("no node fits");
+        return Some(Problem {
+            reason: Reason::PodsUnschedulable,
+            message: format!(
+                "pods cannot be placed on any node: {said}; add nodes or change resources, nodeSelector or tolerations"
+            ),
+        });
+    }
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    containers.iter().find_map(container_trouble)
+}
+
+fn container_trouble(container: &ContainerStatus) -> Option<Problem> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let word = waiting.reason.as_deref()?;
+    let name = &container.name;
+    match word {
+        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => {
+            Some(Problem {
+                reason: Reason::ImagePullFailed,
+                message: format!(
+                    "the image {} of container {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
+                    container.image,
+                    // The two words take turns while the kubelet backs off.
+                    if word == "ErrImagePull" {
+                        "ImagePullBackOff"
+                    } else {
+                        word
+                    }
+                ),
+            })
+        }
+        "CrashLoopBackOff" => {
+            let exit = container
+                .last_state
+                .as_ref()
+                .and_then(|state| state.terminated.as_ref())
+                .map(|ended| format!(" with exit code {}", ended.exit_code))
+                .unwrap_or_default();
+            Some(Problem {
+                reason: Reason::PodsFailing,
+                message: format!(
+                    "container {name} ends{exit} each time it is started; kubectl logs --previous of its pod says why"
+                ),
+            })
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            let said = waiting.message.as_deref().unwrap_or(word);
+            Some(Problem {
+                reason: Reason::PodsFailing,
+                message: format!("container {name} cannot be started: {said}"),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata
+        .annotations
+        .as_ref()?
+        .get(key)
+        .map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(value: serde_json::Value) -> Arc<Pod> {
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:10:00Z".parse().unwrap()
+    }
+
+    fn waiting(reason: &str) -> Arc<Pod> {
+        pod(json!({
+            "metadata": {"name": "p"},
+            "status": {"phase": "Pending", "containerStatuses": [{
+                "name": "worker", "image": "shop/worker:2", "imageID": "", "ready": false,
+                "restartCount": 3,
+                "state": {"waiting": {"reason": reason, "message": "secret \"x\" not found"}},
+                "lastState": {"terminated": {"exitCode": 2}},
+            }]},
+        }))
+    }
+
+    #[test]
+    fn pods_are_counted_by_where_they_are_in_their_life() {
+        let pods = [
+            pod(json!({
+                "metadata": {"name": "ready", "labels": {"pod-template-hash": "1"},
+                    "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1"}},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+            })),
+            pod(json!({
+                "metadata": {"name": "new", "labels": {"pod-template-hash": "2"}},
+                "status": {"phase": "Pending"},
+            })),
+            pod(json!({
+                "metadata": {"name": "draining", "labels": {"pod-template-hash": "0"},
+                    "deletionTimestamp": "2026-01-01T00:11:00Z"},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+            })),
+            pod(json!({
+                "metadata": {"name": "stuck", "deletionTimestamp": "2026-01-01T00:09:00Z"},
+                "status": {"phase": "Running"},
+            })),
+            pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
+        ];
+        let facts = read(&pods, now());
+        let live = |name: &str, phase| LivePod {
+            name: name.to_owned(),
+            phase,
+        };
+        assert_eq!(
+            facts,
+            Pods {
+                live: vec![
+                    live("draining", PodPhase::Terminating),
+                    live("new", PodPhase::Starting),
+                    live("ready", PodPhase::Ready),
+                    live("stuck", PodPhase::Terminating),
+                ],
+                replica_sets: 2,
+                drain_overdue: 1,
+                trouble: None,
+                costs: vec![("ready".to_owned(), "-1".to_owned())],
+            }
+        );
+        assert_eq!(
+            replicas(4, None, &facts, false),
+            Replicas {
+                asked: 4,
+                ready: 1,
+                starting: 3,
+                terminating: 2,
+                rollout_in_progress: true
+            }
+        );
+    }
+
+    #[test]
+    fn pods_that_cannot_start_say_why_and_what_to_do() {
+        let table = [
+            ("ImagePullBackOff", Some(Reason::ImagePullFailed)),
+            ("ErrImagePull", Some(Reason::ImagePullFailed)),
+            ("ErrImageNeverPull", Some(Reason::ImagePullFailed)),
+            ("InvalidImageName", Some(Reason::ImagePullFailed)),
+            ("CrashLoopBackOff", Some(Reason::PodsFailing)),
+            ("CreateContainerConfigError", Some(Reason::PodsFailing)),
+            ("ContainerCreating", None),
+            ("PodInitializing", None),
+        ];
+        for (word, reason) in table {
+            let found = read(&[waiting(word)], now()).trouble;
+            assert_eq!(found.map(|trouble| trouble.reason), reason, "{word}");
+        }
+        let message = |word| read(&[waiting(word)], now()).trouble.unwrap().message;
+        assert_eq!(
+            message("ErrImagePull"),
+            message("ImagePullBackOff"),
+            "the two take turns and must not cause a write each time"
+        );
+        assert_eq!(
+            message("CrashLoopBackOff"),
+            "container worker ends with exit code 2 each time it is started; kubectl logs --previous of its pod says why"
+        );
+        assert_eq!(
+            message("CreateContainerConfigError"),
+            "container worker cannot be started: secret \"x\" not found"
+        );
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_reported() {
+        let pending = pod(json!({
+            "metadata": {"name": "p"},
+            "status": {"phase": "Pending", "conditions": [{
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "0/1 nodes are available: 1 Insufficient cpu.",
+            }]},
+        }));
+        let trouble = read(&[pending], now()).trouble.unwrap();
+        assert_eq!(trouble.reason, Reason::PodsUnschedulable);
+        assert!(trouble.message.contains("Insufficient cpu"), "{trouble}");
+    }
+
+    #[test]
+    fn a_deployment_that_may_not_create_pods_is_reported() {
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "d"},
+            "spec": {"selector": {}, "template": {}},
+            "status": {"conditions": [{"type": "ReplicaFailure", "status": "True",
+                "reason": "FailedCreate", "message": "exceeded quota: pods"}]},
+        }))
+        .unwrap();
+        let trouble = deployment_trouble(&deployment).unwrap();
+        assert_eq!(trouble.reason, Reason::PodsRefused);
+        assert!(trouble.message.contains("exceeded quota"), "{trouble}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Something that keeps a fleet from being as it should be: a value, not an error. Plain data.
+
+use std::fmt;
+
+use taskqueue_api::Reason;
+
+/// What is wrong, as a condition says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The reason of the condition.
+    pub reason: Reason,
+    /// What is wrong and what to do. Without numbers that move by themselves.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

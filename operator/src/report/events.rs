@@ -1,0 +1,186 @@
+//! Events: one per transition of a condition and per change that was carried out. Computing them
+//! is pure; [`publish`] sends them.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
+use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
+use taskqueue_scaling as scaling;
+use tracing::warn;
+
+use crate::plan::Prune;
+use crate::report::conditions::QueueFacts;
+
+/// The API server refuses longer notes.
+const LONGEST_NOTE: usize = 1000;
+
+/// Something worth an Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// Whether a person should look.
+    pub warning: bool,
+    /// The reason, a fixed word.
+    pub reason: String,
+    /// What was done, a fixed word.
+    pub action: &'static str,
+    /// What happened, in a sentence.
+    pub note: String,
+    /// The Deployment that it is about, if it is about one.
+    pub deployment: Option<String>,
+}
+
+/// What happened between two statuses.
+pub fn transitions(old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus) -> Vec<Happening> {
+    let told = [
+        ConditionType::Ready,
+        ConditionType::ScalingActive,
+        ConditionType::ScalingLimited,
+    ];
+    let changed = told.into_iter().filter_map(|kind| {
+        let find = |status: &TaskQueueWorkerStatus| {
+            status
+                .conditions
+                .iter()
+                .find(|condition| condition.type_ == kind.as_str())
+                .cloned()
+        };
+        let new = find(new)?;
+        let before = find(old).map(|old| (old.status, old.reason));
+        let now = (new.status.clone(), new.reason.clone());
+        // Good news about something that never was otherwise is no news.
+        let good = is_good(kind, &new.status, &new.reason);
+        let was_bad = before
+            .as_ref()
+            .is_some_and(|(status, reason)| !is_good(kind, status, reason));
+        let news = before.as_ref() != Some(&now) && (!good || was_bad);
+        (news && !is_everyday(&new.reason)).then(|| Happening {
+            warning: !good,
+            reason: new.reason,
+            action: kind.as_str(),
+            note: new.message,
+            deployment: None,
+        })
+    });
+    changed.collect()
+}
+
+fn is_good(kind: ConditionType, status: &str, reason: &str) -> bool {
+    match kind {
+        ConditionType::Ready => status == "True",
+        ConditionType::ScalingActive => {
+            status == "True" && reason == Reason::Active.as_str()
+                || reason == Reason::Paused.as_str()
+                || reason == Reason::DryRun.as_str()
+                || reason == Reason::Starting.as_str()
+        }
+        ConditionType::ScalingLimited | ConditionType::Progressing => status == "False",
+    }
+}
+
+/// Part of every start; the conditions say it, an Event each time would be noise.
+fn is_everyday(reason: &str) -> bool {
+    [Reason::WaitingForReplicas, Reason::Starting]
+        .iter()
+        .any(|word| word.as_str() == reason)
+}
+
+/// What was carried out on a queue.
+pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
+    let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
+        return Vec::new();
+    };
+    let deployment = facts.queue.deployment_name.clone();
+    let queue = &facts.queue.name;
+    if let Some(set) = facts.plan.changed_by_others
+        && decision.reason == scaling::Reason::AlreadyActedOn
+    {
+        return vec![Happening {
+            warning: true,
+            reason: Reason::ReplicasReset.as_str().to_owned(),
+            action: "Scale",
+            note: format!(
+                "queue {queue}: somebody scaled Deployment {deployment} from {set} to {}; put back to {}, because the operator decides its replicas; to decide them yourself, set scaling.mode to Paused",
+                scaled.from, scaled.to
+            ),
+            deployment: Some(deployment),
+        }];
+    }
+    let reason = if scaled.to > scaled.from {
+        Reason::ScaledUp
+    } else {
+        Reason::ScaledDown
+    };
+    vec![Happening {
+        warning: false,
+        reason: reason.as_str().to_owned(),
+        action: "Scale",
+        note: format!("queue {queue}: {}", decision.sentence),
+        deployment: Some(deployment),
+    }]
+}
+
+/// A queue left the spec.
+pub fn removed(prune: &Prune) -> Happening {
+    let backlog = match prune.backlog {
+        Some(0) => "no task waited in it".to_owned(),
+        Some(1) => "1 task waited in it, and nobody here works on it any more".to_owned(),
+        Some(many) => format!("{many} tasks waited in it, and nobody here works on them any more"),
+        None => "how many tasks wait in it is not known".to_owned(),
+    };
+    Happening {
+        warning: prune.backlog.is_none_or(|backlog| backlog > 0),
+        reason: Reason::QueueRemoved.as_str().to_owned(),
+        action: "Prune",
+        note: format!(
+            "queue {} left the spec: Deployment {} was deleted and its pods drain; when it was last read, {backlog}",
+            prune.queue, prune.deployment_name
+        ),
+        deployment: Some(prune.deployment_name.clone()),
+    }
+}
+
+/// Sends Events. One that cannot be sent is logged; it does not fail the pass.
+pub async fn publish(recorder: &Recorder, about: &ObjectReference, happenings: Vec<Happening>) {
+    for happening in happenings {
+        let event = event(about, happening);
+        if let Err(error) = recorder.publish(&event, about).await {
+            warn!(%error, reason = event.reason, "cannot publish an Event");
+        }
+    }
+}
+
+fn event(about: &ObjectReference, happening: Happening) -> Event {
+    let mut note = happening.note;
+    if note.len() > LONGEST_NOTE {
+        let end = (0..=LONGEST_NOTE)
+            .rev()
+            .find(|end| note.is_char_boundary(*end))
+            .unwrap_or(0);
+        note.truncate(end);
+        note.push_str("...");
+    }
+    // The recorder counts Events of one action and reason as one, and keeps the first note. The hash
+    // keeps those apart that say something else.
+    let mut hasher = DefaultHasher::new();
+    note.hash(&mut hasher);
+    let hash = hasher.finish() & 0xffff_ffff;
+    Event {
+        type_: if happening.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: happening.reason,
+        action: format!("{}-{hash:08x}", happening.action),
+        note: Some(note),
+        secondary: happening.deployment.map(|name| ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some("Deployment".to_owned()),
+            name: Some(name),
+            namespace: about.namespace.clone(),
+            ..ObjectReference::default()
+        }),
+    }
+}

@@ -1,0 +1,239 @@
+//! The status of a fleet. Pure: what it should be, and whether it differs from what it is.
+//!
+//! The old status is read back for two things only: the time of a condition that has not changed,
+//! and the last decision of a queue whose replicas have not changed in this pass.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_api::status::{
+    DecisionInputs, DecisionLimit, DecisionStatus, DecisionTerms, QueueStatus,
+};
+use taskqueue_scaling::{Decision, Mode, PerType, Reason, TaskType, Term};
+
+use crate::report::conditions::{QueueFacts, Verdict};
+
+/// The status after a pass over an accepted spec.
+pub fn status(
+    old: &TaskQueueWorkerStatus,
+    generation: i64,
+    queues: &[QueueFacts<'_>],
+    verdicts: &[Verdict],
+    now: Timestamp,
+) -> TaskQueueWorkerStatus {
+    let queues: Vec<QueueStatus> = queues.iter().map(|facts| queue(old, facts, now)).collect();
+    let sum = |of: fn(&QueueStatus) -> u32| {
+        queues
+            .iter()
+            .fold(0, |sum: u32, queue| sum.saturating_add(of(queue)))
+    };
+    let (desired, ready) = (sum(|queue| queue.desired), sum(|queue| queue.ready));
+    TaskQueueWorkerStatus {
+        observed_generation: Some(generation),
+        conditions: conditions(old, generation, verdicts, now),
+        queue_count: u32::try_from(queues.len()).unwrap_or(u32::MAX),
+        replicas: format!("{ready}/{desired}"),
+        desired_replicas: desired,
+        current_replicas: sum(|queue| queue.current),
+        ready_replicas: ready,
+        queues,
+    }
+}
+
+/// The status of a fleet whose spec cannot be accepted: what is known about its queues stays, since
+/// they run on as they are.
+pub fn refused(
+    old: &TaskQueueWorkerStatus,
+    generation: i64,
+    verdicts: &[Verdict],
+    now: Timestamp,
+) -> TaskQueueWorkerStatus {
+    TaskQueueWorkerStatus {
+        observed_generation: Some(generation),
+        conditions: conditions(old, generation, verdicts, now),
+        ..old.clone()
+    }
+}
+
+fn conditions(
+    old: &TaskQueueWorkerStatus,
+    generation: i64,
+    verdicts: &[Verdict],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let condition = |verdict: &Verdict| {
+        let kind = verdict.kind.as_str();
+        let status = verdict.status.as_str();
+        let before = old
+            .conditions
+            .iter()
+            .find(|old| old.type_ == kind && old.status == status);
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: verdict.reason.as_str().to_owned(),
+            message: verdict.message.clone(),
+            observed_generation: Some(generation),
+            last_transition_time: before
+                .map_or(Time(now), |before| before.last_transition_time.clone()),
+        }
+    };
+    verdicts.iter().map(condition).collect()
+}
+
+fn queue(old: &TaskQueueWorkerStatus, facts: &QueueFacts<'_>, now: Timestamp) -> QueueStatus {
+    let replicas = &facts.plan.observation.replicas;
+    let before = old
+        .queues
+        .iter()
+        .find(|queue| queue.name == facts.queue.name);
+    let last = before.and_then(|queue| queue.last_decision.clone());
+    let live = facts.seen.pods.live.iter();
+    let current = live
+        .filter(|pod| pod.phase != taskqueue_scaling::PodPhase::Terminating)
+        .count();
+    QueueStatus {
+        name: facts.queue.name.clone(),
+        task_queue: facts.queue.task_queue.clone(),
+        deployment_name: facts.queue.deployment_name.clone(),
+        desired: facts
+            .plan
+            .decision
+            .as_ref()
+            .map_or(replicas.asked, |decision| decision.desired),
+        current: u32::try_from(current).unwrap_or(u32::MAX),
+        ready: replicas.ready,
+        last_decision: new_decision(facts, last.as_ref())
+            .map(|decision| decision_status(decision, now))
+            .or(last),
+    }
+}
+
+/// The decision of this pass, if it is one to be shown: it changed the replicas, or would have.
+fn new_decision<'a>(facts: &QueueFacts<'a>, last: Option<&DecisionStatus>) -> Option<&'a Decision> {
+    let decision = facts.plan.decision.as_ref()?;
+    // Putting back what somebody else changed is no new decision: the old one still says why.
+    if decision.reason == Reason::AlreadyActedOn {
+        return None;
+    }
+    let shown = match facts.queue.policy.mode {
+        Mode::Active => facts.done.scaled.is_some(),
+        Mode::DryRun => {
+            let known = last.map(|last| (last.from, last.to));
+            decision.desired != decision.previous
+                && known != Some((decision.previous, decision.desired))
+        }
+        Mode::Paused => false,
+    };
+    shown.then_some(decision)
+}
+
+fn decision_status(decision: &Decision, now: Timestamp) -> DecisionStatus {
+    let limit = |limited: &taskqueue_scaling::Limited| DecisionLimit {
+        name: limited.by.as_str().to_owned(),
+        from: limited.from,
+        to: limited.to,
+    };
+    DecisionStatus {
+        reason: decision.reason.as_str().to_owned(),
+        message: decision.sentence.clone(),
+        time: Time(now),
+        from: decision.previous,
+        to: decision.desired,
+        inputs: inputs(decision),
+        terms: terms(decision),
+        limits: decision.limits.iter().map(limit).collect(),
+    }
+}
+
+fn inputs(decision: &Decision) -> DecisionInputs {
+    let inputs = &decision.inputs;
+    let backlog = inputs.backlog.as_ref().ok();
+    // A thousandth of a task per second is one task in 1000 seconds.
+    let rate = |of: fn(&taskqueue_scaling::TypeBacklog) -> u64| {
+        let types = backlog.filter(|_| inputs.rates_trusted)?;
+        Some(
+            types
+                .iter()
+                .filter_map(|(_, of_type)| of_type.as_ref())
+                .map(of)
+                .fold(0, u64::saturating_add),
+        )
+    };
+    let kind = binding(decision);
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    DecisionInputs {
+        backlog: backlog.map(|_| inputs.backlog_count()),
+        backlog_age_milliseconds: backlog.map(|_| millis(inputs.backlog_age())),
+        tasks_added_per_1000_seconds: rate(|of_type| of_type.add_rate_milli),
+        tasks_dispatched_per_1000_seconds: rate(|of_type| of_type.dispatch_rate_milli),
+        slots_used: inputs.slots_in_use.ok().map(total),
+        slots_per_replica: kind.map(|kind| u64::from(*inputs.slots_per_replica.get(kind))),
+        service_time_milliseconds: kind.map(|kind| millis(inputs.service_time.get(kind).mean())),
+        ready: inputs.replicas.ready,
+        starting: inputs.replicas.starting,
+        terminating: inputs.replicas.terminating,
+    }
+}
+
+/// The task type that asked for the most.
+fn binding(decision: &Decision) -> Option<TaskType> {
+    decision.demand.as_ref()?.binding.map(|(kind, _)| kind)
+}
+
+fn total(slots: PerType<u64>) -> u64 {
+    slots
+        .iter()
+        .fold(0, |sum, (_, used)| sum.saturating_add(*used))
+}
+
+fn terms(decision: &Decision) -> DecisionTerms {
+    let term = |term| replicas_for(decision, term);
+    DecisionTerms {
+        in_flight: term(Term::InFlight),
+        drain: term(Term::Drain),
+        age: term(Term::Age).filter(|replicas| *replicas > 0),
+        backlog: term(Term::BacklogPerReplica).filter(|replicas| *replicas > 0),
+    }
+}
+
+/// The replicas that a term asks for over all task types, rounded up.
+pub fn replicas_for(decision: &Decision, term: Term) -> Option<u32> {
+    let demand = decision.demand.as_ref()?;
+    let milli = demand
+        .types
+        .iter()
+        .filter_map(|(_, of_type)| of_type.as_ref())
+        .map(|of_type| {
+            let terms = &of_type.terms;
+            match term {
+                Term::InFlight => terms.in_flight_milli,
+                Term::Drain => terms.drain_milli,
+                Term::Age => terms.age_milli,
+                Term::BacklogPerReplica => terms.backlog_per_replica_milli,
+            }
+        });
+    milli
+        .max()
+        .map(|milli| u32::try_from(milli.div_ceil(1000)).unwrap_or(u32::MAX))
+}
+
+/// Whether two statuses say the same, whatever their times.
+pub fn same(a: &TaskQueueWorkerStatus, b: &TaskQueueWorkerStatus) -> bool {
+    timeless(a) == timeless(b)
+}
+
+fn timeless(status: &TaskQueueWorkerStatus) -> TaskQueueWorkerStatus {
+    let mut status = status.clone();
+    for condition in &mut status.conditions {
+        condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
+    }
+    for decision in status
+        .queues
+        .iter_mut()
+        .filter_map(|queue| queue.last_decision.as_mut())
+    {
+        decision.time = Time(Timestamp::UNIX_EPOCH);
+    }
+    status
+}

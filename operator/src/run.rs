@@ -1,0 +1,392 @@
+//! Wires everything up and keeps it running until SIGTERM. I/O only; decides nothing about fleets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use futures::{StreamExt, future, stream};
+use kube::api::ListParams;
+use kube::runtime::controller::{Config, Controller, Error as ControllerError};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, Resource};
+use taskqueue_temporal::{OwnerKey, Readers, ReadersConfig, TemporalClient};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+
+use crate::caches::{self, Gone, GuardedConnection, GuardedFleet, Scope, Watches};
+use crate::clock::Clock;
+use crate::controller::{Context, Shared, error_policy, reconcile};
+use crate::error::{Class, Error};
+use crate::http::{self, Health, Phase};
+use crate::lease::Claim;
+use crate::metrics::Metrics;
+use crate::metrics::temporal::TemporalNumbers;
+use crate::observe::connection;
+use crate::report::Subject;
+use crate::settings::Settings;
+
+/// How often it is asked whether the resources have been installed.
+const CRD_RETRY: Duration = Duration::from_secs(2);
+/// What is in flight at SIGTERM gets this long.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// How often Secrets that nobody needs any more are dropped from memory.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the operator cannot start, or if a part of it ends that should not.
+pub async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let clock = Clock::start();
+    let metrics = Metrics::new(clock)?;
+    let health = Health::default();
+    let listener = TcpListener::bind(settings.metrics_address)
+        .await
+        .with_context(|| format!("listening on {}", settings.metrics_address))?;
+    let served = CancellationToken::new();
+    let server = tokio::spawn(http::serve(
+        listener,
+        health.clone(),
+        metrics.registry().clone(),
+        served.clone().cancelled_owned(),
+    ));
+    info!(version = env!("CARGO_PKG_VERSION"), address = %settings.metrics_address, "starting");
+    let client = Client::try_default()
+        .await
+        .context("finding out how to reach Kubernetes")?;
+    let result = lead(settings, &client, clock, &metrics, &health, &stop).await;
+    served.cancel();
+    server
+        .await
+        .context("the HTTP server")?
+        .context("serving /metrics")?;
+    info!("stopped");
+    result
+}
+
+/// Cancelled at SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("told to stop: finishing what is in flight");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+/// Works, with the leader lease if there is one.
+async fn lead(
+    settings: &Settings,
+    client: &Client,
+    clock: Clock,
+    metrics: &Metrics,
+    health: &Health,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    if !settings.leader_election {
+        return work(settings, client, clock, metrics, health, stop).await;
+    }
+    let mut claim = Claim::new(
+        client.clone(),
+        &settings.pod_namespace,
+        &settings.lease_name,
+        settings.pod_name.clone(),
+    );
+    health.set(Phase::Standby);
+    if !claim.acquire(stop).await {
+        return Ok(());
+    }
+    let kept = stop.child_token();
+    let working = work(settings, client, clock, metrics, health, &kept);
+    tokio::pin!(working);
+    let lost = tokio::select! {
+        result = &mut working => {
+            release(&claim).await;
+            return result;
+        }
+        lost = claim.keep(stop) => lost,
+    };
+    kept.cancel();
+    if lost {
+        // Another process may lead by now: no time for what is in flight. What it could still do is
+        // protected by the version that each shrinking write carries.
+        health.set(Phase::Dead("the leader lease was lost".to_owned()));
+        bail!("the leader lease was lost; this process ends so that it starts over as a standby");
+    }
+    let result = working.await;
+    release(&claim).await;
+    result
+}
+
+async fn release(claim: &Claim) {
+    if let Err(error) = claim.release().await {
+        warn!(%error, "cannot give the leader lease back; it expires by itself");
+    }
+}
+
+/// Reconciles until told to stop.
+async fn work(
+    settings: &Settings,
+    client: &Client,
+    clock: Clock,
+    metrics: &Metrics,
+    health: &Health,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let scopes = Scope::all(&settings.namespaces());
+    metrics.set_leader(true);
+    if !installed(client, &scopes, health, stop).await {
+        return Ok(());
+    }
+    let readers = start_readers(settings, clock, metrics)?;
+    let shared = Arc::new(Shared::new(
+        client,
+        clock,
+        metrics.clone(),
+        readers.clone(),
+        settings.pod_name.clone(),
+    ));
+    health.set(Phase::Waiting("filling the watch caches".to_owned()));
+    let tasks = TaskTracker::new();
+    let mut routes = Vec::new();
+    let mut contexts = Vec::new();
+    for scope in scopes {
+        let (told, news) = mpsc::unbounded_channel();
+        routes.push((scope.clone(), told));
+        let (context, controller) =
+            controller(client, &scope, &shared, news, settings.concurrency, stop);
+        contexts.push(context);
+        tasks.spawn(controller);
+    }
+    tasks.close();
+    let background = background(readers.clone(), routes, Arc::clone(&shared));
+    let synced = synced(contexts, metrics.clone(), health.clone());
+    let ended = tokio::select! {
+        () = stop.cancelled() => false,
+        () = tasks.wait() => !stop.is_cancelled(),
+        never = future::join(background, synced) => match never { (never, _) => never },
+    };
+    if ended {
+        health.set(Phase::Dead("the controller ended".to_owned()));
+        return Err(anyhow!("the controller ended although nobody asked it to"));
+    }
+    health.set(Phase::Stopping);
+    if tokio::time::timeout(STOP_DEADLINE, tasks.wait())
+        .await
+        .is_err()
+    {
+        error!("writes in flight did not end in time; ending anyway");
+    }
+    readers.shutdown().await;
+    Ok(())
+}
+
+fn start_readers(settings: &Settings, clock: Clock, metrics: &Metrics) -> anyhow::Result<Readers> {
+    let numbers = Arc::new(TemporalNumbers::register(metrics.registry())?);
+    let config = ReadersConfig {
+        calls_per_second: settings.temporal_calls_per_second,
+        burst: settings.temporal_calls_per_second.max(3),
+        ..ReadersConfig::default()
+    };
+    let client = Arc::new(TemporalClient::new(settings.pod_name.clone()));
+    let readers = Readers::new(client, Arc::clone(&numbers) as _, config, clock.monotonic());
+    let budgets = readers.clone();
+    crate::metrics::temporal::register_budgets(metrics.registry(), move || budgets.budgets())?;
+    Ok(readers)
+}
+
+/// Waits until the resources are installed and may be read. False if told to stop first.
+async fn installed(
+    client: &Client,
+    scopes: &[Scope],
+    health: &Health,
+    stop: &CancellationToken,
+) -> bool {
+    let mut said = String::new();
+    loop {
+        let Err(why) = readable(client, scopes).await else {
+            return true;
+        };
+        if why != said {
+            warn!(reason = why, "waiting");
+            health.set(Phase::Waiting(why.clone()));
+            said = why;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = tokio::time::sleep(CRD_RETRY) => {}
+        }
+    }
+}
+
+async fn readable(client: &Client, scopes: &[Scope]) -> Result<(), String> {
+    for scope in scopes {
+        let fleets = scope
+            .api::<GuardedFleet>(client)
+            .list(&ListParams::default().limit(1))
+            .await;
+        explain(fleets.err(), "taskqueueworkers", scope)?;
+        let connections = scope
+            .api::<GuardedConnection>(client)
+            .list(&ListParams::default().limit(1))
+            .await;
+        explain(connections.err(), "temporalconnections", scope)?;
+    }
+    Ok(())
+}
+
+fn explain(error: Option<kube::Error>, resource: &str, scope: &Scope) -> Result<(), String> {
+    let place = match scope {
+        Scope::Cluster => "in all namespaces".to_owned(),
+        Scope::Namespace(name) => format!("in namespace {name}"),
+    };
+    match error {
+        None => Ok(()),
+        Some(kube::Error::Api(status)) if status.code == 404 => Err(format!(
+            "the CustomResourceDefinition {resource}.taskqueue.dev is not installed; install the chart with crds.install=true, or apply the folder crds/ with kubectl"
+        )),
+        Some(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => Err(format!(
+            "the operator may not list {resource} {place}: {}; install the chart's roles",
+            status.message
+        )),
+        Some(kube::Error::Api(status)) => Err(format!(
+            "the API server answers: {} (HTTP {})",
+            status.message, status.code
+        )),
+        Some(error) => Err(format!("the API server cannot be reached: {error}")),
+    }
+}
+
+/// The controller of one scope, ready to be run.
+fn controller(
+    client: &Client,
+    scope: &Scope,
+    shared: &Arc<Shared>,
+    news: mpsc::UnboundedReceiver<OwnerKey>,
+    concurrency: u16,
+    stop: &CancellationToken,
+) -> (Arc<Context>, impl Future<Output = ()> + Send + use<>) {
+    let forget = Arc::clone(shared);
+    let covered = scope.clone();
+    let (caches, watches) = caches::watch(client, scope, &shared.metrics, move |gone| match gone {
+        Gone::Deleted(fleet) => forget.forget(Subject::of(fleet).metadata),
+        Gone::AllBut(store) => forget.forget_all_but(|key| {
+            let reference = ObjectRef::new(&key.name).within(&key.namespace);
+            let there = store.get(&reference);
+            !covered.covers(&key.namespace)
+                || there.is_some_and(|fleet| fleet.meta().uid.as_deref() == Some(&key.uid))
+        }),
+    });
+    let context = Arc::new(Context::new(Arc::clone(shared), caches.clone()));
+    let Watches {
+        fleets,
+        connections,
+        deployments,
+        pods,
+    } = watches;
+    let news = stream::unfold(news, |mut news| async move {
+        let owner = news.recv().await?;
+        Some((ObjectRef::new(&owner.name).within(&owner.namespace), news))
+    });
+    let referring = caches.clone();
+    let controller = Controller::for_stream(fleets, caches.fleets.clone())
+        .with_config(Config::default().concurrency(concurrency))
+        .owns_stream(deployments)
+        .watches_stream(pods, |pod| caches::fleet_of_pod(&pod))
+        .watches_stream(connections, move |connection| {
+            let name = connection::name_of(&connection);
+            name.map(|(namespace, name)| referring.fleets_with_connection(namespace, name))
+                .unwrap_or_default()
+        })
+        .reconcile_on(news)
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
+    let running = controller
+        .run(reconcile, error_policy, Arc::clone(&context))
+        .for_each(|result| {
+            ended(result);
+            future::ready(())
+        });
+    (context, running)
+}
+
+/// Logs what became of a pass, once, by the class of the error.
+fn ended(
+    result: Result<
+        (ObjectRef<GuardedFleet>, kube::runtime::controller::Action),
+        ControllerError<Error, watcher::Error>,
+    >,
+) {
+    match result {
+        Ok((fleet, action)) => debug!(%fleet, ?action, "reconciled"),
+        Err(ControllerError::ReconcilerFailed(error, fleet)) => {
+            let (class, reason) = (error.class().as_str(), error.reason());
+            match error.class() {
+                Class::Conflict => debug!(%fleet, class, reason, %error, "again"),
+                Class::Throttled => info!(%fleet, class, reason, %error, "again, later"),
+                Class::Invalid | Class::Dependency | Class::Unavailable => {
+                    warn!(%fleet, class, reason, %error, "a pass failed");
+                }
+                Class::Denied | Class::Bug => {
+                    error!(%fleet, class, reason, %error, "a pass failed")
+                }
+            }
+        }
+        Err(ControllerError::ObjectNotFound(fleet)) => debug!(%fleet, "gone"),
+        Err(other) => warn!(error = %other, "the controller"),
+    }
+}
+
+/// Hands the news of the readers to the scope they are about, and keeps house. Never ends.
+async fn background(
+    readers: Readers,
+    routes: Vec<(Scope, mpsc::UnboundedSender<OwnerKey>)>,
+    shared: Arc<Shared>,
+) -> bool {
+    let updates = async {
+        let mut updates = std::pin::pin!(readers.updates());
+        while let Some(owner) = updates.next().await {
+            let route = routes
+                .iter()
+                .find(|(scope, _)| scope.covers(&owner.namespace));
+            if let Some((_, told)) = route
+                && told.send(owner).is_err()
+            {
+                debug!("a controller has ended: the process is stopping");
+            }
+        }
+        future::pending::<()>().await;
+    };
+    let housekeeping = async {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            shared.secrets.prune(shared.clock.now().monotonic);
+        }
+    };
+    future::join(updates, housekeeping).await;
+    true
+}
+
+/// Becomes ready once every cache is filled.
+async fn synced(contexts: Vec<Arc<Context>>, metrics: Metrics, health: Health) {
+    for context in &contexts {
+        if context.caches.filled().await.is_err() {
+            return;
+        }
+    }
+    metrics.set_caches_synced(true);
+    health.set(Phase::Running);
+    info!("the watch caches are filled");
+}

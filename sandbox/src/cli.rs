@@ -6,13 +6,14 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write as _},
     os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{Action, Name, Paths, Progress, Sandbox, Status};
+use sandbox::{Action, Image, Name, Paths, Progress, Sandbox, Status};
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
 #[derive(Debug, Parser)]
@@ -53,6 +54,21 @@ enum Subcommands {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build the project's images and load those that changed.
+    Images {
+        /// Only this image; may be repeated.
+        #[arg(long, value_name = "IMAGE")]
+        only: Vec<Image>,
+        /// A folder with finished static binaries, instead of building them with cargo.
+        #[arg(long, value_name = "FOLDER")]
+        binaries: Option<PathBuf>,
+    },
+    /// Install or upgrade the operator by its Helm chart, and wait until it is available.
+    Operator {
+        /// A value of the chart, as for `helm --set`; may be repeated.
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
+    },
     /// Stop, start, restart, kill, pause or resume one component.
     Component {
         /// What to do.
@@ -89,6 +105,11 @@ impl Cli {
             Subcommands::Logs { component, follow } => logs(name, &component, follow)?,
             Subcommands::Kubectl { args } => replace(Sandbox::open(name)?.kubectl().args(args))?,
             Subcommands::Helm { args } => replace(Sandbox::open(name)?.helm().args(args))?,
+            Subcommands::Images { only, binaries } => images(name, &only, binaries.as_deref())?,
+            Subcommands::Operator { set } => {
+                let settings: Vec<&str> = set.iter().map(String::as_str).collect();
+                Sandbox::open(name)?.install_operator(&settings)?;
+            }
             Subcommands::Component { action, component } => {
                 Sandbox::open(name)?.component(&component, action)?;
             }
@@ -108,6 +129,12 @@ fn up(name: &Name) -> anyhow::Result<()> {
     let sandbox = Sandbox::up(name, Progress::default())?;
     print(&table(&sandbox.status()?))?;
     print(&addresses(&sandbox)?)
+}
+
+fn images(name: &Name, only: &[Image], binaries: Option<&Path>) -> anyhow::Result<()> {
+    let images = if only.is_empty() { &Image::ALL } else { only };
+    Sandbox::open(name)?.images(images, binaries, Progress::default())?;
+    Ok(())
 }
 
 fn status(name: &Name) -> anyhow::Result<ExitCode> {

@@ -53,6 +53,8 @@ pub(crate) struct Component {
     /// Run after each start, as soon as the probe succeeds, before the component counts as ready.
     pub(crate) then: Vec<Step>,
     pub(crate) stop: Stop,
+    /// It is given time to write its data when the sandbox ends.
+    pub(crate) keeps_data: bool,
     /// How long it may take from its start to its first answer.
     pub(crate) patience: Duration,
     /// Where it is reached inside the sandbox, for people.
@@ -117,6 +119,7 @@ impl Build<'_> {
             ready: Probe::Tcp(0),
             then: Vec::new(),
             stop: Stop::Terminate,
+            keeps_data: false,
             patience: Duration::from_secs(60),
             address: String::new(),
         }
@@ -140,6 +143,7 @@ impl Build<'_> {
         let data = format!("--data-dir={}", self.paths.state.join("etcd").display());
         Component {
             ready: Probe::Http(2379, "/health"),
+            keeps_data: true,
             address: "127.0.0.1:2379".into(),
             ..self.component(
                 "etcd",
@@ -386,6 +390,7 @@ impl Build<'_> {
             then: vec![step(&["/bin/sh".into(), "-c".into(), script])],
             owner: Some(owner),
             stop: Stop::Interrupt,
+            keeps_data: true,
             address: format!("{NODE_ADDRESS}:5432"),
             ..self.component(
                 "postgres",
@@ -438,13 +443,17 @@ impl Build<'_> {
     }
 
     fn gateway(&self) -> Component {
+        let program = self.paths.gateway_program();
+        let ledger = format!("--ledger={}", program.with_file_name("ledger.jsonl").display());
         Component {
-            ready: Probe::Tcp(8090),
+            ready: Probe::Http(8090, "/livez"),
+            keeps_data: true,
             address: format!("{NODE_ADDRESS}:8090"),
             ..self.component(
                 "gateway",
-                &self.paths.gateway_program(),
-                &["gateway", "--listen", "0.0.0.0:8090"],
+                &program,
+                // A payment provider does not forget what it charged because it was restarted.
+                &["gateway", "--listen=0.0.0.0:8090", &ledger],
             )
         }
     }
@@ -467,6 +476,7 @@ impl Build<'_> {
         let data = format!("--storage.tsdb.path={}", self.paths.state.join("prometheus").display());
         Component {
             ready: Probe::Http(9090, "/-/ready"),
+            keeps_data: true,
             address: format!("{NODE_ADDRESS}:9090"),
             ..self.component(
                 "prometheus",

@@ -28,6 +28,7 @@ struct Inner {
     status: Status,
     wanted: BTreeMap<String, bool>,
     stops: BTreeMap<String, Stop>,
+    keep_data: Vec<&'static str>,
 }
 
 impl Board {
@@ -41,10 +42,11 @@ impl Board {
         state::write_json(&file, &status)?;
         let wanted = components.iter().map(|c| (c.name.to_owned(), true)).collect();
         let stops = components.iter().map(|c| (c.name.to_owned(), c.stop)).collect();
+        let keep_data = components.iter().filter(|c| c.keeps_data).map(|c| c.name).collect();
         Ok(Self {
             file,
             began: Instant::now(),
-            inner: Mutex::new(Inner { status, wanted, stops }),
+            inner: Mutex::new(Inner { status, wanted, stops, keep_data }),
             changed: Condvar::new(),
         })
     }
@@ -164,28 +166,25 @@ impl Board {
         }
     }
 
-    /// From now on nothing is started any more. Returns the processes that have to end.
+    /// From now on nothing is started any more. Returns the processes that keep data and have to end in order.
     pub(super) fn end(&self) -> Vec<(i32, Stop)> {
         let mut inner = self.lock();
         inner.status.ending = true;
         self.publish(&inner);
-        let stops = &inner.stops;
-        inner
-            .status
-            .components
-            .iter()
-            .filter_map(|(name, component)| {
-                Some((component.pid?, stops.get(name).copied().unwrap_or(Stop::Terminate)))
-            })
-            .collect()
+        let pid = |name: &str| inner.status.components.get(name)?.pid;
+        let stop = |name: &str| inner.stops.get(name).copied().unwrap_or(Stop::Terminate);
+        inner.keep_data.iter().filter_map(|name| Some((pid(name)?, stop(name)))).collect()
     }
 
-    /// Waits until no component has a process any more.
+    /// Waits until no component that keeps data has a process any more.
     pub(super) fn wait_until_stopped(&self, deadline: Instant) {
         let mut inner = self.lock();
-        while inner.status.components.values().any(|component| component.pid.is_some()) {
+        loop {
+            let has_process = |name: &&str| {
+                inner.status.components.get(*name).is_some_and(|component| component.pid.is_some())
+            };
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || !inner.keep_data.iter().any(has_process) {
                 return;
             }
             inner = self.wait(inner, left);

@@ -125,6 +125,8 @@ fn stop(board: &Board, name: &str) -> Result<(), String> {
     });
     match stopped {
         Some(status) if status.phase == Phase::Stopped => Ok(()),
+        // There was nothing to stop.
+        Some(status) if status.phase == Phase::Absent => Ok(()),
         _ => Err(format!("{name} did not end")),
     }
 }
@@ -140,6 +142,12 @@ pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
 }
 
 fn start(board: &Board, name: &str) -> Result<(), String> {
+    // A missing program or an earlier failure is looked at afresh.
+    board.set(name, |status| {
+        if matches!(status.phase, Phase::Absent | Phase::Failed) {
+            status.phase = Phase::Waiting;
+        }
+    });
     board.want(name, true);
     let status = board.wait_until(name, Instant::now() + START_PATIENCE, |status| {
         matches!(status.phase, Phase::Ready | Phase::Failed | Phase::Absent)

@@ -72,7 +72,7 @@ fn supervise(
     Ok(())
 }
 
-/// Asks every component to end and waits a little; what is left ends with this process.
+/// Lets the components that keep data end in order; everything else ends with this process.
 fn farewell(board: &Board) {
     let deadline = Instant::now() + FAREWELL;
     for (pid, stop) in board.end() {

@@ -10,7 +10,7 @@ pub(super) use database::{Database, DatabaseOrder, Payment, Reservation, SentMai
 pub(super) use ledger::{Charge, ledger};
 pub(super) use mail::{Mail, mail};
 pub(super) use temporal::{
-    Execution, Ended, Wait, closed_and_open, execution, list_page, task_queue_stats,
+    Ended, Execution, OrderResult, ResultNotification, ResultPayment, Wait, closed_and_open, execution, list_page, task_queue_stats,
 };
 
 use super::orders::Pieces;

@@ -1,0 +1,59 @@
+//! The ledger: an accepted order is charged exactly once with the right amount, any other not at all. Pure.
+
+use super::{Findings, by_order, of};
+use crate::demo::{
+    orders::{Expected, Outcome},
+    readings::{Charge, Readings},
+};
+
+pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
+    let charges = by_order(&readings.ledger, order_of);
+    found.strangers(&charges, expected);
+    for order in expected {
+        let charges = of(&charges, &order.order_id);
+        let status = match order.outcome {
+            Outcome::Paid => Some("charged"),
+            Outcome::Declined => Some("declined"),
+            Outcome::Failed => Some("voided"),
+            Outcome::OutOfStock | Outcome::Cancelled => None,
+        };
+        check_charged(order, charges, found);
+        match (charges, status) {
+            ([], Some(status)) => {
+                found.add(&order.order_id, format!("is not there and should be {status}"));
+            }
+            ([only], Some(status)) => {
+                found.equal(&order.order_id, "its status", only.status.as_str(), status);
+            }
+            ([], None) => {}
+            (some, _) => found.add(
+                &order.order_id,
+                format!("has {} keys and should have {}", some.len(), u8::from(status.is_some())),
+            ),
+        }
+    }
+}
+
+fn check_charged(order: &Expected, charges: &[&Charge], found: &mut Findings<'_>) {
+    let charged: Vec<&&Charge> =
+        charges.iter().filter(|charge| charge.status == "charged").collect();
+    let should = usize::from(order.outcome == Outcome::Paid);
+    if charged.len() != should {
+        let times = charged.len();
+        found.add(&order.order_id, format!("was charged {times} times and should be {should} times"));
+    }
+    for charge in charged {
+        found.equal(&order.order_id, "the charged amount", charge.amount, order.total);
+        let (is, should) = (charge.currency.as_str(), order.currency.as_str());
+        found.equal(&order.order_id, "the charged currency", is, should);
+    }
+}
+
+/// The order of a key; a key that was voided before anything was tried only names it in itself.
+fn order_of(charge: &Charge) -> &str {
+    if !charge.order_id.is_empty() {
+        return &charge.order_id;
+    }
+    let key = charge.key.as_str();
+    key.strip_prefix("order-").and_then(|key| key.strip_suffix("-charge")).unwrap_or(key)
+}

@@ -1,0 +1,36 @@
+//! The mail server: each recipient of a paid order has exactly one mail, and nobody else has any. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{Findings, by_order, of};
+use crate::demo::{
+    orders::{Expected, Outcome},
+    readings::{Mail, Readings},
+};
+
+pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
+    let mails = by_order(&readings.mails, |mail: &Mail| &mail.order_id);
+    found.strangers(&mails, expected);
+    for order in expected {
+        let id = &order.order_id;
+        let mut by_recipient: BTreeMap<&str, usize> = BTreeMap::new();
+        for mail in of(&mails, id) {
+            *by_recipient.entry(&mail.recipient).or_default() += 1;
+            // A subject beyond ASCII travels encoded and is not compared.
+            if order.subject.is_ascii() && mail.subject != order.subject {
+                found.add(id, format!("the mail to {} has the subject {:?}", mail.recipient, mail.subject));
+            }
+        }
+        let recipients: &[String] =
+            if order.outcome == Outcome::Paid { &order.recipients } else { &[] };
+        for recipient in recipients {
+            match by_recipient.remove(recipient.as_str()).unwrap_or(0) {
+                1 => {}
+                count => found.add(id, format!("{recipient} has {count} mails and should have 1")),
+            }
+        }
+        for (recipient, count) in by_recipient {
+            found.add(id, format!("{recipient} has {count} mails and should have none"));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The project's own images: builds the binaries with cargo, puts them into images with the project's Dockerfile, and
+//! loads those into the sandbox's containerd. Starts cargo, buildah and ctr; writes below the state folder.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    buildah,
+    control::Action,
+    error::{Attempt, Error, Result},
+    paths::Paths,
+    programs,
+    progress::Progress,
+    provision::plan::hex,
+    run,
+    sandbox::{Sandbox, checkout},
+    state,
+};
+
+/// The certificates that the images trust, as Debian keeps them.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// One of the project's images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Image {
+    /// The operator.
+    TaskqueueOperator,
+    /// The order worker, which is also the payment gateway.
+    OrderWorker,
+}
+
+impl Image {
+    /// Both images.
+    pub const ALL: [Self; 2] = [Self::TaskqueueOperator, Self::OrderWorker];
+
+    /// The name of its binary, of its stage in the Dockerfile, and of its repository.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::TaskqueueOperator => "taskqueue-operator",
+            Self::OrderWorker => "order-worker",
+        }
+    }
+
+    /// Its name in the sandbox: repository and tag.
+    pub fn reference(self) -> String {
+        format!("localhost/{}:{}", self.binary(), env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// What became of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Repository and tag.
+    pub reference: String,
+    /// The size of its archive in bytes.
+    pub bytes: u64,
+    /// Whether it differs from what was loaded before.
+    pub changed: bool,
+}
+
+/// What was loaded last, by reference.
+type Record = BTreeMap<String, Entry>;
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
+struct Entry {
+    hash: String,
+    bytes: u64,
+}
+
+impl Sandbox {
+    /// Builds images and loads those that changed. The gateway is started or restarted with a new order worker.
+    /// `binaries` is a folder of finished static binaries; without it cargo builds them with the development profile.
+    pub fn images(
+        &self,
+        images: &[Image],
+        binaries: Option<&Path>,
+        progress: Progress,
+    ) -> Result<Vec<Loaded>> {
+        let binaries = match binaries {
+            Some(folder) => images.iter().map(|image| folder.join(image.binary())).collect(),
+            None => build(images, progress)?,
+        };
+        let file = self.paths().state.join("images.json");
+        let mut record: Record = state::read_json(&file)?.unwrap_or_default();
+        let mut loaded = Vec::new();
+        for (number, (image, binary)) in images.iter().zip(&binaries).enumerate() {
+            let mut step = progress.step(number + 1, images.len(), image.reference());
+            step.update("making the image");
+            let context = context(&self.paths().image_context(), *image, binary)?;
+            let hash = hash(&[&context.join(image.binary()), &checkout()?.join("Dockerfile")])?;
+            let entry = record.get(&image.reference()).filter(|entry| entry.hash == hash).cloned();
+            let changed = entry.is_none();
+            let entry = match entry {
+                Some(entry) => entry,
+                None => Entry { bytes: self.load(*image, &context)?, hash },
+            };
+            let megabytes = in_megabytes(entry.bytes);
+            step.done(&if changed { megabytes } else { format!("{megabytes}, unchanged") });
+            loaded.push(Loaded { reference: image.reference(), bytes: entry.bytes, changed });
+            record.insert(image.reference(), entry);
+            state::write_json(&file, &record)?;
+            if *image == Image::OrderWorker {
+                self.gateway_program(&context, changed)?;
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// A short text that changes with the image's content; empty before the image was loaded.
+    pub(crate) fn image_hash(&self, image: Image) -> Result<String> {
+        let record: Record =
+            state::read_json(&self.paths().state.join("images.json"))?.unwrap_or_default();
+        Ok(record.get(&image.reference()).map(|entry| entry.hash[..12].to_owned()).unwrap_or_default())
+    }
+
+    fn load(&self, image: Image, context: &Path) -> Result<u64> {
+        let archive = self.paths().run().join(format!("{}.tar", image.binary()));
+        write_archive(self.paths(), image, context, &image.reference(), &archive)?;
+        let bytes = size(&archive)?;
+        let mut import = Command::new(&self.programs().ctr);
+        import
+            .arg("--address")
+            .arg(self.paths().containerd_socket())
+            .args(["--namespace=k8s.io", "images", "import"])
+            .arg(&archive);
+        run::output(&mut import)?;
+        fs::remove_file(&archive).attempt(|| format!("removing {}", archive.display()))?;
+        Ok(bytes)
+    }
+
+    fn gateway_program(&self, context: &Path, changed: bool) -> Result<()> {
+        let program = self.paths().gateway_program();
+        if !changed && program.exists() {
+            return Ok(());
+        }
+        let folder = program.parent().unwrap_or(Path::new("/"));
+        state::make_folder(folder)?;
+        // Under a running process the file cannot be written, but its name can be given to another.
+        let beside = folder.join("order-worker.tmp");
+        let from = context.join(Image::OrderWorker.binary());
+        fs::copy(&from, &beside).attempt(|| format!("copying {}", from.display()))?;
+        fs::rename(&beside, &program).attempt(|| format!("naming {}", program.display()))?;
+        self.component("gateway", Action::Restart)
+    }
+}
+
+/// Bytes as a person reads them.
+pub(crate) fn in_megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}
+
+/// The size of a file in bytes.
+pub(crate) fn size(file: &Path) -> Result<u64> {
+    fs::metadata(file).map(|data| data.len()).attempt(|| format!("looking at {}", file.display()))
+}
+
+/// Builds an image from its context into an archive.
+pub(crate) fn write_archive(
+    paths: &Paths,
+    image: Image,
+    context: &Path,
+    name: &str,
+    archive: &Path,
+) -> Result<()> {
+    let file = checkout()?.join("Dockerfile");
+    let target = Some(image.binary());
+    buildah::archive(paths, buildah::Image { file: &file, context, target, name }, archive)
+}
+
+/// Lays out the folder that the Dockerfile copies from: the stripped binary and the certificates.
+pub(crate) fn context(folder: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
+    let context = folder.join(image.binary());
+    state::make_folder(&context)?;
+    let stripped = context.join(image.binary());
+    if programs::find("strip").is_some() {
+        run::output(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
+    } else {
+        fs::copy(binary, &stripped).attempt(|| format!("copying {}", binary.display()))?;
+    }
+    fs::copy(CERTIFICATES, context.join("ca-certificates.crt"))
+        .attempt(|| format!("copying {CERTIFICATES}"))?;
+    Ok(context)
+}
+
+fn hash(files: &[&Path]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in files {
+        let mut content = Vec::new();
+        fs::File::open(file)
+            .and_then(|mut file| file.read_to_end(&mut content))
+            .attempt(|| format!("reading {}", file.display()))?;
+        hasher.update(&content);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// A line of cargo's output about something that it made.
+#[derive(Debug, Deserialize)]
+struct Made {
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds the images' binaries with cargo, with the features that the whole workspace has: the tests then find every
+/// dependency built.
+pub(crate) fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
+    progress.say("building the binaries of the images with cargo");
+    let mut command = Command::new("cargo");
+    command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
+    for image in images {
+        command.args(["--bin", image.binary()]);
+    }
+    // `cargo run` tells the program that it runs about the package that it belongs to; the inner cargo and its build
+    // scripts must not see that.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
+    }
+    let what = run::describe(&command);
+    let output = command
+        .current_dir(checkout()?)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .attempt(|| format!("starting {what}"))?;
+    if !output.status.success() {
+        let why = format!("{}; what is wrong stands above", output.status);
+        return Err(Error::Command { what, why, tail: String::new() });
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    images.iter().map(|image| find(&text, *image)).collect()
+}
+
+fn find(output: &str, image: Image) -> Result<PathBuf> {
+    output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Made>(line).ok())
+        .find_map(|made| {
+            made.executable.filter(|_| made.target.is_some_and(|t| t.name == image.binary()))
+        })
+        .ok_or_else(|| Error::Machine(format!("cargo built no binary {}", image.binary())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_where_cargo_says() {
+        let output = r#"{"reason":"compiler-artifact","target":{"name":"order_worker"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"order-worker"},"executable":"/t/debug/order-worker"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(find(output, Image::OrderWorker).unwrap(), Path::new("/t/debug/order-worker"));
+        assert_eq!(
+            find(output, Image::TaskqueueOperator).unwrap_err().to_string(),
+            "cargo built no binary taskqueue-operator"
+        );
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(in_megabytes(12_345_678), "12.3 MB");
+        assert_eq!(in_megabytes(999), "0.0 MB");
+    }
+}

@@ -1,0 +1,65 @@
+//! Installing the operator into the sandbox by its own chart, the only way it is ever installed. Starts helm and
+//! kubectl.
+
+use crate::{
+    error::{Error, Result},
+    images::Image,
+    run,
+    sandbox::{Sandbox, checkout},
+};
+
+/// The namespace of the operator.
+pub const OPERATOR_NAMESPACE: &str = "taskqueue-system";
+/// The name of its Helm release.
+pub const OPERATOR_RELEASE: &str = "taskqueue-operator";
+
+impl Sandbox {
+    /// Installs or upgrades the operator and waits until it is available. `settings` are `name=value` as for
+    /// `helm --set`. The images have to be loaded before.
+    pub fn install_operator(&self, settings: &[&str]) -> Result<()> {
+        let image = Image::TaskqueueOperator;
+        let hash = self.image_hash(image)?;
+        if hash.is_empty() {
+            return Err(Error::Usage(format!(
+                "the image {} is not loaded; run `cargo sandbox --name {} images` first",
+                image.reference(),
+                self.paths().name
+            )));
+        }
+        self.release(&operator_settings(&hash), settings)
+    }
+
+    /// Removes the operator. The custom resource definitions, and with them every fleet, stay.
+    pub fn uninstall_operator(&self) -> Result<()> {
+        let mut helm = self.helm();
+        helm.args(["uninstall", OPERATOR_RELEASE, "--namespace", OPERATOR_NAMESPACE])
+            .args(["--ignore-not-found", "--wait", "--timeout=120s"]);
+        run::output(&mut helm).map(drop)
+    }
+
+    fn release(&self, own: &[String], settings: &[&str]) -> Result<()> {
+        let mut helm = self.helm();
+        helm.args(["upgrade", "--install", OPERATOR_RELEASE])
+            .arg(checkout()?.join("charts/taskqueue-operator"))
+            .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace"])
+            .args(["--wait", "--timeout=120s"]);
+        for setting in own {
+            helm.args(["--set-string", setting]);
+        }
+        for setting in settings {
+            helm.args(["--set", setting]);
+        }
+        run::output(&mut helm).map(drop)
+    }
+}
+
+/// The image's tag stays the same while its content changes, so the pods carry its hash and roll when it changes.
+fn operator_settings(hash: &str) -> Vec<String> {
+    vec![
+        "image.repository=localhost/taskqueue-operator".into(),
+        format!("image.tag={}", env!("CARGO_PKG_VERSION")),
+        format!("podAnnotations.sandbox/image=h{hash}"),
+        "podAnnotations.prometheus\\.io/scrape=true".into(),
+        "podAnnotations.prometheus\\.io/port=8080".into(),
+    ]
+}

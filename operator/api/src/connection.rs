@@ -10,6 +10,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The port is checked to the digit by the operator; the rule keeps out what is no address at all.
+const ADDRESS_RULE: &str = r"self.matches('^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\]):[1-9][0-9]{0,4}$')";
+/// What an address is.
+pub(crate) const ADDRESS_MESSAGE: &str =
+    "address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
+const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')";
+
 /// How to reach a Temporal server and one Temporal namespace in it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[kube(
@@ -49,12 +56,8 @@ use serde::{Deserialize, Serialize};
 pub struct TemporalConnectionSpec {
     /// Where Temporal's frontend listens, as host:port, without a scheme. Example:
     /// temporal-frontend.temporal.svc:7233. Required.
-    #[schemars(
-        length(min = 3, max = 259),
-        regex(
-            pattern = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}$"
-        )
-    )]
+    #[schemars(length(min = 3, max = 259))]
+    #[x_kube(validation = (ADDRESS_RULE, ADDRESS_MESSAGE))]
     pub address: String,
 
     /// The namespace inside Temporal (not the Kubernetes namespace) that holds the task queues.
@@ -75,16 +78,14 @@ pub struct TemporalConnectionSpec {
 }
 
 /// TLS towards Temporal. Every part is optional.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsSpec {
     /// The name that the server's certificate must carry, where it differs from the host in address.
     /// At most 253 characters. Default: the host in address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (SERVER_NAME_RULE, "serverName must be a host name, without a scheme and a port"))]
     pub server_name: Option<String>,
 
     /// The certificate authority that signed the server's certificate (PEM), from a Secret of this

@@ -9,8 +9,10 @@ use kube::core::Rule;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// What the schema accepts; [`DurationString::from_str`] accepts exactly the same strings.
-pub(crate) const PATTERN: &str = "^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?([0-9]{1,5}ms)?$";
+/// What the schema accepts, from two characters on; [`DurationString::from_str`] accepts exactly the same.
+/// It stands in each field's rule (see [`DurationRange::rule`]) and not as a `pattern`, whose refusal would
+/// only quote it.
+const PATTERN: &str = "^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?([0-9]{1,5}ms)?$";
 
 /// The longest string that [`PATTERN`] accepts.
 const MAX_LENGTH: usize = 25;
@@ -77,17 +79,16 @@ impl DurationRange {
     }
 
     pub(crate) fn message(&self) -> String {
-        format!(
-            "{} must be from {} to {}",
-            self.field, self.least, self.most
-        )
+        let Self { field, least, most } = self;
+        format!("{field} must be a duration such as 5s, 10m or 1h30m, from {least} to {most}")
     }
 
     /// The rule for the schema of the field.
     pub(crate) fn rule(&self) -> Rule {
         let Self { least, most, .. } = self;
+        // The pattern comes first, since duration() breaks the rule off with words of its own.
         Rule::new(format!(
-            "duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+            "self.matches('{PATTERN}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
         ))
         .message(self.message().as_str())
     }
@@ -179,7 +180,6 @@ impl JsonSchema for DurationString {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": PATTERN,
             "minLength": 2,
             "maxLength": MAX_LENGTH,
         })

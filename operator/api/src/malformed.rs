@@ -140,12 +140,18 @@ const WORKERS: &[Mistake] = &[
     (
         "an address with a scheme",
         &[("/spec/connection/address", r#""http://temporal:7233""#)],
-        &["spec.connection.address"],
+        &[
+            "spec.connection.address",
+            "address must be host:port without a scheme",
+        ],
     ),
     (
         "an address without a port",
         &[("/spec/connection/address", r#""temporal""#)],
-        &["spec.connection.address"],
+        &[
+            "spec.connection.address",
+            "address must be host:port without a scheme",
+        ],
     ),
     (
         "an API key without TLS",
@@ -420,7 +426,10 @@ const WORKERS: &[Mistake] = &[
     (
         "a duration without a unit",
         &[("/spec/scaling", r#"{"queueWaitTarget": "10"}"#)],
-        &["spec.scaling.queueWaitTarget"],
+        &[
+            "spec.scaling.queueWaitTarget",
+            "must be a duration such as 5s",
+        ],
     ),
     (
         "a duration as a number",
@@ -432,7 +441,7 @@ const WORKERS: &[Mistake] = &[
         &[("/spec/scaling", r#"{"queueWaitTarget": "100ms"}"#)],
         &[
             "spec.scaling.queueWaitTarget",
-            "queueWaitTarget must be from 500ms to 24h",
+            "queueWaitTarget must be a duration such as 5s, 10m or 1h30m, from 500ms to 24h",
         ],
     ),
     (
@@ -453,7 +462,7 @@ const WORKERS: &[Mistake] = &[
         &[("/spec/scaling", r#"{"pollingInterval": "100ms"}"#)],
         &[
             "spec.scaling.pollingInterval",
-            "pollingInterval must be from 1s to 5m",
+            "pollingInterval must be a duration such as 5s, 10m or 1h30m, from 1s to 5m",
         ],
     ),
     (
@@ -550,7 +559,7 @@ const WORKERS: &[Mistake] = &[
         &[("/spec/drain", r#"{"gracePeriod": "0s"}"#)],
         &[
             "spec.drain.gracePeriod",
-            "gracePeriod must be from 1s to 24h",
+            "gracePeriod must be a duration such as 5s, 10m or 1h30m, from 1s to 24h",
         ],
     ),
     (
@@ -558,7 +567,7 @@ const WORKERS: &[Mistake] = &[
         &[("/spec/drain", r#"{"gracePeriod": "48h"}"#)],
         &[
             "spec.drain.gracePeriod",
-            "gracePeriod must be from 1s to 24h",
+            "gracePeriod must be a duration such as 5s, 10m or 1h30m, from 1s to 24h",
         ],
     ),
 ];
@@ -577,7 +586,7 @@ const CONNECTIONS: &[Mistake] = &[
     (
         "a connection with a server name that is none",
         &[("/spec/tls", r#"{"serverName": "https://temporal"}"#)],
-        &["spec.tls.serverName"],
+        &["spec.tls.serverName", "serverName must be a host name"],
     ),
     (
         "a connection with a Secret in another namespace",

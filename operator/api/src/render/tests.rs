@@ -1,1 +1,105 @@
+//! Whole rendered objects. A change of a pod template here rolls every fleet that is upgraded: it
+//! must be wanted, and the changelog must say so.
 
+use serde_json::json;
+
+use super::render;
+use crate::{
+    TaskQueueWorker, TemporalConnection,
+    fleet::{ConnectionSource, Fleet},
+    malformed::well_formed,
+    validate,
+};
+
+const ORDERS: &str = include_str!("../../../../crds/examples/orders.yaml");
+const TLS_API_KEY: &str = include_str!("../../../../crds/examples/tls-api-key.yaml");
+const CONNECTION: &str = include_str!("../../../../crds/examples/connection.yaml");
+
+fn fleet(yaml: &str) -> Fleet {
+    let mut worker: TaskQueueWorker = serde_saphyr::from_str(yaml).unwrap();
+    worker.metadata.uid = Some("00000000-0000-0000-0000-000000000001".to_owned());
+    worker.metadata.generation = Some(1);
+    validate(&worker).unwrap()
+}
+
+fn inline(fleet: &Fleet) -> &crate::Connection {
+    match &fleet.connection {
+        ConnectionSource::Inline(connection) => connection,
+        ConnectionSource::Reference(name) => panic!("{name} is a reference"),
+    }
+}
+
+#[test]
+fn the_fleet_of_the_demo() {
+    let fleet = fleet(ORDERS);
+    for queue in &fleet.queues {
+        insta::assert_yaml_snapshot!(
+            format!("orders_{}", queue.name),
+            render(&fleet, queue, inline(&fleet))
+        );
+    }
+}
+
+#[test]
+fn tls_with_an_api_key_and_differences_of_a_queue() {
+    let fleet = fleet(TLS_API_KEY);
+    insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[0], inline(&fleet)));
+}
+
+#[test]
+fn a_shared_connection_with_a_client_certificate() {
+    let documents: Vec<&str> = CONNECTION.split("---\n").collect();
+    let connection: TemporalConnection = serde_saphyr::from_str(documents[0]).unwrap();
+    let connection = validate::connection(&connection.spec, "spec").unwrap();
+    let fleet = fleet(documents[1]);
+    insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[0], &connection));
+}
+
+/// Everything a user may write around the worker stays as written and where it was.
+#[test]
+fn the_users_own_labels_volumes_and_order_of_containers_stay() {
+    let mut resource = well_formed();
+    resource["metadata"]["uid"] = json!("u");
+    resource["spec"]["connection"] =
+        json!({"address": "temporal:7233", "tls": {"caSecretRef": {"name": "ca"}}});
+    let template = &mut resource["spec"]["template"];
+    template["metadata"]["labels"] = json!({"app.kubernetes.io/name": "mine", "team": "orders"});
+    template["spec"]["containers"] = json!([
+        {"name": "before", "image": "b"},
+        {"name": "worker", "image": "w", "volumeMounts": [{"name": "cache", "mountPath": "/cache"}]},
+        {"name": "after", "image": "a"},
+    ]);
+    let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();
+    insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[1], inline(&fleet)));
+}
+
+#[test]
+fn injected_values_are_taken_literally() {
+    let mut resource = well_formed();
+    resource["metadata"]["uid"] = json!("u");
+    resource["spec"]["queues"][1]["taskQueue"] = json!("pay$(HOME)$$");
+    let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();
+    let deployment = render(&fleet, &fleet.queues[1], inline(&fleet));
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    let env: Vec<(String, Option<String>)> = pod.containers[0]
+        .env
+        .iter()
+        .flatten()
+        .map(|variable| (variable.name.clone(), variable.value.clone()))
+        .collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    assert_eq!(
+        env,
+        [
+            pair("TEMPORAL_ADDRESS", "temporal:7233"),
+            pair("TEMPORAL_NAMESPACE", "default"),
+            pair("TEMPORAL_TASK_QUEUE", "pay$$(HOME)$$$$"),
+            pair("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "600"),
+            pair("A", "1"),
+        ]
+    );
+    assert_eq!(
+        deployment.metadata.annotations.unwrap()["taskqueue.dev/task-queue"],
+        "pay$(HOME)$$"
+    );
+}

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::{
-    connection::{SecretKeyReference, TemporalConnectionSpec},
+    connection::{ADDRESS_MESSAGE, SecretKeyReference, TemporalConnectionSpec},
     fleet::{Connection, Invalid, SecretKey, Tls},
 };
 
@@ -56,7 +56,7 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
 }
 
 fn check_address(address: &str) -> Result<(), String> {
-    let wanted = "must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
+    let wanted = ADDRESS_MESSAGE;
     let (host, port) = address.rsplit_once(':').ok_or(wanted)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
     let host_is_plain = !host.is_empty()
@@ -67,9 +67,7 @@ fn check_address(address: &str) -> Result<(), String> {
     }
     match port.parse::<u16>() {
         Ok(1..) => Ok(()),
-        Ok(0) | Err(_) => Err(format!(
-            "has the port {port:?}; {wanted}, with a port from 1 to 65535"
-        )),
+        Ok(0) | Err(_) => Err(format!("{wanted}, with a port from 1 to 65535")),
     }
 }
 

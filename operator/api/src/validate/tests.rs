@@ -1,1 +1,369 @@
+//! What is accepted, what it becomes, and what is refused with which words.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use taskqueue_scaling::{
+    Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy, TaskType,
+};
+
+use super::validate;
+use crate::{
+    TaskQueueWorker,
+    fleet::{Connection, ConnectionSource, FleetKey, SecretKey, Tls},
+    malformed::well_formed,
+};
+
+fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {
+    let mut resource = well_formed();
+    resource["metadata"]["uid"] = json!("u-1");
+    resource["metadata"]["generation"] = json!(4);
+    change(&mut resource);
+    serde_json::from_value(resource).unwrap()
+}
+
+fn refusals(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    validate(&worker(change))
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn an_accepted_resource_becomes_a_complete_fleet() {
+    let fleet = validate(&worker(|_| {})).unwrap();
+    assert_eq!(
+        fleet.key,
+        FleetKey {
+            namespace: "default".to_owned(),
+            name: "fleet".to_owned(),
+            uid: "u-1".to_owned()
+        }
+    );
+    assert_eq!(fleet.generation, 4);
+    assert_eq!(fleet.drain_grace_seconds, 600);
+    assert_eq!(
+        fleet.connection,
+        ConnectionSource::Inline(Connection {
+            address: "temporal:7233".to_owned(),
+            temporal_namespace: "default".to_owned(),
+            tls: None,
+            api_key: None,
+        })
+    );
+    let queues: Vec<_> = fleet
+        .queues
+        .iter()
+        .map(|queue| {
+            (
+                queue.name.as_str(),
+                queue.task_queue.as_str(),
+                queue.task_types.clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        queues,
+        [
+            ("one", "one", TaskType::ALL.into_iter().collect()),
+            ("two", "zwei", [TaskType::Activity].into_iter().collect()),
+        ]
+    );
+    assert_eq!(
+        fleet.queues[0].policy,
+        Policy {
+            min: 1,
+            max: 2,
+            ..Policy::default()
+        }
+    );
+    assert_eq!(
+        fleet.queues[1].policy,
+        Policy {
+            min: 0,
+            max: 2,
+            ..Policy::default()
+        }
+    );
+}
+
+#[test]
+fn a_queue_overrides_the_fleet_field_by_field() {
+    let fleet = validate(&worker(|resource| {
+        resource["spec"]["scaling"] = json!({
+            "queueWaitTarget": "10s",
+            "targetUtilization": 60,
+            "slotsPerReplica": 8,
+            "backlogPerReplica": 50,
+            "pollingInterval": "6s",
+            "quietPollingInterval": "20s",
+            "cooldownPeriod": "2m",
+            "mode": "DryRun",
+            "fallback": {"failureThreshold": 4, "replicas": 2},
+            "behavior": {
+                "scaleUp": {
+                    "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}],
+                    "selectPolicy": "Min",
+                    "tolerance": "0.05",
+                },
+                "scaleDown": {"stabilizationWindowSeconds": 90},
+            },
+        });
+        resource["spec"]["drain"] = json!({"gracePeriod": "1m30s"});
+        resource["spec"]["queues"][1]["scaling"] = json!({
+            "queueWaitTarget": "1m",
+            "mode": "Active",
+            "behavior": {
+                "scaleUp": {"tolerance": "0"},
+                "scaleDown": {"policies": [{"type": "Percent", "value": 50, "periodSeconds": 60}]},
+            },
+        });
+    }))
+    .unwrap();
+    let seconds = Duration::from_secs;
+    let common = Policy {
+        min: 1,
+        max: 2,
+        queue_wait_target: seconds(10),
+        target_utilization: 60,
+        slots_per_replica: 8,
+        backlog_per_replica: Some(50),
+        polling_interval: seconds(6),
+        quiet_polling_interval: seconds(20),
+        cooldown_period: seconds(120),
+        behavior: Behavior {
+            scale_up: ScalingRules {
+                stabilization_window: seconds(0),
+                policies: vec![StepPolicy {
+                    kind: StepKind::Pods,
+                    value: 4,
+                    period: seconds(15),
+                }],
+                select: SelectPolicy::Min,
+                tolerance_percent: 5,
+            },
+            scale_down: ScalingRules {
+                stabilization_window: seconds(90),
+                policies: Vec::new(),
+                select: SelectPolicy::Max,
+                tolerance_percent: 10,
+            },
+        },
+        scheduled_min: 0,
+        fallback: Some(Fallback {
+            failure_threshold: 4,
+            replicas: 2,
+        }),
+        drain_grace_period: seconds(90),
+        mode: Mode::DryRun,
+    };
+    let mut other = Policy {
+        min: 0,
+        queue_wait_target: seconds(60),
+        mode: Mode::Active,
+        ..common.clone()
+    };
+    other.behavior.scale_up.tolerance_percent = 0;
+    other.behavior.scale_down.policies = vec![StepPolicy {
+        kind: StepKind::Percent,
+        value: 50,
+        period: seconds(60),
+    }];
+    let policies: Vec<Policy> = fleet.queues.into_iter().map(|queue| queue.policy).collect();
+    assert_eq!(policies, [common, other]);
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_those_of_the_policy() {
+    let fleet = validate(&worker(|resource| {
+        resource["spec"]["scaling"] =
+            serde_json::to_value(crate::scaling::ScalingSpec::defaults()).unwrap();
+    }))
+    .unwrap();
+    assert_eq!(
+        fleet.queues[0].policy,
+        Policy {
+            min: 1,
+            max: 2,
+            ..Policy::default()
+        }
+    );
+}
+
+#[test]
+fn a_connection_names_the_secrets_it_needs() {
+    let fleet = validate(&worker(|resource| {
+        resource["spec"]["connection"] = json!({
+            "address": "temporal:7233",
+            "temporalNamespace": "shop",
+            "tls": {
+                "serverName": "temporal.example",
+                "caSecretRef": {"name": "ca"},
+                "clientCertificateSecretRef": {"name": "client"},
+            },
+            "apiKeySecretRef": {"name": "ca", "key": "api"},
+        });
+    }))
+    .unwrap();
+    let ConnectionSource::Inline(connection) = fleet.connection else {
+        panic!("not inline")
+    };
+    let key = |secret: &str, key: &str| SecretKey {
+        secret: secret.to_owned(),
+        key: key.to_owned(),
+    };
+    assert_eq!(
+        connection,
+        Connection {
+            address: "temporal:7233".to_owned(),
+            temporal_namespace: "shop".to_owned(),
+            tls: Some(Tls {
+                server_name: Some("temporal.example".to_owned()),
+                ca: Some(key("ca", "ca.crt")),
+                client_certificate: Some("client".to_owned()),
+            }),
+            api_key: Some(key("ca", "api")),
+        }
+    );
+    assert_eq!(
+        connection.secrets(),
+        [
+            ("ca", ["api", "ca.crt"].into_iter().collect()),
+            ("client", ["tls.crt", "tls.key"].into_iter().collect()),
+        ]
+        .into_iter()
+        .collect()
+    );
+}
+
+#[test]
+fn variables_of_the_operator_and_repeated_ones_are_refused_by_name() {
+    let refused = refusals(|resource| {
+        let container = &mut resource["spec"]["template"]["spec"]["containers"][0];
+        container["env"] = json!([
+            {"name": "TEMPORAL_TASK_QUEUE", "value": "mine"},
+            {"name": "A"}, {"name": "A"},
+        ]);
+        resource["spec"]["queues"][1]["env"] =
+            json!([{"name": "TEMPORAL_API_KEY", "value": "secret"}, {"name": "B"}, {"name": "B"}]);
+    });
+    assert_eq!(
+        refused,
+        [
+            "spec.template.spec.containers[worker].env[TEMPORAL_TASK_QUEUE]: TEMPORAL_TASK_QUEUE is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here",
+            "spec.template.spec.containers[worker].env[A]: A is there twice; keep one",
+            "spec.queues[two].env[TEMPORAL_API_KEY]: TEMPORAL_API_KEY is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here",
+            "spec.queues[two].env[B]: B is there twice; keep one",
+        ]
+    );
+}
+
+#[test]
+fn a_variable_of_another_container_is_the_users_own() {
+    validate(&worker(|resource| {
+        resource["spec"]["template"]["spec"]["containers"][1]["env"] =
+            json!([{"name": "TEMPORAL_ADDRESS", "value": "elsewhere:7233"}]);
+    }))
+    .unwrap();
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let refused = refusals(|resource| {
+        resource["metadata"]["name"] = json!("Fleet");
+        resource["spec"]["connection"] = json!({"address": "temporal:99999"});
+        resource["spec"]["drain"] = json!({"gracePeriod": "25h"});
+        let pod = &mut resource["spec"]["template"]["spec"];
+        pod["terminationGracePeriodSeconds"] = json!(30);
+        pod["hostNetwork"] = json!(true);
+        pod["containers"][0]["volumeMounts"] =
+            json!([{"name": "cache", "mountPath": "/var/run/secrets/taskqueue.dev/tls/"}]);
+        resource["spec"]["queues"][1]["taskQueue"] = json!("one");
+        resource["spec"]["queues"][1]["replicas"] = json!({"min": 3, "max": 2});
+        resource["spec"]["queues"][1]["scaling"] =
+            json!({"pollingInterval": "1m", "cooldownPeriod": "2s", "targetUtilization": 0});
+    });
+    assert_eq!(
+        refused,
+        [
+            "metadata.name: must be at most 63 lower-case letters, digits and hyphens, since it becomes a label of the pods",
+            "spec.connection.address: address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233, with a port from 1 to 65535",
+            "spec.drain.gracePeriod: gracePeriod must be a duration such as 5s, 10m or 1h30m, from 1s to 24h",
+            "spec.template.spec.hostNetwork: must not be true: a worker is found by the name of its pod",
+            "spec.template.spec.terminationGracePeriodSeconds: must not be set: set drain.gracePeriod, which sets the grace of the pod and of the worker together",
+            "spec.template.spec.containers[worker].volumeMounts[cache].mountPath: must not be in /var/run/secrets/taskqueue.dev, where the operator mounts credentials",
+            "spec.queues[two].taskQueue: queue one serves the same taskQueue with the same taskTypes, so its demand would be counted twice",
+            "spec.queues[two].replicas.min: is 3, which is greater than max, 2",
+            "spec.queues[two].scaling.targetUtilization: targetUtilization must be from 1 to 100",
+            "spec.queues[two].scaling.cooldownPeriod: is 2s, which is shorter than pollingInterval, 1m; what a queue leaves out comes from spec.scaling",
+        ]
+    );
+}
+
+#[test]
+fn one_task_queue_may_be_split_by_task_type() {
+    let fleet = validate(&worker(|resource| {
+        resource["spec"]["queues"][0]["taskTypes"] = json!(["Workflow"]);
+        resource["spec"]["queues"][1]["taskQueue"] = json!("one");
+    }))
+    .unwrap();
+    assert_eq!(fleet.queues[0].task_queue, fleet.queues[1].task_queue);
+    assert_ne!(
+        fleet.queues[0].deployment_name,
+        fleet.queues[1].deployment_name
+    );
+}
+
+#[test]
+fn a_queue_changes_the_template_for_itself_alone() {
+    let fleet = validate(&worker(|resource| {
+        let pod = &mut resource["spec"]["template"]["spec"];
+        pod["nodeSelector"] = json!({"zone": "a", "disk": "ssd"});
+        pod["tolerations"] = json!([{"key": "x", "operator": "Exists"}]);
+        pod["priorityClassName"] = json!("low");
+        pod["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+        pod["containers"][0]["env"] =
+            json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
+        let queue = &mut resource["spec"]["queues"][1];
+        queue["nodeSelector"] = json!({"zone": "b"});
+        queue["tolerations"] = json!([{"key": "y", "operator": "Exists"}]);
+        queue["priorityClassName"] = json!("high");
+        queue["resources"] = json!({"limits": {"memory": "1Gi"}});
+        queue["env"] = json!([{"name": "C", "value": "3"}, {"name": "A", "value": "9"}]);
+    }))
+    .unwrap();
+    let pods: Vec<Value> = fleet
+        .queues
+        .iter()
+        .map(|queue| {
+            let env = queue.pods.worker.env.iter().flatten();
+            json!({
+                "nodeSelector": queue.pods.pod.node_selector,
+                "tolerations": queue.pods.pod.tolerations.iter().flatten().map(|t| &t.key).collect::<Vec<_>>(),
+                "priorityClassName": queue.pods.pod.priority_class_name,
+                "resources": queue.pods.worker.resources,
+                "env": env.map(|v| format!("{}={}", v.name, v.value.as_deref().unwrap_or(""))).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    assert_eq!(
+        pods,
+        [
+            json!({
+                "nodeSelector": {"zone": "a", "disk": "ssd"},
+                "tolerations": ["x"],
+                "priorityClassName": "low",
+                "resources": {"requests": {"cpu": "1"}},
+                "env": ["A=1", "B=2"],
+            }),
+            json!({
+                "nodeSelector": {"zone": "b", "disk": "ssd"},
+                "tolerations": ["x", "y"],
+                "priorityClassName": "high",
+                "resources": {"limits": {"memory": "1Gi"}},
+                "env": ["A=9", "B=2", "C=3"],
+            }),
+        ]
+    );
+}

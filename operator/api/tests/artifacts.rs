@@ -1,0 +1,174 @@
+//! The committed definitions and examples are what the types say.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde_json::Value;
+use taskqueue_api::{
+    ConnectionSource, TaskQueueWorker, TemporalConnection, crd_files, crds, validate,
+};
+
+/// What a client-side `kubectl apply` can carry in its annotation.
+const LARGEST_ANNOTATION: usize = 262_144;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../crds")
+}
+
+fn yaml_files(folder: PathBuf) -> BTreeMap<String, String> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_committed_definitions_are_those_of_the_types() {
+    let generated: BTreeMap<String, String> = crd_files().unwrap().into_iter().collect();
+    assert!(
+        yaml_files(folder()) == generated,
+        "crds/ differs from the types; refresh it with `cargo crd`"
+    );
+}
+
+#[test]
+fn the_yaml_of_a_definition_reads_back_as_the_definition() {
+    let read: Vec<_> = crd_files()
+        .unwrap()
+        .into_iter()
+        .map(|(_, text)| serde_saphyr::from_str(&text).unwrap())
+        .collect();
+    assert_eq!(crds(), read);
+}
+
+#[test]
+fn definitions_stay_under_half_of_what_a_client_side_apply_can_carry() {
+    for crd in crds() {
+        let size = serde_json::to_string(&crd).unwrap().len();
+        assert!(
+            size < LARGEST_ANNOTATION / 2,
+            "{:?} has {size} bytes",
+            crd.metadata.name
+        );
+    }
+}
+
+#[test]
+fn every_field_of_ours_is_documented() {
+    let mut missing = Vec::new();
+    for crd in crds() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        for part in ["spec", "status"] {
+            let pointer = format!("/openAPIV3Schema/properties/{part}");
+            if let Some(schema) = schema.pointer(&pointer) {
+                undocumented(
+                    schema,
+                    &format!("{}.{part}", crd.spec.names.kind),
+                    &mut missing,
+                );
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Types of Kubernetes stand without descriptions on purpose: their first field tells them.
+const FOREIGN: [&str; 6] = [
+    "template",
+    "resources",
+    "env",
+    "tolerations",
+    "conditions",
+    "time",
+];
+
+fn undocumented(schema: &Value, path: &str, missing: &mut Vec<String>) {
+    for (name, field) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let path = format!("{path}.{name}");
+        if field
+            .get("description")
+            .and_then(Value::as_str)
+            .is_none_or(|text| text.len() < 10)
+        {
+            missing.push(path.clone());
+        }
+        if !FOREIGN.contains(&name.as_str()) {
+            undocumented(field, &path, missing);
+            undocumented(field.get("items").unwrap_or(&Value::Null), &path, missing);
+        }
+    }
+}
+
+/// A document of an example, read strictly: nothing in it is lost on the way through the types.
+fn read<T: serde::Serialize + serde::de::DeserializeOwned>(text: &str) -> T {
+    let written: Value = serde_saphyr::from_str(text).unwrap();
+    let read: T = serde_saphyr::from_str(text).unwrap();
+    let kept = serde_json::to_value(&read).unwrap();
+    assert_eq!(lost(&written, &kept, ""), Vec::<String>::new(), "{text}");
+    read
+}
+
+fn lost(written: &Value, kept: &Value, path: &str) -> Vec<String> {
+    match (written, kept) {
+        (Value::Object(written), Value::Object(kept)) => written
+            .iter()
+            .flat_map(|(name, value)| {
+                lost(
+                    value,
+                    kept.get(name).unwrap_or(&Value::Null),
+                    &format!("{path}.{name}"),
+                )
+            })
+            .collect(),
+        (Value::Array(written), Value::Array(kept)) if written.len() == kept.len() => written
+            .iter()
+            .zip(kept)
+            .enumerate()
+            .flat_map(|(index, (written, kept))| lost(written, kept, &format!("{path}[{index}]")))
+            .collect(),
+        _ if written == kept => Vec::new(),
+        _ => vec![format!("{path}: {written} became {kept}")],
+    }
+}
+
+#[test]
+fn every_example_is_accepted() {
+    let mut fleets = Vec::new();
+    for (name, text) in yaml_files(folder().join("examples")) {
+        for document in text.split("\n---\n") {
+            if document.contains("kind: TemporalConnection") {
+                let connection: TemporalConnection = read(document);
+                validate::connection(&connection.spec, "spec").unwrap();
+                continue;
+            }
+            let mut worker: TaskQueueWorker = read(document);
+            worker.metadata.uid = Some("uid".to_owned());
+            let fleet = taskqueue_api::validate(&worker)
+                .unwrap_or_else(|invalid| panic!("{name}: {invalid:?}"));
+            let shared = matches!(fleet.connection, ConnectionSource::Reference(_));
+            fleets.push((name.clone(), fleet.key.name, fleet.queues.len(), shared));
+        }
+    }
+    let expected = [
+        ("connection.yaml", "carts", 1, true),
+        ("connection.yaml", "reviews", 1, true),
+        ("minimal.yaml", "hello", 1, false),
+        ("orders.yaml", "orders", 4, false),
+        ("tls-api-key.yaml", "invoices", 1, false),
+    ];
+    let expected = expected
+        .map(|(file, name, queues, shared)| (file.to_owned(), name.to_owned(), queues, shared));
+    assert_eq!(fleets, expected);
+}

@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use sandbox::{Name, Programs, Progress, Sandbox};
+use sandbox::{Image, Name, Programs, Progress, Sandbox};
+
+use crate::cli::print;
 
 /// The sandbox of the cluster stage. It is removed at the end.
 const NAME: &str = "checks";
@@ -75,7 +77,7 @@ const STAGES: [Stage; 5] = [
 pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()> {
     if list {
         for stage in &STAGES {
-            crate::cli::print(&format!("{:<8} {}\n         {}\n", stage.name, stage.about, command_line(stage)))?;
+            print(&format!("{:<8} {}\n         {}\n", stage.name, stage.about, command_line(stage)))?;
         }
         return Ok(());
     }
@@ -86,7 +88,7 @@ pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()>
     let mut times = Vec::new();
     let mut outcome = Ok(());
     for stage in STAGES.iter().filter(|stage| only.is_empty() || only.iter().any(|name| name == stage.name)) {
-        crate::cli::print(&format!("\n== {}: {}\n", stage.name, stage.about))?;
+        print(&format!("\n== {}: {}\n", stage.name, stage.about))?;
         let began = Instant::now();
         outcome = stage.run(keep).with_context(|| format!("stage {} failed", stage.name));
         times.push((stage.name, began.elapsed()));
@@ -94,7 +96,7 @@ pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()>
             break;
         }
     }
-    crate::cli::print(&summary(&times, outcome.is_ok()))?;
+    print(&summary(&times, outcome.is_ok()))?;
     outcome?;
     let after = changes()?;
     ensure!(before == after, "the checks have changed files of the checkout (git status):\n{after}");
@@ -112,14 +114,14 @@ impl Stage {
         match self.needs {
             Needs::Nothing => {}
             Needs::Programs => {
-                equip(&mut command, &sandbox::provision(&NAME.parse()?, Progress::default())?)?;
+                equip(&mut command, &Sandbox::provision(&NAME.parse()?, Progress::default())?)?;
             }
             Needs::Cluster => {
                 let name: Name = NAME.parse()?;
                 Sandbox::clean(&name, false)?;
                 let result = Self::on_cluster(&name, command);
                 if keep {
-                    crate::cli::print(&format!("the sandbox {NAME} is left as it is: cargo sandbox --name {NAME} status\n"))?;
+                    print(&format!("the sandbox {NAME} is left as it is: cargo sandbox --name {NAME} status\n"))?;
                 } else {
                     Sandbox::clean(&name, false)?;
                 }
@@ -131,8 +133,8 @@ impl Stage {
 
     fn on_cluster(name: &Name, mut command: Command) -> anyhow::Result<()> {
         let sandbox = Sandbox::up(name, Progress::default())?;
-        sandbox.load_images(Progress::default())?;
-        sandbox.install_operator(Progress::default())?;
+        sandbox.images(&Image::ALL, None, Progress::default())?;
+        sandbox.install_operator(&[])?;
         equip(&mut command, sandbox.programs())?;
         command.env("TASKQUEUE_SANDBOX", name.as_str());
         succeed(command)

@@ -69,6 +69,15 @@ enum Subcommands {
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
+    /// Bring everything up, place orders, watch the fleet follow them, and verify what became of each.
+    Demo {
+        /// How many orders: the first ones of the file, which begins again at its end. Default: all of the file.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        orders: Option<u32>,
+        /// A file of orders, one JSON object per line. Default: sandbox/demo/orders.jsonl.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Stop, start, restart, kill, pause or resume one component.
     Component {
         /// What to do.
@@ -78,6 +87,18 @@ enum Subcommands {
     },
     /// Print the kubeconfig and the addresses as lines for a shell: `eval "$(cargo sandbox env)"`.
     Env,
+    /// Run everything that a change must pass, in stages, on a sandbox of its own.
+    Test {
+        /// Only this stage; may be repeated.
+        #[arg(long, value_name = "STAGE")]
+        only: Vec<String>,
+        /// Name the stages, run none.
+        #[arg(long)]
+        list: bool,
+        /// Leave the sandbox of the cluster stage up, to look at.
+        #[arg(long)]
+        keep: bool,
+    },
     /// End everything. The state (etcd, PostgreSQL, mail, images) stays.
     Down,
     /// End everything and remove the state.
@@ -110,10 +131,15 @@ impl Cli {
                 let settings: Vec<&str> = set.iter().map(String::as_str).collect();
                 Sandbox::open(name)?.install_operator(&settings)?;
             }
+            Subcommands::Demo { orders, file } => {
+                let orders = orders.map(usize::try_from).transpose()?;
+                sandbox::demo::run(name, &sandbox::demo::Options { orders, file }, Progress::default())?;
+            }
             Subcommands::Component { action, component } => {
                 Sandbox::open(name)?.component(&component, action)?;
             }
             Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
+            Subcommands::Test { only, list, keep } => crate::checks::run(&only, list, keep)?,
             Subcommands::Down => Sandbox::down(name)?,
             Subcommands::Clean { all } => Sandbox::clean(name, all)?,
             Subcommands::Supervise => sandbox::process::supervise(&Paths::of(name)?)?,
@@ -237,6 +263,6 @@ fn replace(command: &mut Command) -> anyhow::Result<()> {
     bail!("cannot start {}: {}", program.display(), command.exec())
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }

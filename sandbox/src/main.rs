@@ -1,5 +1,6 @@
 //! The command `sandbox`: parses the command line and calls the library.
 
+mod checks;
 mod cli;
 
 use std::process::ExitCode;

@@ -52,6 +52,12 @@ impl Sandbox {
         Self::open(name)
     }
 
+    /// Installs and builds what is missing on the machine, and starts nothing.
+    pub fn provision(name: &Name, progress: Progress) -> Result<Programs> {
+        check_machine()?;
+        provision::provision(&Paths::of(name)?, progress)
+    }
+
     /// Finds a sandbox that is up.
     pub fn open(name: &Name) -> Result<Self> {
         let paths = Paths::of(name)?;

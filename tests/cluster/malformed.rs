@@ -1,0 +1,78 @@
+//! Each mistake of the table is refused by the API server with words that name the field; the good
+//! examples and the CRDs are taken as they are, by a plain client-side `kubectl apply`.
+
+use std::{path::Path, process::Stdio};
+
+use serde_json::Value;
+use taskqueue_api::malformed::{malformed, well_formed, well_formed_connection};
+
+use crate::harness::{World, output, with_namespace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mistake_of_the_table_is_refused_with_the_field_named() {
+    with_namespace("every-mistake-is-refused", |world| async move {
+        for good in [well_formed(), well_formed_connection()] {
+            apply(&world, &good)?;
+        }
+        let mut wrong = Vec::new();
+        for case in malformed() {
+            match apply(&world, &case.resource) {
+                Ok(said) => wrong.push(format!("{}: was accepted: {said}", case.mistake)),
+                Err(refusal) => {
+                    let refusal = format!("{refusal:#}");
+                    wrong.extend(
+                        case.refusal
+                            .iter()
+                            .filter(|text| !refusal.contains(**text))
+                            .map(|text| format!("{}: {text:?} is not in: {refusal}", case.mistake)),
+                    );
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
+    with_namespace("crds-and-examples-are-applied", |world| async move {
+        let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+        // A dry run: the chart owns the CRDs of this sandbox. The size limit of the annotation that a
+        // client-side apply writes is checked by the API server all the same.
+        output(world.sandbox.kubectl().args(["apply", "--dry-run=server", "-f"]).arg(&crds))?;
+        for example in std::fs::read_dir(crds.join("examples"))? {
+            let text = std::fs::read_to_string(example?.path())?;
+            let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+            for document in documents {
+                apply(&world, &document)?;
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Applies a resource as a user would, in the test's namespace, as a dry run on the server.
+fn apply(world: &World, resource: &Value) -> anyhow::Result<String> {
+    let mut resource = resource.clone();
+    resource["metadata"]["namespace"] = world.namespace.clone().into();
+    let file = tempfile(world, &resource)?;
+    output(
+        world
+            .sandbox
+            .kubectl()
+            .args(["apply", "--dry-run=server", "-f"])
+            .arg(file.as_path())
+            .stdin(Stdio::null()),
+    )
+}
+
+fn tempfile(world: &World, resource: &Value) -> anyhow::Result<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("resource.json");
+    std::fs::write(&file, serde_json::to_vec(resource)?)?;
+    Ok(file)
+}

@@ -190,6 +190,17 @@ pub trait QueueStats: Send + Sync + 'static {
         task_type: TaskType,
     ) -> BoxFuture<'a, Result<Described, CallError>>;
 
+    /// Statistics of one task queue and several types as they are now, past the cache from which
+    /// [`QueueStats::describe`] is answered. One call, but as dear to the server as one for each
+    /// type, and behind a cache of its own that lasts as long. `pollers`, `rate_limited` and
+    /// `effective_limit_milli` are not told.
+    fn describe_past_cache<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        task_queue: &'a str,
+        task_types: &'a [TaskType],
+    ) -> BoxFuture<'a, Result<Vec<(TaskType, Described)>, CallError>>;
+
     /// One page of the workers of the Temporal namespace.
     fn list_workers<'a>(
         &'a self,

@@ -25,7 +25,7 @@ pub(crate) struct Done {
 
 /// What a read was answered.
 pub(crate) enum Outcome {
-    Queue(Answers),
+    Queue { answers: Answers, past_cache: bool },
     Page(Result<WorkersPage, CallError>),
     Worker(Result<Option<Heartbeat>, CallError>),
 }
@@ -33,7 +33,7 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn errors(&self) -> Vec<CallError> {
         match self {
-            Self::Queue(answers) => answers
+            Self::Queue { answers, .. } => answers
                 .iter()
                 .filter_map(|(_, answer)| answer.as_ref().err())
                 .cloned()
@@ -45,7 +45,7 @@ impl Outcome {
 
     pub(crate) fn any_answer(&self) -> bool {
         match self {
-            Self::Queue(answers) => answers.iter().any(|(_, answer)| answer.is_ok()),
+            Self::Queue { answers, .. } => answers.iter().any(|(_, answer)| answer.is_ok()),
             Self::Page(answer) => answer.is_ok(),
             Self::Worker(answer) => answer.is_ok(),
         }
@@ -64,23 +64,44 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Reads the statistics of every given type at the same time.
+    /// Reads the statistics of every given type at the same time; past the server's cache by one
+    /// call for all types.
     pub(crate) fn describe(
         self,
         task_queue: String,
         types: Vec<TaskType>,
+        past_cache: bool,
     ) -> BoxFuture<'static, Done> {
         async move {
             let sent = self.clock.now();
-            let reads = types.into_iter().map(|task_type| {
+            let answers = if past_cache {
                 let call = self
                     .stats
-                    .describe(&self.connection, &task_queue, task_type);
-                self.observed(Method::DescribeTaskQueue, call)
-                    .map(move |answer| (task_type, answer))
-            });
-            let answers = join_all(reads).await;
-            self.done(sent, Outcome::Queue(answers))
+                    .describe_past_cache(&self.connection, &task_queue, &types);
+                match self.observed(Method::DescribeTaskQueue, call).await {
+                    Ok(answers) => answers
+                        .into_iter()
+                        .map(|(t, answer)| (t, Ok(answer)))
+                        .collect(),
+                    Err(error) => types.into_iter().map(|t| (t, Err(error.clone()))).collect(),
+                }
+            } else {
+                let reads = types.into_iter().map(|task_type| {
+                    let call = self
+                        .stats
+                        .describe(&self.connection, &task_queue, task_type);
+                    self.observed(Method::DescribeTaskQueue, call)
+                        .map(move |answer| (task_type, answer))
+                });
+                join_all(reads).await
+            };
+            self.done(
+                sent,
+                Outcome::Queue {
+                    answers,
+                    past_cache,
+                },
+            )
         }
         .boxed()
     }

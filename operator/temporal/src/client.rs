@@ -212,6 +212,24 @@ impl QueueStats for TemporalClient {
         .boxed()
     }
 
+    fn describe_past_cache<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        task_queue: &'a str,
+        task_types: &'a [TaskType],
+    ) -> BoxFuture<'a, Result<Vec<(TaskType, Described)>, CallError>> {
+        let request = wire::past_cache_request(connection, task_queue, task_types);
+        async move {
+            let method = Method::DescribeTaskQueue;
+            let send = |mut service: Box<dyn WorkflowService>, request| async move {
+                service.describe_task_queue(request).await
+            };
+            let answer = self.call(connection, method, request, send).await?;
+            wire::described_past_cache(&answer, task_types)
+        }
+        .boxed()
+    }
+
     fn list_workers<'a>(
         &'a self,
         connection: &'a ResolvedConnection,

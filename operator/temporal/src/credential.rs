@@ -23,6 +23,10 @@ pub(crate) struct Credential {
     pub(crate) link: Link,
     /// The job that lists the workers.
     pub(crate) job: JobId,
+    /// Whether hinted queues can be read past the server's cache: until the server refuses.
+    pub(crate) reads_past_cache: bool,
+    /// Whether the workers are listed at the shorter interval.
+    pub(crate) lists_often: bool,
     /// The queues that are read with it.
     pub(crate) queues: BTreeSet<JobId>,
     heartbeats: Heartbeats,
@@ -55,6 +59,8 @@ impl Credential {
             connection,
             link: Link::default(),
             job,
+            reads_past_cache: true,
+            lists_often: false,
             queues: BTreeSet::new(),
             heartbeats: Heartbeats::default(),
             gathering: Gathering::new(),

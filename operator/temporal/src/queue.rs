@@ -59,6 +59,10 @@ pub(crate) struct Queue {
     pub(crate) slots_in_use: bool,
     /// A hint keeps the queue busy until then: the first answer may have been a cached one.
     hinted_until: Millis,
+    /// A hint has come in, and no read since has been sent.
+    hinted: bool,
+    /// The same as `cached_until` for reads past the cache, which have a cache of their own.
+    past_cached_until: Millis,
 }
 
 /// The result of one read: an answer per type that was asked for.
@@ -93,6 +97,8 @@ impl Queue {
             sequence: 0,
             slots_in_use: false,
             hinted_until: 0,
+            hinted: false,
+            past_cached_until: 0,
         }
     }
 
@@ -191,6 +197,28 @@ impl Queue {
     pub(crate) fn hint(&mut self, now: Time, cache: Millis) {
         let until = now.as_millis().saturating_add(cache.saturating_mul(2));
         self.hinted_until = self.hinted_until.max(until);
+        self.hinted = true;
+    }
+
+    /// Whether the read that is made now is worth making past the server's cache: for a hint that
+    /// an ordinary read could not follow, because its cached value is still served.
+    pub(crate) fn wants_past_cache(&mut self, now: Time) -> bool {
+        let hinted = std::mem::take(&mut self.hinted);
+        let at = now.as_millis();
+        hinted && at < self.cached_until && at >= self.past_cached_until
+    }
+
+    /// A read past the cache was answered: fills in what such answers leave out.
+    pub(crate) fn read_past_cache(&mut self, answers: &mut Answers, span: Span, cache: Millis) {
+        self.past_cached_until = span.ended.as_millis().saturating_add(cache);
+        for (task_type, answer) in answers {
+            let last = self.types.get(task_type).and_then(|state| state.last);
+            if let (Ok(answer), Some(last)) = (answer, last) {
+                answer.pollers = last.pollers;
+                answer.rate_limited = last.rate_limited;
+                answer.effective_limit_milli = last.effective_limit_milli;
+            }
+        }
     }
 
     /// Whether the queue has work: then it is read at its polling interval.

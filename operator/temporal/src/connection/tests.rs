@@ -1,0 +1,208 @@
+//! Which connections are accepted, and that nothing secret is printed.
+
+use super::*;
+
+fn plain(address: &str) -> ConnectionFields {
+    ConnectionFields {
+        address: address.to_owned(),
+        temporal_namespace: "default".to_owned(),
+        ..ConnectionFields::default()
+    }
+}
+
+fn issued() -> (Vec<u8>, Vec<u8>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["client.test".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    (
+        certificate.pem().into_bytes(),
+        key.serialize_pem().into_bytes(),
+    )
+}
+
+fn mutual(certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> ConnectionFields {
+    let client = ClientCertificate {
+        certificate_pem,
+        key_pem: Secret::new(key_pem),
+    };
+    ConnectionFields {
+        tls: Some(Tls {
+            client: Some(client),
+            ..Tls::default()
+        }),
+        ..plain("temporal:7233")
+    }
+}
+
+#[test]
+fn an_address_is_host_and_port_and_nothing_else() {
+    for good in [
+        "temporal.svc:7233",
+        "10.0.0.1:1",
+        "[::1]:7233",
+        "a:80",
+        "a:443",
+    ] {
+        let connection = ResolvedConnection::new(plain(good)).unwrap();
+        assert_eq!(connection.address(), good);
+        assert_eq!(connection.target().scheme(), "http");
+    }
+    for bad in [
+        "",
+        "temporal",
+        ":7233",
+        "temporal:",
+        "temporal:0",
+        "temporal:99999",
+        "http://a:1",
+        "u@a:1",
+        "a:1/x",
+        "a b:1",
+    ] {
+        let refused = ResolvedConnection::new(plain(bad));
+        assert_eq!(
+            refused,
+            Err(ConnectionError::Address {
+                address: bad.to_owned()
+            })
+        );
+    }
+}
+
+#[test]
+fn an_api_key_without_tls_is_refused() {
+    let fields = ConnectionFields {
+        api_key: Some(Secret::new("k")),
+        ..plain("a:1")
+    };
+    assert_eq!(
+        ResolvedConnection::new(fields.clone()),
+        Err(ConnectionError::ApiKeyWithoutTls)
+    );
+    let fields = ConnectionFields {
+        tls: Some(Tls::default()),
+        ..fields
+    };
+    let connection = ResolvedConnection::new(fields.clone()).unwrap();
+    assert_eq!(connection.target().scheme(), "https");
+    let fields = ConnectionFields {
+        api_key: Some(Secret::new("a\nb")),
+        ..fields
+    };
+    assert_eq!(
+        ResolvedConnection::new(fields),
+        Err(ConnectionError::ApiKeyMalformed)
+    );
+}
+
+#[test]
+fn the_newline_after_an_api_key_is_not_part_of_it() {
+    let fields = ConnectionFields {
+        api_key: Some(Secret::new("key\n")),
+        tls: Some(Tls::default()),
+        ..plain("a:1")
+    };
+    let connection = ResolvedConnection::new(fields).unwrap();
+    assert_eq!(connection.api_key(), Some("key".to_owned()));
+}
+
+#[test]
+fn certificate_and_key_must_belong_together() {
+    let (certificate, key) = issued();
+    let (_, other_key) = issued();
+    assert!(ResolvedConnection::new(mutual(certificate.clone(), key)).is_ok());
+    assert!(matches!(
+        ResolvedConnection::new(mutual(certificate.clone(), other_key)),
+        Err(ConnectionError::KeyMismatch { .. })
+    ));
+    assert!(matches!(
+        ResolvedConnection::new(mutual(certificate.clone(), certificate)),
+        Err(ConnectionError::Pem {
+            field: "client key",
+            ..
+        })
+    ));
+    assert_eq!(
+        ResolvedConnection::new(mutual(b"nothing".to_vec(), Vec::new())),
+        Err(ConnectionError::Pem {
+            field: "client certificate",
+            problem: "holds no PEM block BEGIN CERTIFICATE".to_owned()
+        })
+    );
+}
+
+#[test]
+fn debug_output_holds_no_secret() {
+    let (certificate, key) = issued();
+    let fields = ConnectionFields {
+        api_key: Some(Secret::new("open-sesame")),
+        ..mutual(certificate, key.clone())
+    };
+    let text = format!(
+        "{fields:?} {:?}",
+        ResolvedConnection::new(fields.clone()).unwrap()
+    );
+    let key_line = String::from_utf8(key)
+        .unwrap()
+        .lines()
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    assert!(
+        !text.contains("open-sesame") && !text.contains(&key_line),
+        "{text}"
+    );
+    let key_bytes = format!("{:?}", fields.tls.unwrap().client.unwrap().key_pem.expose());
+    assert!(!text.contains(&key_bytes));
+}
+
+#[test]
+fn any_change_of_the_credential_changes_the_fingerprint() {
+    let (certificate, key) = issued();
+    let base = mutual(certificate, key);
+    let tls = base.tls.clone().unwrap();
+    let variants = [
+        plain("temporal:7233"),
+        base.clone(),
+        ConnectionFields {
+            tls: Some(Tls {
+                client: None,
+                ..tls.clone()
+            }),
+            ..base.clone()
+        },
+        ConnectionFields {
+            tls: Some(Tls {
+                server_name: Some("x".to_owned()),
+                ..tls.clone()
+            }),
+            ..base.clone()
+        },
+        ConnectionFields {
+            tls: Some(Tls {
+                ca_pem: Some(vec![1]),
+                ..tls
+            }),
+            ..base.clone()
+        },
+        ConnectionFields {
+            api_key: Some(Secret::new("a")),
+            ..base.clone()
+        },
+        ConnectionFields {
+            api_key: Some(Secret::new("b")),
+            ..base.clone()
+        },
+    ];
+    let prints: std::collections::BTreeSet<_> = variants.iter().map(Fingerprint::of).collect();
+    assert_eq!(prints.len(), variants.len());
+    assert_eq!(
+        Fingerprint::of(&base),
+        Fingerprint::of(&ConnectionFields {
+            address: "elsewhere:1".to_owned(),
+            ..base
+        })
+    );
+}

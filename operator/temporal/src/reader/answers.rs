@@ -1,0 +1,260 @@
+//! What answers mean: for the connection, for the next read, for the readings on the board.
+//! No I/O.
+
+use taskqueue_scaling::{TaskType, Time, TypeBacklog};
+
+use super::{Reader, jitter};
+use crate::board::{Subscriber, lock};
+use crate::budget::Millis;
+use crate::call::{CallError, CallErrorKind};
+use crate::calls::{Done, Outcome};
+use crate::connection::Fingerprint;
+use crate::credential::Credential;
+use crate::heartbeats::differ;
+use crate::link::Change;
+use crate::queue::{Answers, Pace, Queue, Span, Wanted, millis, problem};
+use crate::readers::next_sequence;
+use crate::schedule::JobId;
+
+impl Reader {
+    /// The connection is known to be lost: the attempt fails as the one that found out did.
+    pub(super) fn fail_without_a_call(&mut self, job: JobId, error: &CallError, now: Time) {
+        let span = Span {
+            sent: now,
+            ended: now,
+        };
+        if let Some((_, queue)) = self.queues.get(&job) {
+            let answers = queue
+                .types()
+                .into_iter()
+                .map(|t| (t, Err(error.clone())))
+                .collect();
+            self.take_answers(job, answers, span);
+        } else {
+            self.take_list(job, now, |credential, _| {
+                credential.page(Err(error.clone()), |_| false, now)
+            });
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn finish(&mut self, done: Done) {
+        let now = done.span.ended;
+        let at = now.as_millis();
+        let errors = done.outcome.errors();
+        if errors
+            .iter()
+            .any(|error| error.kind == CallErrorKind::Throttled)
+        {
+            lock(&self.parts.budget).halve(at);
+        }
+        // One answer shows that the connection works, whatever became of the other types.
+        let lost = if done.outcome.any_answer() {
+            None
+        } else {
+            errors.first()
+        };
+        let change = match self.credentials.get_mut(&done.fingerprint) {
+            Some(credential) => credential
+                .link
+                .result(lost, done.probe, at, jitter(done.job, at)),
+            None => Change::None,
+        };
+        match done.outcome {
+            Outcome::Queue {
+                answers,
+                past_cache: true,
+            } => {
+                self.take_hinted(done.job, answers, done.span);
+            }
+            Outcome::Queue {
+                answers,
+                past_cache: false,
+            } => {
+                self.take_answers(done.job, answers, done.span);
+            }
+            Outcome::Page(page) => self.take_list(done.job, now, |credential, wanted| {
+                credential.page(page, wanted, now)
+            }),
+            Outcome::Worker(worker) => {
+                self.take_list(done.job, now, |credential, _| {
+                    credential.worker(worker, now)
+                });
+            }
+        }
+        match change {
+            Change::None => {}
+            Change::Lost { probe_at } => self.schedule_probe(done.job, probe_at),
+            Change::Back => self.hasten_all(done.fingerprint, at),
+        }
+    }
+
+    fn schedule_probe(&mut self, job: JobId, probe_at: Millis) {
+        if self.fingerprint(job).is_some() {
+            self.schedule.set(job, probe_at, 0);
+        }
+    }
+
+    fn hasten_all(&mut self, fingerprint: Fingerprint, at: Millis) {
+        if let Some(credential) = self.credentials.get(&fingerprint) {
+            self.schedule.hasten(credential.job, at);
+            for job in &credential.queues {
+                self.schedule.hasten(*job, at);
+            }
+        }
+    }
+
+    fn take_answers(&mut self, job: JobId, answers: Answers, span: Span) {
+        let pace = Pace {
+            cache: self.cache(),
+            quiet: self.quiet,
+            jitter_permille: jitter(job, span.ended.as_millis()),
+        };
+        let Some((_, queue)) = self.queues.get_mut(&job) else {
+            return;
+        };
+        let sequence = next_sequence(&self.parts.sequences);
+        let news = queue.take(answers, span, pace.cache, sequence);
+        let (due, slack) = queue.next(span.ended, pace);
+        self.schedule.set(job, due, slack);
+        if news {
+            self.publish_backlog(job, None);
+        }
+    }
+
+    /// The answers of a read past the server's cache. A server that refuses such a read is read
+    /// in the ordinary way at once, and from then on.
+    fn take_hinted(&mut self, job: JobId, mut answers: Answers, span: Span) {
+        let refused = |answer: &(TaskType, Result<TypeBacklog, CallError>)| {
+            answer.1.as_ref().is_err_and(|error| {
+                matches!(
+                    error.kind,
+                    CallErrorKind::Unsupported | CallErrorKind::Failed
+                )
+            })
+        };
+        let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
+            return;
+        };
+        if answers.iter().any(refused) {
+            if let Some(credential) = self.credentials.get_mut(fingerprint) {
+                credential.reads_past_cache = false;
+            }
+            self.schedule.set(job, span.ended.as_millis(), 0);
+            return;
+        }
+        let cache = millis(self.parts.config.statistics_cache);
+        queue.read_past_cache(&mut answers, span, cache);
+        self.take_answers(job, answers, span);
+    }
+
+    fn take_list(
+        &mut self,
+        job: JobId,
+        now: Time,
+        take: impl FnOnce(&mut Credential, &dyn Fn(&str) -> bool) -> bool,
+    ) {
+        let Some(fingerprint) = self.lists.get(&job).copied() else {
+            return;
+        };
+        let Some(credential) = self.credentials.get_mut(&fingerprint) else {
+            return;
+        };
+        let by_name = &self.by_name;
+        let wanted = |queue: &str| by_name.contains_key(&(fingerprint, queue.to_owned()));
+        let whole = take(credential, &wanted);
+        if !whole {
+            self.schedule.set(job, now.as_millis(), 0);
+            return;
+        }
+        let has_replicas = |job: &JobId| {
+            let queue = self.queues.get(job);
+            queue.is_some_and(|(_, queue)| queue.wanted.values().any(|w| w.spec.has_replicas))
+        };
+        credential.lists_often = credential.queues.iter().any(has_replicas);
+        let config = &self.parts.config;
+        let interval = if credential.lists_often {
+            config.workers_interval
+        } else {
+            config.idle_workers_interval
+        };
+        let rate = lock(&self.parts.budget).rate_milli();
+        let pause = credential.pause(millis(interval), rate, jitter(job, now.as_millis()));
+        self.schedule.set(
+            job,
+            now.as_millis().saturating_add(pause),
+            millis(interval) / 2,
+        );
+        let in_use: Vec<String> = credential
+            .queues_in_use(now)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        for queue_job in credential.queues.clone() {
+            if let Some((_, queue)) = self.queues.get_mut(&queue_job) {
+                let was_busy = queue.is_busy(now);
+                queue.slots_in_use = in_use.contains(&queue.task_queue);
+                if !was_busy && queue.slots_in_use {
+                    self.schedule.hasten(queue_job, now.as_millis());
+                }
+            }
+            self.publish_workers(queue_job, None);
+        }
+    }
+
+    pub(super) fn publish_backlog(&self, job: JobId, only: Option<&Subscriber>) {
+        let Some((_, queue)) = self.queues.get(&job) else {
+            return;
+        };
+        let place = self.parts.place.to_string();
+        for (subscriber, wanted) in selected(queue, only) {
+            if let Some((reading, error)) = queue.reading(&wanted.spec) {
+                let problem = error.map(|error| problem(error, &place));
+                self.parts
+                    .board
+                    .publish(subscriber, wanted.watch, |on_board| {
+                        on_board.backlog = reading;
+                        on_board.backlog_problem = problem;
+                        true
+                    });
+            }
+        }
+    }
+
+    pub(super) fn publish_workers(&self, job: JobId, only: Option<&Subscriber>) {
+        let Some((fingerprint, queue)) = self.queues.get(&job) else {
+            return;
+        };
+        let Some(credential) = self.credentials.get(fingerprint) else {
+            return;
+        };
+        let Some((reading, error)) = credential.reading(&queue.task_queue) else {
+            return;
+        };
+        let problem = error.map(|error| problem(error, &self.parts.place.to_string()));
+        for (subscriber, wanted) in selected(queue, only) {
+            self.parts
+                .board
+                .publish(subscriber, wanted.watch, |on_board| {
+                    let news = match (on_board.workers.known(), reading.known()) {
+                        (Some(before), Some(after)) => differ(before, after),
+                        (None, None) => on_board.workers.unknown() != reading.unknown(),
+                        (Some(_), None) | (None, Some(_)) => true,
+                    };
+                    on_board.workers = reading.clone();
+                    on_board.workers_problem.clone_from(&problem);
+                    news
+                });
+        }
+    }
+}
+
+fn selected<'a>(
+    queue: &'a Queue,
+    only: Option<&'a Subscriber>,
+) -> impl Iterator<Item = (&'a Subscriber, &'a Wanted)> {
+    queue
+        .wanted
+        .iter()
+        .filter(move |(subscriber, _)| only.is_none_or(|only| only == *subscriber))
+}

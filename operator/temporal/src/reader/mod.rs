@@ -1,0 +1,288 @@
+//! The task that reads one Temporal namespace: it holds all of the namespace's state, makes the
+//! calls through [`QueueStats`] and puts the answers on the board. Decides nothing about scaling.
+//!
+//! Everything happens in this one task; calls under way are futures inside it. When it ends,
+//! they end.
+
+mod answers;
+mod watches;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use taskqueue_scaling::Time;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Board, Subscriber, lock};
+use crate::budget::{Budget, Millis};
+use crate::call::QueueStats;
+use crate::calls::{Caller, Done};
+use crate::clock::Clock;
+use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::credential::Credential;
+use crate::heartbeats::Step;
+use crate::link::Gate;
+use crate::observer::Observer;
+use crate::queue::{Queue, Wanted, millis};
+use crate::readers::{ReadersConfig, Registry};
+use crate::reading::OwnerKey;
+use crate::schedule::{JobId, Schedule};
+
+/// A reader that nobody needs stays this long, so that its budget is full again when it goes:
+/// fleets that come and go quickly cannot outrun it.
+const LINGER: Millis = 60_000;
+
+/// What callers tell a reader.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// From now on read these queues for this owner, and no others.
+    Watch {
+        owner: OwnerKey,
+        connection: ResolvedConnection,
+        queues: Vec<Wanted>,
+    },
+    /// Read nothing for this owner.
+    Forget(OwnerKey),
+    /// Read this queue now.
+    Hint(Subscriber),
+}
+
+/// Numbers about a reader's work, for metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) behind: Millis,
+    pub(crate) queues: u64,
+    pub(crate) busy_queues: u64,
+}
+
+/// What a reader is made of.
+pub(crate) struct Parts {
+    pub(crate) place: Place,
+    pub(crate) config: ReadersConfig,
+    pub(crate) clock: Clock,
+    pub(crate) stats: Arc<dyn QueueStats>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) sequences: Arc<AtomicU64>,
+    pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) gauges: Arc<Mutex<Gauges>>,
+}
+
+/// See the module.
+pub(crate) struct Reader {
+    parts: Parts,
+    owners: BTreeMap<OwnerKey, BTreeMap<String, JobId>>,
+    credentials: BTreeMap<Fingerprint, Credential>,
+    queues: BTreeMap<JobId, (Fingerprint, Queue)>,
+    by_name: BTreeMap<(Fingerprint, String), JobId>,
+    lists: BTreeMap<JobId, Fingerprint>,
+    schedule: Schedule,
+    last_job: JobId,
+    calls: FuturesUnordered<futures::future::BoxFuture<'static, Done>>,
+    /// How often quiet queues are read, and when that was worked out.
+    quiet: Millis,
+    paced_at: Option<Millis>,
+}
+
+impl Reader {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            owners: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            schedule: Schedule::default(),
+            last_job: 0,
+            calls: FuturesUnordered::new(),
+            quiet: 0,
+            paced_at: None,
+        }
+    }
+
+    /// Reads until told to stop, or until there has been nothing to read for a while.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: UnboundedReceiver<Command>,
+        registry: Registry,
+        stop: CancellationToken,
+    ) {
+        loop {
+            // All that has been said is heard before anything is read, so that one read serves
+            // everybody who asked.
+            while let Ok(command) = inbox.try_recv() {
+                self.obey(command);
+            }
+            let wake = self.dispatch();
+            let idle = self.owners.is_empty();
+            let wake = if idle {
+                Some(self.now().as_millis() + LINGER)
+            } else {
+                wake
+            };
+            let timer = wake.map(|at| self.parts.clock.instant(Time::from_millis(at)));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
+                Some(done) = self.calls.next() => self.finish(done),
+                () = until(timer) => if idle {
+                    let mut registry = lock(&registry);
+                    if inbox.is_empty() {
+                        registry.remove(&self.parts.place);
+                        break;
+                    }
+                },
+            }
+        }
+        for credential in self.credentials.values() {
+            self.parts.stats.release(&credential.connection);
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.parts.clock.now()
+    }
+
+    fn cache(&self) -> Millis {
+        millis(self.parts.config.statistics_cache)
+    }
+
+    fn new_job(&mut self) -> JobId {
+        self.last_job += 1;
+        self.last_job
+    }
+
+    /// Starts every call that is due and that the budget allows. Says when to look again.
+    fn dispatch(&mut self) -> Option<Millis> {
+        let now = self.now();
+        let at = now.as_millis();
+        self.pace(now);
+        loop {
+            let Some(job) = self.schedule.peek(at) else {
+                return self.schedule.next_due();
+            };
+            let Some(fingerprint) = self.fingerprint(job) else {
+                self.schedule.remove(job);
+                continue;
+            };
+            let Some(credential) = self.credentials.get_mut(&fingerprint) else {
+                self.schedule.remove(job);
+                continue;
+            };
+            let gate = credential.link.gate(at);
+            if let Gate::Shut(error) = gate {
+                self.schedule.start(job);
+                self.fail_without_a_call(job, &error, now);
+                continue;
+            }
+            if self.calls.len() >= self.parts.config.reads_in_flight.max(1) {
+                return None;
+            }
+            let cost = self.queues.get(&job).map_or(1, |(_, queue)| queue.cost());
+            if let Err(wait) = lock(&self.parts.budget).take(cost, at) {
+                return Some(at.saturating_add(wait));
+            }
+            if gate == Gate::Probe {
+                credential.link.probe();
+            }
+            self.schedule.start(job);
+            self.call(job, fingerprint, gate == Gate::Probe);
+        }
+    }
+
+    fn fingerprint(&self, job: JobId) -> Option<Fingerprint> {
+        let queue = self.queues.get(&job).map(|(fingerprint, _)| *fingerprint);
+        queue.or_else(|| self.lists.get(&job).copied())
+    }
+
+    fn call(&mut self, job: JobId, fingerprint: Fingerprint, probe: bool) {
+        let Some(credential) = self.credentials.get(&fingerprint) else {
+            return;
+        };
+        let caller = Caller {
+            stats: self.parts.stats.clone(),
+            observer: self.parts.observer.clone(),
+            clock: self.parts.clock,
+            place: self.parts.place.clone(),
+            connection: credential.connection.clone(),
+            job,
+            probe,
+        };
+        let (step, reads_past_cache) = (credential.step(), credential.reads_past_cache);
+        let now = self.now();
+        match self.queues.get_mut(&job) {
+            Some((_, queue)) => {
+                let past_cache = queue.wants_past_cache(now) && reads_past_cache;
+                let (name, types) = (queue.task_queue.clone(), queue.types());
+                self.calls.push(caller.describe(name, types, past_cache));
+            }
+            None => match step {
+                Step::Page(token) => self.calls.push(caller.page(token)),
+                Step::Worker(key) => self.calls.push(caller.worker(key)),
+                // The list is taken in as soon as it is whole, so this cannot be; an empty page
+                // token begins a new one.
+                Step::Done => self.calls.push(caller.page(Vec::new())),
+            },
+        }
+    }
+
+    /// Works out, at most once a second, how often quiet queues can be read so that all reads
+    /// together take half the budget: the other half is for hints, worker lists and bursts.
+    fn pace(&mut self, now: Time) {
+        let at = now.as_millis();
+        if self
+            .paced_at
+            .is_some_and(|paced| at.saturating_sub(paced) < 1_000)
+        {
+            return;
+        }
+        self.paced_at = Some(at);
+        let cache = self.cache();
+        let (mut busy_rate_milli, mut quiet_calls, mut busy_queues) = (0_u64, 0_u64, 0);
+        for (_, queue) in self.queues.values() {
+            if queue.is_busy(now) {
+                let period = queue.busy_period(cache).max(1);
+                let rate = queue.cost().saturating_mul(1_000_000) / period;
+                busy_rate_milli = busy_rate_milli.saturating_add(rate);
+                busy_queues += 1;
+            } else {
+                quiet_calls = quiet_calls.saturating_add(queue.cost());
+            }
+        }
+        let rate_milli = lock(&self.parts.budget).rate_milli();
+        let left_milli = (rate_milli / 2).saturating_sub(busy_rate_milli);
+        self.quiet = match left_milli {
+            0 => Millis::MAX,
+            left => quiet_calls.saturating_mul(1_000_000) / left,
+        };
+        let queues = self.queues.len() as u64;
+        *lock(&self.parts.gauges) = Gauges {
+            behind: self.schedule.behind(at),
+            queues,
+            busy_queues,
+        };
+    }
+}
+
+async fn until(timer: Option<tokio::time::Instant>) {
+    match timer {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Between 900 and 1100, spread over jobs and times: retries of many queues part ways. Not
+/// random, so that tests with a paused clock can be repeated.
+fn jitter(job: JobId, now: Millis) -> u64 {
+    let mixed = (job.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ now).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    900 + (mixed >> 32) % 201
+}

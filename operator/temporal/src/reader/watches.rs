@@ -1,0 +1,158 @@
+//! What callers want read: joining, leaving, hinting. No I/O.
+
+use std::collections::BTreeMap;
+
+use taskqueue_scaling::Time;
+
+use super::{Command, Reader};
+use crate::board::Subscriber;
+use crate::connection::ResolvedConnection;
+use crate::credential::Credential;
+use crate::queue::{Queue, Wanted, millis};
+use crate::reading::OwnerKey;
+use crate::schedule::JobId;
+
+impl Reader {
+    pub(super) fn obey(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Watch {
+                owner,
+                connection,
+                queues,
+            } => {
+                self.watch(&owner, &connection, queues, now);
+            }
+            Command::Forget(owner) => {
+                for (queue, job) in self.owners.remove(&owner).unwrap_or_default() {
+                    self.leave(
+                        job,
+                        &Subscriber {
+                            owner: owner.clone(),
+                            queue,
+                        },
+                    );
+                }
+            }
+            Command::Hint(subscriber) => {
+                let jobs = self.owners.get(&subscriber.owner);
+                let job = jobs.and_then(|jobs| jobs.get(&subscriber.queue)).copied();
+                if let Some(job) = job
+                    && let Some((_, queue)) = self.queues.get_mut(&job)
+                {
+                    queue.hint(now, millis(self.parts.config.statistics_cache));
+                    self.schedule.hasten(job, now.as_millis());
+                }
+            }
+        }
+        self.paced_at = None;
+    }
+
+    fn watch(
+        &mut self,
+        owner: &OwnerKey,
+        connection: &ResolvedConnection,
+        queues: Vec<Wanted>,
+        now: Time,
+    ) {
+        let before = self.owners.remove(owner).unwrap_or_default();
+        let mut jobs = BTreeMap::new();
+        for wanted in queues {
+            let name = wanted.spec.queue.clone();
+            let job = self.join(connection, &wanted.spec.task_queue, now);
+            let subscriber = Subscriber {
+                owner: owner.clone(),
+                queue: name.clone(),
+            };
+            self.subscribe(job, &subscriber, wanted, now);
+            jobs.insert(name, job);
+        }
+        // New ones are joined before old ones are left, so that a connection that both use stays.
+        for (queue, job) in before {
+            if jobs.get(&queue) != Some(&job) {
+                self.leave(
+                    job,
+                    &Subscriber {
+                        owner: owner.clone(),
+                        queue,
+                    },
+                );
+            }
+        }
+        self.owners.insert(owner.clone(), jobs);
+    }
+
+    /// The job that reads a task queue with a credential, made if need be.
+    fn join(&mut self, connection: &ResolvedConnection, task_queue: &str, now: Time) -> JobId {
+        let fingerprint = connection.fingerprint();
+        if !self.credentials.contains_key(&fingerprint) {
+            let job = self.new_job();
+            self.lists.insert(job, fingerprint);
+            self.schedule.set(job, now.as_millis(), 0);
+            self.credentials
+                .insert(fingerprint, Credential::new(connection.clone(), job));
+        }
+        let name = (fingerprint, task_queue.to_owned());
+        if let Some(job) = self.by_name.get(&name) {
+            return *job;
+        }
+        let job = self.new_job();
+        self.queues
+            .insert(job, (fingerprint, Queue::new(task_queue.to_owned())));
+        self.by_name.insert(name, job);
+        if let Some(credential) = self.credentials.get_mut(&fingerprint) {
+            credential.queues.insert(job);
+        }
+        self.schedule.set(job, now.as_millis(), 0);
+        job
+    }
+
+    fn subscribe(&mut self, job: JobId, subscriber: &Subscriber, wanted: Wanted, now: Time) {
+        let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
+            return;
+        };
+        let (was_busy, types) = (queue.is_busy(now), queue.types());
+        let new = queue.wanted.insert(subscriber.clone(), wanted.clone());
+        let got_replicas = !was_busy && queue.is_busy(now);
+        let got_types = queue.types() != types;
+        if got_types || got_replicas {
+            self.schedule.hasten(job, now.as_millis());
+        }
+        if got_replicas
+            && let Some(credential) = self.credentials.get_mut(fingerprint)
+            && !credential.lists_often
+        {
+            credential.lists_often = true;
+            self.schedule.hasten(credential.job, now.as_millis());
+        }
+        if new.is_none_or(|before| before.watch != wanted.watch) {
+            self.publish_backlog(job, Some(subscriber));
+            self.publish_workers(job, Some(subscriber));
+        }
+    }
+
+    /// A subscriber no longer wants a queue; what nobody wants any more goes.
+    fn leave(&mut self, job: JobId, subscriber: &Subscriber) {
+        let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
+            return;
+        };
+        let fingerprint = *fingerprint;
+        queue.wanted.remove(subscriber);
+        if !queue.wanted.is_empty() {
+            return;
+        }
+        self.by_name
+            .remove(&(fingerprint, queue.task_queue.clone()));
+        self.queues.remove(&job);
+        self.schedule.remove(job);
+        if let Some(credential) = self.credentials.get_mut(&fingerprint) {
+            credential.queues.remove(&job);
+            if credential.queues.is_empty() {
+                self.parts.stats.release(&credential.connection);
+                self.schedule.remove(credential.job);
+                self.lists.remove(&credential.job);
+                self.credentials.remove(&fingerprint);
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! A Temporal that answers from a script, and small things that tests of the readers share.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
+use taskqueue_scaling::{PerType, TaskType, Time, TypeBacklog, TypeSlots};
+use taskqueue_temporal::*;
+
+/// One call as the fake saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) at: Time,
+    pub(crate) what: String,
+    pub(crate) credential: Fingerprint,
+}
+
+type Answer = Result<TypeBacklog, CallErrorKind>;
+
+/// What the fake answers. Queues without an entry have zeros; without a worker list it is empty.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) queues: BTreeMap<String, Answer>,
+    /// Answers that come first, one per call, for any queue.
+    pub(crate) first: VecDeque<Answer>,
+    pub(crate) connection_lost: bool,
+    pub(crate) pages: Vec<Result<WorkersPage, CallErrorKind>>,
+    pub(crate) workers: BTreeMap<String, Heartbeat>,
+    pub(crate) past_cache: Option<CallErrorKind>,
+    pub(crate) latency: Duration,
+    /// Answers like the server: the same value for this long.
+    pub(crate) cache: Duration,
+    cached: BTreeMap<(String, TaskType), (Time, TypeBacklog)>,
+}
+
+pub(crate) struct FakeTemporal {
+    pub(crate) clock: Clock,
+    pub(crate) script: Mutex<Script>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
+    pub(crate) released: Mutex<Vec<Fingerprint>>,
+}
+
+impl FakeTemporal {
+    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            script: Mutex::default(),
+            seen: Mutex::default(),
+            released: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.script.lock().unwrap())
+    }
+
+    pub(crate) fn backlog(&self, queue: &str, count: u64) {
+        self.script(|script| script.queues.insert(queue.to_owned(), Ok(waiting(count))));
+    }
+
+    pub(crate) fn fails(&self, queue: &str, kind: CallErrorKind) {
+        self.script(|script| script.queues.insert(queue.to_owned(), Err(kind)));
+    }
+
+    /// The calls so far whose text begins so, by the seconds at which they came.
+    pub(crate) fn times(&self, prefix: &str) -> Vec<f64> {
+        let seen = self.seen.lock().unwrap();
+        let mine = seen.iter().filter(|seen| seen.what.starts_with(prefix));
+        mine.map(|seen| seconds(seen.at)).collect()
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn note(&self, connection: &ResolvedConnection, what: String) {
+        let seen = Seen {
+            at: self.clock.now(),
+            what,
+            credential: connection.fingerprint(),
+        };
+        self.seen.lock().unwrap().push(seen);
+    }
+
+    async fn take_time(&self) {
+        let latency = self.script(|script| script.latency);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
+
+    fn fail(&self, kind: CallErrorKind, method: Method) -> CallError {
+        CallError {
+            kind,
+            method,
+            code: kind.as_str(),
+            message: "as scripted".to_owned(),
+            connection_lost: self.script(|script| script.connection_lost)
+                && kind == CallErrorKind::Unavailable,
+        }
+    }
+
+    fn current(&self, queue: &str) -> Answer {
+        self.script(|script| {
+            let scripted = script
+                .queues
+                .get(queue)
+                .copied()
+                .unwrap_or(Ok(TypeBacklog::default()));
+            script.first.pop_front().unwrap_or(scripted)
+        })
+    }
+}
+
+impl QueueStats for FakeTemporal {
+    fn describe<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        task_queue: &'a str,
+        task_type: TaskType,
+    ) -> BoxFuture<'a, Result<Described, CallError>> {
+        async move {
+            self.note(
+                connection,
+                format!("describe {task_queue} {}", task_type.as_str()),
+            );
+            self.take_time().await;
+            let now = self.clock.now();
+            let key = (task_queue.to_owned(), task_type);
+            let cached = self.script(|script| {
+                let ttl = script.cache;
+                script
+                    .cached
+                    .get(&key)
+                    .filter(|(at, _)| now.since(*at) < ttl)
+                    .map(|(_, b)| *b)
+            });
+            if let Some(cached) = cached {
+                return Ok(cached);
+            }
+            let answer = self
+                .current(task_queue)
+                .map_err(|kind| self.fail(kind, Method::DescribeTaskQueue))?;
+            self.script(|script| script.cached.insert(key, (now, answer)));
+            Ok(answer)
+        }
+        .boxed()
+    }
+
+    fn describe_past_cache<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        task_queue: &'a str,
+        task_types: &'a [TaskType],
+    ) -> BoxFuture<'a, Result<Vec<(TaskType, Described)>, CallError>> {
+        async move {
+            self.note(connection, format!("past-cache {task_queue}"));
+            self.take_time().await;
+            let kind = self.script(|script| script.past_cache);
+            if let Some(kind) = kind {
+                return Err(self.fail(kind, Method::DescribeTaskQueue));
+            }
+            let answer = self
+                .current(task_queue)
+                .map_err(|kind| self.fail(kind, Method::DescribeTaskQueue))?;
+            Ok(task_types
+                .iter()
+                .map(|task_type| (*task_type, answer))
+                .collect())
+        }
+        .boxed()
+    }
+
+    fn list_workers<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        page_token: &'a [u8],
+    ) -> BoxFuture<'a, Result<WorkersPage, CallError>> {
+        async move {
+            let page = page_token.first().copied().map_or(0, usize::from);
+            self.note(connection, format!("list page {page}"));
+            self.take_time().await;
+            let page = self.script(|script| script.pages.get(page).cloned());
+            page.unwrap_or_else(|| Ok(WorkersPage::default()))
+                .map_err(|kind| self.fail(kind, Method::ListWorkers))
+        }
+        .boxed()
+    }
+
+    fn describe_worker<'a>(
+        &'a self,
+        connection: &'a ResolvedConnection,
+        instance_key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Heartbeat>, CallError>> {
+        async move {
+            self.note(connection, format!("worker {instance_key}"));
+            self.take_time().await;
+            Ok(self.script(|script| script.workers.get(instance_key).cloned()))
+        }
+        .boxed()
+    }
+
+    fn release(&self, connection: &ResolvedConnection) {
+        self.released.lock().unwrap().push(connection.fingerprint());
+    }
+}
+
+pub(crate) fn waiting(count: u64) -> TypeBacklog {
+    TypeBacklog {
+        count,
+        ..TypeBacklog::default()
+    }
+}
+
+/// Seconds since the clock of the test was started, in milliseconds' precision.
+pub(crate) fn seconds(time: Time) -> f64 {
+    time.since(Time::from_secs(24 * 60 * 60)).as_secs_f64()
+}
+
+pub(crate) fn owner(name: &str) -> OwnerKey {
+    OwnerKey {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+pub(crate) fn connection_to(address: &str, temporal_namespace: &str) -> ResolvedConnection {
+    ResolvedConnection::new(ConnectionFields {
+        address: address.to_owned(),
+        temporal_namespace: temporal_namespace.to_owned(),
+        ..ConnectionFields::default()
+    })
+    .unwrap()
+}
+
+pub(crate) fn with_api_key(key: &str) -> ResolvedConnection {
+    ResolvedConnection::new(ConnectionFields {
+        address: "temporal:7233".to_owned(),
+        temporal_namespace: "default".to_owned(),
+        tls: Some(Tls::default()),
+        api_key: Some(Secret::new(key)),
+    })
+    .unwrap()
+}
+
+pub(crate) fn connection() -> ResolvedConnection {
+    connection_to("temporal:7233", "default")
+}
+
+/// A queue without replicas that counts activities only.
+pub(crate) fn watch(queue: &str) -> QueueWatch {
+    QueueWatch {
+        queue: queue.to_owned(),
+        task_queue: queue.to_owned(),
+        task_types: vec![TaskType::Activity],
+        polling_interval: Duration::from_secs(5),
+        quiet_polling_interval: Duration::from_secs(30),
+        queue_wait_target: Duration::from_secs(5),
+        has_replicas: false,
+    }
+}
+
+pub(crate) fn with_replicas(queue: &str) -> QueueWatch {
+    QueueWatch {
+        has_replicas: true,
+        ..watch(queue)
+    }
+}
+
+pub(crate) fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Heartbeat {
+    Heartbeat {
+        instance_key: key.to_owned(),
+        identity: key.to_owned(),
+        host_name: format!("pod-{key}"),
+        task_queue: queue.to_owned(),
+        status: WorkerStatus::Running,
+        sdk: "temporal-rust 1.1.1".to_owned(),
+        sent_at: Some(sent_at),
+        elapsed: Some(Duration::from_secs(5)),
+        slots: PerType {
+            activity: Some(TypeSlots {
+                used,
+                available: Some(100 - used),
+                processed_total: 0,
+            }),
+            ..PerType::default()
+        },
+    }
+}
+
+pub(crate) fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind> {
+    Ok(WorkersPage {
+        workers,
+        ..WorkersPage::default()
+    })
+}
+
+/// A fake, and readers over it with a given rate.
+pub(crate) fn readers_at(calls_per_second: u32) -> (Arc<FakeTemporal>, Readers) {
+    let clock = Clock::start();
+    let fake = FakeTemporal::new(clock);
+    let config = ReadersConfig {
+        calls_per_second,
+        burst: calls_per_second.min(20),
+        ..ReadersConfig::default()
+    };
+    let readers = Readers::new(fake.clone(), Arc::new(NoObserver), config, clock);
+    (fake, readers)
+}
+
+pub(crate) fn readers() -> (Arc<FakeTemporal>, Readers) {
+    readers_at(20)
+}
+
+/// Lets time pass up to `second` after the start; under a paused clock everything that is due
+/// until then happens.
+pub(crate) async fn until(readers: &Readers, second: f64) {
+    let passed = seconds(readers.clock().now());
+    tokio::time::sleep(Duration::from_secs_f64(second - passed)).await;
+}
+
+/// The owners told of news so far.
+pub(crate) fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
+    let mut owners = Vec::new();
+    while let Some(Some(owner)) = updates.next().now_or_never() {
+        owners.push(owner.name);
+    }
+    owners
+}

@@ -1,6 +1,6 @@
 //! What Prometheus scraped during the run: a small chart per queue, and whether it shows the scaling. Pure.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
@@ -25,12 +25,19 @@ pub(super) struct Scraped {
 /// The answer to a range query that is grouped by `queue`.
 pub(super) fn parse(text: &str) -> Result<ByQueue, String> {
     let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let result = answer["data"]["result"].as_array().ok_or("the answer holds no result")?;
+    let result = answer["data"]["result"]
+        .as_array()
+        .ok_or("the answer holds no result")?;
     let mut queues = ByQueue::new();
     for entry in result {
-        let queue = entry["metric"]["queue"].as_str().ok_or("a series has no label queue")?;
+        let queue = entry["metric"]["queue"]
+            .as_str()
+            .ok_or("a series has no label queue")?;
         let samples = entry["values"].as_array().ok_or("a series has no values")?;
-        let series = samples.iter().map(sample).collect::<Result<Series, String>>()?;
+        let series = samples
+            .iter()
+            .map(sample)
+            .collect::<Result<Series, String>>()?;
         queues.insert(queue.to_owned(), series);
     }
     Ok(queues)
@@ -38,9 +45,16 @@ pub(super) fn parse(text: &str) -> Result<ByQueue, String> {
 
 fn sample(sample: &Value) -> Result<(u64, u64), String> {
     let wrong = || format!("{sample} is no sample of a whole number");
-    let time = sample[0].as_f64().and_then(|time| Duration::try_from_secs_f64(time).ok());
-    let millis = time.and_then(|time| u64::try_from(time.as_millis()).ok()).ok_or_else(wrong)?;
-    let value = sample[1].as_str().and_then(|value| value.parse().ok()).ok_or_else(wrong)?;
+    let time = sample[0]
+        .as_f64()
+        .and_then(|time| Duration::try_from_secs_f64(time).ok());
+    let millis = time
+        .and_then(|time| u64::try_from(time.as_millis()).ok())
+        .ok_or_else(wrong)?;
+    let value = sample[1]
+        .as_str()
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(wrong)?;
     Ok((millis, value))
 }
 
@@ -48,7 +62,10 @@ impl Scraped {
     /// What of it is not shown: for each queue the backlog and then the replicas rise from zero, and all return to
     /// zero.
     pub(super) fn missing(&self, queues: &[String]) -> Vec<String> {
-        queues.iter().flat_map(|queue| self.missing_of(queue)).collect()
+        queues
+            .iter()
+            .flat_map(|queue| self.missing_of(queue))
+            .collect()
     }
 
     fn missing_of(&self, queue: &str) -> Vec<String> {
@@ -62,28 +79,43 @@ impl Scraped {
                 missing.push(format!("{queue}: {what} never rose above zero"));
             }
             if let Some((_, last)) = series.last().filter(|(_, value)| *value > 0) {
-                missing.push(format!("{queue}: {what} did not return to zero, it is {last}"));
+                missing.push(format!(
+                    "{queue}: {what} did not return to zero, it is {last}"
+                ));
             }
         }
         let first = |by_queue: &ByQueue| {
-            by_queue.get(queue)?.iter().find(|(_, value)| *value > 0).map(|(time, _)| *time)
+            by_queue
+                .get(queue)?
+                .iter()
+                .find(|(_, value)| *value > 0)
+                .map(|(time, _)| *time)
         };
         if let (Some(backlog), Some(ready)) = (first(&self.backlog), first(&self.ready))
             && ready < backlog
         {
-            missing.push(format!("{queue}: replicas were ready before there was a backlog"));
+            missing.push(format!(
+                "{queue}: replicas were ready before there was a backlog"
+            ));
         }
         missing
     }
 
     fn named(&self) -> [(&'static str, &ByQueue); 3] {
-        [("backlog", &self.backlog), ("desired", &self.desired), ("ready", &self.ready)]
+        [
+            ("backlog", &self.backlog),
+            ("desired", &self.desired),
+            ("ready", &self.ready),
+        ]
     }
 
     /// The charts, all over the same time: from the first sample to the last.
     pub(super) fn render(&self, queues: &[String]) -> String {
         let times = || {
-            self.named().into_iter().flat_map(|(_, by_queue)| by_queue.values().flatten()).map(|(time, _)| *time)
+            self.named()
+                .into_iter()
+                .flat_map(|(_, by_queue)| by_queue.values().flatten())
+                .map(|(time, _)| *time)
         };
         let (Some(start), Some(end)) = (times().min(), times().max()) else {
             return "There is no sample.\n".into();
@@ -95,14 +127,13 @@ impl Scraped {
             column % 1000 / 100
         );
         for queue in queues {
-            // Writing to a String cannot fail.
-            drop(writeln!(text, "{queue}"));
+            text += &format!("{queue}\n");
             for (what, by_queue) in self.named() {
                 let empty = Series::new();
                 let series = by_queue.get(queue).unwrap_or(&empty);
                 let line = bars(series, start, column);
                 let words = in_words(series, start);
-                drop(writeln!(text, "  {what:<8}|{line}| {words}"));
+                text += &format!("  {what:<8}|{line}| {words}\n");
             }
         }
         text
@@ -116,14 +147,22 @@ fn bars(series: &Series, start: u64, column: u64) -> String {
         .map(|index| {
             let from = start + index * column;
             let within = |time: u64| time >= from && time < from + column;
-            let value = series.iter().filter(|(time, _)| within(*time)).map(|(_, value)| *value).max();
+            let value = series
+                .iter()
+                .filter(|(time, _)| within(*time))
+                .map(|(_, value)| *value)
+                .max();
             match value {
                 None => ' ',
                 Some(0) => '.',
                 Some(value) => {
                     // From 1 to most becomes from 0 to 7.
                     let level = (value * 8).div_ceil(most).saturating_sub(1);
-                    usize::try_from(level).ok().and_then(|level| LEVELS.get(level)).copied().unwrap_or('█')
+                    usize::try_from(level)
+                        .ok()
+                        .and_then(|level| LEVELS.get(level))
+                        .copied()
+                        .unwrap_or('█')
                 }
             }
         })
@@ -135,7 +174,10 @@ fn in_words(series: &Series, start: u64) -> String {
         return "no sample".into();
     };
     let most = series.iter().map(|(_, value)| *value).max().unwrap_or(0);
-    let after = series.iter().find(|(_, value)| *value == most).map_or(0, |(time, _)| (time - start) / 1000);
+    let after = series
+        .iter()
+        .find(|(_, value)| *value == most)
+        .map_or(0, |(time, _)| (time - start) / 1000);
     format!("first {first}, most {most} after {after} s, last {last}")
 }
 
@@ -144,7 +186,10 @@ mod tests {
     use super::*;
 
     fn by_queue(values: &[u64]) -> ByQueue {
-        let series = values.iter().zip(0..).map(|(value, index)| (1_000_000 + index * 2000, *value));
+        let series = values
+            .iter()
+            .zip(0..)
+            .map(|(value, index)| (1_000_000 + index * 2000, *value));
         ByQueue::from([("payments".to_owned(), series.collect())])
     }
 
@@ -168,15 +213,24 @@ mod tests {
     #[test]
     fn what_is_not_shown_is_named() {
         assert_eq!(
-            missing(&Scraped { backlog: by_queue(&[0, 0]), ..example() }),
+            missing(&Scraped {
+                backlog: by_queue(&[0, 0]),
+                ..example()
+            }),
             ["payments: backlog never rose above zero"]
         );
         assert_eq!(
-            missing(&Scraped { ready: by_queue(&[0, 0, 1]), ..example() }),
+            missing(&Scraped {
+                ready: by_queue(&[0, 0, 1]),
+                ..example()
+            }),
             ["payments: ready did not return to zero, it is 1"]
         );
         assert_eq!(
-            missing(&Scraped { ready: by_queue(&[1, 1, 0]), ..example() }),
+            missing(&Scraped {
+                ready: by_queue(&[1, 1, 0]),
+                ..example()
+            }),
             ["payments: replicas were ready before there was a backlog"]
         );
         assert_eq!(
@@ -195,18 +249,27 @@ mod tests {
             {"metric":{"queue":"payments"},"values":[[1000,"0"],[1002.5,"40"]]}]}}"#;
         assert_eq!(
             parse(text),
-            Ok(ByQueue::from([("payments".to_owned(), vec![(1_000_000, 0), (1_002_500, 40)])]))
+            Ok(ByQueue::from([(
+                "payments".to_owned(),
+                vec![(1_000_000, 0), (1_002_500, 40)]
+            )]))
         );
         assert!(parse(r#"{"status":"error"}"#).is_err());
         let fraction = r#"{"data":{"result":[{"metric":{"queue":"q"},"values":[[1,"0.5"]]}]}}"#;
-        assert_eq!(parse(fraction), Err("[1,\"0.5\"] is no sample of a whole number".to_owned()));
+        assert_eq!(
+            parse(fraction),
+            Err("[1,\"0.5\"] is no sample of a whole number".to_owned())
+        );
     }
 
     #[test]
     fn a_chart_has_a_line_for_each_thing_and_says_it_in_words() {
         let scraped = example();
         let text = scraped.render(&["payments".to_owned()]);
-        let words: Vec<&str> = text.lines().map(|line| line.rsplit('|').next().unwrap().trim()).collect();
+        let words: Vec<&str> = text
+            .lines()
+            .map(|line| line.rsplit('|').next().unwrap().trim())
+            .collect();
         assert_eq!(
             words,
             [
@@ -217,7 +280,10 @@ mod tests {
                 "first 0, most 4 after 8 s, last 0",
             ]
         );
-        assert_eq!(bars(&scraped.backlog["payments"], 1_000_000, 2000).trim_end(), ".█▄▁...");
+        assert_eq!(
+            bars(&scraped.backlog["payments"], 1_000_000, 2000).trim_end(),
+            ".█▄▁..."
+        );
         assert_eq!(Scraped::default().render(&[]), "There is no sample.\n");
     }
 }

@@ -39,6 +39,9 @@ pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An answer that could not be understood.
     pub(super) fn source(what: impl Into<String>, why: impl ToString) -> Self {
-        Self::Source { what: what.into(), why: why.to_string() }
+        Self::Source {
+            what: what.into(),
+            why: why.to_string(),
+        }
     }
 }

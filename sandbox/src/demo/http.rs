@@ -2,7 +2,6 @@
 //! TLS. Network I/O; understanding the answer is pure.
 
 use std::{
-    fmt::Write as _,
     io::{Read, Write as _},
     net::TcpStream,
     time::Duration,
@@ -25,20 +24,23 @@ pub(super) fn get(address: &str, path: &str) -> Result<String> {
         return Ok(body);
     }
     let shown = &body[..body.floor_char_boundary(SHOWN)];
-    Err(Error::source(what(), format!("status {status}: {}", shown.trim())))
+    Err(Error::source(
+        what(),
+        format!("status {status}: {}", shown.trim()),
+    ))
 }
 
 /// Text as one part of a query: everything but letters, digits and `-._~` is escaped.
 pub(super) fn escape(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            drop(write!(out, "%{byte:02X}"));
-        }
-        out
-    })
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                out += &format!("%{byte:02X}");
+            }
+            out
+        })
 }
 
 fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {
@@ -63,20 +65,27 @@ fn parse(bytes: &[u8]) -> Result<(u16, Vec<u8>), String> {
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok())
-        .ok_or_else(|| format!("{:?} is no HTTP status line", head.lines().next().unwrap_or("")))?;
+        .ok_or_else(|| {
+            format!(
+                "{:?} is no HTTP status line",
+                head.lines().next().unwrap_or("")
+            )
+        })?;
     let header = |name: &str| {
         head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            key.eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
         })
     };
     if header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
         return Ok((status, join_chunks(body)?));
     }
     match header("content-length").and_then(|length| length.parse::<usize>().ok()) {
-        Some(length) if length > body.len() => {
-            Err(format!("the answer broke off after {} of {length} bytes", body.len()))
-        }
+        Some(length) if length > body.len() => Err(format!(
+            "the answer broke off after {} of {length} bytes",
+            body.len()
+        )),
         Some(length) => Ok((status, body[..length].to_vec())),
         None => Ok((status, body.to_vec())),
     }
@@ -94,14 +103,20 @@ fn join_chunks(mut rest: &[u8]) -> Result<Vec<u8>, String> {
         if size == 0 {
             return Ok(body);
         }
-        let chunk = rest.get(..size).ok_or("the answer broke off within a chunk")?;
+        let chunk = rest
+            .get(..size)
+            .ok_or("the answer broke off within a chunk")?;
         body.extend_from_slice(chunk);
-        rest = rest.get(size + 2..).ok_or("the answer broke off behind a chunk")?;
+        rest = rest
+            .get(size + 2..)
+            .ok_or("the answer broke off behind a chunk")?;
     }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -117,13 +132,19 @@ mod tests {
         let chunked =
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n4\r\nab\r\n\r\nA;x=1\r\n0123456789\r\n0\r\n\r\n";
         assert_eq!(parse(chunked), Ok((200, b"ab\r\n0123456789".to_vec())));
-        assert_eq!(parse(b"HTTP/1.0 404 no\r\n\r\nwhere"), Ok((404, b"where".to_vec())));
+        assert_eq!(
+            parse(b"HTTP/1.0 404 no\r\n\r\nwhere"),
+            Ok((404, b"where".to_vec()))
+        );
     }
 
     #[test]
     fn an_answer_that_breaks_off_is_an_error_and_not_a_shorter_answer() {
         let short = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}";
-        assert_eq!(parse(short), Err("the answer broke off after 2 of 9 bytes".to_owned()));
+        assert_eq!(
+            parse(short),
+            Err("the answer broke off after 2 of 9 bytes".to_owned())
+        );
         for broken in ["5\r\nab", "5\r\nabcde", "5", "xyz\r\n", "2\r\nab\r\n"] {
             let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{broken}");
             assert!(parse(answer.as_bytes()).is_err(), "{broken:?}");
@@ -133,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_query_is_escaped() {
-        assert_eq!(escape("a = 'b-1' OR {c}"), "a%20%3D%20%27b-1%27%20OR%20%7Bc%7D");
+        assert_eq!(
+            escape("a = 'b-1' OR {c}"),
+            "a%20%3D%20%27b-1%27%20OR%20%7Bc%7D"
+        );
     }
 
     #[test]
@@ -144,7 +168,9 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 200];
             let read = stream.read(&mut request).unwrap();
-            stream.write_all(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nbad query").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nbad query")
+                .unwrap();
             String::from_utf8_lossy(&request[..read]).into_owned()
         });
         let error = get(&address, "/x?y=1").unwrap_err();
@@ -152,6 +178,11 @@ mod tests {
             error.to_string(),
             format!("reading http://{address}/x?y=1: status 400: bad query")
         );
-        assert!(server.join().unwrap().starts_with("GET /x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:"));
+        assert!(
+            server
+                .join()
+                .unwrap()
+                .starts_with("GET /x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+        );
     }
 }

@@ -40,8 +40,13 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of the summary.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Paid, Self::Declined, Self::OutOfStock, Self::Cancelled, Self::Failed];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Paid,
+        Self::Declined,
+        Self::OutOfStock,
+        Self::Cancelled,
+        Self::Failed,
+    ];
 
     /// In words for people.
     pub(super) fn words(self) -> &'static str {
@@ -135,25 +140,39 @@ pub(super) fn parse(text: &str, run: &str, count: Option<usize>) -> Result<Vec<O
 }
 
 fn order(line: &str, run: &str, round: usize) -> Result<Order, String> {
-    let mut value: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
+    let mut value: Value =
+        serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
     let fields: Fields =
         serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
-    let again = if round == 0 { String::new() } else { format!("-{}", round + 1) };
+    let again = if round == 0 {
+        String::new()
+    } else {
+        format!("-{}", round + 1)
+    };
     let id = format!("{run}-{}{again}", fields.order_id);
     value["order_id"] = Value::from(id.clone());
-    Ok(Order { id, line: value, fields })
+    Ok(Order {
+        id,
+        line: value,
+        fields,
+    })
 }
 
 /// The orders as `order-worker start --file` takes them.
 pub(super) fn lines(orders: &[Order]) -> String {
-    orders.iter().fold(String::new(), |text, order| text + &order.line.to_string() + "\n")
+    orders.iter().fold(String::new(), |text, order| {
+        text + &order.line.to_string() + "\n"
+    })
 }
 
 /// What has to become of each order, given the pieces in stock before the first of them.
 pub(super) fn expect(orders: &[Order], stock: &Pieces) -> Result<Vec<Expected>> {
     let expected: Vec<Expected> = orders.iter().map(|order| order.expected(stock)).collect();
     let mut wanted = Pieces::new();
-    for order in expected.iter().filter(|order| order.outcome != Outcome::OutOfStock) {
+    for order in expected
+        .iter()
+        .filter(|order| order.outcome != Outcome::OutOfStock)
+    {
         for (sku, quantity) in &order.items {
             *wanted.entry(sku.clone()).or_default() += quantity;
         }
@@ -187,10 +206,18 @@ impl Order {
             order_id: self.id.clone(),
             outcome: self.outcome(&items, stock),
             total: self.fields.total,
-            currency: self.fields.currency.clone().unwrap_or_else(|| DEFAULT_CURRENCY.into()),
+            currency: self
+                .fields
+                .currency
+                .clone()
+                .unwrap_or_else(|| DEFAULT_CURRENCY.into()),
             items,
             recipients,
-            subject: self.fields.subject.clone().unwrap_or_else(|| format!("Your order {}", self.id)),
+            subject: self
+                .fields
+                .subject
+                .clone()
+                .unwrap_or_else(|| format!("Your order {}", self.id)),
         }
     }
 
@@ -210,7 +237,8 @@ impl Order {
     }
 
     fn outcome(&self, items: &Pieces, stock: &Pieces) -> Outcome {
-        let lacks = |(sku, quantity): (&String, &i64)| stock.get(sku).is_none_or(|left| left < quantity);
+        let lacks =
+            |(sku, quantity): (&String, &i64)| stock.get(sku).is_none_or(|left| left < quantity);
         if items.iter().any(lacks) {
             Outcome::OutOfStock
         } else if self.fields.cancel_window_seconds >= CUSTOMER_CANCELS_FROM_SECONDS {
@@ -232,8 +260,12 @@ mod tests {
     const SHIPPED: &str = include_str!("../../demo/orders.jsonl");
 
     fn stock() -> Pieces {
-        let plenty = ["standard", "book", "lamp", "chair", "table"].map(|sku| (sku.to_owned(), 1_000_000));
-        plenty.into_iter().chain([("sold-out".to_owned(), 0), ("rare-vase".to_owned(), 5)]).collect()
+        let plenty =
+            ["standard", "book", "lamp", "chair", "table"].map(|sku| (sku.to_owned(), 1_000_000));
+        plenty
+            .into_iter()
+            .chain([("sold-out".to_owned(), 0), ("rare-vase".to_owned(), 5)])
+            .collect()
     }
 
     fn outcome(line: &str) -> Outcome {
@@ -243,17 +275,30 @@ mod tests {
     #[test]
     fn the_shipped_file_holds_orders_of_every_kind() {
         let expected = expect(&parse(SHIPPED, "r", None).unwrap(), &stock()).unwrap();
-        let counts = Outcome::ALL
-            .map(|outcome| expected.iter().filter(|order| order.outcome == outcome).count());
+        let counts = Outcome::ALL.map(|outcome| {
+            expected
+                .iter()
+                .filter(|order| order.outcome == outcome)
+                .count()
+        });
         assert_eq!(counts, [275, 15, 4, 3, 3]);
         let cards = |card: &str| {
             let card = format!("\"card\":\"{card}\"");
             SHIPPED.lines().filter(|line| line.contains(&card)).count()
         };
-        let special =
-            ["tok_flaky", "tok_rate_limited", "tok_slow", "tok_lost", "tok_timeout"].map(cards);
+        let special = [
+            "tok_flaky",
+            "tok_rate_limited",
+            "tok_slow",
+            "tok_lost",
+            "tok_timeout",
+        ]
+        .map(cards);
         assert_eq!(special, [12, 8, 10, 4, 2]);
-        let several = expected.iter().filter(|order| order.recipients.len() > 1).count();
+        let several = expected
+            .iter()
+            .filter(|order| order.recipients.len() > 1)
+            .count();
         assert_eq!(several, 95);
         assert!(expected.iter().any(|order| order.recipients.is_empty()));
     }
@@ -271,16 +316,32 @@ mod tests {
     #[test]
     fn what_is_expected_follows_from_card_stock_and_cancel_window() {
         assert_eq!(outcome(r#"{"order_id":"1","total":1}"#), Outcome::Paid);
-        assert_eq!(outcome(r#"{"order_id":"1","total":1,"card":"tok_flaky"}"#), Outcome::Paid);
-        assert_eq!(outcome(r#"{"order_id":"1","total":1,"card":"tok_declined"}"#), Outcome::Declined);
-        assert_eq!(outcome(r#"{"order_id":"1","total":1,"card":"tok_broken"}"#), Outcome::Failed);
-        assert_eq!(outcome(r#"{"order_id":"1","total":1,"cancel_window_seconds":5}"#), Outcome::Paid);
         assert_eq!(
-            outcome(r#"{"order_id":"1","total":1,"cancel_window_seconds":120,"card":"tok_declined"}"#),
+            outcome(r#"{"order_id":"1","total":1,"card":"tok_flaky"}"#),
+            Outcome::Paid
+        );
+        assert_eq!(
+            outcome(r#"{"order_id":"1","total":1,"card":"tok_declined"}"#),
+            Outcome::Declined
+        );
+        assert_eq!(
+            outcome(r#"{"order_id":"1","total":1,"card":"tok_broken"}"#),
+            Outcome::Failed
+        );
+        assert_eq!(
+            outcome(r#"{"order_id":"1","total":1,"cancel_window_seconds":5}"#),
+            Outcome::Paid
+        );
+        assert_eq!(
+            outcome(
+                r#"{"order_id":"1","total":1,"cancel_window_seconds":120,"card":"tok_declined"}"#
+            ),
             Outcome::Cancelled
         );
         assert_eq!(
-            outcome(r#"{"order_id":"1","total":1,"cancel_window_seconds":120,"items":[{"sku":"sold-out"}]}"#),
+            outcome(
+                r#"{"order_id":"1","total":1,"cancel_window_seconds":120,"items":[{"sku":"sold-out"}]}"#
+            ),
             Outcome::OutOfStock
         );
         assert_eq!(
@@ -291,7 +352,11 @@ mod tests {
 
     #[test]
     fn what_the_worker_fills_in_is_expected_as_well() {
-        let orders = parse(r#"{"order_id":"1","total":100,"recipients":["a@b","a@b"]}"#, "r", None);
+        let orders = parse(
+            r#"{"order_id":"1","total":100,"recipients":["a@b","a@b"]}"#,
+            "r",
+            None,
+        );
         assert_eq!(
             expect(&orders.unwrap(), &stock()).unwrap(),
             [Expected {
@@ -309,18 +374,29 @@ mod tests {
     #[test]
     fn scarce_goods_are_refused_because_chance_would_decide() {
         let line = |id: u32, quantity: u32| {
-            format!(r#"{{"order_id":"{id}","total":1,"items":[{{"sku":"rare-vase","quantity":{quantity}}}]}}"#)
+            format!(
+                r#"{{"order_id":"{id}","total":1,"items":[{{"sku":"rare-vase","quantity":{quantity}}}]}}"#
+            )
         };
         let expect_of = |lines: &[String]| {
-            expect(&parse(&lines.join("\n"), "r", None).unwrap(), &stock())
-                .map(|expected| expected.iter().map(|order| order.outcome).collect::<Vec<_>>())
+            expect(&parse(&lines.join("\n"), "r", None).unwrap(), &stock()).map(|expected| {
+                expected
+                    .iter()
+                    .map(|order| order.outcome)
+                    .collect::<Vec<_>>()
+            })
         };
         assert_eq!(
             expect_of(&[line(1, 3), line(2, 2), line(3, 6)]).unwrap(),
             [Outcome::Paid, Outcome::Paid, Outcome::OutOfStock]
         );
-        let error = expect_of(&[line(1, 3), line(2, 3)]).unwrap_err().to_string();
-        assert!(error.starts_with("the orders ask for 6 pieces of rare-vase and 5 are in stock"), "{error}");
+        let error = expect_of(&[line(1, 3), line(2, 3)])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("the orders ask for 6 pieces of rare-vase and 5 are in stock"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! The summary: what was expected beside what each place says, and how long tasks waited. Pure. Every figure comes from
 //! what was read back.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     orders::{Expected, Outcome, Pieces},
@@ -26,9 +23,17 @@ pub(super) fn summary(expected: &[Expected], readings: &Readings) -> String {
     lines.push(mails(expected, readings));
     lines.extend(pieces(expected, readings));
     lines.push(open(readings));
-    let mut text = row("", "EXPECTED", ["TEMPORAL", "LEDGER", "DATABASE", "MAIL"].map(Some));
+    let mut text = row(
+        "",
+        "EXPECTED",
+        ["TEMPORAL", "LEDGER", "DATABASE", "MAIL"].map(Some),
+    );
     for line in &lines {
-        text += &row(&line.what, &line.expected, line.says.each_ref().map(Option::as_deref));
+        text += &row(
+            &line.what,
+            &line.expected,
+            line.says.each_ref().map(Option::as_deref),
+        );
     }
     text
 }
@@ -36,14 +41,17 @@ pub(super) fn summary(expected: &[Expected], readings: &Readings) -> String {
 fn row(what: &str, expected: &str, says: [Option<&str>; 4]) -> String {
     let mut text = format!("{what:<28}{expected:>12}");
     for cell in says {
-        // Writing to a String cannot fail.
-        drop(write!(text, "{:>12}", cell.unwrap_or("-")));
+        text += &format!("{:>12}", cell.unwrap_or("-"));
     }
     text + "\n"
 }
 
 fn line(what: impl Into<String>, expected: impl ToString, says: [Option<String>; 4]) -> Line {
-    Line { what: what.into(), expected: expected.to_string(), says }
+    Line {
+        what: what.into(),
+        expected: expected.to_string(),
+        says,
+    }
 }
 
 fn count<T>(entries: &[T], is: impl Fn(&T) -> bool) -> String {
@@ -85,7 +93,11 @@ fn outcomes(outcome: Outcome, expected: &[Expected], readings: &Readings) -> Lin
     });
     let ledger = ledger.map(|status| count(&readings.ledger, |charge| charge.status == status));
     let expected = count(expected, |order| order.outcome == outcome);
-    line(format!("  {}", outcome.words()), expected, [Some(temporal), ledger, Some(database), None])
+    line(
+        format!("  {}", outcome.words()),
+        expected,
+        [Some(temporal), ledger, Some(database), None],
+    )
 }
 
 /// What was charged, one line per currency.
@@ -97,17 +109,36 @@ fn money(expected: &[Expected], readings: &Readings) -> Vec<Line> {
         }
         sums
     };
-    let paid = expected.iter().filter(|order| order.outcome == Outcome::Paid);
-    let should = sum(paid.map(|order| (order.currency.as_str(), order.total)).collect());
+    let paid = expected
+        .iter()
+        .filter(|order| order.outcome == Outcome::Paid);
+    let should = sum(paid
+        .map(|order| (order.currency.as_str(), order.total))
+        .collect());
     let temporal = sum(results(readings)
         .filter_map(|result| Some((result.currency.as_str(), result.payment.as_ref()?.amount)))
         .collect());
-    let charged = readings.ledger.iter().filter(|charge| charge.status == "charged");
-    let ledger = sum(charged.map(|charge| (charge.currency.as_str(), charge.amount)).collect());
-    let payments = readings.database.payments.iter().filter(|payment| payment.state == "charged");
-    let database = sum(payments.map(|row| (row.currency.as_str(), row.amount)).collect());
-    let currencies: BTreeSet<&String> =
-        should.keys().chain(temporal.keys()).chain(ledger.keys()).chain(database.keys()).collect();
+    let charged = readings
+        .ledger
+        .iter()
+        .filter(|charge| charge.status == "charged");
+    let ledger = sum(charged
+        .map(|charge| (charge.currency.as_str(), charge.amount))
+        .collect());
+    let payments = readings
+        .database
+        .payments
+        .iter()
+        .filter(|payment| payment.state == "charged");
+    let database = sum(payments
+        .map(|row| (row.currency.as_str(), row.amount))
+        .collect());
+    let currencies: BTreeSet<&String> = should
+        .keys()
+        .chain(temporal.keys())
+        .chain(ledger.keys())
+        .chain(database.keys())
+        .collect();
     let of = |sums: &BTreeMap<String, i64>, currency: &str| {
         let sum = sums.get(currency).copied().unwrap_or(0);
         format!("{}.{:02}", sum / 100, sum % 100)
@@ -127,9 +158,13 @@ fn money(expected: &[Expected], readings: &Readings) -> Vec<Line> {
 }
 
 fn mails(expected: &[Expected], readings: &Readings) -> Line {
-    let paid = expected.iter().filter(|order| order.outcome == Outcome::Paid);
+    let paid = expected
+        .iter()
+        .filter(|order| order.outcome == Outcome::Paid);
     let should: usize = paid.map(|order| order.recipients.len()).sum();
-    let temporal: u64 = results(readings).map(|result| result.notification.sent).sum();
+    let temporal: u64 = results(readings)
+        .map(|result| result.notification.sent)
+        .sum();
     let says = [
         Some(temporal.to_string()),
         None,
@@ -141,14 +176,28 @@ fn mails(expected: &[Expected], readings: &Readings) -> Line {
 
 fn pieces(expected: &[Expected], readings: &Readings) -> [Line; 2] {
     let total = |items: &Pieces| items.values().sum::<i64>();
-    let paid = expected.iter().filter(|order| order.outcome == Outcome::Paid);
+    let paid = expected
+        .iter()
+        .filter(|order| order.outcome == Outcome::Paid);
     let should: i64 = paid.map(|order| total(&order.items)).sum();
-    let reserved = readings.database.reservations.iter().filter(|row| row.state == "reserved");
+    let reserved = readings
+        .database
+        .reservations
+        .iter()
+        .filter(|row| row.state == "reserved");
     let reserved: i64 = reserved.map(|row| total(&row.items)).sum();
     let gone = total(&readings.stock_before) - total(&readings.database.stock);
     [
-        line("pieces reserved", should, [None, None, Some(reserved.to_string()), None]),
-        line("pieces gone from the stock", should, [None, None, Some(gone.to_string()), None]),
+        line(
+            "pieces reserved",
+            should,
+            [None, None, Some(reserved.to_string()), None],
+        ),
+        line(
+            "pieces gone from the stock",
+            should,
+            [None, None, Some(gone.to_string()), None],
+        ),
     ]
 }
 
@@ -159,20 +208,31 @@ fn open(readings: &Readings) -> Line {
     });
     let pending = count(&readings.ledger, |charge| charge.status == "pending");
     let created = count(&readings.database.orders, |order| order.state == "created");
-    line("left open", 0, [Some(open), Some(pending), Some(created), None])
+    line(
+        "left open",
+        0,
+        [Some(open), Some(pending), Some(created), None],
+    )
 }
 
 fn results(readings: &Readings) -> impl Iterator<Item = &OrderResult> {
-    readings.executions.iter().filter_map(|execution| match &execution.ended {
-        Ended::Completed(result) => Some(result),
-        Ended::Failed(_) | Ended::Otherwise(_) => None,
-    })
+    readings
+        .executions
+        .iter()
+        .filter_map(|execution| match &execution.ended {
+            Ended::Completed(result) => Some(result),
+            Ended::Failed(_) | Ended::Otherwise(_) => None,
+        })
 }
 
 /// How often the gateway had to be asked again.
 pub(super) fn retries(readings: &Readings) -> String {
     let attempts: u64 = readings.ledger.iter().map(|charge| charge.attempts).sum();
-    let again = readings.ledger.iter().filter(|charge| charge.attempts > 1).count();
+    let again = readings
+        .ledger
+        .iter()
+        .filter(|charge| charge.attempts > 1)
+        .count();
     let keys = readings.ledger.len();
     format!(
         "The gateway was asked {attempts} times for {keys} charges; {again} of them needed more than one attempt."
@@ -181,10 +241,15 @@ pub(super) fn retries(readings: &Readings) -> String {
 
 /// How long tasks waited in each queue, from the histories of the run's workflows.
 pub(super) fn waits(readings: &Readings, task_queues: &[String]) -> String {
-    let mut text =
-        format!("{:<20}{:>12}{:>10}{:>10}{:>10}\n", "TASK QUEUE", "FIRST TAKEN", "MEDIAN", "95 %", "LONGEST");
+    let mut text = format!(
+        "{:<20}{:>12}{:>10}{:>10}{:>10}\n",
+        "TASK QUEUE", "FIRST TAKEN", "MEDIAN", "95 %", "LONGEST"
+    );
     for task_queue in task_queues {
-        let all = readings.executions.iter().flat_map(|execution| &execution.waits);
+        let all = readings
+            .executions
+            .iter()
+            .flat_map(|execution| &execution.waits);
         let of_queue: Vec<_> = all.filter(|wait| wait.task_queue == *task_queue).collect();
         let scheduled = of_queue.iter().map(|wait| wait.scheduled).min();
         let started = of_queue.iter().map(|wait| wait.started).min();
@@ -200,8 +265,7 @@ pub(super) fn waits(readings: &Readings, task_queues: &[String]) -> String {
         let figures =
             [millis(scheduled, started), at(50), at(95), at(100)].map(|millis| seconds(millis));
         let [first, median, most, longest] = figures;
-        // Writing to a String cannot fail.
-        drop(writeln!(text, "{task_queue:<20}{first:>12}{median:>10}{most:>10}{longest:>10}"));
+        text += &format!("{task_queue:<20}{first:>12}{median:>10}{most:>10}{longest:>10}\n");
     }
     text
 }
@@ -261,8 +325,7 @@ left open                              0           1           0           0    
             scheduled: scheduled.parse().unwrap(),
             started: started.parse().unwrap(),
         };
-        readings.executions[0].waits =
-            vec![wait("2026-01-01T10:00:00Z", "2026-01-01T10:00:09.5Z")];
+        readings.executions[0].waits = vec![wait("2026-01-01T10:00:00Z", "2026-01-01T10:00:09.5Z")];
         readings.executions[1].waits =
             vec![wait("2026-01-01T10:00:02Z", "2026-01-01T10:00:07.25Z")];
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The live table. Pure: it turns a snapshot into text.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 /// One task queue of the fleet at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,12 +81,10 @@ impl Snapshot {
             text.push_str(line.trim_end());
             text.push('\n');
         }
-        // Writing to a String cannot fail.
-        drop(writeln!(
-            text,
-            "orders: {} done, {} declined, {} cancelled (database); {} workflows open, {} closed (Temporal)",
+        text += &format!(
+            "orders: {} done, {} declined, {} cancelled (database); {} workflows open, {} closed (Temporal)\n",
             self.done, self.declined, self.cancelled, self.open, self.closed
-        ));
+        );
         text
     }
 }
@@ -107,7 +105,10 @@ mod tests {
                     draining: 0,
                     why: "0 to 5: Drain".into(),
                 },
-                QueueRow { queue: "payments".into(), ..QueueRow::default() },
+                QueueRow {
+                    queue: "payments".into(),
+                    ..QueueRow::default()
+                },
             ],
             open: 37,
             closed: 263,
@@ -141,9 +142,19 @@ orders: 240 done, 15 declined, 8 cancelled (database); 37 workflows open, 263 cl
 
     #[test]
     fn a_queue_is_at_zero_only_when_the_last_pod_is_gone() {
-        let row = QueueRow { queue: "payments".into(), why: "1 to 0: Idle".into(), ..QueueRow::default() };
+        let row = QueueRow {
+            queue: "payments".into(),
+            why: "1 to 0: Idle".into(),
+            ..QueueRow::default()
+        };
         assert!(row.is_at_zero());
-        assert!(!QueueRow { draining: 1, ..row.clone() }.is_at_zero());
+        assert!(
+            !QueueRow {
+                draining: 1,
+                ..row.clone()
+            }
+            .is_at_zero()
+        );
         assert!(!QueueRow { backlog: 1, ..row }.is_at_zero());
     }
 }

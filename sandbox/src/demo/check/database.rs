@@ -68,7 +68,12 @@ fn payments(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>
                 found.equal(id, "its payment", row.state.as_str(), state);
                 if order.outcome == Outcome::Paid {
                     found.equal(id, "its paid amount", row.amount, order.total);
-                    found.equal(id, "its paid currency", row.currency.as_str(), &order.currency);
+                    found.equal(
+                        id,
+                        "its paid currency",
+                        row.currency.as_str(),
+                        &order.currency,
+                    );
                     let charge = charge_ids.get(id.as_str()).copied().unwrap_or("");
                     found.equal(id, "its charge", row.charge_id.as_str(), charge);
                 }
@@ -82,13 +87,19 @@ fn reservations(expected: &[Expected], database: &Database, found: &mut Findings
     let rows = by_order(&database.reservations, |row| &row.order_id);
     for order in expected {
         let id = &order.order_id;
-        let reserved: Vec<_> =
-            of(&rows, id).iter().filter(|row| row.state == "reserved").collect();
+        let reserved: Vec<_> = of(&rows, id)
+            .iter()
+            .filter(|row| row.state == "reserved")
+            .collect();
         match (order.outcome, reserved.as_slice()) {
             (Outcome::Paid, [row]) if row.items == order.items => {}
             (Outcome::Paid, [row]) => found.add(
                 id,
-                format!("reserved {} and should {}", pieces(&row.items), pieces(&order.items)),
+                format!(
+                    "reserved {} and should {}",
+                    pieces(&row.items),
+                    pieces(&order.items)
+                ),
             ),
             (Outcome::Paid, _) => found.add(id, "is paid and has nothing reserved"),
             (_, []) => {}
@@ -109,7 +120,10 @@ fn mails(expected: &[Expected], database: &Database, found: &mut Findings<'_>) {
         };
         let rows = of(&rows, &order.order_id);
         for row in rows.iter().filter(|row| row.state != "sent") {
-            found.add(&order.order_id, format!("the mail to {} was {}", row.recipient, row.state));
+            found.add(
+                &order.order_id,
+                format!("the mail to {} was {}", row.recipient, row.state),
+            );
         }
         let recorded: BTreeSet<&str> = rows.iter().map(|row| row.recipient.as_str()).collect();
         for missing in should.difference(&recorded) {
@@ -124,14 +138,21 @@ fn mails(expected: &[Expected], database: &Database, found: &mut Findings<'_>) {
 /// The stock fell by exactly what the paid orders took.
 fn stock(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
     let mut sold = Pieces::new();
-    for order in expected.iter().filter(|order| order.outcome == Outcome::Paid) {
+    for order in expected
+        .iter()
+        .filter(|order| order.outcome == Outcome::Paid)
+    {
         for (sku, quantity) in &order.items {
             *sold.entry(sku.clone()).or_default() += quantity;
         }
     }
     let before = &readings.stock_before;
     let after = &readings.database.stock;
-    let skus: BTreeSet<&String> = before.keys().chain(after.keys()).chain(sold.keys()).collect();
+    let skus: BTreeSet<&String> = before
+        .keys()
+        .chain(after.keys())
+        .chain(sold.keys())
+        .collect();
     for sku in skus {
         let left = |stock: &Pieces| stock.get(sku).copied().unwrap_or(0);
         let taken = left(before) - left(after);
@@ -151,7 +172,9 @@ fn pieces(items: &Pieces) -> String {
     if items.is_empty() {
         return "nothing".into();
     }
-    let parts: Vec<String> =
-        items.iter().map(|(sku, quantity)| format!("{quantity} {sku}")).collect();
+    let parts: Vec<String> = items
+        .iter()
+        .map(|(sku, quantity)| format!("{quantity} {sku}"))
+        .collect();
     parts.join(", ")
 }

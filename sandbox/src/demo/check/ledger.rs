@@ -20,7 +20,10 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
         check_charged(order, charges, found);
         match (charges, status) {
             ([], Some(status)) => {
-                found.add(&order.order_id, format!("is not there and should be {status}"));
+                found.add(
+                    &order.order_id,
+                    format!("is not there and should be {status}"),
+                );
             }
             ([only], Some(status)) => {
                 found.equal(&order.order_id, "its status", only.status.as_str(), status);
@@ -28,22 +31,36 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
             ([], None) => {}
             (some, _) => found.add(
                 &order.order_id,
-                format!("has {} keys and should have {}", some.len(), u8::from(status.is_some())),
+                format!(
+                    "has {} keys and should have {}",
+                    some.len(),
+                    u8::from(status.is_some())
+                ),
             ),
         }
     }
 }
 
 fn check_charged(order: &Expected, charges: &[&Charge], found: &mut Findings<'_>) {
-    let charged: Vec<&&Charge> =
-        charges.iter().filter(|charge| charge.status == "charged").collect();
+    let charged: Vec<&&Charge> = charges
+        .iter()
+        .filter(|charge| charge.status == "charged")
+        .collect();
     let should = usize::from(order.outcome == Outcome::Paid);
     if charged.len() != should {
         let times = charged.len();
-        found.add(&order.order_id, format!("was charged {times} times and should be {should} times"));
+        found.add(
+            &order.order_id,
+            format!("was charged {times} times and should be {should} times"),
+        );
     }
     for charge in charged {
-        found.equal(&order.order_id, "the charged amount", charge.amount, order.total);
+        found.equal(
+            &order.order_id,
+            "the charged amount",
+            charge.amount,
+            order.total,
+        );
         let (is, should) = (charge.currency.as_str(), order.currency.as_str());
         found.equal(&order.order_id, "the charged currency", is, should);
     }
@@ -55,5 +72,7 @@ fn order_of(charge: &Charge) -> &str {
         return &charge.order_id;
     }
     let key = charge.key.as_str();
-    key.strip_prefix("order-").and_then(|key| key.strip_suffix("-charge")).unwrap_or(key)
+    key.strip_prefix("order-")
+        .and_then(|key| key.strip_suffix("-charge"))
+        .unwrap_or(key)
 }

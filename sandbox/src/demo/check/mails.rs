@@ -18,19 +18,34 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
             *by_recipient.entry(&mail.recipient).or_default() += 1;
             // A subject beyond ASCII travels encoded and is not compared.
             if order.subject.is_ascii() && mail.subject != order.subject {
-                found.add(id, format!("the mail to {} has the subject {:?}", mail.recipient, mail.subject));
+                found.add(
+                    id,
+                    format!(
+                        "the mail to {} has the subject {:?}",
+                        mail.recipient, mail.subject
+                    ),
+                );
             }
         }
-        let recipients: &[String] =
-            if order.outcome == Outcome::Paid { &order.recipients } else { &[] };
+        let recipients: &[String] = if order.outcome == Outcome::Paid {
+            &order.recipients
+        } else {
+            &[]
+        };
         for recipient in recipients {
             match by_recipient.remove(recipient.as_str()).unwrap_or(0) {
                 1 => {}
-                count => found.add(id, format!("{recipient} has {count} mails and should have 1")),
+                count => found.add(
+                    id,
+                    format!("{recipient} has {count} mails and should have 1"),
+                ),
             }
         }
         for (recipient, count) in by_recipient {
-            found.add(id, format!("{recipient} has {count} mails and should have none"));
+            found.add(
+                id,
+                format!("{recipient} has {count} mails and should have none"),
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ mod ledger;
 mod mails;
 mod temporal;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -39,7 +39,10 @@ pub(super) fn check(expected: &[Expected], readings: &Readings) -> Vec<Mismatch>
     ];
     let mut mismatches = Vec::new();
     for (place, check) in places {
-        let mut found = Findings { place, found: &mut mismatches };
+        let mut found = Findings {
+            place,
+            found: &mut mismatches,
+        };
         check(expected, readings, &mut found);
     }
     mismatches

@@ -8,7 +8,10 @@ use crate::demo::{
 
 pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
     let executions = by_order(&readings.executions, |execution: &Execution| {
-        execution.workflow_id.strip_prefix("order-").unwrap_or(&execution.workflow_id)
+        execution
+            .workflow_id
+            .strip_prefix("order-")
+            .unwrap_or(&execution.workflow_id)
     });
     found.strangers(&executions, expected);
     for order in expected {
@@ -45,7 +48,12 @@ fn check_end(order: &Expected, ended: &Ended, readings: &Readings, found: &mut F
     found.equal(id, "the result's order", result.order_id.as_str(), id);
     found.equal(id, "the result's state", result.state.as_str(), state);
     found.equal(id, "the result's total", result.total, order.total);
-    found.equal(id, "the result's currency", result.currency.as_str(), &order.currency);
+    found.equal(
+        id,
+        "the result's currency",
+        result.currency.as_str(),
+        &order.currency,
+    );
     let paid = order.outcome == Outcome::Paid;
     match &result.payment {
         Some(payment) if paid => {
@@ -55,16 +63,36 @@ fn check_end(order: &Expected, ended: &Ended, readings: &Readings, found: &mut F
                 .iter()
                 .any(|charge| charge.charge_id.as_deref() == Some(&payment.charge_id));
             if !in_ledger {
-                found.add(id, format!("the ledger has no charge {}", payment.charge_id));
+                found.add(
+                    id,
+                    format!("the ledger has no charge {}", payment.charge_id),
+                );
             }
         }
-        Some(payment) => found.add(id, format!("its result holds the payment {}", payment.charge_id)),
+        Some(payment) => found.add(
+            id,
+            format!("its result holds the payment {}", payment.charge_id),
+        ),
         None if paid => found.add(id, "its result holds no payment"),
         None => {}
     }
-    let mails = if paid { order.recipients.len() as u64 } else { 0 };
-    found.equal(id, "the number of mails in the result", result.notification.sent, mails);
-    found.equal(id, "the number of refused mails", result.notification.refused, 0);
+    let mails = if paid {
+        order.recipients.len() as u64
+    } else {
+        0
+    };
+    found.equal(
+        id,
+        "the number of mails in the result",
+        result.notification.sent,
+        mails,
+    );
+    found.equal(
+        id,
+        "the number of refused mails",
+        result.notification.refused,
+        0,
+    );
 }
 
 fn words(ended: &Ended) -> String {

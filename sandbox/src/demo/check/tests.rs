@@ -13,7 +13,10 @@ use crate::demo::{
 pub(in crate::demo) fn example() -> (Vec<Expected>, Readings) {
     let mut readings = Readings {
         stock_before: stock(100, 50),
-        database: Database { stock: stock(98, 50), ..Database::default() },
+        database: Database {
+            stock: stock(98, 50),
+            ..Database::default()
+        },
         ..Readings::default()
     };
     let kinds = [
@@ -55,7 +58,12 @@ fn fill(readings: &mut Readings, order: &Expected) {
         Outcome::Declined => ("declined", "declined", "PaymentDeclined", None),
         Outcome::OutOfStock => ("", "out_of_stock", "OutOfStock", None),
         Outcome::Cancelled => ("", "cancelled", "CancelledByCustomer", None),
-        Outcome::Failed => ("voided", "", "PaymentUnavailable", Some("PaymentUnavailable")),
+        Outcome::Failed => (
+            "voided",
+            "",
+            "PaymentUnavailable",
+            Some("PaymentUnavailable"),
+        ),
     };
     if !payment.is_empty() {
         readings.ledger.push(Charge {
@@ -70,7 +78,11 @@ fn fill(readings: &mut Readings, order: &Expected) {
         readings.database.payments.push(Payment {
             order_id: id.clone(),
             state: payment.into(),
-            charge_id: if paid { format!("ch_{id}") } else { String::new() },
+            charge_id: if paid {
+                format!("ch_{id}")
+            } else {
+                String::new()
+            },
             amount: order.total,
             currency: order.currency.clone(),
         });
@@ -105,9 +117,14 @@ fn fill(readings: &mut Readings, order: &Expected) {
         state: state.into(),
         total: order.total,
         currency: order.currency.clone(),
-        payment: paid
-            .then(|| ResultPayment { charge_id: format!("ch_{id}"), amount: order.total }),
-        notification: ResultNotification { sent: if paid { 2 } else { 0 }, refused: 0 },
+        payment: paid.then(|| ResultPayment {
+            charge_id: format!("ch_{id}"),
+            amount: order.total,
+        }),
+        notification: ResultNotification {
+            sent: if paid { 2 } else { 0 },
+            refused: 0,
+        },
     };
     readings.executions.push(Execution {
         workflow_id: format!("order-{id}"),
@@ -120,7 +137,10 @@ fn fill(readings: &mut Readings, order: &Expected) {
 fn found(tamper: impl Fn(&mut Readings)) -> Vec<String> {
     let (expected, mut readings) = example();
     tamper(&mut readings);
-    check(&expected, &readings).iter().map(ToString::to_string).collect()
+    check(&expected, &readings)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn result_of(readings: &mut Readings, index: usize) -> &mut OrderResult {
@@ -178,7 +198,10 @@ fn a_declined_or_failed_order_that_was_charged_is_found() {
     for index in [1, 2] {
         let tampered = found(|readings| readings.ledger[index].status = "charged".into());
         assert_eq!(tampered.len(), 2, "{tampered:?}");
-        assert!(tampered[0].ends_with("was charged 1 times and should be 0 times"), "{tampered:?}");
+        assert!(
+            tampered[0].ends_with("was charged 1 times and should be 0 times"),
+            "{tampered:?}"
+        );
     }
 }
 
@@ -322,8 +345,10 @@ fn a_result_that_says_something_else_is_found() {
             paid.notification.sent = 1;
             paid.payment = None;
             result_of(readings, 1).state = "completed".into();
-            result_of(readings, 3).payment =
-                Some(ResultPayment { charge_id: "ch_x".into(), amount: 1 });
+            result_of(readings, 3).payment = Some(ResultPayment {
+                charge_id: "ch_x".into(),
+                amount: 1,
+            });
         }),
         [
             "Temporal: r-1: its result holds no payment",

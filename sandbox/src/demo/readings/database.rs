@@ -71,8 +71,10 @@ impl Database {
     pub(in crate::demo) fn statement(run: &str) -> String {
         // A run's id holds digits and dashes only, so it can stand in the text.
         let all = |columns: &str, from: &str| {
-            let fields: Vec<String> =
-                columns.split(' ').map(|column| format!("'{column}', {column}")).collect();
+            let fields: Vec<String> = columns
+                .split(' ')
+                .map(|column| format!("'{column}', {column}"))
+                .collect();
             format!(
                 "(SELECT coalesce(json_agg(json_build_object({}) ORDER BY order_id), '[]') FROM {from} WHERE starts_with(order_id, '{run}-'))",
                 fields.join(", ")

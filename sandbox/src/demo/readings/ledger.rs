@@ -43,7 +43,13 @@ mod tests {
              "charge_id":null,"attempts":1,"number":2,"fingerprint":"x"},
             {"key":"order-r1-8-charge","order_id":"","amount":0,"currency":"","status":"voided",
              "charge_id":null,"attempts":0,"number":3,"fingerprint":""}]"#;
-        let charge = |key: &str, order: &str, amount, currency: &str, status: &str, id: Option<&str>, attempts| Charge {
+        let charge = |key: &str,
+                      order: &str,
+                      amount,
+                      currency: &str,
+                      status: &str,
+                      id: Option<&str>,
+                      attempts| Charge {
             key: key.into(),
             order_id: order.into(),
             amount,
@@ -55,7 +61,15 @@ mod tests {
         assert_eq!(
             ledger(text, "r1"),
             Ok(vec![
-                charge("order-r1-7-charge", "r1-7", 100, "USD", "charged", Some("ch_1"), 3),
+                charge(
+                    "order-r1-7-charge",
+                    "r1-7",
+                    100,
+                    "USD",
+                    "charged",
+                    Some("ch_1"),
+                    3
+                ),
                 charge("order-r1-8-charge", "", 0, "", "voided", None, 0),
             ])
         );

@@ -16,7 +16,10 @@ pub(in crate::demo) struct Mail {
 pub(in crate::demo) fn mail(text: &str, run: &str) -> Option<Mail> {
     let headers = headers(text);
     let get = |name: &str| {
-        headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     };
     let message_id = get("Message-ID")?;
     let (local, _) = message_id.strip_prefix('<')?.split_once('@')?;

@@ -6,11 +6,17 @@ mod ledger;
 mod mail;
 mod temporal;
 
-pub(super) use database::{Database, DatabaseOrder, Payment, Reservation, SentMail, live_orders, stock};
+pub(super) use database::{Database, LiveOrders, STOCK, live_orders, stock};
 pub(super) use ledger::{Charge, ledger};
 pub(super) use mail::{Mail, mail};
 pub(super) use temporal::{
-    Ended, Execution, OrderResult, ResultNotification, ResultPayment, Wait, closed_and_open, execution, list_page, task_queue_stats,
+    Ended, Execution, OrderResult, closed_and_open, execution, list_page, task_queue_stats,
+};
+/// The parts that the tests put readings together from.
+#[cfg(test)]
+pub(super) use {
+    database::{DatabaseOrder, Payment, Reservation, SentMail},
+    temporal::{ResultNotification, ResultPayment, Wait},
 };
 
 use super::orders::Pieces;

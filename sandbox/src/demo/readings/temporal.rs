@@ -71,10 +71,18 @@ pub(in crate::demo) fn list_page(text: &str) -> Result<(Vec<(String, String)>, S
         .flatten()
         .map(|entry| {
             let part = |name: &str| entry["execution"][name].as_str().map(str::to_owned);
-            part("workflowId").zip(part("runId")).ok_or_else(|| format!("{entry} has no ids"))
+            part("workflowId")
+                .zip(part("runId"))
+                .ok_or_else(|| format!("{entry} has no ids"))
         })
         .collect::<Result<_, _>>()?;
-    Ok((ids, page["nextPageToken"].as_str().unwrap_or_default().to_owned()))
+    Ok((
+        ids,
+        page["nextPageToken"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    ))
 }
 
 /// How many workflows are closed and how many are open, from a count grouped by status.
@@ -84,7 +92,11 @@ pub(in crate::demo) fn closed_and_open(text: &str) -> Result<(u64, u64), String>
     for group in answer["groups"].as_array().into_iter().flatten() {
         let count = number(&group["count"]).ok_or_else(|| format!("{group} has no count"))?;
         let status = payload(&group["groupValues"][0])?;
-        if status == "Running" { open += count } else { closed += count }
+        if status == "Running" {
+            open += count
+        } else {
+            closed += count
+        }
     }
     Ok((closed, open))
 }
@@ -106,15 +118,23 @@ pub(in crate::demo) fn task_queue_stats(text: &str) -> Result<(u64, Duration), S
 /// A workflow from its whole history.
 pub(in crate::demo) fn execution(workflow_id: &str, text: &str) -> Result<Execution, String> {
     let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let events = answer["history"]["events"].as_array().map_or(&[][..], Vec::as_slice);
+    let events = answer["history"]["events"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     let last = events.last().ok_or("the history has no event")?;
-    if answer["nextPageToken"].as_str().is_some_and(|token| !token.is_empty()) {
+    if answer["nextPageToken"]
+        .as_str()
+        .is_some_and(|token| !token.is_empty())
+    {
         return Err("the history does not fit in one answer".into());
     }
     Ok(Execution {
         workflow_id: workflow_id.to_owned(),
         ended: ended(last)?,
-        waits: events.iter().filter_map(|event| wait(events, event)).collect(),
+        waits: events
+            .iter()
+            .filter_map(|event| wait(events, event))
+            .collect(),
     })
 }
 
@@ -140,12 +160,14 @@ fn ended(last: &Value) -> Result<Ended, String> {
 /// The wait of a task that this event says was started.
 fn wait(events: &[Value], event: &Value) -> Option<Wait> {
     let (started, scheduled_key) = match event["eventType"].as_str()? {
-        "EVENT_TYPE_WORKFLOW_TASK_STARTED" => {
-            ("workflowTaskStartedEventAttributes", "workflowTaskScheduledEventAttributes")
-        }
-        "EVENT_TYPE_ACTIVITY_TASK_STARTED" => {
-            ("activityTaskStartedEventAttributes", "activityTaskScheduledEventAttributes")
-        }
+        "EVENT_TYPE_WORKFLOW_TASK_STARTED" => (
+            "workflowTaskStartedEventAttributes",
+            "workflowTaskScheduledEventAttributes",
+        ),
+        "EVENT_TYPE_ACTIVITY_TASK_STARTED" => (
+            "activityTaskStartedEventAttributes",
+            "activityTaskScheduledEventAttributes",
+        ),
         _ => return None,
     };
     let attributes = &event[started];
@@ -154,7 +176,9 @@ fn wait(events: &[Value], event: &Value) -> Option<Wait> {
         return None;
     }
     let scheduled_id = number(&attributes["scheduledEventId"])?;
-    let scheduled = events.iter().find(|event| number(&event["eventId"]) == Some(scheduled_id))?;
+    let scheduled = events
+        .iter()
+        .find(|event| number(&event["eventId"]) == Some(scheduled_id))?;
     let queue = &scheduled[scheduled_key]["taskQueue"];
     if queue["kind"].as_str() == Some("TASK_QUEUE_KIND_STICKY") {
         return None;
@@ -179,7 +203,9 @@ fn seconds(text: &str) -> Option<Duration> {
 
 /// The JSON value in a payload.
 fn payload(payload: &Value) -> Result<Value, String> {
-    let data = payload["data"].as_str().ok_or_else(|| format!("{payload} holds no data"))?;
+    let data = payload["data"]
+        .as_str()
+        .ok_or_else(|| format!("{payload} holds no data"))?;
     let bytes = decode(data).ok_or_else(|| format!("{data:?} is no base64"))?;
     serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
@@ -306,8 +332,12 @@ mod tests {
             "applicationFailureInfo":{"type":"PaymentUnavailable","nonRetryable":true}}}}"#;
         let ended = |last: &str| execution("w", &history(last)).unwrap().ended;
         assert_eq!(ended(failed), Ended::Failed("PaymentUnavailable".into()));
-        let terminated = r#"{"eventId":"9","eventType":"EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED"}"#;
-        assert_eq!(ended(terminated), Ended::Otherwise("WORKFLOW_EXECUTION_TERMINATED".into()));
+        let terminated =
+            r#"{"eventId":"9","eventType":"EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED"}"#;
+        assert_eq!(
+            ended(terminated),
+            Ended::Otherwise("WORKFLOW_EXECUTION_TERMINATED".into())
+        );
         assert!(execution("w", r#"{"history":{"events":[]}}"#).is_err());
     }
 }

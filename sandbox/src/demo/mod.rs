@@ -1,0 +1,284 @@
+//! The demo: brings a sandbox up, installs the operator, applies a fleet, places orders, shows how the fleet follows
+//! them, and proves from four places that every order came to the right end. This file is its table of contents.
+//!
+//! Pure: `orders`, `readings`, `check`, `summary`, `table`, `chart`. I/O: `sources` reads, `fleet` and `place` act,
+//! `watch` waits, `screen` prints. No figure of the summary is counted here: what was expected comes from the orders,
+//! everything else is read back from where it is kept.
+
+mod chart;
+mod check;
+mod error;
+mod fleet;
+mod http;
+mod orders;
+mod place;
+mod readings;
+mod screen;
+mod sources;
+mod summary;
+mod table;
+mod watch;
+
+use std::{
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use error::Error;
+use error::Result;
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::{
+    error::Attempt,
+    images::Image,
+    paths::Name,
+    progress::Progress,
+    sandbox::{Sandbox, checkout},
+    state,
+};
+use chart::Scraped;
+use orders::{Expected, Order, Pieces};
+use readings::Readings;
+use screen::Screen;
+use sources::{Fleet, Sources};
+use watch::Watched;
+
+/// The orders that ship with the project, in the checkout.
+const ORDERS: &str = "sandbox/demo/orders.jsonl";
+/// How many mismatches are printed.
+const SHOWN: usize = 40;
+/// How long Prometheus may take to scrape the end of the run.
+const SCRAPE_PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the person chose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How many orders are placed: the first ones of the file, which begins again if it has fewer. Default: all.
+    pub orders: Option<usize>,
+    /// A file of orders, one JSON object per line as `order-worker start --file` takes it. Default: the one that ships
+    /// with the project.
+    pub file: Option<PathBuf>,
+}
+
+/// Runs the whole demo. Returns an error, after everything that can be said was printed, if an order did not come to
+/// the end that it should have, or the scaling cannot be shown.
+pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<(), Error> {
+    let mut phases = Phases::default();
+    let run_id = run_id();
+    let orders = read_orders(options, &run_id)?;
+
+    let sandbox = phases.time("sandbox up", || Sandbox::up(name, progress))?;
+    let _only_one = lock(&sandbox)?;
+    phases.time("images", || sandbox.images(&Image::ALL, None, progress))?;
+    progress.say("installing the operator with its chart");
+    phases.time("operator installed", || sandbox.install_operator(&[]))?;
+    progress.say(
+        "applying the fleet crds/examples/orders.yaml and waiting until it is accepted and at zero",
+    );
+    phases.time("fleet accepted, at zero", || -> Result<()> {
+        fleet::apply(&sandbox)?;
+        watch::until_accepted_and_at_zero(&sandbox)
+    })?;
+
+    let sources = Sources::of(&sandbox)?;
+    place::migrate(&sandbox)?;
+    let stock = sources.stock()?;
+    let expected = orders::expect(&orders, &stock)?;
+
+    let mut screen = Screen::new();
+    screen.print(&format!(
+        "\nRun {run_id}: placing {} orders; each is the workflow order-{run_id}-NUMBER.\n\n",
+        orders.len()
+    ));
+    let placed_at = Timestamp::now();
+    phases.time("orders placed", || place::place(&sandbox, &run_id, &orders))?;
+    let watched = follow(&sandbox, &sources, &run_id, &orders, &stock, &mut screen)?;
+    phases.add("until every order had ended", watched.drained_after);
+    phases.add("until the fleet was at zero", watched.zero_after);
+
+    let readings = phases.time("read back", || sources.read(&run_id, &stock))?;
+    let mismatches = report(&mut screen, &run_id, &expected, &readings);
+    let proof = phases.time("Prometheus", || prove(&sources, placed_at, &mut screen));
+    screen.print(&phases.render());
+    screen.print(&ways_on(&sandbox)?);
+    if mismatches > 0 {
+        return Err(Error::Mismatch(mismatches));
+    }
+    proof
+}
+
+/// Watches the orders while the customers who think again ask for their cancellations.
+fn follow(
+    sandbox: &Sandbox,
+    sources: &Sources<'_>,
+    run_id: &str,
+    orders: &[Order],
+    stock: &Pieces,
+    screen: &mut Screen,
+) -> Result<Watched> {
+    let cancellations = place::cancel(sandbox, orders, stock)?;
+    let watched = watch::until_done(sandbox, sources, run_id, orders.len() as u64, screen)?;
+    for cancellation in cancellations {
+        // What a refused cancellation did to its order shows in the checks; why it was refused shows only here.
+        if let Ok(Err(error)) = cancellation.join() {
+            screen.print(&format!("A cancellation was refused: {error}\n"));
+        }
+    }
+    Ok(watched)
+}
+
+/// Prints the summary and every mismatch; says how many there are.
+fn report(screen: &mut Screen, run_id: &str, expected: &[Expected], readings: &Readings) -> usize {
+    let mismatches = check::check(expected, readings);
+    screen.print(&format!(
+        "\nSUMMARY of run {run_id}. EXPECTED follows from the orders; every other figure is read back from where it is kept.\n\n{}\n{}\n\nHow long tasks waited until a worker took them (from the workflows' histories; FIRST TAKEN counts from the queue's first task, when no pod was there):\n\n{}\n",
+        summary::summary(expected, readings),
+        summary::retries(readings),
+        summary::waits(readings, &queues()),
+    ));
+    if mismatches.is_empty() {
+        screen.print("VERIFIED, order by order: each accepted order was charged exactly once with the right amount, every other not at all; each recipient has exactly one mail; the stock fell by what was paid for; every workflow is closed with the right result.\n");
+    } else {
+        let shown: Vec<String> = mismatches
+            .iter()
+            .take(SHOWN)
+            .map(|mismatch| format!("  {mismatch}"))
+            .collect();
+        screen.print(&format!(
+            "NOT AS IT SHOULD BE, {} findings{}:\n{}\n",
+            mismatches.len(),
+            if mismatches.len() > SHOWN {
+                format!(", the first {SHOWN}")
+            } else {
+                String::new()
+            },
+            shown.join("\n")
+        ));
+    }
+    mismatches.len()
+}
+
+/// Prints what Prometheus scraped since the orders were placed, as soon as it has scraped the end.
+fn prove(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Result<()> {
+    let began = Instant::now();
+    let queues = queues();
+    let fleet = Fleet {
+        namespace: fleet::NAMESPACE,
+        name: fleet::NAME,
+    };
+    let (scraped, missing): (Scraped, Vec<String>) = loop {
+        let from = placed_at.as_second() - 10;
+        let scraped = sources.scraped(&fleet, from, Timestamp::now().as_second())?;
+        let missing = scraped.missing(&queues);
+        if missing.is_empty() || began.elapsed() > SCRAPE_PATIENCE {
+            break (scraped, missing);
+        }
+        thread::sleep(Duration::from_secs(2));
+    };
+    screen.print(&format!(
+        "\nWhat Prometheus scraped from the operator during the run: tasks in the backlog, replicas desired, replicas ready.\n{}",
+        scraped.render(&queues)
+    ));
+    if missing.is_empty() {
+        screen.print("SHOWN for each queue: the backlog rose, the replicas followed, and both returned to zero.\n");
+        Ok(())
+    } else {
+        Err(Error::Proof(missing.join("\n")))
+    }
+}
+
+fn ways_on(sandbox: &Sandbox) -> Result<String> {
+    let name = &sandbox.paths().name;
+    let command = if name.is_default() {
+        "cargo sandbox".to_owned()
+    } else {
+        format!("cargo sandbox --name {name}")
+    };
+    Ok(format!(
+        "
+Go on by hand:
+  Temporal's UI   http://{ui}     Prometheus   {prometheus}
+  {command} kubectl get tqw -n {namespace}                 the fleet in one line
+  {command} kubectl describe tqw {fleet} -n {namespace}     what was decided last for each queue, and why
+  {command} kubectl get events -n {namespace}              every change of the replicas
+  {command} demo --orders 1000                 more orders (the file begins again at its end)
+  {command} status                             every component, and where it is reached
+  {command} down                               end everything; the state stays
+
+",
+        ui = sandbox.address("temporal-ui")?,
+        prometheus = sandbox.prometheus()?,
+        namespace = fleet::NAMESPACE,
+        fleet = fleet::NAME,
+    ))
+}
+
+fn queues() -> Vec<String> {
+    fleet::QUEUES.map(str::to_owned).to_vec()
+}
+
+/// The run's id: its time. Every order of the run carries it, so that runs in one sandbox never meet.
+fn run_id() -> String {
+    Timestamp::now()
+        .to_zoned(TimeZone::UTC)
+        .strftime("%Y%m%d-%H%M%S")
+        .to_string()
+}
+
+fn read_orders(options: &Options, run_id: &str) -> Result<Vec<Order>> {
+    let file = match &options.file {
+        Some(file) => file.clone(),
+        None => checkout()?.join(ORDERS),
+    };
+    let text = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
+    orders::parse(&text, run_id, options.orders)
+}
+
+/// Two demos at once would count each other's stock.
+fn lock(sandbox: &Sandbox) -> Result<fs::File> {
+    let folder = sandbox.paths().state.join("demo");
+    state::make_folder(&folder)?;
+    let file = folder.join("lock");
+    let lock = fs::File::create(&file).attempt(|| format!("making {}", file.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Sandbox(crate::Error::Usage(format!(
+            "another demo runs in the sandbox {}; wait for its end",
+            sandbox.paths().name
+        )))),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(Error::source(format!("the lock {}", file.display()), error))
+        }
+    }
+}
+
+/// How long each part took.
+#[derive(Debug, Default)]
+struct Phases(Vec<(&'static str, Duration)>);
+
+impl Phases {
+    fn time<T, E>(
+        &mut self,
+        what: &'static str,
+        part: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let began = Instant::now();
+        let result = part();
+        self.add(what, began.elapsed());
+        result
+    }
+
+    fn add(&mut self, what: &'static str, took: Duration) {
+        self.0.push((what, took));
+    }
+
+    fn render(&self) -> String {
+        self.0
+            .iter()
+            .fold("\nTimes:\n".to_owned(), |text, (what, took)| {
+                text + &format!("  {what:<30}{:>8.1} s\n", took.as_secs_f64())
+            })
+    }
+}

@@ -10,7 +10,7 @@ the kinds that the operator creates, Secrets by get only. CRDs, namespaces and n
   verbs: [get, list, watch]
 # patch: conditions and the last decision of each queue, by server-side apply.
 - apiGroups: [taskqueue.dev]
-  resources: [taskqueueworkers/status, temporalconnections/status]
+  resources: [taskqueueworkers/status]
   verbs: [patch]
 # update: owner references that block their owner's deletion, where the admission plugin
 # OwnerReferencesPermissionEnforcement is on (as in OpenShift). No finalizer is set.
@@ -39,9 +39,4 @@ the kinds that the operator creates, Secrets by get only. CRDs, namespaces and n
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# The budgets of fleets that ask for one (disruptionBudget). get, list, watch: notice a change by hand.
-# create, patch: server-side apply. delete: when the fleet no longer asks for it.
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
 {{- end -}}

@@ -16,10 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use clap::Args as _;
 use serde_json::{Value, json};
+use taskqueue_operator::settings::Settings;
 
 use helm::{chart, chart_file, read, rendered, root, template, tmp, value_sets, write_tmp};
-use objects::{complaint, objects, text, title, yaml};
+use objects::{complaint, difference, objects, text, title, yaml};
 
 #[test]
 fn helm_lint_finds_nothing_in_any_value_set() {
@@ -126,8 +128,13 @@ fn the_rendered_crds_are_those_of_the_repository() {
         .map(|path| yaml(&read(&path)))
         .map(|object| (title(&object), object["spec"].clone()))
         .collect();
+    let names = |specs: &BTreeMap<String, Value>| specs.keys().cloned().collect::<Vec<_>>();
     assert!(!committed.is_empty(), "crds/ holds no definition");
-    assert_eq!(rendered_specs, committed);
+    assert_eq!(names(&rendered_specs), names(&committed));
+    for (name, spec) in &committed {
+        // The specs are long: name the first difference instead of printing both.
+        assert_eq!(difference(&rendered_specs[name], spec, ""), None, "{name}");
+    }
 }
 
 #[test]
@@ -372,6 +379,35 @@ fn the_pod_meets_the_restricted_standard_by_default() {
     assert_eq!(
         container["readinessProbe"]["httpGet"],
         json!({"path": "/readyz", "port": "metrics"})
+    );
+}
+
+#[test]
+fn the_pod_sets_every_setting_of_the_operator() {
+    let settings = Settings::augment_args(clap::Command::new("run"));
+    let known: BTreeSet<String> = settings
+        .get_arguments()
+        .filter_map(|argument| argument.get_env())
+        .map(|name| name.to_string_lossy().into_owned())
+        // The ports of the container, the probes and the Service rest on the default.
+        .filter(|name| name != "TASKQUEUE_OPERATOR_METRICS_ADDRESS")
+        .collect();
+    let objects = objects(&rendered(&chart().join("ci/every-value.yaml")));
+    let container = objects
+        .iter()
+        .find_map(|object| object.pointer("/spec/template/spec/containers/0"))
+        .expect("the chart renders a container");
+    let added_by_the_value_set = "SSL_CERT_FILE";
+    let set: BTreeSet<String> = container["env"]
+        .as_array()
+        .expect("the container has variables")
+        .iter()
+        .map(|variable| text(variable, "/name").to_owned())
+        .filter(|name| name != added_by_the_value_set)
+        .collect();
+    assert_eq!(
+        set, known,
+        "set by the chart (left) and read by the operator (right)"
     );
 }
 

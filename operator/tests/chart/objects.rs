@@ -1,5 +1,7 @@
 //! Rendered objects: read from YAML, and checked field by field against the types of Kubernetes. No I/O.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -79,6 +81,31 @@ fn fits<T: DeserializeOwned + Serialize>(object: &Value) -> Option<String> {
     };
     let back = serde_json::to_value(typed).expect("a Kubernetes object is valid JSON");
     lost(object, &back, "")
+}
+
+/// The first place where two values differ; numbers are equal if their values are.
+pub(crate) fn difference(left: &Value, right: &Value, path: &str) -> Option<String> {
+    match (left, right) {
+        (Value::Object(one), Value::Object(other)) => {
+            let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let path = format!("{path}.{key}");
+                match (one.get(key), other.get(key)) {
+                    (Some(left), Some(right)) => difference(left, right, &path),
+                    _ => Some(format!("{path} is on one side only")),
+                }
+            })
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => one
+            .iter()
+            .zip(other)
+            .enumerate()
+            .find_map(|(index, (left, right))| {
+                difference(left, right, &format!("{path}[{index}]"))
+            }),
+        _ if left == right || (left.is_number() && left.as_f64() == right.as_f64()) => None,
+        _ => Some(format!("{path} is {left} and {right}")),
+    }
 }
 
 /// The first thing of `before` that `after` does not hold.
@@ -201,8 +228,8 @@ struct Rule {
     expr: String,
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     hold: Option<String>,
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    labels: std::collections::BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    annotations: std::collections::BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
 }

@@ -2,6 +2,10 @@
 //!
 //! The same structure stands inline in a `TaskQueueWorker`. Types and schema only, no I/O.
 #![allow(
+    clippy::duplicated_attributes,
+    reason = "the columns of kubectl get have the same type"
+)]
+#![allow(
     unreachable_pub,
     reason = "KubeSchema copies each struct, `pub` included, into a function"
 )]

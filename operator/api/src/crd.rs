@@ -34,10 +34,7 @@ pub fn crd_files() -> Result<Vec<(String, String)>, PrintError> {
 /// All definitions as one YAML text of several documents.
 pub fn crds_yaml() -> Result<String, PrintError> {
     let documents = crds().iter().map(to_yaml).collect::<Result<Vec<_>, _>>()?;
-    Ok(documents
-        .into_iter()
-        .map(|document| format!("---\n{document}"))
-        .collect())
+    Ok(format!("---\n{}", documents.join("---\n")))
 }
 
 fn file_name(crd: &CustomResourceDefinition) -> String {
@@ -64,13 +61,12 @@ pub(crate) fn yaml(value: &impl Serialize) -> Result<String, String> {
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
-            if let Some(float) = number
+            let float = number
                 .as_f64()
-                .filter(|float| number.is_f64() && float.fract() == 0.0)
-            {
-                if let Ok(whole) = format!("{float:.0}").parse::<i64>() {
-                    *number = whole.into();
-                }
+                .filter(|float| number.is_f64() && float.fract() == 0.0);
+            let whole = float.and_then(|float| format!("{float:.0}").parse::<i64>().ok());
+            if let Some(whole) = whole {
+                *number = whole.into();
             }
         }
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
@@ -110,7 +106,7 @@ fn each_subschema(schema: &mut Map<String, Value>, visit: &mut dyn FnMut(&mut Ma
                 }
             }
             ("items" | "additionalProperties", Value::Object(inner)) => {
-                each_subschema(inner, visit)
+                each_subschema(inner, visit);
             }
             _ => {}
         }

@@ -15,16 +15,15 @@ const HASH: usize = 8;
 pub fn deployment_name(resource: &str, queue: &str) -> String {
     // A slash stands in no name, so the text that is hashed is distinct for distinct pairs.
     let digest = Sha256::digest(format!("{resource}/{queue}"));
-    let hash: String = digest
+    let hash: u32 = digest
         .iter()
-        .take(HASH / 2)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .take(4)
+        .fold(0, |hash, byte| hash << 8 | u32::from(*byte));
     let readable: String = format!("{resource}-{queue}")
         .chars()
         .take(MAX_DEPLOYMENT_NAME - HASH - 1)
         .collect();
-    format!("{}-{hash}", readable.trim_end_matches('-'))
+    format!("{}-{hash:08x}", readable.trim_end_matches('-'))
 }
 
 /// Whether a text is a DNS label as Kubernetes has it.

@@ -67,15 +67,13 @@ pub(crate) fn pod_template(generator: &mut SchemaGenerator) -> Schema {
             name.insert("maxLength".to_owned(), json!(63));
         },
     );
-    for (field, length) in [("restartPolicy", 16)] {
-        edit(
-            &mut schema,
-            &format!("/properties/spec/properties/{field}"),
-            |text| {
-                text.insert("maxLength".to_owned(), json!(length));
-            },
-        );
-    }
+    edit(
+        &mut schema,
+        "/properties/spec/properties/restartPolicy",
+        |policy| {
+            policy.insert("maxLength".to_owned(), json!(16));
+        },
+    );
     edit(&mut schema, "/properties/spec", |spec| {
         spec.insert(RULES.to_owned(), pod_rules());
     });
@@ -181,7 +179,7 @@ pub(crate) fn env(generator: &mut SchemaGenerator) -> Schema {
     edit(&mut items, "/properties/name", |name| {
         name.insert("maxLength".to_owned(), json!(MAX_VARIABLE_NAME));
     });
-    let mut schema = list(items, 100, Some("name"));
+    let mut schema = list(&items, 100, Some("name"));
     schema.insert(
         RULES.to_owned(),
         json!([{
@@ -193,11 +191,11 @@ pub(crate) fn env(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) fn tolerations(generator: &mut SchemaGenerator) -> Schema {
-    list(bare::<Toleration>(generator), 50, None)
+    list(&bare::<Toleration>(generator), 50, None)
 }
 
 pub(crate) fn conditions(generator: &mut SchemaGenerator) -> Schema {
-    list(bare::<Condition>(generator), 16, Some("type"))
+    list(&bare::<Condition>(generator), 16, Some("type"))
 }
 
 pub(crate) fn time(generator: &mut SchemaGenerator) -> Schema {
@@ -245,7 +243,7 @@ fn drop_descriptions(schema: &mut Map<String, Value>) {
     }
 }
 
-fn list(items: Schema, max_items: u32, key: Option<&str>) -> Schema {
+fn list(items: &Schema, max_items: u32, key: Option<&str>) -> Schema {
     let mut schema = json_schema!({"type": "array", "maxItems": max_items, "items": items});
     if let (Some(key), Some(object)) = (key, schema.as_object_mut()) {
         key_by(object, key);

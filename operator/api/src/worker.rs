@@ -58,7 +58,7 @@ use crate::{
     validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.quietPollingInterval) ? q.scaling.quietPollingInterval : self.scaling.quietPollingInterval) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
         .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; what a queue leaves out comes from spec.scaling")
         .field_path(".queues"),
-    validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name == b.name || (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && !a.taskTypes.exists(t, t in b.taskTypes))))")
+    validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name >= b.name || (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && !a.taskTypes.exists(t, t in b.taskTypes))))")
         .message("queues[].taskQueue: two queues must not serve the same taskQueue with the same taskTypes, or its demand would be counted twice")
         .field_path(".queues")
 )]

@@ -1,4 +1,5 @@
 //! The committed definitions and examples are what the types say.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

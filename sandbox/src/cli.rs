@@ -77,6 +77,9 @@ enum Subcommands {
         /// A file of orders, one JSON object per line. Default: sandbox/demo/orders.jsonl.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// A folder of finished static binaries for the images. Default: cargo builds them.
+        #[arg(long, value_name = "FOLDER")]
+        binaries: Option<PathBuf>,
     },
     /// Stop, start, restart, kill, pause or resume one component.
     Component {
@@ -131,9 +134,10 @@ impl Cli {
                 let settings: Vec<&str> = set.iter().map(String::as_str).collect();
                 Sandbox::open(name)?.install_operator(&settings)?;
             }
-            Subcommands::Demo { orders, file } => {
+            Subcommands::Demo { orders, file, binaries } => {
                 let orders = orders.map(usize::try_from).transpose()?;
-                sandbox::demo::run(name, &sandbox::demo::Options { orders, file }, Progress::default())?;
+                let options = sandbox::demo::Options { orders, file, binaries };
+                sandbox::demo::run(name, &options, Progress::default())?;
             }
             Subcommands::Component { action, component } => {
                 Sandbox::open(name)?.component(&component, action)?;

@@ -60,6 +60,8 @@ pub struct Options {
     /// A file of orders, one JSON object per line as `order-worker start --file` takes it. Default: the one that ships
     /// with the project.
     pub file: Option<PathBuf>,
+    /// A folder of finished static binaries for the images. Default: cargo builds them.
+    pub binaries: Option<PathBuf>,
 }
 
 /// Runs the whole demo. Returns an error, after everything that can be said was printed, if an order did not come to
@@ -71,7 +73,7 @@ pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<(), Err
 
     let sandbox = phases.time("sandbox up", || Sandbox::up(name, progress))?;
     let _only_one = lock(&sandbox)?;
-    phases.time("images", || sandbox.images(&Image::ALL, None, progress))?;
+    phases.time("images", || sandbox.images(&Image::ALL, options.binaries.as_deref(), progress))?;
     progress.say("installing the operator with its chart");
     phases.time("operator installed", || sandbox.install_operator(&[]))?;
     progress.say(

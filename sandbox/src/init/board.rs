@@ -166,14 +166,18 @@ impl Board {
         }
     }
 
-    /// From now on nothing is started any more. Returns the processes that keep data and have to end in order.
-    pub(super) fn end(&self) -> Vec<(i32, Stop)> {
+    /// From now on nothing is started any more. Returns every component's process, and how to ask it to end if it keeps
+    /// data.
+    pub(super) fn end(&self) -> Vec<(i32, Option<Stop>)> {
         let mut inner = self.lock();
         inner.status.ending = true;
         self.publish(&inner);
-        let pid = |name: &str| inner.status.components.get(name)?.pid;
-        let stop = |name: &str| inner.stops.get(name).copied().unwrap_or(Stop::Terminate);
-        inner.keep_data.iter().filter_map(|name| Some((pid(name)?, stop(name)))).collect()
+        let stop = |name: &str| {
+            let keeps_data = inner.keep_data.contains(&name);
+            keeps_data.then(|| inner.stops.get(name).copied().unwrap_or(Stop::Terminate))
+        };
+        let components = inner.status.components.iter();
+        components.filter_map(|(name, component)| Some((component.pid?, stop(name)))).collect()
     }
 
     /// Waits until no component that keeps data has a process any more.

@@ -106,7 +106,11 @@ fn signal(board: &Board, name: &str, pid: i32, action: Action) {
                 }
             });
         }
-        _ => kill(pid, Signal::KILL),
+        _ => {
+            kill(pid, Signal::KILL);
+            // Whoever asks for the status next must not see the process that is gone.
+            board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| status.pid != Some(pid));
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
     provision::plan,
 };
 
+use rustix::process::Signal;
+
 use board::Board;
 use reaper::Reaper;
 
@@ -75,8 +77,15 @@ fn supervise(
 /// Lets the components that keep data end in order; everything else ends with this process.
 fn farewell(board: &Board) {
     let deadline = Instant::now() + FAREWELL;
-    for (pid, stop) in board.end() {
-        control::ask_to_stop(pid, stop);
+    let processes = board.end();
+    // etcd would wait for its clients, and they are among the others.
+    for (pid, _) in processes.iter().filter(|(_, stop)| stop.is_none()) {
+        reaper::kill(*pid, Signal::KILL);
+    }
+    for (pid, stop) in processes {
+        if let Some(stop) = stop {
+            control::ask_to_stop(pid, stop);
+        }
     }
     board.wait_until_stopped(deadline);
 }

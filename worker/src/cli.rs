@@ -244,7 +244,15 @@ mod tests {
 
     #[test]
     fn without_a_subcommand_the_worker_runs() {
-        assert!(Cli::try_parse_from(["order-worker"]).unwrap().command.is_none());
-        assert!(matches!(Command::default(), Command::Run(RunArgs { standalone: false })));
+        assert!(
+            Cli::try_parse_from(["order-worker"])
+                .unwrap()
+                .command
+                .is_none()
+        );
+        assert!(matches!(
+            Command::default(),
+            Command::Run(RunArgs { standalone: false })
+        ));
     }
 }

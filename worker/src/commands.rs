@@ -17,22 +17,25 @@ use temporalio_common::error::IncomingError;
 use crate::cli::{CancelArgs, OrderArgs};
 use crate::connection::Connector;
 use crate::order::{OrderResult, OrderState, Reason};
-use crate::settings::{SettingError, TemporalSettings};
+use crate::settings::TemporalSettings;
 use crate::store::Store;
 use crate::workflow::OrderWorkflow;
 
 pub use start::{Started, start, start_order};
 
-type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;
+/// The handle of an order's workflow.
+pub type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;
 
 /// One attempt to connect: a command says at once what is wrong.
 async fn connect(settings: TemporalSettings) -> anyhow::Result<Client> {
-    let connector = Connector::new(settings, None)
-        .map_err(|error| SettingError { variable: String::new(), problem: error.to_string() })?;
+    let connector = Connector::new(settings, None)?;
     Ok(connector.connect().await?)
 }
 
-#[expect(clippy::print_stdout, reason = "the data that the command is asked for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the data that the command is asked for"
+)]
 fn print(line: &str) {
     println!("{line}");
 }
@@ -52,7 +55,10 @@ pub async fn status(settings: TemporalSettings, args: &OrderArgs) -> anyhow::Res
         "status": format!("{:?}", description.status()),
     });
     if description.status() == WorkflowExecutionStatus::Running {
-        match handle.query(OrderWorkflow::state, (), WorkflowQueryOptions::default()).await {
+        match handle
+            .query(OrderWorkflow::state, (), WorkflowQueryOptions::default())
+            .await
+        {
             Ok(state) => answer["order"] = serde_json::to_value(state)?,
             // The state is the worker's answer; without one the rest is still worth printing.
             Err(error) => answer["order_unknown"] = Value::String(error.to_string()),
@@ -71,8 +77,13 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
     let workflow_id = args.order.workflow_id();
     let handle = client.get_workflow_handle::<OrderWorkflow>(workflow_id.as_str());
     if args.workflow {
-        let options = WorkflowCancelOptions::builder().reason(args.reason.clone()).build();
-        handle.cancel(options).await.map_err(|error| not_found(error, &workflow_id))?;
+        let options = WorkflowCancelOptions::builder()
+            .reason(args.reason.clone())
+            .build();
+        handle
+            .cancel(options)
+            .await
+            .map_err(|error| not_found(error, &workflow_id))?;
         print(&format!("{workflow_id}: cancellation requested"));
         return Ok(ExitCode::SUCCESS);
     }
@@ -100,8 +111,13 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
 
 /// Brings the database up to date.
 pub async fn migrate(url: &str) -> anyhow::Result<ExitCode> {
-    let store = Store::open(url, 1).await.context("DATABASE_URL cannot be used")?;
-    store.migrate().await.context("the database cannot be migrated (DATABASE_URL)")?;
+    let store = Store::open(url, 1)
+        .await
+        .context("DATABASE_URL cannot be used")?;
+    store
+        .migrate()
+        .await
+        .context("the database cannot be migrated (DATABASE_URL)")?;
     store.close().await;
     print("the database is up to date");
     Ok(ExitCode::SUCCESS)
@@ -117,7 +133,7 @@ fn not_found(error: WorkflowInteractionError, workflow_id: &str) -> anyhow::Erro
 }
 
 /// How an order ended, in the shape of a result whatever the workflow's end was. Waits for it.
-async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<OrderResult> {
+pub async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<OrderResult> {
     let error = match handle.get_result(WorkflowGetResultOptions::default()).await {
         Ok(result) => return Ok(result),
         Err(error) => error,
@@ -127,34 +143,72 @@ async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<Orde
             if let Ok(result) = details.deserialize::<OrderResult>() {
                 return Ok(result);
             }
-            return Ok(ended(workflow_id, OrderState::Cancelled, "Canceled", "it was cancelled"));
+            return Ok(ended(
+                workflow_id,
+                OrderState::Cancelled,
+                "Canceled",
+                "it was cancelled",
+            ));
         }
         WorkflowGetResultError::Failed(failure) => match *failure {
-            IncomingError::Application(failure) => Reason {
-                kind: failure.type_name().unwrap_or("ApplicationFailure").to_owned(),
-                message: failure.to_string(),
+            IncomingError::Application(failure) => {
+                // A failure of a placed order carries the whole result.
+                if let Ok(Some(result)) = failure.details::<OrderResult>() {
+                    return Ok(result);
+                }
+                Reason {
+                    kind: failure
+                        .type_name()
+                        .unwrap_or("ApplicationFailure")
+                        .to_owned(),
+                    message: failure.to_string(),
+                }
+            }
+            other => Reason {
+                kind: "Failed".to_owned(),
+                message: other.to_string(),
             },
-            other => Reason { kind: "Failed".to_owned(), message: other.to_string() },
         },
         WorkflowGetResultError::Terminated { .. } => {
-            return Ok(ended(workflow_id, OrderState::Failed, "Terminated", "it was terminated"));
+            return Ok(ended(
+                workflow_id,
+                OrderState::Failed,
+                "Terminated",
+                "it was terminated",
+            ));
         }
         WorkflowGetResultError::TimedOut => {
-            return Ok(ended(workflow_id, OrderState::Failed, "TimedOut", "it timed out"));
+            return Ok(ended(
+                workflow_id,
+                OrderState::Failed,
+                "TimedOut",
+                "it timed out",
+            ));
         }
         other => return Err(anyhow::Error::new(other).context(workflow_id.to_owned())),
     };
-    Ok(ended(workflow_id, OrderState::Failed, &reason.kind, &reason.message))
+    Ok(ended(
+        workflow_id,
+        OrderState::Failed,
+        &reason.kind,
+        &reason.message,
+    ))
 }
 
 fn ended(workflow_id: &str, state: OrderState, kind: &str, message: &str) -> OrderResult {
     OrderResult {
-        order_id: workflow_id.strip_prefix("order-").unwrap_or(workflow_id).to_owned(),
+        order_id: workflow_id
+            .strip_prefix("order-")
+            .unwrap_or(workflow_id)
+            .to_owned(),
         state,
         total: 0,
         currency: String::new(),
         payment: None,
         notification: crate::order::Notification::default(),
-        reason: Some(Reason { kind: kind.to_owned(), message: message.to_owned() }),
+        reason: Some(Reason {
+            kind: kind.to_owned(),
+            message: message.to_owned(),
+        }),
     }
 }

@@ -13,7 +13,7 @@ use temporalio_client::{
 use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::watch;
 
-use crate::settings::{ApiKey, TemporalSettings};
+use crate::settings::{ApiKey, SettingError, TemporalSettings};
 use crate::tls::{self, TlsFiles};
 
 /// Longest wait for a TCP and TLS handshake.
@@ -27,9 +27,6 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// A credential cannot be read or is not what it should be.
-    #[error("{0}")]
-    Credential(String),
     /// Temporal does not answer or refuses.
     #[error("cannot connect to Temporal at {address}: {source}")]
     Refused {
@@ -60,20 +57,21 @@ impl Connector {
     pub fn new(
         settings: TemporalSettings,
         meter: Option<TemporalMeter>,
-    ) -> Result<Self, ConnectError> {
-        let tls = settings
-            .tls
-            .as_ref()
-            .map(TlsFiles::load)
-            .transpose()
-            .map_err(|error| ConnectError::Credential(error.to_string()))?;
+    ) -> Result<Self, SettingError> {
+        let tls = settings.tls.as_ref().map(TlsFiles::load).transpose()?;
         let key = match &settings.api_key {
             None => None,
             Some(ApiKey::Value(key)) => Some(key.clone()),
             Some(ApiKey::File(path)) => Some(read_key(path)?),
         };
         let (publish, api_key) = watch::channel(key);
-        Ok(Self { settings, meter, tls, api_key, publish: Arc::new(publish) })
+        Ok(Self {
+            settings,
+            meter,
+            tls,
+            api_key,
+            publish: Arc::new(publish),
+        })
     }
 
     /// The settings it connects with.
@@ -92,12 +90,20 @@ impl Connector {
             // Half the processor time per activity, at some more bytes on a local network.
             .grpc_compression(GrpcCompression::None)
             .maybe_metrics_meter(self.meter.clone())
-            .maybe_tls_options(self.tls.as_ref().map(|files| tls::options(files, &self.settings)))
+            .maybe_tls_options(
+                self.tls
+                    .as_ref()
+                    .map(|files| tls::options(files, &self.settings)),
+            )
             .maybe_api_key(self.api_key.borrow().clone())
             .build();
-        let connection = Connection::connect(options).await.map_err(|source| {
-            ConnectError::Refused { address: address.clone(), source: Box::new(source) }
-        })?;
+        let connection =
+            Connection::connect(options)
+                .await
+                .map_err(|source| ConnectError::Refused {
+                    address: address.clone(),
+                    source: Box::new(source),
+                })?;
         self.follow_key(&connection);
         Client::new(
             connection,
@@ -135,16 +141,23 @@ impl Connector {
 
     async fn connect_and_check(&self) -> Result<Client, String> {
         let client = self.connect().await.map_err(|error| describe(&error))?;
-        check_namespace(&client).await.map_err(|status| match status.code() {
-            Code::NotFound => format!(
-                "the Temporal namespace {} does not exist (TEMPORAL_NAMESPACE)",
-                self.settings.temporal_namespace
-            ),
-            Code::PermissionDenied | Code::Unauthenticated => {
-                "Temporal refuses the credentials (TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_*)".to_owned()
-            }
-            _ => format!("Temporal answered {:?}: {}", status.code(), status.message()),
-        })?;
+        check_namespace(&client)
+            .await
+            .map_err(|status| match status.code() {
+                Code::NotFound => format!(
+                    "the Temporal namespace {} does not exist (TEMPORAL_NAMESPACE)",
+                    self.settings.temporal_namespace
+                ),
+                Code::PermissionDenied | Code::Unauthenticated => {
+                    "Temporal refuses the credentials (TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_*)"
+                        .to_owned()
+                }
+                _ => format!(
+                    "Temporal answered {:?}: {}",
+                    status.code(),
+                    status.message()
+                ),
+            })?;
         Ok(client)
     }
 
@@ -226,20 +239,16 @@ fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn read_key(path: &Path) -> Result<String, ConnectError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        ConnectError::Credential(format!(
-            "TEMPORAL_API_KEY_FILE names {}, which cannot be read: {}",
-            path.display(),
-            error.kind()
-        ))
-    })?;
+fn read_key(path: &Path) -> Result<String, SettingError> {
+    let wrong = |problem: &str| SettingError {
+        variable: "TEMPORAL_API_KEY_FILE".to_owned(),
+        problem: format!("names {}, {problem}", path.display()),
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| wrong(&format!("which cannot be read: {}", error.kind())))?;
     let key = text.trim();
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ConnectError::Credential(format!(
-            "TEMPORAL_API_KEY_FILE names {}, which must hold one key of visible ASCII",
-            path.display()
-        )));
+        return Err(wrong("which must hold one key of visible ASCII"));
     }
     Ok(key.to_owned())
 }

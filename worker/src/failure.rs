@@ -124,7 +124,11 @@ pub struct Failure {
 impl Failure {
     /// A failure without a wish about when to retry.
     pub fn new(kind: FailureType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     /// The same failure, to be retried after `delay` instead of by the retry policy's backoff.
@@ -152,7 +156,10 @@ impl Failure {
 
     /// As the reason of a result.
     pub fn reason(&self) -> Reason {
-        Reason { kind: self.kind.name().to_owned(), message: self.message.clone() }
+        Reason {
+            kind: self.kind.name().to_owned(),
+            message: self.message.clone(),
+        }
     }
 }
 
@@ -162,7 +169,9 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // The driver's text for a failed connection can hold the connection string's parts.
         let message = match &error {
-            sqlx::Error::Database(db) => format!("the database refused a statement: {}", db.message()),
+            sqlx::Error::Database(db) => {
+                format!("the database refused a statement: {}", db.message())
+            }
             sqlx::Error::PoolTimedOut => "no database connection became free in time".to_owned(),
             sqlx::Error::Io(io) => format!("the database cannot be reached: {}", io.kind()),
             _ => "the database did not answer as expected".to_owned(),
@@ -175,14 +184,20 @@ impl From<sqlx::Error> for Failure {
 pub fn reason_of(error: &ActivityExecutionError) -> Reason {
     match error.reason() {
         Some(IncomingError::Application(failure)) => Reason {
-            kind: failure.type_name().unwrap_or("ApplicationFailure").to_owned(),
+            kind: failure
+                .type_name()
+                .unwrap_or("ApplicationFailure")
+                .to_owned(),
             message: failure.to_string(),
         },
         Some(IncomingError::Timeout(timeout)) => Reason {
             kind: "ActivityTimeout".to_owned(),
             message: format!("the activity timed out ({:?})", timeout.timeout_type()),
         },
-        _ => Reason { kind: "ActivityFailure".to_owned(), message: error.to_string() },
+        _ => Reason {
+            kind: "ActivityFailure".to_owned(),
+            message: error.to_string(),
+        },
     }
 }
 
@@ -197,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_declined_payment_is_the_seeds_failure() {
-        let failure = Failure::new(FailureType::PaymentDeclined, "Payment declined").into_application();
+        let failure =
+            Failure::new(FailureType::PaymentDeclined, "Payment declined").into_application();
         assert_eq!(failure.type_name(), Some("PaymentDeclined"));
         assert_eq!(failure.to_string(), "Payment declined");
         assert!(failure.is_non_retryable());
@@ -218,12 +234,22 @@ mod tests {
         let readme = include_str!("../README.md");
         let table: Vec<String> = readme
             .lines()
-            .filter(|line| FailureType::ALL.iter().any(|t| line.starts_with(&format!("| `{}` |", t.name()))))
+            .filter(|line| {
+                FailureType::ALL
+                    .iter()
+                    .any(|t| line.starts_with(&format!("| `{}` |", t.name())))
+            })
             .map(|line| line.split('|').take(3).collect::<Vec<_>>().join("|"))
             .collect();
         let expected: Vec<String> = FailureType::ALL
             .iter()
-            .map(|t| format!("| `{}` | {} ", t.name(), if t.retryable() { "yes" } else { "no" }))
+            .map(|t| {
+                format!(
+                    "| `{}` | {} ",
+                    t.name(),
+                    if t.retryable() { "yes" } else { "no" }
+                )
+            })
             .collect();
         assert_eq!(table, expected);
     }

@@ -55,11 +55,19 @@ impl Gateway {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let router = router(Shared { ledger: ledger.clone(), options: Arc::new(options) });
+        let router = router(Shared {
+            ledger: ledger.clone(),
+            options: Arc::new(options),
+        });
         let serve =
             axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         let serving = tokio::spawn(serve.into_future());
-        Ok(Self { address, ledger, stop, serving })
+        Ok(Self {
+            address,
+            ledger,
+            stop,
+            serving,
+        })
     }
 
     /// Where it serves.
@@ -120,14 +128,30 @@ fn problem(status: StatusCode, error: &str, message: &str) -> Response {
     (status, Json(json!({ "error": error, "message": message }))).into_response()
 }
 
-async fn charge(State(shared): State<Shared>, headers: HeaderMap, body: axum::body::Bytes) -> Response {
-    let key = headers.get(IDEMPOTENCY_HEADER).and_then(|value| value.to_str().ok());
+async fn charge(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Response {
+    let key = headers
+        .get(IDEMPOTENCY_HEADER)
+        .and_then(|value| value.to_str().ok());
     let Some(key) = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len())) else {
-        return problem(StatusCode::BAD_REQUEST, "no_key", "the Idempotency-Key header is missing");
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "no_key",
+            "the Idempotency-Key header is missing",
+        );
     };
     let request: ChargeRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
-        Err(_) => return problem(StatusCode::BAD_REQUEST, "bad_request", "the body is not a charge"),
+        Err(_) => {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "the body is not a charge",
+            );
+        }
     };
     if request.order_id.is_empty() || request.amount <= 0 {
         return problem(
@@ -161,11 +185,17 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
     match fault {
         Some(Fault::ServerError) => {
             let error = "the stand-in was told to fail this attempt";
-            return (problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error), Duration::ZERO);
+            return (
+                problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error),
+                Duration::ZERO,
+            );
         }
         Some(Fault::RateLimit(seconds)) => {
-            let mut limited =
-                problem(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests");
+            let mut limited = problem(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "too many requests",
+            );
             limited.headers_mut().insert(RETRY_AFTER, seconds.into());
             return (limited, Duration::ZERO);
         }
@@ -174,7 +204,11 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
     let fresh = entry.status == Status::Pending;
     if fresh {
         let declines = faults.declines(key, request.card.as_deref(), request.amount);
-        let status = if declines { Status::Declined } else { Status::Charged };
+        let status = if declines {
+            Status::Declined
+        } else {
+            Status::Charged
+        };
         ledger.close(key, status);
     }
     let wait = match fault {
@@ -183,21 +217,30 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
     };
     if fault == Some(Fault::LostAnswer) {
         let error = "the charge went through, but its answer is lost";
-        return (problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error), wait);
+        return (
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error),
+            wait,
+        );
     }
     (answer(ledger.get(key)), wait)
 }
 
 fn answer(entry: Option<&Entry>) -> Response {
     match entry {
-        None => problem(StatusCode::NOT_FOUND, "unknown_key", "nothing is known of this key"),
+        None => problem(
+            StatusCode::NOT_FOUND,
+            "unknown_key",
+            "nothing is known of this key",
+        ),
         Some(entry) => match entry.status {
             Status::Charged => Json(entry).into_response(),
             Status::Declined => problem(StatusCode::PAYMENT_REQUIRED, "declined", DECLINED_MESSAGE),
             Status::Voided => problem(StatusCode::CONFLICT, "voided", "this key was voided"),
-            Status::Pending => {
-                problem(StatusCode::INTERNAL_SERVER_ERROR, "pending", "not decided yet")
-            }
+            Status::Pending => problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "pending",
+                "not decided yet",
+            ),
         },
     }
 }

@@ -53,7 +53,9 @@ impl Health {
 
     /// Called by the poll loop's own thread, every second.
     pub fn turned(&self) {
-        self.inner.last_turn.store(self.age().max(1), Ordering::Relaxed);
+        self.inner
+            .last_turn
+            .store(self.age().max(1), Ordering::Relaxed);
     }
 
     fn age(&self) -> u64 {
@@ -85,12 +87,21 @@ impl SdkMetrics {
             .timeout(Duration::from_secs(5))
             .tls_certs_only([])
             .build()?;
-        Ok(Self { http, url: format!("http://{address}/metrics") })
+        Ok(Self {
+            http,
+            url: format!("http://{address}/metrics"),
+        })
     }
 
     /// The exporter's text.
     pub async fn text(&self) -> Result<String, reqwest::Error> {
-        self.http.get(&self.url).send().await?.error_for_status()?.text().await
+        self.http
+            .get(&self.url)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await
     }
 
     /// Whether the SDK has begun to poll.
@@ -124,15 +135,25 @@ pub async fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(all_metrics))
-        .with_state(Served { health, metrics, sdk });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        .with_state(Served {
+            health,
+            metrics,
+            sdk,
+        });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 async fn livez(State(served): State<Served>) -> Response {
     if served.health.alive() {
         (StatusCode::OK, "ok\n").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the poll loop does not turn\n").into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the poll loop does not turn\n",
+        )
+            .into_response()
     }
 }
 
@@ -153,5 +174,9 @@ async fn all_metrics(State(served): State<Served>) -> Response {
     };
     // Our own metrics are worth having even when the exporter does not answer.
     let sdk = served.sdk.text().await.unwrap_or_default();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], format!("{own}{sdk}")).into_response()
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
+        format!("{own}{sdk}"),
+    )
+        .into_response()
 }

@@ -35,13 +35,19 @@ impl Mailer {
     /// A mailer from `SMTP_URL` and `MAIL_FROM`. Does not connect yet.
     pub fn new(url: &str, from: Mailbox) -> Result<Self, lettre::transport::smtp::Error> {
         if url == CONSOLE {
-            return Ok(Self { from, transport: Transport::Console });
+            return Ok(Self {
+                from,
+                transport: Transport::Console,
+            });
         }
         let smtp = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?
             .timeout(Some(SMTP_TIMEOUT))
             .pool_config(PoolConfig::new().max_size(SMTP_CONNECTIONS))
             .build();
-        Ok(Self { from, transport: Transport::Smtp(smtp) })
+        Ok(Self {
+            from,
+            transport: Transport::Smtp(smtp),
+        })
     }
 
     /// Sends one mail. `MailRefused` means that this recipient (or this mail) is refused for good,
@@ -84,7 +90,9 @@ fn classify(error: &lettre::transport::smtp::Error) -> Failure {
     match code {
         // 530 and 535 are about the login, 552 and 554 also come when a server is full or busy,
         // but they are final by the standard.
-        Some(code) if error.is_permanent() && !matches!(code.as_str(), "530" | "534" | "535" | "538") => {
+        Some(code)
+            if error.is_permanent() && !matches!(code.as_str(), "530" | "534" | "535" | "538") =>
+        {
             Failure::new(
                 FailureType::MailRefused,
                 format!("the mail server refused the mail with {code}"),
@@ -94,10 +102,14 @@ fn classify(error: &lettre::transport::smtp::Error) -> Failure {
             FailureType::MailUnavailable,
             format!("the mail server answered {code}"),
         ),
-        None if error.is_timeout() => {
-            Failure::new(FailureType::MailUnavailable, "the mail server did not answer in time")
-        }
-        None => Failure::new(FailureType::MailUnavailable, "the mail server cannot be reached"),
+        None if error.is_timeout() => Failure::new(
+            FailureType::MailUnavailable,
+            "the mail server did not answer in time",
+        ),
+        None => Failure::new(
+            FailureType::MailUnavailable,
+            "the mail server cannot be reached",
+        ),
     }
 }
 
@@ -105,7 +117,11 @@ fn classify(error: &lettre::transport::smtp::Error) -> Failure {
 /// program shows a mail that had to be sent again only once. Does not reveal the address.
 pub fn message_id(order_id: &str, recipient: &str) -> String {
     let digest = Sha256::digest(format!("{order_id}\0{recipient}"));
-    let short: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+    let short: String = digest
+        .iter()
+        .take(10)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("<{order_id}.{short}@order-worker>")
 }
 

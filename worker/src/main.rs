@@ -53,8 +53,7 @@ async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let gateway = Gateway::start(args.listen, args.options()).await?;
     tracing::info!(address = %gateway.address(), "the payment gateway stand-in serves");
     tokio::select! {
@@ -80,8 +79,15 @@ fn start_logs(format: LogFormat, command: &Option<Command>) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last words of a command are for people, not logs")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last words of a command are for people, not logs"
+)]
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("order-worker: {error:#}");
-    if error.is::<SettingError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<SettingError>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }

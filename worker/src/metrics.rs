@@ -1,7 +1,9 @@
 //! The worker's own metrics, `order_worker_*`. The SDK's `temporal_*` come from its own exporter
 //! and are served together with these (`http`). No I/O.
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 /// Handles of all metrics. Cheap to clone; closed label values are there from the start, as zero.
 #[derive(Clone)]
@@ -24,8 +26,14 @@ pub struct Metrics {
 
 const ORDER_OUTCOMES: [&str; 3] = ["created", "paid", "cancelled"];
 const PAYMENT_OUTCOMES: [&str; 8] = [
-    "charged", "declined", "refused", "rate_limited", "unavailable", "settled_charged",
-    "settled_declined", "settled_voided",
+    "charged",
+    "declined",
+    "refused",
+    "rate_limited",
+    "unavailable",
+    "settled_charged",
+    "settled_declined",
+    "settled_voided",
 ];
 const MAIL_OUTCOMES: [&str; 3] = ["sent", "refused", "unavailable"];
 /// From a fast local answer to the request timeout of the gateway client.
@@ -81,12 +89,23 @@ impl Metrics {
         )?;
         registry.register(Box::new(recycles.clone()))?;
         let build = IntCounterVec::new(
-            Opts::new("order_worker_build_info", "Always 1; the version as a label."),
+            Opts::new(
+                "order_worker_build_info",
+                "Always 1; the version as a label.",
+            ),
             &["version"],
         )?;
         registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
-        Ok(Self { registry, orders, payments, payment_seconds, mails, activities, recycles })
+        Ok(Self {
+            registry,
+            orders,
+            payments,
+            payment_seconds,
+            mails,
+            activities,
+            recycles,
+        })
     }
 
     /// In Prometheus's text format.

@@ -68,10 +68,12 @@ pub struct GatewayClient {
 impl GatewayClient {
     /// A client for a gateway at `base`. Needs the process's TLS provider to be installed.
     pub fn new(base: &Url) -> Result<Self, reqwest::Error> {
-        let mut builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).redirect(
-            // A redirected POST would become a GET, or charge somebody else's gateway.
-            reqwest::redirect::Policy::none(),
-        );
+        let mut builder = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(
+                // A redirected POST would become a GET, or charge somebody else's gateway.
+                reqwest::redirect::Policy::none(),
+            );
         if base.scheme() == "http" {
             // No certificates are needed, and an image without any must not fail here.
             builder = builder.tls_certs_only([]);
@@ -80,13 +82,19 @@ impl GatewayClient {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { http: builder.build()?, base })
+        Ok(Self {
+            http: builder.build()?,
+            base,
+        })
     }
 
     fn url(&self, path: &str) -> Result<Url, Failure> {
-        self.base
-            .join(path)
-            .map_err(|_| Failure::new(FailureType::PaymentRefused, "the gateway's address is wrong"))
+        self.base.join(path).map_err(|_| {
+            Failure::new(
+                FailureType::PaymentRefused,
+                "the gateway's address is wrong",
+            )
+        })
     }
 
     /// Charges once per key.
@@ -107,18 +115,27 @@ impl GatewayClient {
             .map_err(|error| unavailable(&error))?;
         let response = check(response)?;
         let answer: ChargeAnswer = response.json().await.map_err(|error| unavailable(&error))?;
-        payment_of(answer, request, false)
-            .ok_or_else(|| Failure::new(FailureType::PaymentUnavailable, "the gateway's answer is not a charge"))
+        payment_of(answer, request, false).ok_or_else(|| {
+            Failure::new(
+                FailureType::PaymentUnavailable,
+                "the gateway's answer is not a charge",
+            )
+        })
     }
 
     /// Asks what became of a key; if nothing did, voids it and asks no more.
     ///
     /// Every failure is retryable: settling goes on until there is an answer.
     pub async fn settle(&self, key: &str, request: &PaymentRequest) -> Result<Settlement, Failure> {
-        let asked = self.http.get(self.url(&format!("charges/{key}"))?).send().await;
+        let asked = self
+            .http
+            .get(self.url(&format!("charges/{key}"))?)
+            .send()
+            .await;
         let response = asked.map_err(|error| unavailable(&error))?;
         if response.status().is_success() {
-            let answer: ChargeAnswer = response.json().await.map_err(|error| unavailable(&error))?;
+            let answer: ChargeAnswer =
+                response.json().await.map_err(|error| unavailable(&error))?;
             if let Some(settlement) = settlement_of(answer, request) {
                 return Ok(settlement);
             }
@@ -126,14 +143,22 @@ impl GatewayClient {
             return Err(unsettled(response.status()));
         }
         // The gateway decides: a charge that arrived in between wins over the void.
-        let voided = self.http.post(self.url(&format!("charges/{key}/void"))?).send().await;
+        let voided = self
+            .http
+            .post(self.url(&format!("charges/{key}/void"))?)
+            .send()
+            .await;
         let response = voided.map_err(|error| unavailable(&error))?;
         if !response.status().is_success() {
             return Err(unsettled(response.status()));
         }
         let answer: ChargeAnswer = response.json().await.map_err(|error| unavailable(&error))?;
-        settlement_of(answer, request)
-            .ok_or_else(|| Failure::new(FailureType::PaymentUnavailable, "the key could not be voided yet"))
+        settlement_of(answer, request).ok_or_else(|| {
+            Failure::new(
+                FailureType::PaymentUnavailable,
+                "the key could not be voided yet",
+            )
+        })
     }
 }
 
@@ -159,7 +184,10 @@ fn settlement_of(answer: ChargeAnswer, request: &PaymentRequest) -> Option<Settl
 fn unsettled(status: StatusCode) -> Failure {
     Failure::new(
         FailureType::PaymentUnavailable,
-        format!("the gateway answered {} when asked for the charge", status.as_u16()),
+        format!(
+            "the gateway answered {} when asked for the charge",
+            status.as_u16()
+        ),
     )
 }
 
@@ -210,7 +238,10 @@ fn unavailable(error: &reqwest::Error) -> Failure {
     } else {
         "broke off its answer"
     };
-    Failure::new(FailureType::PaymentUnavailable, format!("the gateway {what}"))
+    Failure::new(
+        FailureType::PaymentUnavailable,
+        format!("the gateway {what}"),
+    )
 }
 
 #[cfg(test)]

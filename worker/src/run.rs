@@ -33,6 +33,8 @@ use generation::{Generation, Workshop};
 
 /// Pause between attempts to reach the database at start-up.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+/// How long an answer that is being given at the end may take.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// How often the poll loop's thread says that it turns.
 const TURN: Duration = Duration::from_secs(1);
 /// How often the SDK is asked whether it polls yet.
@@ -63,11 +65,9 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     let server = serve(&settings, &health, &metrics, &sdk, &served).await?;
 
     let meter: Arc<dyn CoreMeter> = exporter.meter;
-    let request_meter =
-        telemetry_init(TelemetryOptions::builder().metrics(meter.clone()).build())?
-            .get_temporal_metric_meter();
-    let connector = Connector::new(settings.temporal.clone(), request_meter)
-        .map_err(|error| SettingError { variable: String::new(), problem: error.to_string() })?;
+    let request_meter = telemetry_init(TelemetryOptions::builder().metrics(meter.clone()).build())?
+        .get_temporal_metric_meter();
+    let connector = Connector::new(settings.temporal.clone(), request_meter)?;
     tokio::spawn(connector.clone().reload_credentials());
 
     let runtime = Runtime::from_current_tokio(
@@ -82,11 +82,15 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     else {
         return Ok(());
     };
-    let outcome = LocalSet::new().run_until(work(&workshop, &health, &sdk, &stop)).await;
-    workshop.store().close().await;
+    let outcome = LocalSet::new()
+        .run_until(work(&workshop, &health, &sdk, &stop))
+        .await;
     served.cancel();
+    workshop.store().close().await;
+    tracing::debug!("the database is closed");
     // A scraper that keeps its connection open must not keep the process alive.
-    let _ended = tokio::time::timeout(Duration::from_secs(1), server).await;
+    let _ended = tokio::time::timeout(LAST_ANSWERS, server).await;
+    tracing::debug!("the endpoint is closed");
     outcome
 }
 
@@ -113,13 +117,23 @@ async fn serve(
     sdk: &SdkMetrics,
     stop: &CancellationToken,
 ) -> anyhow::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
-    let listener = TcpListener::bind(settings.http_address).await.map_err(|error| SettingError {
-        variable: "ORDER_WORKER_HTTP_ADDRESS".to_owned(),
-        problem: format!("is {}, which cannot be bound: {error}", settings.http_address),
-    })?;
+    let listener = TcpListener::bind(settings.http_address)
+        .await
+        .map_err(|error| SettingError {
+            variable: "ORDER_WORKER_HTTP_ADDRESS".to_owned(),
+            problem: format!(
+                "is {}, which cannot be bound: {error}",
+                settings.http_address
+            ),
+        })?;
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
-    let serving =
-        http::serve(listener, health.clone(), metrics.clone(), sdk.clone(), stop.clone());
+    let serving = http::serve(
+        listener,
+        health.clone(),
+        metrics.clone(),
+        sdk.clone(),
+        stop.clone(),
+    );
     Ok(tokio::spawn(serving))
 }
 
@@ -152,7 +166,10 @@ async fn open_workshop(
         }
         (None, false) => None,
     };
-    let smtp_url = settings.smtp_url.clone().or_else(|| standalone.then(|| CONSOLE.to_owned()));
+    let smtp_url = settings
+        .smtp_url
+        .clone()
+        .or_else(|| standalone.then(|| CONSOLE.to_owned()));
     let mailer = smtp_url
         .map(|url| {
             Mailer::new(&url, settings.mail_from.clone()).map_err(|error| SettingError {
@@ -161,7 +178,15 @@ async fn open_workshop(
             })
         })
         .transpose()?;
-    Ok(Some(Workshop::new(settings.clone(), runtime, connector, store, gateway, mailer, metrics)))
+    Ok(Some(Workshop::new(
+        settings.clone(),
+        runtime,
+        connector,
+        store,
+        gateway,
+        mailer,
+        metrics,
+    )))
 }
 
 /// Opens and migrates the database, again and again until it works.

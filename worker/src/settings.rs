@@ -1,6 +1,8 @@
 //! The settings of the process, read from the environment. Pure: the variables are passed in, no
 //! file is opened. Every mistake is one sentence that names the variable and what it allows.
 
+mod reader;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use reqwest::Url;
 
 use crate::order::TaskQueues;
 use crate::store::Backend;
+use reader::Reader;
 
 /// The environment as a map.
 pub type Variables = BTreeMap<String, String>;
@@ -26,7 +29,10 @@ pub struct SettingError {
 }
 
 fn wrong(variable: &str, problem: impl Into<String>) -> SettingError {
-    SettingError { variable: variable.to_owned(), problem: problem.into() }
+    SettingError {
+        variable: variable.to_owned(),
+        problem: problem.into(),
+    }
 }
 
 /// How to reach Temporal.
@@ -185,12 +191,20 @@ impl Settings {
             max_pollers: vars.number("ORDER_WORKER_MAX_POLLERS", 10, 2, 100)?,
             queue_activities_per_second: vars
                 .get("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND")
-                .map(|_| {
-                    vars.number("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND", 1, 1, 1_000_000)
-                })
+                .map(|_| vars.number("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND", 1, 1, 1_000_000))
                 .transpose()?,
-            heartbeat_interval: vars.seconds("ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", 5, 1, 60)?,
-            recycle_after: vars.number("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", 20_000, 0, u64::MAX)?,
+            heartbeat_interval: vars.seconds(
+                "ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS",
+                5,
+                1,
+                60,
+            )?,
+            recycle_after: vars.number(
+                "ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES",
+                20_000,
+                0,
+                u64::MAX,
+            )?,
             drain_grace: vars.seconds("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", 30, 0, 86_400)?,
         };
         if (1..100).contains(&settings.recycle_after) {
@@ -227,12 +241,18 @@ impl TemporalSettings {
     /// Reads the connection, which the client commands need as well.
     pub fn from_variables(variables: &Variables) -> Result<Self, SettingError> {
         let vars = Reader(variables);
-        let address = vars.get("TEMPORAL_ADDRESS").unwrap_or("localhost:7233").to_owned();
+        let address = vars
+            .get("TEMPORAL_ADDRESS")
+            .unwrap_or("localhost:7233")
+            .to_owned();
         let valid = address.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0)
         });
         if !valid || Url::parse(&format!("http://{address}")).is_err() {
-            return Err(wrong("TEMPORAL_ADDRESS", "must be host:port, without a scheme"));
+            return Err(wrong(
+                "TEMPORAL_ADDRESS",
+                "must be host:port, without a scheme",
+            ));
         }
         let tls = vars.tls()?;
         let api_key = vars.api_key()?;
@@ -267,8 +287,14 @@ impl TemporalSettings {
         };
         Ok(Self {
             address,
-            temporal_namespace: vars.get("TEMPORAL_NAMESPACE").unwrap_or("default").to_owned(),
-            task_queue: vars.get("TEMPORAL_TASK_QUEUE").unwrap_or("order-processing").to_owned(),
+            temporal_namespace: vars
+                .get("TEMPORAL_NAMESPACE")
+                .unwrap_or("default")
+                .to_owned(),
+            task_queue: vars
+                .get("TEMPORAL_TASK_QUEUE")
+                .unwrap_or("order-processing")
+                .to_owned(),
             tls,
             api_key,
             deployment,
@@ -278,7 +304,9 @@ impl TemporalSettings {
 
 /// The database alone, for `migrate`.
 pub fn database_url(variables: &Variables) -> Result<String, SettingError> {
-    let url = Reader(variables).get("DATABASE_URL").unwrap_or("sqlite://orders.db?mode=rwc");
+    let url = Reader(variables)
+        .get("DATABASE_URL")
+        .unwrap_or("sqlite://orders.db?mode=rwc");
     // The value may hold a password and is not repeated.
     if Backend::of(url).is_none() || Url::parse(url).is_err() {
         return Err(wrong(
@@ -308,149 +336,26 @@ pub fn log_format(variables: &Variables) -> Result<LogFormat, SettingError> {
     }
 }
 
-/// Reads single variables; an empty one counts as absent.
-struct Reader<'a>(&'a Variables);
-
-impl<'a> Reader<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    fn number<T>(&self, name: &str, default: T, min: T, max: T) -> Result<T, SettingError>
-    where
-        T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
-    {
-        let Some(value) = self.get(name) else {
-            return Ok(default);
-        };
-        value
-            .parse()
-            .ok()
-            .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| wrong(name, format!("must be a whole number from {min} to {max}")))
-    }
-
-    fn seconds(&self, name: &str, default: u64, min: u64, max: u64) -> Result<Duration, SettingError> {
-        self.number(name, default, min, max).map(Duration::from_secs)
-    }
-
-    fn boolean(&self, name: &str) -> Result<Option<bool>, SettingError> {
-        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
-            None => Ok(None),
-            Some("true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(_) => Err(wrong(name, "must be true or false")),
-        }
-    }
-
-    fn socket(&self, name: &str, default: &str) -> Result<SocketAddr, SettingError> {
-        self.get(name)
-            .unwrap_or(default)
-            .parse()
-            .map_err(|_| wrong(name, "must be an IP address and a port, such as 0.0.0.0:8080"))
-    }
-
-    fn http_url(&self, name: &str) -> Result<Option<Url>, SettingError> {
-        self.get(name)
-            .map(|value| {
-                Url::parse(value)
-                    .ok()
-                    .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-                    .ok_or_else(|| wrong(name, "must be an address that begins with http:// or https://"))
-            })
-            .transpose()
-    }
-
-    fn smtp_url(&self, name: &str) -> Result<Option<String>, SettingError> {
-        self.get(name)
-            .map(|value| {
-                let valid = value == crate::mail::CONSOLE
-                    || Url::parse(value)
-                        .is_ok_and(|url| matches!(url.scheme(), "smtp" | "smtps") && url.has_host());
-                if valid {
-                    Ok(value.to_owned())
-                } else {
-                    Err(wrong(name, "must be smtp://host:port, smtps://host:port, or console:"))
-                }
-            })
-            .transpose()
-    }
-
-    fn mailbox(&self, name: &str, default: &str) -> Result<Mailbox, SettingError> {
-        self.get(name)
-            .unwrap_or(default)
-            .parse()
-            .map_err(|_| wrong(name, "must be a mail address, such as Shop <orders@example.com>"))
-    }
-
-    fn tls(&self) -> Result<Option<TlsSettings>, SettingError> {
-        let path = |name: &str| self.get(name).map(PathBuf::from);
-        let client = match (
-            path("TEMPORAL_TLS_CLIENT_CERT_PATH"),
-            path("TEMPORAL_TLS_CLIENT_KEY_PATH"),
-        ) {
-            (None, None) => None,
-            (Some(cert), Some(key)) => Some((cert, key)),
-            (Some(_), None) => {
-                return Err(wrong(
-                    "TEMPORAL_TLS_CLIENT_KEY_PATH",
-                    "is missing; it goes together with TEMPORAL_TLS_CLIENT_CERT_PATH",
-                ));
-            }
-            (None, Some(_)) => {
-                return Err(wrong(
-                    "TEMPORAL_TLS_CLIENT_CERT_PATH",
-                    "is missing; it goes together with TEMPORAL_TLS_CLIENT_KEY_PATH",
-                ));
-            }
-        };
-        if self.boolean("TEMPORAL_TLS_DISABLE_HOST_VERIFICATION")? == Some(true) {
-            return Err(wrong(
-                "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
-                "is not supported; set TEMPORAL_TLS_SERVER_NAME to the name in the certificate",
-            ));
-        }
-        let tls = TlsSettings {
-            server_name: self.get("TEMPORAL_TLS_SERVER_NAME").map(str::to_owned),
-            ca: path("TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
-            client,
-        };
-        match self.boolean("TEMPORAL_TLS")? {
-            Some(true) => Ok(Some(tls)),
-            Some(false) if tls != TlsSettings::default() => {
-                Err(wrong("TEMPORAL_TLS", "is false although other TEMPORAL_TLS_* are set"))
-            }
-            None if tls != TlsSettings::default() => Ok(Some(tls)),
-            Some(false) | None => Ok(None),
-        }
-    }
-
-    fn api_key(&self) -> Result<Option<ApiKey>, SettingError> {
-        if let Some(path) = self.get("TEMPORAL_API_KEY_FILE") {
-            return Ok(Some(ApiKey::File(PathBuf::from(path))));
-        }
-        let Some(key) = self.get("TEMPORAL_API_KEY").map(str::trim) else {
-            return Ok(None);
-        };
-        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong("TEMPORAL_API_KEY", "must be visible ASCII without spaces"));
-        }
-        Ok(Some(ApiKey::Value(key.to_owned())))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     fn mistake(pairs: &[(&str, &str)]) -> String {
-        let mut vars = variables(&[("PAYMENT_GATEWAY_URL", "http://gw"), ("SMTP_URL", "console:")]);
+        let mut vars = variables(&[
+            ("PAYMENT_GATEWAY_URL", "http://gw"),
+            ("SMTP_URL", "console:"),
+        ]);
         vars.extend(variables(pairs));
-        Settings::from_variables(&vars, false).unwrap_err().to_string()
+        Settings::from_variables(&vars, false)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -528,7 +433,10 @@ mod tests {
         .unwrap();
         assert_eq!(
             temporal.tls,
-            Some(TlsSettings { ca: Some(PathBuf::from("/ca.crt")), ..TlsSettings::default() })
+            Some(TlsSettings {
+                ca: Some(PathBuf::from("/ca.crt")),
+                ..TlsSettings::default()
+            })
         );
     }
 }

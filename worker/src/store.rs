@@ -1,7 +1,8 @@
 //! The database: orders, stock, reservations, payments, mails. One set of statements for
 //! PostgreSQL and SQLite. Every method is idempotent and does its work in one transaction.
 
-use std::collections::BTreeSet;
+mod mails;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use sqlx::{Any, AnyPool, Executor, Row, SqlSafeStr, Transaction};
 use crate::activities::{CreateOrder, PaymentRequest, Reservation};
 use crate::failure::{Failure, FailureType};
 use crate::order::{Item, Reason};
+
+pub use mails::MailCounts;
 
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,17 +65,6 @@ pub struct StoredOrder {
     pub state: String,
     /// Failure type of a cancelled order, else empty.
     pub reason: String,
-}
-
-/// How many mails of an order need no further work.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MailCounts {
-    /// Sent.
-    pub sent: u64,
-    /// Refused for good.
-    pub refused: u64,
-    /// The mail server's words for one of the refusals.
-    pub last_refusal: Option<String>,
 }
 
 impl Store {
@@ -174,7 +166,10 @@ impl Store {
             return Ok(true);
         }
         let Some(existing) = self.order(&order.order_id).await? else {
-            return Err(Failure::new(FailureType::StoreUnavailable, "the order's row vanished"));
+            return Err(Failure::new(
+                FailureType::StoreUnavailable,
+                "the order's row vanished",
+            ));
         };
         if existing.workflow_id != workflow_id {
             return Err(Failure::new(
@@ -190,12 +185,11 @@ impl Store {
 
     /// One order, or `None`.
     pub async fn order(&self, order_id: &str) -> Result<Option<StoredOrder>, Failure> {
-        let row = sqlx::query(
-            "SELECT workflow_id, total, state, reason FROM orders WHERE order_id = $1",
-        )
-        .bind(order_id)
-        .fetch_optional(&self.pool)
-        .await?;
+        let row =
+            sqlx::query("SELECT workflow_id, total, state, reason FROM orders WHERE order_id = $1")
+                .bind(order_id)
+                .fetch_optional(&self.pool)
+                .await?;
         row.map(|row| {
             Ok(StoredOrder {
                 workflow_id: row.try_get(0)?,
@@ -248,13 +242,16 @@ impl Store {
         .await?
         .rows_affected();
         if inserted == 0 {
-            let state: String =
-                sqlx::query("SELECT state FROM reservations WHERE order_id = $1")
-                    .bind(order_id)
-                    .fetch_one(&mut *tx)
-                    .await?
-                    .try_get(0)?;
-            return if state == "reserved" { Ok(()) } else { Err(cancelled(order_id)) };
+            let state: String = sqlx::query("SELECT state FROM reservations WHERE order_id = $1")
+                .bind(order_id)
+                .fetch_one(&mut *tx)
+                .await?
+                .try_get(0)?;
+            return if state == "reserved" {
+                Ok(())
+            } else {
+                Err(cancelled(order_id))
+            };
         }
         for item in &reservation.items {
             // On failure the transaction is dropped, which rolls it back.
@@ -366,65 +363,14 @@ impl Store {
         tx.commit().await?;
         Ok(paid)
     }
-
-    /// Recipients of an order that need no further work.
-    pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
-        let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
-            .bind(order_id)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
-    }
-
-    /// Writes down that a recipient was mailed, or why it never will be.
-    pub async fn record_mail(
-        &self,
-        order_id: &str,
-        recipient: &str,
-        message_id: &str,
-        refusal: Option<&str>,
-    ) -> Result<(), Failure> {
-        sqlx::query(
-            "INSERT INTO mails (order_id, recipient, message_id, state, message, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (order_id, recipient) DO NOTHING",
-        )
-        .bind(order_id)
-        .bind(recipient)
-        .bind(message_id)
-        .bind(if refusal.is_some() { "refused" } else { "sent" })
-        .bind(refusal.unwrap_or_default())
-        .bind(now())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Counts the mails of an order.
-    pub async fn mail_counts(&self, order_id: &str) -> Result<MailCounts, Failure> {
-        let rows = sqlx::query(
-            "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY state",
-        )
-        .bind(order_id)
-        .fetch_all(&self.pool)
-        .await?;
-        let mut counts = MailCounts::default();
-        for row in rows {
-            let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
-            match row.try_get::<String, _>(0)?.as_str() {
-                "sent" => counts.sent = count,
-                _ => {
-                    counts.refused = count;
-                    counts.last_refusal = Some(row.try_get(2)?);
-                }
-            }
-        }
-        Ok(counts)
-    }
 }
 
 /// Takes one item out of the stock within a reservation.
-async fn take(tx: &mut Transaction<'static, Any>, order_id: &str, item: &Item) -> Result<(), Failure> {
+async fn take(
+    tx: &mut Transaction<'static, Any>,
+    order_id: &str,
+    item: &Item,
+) -> Result<(), Failure> {
     let taken = sqlx::query(
         "UPDATE stock SET available = available - $2 WHERE sku = $1 AND available >= $2",
     )
@@ -442,10 +388,16 @@ async fn take(tx: &mut Transaction<'static, Any>, order_id: &str, item: &Item) -
         return Err(if known {
             Failure::new(
                 FailureType::OutOfStock,
-                format!("fewer than {} pieces of {} are left", item.quantity, item.sku),
+                format!(
+                    "fewer than {} pieces of {} are left",
+                    item.quantity, item.sku
+                ),
             )
         } else {
-            Failure::new(FailureType::UnknownSku, format!("the SKU {} is unknown", item.sku))
+            Failure::new(
+                FailureType::UnknownSku,
+                format!("the SKU {} is unknown", item.sku),
+            )
         });
     }
     sqlx::query("INSERT INTO reservation_items (order_id, sku, quantity) VALUES ($1, $2, $3)")
@@ -458,7 +410,10 @@ async fn take(tx: &mut Transaction<'static, Any>, order_id: &str, item: &Item) -
 }
 
 fn cancelled(order_id: &str) -> Failure {
-    Failure::new(FailureType::OrderCancelled, format!("order {order_id} was cancelled"))
+    Failure::new(
+        FailureType::OrderCancelled,
+        format!("order {order_id} was cancelled"),
+    )
 }
 
 fn now() -> String {
@@ -472,7 +427,13 @@ fn migrator() -> Migrator {
         migrations
             .into_iter()
             .map(|(version, name, sql)| {
-                Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+                Migration::new(
+                    version,
+                    name.into(),
+                    MigrationType::Simple,
+                    sql.into_sql_str(),
+                    false,
+                )
             })
             .collect(),
     )

@@ -14,19 +14,13 @@ use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use temporalio_client::TlsOptions;
 
-use crate::settings::{TemporalSettings, TlsSettings};
+use crate::settings::{SettingError, TemporalSettings, TlsSettings};
 
-/// A TLS file that cannot be used. `Display` names the variable and the file, never its content.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable} names {path}, {problem}")]
-pub struct TlsError {
-    variable: &'static str,
-    path: String,
-    problem: String,
-}
-
-fn unusable(variable: &'static str, path: &Path, problem: impl Into<String>) -> TlsError {
-    TlsError { variable, path: path.display().to_string(), problem: problem.into() }
+fn unusable(variable: &str, path: &Path, problem: impl std::fmt::Display) -> SettingError {
+    SettingError {
+        variable: variable.to_owned(),
+        problem: format!("names {}, {problem}", path.display()),
+    }
 }
 
 /// The files as last read. Clones share their content.
@@ -45,16 +39,22 @@ struct Current {
 
 impl TlsFiles {
     /// Reads and checks all files.
-    pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub fn load(settings: &TlsSettings) -> Result<Self, SettingError> {
         let current = Current::read(settings)?;
-        Ok(Self { settings: settings.clone(), current: Arc::new(RwLock::new(current)) })
+        Ok(Self {
+            settings: settings.clone(),
+            current: Arc::new(RwLock::new(current)),
+        })
     }
 
     /// Reads them again; true if something changed. On an error the last content stays.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    pub fn reload(&self) -> Result<bool, SettingError> {
         let fresh = Current::read(&self.settings)?;
         // A poisoned lock still holds whole values: they are only ever replaced.
-        let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut current = self
+            .current
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let changed = current.bytes != fresh.bytes;
         if changed {
             *current = fresh;
@@ -63,24 +63,35 @@ impl TlsFiles {
     }
 
     fn current(&self) -> Current {
-        self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.current
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl Current {
-    fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
+    fn read(settings: &TlsSettings) -> Result<Self, SettingError> {
         let mut bytes = Vec::new();
         let mut file = |variable: &'static str, path: &Path| {
-            let content = std::fs::read(path)
-                .map_err(|error| unusable(variable, path, format!("which cannot be read: {}", error.kind())))?;
+            let content = std::fs::read(path).map_err(|error| {
+                unusable(
+                    variable,
+                    path,
+                    format!("which cannot be read: {}", error.kind()),
+                )
+            })?;
             bytes.push(content.clone());
-            Ok::<_, TlsError>(content)
+            Ok::<_, SettingError>(content)
         };
         let verifier = match &settings.ca {
             None => None,
             Some(path) => {
                 const NAME: &str = "TEMPORAL_TLS_SERVER_CA_CERT_PATH";
-                Some(verifier_of(&file(NAME, path)?).map_err(|problem| unusable(NAME, path, problem))?)
+                Some(
+                    verifier_of(&file(NAME, path)?)
+                        .map_err(|problem| unusable(NAME, path, problem))?,
+                )
             }
         };
         let client = match &settings.client {
@@ -93,7 +104,11 @@ impl Current {
                 })?)
             }
         };
-        Ok(Self { bytes, client, verifier })
+        Ok(Self {
+            bytes,
+            client,
+            verifier,
+        })
     }
 }
 
@@ -121,14 +136,17 @@ fn client_of(cert: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
     let chain = certificates(cert)?;
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| "whose key file holds no PEM private key".to_owned())?;
-    let signer = any_supported_type(&key).map_err(|_| "whose key is of an unknown kind".to_owned())?;
+    let signer =
+        any_supported_type(&key).map_err(|_| "whose key is of an unknown kind".to_owned())?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         // An unknown kind of key cannot be compared; the handshake will tell.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
             Ok(Arc::new(certified))
         }
-        Err(_) => Err("which does not belong to the key of TEMPORAL_TLS_CLIENT_KEY_PATH".to_owned()),
+        Err(_) => {
+            Err("which does not belong to the key of TEMPORAL_TLS_CLIENT_KEY_PATH".to_owned())
+        }
     }
 }
 
@@ -139,10 +157,14 @@ fn provider() -> Arc<CryptoProvider> {
 /// The client library's options on these files.
 pub fn options(files: &TlsFiles, settings: &TemporalSettings) -> TlsOptions {
     let tls = settings.tls.clone().unwrap_or_default();
-    let verifier: Option<Arc<dyn ServerCertVerifier>> =
-        tls.ca.is_some().then(|| Arc::new(ReloadingVerifier(files.clone())) as Arc<_>);
-    let resolver: Option<Arc<dyn ResolvesClientCert>> =
-        tls.client.is_some().then(|| Arc::new(ReloadingCertificate(files.clone())) as Arc<_>);
+    let verifier: Option<Arc<dyn ServerCertVerifier>> = tls
+        .ca
+        .is_some()
+        .then(|| Arc::new(ReloadingVerifier(files.clone())) as Arc<_>);
+    let resolver: Option<Arc<dyn ResolvesClientCert>> = tls
+        .client
+        .is_some()
+        .then(|| Arc::new(ReloadingCertificate(files.clone())) as Arc<_>);
     TlsOptions::builder()
         .maybe_domain(tls.server_name)
         .maybe_server_cert_verifier(verifier)
@@ -170,7 +192,10 @@ struct ReloadingVerifier(TlsFiles);
 
 impl ReloadingVerifier {
     fn current(&self) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
-        self.0.current().verifier.ok_or_else(|| rustls::Error::General("no CA is set".to_owned()))
+        self.0
+            .current()
+            .verifier
+            .ok_or_else(|| rustls::Error::General("no CA is set".to_owned()))
     }
 }
 
@@ -183,7 +208,13 @@ impl ServerCertVerifier for ReloadingVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.current()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.current()?.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )
     }
 
     fn verify_tls12_signature(
@@ -205,6 +236,8 @@ impl ServerCertVerifier for ReloadingVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

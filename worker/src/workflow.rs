@@ -6,6 +6,11 @@
 //! have taken effect. All undoing is idempotent, waits until the cancelled step has really ended,
 //! runs detached from the workflow's own cancellation, and is retried until it is done.
 
+#![allow(
+    missing_docs,
+    reason = "the macro makes undocumented constants of the handlers"
+)]
+
 mod options;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +21,7 @@ use temporalio_sdk::{
 };
 
 use crate::activities::{
-    CancelOrder, CreateOrder, InventoryActivities, Mailing, MailReport, NotificationActivities,
+    CancelOrder, CreateOrder, InventoryActivities, MailReport, Mailing, NotificationActivities,
     OrderActivities, PaymentActivities, PaymentRequest, ReleaseInventory, Reservation, Settlement,
 };
 use crate::failure::{self, FailureType};
@@ -102,7 +107,10 @@ impl OrderWorkflow {
         if self.can_be_cancelled() {
             Ok(())
         } else {
-            Err("the order can no longer be cancelled: it is being paid, paid, or already ended".into())
+            Err(
+                "the order can no longer be cancelled: it is being paid, paid, or already ended"
+                    .into(),
+            )
         }
     }
 
@@ -173,7 +181,11 @@ struct Placement {
 
 impl Placement {
     fn new(ctx: WorkflowContext<OrderWorkflow>, order: Order) -> Self {
-        Self { ctx, order, undo: Vec::new() }
+        Self {
+            ctx,
+            order,
+            undo: Vec::new(),
+        }
     }
 
     async fn run(mut self) -> WorkflowResult<OrderResult> {
@@ -222,7 +234,11 @@ impl Placement {
         };
         let queue = self.order.task_queues.inventory.as_deref();
         self.ctx
-            .execute_activity(InventoryActivities::reserve_inventory, input, options::step(queue))
+            .execute_activity(
+                InventoryActivities::reserve_inventory,
+                input,
+                options::step(queue),
+            )
             .await
             .map_err(|error| self.stop(&error))
     }
@@ -249,7 +265,10 @@ impl Placement {
             None => Ok(()),
             Some(message) => Err(Stop::Refused(
                 OrderState::Cancelled,
-                Reason { kind: FailureType::CancelledByCustomer.name().to_owned(), message },
+                Reason {
+                    kind: FailureType::CancelledByCustomer.name().to_owned(),
+                    message,
+                },
             )),
         }
     }
@@ -317,7 +336,11 @@ impl Placement {
             notification_of(report)
         };
         self.enter(OrderState::Completed);
-        OrderResult { payment: Some(payment), notification, ..self.result(OrderState::Completed) }
+        OrderResult {
+            payment: Some(payment),
+            notification,
+            ..self.result(OrderState::Completed)
+        }
     }
 
     /// Undoes, last step first.
@@ -343,7 +366,10 @@ impl Placement {
                     self.ctx
                         .execute_activity(
                             OrderActivities::cancel_order_activity,
-                            CancelOrder { order_id, reason: reason.clone() },
+                            CancelOrder {
+                                order_id,
+                                reason: reason.clone(),
+                            },
                             options::until_done(None),
                         )
                         .await
@@ -362,20 +388,30 @@ impl Placement {
         match stop {
             Stop::Refused(state, reason) => {
                 self.enter(state);
-                Ok(OrderResult { reason: Some(reason), ..self.result(state) })
+                Ok(OrderResult {
+                    reason: Some(reason),
+                    ..self.result(state)
+                })
             }
             Stop::Failed(reason) => {
                 self.enter(OrderState::Failed);
+                let result = OrderResult {
+                    reason: Some(reason.clone()),
+                    ..self.result(OrderState::Failed)
+                };
                 Err(ApplicationFailure::builder(reason.message)
                     .type_name(reason.kind)
                     .non_retryable(true)
+                    .details(result)
                     .build()
                     .into())
             }
             Stop::Cancelled(reason) => {
                 self.enter(OrderState::Cancelled);
-                let result =
-                    OrderResult { reason: Some(reason), ..self.result(OrderState::Cancelled) };
+                let result = OrderResult {
+                    reason: Some(reason),
+                    ..self.result(OrderState::Cancelled)
+                };
                 Err(WorkflowTermination::cancelled_with_details(result))
             }
         }

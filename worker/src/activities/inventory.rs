@@ -1,5 +1,10 @@
 //! `reserve_inventory` and `release_inventory`: the stock in the database.
 
+#![allow(
+    missing_docs,
+    reason = "the macro makes undocumented constants of the activities"
+)]
+
 use std::sync::Arc;
 
 use temporalio_macros::activities;
@@ -31,7 +36,10 @@ impl InventoryActivities {
         _ctx: ActivityContext,
         reservation: Reservation,
     ) -> Result<(), ActivityError> {
-        self.store.reserve(&reservation).await.map_err(Failure::into_activity)?;
+        self.store
+            .reserve(&reservation)
+            .await
+            .map_err(Failure::into_activity)?;
         tracing::info!(order_id = %reservation.order_id, "inventory reserved");
         Ok(())
     }
@@ -43,7 +51,11 @@ impl InventoryActivities {
         _ctx: ActivityContext,
         release: ReleaseInventory,
     ) -> Result<(), ActivityError> {
-        let put_back = self.store.release(&release.order_id).await.map_err(Failure::into_activity)?;
+        let put_back = self
+            .store
+            .release(&release.order_id)
+            .await
+            .map_err(Failure::into_activity)?;
         tracing::info!(order_id = %release.order_id, put_back, "inventory released");
         Ok(())
     }

@@ -4,6 +4,11 @@
 //! The one exception SMTP allows no way around: a worker killed between the mail server's answer
 //! and the record sends that one mail again, with the same Message-ID.
 
+#![allow(
+    missing_docs,
+    reason = "the macro makes undocumented constants of the activities"
+)]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +36,11 @@ pub struct NotificationActivities {
 impl NotificationActivities {
     /// Activities on this mail server and database.
     pub fn new(mailer: Mailer, store: Store, metrics: Metrics) -> Self {
-        Self { mailer, store, metrics }
+        Self {
+            mailer,
+            store,
+            metrics,
+        }
     }
 }
 
@@ -77,8 +86,10 @@ impl NotificationActivities {
             if ctx.is_cancelled() {
                 return Err(ActivityError::cancelled());
             }
-            let progress =
-                MailProgress { message: format!("Sending {}/{all}", index + 1), done: index };
+            let progress = MailProgress {
+                message: format!("Sending {}/{all}", index + 1),
+                done: index,
+            };
             ctx.record_heartbeat(progress.clone()).await?;
             if !done.contains(recipient) {
                 self.send_one(ctx, mailing, recipient, &progress).await?;
@@ -96,7 +107,9 @@ impl NotificationActivities {
         progress: &MailProgress,
     ) -> Result<(), ActivityError> {
         let id = message_id(&mailing.order_id, recipient);
-        let send = self.mailer.send(&id, recipient, &mailing.subject, &mailing.body);
+        let send = self
+            .mailer
+            .send(&id, recipient, &mailing.subject, &mailing.body);
         tokio::pin!(send);
         let sent = loop {
             tokio::select! {
@@ -124,11 +137,19 @@ impl NotificationActivities {
     }
 
     async fn report(&self, order_id: &str) -> Result<MailReport, ActivityError> {
-        let counts = self.store.mail_counts(order_id).await.map_err(Failure::into_activity)?;
+        let counts = self
+            .store
+            .mail_counts(order_id)
+            .await
+            .map_err(Failure::into_activity)?;
         let reason = counts.last_refusal.map(|message| Reason {
             kind: FailureType::MailRefused.name().to_owned(),
             message,
         });
-        Ok(MailReport { sent: counts.sent, refused: counts.refused, reason })
+        Ok(MailReport {
+            sent: counts.sent,
+            refused: counts.refused,
+            reason,
+        })
     }
 }

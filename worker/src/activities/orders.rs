@@ -1,5 +1,10 @@
 //! `create_order` and `cancel_order_activity`: the order's row in the database.
 
+#![allow(
+    missing_docs,
+    reason = "the macro makes undocumented constants of the activities"
+)]
+
 use std::sync::Arc;
 
 use temporalio_macros::activities;
@@ -71,5 +76,8 @@ impl OrderActivities {
 
 /// The workflow that owns the order; an activity started without one owns it by the order's id.
 pub(super) fn workflow_id(ctx: &ActivityContext, order_id: &str) -> String {
-    ctx.info().workflow_id.clone().unwrap_or_else(|| format!("order-{order_id}"))
+    ctx.info()
+        .workflow_id
+        .clone()
+        .unwrap_or_else(|| format!("order-{order_id}"))
 }

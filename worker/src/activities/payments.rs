@@ -1,5 +1,10 @@
 //! `process_payment` and `settle_payment`: the payment gateway, and the record of its answer.
 
+#![allow(
+    missing_docs,
+    reason = "the macro makes undocumented constants of the activities"
+)]
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +29,11 @@ pub struct PaymentActivities {
 impl PaymentActivities {
     /// Activities on this gateway and database.
     pub fn new(gateway: GatewayClient, store: Store, metrics: Metrics) -> Self {
-        Self { gateway, store, metrics }
+        Self {
+            gateway,
+            store,
+            metrics,
+        }
     }
 }
 
@@ -40,7 +49,9 @@ impl PaymentActivities {
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id));
         let started = Instant::now();
         let answer = self.gateway.charge(&key, &request).await;
-        self.metrics.payment_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics
+            .payment_seconds
+            .observe(started.elapsed().as_secs_f64());
         let outcome = match &answer {
             Ok(_) => "charged",
             Err(failure) if failure.kind == FailureType::PaymentDeclined => "declined",
@@ -65,7 +76,8 @@ impl PaymentActivities {
             );
             failure.into_activity()
         })?;
-        self.record(&key, &request, PaymentState::Charged(&payment.charge_id)).await?;
+        self.record(&key, &request, PaymentState::Charged(&payment.charge_id))
+            .await?;
         tracing::info!(order_id = %request.order_id, amount = request.amount, "order paid");
         Ok(payment)
     }

@@ -38,7 +38,10 @@ pub async fn start_order(
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
         .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
         .build();
-    let fresh = match client.start_workflow(OrderWorkflow::run, input, options).await {
+    let fresh = match client
+        .start_workflow(OrderWorkflow::run, input, options)
+        .await
+    {
         Ok(_) => true,
         Err(WorkflowStartError::AlreadyStarted { .. }) => false,
         Err(error) => return Err(error),
@@ -56,15 +59,30 @@ pub async fn start(
     queues: &TaskQueues,
     args: StartArgs,
 ) -> anyhow::Result<ExitCode> {
-    let task_queue = args.task_queue.clone().unwrap_or_else(|| settings.task_queue.clone());
+    let task_queue = args
+        .task_queue
+        .clone()
+        .unwrap_or_else(|| settings.task_queue.clone());
     let queues = TaskQueues {
-        inventory: args.inventory_queue.clone().or_else(|| queues.inventory.clone()),
-        payments: args.payments_queue.clone().or_else(|| queues.payments.clone()),
-        notifications: args.notifications_queue.clone().or_else(|| queues.notifications.clone()),
+        inventory: args
+            .inventory_queue
+            .clone()
+            .or_else(|| queues.inventory.clone()),
+        payments: args
+            .payments_queue
+            .clone()
+            .or_else(|| queues.payments.clone()),
+        notifications: args
+            .notifications_queue
+            .clone()
+            .or_else(|| queues.notifications.clone()),
     };
     let (orders, wrong) = read_orders(&args, &queues).await?;
     let client = connect(settings).await?;
-    let mut tally = Tally { wrong, ..Tally::default() };
+    let mut tally = Tally {
+        wrong,
+        ..Tally::default()
+    };
     let mut ends = stream::iter(orders)
         .map(|(id, input)| {
             let (client, task_queue) = (client.clone(), task_queue.clone());
@@ -77,7 +95,11 @@ pub async fn start(
     if args.file.is_some() {
         tally.report();
     }
-    Ok(if tally.wrong == 0 && tally.incomplete == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if tally.wrong == 0 && tally.incomplete == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What became of one order of the command.
@@ -133,7 +155,10 @@ async fn place(
         completed = result.state == OrderState::Completed;
         print(&serde_json::to_string(&result)?);
     }
-    Ok(Placed { fresh: started.fresh, completed })
+    Ok(Placed {
+        fresh: started.fresh,
+        completed,
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "for people; standard output is data")]
@@ -149,7 +174,10 @@ async fn read_orders(
     let Some(path) = &args.file else {
         let input = from_flags(args)?.with_default_queues(queues);
         let order = input.parse()?;
-        let id = args.workflow_id.clone().unwrap_or_else(|| workflow_id(&order.order_id));
+        let id = args
+            .workflow_id
+            .clone()
+            .unwrap_or_else(|| workflow_id(&order.order_id));
         return Ok((vec![(id, input)], 0));
     };
     let text = if path.as_os_str() == "-" {
@@ -161,7 +189,11 @@ async fn read_orders(
     };
     let mut orders = Vec::new();
     let mut wrong = 0;
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let input = match serde_json::from_str(line) {
             Ok(value) => OrderInput::from_value(value).with_default_queues(queues),
             Err(error) => {
@@ -199,7 +231,8 @@ fn from_flags(args: &StartArgs) -> anyhow::Result<OrderInput> {
         set("recipients", Some(Value::from(args.recipients.clone())));
     }
     if !args.items.is_empty() {
-        let items: anyhow::Result<Vec<Value>> = args.items.iter().map(|item| item_of(item)).collect();
+        let items: anyhow::Result<Vec<Value>> =
+            args.items.iter().map(|item| item_of(item)).collect();
         set("items", Some(Value::from(items?)));
     }
     Ok(OrderInput::from_value(Value::Object(fields)))

@@ -78,7 +78,10 @@ impl FaultOptions {
         let mut chance = self.chance(&format!("{key}\0{attempt}"));
         for (rate, fault) in [
             (self.error_rate, Fault::ServerError),
-            (self.rate_limit_rate, Fault::RateLimit(self.retry_after_seconds)),
+            (
+                self.rate_limit_rate,
+                Fault::RateLimit(self.retry_after_seconds),
+            ),
             (self.lost_rate, Fault::LostAnswer),
             (self.slow_rate, Fault::Slow(self.slow)),
         ] {
@@ -114,22 +117,44 @@ mod tests {
 
     #[test]
     fn faults_repeat_and_keep_their_rates() {
-        let options = FaultOptions { error_rate: 0.2, decline_rate: 0.1, ..FaultOptions::default() };
+        let options = FaultOptions {
+            error_rate: 0.2,
+            decline_rate: 0.1,
+            ..FaultOptions::default()
+        };
         let keys: Vec<String> = (0..5000).map(|n| format!("order-{n}-charge")).collect();
-        let errors = keys.iter().filter(|key| options.fault(key, 1, None).is_some()).count();
-        let declines = keys.iter().filter(|key| options.declines(key, None, 1)).count();
+        let errors = keys
+            .iter()
+            .filter(|key| options.fault(key, 1, None).is_some())
+            .count();
+        let declines = keys
+            .iter()
+            .filter(|key| options.declines(key, None, 1))
+            .count();
         assert!((900..1100).contains(&errors), "{errors} of 5000");
         assert!((420..580).contains(&declines), "{declines} of 5000");
-        assert!(keys.iter().all(|key| options.fault(key, 1, None) == options.fault(key, 1, None)));
+        assert!(
+            keys.iter()
+                .all(|key| options.fault(key, 1, None) == options.fault(key, 1, None))
+        );
     }
 
     #[test]
     fn cards_decide_before_rates() {
-        let options = FaultOptions { error_rate: 1.0, ..FaultOptions::default() };
-        assert_eq!(options.fault("k", 1, Some("tok_lost")), Some(Fault::LostAnswer));
+        let options = FaultOptions {
+            error_rate: 1.0,
+            ..FaultOptions::default()
+        };
+        assert_eq!(
+            options.fault("k", 1, Some("tok_lost")),
+            Some(Fault::LostAnswer)
+        );
         let options = FaultOptions::default();
         let flaky = |attempt| options.fault("k", attempt, Some("tok_flaky"));
-        assert_eq!([flaky(1), flaky(2), flaky(3)], [Some(Fault::ServerError), Some(Fault::ServerError), None]);
+        assert_eq!(
+            [flaky(1), flaky(2), flaky(3)],
+            [Some(Fault::ServerError), Some(Fault::ServerError), None]
+        );
         assert!(options.declines("k", Some("tok_declined"), 1));
         assert!(!options.declines("k", Some("tok_ok"), 1));
     }

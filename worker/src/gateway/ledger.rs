@@ -99,7 +99,10 @@ impl Ledger {
             .append(true)
             .open(path)
             .with_context(|| format!("cannot write the ledger {}", path.display()))?;
-        Ok(Self { entries, file: Some(file) })
+        Ok(Self {
+            entries,
+            file: Some(file),
+        })
     }
 
     /// Counts an attempt and gives the entry; `None` if the key belongs to another body.
@@ -129,7 +132,11 @@ impl Ledger {
 
     /// Decides a pending key.
     pub(super) fn close(&mut self, key: &str, status: Status) {
-        let Some(entry) = self.entries.get_mut(key).filter(|e| e.status == Status::Pending) else {
+        let Some(entry) = self
+            .entries
+            .get_mut(key)
+            .filter(|e| e.status == Status::Pending)
+        else {
             return;
         };
         entry.status = status;
@@ -211,7 +218,11 @@ fn fingerprint(request: &ChargeRequest) -> String {
         request.currency.as_deref().unwrap_or_default(),
         request.card.as_deref().unwrap_or_default()
     );
-    Sha256::digest(text).iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text)
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -219,7 +230,12 @@ mod tests {
     use super::*;
 
     fn request(order_id: &str, amount: i64) -> ChargeRequest {
-        ChargeRequest { order_id: order_id.to_owned(), amount, currency: None, card: None }
+        ChargeRequest {
+            order_id: order_id.to_owned(),
+            amount,
+            currency: None,
+            card: None,
+        }
     }
 
     #[test]
@@ -230,7 +246,10 @@ mod tests {
         ledger.close("k", Status::Declined);
         assert_eq!(ledger.void("k").status, Status::Charged);
         assert_eq!(ledger.attempt("k", &request("o", 6)), None);
-        assert_eq!(ledger.attempt("k", &request("o", 5)).map(|e| e.attempts), Some(2));
+        assert_eq!(
+            ledger.attempt("k", &request("o", 5)).map(|e| e.attempts),
+            Some(2)
+        );
     }
 
     #[test]

@@ -10,14 +10,14 @@ use super::generation::{Generation, first_ended};
 const LAST_WORDS: Duration = Duration::from_secs(8);
 
 /// Retires all generations and waits for them.
-pub(super) async fn drain(
-    mut generations: Vec<Generation>,
-    grace: Duration,
-) -> anyhow::Result<()> {
+pub(super) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> anyhow::Result<()> {
     for generation in &generations {
         generation.retire();
     }
-    if tokio::time::timeout(grace, all_ended(&mut generations)).await.is_ok() {
+    if tokio::time::timeout(grace, all_ended(&mut generations))
+        .await
+        .is_ok()
+    {
         tracing::info!("drained");
         return Ok(());
     }
@@ -28,7 +28,10 @@ pub(super) async fn drain(
     for generation in &generations {
         generation.end_activities();
     }
-    if tokio::time::timeout(LAST_WORDS, all_ended(&mut generations)).await.is_err() {
+    if tokio::time::timeout(LAST_WORDS, all_ended(&mut generations))
+        .await
+        .is_err()
+    {
         tracing::warn!("Temporal could not be told of the activities that were ended");
     }
     Ok(())

@@ -64,7 +64,16 @@ impl Workshop {
         metrics: Metrics,
     ) -> Self {
         let deadline = CancellationToken::new();
-        Self { settings, runtime, connector, store, gateway, mailer, metrics, deadline }
+        Self {
+            settings,
+            runtime,
+            connector,
+            store,
+            gateway,
+            mailer,
+            metrics,
+            deadline,
+        }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -182,8 +191,10 @@ impl Workshop {
 /// has to replay an old order's history.
 fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
     let (name, build) = settings.temporal.deployment.clone()?;
-    let version =
-        WorkerDeploymentVersion::builder().deployment_name(name).build_id(build).build();
+    let version = WorkerDeploymentVersion::builder()
+        .deployment_name(name)
+        .build_id(build)
+        .build();
     Some(
         WorkerDeploymentOptions::new(version)
             .use_worker_versioning(true)
@@ -242,7 +253,10 @@ pub(super) async fn first_ended(retired: &mut Vec<Generation>) {
         return std::future::pending().await;
     }
     let (outcome, index) = {
-        let waits: Vec<_> = retired.iter_mut().map(|old| old.ended().boxed_local()).collect();
+        let waits: Vec<_> = retired
+            .iter_mut()
+            .map(|old| old.ended().boxed_local())
+            .collect();
         let (outcome, index, _) = futures::future::select_all(waits).await;
         (outcome, index)
     };
@@ -261,7 +275,11 @@ struct Wear {
 
 impl Wear {
     fn new(limit: u64) -> Self {
-        Self { started: AtomicU64::new(0), limit, reached: Notify::new() }
+        Self {
+            started: AtomicU64::new(0),
+            limit,
+            reached: Notify::new(),
+        }
     }
 
     fn count(&self) {
@@ -303,7 +321,10 @@ impl ActivityInboundInterceptor for Gate {
                 Err(ActivityError::Cancelled { .. }) => "cancelled",
                 Err(_) => "failed",
             };
-            self.metrics.activities.with_label_values(&[activity.as_str(), name]).inc();
+            self.metrics
+                .activities
+                .with_label_values(&[activity.as_str(), name])
+                .inc();
             outcome
         }
         .boxed()

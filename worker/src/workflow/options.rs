@@ -7,12 +7,12 @@ use temporalio_common::RetryPolicy;
 use temporalio_sdk::{ActivityCancellationType, ActivityOptions, WorkflowCancellationToken};
 
 /// Attempts of a step, by default.
-pub const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// Attempts of the mailing: each drained or killed worker costs one, and mails are worth waiting.
-pub const MAIL_ATTEMPTS: u32 = 5;
+pub(super) const MAIL_ATTEMPTS: u32 = 5;
 /// Longest silence of `send_notification`. It beats before every mail and every 3 s while the
 /// mail server is slow, so this is how soon a killed worker's work is taken over.
-pub const MAIL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const MAIL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longer than the longest request to the gateway (10 s), so that the activity itself can say
@@ -20,7 +20,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 const PAYMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A step on the database.
-pub fn step(queue: Option<&str>) -> ActivityOptions {
+pub(super) fn step(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(STEP_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
         .retry_policy(retries(ATTEMPTS, Duration::from_secs(30)))
@@ -30,7 +30,7 @@ pub fn step(queue: Option<&str>) -> ActivityOptions {
 
 /// The payment. No heartbeat: a request in flight to the gateway is never abandoned halfway, and
 /// it ends within its own timeout.
-pub fn payment(queue: Option<&str>) -> ActivityOptions {
+pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
         .retry_policy(retries(ATTEMPTS, Duration::from_secs(30)))
@@ -40,7 +40,7 @@ pub fn payment(queue: Option<&str>) -> ActivityOptions {
 
 /// Whatever has to happen, whatever happens: settling and compensation. Retried without end and
 /// detached from the workflow's cancellation.
-pub fn until_done(queue: Option<&str>) -> ActivityOptions {
+pub(super) fn until_done(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
         .retry_policy(retries(0, Duration::from_secs(60)))
@@ -49,7 +49,7 @@ pub fn until_done(queue: Option<&str>) -> ActivityOptions {
 }
 
 /// The mails of an order: two seconds for each recipient on top of two minutes.
-pub fn notification(queue: Option<&str>, recipients: usize) -> ActivityOptions {
+pub(super) fn notification(queue: Option<&str>, recipients: usize) -> ActivityOptions {
     let seconds = 120 + 2 * u64::try_from(recipients).unwrap_or(u64::MAX / 4);
     ActivityOptions::with_start_to_close_timeout(Duration::from_secs(seconds))
         .maybe_task_queue(queue.map(str::to_owned))

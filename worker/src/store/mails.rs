@@ -1,0 +1,76 @@
+//! The record of the mails: one row per mail that needs no further work.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row;
+
+use super::{Store, now};
+use crate::failure::Failure;
+
+/// How many mails of an order need no further work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailCounts {
+    /// Sent.
+    pub sent: u64,
+    /// Refused for good.
+    pub refused: u64,
+    /// The mail server's words for one of the refusals.
+    pub last_refusal: Option<String>,
+}
+
+impl Store {
+    /// Recipients of an order that need no further work.
+    pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
+        let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
+            .bind(order_id)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Writes down that a recipient was mailed, or why it never will be.
+    pub async fn record_mail(
+        &self,
+        order_id: &str,
+        recipient: &str,
+        message_id: &str,
+        refusal: Option<&str>,
+    ) -> Result<(), Failure> {
+        sqlx::query(
+            "INSERT INTO mails (order_id, recipient, message_id, state, message, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (order_id, recipient) DO NOTHING",
+        )
+        .bind(order_id)
+        .bind(recipient)
+        .bind(message_id)
+        .bind(if refusal.is_some() { "refused" } else { "sent" })
+        .bind(refusal.unwrap_or_default())
+        .bind(now())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Counts the mails of an order.
+    pub async fn mail_counts(&self, order_id: &str) -> Result<MailCounts, Failure> {
+        let rows = sqlx::query(
+            "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY state",
+        )
+        .bind(order_id)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut counts = MailCounts::default();
+        for row in rows {
+            let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
+            match row.try_get::<String, _>(0)?.as_str() {
+                "sent" => counts.sent = count,
+                _ => {
+                    counts.refused = count;
+                    counts.last_refusal = Some(row.try_get(2)?);
+                }
+            }
+        }
+        Ok(counts)
+    }
+}

@@ -1,0 +1,223 @@
+//! Mails: the text that arrives, refusals, a mail server in trouble, resuming from heartbeats, a
+//! worker killed in the middle.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use order_worker::gateway::GatewayOptions;
+use order_worker::order::{Notification, NotificationState, OrderInput, OrderState, Reason};
+use order_worker::workflow::OrderWorkflow;
+use serde_json::json;
+use temporalio_client::WorkflowDescribeOptions;
+
+use crate::smtp::{Behaviour, Mail};
+use crate::support::{Shop, eventually};
+
+fn recipients(count: usize) -> Vec<String> {
+    (1..=count).map(|n| format!("r{n}@example.com")).collect()
+}
+
+fn once(recipients: &[String]) -> BTreeMap<String, u32> {
+    recipients
+        .iter()
+        .map(|recipient| (recipient.clone(), 1))
+        .collect()
+}
+
+/// The heartbeat of the order's only pending activity, as the server knows it.
+async fn heartbeat(shop: &Shop, order_id: &str) -> Option<serde_json::Value> {
+    let handle = shop
+        .client
+        .get_workflow_handle::<OrderWorkflow>(format!("order-{order_id}"));
+    let described = handle
+        .describe(WorkflowDescribeOptions::default())
+        .await
+        .unwrap();
+    let pending = described.raw().pending_activities.first()?;
+    let payload = pending.heartbeat_details.as_ref()?.payloads.first()?;
+    serde_json::from_slice(&payload.data).ok()
+}
+
+#[tokio::test]
+async fn each_recipient_gets_the_mail() {
+    let shop = Shop::open("mails").await;
+    let worker = shop.worker().await;
+    let result = shop
+        .run(
+            OrderInput::new("mails-1", 12345)
+                .with("recipients", json!(["a@example.com", "b@example.com"]))
+                .with("subject", "Grüße")
+                .with("body", "Paid.\n.\nYours\n"),
+        )
+        .await;
+    assert_eq!(
+        result.notification,
+        Notification {
+            state: NotificationState::Sent,
+            sent: 2,
+            refused: 0,
+            reason: None
+        }
+    );
+    let mails = shop.smtp.mails();
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0].to, "a@example.com");
+    assert_eq!(mails[1].to, "b@example.com");
+    assert_eq!(mails[0].subject, "=?utf-8?b?R3LDvMOfZQ==?=");
+    assert_eq!(mails[0].body, "Paid.\n.\nYours");
+    assert_ne!(mails[0].message_id, mails[1].message_id);
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_mail_that_fails_for_good_is_reported_and_never_cancels_a_paid_order() {
+    let refuse = vec!["gone@example.com".to_owned()];
+    let smtp = Behaviour {
+        refuse,
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("refused", GatewayOptions::default(), smtp).await;
+    let worker = shop.worker().await;
+    let order = |id: &str, to: &[&str]| {
+        OrderInput::new(id, 100)
+            .with("recipients", json!(to))
+            .with("body", "text")
+    };
+    let (some, all) = tokio::join!(
+        shop.run(order(
+            "some-1",
+            &["here@example.com", "gone@example.com", "there@example.com"]
+        )),
+        shop.run(order("all-1", &["gone@example.com"])),
+    );
+    let reason = Some(Reason {
+        kind: "MailRefused".to_owned(),
+        message: "the mail server refused the mail with 550".to_owned(),
+    });
+    assert_eq!(some.state, OrderState::Completed);
+    assert_eq!(
+        some.notification,
+        Notification {
+            state: NotificationState::Partial,
+            sent: 2,
+            refused: 1,
+            reason: reason.clone()
+        }
+    );
+    assert_eq!(all.state, OrderState::Completed);
+    assert_eq!(
+        all.notification,
+        Notification {
+            state: NotificationState::Failed,
+            sent: 0,
+            refused: 1,
+            reason
+        }
+    );
+    assert_eq!(shop.stored_state("all-1").await, "paid");
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_away_is_tried_five_times_and_reported() {
+    let shop = Shop::open("away").await;
+    // Nothing listens here.
+    let url = format!("smtp://127.0.0.1:{}", crate::support::free_port());
+    let worker = shop.worker_with(&[("SMTP_URL", &url)]).await;
+    let result = shop
+        .run(OrderInput::new("away-1", 100).with("recipients", json!(["a@example.com"])))
+        .await;
+    assert_eq!(result.state, OrderState::Completed);
+    assert_eq!(
+        result.notification,
+        Notification {
+            state: NotificationState::Failed,
+            reason: Some(Reason {
+                kind: "MailUnavailable".to_owned(),
+                message: "the mail server cannot be reached".to_owned(),
+            }),
+            ..Notification::default()
+        }
+    );
+    let metrics = worker.metrics().await;
+    assert!(
+        metrics.contains("order_worker_mails_total{outcome=\"unavailable\"} 5"),
+        "{metrics}"
+    );
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
+    let break_at = BTreeMap::from([("r3@example.com".to_owned(), 1)]);
+    let smtp = Behaviour {
+        break_at,
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("resume", GatewayOptions::default(), smtp).await;
+    let worker = shop.worker().await;
+    let all = recipients(5);
+    let handle = shop
+        .place(OrderInput::new("resume-1", 100).with("recipients", json!(all)))
+        .await;
+    let stood = json!({"message": "Sending 3/5", "done": 2});
+    eventually("the heartbeat of the failed attempt", async || {
+        (heartbeat(&shop, "resume-1").await.as_ref() == Some(&stood)).then_some(())
+    })
+    .await;
+    let result = shop.end_of(&handle).await;
+    assert_eq!(result.notification.sent, 5);
+    assert_eq!(shop.smtp.counts(), once(&all));
+    let log = worker.drain().await;
+    assert!(log.contains("going on with the mails"), "{log}");
+    assert!(log.contains("\"resumed\":2"), "{log}");
+}
+
+#[tokio::test]
+async fn a_killed_worker_repeats_at_most_the_mail_in_flight() {
+    let smtp = Behaviour {
+        delay: Duration::from_millis(30),
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("killed", GatewayOptions::default(), smtp).await;
+    let mut first = shop.worker().await;
+    let all = recipients(60);
+    let handle = shop
+        .place(OrderInput::new("killed-1", 100).with("recipients", json!(all)))
+        .await;
+    eventually("some mails are sent", async || {
+        (shop.smtp.mails().len() >= 20).then_some(())
+    })
+    .await;
+    first.signal("-KILL");
+    first.ended().await;
+    let second = shop.worker().await;
+    let result = shop.end_of(&handle).await;
+    assert_eq!(
+        (result.notification.state, result.notification.sent),
+        (NotificationState::Sent, 60)
+    );
+
+    let counts = shop.smtp.counts();
+    assert_eq!(counts.keys().cloned().collect::<Vec<_>>(), {
+        let mut sorted = all.clone();
+        sorted.sort();
+        sorted
+    });
+    let repeated: Vec<&String> = counts
+        .iter()
+        .filter(|(_, times)| **times > 1)
+        .map(|(recipient, _)| recipient)
+        .collect();
+    assert!(repeated.len() <= 1, "{counts:?}");
+    if let [recipient] = repeated[..] {
+        let ids: Vec<Mail> = shop
+            .smtp
+            .mails()
+            .into_iter()
+            .filter(|mail| mail.to == *recipient)
+            .collect();
+        assert_eq!(ids[0].message_id, ids[1].message_id);
+    }
+    second.drain().await;
+}

@@ -1,0 +1,367 @@
+//! The process: start-up, health, metrics, drains, recycling, wrong settings, the commands.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
+use order_worker::order::{OrderInput, OrderResult, OrderState};
+use order_worker::settings::Variables;
+use serde_json::json;
+
+use crate::smtp::Behaviour;
+use crate::support::{Shop, TempDir, Worker, eventually, free_port, init, temporal};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_order-worker");
+
+fn slow_gateway(seconds: u64) -> GatewayOptions {
+    let faults = FaultOptions {
+        slow: Duration::from_secs(seconds),
+        ..FaultOptions::default()
+    };
+    GatewayOptions {
+        faults,
+        ..GatewayOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn sigterm_lets_running_activities_end() {
+    let shop = Shop::open_with("drain", slow_gateway(2), Behaviour::default()).await;
+    let worker = shop.worker().await;
+    let handle = shop
+        .place(OrderInput::new("drain-1", 100).with("card", "tok_slow"))
+        .await;
+    eventually("the order is being paid", async || shop.charge("drain-1")).await;
+    let log = worker.drain().await;
+    assert!(log.contains("drained"), "{log}");
+    assert!(log.contains("order paid"), "{log}");
+    let next = shop.worker().await;
+    assert_eq!(shop.end_of(&handle).await.state, OrderState::Completed);
+    assert_eq!(
+        shop.charge("drain-1").map(|charge| charge.attempts),
+        Some(1)
+    );
+    next.drain().await;
+}
+
+#[tokio::test]
+async fn after_the_grace_period_another_worker_takes_over() {
+    let shop = Shop::open_with("grace", slow_gateway(8), Behaviour::default()).await;
+    let worker = shop
+        .worker_with(&[("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "1")])
+        .await;
+    let handle = shop
+        .place(OrderInput::new("grace-1", 100).with("card", "tok_slow"))
+        .await;
+    eventually("the order is being paid", async || shop.charge("grace-1")).await;
+    let log = worker.drain().await;
+    assert!(log.contains("the grace period is over"), "{log}");
+    let next = shop.worker().await;
+    let result = shop.end_of(&handle).await;
+    assert_eq!(result.state, OrderState::Completed);
+    // The second attempt carries the same key and is answered from the ledger.
+    let charge = shop.charge("grace-1").unwrap();
+    assert_eq!((charge.status, charge.attempts), (Status::Charged, 2));
+    next.drain().await;
+}
+
+#[tokio::test]
+async fn health_follows_polling_and_metrics_hold_both_worlds() {
+    let shop = Shop::open("health").await;
+    // No Temporal yet: alive, not ready, patient.
+    let port = free_port();
+    let mut variables = shop.variables();
+    variables.insert("TEMPORAL_ADDRESS".to_owned(), format!("127.0.0.1:{port}"));
+    let waiting = Worker::start(shop.dir.path().join("waiting.log"), &variables).await;
+    eventually("it says what it waits for", async || {
+        waiting
+            .log()
+            .contains("not connected to Temporal yet")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(
+        (
+            waiting.status("/livez").await,
+            waiting.status("/readyz").await
+        ),
+        (200, 503)
+    );
+    waiting.drain().await;
+
+    let worker = shop.worker().await;
+    assert_eq!(worker.status("/livez").await, 200);
+    shop.run(OrderInput::new("health-1", 100).with("recipients", json!(["a@example.com"])))
+        .await;
+    let metrics = eventually("the end of the workflow is counted", async || {
+        let metrics = worker.metrics().await;
+        metrics
+            .contains("temporal_workflow_completed_total{")
+            .then_some(metrics)
+    })
+    .await;
+    for line in [
+        "order_worker_orders_total{outcome=\"created\"} 1",
+        "order_worker_orders_total{outcome=\"paid\"} 1",
+        "order_worker_payments_total{outcome=\"charged\"} 1",
+        "order_worker_payments_total{outcome=\"declined\"} 0",
+        "order_worker_mails_total{outcome=\"sent\"} 1",
+        "order_worker_payment_duration_seconds_count 1",
+        "temporal_worker_task_slots_available{",
+        "temporal_num_pollers{",
+        "temporal_request_total{",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_recycled_worker_loses_nothing() {
+    let shop = Shop::open("recycle").await;
+    let worker = shop
+        .worker_with(&[("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")])
+        .await;
+    // Three activities each, so the worker is replaced several times on the way.
+    let orders: Vec<OrderInput> = (0..120)
+        .map(|n| OrderInput::new(&format!("recycle-{n}"), 100))
+        .collect();
+    let mut handles = Vec::new();
+    for order in orders {
+        handles.push(shop.place(order).await);
+    }
+    for handle in &handles {
+        assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
+    }
+    let entries = shop.gateway.entries();
+    assert_eq!(entries.len(), 120);
+    assert!(
+        entries
+            .iter()
+            .all(|entry| (entry.status, entry.attempts) == (Status::Charged, 1))
+    );
+    let metrics = worker.metrics().await;
+    let recycles: u32 = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("order_worker_recycles_total "))
+        .and_then(|value| value.parse().ok())
+        .unwrap();
+    assert!(recycles >= 2, "{recycles}");
+    worker.drain().await;
+}
+
+fn run_binary(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let output = Command::new(BINARY)
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn wrong_settings_end_the_process_with_one_sentence() {
+    let dir = TempDir::new("settings");
+    let key = dir.path().join("missing.key");
+    let key = key.to_str().unwrap();
+    let table: [(&[(&str, &str)], &str); 5] = [
+        (&[], "PAYMENT_GATEWAY_URL is missing"),
+        (
+            &[("ORDER_WORKER_ROLE", "boss")],
+            "ORDER_WORKER_ROLE must be one of",
+        ),
+        (&[("TEMPORAL_API_KEY", "k")], "TEMPORAL_API_KEY needs TLS"),
+        (
+            &[
+                ("ORDER_WORKER_ROLE", "orders"),
+                ("TEMPORAL_TLS", "true"),
+                ("TEMPORAL_API_KEY_FILE", key),
+                ("ORDER_WORKER_HTTP_ADDRESS", "127.0.0.1:0"),
+            ],
+            "TEMPORAL_API_KEY_FILE names",
+        ),
+        (
+            &[("ORDER_WORKER_LOG_FORMAT", "xml")],
+            "ORDER_WORKER_LOG_FORMAT must be json or text",
+        ),
+    ];
+    for (variables, sentence) in table {
+        let (code, _, stderr) = run_binary(&["run"], variables);
+        assert_eq!(code, Some(2), "{variables:?}: {stderr}");
+        let lines: Vec<&str> = stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{stderr}");
+        assert!(
+            lines[0].starts_with(&format!("order-worker: {sentence}")),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn help_explains_every_command() {
+    let (code, stdout, _) = run_binary(&["--help"], &[]);
+    assert_eq!(code, Some(0));
+    for word in [
+        "run",
+        "start",
+        "status",
+        "cancel",
+        "migrate",
+        "gateway",
+        "TEMPORAL_ADDRESS",
+    ] {
+        assert!(stdout.contains(word), "{word} is missing in\n{stdout}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_start_watch_and_cancel_orders() {
+    let shop = Shop::open("commands").await;
+    let worker = shop.worker().await;
+    let address = temporal();
+    let env = [
+        ("TEMPORAL_ADDRESS", address.as_str()),
+        ("TEMPORAL_TASK_QUEUE", "commands"),
+    ];
+    let run = |arguments: &[&str]| run_binary(arguments, &env);
+
+    let (code, stdout, _) = run(&[
+        "start", "cmd-1", "--total", "250", "--item", "book=2", "--wait",
+    ]);
+    let mut lines = stdout.lines();
+    assert_eq!((code, lines.next()), (Some(0), Some("order-cmd-1")));
+    let result: OrderResult = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!((result.order_id.as_str(), result.total), ("cmd-1", 250));
+
+    let (code, stdout, stderr) = run(&["start", "cmd-1", "--total", "250"]);
+    assert_eq!((code, stdout.as_str()), (Some(0), "order-cmd-1\n"));
+    assert_eq!(
+        stderr,
+        "order-worker: order-cmd-1 was already started; it does not run twice\n"
+    );
+
+    let (code, _, stderr) = run(&[
+        "start",
+        "cmd-2",
+        "--total",
+        "1",
+        "--card",
+        "4111111111111111",
+    ]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        stderr,
+        "order-worker: card must be a token of the payment gateway, not a card number\n"
+    );
+
+    let file = shop.dir.path().join("orders.jsonl");
+    let mut orders = std::fs::File::create(&file).unwrap();
+    for n in 0..5 {
+        writeln!(
+            orders,
+            "{}",
+            json!({"order_id": format!("file-{n}"), "total": 100 + n})
+        )
+        .unwrap();
+    }
+    writeln!(orders, "{}", json!({"order_id": "file-0", "total": 100})).unwrap();
+    writeln!(orders, "not json\n\n{}", json!({"order_id": "file-x"})).unwrap();
+    let (code, stdout, stderr) = run(&[
+        "start",
+        "--file",
+        file.to_str().unwrap(),
+        "--concurrency",
+        "1",
+    ]);
+    assert_eq!((code, stdout.lines().count()), (Some(1), 6));
+    let expected = [
+        "line 7: not JSON",
+        "line 9: total is missing",
+        "order-file-0 was already started",
+        "5 started, 1 already started before, 2 refused",
+    ];
+    for sentence in expected {
+        assert!(
+            stderr.contains(sentence),
+            "{sentence} is missing in\n{stderr}"
+        );
+    }
+
+    run(&["start", "cmd-3", "--total", "9", "--cancel-window", "600"]);
+    let (_, stdout, _) = run(&["cancel", "cmd-3", "--reason", "test"]);
+    assert_eq!(stdout, "order-cmd-3: will be cancelled\n");
+    let status = eventually("the order is cancelled", async || {
+        let (_, stdout, _) = run(&["status", "cmd-3"]);
+        let status: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        (status["status"] == "Completed").then_some(status)
+    })
+    .await;
+    assert_eq!(
+        status["order"]["reason"],
+        json!({"type": "CancelledByCustomer", "message": "test"})
+    );
+    let (code, _, stderr) = run(&["status", "nobody"]);
+    assert_eq!(
+        (code, stderr.as_str()),
+        (
+            Some(1),
+            "order-worker: order-nobody: there is no such order\n"
+        )
+    );
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_laptop_needs_only_temporal() {
+    init();
+    let dir = TempDir::new("laptop");
+    let address = tokio::task::spawn_blocking(temporal).await.unwrap();
+    let database = format!(
+        "sqlite://{}?mode=rwc",
+        dir.path().join("orders.db").display()
+    );
+    let mut child = Command::new(BINARY)
+        .args(["run", "--standalone"])
+        .env_clear()
+        .envs(Variables::from([
+            ("TEMPORAL_ADDRESS".to_owned(), address.clone()),
+            ("TEMPORAL_TASK_QUEUE".to_owned(), "laptop".to_owned()),
+            ("DATABASE_URL".to_owned(), database),
+            (
+                "ORDER_WORKER_HTTP_ADDRESS".to_owned(),
+                "127.0.0.1:0".to_owned(),
+            ),
+        ]))
+        .stdout(std::fs::File::create(dir.path().join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let env = [
+        ("TEMPORAL_ADDRESS", address.as_str()),
+        ("TEMPORAL_TASK_QUEUE", "laptop"),
+    ];
+    let (code, stdout, stderr) = tokio::task::block_in_place(|| {
+        let order = [
+            "start",
+            "laptop-1",
+            "--total",
+            "1",
+            "--recipient",
+            "me@example.com",
+            "--wait",
+        ];
+        run_binary(&order, &env)
+    });
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(code, Some(0), "{stderr}\n{log}");
+    assert!(stdout.contains("\"state\":\"completed\""), "{stdout}");
+    assert!(log.contains("mail (console)"), "{log}");
+}

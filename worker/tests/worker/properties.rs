@@ -1,0 +1,161 @@
+//! Whatever arrives, nothing panics and everything is classified: orders, answers of the gateway,
+//! workflow ids.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use order_worker::activities::PaymentRequest;
+use order_worker::failure::FailureType;
+use order_worker::order::{MAX_TOTAL, Order, OrderInput, is_order_id};
+use order_worker::payment::{GatewayClient, idempotency_key};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::init;
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 20, 5, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            btree_map(field_name(), inner, 0..5).prop_map(|fields| json!(fields)),
+        ]
+    })
+}
+
+fn field_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => proptest::sample::select(vec![
+            "order_id", "id", "total", "currency", "items", "card", "recipients", "subject",
+            "body", "cancel_window_seconds", "task_queues", "sku", "quantity", "inventory",
+        ]).prop_map(str::to_owned),
+        1 => "[a-z]{1,8}",
+    ]
+}
+
+/// An order that is right in every field.
+fn right_order() -> impl Strategy<Value = Value> {
+    (
+        "[A-Za-z0-9._-]{1,100}",
+        1..=MAX_TOTAL,
+        proptest::option::of("[A-Z]{3}"),
+        vec(("[a-z]{1,10}", 1..1000_i64), 1..10),
+        vec("[a-z]{1,10}@[a-z]{1,10}\\.(com|org)", 0..5),
+        proptest::option::of("tok_[a-z0-9]{1,20}"),
+    )
+        .prop_map(|(id, total, currency, items, recipients, card)| {
+            let items: Vec<Value> = items
+                .into_iter()
+                .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
+                .collect();
+            json!({
+                "order_id": id, "total": total, "currency": currency, "items": items,
+                "recipients": recipients, "card": card,
+            })
+        })
+}
+
+proptest! {
+    #[test]
+    fn any_json_is_an_order_or_an_invalid_order(value in any_json()) {
+        match OrderInput::from_value(value).parse() {
+            Ok(order) => prop_assert!(is_order_id(&order.order_id) && (1..=MAX_TOTAL).contains(&order.total)),
+            Err(failure) => {
+                prop_assert_eq!(failure.kind, FailureType::InvalidOrder);
+                prop_assert!(!failure.message.is_empty() && failure.message.len() < 300);
+            }
+        }
+    }
+
+    #[test]
+    fn a_right_order_is_accepted_and_survives_being_written_and_read(value in right_order()) {
+        let order = OrderInput::from_value(value.clone()).parse().unwrap();
+        prop_assert_eq!(order.total, value["total"].as_i64().unwrap());
+        let quantities: i64 = order.items.iter().map(|item| item.quantity).sum();
+        let asked: i64 = value["items"].as_array().unwrap().iter()
+            .map(|item| item["quantity"].as_i64().unwrap()).sum();
+        prop_assert_eq!(quantities, asked);
+        let skus: Vec<&String> = order.items.iter().map(|item| &item.sku).collect();
+        prop_assert!(skus.is_sorted());
+        let again: Order = serde_json::from_str(&serde_json::to_string(&order).unwrap()).unwrap();
+        prop_assert_eq!(again, order);
+    }
+
+    #[test]
+    fn one_wrong_field_makes_a_right_order_wrong(value in right_order(), field in 0..6_usize) {
+        let mut value = value;
+        let (name, wrong) = [
+            ("order_id", json!("has space")), ("total", json!(0)), ("currency", json!("usd")),
+            ("items", json!([])), ("recipients", json!(["nobody"])), ("card", json!("4111111111111111")),
+        ][field].clone();
+        value[name] = wrong;
+        let failure = OrderInput::from_value(value).parse().unwrap_err();
+        prop_assert!(failure.message.starts_with(name), "{}", failure.message);
+    }
+
+    #[test]
+    fn keys_are_safe_and_differ(one in ".{0,50}", two in ".{0,50}") {
+        let key = idempotency_key(&one);
+        prop_assert!(key.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'%')));
+        prop_assert_eq!(one == two, key == idempotency_key(&two));
+    }
+
+    #[test]
+    fn any_answer_of_the_gateway_is_classified(
+        status in 200_u16..600,
+        body in prop_oneof![any_json().prop_map(|v| v.to_string()), ".{0,50}"],
+        retry_after in proptest::option::of("[0-9]{1,25}|[a-z]{1,5}"),
+    ) {
+        let (charged, settled) = tokio::runtime::Runtime::new().unwrap().block_on(async {
+            init();
+            let address = answering(status, body.clone(), retry_after.clone()).await;
+            let client = GatewayClient::new(&address.parse().unwrap()).unwrap();
+            let request = PaymentRequest {
+                order_id: "o".to_owned(), amount: 1, currency: "USD".to_owned(), card: None,
+            };
+            (client.charge("k", &request).await, client.settle("k", &request).await)
+        });
+        let kind = charged.as_ref().map_err(|failure| failure.kind);
+        let expected = match status {
+            // No random body is a charge.
+            200..300 => FailureType::PaymentUnavailable,
+            402 => FailureType::PaymentDeclined,
+            429 => FailureType::PaymentRateLimited,
+            408 | 425 | 500.. => FailureType::PaymentUnavailable,
+            _ => FailureType::PaymentRefused,
+        };
+        prop_assert_eq!(kind.err(), Some(expected));
+        let failure = charged.unwrap_err();
+        prop_assert!(failure.retry_after.is_none_or(|delay| delay <= Duration::from_secs(300)));
+        // Settling never gives up: a failure that forbids a retry would.
+        prop_assert!(settled.is_err_and(|failure| failure.kind.retryable()));
+    }
+}
+
+/// The address of a server that always gives one answer.
+async fn answering(status: u16, body: String, retry_after: Option<String>) -> String {
+    let router = Router::new().fallback(move || {
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        if let Some(value) = &retry_after {
+            let name = HeaderName::from_static("retry-after");
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        std::future::ready(response)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}

@@ -1,0 +1,261 @@
+//! The database: the same tests on SQLite and on PostgreSQL.
+
+use std::collections::BTreeSet;
+
+use order_worker::activities::{CreateOrder, PaymentRequest, Reservation};
+use order_worker::failure::{Failure, FailureType};
+use order_worker::order::{Item, Reason};
+use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
+
+use crate::support::{TempDir, postgres_database};
+
+fn order(order_id: &str) -> CreateOrder {
+    CreateOrder {
+        order_id: order_id.to_owned(),
+        total: 100,
+        currency: "USD".to_owned(),
+    }
+}
+
+fn reservation(order_id: &str, items: &[(&str, i64)]) -> Reservation {
+    Reservation {
+        order_id: order_id.to_owned(),
+        items: items
+            .iter()
+            .map(|(sku, quantity)| Item {
+                sku: (*sku).to_owned(),
+                quantity: *quantity,
+            })
+            .collect(),
+    }
+}
+
+fn why() -> Reason {
+    Reason {
+        kind: "OutOfStock".to_owned(),
+        message: "none left".to_owned(),
+    }
+}
+
+fn kind<T: std::fmt::Debug>(outcome: Result<T, Failure>) -> FailureType {
+    outcome.unwrap_err().kind
+}
+
+async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
+    assert!(store.create_order("wf", &order("a")).await.unwrap());
+    assert!(!store.create_order("wf", &order("a")).await.unwrap());
+    let other = store.create_order("other", &order("a")).await;
+    assert_eq!(kind(other), FailureType::OrderConflict);
+    assert!(!store.cancel_order("other", "a", &why()).await.unwrap());
+    assert!(store.cancel_order("wf", "a", &why()).await.unwrap());
+    assert!(!store.cancel_order("wf", "a", &why()).await.unwrap());
+    let expected = StoredOrder {
+        workflow_id: "wf".to_owned(),
+        total: 100,
+        state: "cancelled".to_owned(),
+        reason: "OutOfStock".to_owned(),
+    };
+    assert_eq!(store.order("a").await.unwrap(), Some(expected));
+
+    // Cancelled before it was written down: the late step finds it.
+    assert!(store.cancel_order("wf", "late", &why()).await.unwrap());
+    assert_eq!(
+        kind(store.create_order("wf", &order("late")).await),
+        FailureType::OrderCancelled
+    );
+}
+
+async fn stock_is_taken_whole_or_not_and_put_back_once(store: Store) {
+    let both = reservation("a", &[("book", 2), ("rare-vase", 3)]);
+    store.reserve(&both).await.unwrap();
+    store.reserve(&both).await.unwrap();
+    assert_eq!(store.available("rare-vase").await.unwrap(), Some(2));
+    assert_eq!(store.available("book").await.unwrap(), Some(999_999_998));
+
+    let too_many = reservation("b", &[("book", 5), ("rare-vase", 3)]);
+    assert_eq!(
+        kind(store.reserve(&too_many).await),
+        FailureType::OutOfStock
+    );
+    let unknown = reservation("c", &[("book", 5), ("dragon", 1)]);
+    assert_eq!(kind(store.reserve(&unknown).await), FailureType::UnknownSku);
+    assert_eq!(store.available("book").await.unwrap(), Some(999_999_998));
+
+    assert!(store.release("a").await.unwrap());
+    assert!(!store.release("a").await.unwrap());
+    assert_eq!(store.available("rare-vase").await.unwrap(), Some(5));
+    assert_eq!(
+        kind(store.reserve(&both).await),
+        FailureType::OrderCancelled
+    );
+
+    // Released before it was reserved: the late step must not take anything.
+    assert!(!store.release("late").await.unwrap());
+    let late = reservation("late", &[("rare-vase", 1)]);
+    assert_eq!(
+        kind(store.reserve(&late).await),
+        FailureType::OrderCancelled
+    );
+    assert_eq!(store.available("rare-vase").await.unwrap(), Some(5));
+}
+
+async fn stock_is_never_oversold(store: Store) {
+    let buyers = (0..24).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            // In turn from both ends, which would deadlock if rows were locked in another order.
+            let items = [("lamp", 1), ("rare-vase", 1)];
+            store
+                .reserve(&reservation(&format!("buyer-{n}"), &items))
+                .await
+        })
+    });
+    let mut sold = 0;
+    for buyer in buyers.collect::<Vec<_>>() {
+        match buyer.await.unwrap() {
+            Ok(()) => sold += 1,
+            Err(failure) => assert_eq!(failure.kind, FailureType::OutOfStock, "{failure}"),
+        }
+    }
+    assert_eq!(sold, 5);
+    assert_eq!(store.available("rare-vase").await.unwrap(), Some(0));
+    assert_eq!(
+        store.available("lamp").await.unwrap(),
+        Some(1_000_000_000 - 5)
+    );
+}
+
+async fn a_charge_makes_an_order_paid_for_good(store: Store) {
+    store.create_order("wf", &order("a")).await.unwrap();
+    let request = PaymentRequest {
+        order_id: "a".to_owned(),
+        amount: 100,
+        currency: "USD".to_owned(),
+        card: None,
+    };
+    let charged = PaymentState::Charged("ch_1");
+    assert!(
+        store
+            .record_payment("wf-charge", &request, charged)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .record_payment("wf-charge", &request, charged)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .record_payment("wf-charge", &request, PaymentState::Voided)
+            .await
+            .unwrap()
+    );
+    assert!(!store.cancel_order("wf", "a", &why()).await.unwrap());
+    assert_eq!(
+        store.order("a").await.unwrap().map(|o| o.state).as_deref(),
+        Some("paid")
+    );
+}
+
+async fn a_mail_is_recorded_once(store: Store) {
+    store
+        .record_mail("a", "x@example.com", "<1>", None)
+        .await
+        .unwrap();
+    store
+        .record_mail("a", "x@example.com", "<1>", Some("late refusal"))
+        .await
+        .unwrap();
+    store
+        .record_mail("a", "y@example.com", "<2>", Some("no such mailbox"))
+        .await
+        .unwrap();
+    store
+        .record_mail("b", "z@example.com", "<3>", None)
+        .await
+        .unwrap();
+    let done: BTreeSet<String> = ["x@example.com", "y@example.com"].map(str::to_owned).into();
+    assert_eq!(store.mails_done("a").await.unwrap(), done);
+    assert_eq!(
+        store.mail_counts("a").await.unwrap(),
+        MailCounts {
+            sent: 1,
+            refused: 1,
+            last_refusal: Some("no such mailbox".to_owned())
+        }
+    );
+    assert_eq!(
+        store.mail_counts("nobody").await.unwrap(),
+        MailCounts::default()
+    );
+}
+
+/// Opens the database several times at once, as so many pods do.
+async fn opened_by_many(url: &str) -> Store {
+    let pods = (0..8).map(|_| {
+        let url = url.to_owned();
+        tokio::spawn(async move {
+            let store = Store::open(&url, 10).await.unwrap();
+            store.migrate().await.unwrap();
+            store
+        })
+    });
+    let mut last = None;
+    for pod in pods.collect::<Vec<_>>() {
+        if let Some(store) = last.replace(pod.await.unwrap()) {
+            store.close().await;
+        }
+    }
+    last.unwrap()
+}
+
+async fn sqlite() -> (Store, TempDir) {
+    let dir = TempDir::new("storage");
+    let url = format!(
+        "sqlite://{}?mode=rwc",
+        dir.path().join("orders.db").display()
+    );
+    (opened_by_many(&url).await, dir)
+}
+
+async fn postgres() -> (Store, ()) {
+    (opened_by_many(&postgres_database().await).await, ())
+}
+
+macro_rules! on_both {
+    ($($test:ident)*) => {$(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_sqlite() {
+                let (store, _dir) = super::sqlite().await;
+                super::$test(store.clone()).await;
+                store.close().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_postgresql() {
+                let (store, ()) = super::postgres().await;
+                super::$test(store.clone()).await;
+                store.close().await;
+            }
+        }
+    )*};
+}
+
+on_both! {
+    orders_are_written_once_and_belong_to_their_workflow
+    stock_is_taken_whole_or_not_and_put_back_once
+    stock_is_never_oversold
+    a_charge_makes_an_order_paid_for_good
+    a_mail_is_recorded_once
+}
+
+#[tokio::test]
+async fn a_database_in_memory_serves_one_process() {
+    let store = Store::open("sqlite::memory:", 4).await.unwrap();
+    store.migrate().await.unwrap();
+    assert!(store.create_order("wf", &order("a")).await.unwrap());
+    assert!(store.order("a").await.unwrap().is_some());
+}

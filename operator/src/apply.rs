@@ -26,7 +26,7 @@ use crate::memory::Written;
 use crate::metrics::Metrics;
 use crate::observe::pods::DELETION_COST;
 use crate::observe::{asked, owned_by};
-use crate::plan::{CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step};
+use crate::plan::{CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step, is_being_created};
 
 /// The field manager of everything but the replicas.
 pub const MANAGER: &str = "taskqueue-operator";
@@ -125,19 +125,10 @@ impl Writer {
         let deployments = self.deployments(fleet);
         match &plan.step {
             Step::Hold(_) => return Ok(()),
-            Step::Keep => {}
+            Step::Keep | Step::Refused(_) => {}
             Step::Create(object) => {
-                let held = self
-                    .create(&deployments, fleet, object, plan.initial_replicas)
-                    .await?;
-                done.created = true;
-                let to = plan.initial_replicas;
-                done.scaled = (to > 0).then_some(Scaled {
-                    from: 0,
-                    to,
-                    resource_version: None,
-                });
-                done.written = Some(Written::after_apply(&held, object));
+                self.create(fleet, object, plan.initial_replicas, done)
+                    .await?
             }
             Step::Apply {
                 object,
@@ -172,14 +163,47 @@ impl Writer {
     /// Makes a Deployment; see the top of this module.
     async fn create(
         &self,
+        fleet: &FleetKey,
+        object: &Deployment,
+        replicas: u32,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
+        let deployments = self.deployments(fleet);
+        let name = name_of(object)?;
+        let (made, fresh) = match self.present(&deployments, fleet, name).await? {
+            // The cache has not shown it yet.
+            Some(ours) => (ours, false),
+            None => (
+                self.make(&deployments, fleet, object, replicas).await?,
+                true,
+            ),
+        };
+        let uid = made.metadata.uid.clone().unwrap_or_default();
+        let mut held = self.apply_object(&deployments, fleet, object, &uid).await?;
+        if is_being_created(&held) {
+            held = self
+                .finish(&deployments, fleet, object, &uid, asked(&held))
+                .await?;
+        }
+        done.written = Some(Written::after_apply(&held, object));
+        done.created = fresh;
+        done.scaled = (fresh && replicas > 0).then_some(Scaled {
+            from: 0,
+            to: replicas,
+            resource_version: None,
+        });
+        Ok(())
+    }
+
+    /// The whole object with its replicas, owned by the manager of the replicas for now.
+    async fn make(
+        &self,
         deployments: &Api<Deployment>,
         fleet: &FleetKey,
         object: &Deployment,
         replicas: u32,
     ) -> Result<Deployment, Error> {
         let name = name_of(object)?;
-        self.refuse_foreign(deployments, fleet, name).await?;
-        let call = || Call::new("create", "Deployment", &fleet.namespace, name);
         let mut whole = value(object)?;
         whole["metadata"]["annotations"][CREATING] = json!("true");
         whole["spec"]["replicas"] = json!(replicas);
@@ -187,43 +211,40 @@ impl Writer {
         // differ, and this is refused.
         let params = PatchParams::apply(REPLICAS_MANAGER);
         self.metrics.write("create", "Deployment");
-        let made = match deployments
+        let made = deployments
             .patch(name, &params, &Patch::Apply(&whole))
-            .await
-        {
-            Ok(made) => made,
-            Err(error) => {
-                let error = Error::kube(call(), error);
-                if error.is_conflict() {
-                    self.refuse_foreign(deployments, fleet, name).await?;
-                }
-                return Err(error);
-            }
-        };
-        let uid = made.metadata.uid.clone().unwrap_or_default();
-        let held = self.apply_object(deployments, fleet, object, &uid).await?;
-        self.finish(deployments, fleet, object, &uid, asked(&held))
-            .await
+            .await;
+        made.map_err(|error| {
+            Error::kube(
+                Call::new("create", "Deployment", &fleet.namespace, name),
+                error,
+            )
+        })
     }
 
-    /// The cache holds only objects with our label: whether the name is free must be asked.
-    async fn refuse_foreign(
+    /// The Deployment of that name, if there is one and it is ours. The cache holds only objects
+    /// with our label, so this must be asked.
+    async fn present(
         &self,
         deployments: &Api<Deployment>,
         fleet: &FleetKey,
         name: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Deployment>, Error> {
         let call = || Call::new("get", "Deployment", &fleet.namespace, name);
         let found = deployments
             .get_opt(name)
             .await
             .map_err(|error| Error::kube(call(), error))?;
-        match found {
-            Some(found) if !owned_by(&found, fleet) => Err(Error::NameConflict {
-                namespace: fleet.namespace.clone(),
-                name: name.to_owned(),
-            }),
-            Some(_) | None => Ok(()),
+        let Some(found) = found else { return Ok(None) };
+        let (namespace, name) = (fleet.namespace.clone(), name.to_owned());
+        if found.metadata.deletion_timestamp.is_some() || of_an_earlier_fleet(&found, fleet) {
+            // It is on its way out: the name is free in a moment.
+            return Err(Error::Moved { namespace, name });
+        }
+        if owned_by(&found, fleet) {
+            Ok(Some(found))
+        } else {
+            Err(Error::NameConflict { namespace, name })
         }
     }
 
@@ -377,6 +398,14 @@ impl Writer {
     fn deployments(&self, fleet: &FleetKey) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), &fleet.namespace)
     }
+}
+
+/// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected.
+fn of_an_earlier_fleet(found: &Deployment, fleet: &FleetKey) -> bool {
+    let owners = found.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| {
+        owner.kind == "TaskQueueWorker" && owner.name == fleet.name && owner.uid != fleet.uid
+    })
 }
 
 fn name_of(object: &Deployment) -> Result<&str, Error> {

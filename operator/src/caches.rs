@@ -3,7 +3,9 @@
 //! One set of caches per scope: the whole cluster, or one namespace of the list. What nobody looks
 //! at is dropped before it is kept (managed fields, pod specs), since that is most of the memory.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -18,6 +20,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use taskqueue_api::injected;
 use taskqueue_api::{TaskQueueWorker, TemporalConnection};
+use tokio::sync::watch as signal;
 use tracing::warn;
 
 use crate::metrics::Metrics;
@@ -79,7 +82,15 @@ pub struct Caches {
     pub deployments: Store<Deployment>,
     /// The pods that carry our label.
     pub pods: Store<Pod>,
+    /// The kinds whose cache has been filled.
+    ///
+    /// A signal of our own, because several wait for it: `Store::wait_until_ready` wakes only the
+    /// one that asked last (kube-runtime 5.0.0, `DelayedInit`), and the controller asks too.
+    filled: signal::Receiver<BTreeSet<&'static str>>,
 }
+
+/// The kinds that are watched, as they are counted and logged.
+const KINDS: [&str; 4] = ["TaskQueueWorker", "TemporalConnection", "Deployment", "Pod"];
 
 /// A stream of touched objects that keeps its cache filled while it is polled. Failures have
 /// been counted and logged; the watch tries again by itself.
@@ -111,6 +122,8 @@ pub fn watch(
     let (connections, connection_writer) = store();
     let (deployments, deployment_writer) = store();
     let (pods, pod_writer) = store();
+    let (told, filled) = signal::channel(BTreeSet::new());
+    let told = Arc::new(told);
     let reader = fleets.clone();
     let fleet_events = reflector(
         fleet_writer,
@@ -124,37 +137,53 @@ pub fn watch(
         Ok(_) | Err(_) => {}
     });
     let watches = Watches {
-        fleets: quiet("TaskQueueWorker", metrics, fleet_events.touched_objects()),
-        connections: quiet(
-            "TemporalConnection",
+        fleets: quiet(
+            KINDS[0],
             metrics,
-            reflector(
-                connection_writer,
-                kube::runtime::watcher(scope.api::<GuardedConnection>(client), all)
-                    .modify(|connection| connection.meta_mut().managed_fields = None)
-                    .default_backoff(),
+            filling(KINDS[0], &told, fleet_events).touched_objects(),
+        ),
+        connections: quiet(
+            KINDS[1],
+            metrics,
+            filling(
+                KINDS[1],
+                &told,
+                reflector(
+                    connection_writer,
+                    kube::runtime::watcher(scope.api::<GuardedConnection>(client), all)
+                        .modify(|connection| connection.meta_mut().managed_fields = None)
+                        .default_backoff(),
+                ),
             )
             .touched_objects(),
         ),
         deployments: quiet(
-            "Deployment",
+            KINDS[2],
             metrics,
-            reflector(
-                deployment_writer,
-                kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
-                    .modify(|deployment| deployment.metadata.managed_fields = None)
-                    .default_backoff(),
+            filling(
+                KINDS[2],
+                &told,
+                reflector(
+                    deployment_writer,
+                    kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
+                        .modify(|deployment| deployment.metadata.managed_fields = None)
+                        .default_backoff(),
+                ),
             )
             .touched_objects(),
         ),
         pods: quiet(
-            "Pod",
+            KINDS[3],
             metrics,
-            reflector(
-                pod_writer,
-                kube::runtime::watcher(scope.api::<Pod>(client), ours)
-                    .modify(prune_pod)
-                    .default_backoff(),
+            filling(
+                KINDS[3],
+                &told,
+                reflector(
+                    pod_writer,
+                    kube::runtime::watcher(scope.api::<Pod>(client), ours)
+                        .modify(prune_pod)
+                        .default_backoff(),
+                ),
             )
             .touched_objects(),
         ),
@@ -165,6 +194,7 @@ pub fn watch(
             connections,
             deployments,
             pods,
+            filled,
         },
         watches,
     )
@@ -179,15 +209,28 @@ pub enum Gone<'a> {
 }
 
 impl Caches {
-    /// Waits until every cache has been filled once.
+    /// Waits until every cache has been filled once. `waiting` is told which kinds are missing, at
+    /// first and whenever that changes.
     ///
     /// # Errors
-    /// If a watch has ended, which happens only while the process stops.
-    pub async fn filled(&self) -> Result<(), reflector::store::WriterDropped> {
-        self.fleets.wait_until_ready().await?;
-        self.connections.wait_until_ready().await?;
-        self.deployments.wait_until_ready().await?;
-        self.pods.wait_until_ready().await
+    /// If the watches have ended, which happens only while the process stops.
+    pub async fn filled(
+        &self,
+        waiting: impl Fn(&[&'static str]),
+    ) -> Result<(), signal::error::RecvError> {
+        let mut filled = self.filled.clone();
+        let all = |kinds: &BTreeSet<&'static str>| {
+            let missing: Vec<_> = KINDS
+                .into_iter()
+                .filter(|kind| !kinds.contains(kind))
+                .collect();
+            if !missing.is_empty() {
+                waiting(&missing);
+            }
+            missing.is_empty()
+        };
+        filled.wait_for(all).await?;
+        Ok(())
     }
 
     /// The fleets that refer to a connection.
@@ -230,6 +273,25 @@ fn prune_pod(pod: &mut Pod) {
         status.pod_ips = None;
         status.host_ips = None;
     }
+}
+
+/// Notes when a cache has been filled; the events have passed the reflector by then.
+fn filling<K>(
+    kind: &'static str,
+    told: &Arc<signal::Sender<BTreeSet<&'static str>>>,
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
+where
+    K: 'static,
+{
+    let told = Arc::clone(told);
+    events.inspect(move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            told.send_modify(|kinds| {
+                kinds.insert(kind);
+            });
+        }
+    })
 }
 
 /// Counts and logs the failures of a watch and takes them out of the stream: an error there would

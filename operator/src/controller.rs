@@ -14,17 +14,18 @@ use taskqueue_temporal::{OwnerKey, Readers};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tracing::{debug, info};
 
-use crate::apply::{Applied, Writer};
+use crate::apply::{Applied, QueueApplied, Writer};
 use crate::caches::{Caches, GuardedFleet};
 use crate::claims::Claims;
 use crate::clock::{Clock, Moment};
 use crate::error::{Class, Error};
-use crate::memory::{FleetMemory, QueueKey};
+use crate::fingerprint;
+use crate::memory::{FleetMemory, QueueKey, Refused};
 use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
-use crate::observe::{self, Sources};
-use crate::plan::{self, Plan};
-use crate::report::{Pass, Reports, Subject};
+use crate::observe::{self, Observed, Sources};
+use crate::plan::{self, Plan, QueuePlan, Step};
+use crate::report::{Pass, Reports, Subject, conditions};
 
 /// What every pass in the process shares.
 pub struct Shared {
@@ -169,7 +170,7 @@ impl Context {
     async fn started(&self) {
         self.started
             .get_or_init(|| async {
-                if self.caches.filled().await.is_err() {
+                if self.caches.filled(|_| {}).await.is_err() {
                     debug!("the watches have ended: the process is stopping");
                 }
                 for object in self.caches.fleets.state() {
@@ -248,7 +249,7 @@ async fn pass(
     };
     let created = created(subject.metadata);
     let observed = observe::observe(&context.sources(), &fleet, created, now).await;
-    let wanted = plan::wanted(&fleet, &observed, memory);
+    let wanted = plan::wanted(&fleet, &observed, memory, now.monotonic);
     plan::record(&fleet, &wanted, memory, now.monotonic);
     let plan = plan::plan(&fleet, &observed, wanted, memory, now.monotonic);
     let applied = shared.writer.apply(&plan).await;
@@ -260,7 +261,7 @@ async fn pass(
         applied: &applied,
     };
     let reported = shared.reports.pass(subject, &report, memory, now).await;
-    count(memory, &plan);
+    count(memory, &plan, &observed);
     account(shared, &plan, &applied);
     finish(applied, reported, plan.look_again)
 }
@@ -308,13 +309,19 @@ fn remember(memory: &mut FleetMemory, fleet: &Fleet, plan: &Plan, applied: &Appl
                 written.resource_version.clone_from(version);
             }
         }
+        memory.refused = refused(queue, done, now).or_else(|| {
+            memory
+                .refused
+                .take()
+                .filter(|_| matches!(queue.step, Step::Refused(_)))
+        });
         let Some(decision) = &queue.decision else {
             continue;
         };
         if decision.reason != Reason::AlreadyActedOn {
             memory.decided = Some(decision.clone());
         }
-        if done.error.is_none() && !queue.is_deferred() {
+        if done.error.is_none() && queue.carries_out() {
             memory.history.carried_out(decision, now.monotonic);
         }
         // While nobody decides, whatever somebody sets is right.
@@ -326,12 +333,28 @@ fn remember(memory: &mut FleetMemory, fleet: &Fleet, plan: &Plan, applied: &Appl
     }
 }
 
-/// Notes which samples the metrics have counted.
-fn count(memory: &mut FleetMemory, plan: &Plan) {
+/// What the API server refused in this pass for a reason that lasts.
+fn refused(queue: &QueuePlan, done: &QueueApplied, now: Moment) -> Option<Refused> {
+    let (Step::Create(object) | Step::Apply { object, .. }) = &queue.step else {
+        return None;
+    };
+    let problem = conditions::lasting(done.error.as_ref()?)?;
+    Some(Refused {
+        rendered: fingerprint::rendered(object),
+        at: now.monotonic,
+        problem,
+    })
+}
+
+/// Notes what has been counted and told.
+fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed) {
     for queue in &plan.queues {
         let sample = queue.decision.as_ref().and_then(|decision| decision.sample);
         let memory = memory.queue(QueueKey::unversioned(&queue.queue));
         memory.counted = sample.or(memory.counted);
+        if let Some(seen) = observed.queues.get(&queue.queue) {
+            memory.overdue = seen.pods.overdue.iter().cloned().collect();
+        }
     }
 }
 

@@ -72,6 +72,7 @@ fn log(settings: &Settings) -> anyhow::Result<()> {
             .json()
             .flatten_event(true)
             .with_current_span(false)
+            .with_span_list(false)
             .init(),
         LogFormat::Text => subscriber.init(),
     }

@@ -1,13 +1,14 @@
 //! What the controller remembers about a fleet between passes. Plain data in memory: it starts
 //! empty after a restart, and everything still works then, only more carefully.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::TaskQueueWorkerStatus;
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
 
 use crate::fingerprint;
+use crate::problem::Problem;
 
 /// Which worker version a queue's Deployment runs. There is one until versions are managed; the
 /// key is here so that nothing has to be rekeyed then.
@@ -53,6 +54,10 @@ pub struct QueueMemory {
     pub history: History,
     /// The Deployment as we left it.
     pub written: Option<Written>,
+    /// What the API server refused last, if it has accepted nothing since.
+    pub refused: Option<Refused>,
+    /// Pods that were reported to have outlasted the drain grace period.
+    pub overdue: BTreeSet<String>,
     /// The sample that was counted in the metrics last.
     pub counted: Option<SampleId>,
     /// When the backlog and the slots were last known.
@@ -63,6 +68,17 @@ pub struct QueueMemory {
     pub slots_unknown_since: Option<Time>,
     /// The last decision that was made on a reading of its own, not on one that had been acted on.
     pub decided: Option<Decision>,
+}
+
+/// A Deployment that the API server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The hash of what we rendered.
+    pub rendered: u64,
+    /// When.
+    pub at: Time,
+    /// What it said.
+    pub problem: Problem,
 }
 
 /// The Deployment as it was after our last write to it.

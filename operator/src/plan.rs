@@ -22,6 +22,9 @@ use crate::problem::Problem;
 /// Where it is found, a creation was interrupted and has to be finished.
 pub const CREATING: &str = "taskqueue.dev/creating";
 
+/// How long what the API server refused is not tried again; a little less than the wait after the
+/// error itself.
+const REFUSED_PAUSE: Duration = Duration::from_secs(55);
 /// How soon a deferred decision is made again.
 const DEFERRED: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,8 @@ pub enum Step {
         /// replicas still owns all of it.
         finish_creation: Option<u32>,
     },
+    /// The API server refused just this a moment ago: it is not tried again yet. What runs is scaled.
+    Refused(Problem),
     /// Nothing about this queue may be touched.
     Hold(Problem),
 }
@@ -93,6 +98,8 @@ pub struct QueuePlan {
     pub observation: Observation,
     /// The replicas as we set them last, if somebody has changed them since.
     pub changed_by_others: Option<u32>,
+    /// This process has made or seen the Deployment before, and now it is not there.
+    pub vanished: bool,
 }
 
 /// The rank of one pod for removal.
@@ -105,11 +112,10 @@ pub struct Cost {
 }
 
 impl QueuePlan {
-    /// Whether a decision to change the replicas is left to the next pass.
-    pub fn is_deferred(&self) -> bool {
-        self.decision.as_ref().is_some_and(|decision| decision.act)
-            && self.scale.is_none()
-            && !matches!(self.step, Step::Create(_))
+    /// Whether the plan does what was decided. If it does not, the decision is made again.
+    pub fn carries_out(&self) -> bool {
+        let acts = self.decision.as_ref().is_some_and(|decision| decision.act);
+        !acts || self.scale.is_some() || matches!(self.step, Step::Create(_))
     }
 }
 
@@ -143,16 +149,18 @@ pub fn wanted(
     fleet: &Fleet,
     observed: &Observed,
     memory: &FleetMemory,
+    now: Time,
 ) -> BTreeMap<String, Wanted> {
+    let nothing = QueueMemory::default();
     let one = |queue: &Queue| {
         let seen = observed.queues.get(&queue.name)?;
-        let written = memory
+        let memory = memory
             .queues
             .get(&QueueKey::unversioned(&queue.name))
-            .and_then(|memory| memory.written.as_ref());
+            .unwrap_or(&nothing);
         Some((
             queue.name.clone(),
-            wanted_queue(fleet, queue, observed, seen, written),
+            wanted_queue(fleet, queue, observed, seen, memory, now),
         ))
     };
     fleet.queues.iter().filter_map(one).collect()
@@ -163,16 +171,21 @@ fn wanted_queue(
     queue: &Queue,
     observed: &Observed,
     seen: &ObservedQueue,
-    written: Option<&Written>,
+    memory: &QueueMemory,
+    now: Time,
 ) -> Wanted {
     let held = seen.held.as_deref();
+    let written = memory.written.as_ref();
     // What this process wrote and the watch has not shown yet.
     let ahead = held.and_then(|held| written.filter(|written| written.is_newer_than(held)));
     let replicas = ahead.map_or_else(|| held.map_or(0, asked), |written| written.replicas);
     let step = match (&observed.connection, &seen.rival) {
         (Err(problem), _) => Step::Hold(problem.clone()),
         (Ok(_), Some(rival)) => Step::Hold(rivalry(queue, rival)),
-        (Ok(usable), None) => step(render(fleet, queue, &usable.spec), held, written),
+        (Ok(usable), None) => {
+            let object = render(fleet, queue, &usable.spec);
+            refused(&object, memory, now).unwrap_or_else(|| step(object, held, written))
+        }
     };
     let applying = matches!(step, Step::Apply { .. });
     let ours = written.filter(|written| {
@@ -195,17 +208,24 @@ fn wanted_queue(
     }
 }
 
+/// What the API server refused is tried again when it changes, or after a while: what it objects to
+/// may be somewhere else, in a quota or an admission rule.
+fn refused(object: &Deployment, memory: &QueueMemory, now: Time) -> Option<Step> {
+    let refused = memory.refused.as_ref()?;
+    let lately = now.since(refused.at) < REFUSED_PAUSE;
+    (lately && refused.rendered == fingerprint::rendered(object))
+        .then(|| Step::Refused(refused.problem.clone()))
+}
+
 fn step(object: Deployment, held: Option<&Deployment>, written: Option<&Written>) -> Step {
     let Some(held) = held else {
         return Step::Create(Box::new(object));
     };
+    if held.metadata.deletion_timestamp.is_some() {
+        return Step::Keep;
+    }
     let uid = held.metadata.uid.clone().unwrap_or_default();
-    let creating = held
-        .metadata
-        .annotations
-        .iter()
-        .flatten()
-        .any(|(key, _)| key == CREATING);
+    let creating = is_being_created(held);
     let unchanged = written.is_some_and(|written| {
         written.uid == uid
             && written.rendered == fingerprint::rendered(&object)
@@ -223,12 +243,21 @@ fn step(object: Deployment, held: Option<&Deployment>, written: Option<&Written>
     }
 }
 
+/// Whether the creation of a Deployment was begun and not finished.
+pub fn is_being_created(held: &Deployment) -> bool {
+    held.metadata
+        .annotations
+        .iter()
+        .flatten()
+        .any(|(key, _)| key == CREATING)
+}
+
 fn rivalry(queue: &Queue, rival: &FleetKey) -> Problem {
     Problem::new(
         Reason::QueueConflict,
         format!(
-            "queue {}: TaskQueueWorker {}/{} is older and serves task queue {} already; this fleet leaves the queue alone until one of the two gives it up",
-            queue.name, rival.namespace, rival.name, queue.task_queue
+            "TaskQueueWorker {}/{} is older and serves task queue {} already; this fleet leaves the queue alone until one of the two gives it up",
+            rival.namespace, rival.name, queue.task_queue
         ),
     )
 }
@@ -271,11 +300,15 @@ pub fn plan(
             continue;
         };
         let key = QueueKey::unversioned(&queue.name);
-        let history = &memory.queues.get(&key).unwrap_or(&nothing).history;
+        let memory = memory.queues.get(&key).unwrap_or(&nothing);
+        let history = &memory.history;
         let pause = when_to_look_again(&queue.policy, &wanted.observation, history, now);
         look_again = look_again.min(pause);
-        let plan = plan_queue(queue, wanted, seen, history, now);
-        if plan.is_deferred() {
+        let plan = QueuePlan {
+            vanished: memory.written.is_some() && matches!(wanted.step, Step::Create(_)),
+            ..plan_queue(queue, wanted, seen, history, now)
+        };
+        if matches!(plan.step, Step::Apply { .. }) && !plan.carries_out() {
             look_again = look_again.min(DEFERRED);
         }
         queues.push(plan);
@@ -308,7 +341,7 @@ fn plan_queue(
     } = wanted;
     let decision = match &step {
         Step::Hold(_) => None,
-        Step::Keep | Step::Create(_) | Step::Apply { .. } => {
+        Step::Keep | Step::Refused(_) | Step::Create(_) | Step::Apply { .. } => {
             Some(decide(&queue.policy, &observation, history, now))
         }
     };
@@ -339,6 +372,7 @@ fn plan_queue(
         decision,
         observation,
         changed_by_others,
+        vanished: false,
     }
 }
 

@@ -382,7 +382,13 @@ async fn background(
 /// Becomes ready once every cache is filled.
 async fn synced(contexts: Vec<Arc<Context>>, metrics: Metrics, health: Health) {
     for context in &contexts {
-        if context.caches.filled().await.is_err() {
+        let waiting = |missing: &[&str]| {
+            health.set(Phase::Waiting(format!(
+                "waiting for the first list of {}; the log says why if it fails",
+                missing.join(", ")
+            )));
+        };
+        if context.caches.filled(waiting).await.is_err() {
             return;
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use taskqueue_api::Reason;
+use taskqueue_api::{Reason, injected};
 use taskqueue_scaling::{PodPhase, Replicas};
 use taskqueue_temporal::LivePod;
 
@@ -15,6 +15,10 @@ use crate::problem::Problem;
 /// The label that the Deployment controller puts on pods: one value per ReplicaSet.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
+/// What a pod gets on top of its drain grace period.
+const MARGIN: SignedDuration =
+    SignedDuration::from_secs(injected::TERMINATION_MARGIN_SECONDS as i64);
+
 /// The pods of one queue.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pods {
@@ -22,8 +26,8 @@ pub struct Pods {
     pub live: Vec<LivePod>,
     /// How many ReplicaSets the pods that are not terminating belong to.
     pub replica_sets: usize,
-    /// Pods that were told to stop and should have ended by now.
-    pub drain_overdue: u32,
+    /// Pods that were told to stop and have used up their drain grace period.
+    pub overdue: Vec<String>,
     /// Why pods cannot start, if some cannot.
     pub trouble: Option<Problem>,
     /// The annotation that ranks pods for removal, of those that carry it.
@@ -45,10 +49,11 @@ pub fn read(pods: &[Arc<Pod>], now: Timestamp) -> Pods {
             phase,
         });
         if phase == PodPhase::Terminating {
-            // The deletion timestamp is the moment at which the grace period ends.
-            let ends = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-            if ends.is_some_and(|ends| ends < now) {
-                facts.drain_overdue = facts.drain_overdue.saturating_add(1);
+            // The deletion timestamp is when the pod is killed: a margin after its grace period.
+            let killed = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+            let ends = killed.and_then(|killed| killed.checked_sub(MARGIN).ok());
+            if ends.is_some_and(|ends| ends <= now) {
+                facts.overdue.push(name.clone());
             }
             continue;
         }
@@ -163,7 +168,7 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>, 
 /// Why a pod that is not ready does not become ready, if that is certain.
 fn trouble(pod: &Pod) -> Option<Problem> {
     if let Some(("False", Some("Unschedulable"), message)) = condition(pod, "PodScheduled") {
-        let said = message.unwrap_or("no node fits");
+        let said = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
         return Some(Problem {
             reason: Reason::PodsUnschedulable,
             message: format!(
@@ -173,6 +178,25 @@ fn trouble(pod: &Pod) -> Option<Problem> {
     }
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
     containers.iter().find_map(container_trouble)
+}
+
+/// The scheduler's message without its counts of nodes, which move as nodes come and go:
+/// "0/7 nodes are available: 3 Insufficient cpu, 4 node(s) had untolerated taint(s)."
+fn why_unschedulable(message: &str) -> String {
+    let about_pods = message.split("preemption:").next().unwrap_or(message);
+    let (_, reasons) = about_pods.split_once(": ").unwrap_or(("", about_pods));
+    let bare = |reason: &str| {
+        let reason = reason
+            .trim()
+            .trim_start_matches(|c: char| c.is_ascii_digit());
+        reason.trim().trim_end_matches('.').to_owned()
+    };
+    let reasons = reasons
+        .split([',', '.'])
+        .map(bare)
+        .filter(|reason| !reason.is_empty());
+    let reasons: BTreeSet<String> = reasons.collect();
+    reasons.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn container_trouble(container: &ContainerStatus) -> Option<Problem> {
@@ -275,7 +299,7 @@ mod tests {
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
             })),
             pod(json!({
-                "metadata": {"name": "stuck", "deletionTimestamp": "2026-01-01T00:09:00Z"},
+                "metadata": {"name": "stuck", "deletionTimestamp": "2026-01-01T00:10:15Z"},
                 "status": {"phase": "Running"},
             })),
             pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
@@ -295,7 +319,7 @@ mod tests {
                     live("stuck", PodPhase::Terminating),
                 ],
                 replica_sets: 2,
-                drain_overdue: 1,
+                overdue: vec!["stuck".to_owned()],
                 trouble: None,
                 costs: vec![("ready".to_owned(), "-1".to_owned())],
             }
@@ -350,12 +374,15 @@ mod tests {
             "metadata": {"name": "p"},
             "status": {"phase": "Pending", "conditions": [{
                 "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-                "message": "0/1 nodes are available: 1 Insufficient cpu.",
+                "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/9 nodes are available: 9 Preemption is not helpful for scheduling.",
             }]},
         }));
         let trouble = read(&[pending], now()).trouble.unwrap();
         assert_eq!(trouble.reason, Reason::PodsUnschedulable);
-        assert!(trouble.message.contains("Insufficient cpu"), "{trouble}");
+        assert_eq!(
+            trouble.message,
+            "pods cannot be placed on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes or change resources, nodeSelector or tolerations"
+        );
     }
 
     #[test]

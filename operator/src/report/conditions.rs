@@ -18,8 +18,9 @@ use crate::problem::Problem;
 /// How long slots must have been unknown before it is said: a pod that just became ready is heard
 /// of a little later.
 const SLOTS_UNKNOWN_AFTER: Duration = Duration::from_secs(120);
-/// A start from zero takes about this long, by polling: shorter wait targets cannot be kept then.
-const START_FROM_ZERO: Duration = Duration::from_secs(8);
+/// The floor that polling sets: the server's cache alone may hide new work for this long, so that
+/// shorter wait targets cannot be kept when a queue starts from zero replicas.
+const START_FROM_ZERO: Duration = Duration::from_secs(5);
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;
 
@@ -167,7 +168,7 @@ fn ready(queues: &[QueueFacts<'_>], pruning: &[Error]) -> Say {
 }
 
 fn not_ready(facts: &QueueFacts<'_>) -> Option<Problem> {
-    if let Step::Hold(problem) = &facts.plan.step {
+    if let Step::Hold(problem) | Step::Refused(problem) = &facts.plan.step {
         return Some(problem.clone());
     }
     if let Some(problem) = facts.done.error.as_ref().and_then(lasting) {
@@ -201,7 +202,7 @@ fn trouble(facts: &QueueFacts<'_>) -> Option<Problem> {
 
 /// An error that stays until somebody does something. The others pass by themselves, and a
 /// condition that flickers with them would say nothing.
-fn lasting(error: &Error) -> Option<Problem> {
+pub fn lasting(error: &Error) -> Option<Problem> {
     let reason = match error.class() {
         Class::Invalid => Reason::ApplyFailed,
         Class::Denied => match error.reason() {

@@ -147,7 +147,10 @@ impl Reports {
         let old = subject.present(memory);
         let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
         let numbers = numbers::numbers(&queues, &new, now.monotonic);
-        let mut happenings: Vec<Happening> = queues.iter().flat_map(events::changes).collect();
+        let mut happenings: Vec<Happening> = queues
+            .iter()
+            .flat_map(|facts| [events::changes(facts), events::overdue(facts)].concat())
+            .collect();
         happenings.extend(applied.pruned.iter().map(events::removed));
         self.metrics.set_fleet(subject.fleet_name(), numbers);
         self.write(subject, &old, new, happenings, memory).await

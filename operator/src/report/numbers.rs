@@ -43,7 +43,7 @@ fn queue(facts: &QueueFacts<'_>, now: Time) -> QueueNumbers {
         current: facts.asked(),
         ready: replicas.ready,
         terminating: replicas.terminating,
-        drain_overdue: facts.seen.pods.drain_overdue,
+        drain_overdue: u32::try_from(facts.seen.pods.overdue.len()).unwrap_or(u32::MAX),
         min: policy.min,
         max: policy.max,
         queue_wait_target: policy.queue_wait_target,

@@ -9,7 +9,7 @@ use taskqueue_scaling::TaskType;
 
 use crate::call::{CallError, Heartbeat, Method, QueueStats, WorkersPage};
 use crate::clock::Clock;
-use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::connection::{Place, ResolvedConnection};
 use crate::observer::Observer;
 use crate::queue::{Answers, Span};
 use crate::schedule::JobId;
@@ -17,7 +17,7 @@ use crate::schedule::JobId;
 /// A read that has ended.
 pub(crate) struct Done {
     pub(crate) job: JobId,
-    pub(crate) fingerprint: Fingerprint,
+    pub(crate) connection: ResolvedConnection,
     pub(crate) probe: bool,
     pub(crate) span: Span,
     pub(crate) outcome: Outcome,
@@ -131,7 +131,7 @@ impl Caller {
     fn done(&self, sent: taskqueue_scaling::Time, outcome: Outcome) -> Done {
         Done {
             job: self.job,
-            fingerprint: self.connection.fingerprint(),
+            connection: self.connection.clone(),
             probe: self.probe,
             span: Span {
                 sent,

@@ -160,15 +160,19 @@ impl TemporalClient {
         let connection = self.open(to).await?;
         let mut request = request.into_request();
         request.set_timeout(DEADLINE);
-        let sent = send(connection.workflow_service(), request);
+        let call = send(connection.workflow_service(), request);
         // The request carries its deadline to the server; this one holds even before it is sent.
-        let answer = match tokio::time::timeout(DEADLINE, sent).await {
+        let answer = match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) => wire::call_error(method, &status),
             Err(_) => timed_out(method),
         };
         if answer.connection_lost || answer.kind == CallErrorKind::Denied {
-            self.channel(to).state.lock().await.open = None;
+            let key = (to.place(), to.fingerprint());
+            let channel = lock(&self.channels).get(&key).cloned();
+            if let Some(channel) = channel {
+                channel.state.lock().await.open = None;
+            }
         }
         Err(answer)
     }

@@ -14,7 +14,7 @@ pub struct Clock {
 
 /// The clock starts here, so that a moment before it was started (a window that reaches back)
 /// is not cut off at zero.
-const HEAD_START: Duration = Duration::from_secs(24 * 60 * 60);
+const HEAD_START: Duration = Duration::from_hours(24);
 
 impl Clock {
     /// A clock that starts now.

@@ -112,7 +112,7 @@ impl fmt::Debug for ResolvedConnection {
             .field("tls", &self.fields.tls)
             .field("api_key", &self.fields.api_key)
             .field("fingerprint", &self.fingerprint)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -77,7 +77,9 @@ impl Link {
         now: Millis,
         jitter_permille: u64,
     ) -> Change {
-        let Some(error) = error.filter(|error| is_everybodys(error)) else {
+        // A probe that is not answered has found nothing out.
+        let still_lost = probe && error.is_some_and(|e| e.kind == CallErrorKind::Timeout);
+        let Some(error) = error.filter(|error| still_lost || concerns_everybody(error)) else {
             return if self.down.take().is_some() {
                 Change::Back
             } else {
@@ -114,7 +116,7 @@ impl Link {
 }
 
 /// Failures that every other call over the connection would meet as well.
-fn is_everybodys(error: &CallError) -> bool {
+pub(crate) fn concerns_everybody(error: &CallError) -> bool {
     error.connection_lost || error.kind == CallErrorKind::NamespaceNotFound
 }
 
@@ -176,6 +178,23 @@ mod tests {
             );
             assert_eq!(link.gate(0), Gate::Open);
         }
+    }
+
+    #[test]
+    fn a_probe_without_an_answer_does_not_bring_the_connection_back() {
+        let mut link = Link::default();
+        link.result(
+            Some(&error(CallErrorKind::Unavailable, true)),
+            false,
+            0,
+            1_000,
+        );
+        link.probe();
+        let silence = error(CallErrorKind::Timeout, false);
+        assert_eq!(
+            link.result(Some(&silence), true, 6_000, 1_000),
+            Change::Lost { probe_at: 8_000 }
+        );
     }
 
     #[test]

@@ -48,7 +48,8 @@ struct Failing {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    pub(crate) task_queue: String,
+    /// Temporal's name of the task queue.
+    pub(crate) name: String,
     pub(crate) wanted: BTreeMap<Subscriber, Wanted>,
     types: BTreeMap<TaskType, TypeState>,
     /// The answer to a read sent this long after it, or earlier, may be the same cached value.
@@ -87,9 +88,9 @@ pub(crate) struct Pace {
 }
 
 impl Queue {
-    pub(crate) fn new(task_queue: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
-            task_queue,
+            name,
             wanted: BTreeMap::new(),
             types: BTreeMap::new(),
             cached_until: 0,

@@ -189,7 +189,7 @@ impl Readers {
                 connection.place(),
                 Command::Watch {
                     owner: owner.clone(),
-                    connection: connection.clone(),
+                    connection: Box::new(connection.clone()),
                     queues: wanted.values().cloned().collect(),
                 },
             );
@@ -231,15 +231,15 @@ impl Readers {
         let Some(watch) = watches.owners.get(owner) else {
             return false;
         };
-        let watched = watch.queues.contains_key(queue);
-        if watched {
+        let known = watch.queues.contains_key(queue);
+        if known {
             let subscriber = Subscriber {
                 owner: owner.clone(),
                 queue: queue.to_owned(),
             };
             self.tell(watch.connection.place(), Command::Hint(subscriber));
         }
-        watched
+        known
     }
 
     /// The owners with news, each once however much there is, oldest news first: a new sample, a

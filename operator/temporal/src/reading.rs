@@ -127,7 +127,7 @@ impl WorkerReport {
 
 /// SDKs accept heartbeat intervals of 1 to 60 s; a worker that has not yet shown its own is
 /// given the longest.
-const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
+const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A change is seen only when the list is read: every 5 s, a little more on a busy budget.
 const LOOK_ALLOWANCE: Duration = Duration::from_secs(6);

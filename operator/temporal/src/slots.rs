@@ -177,6 +177,10 @@ mod tests {
         }
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "as it stands in the slots of a pod"
+    )]
     fn activity(used: u32, available: Option<u32>, processed_total: u64) -> Option<TypeSlots> {
         Some(TypeSlots {
             used,
@@ -227,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_stale_heartbeat_is_no_heartbeat() {
-        let at = NOW.minus(Duration::from_secs(60));
+        let at = NOW.minus(Duration::from_mins(1));
         let stale = WorkerReport {
             heartbeat_changed_at: Some(at),
             ..worker("a", 9, Some(1))

@@ -345,3 +345,6 @@ fn code(code: Code) -> &'static str {
         Code::Unauthenticated => "Unauthenticated",
     }
 }
+
+#[cfg(test)]
+mod tests;

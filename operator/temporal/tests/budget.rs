@@ -1,5 +1,12 @@
 //! Whatever is watched, hinted and answered: no more calls than the budget, nobody starves.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop"
+)]
+
 mod support;
 
 use std::time::Duration;

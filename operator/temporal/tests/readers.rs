@@ -1,6 +1,13 @@
 //! The readers over a scripted Temporal, under a paused clock: when is read what, who shares, who
 //! is told, what becomes of failures.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop"
+)]
+
 mod support;
 
 use std::time::Duration;

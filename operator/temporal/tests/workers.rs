@@ -1,5 +1,12 @@
 //! The worker list over a scripted Temporal, under a paused clock.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -216,8 +223,8 @@ async fn each_queue_gets_its_own_workers_and_its_owner_is_told_only_of_them() {
         ])];
     });
     let long = |queue: &str| QueueWatch {
-        polling_interval: Duration::from_secs(600),
-        quiet_polling_interval: Duration::from_secs(600),
+        polling_interval: Duration::from_mins(10),
+        quiet_polling_interval: Duration::from_mins(10),
         ..with_replicas(queue)
     };
     let mut updates = Box::pin(readers.updates());

@@ -11,7 +11,7 @@ use crate::calls::{Done, Outcome};
 use crate::connection::Fingerprint;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::link::Change;
+use crate::link::{Change, concerns_everybody};
 use crate::queue::{Answers, Pace, Queue, Span, Wanted, millis, problem};
 use crate::readers::next_sequence;
 use crate::schedule::JobId;
@@ -49,16 +49,21 @@ impl Reader {
             lock(&self.parts.budget).halve(at);
         }
         // One answer shows that the connection works, whatever became of the other types.
-        let lost = if done.outcome.any_answer() {
+        let lost = errors.iter().find(|error| concerns_everybody(error));
+        let error = if done.outcome.any_answer() {
             None
         } else {
-            errors.first()
+            lost.or(errors.first())
         };
-        let change = match self.credentials.get_mut(&done.fingerprint) {
-            Some(credential) => credential
+        let fingerprint = done.connection.fingerprint();
+        let change = if let Some(credential) = self.credentials.get_mut(&fingerprint) {
+            credential
                 .link
-                .result(lost, done.probe, at, jitter(done.job, at)),
-            None => Change::None,
+                .result(error, done.probe, at, jitter(done.job, at))
+        } else {
+            // Nobody wants it any more, but this call may have opened the connection again.
+            self.parts.stats.release(&done.connection);
+            Change::None
         };
         match done.outcome {
             Outcome::Queue {
@@ -85,7 +90,7 @@ impl Reader {
         match change {
             Change::None => {}
             Change::Lost { probe_at } => self.schedule_probe(done.job, probe_at),
-            Change::Back => self.hasten_all(done.fingerprint, at),
+            Change::Back => self.hasten_all(fingerprint, at),
         }
     }
 
@@ -193,7 +198,7 @@ impl Reader {
         for queue_job in credential.queues.clone() {
             if let Some((_, queue)) = self.queues.get_mut(&queue_job) {
                 let was_busy = queue.is_busy(now);
-                queue.slots_in_use = in_use.contains(&queue.task_queue);
+                queue.slots_in_use = in_use.contains(&queue.name);
                 if !was_busy && queue.slots_in_use {
                     self.schedule.hasten(queue_job, now.as_millis());
                 }
@@ -228,7 +233,7 @@ impl Reader {
         let Some(credential) = self.credentials.get(fingerprint) else {
             return;
         };
-        let Some((reading, error)) = credential.reading(&queue.task_queue) else {
+        let Some((reading, error)) = credential.reading(&queue.name) else {
             return;
         };
         let problem = error.map(|error| problem(error, &self.parts.place.to_string()));

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// From now on read these queues for this owner, and no others.
     Watch {
         owner: OwnerKey,
-        connection: ResolvedConnection,
+        connection: Box<ResolvedConnection>,
         queues: Vec<Wanted>,
     },
     /// Read nothing for this owner.
@@ -222,7 +222,7 @@ impl Reader {
         match self.queues.get_mut(&job) {
             Some((_, queue)) => {
                 let past_cache = queue.wants_past_cache(now) && reads_past_cache;
-                let (name, types) = (queue.task_queue.clone(), queue.types());
+                let (name, types) = (queue.name.clone(), queue.types());
                 self.calls.push(caller.describe(name, types, past_cache));
             }
             None => match step {

@@ -64,7 +64,7 @@ impl Reader {
                 owner: owner.clone(),
                 queue: name.clone(),
             };
-            self.subscribe(job, &subscriber, wanted, now);
+            self.subscribe(job, &subscriber, &wanted, now);
             jobs.insert(name, job);
         }
         // New ones are joined before old ones are left, so that a connection that both use stays.
@@ -107,7 +107,7 @@ impl Reader {
         job
     }
 
-    fn subscribe(&mut self, job: JobId, subscriber: &Subscriber, wanted: Wanted, now: Time) {
+    fn subscribe(&mut self, job: JobId, subscriber: &Subscriber, wanted: &Wanted, now: Time) {
         let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
             return;
         };
@@ -141,8 +141,7 @@ impl Reader {
         if !queue.wanted.is_empty() {
             return;
         }
-        self.by_name
-            .remove(&(fingerprint, queue.task_queue.clone()));
+        self.by_name.remove(&(fingerprint, queue.name.clone()));
         self.queues.remove(&job);
         self.schedule.remove(job);
         if let Some(credential) = self.credentials.get_mut(&fingerprint) {

@@ -292,6 +292,7 @@ pub(crate) fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Hea
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it stands in a script")]
 pub(crate) fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind> {
     Ok(WorkersPage {
         workers,

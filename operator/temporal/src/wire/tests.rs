@@ -1,0 +1,227 @@
+//! What becomes of answers and failures, old servers and odd numbers included.
+
+use temporalio_common::protos::temporal::api::worker::v1::WorkerListInfo;
+use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response::EffectiveRateLimit;
+
+use super::*;
+
+fn answer(stats: TaskQueueStats) -> DescribeTaskQueueResponse {
+    DescribeTaskQueueResponse {
+        stats: Some(stats),
+        ..DescribeTaskQueueResponse::default()
+    }
+}
+
+#[test]
+fn statistics_are_taken_over_in_integers() {
+    let stats = TaskQueueStats {
+        approximate_backlog_count: 12,
+        approximate_backlog_age: Duration::from_millis(1_500).try_into().ok(),
+        tasks_add_rate: 2.5,
+        tasks_dispatch_rate: 0.0004,
+        rate_limiting_active: true,
+    };
+    let described = described(&DescribeTaskQueueResponse {
+        effective_rate_limit: Some(EffectiveRateLimit {
+            requests_per_second: 5.0,
+            ..EffectiveRateLimit::default()
+        }),
+        ..answer(stats)
+    });
+    assert_eq!(
+        described,
+        Ok(Described {
+            count: 12,
+            age: Duration::from_millis(1_500),
+            add_rate_milli: 2_500,
+            dispatch_rate_milli: 0,
+            rate_limited: true,
+            effective_limit_milli: Some(5_000),
+            pollers: Some(0),
+        })
+    );
+}
+
+#[test]
+fn numbers_that_cannot_be_are_cut_off_and_not_believed() {
+    for (rate, milli) in [
+        (f32::NAN, 0),
+        (f32::INFINITY, u64::MAX),
+        (-1.0, 0),
+        (1e30, u64::MAX),
+    ] {
+        let stats = TaskQueueStats {
+            approximate_backlog_count: -3,
+            tasks_add_rate: rate,
+            ..TaskQueueStats::default()
+        };
+        let described = described(&answer(stats)).unwrap();
+        assert_eq!(
+            (described.count, described.add_rate_milli),
+            (0, milli),
+            "{rate}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_without_statistics_is_an_old_server_and_not_a_zero() {
+    let old = described(&DescribeTaskQueueResponse::default()).unwrap_err();
+    assert_eq!(old.kind, CallErrorKind::Unsupported);
+    let old = described_past_cache(&DescribeTaskQueueResponse::default(), &[TaskType::Activity]);
+    assert_eq!(old.unwrap_err().kind, CallErrorKind::Unsupported);
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as it stands in a heartbeat")]
+fn slots(used: i32, available: i32, processed: i32) -> Option<WorkerSlotsInfo> {
+    Some(WorkerSlotsInfo {
+        current_used_slots: used,
+        current_available_slots: available,
+        total_processed_tasks: processed,
+        ..WorkerSlotsInfo::default()
+    })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as it stands in a heartbeat")]
+fn pollers(current_pollers: i32) -> Option<WorkerPollerInfo> {
+    Some(WorkerPollerInfo {
+        current_pollers,
+        ..WorkerPollerInfo::default()
+    })
+}
+
+#[test]
+fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
+    let known = |used, available, processed_total| {
+        Some(TypeSlots {
+            used,
+            available,
+            processed_total,
+        })
+    };
+    for (slots, pollers, expected) in [
+        (slots(0, 100, 0), pollers(0), None),
+        (slots(0, 100, 0), pollers(2), known(0, Some(100), 0)),
+        // All slots taken: nothing is polled, and yet it is the busiest of all.
+        (slots(100, 0, 7), pollers(0), known(100, Some(0), 7)),
+        (slots(0, 100, 7), pollers(0), known(0, Some(100), 7)),
+        (slots(1, -1, 0), pollers(1), known(1, None, 0)),
+        (slots(0, 5, 0), None, known(0, Some(5), 0)),
+        // A count that did not fit is no count.
+        (slots(-1, 5, 0), pollers(1), None),
+        (slots(0, 5, i32::MIN), pollers(1), known(0, Some(5), 0)),
+        (None, pollers(3), None),
+    ] {
+        assert_eq!(
+            type_slots(slots.as_ref(), &[pollers.as_ref()]),
+            expected,
+            "{slots:?}"
+        );
+    }
+}
+
+fn info(key: &str) -> WorkerInfo {
+    let heartbeat = WorkerHeartbeat {
+        worker_instance_key: key.to_owned(),
+        ..Default::default()
+    };
+    WorkerInfo {
+        worker_heartbeat: Some(heartbeat),
+    }
+}
+
+#[test]
+#[expect(deprecated, reason = "it is what servers send")]
+fn the_list_with_slots_is_preferred_and_the_bare_one_says_whom_to_ask_for() {
+    let bare = WorkerListInfo {
+        worker_instance_key: "a".to_owned(),
+        task_queue: "orders".to_owned(),
+        ..WorkerListInfo::default()
+    };
+    let both = page(ListWorkersResponse {
+        workers_info: vec![info("a")],
+        workers: vec![bare.clone()],
+        next_page_token: vec![9],
+    });
+    let keys: Vec<_> = both
+        .workers
+        .iter()
+        .map(|worker| worker.instance_key.as_str())
+        .collect();
+    assert_eq!(
+        (keys, both.without_slots, both.next_page_token),
+        (vec!["a"], vec![], vec![9])
+    );
+    let newer = page(ListWorkersResponse {
+        workers: vec![bare],
+        ..Default::default()
+    });
+    assert_eq!(
+        newer,
+        WorkersPage {
+            without_slots: vec![ListedWorker {
+                instance_key: "a".to_owned(),
+                task_queue: "orders".to_owned()
+            }],
+            ..WorkersPage::default()
+        }
+    );
+}
+
+#[test]
+fn a_failures_kind_follows_from_its_code() {
+    let detail = b"type.googleapis.com/temporal.api.errordetails.v1.NamespaceNotFoundFailure";
+    for (status, kind) in [
+        (Status::unavailable("shard"), CallErrorKind::Unavailable),
+        (Status::deadline_exceeded("slow"), CallErrorKind::Timeout),
+        (Status::cancelled("Timeout expired"), CallErrorKind::Timeout),
+        (Status::resource_exhausted("rps"), CallErrorKind::Throttled),
+        (Status::permission_denied("no"), CallErrorKind::Denied),
+        (Status::unauthenticated("who"), CallErrorKind::Denied),
+        (Status::unimplemented("what"), CallErrorKind::Unsupported),
+        (Status::not_found("worker"), CallErrorKind::Failed),
+        (Status::internal("bug"), CallErrorKind::Failed),
+        (
+            Status::with_details(Code::NotFound, "no such", detail.to_vec().into()),
+            CallErrorKind::NamespaceNotFound,
+        ),
+    ] {
+        let error = call_error(Method::ListWorkers, &status);
+        assert_eq!(
+            (error.kind, error.connection_lost),
+            (kind, false),
+            "{status:?}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_with_a_cause_is_the_connections() {
+    let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset by peer");
+    let mut status = Status::unknown("transport error");
+    status.set_source(std::sync::Arc::new(broken));
+    assert_eq!(
+        call_error(Method::DescribeTaskQueue, &status),
+        CallError {
+            kind: CallErrorKind::Unavailable,
+            method: Method::DescribeTaskQueue,
+            code: "Unknown",
+            message: "reset by peer".to_owned(),
+            connection_lost: true,
+        }
+    );
+}
+
+#[test]
+fn a_heartbeats_stamp_and_interval_are_kept_apart() {
+    let mut with_times = info("a");
+    if let Some(heartbeat) = &mut with_times.worker_heartbeat {
+        heartbeat.heartbeat_time =
+            Some((std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)).into());
+        heartbeat.elapsed_since_last_heartbeat = Duration::from_secs(5).try_into().ok();
+    }
+    let heartbeat = heartbeat(with_times).unwrap();
+    assert_eq!(heartbeat.sent_at, Some(1_500_000_000));
+    assert_eq!(heartbeat.elapsed, Some(Duration::from_secs(5)));
+    assert_eq!(super::heartbeat(WorkerInfo::default()), None);
+}

@@ -212,6 +212,7 @@ fn inputs(context: &Context<'_>) -> Inputs {
         replicas: observation.replicas,
         backlog,
         slots_in_use: slots_in_use(facts),
+        mean_slots_in_use_milli: PerType::from_fn(|task_type| history.used_milli(task_type)),
         blind_pods: facts.blind,
         busy_pods: facts.busy,
         slots_per_replica: PerType::from_fn(|task_type| {

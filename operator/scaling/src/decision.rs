@@ -62,6 +62,8 @@ pub struct Inputs {
     pub backlog: Result<PerType<Option<TypeBacklog>>, UnknownReason>,
     /// The slots in use per type over live pods with a fresh heartbeat, or why they are unknown.
     pub slots_in_use: Result<PerType<u64>, UnknownReason>,
+    /// The slots in use per type, as a mean over the last half minute, in thousandths.
+    pub mean_slots_in_use_milli: PerType<u64>,
     /// Live pods without a fresh heartbeat: each counts as full.
     pub blind_pods: u32,
     /// Live pods with at least one slot in use, blind ones included.

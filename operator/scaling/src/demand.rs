@@ -36,7 +36,8 @@ impl Term {
 /// The terms of one task type, each in thousandths of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
-    /// Slots in use ÷ (slots per replica × target utilisation). A live pod without a fresh heartbeat
+    /// Slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation); at least slots
+    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod without a fresh heartbeat
     /// counts as full: it earns itself one replica, but never asks for more pods than there are.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
@@ -251,9 +252,12 @@ struct TaskFacts {
     /// Arrivals in thousandths per second; 0 while the rates are not trusted.
     arrivals_milli: u128,
     service_millis: u128,
+    slots: u128,
     /// Slots of a replica times the target utilisation, in hundredths of a slot.
     useful_slots_percent: u128,
     used: u128,
+    /// The same, smoothed, in thousandths.
+    used_milli: u128,
     blind: u128,
     live: u128,
     all_taken: bool,
@@ -275,12 +279,18 @@ impl TaskFacts {
         } else {
             0
         };
+        let smoothed = match facts.signal {
+            Signal::Known => u128::from(history.used_milli(task_type)),
+            Signal::Missing(_) | Signal::None => 0,
+        };
         Self {
             backlog,
             arrivals_milli: u128::from(arrivals),
             service_millis: u128::from(millis(service.mean()).max(1)),
             useful_slots_percent: slots.saturating_mul(utilization).max(1),
             used: u128::from(*facts.used.get(task_type)),
+            used_milli: smoothed,
+            slots,
             blind: u128::from(facts.blind),
             live: u128::from(facts.live),
             all_taken: *facts.all_taken.get(task_type),
@@ -322,7 +332,11 @@ impl TaskFacts {
                 .min(tasks),
         );
 
-        let heard = self.replicas_milli(self.used.saturating_mul(1000));
+        // The head room is for the mean; what is in use at this moment needs no more than itself,
+        // or the room would be counted on top of every peak.
+        // With nothing in use the mean is history: what still comes is in the arrivals.
+        let mean = if self.used == 0 { 0 } else { self.used_milli };
+        let heard = self.replicas_milli(mean).max(self.full_replicas_milli());
         let with_blind = heard.saturating_add(self.blind.saturating_mul(1000));
         let in_flight = with_blind.min(self.live.saturating_mul(1000)).max(heard);
         // What the limit can feed, or, where only the fact of limiting is known, what there is.
@@ -352,6 +366,11 @@ impl TaskFacts {
             binding,
             rate_limited: wanted > u128::from(milli),
         }
+    }
+
+    /// Thousandths of a replica that hold the tasks in flight and nothing else.
+    fn full_replicas_milli(&self) -> u128 {
+        self.used.saturating_mul(1_000).div_ceil(self.slots.max(1))
     }
 
     /// Thousandths of a replica for thousandths of a slot.

@@ -70,6 +70,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     let _ = match term {
         Term::InFlight => {
             let used = inputs.slots_in_use.map_or(0, |used| *used.get(task_type));
+            let mean = thousandths(*inputs.mean_slots_in_use_milli.get(task_type));
             let blind = match inputs.blind_pods {
                 0 => String::new(),
                 pods => format!(
@@ -77,14 +78,14 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                     count(pods.into(), "pod")
                 ),
             };
+            let slots_in_use = count(used, &format!("{kind} slot"));
             write!(
                 text,
-                "{} in use{blind}; {waits}; {per_replica} hold them",
-                count(used, &format!("{kind} slot"))
+                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} hold them"
             )
         }
         Term::Drain => {
-            let arrive = if inputs.rates_trusted {
+            let arrive = if inputs.rates_trusted && backlog.add_rate_milli > 0 {
                 format!(" and {}/s arrive", thousandths(backlog.add_rate_milli))
             } else {
                 String::new()

@@ -4,16 +4,20 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::demand::{SlotFacts, slot_facts};
+use crate::demand::{Signal, SlotFacts, slot_facts};
 use crate::learn::Learner;
 use crate::stuck::Watch;
 use crate::{
-    Backlog, Decision, Observation, PerType, Policy, Reading, Reason, SampleId, ServiceTime,
-    StepPolicy, TaskType, Time,
+    Backlog, Decision, Observation, PerType, Policy, Reading, Reason, Replicas, SampleId,
+    ServiceTime, StepPolicy, TaskType, Time,
 };
 
 /// The server's rates cover this long.
 const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// Slots in use are smoothed over this long, as the server smooths its rates.
+const SMOOTHED: Duration = Duration::from_secs(30);
+/// No more readings of slots than this are kept for it.
+const READINGS_SMOOTHED: usize = 16;
 /// The server reports rates in buckets of 5 s: a rate of zero proves this much silence.
 const SILENCE: Duration = Duration::from_secs(25);
 /// After this long without a reading the server may have unloaded the queue, and its first rates
@@ -36,6 +40,8 @@ pub struct History {
     /// Since when there have been ready pods without any heartbeat ever.
     unheard_since: Option<Time>,
     samples: u32,
+    /// Whether the first of these readings found a fleet at zero: then there is no past to miss.
+    from_zero: bool,
     failed: bool,
     rates_bad_until: Option<Time>,
     /// Since when nothing waited and no slot was in use, over all readings.
@@ -49,6 +55,8 @@ pub struct History {
     /// Recommendations that a later one does not undercut, smallest first.
     lows: VecDeque<(Time, u32)>,
     events: VecDeque<(Time, u32, u32)>,
+    /// The slots in use at the last readings.
+    used: VecDeque<(Time, PerType<u64>)>,
     /// When the last observation was taken in.
     latest: Time,
     pub(crate) watch: Watch,
@@ -90,9 +98,10 @@ impl History {
                     .sample
                     .is_some_and(|sample| sample.sequence == value.sequence);
                 if !repeated {
-                    self.new_sample(policy, value, *taken_at, observation.replicas.ready);
+                    self.new_sample(policy, value, *taken_at, observation.replicas);
                 }
                 let facts = slot_facts(observation, self);
+                self.smooth(observation, &facts);
                 self.watch_idle(value, *taken_at, &facts);
                 self.watch
                     .observe(value, observation, &facts, repeated, now);
@@ -100,7 +109,14 @@ impl History {
         }
     }
 
-    fn new_sample(&mut self, policy: &Policy, backlog: &Backlog, taken_at: Time, ready: u32) {
+    fn new_sample(
+        &mut self,
+        policy: &Policy,
+        backlog: &Backlog,
+        taken_at: Time,
+        replicas: Replicas,
+    ) {
+        let (ready, fleet_is_zero) = (replicas.ready, replicas.is_zero());
         let gap = self.sample.map(|sample| taken_at.since(sample.taken_at));
         if self.failed || gap.is_none_or(|gap| gap >= UNLOADED) {
             self.rates_bad_until = Some(taken_at.plus(RATE_WINDOW));
@@ -111,6 +127,7 @@ impl History {
         if gap.is_none_or(|gap| gap > longest_gap) {
             self.covered_since = Some(taken_at);
             self.samples = 0;
+            self.from_zero = fleet_is_zero;
         }
         self.failed = false;
         self.samples = self.samples.saturating_add(1);
@@ -119,6 +136,35 @@ impl History {
             taken_at,
             ready,
         });
+    }
+
+    /// Keeps the slots in use of the last [`SMOOTHED`]. Only a new reading of the slots counts.
+    fn smooth(&mut self, observation: &Observation, facts: &SlotFacts) {
+        let taken_at = match &observation.slots {
+            _ if observation.replicas.is_zero() => self.latest,
+            Reading::Known { taken_at, .. } => *taken_at,
+            Reading::Unknown { .. } => return,
+        };
+        let newer = self.used.back().is_none_or(|(at, _)| *at < taken_at);
+        if facts.signal != Signal::Known || !newer {
+            return;
+        }
+        self.used.push_back((taken_at, facts.used));
+        let oldest = taken_at.minus(SMOOTHED);
+        while self.used.len() > READINGS_SMOOTHED
+            || self.used.front().is_some_and(|(at, _)| *at <= oldest)
+        {
+            self.used.pop_front();
+        }
+    }
+
+    /// The mean of the slots in use over the last readings, in thousandths.
+    pub(crate) fn used_milli(&self, task_type: TaskType) -> u64 {
+        let readings = u64::try_from(self.used.len()).unwrap_or(u64::MAX);
+        let sum = self.used.iter().fold(0_u64, |sum, (_, used)| {
+            sum.saturating_add(used.get(task_type).saturating_mul(1000))
+        });
+        sum.checked_div(readings).unwrap_or(0)
     }
 
     fn watch_idle(&mut self, backlog: &Backlog, taken_at: Time, facts: &SlotFacts) {
@@ -243,6 +289,11 @@ impl History {
     /// Since when readings have come without a long gap.
     pub(crate) const fn covered_since(&self) -> Option<Time> {
         self.covered_since
+    }
+
+    /// Whether the readings began with a fleet at zero.
+    pub(crate) const fn from_zero(&self) -> bool {
+        self.from_zero
     }
 
     /// Whether this is the first reading after a start or a long gap.

@@ -136,6 +136,7 @@ impl Learner {
             return;
         }
         self.heard = true;
+        let born = memory.born;
         let since = memory.reported_at.replace(reported_at);
         for task_type in TaskType::ALL {
             let Some(slots) = pod.types.get(task_type) else {
@@ -143,17 +144,20 @@ impl Learner {
             };
             let last = memory.types.get_mut(task_type);
             let sums = self.sums.get_mut(task_type);
+            if let (None, Some(born)) = (&last, born) {
+                *last = Some(Last::born(born));
+            }
             let comparable = last
                 .as_ref()
                 .is_some_and(|last| last.processed <= slots.processed_total);
-            match (last.as_mut().filter(|_| comparable), since) {
+            match (last.as_mut().filter(|_| comparable), since.or(born)) {
                 (Some(last), Some(since)) => {
                     self.processed_grew |= slots.processed_total > last.processed;
                     sums.add(last, *slots, since, reported_at);
                     last.advance(*slots, reported_at);
                 }
                 // A worker seen for the first time, or one that has restarted.
-                _ => *last = Some(Last::first(*slots, reported_at, memory.born)),
+                _ => *last = Some(Last::first(*slots, reported_at)),
             }
             let running = last.as_ref().and_then(|last| last.running(reported_at));
             if let Some(running) = running.filter(|running| !running.is_zero()) {
@@ -223,12 +227,14 @@ impl Learner {
         self.sums.get(task_type).slots_per_replica
     }
 
-    /// Whether a task of this type may take longer than `grace`: one was seen to, the mean says so,
-    /// or too little was seen to tell.
+    /// Whether a task of this type may take longer than `grace`: one was seen to run for more than
+    /// half of it (where there is one, a longer one is near), the mean is more than half of it, or
+    /// too little was seen to tell.
     pub(crate) fn may_outlast(&self, task_type: TaskType, grace: Duration) -> bool {
         let sums = self.sums.get(task_type);
-        sums.longest.is_some_and(|(longest, _)| longest > grace)
-            || sums.mean().is_none_or(|mean| mean > grace)
+        let safe = grace / 2;
+        sums.longest.is_some_and(|(longest, _)| longest > safe)
+            || sums.mean().is_none_or(|mean| mean > safe)
     }
 
     /// The longest that a task of this type has certainly run.
@@ -302,11 +308,22 @@ impl Sums {
 }
 
 impl Last {
-    fn first(slots: TypeSlots, at: Time, born: Option<Time>) -> Self {
+    /// A worker that was seen before its first heartbeat: it had done nothing then.
+    fn born(at: Time) -> Self {
+        Self {
+            used: 0,
+            processed: 0,
+            idle_at: Some(at),
+            marks: VecDeque::new(),
+        }
+    }
+
+    /// A worker whose past is not known.
+    fn first(slots: TypeSlots, at: Time) -> Self {
         let mut last = Self {
-            used: slots.used,
-            processed: slots.processed_total,
-            idle_at: born,
+            used: 0,
+            processed: 0,
+            idle_at: None,
             marks: VecDeque::new(),
         };
         last.advance(slots, at);

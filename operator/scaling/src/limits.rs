@@ -201,8 +201,14 @@ fn percent(of: u32, percent: u64, up: bool) -> u32 {
     u32::try_from(result).unwrap_or(u32::MAX)
 }
 
+/// While service times are not known, a fleet that began at zero may have this many replicas after
+/// its first reading, whatever that one asked for.
+const FIRST_STEP: u32 = 10;
+
 /// Until one scaleDown window of history exists nothing shrinks. The very first reading moves no
-/// running fleet, and while nothing is known about service times a running fleet at most doubles.
+/// fleet that was already running, and until service times are known such a fleet at most doubles. A fleet
+/// that was at zero has the right size at once; further steps, until something is known, at most
+/// quadruple it.
 pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option<&Demand>) {
     let asked = context.asked();
     let window = context.policy.behavior.scale_down.stabilization_window;
@@ -214,7 +220,8 @@ pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option
         return;
     }
     number.at_least(asked, Reason::WarmingUp);
-    if context.history.first_sample() {
+    let from_zero = context.history.from_zero();
+    if context.history.first_sample() && !from_zero {
         number.at_most(asked, Reason::WarmingUp);
     }
     let learned = demand
@@ -226,8 +233,13 @@ pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option
                 .is_learned()
         });
     if !learned {
-        let doubled = context.observation.replicas.ready.max(1).saturating_mul(2);
-        number.at_most(doubled.max(asked), Reason::WarmingUp);
+        let most = if from_zero {
+            asked.saturating_mul(4).max(FIRST_STEP)
+        } else {
+            let ready = context.observation.replicas.ready.max(1);
+            ready.saturating_mul(2).max(asked)
+        };
+        number.at_most(most, Reason::WarmingUp);
     }
 }
 

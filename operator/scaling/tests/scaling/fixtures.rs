@@ -174,6 +174,12 @@ impl World {
         self.rereads(activity)
     }
 
+    /// The same, 5 s later.
+    pub fn reads_next(&mut self, activity: TypeBacklog) -> Decision {
+        self.wait(5);
+        self.reads(activity)
+    }
+
     /// The last reading is looked at again.
     pub fn rereads(&mut self, activity: TypeBacklog) -> Decision {
         let backlog = Reading::Known {

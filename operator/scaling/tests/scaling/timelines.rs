@@ -41,12 +41,9 @@ fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_las
         ..idle()
     });
     world.used = Vec::new();
-    // The window still holds the 3 of 5 s before; idleness counts from the first quiet reading.
+    // The window holds the 3 of the busy half minute; idleness counts from the first quiet reading.
     let seen = changes(&mut world, 20, |world| world.reads(idle()));
-    assert_eq!(
-        seen,
-        vec![(55, 1, "ScaleDownStabilized"), (65, 0, "NoDemand")]
-    );
+    assert_eq!(seen, vec![(60, 1, "CoolingDown"), (65, 0, "NoDemand")]);
 }
 
 #[test]
@@ -88,9 +85,11 @@ fn tasks_seen_only_by_the_growth_of_a_workers_total_keep_the_last_replica() {
 fn an_outage_changes_nothing_and_afterwards_nothing_shrinks_at_once() {
     let mut world = World::settled(policy(), 6, SECOND);
     world.used = vec![9; 6];
-    world.wait(5);
-    let _ = world.reads(idle());
-    assert_eq!(world.asked, 8);
+    for _ in 0..7 {
+        world.wait(5);
+        let _ = world.reads(idle());
+    }
+    assert_eq!(world.asked, 7);
     let during = changes(&mut world, 120, World::fails);
     world.used = Vec::new();
     let after = changes(&mut world, 30, |world| world.reads(idle()));
@@ -247,7 +246,12 @@ fn where_tasks_outlast_the_grace_only_idle_pods_go() {
     // One slot each in three pods, without a completion for much longer than the grace.
     world.used = vec![1, 0, 1, 0, 1];
     let seen = changes(&mut world, 40, |world| world.reads(idle()));
-    assert_eq!(seen, vec![(60, 3, "BusyPods")]);
+    let expected = vec![
+        (60, 4, "ScaleDownStabilized"),
+        (70, 3, "ScaleDownStabilized"),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(outcome(&world.reads_next(idle())), (3, "BusyPods"));
     // Short tasks in every pod do not keep the fleet: its least loaded pods drain in time.
     let mut world = World::settled(
         Policy {
@@ -262,7 +266,13 @@ fn where_tasks_outlast_the_grace_only_idle_pods_go() {
         world.processed += 5;
         world.reads(idle())
     });
-    assert_eq!(seen, vec![(60, 1, "SlotsInUse")]);
+    let expected = vec![
+        (60, 4, "ScaleDownStabilized"),
+        (70, 3, "ScaleDownStabilized"),
+        (75, 2, "ScaleDownStabilized"),
+        (85, 1, "SlotsInUse"),
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]

@@ -238,7 +238,7 @@ async fn pass(
     let memory = shared.memory(subject.metadata);
     let memory = &mut *memory.lock().await;
     let fleet = match accepted(object) {
-        Ok(fleet) => fleet,
+        Ok(fleet) => fleet.at(now.wall),
         Err(message) => {
             shared
                 .reports
@@ -263,7 +263,8 @@ async fn pass(
     let reported = shared.reports.pass(subject, &report, memory, now).await;
     count(memory, &plan, &observed);
     account(shared, &plan, &applied);
-    finish(applied, reported, plan.look_again)
+    let look_again = plan.look_again.min(until_schedule(&fleet, now));
+    finish(applied, reported, look_again)
 }
 
 /// The fleet that an object stands for, or everything that is wrong with it.
@@ -277,6 +278,13 @@ fn accepted(object: &GuardedFleet) -> Result<Fleet, String> {
     validate(resource).map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         all.join("; ")
+    })
+}
+
+/// How long until a schedule may ask for another minimum.
+fn until_schedule(fleet: &Fleet, now: Moment) -> Duration {
+    fleet.next_scheduled_change(now.wall).map_or(Duration::MAX, |change| {
+        change.duration_since(now.wall).unsigned_abs()
     })
 }
 

@@ -5,10 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use taskqueue_scaling::{Policy, TaskType};
 
-use crate::duration::DurationString;
+use crate::{
+    duration::DurationString,
+    schedule::{self, Window},
+};
 
 /// A fleet of workers: one accepted `TaskQueueWorker`.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,26 @@ pub struct Fleet {
     pub queues: Vec<Queue>,
     /// What a worker may take to finish, in whole seconds, at least 1.
     pub drain_grace_seconds: u32,
+}
+
+impl Fleet {
+    /// The fleet as it is at a moment: with the minimums that its schedules ask for then.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        for queue in &mut self.queues {
+            queue.policy.scheduled_min = schedule::minimum(&queue.schedule, now);
+        }
+        self
+    }
+
+    /// When a schedule may ask for another minimum; `None` without schedules.
+    pub fn next_scheduled_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let changes = self
+            .queues
+            .iter()
+            .map(|queue| schedule::next_change(&queue.schedule, now));
+        changes.flatten().min()
+    }
 }
 
 /// Which `TaskQueueWorker` a fleet is.
@@ -115,8 +139,10 @@ pub struct Queue {
     pub task_queue: String,
     /// The kinds of tasks that count, at least one.
     pub task_types: BTreeSet<TaskType>,
-    /// How it is scaled: fleet, override and defaults resolved.
+    /// How it is scaled: fleet, override and defaults resolved. Its `scheduled_min` is filled in by [`Fleet::at`].
     pub policy: Policy,
+    /// Its minimums by time window.
+    pub schedule: Vec<Window>,
     /// The name of its Deployment: at most 46 characters, its own for each pair of fleet and queue.
     pub deployment_name: String,
     /// The user's pods with what differs for this queue worked in.

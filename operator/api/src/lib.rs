@@ -5,6 +5,7 @@
 
 pub mod connection;
 mod crd;
+pub mod cron;
 pub mod duration;
 pub mod fleet;
 pub mod injected;
@@ -13,6 +14,7 @@ pub mod name;
 pub mod reason;
 pub mod render;
 pub mod scaling;
+pub mod schedule;
 mod schema;
 pub mod status;
 pub mod validate;

@@ -153,6 +153,8 @@ reasons! {
     ScaledDown,
     /// Event: someone else changed the replicas of a managed Deployment; they were put back.
     ReplicasReset,
+    /// Event: somebody deleted a managed Deployment; it was made again.
+    DeploymentRecreated,
     /// Event: a queue left the spec; its Deployment was deleted and drains.
     QueueRemoved,
     /// Event: tasks ran longer than drain.gracePeriod and were cancelled.

@@ -8,12 +8,13 @@
     reason = "KubeSchema copies each struct, `pub` included, into a function"
 )]
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskqueue_scaling::Policy;
 
 use crate::{
+    cron,
     duration::{DurationRange, DurationString},
     schema,
 };
@@ -90,6 +91,12 @@ pub struct ScalingSpec {
     /// they are. A fallback never takes replicas away. Default: not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<FallbackSpec>,
+
+    /// Minimums by time window, for load that comes by the clock. While a window is open, the queue keeps
+    /// at least its minReplicas, within replicas.max. At most 10. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub schedule: Option<Vec<ScheduleSpec>>,
 
     /// Active: decide and act. DryRun: decide and report, change nothing. Paused: decide nothing; the
     /// replicas are yours, for example through kubectl scale. Default: Active.
@@ -204,6 +211,47 @@ pub enum Mode {
     DryRun,
     /// Decide nothing.
     Paused,
+}
+
+/// A window in which a queue has a higher minimum. It is open from each start to the next end.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.start != self.end")
+        .message("end must not be the same as start: the window would never open")
+        .field_path(".end")
+)]
+pub struct ScheduleSpec {
+    /// When the window opens, as a cron expression of five fields: minute, hour, day of month, month, day
+    /// of week. Example: "0 8 * * MON-FRI". Required.
+    #[schemars(length(min = 9, max = 100))]
+    #[x_kube(validation = cron_rule("start"))]
+    pub start: String,
+
+    /// When the window closes, as a cron expression of five fields. Example: "0 18 * * MON-FRI". Required.
+    #[schemars(length(min = 9, max = 100))]
+    #[x_kube(validation = cron_rule("end"))]
+    pub end: String,
+
+    /// The time zone that start and end are read in, by its IANA name. Example: Europe/Berlin. Default: UTC.
+    #[serde(default = "default_time_zone")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = ("self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$')", "timeZone must be an IANA name such as Europe/Berlin"))]
+    pub time_zone: String,
+
+    /// The fewest replicas while the window is open. From 1 to 1000. Required.
+    #[schemars(range(min = 1, max = 1000))]
+    pub min_replicas: u32,
+}
+
+fn default_time_zone() -> String {
+    "UTC".to_owned()
+}
+
+fn cron_rule(field: &str) -> Rule {
+    Rule::new(format!("self.matches('{}')", cron::PATTERN.replace('\\', r"\\"))).message(
+        format!("{field} must be a cron expression of five fields: minute, hour, day of month, month, day of week, such as 0 8 * * MON-FRI").as_str(),
+    )
 }
 
 /// What to do when Temporal does not answer.

@@ -7,6 +7,7 @@
 mod connection;
 mod pods;
 mod policy;
+mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +59,7 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             task_queue: task_queue(queue).to_owned(),
             task_types: task_types(queue),
             policy: policy::resolve(spec, queue, &mut findings),
+            schedule: schedule::windows(spec, queue, &mut findings),
             deployment_name: deployment_name(&key.name, &queue.name),
             pods: pods::for_queue(&template, queue, &mut findings),
         })

@@ -29,6 +29,7 @@ use crate::{
     shortname = "tqw",
     category = "taskqueue",
     namespaced,
+    selectable = ".spec.connectionRef.name",
     status = "TaskQueueWorkerStatus",
     derive = "PartialEq",
     doc = "A fleet of Temporal workers. The operator runs one Deployment per task queue and keeps each at the size its work needs.",

@@ -167,6 +167,7 @@ fn every_example_is_accepted() {
         ("connection.yaml", "reviews", 1, true),
         ("minimal.yaml", "hello", 1, false),
         ("orders.yaml", "orders", 4, false),
+        ("schedule.yaml", "office", 2, false),
         ("tls-api-key.yaml", "invoices", 1, false),
     ];
     let expected = expected

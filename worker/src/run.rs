@@ -61,8 +61,8 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     )
     .context("cannot start the SDK's metrics exporter")?;
     let sdk = SdkMetrics::new(exporter.bound_addr)?;
-    let served = CancellationToken::new();
-    let server = serve(&settings, &health, &metrics, &sdk, &served).await?;
+    let closing = CancellationToken::new();
+    let server = serve(&settings, &health, &metrics, &sdk, &closing).await?;
 
     let meter: Arc<dyn CoreMeter> = exporter.meter;
     let request_meter = telemetry_init(TelemetryOptions::builder().metrics(meter.clone()).build())?
@@ -85,7 +85,7 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     let outcome = LocalSet::new()
         .run_until(work(&workshop, &health, &sdk, &stop))
         .await;
-    served.cancel();
+    closing.cancel();
     workshop.store().close().await;
     tracing::debug!("the database is closed");
     // A scraper that keeps its connection open must not keep the process alive.

@@ -79,7 +79,7 @@ impl Store {
         let pool = match backend {
             Backend::Postgres => pool
                 .max_connections(connections)
-                .idle_timeout(Duration::from_secs(60))
+                .idle_timeout(Duration::from_mins(1))
                 .connect_lazy_with(options),
             // One connection: SQLite has one writer anyway, and a database in memory lives and
             // dies with its connection, so it must never be closed.

@@ -107,13 +107,13 @@ impl NotificationActivities {
         progress: &MailProgress,
     ) -> Result<(), ActivityError> {
         let id = message_id(&mailing.order_id, recipient);
-        let send = self
+        let sending = self
             .mailer
             .send(&id, recipient, &mailing.subject, &mailing.body);
-        tokio::pin!(send);
+        tokio::pin!(sending);
         let sent = loop {
             tokio::select! {
-                sent = &mut send => break sent,
+                sent = &mut sending => break sent,
                 () = tokio::time::sleep(BEAT_INTERVAL) => {
                     ctx.record_heartbeat(progress.clone()).await?;
                 }

@@ -90,7 +90,7 @@ pub async fn start(
         })
         .buffer_unordered(usize::from(args.concurrency));
     while let Some(placed) = ends.next().await {
-        tally.count(placed?);
+        tally.count(&placed?);
     }
     if args.file.is_some() {
         tally.report();
@@ -118,7 +118,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, placed: Placed) {
+    fn count(&mut self, placed: &Placed) {
         if placed.fresh {
             self.started += 1;
         } else {

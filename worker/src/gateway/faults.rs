@@ -71,7 +71,7 @@ impl FaultOptions {
             }
             Some("tok_slow") => return Some(Fault::Slow(self.slow)),
             // Longer than any client waits.
-            Some("tok_timeout") => return Some(Fault::Slow(Duration::from_secs(60))),
+            Some("tok_timeout") => return Some(Fault::Slow(Duration::from_mins(1))),
             Some("tok_lost") => return Some(Fault::LostAnswer),
             _ => {}
         }

@@ -218,11 +218,15 @@ fn fingerprint(request: &ChargeRequest) -> String {
         request.currency.as_deref().unwrap_or_default(),
         request.card.as_deref().unwrap_or_default()
     );
-    Sha256::digest(text)
-        .iter()
-        .take(12)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = Sha256::digest(text);
+    let parts = digest.chunks_exact(8).map(|part| {
+        part.iter()
+            .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte))
+    });
+    parts
+        .take(2)
+        .fold(0_u128, |number, part| (number << 64) | u128::from(part))
+        .to_string()
 }
 
 #[cfg(test)]

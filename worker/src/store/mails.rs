@@ -63,12 +63,11 @@ impl Store {
         let mut counts = MailCounts::default();
         for row in rows {
             let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
-            match row.try_get::<String, _>(0)?.as_str() {
-                "sent" => counts.sent = count,
-                _ => {
-                    counts.refused = count;
-                    counts.last_refusal = Some(row.try_get(2)?);
-                }
+            if row.try_get::<String, _>(0)? == "sent" {
+                counts.sent = count;
+            } else {
+                counts.refused = count;
+                counts.last_refusal = Some(row.try_get(2)?);
             }
         }
         Ok(counts)

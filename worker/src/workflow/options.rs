@@ -43,7 +43,7 @@ pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
 pub(super) fn until_done(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
-        .retry_policy(retries(0, Duration::from_secs(60)))
+        .retry_policy(retries(0, Duration::from_mins(1)))
         .cancellation_token(WorkflowCancellationToken::new())
         .build()
 }

@@ -2,6 +2,14 @@
 //! gateway stand-in and an SMTP server. Nothing is skipped: what is missing fails and says how to
 //! get it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on panics, in its functions as well"
+)]
+
+mod load;
 mod notifications;
 mod orders;
 mod process;
@@ -10,3 +18,4 @@ mod replay;
 mod smtp;
 mod storage;
 mod support;
+mod tls;

@@ -1,8 +1,7 @@
-//! Mails: the text that arrives, refusals, a mail server in trouble, resuming from heartbeats, a
-//! worker killed in the middle.
+//! Mails: the text that arrives, refusals, a mail server in trouble, resuming from heartbeats.
+//! (`load` kills workers in the middle.)
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use order_worker::gateway::GatewayOptions;
 use order_worker::order::{Notification, NotificationState, OrderInput, OrderState, Reason};
@@ -10,7 +9,7 @@ use order_worker::workflow::OrderWorkflow;
 use serde_json::json;
 use temporalio_client::WorkflowDescribeOptions;
 
-use crate::smtp::{Behaviour, Mail};
+use crate::smtp::Behaviour;
 use crate::support::{Shop, eventually};
 
 fn recipients(count: usize) -> Vec<String> {
@@ -171,53 +170,4 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     let log = worker.drain().await;
     assert!(log.contains("going on with the mails"), "{log}");
     assert!(log.contains("\"resumed\":2"), "{log}");
-}
-
-#[tokio::test]
-async fn a_killed_worker_repeats_at_most_the_mail_in_flight() {
-    let smtp = Behaviour {
-        delay: Duration::from_millis(30),
-        ..Behaviour::default()
-    };
-    let shop = Shop::open_with("killed", GatewayOptions::default(), smtp).await;
-    let mut first = shop.worker().await;
-    let all = recipients(60);
-    let handle = shop
-        .place(OrderInput::new("killed-1", 100).with("recipients", json!(all)))
-        .await;
-    eventually("some mails are sent", async || {
-        (shop.smtp.mails().len() >= 20).then_some(())
-    })
-    .await;
-    first.signal("-KILL");
-    first.ended().await;
-    let second = shop.worker().await;
-    let result = shop.end_of(&handle).await;
-    assert_eq!(
-        (result.notification.state, result.notification.sent),
-        (NotificationState::Sent, 60)
-    );
-
-    let counts = shop.smtp.counts();
-    assert_eq!(counts.keys().cloned().collect::<Vec<_>>(), {
-        let mut sorted = all.clone();
-        sorted.sort();
-        sorted
-    });
-    let repeated: Vec<&String> = counts
-        .iter()
-        .filter(|(_, times)| **times > 1)
-        .map(|(recipient, _)| recipient)
-        .collect();
-    assert!(repeated.len() <= 1, "{counts:?}");
-    if let [recipient] = repeated[..] {
-        let ids: Vec<Mail> = shop
-            .smtp
-            .mails()
-            .into_iter()
-            .filter(|mail| mail.to == *recipient)
-            .collect();
-        assert_eq!(ids[0].message_id, ids[1].message_id);
-    }
-    second.drain().await;
 }

@@ -18,6 +18,7 @@ use temporalio_client::{
 use crate::smtp::Behaviour;
 use crate::support::{Shop, eventually};
 
+#[expect(clippy::unnecessary_wraps, reason = "as results hold it")]
 fn reason(kind: &str, message: &str) -> Option<Reason> {
     Some(Reason {
         kind: kind.to_owned(),

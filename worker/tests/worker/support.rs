@@ -81,6 +81,10 @@ pub(crate) fn free_port() -> u16 {
 
 /// Starts a server under a shell that ends it as soon as this process is gone, however it goes:
 /// the shell waits for the end of its standard input, which only this process holds open.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the shell outlives this process by design"
+)]
 fn start_server(command: Vec<OsString>, user: Option<u32>, log: &Path, after: &str) -> ChildStdin {
     const WATCH: &str = r#"
         log=$1; after=$2; shift 2

@@ -1,0 +1,199 @@
+//! TLS to Temporal through a proxy that asks for client certificates: the files of the contract,
+//! a CA that does not fit, and certificates that are replaced while the worker runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use order_worker::order::{OrderInput, OrderState};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{Shop, Worker, eventually, temporal};
+
+const SERVER_NAME: &str = "temporal.test";
+
+/// A CA, and what it signed.
+struct Authority {
+    ca: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let ca = params.self_signed(&key).unwrap().pem();
+        Self {
+            ca,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// Certificate and key for a name.
+    fn sign(&self, name: &str) -> (String, String) {
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        (
+            params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key.serialize_pem(),
+        )
+    }
+
+    /// A server's configuration that accepts only clients of this CA.
+    fn server(&self) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap())
+            .unwrap();
+        let clients = WebPkiClientVerifier::builder(Arc::new(roots))
+            .build()
+            .unwrap();
+        let (cert, key) = self.sign(SERVER_NAME);
+        let mut config = ServerConfig::builder()
+            .with_client_cert_verifier(clients)
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Arc::new(config)
+    }
+}
+
+/// Ends TLS and passes the rest on to Temporal.
+struct Proxy {
+    port: u16,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    open: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Proxy {
+    async fn start(config: Arc<ServerConfig>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            config: Arc::new(Mutex::new(config)),
+            open: Arc::default(),
+        };
+        let (config, open, target) = (proxy.config.clone(), proxy.open.clone(), temporal());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let acceptor = TlsAcceptor::from(config.lock().unwrap().clone());
+                let target = target.clone();
+                let passing = tokio::spawn(async move {
+                    let Ok(mut client) = acceptor.accept(client).await else {
+                        return;
+                    };
+                    let mut server = TcpStream::connect(target).await.unwrap();
+                    // Either side may go away at any time.
+                    let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+                open.lock().unwrap().push(passing);
+            }
+        });
+        proxy
+    }
+
+    /// From now on only this configuration; every open connection breaks.
+    fn switch_to(&self, config: Arc<ServerConfig>) {
+        *self.config.lock().unwrap() = config;
+        for connection in self.open.lock().unwrap().drain(..) {
+            connection.abort();
+        }
+    }
+}
+
+/// The three files that the operator mounts.
+struct Files(PathBuf);
+
+impl Files {
+    fn write(&self, ca: &str, client: &(String, String)) {
+        std::fs::write(self.0.join("ca.crt"), ca).unwrap();
+        std::fs::write(self.0.join("tls.key"), &client.1).unwrap();
+        std::fs::write(self.0.join("tls.crt"), &client.0).unwrap();
+    }
+
+    fn variables(dir: &Path, port: u16) -> [(&'static str, String); 5] {
+        let path = |name: &str| dir.join(name).display().to_string();
+        [
+            ("TEMPORAL_ADDRESS", format!("127.0.0.1:{port}")),
+            ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME.to_owned()),
+            ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", path("ca.crt")),
+            ("TEMPORAL_TLS_CLIENT_CERT_PATH", path("tls.crt")),
+            ("TEMPORAL_TLS_CLIENT_KEY_PATH", path("tls.key")),
+        ]
+    }
+}
+
+async fn worker(shop: &Shop, port: u16) -> Worker {
+    let mut variables = shop.variables();
+    for (name, value) in Files::variables(shop.dir.path(), port) {
+        variables.insert(name.to_owned(), value);
+    }
+    let log = shop
+        .dir
+        .path()
+        .join(format!("tls-{}.log", uuid::Uuid::new_v4().simple()));
+    Worker::start(log, &variables).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_replaced_without_a_restart() {
+    let shop = Shop::open("tls").await;
+    let (old, new) = (Authority::new(), Authority::new());
+    let proxy = Proxy::start(old.server()).await;
+    let files = Files(shop.dir.path().to_owned());
+
+    // A CA that did not sign the server's certificate: not ready, and it says why.
+    files.write(&new.ca, &old.sign("worker"));
+    let refused = worker(&shop, proxy.port).await;
+    eventually("the refusal is logged", async || {
+        refused
+            .log()
+            .contains("invalid peer certificate")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(refused.status("/readyz").await, 503);
+    refused.drain().await;
+
+    files.write(&old.ca, &old.sign("worker"));
+    let worker = worker(&shop, proxy.port).await.wait_ready().await;
+    assert_eq!(
+        shop.run(OrderInput::new("tls-1", 100)).await.state,
+        OrderState::Completed
+    );
+
+    // A half-written file changes nothing; then both CAs are trusted and the client's is new.
+    std::fs::write(shop.dir.path().join("ca.crt"), "half").unwrap();
+    eventually("the broken file is reported", async || {
+        worker
+            .log()
+            .contains("keeping the last TLS files")
+            .then_some(())
+    })
+    .await;
+    files.write(&format!("{}{}", old.ca, new.ca), &new.sign("worker"));
+    eventually("the new files are read", async || {
+        worker
+            .log()
+            .contains("TLS files have changed")
+            .then_some(())
+    })
+    .await;
+    proxy.switch_to(new.server());
+    assert_eq!(
+        shop.run(OrderInput::new("tls-2", 100)).await.state,
+        OrderState::Completed
+    );
+    assert_eq!(worker.status("/readyz").await, 200);
+    worker.drain().await;
+}

@@ -1,0 +1,436 @@
+//! The world: events in order of virtual time. Deterministic, no I/O.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::fleet::Fleet;
+use crate::queue::{Queue, Waiting};
+use crate::{Millis, PodId, PodState, Rng, Scaler, Setup, Summary, Trace};
+
+/// From a change of `replicas` to the ReplicaSet controller's answer.
+const CONTROL_PLANE: Millis = 200;
+/// A metrics pipeline renews its gauges this often.
+const GAUGE: Millis = 60_000;
+/// Points of the timeline are this far apart.
+const POINT: Millis = 5_000;
+/// A trace whose tasks do not end is given up after this much more time.
+const PATIENCE: Millis = 4 * 3_600_000;
+
+/// What DescribeTaskQueue answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Tasks that wait.
+    pub count: u64,
+    /// How long the head has waited.
+    pub age: Millis,
+    /// Tasks added per second, in thousandths.
+    pub add_rate_milli: u64,
+    /// Tasks dispatched per second, in thousandths.
+    pub dispatch_rate_milli: u64,
+    /// A dispatch was rate-limited in the last 30 s.
+    pub rate_limited: bool,
+    /// The effective limit, in thousandths per second.
+    pub limit_milli: Option<u64>,
+}
+
+/// What ListWorkers says about one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerRow {
+    /// Its pod.
+    pub pod: PodId,
+    /// When it sent this heartbeat.
+    pub sent_at: Millis,
+    /// Slots in use then.
+    pub used: u32,
+    /// Slots free then.
+    pub available: u32,
+    /// Tasks processed by then.
+    pub processed: u64,
+}
+
+/// A new number of replicas, with the deletion costs to set before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scale {
+    /// The replicas to ask for.
+    pub replicas: u32,
+    /// Deletion costs; pods that are not named get 0.
+    pub costs: Vec<(PodId, i32)>,
+}
+
+/// What a policy does when it wakes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// When it wants to wake next.
+    pub next: Millis,
+    /// What it changes.
+    pub scale: Option<Scale>,
+}
+
+/// What a policy can see. Reads of Temporal are counted.
+pub struct Cluster<'a> {
+    world: &'a mut World,
+    now: Millis,
+}
+
+impl Cluster<'_> {
+    /// Now.
+    pub const fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// One DescribeTaskQueue; `None` if Temporal does not answer.
+    pub fn statistics(&mut self) -> Option<Statistics> {
+        self.world.calls += 1;
+        (!self.world.is_out(self.now)).then(|| self.world.queue.statistics(self.now))
+    }
+
+    /// One ListWorkers; `None` if Temporal does not answer.
+    pub fn workers(&mut self) -> Option<Vec<WorkerRow>> {
+        self.world.calls += 1;
+        if self.world.is_out(self.now) {
+            return None;
+        }
+        let slots = self.world.setup.slots;
+        let row = |pod: &PodId| {
+            let (sent_at, used, processed) = self.world.fleet.pods[*pod].heartbeat?;
+            Some(WorkerRow {
+                pod: *pod,
+                sent_at,
+                used,
+                available: slots - used,
+                processed,
+            })
+        };
+        Some(self.world.fleet.alive.iter().filter_map(row).collect())
+    }
+
+    /// The backlog as a metrics pipeline shows it: up to a minute old. Costs Temporal nothing.
+    pub fn backlog_gauge(&self) -> u64 {
+        self.world.queue.gauge
+    }
+
+    /// Tasks so far that found no free slot, and when the last one did: what a hook inside the
+    /// server would see. Costs no call.
+    pub fn unmatched(&self) -> (u64, Option<Millis>) {
+        (self.world.queue.unmatched, self.world.queue.unmatched_at)
+    }
+
+    /// `spec.replicas`.
+    pub const fn asked(&self) -> u32 {
+        self.world.asked
+    }
+
+    /// The pods that are not gone, with their state.
+    pub fn pods(&self) -> Vec<(PodId, PodState)> {
+        let fleet = &self.world.fleet;
+        fleet
+            .alive
+            .iter()
+            .map(|pod| (*pod, fleet.pods[*pod].state))
+            .collect()
+    }
+}
+
+/// A point of the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// When.
+    pub at: Millis,
+    /// Tasks that wait.
+    pub backlog: u64,
+    /// How long the head has waited.
+    pub age: Millis,
+    /// Tasks in work.
+    pub in_flight: u64,
+    /// `spec.replicas`.
+    pub asked: u32,
+    /// Ready pods.
+    pub ready: u32,
+}
+
+/// What came out of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The numbers for the table.
+    pub summary: Summary,
+    /// The timeline for plots.
+    pub timeline: Vec<Point>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// The ReplicaSet controller compares what is asked with what is there.
+    Reconcile,
+    Ready(PodId),
+    Finish(PodId, usize),
+    Kill(PodId),
+    Heartbeat(PodId),
+    /// The rate limit allows one more.
+    Allowed,
+    Gauge,
+    Restart,
+    Point,
+    Wake,
+}
+
+struct World {
+    setup: Setup,
+    queue: Queue,
+    fleet: Fleet,
+    events: BinaryHeap<Reverse<(Millis, u64, Event)>>,
+    sequence: u64,
+    rng: Rng,
+    outages: Vec<(Millis, Millis)>,
+    takes: Vec<Millis>,
+    arrived: Vec<Millis>,
+    waits: Vec<Option<Millis>>,
+    unfinished: usize,
+    asked: u32,
+    grace: Millis,
+    calls: u64,
+    changes: Vec<(u32, u32)>,
+    busy_removed: u32,
+    interrupted: u32,
+    peak: u32,
+    allowed_scheduled: Option<Millis>,
+}
+
+/// Runs a policy against a trace.
+pub fn run(trace: &Trace, setup: &Setup, scaler: &mut dyn Scaler) -> Outcome {
+    let mut world = World::new(trace, setup, scaler.grace(), scaler.initial_replicas());
+    let first = world.rng.below(5_000) as Millis;
+    world.schedule(first, Event::Wake);
+    for at in &trace.restarts {
+        world.schedule(*at, Event::Restart);
+    }
+    let mut timeline = Vec::new();
+    let mut arrivals = trace.tasks.iter().enumerate().peekable();
+    let mut now = 0;
+    let give_up = trace.until + PATIENCE;
+    while now < give_up && (now < trace.until || world.unfinished > 0) {
+        let event_at = world
+            .events
+            .peek()
+            .map_or(Millis::MAX, |Reverse((at, ..))| *at);
+        if let Some((index, task)) = arrivals.next_if(|(_, task)| task.arrives <= event_at) {
+            now = task.arrives;
+            world.arrive(index, now);
+            continue;
+        }
+        let Some(Reverse((at, _, event))) = world.events.pop() else {
+            break;
+        };
+        if at >= trace.until && world.unfinished == 0 {
+            now = trace.until.max(now);
+            break;
+        }
+        now = at;
+        match event {
+            Event::Wake => world.wake(scaler, now),
+            Event::Restart => scaler.restart(),
+            Event::Point => {
+                timeline.push(world.point(now));
+                world.schedule(now + POINT, Event::Point);
+            }
+            other => world.handle(other, now),
+        }
+    }
+    Outcome {
+        summary: world.summary(trace, scaler, now.max(trace.until)),
+        timeline,
+    }
+}
+
+impl World {
+    fn new(trace: &Trace, setup: &Setup, grace: Millis, replicas: u32) -> Self {
+        let mut world = Self {
+            setup: setup.clone(),
+            queue: Queue::new(trace, setup.cache),
+            fleet: Fleet::new(setup.slots),
+            events: BinaryHeap::new(),
+            sequence: 0,
+            rng: Rng::new(setup.seed),
+            outages: trace.outages.clone(),
+            takes: trace.tasks.iter().map(|task| task.takes).collect(),
+            arrived: trace.tasks.iter().map(|task| task.arrives).collect(),
+            waits: vec![None; trace.tasks.len()],
+            unfinished: trace.tasks.len(),
+            asked: replicas,
+            grace,
+            calls: 0,
+            changes: Vec::new(),
+            busy_removed: 0,
+            interrupted: 0,
+            peak: replicas,
+            allowed_scheduled: None,
+        };
+        // What is there at the start has been there for a while.
+        for _ in 0..replicas {
+            let pod = world.fleet.create(0, &mut world.rng);
+            world.become_ready(pod, 0);
+        }
+        world.schedule(GAUGE, Event::Gauge);
+        world.schedule(0, Event::Point);
+        world
+    }
+
+    fn schedule(&mut self, at: Millis, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse((at, self.sequence, event)));
+    }
+
+    fn is_out(&self, now: Millis) -> bool {
+        self.outages
+            .iter()
+            .any(|(from, to)| (*from..*to).contains(&now))
+    }
+
+    fn arrive(&mut self, task: usize, now: Millis) {
+        self.queue.add(task, now);
+        self.dispatch(now);
+        // Matched at once or not: what the server's own hook is told.
+        if self.waits[task].is_none() {
+            self.queue.unmatched += 1;
+            self.queue.unmatched_at = Some(now);
+        }
+    }
+
+    fn dispatch(&mut self, now: Millis) {
+        while let Some(allowed_at) = self.queue.dispatchable_at() {
+            let Some(pod) = self.fleet.pick(&mut self.rng) else {
+                return;
+            };
+            if allowed_at > now {
+                self.queue.was_limited(now);
+                if self.allowed_scheduled.is_none_or(|at| at < allowed_at) {
+                    self.allowed_scheduled = Some(allowed_at);
+                    self.schedule(allowed_at, Event::Allowed);
+                }
+                return;
+            }
+            let Some(Waiting { task, .. }) = self.queue.dispatch(now) else {
+                return;
+            };
+            let arrived = self.arrived[task];
+            self.waits[task].get_or_insert(now - arrived);
+            self.fleet.start(pod, task);
+            self.schedule(now + self.takes[task], Event::Finish(pod, task));
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Millis) {
+        match event {
+            Event::Reconcile => self.reconcile(now),
+            Event::Ready(pod) => self.become_ready(pod, now),
+            Event::Finish(pod, task) => {
+                if self.fleet.finish(pod, task, now) {
+                    self.unfinished -= 1;
+                }
+            }
+            Event::Kill(pod) => {
+                for task in self.fleet.kill(pod, now) {
+                    self.interrupted += 1;
+                    self.queue.add(task, now);
+                }
+            }
+            Event::Heartbeat(pod) => {
+                if self.fleet.pods[pod].state != PodState::Gone {
+                    self.fleet.heartbeat(pod, now);
+                    self.schedule(now + self.setup.heartbeat, Event::Heartbeat(pod));
+                }
+            }
+            Event::Gauge => {
+                self.queue.gauge = self.queue.len() as u64;
+                self.schedule(now + GAUGE, Event::Gauge);
+            }
+            Event::Allowed => self.allowed_scheduled = None,
+            Event::Restart | Event::Point | Event::Wake => {}
+        }
+        self.dispatch(now);
+    }
+
+    fn become_ready(&mut self, pod: PodId, now: Millis) {
+        if self.fleet.ready(pod, now) {
+            // The first heartbeat comes within one interval of the start.
+            let offset = self.rng.below(self.setup.heartbeat as usize) as Millis;
+            self.schedule(now + offset, Event::Heartbeat(pod));
+        }
+    }
+
+    fn reconcile(&mut self, now: Millis) {
+        let live = self.fleet.count(PodState::Starting) + self.fleet.count(PodState::Ready);
+        for _ in live..self.asked {
+            let pod = self.fleet.create(now, &mut self.rng);
+            self.schedule(now + self.setup.start_delay, Event::Ready(pod));
+        }
+        let surplus = live.saturating_sub(self.asked) as usize;
+        for (pod, busy) in self.fleet.terminate(surplus, now) {
+            if busy {
+                self.busy_removed += 1;
+                self.schedule(now + self.grace, Event::Kill(pod));
+            }
+        }
+    }
+
+    fn wake(&mut self, scaler: &mut dyn Scaler, now: Millis) {
+        let action = scaler.wake(&mut Cluster { world: self, now });
+        self.schedule(action.next.max(now + 1), Event::Wake);
+        let Some(scale) = action.scale.filter(|scale| scale.replicas != self.asked) else {
+            return;
+        };
+        for pod in &self.fleet.alive {
+            self.fleet.pods[*pod].deletion_cost = 0;
+        }
+        for (pod, cost) in scale.costs {
+            self.fleet.pods[pod].deletion_cost = cost;
+        }
+        self.changes.push((self.asked, scale.replicas));
+        self.asked = scale.replicas;
+        self.peak = self.peak.max(self.asked);
+        self.schedule(now + CONTROL_PLANE, Event::Reconcile);
+    }
+
+    fn point(&self, now: Millis) -> Point {
+        let running = |pod: &PodId| self.fleet.pods[*pod].running.len() as u64;
+        Point {
+            at: now,
+            backlog: self.queue.len() as u64,
+            age: self.queue.age(now),
+            in_flight: self.fleet.alive.iter().map(running).sum(),
+            asked: self.asked,
+            ready: self.fleet.count(PodState::Ready),
+        }
+    }
+
+    fn summary(&self, trace: &Trace, scaler: &dyn Scaler, now: Millis) -> Summary {
+        let mut waits: Vec<Millis> = self.waits.iter().flatten().copied().collect();
+        waits.sort_unstable();
+        let percentile = |percent: usize| {
+            let rank = (waits.len() * percent).div_ceil(100).max(1) - 1;
+            waits.get(rank).copied().unwrap_or(0)
+        };
+        let ups: Vec<bool> = self.changes.iter().map(|(from, to)| to > from).collect();
+        let late = waits
+            .iter()
+            .filter(|wait| **wait > self.setup.target)
+            .count();
+        let ideal = trace.work() as f64 / f64::from(self.setup.slots);
+        Summary {
+            policy: scaler.name().to_owned(),
+            own: scaler.is_ours(),
+            p50: percentile(50),
+            p95: percentile(95),
+            p99: percentile(99),
+            max: waits.last().copied().unwrap_or(0),
+            late_permille: (late * 1000 / waits.len().max(1)) as u32,
+            cost: self.fleet.worker_millis(now) as f64 / ideal.max(1.0),
+            reversals: ups.windows(2).filter(|pair| pair[0] != pair[1]).count() as u32,
+            from_zero: self.changes.iter().filter(|(from, _)| *from == 0).count() as u32,
+            busy_removed: self.busy_removed,
+            interrupted: self.interrupted,
+            calls: self.calls,
+            peak: self.peak,
+            unfinished: self.unfinished as u32,
+        }
+    }
+}

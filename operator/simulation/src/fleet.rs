@@ -1,0 +1,202 @@
+//! The pods of one Deployment, and Kubernetes' choice of victims. Deterministic, no I/O.
+
+use crate::{Millis, Rng};
+
+/// A pod, counted from 0 in the order of creation.
+pub type PodId = usize;
+
+/// Where a pod is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodState {
+    /// Not ready yet.
+    Starting,
+    /// Takes tasks.
+    Ready,
+    /// Finishes what it has.
+    Terminating,
+    /// Gone.
+    Gone,
+}
+
+/// One pod.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) state: PodState,
+    pub(crate) created: Millis,
+    pub(crate) ready_at: Millis,
+    pub(crate) running: Vec<usize>,
+    pub(crate) processed: u64,
+    pub(crate) deletion_cost: i32,
+    /// The last heartbeat: when, slots in use, tasks processed.
+    pub(crate) heartbeat: Option<(Millis, u32, u64)>,
+    /// Where it stands in the list of pods with a free slot.
+    free_at: Option<usize>,
+    /// What Kubernetes compares when nothing else differs (its uid).
+    tie: u64,
+}
+
+/// The pods.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) pods: Vec<Pod>,
+    /// Pods that are not gone.
+    pub(crate) alive: Vec<PodId>,
+    free: Vec<PodId>,
+    slots: usize,
+    /// Pod lifetimes that have ended, summed.
+    pub(crate) paid: Millis,
+}
+
+impl Fleet {
+    pub(crate) fn new(slots: u32) -> Self {
+        let slots = slots as usize;
+        Self {
+            pods: Vec::new(),
+            alive: Vec::new(),
+            free: Vec::new(),
+            slots,
+            paid: 0,
+        }
+    }
+
+    pub(crate) fn create(&mut self, now: Millis, rng: &mut Rng) -> PodId {
+        let pod = self.pods.len();
+        self.pods.push(Pod {
+            state: PodState::Starting,
+            created: now,
+            ready_at: 0,
+            running: Vec::new(),
+            processed: 0,
+            deletion_cost: 0,
+            heartbeat: None,
+            free_at: None,
+            tie: rng.bits(),
+        });
+        self.alive.push(pod);
+        pod
+    }
+
+    pub(crate) fn count(&self, state: PodState) -> u32 {
+        self.alive
+            .iter()
+            .filter(|pod| self.pods[**pod].state == state)
+            .count() as u32
+    }
+
+    /// Makes a starting pod ready.
+    pub(crate) fn ready(&mut self, pod: PodId, now: Millis) -> bool {
+        if self.pods[pod].state != PodState::Starting {
+            return false;
+        }
+        self.pods[pod].state = PodState::Ready;
+        self.pods[pod].ready_at = now;
+        self.update_free(pod);
+        true
+    }
+
+    /// A random pod with a free slot, as pollers that wait in no particular order would have it.
+    pub(crate) fn pick(&self, rng: &mut Rng) -> Option<PodId> {
+        self.free.get(rng.below(self.free.len())).copied()
+    }
+
+    pub(crate) fn start(&mut self, pod: PodId, task: usize) {
+        self.pods[pod].running.push(task);
+        self.update_free(pod);
+    }
+
+    /// Ends a task; false if the pod does not run it any more.
+    pub(crate) fn finish(&mut self, pod: PodId, task: usize, now: Millis) -> bool {
+        let running = &mut self.pods[pod].running;
+        let Some(index) = running.iter().position(|running| *running == task) else {
+            return false;
+        };
+        running.swap_remove(index);
+        self.pods[pod].processed += 1;
+        self.update_free(pod);
+        if self.pods[pod].state == PodState::Terminating && self.pods[pod].running.is_empty() {
+            self.gone(pod, now);
+        }
+        true
+    }
+
+    pub(crate) fn heartbeat(&mut self, pod: PodId, now: Millis) {
+        let pod = &mut self.pods[pod];
+        pod.heartbeat = Some((now, pod.running.len() as u32, pod.processed));
+    }
+
+    /// Tells pods to stop, chosen as the ReplicaSet controller does: not ready before ready, then
+    /// the lower deletion cost, then the one ready for less time (by powers of two), then any.
+    /// Returns them with whether each was busy.
+    pub(crate) fn terminate(&mut self, count: usize, now: Millis) -> Vec<(PodId, bool)> {
+        let live =
+            |pod: &&PodId| matches!(self.pods[**pod].state, PodState::Starting | PodState::Ready);
+        let mut candidates: Vec<PodId> = self.alive.iter().filter(live).copied().collect();
+        candidates.sort_by_key(|pod| {
+            let pod = &self.pods[*pod];
+            let age = (now - pod.ready_at.min(now)) / 1000;
+            (
+                pod.state == PodState::Ready,
+                pod.deletion_cost,
+                (age + 1).ilog2(),
+                pod.tie,
+            )
+        });
+        candidates.truncate(count);
+        let mut victims = Vec::new();
+        for pod in candidates {
+            let busy = !self.pods[pod].running.is_empty();
+            self.pods[pod].state = PodState::Terminating;
+            self.update_free(pod);
+            if !busy {
+                self.gone(pod, now);
+            }
+            victims.push((pod, busy));
+        }
+        victims
+    }
+
+    /// Ends a pod whose grace is over; returns the tasks it was still running.
+    pub(crate) fn kill(&mut self, pod: PodId, now: Millis) -> Vec<usize> {
+        if self.pods[pod].state != PodState::Terminating {
+            return Vec::new();
+        }
+        let lost = std::mem::take(&mut self.pods[pod].running);
+        self.gone(pod, now);
+        lost
+    }
+
+    /// Pod lifetimes up to now, those that go on included.
+    pub(crate) fn worker_millis(&self, now: Millis) -> Millis {
+        self.paid
+            + self
+                .alive
+                .iter()
+                .map(|pod| now - self.pods[*pod].created)
+                .sum::<Millis>()
+    }
+
+    fn gone(&mut self, pod: PodId, now: Millis) {
+        self.pods[pod].state = PodState::Gone;
+        self.paid += now - self.pods[pod].created;
+        self.alive.retain(|alive| *alive != pod);
+    }
+
+    fn update_free(&mut self, pod: PodId) {
+        let state = &self.pods[pod];
+        let free = state.state == PodState::Ready && state.running.len() < self.slots;
+        match (free, state.free_at) {
+            (true, None) => {
+                self.pods[pod].free_at = Some(self.free.len());
+                self.free.push(pod);
+            }
+            (false, Some(index)) => {
+                self.free.swap_remove(index);
+                if let Some(moved) = self.free.get(index) {
+                    self.pods[*moved].free_at = Some(index);
+                }
+                self.pods[pod].free_at = None;
+            }
+            _ => {}
+        }
+    }
+}

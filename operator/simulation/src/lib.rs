@@ -1,0 +1,40 @@
+//! Scaling policies against traces of tasks, with a virtual clock. No I/O, no real clock; the same
+//! seed gives the same numbers on every run.
+//!
+//! What is modelled: one task queue (first in, first out, with Temporal's 5 s cache of statistics,
+//! 30 s rate windows and an optional rate limit), workers with slots, a start-up delay, heartbeats
+//! that lag, a termination grace, and Kubernetes' choice of victims. What is not: several queues,
+//! priorities, retries with back-off, a cluster without room.
+//!
+//! Floats are used here to make traces and to print tables; the policy under test has none.
+
+// A simulation counts tasks and milliseconds of a few hours: every cast fits by orders of magnitude.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+mod compare;
+mod engine;
+mod fleet;
+mod plot;
+mod queue;
+mod report;
+mod rng;
+pub mod scaler;
+mod scenario;
+mod trace;
+
+pub use compare::{Comparison, compare, smallest_fixed_fleet};
+pub use engine::{Action, Cluster, Outcome, Point, Scale, Statistics, WorkerRow, run};
+pub use fleet::{PodId, PodState};
+pub use plot::svg;
+pub use report::{Summary, table};
+pub use rng::Rng;
+pub use scaler::Scaler;
+pub use scenario::{Scenario, standard};
+pub use trace::{Setup, Task, Trace, TraceError};
+
+/// Milliseconds of virtual time.
+pub type Millis = u64;

@@ -1,0 +1,137 @@
+//! One task queue with the statistics a Temporal server would give. Deterministic, no I/O.
+
+use std::collections::VecDeque;
+
+use crate::engine::Statistics;
+use crate::{Millis, Trace};
+
+/// Rates are kept in buckets of this length ...
+const BUCKET: Millis = 5_000;
+/// ... and reported over this many of them.
+const BUCKETS: usize = 6;
+/// For how long a rate-limited dispatch is remembered.
+const LIMITED_MEMORY: Millis = 30_000;
+
+/// A task that waits: which one, since when in this attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) task: usize,
+    pub(crate) since: Millis,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: VecDeque<Waiting>,
+    added: Buckets,
+    dispatched: Buckets,
+    cache: Option<(Millis, Statistics)>,
+    cache_for: Millis,
+    limit_milli: Option<u64>,
+    /// When the rate limit allows the next dispatch.
+    allowed_at: Millis,
+    limited_at: Option<Millis>,
+    /// Tasks that found no free slot, and when the last one did.
+    pub(crate) unmatched: u64,
+    pub(crate) unmatched_at: Option<Millis>,
+    /// The backlog gauge that metrics pipelines scrape, renewed once a minute.
+    pub(crate) gauge: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(trace: &Trace, cache_for: Millis) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            added: Buckets::default(),
+            dispatched: Buckets::default(),
+            cache: None,
+            cache_for,
+            limit_milli: trace.limit_milli,
+            allowed_at: 0,
+            limited_at: None,
+            unmatched: 0,
+            unmatched_at: None,
+            gauge: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, task: usize, now: Millis) {
+        self.added.count(now);
+        self.waiting.push_back(Waiting { task, since: now });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn age(&self, now: Millis) -> Millis {
+        self.waiting.front().map_or(0, |head| now - head.since)
+    }
+
+    /// When the next task may be dispatched; `None` if none waits.
+    pub(crate) fn dispatchable_at(&self) -> Option<Millis> {
+        self.waiting.front().map(|_| self.allowed_at)
+    }
+
+    /// Notes that the rate limit, and nothing else, kept a task waiting.
+    pub(crate) const fn was_limited(&mut self, now: Millis) {
+        self.limited_at = Some(now);
+    }
+
+    pub(crate) fn dispatch(&mut self, now: Millis) -> Option<Waiting> {
+        let head = self.waiting.pop_front()?;
+        self.dispatched.count(now);
+        if let Some(limit) = self.limit_milli {
+            self.allowed_at = self.allowed_at.max(now) + 1_000_000 / limit.max(1);
+        }
+        Some(head)
+    }
+
+    /// What DescribeTaskQueue answers: from the cache while that is young enough.
+    pub(crate) fn statistics(&mut self, now: Millis) -> Statistics {
+        if let Some((at, cached)) = self.cache
+            && now - at < self.cache_for
+        {
+            return cached;
+        }
+        let statistics = Statistics {
+            count: self.waiting.len() as u64,
+            age: self.age(now),
+            add_rate_milli: self.added.rate_milli(now),
+            dispatch_rate_milli: self.dispatched.rate_milli(now),
+            rate_limited: self.limited_at.is_some_and(|at| now - at < LIMITED_MEMORY),
+            limit_milli: self.limit_milli,
+        };
+        self.cache = Some((now, statistics));
+        statistics
+    }
+}
+
+/// Counts per bucket of 5 s, the current one last.
+#[derive(Debug, Default)]
+struct Buckets {
+    counts: [u64; BUCKETS],
+    current: u64,
+}
+
+impl Buckets {
+    fn count(&mut self, now: Millis) {
+        self.turn(now);
+        self.counts[BUCKETS - 1] += 1;
+    }
+
+    fn turn(&mut self, now: Millis) {
+        let bucket = now / BUCKET;
+        let passed = ((bucket - self.current) as usize).min(BUCKETS);
+        self.counts.rotate_left(passed);
+        let kept = BUCKETS - passed;
+        self.counts[kept..].fill(0);
+        self.current = bucket;
+    }
+
+    fn rate_milli(&mut self, now: Millis) -> u64 {
+        self.turn(now);
+        let span = (BUCKETS as u64 - 1) * BUCKET + now % BUCKET;
+        self.counts.iter().sum::<u64>() * 1_000_000 / span.min(now).max(1)
+    }
+}

@@ -1,0 +1,82 @@
+//! The table of one trace. Text only.
+
+use std::fmt::Write as _;
+
+use crate::Millis;
+
+/// The numbers of one policy on one trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// The policy's name.
+    pub policy: String,
+    /// Whether it is this project's.
+    pub own: bool,
+    /// Median wait from arrival to first start.
+    pub p50: Millis,
+    /// 95th percentile.
+    pub p95: Millis,
+    /// 99th percentile.
+    pub p99: Millis,
+    /// The longest wait.
+    pub max: Millis,
+    /// Tasks that waited longer than the target, in thousandths.
+    pub late_permille: u32,
+    /// Worker-seconds ÷ ideal (all service time ÷ slots of a worker).
+    pub cost: f64,
+    /// How often the direction of scaling changed.
+    pub reversals: u32,
+    /// Starts from zero.
+    pub from_zero: u32,
+    /// Pods told to stop while they held a task.
+    pub busy_removed: u32,
+    /// Tasks cut off when a pod's grace ended.
+    pub interrupted: u32,
+    /// Calls to Temporal.
+    pub calls: u64,
+    /// The most replicas asked for.
+    pub peak: u32,
+    /// Tasks that never ended while the simulation lasted.
+    pub unfinished: u32,
+}
+
+/// The table of one trace, as plain text.
+pub fn table<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> String {
+    let mut text = format!(
+        "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}\n",
+        "policy",
+        "p50 s",
+        "p95 s",
+        "p99 s",
+        "max s",
+        "late %",
+        "cost",
+        "flips",
+        "0to1",
+        "busy",
+        "cut",
+        "calls",
+        "peak"
+    );
+    for row in summaries {
+        let seconds = |millis: Millis| format!("{:.1}", millis as f64 / 1000.0);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}",
+            row.policy,
+            seconds(row.p50),
+            seconds(row.p95),
+            seconds(row.p99),
+            seconds(row.max),
+            format!("{:.1}", f64::from(row.late_permille) / 10.0),
+            format!("{:.2}", row.cost),
+            row.reversals,
+            row.from_zero,
+            row.busy_removed,
+            row.interrupted,
+            row.calls,
+            row.peak
+        );
+    }
+    text
+}

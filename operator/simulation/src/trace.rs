@@ -1,0 +1,178 @@
+//! Traces of tasks, and the world they run in. No I/O: a CSV file comes in as text.
+
+use crate::{Millis, Rng};
+
+/// One task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// When it is added to the queue.
+    pub arrives: Millis,
+    /// How long a worker takes for it.
+    pub takes: Millis,
+}
+
+/// A story: tasks, and what goes wrong meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// A short name.
+    pub name: String,
+    /// One line that says what happens.
+    pub about: String,
+    /// The tasks, by arrival.
+    pub tasks: Vec<Task>,
+    /// The trace is observed (and paid for) at least until here.
+    pub until: Millis,
+    /// Temporal answers no reads in these spans; workers go on.
+    pub outages: Vec<(Millis, Millis)>,
+    /// The queue's rate limit, in thousandths per second.
+    pub limit_milli: Option<u64>,
+    /// The autoscaler restarts and forgets.
+    pub restarts: Vec<Millis>,
+}
+
+/// The world a trace runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// Task slots of a worker.
+    pub slots: u32,
+    /// From the request for a replica to its first poll.
+    pub start_delay: Millis,
+    /// Between two heartbeats of a worker.
+    pub heartbeat: Millis,
+    /// For how long the server answers from its cache.
+    pub cache: Millis,
+    /// The queue-wait target.
+    pub target: Millis,
+    /// The fewest replicas.
+    pub min: u32,
+    /// The most replicas.
+    pub max: u32,
+    /// The seed of everything random that is not in the trace.
+    pub seed: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            slots: 4,
+            start_delay: 3_000,
+            heartbeat: 5_000,
+            cache: 5_000,
+            target: 5_000,
+            min: 0,
+            max: 100,
+            seed: 1,
+        }
+    }
+}
+
+/// A trace file that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TraceError {
+    /// A line is not two numbers.
+    #[error(
+        "line {line} of the trace: expected \"arrival seconds,duration seconds\", found {found:?}"
+    )]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What stands there.
+        found: String,
+    },
+    /// There is no task in it.
+    #[error("the trace holds no task; each line is \"arrival seconds,duration seconds\"")]
+    Empty,
+}
+
+impl Trace {
+    /// A trace of these tasks, in any order, observed for five minutes after the last arrival.
+    pub fn new(name: &str, about: &str, mut tasks: Vec<Task>) -> Self {
+        tasks.sort_by_key(|task| task.arrives);
+        let until = tasks.last().map_or(0, |task| task.arrives) + 300_000;
+        Self {
+            name: name.to_owned(),
+            about: about.to_owned(),
+            tasks,
+            until,
+            outages: Vec::new(),
+            limit_milli: None,
+            restarts: Vec::new(),
+        }
+    }
+
+    /// Reads lines of `arrival seconds,duration seconds`; empty lines, lines that start with # and a
+    /// heading in the first line are skipped.
+    pub fn from_csv(name: &str, text: &str) -> Result<Self, TraceError> {
+        let mut tasks = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut numbers = line.split(',').map(|field| field.trim().parse::<f64>());
+            match (numbers.next(), numbers.next()) {
+                (Some(Ok(arrives)), Some(Ok(takes)))
+                    if (0.0..1e9).contains(&arrives) && (0.0..1e9).contains(&takes) =>
+                {
+                    tasks.push(Task {
+                        arrives: millis(arrives),
+                        takes: millis(takes),
+                    });
+                }
+                (Some(Err(_)), _) if index == 0 => {}
+                _ => {
+                    return Err(TraceError::Line {
+                        line: index + 1,
+                        found: line.to_owned(),
+                    });
+                }
+            }
+        }
+        if tasks.is_empty() {
+            return Err(TraceError::Empty);
+        }
+        let about = format!("{} tasks from a file", tasks.len());
+        Ok(Self::new(name, &about, tasks))
+    }
+
+    /// The sum of all service times.
+    pub fn work(&self) -> Millis {
+        self.tasks.iter().map(|task| task.takes).sum()
+    }
+
+    /// The mean service time.
+    pub fn mean_service(&self) -> Millis {
+        self.work()
+            .checked_div(self.tasks.len() as u64)
+            .unwrap_or(0)
+    }
+}
+
+/// Whole milliseconds, at least one.
+pub(crate) fn millis(seconds: f64) -> Millis {
+    ((seconds * 1000.0).round() as Millis).max(1)
+}
+
+/// Arrivals of a Poisson process whose rate per second changes over time, by thinning.
+pub(crate) fn poisson(
+    rng: &mut Rng,
+    seconds: f64,
+    peak: f64,
+    rate: impl Fn(f64) -> f64,
+    mut service: impl FnMut(&mut Rng) -> f64,
+) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    let mut at = 0.0;
+    loop {
+        at += rng.exponential(1.0 / peak);
+        if at >= seconds {
+            return tasks;
+        }
+        if rng.unit() * peak <= rate(at) {
+            tasks.push(Task {
+                arrives: millis(at),
+                takes: millis(service(rng)),
+            });
+        }
+    }
+}

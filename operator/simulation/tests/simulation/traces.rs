@@ -1,0 +1,96 @@
+//! Traces of one's own, pictures, and that the same seed gives the same numbers.
+
+use taskqueue_simulation::scaler::{Fixed, TaskQueue};
+use taskqueue_simulation::{Setup, Task, Trace, TraceError, run, svg};
+
+const CSV: &str = "arrival,duration\n# two tasks, out of order\n1.5, 2\n\n0.25,0.001\n";
+
+#[test]
+fn a_trace_is_read_from_lines_of_arrival_and_duration() {
+    let trace = Trace::from_csv("mine", CSV).expect("a good trace");
+    let tasks = vec![
+        Task {
+            arrives: 250,
+            takes: 1,
+        },
+        Task {
+            arrives: 1500,
+            takes: 2000,
+        },
+    ];
+    assert_eq!(trace, Trace::new("mine", "2 tasks from a file", tasks));
+}
+
+#[test]
+fn a_line_that_is_not_two_numbers_is_named() {
+    let found = |line: usize, found: &str| TraceError::Line {
+        line,
+        found: found.to_owned(),
+    };
+    let read = |text: &str| Trace::from_csv("mine", text).expect_err("a bad trace");
+    assert_eq!(read("1,2\n3\n"), found(2, "3"));
+    assert_eq!(read("1,-2\n"), found(1, "1,-2"));
+    assert_eq!(read("a,b\nc,d\n"), found(2, "c,d"));
+    assert_eq!(read("arrival,duration\n"), TraceError::Empty);
+    assert_eq!(
+        found(2, "3").to_string(),
+        "line 2 of the trace: expected \"arrival seconds,duration seconds\", found \"3\""
+    );
+}
+
+#[test]
+fn a_fixed_fleet_makes_tasks_wait_exactly_as_long_as_it_must() {
+    let tasks = vec![
+        Task {
+            arrives: 1_000,
+            takes: 2_000
+        };
+        5
+    ];
+    let setup = Setup {
+        slots: 2,
+        ..Setup::default()
+    };
+    let summary = run(&Trace::new("five", "", tasks), &setup, &mut Fixed::new(1)).summary;
+    // Two at once: 0, 0, 2, 2 and 4 s.
+    assert_eq!(
+        (summary.p50, summary.p95, summary.max),
+        (2_000, 4_000, 4_000)
+    );
+    // One worker for 301 s, where half of 10 s would do.
+    assert!((summary.cost - 301.0 / 5.0).abs() < 1e-9, "{summary:#?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_numbers() {
+    let scenario = taskqueue_simulation::standard().remove(6);
+    let once = || {
+        let setup = &scenario.setup;
+        run(
+            &scenario.trace,
+            setup,
+            &mut TaskQueue::new("ours", setup, TaskQueue::policy(setup)),
+        )
+    };
+    assert_eq!(once(), once());
+}
+
+#[test]
+fn a_run_is_drawn_as_svg() {
+    let tasks = (0..30)
+        .map(|task| Task {
+            arrives: task * 100,
+            takes: 4_000,
+        })
+        .collect();
+    let trace = Trace {
+        until: 40_000,
+        ..Trace::new("burst", "", tasks)
+    };
+    let setup = Setup::default();
+    let mut ours = TaskQueue::new("taskqueue-operator", &setup, TaskQueue::policy(&setup));
+    insta::assert_snapshot!(
+        "plot",
+        svg("a <small> burst", &run(&trace, &setup, &mut ours))
+    );
+}

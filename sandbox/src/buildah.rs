@@ -40,7 +40,13 @@ pub(crate) fn push(paths: &Paths, image: Image<'_>, destination: &str, tls: bool
     let storage = Storage::open(paths)?;
     storage.build(image)?;
     let verify = format!("--tls-verify={tls}");
-    storage.run(&["push", "--quiet", &verify, image.name, &format!("docker://{destination}")])
+    storage.run(&[
+        "push",
+        "--quiet",
+        &verify,
+        image.name,
+        &format!("docker://{destination}"),
+    ])
 }
 
 fn remove_file(file: &Path) {
@@ -59,7 +65,9 @@ impl Storage {
         let program = programs::find("buildah").ok_or_else(|| {
             Error::Machine("buildah is not installed; install your distribution's package".into())
         })?;
-        let folder = paths.cache.join(format!("buildah.{}.tmp", std::process::id()));
+        let folder = paths
+            .cache
+            .join(format!("buildah.{}.tmp", std::process::id()));
         make_folder(&folder)?;
         Ok(Self { program, folder })
     }
@@ -71,7 +79,10 @@ impl Storage {
         if let Some(target) = image.target {
             args.extend(["--target", target]);
         }
-        let (file, context) = (image.file.display().to_string(), image.context.display().to_string());
+        let (file, context) = (
+            image.file.display().to_string(),
+            image.context.display().to_string(),
+        );
         args.extend(["--file", &file, &context]);
         self.run(&args)
     }

@@ -82,7 +82,9 @@ pub(crate) fn remove(name: &str) -> Result<()> {
 }
 
 fn remove_tree(folder: &Path, deadline: Instant) -> Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_tree(&entry.path(), deadline)?;
@@ -106,7 +108,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn scratch(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("sandbox-cgroup-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("sandbox-cgroup-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         folder
     }

@@ -61,7 +61,11 @@ fn containerd(paths: &Paths, machine: &Machine) -> String {
     let root = paths.state.join("containerd");
     let socket = paths.containerd_socket();
     let cni = paths.config().join("cni");
-    let snapshotter = if machine.overlay { "overlayfs" } else { "native" };
+    let snapshotter = if machine.overlay {
+        "overlayfs"
+    } else {
+        "native"
+    };
     format!(
         r#"version = 3
 root = "{root}"
@@ -188,13 +192,20 @@ mod tests {
     use super::*;
 
     fn paths() -> Paths {
-        Paths { name: "t1".parse().unwrap(), cache: "/c".into(), state: "/s/t1".into() }
+        Paths {
+            name: "t1".parse().unwrap(),
+            cache: "/c".into(),
+            state: "/s/t1".into(),
+        }
     }
 
     #[test]
     fn everything_that_two_sandboxes_could_share_carries_the_name() {
-        let machine =
-            Machine { runc: "/usr/sbin/runc".into(), cni_plugins: "/usr/lib/cni".into(), overlay: true };
+        let machine = Machine {
+            runc: "/usr/sbin/runc".into(),
+            cni_plugins: "/usr/lib/cni".into(),
+            overlay: true,
+        };
         let containerd = containerd(&paths(), &machine);
         assert!(containerd.contains("root = \"/s/t1/containerd\""));
         assert!(containerd.contains("address = \"/s/t1/run/containerd.sock\""));
@@ -212,8 +223,11 @@ mod tests {
 
     #[test]
     fn without_overlay_file_systems_containerd_copies() {
-        let machine =
-            Machine { runc: "/r".into(), cni_plugins: "/p".into(), overlay: false };
+        let machine = Machine {
+            runc: "/r".into(),
+            cni_plugins: "/p".into(),
+            overlay: false,
+        };
         assert!(containerd(&paths(), &machine).contains("snapshotter = \"native\""));
     }
 

@@ -56,12 +56,17 @@ pub(crate) fn send(socket: &Path, order: &Order, patience: Duration) -> Result<(
     let what = || format!("asking the sandbox at {}", socket.display());
     let mut stream = UnixStream::connect(socket).attempt(what)?;
     stream.set_read_timeout(Some(patience)).attempt(what)?;
-    let json = |source| Error::Json { what: "the sandbox's answer".into(), source };
+    let json = |source| Error::Json {
+        what: "the sandbox's answer".into(),
+        source,
+    };
     let mut line = serde_json::to_vec(order).map_err(json)?;
     line.push(b'\n');
     stream.write_all(&line).attempt(what)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).attempt(what)?;
+    BufReader::new(stream)
+        .read_line(&mut answer)
+        .attempt(what)?;
     let answer: Answer = serde_json::from_str(&answer).map_err(json)?;
     answer.error.map_or(Ok(()), |why| Err(Error::Usage(why)))
 }
@@ -72,7 +77,10 @@ mod tests {
 
     #[test]
     fn an_order_is_one_readable_line() {
-        let order = Order::Component { name: "temporal".into(), action: Action::Stop };
+        let order = Order::Component {
+            name: "temporal".into(),
+            action: Action::Stop,
+        };
         let line = serde_json::to_string(&order).unwrap();
         assert_eq!(line, r#"{"component":{"name":"temporal","action":"stop"}}"#);
         assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);

@@ -36,8 +36,17 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     let file = targets_file(paths);
     let mut targets = BTreeMap::new();
     let mut kubectl = Command::new(programs.kubectl)
-        .arg(format!("--kubeconfig={}", paths.pki().join("prometheus.kubeconfig").display()))
-        .args(["get", "pods", "--all-namespaces", "--watch", "--output-watch-events"])
+        .arg(format!(
+            "--kubeconfig={}",
+            paths.pki().join("prometheus.kubeconfig").display()
+        ))
+        .args([
+            "get",
+            "pods",
+            "--all-namespaces",
+            "--watch",
+            "--output-watch-events",
+        ])
         .args(["--output=json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -47,7 +56,10 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     if let Some(output) = kubectl.stdout.take() {
         let changes = serde_json::Deserializer::from_reader(std::io::BufReader::new(output));
         for change in changes.into_iter::<Change>() {
-            let change = change.map_err(|source| Error::Json { what: "kubectl's output".into(), source })?;
+            let change = change.map_err(|source| Error::Json {
+                what: "kubectl's output".into(),
+                source,
+            })?;
             if note(&mut targets, &change) {
                 write(&file, &targets)?;
             }
@@ -63,8 +75,14 @@ fn write(file: &Path, targets: &BTreeMap<String, Value>) -> Result<()> {
 
 /// Applies a change; says whether the targets differ afterwards.
 fn note(targets: &mut BTreeMap<String, Value>, change: &Change) -> bool {
-    let Some(uid) = change.object["metadata"]["uid"].as_str() else { return false };
-    let target = if change.kind == "DELETED" { None } else { target(&change.object) };
+    let Some(uid) = change.object["metadata"]["uid"].as_str() else {
+        return false;
+    };
+    let target = if change.kind == "DELETED" {
+        None
+    } else {
+        target(&change.object)
+    };
     let before = match &target {
         Some(target) => targets.insert(uid.to_owned(), target.clone()),
         None => targets.remove(uid),
@@ -76,7 +94,9 @@ fn note(targets: &mut BTreeMap<String, Value>, change: &Change) -> bool {
 fn target(pod: &Value) -> Option<Value> {
     let metadata = &pod["metadata"];
     let annotation = |name: &str| metadata["annotations"][name].as_str();
-    let address = pod["status"]["podIP"].as_str().filter(|_| pod["status"]["phase"] == "Running")?;
+    let address = pod["status"]["podIP"]
+        .as_str()
+        .filter(|_| pod["status"]["phase"] == "Running")?;
     if annotation("prometheus.io/scrape") != Some("true") {
         return None;
     }
@@ -92,7 +112,10 @@ fn target(pod: &Value) -> Option<Value> {
             if label == "app.kubernetes.io/name" {
                 labels.insert("app".into(), value);
             } else if label.starts_with("taskqueue.dev/") {
-                labels.insert(label.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), value);
+                labels.insert(
+                    label.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+                    value,
+                );
             }
         }
     }
@@ -129,11 +152,23 @@ mod tests {
     #[test]
     fn targets_change_only_when_something_about_them_changes() {
         let mut targets = BTreeMap::new();
-        let change = |kind: &str, object| Change { kind: kind.into(), object };
+        let change = |kind: &str, object| Change {
+            kind: kind.into(),
+            object,
+        };
         assert!(note(&mut targets, &change("ADDED", pod("Running", "true"))));
-        assert!(!note(&mut targets, &change("MODIFIED", pod("Running", "true"))));
-        assert!(note(&mut targets, &change("MODIFIED", pod("Failed", "true"))));
-        assert!(!note(&mut targets, &change("DELETED", pod("Running", "true"))));
+        assert!(!note(
+            &mut targets,
+            &change("MODIFIED", pod("Running", "true"))
+        ));
+        assert!(note(
+            &mut targets,
+            &change("MODIFIED", pod("Failed", "true"))
+        ));
+        assert!(!note(
+            &mut targets,
+            &change("DELETED", pod("Running", "true"))
+        ));
         assert!(targets.is_empty());
     }
 }

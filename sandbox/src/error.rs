@@ -72,7 +72,10 @@ pub(crate) trait Attempt<T> {
 
 impl<T, E: Into<io::Error>> Attempt<T> for std::result::Result<T, E> {
     fn attempt(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| Error::Io { what: what(), source: source.into() })
+        self.map_err(|source| Error::Io {
+            what: what(),
+            source: source.into(),
+        })
     }
 }
 
@@ -83,7 +86,8 @@ pub(crate) fn last_lines(text: &str, lines: usize) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().fold(String::new(), |out, line| out + "\n    " + line)
+    text.lines()
+        .fold(String::new(), |out, line| out + "\n    " + line)
 }
 
 #[cfg(test)]

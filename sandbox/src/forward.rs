@@ -21,7 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The network namespace of a process, held open.
 pub(crate) fn namespace_of(pid: i32) -> Result<Arc<File>> {
     let file = format!("/proc/{pid}/ns/net");
-    File::open(&file).map(Arc::new).attempt(|| format!("opening {file}"))
+    File::open(&file)
+        .map(Arc::new)
+        .attempt(|| format!("opening {file}"))
 }
 
 /// Serves one listener for ever: each connection gets one to `port` inside the namespace.

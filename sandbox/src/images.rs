@@ -85,7 +85,10 @@ impl Sandbox {
         progress: Progress,
     ) -> Result<Vec<Loaded>> {
         let binaries = match binaries {
-            Some(folder) => images.iter().map(|image| folder.join(image.binary())).collect(),
+            Some(folder) => images
+                .iter()
+                .map(|image| folder.join(image.binary()))
+                .collect(),
             None => build(images, progress)?,
         };
         let file = self.paths().state.join("images.json");
@@ -95,16 +98,33 @@ impl Sandbox {
             let mut step = progress.step(number + 1, images.len(), image.reference());
             step.update("making the image");
             let context = context(&self.paths().image_context(), *image, binary)?;
-            let hash = hash(&[&context.join(image.binary()), &checkout()?.join("Dockerfile")])?;
-            let entry = record.get(&image.reference()).filter(|entry| entry.hash == hash).cloned();
+            let hash = hash(&[
+                &context.join(image.binary()),
+                &checkout()?.join("Dockerfile"),
+            ])?;
+            let entry = record
+                .get(&image.reference())
+                .filter(|entry| entry.hash == hash)
+                .cloned();
             let changed = entry.is_none();
             let entry = match entry {
                 Some(entry) => entry,
-                None => Entry { bytes: self.load(*image, &context)?, hash },
+                None => Entry {
+                    bytes: self.load(*image, &context)?,
+                    hash,
+                },
             };
             let megabytes = in_megabytes(entry.bytes);
-            step.done(&if changed { megabytes } else { format!("{megabytes}, unchanged") });
-            loaded.push(Loaded { reference: image.reference(), bytes: entry.bytes, changed });
+            step.done(&if changed {
+                megabytes
+            } else {
+                format!("{megabytes}, unchanged")
+            });
+            loaded.push(Loaded {
+                reference: image.reference(),
+                bytes: entry.bytes,
+                changed,
+            });
             record.insert(image.reference(), entry);
             state::write_json(&file, &record)?;
             if *image == Image::OrderWorker {
@@ -118,7 +138,10 @@ impl Sandbox {
     pub(crate) fn image_hash(&self, image: Image) -> Result<String> {
         let record: Record =
             state::read_json(&self.paths().state.join("images.json"))?.unwrap_or_default();
-        Ok(record.get(&image.reference()).map(|entry| entry.hash[..12].to_owned()).unwrap_or_default())
+        Ok(record
+            .get(&image.reference())
+            .map(|entry| entry.hash[..12].to_owned())
+            .unwrap_or_default())
     }
 
     fn load(&self, image: Image, context: &Path) -> Result<u64> {
@@ -159,7 +182,9 @@ pub(crate) fn in_megabytes(bytes: u64) -> String {
 
 /// The size of a file in bytes.
 pub(crate) fn size(file: &Path) -> Result<u64> {
-    fs::metadata(file).map(|data| data.len()).attempt(|| format!("looking at {}", file.display()))
+    fs::metadata(file)
+        .map(|data| data.len())
+        .attempt(|| format!("looking at {}", file.display()))
 }
 
 /// Builds an image from its context into an archive.
@@ -172,7 +197,16 @@ pub(crate) fn write_archive(
 ) -> Result<()> {
     let file = checkout()?.join("Dockerfile");
     let target = Some(image.binary());
-    buildah::archive(paths, buildah::Image { file: &file, context, target, name }, archive)
+    buildah::archive(
+        paths,
+        buildah::Image {
+            file: &file,
+            context,
+            target,
+            name,
+        },
+        archive,
+    )
 }
 
 /// Lays out the folder that the Dockerfile copies from: the stripped binary and the certificates.
@@ -219,7 +253,11 @@ struct Target {
 pub(crate) fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     progress.say("building the binaries of the images with cargo");
     let mut command = Command::new("cargo");
-    command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
+    command.args([
+        "build",
+        "--workspace",
+        "--message-format=json-render-diagnostics",
+    ]);
     for image in images {
         command.args(["--bin", image.binary()]);
     }
@@ -240,7 +278,11 @@ pub(crate) fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>
         .attempt(|| format!("starting {what}"))?;
     if !output.status.success() {
         let why = format!("{}; what is wrong stands above", output.status);
-        return Err(Error::Command { what, why, tail: String::new() });
+        return Err(Error::Command {
+            what,
+            why,
+            tail: String::new(),
+        });
     }
     let text = String::from_utf8_lossy(&output.stdout);
     images.iter().map(|image| find(&text, *image)).collect()
@@ -251,7 +293,8 @@ fn find(output: &str, image: Image) -> Result<PathBuf> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Made>(line).ok())
         .find_map(|made| {
-            made.executable.filter(|_| made.target.is_some_and(|t| t.name == image.binary()))
+            made.executable
+                .filter(|_| made.target.is_some_and(|t| t.name == image.binary()))
         })
         .ok_or_else(|| Error::Machine(format!("cargo built no binary {}", image.binary())))
 }
@@ -265,9 +308,14 @@ mod tests {
         let output = r#"{"reason":"compiler-artifact","target":{"name":"order_worker"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"order-worker"},"executable":"/t/debug/order-worker"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(find(output, Image::OrderWorker).unwrap(), Path::new("/t/debug/order-worker"));
         assert_eq!(
-            find(output, Image::TaskqueueOperator).unwrap_err().to_string(),
+            find(output, Image::OrderWorker).unwrap(),
+            Path::new("/t/debug/order-worker")
+        );
+        assert_eq!(
+            find(output, Image::TaskqueueOperator)
+                .unwrap_err()
+                .to_string(),
             "cargo built no binary taskqueue-operator"
         );
     }

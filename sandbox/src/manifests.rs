@@ -9,13 +9,20 @@ use crate::net::{DNS_SERVICE, NODE_ADDRESS};
 pub const SERVICES_NAMESPACE: &str = "sandbox-services";
 
 /// The Services without selectors that pods use: name and port.
-pub const SERVICES: [(&str, u16); 4] =
-    [("temporal", 7233), ("postgres", 5432), ("smtp", 2525), ("payment-gateway", 8090)];
+pub const SERVICES: [(&str, u16); 4] = [
+    ("temporal", 7233),
+    ("postgres", 5432),
+    ("smtp", 2525),
+    ("payment-gateway", 8090),
+];
 
 /// Everything that `up` applies, as one list.
 pub(crate) fn base() -> Value {
     let mut items = vec![namespace()];
-    items.extend(backing_services(NODE_ADDRESS, &SERVICES.map(|(name, port)| (name, port, port))));
+    items.extend(backing_services(
+        NODE_ADDRESS,
+        &SERVICES.map(|(name, port)| (name, port, port)),
+    ));
     items.extend(dns());
     items.extend(reader(
         "sandbox:coredns",
@@ -30,11 +37,11 @@ pub(crate) fn base() -> Value {
             {"apiGroups": [""], "resources": ["pods", "nodes", "services", "endpoints"], "verbs": ["get", "list", "watch"]},
         ]),
     ));
-    list(items)
+    list(&items)
 }
 
 /// A list of objects as `kubectl apply -f` takes it.
-pub(crate) fn list(items: Vec<Value>) -> Value {
+pub(crate) fn list(items: &[Value]) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
@@ -49,7 +56,8 @@ pub(crate) fn backing_services(address: &str, services: &[(&str, u16, u16)]) -> 
     services
         .iter()
         .flat_map(|(name, port, target)| {
-            let ports = json!([{"name": name, "port": port, "targetPort": target, "protocol": "TCP"}]);
+            let ports =
+                json!([{"name": name, "port": port, "targetPort": target, "protocol": "TCP"}]);
             let endpoints = json!([{"name": name, "port": target, "protocol": "TCP"}]);
             let metadata = json!({"name": name, "namespace": SERVICES_NAMESPACE});
             service_without_pods(&metadata, &json!({"ports": ports}), address, &endpoints)

@@ -37,13 +37,41 @@ pub struct Forward {
 
 /// Every port that is reachable from outside.
 pub const FORWARDS: [Forward; 7] = [
-    Forward { name: "api", inside: 6443, preferred: 16443 },
-    Forward { name: "temporal", inside: 7233, preferred: 17233 },
-    Forward { name: "temporal-ui", inside: 8233, preferred: 18233 },
-    Forward { name: "prometheus", inside: 9090, preferred: 19090 },
-    Forward { name: "gateway", inside: 8090, preferred: 18090 },
-    Forward { name: "postgres", inside: 5432, preferred: 15432 },
-    Forward { name: "smtp", inside: 2525, preferred: 12525 },
+    Forward {
+        name: "api",
+        inside: 6443,
+        preferred: 16443,
+    },
+    Forward {
+        name: "temporal",
+        inside: 7233,
+        preferred: 17233,
+    },
+    Forward {
+        name: "temporal-ui",
+        inside: 8233,
+        preferred: 18233,
+    },
+    Forward {
+        name: "prometheus",
+        inside: 9090,
+        preferred: 19090,
+    },
+    Forward {
+        name: "gateway",
+        inside: 8090,
+        preferred: 18090,
+    },
+    Forward {
+        name: "postgres",
+        inside: 5432,
+        preferred: 15432,
+    },
+    Forward {
+        name: "smtp",
+        inside: 2525,
+        preferred: 12525,
+    },
 ];
 
 /// Ports outside, by the names of [`FORWARDS`].
@@ -55,7 +83,10 @@ pub(crate) type Bound = (Forward, TcpListener);
 /// Binds every forwarded port on loopback: the one used before, else the preferred one of the sandbox `default`,
 /// else any free one.
 pub(crate) fn bind_all(name: &Name, before: &Ports) -> Result<Vec<Bound>> {
-    FORWARDS.iter().map(|forward| Ok((*forward, bind(*forward, name, before)?))).collect()
+    FORWARDS
+        .iter()
+        .map(|forward| Ok((*forward, bind(*forward, name, before)?)))
+        .collect()
 }
 
 fn bind(forward: Forward, name: &Name, before: &Ports) -> Result<TcpListener> {
@@ -73,7 +104,12 @@ fn bind(forward: Forward, name: &Name, before: &Ports) -> Result<TcpListener> {
 
 fn candidates(forward: Forward, name: &Name, before: &Ports) -> Vec<u16> {
     let preferred = name.is_default().then_some(forward.preferred);
-    before.get(forward.name).copied().into_iter().chain(preferred).collect()
+    before
+        .get(forward.name)
+        .copied()
+        .into_iter()
+        .chain(preferred)
+        .collect()
 }
 
 #[cfg(test)]

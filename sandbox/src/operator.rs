@@ -32,8 +32,13 @@ impl Sandbox {
     /// Removes the operator. The custom resource definitions, and with them every fleet, stay.
     pub fn uninstall_operator(&self) -> Result<()> {
         let mut helm = self.helm();
-        helm.args(["uninstall", OPERATOR_RELEASE, "--namespace", OPERATOR_NAMESPACE])
-            .args(["--ignore-not-found", "--wait", "--timeout=120s"]);
+        helm.args([
+            "uninstall",
+            OPERATOR_RELEASE,
+            "--namespace",
+            OPERATOR_NAMESPACE,
+        ])
+        .args(["--ignore-not-found", "--wait", "--timeout=120s"]);
         run::output(&mut helm).map(drop)
     }
 

@@ -79,15 +79,20 @@ impl Paths {
         let state = base("XDG_STATE_HOME", ".local/state")?
             .join("taskqueue-operator/sandbox")
             .join(name.as_str());
-        let paths = Self { name: name.clone(), cache, state };
+        let paths = Self {
+            name: name.clone(),
+            cache,
+            state,
+        };
         paths.check()?;
         Ok(paths)
     }
 
     fn check(&self) -> Result<()> {
-        for (folder, variable) in
-            [(&self.cache, "XDG_CACHE_HOME"), (&self.state, "XDG_STATE_HOME")]
-        {
+        for (folder, variable) in [
+            (&self.cache, "XDG_CACHE_HOME"),
+            (&self.state, "XDG_STATE_HOME"),
+        ] {
             if let Some(covered) = COVERED.iter().find(|covered| folder.starts_with(covered)) {
                 return Err(Error::Usage(format!(
                     "{} lies in {covered}, which the sandbox covers with an empty folder of its own; set {variable} to a folder elsewhere",
@@ -199,7 +204,11 @@ mod tests {
     use super::*;
 
     fn paths(state: &str) -> Paths {
-        Paths { name: Name::default(), cache: "/home/a/.cache/t".into(), state: state.into() }
+        Paths {
+            name: Name::default(),
+            cache: "/home/a/.cache/t".into(),
+            state: state.into(),
+        }
     }
 
     #[test]

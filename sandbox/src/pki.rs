@@ -22,7 +22,11 @@ pub const NODE: &str = "local";
 /// A client of the Kubernetes API: file name, user, group.
 const CLIENTS: [(&str, &str, Option<&str>); 8] = [
     ("admin", "sandbox-admin", Some("system:masters")),
-    ("kubelet-client", "sandbox-kubelet-client", Some("system:masters")),
+    (
+        "kubelet-client",
+        "sandbox-kubelet-client",
+        Some("system:masters"),
+    ),
     ("node", "system:node:local", Some("system:nodes")),
     ("controller-manager", "system:kube-controller-manager", None),
     ("scheduler", "system:kube-scheduler", None),
@@ -54,7 +58,14 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
     ];
     let mut serving = CertificateParams::new(names.map(str::to_owned))?;
     serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    sign(&authority, serving, "kube-apiserver", None, &folder, "apiserver")?;
+    sign(
+        &authority,
+        serving,
+        "kube-apiserver",
+        None,
+        &folder,
+        "apiserver",
+    )?;
     for (file, user, group) in CLIENTS {
         let mut client = CertificateParams::default();
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -63,8 +74,14 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
         state::write_json(&folder.join(format!("{file}.kubeconfig")), &inside)?;
     }
     let accounts = KeyPair::generate()?;
-    state::write_file(&folder.join("accounts.key"), accounts.serialize_pem().as_bytes())?;
-    state::write_file(&folder.join("accounts.pub"), accounts.public_key_pem().as_bytes())?;
+    state::write_file(
+        &folder.join("accounts.key"),
+        accounts.serialize_pem().as_bytes(),
+    )?;
+    state::write_file(
+        &folder.join("accounts.pub"),
+        accounts.public_key_pem().as_bytes(),
+    )?;
     state::write_file(&complete, b"")
 }
 
@@ -89,9 +106,14 @@ pub(crate) fn kubeconfig(pki: &Path, client: &str, server: &str) -> Value {
 fn authority(folder: &Path) -> Result<Issuer<'static, KeyPair>> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "taskqueue sandbox");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "taskqueue sandbox");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     validity(&mut params);
     let certificate = params.self_signed(&key)?;
     state::write_file(&folder.join("ca.crt"), certificate.pem().as_bytes())?;
@@ -110,13 +132,21 @@ fn sign(
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     if let Some(group) = group {
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     validity(&mut params);
     let certificate = params.signed_by(&key, authority)?;
-    state::write_file(&folder.join(format!("{file}.crt")), certificate.pem().as_bytes())?;
-    state::write_file(&folder.join(format!("{file}.key")), key.serialize_pem().as_bytes())
+    state::write_file(
+        &folder.join(format!("{file}.crt")),
+        certificate.pem().as_bytes(),
+    )?;
+    state::write_file(
+        &folder.join(format!("{file}.key")),
+        key.serialize_pem().as_bytes(),
+    )
 }
 
 /// A sandbox is local and short-lived; a fixed long span means that no clock can make it stop working.
@@ -146,19 +176,29 @@ mod tests {
 
     #[test]
     fn the_node_certificate_is_for_the_node_of_this_cluster() {
-        assert!(CLIENTS.iter().any(|(_, user, _)| *user == format!("system:node:{NODE}")));
+        assert!(
+            CLIENTS
+                .iter()
+                .any(|(_, user, _)| *user == format!("system:node:{NODE}"))
+        );
     }
 
     #[test]
     fn certificates_are_made_once_and_closed_to_others() {
         let state = std::env::temp_dir().join(format!("sandbox-pki-{}", std::process::id()));
-        let paths =
-            Paths { name: crate::paths::Name::default(), cache: state.clone(), state: state.clone() };
+        let paths = Paths {
+            name: crate::paths::Name::default(),
+            cache: state.clone(),
+            state: state.clone(),
+        };
         ensure(&paths).unwrap();
         let first = fs::read_to_string(paths.pki().join("ca.crt")).unwrap();
         assert!(first.starts_with("-----BEGIN CERTIFICATE-----"));
         ensure(&paths).unwrap();
-        assert_eq!(fs::read_to_string(paths.pki().join("ca.crt")).unwrap(), first);
+        assert_eq!(
+            fs::read_to_string(paths.pki().join("ca.crt")).unwrap(),
+            first
+        );
         let mode = fs::metadata(paths.pki()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         state::remove_folder(&state).unwrap();

@@ -62,7 +62,9 @@ fn connect(port: u16) -> Result<TcpStream, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = TcpStream::connect_timeout(&address, PATIENCE)
         .map_err(|error| format!("port {port}: {error}"))?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .map_err(|error| error.to_string())?;
     Ok(stream)
 }
 
@@ -87,18 +89,25 @@ pub(crate) fn http_ok(port: u16, path: &str) -> Result<(), String> {
 fn greeting(port: u16, text: &str) -> Result<(), String> {
     let mut stream = connect(port)?;
     let mut start = vec![0; text.len()];
-    stream.read_exact(&mut start).map_err(|error| format!("port {port}: {error}"))?;
+    stream
+        .read_exact(&mut start)
+        .map_err(|error| format!("port {port}: {error}"))?;
     if start == text.as_bytes() {
         // A polite end: the server's log stays free of broken connections.
         drop(stream.write_all(b"QUIT\r\n"));
         Ok(())
     } else {
-        Err(format!("port {port} greets with {:?}", String::from_utf8_lossy(&start)))
+        Err(format!(
+            "port {port} greets with {:?}",
+            String::from_utf8_lossy(&start)
+        ))
     }
 }
 
 fn socket(path: &Path) -> Result<(), String> {
-    UnixStream::connect(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+    UnixStream::connect(path)
+        .map(drop)
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -106,11 +115,18 @@ mod tests {
     use super::*;
     use std::{net::TcpListener, thread};
 
-    fn serve(answer: &'static str) -> u16 {
+    /// Answers one connection; `after` is what it waits for first.
+    fn serve(after: &'static str, answer: &'static str) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            while !asked.ends_with(after) {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(char::from(byte[0]));
+            }
             stream.write_all(answer.as_bytes()).unwrap();
         });
         port
@@ -118,8 +134,11 @@ mod tests {
 
     #[test]
     fn only_status_200_is_ready() {
-        assert_eq!(http_ok(serve("HTTP/1.1 200 OK\r\n\r\nok"), "/healthz"), Ok(()));
-        let port = serve("HTTP/1.1 500 no\r\n\r\n");
+        assert_eq!(
+            http_ok(serve("\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nok"), "/healthz"),
+            Ok(())
+        );
+        let port = serve("\r\n\r\n", "HTTP/1.1 500 no\r\n\r\n");
         assert_eq!(
             http_ok(port, "/healthz"),
             Err(format!("port {port}/healthz answers \"HTTP/1.1 500 no\""))
@@ -128,8 +147,15 @@ mod tests {
 
     #[test]
     fn a_mail_server_is_known_by_its_greeting() {
-        assert_eq!(Probe::Greeting(serve("220 hello"), "220 ").ask(), Ok(()));
-        assert!(Probe::Greeting(serve("554 hello"), "220 ").ask().is_err());
+        assert_eq!(
+            Probe::Greeting(serve("", "220 hello"), "220 ").ask(),
+            Ok(())
+        );
+        assert!(
+            Probe::Greeting(serve("", "554 hello"), "220 ")
+                .ask()
+                .is_err()
+        );
     }
 
     #[test]

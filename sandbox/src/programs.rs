@@ -60,8 +60,13 @@ pub struct Programs {
 }
 
 /// The folders in which programs of the machine are looked for, after PATH.
-const SYSTEM_FOLDERS: [&str; 5] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"];
+const SYSTEM_FOLDERS: [&str; 5] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+];
 
 impl Programs {
     /// Where the programs are once provisioning is done. Does not check the built ones.
@@ -71,7 +76,9 @@ impl Programs {
             modules
                 .iter()
                 .find(|candidate| candidate.name == module)
-                .map_or_else(PathBuf::new, |found: &Module| found.folder(&paths.cache).join(program))
+                .map_or_else(PathBuf::new, |found: &Module| {
+                    found.folder(&paths.cache).join(program)
+                })
         };
         let system = |program: &str| {
             find(program).ok_or_else(|| {
@@ -98,7 +105,9 @@ impl Programs {
             pause_archive: built("pause", "pause.tar"),
             temporal: plan::temporal_folder(&paths.cache).join("temporal"),
             postgres_folder: postgres_folder().ok_or_else(|| {
-                Error::Machine("PostgreSQL is not installed; `cargo sandbox up` installs it on Debian".into())
+                Error::Machine(
+                    "PostgreSQL is not installed; `cargo sandbox up` installs it on Debian".into(),
+                )
             })?,
             python: PathBuf::from(plan::PYTHON),
             prometheus: system("prometheus")?,
@@ -156,7 +165,10 @@ pub(crate) fn postgres_folder() -> Option<PathBuf> {
         .filter_map(|entry| {
             let version: u32 = entry.file_name().to_str()?.parse().ok()?;
             let folder = entry.path().join("bin");
-            folder.join("postgres").is_file().then_some((version, folder))
+            folder
+                .join("postgres")
+                .is_file()
+                .then_some((version, folder))
         })
         .max()
         .map(|(_, folder)| folder)

@@ -18,14 +18,20 @@ pub struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), silent: false }
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            silent: false,
+        }
     }
 }
 
 impl Progress {
     /// Prints nothing: for callers that are no command.
     pub fn silent() -> Self {
-        Self { terminal: false, silent: true }
+        Self {
+            terminal: false,
+            silent: true,
+        }
     }
 
     /// Says one line.
@@ -40,7 +46,12 @@ impl Progress {
         let width = total.to_string().len();
         let label = format!("[{number:>width$}/{total}] {}", what.into());
         let now = Instant::now();
-        Step { progress: self, label, began: now, spoke: now }
+        Step {
+            progress: self,
+            label,
+            began: now,
+            spoke: now,
+        }
     }
 }
 
@@ -73,7 +84,10 @@ impl Step {
         }
         let seconds = self.began.elapsed().as_secs_f64();
         let separator = if detail.is_empty() { "" } else { ": " };
-        self.progress.say(&format!("{}{separator}{detail} ({seconds:.1} s)", self.label));
+        self.progress.say(&format!(
+            "{}{separator}{detail} ({seconds:.1} s)",
+            self.label
+        ));
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Program name and arguments, shortened, for messages.
 pub(crate) fn describe(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
     let mut text = program.to_string_lossy().into_owned();
     for arg in command.get_args() {
         text.push(' ');
@@ -61,6 +63,9 @@ mod tests {
 
     #[test]
     fn success_returns_what_was_printed() {
-        assert_eq!(output(Command::new("/bin/echo").arg("hello")).unwrap(), "hello\n");
+        assert_eq!(
+            output(Command::new("/bin/echo").arg("hello")).unwrap(),
+            "hello\n"
+        );
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     init,
     net::Ports,
     paths::{Name, Paths},
-    programs::{self, Programs},
+    programs::Programs,
     progress::Progress,
     provision, run,
     state::{self, Phase, Status},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long all components together may take.
-const UP_PATIENCE: Duration = Duration::from_secs(180);
+const UP_PATIENCE: Duration = Duration::from_mins(3);
 /// How long one order to a component may take.
 const ORDER_PATIENCE: Duration = Duration::from_secs(150);
 
@@ -64,10 +64,14 @@ impl Sandbox {
         if !supervise::is_up(&paths)? {
             return Err(Error::NotUp(name.to_string()));
         }
-        let ports = state::read_json(&paths.ports_file())?
-            .ok_or_else(|| Error::NotUp(name.to_string()))?;
+        let ports =
+            state::read_json(&paths.ports_file())?.ok_or_else(|| Error::NotUp(name.to_string()))?;
         let programs = Programs::locate(&paths)?;
-        Ok(Self { paths, programs, ports })
+        Ok(Self {
+            paths,
+            programs,
+            ports,
+        })
     }
 
     /// Ends a sandbox. Its state stays. Harmless if it is not up.
@@ -112,10 +116,16 @@ impl Sandbox {
     /// `127.0.0.1:PORT` of a port that is reachable from this machine: `api`, `temporal`, `temporal-ui`, `prometheus`,
     /// `gateway`, `postgres` or `smtp`.
     pub fn address(&self, name: &str) -> Result<String> {
-        self.ports.get(name).map(|port| format!("127.0.0.1:{port}")).ok_or_else(|| {
-            let known: Vec<&str> = self.ports.keys().map(String::as_str).collect();
-            Error::Usage(format!("no port {name:?} is forwarded; there are {}", known.join(", ")))
-        })
+        self.ports
+            .get(name)
+            .map(|port| format!("127.0.0.1:{port}"))
+            .ok_or_else(|| {
+                let known: Vec<&str> = self.ports.keys().map(String::as_str).collect();
+                Error::Usage(format!(
+                    "no port {name:?} is forwarded; there are {}",
+                    known.join(", ")
+                ))
+            })
     }
 
     /// Temporal's frontend, `127.0.0.1:PORT`.
@@ -135,12 +145,18 @@ impl Sandbox {
 
     /// The database `orders` as its owner.
     pub fn postgres(&self) -> Result<String> {
-        Ok(format!("postgres://orders@{}/orders", self.address("postgres")?))
+        Ok(format!(
+            "postgres://orders@{}/orders",
+            self.address("postgres")?
+        ))
     }
 
     /// Stops, starts, restarts, kills, pauses or resumes one component; returns when that has happened.
     pub fn component(&self, name: &str, action: Action) -> Result<()> {
-        let order = Order::Component { name: name.into(), action };
+        let order = Order::Component {
+            name: name.into(),
+            action,
+        };
         control::send(&self.paths.control_socket(), &order, ORDER_PATIENCE)
     }
 
@@ -191,7 +207,8 @@ fn lock(paths: &Paths) -> Result<std::fs::File> {
     state::make_folder(&paths.state)?;
     let file = paths.state.join("lock");
     let lock = std::fs::File::create(&file).attempt(|| format!("making {}", file.display()))?;
-    lock.lock().attempt(|| format!("locking {}", file.display()))?;
+    lock.lock()
+        .attempt(|| format!("locking {}", file.display()))?;
     Ok(lock)
 }
 
@@ -201,7 +218,11 @@ fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress)
     let mut told = Vec::new();
     loop {
         if let Some(Ok(Some(ended))) = child.as_mut().map(Child::try_wait) {
-            return Err(init::failure(paths, "supervisor", &format!("it ended with {ended}")));
+            return Err(init::failure(
+                paths,
+                "supervisor",
+                &format!("it ended with {ended}"),
+            ));
         }
         let status = Status::read(&paths.status_file())?;
         if let Some(status) = &status {
@@ -215,7 +236,11 @@ fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress)
                     return Err(init::failure(paths, name, &component.message));
                 }
             }
-            if status.components.values().all(|component| component.phase.is_settled()) {
+            if status
+                .components
+                .values()
+                .all(|component| component.phase.is_settled())
+            {
                 return Ok(());
             }
         }
@@ -238,17 +263,18 @@ fn too_late(paths: &Paths, status: Option<&Status>) -> Error {
             let why = format!("it is not ready after {patience} s: {}", component.message);
             init::failure(paths, name, &why)
         }
-        None => init::failure(paths, "supervisor", &format!("nothing started within {patience} s")),
+        None => init::failure(
+            paths,
+            "supervisor",
+            &format!("nothing started within {patience} s"),
+        ),
     }
 }
 
 /// The checkout that this program was built from: charts, CRDs and the Dockerfile are there.
 pub(crate) fn checkout() -> Result<PathBuf> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    folder.canonicalize().attempt(|| format!("finding the checkout at {}", folder.display()))
-}
-
-/// Whether a program is on this machine.
-pub(crate) fn has(program: &str) -> bool {
-    programs::find(program).is_some()
+    folder
+        .canonicalize()
+        .attempt(|| format!("finding the checkout at {}", folder.display()))
 }

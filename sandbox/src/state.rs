@@ -36,7 +36,10 @@ pub enum Phase {
 impl Phase {
     /// Whether nothing more is to be expected without a change from outside.
     pub fn is_settled(self) -> bool {
-        matches!(self, Self::Absent | Self::Ready | Self::Failed | Self::Stopped | Self::Paused)
+        matches!(
+            self,
+            Self::Absent | Self::Ready | Self::Failed | Self::Stopped | Self::Paused
+        )
     }
 }
 
@@ -94,12 +97,18 @@ impl Process {
         let start_ticks = start_ticks(&stat).ok_or_else(|| {
             Error::Machine(format!("/proc/{pid}/stat has an unknown form: {stat:?}"))
         })?;
-        Ok(Self { pid, start_ticks, boot_id: boot_id()? })
+        Ok(Self {
+            pid,
+            start_ticks,
+            boot_id: boot_id()?,
+        })
     }
 
     /// Whether exactly this process still exists (and is not just waiting to be reaped).
     pub fn is_alive(&self) -> bool {
-        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
+        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else {
+            return false;
+        };
         let zombie = matches!(fields(&stat).first(), Some(&("Z" | "X")));
         !zombie
             && start_ticks(&stat) == Some(self.start_ticks)
@@ -108,14 +117,18 @@ impl Process {
 
     /// Whether its command line holds this word.
     pub fn runs(&self, word: &str) -> bool {
-        fs::read(format!("/proc/{}/cmdline", self.pid))
-            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes()))
+        fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| {
+            line.split(|byte| *byte == 0)
+                .any(|part| part == word.as_bytes())
+        })
     }
 }
 
 /// The processes that this process id has started and that still exist.
 pub(crate) fn children_of(parent: i32) -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
@@ -128,12 +141,16 @@ pub(crate) fn children_of(parent: i32) -> Vec<i32> {
 
 fn boot_id() -> Result<String> {
     let file = "/proc/sys/kernel/random/boot_id";
-    Ok(fs::read_to_string(file).attempt(|| format!("reading {file}"))?.trim().to_owned())
+    Ok(fs::read_to_string(file)
+        .attempt(|| format!("reading {file}"))?
+        .trim()
+        .to_owned())
 }
 
 /// The fields of /proc/PID/stat after the command's name, which may itself hold spaces and brackets.
 fn fields(stat: &str) -> Vec<&str> {
-    stat.rsplit_once(") ").map_or_else(Vec::new, |(_, rest)| rest.split(' ').collect())
+    stat.rsplit_once(") ")
+        .map_or_else(Vec::new, |(_, rest)| rest.split(' ').collect())
 }
 
 /// The 22nd field of /proc/PID/stat.
@@ -145,17 +162,25 @@ fn start_ticks(stat: &str) -> Option<u64> {
 pub(crate) fn read_json<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {
     match fs::read(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { what: format!("reading {}", file.display()), source }),
+        Err(source) => Err(Error::Io {
+            what: format!("reading {}", file.display()),
+            source,
+        }),
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|source| Error::Json { what: file.display().to_string(), source }),
+            .map_err(|source| Error::Json {
+                what: file.display().to_string(),
+                source,
+            }),
     }
 }
 
 /// Writes a JSON file so that a reader sees the old content or the new, never a part.
 pub(crate) fn write_json<T: Serialize>(file: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|source| Error::Json { what: file.display().to_string(), source })?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(|source| Error::Json {
+        what: file.display().to_string(),
+        source,
+    })?;
     text.push(b'\n');
     write_file(file, &text)
 }
@@ -197,9 +222,15 @@ mod tests {
     fn a_process_is_known_again_and_another_with_its_number_is_not() {
         let me = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(me.is_alive());
-        let other = Process { start_ticks: me.start_ticks + 1, ..me.clone() };
+        let other = Process {
+            start_ticks: me.start_ticks + 1,
+            ..me.clone()
+        };
         assert!(!other.is_alive());
-        let earlier = Process { boot_id: "earlier".into(), ..me };
+        let earlier = Process {
+            boot_id: "earlier".into(),
+            ..me
+        };
         assert!(!earlier.is_alive());
     }
 

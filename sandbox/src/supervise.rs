@@ -42,7 +42,10 @@ struct Supervisor {
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     // A terminal that closes must not take the sandbox with it. It fails only where it is so already.
     rustix::process::setsid().ok();
-    let mut record = Supervisor { supervisor: Process::of(own_pid()?)?, init: None };
+    let mut record = Supervisor {
+        supervisor: Process::of(own_pid()?)?,
+        init: None,
+    };
     state::write_json(&paths.supervisor_file(), &record)?;
     pki::ensure(paths)?;
     let before: Ports = state::read_json(&paths.ports_file())?.unwrap_or_default();
@@ -57,12 +60,16 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     for (forward, listener) in bound {
         forward::serve(listener, namespace.clone(), forward.inside);
     }
-    let status = namespaces.wait().attempt(|| "waiting for the init process".into())?;
+    let status = namespaces
+        .wait()
+        .attempt(|| "waiting for the init process".into())?;
     clear(paths)?;
     if status.success() {
         Ok(())
     } else {
-        Err(Error::Machine(format!("the init process ended unexpectedly: {status}")))
+        Err(Error::Machine(format!(
+            "the init process ended unexpectedly: {status}"
+        )))
     }
 }
 
@@ -73,13 +80,17 @@ fn own_pid() -> Result<i32> {
 fn write_ports(paths: &Paths, bound: &[net::Bound]) -> Result<()> {
     let mut ports = Ports::new();
     for (forward, listener) in bound {
-        let address =
-            listener.local_addr().attempt(|| format!("the address for {}", forward.name))?;
+        let address = listener
+            .local_addr()
+            .attempt(|| format!("the address for {}", forward.name))?;
         ports.insert(forward.name.to_owned(), address.port());
     }
     state::write_json(&paths.ports_file(), &ports)?;
     let server = format!("https://127.0.0.1:{}", ports["api"]);
-    state::write_json(&paths.kubeconfig(), &pki::kubeconfig(&paths.pki(), "admin", &server))
+    state::write_json(
+        &paths.kubeconfig(),
+        &pki::kubeconfig(&paths.pki(), "admin", &server),
+    )
 }
 
 /// Starts `sandbox enter`, which becomes `unshare`, which starts `sandbox init`.
@@ -93,7 +104,9 @@ fn enter(paths: &Paths) -> Result<Child> {
 fn own_command(name: &Name, word: &str) -> Result<Command> {
     let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
     let mut command = Command::new(own);
-    command.args(["--name", name.as_str(), word]).current_dir("/");
+    command
+        .args(["--name", name.as_str(), word])
+        .current_dir("/");
     Ok(command)
 }
 
@@ -105,16 +118,29 @@ pub(crate) fn become_namespaces(paths: &Paths) -> Result<()> {
     let supervisor: Option<Supervisor> = state::read_json(&paths.supervisor_file())?;
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     if supervisor.map(|record| record.supervisor.pid) != parent {
-        return Err(Error::Usage("`sandbox enter` is started by `sandbox supervise` alone".into()));
+        return Err(Error::Usage(
+            "`sandbox enter` is started by `sandbox supervise` alone".into(),
+        ));
     }
     let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
     let source = Command::new("unshare")
-        .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child"])
+        .args([
+            "--mount",
+            "--pid",
+            "--net",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+        ])
         .args(["--mount-proc", "--"])
         .arg(own)
         .args(["--name", paths.name.as_str(), INIT])
         .exec();
-    Err(Error::Io { what: "starting unshare (package util-linux)".into(), source })
+    Err(Error::Io {
+        what: "starting unshare (package util-linux)".into(),
+        source,
+    })
 }
 
 /// The init process: the only child of `unshare`.
@@ -126,7 +152,9 @@ fn init_of(namespaces: &mut Child) -> Result<i32> {
             return Ok(*init);
         }
         if let Ok(Some(status)) = namespaces.try_wait() {
-            return Err(Error::Machine(format!("the sandbox's namespaces cannot be made: {status}")));
+            return Err(Error::Machine(format!(
+                "the sandbox's namespaces cannot be made: {status}"
+            )));
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -139,7 +167,9 @@ pub(crate) fn start(paths: &Paths) -> Result<Child> {
     }
     rotate_logs(&paths.logs())?;
     let log = open_log(&paths.log("supervisor"))?;
-    let errors = log.try_clone().attempt(|| "opening the supervisor's log".into())?;
+    let errors = log
+        .try_clone()
+        .attempt(|| "opening the supervisor's log".into())?;
     own_command(&paths.name, SUPERVISE)?
         .stdin(Stdio::null())
         .stdout(log)
@@ -186,12 +216,18 @@ fn is_ours(process: &Process, word: &str) -> bool {
 pub(crate) fn end(paths: &Paths) -> Result<()> {
     let record: Option<Supervisor> = state::read_json(&paths.supervisor_file())?;
     if let Some(record) = record {
-        let processes: Vec<(&Process, &str)> =
-            [Some((&record.supervisor, SUPERVISE)), record.init.as_ref().map(|init| (init, INIT))]
-                .into_iter()
-                .flatten()
-                .collect();
-        let gone = || processes.iter().all(|(process, word)| !is_ours(process, word));
+        let processes: Vec<(&Process, &str)> = [
+            Some((&record.supervisor, SUPERVISE)),
+            record.init.as_ref().map(|init| (init, INIT)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let gone = || {
+            processes
+                .iter()
+                .all(|(process, word)| !is_ours(process, word))
+        };
         // Asked over its socket, the init process ends its components in order. If it does not answer, it is killed.
         let asked = control::send(&paths.control_socket(), &control::Order::End, END_PATIENCE);
         if asked.is_err() || !within(END_PATIENCE, gone) {

@@ -37,16 +37,34 @@ impl Board {
         let status = Status {
             started: jiff::Timestamp::now(),
             ending: false,
-            components: components.iter().map(|c| (c.name.to_owned(), waiting(c))).collect(),
+            components: components
+                .iter()
+                .map(|c| (c.name.to_owned(), waiting(c)))
+                .collect(),
         };
         state::write_json(&file, &status)?;
-        let wanted = components.iter().map(|c| (c.name.to_owned(), true)).collect();
-        let stops = components.iter().map(|c| (c.name.to_owned(), c.stop)).collect();
-        let keep_data = components.iter().filter(|c| c.keeps_data).map(|c| c.name).collect();
+        let wanted = components
+            .iter()
+            .map(|c| (c.name.to_owned(), true))
+            .collect();
+        let stops = components
+            .iter()
+            .map(|c| (c.name.to_owned(), c.stop))
+            .collect();
+        let keep_data = components
+            .iter()
+            .filter(|c| c.keeps_data)
+            .map(|c| c.name)
+            .collect();
         Ok(Self {
             file,
             began: Instant::now(),
-            inner: Mutex::new(Inner { status, wanted, stops, keep_data }),
+            inner: Mutex::new(Inner {
+                status,
+                wanted,
+                stops,
+                keep_data,
+            }),
             changed: Condvar::new(),
         })
     }
@@ -56,13 +74,18 @@ impl Board {
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, patience: Duration) -> MutexGuard<'a, Inner> {
-        self.changed.wait_timeout(inner, patience).unwrap_or_else(PoisonError::into_inner).0
+        self.changed
+            .wait_timeout(inner, patience)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     /// Changes one component's status.
     pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut ComponentStatus)) {
         let mut inner = self.lock();
-        let Some(component) = inner.status.components.get_mut(name) else { return };
+        let Some(component) = inner.status.components.get_mut(name) else {
+            return;
+        };
         let before = component.clone();
         change(component);
         if *component != before {
@@ -111,7 +134,11 @@ impl Board {
 
     /// How a component is asked to end.
     pub(super) fn stop_of(&self, name: &str) -> Stop {
-        self.lock().stops.get(name).copied().unwrap_or(Stop::Terminate)
+        self.lock()
+            .stops
+            .get(name)
+            .copied()
+            .unwrap_or(Stop::Terminate)
     }
 
     /// Waits until the component is wanted and everything that it needs is ready.
@@ -120,10 +147,17 @@ impl Board {
         loop {
             let wanted = !inner.status.ending && inner.wanted.get(name) == Some(&true);
             let is_ready = |needed: &&&str| {
-                inner.status.components.get(**needed).is_none_or(|c| c.phase == Phase::Ready)
+                inner
+                    .status
+                    .components
+                    .get(**needed)
+                    .is_none_or(|c| c.phase == Phase::Ready)
             };
-            let missing: Vec<&str> =
-                after.iter().filter(|needed| !is_ready(needed)).copied().collect();
+            let missing: Vec<&str> = after
+                .iter()
+                .filter(|needed| !is_ready(needed))
+                .copied()
+                .collect();
             if wanted && missing.is_empty() {
                 return;
             }
@@ -139,7 +173,7 @@ impl Board {
                 component.message = message;
                 self.publish(&inner);
             }
-            inner = self.wait(inner, Duration::from_secs(3600));
+            inner = self.wait(inner, Duration::from_hours(1));
         }
     }
 
@@ -177,7 +211,9 @@ impl Board {
             keeps_data.then(|| inner.stops.get(name).copied().unwrap_or(Stop::Terminate))
         };
         let components = inner.status.components.iter();
-        components.filter_map(|(name, component)| Some((component.pid?, stop(name)))).collect()
+        components
+            .filter_map(|(name, component)| Some((component.pid?, stop(name))))
+            .collect()
     }
 
     /// Waits until no component that keeps data has a process any more.
@@ -185,7 +221,11 @@ impl Board {
         let mut inner = self.lock();
         loop {
             let has_process = |name: &&str| {
-                inner.status.components.get(*name).is_some_and(|component| component.pid.is_some())
+                inner
+                    .status
+                    .components
+                    .get(*name)
+                    .is_some_and(|component| component.pid.is_some())
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !inner.keep_data.iter().any(has_process) {

@@ -26,7 +26,7 @@ use super::{
 /// How long a component may take to end when asked, before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 /// How long a component may take until it answers.
-const START_PATIENCE: Duration = Duration::from_secs(120);
+const START_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Starts to listen.
 pub(super) fn serve(
@@ -63,7 +63,9 @@ fn answer(
         Ok(Order::Component { name, action }) => carry_out(board, reaper, &name, action),
         Err(error) => Err(format!("not an order: {error}")),
     };
-    let answer = serde_json::to_string(&Answer { error: result.err() })?;
+    let answer = serde_json::to_string(&Answer {
+        error: result.err(),
+    })?;
     stream.write_all(answer.as_bytes())?;
     stream.write_all(b"\n")?;
     if line.trim() == "\"end\"" {
@@ -75,7 +77,10 @@ fn answer(
 
 fn carry_out(board: &Board, reaper: &Reaper, name: &str, action: Action) -> Result<(), String> {
     let Some(status) = board.component(name) else {
-        return Err(format!("there is no component {name:?}; there are {}", board.names().join(", ")));
+        return Err(format!(
+            "there is no component {name:?}; there are {}",
+            board.names().join(", ")
+        ));
     };
     match action {
         Action::Stop => stop(board, name),
@@ -109,7 +114,9 @@ fn signal(board: &Board, name: &str, pid: i32, action: Action) {
         _ => {
             kill(pid, Signal::KILL);
             // Whoever asks for the status next must not see the process that is gone.
-            board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| status.pid != Some(pid));
+            board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+                status.pid != Some(pid)
+            });
         }
     }
 }

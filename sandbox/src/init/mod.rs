@@ -91,7 +91,10 @@ fn farewell(board: &Board) {
 }
 
 fn owners() -> Result<Owners> {
-    Ok(Owners { postgres: world::owner("postgres")?, mail: world::owner("nobody")? })
+    Ok(Owners {
+        postgres: world::owner("postgres")?,
+        mail: world::owner("nobody")?,
+    })
 }
 
 /// The facts about this machine that the configuration depends on.

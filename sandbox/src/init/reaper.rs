@@ -40,7 +40,8 @@ impl Reaper {
     fn reap(&self) {
         // Look without reaping first. A child that fails to start is reaped by the standard library within `spawn`,
         // which holds the lock; so nothing is taken away from it.
-        let seen = rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let seen =
+            rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         if seen.is_err() {
             // No child at the moment.
             thread::sleep(Duration::from_millis(20));
@@ -78,7 +79,7 @@ impl Reaper {
             let left = match deadline {
                 Some(deadline) if now >= deadline => return None,
                 Some(deadline) => deadline - now,
-                None => Duration::from_secs(3600),
+                None => Duration::from_hours(1),
             };
             children = self
                 .changed
@@ -127,11 +128,18 @@ impl Reaper {
             .unwrap_or_default();
         match ending.as_deref() {
             Some("status 0") => Ok(printed),
-            Some(ending) => Err(format!("{name}: it ended with {ending}: {}", printed.trim())),
+            Some(ending) => Err(format!(
+                "{name}: it ended with {ending}: {}",
+                printed.trim()
+            )),
             None => {
                 kill(pid, Signal::KILL);
                 self.wait(pid, None);
-                Err(format!("{name}: no end after {} s: {}", patience.as_secs(), printed.trim()))
+                Err(format!(
+                    "{name}: no end after {} s: {}",
+                    patience.as_secs(),
+                    printed.trim()
+                ))
             }
         }
     }

@@ -39,7 +39,7 @@ const TRIES: u32 = 3;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// How long one probe or step may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
-const STEP_PATIENCE: Duration = Duration::from_secs(60);
+const STEP_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The environment that every component gets: nothing of the person's own reaches them.
 pub(super) type Environment = BTreeMap<&'static str, String>;
@@ -47,17 +47,30 @@ pub(super) type Environment = BTreeMap<&'static str, String>;
 /// That environment.
 pub(super) fn environment(paths: &Paths) -> Result<Environment> {
     let programs = Programs::locate(paths)?;
-    let shim = programs.containerd.parent().unwrap_or(Path::new("/")).display().to_string();
+    let shim = programs
+        .containerd
+        .parent()
+        .unwrap_or(Path::new("/"))
+        .display()
+        .to_string();
     let home = paths.run().join("home");
     crate::state::make_folder(&home)?;
     // Our own program among the components finds its folders by these.
     let above = |folder: &Path, levels| {
-        folder.ancestors().nth(levels).unwrap_or(Path::new("/")).display().to_string()
+        folder
+            .ancestors()
+            .nth(levels)
+            .unwrap_or(Path::new("/"))
+            .display()
+            .to_string()
     };
     Ok(BTreeMap::from([
         ("XDG_STATE_HOME", above(&paths.state, 3)),
         ("XDG_CACHE_HOME", above(&paths.cache, 1)),
-        ("PATH", format!("{shim}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")),
+        (
+            "PATH",
+            format!("{shim}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ),
         ("HOME", home.display().to_string()),
         ("LANG", "C.UTF-8".into()),
     ]))
@@ -101,10 +114,21 @@ impl Runner {
                 continue;
             }
             failures = if was_ready { 0 } else { failures + 1 };
-            pause = if began.elapsed() >= STEADY { SHORTEST_PAUSE } else { pause };
-            self.note(&format!("{ending}; it is started again in {} ms", pause.as_millis()));
+            pause = if began.elapsed() >= STEADY {
+                SHORTEST_PAUSE
+            } else {
+                pause
+            };
+            self.note(&format!(
+                "{ending}; it is started again in {} ms",
+                pause.as_millis()
+            ));
             self.board.set(name, |status| {
-                status.phase = if failures >= TRIES { Phase::Failed } else { Phase::Restarting };
+                status.phase = if failures >= TRIES {
+                    Phase::Failed
+                } else {
+                    Phase::Restarting
+                };
                 status.restarts += 1;
                 status.message = ending;
             });
@@ -116,7 +140,8 @@ impl Runner {
     fn pause(&self, pause: Duration) {
         let end = Instant::now() + pause;
         while Instant::now() < end && self.board.is_wanted(self.component.name) {
-            self.board.wait_for_change(end.saturating_duration_since(Instant::now()));
+            self.board
+                .wait_for_change(end.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -133,12 +158,16 @@ impl Runner {
         let log = self.open_log().map_err(|error| error.to_string())?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
         let mut command = self.command(&self.component.program, self.component.owner);
-        command.args(&self.component.args).stdout(log).stderr(errors);
+        command
+            .args(&self.component.args)
+            .stdout(log)
+            .stderr(errors);
         let pid = self
             .reaper
             .spawn(&mut command)
             .map_err(|error| format!("{}: {error}", self.component.program.display()))?;
-        self.board.set(self.component.name, |status| status.pid = Some(pid));
+        self.board
+            .set(self.component.name, |status| status.pid = Some(pid));
         Ok(pid)
     }
 
@@ -164,9 +193,14 @@ impl Runner {
                     kill(pid, Signal::KILL);
                     self.reaper.wait(pid, None);
                     let patience = self.component.patience.as_secs();
-                    return (false, format!("it did not answer within {patience} s ({why})"));
+                    return (
+                        false,
+                        format!("it did not answer within {patience} s ({why})"),
+                    );
                 }
-                Err(why) => self.board.set(self.component.name, |status| status.message = why),
+                Err(why) => self
+                    .board
+                    .set(self.component.name, |status| status.message = why),
             }
             std::thread::sleep(ASK_EVERY);
         }
@@ -175,7 +209,10 @@ impl Runner {
     }
 
     fn then(&self) -> Result<(), String> {
-        self.component.then.iter().try_for_each(|step| self.step(step))
+        self.component
+            .then
+            .iter()
+            .try_for_each(|step| self.step(step))
     }
 
     fn ask(&self, started: jiff::Timestamp) -> Result<(), String> {
@@ -203,7 +240,8 @@ impl Runner {
         if step.unless.as_ref().is_some_and(|path| path.exists()) {
             return Ok(());
         }
-        self.output(&step.command, step.owner, STEP_PATIENCE).map(drop)
+        self.output(&step.command, step.owner, STEP_PATIENCE)
+            .map(drop)
     }
 
     fn output(
@@ -212,14 +250,21 @@ impl Runner {
         owner: Option<Owner>,
         patience: Duration,
     ) -> Result<String, String> {
-        let Some((program, args)) = command.split_first() else { return Ok(String::new()) };
+        let Some((program, args)) = command.split_first() else {
+            return Ok(String::new());
+        };
         let mut command = self.command(Path::new(program), owner);
-        self.reaper.output(command.args(args), patience, &self.scratch)
+        self.reaper
+            .output(command.args(args), patience, &self.scratch)
     }
 
     fn command(&self, program: &Path, owner: Option<Owner>) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().envs(self.environment.iter()).current_dir("/").process_group(0);
+        command
+            .env_clear()
+            .envs(self.environment.iter())
+            .current_dir("/")
+            .process_group(0);
         if let Some((user, group)) = owner {
             command.uid(user).gid(group).env("HOME", "/");
         }
@@ -248,5 +293,10 @@ pub(crate) fn failure(paths: &Paths, name: &str, why: &str) -> Error {
     let log = paths.log(name);
     let text = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let tail = crate::error::last_lines(&text.unwrap_or_default(), crate::run::TAIL);
-    Error::Component { name: name.into(), why: why.into(), tail, log }
+    Error::Component {
+        name: name.into(),
+        why: why.into(),
+        tail,
+        log,
+    }
 }

@@ -32,7 +32,11 @@ pub(super) fn make(
     reaper: &Reaper,
     programs: &Programs,
 ) -> Result<()> {
-    for folder in [paths.logs(), paths.state.join("prometheus"), paths.state.join("containerd")] {
+    for folder in [
+        paths.logs(),
+        paths.state.join("prometheus"),
+        paths.state.join("containerd"),
+    ] {
         make_folder(&folder)?;
     }
     config::write(paths, &super::machine(paths, programs))?;
@@ -41,8 +45,11 @@ pub(super) fn make(
 }
 
 fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .attempt(|| "making the mounts private".into())?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .attempt(|| "making the mounts private".into())?;
     // Programs write to fixed paths below these: each sandbox has its own, and the machine's stay as they are.
     for covered in COVERED {
         mount("tmpfs", covered, "tmpfs", MountFlags::NOSUID, c"mode=755")
@@ -81,7 +88,11 @@ fn network(reaper: &Reaper, scratch: &Path) -> Result<()> {
     ];
     for args in commands {
         reaper
-            .output(Command::new(&ip).args(args), Duration::from_secs(10), scratch)
+            .output(
+                Command::new(&ip).args(args),
+                Duration::from_secs(10),
+                scratch,
+            )
             .map_err(|why| Error::Machine(format!("the sandbox's network: {why}")))?;
     }
     let forward = "/proc/sys/net/ipv4/ip_forward";
@@ -93,7 +104,9 @@ pub(super) fn owner(user: &str) -> Result<Owner> {
     let file = "/etc/passwd";
     let text = fs::read_to_string(file).attempt(|| format!("reading {file}"))?;
     find_owner(&text, user).ok_or_else(|| {
-        Error::Machine(format!("this machine has no user {user:?}, as whom a component has to run"))
+        Error::Machine(format!(
+            "this machine has no user {user:?}, as whom a component has to run"
+        ))
     })
 }
 
@@ -108,7 +121,7 @@ fn find_owner(passwd: &str, user: &str) -> Option<Owner> {
 
 /// Whether a folder is on an overlay file system (as the root of a container is).
 pub(super) fn is_overlay(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|about| i64::from(about.f_type) == OVERLAY_MAGIC)
+    rustix::fs::statfs(folder).is_ok_and(|about| about.f_type == OVERLAY_MAGIC)
 }
 
 #[cfg(test)]

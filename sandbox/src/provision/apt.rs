@@ -20,7 +20,10 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// The packages whose programs are not on the machine.
 pub(super) fn missing() -> Vec<Package> {
-    PACKAGES.into_iter().filter(|package| !is_there(*package)).collect()
+    PACKAGES
+        .into_iter()
+        .filter(|package| !is_there(*package))
+        .collect()
 }
 
 fn is_there(package: Package) -> bool {
@@ -54,7 +57,10 @@ pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
     let policy = hold_services()?;
     let result = apt(&["update"]).and_then(|()| {
         let install = ["install", "--yes", "--no-install-recommends"];
-        apt(&install.into_iter().chain(names.iter().copied()).collect::<Vec<_>>())
+        apt(&install
+            .into_iter()
+            .chain(names.iter().copied())
+            .collect::<Vec<_>>())
     });
     if policy {
         drop(fs::remove_file(POLICY));
@@ -84,6 +90,9 @@ fn hold_services() -> Result<bool> {
 
 fn apt(args: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.arg("--quiet").args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+        .arg("--quiet")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive");
     run::output(&mut command).map(drop)
 }

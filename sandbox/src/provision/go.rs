@@ -39,7 +39,12 @@ impl<'a> Build<'a> {
         for (name, content) in module.files {
             write_file(&source.join(name), content.as_bytes())?;
         }
-        Ok(Self { module, source, unfinished, finished })
+        Ok(Self {
+            module,
+            source,
+            unfinished,
+            finished,
+        })
     }
 
     /// Where the programs are until the build is finished.
@@ -58,7 +63,10 @@ impl<'a> Build<'a> {
         let total = self.packages(package)?;
         let mut command = self.go();
         command.args(["build", "-v"]).args(self.module.flags());
-        command.arg("-o").arg(self.unfinished.join(name)).arg(package);
+        command
+            .arg("-o")
+            .arg(self.unfinished.join(name))
+            .arg(package);
         let what = run::describe(&command);
         let mut child = command
             .stderr(Stdio::piped())
@@ -70,13 +78,20 @@ impl<'a> Build<'a> {
             // With -v, go prints the name of each package that it compiles.
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 printed.push(line);
-                step.update(&format!("{} of up to {total} packages compiled", printed.len()));
+                step.update(&format!(
+                    "{} of up to {total} packages compiled",
+                    printed.len()
+                ));
             }
         }
         let status = child.wait().attempt(|| format!("waiting for {what}"))?;
         if !status.success() {
             let tail = last_lines(&printed.join("\n"), TAIL);
-            return Err(Error::Command { what, why: status.to_string(), tail });
+            return Err(Error::Command {
+                what,
+                why: status.to_string(),
+                tail,
+            });
         }
         step.done(&format!("{} packages compiled", printed.len()));
         Ok(())
@@ -97,7 +112,10 @@ impl<'a> Build<'a> {
     fn go(&self) -> Command {
         let mut command = Command::new("go");
         command.current_dir(&self.source).stdin(Stdio::null());
-        command.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "-mod=readonly");
+        command
+            .env("CGO_ENABLED", "0")
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly");
         command
     }
 }

@@ -23,13 +23,18 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Programs> {
     state::make_folder(&paths.cache)?;
     let _one_at_a_time = lock(paths, progress)?;
     let modules = plan::modules();
-    let missing_modules: Vec<_> =
-        modules.iter().filter(|module| !module.folder(&paths.cache).is_dir()).collect();
+    let missing_modules: Vec<_> = modules
+        .iter()
+        .filter(|module| !module.folder(&paths.cache).is_dir())
+        .collect();
     let missing_packages = apt::missing();
     let temporal = temporal::is_missing(paths);
     let total = usize::from(!missing_packages.is_empty())
         + usize::from(temporal)
-        + missing_modules.iter().map(|module| module.programs.len()).sum::<usize>();
+        + missing_modules
+            .iter()
+            .map(|module| module.programs.len())
+            .sum::<usize>();
     let mut number = 0;
     if !missing_packages.is_empty() {
         number += 1;
@@ -49,7 +54,11 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Programs> {
         for (program, package) in module.programs {
             number += 1;
             let label = format!("{program} {}", module.version());
-            build.program(program, package, progress.step(number, total, label.trim_end()))?;
+            build.program(
+                program,
+                package,
+                progress.step(number, total, label.trim_end()),
+            )?;
         }
         if module.name == "pause" {
             let file = build.source().join("Dockerfile");
@@ -72,7 +81,8 @@ fn lock(paths: &Paths, progress: Progress) -> Result<File> {
     let lock = File::create(&file).attempt(|| format!("making {}", file.display()))?;
     if lock.try_lock().is_err() {
         progress.say("another sandbox command is provisioning this machine; waiting for it");
-        lock.lock().attempt(|| format!("locking {}", file.display()))?;
+        lock.lock()
+            .attempt(|| format!("locking {}", file.display()))?;
     }
     Ok(lock)
 }

@@ -21,21 +21,54 @@ pub(crate) struct Package {
 
 /// Everything that comes from the distribution.
 pub(crate) const PACKAGES: [Package; 12] = [
-    Package { package: "util-linux", shown_by: "unshare" },
-    Package { package: "iproute2", shown_by: "ip" },
-    Package { package: "iptables", shown_by: "iptables" },
-    Package { package: "conntrack", shown_by: "conntrack" },
-    Package { package: "runc", shown_by: "runc" },
-    Package { package: "containernetworking-plugins", shown_by: "/usr/lib/cni/bridge" },
-    Package { package: "buildah", shown_by: "buildah" },
-    Package { package: "prometheus", shown_by: "prometheus" },
-    Package { package: "postgresql", shown_by: "/usr/lib/postgresql" },
-    Package { package: "python3-venv", shown_by: "/usr/lib/python3" },
+    Package {
+        package: "util-linux",
+        shown_by: "unshare",
+    },
+    Package {
+        package: "iproute2",
+        shown_by: "ip",
+    },
+    Package {
+        package: "iptables",
+        shown_by: "iptables",
+    },
+    Package {
+        package: "conntrack",
+        shown_by: "conntrack",
+    },
+    Package {
+        package: "runc",
+        shown_by: "runc",
+    },
+    Package {
+        package: "containernetworking-plugins",
+        shown_by: "/usr/lib/cni/bridge",
+    },
+    Package {
+        package: "buildah",
+        shown_by: "buildah",
+    },
+    Package {
+        package: "prometheus",
+        shown_by: "prometheus",
+    },
+    Package {
+        package: "postgresql",
+        shown_by: "/usr/lib/postgresql",
+    },
+    Package {
+        package: "python3-venv",
+        shown_by: "/usr/lib/python3",
+    },
     Package {
         package: "python3-aiosmtpd",
         shown_by: "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
     },
-    Package { package: "ca-certificates", shown_by: "/etc/ssl/certs/ca-certificates.crt" },
+    Package {
+        package: "ca-certificates",
+        shown_by: "/etc/ssl/certs/ca-certificates.crt",
+    },
 ];
 
 /// A Go module of ours that names and pins the programs of one family.
@@ -82,7 +115,10 @@ pub(crate) fn modules() -> Vec<Module> {
         Module {
             name: "containerd",
             programs: &[
-                ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+                (
+                    "containerd",
+                    "github.com/containerd/containerd/v2/cmd/containerd",
+                ),
                 (
                     "containerd-shim-runc-v2",
                     "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
@@ -97,7 +133,10 @@ pub(crate) fn modules() -> Vec<Module> {
             name: "kubernetes",
             programs: &[
                 ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-                ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+                (
+                    "kube-controller-manager",
+                    "k8s.io/kubernetes/cmd/kube-controller-manager",
+                ),
                 ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
                 ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
                 ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
@@ -124,7 +163,10 @@ pub(crate) fn modules() -> Vec<Module> {
         },
         Module {
             name: "kubeconform",
-            programs: &[("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")],
+            programs: &[(
+                "kubeconform",
+                "github.com/yannh/kubeconform/cmd/kubeconform",
+            )],
             versioned_by: "github.com/yannh/kubeconform",
             version_symbol: None,
             files: files!("kubeconform"),
@@ -135,7 +177,9 @@ pub(crate) fn modules() -> Vec<Module> {
 impl Module {
     /// The folder of its built programs. The name changes with anything that the build depends on.
     pub(crate) fn folder(&self, cache: &Path) -> PathBuf {
-        cache.join("bin").join(format!("{}-{}", self.name, self.hash()))
+        cache
+            .join("bin")
+            .join(format!("{}-{}", self.name, self.hash()))
     }
 
     fn hash(&self) -> String {
@@ -164,17 +208,25 @@ impl Module {
 
     /// The flags of `go build`.
     pub(crate) fn flags(&self) -> Vec<String> {
-        let mut link = "-s -w".to_owned();
-        if let Some(symbol) = self.version_symbol {
-            link += &format!(" -X {symbol}={}", self.version());
-        }
-        ["-trimpath".into(), "-buildvcs=false".into(), "-ldflags".into(), link].to_vec()
+        let link = match self.version_symbol {
+            Some(symbol) => format!("-s -w -X {symbol}={}", self.version()),
+            None => "-s -w".to_owned(),
+        };
+        [
+            "-trimpath".into(),
+            "-buildvcs=false".into(),
+            "-ldflags".into(),
+            link,
+        ]
+        .to_vec()
     }
 }
 
 /// The folder of Temporal's command line.
 pub(crate) fn temporal_folder(cache: &Path) -> PathBuf {
-    cache.join("bin").join(format!("temporal-{TEMPORAL_VERSION}"))
+    cache
+        .join("bin")
+        .join(format!("temporal-{TEMPORAL_VERSION}"))
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -195,8 +247,10 @@ mod tests {
 
     #[test]
     fn every_family_has_the_version_that_its_module_pins() {
-        let versions: Vec<_> =
-            modules().iter().map(|module| (module.name, module.version().to_owned())).collect();
+        let versions: Vec<_> = modules()
+            .iter()
+            .map(|module| (module.name, module.version().to_owned()))
+            .collect();
         let expected = [
             ("pause", ""),
             ("etcd", "v3.7.3"),
@@ -212,7 +266,10 @@ mod tests {
 
     #[test]
     fn kubernetes_knows_its_version() {
-        let kubernetes = modules().into_iter().find(|m| m.name == "kubernetes").unwrap();
+        let kubernetes = modules()
+            .into_iter()
+            .find(|m| m.name == "kubernetes")
+            .unwrap();
         assert_eq!(
             kubernetes.flags(),
             [
@@ -227,9 +284,18 @@ mod tests {
     #[test]
     fn another_pin_means_another_folder() {
         let module = modules().remove(1);
-        let changed = Module { files: &[("go.mod", "module x\n")], ..module.clone() };
-        assert_ne!(module.folder(Path::new("/c")), changed.folder(Path::new("/c")));
-        assert_eq!(module.folder(Path::new("/c")), module.folder(Path::new("/c")));
+        let changed = Module {
+            files: &[("go.mod", "module x\n")],
+            ..module.clone()
+        };
+        assert_ne!(
+            module.folder(Path::new("/c")),
+            changed.folder(Path::new("/c"))
+        );
+        assert_eq!(
+            module.folder(Path::new("/c")),
+            module.folder(Path::new("/c"))
+        );
     }
 
     #[test]

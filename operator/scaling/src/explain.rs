@@ -1,7 +1,6 @@
 //! One plain sentence per decision: the change, the inputs, the binding demand, the binding limit.
 //! Text only; nothing is decided here.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::limits::Context;
@@ -14,11 +13,8 @@ pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
     match (&context.observation.backlog, decision.reason) {
         (_, Reason::Paused) => text.push_str("mode is Paused"),
         (Reading::Unknown { reason, .. }, _) => {
-            let _ = write!(
-                text,
-                "the backlog is not known, because {}",
-                reason.sentence()
-            );
+            text.push_str("the backlog is not known, because ");
+            text.push_str(reason.sentence());
         }
         (Reading::Known { .. }, _) => match &decision.demand {
             None => text.push_str("the last reading has been acted on already"),
@@ -66,8 +62,12 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
         1 => format!("1 {kind} task waits"),
         many => format!("{many} {kind} tasks wait"),
     };
-    // Writing to a String cannot fail.
-    let _ = match term {
+    let (hold, clear) = if wanted == 1 {
+        ("holds", "clears")
+    } else {
+        ("hold", "clear")
+    };
+    let said = match term {
         Term::InFlight => {
             let used = inputs.slots_in_use.map_or(0, |used| *used.get(task_type));
             let mean = thousandths(*inputs.mean_slots_in_use_milli.get(task_type));
@@ -79,9 +79,8 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 ),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
-            write!(
-                text,
-                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} hold them"
+            format!(
+                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {hold} them"
             )
         }
         Term::Drain => {
@@ -95,28 +94,26 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             } else {
                 "is assumed to take"
             };
-            write!(
-                text,
-                "{waits}{arrive}; a task {learned} {}; {per_replica} clear them within the {} target",
+            format!(
+                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the {} target",
                 duration(service.mean()),
                 duration(inputs.queue_wait_target)
             )
         }
-        Term::Age => write!(
-            text,
+        Term::Age => format!(
             "{waits}, the oldest for {} against a target of {}, and every slot of {} is taken; one step more",
             duration(backlog.age),
             duration(inputs.queue_wait_target),
             count(inputs.replicas.ready.into(), "ready replica")
         ),
         Term::BacklogPerReplica => {
-            write!(
-                text,
+            format!(
                 "{waits}; backlogPerReplica asks for {}",
                 count(wanted.into(), "replica")
             )
         }
     };
+    text.push_str(&said);
 }
 
 fn limited(text: &mut String, decision: &Decision) {
@@ -127,23 +124,21 @@ fn limited(text: &mut String, decision: &Decision) {
         return;
     };
     let to = last.to;
-    let _ = match last.by {
-        Reason::WithinTolerance => write!(text, "; within the tolerance of {to}"),
-        Reason::ScaleUpStabilized => write!(
-            text,
-            "; limited to {to} by the scaleUp stabilization window"
-        ),
-        Reason::ScaleDownStabilized => {
-            write!(text, "; kept to {to} by the scaleDown stabilization window")
+    let said = match last.by {
+        Reason::WithinTolerance => format!("; within the tolerance of {to}"),
+        Reason::ScaleUpStabilized => {
+            format!("; limited to {to} by the scaleUp stabilization window")
         }
-        Reason::ScaleUpPolicy => write!(text, "; limited to {to} by the scaleUp policy"),
-        Reason::ScaleDownPolicy => write!(text, "; kept to {to} by the scaleDown policy"),
-        Reason::ScaleUpDisabled => write!(text, "; kept at {to} because scaleUp is disabled"),
-        Reason::ScaleDownDisabled => write!(text, "; kept at {to} because scaleDown is disabled"),
-        Reason::WarmingUp => write!(text, "; held to {to} until there is history"),
-        Reason::RolloutInProgress => write!(text, "; kept at {to} during the rollout"),
-        Reason::BusyPods => write!(
-            text,
+        Reason::ScaleDownStabilized => {
+            format!("; kept to {to} by the scaleDown stabilization window")
+        }
+        Reason::ScaleUpPolicy => format!("; limited to {to} by the scaleUp policy"),
+        Reason::ScaleDownPolicy => format!("; kept to {to} by the scaleDown policy"),
+        Reason::ScaleUpDisabled => format!("; kept at {to} because scaleUp is disabled"),
+        Reason::ScaleDownDisabled => format!("; kept at {to} because scaleDown is disabled"),
+        Reason::WarmingUp => format!("; held to {to} until there is history"),
+        Reason::RolloutInProgress => format!("; kept at {to} during the rollout"),
+        Reason::BusyPods => format!(
             "; kept at {to} because {} and tasks may outlast the drain grace period",
             if decision.inputs.busy_pods == 1 {
                 "1 pod is busy".to_owned()
@@ -151,18 +146,14 @@ fn limited(text: &mut String, decision: &Decision) {
                 format!("{} pods are busy", decision.inputs.busy_pods)
             }
         ),
-        Reason::CoolingDown => write!(
-            text,
-            "; kept at {to} until the queue was idle for the whole cooldown"
-        ),
-        Reason::SlotsUnknown => write!(
-            text,
-            "; kept at {to} because the slots in use are not known"
-        ),
-        Reason::Fallback => write!(text, "; the fallback asks for {to}"),
-        Reason::ScheduledMinimum => write!(text, "; the schedule asks for at least {to}"),
-        Reason::MinReplicas => write!(text, "; replicas.min is {to}"),
-        Reason::MaxReplicas => write!(text, "; replicas.max is {to}"),
+        Reason::CoolingDown => {
+            format!("; kept at {to} until the queue was idle for the whole cooldown")
+        }
+        Reason::SlotsUnknown => format!("; kept at {to} because the slots in use are not known"),
+        Reason::Fallback => format!("; the fallback asks for {to}"),
+        Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),
+        Reason::MinReplicas => format!("; replicas.min is {to}"),
+        Reason::MaxReplicas => format!("; replicas.max is {to}"),
         // These never stand in the list of limits.
         Reason::SlotsInUse
         | Reason::Drain
@@ -173,8 +164,9 @@ fn limited(text: &mut String, decision: &Decision) {
         | Reason::Activated
         | Reason::BacklogUnknown
         | Reason::AlreadyActedOn
-        | Reason::Paused => Ok(()),
+        | Reason::Paused => return,
     };
+    text.push_str(&said);
 }
 
 fn count(number: u64, what: &str) -> String {

@@ -41,7 +41,7 @@ pub struct History {
     unheard_since: Option<Time>,
     samples: u32,
     /// Whether the first of these readings found a fleet at zero: then there is no past to miss.
-    from_zero: bool,
+    began_at_zero: bool,
     failed: bool,
     rates_bad_until: Option<Time>,
     /// Since when nothing waited and no slot was in use, over all readings.
@@ -127,7 +127,7 @@ impl History {
         if gap.is_none_or(|gap| gap > longest_gap) {
             self.covered_since = Some(taken_at);
             self.samples = 0;
-            self.from_zero = fleet_is_zero;
+            self.began_at_zero = fleet_is_zero;
         }
         self.failed = false;
         self.samples = self.samples.saturating_add(1);
@@ -292,8 +292,8 @@ impl History {
     }
 
     /// Whether the readings began with a fleet at zero.
-    pub(crate) const fn from_zero(&self) -> bool {
-        self.from_zero
+    pub(crate) const fn began_at_zero(&self) -> bool {
+        self.began_at_zero
     }
 
     /// Whether this is the first reading after a start or a long gap.

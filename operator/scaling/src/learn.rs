@@ -232,7 +232,7 @@ impl Learner {
     /// too little was seen to tell.
     pub(crate) fn may_outlast(&self, task_type: TaskType, grace: Duration) -> bool {
         let sums = self.sums.get(task_type);
-        let safe = grace / 2;
+        let safe = grace.checked_div(2).unwrap_or(grace);
         sums.longest.is_some_and(|(longest, _)| longest > safe)
             || sums.mean().is_none_or(|mean| mean > safe)
     }

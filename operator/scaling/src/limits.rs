@@ -220,7 +220,7 @@ pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option
         return;
     }
     number.at_least(asked, Reason::WarmingUp);
-    let from_zero = context.history.from_zero();
+    let from_zero = context.history.began_at_zero();
     if context.history.first_sample() && !from_zero {
         number.at_most(asked, Reason::WarmingUp);
     }

@@ -1,8 +1,6 @@
 //! A timeline as an SVG picture: backlog, replicas asked for and ready, and the age of the head.
 //! Text only; writing the file is the caller's.
 
-use std::fmt::Write as _;
-
 use crate::{Outcome, Point};
 
 const WIDTH: f64 = 960.0;
@@ -69,9 +67,7 @@ fn draw(text: &mut String, top: f64, (title, lines): &Panel<'_>, points: &[Point
     let x = |point: &Point| LEFT + (WIDTH - LEFT - 20.0) * point.at as f64 / until;
     let y = |value: f64| top + PANEL * (1.0 - value / highest);
     let (bottom, right) = (top + PANEL, WIDTH - 20.0);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
+    text.extend([format!(
         "<path d=\"M{LEFT} {top}V{bottom}H{right}\" fill=\"none\" stroke=\"#888\"/>\n\
          <text x=\"8\" y=\"{:.0}\">{highest:.0}</text>\n\
          <text x=\"8\" y=\"{bottom:.0}\">0</text>\n\
@@ -83,21 +79,20 @@ fn draw(text: &mut String, top: f64, (title, lines): &Panel<'_>, points: &[Point
         until / 60_000.0,
         bottom + 15.0,
         escape(title)
-    );
+    )]);
     for (index, (name, colour, value)) in lines.iter().enumerate() {
         let mut path = String::new();
         for point in points {
-            let _ = write!(path, "{:.1},{:.1} ", x(point), y(value(point)));
+            path.extend([format!("{:.1},{:.1} ", x(point), y(value(point)))]);
         }
-        let _ = write!(
-            text,
+        text.extend([format!(
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.3\" points=\"{}\"/>\n\
              <text x=\"{:.0}\" y=\"{:.0}\" fill=\"{colour}\">{}</text>\n",
             path.trim_end(),
             right - 140.0 + 75.0 * index as f64,
             top + 10.0,
             escape(name)
-        );
+        )]);
     }
 }
 

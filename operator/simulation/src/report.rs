@@ -1,7 +1,5 @@
 //! The table of one trace. Text only.
 
-use std::fmt::Write as _;
-
 use crate::Millis;
 
 /// The numbers of one policy on one trace.
@@ -59,9 +57,7 @@ pub fn table<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> String {
     );
     for row in summaries {
         let seconds = |millis: Millis| format!("{:.1}", millis as f64 / 1000.0);
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
+        text.extend([format!(
             "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}",
             row.policy,
             seconds(row.p50),
@@ -76,7 +72,8 @@ pub fn table<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> String {
             row.interrupted,
             row.calls,
             row.peak
-        );
+        )]);
+        text.push('\n');
     }
     text
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskqueue_scaling::*;
 
 /// A policy with easy numbers: pods of 10 slots at 75 %, a target of 5 s, 0 to 20 replicas.
-pub fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         max: 20,
         slots_per_replica: 10,
@@ -14,7 +14,7 @@ pub fn policy() -> Policy {
 }
 
 /// Activities that wait, with nothing else counted.
-pub fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
+pub(crate) fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
     Backlog {
         sequence,
         types: PerType {
@@ -25,7 +25,7 @@ pub fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
 }
 
 /// `count` tasks that wait.
-pub fn waiting(count: u64) -> TypeBacklog {
+pub(crate) fn waiting(count: u64) -> TypeBacklog {
     TypeBacklog {
         count,
         ..TypeBacklog::default()
@@ -33,7 +33,7 @@ pub fn waiting(count: u64) -> TypeBacklog {
 }
 
 /// A ready pod of 10 activity slots with `used` of them in use.
-pub fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
+pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
     let slots = TypeSlots {
         used,
         available: Some(10_u32.saturating_sub(used)),
@@ -52,26 +52,26 @@ pub fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
 }
 
 /// One queue and its fleet. Pods are ready the moment they are asked for.
-pub struct World {
-    pub policy: Policy,
-    pub history: History,
-    pub now: Time,
-    pub asked: u32,
-    pub rollout: bool,
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) history: History,
+    pub(crate) now: Time,
+    pub(crate) asked: u32,
+    pub(crate) rollout: bool,
     /// Slots in use per pod, first pod first; the rest are idle.
-    pub used: Vec<u32>,
+    pub(crate) used: Vec<u32>,
     /// Tasks processed so far by every pod.
-    pub processed: u64,
+    pub(crate) processed: u64,
     /// Pods that are ready but have no fresh heartbeat, from the last one.
-    pub blind: u32,
+    pub(crate) blind: u32,
     /// What the worker list answers, if not the truth.
-    pub slots_unknown: Option<UnknownReason>,
+    pub(crate) slots_unknown: Option<UnknownReason>,
     sequence: u64,
     failures: u32,
 }
 
 impl World {
-    pub fn new(policy: Policy, asked: u32) -> Self {
+    pub(crate) fn new(policy: Policy, asked: u32) -> Self {
         Self {
             policy,
             history: History::new(),
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// A world whose history is long enough for everything, and whose tasks take `service` each.
-    pub fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
+    pub(crate) fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
         let mut world = Self::new(policy, asked);
         let kept = world.policy.clone();
         // Enough completions for the mean, with as many slots in use as Little's law wants.
@@ -104,25 +104,25 @@ impl World {
             world.wait(5);
             let span = 35_000 * 64;
             world.processed += span / u64::try_from(service.as_millis()).unwrap() / 64;
-            let _ = world.reads(TypeBacklog::default());
+            drop(world.reads(TypeBacklog::default()));
         }
         world.used = Vec::new();
         world.policy = kept;
         if zero {
             for _ in 0..30 {
                 world.wait(5);
-                let _ = world.reads(TypeBacklog::default());
+                drop(world.reads(TypeBacklog::default()));
             }
         }
         assert_eq!(world.asked, asked);
         world
     }
 
-    pub fn wait(&mut self, seconds: u64) {
+    pub(crate) fn wait(&mut self, seconds: u64) {
         self.now = self.now.plus(Duration::from_secs(seconds));
     }
 
-    pub fn slots(&self) -> Reading<Slots> {
+    pub(crate) fn slots(&self) -> Reading<Slots> {
         if let Some(reason) = self.slots_unknown {
             return Reading::Unknown {
                 reason,
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    pub fn observation(&self, backlog: Reading<Backlog>) -> Observation {
+    pub(crate) fn observation(&self, backlog: Reading<Backlog>) -> Observation {
         let replicas = Replicas {
             asked: self.asked,
             ready: self.asked,
@@ -168,20 +168,20 @@ impl World {
     }
 
     /// The next reading says this; the decision is carried out.
-    pub fn reads(&mut self, activity: TypeBacklog) -> Decision {
+    pub(crate) fn reads(&mut self, activity: TypeBacklog) -> Decision {
         self.sequence += 1;
         self.failures = 0;
         self.rereads(activity)
     }
 
     /// The same, 5 s later.
-    pub fn reads_next(&mut self, activity: TypeBacklog) -> Decision {
+    pub(crate) fn reads_next(&mut self, activity: TypeBacklog) -> Decision {
         self.wait(5);
         self.reads(activity)
     }
 
     /// The last reading is looked at again.
-    pub fn rereads(&mut self, activity: TypeBacklog) -> Decision {
+    pub(crate) fn rereads(&mut self, activity: TypeBacklog) -> Decision {
         let backlog = Reading::Known {
             value: activities(self.sequence, activity),
             taken_at: self.now,
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// The next reading fails.
-    pub fn fails(&mut self) -> Decision {
+    pub(crate) fn fails(&mut self) -> Decision {
         self.failures += 1;
         let reason = UnknownReason::TemporalUnavailable;
         let observation = self.observation(Reading::Unknown {
@@ -202,7 +202,7 @@ impl World {
         self.step(&observation)
     }
 
-    pub fn step(&mut self, observation: &Observation) -> Decision {
+    pub(crate) fn step(&mut self, observation: &Observation) -> Decision {
         self.history.observe(&self.policy, observation, self.now);
         let decision = decide(&self.policy, observation, &self.history, self.now);
         let broken = check::violations(
@@ -235,6 +235,6 @@ impl World {
 }
 
 /// What a table or a timeline compares: the number and the reason.
-pub fn outcome(decision: &Decision) -> (u32, &'static str) {
+pub(crate) fn outcome(decision: &Decision) -> (u32, &'static str) {
     (decision.desired, decision.reason.as_str())
 }

@@ -1,5 +1,8 @@
 //! Tests of the scaling core: tables, timelines, properties. No I/O.
 
+// The helpers of tests may panic as the tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod fixtures;
 mod learning;
 mod properties;

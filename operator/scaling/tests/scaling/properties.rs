@@ -450,8 +450,9 @@ proptest! {
             history.observe(&policy, &observation, now);
             let decision = decide(&policy, &observation, &history, now);
             history.carried_out(&decision, now);
-            let _ = when_to_look_again(&policy, &observation, &history, now);
-            let _ = findings(&history, now);
+            let wait = when_to_look_again(&policy, &observation, &history, now);
+            prop_assert!(wait <= policy.quiet_polling_interval);
+            drop(findings(&history, now));
             asked = decision.desired;
             prop_assert!(asked >= policy.min && asked <= policy.max);
         }

@@ -205,7 +205,7 @@ fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
     world.used = vec![5, 0];
     for _ in 0..7 {
         world.processed += 12;
-        let _ = world.reads_next(TypeBacklog::default());
+        drop(world.reads_next(TypeBacklog::default()));
     }
     world.wait(5);
     let backlog = TypeBacklog {

@@ -36,10 +36,10 @@ fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_las
     let mut world = World::settled(policy(), 3, SECOND);
     world.wait(5);
     world.used = vec![1];
-    let _ = world.reads(TypeBacklog {
+    drop(world.reads(TypeBacklog {
         add_rate_milli: 100,
         ..idle()
-    });
+    }));
     world.used = Vec::new();
     // The window holds the 3 of the busy half minute; idleness counts from the first quiet reading.
     let seen = changes(&mut world, 20, |world| world.reads(idle()));
@@ -49,10 +49,10 @@ fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_las
 #[test]
 fn a_single_task_starts_the_cooldown_again() {
     let mut world = World::settled(policy(), 1, SECOND);
-    let _ = changes(&mut world, 11, |world| world.reads(idle()));
+    changes(&mut world, 11, |world| world.reads(idle()));
     world.wait(5);
     world.used = vec![1];
-    let _ = world.reads(idle());
+    drop(world.reads(idle()));
     world.used = Vec::new();
     let seen = changes(&mut world, 20, |world| world.reads(idle()));
     assert_eq!(seen, vec![(65, 0, "NoDemand")]);
@@ -87,7 +87,7 @@ fn an_outage_changes_nothing_and_afterwards_nothing_shrinks_at_once() {
     world.used = vec![9; 6];
     for _ in 0..7 {
         world.wait(5);
-        let _ = world.reads(idle());
+        drop(world.reads(idle()));
     }
     assert_eq!(world.asked, 7);
     let during = changes(&mut world, 120, World::fails);
@@ -307,7 +307,7 @@ fn rates_are_not_used_until_half_a_minute_after_a_first_or_failed_reading() {
     assert_eq!(first, Vec::new());
     let mut world = World::settled(policy(), 1, SECOND);
     world.wait(5);
-    let _ = world.fails();
+    drop(world.fails());
     let later = changes(&mut world, 6, |world| world.reads(garbage));
     assert_eq!(later, Vec::new());
     let used = changes(&mut world, 1, |world| world.reads(garbage));
@@ -321,10 +321,10 @@ fn stuck_fleets_are_found_with_the_time_since() {
     // Free slots, and a backlog that only grows.
     for count in 1..=14 {
         world.wait(5);
-        let _ = world.reads(TypeBacklog {
+        drop(world.reads(TypeBacklog {
             pollers: Some(0),
             ..waiting(count)
-        });
+        }));
     }
     let kinds: Vec<(Stuck, u64)> = findings(&world.history, world.now)
         .into_iter()
@@ -332,10 +332,10 @@ fn stuck_fleets_are_found_with_the_time_since() {
         .collect();
     assert_eq!(kinds, vec![(Stuck::BacklogGrowsWithFreeSlots, 5)]);
     world.wait(60);
-    let _ = world.reads(TypeBacklog {
+    drop(world.reads(TypeBacklog {
         pollers: Some(0),
         ..waiting(15)
-    });
+    }));
     let kinds: Vec<Stuck> = findings(&world.history, world.now)
         .into_iter()
         .map(|finding| finding.kind)
@@ -348,10 +348,10 @@ fn stuck_fleets_are_found_with_the_time_since() {
     world.slots_unknown = Some(UnknownReason::NoHeartbeats);
     for _ in 0..25 {
         world.wait(5);
-        let _ = world.reads(TypeBacklog {
+        drop(world.reads(TypeBacklog {
             pollers: Some(0),
             ..waiting(15)
-        });
+        }));
     }
     let kinds: Vec<Stuck> = findings(&world.history, world.now)
         .into_iter()

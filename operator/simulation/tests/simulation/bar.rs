@@ -114,7 +114,7 @@ fn an_outage_of_the_statistics_changes_nothing() {
     let scenario = scenario("outage");
     let setup = &scenario.setup;
     let mut ours = TaskQueue::new("ours", setup, TaskQueue::policy(setup));
-    let _ = run(&scenario.trace, setup, &mut ours);
+    run(&scenario.trace, setup, &mut ours);
     let (from, to) = scenario.trace.outages[0];
     let during: Vec<_> = ours
         .changes()
@@ -129,7 +129,7 @@ fn after_a_restart_nothing_changes_for_one_window() {
     let scenario = scenario("restart");
     let setup = &scenario.setup;
     let mut ours = TaskQueue::new("ours", setup, TaskQueue::policy(setup));
-    let _ = run(&scenario.trace, setup, &mut ours);
+    run(&scenario.trace, setup, &mut ours);
     let at = scenario.trace.restarts[0];
     let window = at..at + 60_000;
     let after: Vec<_> = ours

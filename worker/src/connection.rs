@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use temporalio_client::tonic::{Code, Status};
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, Url,
-    errors::ClientConnectError,
+    Client, ClientOptions, Connection, ConnectionOptions, DnsLoadBalancingOptions, GrpcCompression,
+    Url, errors::ClientConnectError,
 };
 use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::watch;
@@ -81,10 +81,21 @@ impl Connector {
 
     /// One attempt.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
         let address = &self.settings.address;
+        let presents_certificate = self.presents_certificate();
+        // With a client certificate that may change, the library makes TLS itself, and insists on
+        // http here; balancing over the addresses of a name is not possible then.
+        let scheme = if self.tls.is_some() && !presents_certificate {
+            "https"
+        } else {
+            "http"
+        };
         let target = Url::parse(&format!("{scheme}://{address}"))
             .map_err(|error| ConnectError::Client(error.to_string()))?;
+        let origin = presents_certificate
+            .then(|| format!("https://{}", self.authority()).parse())
+            .transpose()
+            .map_err(|_| ConnectError::Client("the server's name is not a name".to_owned()))?;
         let options = ConnectionOptions::new(target)
             .connect_timeout(CONNECT_TIMEOUT)
             // Half the processor time per activity, at some more bytes on a local network.
@@ -95,6 +106,8 @@ impl Connector {
                     .as_ref()
                     .map(|files| tls::options(files, &self.settings)),
             )
+            .dns_load_balancing((!presents_certificate).then(DnsLoadBalancingOptions::default))
+            .maybe_override_origin(origin)
             .maybe_api_key(self.api_key.borrow().clone())
             .build();
         let connection =
@@ -110,6 +123,18 @@ impl Connector {
             ClientOptions::new(self.settings.temporal_namespace.clone()).build(),
         )
         .map_err(|error| ConnectError::Client(error.to_string()))
+    }
+
+    fn presents_certificate(&self) -> bool {
+        let tls = self.settings.tls.as_ref();
+        tls.is_some_and(|tls| tls.client.is_some())
+    }
+
+    /// The server's name as requests carry it.
+    fn authority(&self) -> &str {
+        let tls = self.settings.tls.as_ref();
+        tls.and_then(|tls| tls.server_name.as_deref())
+            .unwrap_or(&self.settings.address)
     }
 
     /// Connects and checks the Temporal namespace, again and again until both succeed. Logs each

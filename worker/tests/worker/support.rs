@@ -21,7 +21,7 @@ use temporalio_client::Client;
 use crate::smtp::{Behaviour, SmtpServer};
 
 /// The longest that anything in these tests may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(45);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
 /// TLS provider for every client in the test process, as `main` does it.
 pub(crate) fn init() {

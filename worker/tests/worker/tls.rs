@@ -46,6 +46,20 @@ impl Authority {
         )
     }
 
+    /// A server's configuration that takes any client.
+    fn open_server(&self) -> Arc<ServerConfig> {
+        let (cert, key) = self.sign(SERVER_NAME);
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            );
+        let mut config = config.unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Arc::new(config)
+    }
+
     /// A server's configuration that accepts only clients of this CA.
     fn server(&self) -> Arc<ServerConfig> {
         let mut roots = RootCertStore::empty();
@@ -196,4 +210,41 @@ async fn certificates_are_replaced_without_a_restart() {
     );
     assert_eq!(worker.status("/readyz").await, 200);
     worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_alone_and_an_api_key_are_enough() {
+    let shop = Shop::open("tls-key").await;
+    let authority = Authority::new();
+    let proxy = Proxy::start(authority.open_server()).await;
+    let dir = shop.dir.path();
+    std::fs::write(dir.join("ca.crt"), &authority.ca).unwrap();
+    std::fs::write(dir.join("api-key"), "secret-key\n").unwrap();
+    let mut variables = shop.variables();
+    let path = |name: &str| dir.join(name).display().to_string();
+    for (name, value) in [
+        ("TEMPORAL_ADDRESS", format!("127.0.0.1:{}", proxy.port)),
+        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME.to_owned()),
+        ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", path("ca.crt")),
+        ("TEMPORAL_API_KEY_FILE", path("api-key")),
+    ] {
+        variables.insert(name.to_owned(), value);
+    }
+    let worker = Worker::start(dir.join("tls-key.log"), &variables).await;
+    let worker = worker.wait_ready().await;
+    let result = shop.run(OrderInput::new("tls-key-1", 100)).await;
+    assert_eq!(result.state, OrderState::Completed);
+    std::fs::write(dir.join("api-key"), "another-key\n").unwrap();
+    eventually("the new key is read", async || {
+        let log = worker.log();
+        log.contains("the API key has changed").then_some(())
+    })
+    .await;
+    let result = shop.run(OrderInput::new("tls-key-2", 100)).await;
+    assert_eq!(result.state, OrderState::Completed);
+    let log = worker.drain().await;
+    assert!(
+        !log.contains("secret-key") && !log.contains("another-key"),
+        "{log}"
+    );
 }

@@ -15,6 +15,10 @@ use crate::reading::{Problem, QueueWatch};
 /// sides are exact to about ten milliseconds.
 const PHASE_MARGIN: Millis = 20;
 
+/// A task that was started reaches its queue some 10 to 50 ms later. A read before that sees
+/// nothing, and fills the server's cache with it for seconds.
+const HINT_DELAY: Millis = 100;
+
 /// Without an answer for one queue, the next attempt comes within this time.
 const LONGEST_BACKOFF: Millis = 15_000;
 
@@ -60,8 +64,8 @@ pub(crate) struct Queue {
     pub(crate) slots_in_use: bool,
     /// A hint keeps the queue busy until then: the first answer may have been a cached one.
     hinted_until: Millis,
-    /// A hint has come in, and no read since has been sent.
-    hinted: bool,
+    /// When the read that follows a hint is to be made.
+    hint_at: Option<Millis>,
     /// The same as `cached_until` for reads past the cache, which have a cache of their own.
     past_cached_until: Millis,
 }
@@ -98,7 +102,7 @@ impl Queue {
             sequence: 0,
             slots_in_use: false,
             hinted_until: 0,
-            hinted: false,
+            hint_at: None,
             past_cached_until: 0,
         }
     }
@@ -194,19 +198,38 @@ impl Queue {
         ))
     }
 
-    /// The queue was hinted: it counts as busy until a read is sure to be newer than the hint.
-    pub(crate) fn hint(&mut self, now: Time, cache: Millis) {
-        let until = now.as_millis().saturating_add(cache.saturating_mul(2));
-        self.hinted_until = self.hinted_until.max(until);
-        self.hinted = true;
+    /// Somebody says that the queue has got work. Says when to read it: as soon as the work can
+    /// be expected in the queue and not both of the server's caches hide it. Until a read is sure
+    /// to be newer than the hint the queue counts as busy.
+    pub(crate) fn hint(&mut self, now: Time, cache: Millis, past_cache: bool) -> Millis {
+        let soonest = now.as_millis().saturating_add(HINT_DELAY);
+        let open = |until: Millis| soonest.max(until.saturating_add(PHASE_MARGIN));
+        let ordinary = open(self.cached_until);
+        let past = if past_cache {
+            open(self.past_cached_until)
+        } else {
+            ordinary
+        };
+        let at = ordinary.min(past);
+        self.hinted_until = self
+            .hinted_until
+            .max(at.saturating_add(cache.saturating_mul(2)));
+        *self
+            .hint_at
+            .insert(self.hint_at.map_or(at, |pending| pending.min(at)))
     }
 
     /// Whether the read that is made now is worth making past the server's cache: for a hint that
     /// an ordinary read could not follow, because its cached value is still served.
     pub(crate) fn wants_past_cache(&mut self, now: Time) -> bool {
-        let hinted = std::mem::take(&mut self.hinted);
         let at = now.as_millis();
+        let hinted = self.hint_at.take_if(|hint_at| *hint_at <= at).is_some();
         hinted && at < self.cached_until && at >= self.past_cached_until
+    }
+
+    /// When an ordinary read is no longer answered from the server's cache.
+    pub(crate) fn cache_expires(&self) -> Millis {
+        self.cached_until.saturating_add(PHASE_MARGIN)
     }
 
     /// A read past the cache was answered: fills in what such answers leave out.
@@ -270,14 +293,17 @@ impl Queue {
         }
         // A read that may have been served from the cache is followed by one just after the
         // cached value expires; otherwise the interval counts.
-        let expires = self.cached_until.saturating_add(PHASE_MARGIN);
+        let expires = self.cache_expires();
         let from_cache = self.cached_until < ended.saturating_add(pace.cache);
         let due = if from_cache && expires > ended {
             expires
         } else {
             ended.saturating_add(self.busy_period(pace.cache))
         };
-        (due, self.slack())
+        match self.hint_at {
+            Some(hint_at) if hint_at < due => (hint_at, 0),
+            Some(_) | None => (due, self.slack()),
+        }
     }
 
     /// How much longer the oldest task may wait before its target is missed, at most one

@@ -35,7 +35,8 @@ pub struct ReadersConfig {
     /// Calls that may follow each other at once after a pause. Default 20. At least 3.
     pub burst: u32,
     /// How long the server keeps an answer: `matching.TaskQueueInfoByBuildIdTTL`. Default 5 s.
-    /// Reading a queue more often than this returns the same numbers.
+    /// Reading a queue more often than this returns the same numbers, so set it where the
+    /// server's differs.
     pub statistics_cache: Duration,
     /// How often the workers of a Temporal namespace are listed while any fleet in it has
     /// replicas. Default 5 s.
@@ -223,9 +224,11 @@ impl Readers {
             .unwrap_or_else(|| unread(self.inner.clock.now()))
     }
 
-    /// Somebody knows that the queue has got work: it is read now, as far as the budget allows,
-    /// and again as soon as the server's cache no longer hides what is new. False if nobody
-    /// watches such a queue.
+    /// Somebody knows that the queue has got work. It is read a tenth of a second later, when a
+    /// task that was just started has reached its queue, as far as the budget allows. Where the
+    /// server would answer from its statistics cache, the read is made past it, which works once
+    /// per `statistics_cache`; further hints wait for the next moment at which a read can see
+    /// something new. False if nobody watches such a queue.
     pub fn hint(&self, owner: &OwnerKey, queue: &str) -> bool {
         let watches = lock(&self.inner.watches);
         let Some(watch) = watches.owners.get(owner) else {

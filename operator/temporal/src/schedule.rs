@@ -60,7 +60,8 @@ impl Schedule {
         self.waiting.insert((due, id));
     }
 
-    /// Makes a job due at `now` and late at once. A running job will be due again when it ends.
+    /// Makes a job due at `now`, which may lie ahead, and late from then on. A running job will be
+    /// due again then. A job that is late earlier stays as it is.
     pub(crate) fn hasten(&mut self, id: JobId, now: Millis) {
         match self.jobs.get_mut(&id) {
             None => {}

@@ -1,7 +1,7 @@
 //! What answers mean: for the connection, for the next read, for the readings on the board.
 //! No I/O.
 
-use taskqueue_scaling::{TaskType, Time, TypeBacklog};
+use taskqueue_scaling::Time;
 
 use super::{Reader, jitter};
 use crate::board::{Subscriber, lock};
@@ -127,25 +127,29 @@ impl Reader {
         }
     }
 
-    /// The answers of a read past the server's cache. A server that refuses such a read is read
-    /// in the ordinary way at once, and from then on.
+    /// The answers of a read past the server's cache. Such a read is extra: if it fails, what is
+    /// known stays, and the next ordinary read comes as soon as it can say something new. A
+    /// server that does not allow it is not asked again.
     fn take_hinted(&mut self, job: JobId, mut answers: Answers, span: Span) {
-        let refused = |answer: &(TaskType, Result<TypeBacklog, CallError>)| {
-            answer.1.as_ref().is_err_and(|error| {
-                matches!(
-                    error.kind,
-                    CallErrorKind::Unsupported | CallErrorKind::Failed
-                )
-            })
-        };
         let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
             return;
         };
-        if answers.iter().any(refused) {
-            if let Some(credential) = self.credentials.get_mut(fingerprint) {
-                credential.reads_past_cache = false;
-            }
-            self.schedule.set(job, span.ended.as_millis(), 0);
+        let errors = || {
+            answers
+                .iter()
+                .filter_map(|(_, answer)| answer.as_ref().err())
+        };
+        let refused = |error: &CallError| {
+            error.kind == CallErrorKind::Unsupported || error.code == "InvalidArgument"
+        };
+        if errors().any(refused)
+            && let Some(credential) = self.credentials.get_mut(fingerprint)
+        {
+            credential.reads_past_cache = false;
+        }
+        if errors().next().is_some() {
+            let due = queue.cache_expires().max(span.ended.as_millis());
+            self.schedule.set(job, due, 0);
             return;
         }
         let cache = millis(self.parts.config.statistics_cache);

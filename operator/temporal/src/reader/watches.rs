@@ -38,10 +38,13 @@ impl Reader {
                 let jobs = self.owners.get(&subscriber.owner);
                 let job = jobs.and_then(|jobs| jobs.get(&subscriber.queue)).copied();
                 if let Some(job) = job
-                    && let Some((_, queue)) = self.queues.get_mut(&job)
+                    && let Some((fingerprint, queue)) = self.queues.get_mut(&job)
                 {
-                    queue.hint(now, millis(self.parts.config.statistics_cache));
-                    self.schedule.hasten(job, now.as_millis());
+                    let credential = self.credentials.get(fingerprint);
+                    let past_cache = credential.is_some_and(|c| c.reads_past_cache);
+                    let cache = millis(self.parts.config.statistics_cache);
+                    let at = queue.hint(now, cache, past_cache);
+                    self.schedule.hasten(job, at);
                 }
             }
         }

@@ -1,19 +1,11 @@
 //! Whatever is watched, hinted and answered: no more calls than the budget, nobody starves.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may stop"
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use proptest::prelude::*;
-use support::*;
 use taskqueue_temporal::*;
+
+use crate::support::*;
 
 #[derive(Clone, Debug)]
 struct Plan {

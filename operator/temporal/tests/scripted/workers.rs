@@ -1,23 +1,11 @@
 //! The worker list over a scripted Temporal, under a paused clock.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may stop"
-)]
-
-mod support;
-
 use std::time::Duration;
 
-use support::*;
-use taskqueue_scaling::{PodPhase, Reading, Slots, Time, UnknownReason};
+use taskqueue_scaling::{PodPhase, Reading, Slots, UnknownReason};
 use taskqueue_temporal::*;
 
-fn at(second: f64) -> Time {
-    Time::from_secs(24 * 60 * 60).plus(Duration::from_secs_f64(second))
-}
+use crate::support::*;
 
 fn pods(names: &[&str]) -> Vec<LivePod> {
     let pod = |name: &&str| LivePod {

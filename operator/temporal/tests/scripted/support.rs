@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
-use taskqueue_scaling::{PerType, TaskType, Time, TypeBacklog, TypeSlots};
+use taskqueue_scaling::{
+    Backlog, PerType, Reading, TaskType, Time, TypeBacklog, TypeSlots, UnknownReason,
+};
 use taskqueue_temporal::*;
 
 /// One call as the fake saw it.
@@ -331,4 +333,27 @@ pub(crate) fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<
         owners.push(owner.name);
     }
     owners
+}
+
+pub(crate) fn at(second: f64) -> Time {
+    Time::from_secs(24 * 60 * 60).plus(Duration::from_secs_f64(second))
+}
+
+pub(crate) fn activities(sequence: u64, count: u64, second: f64) -> Reading<Backlog> {
+    let types = PerType {
+        activity: Some(waiting(count)),
+        ..PerType::default()
+    };
+    Reading::Known {
+        value: Backlog { sequence, types },
+        taken_at: at(second),
+    }
+}
+
+pub(crate) fn unknown<T>(reason: UnknownReason, second: f64, failures: u32) -> Reading<T> {
+    Reading::Unknown {
+        reason,
+        since: at(second),
+        failures,
+    }
 }

@@ -1,0 +1,202 @@
+//! What becomes of failures, and that each stays where it belongs.
+
+use std::time::Duration;
+
+use taskqueue_scaling::{Reading, UnknownReason};
+use taskqueue_temporal::*;
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 3);
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    until(&readers, 1.0).await;
+    fake.fails("orders", CallErrorKind::Timeout);
+    until(&readers, 6.0).await;
+    let first = readers.reading(&owner("a"), "orders");
+    assert_eq!(
+        first.backlog,
+        unknown(UnknownReason::TemporalUnavailable, 5.02, 1)
+    );
+    assert_eq!(
+        first.backlog_problem,
+        Some(Problem {
+            kind: CallErrorKind::Timeout,
+            method: Method::DescribeTaskQueue,
+            message: "DescribeTaskQueue at temporal:7233/default failed with Timeout: as scripted"
+                .to_owned(),
+        })
+    );
+    // It goes on to fail, now in another way: since stays, the reason follows.
+    fake.fails("orders", CallErrorKind::Throttled);
+    until(&readers, 60.0).await;
+    let later = readers.reading(&owner("a"), "orders");
+    let Reading::Unknown {
+        reason,
+        since,
+        failures,
+    } = later.backlog
+    else {
+        panic!("{later:?}");
+    };
+    assert_eq!((reason, since), (UnknownReason::Throttled, at(5.02)));
+    assert!((4..10).contains(&failures), "{failures}");
+    assert_eq!(
+        later.backlog_problem.unwrap().kind,
+        CallErrorKind::Throttled
+    );
+    fake.backlog("orders", 4);
+    until(&readers, 80.0).await;
+    let back = readers.reading(&owner("a"), "orders");
+    assert_eq!(
+        back.backlog.known().unwrap().types.activity,
+        Some(waiting(4))
+    );
+    assert_eq!(back.backlog_problem, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_failure_has_its_reason() {
+    for (kind, reason) in [
+        (
+            CallErrorKind::Unavailable,
+            UnknownReason::TemporalUnavailable,
+        ),
+        (CallErrorKind::Timeout, UnknownReason::TemporalUnavailable),
+        (CallErrorKind::Throttled, UnknownReason::Throttled),
+        (CallErrorKind::Denied, UnknownReason::TemporalAccessDenied),
+        (
+            CallErrorKind::NamespaceNotFound,
+            UnknownReason::TemporalAccessDenied,
+        ),
+        (CallErrorKind::Unsupported, UnknownReason::NotSupported),
+        (CallErrorKind::Failed, UnknownReason::Malformed),
+    ] {
+        let (fake, readers) = readers();
+        fake.fails("orders", kind);
+        readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+        until(&readers, 0.5).await;
+        let reading = readers.reading(&owner("a"), "orders");
+        assert_eq!(reading.backlog, unknown(reason, 0.0, 1));
+        assert_eq!(
+            reading.backlog_problem.map(|problem| problem.kind),
+            Some(kind)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_queues_failure_leaves_the_others_alone() {
+    let (fake, readers) = readers();
+    fake.backlog("good", 1);
+    fake.fails("bad", CallErrorKind::Unavailable);
+    readers.watch(&owner("a"), &connection(), &[watch("good"), watch("bad")]);
+    until(&readers, 11.0).await;
+    assert_eq!(fake.times("describe good"), [0.0, 5.02, 10.04]);
+    let reading = readers.reading(&owner("a"), "bad").backlog;
+    assert_eq!(reading.unknown(), Some(UnknownReason::TemporalUnavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_probed_by_one_call_and_everything_is_read_when_it_is_back() {
+    let (fake, readers) = readers();
+    let queues: Vec<_> = (0..10)
+        .map(|index| with_replicas(&format!("q{index}")))
+        .collect();
+    readers.watch(&owner("a"), &connection(), &queues);
+    until(&readers, 5.0).await;
+    let before = fake.calls().len();
+    fake.script(|script| {
+        script.connection_lost = true;
+        for index in 0..10 {
+            script
+                .queues
+                .insert(format!("q{index}"), Err(CallErrorKind::Unavailable));
+        }
+        script.pages = vec![Err(CallErrorKind::Unavailable)];
+    });
+    until(&readers, 60.0).await;
+    // Those that were under way when it was lost, then one probe per pause: 1, 2, 4, 8, 15, 15.
+    let during = fake.calls().len() - before;
+    assert!(
+        (7..=25).contains(&during),
+        "{during} calls during the outage"
+    );
+    for index in 0..10 {
+        let reading = readers.reading(&owner("a"), &format!("q{index}"));
+        assert_eq!(
+            reading.backlog.unknown(),
+            Some(UnknownReason::TemporalUnavailable)
+        );
+    }
+    fake.script(|script| {
+        script.queues.clear();
+        script.connection_lost = false;
+        script.pages = vec![page(vec![heartbeat("w", "q0", 1, 0)])];
+    });
+    until(&readers, 60.0 + 17.0).await;
+    for index in 0..10 {
+        let reading = readers.reading(&owner("a"), &format!("q{index}"));
+        assert!(reading.backlog.known().is_some() && reading.workers.known().is_some());
+    }
+    let read_again: Vec<f64> = (0..10)
+        .map(|index| {
+            fake.times(&format!("describe q{index}"))
+                .into_iter()
+                .rev()
+                .find(|time| *time > 60.0)
+                .unwrap()
+        })
+        .collect();
+    let first = read_again.iter().copied().fold(f64::MAX, f64::min);
+    assert!(first < 76.5, "{read_again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_namespace_that_hangs_does_not_hold_up_another() {
+    let (fake, readers) = readers();
+    fake.script(|script| script.latency = Duration::from_secs(5));
+    readers.watch(
+        &owner("slow"),
+        &connection_to("slow:7233", "a"),
+        &[watch("orders")],
+    );
+    until(&readers, 1.0).await;
+    fake.script(|script| script.latency = Duration::ZERO);
+    readers.watch(
+        &owner("fast"),
+        &connection_to("fast:7233", "b"),
+        &[watch("orders")],
+    );
+    until(&readers, 1.5).await;
+    assert_eq!(
+        readers.reading(&owner("fast"), "orders").backlog,
+        activities(1, 0, 1.0)
+    );
+    let slow = readers.reading(&owner("slow"), "orders").backlog;
+    assert_eq!(slow, unknown(UnknownReason::NotReadYet, 0.0, 0));
+    let places: Vec<_> = readers
+        .budgets()
+        .into_iter()
+        .map(|b| b.place.to_string())
+        .collect();
+    assert_eq!(places, ["fast:7233/b", "slow:7233/a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resource_exhausted_halves_the_rate_which_recovers_over_minutes() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 1);
+    fake.script(|script| script.first.push_back(Err(CallErrorKind::Throttled)));
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    let rate = |readers: &Readers| readers.budgets()[0].rate_milli;
+    until(&readers, 1.0).await;
+    assert_eq!(rate(&readers), 10_000);
+    until(&readers, 90.5).await;
+    assert_eq!(rate(&readers), 16_000);
+    until(&readers, 151.0).await;
+    assert_eq!(rate(&readers), 20_000);
+    assert_eq!(readers.budgets()[0].full_rate_milli, 20_000);
+}

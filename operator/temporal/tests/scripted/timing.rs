@@ -1,0 +1,125 @@
+//! When a queue is read, and what one read is.
+
+use std::time::Duration;
+
+use taskqueue_scaling::{Backlog, PerType, Reading};
+use taskqueue_temporal::*;
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_with_work_is_read_just_after_each_expiry_of_the_servers_cache() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 7);
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    until(&readers, 16.0).await;
+    assert_eq!(fake.times("describe orders"), [0.0, 5.02, 10.04, 15.06]);
+    assert_eq!(
+        readers.reading(&owner("a"), "orders").backlog,
+        activities(4, 7, 15.06)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_phase_counts_from_the_answer_because_the_server_fills_its_cache_then() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 7);
+    fake.script(|script| script.latency = Duration::from_millis(300));
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    until(&readers, 6.0).await;
+    assert_eq!(fake.times("describe orders"), [0.0, 5.32]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_polling_interval_is_kept() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 7);
+    let slow = QueueWatch {
+        polling_interval: Duration::from_secs(12),
+        ..watch("orders")
+    };
+    readers.watch(&owner("a"), &connection(), &[slow]);
+    until(&readers, 25.0).await;
+    assert_eq!(fake.times("describe orders"), [0.0, 12.02, 24.04]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_they_ask() {
+    // Two calls per second, half of it for polling: 20 quiet queues, one call each, in 20 s.
+    let (fake, readers) = readers_at(2);
+    let queues: Vec<_> = (0..20)
+        .map(|index| watch(&format!("q{index:02}")))
+        .collect();
+    readers.watch(&owner("a"), &connection(), &queues);
+    until(&readers, 120.0).await;
+    let times = fake.times("describe q07");
+    let gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        gaps.iter().all(|gap| (19.0..30.1).contains(gap)),
+        "{gaps:?}"
+    );
+
+    // With budget to spare a quiet queue is read as often as the server has news.
+    let (fake, readers) = crate::support::readers();
+    readers.watch(&owner("a"), &connection(), &queues[..4]);
+    until(&readers, 11.0).await;
+    assert_eq!(fake.times("describe q00"), [0.0, 5.02, 10.04]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_task_type_that_counts_is_one_call_and_they_make_one_reading() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 3);
+    let all = QueueWatch {
+        task_types: Vec::new(),
+        ..watch("orders")
+    };
+    readers.watch(&owner("a"), &connection(), &[all]);
+    until(&readers, 1.0).await;
+    let mut what: Vec<_> = fake.calls().into_iter().map(|seen| seen.what).collect();
+    what.sort();
+    assert_eq!(
+        what,
+        [
+            "describe orders activity",
+            "describe orders nexus",
+            "describe orders workflow",
+            "list page 0",
+        ]
+    );
+    let types = PerType::from_fn(|_| Some(waiting(3)));
+    assert_eq!(
+        readers.reading(&owner("a"), "orders").backlog,
+        Reading::Known {
+            value: Backlog { sequence: 1, types },
+            taken_at: at(0.0)
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_unknown_to_the_server_has_zeros_and_they_are_known() {
+    let (_fake, readers) = readers();
+    readers.watch(&owner("a"), &connection(), &[watch("nobody-knows")]);
+    until(&readers, 1.0).await;
+    assert_eq!(
+        readers.reading(&owner("a"), "nobody-knows").backlog,
+        activities(1, 0, 0.0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_makes_a_queue_busy_at_once() {
+    let (fake, readers) = readers_at(1);
+    let mut queues: Vec<_> = (0..15)
+        .map(|index| watch(&format!("q{index:02}")))
+        .collect();
+    readers.watch(&owner("a"), &connection(), &queues);
+    until(&readers, 40.0).await;
+    queues[3].has_replicas = true;
+    readers.watch(&owner("a"), &connection(), &queues);
+    until(&readers, 62.0).await;
+    let times = fake.times("describe q03");
+    let since: Vec<f64> = times.into_iter().filter(|time| *time >= 40.0).collect();
+    assert!(since.len() >= 4 && since[0] < 42.0, "{since:?}");
+}

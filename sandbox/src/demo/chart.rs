@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// Columns of a chart.
 const WIDTH: u64 = 60;
+/// The scrape interval in milliseconds; a narrower column would often hold no sample.
+const STEP: u64 = 2000;
 /// From little to the most.
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -120,7 +122,7 @@ impl Scraped {
         let (Some(start), Some(end)) = (times().min(), times().max()) else {
             return "There is no sample.\n".into();
         };
-        let column = ((end - start) / WIDTH + 1).max(1);
+        let column = ((end - start) / WIDTH + 1).max(STEP);
         let mut text = format!(
             "One column is {}.{} s; '.' is zero, a blank is no sample.\n",
             column / 1000,
@@ -273,7 +275,7 @@ mod tests {
         assert_eq!(
             words,
             [
-                "One column is 0.2 s; '.' is zero, a blank is no sample.",
+                "One column is 2.0 s; '.' is zero, a blank is no sample.",
                 "payments",
                 "first 0, most 40 after 2 s, last 0",
                 "first 0, most 4 after 4 s, last 0",

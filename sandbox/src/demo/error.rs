@@ -10,11 +10,11 @@ pub enum Error {
     #[error("{0}")]
     Orders(String),
     /// Something that should have happened did not, within the time that was given for it.
-    #[error("{what}\n{state}")]
+    #[error("{what}")]
     NotReached {
         /// What was waited for, for how long, and how far it came.
         what: String,
-        /// The state of things: objects, events, the ends of logs.
+        /// The state of things: objects, events, the ends of logs. [`run`](super::run) prints it.
         state: String,
     },
     /// One of the places that the demo reads did not answer as it should.
@@ -26,7 +26,7 @@ pub enum Error {
         why: String,
     },
     /// What was read back is not what the orders ask for; the summary names the orders.
-    #[error("{0} of the checks failed; the lines above name the orders")]
+    #[error("{0} findings; the lines above name them and their orders")]
     Mismatch(usize),
     /// What Prometheus scraped does not show the scaling.
     #[error("the metrics in Prometheus do not show what they should:\n{0}")]

@@ -142,70 +142,53 @@ fn conditions(fleet: &Value) -> (bool, String) {
 
 /// The state of things, for an error: objects, events, the ends of logs. What cannot be read is said, not hidden.
 pub(super) fn state_of_things(sandbox: &Sandbox) -> String {
-    let fleet_pods = format!("--selector={WORKER_LABEL}={NAME}");
-    let operator = format!("deployment/{OPERATOR_RELEASE}");
-    let calls: [(&str, Vec<&str>); 5] = [
+    // What is said of it, and how many of its last lines.
+    let calls = [
         (
-            "objects",
-            vec![
-                "get",
-                "taskqueueworkers,deployments,pods",
-                "--namespace",
-                NAMESPACE,
-                "--output=wide",
-            ],
+            "the fleet's objects",
+            60,
+            format!("get taskqueueworkers,deployments,pods -n {NAMESPACE} -o wide"),
         ),
         (
             "the fleet",
-            vec![
-                "describe",
-                "taskqueueworkers",
-                NAME,
-                "--namespace",
-                NAMESPACE,
-            ],
+            160,
+            format!("describe taskqueueworkers {NAME} -n {NAMESPACE} --show-events=false"),
         ),
         (
-            "events",
-            vec![
-                "get",
-                "events",
-                "--namespace",
-                NAMESPACE,
-                "--sort-by=.lastTimestamp",
-            ],
+            "its events",
+            40,
+            format!("get events -n {NAMESPACE} --sort-by=.lastTimestamp"),
+        ),
+        (
+            "the operator's objects",
+            20,
+            format!("get deployments,pods -n {OPERATOR_NAMESPACE} -o wide"),
         ),
         (
             "the operator's log",
-            vec![
-                "logs",
-                &operator,
-                "--namespace",
-                OPERATOR_NAMESPACE,
-                "--tail=30",
-            ],
+            30,
+            format!(
+                "logs deployment/{OPERATOR_RELEASE} -n {OPERATOR_NAMESPACE} --tail=30 --pod-running-timeout=2s"
+            ),
         ),
         (
             "the workers' logs",
-            vec![
-                "logs",
-                &fleet_pods,
-                "--namespace",
-                NAMESPACE,
-                "--tail=8",
-                "--prefix",
-                "--max-log-requests=50",
-            ],
+            60,
+            format!(
+                "logs -l {WORKER_LABEL}={NAME} -n {NAMESPACE} --tail=8 --prefix --max-log-requests=50"
+            ),
         ),
     ];
-    calls.iter().fold(String::new(), |mut text, (what, args)| {
-        let said = sandbox
-            .kubectl_output(args)
-            .unwrap_or_else(|error| error.to_string());
-        let end = crate::error::last_lines(&said, 60);
-        text += &format!("--- {what} (kubectl {})\n{end}\n", args.join(" "));
-        text
-    })
+    calls
+        .iter()
+        .fold(String::new(), |text, (what, lines, command)| {
+            let args: Vec<&str> = command.split(' ').collect();
+            let said = sandbox
+                .kubectl_output(&args)
+                .unwrap_or_else(|error| error.to_string());
+            let end = crate::error::last_lines(&said, *lines);
+            text + &format!("--- {what} (kubectl {command})\n{end}\n")
+        })
 }
 
 #[cfg(test)]

@@ -67,24 +67,34 @@ pub struct Options {
 /// Runs the whole demo. Returns an error, after everything that can be said was printed, if an order did not come to
 /// the end that it should have, or the scaling cannot be shown.
 pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<(), Error> {
+    let result = run_through(name, options, progress);
+    if let Err(Error::NotReached { state, .. }) = &result {
+        Screen::new().print(&format!("\nThe state of things:\n{state}\n"));
+    }
+    result
+}
+
+fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()> {
     let mut phases = Phases::default();
     let run_id = run_id();
     let orders = read_orders(options, &run_id)?;
 
     let sandbox = phases.time("sandbox up", || Sandbox::up(name, progress))?;
     let _only_one = lock(&sandbox)?;
-    phases.time("images", || sandbox.images(&Image::ALL, options.binaries.as_deref(), progress))?;
+    phases.time("images", || {
+        sandbox.images(&Image::ALL, options.binaries.as_deref(), progress)
+    })?;
     progress.say("installing the operator with its chart");
     phases.time("operator installed", || sandbox.install_operator(&[]))?;
     progress.say(
         "applying the fleet crds/examples/orders.yaml and waiting until it is accepted and at zero",
     );
+    let sources = Sources::of(&sandbox)?;
     phases.time("fleet accepted, at zero", || -> Result<()> {
         fleet::apply(&sandbox)?;
-        watch::until_accepted_and_at_zero(&sandbox)
+        watch::until_accepted_and_at_zero(&sandbox, &sources)
     })?;
 
-    let sources = Sources::of(&sandbox)?;
     place::migrate(&sandbox)?;
     let stock = sources.stock()?;
     let expected = orders::expect(&orders, &stock)?;

@@ -96,6 +96,15 @@ impl<'a> Sources<'a> {
         readings::closed_and_open(&text).map_err(|why| Error::source("Temporal's count", why))
     }
 
+    /// How many orders are open, whichever run or person placed them.
+    pub(super) fn open_orders(&self) -> Result<u64> {
+        let query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running' GROUP BY ExecutionStatus";
+        let text = self.temporal(&format!("workflow-count?query={}", http::escape(query)))?;
+        let (_closed, open) = readings::closed_and_open(&text)
+            .map_err(|why| Error::source("Temporal's count of open orders", why))?;
+        Ok(open)
+    }
+
     /// Tasks that wait in a task queue, and how long the oldest has waited, over workflow and activity tasks.
     pub(super) fn backlog(&self, task_queue: &str) -> Result<(u64, Duration)> {
         let (mut backlog, mut oldest) = (0, Duration::ZERO);

@@ -11,7 +11,7 @@ use super::{
     fleet::{self, FleetState},
     screen::Screen,
     sources::Sources,
-    table::Snapshot,
+    table::{QueueRow, Snapshot},
 };
 use crate::sandbox::Sandbox;
 
@@ -34,24 +34,35 @@ pub(super) struct Watched {
     pub(super) zero_after: Duration,
 }
 
-/// Waits until the operator has accepted the fleet, and every queue is at zero (after an earlier run that may take the
-/// cooldown).
-pub(super) fn until_accepted_and_at_zero(sandbox: &Sandbox) -> Result<()> {
+/// Waits until the operator has accepted the fleet, no order of an earlier run is open, and every queue is at zero.
+/// After an earlier run that may take the cooldown; orders left over would take stock while this run counts it.
+pub(super) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_>) -> Result<()> {
     let began = Instant::now();
     loop {
         let state = fleet::read(sandbox)?;
-        let at_zero = state.rows.iter().all(super::table::QueueRow::is_at_zero);
-        if state.ready && at_zero {
-            return Ok(());
-        }
-        let (what, patience) = if state.ready {
-            ("be at zero replicas before the first order", ZERO_PATIENCE)
+        let open = sources.open_orders()?;
+        let at_zero = state.rows.iter().all(QueueRow::is_at_zero);
+        let (what, patience) = if !state.ready {
+            (
+                "the fleet should be accepted by the operator",
+                ACCEPT_PATIENCE,
+            )
+        } else if open > 0 {
+            (
+                "the orders of earlier runs should have ended",
+                ZERO_PATIENCE,
+            )
+        } else if !at_zero {
+            (
+                "the fleet should be at zero replicas before the first order",
+                ZERO_PATIENCE,
+            )
         } else {
-            ("be accepted by the operator", ACCEPT_PATIENCE)
+            return Ok(());
         };
         if began.elapsed() > patience {
             let what = format!(
-                "the fleet should {what} and is not after {} s",
+                "{what} and did not within {} s ({open} orders are open)",
                 patience.as_secs()
             );
             return Err(not_reached(sandbox, &what, &state));
@@ -98,7 +109,7 @@ pub(super) fn until_done(
         if drained.is_none() && snapshot.open == 0 && snapshot.closed >= placed {
             drained = Some(Instant::now());
         }
-        let at_zero = snapshot.rows.iter().all(super::table::QueueRow::is_at_zero);
+        let at_zero = snapshot.rows.iter().all(QueueRow::is_at_zero);
         let done = drained.filter(|_| at_zero);
         screen.show(&snapshot, began.elapsed(), done.is_some());
         if let Some(drained) = done {

@@ -29,14 +29,15 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
                 found.equal(&order.order_id, "its status", only.status.as_str(), status);
             }
             ([], None) => {}
-            (some, _) => found.add(
-                &order.order_id,
-                format!(
-                    "has {} keys and should have {}",
-                    some.len(),
-                    u8::from(status.is_some())
-                ),
-            ),
+            (several, _) => {
+                let should = usize::from(status.is_some());
+                found.equal(
+                    &order.order_id,
+                    "the number of its keys",
+                    several.len(),
+                    should,
+                );
+            }
         }
     }
 }
@@ -47,13 +48,12 @@ fn check_charged(order: &Expected, charges: &[&Charge], found: &mut Findings<'_>
         .filter(|charge| charge.status == "charged")
         .collect();
     let should = usize::from(order.outcome == Outcome::Paid);
-    if charged.len() != should {
-        let times = charged.len();
-        found.add(
-            &order.order_id,
-            format!("was charged {times} times and should be {should} times"),
-        );
-    }
+    found.equal(
+        &order.order_id,
+        "the number of its charges",
+        charged.len(),
+        should,
+    );
     for charge in charged {
         found.equal(
             &order.order_id,

@@ -1,6 +1,6 @@
 //! The mail server: each recipient of a paid order has exactly one mail, and nobody else has any. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Findings, by_order, of};
 use crate::demo::{
@@ -32,20 +32,11 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
         } else {
             &[]
         };
-        for recipient in recipients {
-            match by_recipient.remove(recipient.as_str()).unwrap_or(0) {
-                1 => {}
-                count => found.add(
-                    id,
-                    format!("{recipient} has {count} mails and should have 1"),
-                ),
-            }
-        }
-        for (recipient, count) in by_recipient {
-            found.add(
-                id,
-                format!("{recipient} has {count} mails and should have none"),
-            );
+        let should: BTreeSet<&str> = recipients.iter().map(String::as_str).collect();
+        for recipient in should.union(&by_recipient.keys().copied().collect()) {
+            let count = by_recipient.get(recipient).copied().unwrap_or(0);
+            let what = format!("the number of mails to {recipient}");
+            found.equal(id, &what, count, usize::from(should.contains(recipient)));
         }
     }
 }

@@ -164,8 +164,8 @@ fn a_second_charge_is_found_whatever_its_key() {
             readings.ledger.push(again);
         }),
         [
-            "gateway's ledger: r-1: was charged 2 times and should be 1 times",
-            "gateway's ledger: r-1: has 2 keys and should have 1",
+            "gateway's ledger: r-1: the number of its charges is 2 and should be 1",
+            "gateway's ledger: r-1: the number of its keys is 2 and should be 1",
         ]
     );
 }
@@ -175,7 +175,7 @@ fn a_missing_charge_a_wrong_amount_and_a_wrong_currency_are_found() {
     assert_eq!(
         found(|readings| drop(readings.ledger.remove(0))),
         [
-            "gateway's ledger: r-1: was charged 0 times and should be 1 times",
+            "gateway's ledger: r-1: the number of its charges is 0 and should be 1",
             "gateway's ledger: r-1: is not there and should be charged",
             "database: r-1: its charge is ch_r-1 and should be ",
             "Temporal: r-1: the ledger has no charge ch_r-1",
@@ -199,7 +199,7 @@ fn a_declined_or_failed_order_that_was_charged_is_found() {
         let tampered = found(|readings| readings.ledger[index].status = "charged".into());
         assert_eq!(tampered.len(), 2, "{tampered:?}");
         assert!(
-            tampered[0].ends_with("was charged 1 times and should be 0 times"),
+            tampered[0].ends_with("the number of its charges is 1 and should be 0"),
             "{tampered:?}"
         );
     }
@@ -217,7 +217,7 @@ fn a_charge_for_an_order_that_never_came_to_pay_or_that_nobody_placed_is_found()
         }),
         [
             "gateway's ledger: r-9: nobody placed this order",
-            "gateway's ledger: r-3: has 1 keys and should have 0",
+            "gateway's ledger: r-3: the number of its keys is 1 and should be 0",
         ]
     );
 }
@@ -284,11 +284,11 @@ fn stock_that_is_held_for_nobody_or_missing_is_found() {
 fn a_mail_that_is_missing_doubled_or_for_nobody_is_found() {
     assert_eq!(
         found(|readings| drop(readings.mails.remove(0))),
-        ["mail server: r-1: a@example.com has 0 mails and should have 1"]
+        ["mail server: r-1: the number of mails to a@example.com is 0 and should be 1"]
     );
     assert_eq!(
         found(|readings| readings.mails.push(readings.mails[0].clone())),
-        ["mail server: r-1: a@example.com has 2 mails and should have 1"]
+        ["mail server: r-1: the number of mails to a@example.com is 2 and should be 1"]
     );
     assert_eq!(
         found(|readings| {
@@ -296,8 +296,8 @@ fn a_mail_that_is_missing_doubled_or_for_nobody_is_found() {
             readings.mails[0].subject = "Your order r-2".into();
         }),
         [
-            "mail server: r-1: a@example.com has 0 mails and should have 1",
-            "mail server: r-2: a@example.com has 1 mails and should have none",
+            "mail server: r-1: the number of mails to a@example.com is 0 and should be 1",
+            "mail server: r-2: the number of mails to a@example.com is 1 and should be 0",
         ]
     );
     assert_eq!(

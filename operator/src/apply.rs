@@ -420,3 +420,6 @@ fn value(object: &Deployment) -> Result<Value, Error> {
     serde_json::to_value(object)
         .map_err(|error| Error::Bug(format!("a rendered Deployment can be serialised: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

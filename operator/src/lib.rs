@@ -21,3 +21,6 @@ pub mod problem;
 pub mod report;
 pub mod run;
 pub mod settings;
+
+#[cfg(test)]
+mod testing;

@@ -441,3 +441,6 @@ fn prune(orphan: &Deployment, memory: &FleetMemory) -> Option<Prune> {
         queue,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! The exact requests of the writer, against an API server that writes them down.
+
+use serde_json::{Value, json};
+use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
+
+use super::*;
+use crate::clock::Clock;
+use crate::error::Class;
+use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
+
+const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments";
+
+fn writer(client: Client) -> Writer {
+    Writer::new(client, Metrics::new(Clock::start()).unwrap())
+}
+
+fn object() -> Deployment {
+    let fleet = simple();
+    taskqueue_api::render(&fleet, &fleet.queues[0], &usable(&fleet).spec)
+}
+
+fn name() -> String {
+    simple().queues[0].deployment_name.clone()
+}
+
+fn queue(step: Step) -> QueuePlan {
+    let not_yet = UnknownReason::NotReadYet;
+    QueuePlan {
+        queue: "a".to_owned(),
+        deployment_name: name(),
+        step,
+        initial_replicas: 2,
+        costs: Vec::new(),
+        scale: None,
+        decision: None,
+        observation: Observation {
+            replicas: Replicas::default(),
+            backlog: Reading::Unknown { reason: not_yet, since: NOW, failures: 0 },
+            slots: Reading::Known { value: Slots::default(), taken_at: NOW },
+        },
+        changed_by_others: None,
+        vanished: false,
+    }
+}
+
+fn plan(queues: Vec<QueuePlan>) -> Plan {
+    Plan {
+        fleet: simple().key,
+        queues,
+        prunes: Vec::new(),
+        look_again: std::time::Duration::from_secs(5),
+    }
+}
+
+fn apply_step() -> Step {
+    Step::Apply {
+        object: Box::new(object()),
+        uid: "deployment-uid".to_owned(),
+        finish_creation: None,
+    }
+}
+
+fn shrink() -> Option<Scale> {
+    Some(Scale { from: 5, to: 3, resource_version: Some("9".to_owned()) })
+}
+
+/// An API server that keeps the annotation of an unfinished creation until it is given up.
+fn creating_api() -> (Client, Log) {
+    api(|asked| match asked.line.split(' ').next() {
+        Some("GET") => (404, failure(404, "NotFound", "not found")),
+        _ => {
+            let mut body = accepted(asked);
+            if asked.body["spec"].get("template").is_some() {
+                body["metadata"]["annotations"][CREATING] = json!("true");
+            }
+            (200, body)
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
+    let (client, log) = creating_api();
+    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    let name = name();
+    let asked = log.take();
+    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            format!("GET {PATH}/{name}"),
+            format!("PATCH {PATH}/{name}?&fieldManager=taskqueue-operator%2Fscaling"),
+            format!("PATCH {PATH}/{name}?&force=true&fieldManager=taskqueue-operator"),
+            format!("PATCH {PATH}/{name}?&force=true&fieldManager=taskqueue-operator%2Fscaling"),
+        ]
+    );
+    let mut first = serde_json::to_value(object()).unwrap();
+    first["spec"]["replicas"] = json!(2);
+    first["metadata"]["annotations"][CREATING] = json!("true");
+    assert_eq!(asked[1].body, first, "the whole object with its replicas");
+    let mut second = serde_json::to_value(object()).unwrap();
+    second["metadata"]["uid"] = json!("deployment-uid");
+    assert_eq!(asked[2].body, second, "the whole object without them, for that object only");
+    assert_eq!(
+        asked[3].body,
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "shop", "uid": "deployment-uid"},
+            "spec": {"replicas": 3},
+        }),
+        "the replicas alone, as they are"
+    );
+    let done = &applied.queues["a"];
+    assert!(done.error.is_none() && done.created);
+    assert_eq!(done.scaled, Some(Scaled { from: 0, to: 2, resource_version: None }));
+}
+
+#[tokio::test]
+async fn a_deployment_of_somebody_else_is_never_touched() {
+    let (client, log) = api(|_| {
+        let mut foreign = held(&simple(), 1, "9");
+        foreign.metadata.owner_references = None;
+        (200, serde_json::to_value(foreign).unwrap())
+    });
+    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    assert_eq!(log.lines(), [format!("GET {PATH}/{}", name())]);
+    let error = applied.queues["a"].error.as_ref().unwrap();
+    assert!(matches!(error, Error::NameConflict { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
+    let (client, log) = api(|_| {
+        let mut earlier = held(&simple(), 1, "9");
+        earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
+        (200, serde_json::to_value(earlier).unwrap())
+    });
+    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    assert_eq!(log.lines().len(), 1);
+    assert_eq!(applied.queues["a"].error.as_ref().unwrap().class(), Class::Conflict);
+}
+
+#[tokio::test]
+async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
+    let (client, log) = api(|asked| {
+        if asked.line.starts_with("GET") {
+            return (200, serde_json::to_value(held(&simple(), 4, "9")).unwrap());
+        }
+        (200, accepted(asked))
+    });
+    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    let name = name();
+    assert_eq!(
+        log.lines(),
+        [
+            format!("GET {PATH}/{name}"),
+            format!("PATCH {PATH}/{name}?&force=true&fieldManager=taskqueue-operator"),
+        ]
+    );
+    let done = &applied.queues["a"];
+    assert_eq!((done.created, &done.scaled), (false, &None));
+}
+
+#[tokio::test]
+async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along() {
+    let (client, log) = willing_api();
+    let cost = |pod: &str, cost| Cost { pod: pod.to_owned(), cost };
+    let queue = QueuePlan {
+        costs: vec![cost("p2", -1_000_000), cost("p4", 0)],
+        scale: shrink(),
+        ..queue(Step::Keep)
+    };
+    let applied = writer(client).apply(&plan(vec![queue])).await;
+    let asked = |line: String, body: Value| Asked { line, body };
+    let mark = |pod: &str, cost: &str| {
+        asked(
+            format!(
+                "PATCH /api/v1/namespaces/shop/pods/{pod}?&fieldManager=taskqueue-operator%2Fscaling"
+            ),
+            json!({"metadata": {"annotations": {DELETION_COST: cost}}}),
+        )
+    };
+    assert_eq!(
+        log.take(),
+        [
+            mark("p2", "-1000000"),
+            mark("p4", "0"),
+            asked(
+                format!(
+                    "PATCH {PATH}/{}/scale?&fieldManager=taskqueue-operator%2Fscaling",
+                    name()
+                ),
+                json!({"metadata": {"resourceVersion": "9"}, "spec": {"replicas": 3}}),
+            ),
+        ]
+    );
+    let scaled = Scaled { from: 5, to: 3, resource_version: Some("100".to_owned()) };
+    assert_eq!(applied.queues["a"].scaled, Some(scaled));
+}
+
+#[tokio::test]
+async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
+    let (client, log) = api(|_| (409, failure(409, "Conflict", "the object has been modified")));
+    let queue = QueuePlan { scale: shrink(), ..queue(Step::Keep) };
+    let applied = writer(client).apply(&plan(vec![queue])).await;
+    assert_eq!(log.lines().len(), 1);
+    let done = &applied.queues["a"];
+    assert!(matches!(done.error, Some(Error::Moved { .. })));
+    assert_eq!(done.scaled, None);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrinking() {
+    let answers = |code: u16| {
+        api(move |asked| {
+            if asked.line.contains("/pods/") {
+                return (code, failure(code, "", "no"));
+            }
+            (200, accepted(asked))
+        })
+    };
+    let plan = || {
+        let costs = vec![Cost { pod: "p".to_owned(), cost: -1 }];
+        plan(vec![QueuePlan { costs, scale: shrink(), ..queue(Step::Keep) }])
+    };
+    let (client, log) = answers(404);
+    assert!(writer(client).apply(&plan()).await.queues["a"].scaled.is_some());
+    assert_eq!(log.lines().len(), 2);
+    let (client, log) = answers(500);
+    assert!(writer(client).apply(&plan()).await.queues["a"].scaled.is_none());
+    assert_eq!(log.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_last() {
+    let (client, log) = api(|asked| {
+        if asked.line.contains("broken") {
+            return (500, failure(500, "InternalError", "etcd is away"));
+        }
+        (200, accepted(asked))
+    });
+    let mut broken = queue(apply_step());
+    broken.queue = "broken".to_owned();
+    if let Step::Apply { object, .. } = &mut broken.step {
+        object.metadata.name = Some("broken".to_owned());
+    }
+    let mut plan = plan(vec![broken, queue(apply_step())]);
+    plan.prunes.push(Prune {
+        deployment_name: "old".to_owned(),
+        uid: "old-uid".to_owned(),
+        queue: "old".to_owned(),
+        backlog: None,
+    });
+    let applied = writer(client).apply(&plan).await;
+    let asked = log.take();
+    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            format!("PATCH {PATH}/broken?&force=true&fieldManager=taskqueue-operator"),
+            format!("PATCH {PATH}/{}?&force=true&fieldManager=taskqueue-operator", name()),
+            format!("DELETE {PATH}/old?"),
+        ]
+    );
+    assert_eq!(
+        asked[2].body,
+        json!({"propagationPolicy": "Background", "preconditions": {"uid": "old-uid"}})
+    );
+    let errors: Vec<Class> = applied.errors().map(Error::class).collect();
+    assert_eq!(errors, [Class::Unavailable]);
+    assert_eq!(applied.pruned, plan.prunes);
+}
+
+#[tokio::test]
+async fn what_is_gone_already_counts_as_deleted() {
+    for code in [404, 409] {
+        let (client, _) = api(move |_| (code, failure(code, "", "gone")));
+        let mut plan = plan(Vec::new());
+        plan.prunes.push(Prune {
+            deployment_name: "old".to_owned(),
+            uid: "old-uid".to_owned(),
+            queue: "old".to_owned(),
+            backlog: None,
+        });
+        let applied = writer(client).apply(&plan).await;
+        assert_eq!((applied.pruned.len(), applied.prune_errors.len()), (1, 0), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_to_do_means_no_request() {
+    let (client, log) = willing_api();
+    let hold = Step::Hold(crate::problem::Problem::new(
+        taskqueue_api::Reason::SecretNotFound,
+        "there is no Secret x",
+    ));
+    writer(client).apply(&plan(vec![queue(Step::Keep), queue(hold)])).await;
+    assert_eq!(log.lines(), Vec::<String>::new());
+}

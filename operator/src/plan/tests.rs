@@ -1,0 +1,315 @@
+//! Plans compared whole: what is written, and that nothing is written when nothing changed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+use taskqueue_scaling::{PodPhase, PodSlots, Slots, TypeSlots, decide};
+use taskqueue_temporal::LivePod;
+
+use super::*;
+use crate::memory::Refused;
+use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen, usable};
+
+fn rendered(fleet: &Fleet) -> Deployment {
+    render(fleet, &fleet.queues[0], &usable(fleet).spec)
+}
+
+/// One pass without the writing.
+fn pass(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory) -> Plan {
+    let wanted = wanted(fleet, observed, memory, NOW);
+    record(fleet, &wanted, memory, NOW);
+    plan(fleet, observed, wanted, memory, NOW)
+}
+
+/// A memory of the Deployment as it was left at a version.
+fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetMemory {
+    let mut memory = FleetMemory::default();
+    let written = Written::after_apply(&held(fleet, replicas, version), &rendered(fleet));
+    memory.queue(QueueKey::unversioned("a")).written = Some(written);
+    memory
+}
+
+fn seen(fleet: &Fleet, replicas: i32, version: &str) -> ObservedQueue {
+    ObservedQueue { held: Some(Arc::new(held(fleet, replicas, version))), ..unseen() }
+}
+
+#[test]
+fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
+    let fleet = simple();
+    let mut memory = FleetMemory::default();
+    let observed = observed(&fleet, unseen());
+    let plan = pass(&fleet, &observed, &mut memory);
+    let history = &memory.queues[&QueueKey::unversioned("a")].history;
+    let observation = Observation {
+        replicas: Replicas::default(),
+        backlog: unseen().reading.backlog,
+        slots: unseen().slots,
+    };
+    let decision = decide(&fleet.queues[0].policy, &observation, history, NOW);
+    assert_eq!(
+        plan,
+        Plan {
+            fleet: fleet.key.clone(),
+            queues: vec![QueuePlan {
+                queue: "a".to_owned(),
+                deployment_name: fleet.queues[0].deployment_name.clone(),
+                step: Step::Create(Box::new(rendered(&fleet))),
+                initial_replicas: 1,
+                costs: Vec::new(),
+                scale: None,
+                decision: Some(decision),
+                observation,
+                changed_by_others: None,
+                vanished: false,
+            }],
+            prunes: Vec::new(),
+            look_again: fleet.queues[0].policy.polling_interval,
+        }
+    );
+    assert_eq!(rendered(&fleet).spec.unwrap().replicas, None, "the replicas are not ours to apply");
+}
+
+#[test]
+fn a_queue_with_work_is_made_with_what_the_work_needs() {
+    let fleet = simple();
+    let mut waiting = unseen();
+    waiting.reading.backlog = backlog(10_000, NOW);
+    let plan = pass(&fleet, &observed(&fleet, waiting), &mut FleetMemory::default());
+    assert_eq!(plan.queues[0].initial_replicas, 5);
+}
+
+#[test]
+fn what_is_as_it_was_left_is_kept() {
+    let fleet = simple();
+    let mut memory = left(&fleet, 1, "7");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut memory);
+    let queue = &plan.queues[0];
+    assert_eq!((&queue.step, &queue.scale, &queue.costs), (&Step::Keep, &None, &Vec::new()));
+}
+
+#[test]
+fn a_restarted_operator_applies_once() {
+    let fleet = simple();
+    let observed = observed(&fleet, seen(&fleet, 1, "9"));
+    let plan = pass(&fleet, &observed, &mut FleetMemory::default());
+    assert_eq!(
+        plan.queues[0].step,
+        Step::Apply {
+            object: Box::new(rendered(&fleet)),
+            uid: "deployment-uid".to_owned(),
+            finish_creation: None
+        }
+    );
+}
+
+#[test]
+fn a_change_by_somebody_else_is_applied_over_once() {
+    let fleet = simple();
+    let mut changed = held(&fleet, 1, "9");
+    let template = &mut changed.spec.as_mut().unwrap().template;
+    template.spec.as_mut().unwrap().containers[0].image = Some("other:2".to_owned());
+    let mut memory = left(&fleet, 1, "7");
+    let queue = ObservedQueue { held: Some(Arc::new(changed.clone())), ..unseen() };
+    let plan = pass(&fleet, &observed(&fleet, queue.clone()), &mut memory);
+    assert!(matches!(plan.queues[0].step, Step::Apply { .. }));
+    // The server may hold it so after the apply too (a defaulting webhook): then that is that.
+    let written = Written::after_apply(&changed, &rendered(&fleet));
+    memory.queue(QueueKey::unversioned("a")).written = Some(written);
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+    assert_eq!(plan.queues[0].step, Step::Keep);
+}
+
+#[test]
+fn what_the_watch_has_not_shown_yet_is_not_written_again() {
+    let fleet = simple();
+    // We scaled to 4, and the cache still shows 1.
+    let mut memory = left(&fleet, 4, "12");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut memory);
+    let queue = &plan.queues[0];
+    assert_eq!(queue.step, Step::Keep);
+    assert_eq!(queue.observation.replicas.asked, 4);
+    assert_eq!(queue.changed_by_others, None);
+    assert_eq!(queue.scale, None);
+}
+
+#[test]
+fn a_change_of_the_replicas_by_hand_is_noticed() {
+    let fleet = simple();
+    let mut memory = left(&fleet, 2, "7");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 4, "9")), &mut memory);
+    assert_eq!(plan.queues[0].changed_by_others, Some(2));
+}
+
+#[test]
+fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
+    let fleet = simple();
+    let mut begun = held(&fleet, 2, "9");
+    begun.metadata.annotations.as_mut().unwrap().insert(CREATING.to_owned(), "true".to_owned());
+    let queue = ObservedQueue { held: Some(Arc::new(begun)), ..unseen() };
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetMemory::default());
+    assert_eq!(
+        plan.queues[0].step,
+        Step::Apply {
+            object: Box::new(rendered(&fleet)),
+            uid: "deployment-uid".to_owned(),
+            finish_creation: Some(2)
+        }
+    );
+}
+
+#[test]
+fn a_deployment_that_vanished_is_made_again_and_said_so() {
+    let fleet = simple();
+    let mut memory = left(&fleet, 2, "7");
+    let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
+    assert!(plan.queues[0].vanished);
+    assert!(matches!(plan.queues[0].step, Step::Create(_)));
+}
+
+fn pod(name: &str, used: u32) -> PodSlots {
+    let activity = Some(TypeSlots { used, available: Some(10), processed_total: 5 });
+    PodSlots {
+        pod: name.to_owned(),
+        phase: PodPhase::Ready,
+        fresh: true,
+        reported_at: Some(NOW),
+        types: scaling::PerType { activity, ..scaling::PerType::default() },
+    }
+}
+
+/// Five pods with work, and a maximum that was lowered to three.
+fn too_many() -> (Fleet, ObservedQueue) {
+    let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 1, "max": 3}}]));
+    let slots = vec![pod("p1", 5), pod("p2", 0), pod("p3", 2), pod("p4", 9), pod("p5", 7)];
+    let live = |slots: &PodSlots| LivePod { name: slots.pod.clone(), phase: slots.phase };
+    let pods = Pods {
+        live: slots.iter().map(live).collect(),
+        replica_sets: 1,
+        // Marked by an earlier attempt that was refused, and busy since.
+        costs: vec![("p4".to_owned(), "-999990".to_owned())],
+        ..Pods::default()
+    };
+    let mut queue = seen(&fleet, 5, "9");
+    queue.pods = pods;
+    queue.slots = scaling::Reading::Known { value: Slots { pods: slots }, taken_at: NOW };
+    queue.reading.backlog = backlog(0, NOW);
+    (fleet, queue)
+}
+
+#[test]
+fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
+    let (fleet, queue) = too_many();
+    let mut memory = left(&fleet, 5, "7");
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+    let queue = &plan.queues[0];
+    assert_eq!(
+        queue.scale,
+        Some(Scale { from: 5, to: 3, resource_version: Some("9".to_owned()) })
+    );
+    let cost = |pod: &str, cost| Cost { pod: pod.to_owned(), cost };
+    assert_eq!(
+        queue.costs,
+        [cost("p2", -1_000_000), cost("p3", -999_998), cost("p4", 0)],
+        "the two least loaded go; a mark on one that stays is taken back"
+    );
+}
+
+#[test]
+fn what_shrinks_waits_while_the_deployment_itself_changes() {
+    let (fleet, queue) = too_many();
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetMemory::default());
+    let queue = &plan.queues[0];
+    assert!(matches!(queue.step, Step::Apply { .. }));
+    assert_eq!((&queue.scale, queue.carries_out()), (&None, false));
+    assert_eq!(plan.look_again, DEFERRED);
+}
+
+#[test]
+fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() {
+    let fleet = simple();
+    let problem = Problem::new(Reason::ApplyFailed, "no such volume");
+    let refused = |rendered, at| {
+        let mut memory = FleetMemory::default();
+        memory.queue(QueueKey::unversioned("a")).refused =
+            Some(Refused { rendered, at, problem: problem.clone() });
+        let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
+        plan.queues[0].step.clone()
+    };
+    let same = fingerprint::rendered(&rendered(&fleet));
+    assert_eq!(refused(same, NOW), Step::Refused(problem.clone()));
+    assert!(matches!(refused(same, NOW.minus(REFUSED_PAUSE)), Step::Create(_)));
+    assert!(matches!(refused(same.wrapping_add(1), NOW), Step::Create(_)));
+}
+
+#[test]
+fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
+    let fleet = simple();
+    let problem = Problem::new(Reason::SecretNotFound, "there is no Secret x");
+    let mut without = observed(&fleet, seen(&fleet, 9, "9"));
+    without.connection = Err(problem.clone());
+    let plan_without = pass(&fleet, &without, &mut FleetMemory::default());
+    let queue = &plan_without.queues[0];
+    assert_eq!(queue.step, Step::Hold(problem));
+    assert_eq!((&queue.decision, &queue.scale), (&None, &None));
+
+    let mut rivalled = seen(&fleet, 9, "9");
+    rivalled.rival = Some(FleetKey {
+        namespace: "other".to_owned(),
+        name: "older".to_owned(),
+        uid: "u".to_owned(),
+    });
+    let plan = pass(&fleet, &observed(&fleet, rivalled), &mut FleetMemory::default());
+    let queue = &plan.queues[0];
+    assert!(
+        matches!(&queue.step, Step::Hold(problem) if problem.reason == Reason::QueueConflict),
+        "{:?}",
+        queue.step
+    );
+    assert_eq!((&queue.decision, &queue.scale), (&None, &None));
+}
+
+#[test]
+fn a_queue_that_left_the_spec_is_pruned_with_what_was_known_of_its_backlog() {
+    let fleet = simple();
+    let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
+    let mut orphan = held(&fleet, 1, "3");
+    orphan.metadata.name = Some("orders-old-1".to_owned());
+    orphan.metadata.uid = Some("old-uid".to_owned());
+    let labels = orphan.metadata.labels.as_mut().unwrap();
+    labels.insert(injected::QUEUE_LABEL.to_owned(), "old".to_owned());
+    observed.orphans.push(Arc::new(orphan));
+    let mut memory = FleetMemory::default();
+    memory.queue(QueueKey::unversioned("old")).backlog = Some(12);
+    let plan = pass(&fleet, &observed, &mut memory);
+    assert_eq!(
+        plan.prunes,
+        [Prune {
+            deployment_name: "orders-old-1".to_owned(),
+            uid: "old-uid".to_owned(),
+            queue: "old".to_owned(),
+            backlog: Some(12)
+        }]
+    );
+}
+
+#[test]
+fn a_paused_queue_is_left_as_somebody_set_it() {
+    let fleet = fleet(&json!([
+        {"name": "a", "replicas": {"min": 1, "max": 5}, "scaling": {"mode": "Paused"}}
+    ]));
+    let mut memory = left(&fleet, 2, "7");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 9, "9")), &mut memory);
+    assert_eq!((&plan.queues[0].step, &plan.queues[0].scale), (&Step::Keep, &None));
+}
+
+#[test]
+fn a_deployment_on_its_way_out_is_left_alone() {
+    let fleet = simple();
+    let mut going = held(&fleet, 1, "9");
+    going.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+    let queue = ObservedQueue { held: Some(Arc::new(going)), ..unseen() };
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetMemory::default());
+    assert_eq!(plan.queues[0].step, Step::Keep);
+}

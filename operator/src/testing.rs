@@ -1,0 +1,199 @@
+//! What the tests of this crate share: an API server that answers as told and writes down what it
+//! was asked, and fleets to work on. No network.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use taskqueue_api::{Fleet, TaskQueueWorker, validate};
+use taskqueue_scaling::{Backlog, PerType, Reading, Slots, Time, TypeBacklog, UnknownReason};
+use taskqueue_temporal::{ConnectionFields, QueueReading, ResolvedConnection};
+
+use crate::observe::connection::Usable;
+use crate::observe::pods::Pods;
+use crate::observe::{Observed, ObservedQueue};
+
+/// A moment late enough for every window to reach back.
+pub(crate) const NOW: Time = Time::from_secs(100_000);
+
+/// One request as the API server got it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    /// Method, path and query.
+    pub(crate) line: String,
+    /// The body, `null` without one.
+    pub(crate) body: Value,
+}
+
+/// Every request so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<Asked>>>);
+
+impl Log {
+    /// Takes the requests out.
+    pub(crate) fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Takes the requests out and returns their lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.take().into_iter().map(|asked| asked.line).collect()
+    }
+}
+
+/// An API server that answers with a status and a body.
+pub(crate) fn api(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> (Client, Log) {
+    let log = Log::default();
+    let kept = log.clone();
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (kept, answer) = (kept.clone(), Arc::clone(&answer));
+        async move {
+            let line = format!("{} {}", request.method(), request.uri());
+            let bytes = request.into_body().collect().await.unwrap().to_bytes();
+            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let asked = Asked { line, body };
+            let (status, body) = answer(&asked);
+            kept.0.lock().unwrap().push(asked);
+            let response = Response::builder()
+                .status(StatusCode::from_u16(status).unwrap())
+                .body(Body::from(serde_json::to_vec(&body).unwrap()))
+                .unwrap();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    (Client::new(service, "default"), log)
+}
+
+/// An API server that takes every write and answers as a real one does, near enough: the object
+/// with a uid, a version, and its replicas filled in. Nothing can be found in it.
+pub(crate) fn willing_api() -> (Client, Log) {
+    api(|asked| {
+        if asked.line.starts_with("GET") {
+            return (404, failure(404, "NotFound", "not found"));
+        }
+        (200, accepted(asked))
+    })
+}
+
+/// What a server answers to a write that it took.
+pub(crate) fn accepted(asked: &Asked) -> Value {
+    let mut body = asked.body.clone();
+    if asked.line.contains("/events") || asked.line.starts_with("DELETE") {
+        return body;
+    }
+    body["metadata"]["resourceVersion"] = json!("100");
+    body["metadata"]["uid"] = json!("deployment-uid");
+    if asked.line.contains("/deployments/") {
+        if body["spec"].get("selector").is_none() {
+            body["spec"]["selector"] = json!({});
+            body["spec"]["template"] = json!({});
+        }
+        if body["spec"].get("replicas").is_none() {
+            body["spec"]["replicas"] = json!(3);
+        }
+    }
+    body
+}
+
+/// What a server answers when it refuses.
+pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure",
+        "code": code, "reason": reason, "message": message,
+    })
+}
+
+/// A resource with the given queues.
+pub(crate) fn resource(queues: &Value) -> TaskQueueWorker {
+    serde_json::from_value(json!({
+        "apiVersion": "taskqueue.dev/v1alpha1",
+        "kind": "TaskQueueWorker",
+        "metadata": {
+            "name": "orders", "namespace": "shop", "uid": "fleet-uid", "generation": 4,
+            "resourceVersion": "50", "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {
+            "connection": {"address": "temporal:7233", "temporalNamespace": "default"},
+            "template": {"spec": {"containers": [{"name": "worker", "image": "worker:1"}]}},
+            "queues": queues,
+        },
+    }))
+    .unwrap()
+}
+
+/// A fleet with the given queues.
+pub(crate) fn fleet(queues: &Value) -> Fleet {
+    validate(&resource(queues)).unwrap()
+}
+
+/// A fleet with the queue `a`, of 1 to 5 replicas.
+pub(crate) fn simple() -> Fleet {
+    fleet(&json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]))
+}
+
+/// The connection of the fleets above, resolved.
+pub(crate) fn usable(fleet: &Fleet) -> Usable {
+    let taskqueue_api::ConnectionSource::Inline(spec) = fleet.connection.clone() else {
+        panic!("the fleets of the tests have their connection inline")
+    };
+    let fields = ConnectionFields {
+        address: spec.address.clone(),
+        temporal_namespace: spec.temporal_namespace.clone(),
+        ..ConnectionFields::default()
+    };
+    Usable { spec, resolved: ResolvedConnection::new(fields).unwrap() }
+}
+
+/// A queue of which nothing is known and nothing exists.
+pub(crate) fn unseen() -> ObservedQueue {
+    fn not_yet<T>() -> Reading<T> {
+        Reading::Unknown { reason: UnknownReason::NotReadYet, since: NOW, failures: 0 }
+    }
+    ObservedQueue {
+        held: None,
+        pods: Pods::default(),
+        reading: QueueReading {
+            backlog: not_yet(),
+            workers: not_yet(),
+            backlog_problem: None,
+            workers_problem: None,
+        },
+        slots: Reading::Known { value: Slots::default(), taken_at: NOW },
+        rival: None,
+    }
+}
+
+/// A reading with so many activity tasks waiting.
+pub(crate) fn backlog(count: u64, taken_at: Time) -> Reading<Backlog> {
+    let activity = Some(TypeBacklog { count, pollers: Some(1), ..TypeBacklog::default() });
+    let types = PerType { activity, ..PerType::default() };
+    Reading::Known { value: Backlog { sequence: taken_at.as_millis(), types }, taken_at }
+}
+
+/// An observation in which the queue `a` is as given.
+pub(crate) fn observed(fleet: &Fleet, a: ObservedQueue) -> Observed {
+    Observed {
+        connection: Ok(usable(fleet)),
+        queues: BTreeMap::from([("a".to_owned(), a)]),
+        orphans: Vec::new(),
+    }
+}
+
+/// The Deployment of the first queue as a server would hold it.
+pub(crate) fn held(fleet: &Fleet, replicas: i32, version: &str) -> Deployment {
+    let mut object =
+        taskqueue_api::render(fleet, &fleet.queues[0], &usable(fleet).spec);
+    object.metadata.uid = Some("deployment-uid".to_owned());
+    object.metadata.resource_version = Some(version.to_owned());
+    let spec = object.spec.as_mut().unwrap();
+    spec.replicas = Some(replicas);
+    spec.revision_history_limit = Some(10);
+    object
+}

@@ -50,16 +50,20 @@ impl Comparison {
     }
 }
 
-/// Runs all policies: ours, the same with Kubernetes' own grace of 30 s and with the SDKs' own
-/// heartbeat interval of 60 s, and the others.
+/// Runs all policies, ours at its defaults.
 pub fn compare(scenario: &Scenario) -> Comparison {
+    compare_with(scenario, &TaskQueue::policy(&scenario.setup))
+}
+
+/// Runs all policies: ours as given, the same with Kubernetes' own grace of 30 s and with the SDKs'
+/// own heartbeat interval of 60 s, and the others.
+pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
     let Scenario { trace, setup } = scenario;
     let (min, max) = (setup.min, setup.max);
-    let defaults = TaskQueue::policy(setup);
-    let grace = defaults.drain_grace_period.as_millis() as Millis;
+    let grace = policy.drain_grace_period.as_millis() as Millis;
     let short = Policy {
         drain_grace_period: Duration::from_secs(30),
-        ..defaults.clone()
+        ..policy.clone()
     };
     let slow = Setup {
         heartbeat: 60_000,
@@ -72,7 +76,7 @@ pub fn compare(scenario: &Scenario) -> Comparison {
         (setup, &mut TaskQueue::new("  grace of 30 s", setup, short)),
         (
             &slow,
-            &mut TaskQueue::new("  heartbeats of 60 s", &slow, defaults.clone()),
+            &mut TaskQueue::new("  heartbeats of 60 s", &slow, policy.clone()),
         ),
         (setup, &mut Keda::defaults(min, max)),
         (setup, &mut Keda::tuned(fitting, grace, min, max)),
@@ -80,7 +84,7 @@ pub fn compare(scenario: &Scenario) -> Comparison {
         (setup, &mut RateBased::new(min, max)),
         (setup, &mut Fixed::new(fleet)),
     ];
-    let mut ours = TaskQueue::new("taskqueue-operator", setup, defaults);
+    let mut ours = TaskQueue::new("taskqueue-operator", setup, policy.clone());
     Comparison {
         ours: run(trace, setup, &mut ours),
         others: others

@@ -26,7 +26,7 @@ pub mod scaler;
 mod scenario;
 mod trace;
 
-pub use compare::{Comparison, compare, smallest_fixed_fleet};
+pub use compare::{Comparison, compare, compare_with, smallest_fixed_fleet};
 pub use engine::{Action, Cluster, Outcome, Point, Scale, Statistics, WorkerRow, run};
 pub use fleet::{PodId, PodState};
 pub use plot::svg;

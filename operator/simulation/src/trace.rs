@@ -1,5 +1,7 @@
 //! Traces of tasks, and the world they run in. No I/O: a CSV file comes in as text.
 
+use taskqueue_scaling::Policy;
+
 use crate::{Millis, Rng};
 
 /// One task.
@@ -62,6 +64,19 @@ impl Default for Setup {
             min: 0,
             max: 100,
             seed: 1,
+        }
+    }
+}
+
+impl Setup {
+    /// The default world with the bounds, the slots and the target of this policy.
+    pub fn for_policy(policy: &Policy) -> Self {
+        Self {
+            slots: policy.slots_per_replica,
+            target: policy.queue_wait_target.as_millis() as Millis,
+            min: policy.min,
+            max: policy.max,
+            ..Self::default()
         }
     }
 }

@@ -337,6 +337,45 @@ impl std::fmt::Display for Explained<'_> {
     }
 }
 
+/// Fills caches by hand.
+#[cfg(test)]
+pub(crate) struct Filler {
+    pub(crate) fleets: reflector::store::Writer<GuardedFleet>,
+    pub(crate) deployments: reflector::store::Writer<Deployment>,
+    _connections: reflector::store::Writer<GuardedConnection>,
+    _pods: reflector::store::Writer<Pod>,
+    _told: signal::Sender<BTreeSet<&'static str>>,
+}
+
+#[cfg(test)]
+impl Filler {
+    /// Caches that count as filled, and what fills them.
+    pub(crate) fn new() -> (Caches, Self) {
+        let (fleets, fleet_writer) = store();
+        let (connections, connection_writer) = store();
+        let (deployments, deployment_writer) = store();
+        let (pods, pod_writer) = store();
+        let (told, filled) = signal::channel(KINDS.into_iter().collect());
+        let filler = Self {
+            fleets: fleet_writer,
+            deployments: deployment_writer,
+            _connections: connection_writer,
+            _pods: pod_writer,
+            _told: told,
+        };
+        (
+            Caches {
+                fleets,
+                connections,
+                deployments,
+                pods,
+                filled,
+            },
+            filler,
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,3 +119,72 @@ fn claimed(connection: &Connection, task_queue: &str, task_type: TaskType) -> Cl
         task_type: task_type.as_str(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{fleet, usable};
+
+    fn named(uid: &str, queue: &str, types: &[&str]) -> Fleet {
+        let mut fleet = fleet(&json!([
+            {"name": queue, "taskQueue": "shared", "taskTypes": types, "replicas": {"max": 1}}
+        ]));
+        fleet.key.uid = uid.to_owned();
+        fleet
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_older_fleet_goes_on_and_the_newer_one_waits_for_it() {
+        let claims = Claims::default();
+        let old = named("old", "a", &["Activity"]);
+        let new = named("new", "b", &["Workflow", "Activity"]);
+        let other = named("other", "c", &["Nexus"]);
+        let connection = usable(&old).spec;
+        let claim = |fleet: &Fleet, second| claims.claim(fleet, at(second), &connection);
+        // In whichever order they come.
+        assert_eq!(claim(&new, 20), BTreeMap::new());
+        assert_eq!(claim(&old, 10), BTreeMap::new());
+        assert_eq!(
+            claim(&new, 20),
+            BTreeMap::from([("b".to_owned(), old.key.clone())])
+        );
+        assert_eq!(
+            claim(&other, 30),
+            BTreeMap::new(),
+            "another task type is another claim"
+        );
+        claims.forget(&old.key);
+        assert_eq!(claim(&new, 20), BTreeMap::new());
+    }
+
+    #[test]
+    fn the_same_name_elsewhere_is_another_queue() {
+        let claims = Claims::default();
+        let (old, new) = (
+            named("old", "a", &["Activity"]),
+            named("new", "b", &["Activity"]),
+        );
+        let here = usable(&old).spec;
+        let there = Connection {
+            temporal_namespace: "other".to_owned(),
+            ..here.clone()
+        };
+        let shouted = Connection {
+            address: here.address.to_uppercase(),
+            ..here.clone()
+        };
+        assert_eq!(claims.claim(&old, at(1), &here), BTreeMap::new());
+        assert_eq!(claims.claim(&new, at(2), &there), BTreeMap::new());
+        assert_eq!(
+            claims.claim(&new, at(2), &shouted),
+            BTreeMap::from([("b".to_owned(), old.key.clone())]),
+            "host names do not differ by case"
+        );
+    }
+}

@@ -283,9 +283,11 @@ fn accepted(object: &GuardedFleet) -> Result<Fleet, String> {
 
 /// How long until a schedule may ask for another minimum.
 fn until_schedule(fleet: &Fleet, now: Moment) -> Duration {
-    fleet.next_scheduled_change(now.wall).map_or(Duration::MAX, |change| {
-        change.duration_since(now.wall).unsigned_abs()
-    })
+    fleet
+        .next_scheduled_change(now.wall)
+        .map_or(Duration::MAX, |change| {
+            change.duration_since(now.wall).unsigned_abs()
+        })
 }
 
 fn created(metadata: &ObjectMeta) -> Timestamp {
@@ -442,3 +444,6 @@ fn jitter(metadata: &ObjectMeta, class: Class) -> Duration {
         .checked_div(500)
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

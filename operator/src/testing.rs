@@ -48,7 +48,9 @@ impl Log {
 }
 
 /// An API server that answers with a status and a body.
-pub(crate) fn api(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> (Client, Log) {
+pub(crate) fn api(
+    answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
+) -> (Client, Log) {
     let log = Log::default();
     let kept = log.clone();
     let answer = Arc::new(answer);
@@ -148,13 +150,20 @@ pub(crate) fn usable(fleet: &Fleet) -> Usable {
         temporal_namespace: spec.temporal_namespace.clone(),
         ..ConnectionFields::default()
     };
-    Usable { spec, resolved: ResolvedConnection::new(fields).unwrap() }
+    Usable {
+        spec,
+        resolved: ResolvedConnection::new(fields).unwrap(),
+    }
 }
 
 /// A queue of which nothing is known and nothing exists.
 pub(crate) fn unseen() -> ObservedQueue {
     fn not_yet<T>() -> Reading<T> {
-        Reading::Unknown { reason: UnknownReason::NotReadYet, since: NOW, failures: 0 }
+        Reading::Unknown {
+            reason: UnknownReason::NotReadYet,
+            since: NOW,
+            failures: 0,
+        }
     }
     ObservedQueue {
         held: None,
@@ -165,16 +174,32 @@ pub(crate) fn unseen() -> ObservedQueue {
             backlog_problem: None,
             workers_problem: None,
         },
-        slots: Reading::Known { value: Slots::default(), taken_at: NOW },
+        slots: Reading::Known {
+            value: Slots::default(),
+            taken_at: NOW,
+        },
         rival: None,
     }
 }
 
 /// A reading with so many activity tasks waiting.
 pub(crate) fn backlog(count: u64, taken_at: Time) -> Reading<Backlog> {
-    let activity = Some(TypeBacklog { count, pollers: Some(1), ..TypeBacklog::default() });
-    let types = PerType { activity, ..PerType::default() };
-    Reading::Known { value: Backlog { sequence: taken_at.as_millis(), types }, taken_at }
+    let activity = Some(TypeBacklog {
+        count,
+        pollers: Some(1),
+        ..TypeBacklog::default()
+    });
+    let types = PerType {
+        activity,
+        ..PerType::default()
+    };
+    Reading::Known {
+        value: Backlog {
+            sequence: taken_at.as_millis(),
+            types,
+        },
+        taken_at,
+    }
 }
 
 /// An observation in which the queue `a` is as given.
@@ -188,8 +213,7 @@ pub(crate) fn observed(fleet: &Fleet, a: ObservedQueue) -> Observed {
 
 /// The Deployment of the first queue as a server would hold it.
 pub(crate) fn held(fleet: &Fleet, replicas: i32, version: &str) -> Deployment {
-    let mut object =
-        taskqueue_api::render(fleet, &fleet.queues[0], &usable(fleet).spec);
+    let mut object = taskqueue_api::render(fleet, &fleet.queues[0], &usable(fleet).spec);
     object.metadata.uid = Some("deployment-uid".to_owned());
     object.metadata.resource_version = Some(version.to_owned());
     let spec = object.spec.as_mut().unwrap();

@@ -35,8 +35,15 @@ fn queue(step: Step) -> QueuePlan {
         decision: None,
         observation: Observation {
             replicas: Replicas::default(),
-            backlog: Reading::Unknown { reason: not_yet, since: NOW, failures: 0 },
-            slots: Reading::Known { value: Slots::default(), taken_at: NOW },
+            backlog: Reading::Unknown {
+                reason: not_yet,
+                since: NOW,
+                failures: 0,
+            },
+            slots: Reading::Known {
+                value: Slots::default(),
+                taken_at: NOW,
+            },
         },
         changed_by_others: None,
         vanished: false,
@@ -61,7 +68,11 @@ fn apply_step() -> Step {
 }
 
 fn shrink() -> Option<Scale> {
-    Some(Scale { from: 5, to: 3, resource_version: Some("9".to_owned()) })
+    Some(Scale {
+        from: 5,
+        to: 3,
+        resource_version: Some("9".to_owned()),
+    })
 }
 
 /// An API server that keeps the annotation of an unfinished creation until it is given up.
@@ -81,7 +92,9 @@ fn creating_api() -> (Client, Log) {
 #[tokio::test]
 async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
     let (client, log) = creating_api();
-    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    let applied = writer(client)
+        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
+        .await;
     let name = name();
     let asked = log.take();
     let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
@@ -100,7 +113,10 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
     assert_eq!(asked[1].body, first, "the whole object with its replicas");
     let mut second = serde_json::to_value(object()).unwrap();
     second["metadata"]["uid"] = json!("deployment-uid");
-    assert_eq!(asked[2].body, second, "the whole object without them, for that object only");
+    assert_eq!(
+        asked[2].body, second,
+        "the whole object without them, for that object only"
+    );
     assert_eq!(
         asked[3].body,
         json!({
@@ -112,7 +128,14 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
     );
     let done = &applied.queues["a"];
     assert!(done.error.is_none() && done.created);
-    assert_eq!(done.scaled, Some(Scaled { from: 0, to: 2, resource_version: None }));
+    assert_eq!(
+        done.scaled,
+        Some(Scaled {
+            from: 0,
+            to: 2,
+            resource_version: None
+        })
+    );
 }
 
 #[tokio::test]
@@ -122,7 +145,9 @@ async fn a_deployment_of_somebody_else_is_never_touched() {
         foreign.metadata.owner_references = None;
         (200, serde_json::to_value(foreign).unwrap())
     });
-    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    let applied = writer(client)
+        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
+        .await;
     assert_eq!(log.lines(), [format!("GET {PATH}/{}", name())]);
     let error = applied.queues["a"].error.as_ref().unwrap();
     assert!(matches!(error, Error::NameConflict { .. }), "{error}");
@@ -135,9 +160,14 @@ async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
         earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
         (200, serde_json::to_value(earlier).unwrap())
     });
-    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    let applied = writer(client)
+        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
+        .await;
     assert_eq!(log.lines().len(), 1);
-    assert_eq!(applied.queues["a"].error.as_ref().unwrap().class(), Class::Conflict);
+    assert_eq!(
+        applied.queues["a"].error.as_ref().unwrap().class(),
+        Class::Conflict
+    );
 }
 
 #[tokio::test]
@@ -148,7 +178,9 @@ async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
         }
         (200, accepted(asked))
     });
-    let applied = writer(client).apply(&plan(vec![queue(Step::Create(Box::new(object())))])).await;
+    let applied = writer(client)
+        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
+        .await;
     let name = name();
     assert_eq!(
         log.lines(),
@@ -164,7 +196,10 @@ async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
 #[tokio::test]
 async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along() {
     let (client, log) = willing_api();
-    let cost = |pod: &str, cost| Cost { pod: pod.to_owned(), cost };
+    let cost = |pod: &str, cost| Cost {
+        pod: pod.to_owned(),
+        cost,
+    };
     let queue = QueuePlan {
         costs: vec![cost("p2", -1_000_000), cost("p4", 0)],
         scale: shrink(),
@@ -194,14 +229,26 @@ async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along(
             ),
         ]
     );
-    let scaled = Scaled { from: 5, to: 3, resource_version: Some("100".to_owned()) };
+    let scaled = Scaled {
+        from: 5,
+        to: 3,
+        resource_version: Some("100".to_owned()),
+    };
     assert_eq!(applied.queues["a"].scaled, Some(scaled));
 }
 
 #[tokio::test]
 async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
-    let (client, log) = api(|_| (409, failure(409, "Conflict", "the object has been modified")));
-    let queue = QueuePlan { scale: shrink(), ..queue(Step::Keep) };
+    let (client, log) = api(|_| {
+        (
+            409,
+            failure(409, "Conflict", "the object has been modified"),
+        )
+    });
+    let queue = QueuePlan {
+        scale: shrink(),
+        ..queue(Step::Keep)
+    };
     let applied = writer(client).apply(&plan(vec![queue])).await;
     assert_eq!(log.lines().len(), 1);
     let done = &applied.queues["a"];
@@ -220,14 +267,29 @@ async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrink
         })
     };
     let plan = || {
-        let costs = vec![Cost { pod: "p".to_owned(), cost: -1 }];
-        plan(vec![QueuePlan { costs, scale: shrink(), ..queue(Step::Keep) }])
+        let costs = vec![Cost {
+            pod: "p".to_owned(),
+            cost: -1,
+        }];
+        plan(vec![QueuePlan {
+            costs,
+            scale: shrink(),
+            ..queue(Step::Keep)
+        }])
     };
     let (client, log) = answers(404);
-    assert!(writer(client).apply(&plan()).await.queues["a"].scaled.is_some());
+    assert!(
+        writer(client).apply(&plan()).await.queues["a"]
+            .scaled
+            .is_some()
+    );
     assert_eq!(log.lines().len(), 2);
     let (client, log) = answers(500);
-    assert!(writer(client).apply(&plan()).await.queues["a"].scaled.is_none());
+    assert!(
+        writer(client).apply(&plan()).await.queues["a"]
+            .scaled
+            .is_none()
+    );
     assert_eq!(log.lines().len(), 1);
 }
 
@@ -258,7 +320,10 @@ async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_l
         lines,
         [
             format!("PATCH {PATH}/broken?&force=true&fieldManager=taskqueue-operator"),
-            format!("PATCH {PATH}/{}?&force=true&fieldManager=taskqueue-operator", name()),
+            format!(
+                "PATCH {PATH}/{}?&force=true&fieldManager=taskqueue-operator",
+                name()
+            ),
             format!("DELETE {PATH}/old?"),
         ]
     );
@@ -283,7 +348,11 @@ async fn what_is_gone_already_counts_as_deleted() {
             backlog: None,
         });
         let applied = writer(client).apply(&plan).await;
-        assert_eq!((applied.pruned.len(), applied.prune_errors.len()), (1, 0), "{code}");
+        assert_eq!(
+            (applied.pruned.len(), applied.prune_errors.len()),
+            (1, 0),
+            "{code}"
+        );
     }
 }
 
@@ -294,6 +363,8 @@ async fn nothing_to_do_means_no_request() {
         taskqueue_api::Reason::SecretNotFound,
         "there is no Secret x",
     ));
-    writer(client).apply(&plan(vec![queue(Step::Keep), queue(hold)])).await;
+    writer(client)
+        .apply(&plan(vec![queue(Step::Keep), queue(hold)]))
+        .await;
     assert_eq!(log.lines(), Vec::<String>::new());
 }

@@ -31,7 +31,10 @@ fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetMemory {
 }
 
 fn seen(fleet: &Fleet, replicas: i32, version: &str) -> ObservedQueue {
-    ObservedQueue { held: Some(Arc::new(held(fleet, replicas, version))), ..unseen() }
+    ObservedQueue {
+        held: Some(Arc::new(held(fleet, replicas, version))),
+        ..unseen()
+    }
 }
 
 #[test]
@@ -67,7 +70,11 @@ fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
             look_again: fleet.queues[0].policy.polling_interval,
         }
     );
-    assert_eq!(rendered(&fleet).spec.unwrap().replicas, None, "the replicas are not ours to apply");
+    assert_eq!(
+        rendered(&fleet).spec.unwrap().replicas,
+        None,
+        "the replicas are not ours to apply"
+    );
 }
 
 #[test]
@@ -75,7 +82,11 @@ fn a_queue_with_work_is_made_with_what_the_work_needs() {
     let fleet = simple();
     let mut waiting = unseen();
     waiting.reading.backlog = backlog(10_000, NOW);
-    let plan = pass(&fleet, &observed(&fleet, waiting), &mut FleetMemory::default());
+    let plan = pass(
+        &fleet,
+        &observed(&fleet, waiting),
+        &mut FleetMemory::default(),
+    );
     assert_eq!(plan.queues[0].initial_replicas, 5);
 }
 
@@ -85,7 +96,10 @@ fn what_is_as_it_was_left_is_kept() {
     let mut memory = left(&fleet, 1, "7");
     let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut memory);
     let queue = &plan.queues[0];
-    assert_eq!((&queue.step, &queue.scale, &queue.costs), (&Step::Keep, &None, &Vec::new()));
+    assert_eq!(
+        (&queue.step, &queue.scale, &queue.costs),
+        (&Step::Keep, &None, &Vec::new())
+    );
 }
 
 #[test]
@@ -110,7 +124,10 @@ fn a_change_by_somebody_else_is_applied_over_once() {
     let template = &mut changed.spec.as_mut().unwrap().template;
     template.spec.as_mut().unwrap().containers[0].image = Some("other:2".to_owned());
     let mut memory = left(&fleet, 1, "7");
-    let queue = ObservedQueue { held: Some(Arc::new(changed.clone())), ..unseen() };
+    let queue = ObservedQueue {
+        held: Some(Arc::new(changed.clone())),
+        ..unseen()
+    };
     let plan = pass(&fleet, &observed(&fleet, queue.clone()), &mut memory);
     assert!(matches!(plan.queues[0].step, Step::Apply { .. }));
     // The server may hold it so after the apply too (a defaulting webhook): then that is that.
@@ -145,9 +162,21 @@ fn a_change_of_the_replicas_by_hand_is_noticed() {
 fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
     let fleet = simple();
     let mut begun = held(&fleet, 2, "9");
-    begun.metadata.annotations.as_mut().unwrap().insert(CREATING.to_owned(), "true".to_owned());
-    let queue = ObservedQueue { held: Some(Arc::new(begun)), ..unseen() };
-    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetMemory::default());
+    begun
+        .metadata
+        .annotations
+        .as_mut()
+        .unwrap()
+        .insert(CREATING.to_owned(), "true".to_owned());
+    let queue = ObservedQueue {
+        held: Some(Arc::new(begun)),
+        ..unseen()
+    };
+    let plan = pass(
+        &fleet,
+        &observed(&fleet, queue),
+        &mut FleetMemory::default(),
+    );
     assert_eq!(
         plan.queues[0].step,
         Step::Apply {
@@ -168,21 +197,37 @@ fn a_deployment_that_vanished_is_made_again_and_said_so() {
 }
 
 fn pod(name: &str, used: u32) -> PodSlots {
-    let activity = Some(TypeSlots { used, available: Some(10), processed_total: 5 });
+    let activity = Some(TypeSlots {
+        used,
+        available: Some(10),
+        processed_total: 5,
+    });
     PodSlots {
         pod: name.to_owned(),
         phase: PodPhase::Ready,
         fresh: true,
         reported_at: Some(NOW),
-        types: scaling::PerType { activity, ..scaling::PerType::default() },
+        types: scaling::PerType {
+            activity,
+            ..scaling::PerType::default()
+        },
     }
 }
 
 /// Five pods with work, and a maximum that was lowered to three.
 fn too_many() -> (Fleet, ObservedQueue) {
     let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 1, "max": 3}}]));
-    let slots = vec![pod("p1", 5), pod("p2", 0), pod("p3", 2), pod("p4", 9), pod("p5", 7)];
-    let live = |slots: &PodSlots| LivePod { name: slots.pod.clone(), phase: slots.phase };
+    let slots = vec![
+        pod("p1", 5),
+        pod("p2", 0),
+        pod("p3", 2),
+        pod("p4", 9),
+        pod("p5", 7),
+    ];
+    let live = |slots: &PodSlots| LivePod {
+        name: slots.pod.clone(),
+        phase: slots.phase,
+    };
     let pods = Pods {
         live: slots.iter().map(live).collect(),
         replica_sets: 1,
@@ -192,7 +237,10 @@ fn too_many() -> (Fleet, ObservedQueue) {
     };
     let mut queue = seen(&fleet, 5, "9");
     queue.pods = pods;
-    queue.slots = scaling::Reading::Known { value: Slots { pods: slots }, taken_at: NOW };
+    queue.slots = scaling::Reading::Known {
+        value: Slots { pods: slots },
+        taken_at: NOW,
+    };
     queue.reading.backlog = backlog(0, NOW);
     (fleet, queue)
 }
@@ -205,9 +253,16 @@ fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
     let queue = &plan.queues[0];
     assert_eq!(
         queue.scale,
-        Some(Scale { from: 5, to: 3, resource_version: Some("9".to_owned()) })
+        Some(Scale {
+            from: 5,
+            to: 3,
+            resource_version: Some("9".to_owned())
+        })
     );
-    let cost = |pod: &str, cost| Cost { pod: pod.to_owned(), cost };
+    let cost = |pod: &str, cost| Cost {
+        pod: pod.to_owned(),
+        cost,
+    };
     assert_eq!(
         queue.costs,
         [cost("p2", -1_000_000), cost("p3", -999_998), cost("p4", 0)],
@@ -218,7 +273,11 @@ fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
 #[test]
 fn what_shrinks_waits_while_the_deployment_itself_changes() {
     let (fleet, queue) = too_many();
-    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetMemory::default());
+    let plan = pass(
+        &fleet,
+        &observed(&fleet, queue),
+        &mut FleetMemory::default(),
+    );
     let queue = &plan.queues[0];
     assert!(matches!(queue.step, Step::Apply { .. }));
     assert_eq!((&queue.scale, queue.carries_out()), (&None, false));
@@ -231,15 +290,24 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
     let problem = Problem::new(Reason::ApplyFailed, "no such volume");
     let refused = |rendered, at| {
         let mut memory = FleetMemory::default();
-        memory.queue(QueueKey::unversioned("a")).refused =
-            Some(Refused { rendered, at, problem: problem.clone() });
+        memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
+            rendered,
+            at,
+            problem: problem.clone(),
+        });
         let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
         plan.queues[0].step.clone()
     };
     let same = fingerprint::rendered(&rendered(&fleet));
     assert_eq!(refused(same, NOW), Step::Refused(problem.clone()));
-    assert!(matches!(refused(same, NOW.minus(REFUSED_PAUSE)), Step::Create(_)));
-    assert!(matches!(refused(same.wrapping_add(1), NOW), Step::Create(_)));
+    assert!(matches!(
+        refused(same, NOW.minus(REFUSED_PAUSE)),
+        Step::Create(_)
+    ));
+    assert!(matches!(
+        refused(same.wrapping_add(1), NOW),
+        Step::Create(_)
+    ));
 }
 
 #[test]
@@ -259,7 +327,11 @@ fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
         name: "older".to_owned(),
         uid: "u".to_owned(),
     });
-    let plan = pass(&fleet, &observed(&fleet, rivalled), &mut FleetMemory::default());
+    let plan = pass(
+        &fleet,
+        &observed(&fleet, rivalled),
+        &mut FleetMemory::default(),
+    );
     let queue = &plan.queues[0];
     assert!(
         matches!(&queue.step, Step::Hold(problem) if problem.reason == Reason::QueueConflict),
@@ -300,16 +372,27 @@ fn a_paused_queue_is_left_as_somebody_set_it() {
     ]));
     let mut memory = left(&fleet, 2, "7");
     let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 9, "9")), &mut memory);
-    assert_eq!((&plan.queues[0].step, &plan.queues[0].scale), (&Step::Keep, &None));
+    assert_eq!(
+        (&plan.queues[0].step, &plan.queues[0].scale),
+        (&Step::Keep, &None)
+    );
 }
 
 #[test]
 fn a_deployment_on_its_way_out_is_left_alone() {
     let fleet = simple();
     let mut going = held(&fleet, 1, "9");
-    going.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
-    let queue = ObservedQueue { held: Some(Arc::new(going)), ..unseen() };
-    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetMemory::default());
+    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+        Timestamp::UNIX_EPOCH,
+    ));
+    let queue = ObservedQueue {
+        held: Some(Arc::new(going)),
+        ..unseen()
+    };
+    let plan = pass(
+        &fleet,
+        &observed(&fleet, queue),
+        &mut FleetMemory::default(),
+    );
     assert_eq!(plan.queues[0].step, Step::Keep);
 }

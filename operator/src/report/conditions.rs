@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taskqueue_api::{ConditionType, Fleet, Queue, Reason};
-use taskqueue_scaling::{self as scaling, Decision, Mode, Reading, Time, UnknownReason, findings};
+use taskqueue_scaling::{
+    self as scaling, Decision, Mode, Policy, Reading, Time, UnknownReason, findings,
+};
 use taskqueue_temporal::CallErrorKind;
 
 use crate::apply::{Applied, QueueApplied};
@@ -237,8 +239,7 @@ fn progressing(queues: &[QueueFacts<'_>]) -> Say {
         .iter()
         .filter_map(|facts| {
             let trouble = trouble(facts)?;
-            let rolls = facts.plan.observation.replicas.rollout_in_progress;
-            let reason = if rolls {
+            let reason = if rolls(facts) {
                 Reason::RolloutStalled
             } else {
                 trouble.reason
@@ -429,7 +430,7 @@ fn scaling_limited(queues: &[QueueFacts<'_>]) -> Say {
             let reason = limit(facts.decision()?)?;
             Some((
                 Some(name(facts)),
-                Problem::new(reason.into(), reason.describe()),
+                Problem::new(reason.into(), limit_message(reason, &facts.queue.policy)),
             ))
         })
         .collect();
@@ -466,6 +467,26 @@ fn limit(decision: &Decision) -> Option<scaling::Reason> {
     bound
         .filter(|_| decision.desired < wanted)
         .or(rate_limited.then_some(scaling::Reason::RateLimited))
+}
+
+/// What the limit is and how to lift it.
+fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
+    let what = match reason {
+        scaling::Reason::MaxReplicas => {
+            return format!(
+                "the demand asks for more than replicas.max, which is {}; raise it if the cluster can carry more",
+                policy.max
+            );
+        }
+        scaling::Reason::ScaleUpPolicy => "a policy of behavior.scaleUp allows no larger step now",
+        scaling::Reason::ScaleUpDisabled => "behavior.scaleUp.selectPolicy is Disabled",
+        scaling::Reason::ScaleUpStabilized => "the stabilization window of behavior.scaleUp holds",
+        scaling::Reason::RateLimited => {
+            "Temporal limits how fast tasks of this queue are handed out; more replicas would not help"
+        }
+        other => other.describe(),
+    };
+    format!("the demand asks for more replicas, but {what}")
 }
 
 fn name<'a>(facts: &QueueFacts<'a>) -> &'a str {

@@ -5,6 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::{self as scaling, PodSlots};
@@ -31,59 +32,93 @@ pub struct Happening {
     pub deployment: Option<String>,
 }
 
-/// What happened between two statuses.
+/// What happened between two statuses: a condition that turned bad, changed its reason while bad, or
+/// turned good again. What is part of every start and every stop is left to the condition.
 pub fn transitions(old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus) -> Vec<Happening> {
     let told = [
         ConditionType::Ready,
         ConditionType::ScalingActive,
         ConditionType::ScalingLimited,
     ];
-    let changed = told.into_iter().filter_map(|kind| {
-        let find = |status: &TaskQueueWorkerStatus| {
-            status
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == kind.as_str())
-                .cloned()
-        };
-        let new = find(new)?;
-        let before = find(old).map(|old| (old.status, old.reason));
-        let now = (new.status.clone(), new.reason.clone());
-        // Good news about something that never was otherwise is no news.
-        let good = is_good(kind, &new.status, &new.reason);
-        let was_bad = before
-            .as_ref()
-            .is_some_and(|(status, reason)| !is_good(kind, status, reason));
-        let news = before.as_ref() != Some(&now) && (!good || was_bad);
-        (news && !is_everyday(&new.reason)).then(|| Happening {
-            warning: !good,
-            reason: new.reason,
-            action: kind.as_str(),
-            note: new.message,
-            deployment: None,
-        })
-    });
-    changed.collect()
-}
-
-fn is_good(kind: ConditionType, status: &str, reason: &str) -> bool {
-    match kind {
-        ConditionType::Ready => status == "True",
-        ConditionType::ScalingActive => {
-            status == "True"
-                || reason == Reason::Paused.as_str()
-                || reason == Reason::DryRun.as_str()
-                || reason == Reason::Starting.as_str()
+    let mut happenings: Vec<Happening> = Vec::new();
+    for happening in told
+        .into_iter()
+        .filter_map(|kind| transition(kind, old, new))
+    {
+        // One cause often turns two conditions bad: it is told once.
+        let known = happenings
+            .iter()
+            .any(|known| known.reason == happening.reason && known.note == happening.note);
+        if !known {
+            happenings.push(happening);
         }
-        ConditionType::ScalingLimited | ConditionType::Progressing => status == "False",
     }
+    happenings
 }
 
-/// Part of every start; the conditions say it, an Event each time would be noise.
-fn is_everyday(reason: &str) -> bool {
-    [Reason::WaitingForReplicas, Reason::Starting]
+fn transition(
+    kind: ConditionType,
+    old: &TaskQueueWorkerStatus,
+    new: &TaskQueueWorkerStatus,
+) -> Option<Happening> {
+    let find = |status: &TaskQueueWorkerStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions
+            .find(|condition| condition.type_ == kind.as_str())
+            .cloned()
+    };
+    let new = find(new)?;
+    let old = find(old);
+    let weight = weight(kind, &new);
+    let before = old
+        .as_ref()
+        .map_or(Weight::Everyday, |old| self::weight(kind, old));
+    let same = old.is_some_and(|old| old.status == new.status && old.reason == new.reason);
+    let news = match weight {
+        Weight::Everyday => false,
+        // Good news about something that was never bad is no news.
+        Weight::Good => before == Weight::Bad,
+        Weight::Bad => !same,
+    };
+    news.then(|| Happening {
+        warning: weight == Weight::Bad && kind != ConditionType::ScalingLimited,
+        reason: new.reason,
+        action: kind.as_str(),
+        note: new.message,
+        deployment: None,
+    })
+}
+
+/// What a condition is worth telling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Good,
+    Bad,
+    Everyday,
+}
+
+fn weight(kind: ConditionType, condition: &Condition) -> Weight {
+    let everyday = [
+        Reason::WaitingForReplicas,
+        Reason::Starting,
+        Reason::Paused,
+        Reason::DryRun,
+    ];
+    if everyday
         .iter()
-        .any(|word| word.as_str() == reason)
+        .any(|word| word.as_str() == condition.reason)
+    {
+        return Weight::Everyday;
+    }
+    match (kind, condition.status.as_str()) {
+        // That a limit no longer counts is part of every quiet minute.
+        (ConditionType::ScalingLimited, "False") | (ConditionType::Progressing, _) => {
+            Weight::Everyday
+        }
+        (ConditionType::ScalingLimited, _) => Weight::Bad,
+        (ConditionType::Ready | ConditionType::ScalingActive, "True") => Weight::Good,
+        (ConditionType::Ready | ConditionType::ScalingActive, _) => Weight::Bad,
+    }
 }
 
 /// What was carried out on a queue.

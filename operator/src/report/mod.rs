@@ -239,3 +239,6 @@ impl Reports {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

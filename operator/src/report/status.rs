@@ -63,6 +63,16 @@ fn conditions(
 ) -> Vec<Condition> {
     let condition = |verdict: &Verdict| {
         let kind = verdict.kind.as_str();
+        // Right after a restart of the operator nothing has been read yet. What was known about this
+        // generation a moment ago is worth more than that.
+        if verdict.reason == taskqueue_api::Reason::Starting
+            && let Some(known) = old
+                .conditions
+                .iter()
+                .find(|old| old.type_ == kind && old.observed_generation == Some(generation))
+        {
+            return known.clone();
+        }
         let status = verdict.status.as_str();
         let before = old
             .conditions

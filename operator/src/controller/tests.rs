@@ -1,0 +1,305 @@
+//! Whole passes against an API server that writes down what it is asked, with caches filled by hand
+//! and a Temporal that never answers.
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_scaling::TaskType;
+use taskqueue_temporal::{
+    CallError, CallErrorKind, Described, Heartbeat, Method, NoObserver, QueueStats, ReadersConfig,
+    ResolvedConnection, WorkersPage,
+};
+
+use super::*;
+use crate::caches::Filler;
+use crate::testing::{Asked, Log, accepted, api, failure, resource};
+
+/// A Temporal that is away.
+struct Away;
+
+impl Away {
+    fn error(method: Method) -> CallError {
+        CallError {
+            kind: CallErrorKind::Unavailable,
+            method,
+            code: "Unavailable",
+            message: "connection refused".to_owned(),
+            connection_lost: true,
+        }
+    }
+}
+
+impl QueueStats for Away {
+    fn describe<'a>(
+        &'a self,
+        _: &'a ResolvedConnection,
+        _: &'a str,
+        _: TaskType,
+    ) -> BoxFuture<'a, Result<Described, CallError>> {
+        Box::pin(async { Err(Self::error(Method::DescribeTaskQueue)) })
+    }
+
+    fn describe_past_cache<'a>(
+        &'a self,
+        _: &'a ResolvedConnection,
+        _: &'a str,
+        _: &'a [TaskType],
+    ) -> BoxFuture<'a, Result<Vec<(TaskType, Described)>, CallError>> {
+        Box::pin(async { Err(Self::error(Method::DescribeTaskQueue)) })
+    }
+
+    fn release(&self, _: &ResolvedConnection) {}
+
+    fn list_workers<'a>(
+        &'a self,
+        _: &'a ResolvedConnection,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, Result<WorkersPage, CallError>> {
+        Box::pin(async { Err(Self::error(Method::ListWorkers)) })
+    }
+
+    fn describe_worker<'a>(
+        &'a self,
+        _: &'a ResolvedConnection,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Heartbeat>, CallError>> {
+        Box::pin(async { Err(Self::error(Method::DescribeWorker)) })
+    }
+}
+
+/// An operator whose caches are filled by hand.
+struct Operator {
+    context: Arc<Context>,
+    caches: Filler,
+    log: Log,
+}
+
+impl Operator {
+    fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        let (client, log) = api(answer);
+        let clock = Clock::start();
+        let metrics = Metrics::new(clock).unwrap();
+        let config = ReadersConfig::default();
+        let readers = Readers::new(
+            Arc::new(Away),
+            Arc::new(NoObserver),
+            config,
+            clock.monotonic(),
+        );
+        let shared = Shared::new(&client, clock, metrics, readers, "test".to_owned());
+        let (caches, filler) = Filler::new();
+        let context = Arc::new(Context::new(Arc::new(shared), caches));
+        Self {
+            context,
+            caches: filler,
+            log,
+        }
+    }
+
+    /// Shows the operator an object and lets it work on it.
+    async fn pass(&mut self, object: &Value) -> (Result<Action, Error>, Vec<String>) {
+        let object: GuardedFleet = serde_json::from_value(object.clone()).unwrap();
+        self.caches
+            .fleets
+            .apply_watcher_event(&Event::Apply(object.clone()));
+        let result = reconcile(Arc::new(object), Arc::clone(&self.context)).await;
+        (result, self.log.lines())
+    }
+
+    fn metrics(&self) -> String {
+        let families = self.context.shared.metrics.registry().gather();
+        prometheus::TextEncoder::new()
+            .encode_to_string(&families)
+            .unwrap()
+    }
+}
+
+fn object() -> Value {
+    let queues = json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]);
+    serde_json::to_value(resource(&queues)).unwrap()
+}
+
+fn empty_cluster(asked: &Asked) -> (u16, Value) {
+    if asked.line.starts_with("GET") {
+        return (404, failure(404, "NotFound", "not found"));
+    }
+    (200, accepted(asked))
+}
+
+/// Short names for the requests of these tests.
+fn short(lines: &[String]) -> Vec<&'static str> {
+    let name = |line: &String| match line {
+        line if line.contains("/events") => "event",
+        line if line.contains("/status") => "status",
+        line if line.starts_with("GET") && line.contains("/deployments/") => "look",
+        line if line.contains("/deployments/") && line.contains("force=true") => "apply",
+        line if line.contains("/deployments/") => "create",
+        _ => "something else",
+    };
+    lines.iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
+    let mut operator = Operator::new(empty_cluster);
+    let (result, lines) = operator.pass(&object()).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(
+        short(&lines),
+        ["look", "create", "apply", "status", "event"]
+    );
+
+    // What the watches show after that: the Deployment, and the object with its status.
+    let fleet = crate::testing::simple();
+    let made: Deployment = crate::testing::held(&fleet, 1, "101");
+    let key = taskqueue_api::fleet::FleetKey {
+        ..fleet.key.clone()
+    };
+    let written = {
+        let memory = operator.context.shared.memory(&metadata(&object()));
+        let mut memory = memory.lock().await;
+        let rendered = taskqueue_api::render(
+            &fleet,
+            &fleet.queues[0],
+            &crate::testing::usable(&fleet).spec,
+        );
+        memory.queue(QueueKey::unversioned("a")).written =
+            Some(crate::memory::Written::after_apply(&made, &rendered));
+        memory.status.clone().unwrap().1
+    };
+    assert!(observe::owned_by(&made, &key));
+    operator
+        .caches
+        .deployments
+        .apply_watcher_event(&Event::Apply(made));
+    let mut shown = object();
+    shown["metadata"]["resourceVersion"] = json!("102");
+    shown["status"] = serde_json::to_value(&written).unwrap();
+    // One pass for what has changed in what is seen (Temporal has been found to be away by then),
+    // then none.
+    let owner = {
+        let readers = operator.context.shared.readers.clone();
+        let mut news = std::pin::pin!(readers.updates());
+        news.next().await.unwrap()
+    };
+    assert_eq!(
+        (owner.namespace.as_str(), owner.name.as_str()),
+        ("shop", "orders")
+    );
+    operator.pass(&shown).await.0.unwrap();
+    let memory = operator.context.shared.memory(&metadata(&object()));
+    let written = memory.lock().await.status.clone().unwrap().1;
+    shown["metadata"]["resourceVersion"] = json!("103");
+    shown["status"] = serde_json::to_value(&written).unwrap();
+    let (result, lines) = operator.pass(&shown).await;
+    assert!(result.is_ok());
+    assert_eq!(
+        short(&lines),
+        Vec::<&str>::new(),
+        "an unchanged fleet causes no write"
+    );
+}
+
+fn metadata(object: &Value) -> ObjectMeta {
+    serde_json::from_value(object["metadata"].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut malformed = object();
+    malformed["spec"]["queues"] = json!("not a list");
+    let (result, lines) = operator.pass(&malformed).await;
+    assert_eq!(result.unwrap(), Action::await_change());
+    assert_eq!(short(&lines), ["status", "event"]);
+    let (_, lines) = operator.pass(&malformed).await;
+    assert_eq!(short(&lines), Vec::<&str>::new(), "it is told once");
+    let text = operator.metrics();
+    assert!(
+        text.contains(r#"type="Ready",status="False",reason="InvalidSpec"} 1"#),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_spec_that_contradicts_itself_gets_a_condition() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut contradictory = object();
+    let queue = contradictory["spec"]["queues"][0].clone();
+    contradictory["spec"]["queues"] = json!([queue, queue]);
+    let (result, lines) = operator.pass(&contradictory).await;
+    assert_eq!(result.unwrap(), Action::await_change());
+    assert_eq!(short(&lines), ["status", "event"]);
+}
+
+#[tokio::test]
+async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_tried_anyway() {
+    let mut operator = Operator::new(|asked| {
+        if asked.line.contains("/deployments/") {
+            return (503, failure(503, "ServiceUnavailable", "etcd is away"));
+        }
+        (200, accepted(asked))
+    });
+    let (result, lines) = operator.pass(&object()).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.class(), Class::Unavailable);
+    assert_eq!(short(&lines)[..2], ["look", "status"]);
+    let guarded: Arc<GuardedFleet> = Arc::new(serde_json::from_value(object()).unwrap());
+    let wait = |_| {
+        let action = error_policy(Arc::clone(&guarded), &error, Arc::clone(&operator.context));
+        let extra = jitter(&metadata(&object()), Class::Unavailable);
+        (0..120)
+            .find(|s| action == Action::requeue(Duration::from_secs(*s) + extra))
+            .unwrap()
+    };
+    assert_eq!(
+        (0..8).map(wait).collect::<Vec<u64>>(),
+        [1, 2, 4, 8, 16, 32, 60, 60]
+    );
+    let text = operator.metrics();
+    let counted = r#"reconcile_errors_total{class="unavailable",reason="ApiServerUnavailable"} 1"#;
+    assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_known_about_a_fleet_goes_with_it() {
+    let mut operator = Operator::new(empty_cluster);
+    operator.pass(&object()).await.0.unwrap();
+    assert!(operator.metrics().contains("name=\"orders\""));
+    operator.context.shared.forget(&metadata(&object()));
+    let text = operator.metrics();
+    assert!(!text.contains("name=\"orders\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_being_deleted_is_left_to_the_garbage_collector() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut going = object();
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let (result, lines) = operator.pass(&going).await;
+    assert_eq!(result.unwrap(), Action::await_change());
+    assert_eq!(lines, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_told_and_asked_for_again_only_after_a_while() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut with_tls = object();
+    with_tls["spec"]["connection"]["tls"] = json!({"caSecretRef": {"name": "ca"}});
+    let (result, lines) = operator.pass(&with_tls).await;
+    assert!(result.is_ok());
+    assert_eq!(lines[0], "GET /api/v1/namespaces/shop/secrets/ca");
+    assert_eq!(short(&lines[1..]), ["status", "event"]);
+    let (_, lines) = operator.pass(&with_tls).await;
+    assert_eq!(lines, Vec::<String>::new());
+    let memory = operator.context.shared.memory(&metadata(&with_tls));
+    let status: TaskQueueWorkerStatus = memory.lock().await.status.clone().unwrap().1;
+    assert_eq!(status.conditions[0].reason, "SecretNotFound");
+    assert_eq!(
+        status.conditions[0].message,
+        "queue a: there is no Secret ca in namespace shop; create it, or correct the connection"
+    );
+}

@@ -77,8 +77,8 @@ impl Scraped {
                 missing.push(format!("{queue}: there is no sample of {what}"));
                 continue;
             };
-            if series.iter().all(|(_, value)| *value == 0) {
-                missing.push(format!("{queue}: {what} never rose above zero"));
+            if rise(series).is_none() {
+                missing.push(format!("{queue}: {what} never rose from zero"));
             }
             if let Some((_, last)) = series.last().filter(|(_, value)| *value > 0) {
                 missing.push(format!(
@@ -86,13 +86,7 @@ impl Scraped {
                 ));
             }
         }
-        let first = |by_queue: &ByQueue| {
-            by_queue
-                .get(queue)?
-                .iter()
-                .find(|(_, value)| *value > 0)
-                .map(|(time, _)| *time)
-        };
+        let first = |by_queue: &ByQueue| by_queue.get(queue).and_then(rise);
         if let (Some(backlog), Some(ready)) = (first(&self.backlog), first(&self.ready))
             && ready < backlog
         {
@@ -123,23 +117,33 @@ impl Scraped {
             return "There is no sample.\n".into();
         };
         let column = ((end - start) / WIDTH + 1).max(STEP);
-        let mut text = format!(
+        let mut lines = vec![format!(
             "One column is {}.{} s; '.' is zero, a blank is no sample.\n",
             column / 1000,
             column % 1000 / 100
-        );
+        )];
         for queue in queues {
-            text += &format!("{queue}\n");
+            lines.push(format!("{queue}\n"));
             for (what, by_queue) in self.named() {
                 let empty = Series::new();
                 let series = by_queue.get(queue).unwrap_or(&empty);
                 let line = bars(series, start, column);
                 let words = in_words(series, start);
-                text += &format!("  {what:<8}|{line}| {words}\n");
+                lines.push(format!("  {what:<8}|{line}| {words}\n"));
             }
         }
-        text
+        lines.concat()
     }
+}
+
+/// When a series first stood above zero after it had been at zero. What an earlier run left at the beginning is no
+/// rise.
+fn rise(series: &Series) -> Option<u64> {
+    let from_zero = series.iter().skip_while(|(_, value)| *value > 0);
+    from_zero
+        .skip_while(|(_, value)| *value == 0)
+        .map(|(time, _)| *time)
+        .next()
 }
 
 /// One character per column: the largest value in it against the largest of all.
@@ -213,13 +217,30 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_run_left_at_the_beginning_is_no_rise() {
+        let left = Scraped {
+            ready: by_queue(&[1, 0, 0, 2, 4, 4, 0]),
+            ..example()
+        };
+        assert_eq!(missing(&left), [""; 0]);
+        let only_left = Scraped {
+            ready: by_queue(&[1, 1, 0]),
+            ..example()
+        };
+        assert_eq!(
+            missing(&only_left),
+            ["payments: ready never rose from zero"]
+        );
+    }
+
+    #[test]
     fn what_is_not_shown_is_named() {
         assert_eq!(
             missing(&Scraped {
                 backlog: by_queue(&[0, 0]),
                 ..example()
             }),
-            ["payments: backlog never rose above zero"]
+            ["payments: backlog never rose from zero"]
         );
         assert_eq!(
             missing(&Scraped {
@@ -230,7 +251,8 @@ mod tests {
         );
         assert_eq!(
             missing(&Scraped {
-                ready: by_queue(&[1, 1, 0]),
+                ready: by_queue(&[0, 1, 0]),
+                backlog: by_queue(&[0, 0, 9, 0]),
                 ..example()
             }),
             ["payments: replicas were ready before there was a backlog"]

@@ -38,10 +38,10 @@ pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An answer that could not be understood.
-    pub(super) fn source(what: impl Into<String>, why: impl ToString) -> Self {
+    pub(super) fn source(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Source {
             what: what.into(),
-            why: why.to_string(),
+            why: why.into(),
         }
     }
 }

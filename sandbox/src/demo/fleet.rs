@@ -117,7 +117,7 @@ fn last_decision(fleet: &Value, queue: &str) -> String {
 /// Whether the present spec is Ready, and what the conditions say.
 fn conditions(fleet: &Value) -> (bool, String) {
     let current = fleet["status"]["observedGeneration"] == fleet["metadata"]["generation"];
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut ready = false;
     for condition in fleet["status"]["conditions"]
         .as_array()
@@ -126,18 +126,18 @@ fn conditions(fleet: &Value) -> (bool, String) {
     {
         let part = |name: &str| condition[name].as_str().unwrap_or_default();
         ready |= part("type") == "Ready" && part("status") == "True";
-        text += &format!(
+        lines.push(format!(
             "{}={} {}: {}\n",
             part("type"),
             part("status"),
             part("reason"),
             part("message")
-        );
+        ));
     }
-    if text.is_empty() {
-        text.push_str("the operator has written no status\n");
+    if lines.is_empty() {
+        lines.push("the operator has written no status\n".to_owned());
     }
-    (current && ready, text)
+    (current && ready, lines.concat())
 }
 
 /// The state of things, for an error: objects, events, the ends of logs. What cannot be read is said, not hidden.

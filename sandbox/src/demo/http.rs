@@ -17,7 +17,8 @@ const SHOWN: usize = 300;
 /// The body of the answer to `GET path` at `address` (`127.0.0.1:PORT`), if its status is 200.
 pub(super) fn get(address: &str, path: &str) -> Result<String> {
     let what = || format!("http://{address}{path}");
-    let bytes = exchange(address, path).map_err(|error| Error::source(what(), error))?;
+    let bytes =
+        exchange(address, path).map_err(|error| Error::source(what(), error.to_string()))?;
     let (status, body) = parse(&bytes).map_err(|why| Error::source(what(), why))?;
     let body = String::from_utf8_lossy(&body).into_owned();
     if status == 200 {
@@ -32,15 +33,14 @@ pub(super) fn get(address: &str, path: &str) -> Result<String> {
 
 /// Text as one part of a query: everything but letters, digits and `-._~` is escaped.
 pub(super) fn escape(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut out, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                out.push(char::from(byte));
-            } else {
-                out += &format!("%{byte:02X}");
-            }
-            out
-        })
+    let escaped = text.bytes().map(|byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    });
+    escaped.collect()
 }
 
 fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {

@@ -181,7 +181,7 @@ fn prove(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Re
         name: fleet::NAME,
     };
     let (scraped, missing): (Scraped, Vec<String>) = loop {
-        let from = placed_at.as_second() - 10;
+        let from = placed_at.as_second();
         let scraped = sources.scraped(&fleet, from, Timestamp::now().as_second())?;
         let missing = scraped.missing(&queues);
         if missing.is_empty() || began.elapsed() > SCRAPE_PATIENCE {
@@ -260,9 +260,10 @@ fn lock(sandbox: &Sandbox) -> Result<fs::File> {
             "another demo runs in the sandbox {}; wait for its end",
             sandbox.paths().name
         )))),
-        Err(fs::TryLockError::Error(error)) => {
-            Err(Error::source(format!("the lock {}", file.display()), error))
-        }
+        Err(fs::TryLockError::Error(error)) => Err(Error::source(
+            format!("the lock {}", file.display()),
+            error.to_string(),
+        )),
     }
 }
 

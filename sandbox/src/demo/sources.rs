@@ -8,7 +8,7 @@ use super::{
     error::{Error, Result},
     http,
     orders::Pieces,
-    readings::{self, Charge, Database, Execution, LiveOrders, Mail, Readings},
+    readings::{self, Database, Execution, LedgerEntry, LiveOrders, Mail, Readings},
 };
 use crate::{error::Attempt, run, sandbox::Sandbox};
 
@@ -50,7 +50,7 @@ impl<'a> Sources<'a> {
         })
     }
 
-    fn ledger(&self, run: &str) -> Result<Vec<Charge>> {
+    fn ledger(&self, run: &str) -> Result<Vec<LedgerEntry>> {
         let text = http::get(&self.gateway, "/ledger")?;
         readings::ledger(&text, run).map_err(|why| Error::source("the gateway's ledger", why))
     }

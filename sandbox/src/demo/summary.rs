@@ -39,17 +39,14 @@ pub(super) fn summary(expected: &[Expected], readings: &Readings) -> String {
 }
 
 fn row(what: &str, expected: &str, says: [Option<&str>; 4]) -> String {
-    let mut text = format!("{what:<28}{expected:>12}");
-    for cell in says {
-        text += &format!("{:>12}", cell.unwrap_or("-"));
-    }
-    text + "\n"
+    let cells = says.map(|cell| format!("{:>12}", cell.unwrap_or("-")));
+    format!("{what:<28}{expected:>12}{}\n", cells.concat())
 }
 
-fn line(what: impl Into<String>, expected: impl ToString, says: [Option<String>; 4]) -> Line {
+fn line(what: impl Into<String>, expected: String, says: [Option<String>; 4]) -> Line {
     Line {
         what: what.into(),
-        expected: expected.to_string(),
+        expected,
         says,
     }
 }
@@ -65,7 +62,7 @@ fn orders(expected: &[Expected], readings: &Readings) -> Line {
         Some(readings.database.orders.len().to_string()),
         None,
     ];
-    line("orders", expected.len(), says)
+    line("orders", expected.len().to_string(), says)
 }
 
 fn outcomes(outcome: Outcome, expected: &[Expected], readings: &Readings) -> Line {
@@ -171,7 +168,7 @@ fn mails(expected: &[Expected], readings: &Readings) -> Line {
         Some(count(&readings.database.mails, |mail| mail.state == "sent")),
         Some(readings.mails.len().to_string()),
     ];
-    line("mails", should, says)
+    line("mails", should.to_string(), says)
 }
 
 fn pieces(expected: &[Expected], readings: &Readings) -> [Line; 2] {
@@ -190,12 +187,12 @@ fn pieces(expected: &[Expected], readings: &Readings) -> [Line; 2] {
     [
         line(
             "pieces reserved",
-            should,
+            should.to_string(),
             [None, None, Some(reserved.to_string()), None],
         ),
         line(
             "pieces gone from the stock",
-            should,
+            should.to_string(),
             [None, None, Some(gone.to_string()), None],
         ),
     ]
@@ -210,7 +207,7 @@ fn open(readings: &Readings) -> Line {
     let created = count(&readings.database.orders, |order| order.state == "created");
     line(
         "left open",
-        0,
+        "0".to_owned(),
         [Some(open), Some(pending), Some(created), None],
     )
 }
@@ -241,10 +238,11 @@ pub(super) fn retries(readings: &Readings) -> String {
 
 /// How long tasks waited in each queue, from the histories of the run's workflows.
 pub(super) fn waits(readings: &Readings, task_queues: &[String]) -> String {
-    let mut text = format!(
+    let head = format!(
         "{:<20}{:>12}{:>10}{:>10}{:>10}\n",
         "TASK QUEUE", "FIRST TAKEN", "MEDIAN", "95 %", "LONGEST"
     );
+    let mut lines = vec![head];
     for task_queue in task_queues {
         let all = readings
             .executions
@@ -262,12 +260,12 @@ pub(super) fn waits(readings: &Readings, task_queues: &[String]) -> String {
             .collect();
         waits.sort_unstable();
         let at = |percent: usize| waits[(waits.len() - 1) * percent / 100];
-        let figures =
-            [millis(scheduled, started), at(50), at(95), at(100)].map(|millis| seconds(millis));
+        let figures = [millis(scheduled, started), at(50), at(95), at(100)].map(seconds);
         let [first, median, most, longest] = figures;
-        text += &format!("{task_queue:<20}{first:>12}{median:>10}{most:>10}{longest:>10}\n");
+        let figures = format!("{first:>12}{median:>10}{most:>10}{longest:>10}");
+        lines.push(format!("{task_queue:<20}{figures}\n"));
     }
-    text
+    lines.concat()
 }
 
 fn millis(from: jiff::Timestamp, to: jiff::Timestamp) -> i128 {

@@ -81,11 +81,11 @@ impl Snapshot {
             text.push_str(line.trim_end());
             text.push('\n');
         }
-        text += &format!(
+        let orders = format!(
             "orders: {} done, {} declined, {} cancelled (database); {} workflows open, {} closed (Temporal)\n",
             self.done, self.declined, self.cancelled, self.open, self.closed
         );
-        text
+        text + &orders
     }
 }
 

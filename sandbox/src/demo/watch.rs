@@ -20,9 +20,9 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// How long the operator may take to accept a fleet.
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(90);
 /// How long an idle fleet may take to be at zero: its cooldown, the drain of its pods, and some.
-const ZERO_PATIENCE: Duration = Duration::from_secs(300);
+const ZERO_PATIENCE: Duration = Duration::from_mins(5);
 /// How long no order may come to an end while some are open.
-const STALL_PATIENCE: Duration = Duration::from_secs(180);
+const STALL_PATIENCE: Duration = Duration::from_mins(3);
 /// How many times in a row reading may fail.
 const FAILURES: u32 = 10;
 

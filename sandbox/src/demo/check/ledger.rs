@@ -3,7 +3,7 @@
 use super::{Findings, by_order, of};
 use crate::demo::{
     orders::{Expected, Outcome},
-    readings::{Charge, Readings},
+    readings::{LedgerEntry, Readings},
 };
 
 pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
@@ -42,8 +42,8 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
     }
 }
 
-fn check_charged(order: &Expected, charges: &[&Charge], found: &mut Findings<'_>) {
-    let charged: Vec<&&Charge> = charges
+fn check_charged(order: &Expected, charges: &[&LedgerEntry], found: &mut Findings<'_>) {
+    let paid: Vec<&&LedgerEntry> = charges
         .iter()
         .filter(|charge| charge.status == "charged")
         .collect();
@@ -51,10 +51,10 @@ fn check_charged(order: &Expected, charges: &[&Charge], found: &mut Findings<'_>
     found.equal(
         &order.order_id,
         "the number of its charges",
-        charged.len(),
+        paid.len(),
         should,
     );
-    for charge in charged {
+    for charge in paid {
         found.equal(
             &order.order_id,
             "the charged amount",
@@ -67,7 +67,7 @@ fn check_charged(order: &Expected, charges: &[&Charge], found: &mut Findings<'_>
 }
 
 /// The order of a key; a key that was voided before anything was tried only names it in itself.
-fn order_of(charge: &Charge) -> &str {
+fn order_of(charge: &LedgerEntry) -> &str {
     if !charge.order_id.is_empty() {
         return &charge.order_id;
     }

@@ -66,7 +66,13 @@ impl Findings<'_> {
     }
 
     /// Adds a finding unless the two are equal.
-    fn equal<T: PartialEq + fmt::Display>(&mut self, subject: &str, what: &str, is: T, should: T) {
+    fn equal<T: Copy + PartialEq + fmt::Display>(
+        &mut self,
+        subject: &str,
+        what: &str,
+        is: T,
+        should: T,
+    ) {
         if is != should {
             self.add(subject, format!("{what} is {is} and should be {should}"));
         }

@@ -4,8 +4,8 @@ use super::*;
 use crate::demo::{
     orders::{Outcome, Pieces},
     readings::{
-        Charge, Database, DatabaseOrder, Ended, Execution, Mail, OrderResult, Payment, Reservation,
-        ResultNotification, ResultPayment, SentMail,
+        Database, DatabaseOrder, Ended, Execution, LedgerEntry, Mail, OrderResult, Payment,
+        Reservation, ResultNotification, ResultPayment, SentMail,
     },
 };
 
@@ -66,7 +66,7 @@ fn fill(readings: &mut Readings, order: &Expected) {
         ),
     };
     if !payment.is_empty() {
-        readings.ledger.push(Charge {
+        readings.ledger.push(LedgerEntry {
             key: format!("order-{id}-charge"),
             order_id: id.clone(),
             amount: order.total,

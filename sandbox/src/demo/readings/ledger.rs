@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// One idempotency key of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(in crate::demo) struct Charge {
+pub(in crate::demo) struct LedgerEntry {
     /// The idempotency key.
     pub(in crate::demo) key: String,
     /// Empty if the key was voided before anything was tried.
@@ -20,8 +20,8 @@ pub(in crate::demo) struct Charge {
 }
 
 /// The keys of one run.
-pub(in crate::demo) fn ledger(text: &str, run: &str) -> Result<Vec<Charge>, String> {
-    let all: Vec<Charge> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+pub(in crate::demo) fn ledger(text: &str, run: &str) -> Result<Vec<LedgerEntry>, String> {
+    let all: Vec<LedgerEntry> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let order = format!("{run}-");
     let key = format!("order-{run}-");
     Ok(all
@@ -49,7 +49,7 @@ mod tests {
                       currency: &str,
                       status: &str,
                       id: Option<&str>,
-                      attempts| Charge {
+                      attempts| LedgerEntry {
             key: key.into(),
             order_id: order.into(),
             amount,

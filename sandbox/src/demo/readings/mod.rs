@@ -7,7 +7,7 @@ mod mail;
 mod temporal;
 
 pub(super) use database::{Database, LiveOrders, STOCK, live_orders, stock};
-pub(super) use ledger::{Charge, ledger};
+pub(super) use ledger::{LedgerEntry, ledger};
 pub(super) use mail::{Mail, mail};
 pub(super) use temporal::{
     Ended, Execution, OrderResult, closed_and_open, execution, list_page, task_queue_stats,
@@ -25,7 +25,7 @@ use super::orders::Pieces;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Readings {
     /// The keys of the payment gateway's ledger that belong to the run.
-    pub(super) ledger: Vec<Charge>,
+    pub(super) ledger: Vec<LedgerEntry>,
     /// The rows of the database that belong to the run, and the stock as it is now.
     pub(super) database: Database,
     /// The stock before the run.

@@ -93,9 +93,9 @@ pub(in crate::demo) fn closed_and_open(text: &str) -> Result<(u64, u64), String>
         let count = number(&group["count"]).ok_or_else(|| format!("{group} has no count"))?;
         let status = payload(&group["groupValues"][0])?;
         if status == "Running" {
-            open += count
+            open += count;
         } else {
-            closed += count
+            closed += count;
         }
     }
     Ok((closed, open))

@@ -12,14 +12,23 @@ use crate::harness::{eventually, one_queue, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_temporal_namespace_that_does_not_exist_is_named() {
-    with_namespace("a-temporal-namespace-that-does-not-exist", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        spec["connection"]["temporalNamespace"] = json!("no-such-namespace");
-        world.apply(spec).await?;
-        let condition = world.condition_is("ScalingActive", "False", "TemporalNamespaceNotFound").await?;
-        assert!(condition.message.contains("no-such-namespace"), "{}", condition.message);
-        Ok(())
-    })
+    with_namespace(
+        "a-temporal-namespace-that-does-not-exist",
+        |world| async move {
+            let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+            spec["connection"]["temporalNamespace"] = json!("no-such-namespace");
+            world.apply(spec).await?;
+            let condition = world
+                .condition_is("ScalingActive", "False", "TemporalNamespaceNotFound")
+                .await?;
+            assert!(
+                condition.message.contains("no-such-namespace"),
+                "{}",
+                condition.message
+            );
+            Ok(())
+        },
+    )
     .await;
 }
 
@@ -29,8 +38,16 @@ async fn an_address_where_no_temporal_answers_is_named() {
         let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         spec["connection"]["address"] = json!("temporal.sandbox-services.svc:7");
         world.apply(spec).await?;
-        let condition = world.condition_is("ScalingActive", "Unknown", "TemporalUnavailable").await?;
-        assert!(condition.message.contains("temporal.sandbox-services.svc:7"), "{}", condition.message);
+        let condition = world
+            .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
+            .await?;
+        assert!(
+            condition
+                .message
+                .contains("temporal.sandbox-services.svc:7"),
+            "{}",
+            condition.message
+        );
         Ok(())
     })
     .await;
@@ -43,13 +60,29 @@ async fn a_missing_secret_is_named_and_its_arrival_is_noticed() {
         spec["connection"]["tls"] = json!({});
         spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
         world.apply(spec).await?;
-        let condition = world.condition_is("Ready", "False", "SecretNotFound").await?;
-        assert!(condition.message.contains("temporal-key"), "{}", condition.message);
-        world.kubectl(&["create", "secret", "generic", "temporal-key", "--from-literal=key=k"])?;
+        let condition = world
+            .condition_is("Ready", "False", "SecretNotFound")
+            .await?;
+        assert!(
+            condition.message.contains("temporal-key"),
+            "{}",
+            condition.message
+        );
+        world.kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "temporal-key",
+            "--from-literal=key=k",
+        ])?;
         eventually("the Secret is noticed", || async {
             let ready = world.condition("Ready").await?;
             let reason = ready.map(|ready| ready.reason).unwrap_or_default();
-            Ok(if reason.is_empty() || reason == "SecretNotFound" { Err(reason) } else { Ok(()) })
+            Ok(if reason.is_empty() || reason == "SecretNotFound" {
+                Err(reason)
+            } else {
+                Ok(())
+            })
         })
         .await
     })
@@ -68,14 +101,26 @@ async fn an_image_that_cannot_be_had_is_named_while_the_old_pod_runs_on() {
         world.apply(spec).await?;
         eventually("a condition names the image", || async {
             let fleet = world.fleet().await?;
-            let conditions = fleet.status.map(|status| status.conditions).unwrap_or_default();
-            let named = conditions
-                .iter()
-                .any(|condition| condition.reason == "ImagePullFailed" && condition.message.contains("localhost/no-such-image:1"));
-            Ok(if named { Ok(()) } else { Err(format!("{conditions:?}")) })
+            let conditions = fleet
+                .status
+                .map(|status| status.conditions)
+                .unwrap_or_default();
+            let named = conditions.iter().any(|condition| {
+                condition.reason == "ImagePullFailed"
+                    && condition.message.contains("localhost/no-such-image:1")
+            });
+            Ok(if named {
+                Ok(())
+            } else {
+                Err(format!("{conditions:?}"))
+            })
         })
         .await?;
-        let alive = world.live_pods().await?.iter().any(|pod| pod.name_any() == before);
+        let alive = world
+            .live_pods()
+            .await?
+            .iter()
+            .any(|pod| pod.name_any() == before);
         assert!(alive, "the pod of the old template still runs");
         Ok(())
     })

@@ -80,7 +80,11 @@ where
     T: FnOnce(std::sync::Arc<World>) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let world = std::sync::Arc::new(World::new(test, share).await.expect("the sandbox for cluster tests"));
+    let world = std::sync::Arc::new(
+        World::new(test, share)
+            .await
+            .expect("the sandbox for cluster tests"),
+    );
     let result = body(world.clone()).await;
     if let Err(error) = &result {
         world.dump().await;
@@ -93,26 +97,40 @@ where
 impl World {
     async fn new(test: &str, share: Share) -> anyhow::Result<Self> {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
-        let name: Name = std::env::var("TASKQUEUE_SANDBOX").unwrap_or_else(|_| "checks".into()).parse()?;
+        let name: Name = std::env::var("TASKQUEUE_SANDBOX")
+            .unwrap_or_else(|_| "checks".into())
+            .parse()?;
         let sandbox = Sandbox::open(&name)?;
         let kubeconfig = Kubeconfig::read_from(sandbox.kubeconfig())?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{}-{number}", std::process::id());
         let object: Namespace = serde_json::from_value(json!({
             "metadata": {"name": namespace, "labels": {"taskqueue.dev/test": test.chars().take(63).collect::<String>()}},
         }))?;
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
-        Ok(Self { sandbox, client, namespace, _share: share })
+        Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &object)
+            .await?;
+        Ok(Self {
+            sandbox,
+            client,
+            namespace,
+            _share: share,
+        })
     }
 
     async fn remove(&self) {
         // Fleets first, so that nothing in the namespace is made anew while it goes.
         let fleets: Api<TaskQueueWorker> = self.api();
-        let all = fleets.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+        let all = fleets
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let gone = namespaces.delete(&self.namespace, &DeleteParams::default()).await;
+        let gone = namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await;
         if let (Err(error), _) | (_, Err(error)) = (all.map(drop), gone.map(drop)) {
             eprintln!("removing namespace {}: {error}", self.namespace);
         }
@@ -129,13 +147,20 @@ impl World {
 
     /// `kubectl` in the test's namespace: its standard output, or an error with its standard error.
     pub(crate) fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
-        output(self.sandbox.kubectl().args(["--namespace", &self.namespace]).args(args))
+        output(
+            self.sandbox
+                .kubectl()
+                .args(["--namespace", &self.namespace])
+                .args(args),
+        )
     }
 
     /// `temporal` against the sandbox's server.
     pub(crate) fn temporal(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(&self.sandbox.programs().temporal);
-        command.args(args).args(["--address", &self.sandbox.temporal()?]);
+        command
+            .args(args)
+            .args(["--address", &self.sandbox.temporal()?]);
         output(&mut command)
     }
 
@@ -146,7 +171,11 @@ impl World {
             "metadata": {"name": "orders"}, "spec": spec,
         });
         self.api::<TaskQueueWorker>()
-            .patch("orders", &PatchParams::apply("cluster-test").force(), &Patch::Apply(&fleet))
+            .patch(
+                "orders",
+                &PatchParams::apply("cluster-test").force(),
+                &Patch::Apply(&fleet),
+            )
             .await?;
         Ok(())
     }
@@ -159,21 +188,41 @@ impl World {
     /// A condition of the fleet `orders`, if it is about its present generation.
     pub(crate) async fn condition(&self, type_: &str) -> anyhow::Result<Option<Condition>> {
         let fleet = self.fleet().await?;
-        let conditions = fleet.status.as_ref().map(|status| status.conditions.as_slice());
+        let conditions = fleet
+            .status
+            .as_ref()
+            .map(|status| status.conditions.as_slice());
         Ok(conditions
             .unwrap_or_default()
             .iter()
-            .find(|condition| condition.type_ == type_ && condition.observed_generation == fleet.metadata.generation)
+            .find(|condition| {
+                condition.type_ == type_
+                    && condition.observed_generation == fleet.metadata.generation
+            })
             .cloned())
     }
 
     /// Waits until a condition has this status and reason.
-    pub(crate) async fn condition_is(&self, type_: &str, status: &str, reason: &str) -> anyhow::Result<Condition> {
-        eventually(&format!("condition {type_}={status} ({reason})"), || async {
-            let found = self.condition(type_).await?;
-            let same = found.as_ref().is_some_and(|found| found.status == status && found.reason == reason);
-            Ok(if same { found.ok_or_else(String::new) } else { Err(format!("{found:?}")) })
-        })
+    pub(crate) async fn condition_is(
+        &self,
+        type_: &str,
+        status: &str,
+        reason: &str,
+    ) -> anyhow::Result<Condition> {
+        eventually(
+            &format!("condition {type_}={status} ({reason})"),
+            || async {
+                let found = self.condition(type_).await?;
+                let same = found
+                    .as_ref()
+                    .is_some_and(|found| found.status == status && found.reason == reason);
+                Ok(if same {
+                    found.ok_or_else(String::new)
+                } else {
+                    Err(format!("{found:?}"))
+                })
+            },
+        )
         .await
     }
 
@@ -194,9 +243,19 @@ impl World {
     /// Asked and ready replicas of a queue's Deployment.
     pub(crate) async fn replicas(&self, queue: &str) -> anyhow::Result<(i32, i32)> {
         let deployments = self.deployments().await?;
-        let deployment = deployments.get(queue).ok_or_else(|| anyhow::anyhow!("queue {queue} has no Deployment"))?;
-        let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+        let deployment = deployments
+            .get(queue)
+            .ok_or_else(|| anyhow::anyhow!("queue {queue} has no Deployment"))?;
+        let asked = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
+        let ready = deployment
+            .status
+            .as_ref()
+            .and_then(|status| status.ready_replicas)
+            .unwrap_or(0);
         Ok((asked, ready))
     }
 
@@ -220,7 +279,11 @@ impl World {
     /// Pods of the namespace that are not on their way out.
     pub(crate) async fn live_pods(&self) -> anyhow::Result<Vec<Pod>> {
         let pods = self.api::<Pod>().list(&ListParams::default()).await?;
-        Ok(pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+        Ok(pods
+            .items
+            .into_iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .collect())
     }
 
     /// The notes of the Events of the fleet with this reason.
@@ -241,27 +304,59 @@ impl World {
 
     /// Starts `OrderWorkflow` on a task queue. `order` is its input without the id, which is
     /// `{namespace}-{number}`; the workflow's id is returned.
-    pub(crate) fn order(&self, task_queue: &str, number: usize, mut order: Value) -> anyhow::Result<String> {
+    pub(crate) fn order(
+        &self,
+        task_queue: &str,
+        number: usize,
+        mut order: Value,
+    ) -> anyhow::Result<String> {
         let id = format!("{}-{number}", self.namespace);
         order["order_id"] = json!(id);
         let workflow = format!("order-{id}");
         self.temporal(&[
-            "workflow", "start", "--type", "OrderWorkflow", "--task-queue", task_queue,
-            "--workflow-id", &workflow, "--input", &order.to_string(),
+            "workflow",
+            "start",
+            "--type",
+            "OrderWorkflow",
+            "--task-queue",
+            task_queue,
+            "--workflow-id",
+            &workflow,
+            "--input",
+            &order.to_string(),
         ])?;
         Ok(workflow)
+    }
+
+    fn describe(&self, workflow: &str) -> anyhow::Result<Value> {
+        let text = self.temporal(&[
+            "workflow",
+            "describe",
+            "--workflow-id",
+            workflow,
+            "--output",
+            "json",
+        ])?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Whether a workflow has not ended yet.
+    pub(crate) fn is_running(&self, workflow: &str) -> anyhow::Result<bool> {
+        let description = self.describe(workflow)?;
+        Ok(description["workflowExecutionInfo"]["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING")
     }
 
     /// Waits until a workflow has completed and returns its result.
     pub(crate) async fn result(&self, workflow: &str) -> anyhow::Result<Value> {
         eventually(&format!("workflow {workflow} completed"), || async {
-            let text = self.temporal(&["workflow", "describe", "--workflow-id", workflow, "--output", "json"])?;
-            let description: Value = serde_json::from_str(&text)?;
-            let status = description["workflowExecutionInfo"]["status"].as_str().unwrap_or_default().to_owned();
+            let description = self.describe(workflow)?;
+            let status = description["workflowExecutionInfo"]["status"]
+                .as_str()
+                .unwrap_or_default();
             Ok(if status == "WORKFLOW_EXECUTION_STATUS_COMPLETED" {
                 Ok(description["result"].clone())
             } else {
-                Err(status)
+                Err(status.to_owned())
             })
         })
         .await
@@ -270,7 +365,14 @@ impl World {
     /// The attempt counts of a workflow's finished activities, by activity type, and its heartbeat
     /// or start-to-close timeouts.
     pub(crate) fn attempts(&self, workflow: &str) -> anyhow::Result<Vec<(String, i64)>> {
-        let text = self.temporal(&["workflow", "show", "--workflow-id", workflow, "--output", "json"])?;
+        let text = self.temporal(&[
+            "workflow",
+            "show",
+            "--workflow-id",
+            workflow,
+            "--output",
+            "json",
+        ])?;
         let history: Value = serde_json::from_str(&text)?;
         let events = history["events"].as_array().cloned().unwrap_or_default();
         let mut types = BTreeMap::new();
@@ -279,7 +381,10 @@ impl World {
             if let Some(scheduled) = event.get("activityTaskScheduledEventAttributes") {
                 types.insert(
                     event["eventId"].as_str().unwrap_or_default().to_owned(),
-                    scheduled["activityType"]["name"].as_str().unwrap_or_default().to_owned(),
+                    scheduled["activityType"]["name"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
                 );
             }
             if let Some(started) = event.get("activityTaskStartedEventAttributes") {
@@ -296,7 +401,12 @@ impl World {
             &["get", "tqw,deployments,replicasets,pods", "-o", "wide"],
             &["describe", "tqw"],
             &["get", "events", "--sort-by=.lastTimestamp"],
-            &["get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status.containerStatuses}{\"\\n\"}{end}"],
+            &[
+                "get",
+                "pods",
+                "-o",
+                "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status.containerStatuses}{\"\\n\"}{end}",
+            ],
         ];
         for view in views {
             eprintln!("--- kubectl {}", view.join(" "));
@@ -305,13 +415,26 @@ impl World {
                 Err(error) => eprintln!("{error:#}"),
             }
         }
-        let pods = self.api::<Pod>().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+        let pods = self
+            .api::<Pod>()
+            .list(&ListParams::default())
+            .await
+            .map(|list| list.items)
+            .unwrap_or_default();
         for pod in pods.iter().take(4) {
             let name = pod.name_any();
-            eprintln!("--- log of {name}\n{}", self.kubectl(&["logs", &name, "--tail=40"]).unwrap_or_default());
+            eprintln!(
+                "--- log of {name}\n{}",
+                self.kubectl(&["logs", &name, "--tail=40"])
+                    .unwrap_or_default()
+            );
         }
         let log = output(self.sandbox.kubectl().args([
-            "--namespace", OPERATOR_NAMESPACE, "logs", &format!("deployment/{OPERATOR}"), "--tail=80",
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "logs",
+            &format!("deployment/{OPERATOR}"),
+            "--tail=80",
         ]));
         eprintln!("--- log of the operator\n{}", log.unwrap_or_default());
     }
@@ -328,8 +451,8 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Asks again and again until the answer is `Ok`, for at most [`PATIENCE`]; then fails with what was
-/// waited for and the last answer.
+/// Asks again and again until the answer is `Ok(Ok)`, for at most [`PATIENCE`]; then fails with what
+/// was waited for and the last answer. An outer `Err` ends the wait at once.
 pub(crate) async fn eventually<T, F, A>(what: &str, mut ask: A) -> anyhow::Result<T>
 where
     A: FnMut() -> F,
@@ -339,12 +462,15 @@ where
     let mut pace = tokio::time::interval(Duration::from_millis(250));
     loop {
         pace.tick().await;
-        let last = match ask().await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(last)) => last,
-            Err(error) => format!("{error:#}"),
+        let last = match ask().await? {
+            Ok(value) => return Ok(value),
+            Err(last) => last,
         };
-        anyhow::ensure!(Instant::now() < deadline, "not within {} s: {what}; last: {last}", PATIENCE.as_secs());
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "not within {} s: {what}; last: {last}",
+            PATIENCE.as_secs()
+        );
     }
 }
 
@@ -368,7 +494,7 @@ where
 /// A spec with one queue `all` that does every part of an order. `scaling` overrides the test's quick
 /// defaults field by field.
 pub(crate) fn one_queue(task_queue: &str, min: u32, max: u32, scaling: &Value) -> Value {
-    let mut quick = json!({"cooldownPeriod": "5s", "behavior": {"scaleDown": {"stabilizationWindow": "5s"}}});
+    let mut quick = json!({"cooldownPeriod": "5s", "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}});
     if let (Some(quick), Some(scaling)) = (quick.as_object_mut(), scaling.as_object()) {
         quick.extend(scaling.clone());
     }

@@ -14,46 +14,68 @@ use crate::harness::{eventually, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_gets_one_deployment_per_queue_with_the_injected_environment() {
-    with_namespace("a-fleet-gets-one-deployment-per-queue", |world| async move {
-        let mut spec = one_queue(&world.queue("a"), 1, 2, &json!({}));
-        spec["queues"] = json!([
-            {"name": "a", "taskQueue": world.queue("a"), "replicas": {"min": 1, "max": 2}},
-            {"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 0, "max": 2},
-             "env": [{"name": "ORDER_WORKER_ROLE", "value": "payments"}]},
-        ]);
-        world.apply(spec).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        world.replicas_are("a", "the minimum runs", |asked, ready| (asked, ready) == (1, 1)).await?;
-        world.replicas_are("b", "nothing runs", |asked, ready| (asked, ready) == (0, 0)).await?;
+    with_namespace(
+        "a-fleet-gets-one-deployment-per-queue",
+        |world| async move {
+            let mut spec = one_queue(&world.queue("a"), 1, 2, &json!({}));
+            spec["queues"] = json!([
+                {"name": "a", "taskQueue": world.queue("a"), "replicas": {"min": 1, "max": 2}},
+                {"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 0, "max": 2},
+                 "env": [{"name": "ORDER_WORKER_ROLE", "value": "payments"}]},
+            ]);
+            world.apply(spec).await?;
+            world.condition_is("Ready", "True", "Available").await?;
+            world
+                .replicas_are("a", "the minimum runs", |asked, ready| {
+                    (asked, ready) == (1, 1)
+                })
+                .await?;
+            world
+                .replicas_are("b", "nothing runs", |asked, ready| (asked, ready) == (0, 0))
+                .await?;
 
-        let deployments = world.deployments().await?;
-        let names: BTreeSet<&str> = deployments.keys().map(String::as_str).collect();
-        assert_eq!(names, BTreeSet::from(["a", "b"]));
-        let fleet = world.fleet().await?;
-        for (queue, deployment) in &deployments {
-            let owner = &deployment.owner_references()[0];
-            assert_eq!((owner.kind.as_str(), &owner.uid), ("TaskQueueWorker", &fleet.uid().unwrap()));
-            let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-            let env: Vec<(&str, &str)> = pod.containers[0]
-                .env
-                .iter()
-                .flatten()
-                .filter_map(|var| Some((var.name.as_str(), var.value.as_deref()?)))
-                .collect();
-            assert_eq!(
-                env[..4],
-                [
-                    ("TEMPORAL_ADDRESS", crate::harness::TEMPORAL),
-                    ("TEMPORAL_NAMESPACE", "default"),
-                    ("TEMPORAL_TASK_QUEUE", world.queue(queue).as_str()),
-                    ("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "60"),
-                ]
-            );
-            assert_eq!(env.contains(&("ORDER_WORKER_ROLE", "payments")), queue == "b");
-            assert_eq!(pod.termination_grace_period_seconds, Some(75));
-        }
-        Ok(())
-    })
+            let deployments = world.deployments().await?;
+            let names: BTreeSet<&str> = deployments.keys().map(String::as_str).collect();
+            assert_eq!(names, BTreeSet::from(["a", "b"]));
+            let fleet = world.fleet().await?;
+            for (queue, deployment) in &deployments {
+                let owner = &deployment.owner_references()[0];
+                assert_eq!(
+                    (owner.kind.as_str(), &owner.uid),
+                    ("TaskQueueWorker", &fleet.uid().unwrap())
+                );
+                let pod = deployment
+                    .spec
+                    .as_ref()
+                    .unwrap()
+                    .template
+                    .spec
+                    .as_ref()
+                    .unwrap();
+                let env: Vec<(&str, &str)> = pod.containers[0]
+                    .env
+                    .iter()
+                    .flatten()
+                    .filter_map(|var| Some((var.name.as_str(), var.value.as_deref()?)))
+                    .collect();
+                assert_eq!(
+                    env[..4],
+                    [
+                        ("TEMPORAL_ADDRESS", crate::harness::TEMPORAL),
+                        ("TEMPORAL_NAMESPACE", "default"),
+                        ("TEMPORAL_TASK_QUEUE", world.queue(queue).as_str()),
+                        ("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "60"),
+                    ]
+                );
+                assert_eq!(
+                    env.contains(&("ORDER_WORKER_ROLE", "payments")),
+                    queue == "b"
+                );
+                assert_eq!(pod.termination_grace_period_seconds, Some(75));
+            }
+            Ok(())
+        },
+    )
     .await;
 }
 
@@ -71,7 +93,11 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
         let after = eventually("another pod has taken over", || async {
             let pods = world.live_pods().await?;
             let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
-            Ok(if names.len() == 1 && names[0] != before { Ok(names[0].clone()) } else { Err(format!("{names:?}")) })
+            Ok(if names.len() == 1 && names[0] != before {
+                Ok(names[0].clone())
+            } else {
+                Err(format!("{names:?}"))
+            })
         })
         .await?;
         world.condition_is("Ready", "True", "Available").await?;
@@ -81,20 +107,35 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
         eventually("the restart has replaced the pod", || async {
             let pods = world.live_pods().await?;
             let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
-            Ok(if names.len() == 1 && names[0] != after { Ok(()) } else { Err(format!("{names:?}")) })
+            Ok(if names.len() == 1 && names[0] != after {
+                Ok(())
+            } else {
+                Err(format!("{names:?}"))
+            })
         })
         .await?;
         let restarted = |deployment: &Deployment| {
             let template = deployment.spec.as_ref().map(|spec| &spec.template);
-            let annotations = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref());
-            annotations.is_some_and(|annotations| annotations.contains_key("kubectl.kubernetes.io/restartedAt"))
+            let annotations =
+                template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref());
+            annotations.is_some_and(|annotations| {
+                annotations.contains_key("kubectl.kubernetes.io/restartedAt")
+            })
         };
         // Another pass over the fleet must not take the annotation away, which would roll it once more.
         world.kubectl(&["annotate", "tqw/orders", "example.com/poke=1"])?;
-        throughout(std::time::Duration::from_secs(5), "the restart stands", || async {
-            let deployment = world.deployments().await?["all"].clone();
-            Ok(if restarted(&deployment) { Ok(()) } else { Err("the annotation is gone".into()) })
-        })
+        throughout(
+            std::time::Duration::from_secs(5),
+            "the restart stands",
+            || async {
+                let deployment = world.deployments().await?["all"].clone();
+                Ok(if restarted(&deployment) {
+                    Ok(())
+                } else {
+                    Err("the annotation is gone".into())
+                })
+            },
+        )
         .await
     })
     .await;
@@ -106,34 +147,67 @@ async fn a_queue_comes_and_goes_and_a_deleted_fleet_leaves_nothing() {
         let mut spec = one_queue(&world.queue("a"), 1, 1, &json!({}));
         spec["queues"][0]["name"] = json!("a");
         world.apply(spec.clone()).await?;
-        world.replicas_are("a", "the first queue runs", |_, ready| ready == 1).await?;
+        world
+            .replicas_are("a", "the first queue runs", |_, ready| ready == 1)
+            .await?;
 
         spec["queues"] = json!([
             {"name": "a", "taskQueue": world.queue("a"), "replicas": {"min": 1, "max": 1}},
             {"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 1, "max": 1}},
         ]);
         world.apply(spec.clone()).await?;
-        world.replicas_are("b", "the second queue runs", |_, ready| ready == 1).await?;
+        world
+            .replicas_are("b", "the second queue runs", |_, ready| ready == 1)
+            .await?;
 
-        spec["queues"] = json!([{"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 1, "max": 1}}]);
+        spec["queues"] =
+            json!([{"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 1, "max": 1}}]);
         world.apply(spec).await?;
         eventually("the first queue's Deployment is pruned", || async {
-            let list = world.api::<Deployment>().list(&ListParams::default()).await?;
+            let list = world
+                .api::<Deployment>()
+                .list(&ListParams::default())
+                .await?;
             let names: Vec<String> = list.iter().map(ResourceExt::name_any).collect();
-            Ok(if names.len() == 1 && names[0].starts_with("orders-b-") { Ok(()) } else { Err(format!("{names:?}")) })
+            Ok(if names.len() == 1 && names[0].starts_with("orders-b-") {
+                Ok(())
+            } else {
+                Err(format!("{names:?}"))
+            })
         })
         .await?;
         eventually("an Event says that the queue left", || async {
             let notes = world.events("QueueRemoved").await?;
-            Ok(if notes.iter().any(|note| note.contains("a")) { Ok(()) } else { Err(format!("{notes:?}")) })
+            Ok(if notes.iter().any(|note| note.contains("a")) {
+                Ok(())
+            } else {
+                Err(format!("{notes:?}"))
+            })
         })
         .await?;
 
-        world.api::<TaskQueueWorker>().delete("orders", &DeleteParams::default()).await?;
+        world
+            .api::<TaskQueueWorker>()
+            .delete("orders", &DeleteParams::default())
+            .await?;
         eventually("Deployments and pods are gone", || async {
-            let deployments = world.api::<Deployment>().list(&ListParams::default()).await?.items.len();
-            let pods = world.api::<Pod>().list(&ListParams::default()).await?.items.len();
-            Ok(if (deployments, pods) == (0, 0) { Ok(()) } else { Err(format!("{deployments} Deployments, {pods} pods")) })
+            let deployments = world
+                .api::<Deployment>()
+                .list(&ListParams::default())
+                .await?
+                .items
+                .len();
+            let pods = world
+                .api::<Pod>()
+                .list(&ListParams::default())
+                .await?
+                .items
+                .len();
+            Ok(if (deployments, pods) == (0, 0) {
+                Ok(())
+            } else {
+                Err(format!("{deployments} Deployments, {pods} pods"))
+            })
         })
         .await
     })
@@ -145,21 +219,39 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
     with_namespace("a-deleted-deployment-comes-back", |world| async move {
         let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         world.apply(spec.clone()).await?;
-        world.replicas_are("all", "the fleet runs", |_, ready| ready == 1).await?;
+        world
+            .replicas_are("all", "the fleet runs", |_, ready| ready == 1)
+            .await?;
         let first = world.deployments().await?["all"].clone();
         let api: Api<Deployment> = world.api();
-        api.delete(&first.name_any(), &DeleteParams::default()).await?;
+        api.delete(&first.name_any(), &DeleteParams::default())
+            .await?;
         eventually("the Deployment is made anew", || async {
-            let now = api.get_opt(&first.name_any()).await?.and_then(|deployment| deployment.uid());
-            Ok(if now.is_some() && now != first.uid() { Ok(()) } else { Err(format!("{now:?}")) })
+            let now = api
+                .get_opt(&first.name_any())
+                .await?
+                .and_then(|deployment| deployment.uid());
+            Ok(if now.is_some() && now != first.uid() {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            })
         })
         .await?;
-        world.replicas_are("all", "the fleet runs again", |_, ready| ready == 1).await?;
+        world
+            .replicas_are("all", "the fleet runs again", |_, ready| ready == 1)
+            .await?;
 
         // The same name in other hands: never adopted.
-        world.api::<TaskQueueWorker>().delete("orders", &DeleteParams::default()).await?;
+        world
+            .api::<TaskQueueWorker>()
+            .delete("orders", &DeleteParams::default())
+            .await?;
         eventually("the Deployment is collected", || async {
-            Ok(api.get_opt(&first.name_any()).await?.map_or(Ok(()), |_| Err("it is still there".into())))
+            Ok(api
+                .get_opt(&first.name_any())
+                .await?
+                .map_or(Ok(()), |_| Err("it is still there".into())))
         })
         .await?;
         let foreign = json!({
@@ -168,12 +260,24 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
                 "template": {"metadata": {"labels": {"app": "foreign"}},
                     "spec": {"containers": [{"name": "c", "image": "localhost/none:1"}]}}},
         });
-        api.patch(&first.name_any(), &PatchParams::apply("someone-else"), &Patch::Apply(&foreign)).await?;
+        api.patch(
+            &first.name_any(),
+            &PatchParams::apply("someone-else"),
+            &Patch::Apply(&foreign),
+        )
+        .await?;
         world.apply(spec).await?;
         let conflict = world.condition_is("Ready", "False", "NameConflict").await?;
-        assert!(conflict.message.contains(&first.name_any()), "{}", conflict.message);
+        assert!(
+            conflict.message.contains(&first.name_any()),
+            "{}",
+            conflict.message
+        );
         let untouched = api.get(&first.name_any()).await?;
-        assert_eq!(untouched.spec.unwrap().selector.match_labels.unwrap()["app"], "foreign");
+        assert_eq!(
+            untouched.spec.unwrap().selector.match_labels.unwrap()["app"],
+            "foreign"
+        );
         Ok(())
     })
     .await;
@@ -182,14 +286,39 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_shows_a_fleet_that_a_stranger_can_read() {
     with_namespace("kubectl-shows-a-fleet", |world| async move {
-        world.apply(one_queue(&world.queue("all"), 1, 1, &json!({}))).await?;
-        world.kubectl(&["wait", "--for=condition=Ready", "tqw/orders", "--timeout=90s"])?;
+        world
+            .apply(one_queue(&world.queue("all"), 1, 1, &json!({})))
+            .await?;
+        world.kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            "tqw/orders",
+            "--timeout=90s",
+        ])?;
         let table = world.kubectl(&["get", "tqw"])?;
-        let header: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
-        assert_eq!(header, ["NAME", "QUEUES", "REPLICAS", "READY", "SCALING", "AGE"]);
-        for field in ["", ".spec", ".spec.scaling", ".spec.scaling.queueWaitTarget", ".spec.queues", ".status.queues.lastDecision"] {
+        let header: Vec<&str> = table
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        assert_eq!(
+            header,
+            ["NAME", "QUEUES", "REPLICAS", "READY", "SCALING", "AGE"]
+        );
+        for field in [
+            "",
+            ".spec",
+            ".spec.scaling",
+            ".spec.scaling.queueWaitTarget",
+            ".spec.queues",
+            ".status.queues.lastDecision",
+        ] {
             let text = world.kubectl(&["explain", &format!("tqw{field}")])?;
-            assert!(text.contains("DESCRIPTION:") && !text.contains("<empty>"), "tqw{field}:\n{text}");
+            assert!(
+                text.contains("DESCRIPTION:") && !text.contains("<empty>"),
+                "tqw{field}:\n{text}"
+            );
         }
         Ok(())
     })

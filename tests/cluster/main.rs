@@ -2,7 +2,12 @@
 //! and the operator as its chart installs it. Needs a sandbox named by `TASKQUEUE_SANDBOX` (default
 //! `checks`) that is up, with the images loaded and the operator installed; `cargo sandbox test
 //! --only cluster` sees to all of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic freely")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests panic freely"
+)]
 
 mod errors;
 mod faults;

@@ -41,7 +41,13 @@ async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
         // A dry run: the chart owns the CRDs of this sandbox. The size limit of the annotation that a
         // client-side apply writes is checked by the API server all the same.
-        output(world.sandbox.kubectl().args(["apply", "--dry-run=server", "-f"]).arg(&crds))?;
+        output(
+            world
+                .sandbox
+                .kubectl()
+                .args(["apply", "--dry-run=server", "-f"])
+                .arg(&crds),
+        )?;
         for example in std::fs::read_dir(crds.join("examples"))? {
             let text = std::fs::read_to_string(example?.path())?;
             let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;

@@ -9,7 +9,18 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
         let may = |verb: &str, resource: &str| {
             // `auth can-i` ends with 1 for "no".
             let mut kubectl = world.sandbox.kubectl();
-            let answer = kubectl.args(["--namespace", &world.namespace, "auth", "can-i", verb, resource, "--as", &account]).output();
+            let answer = kubectl
+                .args([
+                    "--namespace",
+                    &world.namespace,
+                    "auth",
+                    "can-i",
+                    verb,
+                    resource,
+                    "--as",
+                    &account,
+                ])
+                .output();
             answer.map(|answer| String::from_utf8_lossy(&answer.stdout).trim() == "yes")
         };
         let wanted = [
@@ -32,10 +43,20 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
             assert_eq!(may(verb, resource)?, allowed, "{verb} {resource}");
         }
         let log = output(world.sandbox.kubectl().args([
-            "--namespace", OPERATOR_NAMESPACE, "logs", &format!("deployment/{OPERATOR}"),
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "logs",
+            &format!("deployment/{OPERATOR}"),
         ]))?;
-        let refused: Vec<&str> = log.lines().filter(|line| line.contains("is forbidden") && !line.contains("being terminated")).collect();
-        assert_eq!(refused, Vec::<&str>::new(), "the API server refused the operator something");
+        let refused: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("is forbidden") && !line.contains("being terminated"))
+            .collect();
+        assert_eq!(
+            refused,
+            Vec::<&str>::new(),
+            "the API server refused the operator something"
+        );
         Ok(())
     })
     .await;

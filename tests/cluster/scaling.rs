@@ -1,34 +1,60 @@
 //! From zero and back, and never under a running task.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{one_queue, throughout, with_namespace};
+use crate::harness::{eventually, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_bring_a_fleet_up_from_zero_and_it_goes_back() {
     with_namespace("orders-bring-a-fleet-up-from-zero", |world| async move {
         let queue = world.queue("all");
         world.apply(one_queue(&queue, 0, 3, &json!({}))).await?;
-        world.condition_is("ScalingActive", "True", "Active").await?;
-        world.replicas_are("all", "nothing runs", |asked, _| asked == 0).await?;
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+        world
+            .replicas_are("all", "nothing runs", |asked, _| asked == 0)
+            .await?;
 
         let mut workflows = Vec::new();
         for number in 0..10 {
-            workflows.push(world.order(&queue, number, json!({"total": 100, "recipients": ["a@shop.example"]}))?);
+            workflows.push(world.order(
+                &queue,
+                number,
+                json!({"total": 100, "recipients": ["a@shop.example"]}),
+            )?);
         }
-        world.replicas_are("all", "the backlog starts workers", |asked, _| asked > 0).await?;
+        world
+            .replicas_are("all", "the backlog starts workers", |asked, _| asked > 0)
+            .await?;
         for workflow in &workflows {
             let result = world.result(workflow).await?;
-            assert_eq!(workflow, &format!("order-{}", result["order_id"].as_str().unwrap_or_default()), "{result}");
+            assert_eq!(
+                workflow,
+                &format!("order-{}", result["order_id"].as_str().unwrap_or_default()),
+                "{result}"
+            );
         }
         let up = world.events("ScaledUp").await?;
-        assert!(up.iter().any(|note| note.contains("from 0 to ") || note.contains("0 to ")), "{up:?}");
-        world.replicas_are("all", "an idle fleet goes back to zero", |asked, ready| (asked, ready) == (0, 0)).await?;
+        assert!(
+            up.iter()
+                .any(|note| note.contains("from 0 to ") || note.contains("0 to ")),
+            "{up:?}"
+        );
+        world
+            .replicas_are("all", "an idle fleet goes back to zero", |asked, ready| {
+                (asked, ready) == (0, 0)
+            })
+            .await?;
         let down = world.events("ScaledDown").await?;
         assert!(!down.is_empty(), "an Event says why");
-        let decision = world.fleet().await?.status.and_then(|status| status.queues[0].last_decision.clone());
+        let decision = world
+            .fleet()
+            .await?
+            .status
+            .and_then(|status| status.queues[0].last_decision.clone());
         let decision = decision.ok_or_else(|| anyhow::anyhow!("the status has no decision"))?;
         assert_eq!(decision.to, 0, "{decision:?}");
         assert!(decision.message.len() > 20, "{decision:?}");
@@ -42,18 +68,44 @@ async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
     with_namespace("a-busy-worker-keeps-its-replica", |world| async move {
         let queue = world.queue("all");
         world.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
-        // The gateway takes 25 s over it: far longer than cooldown and stabilisation together.
-        let workflow = world.order(&queue, 0, json!({"total": 100, "card": "tok_delay_25000"}))?;
-        world.replicas_are("all", "the order starts a worker", |_, ready| ready == 1).await?;
-        throughout(Duration::from_secs(18), "a worker runs", || async {
+        // One activity mails them one after the other: many times the cooldown, and nothing waits.
+        let recipients: Vec<String> = (0..5000)
+            .map(|number| format!("r{number}@a.example"))
+            .collect();
+        let workflow = world.order(&queue, 0, json!({"total": 100, "recipients": recipients}))?;
+        world
+            .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
+            .await?;
+        let mailing = Instant::now();
+        eventually("the mails are sent", || async {
             let (asked, ready) = world.replicas("all").await?;
-            Ok(if asked >= 1 && ready >= 1 { Ok(()) } else { Err(format!("asked {asked}, ready {ready}")) })
+            let running = world.is_running(&workflow)?;
+            anyhow::ensure!(
+                !running || (asked >= 1 && ready >= 1),
+                "a working fleet was scaled in: asked {asked}, ready {ready}"
+            );
+            Ok(if running {
+                Err("running".into())
+            } else {
+                Ok(())
+            })
         })
         .await?;
+        assert!(
+            mailing.elapsed() > Duration::from_secs(12),
+            "too quick to show anything: {:?}",
+            mailing.elapsed()
+        );
         world.result(&workflow).await?;
-        let again: Vec<_> = world.attempts(&workflow)?.into_iter().filter(|(_, attempt)| *attempt > 1).collect();
+        let again: Vec<_> = world
+            .attempts(&workflow)?
+            .into_iter()
+            .filter(|(_, attempt)| *attempt > 1)
+            .collect();
         assert_eq!(again, Vec::new(), "no activity was interrupted");
-        world.replicas_are("all", "then it goes", |asked, _| asked == 0).await?;
+        world
+            .replicas_are("all", "then it goes", |asked, _| asked == 0)
+            .await?;
         Ok(())
     })
     .await;
@@ -64,17 +116,29 @@ async fn a_deleted_pod_finishes_its_activity_first() {
     with_namespace("a-deleted-pod-finishes-first", |world| async move {
         let queue = world.queue("all");
         world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
-        world.replicas_are("all", "a worker runs", |_, ready| ready == 1).await?;
+        world
+            .replicas_are("all", "a worker runs", |_, ready| ready == 1)
+            .await?;
         let workflow = world.order(&queue, 0, json!({"total": 100, "card": "tok_delay_8000"}))?;
-        crate::harness::eventually("the payment is under way", || async {
+        eventually("the payment is under way", || async {
             let attempts = world.attempts(&workflow)?;
             // A running activity has no started event yet; the ones before it have.
-            Ok(if attempts.iter().any(|(name, _)| name == "reserve_inventory") { Ok(()) } else { Err(format!("{attempts:?}")) })
+            Ok(
+                if attempts.iter().any(|(name, _)| name == "reserve_inventory") {
+                    Ok(())
+                } else {
+                    Err(format!("{attempts:?}"))
+                },
+            )
         })
         .await?;
         world.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
         world.result(&workflow).await?;
-        let again: Vec<_> = world.attempts(&workflow)?.into_iter().filter(|(_, attempt)| *attempt > 1).collect();
+        let again: Vec<_> = world
+            .attempts(&workflow)?
+            .into_iter()
+            .filter(|(_, attempt)| *attempt > 1)
+            .collect();
         assert_eq!(again, Vec::new(), "no activity was interrupted");
         Ok(())
     })
@@ -86,23 +150,45 @@ async fn replicas_set_by_hand_are_put_back_and_kept_while_paused() {
     with_namespace("replicas-set-by-hand", |world| async move {
         let queue = world.queue("all");
         world.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
-        world.replicas_are("all", "the minimum runs", |_, ready| ready == 1).await?;
-        let deployment = world.fleet().await?.status.unwrap().queues[0].deployment_name.clone();
+        world
+            .replicas_are("all", "the minimum runs", |_, ready| ready == 1)
+            .await?;
+        let deployment = world.fleet().await?.status.unwrap().queues[0]
+            .deployment_name
+            .clone();
         world.kubectl(&["scale", "deployment", &deployment, "--replicas=0"])?;
-        world.replicas_are("all", "the operator puts them back", |asked, _| asked == 1).await?;
-        crate::harness::eventually("an Event says who decides", || async {
+        world
+            .replicas_are("all", "the operator puts them back", |asked, _| asked == 1)
+            .await?;
+        eventually("an Event says who decides", || async {
             let notes = world.events("ReplicasReset").await?;
-            Ok(if notes.is_empty() { Err("no Event".into()) } else { Ok(()) })
+            Ok(if notes.is_empty() {
+                Err("no Event".into())
+            } else {
+                Ok(())
+            })
         })
         .await?;
 
-        world.apply(one_queue(&queue, 1, 2, &json!({"mode": "Paused"}))).await?;
-        world.condition_is("ScalingActive", "False", "Paused").await?;
+        world
+            .apply(one_queue(&queue, 1, 2, &json!({"mode": "Paused"})))
+            .await?;
+        world
+            .condition_is("ScalingActive", "False", "Paused")
+            .await?;
         world.kubectl(&["scale", "deployment", &deployment, "--replicas=2"])?;
-        throughout(Duration::from_secs(8), "what was set by hand stays", || async {
-            let (asked, _) = world.replicas("all").await?;
-            Ok(if asked == 2 { Ok(()) } else { Err(format!("asked is {asked}")) })
-        })
+        throughout(
+            Duration::from_secs(8),
+            "what was set by hand stays",
+            || async {
+                let (asked, _) = world.replicas("all").await?;
+                Ok(if asked == 2 {
+                    Ok(())
+                } else {
+                    Err(format!("asked is {asked}"))
+                })
+            },
+        )
         .await
     })
     .await;

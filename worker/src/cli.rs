@@ -157,7 +157,7 @@ pub struct CancelArgs {
 ///
 /// Cards with a fixed behaviour: tok_declined (402), tok_flaky (500 twice, then charged),
 /// tok_broken (always 500, never charged), tok_lost (charged, but always answered 500), tok_slow
-/// (late by --slow-ms), tok_timeout (charged, answered after a minute), tok_rate_limited (429
+/// (late by --slow-ms), tok_delay_N (late by N milliseconds), tok_timeout (charged, answered after a minute), tok_rate_limited (429
 /// once).
 #[derive(Debug, Args)]
 pub struct GatewayArgs {

@@ -73,7 +73,13 @@ impl FaultOptions {
             // Longer than any client waits.
             Some("tok_timeout") => return Some(Fault::Slow(Duration::from_mins(1))),
             Some("tok_lost") => return Some(Fault::LostAnswer),
-            _ => {}
+            Some(card) => {
+                // `tok_delay_8000` answers after 8 seconds.
+                if let Some(millis) = card.strip_prefix("tok_delay_").and_then(|n| n.parse().ok()) {
+                    return Some(Fault::Slow(Duration::from_millis(millis)));
+                }
+            }
+            None => {}
         }
         let mut chance = self.chance(&format!("{key}\0{attempt}"));
         for (rate, fault) in [
@@ -154,6 +160,10 @@ mod tests {
         assert_eq!(
             [flaky(1), flaky(2), flaky(3)],
             [Some(Fault::ServerError), Some(Fault::ServerError), None]
+        );
+        assert_eq!(
+            options.fault("k", 1, Some("tok_delay_8000")),
+            Some(Fault::Slow(Duration::from_secs(8)))
         );
         assert!(options.declines("k", Some("tok_declined"), 1));
         assert!(!options.declines("k", Some("tok_ok"), 1));

@@ -106,7 +106,7 @@ async fn an_image_that_cannot_be_had_is_named_while_the_old_pod_runs_on() {
                 .map(|status| status.conditions)
                 .unwrap_or_default();
             let named = conditions.iter().any(|condition| {
-                condition.reason == "ImagePullFailed"
+                condition.reason == "RolloutStalled"
                     && condition.message.contains("localhost/no-such-image:1")
             });
             Ok(if named {

@@ -128,7 +128,7 @@ impl Writer {
             Step::Keep | Step::Refused(_) => {}
             Step::Create(object) => {
                 self.create(fleet, object, plan.initial_replicas, done)
-                    .await?
+                    .await?;
             }
             Step::Apply {
                 object,

@@ -356,7 +356,7 @@ impl Filler {
         let (deployments, deployment_writer) = store();
         let (pods, pod_writer) = store();
         let (told, filled) = signal::channel(KINDS.into_iter().collect());
-        let filler = Self {
+        let by_hand = Self {
             fleets: fleet_writer,
             deployments: deployment_writer,
             _connections: connection_writer,
@@ -371,7 +371,7 @@ impl Filler {
                 pods,
                 filled,
             },
-            filler,
+            by_hand,
         )
     }
 }

@@ -103,7 +103,9 @@ impl Shared {
             .map(|fleet| fleet.key.clone())
             .filter(|key| !exists(key))
             .collect();
-        gone.iter().for_each(|key| self.forget_key(key));
+        for key in &gone {
+            self.forget_key(key);
+        }
     }
 
     fn forget_key(&self, key: &FleetKey) {
@@ -422,6 +424,7 @@ fn finish(
 }
 
 /// When to try again after an error: by its class, later each time, and not in step with others.
+#[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
     let metadata = Subject::of(&object).metadata;
     let attempt = context.shared.failures(metadata, true);

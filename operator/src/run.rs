@@ -35,7 +35,7 @@ const CRD_RETRY: Duration = Duration::from_secs(2);
 /// What is in flight at SIGTERM gets this long.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// How often Secrets that nobody needs any more are dropped from memory.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -50,7 +50,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listening on {}", settings.metrics_address))?;
     let served = CancellationToken::new();
-    let server = tokio::spawn(http::serve(
+    let endpoints = tokio::spawn(http::serve(
         listener,
         health.clone(),
         metrics.registry().clone(),
@@ -62,7 +62,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         .context("finding out how to reach Kubernetes")?;
     let result = lead(settings, &client, clock, &metrics, &health, &stop).await;
     served.cancel();
-    server
+    endpoints
         .await
         .context("the HTTP server")?
         .context("serving /metrics")?;
@@ -174,10 +174,14 @@ async fn work(
     tasks.close();
     let background = background(readers.clone(), routes, Arc::clone(&shared));
     let synced = synced(contexts, metrics.clone(), health.clone());
+    let endless = async {
+        future::join(background, synced).await;
+        future::pending::<bool>().await
+    };
     let ended = tokio::select! {
         () = stop.cancelled() => false,
         () = tasks.wait() => !stop.is_cancelled(),
-        never = future::join(background, synced) => match never { (never, _) => never },
+        never = endless => never,
     };
     if ended {
         health.set(Phase::Dead("the controller ended".to_owned()));
@@ -340,7 +344,7 @@ fn ended(
                     warn!(%fleet, class, reason, %error, "a pass failed");
                 }
                 Class::Denied | Class::Bug => {
-                    error!(%fleet, class, reason, %error, "a pass failed")
+                    error!(%fleet, class, reason, %error, "a pass failed");
                 }
             }
         }
@@ -354,7 +358,7 @@ async fn background(
     readers: Readers,
     routes: Vec<(Scope, mpsc::UnboundedSender<OwnerKey>)>,
     shared: Arc<Shared>,
-) -> bool {
+) {
     let updates = async {
         let mut updates = std::pin::pin!(readers.updates());
         while let Some(owner) = updates.next().await {
@@ -376,7 +380,6 @@ async fn background(
         }
     };
     future::join(updates, housekeeping).await;
-    true
 }
 
 /// Becomes ready once every cache is filled.

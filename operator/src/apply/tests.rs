@@ -67,25 +67,25 @@ fn apply_step() -> Step {
     }
 }
 
-fn shrink() -> Option<Scale> {
-    Some(Scale {
+fn shrink() -> Scale {
+    Scale {
         from: 5,
         to: 3,
         resource_version: Some("9".to_owned()),
-    })
+    }
 }
 
 /// An API server that keeps the annotation of an unfinished creation until it is given up.
 fn creating_api() -> (Client, Log) {
-    api(|asked| match asked.line.split(' ').next() {
-        Some("GET") => (404, failure(404, "NotFound", "not found")),
-        _ => {
-            let mut body = accepted(asked);
-            if asked.body["spec"].get("template").is_some() {
-                body["metadata"]["annotations"][CREATING] = json!("true");
-            }
-            (200, body)
+    api(|asked| {
+        if asked.line.starts_with("GET") {
+            return (404, failure(404, "NotFound", "not found"));
         }
+        let mut body = accepted(asked);
+        if asked.body["spec"].get("template").is_some() {
+            body["metadata"]["annotations"][CREATING] = json!("true");
+        }
+        (200, body)
     })
 }
 
@@ -202,7 +202,7 @@ async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along(
     };
     let queue = QueuePlan {
         costs: vec![cost("p2", -1_000_000), cost("p4", 0)],
-        scale: shrink(),
+        scale: Some(shrink()),
         ..queue(Step::Keep)
     };
     let applied = writer(client).apply(&plan(vec![queue])).await;
@@ -246,7 +246,7 @@ async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
         )
     });
     let queue = QueuePlan {
-        scale: shrink(),
+        scale: Some(shrink()),
         ..queue(Step::Keep)
     };
     let applied = writer(client).apply(&plan(vec![queue])).await;
@@ -273,7 +273,7 @@ async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrink
         }];
         plan(vec![QueuePlan {
             costs,
-            scale: shrink(),
+            scale: Some(shrink()),
             ..queue(Step::Keep)
         }])
     };

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
-use taskqueue_scaling::{self as scaling, PodSlots};
+use taskqueue_scaling::PodSlots;
 use tracing::warn;
 
 use crate::plan::Prune;
@@ -115,9 +115,11 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
         (ConditionType::ScalingLimited, "False") | (ConditionType::Progressing, _) => {
             Weight::Everyday
         }
-        (ConditionType::ScalingLimited, _) => Weight::Bad,
         (ConditionType::Ready | ConditionType::ScalingActive, "True") => Weight::Good,
-        (ConditionType::Ready | ConditionType::ScalingActive, _) => Weight::Bad,
+        (
+            ConditionType::ScalingLimited | ConditionType::Ready | ConditionType::ScalingActive,
+            _,
+        ) => Weight::Bad,
     }
 }
 
@@ -140,9 +142,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
             deployment: Some(deployment),
         }];
     }
-    if let Some(set) = facts.plan.changed_by_others
-        && decision.reason == scaling::Reason::AlreadyActedOn
-    {
+    if let Some(set) = facts.plan.changed_by_others.filter(|set| *set == scaled.to) {
         return vec![Happening {
             warning: true,
             reason: Reason::ReplicasReset.as_str().to_owned(),

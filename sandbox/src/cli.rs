@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write as _},
+    net::IpAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -13,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{Action, Image, Name, Paths, Progress, Sandbox, Status};
+use sandbox::{Action, Foreign, Image, Name, Paths, Progress, Sandbox, Status};
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
 #[derive(Debug, Parser)]
@@ -22,6 +23,17 @@ pub(crate) struct Cli {
     /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at once.
     #[arg(long, global = true, default_value = "default")]
     name: Name,
+    /// Use the cluster of this context of your kubeconfig and build none; start only what it lacks. With `up` or `demo`.
+    #[arg(long, global = true, value_name = "CONTEXT", requires = "host_address")]
+    context: Option<String>,
+    /// The address of this machine at which that cluster's pods reach it. Temporal, PostgreSQL, SMTP and the gateway
+    /// listen there, without passwords: use a network that you trust.
+    #[arg(long, global = true, value_name = "ADDRESS", requires = "context")]
+    host_address: Option<IpAddr>,
+    /// Where that cluster gets its images, for example registry.example.com/team: `images` pushes there. Without it,
+    /// `images` writes archives for you to load.
+    #[arg(long, global = true, value_name = "HOST/PATH", requires = "context")]
+    registry: Option<String>,
     #[command(subcommand)]
     command: Subcommands,
 }
@@ -118,11 +130,27 @@ enum Subcommands {
     Init,
     #[command(hide = true)]
     Discover,
+    #[command(hide = true)]
+    ApiProxy,
 }
 
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let name = &self.name;
+        if let (Some(context), Some(host_address)) = (self.context, self.host_address) {
+            if !matches!(self.command, Subcommands::Up | Subcommands::Demo { .. }) {
+                bail!("--context is for `up` and `demo`; the sandbox remembers it from then on");
+            }
+            let registry = self.registry;
+            Sandbox::use_context(
+                name,
+                &Foreign {
+                    context,
+                    host_address,
+                    registry,
+                },
+            )?;
+        }
         match self.command {
             Subcommands::Up => up(name)?,
             Subcommands::Status => return status(name),
@@ -134,9 +162,17 @@ impl Cli {
                 let settings: Vec<&str> = set.iter().map(String::as_str).collect();
                 Sandbox::open(name)?.install_operator(&settings)?;
             }
-            Subcommands::Demo { orders, file, binaries } => {
+            Subcommands::Demo {
+                orders,
+                file,
+                binaries,
+            } => {
                 let orders = orders.map(usize::try_from).transpose()?;
-                let options = sandbox::demo::Options { orders, file, binaries };
+                let options = sandbox::demo::Options {
+                    orders,
+                    file,
+                    binaries,
+                };
                 sandbox::demo::run(name, &options, Progress::default())?;
             }
             Subcommands::Component { action, component } => {
@@ -148,6 +184,7 @@ impl Cli {
             Subcommands::Clean { all } => Sandbox::clean(name, all)?,
             Subcommands::Supervise => sandbox::process::supervise(&Paths::of(name)?)?,
             Subcommands::Enter => sandbox::process::enter(&Paths::of(name)?)?,
+            Subcommands::ApiProxy => sandbox::process::api_proxy(&Paths::of(name)?)?,
             Subcommands::Discover => sandbox::process::discover(&Paths::of(name)?)?,
             Subcommands::Init => sandbox::process::init(&Paths::of(name)?)?,
         }
@@ -163,7 +200,16 @@ fn up(name: &Name) -> anyhow::Result<()> {
 
 fn images(name: &Name, only: &[Image], binaries: Option<&Path>) -> anyhow::Result<()> {
     let images = if only.is_empty() { &Image::ALL } else { only };
-    Sandbox::open(name)?.images(images, binaries, Progress::default())?;
+    let loaded = Sandbox::open(name)?.images(images, binaries, Progress::default())?;
+    for image in loaded {
+        if let Some(archive) = image.archive {
+            print(&format!(
+                "{reference} is in {archive}: load it into every node of the cluster, for example with `kind load image-archive {archive}`, `minikube image load {archive}`, or on the node `ctr --namespace k8s.io images import {archive}`\n",
+                reference = image.reference,
+                archive = archive.display(),
+            ))?;
+        }
+    }
     Ok(())
 }
 
@@ -173,9 +219,16 @@ fn status(name: &Name) -> anyhow::Result<ExitCode> {
     print(&table(&status))?;
     print(&addresses(&sandbox)?)?;
     let well = status.components.values().all(|component| {
-        matches!(component.phase, sandbox::Phase::Ready | sandbox::Phase::Absent)
+        matches!(
+            component.phase,
+            sandbox::Phase::Ready | sandbox::Phase::Absent
+        )
     });
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn table(status: &Status) -> String {
@@ -204,7 +257,10 @@ fn addresses(sandbox: &Sandbox) -> anyhow::Result<String> {
     let lines = [
         ("kubeconfig", sandbox.kubeconfig().display().to_string()),
         ("Temporal", sandbox.temporal()?),
-        ("Temporal UI", format!("http://{}", sandbox.address("temporal-ui")?)),
+        (
+            "Temporal UI",
+            format!("http://{}", sandbox.address("temporal-ui")?),
+        ),
         ("Prometheus", sandbox.prometheus()?),
         ("gateway", sandbox.gateway()?),
         ("PostgreSQL", sandbox.postgres()?),
@@ -225,7 +281,10 @@ fn environment(sandbox: &Sandbox) -> anyhow::Result<String> {
         ("PAYMENT_GATEWAY_URL", sandbox.gateway()?),
         ("DATABASE_URL", sandbox.postgres()?),
         ("SMTP_URL", format!("smtp://{}", sandbox.address("smtp")?)),
-        ("SANDBOX_MAILDIR", sandbox.paths().maildir().display().to_string()),
+        (
+            "SANDBOX_MAILDIR",
+            sandbox.paths().maildir().display().to_string(),
+        ),
     ];
     let mut text = String::new();
     for (variable, value) in lines {
@@ -255,7 +314,8 @@ fn logs(name: &Name, component: &str, follow: bool) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(200));
         // After `up` the log is a new file.
-        if std::fs::metadata(&file).is_ok_and(|now| now.len() < log.stream_position().unwrap_or(0)) {
+        if std::fs::metadata(&file).is_ok_and(|now| now.len() < log.stream_position().unwrap_or(0))
+        {
             log = File::open(&file)?;
             log.seek(SeekFrom::Start(0))?;
         }

@@ -26,14 +26,13 @@ pub(crate) struct Machine {
     pub(crate) overlay: bool,
 }
 
-/// Writes every configuration file.
+/// Writes every configuration file of a cluster and of everything beside it.
 pub(crate) fn write(paths: &Paths, machine: &Machine) -> Result<()> {
     let folder = paths.config();
     state::make_folder(&folder.join("cni"))?;
     let json_files = [
         ("cni/10-pods.conflist", cni()),
         ("kubelet.json", kubelet(paths)),
-        ("prometheus.json", prometheus(paths)),
         ("base.json", manifests::base()),
     ];
     for (file, content) in json_files {
@@ -43,12 +42,19 @@ pub(crate) fn write(paths: &Paths, machine: &Machine) -> Result<()> {
         ("containerd.toml", containerd(paths, machine)),
         ("Corefile", corefile(paths)),
         ("resolv.conf", format!("nameserver {NODE_ADDRESS}\n")),
-        ("pg_hba.conf", PG_HBA.to_owned()),
     ];
     for (file, content) in text_files {
         state::write_file(&folder.join(file), content.as_bytes())?;
     }
-    Ok(())
+    write_beside(paths)
+}
+
+/// Writes the configuration files of what runs beside the pods.
+pub(crate) fn write_beside(paths: &Paths) -> Result<()> {
+    let folder = paths.config();
+    state::make_folder(&folder)?;
+    state::write_json(&folder.join("prometheus.json"), &prometheus(paths))?;
+    state::write_file(&folder.join("pg_hba.conf"), PG_HBA.as_bytes())
 }
 
 /// Nobody but the sandbox's own network reaches this server, so it asks for no password.

@@ -12,7 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    components::API_PROXY,
     error::{Attempt, Error, Result},
+    foreign::Foreign,
     paths::Paths,
     programs::Programs,
     state,
@@ -35,11 +37,17 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     let programs = Programs::locate(paths)?;
     let file = targets_file(paths);
     let mut targets = BTreeMap::new();
-    let mut kubectl = Command::new(programs.kubectl)
-        .arg(format!(
+    let foreign = Foreign::read(paths)?.is_some();
+    let server = if foreign {
+        format!("--server=http://{API_PROXY}")
+    } else {
+        format!(
             "--kubeconfig={}",
             paths.pki().join("prometheus.kubeconfig").display()
-        ))
+        )
+    };
+    let mut kubectl = Command::new(programs.kubectl)
+        .arg(server)
         .args([
             "get",
             "pods",
@@ -60,7 +68,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
                 what: "kubectl's output".into(),
                 source,
             })?;
-            if note(&mut targets, &change) {
+            if note(&mut targets, &change, foreign) {
                 write(&file, &targets)?;
             }
         }
@@ -74,14 +82,14 @@ fn write(file: &Path, targets: &BTreeMap<String, Value>) -> Result<()> {
 }
 
 /// Applies a change; says whether the targets differ afterwards.
-fn note(targets: &mut BTreeMap<String, Value>, change: &Change) -> bool {
+fn note(targets: &mut BTreeMap<String, Value>, change: &Change, foreign: bool) -> bool {
     let Some(uid) = change.object["metadata"]["uid"].as_str() else {
         return false;
     };
     let target = if change.kind == "DELETED" {
         None
     } else {
-        target(&change.object)
+        target(&change.object, foreign)
     };
     let before = match &target {
         Some(target) => targets.insert(uid.to_owned(), target.clone()),
@@ -90,8 +98,9 @@ fn note(targets: &mut BTreeMap<String, Value>, change: &Change) -> bool {
     before != target
 }
 
-/// The target of a pod that runs and wants to be read.
-fn target(pod: &Value) -> Option<Value> {
+/// The target of a pod that runs and wants to be read: the pod itself, or, in a foreign cluster, the pod through the
+/// proxy of its API.
+fn target(pod: &Value, foreign: bool) -> Option<Value> {
     let metadata = &pod["metadata"];
     let annotation = |name: &str| metadata["annotations"][name].as_str();
     let address = pod["status"]["podIP"]
@@ -102,10 +111,19 @@ fn target(pod: &Value) -> Option<Value> {
     }
     let port = annotation("prometheus.io/port").unwrap_or("80");
     let path = annotation("prometheus.io/path").unwrap_or("/metrics");
+    let (namespace, name) = (metadata["namespace"].as_str()?, metadata["name"].as_str()?);
+    let instance = format!("{address}:{port}");
+    let through_api = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy{path}");
+    let (at, path) = if foreign {
+        (API_PROXY, through_api.as_str())
+    } else {
+        (instance.as_str(), path)
+    };
     let mut labels = BTreeMap::from([
         ("__metrics_path__".to_owned(), path),
-        ("namespace".to_owned(), metadata["namespace"].as_str()?),
-        ("pod".to_owned(), metadata["name"].as_str()?),
+        ("instance".to_owned(), &instance),
+        ("namespace".to_owned(), namespace),
+        ("pod".to_owned(), name),
     ]);
     for (label, value) in metadata["labels"].as_object().into_iter().flatten() {
         if let Some(value) = value.as_str() {
@@ -119,7 +137,7 @@ fn target(pod: &Value) -> Option<Value> {
             }
         }
     }
-    Some(json!({"targets": [format!("{address}:{port}")], "labels": labels}))
+    Some(json!({"targets": [at], "labels": labels}))
 }
 
 #[cfg(test)]
@@ -140,13 +158,25 @@ mod tests {
     #[test]
     fn a_running_pod_that_asks_for_it_is_a_target_with_its_labels() {
         assert_eq!(
-            target(&pod("Running", "true")),
+            target(&pod("Running", "true"), false),
             Some(json!({"targets": ["10.244.0.7:8080"], "labels": {
-                "__metrics_path__": "/metrics", "namespace": "shop", "pod": "worker-1",
+                "__metrics_path__": "/metrics", "instance": "10.244.0.7:8080",
+                "namespace": "shop", "pod": "worker-1",
                 "app": "w", "taskqueue_dev_queue": "payments"}}))
         );
-        assert_eq!(target(&pod("Running", "false")), None);
-        assert_eq!(target(&pod("Pending", "true")), None);
+        assert_eq!(target(&pod("Running", "false"), false), None);
+        assert_eq!(target(&pod("Pending", "true"), false), None);
+    }
+
+    #[test]
+    fn a_pod_of_a_foreign_cluster_is_read_through_the_proxy_of_its_api() {
+        assert_eq!(
+            target(&pod("Running", "true"), true),
+            Some(json!({"targets": ["127.0.0.1:8001"], "labels": {
+                "__metrics_path__": "/api/v1/namespaces/shop/pods/worker-1:8080/proxy/metrics",
+                "instance": "10.244.0.7:8080", "namespace": "shop", "pod": "worker-1",
+                "app": "w", "taskqueue_dev_queue": "payments"}}))
+        );
     }
 
     #[test]
@@ -156,18 +186,25 @@ mod tests {
             kind: kind.into(),
             object,
         };
-        assert!(note(&mut targets, &change("ADDED", pod("Running", "true"))));
+        assert!(note(
+            &mut targets,
+            &change("ADDED", pod("Running", "true")),
+            false
+        ));
         assert!(!note(
             &mut targets,
-            &change("MODIFIED", pod("Running", "true"))
+            &change("MODIFIED", pod("Running", "true")),
+            false
         ));
         assert!(note(
             &mut targets,
-            &change("MODIFIED", pod("Failed", "true"))
+            &change("MODIFIED", pod("Failed", "true")),
+            false
         ));
         assert!(!note(
             &mut targets,
-            &change("DELETED", pod("Running", "true"))
+            &change("DELETED", pod("Running", "true")),
+            false
         ));
         assert!(targets.is_empty());
     }

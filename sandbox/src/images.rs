@@ -16,7 +16,6 @@ use crate::{
     buildah,
     control::Action,
     error::{Attempt, Error, Result},
-    paths::Paths,
     programs,
     progress::Progress,
     provision::plan::hex,
@@ -64,6 +63,8 @@ pub struct Loaded {
     pub bytes: u64,
     /// Whether it differs from what was loaded before.
     pub changed: bool,
+    /// Its archive, where the person has to load it into the cluster.
+    pub archive: Option<PathBuf>,
 }
 
 /// What was loaded last, by reference.
@@ -76,7 +77,8 @@ struct Entry {
 }
 
 impl Sandbox {
-    /// Builds images and loads those that changed. The gateway is started or restarted with a new order worker.
+    /// Builds images and brings those that changed into the cluster; beside a foreign cluster they are pushed to its
+    /// registry or written to archives. The gateway is started or restarted with a new order worker.
     /// `binaries` is a folder of finished static binaries; without it cargo builds them with the development profile.
     pub fn images(
         &self,
@@ -91,62 +93,81 @@ impl Sandbox {
                 .collect(),
             None => build(images, progress)?,
         };
-        let file = self.paths().state.join("images.json");
-        let mut record: Record = state::read_json(&file)?.unwrap_or_default();
         let mut loaded = Vec::new();
         for (number, (image, binary)) in images.iter().zip(&binaries).enumerate() {
-            let mut step = progress.step(number + 1, images.len(), image.reference());
+            let reference = self.image_reference(*image);
+            let mut step = progress.step(number + 1, images.len(), reference);
             step.update("making the image");
-            let context = context(&self.paths().image_context(), *image, binary)?;
-            let hash = hash(&[
-                &context.join(image.binary()),
-                &checkout()?.join("Dockerfile"),
-            ])?;
-            let entry = record
-                .get(&image.reference())
-                .filter(|entry| entry.hash == hash)
-                .cloned();
-            let changed = entry.is_none();
-            let entry = match entry {
-                Some(entry) => entry,
-                None => Entry {
-                    bytes: self.load(*image, &context)?,
-                    hash,
-                },
-            };
-            let megabytes = in_megabytes(entry.bytes);
-            step.done(&if changed {
-                megabytes
-            } else {
-                format!("{megabytes}, unchanged")
-            });
-            loaded.push(Loaded {
-                reference: image.reference(),
-                bytes: entry.bytes,
-                changed,
-            });
-            record.insert(image.reference(), entry);
-            state::write_json(&file, &record)?;
-            if *image == Image::OrderWorker {
-                self.gateway_program(&context, changed)?;
-            }
+            let one = self.image(*image, binary)?;
+            let unchanged = if one.changed { "" } else { ", unchanged" };
+            step.done(&format!("{}{unchanged}", in_megabytes(one.bytes)));
+            loaded.push(one);
         }
         Ok(loaded)
     }
 
-    /// A short text that changes with the image's content; empty before the image was loaded.
+    fn image(&self, image: Image, binary: &Path) -> Result<Loaded> {
+        let file = self.paths().state.join("images.json");
+        let mut record: Record = state::read_json(&file)?.unwrap_or_default();
+        let context = context(&self.paths().image_context(), image, binary)?;
+        let dockerfile = checkout()?.join("Dockerfile");
+        let hash = hash(&[&context.join(image.binary()), &dockerfile])?;
+        let reference = self.image_reference(image);
+        let known = record.get(&reference).filter(|entry| entry.hash == hash);
+        let changed = known.is_none();
+        let bytes = match known {
+            Some(entry) => entry.bytes,
+            None => self.deliver(image, &context)?,
+        };
+        record.insert(reference.clone(), Entry { hash, bytes });
+        state::write_json(&file, &record)?;
+        if image == Image::OrderWorker {
+            self.gateway_program(&context, changed)?;
+        }
+        Ok(Loaded {
+            archive: self.archive(image),
+            reference,
+            bytes,
+            changed,
+        })
+    }
+
+    /// A short text that changes with the image's content; empty before the image was built.
     pub(crate) fn image_hash(&self, image: Image) -> Result<String> {
         let record: Record =
             state::read_json(&self.paths().state.join("images.json"))?.unwrap_or_default();
         Ok(record
-            .get(&image.reference())
+            .get(&self.image_reference(image))
             .map(|entry| entry.hash[..12].to_owned())
             .unwrap_or_default())
     }
 
-    fn load(&self, image: Image, context: &Path) -> Result<u64> {
+    /// Where an image is written for the person to load.
+    fn archive(&self, image: Image) -> Option<PathBuf> {
+        let foreign = self.foreign().filter(|foreign| foreign.registry.is_none());
+        foreign.map(|_| self.paths().state.join(format!("{}.tar", image.binary())))
+    }
+
+    /// Builds an image and brings it to where the cluster finds it; returns its size.
+    fn deliver(&self, image: Image, context: &Path) -> Result<u64> {
+        let reference = self.image_reference(image);
+        let dockerfile = checkout()?.join("Dockerfile");
+        let plan = buildah::Image {
+            file: &dockerfile,
+            context,
+            target: Some(image.binary()),
+            name: &reference,
+        };
+        if let Some(foreign) = self.foreign().filter(|foreign| foreign.registry.is_some()) {
+            buildah::push(self.paths(), plan, &reference, foreign.registry_has_tls())?;
+            return size(&context.join(image.binary()));
+        }
+        if let Some(archive) = self.archive(image) {
+            buildah::archive(self.paths(), plan, &archive)?;
+            return size(&archive);
+        }
         let archive = self.paths().run().join(format!("{}.tar", image.binary()));
-        write_archive(self.paths(), image, context, &image.reference(), &archive)?;
+        buildah::archive(self.paths(), plan, &archive)?;
         let bytes = size(&archive)?;
         let mut import = Command::new(&self.programs().ctr);
         import
@@ -176,41 +197,19 @@ impl Sandbox {
 }
 
 /// Bytes as a person reads them.
-pub(crate) fn in_megabytes(bytes: u64) -> String {
+fn in_megabytes(bytes: u64) -> String {
     format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 
 /// The size of a file in bytes.
-pub(crate) fn size(file: &Path) -> Result<u64> {
+fn size(file: &Path) -> Result<u64> {
     fs::metadata(file)
         .map(|data| data.len())
         .attempt(|| format!("looking at {}", file.display()))
 }
 
-/// Builds an image from its context into an archive.
-pub(crate) fn write_archive(
-    paths: &Paths,
-    image: Image,
-    context: &Path,
-    name: &str,
-    archive: &Path,
-) -> Result<()> {
-    let file = checkout()?.join("Dockerfile");
-    let target = Some(image.binary());
-    buildah::archive(
-        paths,
-        buildah::Image {
-            file: &file,
-            context,
-            target,
-            name,
-        },
-        archive,
-    )
-}
-
 /// Lays out the folder that the Dockerfile copies from: the stripped binary and the certificates.
-pub(crate) fn context(folder: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
+fn context(folder: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
     let context = folder.join(image.binary());
     state::make_folder(&context)?;
     let stripped = context.join(image.binary());
@@ -250,7 +249,7 @@ struct Target {
 
 /// Builds the images' binaries with cargo, with the features that the whole workspace has: the tests then find every
 /// dependency built.
-pub(crate) fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
+fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     progress.say("building the binaries of the images with cargo");
     let mut command = Command::new("cargo");
     command.args([

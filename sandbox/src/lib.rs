@@ -9,6 +9,7 @@ mod control;
 pub mod demo;
 mod discovery;
 mod error;
+mod foreign;
 mod forward;
 mod images;
 mod init;
@@ -28,6 +29,7 @@ mod supervise;
 
 pub use control::Action;
 pub use error::{Error, Result};
+pub use foreign::Foreign;
 pub use images::{Image, Loaded};
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
 pub use net::{FORWARDS, Forward, NODE_ADDRESS, Ports};
@@ -52,6 +54,11 @@ pub mod process {
     /// `sandbox enter`.
     pub fn enter(paths: &Paths) -> Result<()> {
         crate::supervise::become_namespaces(paths)
+    }
+
+    /// `sandbox api-proxy`.
+    pub fn api_proxy(paths: &Paths) -> Result<()> {
+        crate::supervise::become_api_proxy(paths)
     }
 
     /// `sandbox discover`.

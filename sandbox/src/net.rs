@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, TcpListener},
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, TcpListener},
 };
 
 use crate::{
@@ -89,6 +90,40 @@ pub(crate) fn bind_all(name: &Name, before: &Ports) -> Result<Vec<Bound>> {
         .collect()
 }
 
+/// The ports that pods of a foreign cluster need.
+const FOR_PODS: [&str; 4] = ["temporal", "postgres", "smtp", "gateway"];
+
+/// The same beside a foreign cluster, whose API is elsewhere. What its pods need is bound at `host`, too, or at every
+/// address where `host` is none of this machine's (then something translates it).
+pub(crate) fn bind_beside(name: &Name, before: &Ports, host: IpAddr) -> Result<Vec<Bound>> {
+    let mut bound = Vec::new();
+    for forward in FORWARDS.into_iter().filter(|forward| forward.name != "api") {
+        let local = bind(forward, name, before)?;
+        let port = local
+            .local_addr()
+            .attempt(|| format!("the port of {}", forward.name))?
+            .port();
+        if !FOR_PODS.contains(&forward.name) || host.is_loopback() {
+            bound.push((forward, local));
+            continue;
+        }
+        let what = |address: IpAddr| move || format!("listening on {address}:{port}");
+        match TcpListener::bind((host, port)) {
+            Ok(there) => bound.extend([(forward, local), (forward, there)]),
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                drop(local);
+                let every = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                bound.push((
+                    forward,
+                    TcpListener::bind((every, port)).attempt(what(every))?,
+                ));
+            }
+            Err(error) => return Err(error).attempt(what(host)),
+        }
+    }
+    Ok(bound)
+}
+
 fn bind(forward: Forward, name: &Name, before: &Ports) -> Result<TcpListener> {
     candidates(forward, name, before)
         .into_iter()
@@ -125,6 +160,24 @@ mod tests {
         assert_eq!(candidates(api, &Name::default(), &Ports::new()), [16443]);
         assert_eq!(candidates(api, &other, &before), [40123]);
         assert_eq!(candidates(api, &other, &Ports::new()), [0_u16; 0]);
+    }
+
+    #[test]
+    fn what_pods_need_is_bound_where_they_look_for_it() {
+        let bound = |host: &str| -> Vec<(&'static str, String)> {
+            let name: Name = "other".parse().unwrap();
+            let all = bind_beside(&name, &Ports::new(), host.parse().unwrap()).unwrap();
+            let ip = |listener: &TcpListener| listener.local_addr().unwrap().ip().to_string();
+            all.iter()
+                .map(|(forward, listener)| (forward.name, ip(listener)))
+                .collect()
+        };
+        // An address for documentation, which no machine has.
+        let elsewhere = bound("192.0.2.1");
+        assert_eq!(elsewhere[0], ("temporal", "0.0.0.0".to_owned()));
+        assert_eq!(elsewhere[1], ("temporal-ui", "127.0.0.1".to_owned()));
+        assert_eq!(elsewhere.len(), 6);
+        assert!(bound("127.0.0.1").iter().all(|(_, ip)| ip == "127.0.0.1"));
     }
 
     #[test]

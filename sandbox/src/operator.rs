@@ -22,11 +22,14 @@ impl Sandbox {
         if hash.is_empty() {
             return Err(Error::Usage(format!(
                 "the image {} is not loaded; run `cargo sandbox --name {} images` first",
-                image.reference(),
+                self.image_reference(image),
                 self.paths().name
             )));
         }
-        self.release(&operator_settings(&hash), settings)
+        self.release(
+            &operator_settings(&self.image_reference(image), &hash),
+            settings,
+        )
     }
 
     /// Removes the operator. The custom resource definitions, and with them every fleet, stay.
@@ -59,12 +62,32 @@ impl Sandbox {
 }
 
 /// The image's tag stays the same while its content changes, so the pods carry its hash and roll when it changes.
-fn operator_settings(hash: &str) -> Vec<String> {
+fn operator_settings(reference: &str, hash: &str) -> Vec<String> {
+    let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
     vec![
-        "image.repository=localhost/taskqueue-operator".into(),
-        format!("image.tag={}", env!("CARGO_PKG_VERSION")),
+        format!("image.repository={repository}"),
+        format!("image.tag={tag}"),
         format!("podAnnotations.sandbox/image=h{hash}"),
         "podAnnotations.prometheus\\.io/scrape=true".into(),
         "podAnnotations.prometheus\\.io/port=8080".into(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_installed_from_the_registry_with_its_port_and_rolls_with_its_content() {
+        assert_eq!(
+            operator_settings("localhost:5000/team/taskqueue-operator:0.1.0", "abc"),
+            [
+                "image.repository=localhost:5000/team/taskqueue-operator",
+                "image.tag=0.1.0",
+                "podAnnotations.sandbox/image=habc",
+                "podAnnotations.prometheus\\.io/scrape=true",
+                "podAnnotations.prometheus\\.io/port=8080",
+            ]
+        );
+    }
 }

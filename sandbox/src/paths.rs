@@ -155,6 +155,21 @@ impl Paths {
         self.state.join("ports.json")
     }
 
+    /// The cluster that is used instead of one of the sandbox's own, if any.
+    pub(crate) fn foreign_file(&self) -> PathBuf {
+        self.state.join("context.json")
+    }
+
+    /// Where `kubectl proxy` answers for the foreign cluster; a unix socket, so that it is reached from inside.
+    pub(crate) fn api_socket(&self) -> PathBuf {
+        self.run().join("api.sock")
+    }
+
+    /// Where a port inside is reached from outside by those who may not enter the sandbox's network.
+    pub(crate) fn port_socket(&self, inside: u16) -> PathBuf {
+        self.run().join(format!("{inside}.sock"))
+    }
+
     /// Which process supervises the sandbox.
     pub fn supervisor_file(&self) -> PathBuf {
         self.run().join("supervisor.json")

@@ -80,13 +80,8 @@ impl Programs {
                     found.folder(&paths.cache).join(program)
                 })
         };
-        let system = |program: &str| {
-            find(program).ok_or_else(|| {
-                Error::Machine(format!(
-                    "{program} is not installed; `cargo sandbox up` installs it on Debian"
-                ))
-            })
-        };
+        // What is missing here is either installed by `up` or not needed by this sandbox.
+        let system = |program: &str| find(program).unwrap_or_else(|| program.into());
         let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
         Ok(Self {
             own,
@@ -96,7 +91,7 @@ impl Programs {
             kube_scheduler: built("kubernetes", "kube-scheduler"),
             kubelet: built("kubernetes", "kubelet"),
             kube_proxy: built("kubernetes", "kube-proxy"),
-            kubectl: built("kubernetes", "kubectl"),
+            kubectl: built("kubectl", "kubectl"),
             containerd: built("containerd", "containerd"),
             ctr: built("containerd", "ctr"),
             coredns: built("coredns", "coredns"),
@@ -110,11 +105,11 @@ impl Programs {
                 )
             })?,
             python: PathBuf::from(plan::PYTHON),
-            prometheus: system("prometheus")?,
-            promtool: system("promtool")?,
-            runc: system("runc")?,
+            prometheus: system("prometheus"),
+            promtool: system("promtool"),
+            runc: system("runc"),
             cni_folder: PathBuf::from(plan::CNI_FOLDER),
-            buildah: system("buildah")?,
+            buildah: system("buildah"),
         })
     }
 

@@ -1,7 +1,7 @@
 //! The sandbox as a library: bring it up, find it, ask where its parts are, stop and start single components, end it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
@@ -10,12 +10,15 @@ use std::{
 use crate::{
     control::{self, Action, Order},
     error::{Attempt, Error, Result},
+    foreign::Foreign,
+    images::Image,
     init,
     net::Ports,
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
-    provision, run,
+    provision::{self, Scope},
+    run,
     state::{self, Phase, Status},
     supervise,
 };
@@ -31,16 +34,21 @@ pub struct Sandbox {
     paths: Paths,
     programs: Programs,
     ports: Ports,
+    foreign: Option<Foreign>,
 }
 
 impl Sandbox {
     /// Brings a sandbox up: provisions the machine, starts what does not run, repairs what is broken, and returns when
     /// every component answers. Harmless if it is up already.
     pub fn up(name: &Name, progress: Progress) -> Result<Self> {
-        check_machine()?;
         let paths = Paths::of(name)?;
-        provision::provision(&paths, progress)?;
+        let foreign = Foreign::read(&paths)?;
+        check_machine(foreign.is_some())?;
+        let programs = provision::provision(&paths, scope(foreign.as_ref()), progress)?;
         let _one_at_a_time = lock(&paths)?;
+        if let Some(foreign) = &foreign {
+            foreign.write_kubeconfig(&paths, &programs)?;
+        }
         let child = if supervise::is_up(&paths)? {
             None
         } else {
@@ -49,13 +57,35 @@ impl Sandbox {
             Some(supervise::start(&paths)?)
         };
         wait_until_ready(&paths, child, progress)?;
-        Self::open(name)
+        let sandbox = Self::open(name)?;
+        if let Some(foreign) = &foreign {
+            foreign.apply(&paths, &programs, &sandbox.ports)?;
+        }
+        Ok(sandbox)
+    }
+
+    /// From now on, the sandbox of this name uses a cluster that is there already instead of building one.
+    pub fn use_context(name: &Name, foreign: &Foreign) -> Result<()> {
+        let paths = Paths::of(name)?;
+        let _one_at_a_time = lock(&paths)?;
+        if Foreign::read(&paths)?.as_ref() == Some(foreign) {
+            return Ok(());
+        }
+        if paths.state.join("etcd").exists() || supervise::is_up(&paths)? {
+            return Err(Error::Usage(format!(
+                "the sandbox {name:?} has another cluster already; give this one another --name, or remove that one with `cargo sandbox --name {name} clean`",
+                name = name.as_str()
+            )));
+        }
+        state::write_json(&paths.foreign_file(), foreign)
     }
 
     /// Installs and builds what is missing on the machine, and starts nothing.
     pub fn provision(name: &Name, progress: Progress) -> Result<Programs> {
-        check_machine()?;
-        provision::provision(&Paths::of(name)?, progress)
+        let paths = Paths::of(name)?;
+        let foreign = Foreign::read(&paths)?;
+        check_machine(foreign.is_some())?;
+        provision::provision(&paths, scope(foreign.as_ref()), progress)
     }
 
     /// Finds a sandbox that is up.
@@ -67,10 +97,12 @@ impl Sandbox {
         let ports =
             state::read_json(&paths.ports_file())?.ok_or_else(|| Error::NotUp(name.to_string()))?;
         let programs = Programs::locate(&paths)?;
+        let foreign = Foreign::read(&paths)?;
         Ok(Self {
             paths,
             programs,
             ports,
+            foreign,
         })
     }
 
@@ -78,16 +110,31 @@ impl Sandbox {
     pub fn down(name: &Name) -> Result<()> {
         let paths = Paths::of(name)?;
         let _one_at_a_time = lock(&paths)?;
-        supervise::end(&paths)
+        supervise::end(&paths)?;
+        match Foreign::read(&paths)? {
+            Some(foreign) if paths.kubeconfig().exists() => {
+                foreign.remove(&paths, &Programs::locate(&paths)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a sandbox and removes its state; with `cache`, also everything that was built for all sandboxes.
     pub fn clean(name: &Name, cache: bool) -> Result<()> {
-        Self::down(name)?;
         let paths = Paths::of(name)?;
-        state::remove_folder(&paths.state)?;
         if cache {
-            state::remove_folder(&paths.cache)?;
+            no_other_is_up(&paths)?;
+        }
+        // A foreign cluster that does not answer is no reason to keep the state.
+        let down = Self::down(name);
+        if !supervise::is_up(&paths)? {
+            state::remove_folder(&paths.state)?;
+        }
+        down?;
+        if cache {
+            for made in ["bin", "temporal.tmp", "lock"] {
+                remove(&paths.cache.join(made))?;
+            }
         }
         Ok(())
     }
@@ -100,6 +147,18 @@ impl Sandbox {
     /// The programs: kubectl, helm, temporal, promtool, kubeconform and the rest.
     pub fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    /// The cluster that it uses instead of one of its own, if any.
+    pub fn foreign(&self) -> Option<&Foreign> {
+        self.foreign.as_ref()
+    }
+
+    /// The name under which its cluster knows an image.
+    pub fn image_reference(&self, image: Image) -> String {
+        self.foreign
+            .as_ref()
+            .map_or_else(|| image.reference(), |foreign| foreign.reference(image))
     }
 
     /// The kubeconfig of an administrator, for use on this machine.
@@ -186,20 +245,62 @@ impl Sandbox {
     }
 }
 
-/// Refuses machines on which a sandbox cannot run, and names the way out.
-fn check_machine() -> Result<()> {
-    const WAY_OUT: &str = "with a Kubernetes cluster of your own, `cargo sandbox --context NAME up` uses that and builds none";
-    if !cfg!(target_os = "linux") {
-        return Err(Error::Machine(format!(
-            "the sandbox builds its cluster from Linux's own means and needs Linux; {WAY_OUT}"
-        )));
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "the sandbox is made of Linux's own means and needs Linux; on another system run it in a Linux machine, and use a cluster that you have with `cargo sandbox --context NAME up`"
+);
+
+/// Refuses a cluster of the sandbox's own where none can be built, and names the way out.
+fn check_machine(foreign: bool) -> Result<()> {
+    if foreign || rustix::process::geteuid().is_root() {
+        return Ok(());
     }
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::Machine(format!(
-            "the sandbox makes namespaces, bridges and cgroups, and needs root for it (try `sudo -E env PATH=$PATH cargo sandbox up`); {WAY_OUT}"
-        )));
+    Err(Error::Machine(
+        "a cluster of the sandbox's own needs root (bridges, cgroups, containers): run this as root, or, with a Kubernetes cluster that you have already, `cargo sandbox --context NAME --host-address ADDRESS up`, which needs no root and builds none".into(),
+    ))
+}
+
+fn scope(foreign: Option<&Foreign>) -> Scope {
+    if foreign.is_some() {
+        Scope::Beside
+    } else {
+        Scope::Cluster
+    }
+}
+
+/// Other sandboxes run from the same cache.
+fn no_other_is_up(paths: &Paths) -> Result<()> {
+    let folder = paths.state.parent().unwrap_or(&paths.state);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().parse::<Name>();
+        if let Ok(other) = name.map(|name| Paths {
+            name,
+            ..paths.clone()
+        }) {
+            let other = Paths {
+                state: entry.path(),
+                ..other
+            };
+            if other.name != paths.name && supervise::is_up(&other)? {
+                return Err(Error::Usage(format!(
+                    "the sandbox {:?} is up and runs from the cache; end it first: `cargo sandbox --name {} down`",
+                    other.name.as_str(),
+                    other.name
+                )));
+            }
+        }
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return state::remove_folder(path);
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.attempt(|| format!("removing {}", path.display())),
+    }
 }
 
 /// Two commands that start or end the same sandbox wait for each other.

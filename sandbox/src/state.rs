@@ -194,6 +194,19 @@ pub(crate) fn write_file(file: &Path, content: &[u8]) -> Result<()> {
     fs::rename(&beside, file).attempt(|| format!("writing {}", file.display()))
 }
 
+/// Like [`write_file`], for content that only its owner may read.
+pub(crate) fn write_secret(file: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".secret.tmp");
+    let beside = PathBuf::from(beside);
+    fs::write(&beside, b"").attempt(|| format!("writing {}", beside.display()))?;
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))
+        .and_then(|()| fs::write(&beside, content))
+        .and_then(|()| fs::rename(&beside, file))
+        .attempt(|| format!("writing {}", file.display()))
+}
+
 /// Makes a folder and the folders above it.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).attempt(|| format!("making the folder {}", folder.display()))

@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup, control,
     error::{Attempt, Error, Result},
-    forward,
+    foreign::Foreign,
+    forward::{self, Target},
     net::{self, Ports},
     paths::{Name, Paths},
     pki,
+    programs::Programs,
+    progress::Progress,
     state::{self, Process},
 };
 
@@ -27,6 +30,7 @@ use crate::{
 pub(crate) const SUPERVISE: &str = "supervise";
 pub(crate) const ENTER: &str = "enter";
 pub(crate) const INIT: &str = "init";
+pub(crate) const API_PROXY: &str = "api-proxy";
 
 /// How long the end of a sandbox may take before it is forced.
 const END_PATIENCE: Duration = Duration::from_secs(12);
@@ -47,18 +51,16 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
         init: None,
     };
     state::write_json(&paths.supervisor_file(), &record)?;
-    pki::ensure(paths)?;
-    let before: Ports = state::read_json(&paths.ports_file())?.unwrap_or_default();
-    let bound = net::bind_all(&paths.name, &before)?;
-    write_ports(paths, &bound)?;
-    cgroup::create(&paths.cgroup())?;
+    let foreign = Foreign::read(paths)?;
+    let bound = bind(paths, foreign.as_ref())?;
     let mut namespaces = enter(paths)?;
     let init = init_of(&mut namespaces)?;
     record.init = Some(Process::of(init)?);
     state::write_json(&paths.supervisor_file(), &record)?;
-    let namespace = forward::namespace_of(init)?;
-    for (forward, listener) in bound {
-        forward::serve(listener, namespace.clone(), forward.inside);
+    serve(paths, init, bound)?;
+    if foreign.is_some() {
+        let paths = paths.clone();
+        thread::spawn(move || keep_api_proxy(&paths));
     }
     let status = namespaces
         .wait()
@@ -73,24 +75,80 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     }
 }
 
-fn own_pid() -> Result<i32> {
-    i32::try_from(std::process::id()).map_err(|_| Error::Machine("a process id beyond 2^31".into()))
-}
-
-fn write_ports(paths: &Paths, bound: &[net::Bound]) -> Result<()> {
+fn bind(paths: &Paths, foreign: Option<&Foreign>) -> Result<Vec<net::Bound>> {
+    let before: Ports = state::read_json(&paths.ports_file())?.unwrap_or_default();
+    let bound = if let Some(foreign) = foreign {
+        net::bind_beside(&paths.name, &before, foreign.host_address)?
+    } else {
+        pki::ensure(paths)?;
+        cgroup::create(&paths.cgroup())?;
+        net::bind_all(&paths.name, &before)?
+    };
     let mut ports = Ports::new();
-    for (forward, listener) in bound {
+    for (forward, listener) in &bound {
         let address = listener
             .local_addr()
             .attempt(|| format!("the address for {}", forward.name))?;
         ports.insert(forward.name.to_owned(), address.port());
     }
     state::write_json(&paths.ports_file(), &ports)?;
-    let server = format!("https://127.0.0.1:{}", ports["api"]);
-    state::write_json(
-        &paths.kubeconfig(),
-        &pki::kubeconfig(&paths.pki(), "admin", &server),
-    )
+    if let Some(port) = ports.get("api") {
+        let server = format!("https://127.0.0.1:{port}");
+        let config = pki::kubeconfig(&paths.pki(), "admin", &server);
+        state::write_json(&paths.kubeconfig(), &config)?;
+    }
+    Ok(bound)
+}
+
+fn serve(paths: &Paths, init: i32, bound: Vec<net::Bound>) -> Result<()> {
+    // Only root may enter the sandbox's network; for others there are sockets that lead into it.
+    let namespace = if rustix::process::geteuid().is_root() {
+        Some(forward::namespace_of(init)?)
+    } else {
+        None
+    };
+    for (forward, listener) in bound {
+        let target = match &namespace {
+            Some(namespace) => Target::Inside(namespace.clone(), forward.inside),
+            None => Target::Socket(paths.port_socket(forward.inside)),
+        };
+        forward::serve(listener, target);
+    }
+    Ok(())
+}
+
+/// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of a foreign cluster.
+fn keep_api_proxy(paths: &Paths) {
+    loop {
+        let ended = own_command(&paths.name, API_PROXY)
+            .and_then(|mut command| command.status().attempt(|| "starting kubectl proxy".into()));
+        // The supervisor's log is the place where a person would look.
+        Progress::default().say(&format!(
+            "kubectl proxy ended ({ended:?}) and is started again"
+        ));
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Becomes `kubectl proxy` for the foreign cluster.
+pub(crate) fn become_api_proxy(paths: &Paths) -> Result<()> {
+    die_with_supervisor(paths)?;
+    let socket = paths.api_socket();
+    // What an earlier one left would be in the way.
+    fs::remove_file(&socket).ok();
+    let source = Command::new(Programs::locate(paths)?.kubectl)
+        .env("KUBECONFIG", paths.kubeconfig())
+        .arg("proxy")
+        .arg(format!("--unix-socket={}", socket.display()))
+        .exec();
+    Err(Error::Io {
+        what: "starting kubectl proxy".into(),
+        source,
+    })
+}
+
+fn own_pid() -> Result<i32> {
+    i32::try_from(std::process::id()).map_err(|_| Error::Machine("a process id beyond 2^31".into()))
 }
 
 /// Starts `sandbox enter`, which becomes `unshare`, which starts `sandbox init`.
@@ -110,30 +168,35 @@ fn own_command(name: &Name, word: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Becomes `unshare`. If the supervisor dies, however it dies, the kernel kills this process; `unshare` has the kernel
-/// kill the init process in the same way; and with the init process everything in its namespaces ends.
-pub(crate) fn become_namespaces(paths: &Paths) -> Result<()> {
+/// Has the kernel kill this process when the supervisor dies, however it dies.
+fn die_with_supervisor(paths: &Paths) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .attempt(|| "tying the sandbox to its supervisor".into())?;
+        .attempt(|| "tying a process to the supervisor".into())?;
     let supervisor: Option<Supervisor> = state::read_json(&paths.supervisor_file())?;
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    if supervisor.map(|record| record.supervisor.pid) != parent {
-        return Err(Error::Usage(
-            "`sandbox enter` is started by `sandbox supervise` alone".into(),
-        ));
+    if supervisor.map(|record| record.supervisor.pid) == parent {
+        Ok(())
+    } else {
+        Err(Error::Usage(
+            "this is started by `sandbox supervise` alone".into(),
+        ))
     }
+}
+
+/// Becomes `unshare`, which dies with the supervisor, has the kernel kill the init process when it dies itself; and with
+/// the init process everything in its namespaces ends.
+pub(crate) fn become_namespaces(paths: &Paths) -> Result<()> {
+    die_with_supervisor(paths)?;
     let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
-    let source = Command::new("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--net",
-            "--uts",
-            "--ipc",
-            "--fork",
-            "--kill-child",
-        ])
-        .args(["--mount-proc", "--"])
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        // In a user namespace of its own, an ordinary user may make the other namespaces, too. PostgreSQL refuses to
+        // run as root, so the user stays who it is.
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    let source = command
+        .args(["--mount", "--pid", "--net", "--uts", "--ipc"])
+        .args(["--fork", "--kill-child", "--mount-proc", "--"])
         .arg(own)
         .args(["--name", paths.name.as_str(), INIT])
         .exec();

@@ -8,6 +8,7 @@
     reason = "all of this is test code"
 )]
 
+mod context;
 mod traces;
 
 use std::{
@@ -126,9 +127,10 @@ fn manifest(name: &str) -> String {
 /// One test, because the traces of two at once could not be told apart.
 #[test]
 fn a_sandbox_comes_up_survives_sudden_deaths_and_leaves_nothing() {
-    let (one, two) = (Machine("life-1"), Machine("life-2"));
-    one.run(&["clean"]);
-    two.run(&["clean"]);
+    let (one, two, three) = (Machine("life-1"), Machine("life-2"), Machine("life-3"));
+    for machine in [&one, &two, &three] {
+        machine.run(&["clean"]);
+    }
     let before = Traces::of_the_machine();
 
     one.ok(&["up"]);
@@ -139,6 +141,7 @@ fn a_sandbox_comes_up_survives_sudden_deaths_and_leaves_nothing() {
     up_repairs_after_the_death_of(&one, "supervisor");
     up_repairs_after_the_death_of(&one, "init");
     two_do_not_touch_each_other(&one, &two);
+    context::a_cluster_that_is_there_is_used(&one, &three);
 
     one.ok(&["down"]);
     one.ok(&["down"]);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{paths::Paths, probe::Probe, programs::Programs};
+use crate::{net::NODE_ADDRESS, paths::Paths, probe::Probe, programs::Programs};
 
 /// A user and group by number.
 pub(crate) type Owner = (u32, u32);
@@ -74,6 +74,9 @@ pub(crate) struct Owners {
     pub(crate) mail: Owner,
 }
 
+/// Where components inside the sandbox find the API of a foreign cluster.
+pub(crate) const API_PROXY: &str = "127.0.0.1:8001";
+
 /// Every component of a sandbox with a cluster of its own.
 pub(crate) fn cluster(paths: &Paths, programs: &Programs, owners: &Owners) -> Vec<Component> {
     let build = Build { paths, programs };
@@ -87,20 +90,25 @@ pub(crate) fn cluster(paths: &Paths, programs: &Programs, owners: &Owners) -> Ve
         build.proxy(),
         build.coredns(),
     ];
-    components.extend(services(paths, programs, owners));
-    components.extend([build.discovery(), build.prometheus()]);
+    components.extend(build.services(owners));
+    // CoreDNS comes after the base objects, which give the right to see pods.
+    components.push(Component {
+        after: &["coredns"],
+        ..build.discovery()
+    });
     components
 }
 
-/// What runs beside the pods and does not need a cluster.
-pub(crate) fn services(paths: &Paths, programs: &Programs, owners: &Owners) -> Vec<Component> {
+/// What a foreign cluster lacks: everything beside the pods.
+pub(crate) fn beside(paths: &Paths, programs: &Programs, owners: &Owners) -> Vec<Component> {
     let build = Build { paths, programs };
-    vec![
-        build.temporal(),
-        build.postgres(owners.postgres),
-        build.smtp(owners.mail),
-        build.gateway(),
-    ]
+    let mut components = build.services(owners);
+    components.push(build.discovery());
+    for component in &mut components {
+        // There is no bridge here.
+        component.address = component.address.replace(NODE_ADDRESS, "127.0.0.1");
+    }
+    components
 }
 
 struct Build<'a> {
@@ -109,6 +117,16 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    fn services(&self, owners: &Owners) -> Vec<Component> {
+        vec![
+            self.temporal(),
+            self.postgres(owners.postgres),
+            self.smtp(owners.mail),
+            self.gateway(),
+            self.prometheus(),
+        ]
+    }
+
     fn component(name: &'static str, program: &Path, args: &[&str]) -> Component {
         Component {
             name,

@@ -168,8 +168,6 @@ impl Build<'_> {
 
     pub(super) fn discovery(&self) -> Component {
         Component {
-            // CoreDNS comes after the base objects, which give the right to see pods.
-            after: &["coredns"],
             ready: Probe::File(discovery::targets_file(self.paths)),
             ..Self::component(
                 "discovery",

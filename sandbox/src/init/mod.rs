@@ -11,6 +11,7 @@ mod world;
 pub(crate) use runner::failure;
 
 use std::{
+    net::TcpListener,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -19,7 +20,10 @@ use std::{
 use crate::{
     components::{self, Owners},
     config,
-    error::{Error, Result},
+    error::{Attempt, Error, Result},
+    foreign::Foreign,
+    forward::{self, Target},
+    net::FORWARDS,
     paths::Paths,
     programs::Programs,
     provision::plan,
@@ -43,9 +47,28 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     let reaper = Reaper::start();
     let programs = Programs::locate(paths)?;
     let owners = owners()?;
-    world::make(paths, &owners, &reaper, &programs)?;
-    let components = components::cluster(paths, &programs, &owners);
+    let components = if Foreign::read(paths)?.is_some() {
+        world::beside(paths, &owners, &reaper)?;
+        lead_outside(paths)?;
+        components::beside(paths, &programs, &owners)
+    } else {
+        world::cluster(paths, &owners, &reaper, &programs)?;
+        components::cluster(paths, &programs, &owners)
+    };
     supervise(paths, &reaper, components)
+}
+
+/// Beside a foreign cluster: the way to the proxy of its API, and, for a supervisor that may not enter this network,
+/// the ways in.
+fn lead_outside(paths: &Paths) -> Result<()> {
+    let listener = TcpListener::bind(components::API_PROXY)
+        .attempt(|| format!("listening on {}", components::API_PROXY))?;
+    forward::serve(listener, Target::Socket(paths.api_socket()));
+    for forward in FORWARDS.iter().filter(|forward| forward.name != "api") {
+        let target = Target::Port(forward.inside);
+        forward::serve_socket(&paths.port_socket(forward.inside), target)?;
+    }
+    Ok(())
 }
 
 fn supervise(
@@ -91,6 +114,17 @@ fn farewell(board: &Board) {
 }
 
 fn owners() -> Result<Owners> {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can be had without root, and this user is not root.
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        return Ok(Owners {
+            postgres: own,
+            mail: own,
+        });
+    }
     Ok(Owners {
         postgres: world::owner("postgres")?,
         mail: world::owner("nobody")?,

@@ -25,8 +25,18 @@ use super::reaper::Reaper;
 /// What statfs says of an overlay file system, on which no other can be put.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 
-/// Makes the world.
-pub(super) fn make(
+/// Makes the world of what runs beside a foreign cluster: nothing but loopback.
+pub(super) fn beside(paths: &Paths, owners: &Owners, reaper: &Reaper) -> Result<()> {
+    for folder in [paths.logs(), paths.state.join("prometheus")] {
+        make_folder(&folder)?;
+    }
+    config::write_beside(paths)?;
+    mounts(paths, owners)?;
+    ip(reaper, &paths.run(), &[&["link", "set", "lo", "up"]])
+}
+
+/// Makes the world of a cluster and everything beside it.
+pub(super) fn cluster(
     paths: &Paths,
     owners: &Owners,
     reaper: &Reaper,
@@ -75,8 +85,6 @@ fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
 }
 
 fn network(reaper: &Reaper, scratch: &Path) -> Result<()> {
-    let ip = programs::find("ip")
-        .ok_or_else(|| Error::Machine("ip (package iproute2) is not installed".into()))?;
     let address = format!("{NODE_ADDRESS}/24");
     let commands: [&[&str]; 5] = [
         &["link", "set", "lo", "up"],
@@ -86,17 +94,24 @@ fn network(reaper: &Reaper, scratch: &Path) -> Result<()> {
         // Without it, processes beside the pods could not reach Services; pods can.
         &["route", "add", SERVICE_RANGE, "dev", BRIDGE],
     ];
+    ip(reaper, scratch, &commands)?;
+    let forward = "/proc/sys/net/ipv4/ip_forward";
+    fs::write(forward, "1").attempt(|| format!("writing {forward}"))
+}
+
+fn ip(reaper: &Reaper, scratch: &Path, commands: &[&[&str]]) -> Result<()> {
+    let ip = programs::find("ip")
+        .ok_or_else(|| Error::Machine("ip (package iproute2) is not installed".into()))?;
     for args in commands {
         reaper
             .output(
-                Command::new(&ip).args(args),
+                Command::new(&ip).args(*args),
                 Duration::from_secs(10),
                 scratch,
             )
             .map_err(|why| Error::Machine(format!("the sandbox's network: {why}")))?;
     }
-    let forward = "/proc/sys/net/ipv4/ip_forward";
-    fs::write(forward, "1").attempt(|| format!("writing {forward}"))
+    Ok(())
 }
 
 /// A user of the machine with its group.

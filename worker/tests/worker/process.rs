@@ -8,6 +8,10 @@ use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::order::{OrderInput, OrderResult, OrderState};
 use order_worker::settings::Variables;
 use serde_json::json;
+use temporalio_client::WorkflowDescribeOptions;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::enums::v1::VersioningBehavior;
+use temporalio_common::protos::temporal::api::workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest;
 
 use crate::smtp::Behaviour;
 use crate::support::{Shop, TempDir, Worker, eventually, free_port, init, temporal};
@@ -148,6 +152,42 @@ async fn a_recycled_worker_loses_nothing() {
         .and_then(|value| value.parse().ok())
         .unwrap();
     assert!(recycles >= 2, "{recycles}");
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn with_a_deployment_version_orders_wait_until_it_is_current() {
+    let shop = Shop::open("versioned").await;
+    let more = [
+        ("TEMPORAL_DEPLOYMENT_NAME", "shop"),
+        ("TEMPORAL_WORKER_BUILD_ID", "build-1"),
+    ];
+    let worker = shop.worker_with(&more).await;
+    let handle = shop.place(OrderInput::new("versioned-1", 100)).await;
+    // The server knows the version a moment after its first poll.
+    eventually("the version is made current", async || {
+        let mut request = SetWorkerDeploymentCurrentVersionRequest {
+            namespace: "default".to_owned(),
+            deployment_name: "shop".to_owned(),
+            build_id: "build-1".to_owned(),
+            identity: "test".to_owned(),
+            ..SetWorkerDeploymentCurrentVersionRequest::default()
+        }
+        .into_request();
+        request.set_timeout(Duration::from_secs(10));
+        let mut service = shop.client.connection().workflow_service();
+        service.set_worker_deployment_current_version(request).await.ok()
+    })
+    .await;
+    assert_eq!(shop.end_of(&handle).await.state, OrderState::Completed);
+    let described = handle.describe(WorkflowDescribeOptions::default()).await.unwrap();
+    let info = described.raw().workflow_execution_info.clone().unwrap();
+    let versioning = info.versioning_info.unwrap();
+    let version = versioning.deployment_version.unwrap();
+    assert_eq!(
+        (version.deployment_name.as_str(), version.build_id.as_str(), versioning.behavior),
+        ("shop", "build-1", VersioningBehavior::Pinned as i32)
+    );
     worker.drain().await;
 }
 

@@ -48,7 +48,16 @@ const STAGES: [Stage; 5] = [
     Stage {
         name: "lint",
         about: "no warning of the compiler or of clippy, in any target or feature",
-        cargo: &["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"],
+        cargo: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--",
+            "--deny",
+            "warnings",
+        ],
         needs: Needs::Nothing,
     },
     Stage {
@@ -67,7 +76,14 @@ const STAGES: [Stage; 5] = [
         name: "cluster",
         about: "the promises, on real pods, with the operator as its chart installs it; the sandbox's own life",
         cargo: &[
-            "test", "--workspace", "--features", "tests/cluster,sandbox/cluster", "--test", "cluster", "--test", "lifecycle",
+            "test",
+            "--workspace",
+            "--features",
+            "tests/cluster,sandbox/cluster",
+            "--test",
+            "cluster",
+            "--test",
+            "lifecycle",
         ],
         needs: Needs::Cluster,
     },
@@ -77,20 +93,36 @@ const STAGES: [Stage; 5] = [
 pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()> {
     if list {
         for stage in &STAGES {
-            print(&format!("{:<8} {}\n         {}\n", stage.name, stage.about, command_line(stage)))?;
+            print(&format!(
+                "{:<8} {}\n         {}\n",
+                stage.name,
+                stage.about,
+                command_line(stage)
+            ))?;
         }
         return Ok(());
     }
-    let unknown: Vec<&String> = only.iter().filter(|name| STAGES.iter().all(|stage| stage.name != **name)).collect();
-    ensure!(unknown.is_empty(), "no stage is named {unknown:?}; `cargo sandbox test --list` names them");
+    let unknown: Vec<&String> = only
+        .iter()
+        .filter(|name| STAGES.iter().all(|stage| stage.name != **name))
+        .collect();
+    ensure!(
+        unknown.is_empty(),
+        "no stage is named {unknown:?}; `cargo sandbox test --list` names them"
+    );
 
     let before = changes()?;
     let mut times = Vec::new();
     let mut outcome = Ok(());
-    for stage in STAGES.iter().filter(|stage| only.is_empty() || only.iter().any(|name| name == stage.name)) {
+    for stage in STAGES
+        .iter()
+        .filter(|stage| only.is_empty() || only.iter().any(|name| name == stage.name))
+    {
         print(&format!("\n== {}: {}\n", stage.name, stage.about))?;
         let began = Instant::now();
-        outcome = stage.run(keep).with_context(|| format!("stage {} failed", stage.name));
+        outcome = stage
+            .run(keep)
+            .with_context(|| format!("stage {} failed", stage.name));
         times.push((stage.name, began.elapsed()));
         if outcome.is_err() {
             break;
@@ -99,7 +131,10 @@ pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()>
     print(&summary(&times, outcome.is_ok()))?;
     outcome?;
     let after = changes()?;
-    ensure!(before == after, "the checks have changed files of the checkout (git status):\n{after}");
+    ensure!(
+        before == after,
+        "the checks have changed files of the checkout (git status):\n{after}"
+    );
     Ok(())
 }
 
@@ -114,14 +149,19 @@ impl Stage {
         match self.needs {
             Needs::Nothing => {}
             Needs::Programs => {
-                equip(&mut command, &Sandbox::provision(&NAME.parse()?, Progress::default())?)?;
+                equip(
+                    &mut command,
+                    &Sandbox::provision(&NAME.parse()?, Progress::default())?,
+                )?;
             }
             Needs::Cluster => {
                 let name: Name = NAME.parse()?;
                 Sandbox::clean(&name, false)?;
                 let result = Self::on_cluster(&name, command);
                 if keep {
-                    print(&format!("the sandbox {NAME} is left as it is: cargo sandbox --name {NAME} status\n"))?;
+                    print(&format!(
+                        "the sandbox {NAME} is left as it is: cargo sandbox --name {NAME} status\n"
+                    ))?;
                 } else {
                     Sandbox::clean(&name, false)?;
                 }
@@ -137,7 +177,9 @@ impl Stage {
         sandbox.install_operator(&[])?;
         equip(&mut command, sandbox.programs())?;
         // They wait for the cluster far more than they compute.
-        command.env("TASKQUEUE_SANDBOX", name.as_str()).env("RUST_TEST_THREADS", "6");
+        command
+            .env("TASKQUEUE_SANDBOX", name.as_str())
+            .env("RUST_TEST_THREADS", "6");
         succeed(command)
     }
 }
@@ -145,8 +187,9 @@ impl Stage {
 /// Tells the tests where the programs are.
 fn equip(command: &mut Command, programs: &Programs) -> anyhow::Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        std::iter::once(programs.postgres_folder.clone()).chain(std::env::split_paths(&path)).collect();
+    let folders: Vec<PathBuf> = std::iter::once(programs.postgres_folder.clone())
+        .chain(std::env::split_paths(&path))
+        .collect();
     let joined: OsString = std::env::join_paths(folders).context("PATH")?;
     command
         .env("TEMPORAL_CLI", &programs.temporal)
@@ -158,7 +201,9 @@ fn equip(command: &mut Command, programs: &Programs) -> anyhow::Result<()> {
 }
 
 fn succeed(mut command: Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("starting {command:?}"))?;
     if !status.success() {
         bail!("cargo ended with {status}");
     }
@@ -170,14 +215,18 @@ fn command_line(stage: &Stage) -> String {
 }
 
 fn summary(times: &[(&str, Duration)], passed: bool) -> String {
-    let mut text = String::from("\nSTAGE     SECONDS\n");
-    for (name, time) in times {
-        text.push_str(&format!("{name:<8} {:>8.1}\n", time.as_secs_f64()));
-    }
-    let total: Duration = times.iter().map(|(_, time)| *time).sum();
-    text.push_str(&format!("{:<8} {:>8.1}\n", "all", total.as_secs_f64()));
-    text.push_str(if passed { "every stage passed\n" } else { "the last stage failed\n" });
-    text
+    let total = ("all", times.iter().map(|(_, time)| *time).sum::<Duration>());
+    let rows: Vec<String> = times
+        .iter()
+        .chain([&total])
+        .map(|(name, time)| format!("{name:<8} {:>8.1}\n", time.as_secs_f64()))
+        .collect();
+    let verdict = if passed {
+        "every stage passed"
+    } else {
+        "the last stage failed"
+    };
+    format!("\nSTAGE     SECONDS\n{}{verdict}\n", rows.concat())
 }
 
 /// What git sees as changed: the checks must leave it as it was.

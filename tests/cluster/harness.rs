@@ -34,7 +34,7 @@ pub(crate) const OPERATOR: &str = "taskqueue-operator";
 /// Temporal as pods reach it.
 pub(crate) const TEMPORAL: &str = "temporal.sandbox-services.svc:7233";
 /// How long anything on the cluster may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Tests that break shared parts (Temporal, the operator) hold it alone; the others share it.
 static WORLD: RwLock<()> = RwLock::const_new(());

@@ -178,11 +178,16 @@ async fn a_queue_comes_and_goes_and_a_deleted_fleet_leaves_nothing() {
         .await?;
         eventually("an Event says that the queue left", || async {
             let notes = world.events("QueueRemoved").await?;
-            Ok(if notes.iter().any(|note| note.contains("a")) {
-                Ok(())
-            } else {
-                Err(format!("{notes:?}"))
-            })
+            Ok(
+                if notes
+                    .iter()
+                    .any(|note| note.starts_with("queue a left the spec"))
+                {
+                    Ok(())
+                } else {
+                    Err(format!("{notes:?}"))
+                },
+            )
         })
         .await?;
 

@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests panic freely"
+    clippy::print_stderr,
+    reason = "tests panic freely, and print what explains a failure"
 )]
 
 mod errors;

@@ -8,6 +8,8 @@ use super::{
     table::QueueRow,
 };
 use crate::{
+    error::Attempt,
+    images::Image,
     operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
     sandbox::{Sandbox, checkout},
 };
@@ -33,8 +35,15 @@ pub(super) fn apply(sandbox: &Sandbox) -> Result<()> {
     let file = sandbox.paths().run().join("demo-namespace.json");
     crate::state::write_json(&file, &namespace)?;
     sandbox.kubectl_output(&["apply", "--filename", &file.display().to_string()])?;
-    let manifest = checkout()?.join(MANIFEST).display().to_string();
-    sandbox.kubectl_output(&["apply", "--filename", &manifest])?;
+    let manifest = checkout()?.join(MANIFEST);
+    let text =
+        std::fs::read_to_string(&manifest).attempt(|| format!("reading {}", manifest.display()))?;
+    // A cluster that takes its images from a registry knows the worker by another name.
+    let image = Image::OrderWorker;
+    let text = text.replace(&image.reference(), &sandbox.image_reference(image));
+    let file = sandbox.paths().run().join("demo-fleet.yaml");
+    crate::state::write_file(&file, text.as_bytes())?;
+    sandbox.kubectl_output(&["apply", "--filename", &file.display().to_string()])?;
     Ok(())
 }
 

@@ -81,9 +81,10 @@ fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()>
 
     let sandbox = phases.time("sandbox up", || Sandbox::up(name, progress))?;
     let _only_one = lock(&sandbox)?;
-    phases.time("images", || {
+    let loaded = phases.time("images", || {
         sandbox.images(&Image::ALL, options.binaries.as_deref(), progress)
     })?;
+    sandbox.check_loaded(&loaded)?;
     progress.say("installing the operator with its chart");
     phases.time("operator installed", || sandbox.install_operator(&[]))?;
     progress.say(
@@ -208,22 +209,36 @@ fn ways_on(sandbox: &Sandbox) -> Result<String> {
     } else {
         format!("cargo sandbox --name {name}")
     };
+    let (fleet, namespace) = (fleet::NAME, fleet::NAMESPACE);
+    let ways = [
+        (
+            format!("kubectl get tqw -n {namespace}"),
+            "the fleet in one line",
+        ),
+        (
+            format!("kubectl describe tqw {fleet} -n {namespace}"),
+            "what was decided last for each queue, and why",
+        ),
+        (
+            format!("kubectl get deployments,pods -n {namespace}"),
+            "what the operator made of it",
+        ),
+        (
+            "demo --orders 1000".to_owned(),
+            "more orders; the file begins again at its end",
+        ),
+        (
+            "status".to_owned(),
+            "every component, and where it is reached",
+        ),
+        ("down".to_owned(), "end everything; the state stays"),
+    ];
+    let ways = ways.map(|(way, what)| format!("  {:<64}{what}\n", format!("{command} {way}")));
     Ok(format!(
-        "
-Go on by hand:
-  Temporal's UI   http://{ui}     Prometheus   {prometheus}
-  {command} kubectl get tqw -n {namespace}                 the fleet in one line
-  {command} kubectl describe tqw {fleet} -n {namespace}     what was decided last for each queue, and why
-  {command} kubectl get events -n {namespace}              every change of the replicas
-  {command} demo --orders 1000                 more orders (the file begins again at its end)
-  {command} status                             every component, and where it is reached
-  {command} down                               end everything; the state stays
-
-",
-        ui = sandbox.address("temporal-ui")?,
-        prometheus = sandbox.prometheus()?,
-        namespace = fleet::NAMESPACE,
-        fleet = fleet::NAME,
+        "\nTemporal's UI: http://{}    Prometheus: {}\nGo on by hand:\n{}\n",
+        sandbox.address("temporal-ui")?,
+        sandbox.prometheus()?,
+        ways.concat()
     ))
 }
 

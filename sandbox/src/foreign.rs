@@ -126,7 +126,7 @@ impl Foreign {
     }
 
     /// Takes those Services away again.
-    pub(crate) fn remove(&self, paths: &Paths, programs: &Programs) -> Result<()> {
+    pub(crate) fn remove(paths: &Paths, programs: &Programs) -> Result<()> {
         let selector = format!("{LABEL}={}", paths.name);
         let field = format!("metadata.name={SERVICES_NAMESPACE}");
         let mut command = Self::kubectl(paths, programs);

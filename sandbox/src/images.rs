@@ -106,6 +106,22 @@ impl Sandbox {
         Ok(loaded)
     }
 
+    /// Beside a foreign cluster without a registry, new images are of no use before the person has loaded them.
+    pub fn check_loaded(&self, loaded: &[Loaded]) -> Result<()> {
+        let new: Vec<String> = loaded
+            .iter()
+            .filter(|image| image.changed)
+            .filter_map(|image| Some(image.archive.as_ref()?.display().to_string()))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "there are new images; load {} into every node of the cluster (for example with `kind load image-archive FILE`, or on the node `ctr --namespace k8s.io images import FILE`), then run this again",
+            new.join(" and ")
+        )))
+    }
+
     fn image(&self, image: Image, binary: &Path) -> Result<Loaded> {
         let file = self.paths().state.join("images.json");
         let mut record: Record = state::read_json(&file)?.unwrap_or_default();

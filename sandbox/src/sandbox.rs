@@ -66,6 +66,12 @@ impl Sandbox {
 
     /// From now on, the sandbox of this name uses a cluster that is there already instead of building one.
     pub fn use_context(name: &Name, foreign: &Foreign) -> Result<()> {
+        if foreign.host_address.is_loopback() || foreign.host_address.is_unspecified() {
+            return Err(Error::Usage(format!(
+                "no pod reaches this machine at {}; give --host-address the address of the network that the cluster's nodes share with it (`ip address` lists this machine's)",
+                foreign.host_address
+            )));
+        }
         let paths = Paths::of(name)?;
         let _one_at_a_time = lock(&paths)?;
         if Foreign::read(&paths)?.as_ref() == Some(foreign) {
@@ -111,12 +117,10 @@ impl Sandbox {
         let paths = Paths::of(name)?;
         let _one_at_a_time = lock(&paths)?;
         supervise::end(&paths)?;
-        match Foreign::read(&paths)? {
-            Some(foreign) if paths.kubeconfig().exists() => {
-                foreign.remove(&paths, &Programs::locate(&paths)?)
-            }
-            _ => Ok(()),
+        if Foreign::read(&paths)?.is_some() && paths.kubeconfig().exists() {
+            Foreign::remove(&paths, &Programs::locate(&paths)?)?;
         }
+        Ok(())
     }
 
     /// Ends a sandbox and removes its state; with `cache`, also everything that was built for all sandboxes.

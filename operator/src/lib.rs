@@ -21,6 +21,7 @@ pub mod problem;
 pub mod report;
 pub mod run;
 pub mod settings;
+pub mod simulate;
 
 #[cfg(test)]
 mod testing;

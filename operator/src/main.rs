@@ -1,12 +1,13 @@
-//! The command line: `run` is the operator, `crd` prints the resources' definitions.
+//! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate` tries
+//! a policy on a trace.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use taskqueue_operator::run;
 use taskqueue_operator::settings::{LogFormat, Settings};
+use taskqueue_operator::{run, simulate};
 use tracing_subscriber::EnvFilter;
 
 /// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work needs.
@@ -27,19 +28,24 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
+    /// Try a policy on a trace of your own, beside the HPA, KEDA, Temporal's autoscaler and a fixed fleet.
+    #[command(after_help = simulate::HELP)]
+    Simulate(Box<simulate::Arguments>),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(settings) => operate(&settings),
-        Command::Crd { dir: None } => {
-            let text = taskqueue_api::crds_yaml()?;
-            std::io::stdout()
-                .write_all(text.as_bytes())
-                .context("writing to standard output")
-        }
+        Command::Crd { dir: None } => print(&taskqueue_api::crds_yaml()?),
         Command::Crd { dir: Some(dir) } => write_definitions(&dir),
+        Command::Simulate(arguments) => print(&simulate::simulate(&arguments)?),
     }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")
 }
 
 fn write_definitions(dir: &Path) -> anyhow::Result<()> {

@@ -229,7 +229,16 @@ fn ready_rank(reason: Reason) -> u8 {
 fn progressing(queues: &[QueueFacts<'_>]) -> Say {
     let stuck: Vec<(Option<&str>, Problem)> = queues
         .iter()
-        .filter_map(|facts| Some((Some(name(facts)), trouble(facts)?)))
+        .filter_map(|facts| {
+            let trouble = trouble(facts)?;
+            // While old pods serve, the new ones' trouble is the rollout's; the message says which.
+            let reason = if rolls(facts) {
+                Reason::RolloutStalled
+            } else {
+                trouble.reason
+            };
+            Some((Some(name(facts)), Problem { reason, ..trouble }))
+        })
         .collect();
     if let Some(say) = worst(Status::False, &stuck, |_| 0) {
         return say;

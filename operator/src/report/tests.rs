@@ -204,7 +204,7 @@ fn pods_that_cannot_start_make_a_fleet_unready_only_if_none_is_left() {
         stalled[..2],
         [
             ("Ready", "True", "Available"),
-            ("Progressing", "False", "ImagePullFailed")
+            ("Progressing", "False", "RolloutStalled")
         ]
     );
 }

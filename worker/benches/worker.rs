@@ -169,7 +169,7 @@ async fn run_activities(client: &Client, first: usize, count: usize) {
     stream::iter(first..first + count)
         .for_each_concurrent(CONCURRENCY, |n| async move {
             let order_id = format!("a{n}");
-            let timeout = ActivityCloseTimeouts::StartToClose(Duration::from_secs(60));
+            let timeout = ActivityCloseTimeouts::StartToClose(Duration::from_mins(1));
             let options = ActivityStartOptions::new(QUEUE, order_id.clone(), timeout).build();
             let activity = InventoryActivities::release_inventory;
             let input = ReleaseInventory { order_id };

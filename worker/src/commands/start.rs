@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
+use temporalio_client::tonic::{Code, Status};
 use temporalio_client::{
     Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
     errors::WorkflowStartError,
@@ -15,6 +16,9 @@ use crate::cli::{StartArgs, workflow_id};
 use crate::order::{OrderInput, OrderState, TaskQueues};
 use crate::settings::TemporalSettings;
 use crate::workflow::OrderWorkflow;
+
+/// How often a start that was not answered in time is repeated.
+const TRIES: u32 = 3;
 
 /// A start that was asked for.
 pub struct Started {
@@ -28,29 +32,42 @@ pub struct Started {
 
 /// Starts an order once: a second start with the same workflow id, while it runs or after it
 /// ended, finds the first.
+///
+/// A busy server that does not answer in time is asked again, which the id makes safe.
 pub async fn start_order(
     client: &Client,
     task_queue: &str,
     workflow_id: &str,
     input: OrderInput,
 ) -> Result<Started, WorkflowStartError> {
-    let options = WorkflowStartOptions::new(task_queue, workflow_id)
-        .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
-        .build();
-    let fresh = match client
-        .start_workflow(OrderWorkflow::run, input, options)
-        .await
-    {
-        Ok(_) => true,
-        Err(WorkflowStartError::AlreadyStarted { .. }) => false,
-        Err(error) => return Err(error),
+    let mut unanswered = 0;
+    let fresh = loop {
+        let options = WorkflowStartOptions::new(task_queue, workflow_id)
+            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .build();
+        let start = client.start_workflow(OrderWorkflow::run, input.clone(), options);
+        match start.await {
+            Ok(_) => break true,
+            // If an earlier try was not answered, it is most likely this one.
+            Err(WorkflowStartError::AlreadyStarted { .. }) => break unanswered > 0,
+            Err(WorkflowStartError::Rpc(status)) if timed_out(&status) && unanswered < TRIES => {
+                unanswered += 1;
+            }
+            Err(error) => return Err(error),
+        }
     };
     Ok(Started {
         handle: client.get_workflow_handle::<OrderWorkflow>(workflow_id),
         workflow_id: workflow_id.to_owned(),
         fresh,
     })
+}
+
+/// The client library retries everything that may pass, but not its own timeout, which it reports
+/// as a cancellation.
+fn timed_out(status: &Status) -> bool {
+    matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
 }
 
 /// Starts what the arguments name.

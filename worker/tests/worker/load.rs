@@ -15,11 +15,15 @@ use order_worker::order::{NotificationState, OrderInput, OrderResult, OrderState
 use serde_json::json;
 use sqlx::Row;
 
+use crate::servers::postgres_database;
 use crate::smtp::Behaviour;
-use crate::support::{Shop, Worker, eventually, postgres_database};
+use crate::support::{Shop, Worker, eventually};
 
 /// Each kill leaves activities to their timeout, so the largest run needs minutes.
 const PATIENCE: Duration = Duration::from_mins(15);
+
+/// Orders under way at once; more only keeps the dev server busy with long polls.
+const IN_FLIGHT: usize = 200;
 
 fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable)
@@ -55,7 +59,7 @@ async fn run_all(shop: &Shop, count: usize) -> Vec<OrderResult> {
                 .expect("no end")
                 .unwrap()
         })
-        .buffered(count);
+        .buffered(IN_FLIGHT);
     ends.collect().await
 }
 

@@ -15,6 +15,7 @@ mod orders;
 mod process;
 mod properties;
 mod replay;
+mod servers;
 mod smtp;
 mod storage;
 mod support;

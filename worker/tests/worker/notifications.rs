@@ -121,7 +121,7 @@ async fn a_mail_that_fails_for_good_is_reported_and_never_cancels_a_paid_order()
 async fn a_mail_server_that_is_away_is_tried_five_times_and_reported() {
     let shop = Shop::open("away").await;
     // Nothing listens here.
-    let url = format!("smtp://127.0.0.1:{}", crate::support::free_port());
+    let url = format!("smtp://127.0.0.1:{}", crate::servers::free_port());
     let worker = shop.worker_with(&[("SMTP_URL", &url)]).await;
     let result = shop
         .run(OrderInput::new("away-1", 100).with("recipients", json!(["a@example.com"])))

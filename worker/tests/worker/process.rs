@@ -13,8 +13,9 @@ use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::VersioningBehavior;
 use temporalio_common::protos::temporal::api::workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest;
 
+use crate::servers::{free_port, temporal};
 use crate::smtp::Behaviour;
-use crate::support::{Shop, TempDir, Worker, eventually, free_port, init, temporal};
+use crate::support::{Shop, TempDir, Worker, eventually, init};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_order-worker");
 
@@ -176,16 +177,26 @@ async fn with_a_deployment_version_orders_wait_until_it_is_current() {
         .into_request();
         request.set_timeout(Duration::from_secs(10));
         let mut service = shop.client.connection().workflow_service();
-        service.set_worker_deployment_current_version(request).await.ok()
+        service
+            .set_worker_deployment_current_version(request)
+            .await
+            .ok()
     })
     .await;
     assert_eq!(shop.end_of(&handle).await.state, OrderState::Completed);
-    let described = handle.describe(WorkflowDescribeOptions::default()).await.unwrap();
+    let described = handle
+        .describe(WorkflowDescribeOptions::default())
+        .await
+        .unwrap();
     let info = described.raw().workflow_execution_info.clone().unwrap();
     let versioning = info.versioning_info.unwrap();
     let version = versioning.deployment_version.unwrap();
     assert_eq!(
-        (version.deployment_name.as_str(), version.build_id.as_str(), versioning.behavior),
+        (
+            version.deployment_name.as_str(),
+            version.build_id.as_str(),
+            versioning.behavior
+        ),
         ("shop", "build-1", VersioningBehavior::Pinned as i32)
     );
     worker.drain().await;

@@ -7,7 +7,8 @@ use order_worker::failure::{Failure, FailureType};
 use order_worker::order::{Item, Reason};
 use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
 
-use crate::support::{TempDir, postgres_database};
+use crate::servers::postgres_database;
+use crate::support::TempDir;
 
 fn order(order_id: &str) -> CreateOrder {
     CreateOrder {

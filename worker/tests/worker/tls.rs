@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Shop, Worker, eventually, temporal};
+use crate::servers::temporal;
+use crate::support::{Shop, Worker, eventually};
 
 const SERVER_NAME: &str = "temporal.test";
 

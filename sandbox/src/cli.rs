@@ -99,6 +99,9 @@ enum Subcommands {
         action: Action,
         /// The component, as `status` names it.
         component: String,
+        /// With start and restart: arguments for it after its own, until it is next started by this command.
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
     /// Print the kubeconfig and the addresses as lines for a shell: `eval "$(cargo sandbox env)"`.
     Env,
@@ -175,8 +178,13 @@ impl Cli {
                 };
                 sandbox::demo::run(name, &options, Progress::default())?;
             }
-            Subcommands::Component { action, component } => {
-                Sandbox::open(name)?.component(&component, action)?;
+            Subcommands::Component {
+                action,
+                component,
+                arguments,
+            } => {
+                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                Sandbox::open(name)?.component_with(&component, action, &arguments)?;
             }
             Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
             Subcommands::Test { only, list, keep } => crate::checks::run(&only, list, keep)?,

@@ -42,6 +42,9 @@ pub(crate) enum Order {
         name: String,
         /// What to do.
         action: Action,
+        /// Arguments that it gets after its own, from the start that this order makes to the next ordered one.
+        #[serde(default)]
+        arguments: Vec<String>,
     },
 }
 
@@ -80,9 +83,13 @@ mod tests {
         let order = Order::Component {
             name: "temporal".into(),
             action: Action::Stop,
+            arguments: Vec::new(),
         };
         let line = serde_json::to_string(&order).unwrap();
-        assert_eq!(line, r#"{"component":{"name":"temporal","action":"stop"}}"#);
+        assert_eq!(
+            line,
+            r#"{"component":{"name":"temporal","action":"stop","arguments":[]}}"#
+        );
         assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
     }
 }

@@ -50,6 +50,7 @@ impl Sandbox {
             foreign.write_kubeconfig(&paths, &programs)?;
         }
         let child = if supervise::is_up(&paths)? {
+            wake(&paths)?;
             None
         } else {
             // Whatever a crash left behind has to go first.
@@ -216,9 +217,16 @@ impl Sandbox {
 
     /// Stops, starts, restarts, kills, pauses or resumes one component; returns when that has happened.
     pub fn component(&self, name: &str, action: Action) -> Result<()> {
+        self.component_with(name, action, &[])
+    }
+
+    /// The same; a component that this starts gets these arguments after its own, until it is started by another call.
+    /// For example `--dynamic-config-value` for `temporal`.
+    pub fn component_with(&self, name: &str, action: Action, arguments: &[&str]) -> Result<()> {
         let order = Order::Component {
             name: name.into(),
             action,
+            arguments: arguments.iter().map(|&argument| argument.into()).collect(),
         };
         control::send(&self.paths.control_socket(), &order, ORDER_PATIENCE)
     }
@@ -262,6 +270,25 @@ fn check_machine(foreign: bool) -> Result<()> {
     Err(Error::Machine(
         "a cluster of the sandbox's own needs root (bridges, cgroups, containers): run this as root, or, with a Kubernetes cluster that you have already, `cargo sandbox --context NAME --host-address ADDRESS up`, which needs no root and builds none".into(),
     ))
+}
+
+/// Starts what someone has stopped or paused.
+fn wake(paths: &Paths) -> Result<()> {
+    let status = Status::read(&paths.status_file())?;
+    for (name, component) in status.into_iter().flat_map(|status| status.components) {
+        let action = match component.phase {
+            Phase::Stopped => Action::Start,
+            Phase::Paused => Action::Resume,
+            _ => continue,
+        };
+        let order = Order::Component {
+            name,
+            action,
+            arguments: Vec::new(),
+        };
+        control::send(&paths.control_socket(), &order, ORDER_PATIENCE)?;
+    }
+    Ok(())
 }
 
 fn scope(foreign: Option<&Foreign>) -> Scope {

@@ -58,6 +58,8 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     record.init = Some(Process::of(init)?);
     state::write_json(&paths.supervisor_file(), &record)?;
     serve(paths, init, bound)?;
+    let watched = (paths.clone(), record.clone());
+    thread::spawn(move || end_with_the_record(&watched.0, &watched.1));
     if foreign.is_some() {
         let paths = paths.clone();
         thread::spawn(move || keep_api_proxy(&paths));
@@ -115,6 +117,20 @@ fn serve(paths: &Paths, init: i32, bound: Vec<net::Bound>) -> Result<()> {
         forward::serve(listener, target);
     }
     Ok(())
+}
+
+/// A sandbox whose record is gone (someone removed its folder) could never be found again to be ended: it ends itself.
+fn end_with_the_record(paths: &Paths, own: &Supervisor) {
+    let is_recorded = || {
+        let record = state::read_json::<Supervisor>(&paths.supervisor_file());
+        record.ok().flatten().as_ref() == Some(own)
+    };
+    while is_recorded() {
+        thread::sleep(Duration::from_secs(2));
+    }
+    if let Some(init) = &own.init {
+        kill(init, INIT);
+    }
 }
 
 /// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of a foreign cluster.

@@ -195,6 +195,33 @@ fn components_obey(machine: &Machine) {
     assert_eq!(phase(), sandbox::Phase::Paused);
     machine.ok(&["component", "resume", "temporal"]);
     assert_eq!(phase(), sandbox::Phase::Ready);
+    machine.ok(&[
+        "component",
+        "restart",
+        "temporal",
+        "--",
+        "--namespace=second",
+    ]);
+    let temporal = machine.paths();
+    let temporal = sandbox::Programs::locate(&temporal)
+        .expect("programs")
+        .temporal;
+    let address = machine.ok(&["env"]);
+    let address = address
+        .lines()
+        .find_map(|line| line.strip_prefix("export TEMPORAL_ADDRESS="));
+    let described = Command::new(temporal)
+        .args(["operator", "namespace", "describe", "--namespace=second"])
+        .args(["--address", address.expect("an address").trim_matches('\'')])
+        .output()
+        .expect("temporal starts");
+    assert!(
+        described.status.success(),
+        "the further argument was not used"
+    );
+    machine.ok(&["component", "stop", "temporal"]);
+    machine.ok(&["up"]);
+    assert_eq!(phase(), sandbox::Phase::Ready);
     let unknown = machine.run(&["component", "stop", "nothing"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(

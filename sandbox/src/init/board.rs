@@ -27,6 +27,7 @@ pub(super) struct Board {
 struct Inner {
     status: Status,
     wanted: BTreeMap<String, bool>,
+    arguments: BTreeMap<String, Vec<String>>,
     stops: BTreeMap<String, Stop>,
     keep_data: Vec<&'static str>,
 }
@@ -62,6 +63,7 @@ impl Board {
             inner: Mutex::new(Inner {
                 status,
                 wanted,
+                arguments: BTreeMap::new(),
                 stops,
                 keep_data,
             }),
@@ -124,6 +126,16 @@ impl Board {
         let mut inner = self.lock();
         inner.wanted.insert(name.to_owned(), wanted);
         self.publish(&inner);
+    }
+
+    /// Gives a component further arguments from its next start on.
+    pub(super) fn set_arguments(&self, name: &str, arguments: Vec<String>) {
+        self.lock().arguments.insert(name.to_owned(), arguments);
+    }
+
+    /// The further arguments of a component.
+    pub(super) fn arguments(&self, name: &str) -> Vec<String> {
+        self.lock().arguments.get(name).cloned().unwrap_or_default()
     }
 
     /// Whether a component shall run.

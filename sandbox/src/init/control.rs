@@ -60,7 +60,11 @@ fn answer(
     BufReader::new(stream.try_clone()?).read_line(&mut line)?;
     let result = match serde_json::from_str::<Order>(&line) {
         Ok(Order::End) => Ok(()),
-        Ok(Order::Component { name, action }) => carry_out(board, reaper, &name, action),
+        Ok(Order::Component {
+            name,
+            action,
+            arguments,
+        }) => carry_out(board, reaper, &name, action, arguments),
         Err(error) => Err(format!("not an order: {error}")),
     };
     let answer = serde_json::to_string(&Answer {
@@ -75,7 +79,13 @@ fn answer(
     Ok(())
 }
 
-fn carry_out(board: &Board, reaper: &Reaper, name: &str, action: Action) -> Result<(), String> {
+fn carry_out(
+    board: &Board,
+    reaper: &Reaper,
+    name: &str,
+    action: Action,
+    arguments: Vec<String>,
+) -> Result<(), String> {
     let Some(status) = board.component(name) else {
         return Err(format!(
             "there is no component {name:?}; there are {}",
@@ -84,8 +94,8 @@ fn carry_out(board: &Board, reaper: &Reaper, name: &str, action: Action) -> Resu
     };
     match action {
         Action::Stop => stop(board, name),
-        Action::Start => start(board, name),
-        Action::Restart => stop(board, name).and_then(|()| start(board, name)),
+        Action::Start => start(board, name, arguments),
+        Action::Restart => stop(board, name).and_then(|()| start(board, name, arguments)),
         Action::Kill | Action::Pause | Action::Resume => {
             let pid = status.pid.ok_or_else(|| format!("{name} has no process"))?;
             if reaper.has_ended(pid) {
@@ -152,7 +162,8 @@ pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
     kill(pid, Signal::CONT);
 }
 
-fn start(board: &Board, name: &str) -> Result<(), String> {
+fn start(board: &Board, name: &str, arguments: Vec<String>) -> Result<(), String> {
+    board.set_arguments(name, arguments);
     // A missing program or an earlier failure is looked at afresh.
     board.set(name, |status| {
         if matches!(status.phase, Phase::Absent | Phase::Failed) {

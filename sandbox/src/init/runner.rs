@@ -160,6 +160,7 @@ impl Runner {
         let mut command = self.command(&self.component.program, self.component.owner);
         command
             .args(&self.component.args)
+            .args(self.board.arguments(self.component.name))
             .stdout(log)
             .stderr(errors);
         let pid = self

@@ -151,7 +151,7 @@ async fn work(
     if !installed(client, &scopes, health, stop).await {
         return Ok(());
     }
-    let readers = start_readers(settings, clock, metrics)?;
+    let (readers, numbers) = start_readers(settings, clock, metrics)?;
     let shared = Arc::new(Shared::new(
         client,
         clock,
@@ -172,7 +172,7 @@ async fn work(
         tasks.spawn(controller);
     }
     tasks.close();
-    let background = background(readers.clone(), routes, Arc::clone(&shared));
+    let background = background(readers.clone(), numbers, routes, Arc::clone(&shared));
     let synced = synced(contexts, metrics.clone(), health.clone());
     let endless = async {
         future::join(background, synced).await;
@@ -198,7 +198,11 @@ async fn work(
     Ok(())
 }
 
-fn start_readers(settings: &Settings, clock: Clock, metrics: &Metrics) -> anyhow::Result<Readers> {
+fn start_readers(
+    settings: &Settings,
+    clock: Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<(Readers, Arc<TemporalNumbers>)> {
     let numbers = Arc::new(TemporalNumbers::register(metrics.registry())?);
     let config = ReadersConfig {
         calls_per_second: settings.temporal_calls_per_second,
@@ -209,7 +213,7 @@ fn start_readers(settings: &Settings, clock: Clock, metrics: &Metrics) -> anyhow
     let readers = Readers::new(client, Arc::clone(&numbers) as _, config, clock.monotonic());
     let budgets = readers.clone();
     crate::metrics::temporal::register_budgets(metrics.registry(), move || budgets.budgets())?;
-    Ok(readers)
+    Ok((readers, numbers))
 }
 
 /// Waits until the resources are installed and may be read. False if told to stop first.
@@ -356,6 +360,7 @@ fn ended(
 /// Hands the news of the readers to the scope they are about, and keeps house. Never ends.
 async fn background(
     readers: Readers,
+    numbers: Arc<TemporalNumbers>,
     routes: Vec<(Scope, mpsc::UnboundedSender<OwnerKey>)>,
     shared: Arc<Shared>,
 ) {
@@ -377,6 +382,13 @@ async fn background(
         loop {
             tokio::time::sleep(HOUSEKEEPING).await;
             shared.secrets.prune(shared.clock.now().monotonic);
+            numbers.keep_only(
+                &readers
+                    .budgets()
+                    .into_iter()
+                    .map(|budget| budget.place)
+                    .collect(),
+            );
         }
     };
     future::join(updates, housekeeping).await;

@@ -1,11 +1,15 @@
 //! Metrics about the calls to Temporal. Holds numbers; makes no call.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use taskqueue_temporal::{BudgetReading, Method, Observer, Place};
+
+use tracing::debug;
 
 use super::family::{self, Family, number};
 use super::table;
@@ -17,6 +21,8 @@ const CALL_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0
 pub struct TemporalNumbers {
     requests: IntCounterVec,
     duration: HistogramVec,
+    /// The series there are, so that they can be dropped with their place.
+    series: Mutex<BTreeSet<(Place, Method, &'static str)>>,
 }
 
 impl TemporalNumbers {
@@ -32,6 +38,7 @@ impl TemporalNumbers {
         let numbers = Self {
             requests: IntCounterVec::new(requests, table::TEMPORAL_REQUESTS.labels)?,
             duration: HistogramVec::new(duration, table::TEMPORAL_DURATION.labels)?,
+            series: Mutex::default(),
         };
         registry.register(Box::new(numbers.requests.clone()))?;
         registry.register(Box::new(numbers.duration.clone()))?;
@@ -39,8 +46,31 @@ impl TemporalNumbers {
     }
 }
 
+impl TemporalNumbers {
+    /// Drops the series of every place that is no longer read.
+    pub fn keep_only(&self, places: &BTreeSet<Place>) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|(place, method, code)| {
+            let kept = places.contains(place);
+            if !kept {
+                let labels = [&place.address, &place.temporal_namespace, method.as_str()];
+                let request = [labels[0], labels[1], labels[2], code];
+                let requests = self.requests.remove_label_values(&request);
+                // The durations have one series for all codes: only the first of them finds it.
+                let durations = self.duration.remove_label_values(&labels);
+                debug!(%place, ?requests, ?durations, "dropped the metrics of a place");
+            }
+            kept
+        });
+    }
+}
+
 impl Observer for TemporalNumbers {
     fn call(&self, place: &Place, method: Method, code: &'static str, took: Duration) {
+        self.series
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((place.clone(), method, code));
         let (address, namespace) = (place.address.as_str(), place.temporal_namespace.as_str());
         self.requests
             .with_label_values(&[address, namespace, method.as_str(), code])
@@ -95,5 +125,33 @@ impl<F: Fn() -> Vec<BudgetReading> + Send + Sync> Collector for Budgets<F> {
             behind.add(&labels, budget.behind.as_secs_f64());
         }
         vec![limit.finish(), available.finish(), behind.finish()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_a_place_go_when_it_is_no_longer_read() {
+        let registry = Registry::new();
+        let numbers = TemporalNumbers::register(&registry).unwrap();
+        let place = |name: &str| Place {
+            address: "temporal:7233".to_owned(),
+            temporal_namespace: name.to_owned(),
+        };
+        for (name, code) in [("stays", "Ok"), ("goes", "Ok"), ("goes", "Unavailable")] {
+            numbers.call(
+                &place(name),
+                Method::ListWorkers,
+                code,
+                Duration::from_millis(3),
+            );
+        }
+        numbers.keep_only(&BTreeSet::from([place("stays")]));
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        assert!(text.contains("stays") && !text.contains("goes"), "{text}");
     }
 }

@@ -179,7 +179,7 @@ fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
                 &worker["spec"],
                 &serde_json::to_value(&parsed.spec)?,
             )?;
-            choose(parsed, name)
+            choose(parsed, name, false)
         }
         ([], [document]) if document.get("kind").is_none() => {
             let bare = typed::<Bare>(document, Some(text)).context(
@@ -190,7 +190,7 @@ fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
                 name.is_none(),
                 "holds one policy and no queues: leave out --queue"
             );
-            choose(whole(bare), None)
+            choose(whole(bare), None, true)
         }
         ([], []) => bail!("is empty; --help shows what a policy looks like"),
         ([], _) => bail!(
@@ -287,21 +287,21 @@ fn whole(bare: Bare) -> TaskQueueWorker {
     TaskQueueWorker::new("simulated", spec)
 }
 
-/// The queue of this name, or the only one.
-fn choose(mut worker: TaskQueueWorker, name: Option<&str>) -> anyhow::Result<Queue> {
+/// The queue of this name, or the only one. What is `bare` is refused by the paths that it has in its file.
+fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow::Result<Queue> {
     // The API server fills these in; a file need not have them.
     worker.metadata.uid.get_or_insert_with(|| "none".to_owned());
     worker
         .metadata
         .namespace
         .get_or_insert_with(|| "default".to_owned());
-    let bare = format!("spec.queues[{ONLY}].");
+    let place = format!("spec.queues[{ONLY}].");
     let fleet = validate(&worker).map_err(|invalid| {
         let lines = invalid.iter().map(|Invalid { path, message }| {
-            let path = match path.strip_prefix(&bare) {
-                Some(field) if worker.metadata.name.as_deref() == Some("simulated") => field,
-                _ => path,
-            };
+            let inside = path
+                .strip_prefix(&place)
+                .or_else(|| path.strip_prefix("spec."));
+            let path = inside.filter(|_| bare).unwrap_or(path);
             format!("{path}: {message}")
         });
         anyhow!("{}", lines.collect::<Vec<_>>().join("\n"))
@@ -325,8 +325,8 @@ fn choose(mut worker: TaskQueueWorker, name: Option<&str>) -> anyhow::Result<Que
     })?;
     let max = queue.policy.max;
     ensure!(
-        max <= MAX_REPLICAS,
-        "replicas.max: is {max}; at most {MAX_REPLICAS} are allowed"
+        (1..=MAX_REPLICAS).contains(&max),
+        "replicas.max: is {max}; a simulation needs from 1 to {MAX_REPLICAS}"
     );
     Ok(queue)
 }
@@ -374,7 +374,7 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
             // Writing to a String does not fail.
             _ = writeln!(
                 text,
-                "{}: {} tasks were not done four hours after the end; more replicas, slots or grace would help",
+                "{}: {} of the tasks were not done four hours after the end",
                 summary.policy.trim(),
                 summary.unfinished
             );

@@ -116,9 +116,12 @@ impl Trace {
     }
 
     /// Reads lines of `arrival seconds,duration seconds`; empty lines, lines that start with # and a
-    /// heading in the first line are skipped.
+    /// heading before the first task are skipped. Unix times are fine as arrivals.
     pub fn from_csv(name: &str, text: &str) -> Result<Self, TraceError> {
         let mut tasks = Vec::new();
+        let mut heading = false;
+        // Spreadsheets put a mark in front.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -127,14 +130,21 @@ impl Trace {
             let mut numbers = line.split(',').map(|field| field.trim().parse::<f64>());
             match (numbers.next(), numbers.next()) {
                 (Some(Ok(arrives)), Some(Ok(takes)))
-                    if (0.0..1e9).contains(&arrives) && (0.0..1e9).contains(&takes) =>
+                    if (0.0..1e10).contains(&arrives) && (0.0..1e9).contains(&takes) =>
                 {
                     tasks.push(Task {
                         arrives: millis(arrives),
                         takes: millis(takes),
                     });
                 }
-                (Some(Err(_)), _) if index == 0 => {}
+                // A mistyped number is no heading.
+                (Some(Err(_)), _)
+                    if !heading
+                        && tasks.is_empty()
+                        && !line.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) =>
+                {
+                    heading = true;
+                }
                 _ => {
                     return Err(TraceError::Line {
                         line: index + 1,

@@ -51,11 +51,15 @@ fn a_bare_policy_is_read_with_the_defaults_of_the_resource() {
 #[test]
 fn the_policy_of_one_queue_is_taken_from_a_resource_among_others() {
     let orders = include_str!("../../../crds/examples/orders.yaml");
-    let expected = Policy {
+    let mut expected = Policy {
         max: 6,
         queue_wait_target: std::time::Duration::from_secs(10),
+        slots_per_replica: 10,
+        cooldown_period: std::time::Duration::from_secs(30),
+        drain_grace_period: std::time::Duration::from_secs(60),
         ..Policy::default()
     };
+    expected.behavior.scale_down.stabilization_window = std::time::Duration::from_secs(30);
     assert_eq!(policy(orders, Some("payments")), Ok(expected.clone()));
     let among = format!("kind: TemporalConnection\nspec: {{address: a:1}}\n---\n{orders}");
     assert_eq!(policy(&among, Some("payments")), Ok(expected));
@@ -86,6 +90,7 @@ fn a_policy_that_is_wrong_is_refused_with_the_field_and_the_way_out() {
             None,
         ),
         refused("replicas: {max: 4000000000}", None),
+        refused("replicas: {max: 0}", None),
         refused("replicas: {max: -1}", None),
     ];
     insta::assert_snapshot!(cases.join("\n=====\n"));
@@ -167,14 +172,14 @@ fn the_example_is_compared_and_drawn() {
 }
 
 #[test]
-fn a_fleet_that_is_kept_stopped_is_said_to_finish_nothing() {
-    let queue = read_policy("replicas: {max: 0}\nscaling: {mode: Paused}", None).unwrap();
-    let trace = read_trace("one", "0,1\n").unwrap();
+fn tasks_that_never_end_and_a_mode_that_is_not_simulated_are_said() {
+    let queue = read_policy("replicas: {max: 2}\nscaling: {mode: Paused}", None).unwrap();
+    let trace = read_trace("one", "0,1\n1,90000\n").unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&[]).unwrap());
     assert_eq!(comparison.ours.summary.unfinished, 1);
-    assert!(
-        text.contains("taskqueue-operator: 1 tasks were not done"),
-        "{text}"
-    );
-    assert!(text.contains("scaling.mode is taken as Active"), "{text}");
+    let told = [
+        "taskqueue-operator: 1 of the tasks were not done four hours after the end\n",
+        "\nscaling.mode is taken as Active\n",
+    ];
+    assert!(told.iter().all(|line| text.contains(line)), "{text}");
 }

@@ -1,0 +1,183 @@
+//! The blocks of `docs/operations.md`, made from the code and the chart.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, Args, Command};
+use serde_json::Value;
+use taskqueue_api::{ConditionType, Reason};
+use taskqueue_operator::error::{Class, Error};
+use taskqueue_operator::metrics::table::{self, Kind, Spec};
+use taskqueue_operator::settings::Settings;
+use taskqueue_scaling as scaling;
+
+use crate::{code, read, rows, rules};
+
+pub(crate) fn conditions() -> String {
+    rows(
+        &["condition", "when it is True"],
+        ConditionType::ALL.map(|kind| vec![code(kind), kind.describe().to_owned()]),
+    )
+}
+
+pub(crate) fn reasons(keep: impl Fn(&str) -> bool) -> String {
+    let body = Reason::OWN.iter().filter(|reason| keep(reason.describe()));
+    rows(
+        &["reason", "meaning"],
+        body.map(|reason| {
+            let meaning = reason.describe();
+            let meaning = meaning.strip_prefix("Event: ").unwrap_or(meaning);
+            vec![code(reason), meaning.to_owned()]
+        }),
+    )
+}
+
+pub(crate) fn scaling_reasons() -> String {
+    rows(
+        &["reason", "what it is", "meaning"],
+        scaling::Reason::ALL.map(|reason| {
+            let kind = if reason.is_limit() { "limit" } else { "demand" };
+            vec![
+                code(reason.as_str()),
+                kind.to_owned(),
+                reason.describe().to_owned(),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn metrics() -> String {
+    let row = |spec: &Spec| {
+        let kind = match spec.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels: Vec<String> = spec.labels.iter().map(code).collect();
+        vec![
+            code(spec.name),
+            kind.to_owned(),
+            labels.join(", "),
+            spec.help.to_owned(),
+        ]
+    };
+    rows(
+        &["metric", "type", "labels", "meaning"],
+        table::ALL.iter().map(row),
+    )
+}
+
+pub(crate) fn alerts() -> String {
+    let rules = rules();
+    let groups = rules["groups"].as_array().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    let row = |rule: &Value| {
+        let name = rule["alert"].as_str()?;
+        let text = |value: &Value| plain(value.as_str().unwrap_or_default());
+        Some(vec![
+            code(name),
+            text(&rule["labels"]["severity"]),
+            rule["for"].as_str().unwrap_or("at once").to_owned(),
+            text(&rule["annotations"]["description"]),
+            text(&rule["annotations"]["runbook"]),
+        ])
+    };
+    rows(
+        &["alert", "severity", "after", "what it says", "what to do"],
+        rules.filter_map(row),
+    )
+}
+
+/// The text of an annotation with its placeholders as words in capitals.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (inside, tail) = after.split_once("}}").expect("a placeholder ends");
+        let word = inside.split('|').next().unwrap_or_default().trim();
+        let word = word.trim_start_matches("$labels.").trim_start_matches('$');
+        plain.push_str(before);
+        plain.push_str(&word.to_uppercase());
+        rest = tail;
+    }
+    plain.push_str(rest);
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+pub(crate) fn flags() -> String {
+    flags_of::<Settings>()
+}
+
+/// The flags of a subcommand.
+pub(crate) fn flags_of<Flags: Args>() -> String {
+    let command = Flags::augment_args(Command::new("command"));
+    let row = |arg: &Arg| {
+        let defaults: Vec<String> = arg
+            .get_default_values()
+            .iter()
+            .map(|value| code(value.to_string_lossy()))
+            .collect();
+        let variable = arg.get_env().map(|name| code(name.to_string_lossy()));
+        vec![
+            code(format!("--{}", arg.get_long().unwrap_or_default())),
+            variable.unwrap_or_default(),
+            defaults.join(", "),
+            arg.get_help().map(ToString::to_string).unwrap_or_default(),
+        ]
+    };
+    rows(
+        &["flag", "variable", "default", "meaning"],
+        command.get_arguments().map(row),
+    )
+}
+
+/// The rules of the chart, each with the comment above it.
+pub(crate) fn rights() -> String {
+    let text = read("charts/taskqueue-operator/templates/_rbac.tpl");
+    let (_, rules) = text
+        .split_once("workloadRules\" -}}")
+        .expect("the chart defines the rules");
+    let mut why = String::new();
+    let mut body: Vec<Vec<String>> = Vec::new();
+    let mut group = String::new();
+    let mut kinds = String::new();
+    let list = |line: &str, key: &str| {
+        let value = line.trim().trim_start_matches("- ").strip_prefix(key)?;
+        Some(value.trim().trim_matches(['[', ']']).to_owned())
+    };
+    for line in rules.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            write!(why, "{comment} ").unwrap();
+        } else if let Some(value) = list(line, "apiGroups:") {
+            group = value.trim_matches('"').to_owned();
+        } else if let Some(value) = list(line, "resources:") {
+            kinds = value;
+        } else if let Some(verbs) = list(line, "verbs:") {
+            let group = if group.is_empty() { "core" } else { &group };
+            let why = std::mem::take(&mut why).trim().to_owned();
+            body.push(vec![group.to_owned(), kinds.clone(), verbs, why]);
+        }
+    }
+    assert!(!body.is_empty() && body.iter().all(|row| !row[3].is_empty()));
+    rows(&["group", "resources", "verbs", "why"], body)
+}
+
+pub(crate) fn errors() -> String {
+    let seconds = |class: Class, attempt| format!("{} s", class.wait(attempt).as_secs());
+    rows(
+        &[
+            "class",
+            "reasons",
+            "tried again after",
+            "at the latest after",
+        ],
+        Class::ALL.map(|class| {
+            let reasons: Vec<String> = Error::reasons(class).iter().map(code).collect();
+            vec![
+                code(class.as_str()),
+                reasons.join(", "),
+                seconds(class, 0),
+                seconds(class, u32::MAX),
+            ]
+        }),
+    )
+}

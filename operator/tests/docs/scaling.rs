@@ -1,0 +1,377 @@
+//! The blocks of `docs/scaling.md`, made from the code and the simulation's snapshots.
+
+use std::time::Duration;
+
+use taskqueue_operator::simulate;
+use taskqueue_scaling::{
+    Backlog, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading, Replicas, Slots,
+    Time, TypeBacklog, TypeSlots, decide,
+};
+use taskqueue_temporal::ReadersConfig;
+
+use crate::operations::flags_of;
+use crate::{code, read, rows};
+
+/// The flags of `taskqueue-operator simulate`.
+pub(crate) fn simulate_flags() -> String {
+    flags_of::<simulate::Arguments>()
+}
+
+pub(crate) fn defaults() -> String {
+    let policy = Policy::default();
+    let time = |time: Duration| taskqueue_api::DurationString::from(time).to_string();
+    let up = &policy.behavior.scale_up;
+    let down = &policy.behavior.scale_down;
+    let seconds = |time: Duration| time.as_secs().to_string();
+    let percent = |percent: u32| format!("{}.{:02}", percent / 100, percent % 100);
+    let values = [
+        (
+            "replicas.min",
+            policy.min.to_string(),
+            "Zero is allowed unless you say otherwise. `replicas.max` has no default; you must say it.",
+        ),
+        (
+            "scaling.queueWaitTarget",
+            time(policy.queue_wait_target),
+            "One read of the statistics; shorter cannot be kept from zero.",
+        ),
+        (
+            "scaling.targetUtilization",
+            policy.target_utilization.to_string(),
+            "A quarter of the slots takes what arrives before the next read.",
+        ),
+        (
+            "scaling.slotsPerReplica",
+            policy.slots_per_replica.to_string(),
+            "The SDKs' usual number; only until the workers say theirs.",
+        ),
+        (
+            "scaling.backlogPerReplica",
+            "not set".to_owned(),
+            "A number that fits one queue only.",
+        ),
+        (
+            "scaling.pollingInterval",
+            time(policy.polling_interval),
+            "The server's own cache.",
+        ),
+        (
+            "scaling.quietPollingInterval",
+            time(policy.quiet_polling_interval),
+            "The longest that a quiet queue goes unread when calls are short.",
+        ),
+        (
+            "scaling.cooldownPeriod",
+            time(policy.cooldown_period),
+            "Twice the server's window of rates.",
+        ),
+        (
+            "scaling.behavior.scaleUp.stabilizationWindowSeconds",
+            seconds(up.stabilization_window),
+            "Growing is what keeps the target.",
+        ),
+        (
+            "scaling.behavior.scaleUp.tolerance",
+            percent(up.tolerance_percent),
+            "The HPA's.",
+        ),
+        (
+            "scaling.behavior.scaleUp.policies",
+            "none".to_owned(),
+            "The right size in one step.",
+        ),
+        (
+            "scaling.behavior.scaleDown.stabilizationWindowSeconds",
+            seconds(down.stabilization_window),
+            "As long as the cooldown.",
+        ),
+        (
+            "scaling.behavior.scaleDown.tolerance",
+            percent(down.tolerance_percent),
+            "The HPA's.",
+        ),
+        (
+            "scaling.behavior.scaleDown.policies",
+            "none".to_owned(),
+            "Busy pods are protected in other ways.",
+        ),
+        (
+            "scaling.fallback",
+            "not set".to_owned(),
+            "A fleet that holds is the safer guess.",
+        ),
+        ("scaling.schedule", "none".to_owned(), "Yours to write."),
+        (
+            "scaling.mode",
+            format!("{:?}", policy.mode),
+            "Decide and act.",
+        ),
+        (
+            "drain.gracePeriod",
+            time(policy.drain_grace_period),
+            "Longer than most activities; an idle pod does not use it.",
+        ),
+    ];
+    rows(
+        &["field", "default", "why"],
+        values.map(|(field, value, why)| vec![code(field), value, why.to_owned()]),
+    )
+}
+
+// ---------------------------------------------------------------- the call budget
+
+/// As in the reader: a read comes this long after the server's cached value has expired.
+const PHASE_MARGIN: Duration = Duration::from_millis(20);
+
+fn period(interval: Duration) -> f64 {
+    let config = ReadersConfig::default();
+    (interval.max(config.statistics_cache) + PHASE_MARGIN).as_secs_f64()
+}
+
+pub(crate) fn call_budget() -> String {
+    let config = ReadersConfig::default();
+    let budget = f64::from(config.calls_per_second);
+    let list = 1.0 / config.workers_interval.as_secs_f64();
+    let mut body = Vec::new();
+    for queues in [1_u32, 5, 10, 33, 100] {
+        for types in [1_u32, 2, 3] {
+            let asked = |interval| f64::from(queues * types) / period(interval) + list;
+            let five = asked(Duration::from_secs(5));
+            let really = (f64::from(queues * types) / (budget - list)).max(period(Duration::ZERO));
+            body.push(vec![
+                queues.to_string(),
+                types.to_string(),
+                format!("{five:.1}"),
+                format!("{:.1}", asked(Duration::from_secs(10))),
+                format!("{:.1}", asked(Duration::from_secs(30))),
+                format!("{really:.1} s"),
+            ]);
+        }
+    }
+    rows(
+        &[
+            "queues with work",
+            "task types",
+            "calls/s at 5 s",
+            "calls/s at 10 s",
+            "calls/s at 30 s",
+            "each is read every, at 5 s",
+        ],
+        body,
+    )
+}
+
+pub(crate) fn quiet_budget() -> String {
+    let config = ReadersConfig::default();
+    let policy = Policy::default();
+    let half = f64::from(config.calls_per_second) / 2.0;
+    let longest = policy.quiet_polling_interval.as_secs_f64();
+    let body = [10_u32, 16, 50, 100, 200].map(|queues| {
+        let every = [1_u32, 3].map(|types| {
+            let paced = f64::from(queues * types) / half;
+            let asked = paced.clamp(period(policy.polling_interval), longest);
+            let budget = f64::from(config.calls_per_second);
+            let list = 1.0 / config.idle_workers_interval.as_secs_f64();
+            format!(
+                "{:.1} s",
+                asked.max(f64::from(queues * types) / (budget - list))
+            )
+        });
+        let [one, three] = every;
+        vec![queues.to_string(), one, three]
+    });
+    rows(
+        &[
+            "quiet queues",
+            "each is read every, 1 task type",
+            "3 task types",
+        ],
+        body,
+    )
+}
+
+// ---------------------------------------------------------------- the worked example
+
+/// What one reading finds.
+struct Moment {
+    second: u64,
+    waiting: u64,
+    age: u64,
+    arrivals_milli: u64,
+    /// Ready pods, the slots that each has in use, and what each has processed since it started.
+    pods: (u32, u32, u64),
+}
+
+const fn moment(
+    second: u64,
+    waiting: u64,
+    age: u64,
+    arrivals_milli: u64,
+    pods: (u32, u32, u64),
+) -> Moment {
+    Moment {
+        second,
+        waiting,
+        age,
+        arrivals_milli,
+        pods,
+    }
+}
+
+pub(crate) fn worked_example() -> String {
+    let policy = Policy {
+        max: 20,
+        queue_wait_target: Duration::from_secs(10),
+        slots_per_replica: 10,
+        ..Policy::default()
+    };
+    // 74 tasks at once, then 4 a second until second 100. A task takes 2 s, which nobody knows at first.
+    let story = [
+        moment(0, 0, 0, 0, (0, 0, 0)),
+        moment(5, 74, 2, 0, (0, 0, 0)),
+        moment(10, 94, 7, 0, (0, 0, 0)),
+        moment(15, 64, 6, 0, (5, 10, 6)),
+        moment(20, 0, 0, 0, (6, 4, 25)),
+        moment(30, 0, 0, 0, (6, 1, 32)),
+        moment(40, 0, 0, 4000, (6, 2, 38)),
+        moment(60, 0, 0, 4000, (6, 1, 51)),
+        moment(80, 0, 0, 4000, (6, 2, 64)),
+        moment(100, 0, 0, 4000, (2, 4, 120)),
+        moment(110, 0, 0, 2000, (2, 0, 128)),
+        moment(140, 0, 0, 0, (2, 0, 128)),
+        moment(175, 0, 0, 0, (2, 0, 128)),
+        moment(200, 0, 0, 0, (1, 0, 128)),
+        moment(205, 0, 0, 0, (1, 0, 128)),
+    ];
+    let mut history = History::new();
+    let mut asked = 0;
+    let mut body = Vec::new();
+    for (sequence, moment) in (1..).zip(&story) {
+        let now = Time::from_secs(moment.second);
+        let observation = observation(sequence, moment, asked);
+        history.observe(&policy, &observation, now);
+        let decision = decide(&policy, &observation, &history, now);
+        history.carried_out(&decision, now);
+        asked = decision.desired;
+        body.push(vec![
+            moment.second.to_string(),
+            decision.reason.as_str().to_owned(),
+            decision.sentence,
+        ]);
+    }
+    rows(&["second", "reason", "sentence"], body)
+}
+
+fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
+    let now = Time::from_secs(moment.second);
+    let (ready, used, processed_total) = moment.pods;
+    let ready = ready.min(asked);
+    let activity = TypeBacklog {
+        count: moment.waiting,
+        age: Duration::from_secs(moment.age),
+        add_rate_milli: moment.arrivals_milli,
+        ..TypeBacklog::default()
+    };
+    let pod = |number: u32| PodSlots {
+        pod: format!("pod-{number}"),
+        phase: PodPhase::Ready,
+        fresh: true,
+        reported_at: Some(now),
+        types: PerType {
+            activity: Some(TypeSlots {
+                used,
+                available: Some(10 - used),
+                processed_total,
+            }),
+            ..PerType::default()
+        },
+    };
+    Observation {
+        replicas: Replicas {
+            asked,
+            ready,
+            starting: asked - ready,
+            ..Replicas::default()
+        },
+        backlog: Reading::Known {
+            value: Backlog {
+                sequence,
+                types: PerType {
+                    activity: Some(activity),
+                    ..PerType::default()
+                },
+            },
+            taken_at: now,
+        },
+        slots: Reading::Known {
+            value: Slots {
+                pods: (1..=ready).map(pod).collect(),
+            },
+            taken_at: now,
+        },
+    }
+}
+
+// ---------------------------------------------------------------- the simulation's snapshots
+
+/// The standard traces, in their order.
+pub(crate) const TRACES: [&str; 13] = [
+    "steady",
+    "ramp",
+    "diurnal",
+    "flash_x30",
+    "flash_x150",
+    "mmpp",
+    "cron",
+    "long_tasks",
+    "heavy_tail",
+    "beyond_the_grace",
+    "outage",
+    "rate_limit",
+    "restart",
+];
+
+pub(crate) const SNAPSHOTS: &str = "operator/simulation/tests/simulation/snapshots";
+
+fn snapshot(trace: &str) -> String {
+    let text = read(&format!("{SNAPSHOTS}/simulation__bar__{trace}.snap"));
+    let mut parts = text.splitn(3, "---\n");
+    parts.nth(2).expect("a head and a body").trim().to_owned()
+}
+
+pub(crate) fn simulation_tables() -> String {
+    TRACES
+        .map(|trace| {
+            let text = snapshot(trace);
+            let (title, rest) = text.split_once('\n').expect("a title");
+            format!("### {title}\n```\n{}\n```\n", rest.trim())
+        })
+        .join("\n")
+}
+
+pub(crate) fn simulation_summary() -> String {
+    let policies = [
+        ("taskqueue-operator", "ours"),
+        ("KEDA defaults", "KEDA defaults"),
+        ("KEDA tuned", "KEDA tuned"),
+        ("HPA", "HPA"),
+        ("Temporal rate-based", "Temporal rate-based"),
+        ("fixed fleet", "fixed fleet"),
+    ];
+    let cell = |text: &str, policy: &str| {
+        let line = text
+            .lines()
+            .skip(2)
+            .find(|line| line.starts_with(policy))
+            .unwrap_or_else(|| panic!("no row for {policy} in {text}"));
+        let numbers: Vec<&str> = line.get(24..).unwrap().split_whitespace().collect();
+        format!("{} / {} / {}", numbers[2], numbers[5], numbers[9])
+    };
+    let body = TRACES.map(|trace| {
+        let text = snapshot(trace);
+        let cells = policies.map(|(policy, _)| cell(&text, policy));
+        [vec![trace.replace('_', " ")], cells.to_vec()].concat()
+    });
+    let names = policies.map(|(_, name)| name);
+    rows(&[&["trace"][..], &names].concat(), body)
+}

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod controller;
 pub mod error;
 pub mod fingerprint;
+pub mod hints;
 pub mod http;
 pub mod lease;
 pub mod memory;

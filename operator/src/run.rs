@@ -22,6 +22,7 @@ use crate::caches::{self, Gone, GuardedConnection, GuardedFleet, Scope, Watches}
 use crate::clock::Clock;
 use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::error::{Class, Error};
+use crate::hints::Hints;
 use crate::http::{self, Health, Phase};
 use crate::lease::Claim;
 use crate::metrics::Metrics;
@@ -152,6 +153,7 @@ async fn work(
         return Ok(());
     }
     let (readers, numbers) = start_readers(settings, clock, metrics)?;
+    hints(settings, client, clock, &readers, stop).await?;
     let shared = Arc::new(Shared::new(
         client,
         clock,
@@ -214,6 +216,34 @@ fn start_readers(
     let budgets = readers.clone();
     crate::metrics::temporal::register_budgets(metrics.registry(), move || budgets.budgets())?;
     Ok((readers, numbers))
+}
+
+/// Takes hints until told to stop, if that is wanted.
+async fn hints(
+    settings: &Settings,
+    client: &Client,
+    clock: Clock,
+    readers: &Readers,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(address) = settings.hint_address else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening for hints on {address}"))?;
+    let readers = readers.clone();
+    let tell = move |fleet: &OwnerKey, queue: &str| readers.hint(fleet, queue);
+    let router = Hints::new(client.clone(), clock, Arc::new(tell)).router();
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
+        if let Err(error) = served.await {
+            error!(%error, "hints are no longer taken");
+        }
+    });
+    info!(%address, "taking hints");
+    Ok(())
 }
 
 /// Waits until the resources are installed and may be read. False if told to stop first.

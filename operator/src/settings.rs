@@ -24,6 +24,11 @@ pub struct Settings {
     )]
     pub metrics_address: SocketAddr,
 
+    /// Where hints are taken: POST /hints/{namespace}/{fleet}/{queue} makes a queue be read at once.
+    /// Off by default. Only the leader listens.
+    #[arg(long, env = "TASKQUEUE_OPERATOR_HINT_ADDRESS")]
+    pub hint_address: Option<SocketAddr>,
+
     /// The namespaces to watch, separated by commas; empty means all of them.
     #[arg(
         long,

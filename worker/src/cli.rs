@@ -156,9 +156,9 @@ pub struct CancelArgs {
 /// Arguments of `gateway`. Rates are parts of 1 and hit the same keys and attempts at every run.
 ///
 /// Cards with a fixed behaviour: tok_declined (402), tok_flaky (500 twice, then charged),
-/// tok_broken (always 500, never charged), tok_lost (charged, but always answered 500), tok_slow
-/// (late by --slow-ms), tok_delay_N (late by N milliseconds), tok_timeout (charged, answered after a minute), tok_rate_limited (429
-/// once).
+/// tok_flaky_N (500 N times, then charged), tok_broken (always 500, never charged), tok_lost
+/// (charged, but always answered 500), tok_slow (late by --slow-ms), tok_delay_N (late by N
+/// milliseconds), tok_timeout (charged, answered after a minute), tok_rate_limited (429 once).
 #[derive(Debug, Args)]
 pub struct GatewayArgs {
     /// Address to serve on.

@@ -287,7 +287,7 @@ mod tests {
             SHIPPED.lines().filter(|line| line.contains(&card)).count()
         };
         let special = [
-            "tok_flaky",
+            "tok_flaky_1",
             "tok_rate_limited",
             "tok_slow",
             "tok_lost",

@@ -78,6 +78,11 @@ impl FaultOptions {
                 if let Some(millis) = card.strip_prefix("tok_delay_").and_then(|n| n.parse().ok()) {
                     return Some(Fault::Slow(Duration::from_millis(millis)));
                 }
+                // `tok_flaky_1` fails once.
+                let failures = card.strip_prefix("tok_flaky_").and_then(|n| n.parse().ok());
+                if failures.is_some_and(|failures: u32| attempt <= failures) {
+                    return Some(Fault::ServerError);
+                }
             }
             None => {}
         }
@@ -161,6 +166,8 @@ mod tests {
             [flaky(1), flaky(2), flaky(3)],
             [Some(Fault::ServerError), Some(Fault::ServerError), None]
         );
+        let once = |attempt| options.fault("k", attempt, Some("tok_flaky_1"));
+        assert_eq!([once(1), once(2)], [Some(Fault::ServerError), None]);
         assert_eq!(
             options.fault("k", 1, Some("tok_delay_8000")),
             Some(Fault::Slow(Duration::from_secs(8)))

@@ -12,7 +12,7 @@ use crate::{
     paths::Name,
 };
 
-/// The node's address, on the bridge [`BRIDGE`]; everything beside the pods listens on it.
+/// The node's address, on a bridge of its own; everything beside the pods listens on it.
 pub const NODE_ADDRESS: &str = "10.250.0.1";
 /// The bridge that carries the node's address.
 pub(crate) const BRIDGE: &str = "node0";

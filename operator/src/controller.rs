@@ -25,7 +25,7 @@ use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
 use crate::observe::{self, Observed, Sources};
 use crate::plan::{self, Plan, QueuePlan, Step};
-use crate::report::{Pass, Reports, Subject, conditions};
+use crate::report::{Pass, Reports, Subject, conditions, drains};
 
 /// What every pass in the process shares.
 pub struct Shared {
@@ -263,7 +263,7 @@ async fn pass(
         applied: &applied,
     };
     let reported = shared.reports.pass(subject, &report, memory, now).await;
-    count(memory, &plan, &observed);
+    count(memory, &plan, &observed, now);
     account(shared, &plan, &applied);
     let look_again = plan.look_again.min(until_schedule(&fleet, now));
     finish(applied, reported, look_again)
@@ -359,13 +359,13 @@ fn refused(queue: &QueuePlan, done: &QueueApplied, now: Moment) -> Option<Refuse
 }
 
 /// Notes what has been counted and told.
-fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed) {
+fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment) {
     for queue in &plan.queues {
         let sample = queue.decision.as_ref().and_then(|decision| decision.sample);
         let memory = memory.queue(QueueKey::unversioned(&queue.queue));
         memory.counted = sample.or(memory.counted);
         if let Some(seen) = observed.queues.get(&queue.queue) {
-            memory.overdue = seen.pods.overdue.iter().cloned().collect();
+            drains::remember(memory, seen, now.wall);
         }
     }
 }

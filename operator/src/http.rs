@@ -122,3 +122,61 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn get(health: &Health, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router(health.clone(), Registry::new())
+            .oneshot(request)
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn live_and_ready_say_what_the_process_is_doing() {
+        let table = [
+            (
+                Phase::Waiting("no CRD".to_owned()),
+                200,
+                503,
+                "not ready: no CRD\n",
+            ),
+            (
+                Phase::Standby,
+                200,
+                200,
+                "ok: standing by, another process leads\n",
+            ),
+            (Phase::Running, 200, 200, "ok\n"),
+            (Phase::Stopping, 200, 503, "stopping\n"),
+            (
+                Phase::Dead("it ended".to_owned()),
+                503,
+                503,
+                "dead: it ended\n",
+            ),
+        ];
+        for (phase, live, ready, says) in table {
+            let health = Health::default();
+            health.set(phase.clone());
+            assert_eq!(get(&health, "/livez").await.0, live, "{phase:?}");
+            assert_eq!(
+                get(&health, "/readyz").await,
+                (ready, says.to_owned()),
+                "{phase:?}"
+            );
+        }
+        assert_eq!(get(&Health::default(), "/metrics").await.0, 200);
+    }
+}

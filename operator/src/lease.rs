@@ -207,3 +207,97 @@ fn holder(lease: &Lease) -> Option<&str> {
         .as_deref()
         .filter(|identity| !identity.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{Log, api, failure};
+
+    const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/op/leases";
+
+    fn lease(holder: &str, renewed: &str) -> Value {
+        json!({
+            "metadata": {"name": "leader", "namespace": "op", "resourceVersion": "5"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 10, "leaseTransitions": 1,
+                "renewTime": renewed},
+        })
+    }
+
+    /// A claim by `me` on a lease that is as given; `put` is the answer to a write.
+    fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
+        let (client, log) = api(move |asked| match (&found, asked.line.starts_with("GET")) {
+            (None, true) => (404, failure(404, "NotFound", "not found")),
+            (Some(found), true) => (200, found.clone()),
+            (_, false) if put == 200 => (200, asked.body.clone()),
+            (_, false) => (put, failure(put, "Conflict", "somebody was quicker")),
+        });
+        (Claim::new(client, "op", "leader", "me".to_owned()), log)
+    }
+
+    const RENEWED: &str = "2026-01-01T00:00:00.000000Z";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_nobody_holds_is_taken() {
+        let (mut claim, log) = claim(None, 200);
+        assert!(claim.attempt().await.unwrap());
+        assert_eq!(
+            log.lines(),
+            [format!("GET {PATH}/leader"), format!("POST {PATH}?")]
+        );
+        let (mut claim, log) = self::claim(Some(lease("", RENEWED)), 200);
+        assert!(claim.attempt().await.unwrap());
+        let asked = log.take();
+        assert_eq!(asked[1].line, format!("PUT {PATH}/leader?"));
+        assert_eq!(asked[1].body["spec"]["holderIdentity"], "me");
+        assert_eq!(asked[1].body["spec"]["leaseTransitions"], 2);
+        assert_eq!(
+            asked[1].body["metadata"]["resourceVersion"], "5",
+            "so that only one can win"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_of_another_is_taken_only_after_it_was_seen_unchanged_for_its_duration() {
+        let (mut claim, log) = claim(Some(lease("other", RENEWED)), 200);
+        assert!(
+            !claim.attempt().await.unwrap(),
+            "its times are not ours: it is new to us"
+        );
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(!claim.attempt().await.unwrap());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(claim.attempt().await.unwrap());
+        let writes = log
+            .lines()
+            .iter()
+            .filter(|line| line.starts_with("PUT"))
+            .count();
+        assert_eq!(writes, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_that_try_at_once_one_wins() {
+        let (mut claim, _) = claim(Some(lease("", RENEWED)), 409);
+        assert!(!claim.attempt().await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_cannot_renew_gives_up_before_others_may_lead() {
+        let (mut claim, _) = claim(Some(lease("me", RENEWED)), 500);
+        let began = Instant::now();
+        assert!(claim.keep(&CancellationToken::new()).await, "lost");
+        assert!(began.elapsed() < DURATION, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_back_by_its_holder_only() {
+        let (claim, log) = claim(Some(lease("me", RENEWED)), 200);
+        claim.release().await.unwrap();
+        assert_eq!(log.take()[1].body["spec"].get("holderIdentity"), None);
+        let (claim, log) = self::claim(Some(lease("other", RENEWED)), 200);
+        claim.release().await.unwrap();
+        assert_eq!(log.lines().len(), 1);
+    }
+}

@@ -1,8 +1,9 @@
 //! What the controller remembers about a fleet between passes. Plain data in memory: it starts
 //! empty after a restart, and everything still works then, only more carefully.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::TaskQueueWorkerStatus;
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
@@ -56,8 +57,8 @@ pub struct QueueMemory {
     pub written: Option<Written>,
     /// What the API server refused last, if it has accepted nothing since.
     pub refused: Option<Refused>,
-    /// Pods that were reported to have outlasted the drain grace period.
-    pub overdue: BTreeSet<String>,
+    /// Pods that drained when they were last seen.
+    pub draining: BTreeMap<String, Drain>,
     /// The sample that was counted in the metrics last.
     pub counted: Option<SampleId>,
     /// When the backlog and the slots were last known.
@@ -68,6 +69,17 @@ pub struct QueueMemory {
     pub slots_unknown_since: Option<Time>,
     /// The last decision that was made on a reading of its own, not on one that had been acted on.
     pub decided: Option<Decision>,
+}
+
+/// A pod that was told to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// When its drain grace period ends.
+    pub ends: Timestamp,
+    /// The task slots that it had in use when that was last known.
+    pub used: Option<u32>,
+    /// It has been reported that it used its grace period up.
+    pub told: bool,
 }
 
 /// A Deployment that the API server refused.

@@ -87,7 +87,7 @@ pub async fn observe(
     let held: BTreeMap<&str, Held> = fleet
         .queues
         .iter()
-        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
+        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods)))
         .collect();
     let owner = owner_of(fleet);
     match &connection {
@@ -143,7 +143,6 @@ fn held(
     fleet: &Fleet,
     queue: &Queue,
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
-    now: Moment,
 ) -> Held {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
     let held = sources.caches.deployments.get(&reference);
@@ -151,7 +150,7 @@ fn held(
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
     Held {
         held,
-        pods: pods::read(mine, now.wall),
+        pods: pods::read(mine),
     }
 }
 

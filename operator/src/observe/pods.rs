@@ -26,8 +26,8 @@ pub struct Pods {
     pub live: Vec<LivePod>,
     /// How many ReplicaSets the pods that are not terminating belong to.
     pub replica_sets: usize,
-    /// Pods that were told to stop and have used up their drain grace period.
-    pub overdue: Vec<String>,
+    /// Pods that were told to stop, and when their drain grace period ends.
+    pub draining: Vec<(String, Timestamp)>,
     /// Why pods cannot start, if some cannot.
     pub trouble: Option<Problem>,
     /// The annotation that ranks pods for removal, of those that carry it.
@@ -35,7 +35,7 @@ pub struct Pods {
 }
 
 /// Reads the pods of one queue.
-pub fn read(pods: &[Arc<Pod>], now: Timestamp) -> Pods {
+pub fn read(pods: &[Arc<Pod>]) -> Pods {
     let mut live: Vec<LivePod> = Vec::new();
     let mut replica_sets = BTreeSet::new();
     let mut facts = Pods::default();
@@ -52,9 +52,7 @@ pub fn read(pods: &[Arc<Pod>], now: Timestamp) -> Pods {
             // The deletion timestamp is when the pod is killed: a margin after its grace period.
             let killed = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
             let ends = killed.and_then(|killed| killed.checked_sub(MARGIN).ok());
-            if ends.is_some_and(|ends| ends <= now) {
-                facts.overdue.push(name.clone());
-            }
+            facts.draining.extend(ends.map(|ends| (name.clone(), ends)));
             continue;
         }
         replica_sets.insert(label(pod, TEMPLATE_HASH));
@@ -265,10 +263,6 @@ mod tests {
         Arc::new(serde_json::from_value(value).unwrap())
     }
 
-    fn now() -> Timestamp {
-        "2026-01-01T00:10:00Z".parse().unwrap()
-    }
-
     fn waiting(reason: &str) -> Arc<Pod> {
         pod(json!({
             "metadata": {"name": "p"},
@@ -304,7 +298,8 @@ mod tests {
             })),
             pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
         ];
-        let facts = read(&pods, now());
+        let facts = read(&pods);
+        let ends = |name: &str, at: &str| (name.to_owned(), at.parse::<Timestamp>().unwrap());
         let live = |name: &str, phase| LivePod {
             name: name.to_owned(),
             phase,
@@ -319,7 +314,10 @@ mod tests {
                     live("stuck", PodPhase::Terminating),
                 ],
                 replica_sets: 2,
-                overdue: vec!["stuck".to_owned()],
+                draining: vec![
+                    ends("draining", "2026-01-01T00:10:45Z"),
+                    ends("stuck", "2026-01-01T00:10:00Z")
+                ],
                 trouble: None,
                 costs: vec![("ready".to_owned(), "-1".to_owned())],
             }
@@ -349,10 +347,10 @@ mod tests {
             ("PodInitializing", None),
         ];
         for (word, reason) in table {
-            let found = read(&[waiting(word)], now()).trouble;
+            let found = read(&[waiting(word)]).trouble;
             assert_eq!(found.map(|trouble| trouble.reason), reason, "{word}");
         }
-        let message = |word| read(&[waiting(word)], now()).trouble.unwrap().message;
+        let message = |word| read(&[waiting(word)]).trouble.unwrap().message;
         assert_eq!(
             message("ErrImagePull"),
             message("ImagePullBackOff"),
@@ -377,7 +375,7 @@ mod tests {
                 "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/9 nodes are available: 9 Preemption is not helpful for scheduling.",
             }]},
         }));
-        let trouble = read(&[pending], now()).trouble.unwrap();
+        let trouble = read(&[pending]).trouble.unwrap();
         assert_eq!(trouble.reason, Reason::PodsUnschedulable);
         assert_eq!(
             trouble.message,

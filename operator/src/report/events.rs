@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
-use taskqueue_scaling::PodSlots;
 use tracing::warn;
 
 use crate::plan::Prune;
@@ -166,44 +165,6 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
         note: format!("queue {queue}: {}", decision.sentence),
         deployment: Some(deployment),
     }]
-}
-
-/// Pods that have used up their drain grace period and were not reported before. What they had in
-/// work then is cancelled and attempted again; nothing of that happens in silence.
-pub fn overdue(facts: &QueueFacts<'_>) -> Vec<Happening> {
-    let reported = facts.seen.slots.known();
-    let used = |pod: &str| {
-        let pods = reported.map_or(&[][..], |slots| &slots.pods);
-        pods.iter()
-            .find(|slots| slots.pod == pod)
-            .and_then(PodSlots::used)
-    };
-    let fresh = facts
-        .seen
-        .pods
-        .overdue
-        .iter()
-        .filter(|pod| !facts.memory.overdue.contains(*pod));
-    fresh
-        .filter(|pod| used(pod) != Some(0))
-        .map(|pod| {
-            let had = match used(pod) {
-                Some(1) => "1 task that was still running is".to_owned(),
-                Some(many) => format!("{many} tasks that were still running are"),
-                None => "what was still running, if anything, is".to_owned(),
-            };
-            Happening {
-                warning: true,
-                reason: Reason::DrainExceeded.as_str().to_owned(),
-                action: "Drain",
-                note: format!(
-                    "queue {}: pod {pod} used up its drain grace period: {had} cancelled and attempted again elsewhere; raise drain.gracePeriod if tasks take that long",
-                    facts.queue.name
-                ),
-                deployment: Some(facts.queue.deployment_name.clone()),
-            }
-        })
-        .collect()
 }
 
 /// A queue left the spec.

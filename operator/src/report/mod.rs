@@ -3,6 +3,7 @@
 //! The status is written once, at the end of a pass, and only if it says something else than before.
 
 pub mod conditions;
+pub mod drains;
 pub mod events;
 pub mod numbers;
 pub mod status;
@@ -146,10 +147,10 @@ impl Reports {
         let verdicts = conditions::conditions(&queues, &applied.prune_errors, now.monotonic);
         let old = subject.present(memory);
         let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
-        let numbers = numbers::numbers(&queues, &new, now.monotonic);
+        let numbers = numbers::numbers(&queues, &new, now);
         let mut happenings: Vec<Happening> = queues
             .iter()
-            .flat_map(|facts| [events::changes(facts), events::overdue(facts)].concat())
+            .flat_map(|facts| [events::changes(facts), drains::exceeded(facts, now.wall)].concat())
             .collect();
         happenings.extend(applied.pruned.iter().map(events::removed));
         self.metrics.set_fleet(subject.fleet_name(), numbers);

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use taskqueue_api::TaskQueueWorkerStatus;
-use taskqueue_scaling::{Decision, PerType, PodPhase, Slots, Stuck, Term, Time, findings};
+use taskqueue_scaling::{Decision, PerType, PodPhase, Slots, Stuck, Term, findings};
 
+use crate::clock::Moment;
 use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
 use crate::report::conditions::QueueFacts;
+use crate::report::drains;
 use crate::report::status::replicas_for;
 
 /// The numbers of a fleet.
 pub fn numbers(
     queues: &[QueueFacts<'_>],
     status: &TaskQueueWorkerStatus,
-    now: Time,
+    now: Moment,
 ) -> FleetNumbers {
     let of_queue = |facts: &QueueFacts<'_>| (facts.queue.name.clone(), queue(facts, now));
     FleetNumbers {
@@ -30,20 +32,20 @@ pub fn conditions(status: &TaskQueueWorkerStatus) -> Vec<(String, String, String
     status.conditions.iter().map(condition).collect()
 }
 
-fn queue(facts: &QueueFacts<'_>, now: Time) -> QueueNumbers {
+fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     let replicas = &facts.plan.observation.replicas;
     let policy = &facts.queue.policy;
     let present = facts.plan.decision.as_ref();
     let slots = facts.seen.slots.known();
     let (backlog_at, slots_at) = facts.memory.taken_at;
-    let stuck = findings(&facts.memory.history, now);
+    let stuck = findings(&facts.memory.history, now.monotonic);
     QueueNumbers {
         task_queue: facts.queue.task_queue.clone(),
         desired: present.map_or(replicas.asked, |decision| decision.desired),
         current: facts.asked(),
         ready: replicas.ready,
         terminating: replicas.terminating,
-        drain_overdue: u32::try_from(facts.seen.pods.overdue.len()).unwrap_or(u32::MAX),
+        drain_overdue: drains::overdue(facts.seen, now.wall),
         min: policy.min,
         max: policy.max,
         queue_wait_target: policy.queue_wait_target,

@@ -13,7 +13,6 @@ use taskqueue_temporal::{CallErrorKind, LivePod, Method};
 use super::*;
 use crate::apply::QueueApplied;
 use crate::clock::{Clock, Moment};
-use crate::memory::QueueKey;
 use crate::observe::ObservedQueue;
 use crate::observe::pods::Pods;
 use crate::plan;
@@ -467,30 +466,4 @@ fn a_restarted_operator_does_not_forget_what_the_conditions_said() {
         "Starting",
         "that was about another spec"
     );
-}
-
-#[test]
-fn a_drain_past_its_grace_is_told_once() {
-    let mut queue = healthy();
-    queue.pods.overdue = vec!["slow".to_owned()];
-    let mut passed = Passed::of(queue);
-    let told = |passed: &Passed| {
-        let Passed {
-            fleet,
-            observed,
-            plan,
-            applied,
-            memory,
-        } = passed;
-        let facts = QueueFacts::collect(fleet, observed, plan, applied, memory);
-        facts
-            .iter()
-            .flat_map(events::overdue)
-            .map(|h| h.reason)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(told(&passed), ["DrainExceeded"]);
-    let memory = passed.memory.queue(QueueKey::unversioned("a"));
-    memory.overdue.insert("slow".to_owned());
-    assert_eq!(told(&passed), Vec::<String>::new());
 }

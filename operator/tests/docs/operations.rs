@@ -148,7 +148,7 @@ pub(crate) fn rights() -> String {
         if let Some(comment) = line.strip_prefix("# ") {
             write!(why, "{comment} ").unwrap();
         } else if let Some(value) = list(line, "apiGroups:") {
-            group = value.trim_matches('"').to_owned();
+            value.trim_matches('"').clone_into(&mut group);
         } else if let Some(value) = list(line, "resources:") {
             kinds = value;
         } else if let Some(verbs) = list(line, "verbs:") {

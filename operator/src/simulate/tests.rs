@@ -37,7 +37,7 @@ fn a_bare_policy_is_read_with_the_defaults_of_the_resource() {
         min: 1,
         max: 7,
         queue_wait_target: std::time::Duration::from_secs(2),
-        drain_grace_period: std::time::Duration::from_secs(60),
+        drain_grace_period: std::time::Duration::from_mins(1),
         ..Policy::default()
     };
     assert_eq!(policy(BARE, None), Ok(expected));
@@ -56,7 +56,7 @@ fn the_policy_of_one_queue_is_taken_from_a_resource_among_others() {
         queue_wait_target: std::time::Duration::from_secs(10),
         slots_per_replica: 10,
         cooldown_period: std::time::Duration::from_secs(30),
-        drain_grace_period: std::time::Duration::from_secs(60),
+        drain_grace_period: std::time::Duration::from_mins(1),
         ..Policy::default()
     };
     expected.behavior.scale_down.stabilization_window = std::time::Duration::from_secs(30);

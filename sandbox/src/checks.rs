@@ -176,10 +176,7 @@ impl Stage {
         sandbox.images(&Image::ALL, None, Progress::default())?;
         sandbox.install_operator(&[])?;
         equip(&mut command, sandbox.programs())?;
-        // They wait for the cluster far more than they compute.
-        command
-            .env("TASKQUEUE_SANDBOX", name.as_str())
-            .env("RUST_TEST_THREADS", "6");
+        command.env("TASKQUEUE_SANDBOX", name.as_str());
         succeed(command)
     }
 }

@@ -26,10 +26,10 @@ use crate::http::{self, Health, SdkMetrics};
 use crate::mail::{CONSOLE, Mailer};
 use crate::metrics::Metrics;
 use crate::payment::GatewayClient;
-use crate::settings::{Role, SettingError, Settings};
+use crate::settings::{SettingError, Settings};
 use crate::store::Store;
 
-use generation::{Generation, Workshop};
+use generation::{Generation, Part, Workshop};
 
 /// Pause between attempts to reach the database at start-up.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -234,8 +234,13 @@ async fn work(
             turning.turned();
         }
     });
-    let Some(mut current) = workshop.start_generation(stop).await? else {
-        return Ok(());
+    let (stays, replaced) = workshop.parts();
+    let mut steady = None;
+    if let Some(part) = stays {
+        steady = workshop.start_generation(part, stop).await?;
+    }
+    let Some(mut current) = workshop.start_generation(replaced, stop).await? else {
+        return drain::drain(steady.into_iter().collect(), Duration::ZERO).await;
     };
     tokio::spawn(watch_readiness(health.clone(), sdk.clone(), stop.clone()));
     let mut retired: Vec<Generation> = Vec::new();
@@ -247,8 +252,12 @@ async fn work(
                 health.set_ready(false);
                 return ended.context("the worker stopped polling");
             }
+            ended = generation::steady_ended(steady.as_mut()) => {
+                health.set_ready(false);
+                return ended.context("the workflow worker stopped polling");
+            }
             () = worn => {
-                if let Some(next) = replace(workshop, stop).await {
+                if let Some(next) = replace(workshop, replaced, stop).await {
                     current.retire();
                     retired.push(std::mem::replace(&mut current, next));
                 } else {
@@ -260,11 +269,12 @@ async fn work(
     }
     health.set_ready(false);
     retired.push(current);
+    retired.extend(steady);
     drain::drain(retired, workshop.settings().drain_grace).await
 }
 
 /// A new generation, or `None` if Temporal does not answer right now.
-async fn replace(workshop: &Workshop, stop: &CancellationToken) -> Option<Generation> {
+async fn replace(workshop: &Workshop, part: Part, stop: &CancellationToken) -> Option<Generation> {
     let patience = async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -273,7 +283,7 @@ async fn replace(workshop: &Workshop, stop: &CancellationToken) -> Option<Genera
     };
     let give_up = CancellationToken::new();
     let started = tokio::select! {
-        started = workshop.start_generation(&give_up) => started,
+        started = workshop.start_generation(part, &give_up) => started,
         () = patience => return None,
     };
     match started {
@@ -305,9 +315,4 @@ async fn watch_readiness(health: Health, sdk: SdkMetrics, stop: CancellationToke
         }
         () = stop.cancelled() => {}
     }
-}
-
-/// Whether the role of `settings` polls for workflows.
-fn plays_workflows(settings: &Settings) -> bool {
-    settings.role.plays(Role::Orders)
 }

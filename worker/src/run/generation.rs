@@ -1,7 +1,11 @@
 //! One SDK worker after the other in one process. temporalio-sdk 1.1.1 keeps about 390 bytes of
-//! every activity it ever ran (`ActivityHalf::task_tokens_to_cancels`), so a worker is replaced
-//! after a number of activities: the next one starts on a connection of its own, then the old one
-//! stops polling and ends when its last activity has ended. Nothing is cancelled, nothing waits.
+//! every activity it ever ran (`ActivityHalf::task_tokens_to_cancels`), so the worker of the
+//! activities is replaced after a number of them: the next one starts on a connection of its own,
+//! then the old one stops polling and ends when its last activity has ended.
+//!
+//! Workflows have a worker of their own that is never replaced: workflow tasks that are on their
+//! way to a worker that stops come back only after a timeout of 10 s, which every order under way
+//! would notice.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -39,6 +43,22 @@ use crate::workflow::OrderWorkflow;
 /// How much later than it was made a heartbeat may reach the server. Cancellation and a resume
 /// after a kill are late by as much.
 const HEARTBEAT_THROTTLE: Duration = Duration::from_secs(1);
+
+/// How long a workflow task waits for the worker that has the workflow in its cache. When that
+/// worker has stopped, this is what the order waits for nothing; any other worker reads the short
+/// history of an order in a moment.
+const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What one SDK worker polls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Everything the role plays.
+    Whole,
+    /// The role's workflows.
+    Workflows,
+    /// The role's activities.
+    Activities,
+}
 
 /// What workers are made of. Lives as long as the process.
 pub(super) struct Workshop {
@@ -88,9 +108,21 @@ impl Workshop {
         &self.store
     }
 
+    /// The worker that stays, if there is one, and the one that is replaced.
+    pub(super) fn parts(&self) -> (Option<Part>, Part) {
+        if self.settings.recycle_after == 0 {
+            (None, Part::Whole)
+        } else if self.settings.role.plays(Role::Orders) {
+            (Some(Part::Workflows), Part::Activities)
+        } else {
+            (None, Part::Activities)
+        }
+    }
+
     /// Connects, makes a worker, and lets it poll. `None` if `stop` came first.
     pub(super) async fn start_generation(
         &self,
+        part: Part,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Generation>> {
         let stopped = stop.clone().cancelled_owned();
@@ -103,7 +135,7 @@ impl Workshop {
             deadline: self.deadline.clone(),
             metrics: self.metrics.clone(),
         };
-        let options = self.worker_options(gate)?;
+        let options = self.worker_options(part, gate)?;
         let mut worker = Worker::new(&self.runtime, client, options)
             .map_err(|error| anyhow::anyhow!("the worker cannot be made: {error}"))?;
         let stop = Box::new(worker.shutdown_handle());
@@ -117,7 +149,7 @@ impl Workshop {
         }))
     }
 
-    fn worker_options(&self, gate: Gate) -> anyhow::Result<WorkerOptions> {
+    fn worker_options(&self, part: Part, gate: Gate) -> anyhow::Result<WorkerOptions> {
         let settings = &self.settings;
         let slots = |number| FixedSizeSlotSupplier::new(number);
         let pollers = PollerBehavior::Autoscaling(
@@ -134,6 +166,7 @@ impl Workshop {
             .max_cached_workflows(settings.cached_workflows)
             .workflow_task_poller_behavior(pollers)
             .activity_task_poller_behavior(pollers)
+            .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
             .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
             .default_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
             .activity_inbound_interceptor(gate)
@@ -149,15 +182,20 @@ impl Workshop {
             // No graceful_shutdown_period: the SDK would cancel the activities of a worker that is
             // merely being replaced. The gate ends them when the process's grace period is over.
             .build();
-        self.register(&mut options)?;
+        self.register(part, &mut options)?;
         Ok(options)
     }
 
     /// Registers what the role plays, and nothing else: a worker polls for what is registered.
-    fn register(&self, options: &mut WorkerOptions) -> anyhow::Result<()> {
+    fn register(&self, part: Part, options: &mut WorkerOptions) -> anyhow::Result<()> {
         let role = self.settings.role;
-        if super::plays_workflows(&self.settings) {
+        if part != Part::Activities && role.plays(Role::Orders) {
             options.register_workflow::<OrderWorkflow>()?;
+        }
+        if part == Part::Workflows {
+            return Ok(());
+        }
+        if role.plays(Role::Orders) {
             options.register_activities(OrderActivities::new(
                 self.store.clone(),
                 self.metrics.clone(),
@@ -213,7 +251,8 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Completes when the worker has ended by itself or after `retire`.
+    /// Completes when the worker has ended by itself or after `retire`. Must not be awaited again
+    /// afterwards.
     pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
         match (&mut self.running).await {
             Ok(Ok(())) if self.retired.get() => Ok(()),
@@ -243,6 +282,14 @@ impl Generation {
     /// Ends every activity of every generation, because the grace period is over.
     pub(super) fn end_activities(&self) {
         self.deadline.cancel();
+    }
+}
+
+/// Completes when the worker that stays has ended. Never completes if there is none.
+pub(super) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Result<()> {
+    match steady {
+        Some(steady) => steady.ended().await,
+        None => std::future::pending().await,
     }
 }
 

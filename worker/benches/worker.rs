@@ -38,7 +38,7 @@ const TICKS: f64 = 100.0;
 
 #[derive(Parser)]
 struct Args {
-    /// Single activities (`release_inventory` on SQLite in memory).
+    /// Single activities (`release_inventory` on SQLite).
     #[arg(long, default_value_t = 20_000)]
     activities: usize,
     /// Whole orders (three activities each).
@@ -134,7 +134,7 @@ async fn connect(address: &str) -> Client {
 }
 
 /// Starts a worker and measures how long it takes until it polls.
-async fn start_worker(address: &str, recycle: u64) -> (Process, Duration) {
+async fn start_worker(address: &str, database: &str, recycle: u64) -> (Process, Duration) {
     let port = free_port();
     let started = Instant::now();
     let worker = Command::new(env!("CARGO_BIN_EXE_order-worker"))
@@ -142,7 +142,7 @@ async fn start_worker(address: &str, recycle: u64) -> (Process, Duration) {
         .env_clear()
         .env("TEMPORAL_ADDRESS", address)
         .env("TEMPORAL_TASK_QUEUE", QUEUE)
-        .env("DATABASE_URL", "sqlite::memory:")
+        .env("DATABASE_URL", database)
         .env("RUST_LOG", "warn")
         .env("ORDER_WORKER_HTTP_ADDRESS", format!("127.0.0.1:{port}"))
         .env("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", recycle.to_string())
@@ -212,7 +212,10 @@ async fn main() {
         .unwrap();
     let (_server, address) = start_temporal();
     let client = connect(&address).await;
-    let (worker, first_poll) = start_worker(&address, args.recycle).await;
+    // Not in memory: its rows would look like a leak.
+    let file = std::env::temp_dir().join(format!("order-worker-bench-{}.db", std::process::id()));
+    let database = format!("sqlite://{}?mode=rwc", file.display());
+    let (worker, first_poll) = start_worker(&address, &database, args.recycle).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     println!("| what | value |\n| --- | --- |");
     println!("| exec to first poll | {first_poll:.0?} |");
@@ -253,5 +256,10 @@ async fn main() {
     );
     for line in lines {
         println!("{line}");
+    }
+    drop(worker);
+    for suffix in ["", "-wal", "-shm"] {
+        // Whatever the worker has not cleaned up itself.
+        let _absent = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
 }

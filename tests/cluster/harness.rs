@@ -313,7 +313,11 @@ impl World {
         let id = format!("{}-{number}", self.namespace);
         order["order_id"] = json!(id);
         let workflow = format!("order-{id}");
-        self.temporal(&[
+        // In a file: Linux allows no argument of more than 128 KiB, and an order may have many recipients.
+        let input = std::env::temp_dir().join(format!("{workflow}.json"));
+        std::fs::write(&input, order.to_string())
+            .with_context(|| format!("writing {}", input.display()))?;
+        let started = self.temporal(&[
             "workflow",
             "start",
             "--type",
@@ -322,9 +326,11 @@ impl World {
             task_queue,
             "--workflow-id",
             &workflow,
-            "--input",
-            &order.to_string(),
-        ])?;
+            "--input-file",
+            &input.to_string_lossy(),
+        ]);
+        std::fs::remove_file(&input).with_context(|| format!("removing {}", input.display()))?;
+        started?;
         Ok(workflow)
     }
 

@@ -91,7 +91,7 @@ async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
 
 /// Places an order with that many mails; sees that its worker is never scaled in and that nothing ran twice; returns how
 /// long the worker was busy.
-async fn mail_one_order(world: &World, queue: &str, size: u32) -> anyhow::Result<Duration> {
+async fn mail_one_order(world: &World, queue: &str, size: usize) -> anyhow::Result<Duration> {
     let recipients: Vec<String> = (0..size)
         .map(|number| format!("r{number}@a.example"))
         .collect();

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,

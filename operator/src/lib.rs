@@ -3,6 +3,8 @@
 //! Data flows in one direction: `validate` (in `taskqueue-api`, pure) makes a fleet of a resource,
 //! [`observe`] reads, [`plan`] decides (pure), [`apply`] writes what is owned, [`report`] says what
 //! was found and done. [`controller::reconcile`] is the table of contents; [`run`] wires it up.
+//!
+//! Beside it stand the commands for people, which write to no cluster: [`simulate`], [`top`], [`explain`].
 
 pub mod apply;
 pub mod caches;
@@ -10,6 +12,7 @@ pub mod claims;
 pub mod clock;
 pub mod controller;
 pub mod error;
+pub mod explain;
 pub mod fingerprint;
 pub mod hints;
 pub mod http;
@@ -23,6 +26,7 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod simulate;
+pub mod top;
 
 #[cfg(test)]
 mod testing;

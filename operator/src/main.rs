@@ -1,13 +1,13 @@
 //! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate` tries
-//! a policy on a trace.
+//! a policy on a trace, `top` and `explain` show people what runs and why.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use taskqueue_operator::settings::{LogFormat, Settings};
-use taskqueue_operator::{run, simulate};
+use taskqueue_operator::{explain, run, simulate, top};
 use tracing_subscriber::EnvFilter;
 
 /// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work needs.
@@ -31,15 +31,45 @@ enum Command {
     /// Try a policy on a trace of your own, beside the HPA, KEDA, Temporal's autoscaler and a fixed fleet.
     #[command(after_help = simulate::HELP)]
     Simulate(Box<simulate::Arguments>),
+    /// Show the fleets, their queues and the last decisions, live.
+    #[command(after_help = top::HELP)]
+    Top(Box<top::Arguments>),
+    /// Explain why a queue has the replicas that it has.
+    #[command(after_help = explain::HELP)]
+    Explain(Box<explain::Arguments>),
 }
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+    match arguments()?.command {
         Command::Run(settings) => operate(&settings),
         Command::Crd { dir: None } => print(&taskqueue_api::crds_yaml()?),
         Command::Crd { dir: Some(dir) } => write_definitions(&dir),
         Command::Simulate(arguments) => print(&simulate::simulate(&arguments)?),
+        Command::Top(arguments) => on_runtime(top::run(&arguments)),
+        Command::Explain(arguments) => on_runtime(explain::run(&arguments)),
     }
+}
+
+/// The command line; called kubectl-tqw, it is a plugin of kubectl and says so in its help.
+fn arguments() -> anyhow::Result<Arguments> {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let called = called.as_deref().and_then(Path::file_stem);
+    let mut command = Arguments::command();
+    if called.is_some_and(|name| name == "kubectl-tqw") {
+        command = command.bin_name("kubectl tqw");
+    }
+    Ok(Arguments::from_arg_matches(&command.get_matches())?)
+}
+
+/// Prepares TLS, and runs what needs the network.
+fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
@@ -58,13 +88,7 @@ fn write_definitions(dir: &Path) -> anyhow::Result<()> {
 
 fn operate(settings: &Settings) -> anyhow::Result<()> {
     log(settings)?;
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(run::run(settings))
+    on_runtime(run::run(settings))
 }
 
 fn log(settings: &Settings) -> anyhow::Result<()> {

@@ -63,9 +63,14 @@ pub(crate) fn api(
             let asked = Asked { line, body };
             let (status, body) = answer(&asked);
             kept.0.lock().unwrap().push(asked);
+            // Plain text, as /metrics is, stands as a string.
+            let bytes = match body {
+                Value::String(text) => text.into_bytes(),
+                body => serde_json::to_vec(&body).unwrap(),
+            };
             let response = Response::builder()
                 .status(StatusCode::from_u16(status).unwrap())
-                .body(Body::from(serde_json::to_vec(&body).unwrap()))
+                .body(Body::from(bytes))
                 .unwrap();
             Ok::<_, Infallible>(response)
         }

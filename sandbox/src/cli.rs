@@ -92,6 +92,24 @@ enum Subcommands {
         /// A folder of finished static binaries for the images. Default: cargo builds them.
         #[arg(long, value_name = "FOLDER")]
         binaries: Option<PathBuf>,
+        /// Draw the Grafana dashboard of the run into this SVG file.
+        #[arg(long, value_name = "FILE.svg")]
+        picture: Option<PathBuf>,
+    },
+    /// Draw the chart's Grafana dashboard from what Prometheus has, as an SVG file.
+    Picture {
+        /// The file.
+        #[arg(value_name = "FILE.svg")]
+        file: PathBuf,
+        /// How far back.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=2880))]
+        minutes: u32,
+        /// The namespaces of the fleets, as a regular expression.
+        #[arg(long, value_name = "REGEX", default_value = ".*")]
+        namespace: String,
+        /// The fleets, as a regular expression.
+        #[arg(long, value_name = "REGEX", default_value = ".*")]
+        fleet: String,
     },
     /// Stop, start, restart, kill, pause or resume one component.
     Component {
@@ -169,15 +187,29 @@ impl Cli {
                 orders,
                 file,
                 binaries,
+                picture,
             } => {
                 let orders = orders.map(usize::try_from).transpose()?;
                 let options = sandbox::demo::Options {
                     orders,
                     file,
                     binaries,
+                    picture,
                 };
                 sandbox::demo::run(name, &options, Progress::default())?;
             }
+            Subcommands::Picture {
+                file,
+                minutes,
+                namespace,
+                fleet,
+            } => sandbox::dashboard::draw_last(
+                &Sandbox::open(name)?,
+                &namespace,
+                &fleet,
+                minutes,
+                &file,
+            )?,
             Subcommands::Component {
                 action,
                 component,

@@ -8,9 +8,13 @@ use crate::{
     error::Result,
     manifests,
     net::{DNS_SERVICE, NODE_ADDRESS, POD_RANGE},
+    operator::OPERATOR_RELEASE,
     paths::Paths,
     state,
 };
+
+/// The recording rules and alerts of the chart: the sandbox's Prometheus evaluates them as a cluster's would.
+const RULES: &str = include_str!("../../charts/taskqueue-operator/files/rules.yaml");
 
 /// The image of the process that holds a pod's namespaces.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:1";
@@ -54,6 +58,7 @@ pub(crate) fn write_beside(paths: &Paths) -> Result<()> {
     let folder = paths.config();
     state::make_folder(&folder)?;
     state::write_json(&folder.join("prometheus.json"), &prometheus(paths))?;
+    state::write_file(&folder.join("rules.yaml"), RULES.as_bytes())?;
     state::write_file(&folder.join("pg_hba.conf"), PG_HBA.as_bytes())
 }
 
@@ -184,11 +189,24 @@ fn corefile(paths: &Paths) -> String {
 }
 
 fn prometheus(paths: &Paths) -> Value {
+    let pods = json!({"files": [discovery::targets_file(paths)]});
     json!({
-        "global": {"scrape_interval": "2s", "scrape_timeout": "2s"},
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "5s"},
+        "rule_files": [paths.config().join("rules.yaml")],
         "scrape_configs": [
             {"job_name": "temporal", "static_configs": [{"targets": ["127.0.0.1:7243"]}]},
-            {"job_name": "pods", "file_sd_configs": [{"files": [discovery::targets_file(paths)]}]},
+            // The label `namespace` of the operator's series is the fleet's, as the chart's ServiceMonitor has it.
+            {
+                "job_name": OPERATOR_RELEASE,
+                "honor_labels": true,
+                "file_sd_configs": [pods],
+                "relabel_configs": [{"action": "keep", "source_labels": ["app"], "regex": OPERATOR_RELEASE}],
+            },
+            {
+                "job_name": "pods",
+                "file_sd_configs": [pods],
+                "relabel_configs": [{"action": "drop", "source_labels": ["app"], "regex": OPERATOR_RELEASE}],
+            },
         ],
     })
 }
@@ -246,6 +264,6 @@ mod tests {
             .iter()
             .map(|job| job["job_name"].as_str().unwrap())
             .collect();
-        assert_eq!(jobs, ["temporal", "pods"]);
+        assert_eq!(jobs, ["temporal", "taskqueue-operator", "pods"]);
     }
 }

@@ -6,6 +6,7 @@ mod cgroup;
 mod components;
 mod config;
 mod control;
+pub mod dashboard;
 pub mod demo;
 mod discovery;
 mod error;

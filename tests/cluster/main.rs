@@ -10,6 +10,7 @@
     reason = "tests panic freely, and print what explains a failure"
 )]
 
+mod dashboards;
 mod errors;
 mod faults;
 mod harness;

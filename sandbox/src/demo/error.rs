@@ -38,7 +38,7 @@ pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An answer that could not be understood.
-    pub(super) fn source(what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn source(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Source {
             what: what.into(),
             why: why.into(),

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHOWN: usize = 300;
 
 /// The body of the answer to `GET path` at `address` (`127.0.0.1:PORT`), if its status is 200.
-pub(super) fn get(address: &str, path: &str) -> Result<String> {
+pub(crate) fn get(address: &str, path: &str) -> Result<String> {
     let what = || format!("http://{address}{path}");
     let bytes =
         exchange(address, path).map_err(|error| Error::source(what(), error.to_string()))?;
@@ -32,7 +32,7 @@ pub(super) fn get(address: &str, path: &str) -> Result<String> {
 }
 
 /// Text as one part of a query: everything but letters, digits and `-._~` is escaped.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let escaped = text.bytes().map(|byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             char::from(byte).to_string()

@@ -9,7 +9,7 @@ mod chart;
 mod check;
 mod error;
 mod fleet;
-mod http;
+pub(crate) mod http;
 mod orders;
 mod place;
 mod readings;
@@ -21,7 +21,7 @@ mod watch;
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +31,7 @@ use error::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
+    dashboard,
     error::Attempt,
     images::Image,
     paths::Name,
@@ -62,6 +63,8 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// A folder of finished static binaries for the images. Default: cargo builds them.
     pub binaries: Option<PathBuf>,
+    /// Where the dashboard is drawn at the end, as SVG. Default: it is not drawn.
+    pub picture: Option<PathBuf>,
 }
 
 /// Runs the whole demo. Returns an error, after everything that can be said was printed, if an order did not come to
@@ -114,6 +117,9 @@ fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()>
     let readings = phases.time("read back", || sources.read(&run_id, &stock))?;
     let mismatches = report(&mut screen, &run_id, &expected, &readings);
     let proof = phases.time("Prometheus", || prove(&sources, placed_at, &mut screen));
+    if let Some(file) = &options.picture {
+        draw(&sandbox, (placed_at, orders.len()), file, &mut screen)?;
+    }
     screen.print(&phases.render());
     screen.print(&ways_on(&sandbox)?);
     if mismatches > 0 {
@@ -200,6 +206,38 @@ fn prove(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Re
     } else {
         Err(Error::Proof(missing.join("\n")))
     }
+}
+
+/// Draws the dashboard of the run.
+fn draw(
+    sandbox: &Sandbox,
+    (placed_at, orders): (Timestamp, usize),
+    file: &Path,
+    screen: &mut Screen,
+) -> Result<()> {
+    let now = Timestamp::now();
+    // From a little before the first order, so that the rise can be seen.
+    let from = placed_at.as_second() - 10;
+    let caption = format!(
+        "A run of the demo on {}: {orders} orders on the fleet {}/{}, from zero and back to zero; minutes:seconds",
+        now.strftime("%Y-%m-%d"),
+        fleet::NAMESPACE,
+        fleet::NAME
+    );
+    dashboard::draw(
+        sandbox,
+        &dashboard::variables(
+            fleet::NAMESPACE,
+            fleet::NAME,
+            ".*",
+            dashboard::RATE_INTERVAL,
+        ),
+        (from, now.as_second()),
+        &caption,
+        file,
+    )?;
+    screen.print(&format!("The dashboard of the run is drawn in {}\n", file.display()));
+    Ok(())
 }
 
 fn ways_on(sandbox: &Sandbox) -> Result<String> {

@@ -154,12 +154,10 @@ impl<'a> Sources<'a> {
         // At most 11,000 points are allowed; the scrape interval is 2 s.
         let step = ((to - from) / 5000).max(2);
         let range = |metric: &str, join: &str| -> Result<ByQueue> {
-            // With honor_labels a metric keeps its own label `namespace`; without, it is called exported_namespace.
             let Fleet { namespace, name } = fleet;
-            let series = ["exported_namespace", "namespace"].map(|label| {
-                format!("taskqueue_operator_{metric}{{{label}=\"{namespace}\",name=\"{name}\"}}")
-            });
-            let query = format!("{join} by (queue) ({})", series.join(" or "));
+            let query = format!(
+                "{join} by (queue) (taskqueue_operator_{metric}{{namespace=\"{namespace}\",name=\"{name}\"}})"
+            );
             let path = format!(
                 "/api/v1/query_range?query={}&start={from}&end={to}&step={step}",
                 http::escape(&query)

@@ -1,0 +1,286 @@
+//! Where `top` and `explain` read: the API server with the person's own kubeconfig and rights, and the
+//! operator's metrics. Network I/O, reads only: lists and gets of `TaskQueueWorker`s and Events, and one
+//! `GET` of /metrics.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client, Config};
+use taskqueue_api::TaskQueueWorker;
+
+use super::figures::{self, Scrape};
+use crate::apply::MANAGER;
+use crate::caches::GuardedFleet;
+
+/// How long a server may be silent before it is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Behind one Service there may be replicas that stand by; so often it is asked for the one that leads.
+const ATTEMPTS: u32 = 6;
+/// Objects per page of a list.
+const PAGE: u32 = 250;
+
+/// The flags that say where to read.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Place {
+    /// The Kubernetes namespace of the fleets. Default: that of the kubeconfig's context.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// The context of the kubeconfig. Default: its current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Where the operator's metrics are, as http://HOST:8080 after `kubectl port-forward`. Default: they are read
+    /// through the API server, which takes the right to get services/proxy.
+    #[arg(long, value_name = "URL")]
+    pub metrics: Option<String>,
+
+    /// The Service of the operator's metrics, for reading them through the API server.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        default_value = "taskqueue-system/taskqueue-operator-metrics"
+    )]
+    pub service: String,
+}
+
+/// From where the metrics are asked.
+#[derive(Clone)]
+enum Metrics {
+    /// The operator itself.
+    Direct { client: Client, url: String, path: String },
+    /// Its Service, through the API server.
+    Proxy { namespace: String, service: String },
+}
+
+/// A cluster to read from.
+#[derive(Clone)]
+pub struct Sources {
+    client: Client,
+    metrics: Metrics,
+    /// The namespace that is meant where none is named.
+    pub namespace: String,
+}
+
+impl Sources {
+    /// Takes the kubeconfig (or, in a pod, the ServiceAccount) and prepares both readings.
+    ///
+    /// # Errors
+    /// If there is no usable kubeconfig or a flag makes no sense.
+    pub async fn connect(place: &Place) -> anyhow::Result<Self> {
+        let mut config = match &place.context {
+            None => Config::infer()
+                .await
+                .context("no kubeconfig can be read; set KUBECONFIG")?,
+            Some(context) => {
+                let options = KubeConfigOptions {
+                    context: Some(context.clone()),
+                    ..KubeConfigOptions::default()
+                };
+                Config::from_kubeconfig(&options)
+                    .await
+                    .with_context(|| format!("the context {context:?} of the kubeconfig"))?
+            }
+        };
+        impatient(&mut config);
+        let namespace = place
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
+        Self::new(client, namespace, place)
+    }
+
+    /// With a client at hand.
+    ///
+    /// # Errors
+    /// If a flag makes no sense.
+    pub fn new(client: Client, namespace: String, place: &Place) -> anyhow::Result<Self> {
+        let metrics = match &place.metrics {
+            Some(url) => direct(url)
+                .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?,
+            None => {
+                let (namespace, service) = place.service.split_once('/').with_context(|| {
+                    format!("--service {} is not of the form NAMESPACE/NAME", place.service)
+                })?;
+                Metrics::Proxy {
+                    namespace: namespace.to_owned(),
+                    service: service.to_owned(),
+                }
+            }
+        };
+        Ok(Self {
+            client,
+            metrics,
+            namespace,
+        })
+    }
+
+    /// The fleets of the namespace, or of all of them.
+    ///
+    /// # Errors
+    /// If the API server refuses or does not answer.
+    pub async fn fleets(&self, all_namespaces: bool) -> anyhow::Result<Vec<GuardedFleet>> {
+        let api: Api<GuardedFleet> = if all_namespaces {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        };
+        let place = if all_namespaces {
+            "in all namespaces".to_owned()
+        } else {
+            format!("in namespace {}", self.namespace)
+        };
+        let mut fleets = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = api.list(&page).await.map_err(|error| {
+                anyhow!("cannot list the fleets {place}: {}", told(&error))
+            })?;
+            fleets.extend(list.items);
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(fleets),
+            }
+        }
+    }
+
+    /// One fleet.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the API server refuses or does not answer.
+    pub async fn fleet(&self, name: &str) -> anyhow::Result<TaskQueueWorker> {
+        let api: Api<TaskQueueWorker> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.get(name).await.map_err(|error| {
+            anyhow!("cannot read the fleet {name} in namespace {}: {}", self.namespace, told(&error))
+        })
+    }
+
+    /// The Events that the operator has written about a fleet; which of them the server keeps is its own affair.
+    ///
+    /// # Errors
+    /// If the API server refuses or does not answer.
+    pub async fn events(&self, fleet: &str) -> anyhow::Result<Vec<Event>> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let about = ListParams::default().fields(&format!(
+            "regarding.kind=TaskQueueWorker,regarding.name={fleet},reportingController={MANAGER}"
+        ));
+        let list = api.list(&about).await.map_err(|error| {
+            anyhow!("cannot list the Events of namespace {}: {}", self.namespace, told(&error))
+        })?;
+        Ok(list.items)
+    }
+
+    /// The operator's metrics, or in one line why they cannot be had and what to do.
+    pub async fn scrape(&self) -> Result<Scrape, String> {
+        for _ in 0..ATTEMPTS {
+            let text = self.metrics_text().await?;
+            let scrape = figures::parse(&text).map_err(|error| error.to_string())?;
+            if scrape.leads {
+                return Ok(scrape);
+            }
+            if matches!(self.metrics, Metrics::Direct { .. }) {
+                break;
+            }
+        }
+        Err("the operator's replica that answered stands by for another one; \
+             name the one that leads with --metrics URL"
+            .to_owned())
+    }
+
+    async fn metrics_text(&self) -> Result<String, String> {
+        let (client, path) = match &self.metrics {
+            Metrics::Direct { client, path, .. } => (client, path.clone()),
+            Metrics::Proxy { namespace, service } => (
+                &self.client,
+                format!("/api/v1/namespaces/{namespace}/services/{service}:metrics/proxy/metrics"),
+            ),
+        };
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
+        client
+            .request_text(request)
+            .await
+            .map_err(|error| self.no_metrics(&error))
+    }
+
+    /// What to tell a person about metrics that cannot be had.
+    fn no_metrics(&self, error: &kube::Error) -> String {
+        let (namespace, service) = match &self.metrics {
+            Metrics::Direct { url, .. } => return format!("{url}: {}", told(error)),
+            Metrics::Proxy { namespace, service } => (namespace, service),
+        };
+        let code = match error {
+            kube::Error::Api(status) => status.code,
+            _ => 0,
+        };
+        match code {
+            403 => format!(
+                "you may not get services/proxy in namespace {namespace}; ask for that right, or give --metrics URL"
+            ),
+            404 => format!(
+                "there is no Service {service} in namespace {namespace}; name it with --service, or give --metrics URL"
+            ),
+            503 => format!("no replica of the operator answers behind {namespace}/{service}"),
+            _ => format!("{namespace}/{service}: {}", told(error)),
+        }
+    }
+}
+
+/// A person waits: no silent retries, and an end to silence.
+fn impatient(config: &mut Config) {
+    config.connect_timeout = Some(PATIENCE);
+    config.read_timeout = Some(PATIENCE);
+    config.default_retry = false;
+}
+
+fn direct(url: &str) -> anyhow::Result<Metrics> {
+    let uri: http::Uri = url.parse()?;
+    let (scheme, authority) = uri
+        .scheme_str()
+        .filter(|scheme| ["http", "https"].contains(scheme))
+        .zip(uri.authority())
+        .ok_or_else(|| anyhow!("it needs http:// or https:// and a host"))?;
+    let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+        "/" => "/metrics",
+        path => path,
+    };
+    let mut config = Config::new(format!("{scheme}://{authority}").parse()?);
+    impatient(&mut config);
+    Ok(Metrics::Direct {
+        client: Client::try_from(config)?,
+        url: url.to_owned(),
+        path: path.to_owned(),
+    })
+}
+
+/// An error in the words of whoever refused.
+pub(crate) fn told(error: &kube::Error) -> String {
+    match error {
+        // The API server's answer to a kind that it does not know.
+        kube::Error::Api(status)
+            if status.code == 404 && status.message.contains("page not found") =>
+        {
+            "this cluster does not know the kind TaskQueueWorker; install the operator".to_owned()
+        }
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => {
+            // The sentence of the client ends in the name of a layer; its causes say what happened.
+            let mut text = other.to_string();
+            let mut cause = std::error::Error::source(other);
+            while let Some(error) = cause {
+                let more = error.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                cause = error.source();
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The chart's dashboard and rules on what the sandbox's Prometheus has scraped from the operator; `top` and
+//! `explain` on the same fleet.
+
+use std::{path::PathBuf, process::Command};
+
+use sandbox::dashboard::{DASHBOARD, Dashboard, Kind, prometheus::Prometheus, variables};
+use serde_json::{Value, json};
+
+use crate::harness::{World, eventually, one_queue, output, with_namespace};
+
+/// Seconds between two points of a query; the sandbox scrapes every 2 s.
+const STEP: i64 = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
+    with_namespace("the-dashboard-shows-a-run", |world| async move {
+        let from = jiff::Timestamp::now().as_second();
+        let queue = world.queue("all");
+        world.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+        let mut workflows = Vec::new();
+        for number in 0..8 {
+            workflows.push(world.order(
+                &queue,
+                number,
+                json!({"total": 100, "card": "tok_delay_2000"}),
+            )?);
+        }
+        world
+            .replicas_are("all", "a worker runs", |_, ready| ready > 0)
+            .await?;
+        people_see_what_runs(&world, &queue)?;
+        for workflow in &workflows {
+            world.result(workflow).await?;
+        }
+        world
+            .replicas_are("all", "the idle fleet is back at zero", |asked, ready| {
+                (asked, ready) == (0, 0)
+            })
+            .await?;
+        people_see_why_it_went_to_zero(&world)?;
+
+        let prometheus = Prometheus::of(&world.sandbox)?;
+        let variables = variables(&world.namespace, "orders", "all", "30s");
+        let dashboard = Dashboard::parse(DASHBOARD, &variables).map_err(anyhow::Error::msg)?;
+        eventually("Prometheus has scraped the run and its end", || async {
+            let now = jiff::Timestamp::now().as_second();
+            let ready = format!(
+                "taskqueue_operator_ready_replicas{{namespace=\"{}\"}}",
+                world.namespace
+            );
+            let samples: Vec<f64> = prometheus
+                .range(&ready, from, now, STEP)?
+                .into_iter()
+                .flat_map(|series| series.samples)
+                .map(|(_, value)| value)
+                .collect();
+            let shown = samples.iter().any(|value| *value > 0.0) && samples.last() == Some(&0.0);
+            Ok(if shown { Ok(()) } else { Err(format!("{samples:?}")) })
+        })
+        .await?;
+        // The queries themselves are awaited too: rates need two scrapes of what happened last.
+        eventually("no panel is empty", || async {
+            let now = jiff::Timestamp::now().as_second();
+            let empty = empty_queries(&prometheus, &dashboard, (from, now))?;
+            Ok(if empty.is_empty() { Ok(()) } else { Err(empty.join("\n")) })
+        })
+        .await?;
+        let now = jiff::Timestamp::now().as_second();
+        let still: Vec<&str> = ["Backlog", "Ready and asked for", "Slots in use", "Changes by reason", "Decisions by reason"]
+            .into_iter()
+            .filter(|title| !rises(&prometheus, &dashboard, title, (from, now)))
+            .collect();
+        assert_eq!(still, Vec::<&str>::new(), "these panels show no run");
+        Ok(())
+    })
+    .await;
+}
+
+/// The queries that Prometheus answers without a single sample. A refused query is an error.
+fn empty_queries(
+    prometheus: &Prometheus,
+    dashboard: &Dashboard,
+    (from, to): (i64, i64),
+) -> anyhow::Result<Vec<String>> {
+    let mut empty = Vec::new();
+    for panel in &dashboard.panels {
+        for query in &panel.queries {
+            let answer = match panel.kind {
+                Kind::Table => prometheus.instant(&query.expression, to)?,
+                _ => prometheus.range(&query.expression, from, to, STEP)?,
+            };
+            if answer.iter().all(|series| series.samples.is_empty()) {
+                empty.push(format!("{}: {}", panel.title, query.expression));
+            }
+        }
+    }
+    Ok(empty)
+}
+
+/// Whether the first query of a panel was above zero at some time.
+fn rises(
+    prometheus: &Prometheus,
+    dashboard: &Dashboard,
+    title: &str,
+    (from, to): (i64, i64),
+) -> bool {
+    let panel = dashboard.panels.iter().find(|panel| panel.title == title);
+    let query = panel.and_then(|panel| panel.queries.first());
+    let answer = query.and_then(|query| prometheus.range(&query.expression, from, to, STEP).ok());
+    answer.unwrap_or_default().iter().any(|series| {
+        series.samples.iter().any(|(_, value)| *value > 0.0)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_evaluates_every_rule_of_the_chart() {
+    with_namespace("prometheus-evaluates-every-rule", |world| async move {
+        let prometheus = Prometheus::of(&world.sandbox)?;
+        let chart: Value = serde_saphyr::from_str(include_str!(
+            "../../charts/taskqueue-operator/files/rules.yaml"
+        ))?;
+        let groups = chart["groups"].as_array().cloned().unwrap_or_default();
+        let mut names: Vec<String> = groups
+            .iter()
+            .flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default())
+            .filter_map(|rule| {
+                let name = rule["alert"].as_str().or(rule["record"].as_str());
+                name.map(str::to_owned)
+            })
+            .collect();
+        names.sort();
+        eventually("every rule was evaluated", || async {
+            let rules = prometheus.rules()?;
+            let failed: Vec<_> = rules.iter().filter(|rule| rule.health == "err").collect();
+            anyhow::ensure!(failed.is_empty(), "{failed:?}");
+            let mut evaluated: Vec<String> = rules
+                .into_iter()
+                .filter(|rule| rule.health == "ok")
+                .map(|rule| rule.name)
+                .collect();
+            evaluated.sort();
+            Ok(if evaluated == names { Ok(()) } else { Err(format!("{evaluated:?}")) })
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// `taskqueue-operator ARGUMENTS` as a person runs it, with the sandbox's kubeconfig: the program that the image holds.
+fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
+    let tests = PathBuf::from(std::env::current_exe()?);
+    let folder = tests.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+    let mut command = Command::new(folder.join("taskqueue-operator"));
+    command
+        .args(arguments)
+        .args(["--namespace", &world.namespace])
+        .env("KUBECONFIG", world.sandbox.kubeconfig());
+    output(&mut command)
+}
+
+/// While a worker runs, the table shows it with its figures from the metrics.
+fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
+    let seen: Value = serde_json::from_str(&operator(world, &["top", "-o", "json"])?)?;
+    assert_eq!(seen["notes"], json!([]), "{seen}");
+    let row = &seen["fleets"][0]["queues"][0];
+    assert_eq!((&row["name"], &row["taskQueue"]), (&json!("all"), &json!(queue)));
+    assert_eq!((&row["min"], &row["max"]), (&json!(0), &json!(2)));
+    assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
+    let table = operator(world, &["top"])?;
+    let head: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(head[..4], ["FLEET", "QUEUE", "BACKLOG", "WAIT"], "{table}");
+    Ok(())
+}
+
+/// Afterwards the explanation has the last decision and the Events in order.
+fn people_see_why_it_went_to_zero(world: &World) -> anyhow::Result<()> {
+    let seen: Value = serde_json::from_str(&operator(world, &["explain", "orders", "-o", "json"])?)?;
+    assert_eq!(seen["queue"]["lastDecision"]["to"], 0, "{seen}");
+    let events = seen["events"].as_array().cloned().unwrap_or_default();
+    let scaled: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["reason"].as_str())
+        .filter(|reason| reason.starts_with("Scaled"))
+        .collect();
+    assert_eq!(scaled.first(), Some(&"ScaledUp"), "{seen}");
+    assert_eq!(scaled.last(), Some(&"ScaledDown"), "{seen}");
+    let text = operator(world, &["explain", "orders", "all"])?;
+    for section in ["NOW", "LAST CHANGE", "WHAT HOLDS THE FLEET BACK", "EVENTS"] {
+        assert!(text.lines().any(|line| line.starts_with(section)), "{text}");
+    }
+    Ok(())
+}

@@ -80,9 +80,8 @@ pub enum Output {
 /// If there is no usable kubeconfig, the API server refuses, or nothing can be printed.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sources = Sources::connect(&arguments.place).await?;
-    let live = !arguments.once
-        && arguments.output == Output::Table
-        && std::io::stdout().is_terminal();
+    let live =
+        !arguments.once && arguments.output == Output::Table && std::io::stdout().is_terminal();
     if !live {
         let text = once(&sources, arguments, Clock::start()).await?;
         return print(&text);
@@ -133,11 +132,7 @@ async fn look(sources: &Sources, all_namespaces: bool) -> anyhow::Result<Snapsho
 }
 
 /// Draws again and again. A look that fails leaves the last table and says why.
-async fn follow(
-    sources: &Sources,
-    arguments: &Arguments,
-    first: Snapshot,
-) -> anyhow::Result<()> {
+async fn follow(sources: &Sources, arguments: &Arguments, first: Snapshot) -> anyhow::Result<()> {
     let clock = Clock::start();
     let mut pace = pace(arguments.interval);
     let mut shown = first;

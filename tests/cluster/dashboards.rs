@@ -58,21 +58,35 @@ async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
                 .map(|(_, value)| value)
                 .collect();
             let shown = samples.iter().any(|value| *value > 0.0) && samples.last() == Some(&0.0);
-            Ok(if shown { Ok(()) } else { Err(format!("{samples:?}")) })
+            Ok(if shown {
+                Ok(())
+            } else {
+                Err(format!("{samples:?}"))
+            })
         })
         .await?;
         // The queries themselves are awaited too: rates need two scrapes of what happened last.
         eventually("no panel is empty", || async {
             let now = jiff::Timestamp::now().as_second();
             let empty = empty_queries(&prometheus, &dashboard, (from, now))?;
-            Ok(if empty.is_empty() { Ok(()) } else { Err(empty.join("\n")) })
+            Ok(if empty.is_empty() {
+                Ok(())
+            } else {
+                Err(empty.join("\n"))
+            })
         })
         .await?;
         let now = jiff::Timestamp::now().as_second();
-        let still: Vec<&str> = ["Backlog", "Ready and asked for", "Slots in use", "Changes by reason", "Decisions by reason"]
-            .into_iter()
-            .filter(|title| !rises(&prometheus, &dashboard, title, (from, now)))
-            .collect();
+        let still: Vec<&str> = [
+            "Backlog",
+            "Ready and asked for",
+            "Slots in use",
+            "Changes by reason",
+            "Decisions by reason",
+        ]
+        .into_iter()
+        .filter(|title| !rises(&prometheus, &dashboard, title, (from, now)))
+        .collect();
         assert_eq!(still, Vec::<&str>::new(), "these panels show no run");
         Ok(())
     })
@@ -110,9 +124,10 @@ fn rises(
     let panel = dashboard.panels.iter().find(|panel| panel.title == title);
     let query = panel.and_then(|panel| panel.queries.first());
     let answer = query.and_then(|query| prometheus.range(&query.expression, from, to, STEP).ok());
-    answer.unwrap_or_default().iter().any(|series| {
-        series.samples.iter().any(|(_, value)| *value > 0.0)
-    })
+    answer
+        .unwrap_or_default()
+        .iter()
+        .any(|series| series.samples.iter().any(|(_, value)| *value > 0.0))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +157,11 @@ async fn prometheus_evaluates_every_rule_of_the_chart() {
                 .map(|rule| rule.name)
                 .collect();
             evaluated.sort();
-            Ok(if evaluated == names { Ok(()) } else { Err(format!("{evaluated:?}")) })
+            Ok(if evaluated == names {
+                Ok(())
+            } else {
+                Err(format!("{evaluated:?}"))
+            })
         })
         .await?;
         Ok(())
@@ -153,7 +172,11 @@ async fn prometheus_evaluates_every_rule_of_the_chart() {
 /// `taskqueue-operator ARGUMENTS` as a person runs it, with the sandbox's kubeconfig: the program that the image holds.
 fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
     let tests = PathBuf::from(std::env::current_exe()?);
-    let folder = tests.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+    let folder = tests
+        .ancestors()
+        .nth(2)
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let mut command = Command::new(folder.join("taskqueue-operator"));
     command
         .args(arguments)
@@ -167,18 +190,27 @@ fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
     let seen: Value = serde_json::from_str(&operator(world, &["top", "-o", "json"])?)?;
     assert_eq!(seen["notes"], json!([]), "{seen}");
     let row = &seen["fleets"][0]["queues"][0];
-    assert_eq!((&row["name"], &row["taskQueue"]), (&json!("all"), &json!(queue)));
+    assert_eq!(
+        (&row["name"], &row["taskQueue"]),
+        (&json!("all"), &json!(queue))
+    );
     assert_eq!((&row["min"], &row["max"]), (&json!(0), &json!(2)));
     assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
     let table = operator(world, &["top"])?;
-    let head: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    let head: Vec<&str> = table
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     assert_eq!(head[..4], ["FLEET", "QUEUE", "BACKLOG", "WAIT"], "{table}");
     Ok(())
 }
 
 /// Afterwards the explanation has the last decision and the Events in order.
 fn people_see_why_it_went_to_zero(world: &World) -> anyhow::Result<()> {
-    let seen: Value = serde_json::from_str(&operator(world, &["explain", "orders", "-o", "json"])?)?;
+    let seen: Value =
+        serde_json::from_str(&operator(world, &["explain", "orders", "-o", "json"])?)?;
     assert_eq!(seen["queue"]["lastDecision"]["to"], 0, "{seen}");
     let events = seen["events"].as_array().cloned().unwrap_or_default();
     let scaled: Vec<&str> = events

@@ -33,17 +33,42 @@ fn events() -> Vec<Value> {
         None,
     );
     repeated["type"] = json!("Warning");
-    let mut outage = event("11:40:00", "TemporalUnavailable", "Temporal does not answer", None);
+    let mut outage = event(
+        "11:40:00",
+        "TemporalUnavailable",
+        "Temporal does not answer",
+        None,
+    );
     outage["type"] = json!("Warning");
     outage["series"] = json!({"count": 3, "lastObservedTime": "2026-01-02T11:55:00.000000Z"});
     let mut others = event("11:58:00", "ScaledUp", "by somebody else", None);
     others["reportingController"] = json!("another");
-    let mut before = event("11:30:00", "ScaledUp", "of the fleet of this name before", payments);
+    let mut before = event(
+        "11:30:00",
+        "ScaledUp",
+        "of the fleet of this name before",
+        payments,
+    );
     before["regarding"]["uid"] = json!("earlier");
     vec![
-        event("11:59:48", "ScaledUp", "queue payments: scaled 1 to 5: 74 activity tasks wait", payments),
-        event("11:45:00", "ScaledUp", "queue payments: scaled 0 to 1: 1 activity task waits", payments),
-        event("11:46:00", "ScaledUp", "queue mails: scaled 0 to 1", Some("orders-mails-5e6f7a8b")),
+        event(
+            "11:59:48",
+            "ScaledUp",
+            "queue payments: scaled 1 to 5: 74 activity tasks wait",
+            payments,
+        ),
+        event(
+            "11:45:00",
+            "ScaledUp",
+            "queue payments: scaled 0 to 1: 1 activity task waits",
+            payments,
+        ),
+        event(
+            "11:46:00",
+            "ScaledUp",
+            "queue mails: scaled 0 to 1",
+            Some("orders-mails-5e6f7a8b"),
+        ),
         repeated,
         outage,
         others,
@@ -60,7 +85,14 @@ fn typed(events: &[Value]) -> Vec<Event> {
 fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
     let scrape = parse(METRICS).unwrap();
     let events = typed(&events());
-    let full = Explanation::of(&busy(), Some("payments"), &events, Some(&scrape), Vec::new()).unwrap();
+    let full = Explanation::of(
+        &busy(),
+        Some("payments"),
+        &events,
+        Some(&scrape),
+        Vec::new(),
+    )
+    .unwrap();
     let bare = Explanation::of(
         &busy(),
         Some("new"),
@@ -69,7 +101,8 @@ fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
         vec!["no moving figures: you may not".to_owned()],
     )
     .unwrap();
-    let troubled = Explanation::of(&busy(), Some("mails"), &events, Some(&scrape), Vec::new()).unwrap();
+    let troubled =
+        Explanation::of(&busy(), Some("mails"), &events, Some(&scrape), Vec::new()).unwrap();
     let shown: String = [full, bare, troubled]
         .iter()
         .map(|explanation| explanation.render(now()) + "\n---\n\n")
@@ -97,11 +130,18 @@ fn a_queue_that_is_not_there_is_refused_with_those_that_are() {
 fn no_line_is_wider_than_a_terminal_where_the_words_allow_it() {
     let scrape = parse(METRICS).unwrap();
     let events = typed(&events());
-    let full = Explanation::of(&busy(), Some("payments"), &events, Some(&scrape), Vec::new()).unwrap();
+    let full = Explanation::of(
+        &busy(),
+        Some("payments"),
+        &events,
+        Some(&scrape),
+        Vec::new(),
+    )
+    .unwrap();
     let wide: Vec<String> = full
         .render(now())
         .lines()
-        .filter(|line| line.chars().count() > 125)
+        .filter(|line| line.chars().count() > 102)
         .map(str::to_owned)
         .collect();
     assert_eq!(wide, Vec::<String>::new());
@@ -153,7 +193,11 @@ async fn an_explanation_reads_the_fleet_its_events_and_the_metrics_and_nothing_e
         .collect();
     assert_eq!(
         times,
-        ["2026-01-02T11:45:00Z", "2026-01-02T11:55:00Z", "2026-01-02T11:59:48Z"]
+        [
+            "2026-01-02T11:45:00Z",
+            "2026-01-02T11:55:00Z",
+            "2026-01-02T11:59:48Z"
+        ]
     );
 }
 

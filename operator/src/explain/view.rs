@@ -78,7 +78,10 @@ impl Explanation {
             Some(name) => view.queues.into_iter().find(|queue| queue.name == name),
         };
         let Some(queue) = queue else {
-            bail!("the fleet {} has no such queue: name one of {names}", view.name)
+            bail!(
+                "the fleet {} has no such queue: name one of {names}",
+                view.name
+            )
         };
         if scrape.is_some() && queue.figures.is_none() {
             notes.push("the operator's metrics do not hold this queue (yet)".to_owned());
@@ -119,12 +122,28 @@ impl Explanation {
             |last| change_lines(last, now),
         );
         section(&mut text, "LAST CHANGE", &change);
-        let held: Vec<String> = self.conditions.iter().flat_map(|held| held_lines(held, now)).collect();
+        let held: Vec<String> = self
+            .conditions
+            .iter()
+            .flat_map(|held| held_lines(held, now))
+            .collect();
         let nothing = vec!["nothing".to_owned()];
-        section(&mut text, "WHAT HOLDS THE FLEET BACK", if held.is_empty() { &nothing } else { &held });
-        let events: Vec<String> = self.events.iter().flat_map(|told| told.lines(now)).collect();
+        section(
+            &mut text,
+            "WHAT HOLDS THE FLEET BACK",
+            if held.is_empty() { &nothing } else { &held },
+        );
+        let events: Vec<String> = self
+            .events
+            .iter()
+            .flat_map(|told| told.lines(now))
+            .collect();
         let none = vec!["none that the cluster still has".to_owned()];
-        section(&mut text, "EVENTS, the oldest first", if events.is_empty() { &none } else { &events });
+        section(
+            &mut text,
+            "EVENTS, the oldest first",
+            if events.is_empty() { &none } else { &events },
+        );
         for (index, note) in self.notes.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
             _ = writeln!(text, "{gap}Note: {note}");
@@ -140,7 +159,10 @@ fn is_about(event: &Event, fleet: &TaskQueueWorker, queue: &QueueView) -> bool {
     let same = regarding.name == fleet.metadata.name
         && regarding.uid.is_none_or(|other| other == uid)
         && event.reporting_controller.as_deref() == Some(MANAGER);
-    let deployment = event.related.as_ref().and_then(|related| related.name.as_deref());
+    let deployment = event
+        .related
+        .as_ref()
+        .and_then(|related| related.name.as_deref());
     let note = event.note.as_deref().unwrap_or_default();
     let named = note
         .strip_prefix("queue ")
@@ -158,7 +180,11 @@ impl Told {
         let series = event.series.as_ref();
         let last = series.map(|series| series.last_observed_time.0);
         let first = event.event_time.as_ref().map(|time| time.0);
-        let made = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let made = event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
         Some(Self {
             time: last.or(first).or(made)?,
             warning: event.type_.as_deref() == Some("Warning"),
@@ -217,17 +243,26 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     };
     let target = queue
         .wait_target_seconds
-        .map_or_else(String::new, |target| format!(" (may wait {})", seconds(target)));
+        .map_or_else(String::new, |target| {
+            format!(" (may wait {})", seconds(target))
+        });
     add(
         "backlog",
-        figures.backlog_tasks.map(|tasks| match figures.oldest_wait_seconds {
-            Some(wait) if tasks > 0.0 => {
-                format!("{tasks} tasks wait, the oldest for {}{target}", seconds(wait))
-            }
-            _ => format!("{tasks} tasks wait{target}"),
-        }),
+        figures
+            .backlog_tasks
+            .map(|tasks| match figures.oldest_wait_seconds {
+                Some(wait) if tasks > 0.0 => {
+                    format!(
+                        "{tasks} tasks wait, the oldest for {}{target}",
+                        seconds(wait)
+                    )
+                }
+                _ => format!("{tasks} tasks wait{target}"),
+            }),
     );
-    let rates = figures.arrivals_per_second.zip(figures.dispatches_per_second);
+    let rates = figures
+        .arrivals_per_second
+        .zip(figures.dispatches_per_second);
     add(
         "rates",
         rates.map(|(arrive, leave)| {
@@ -241,7 +276,9 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
             None => format!("{used} in use"),
         }),
     );
-    let takes = list(&figures.service_time_seconds, |kind, time| format!("{kind} {}", seconds(*time)));
+    let takes = list(&figures.service_time_seconds, |kind, time| {
+        format!("{kind} {}", seconds(*time))
+    });
     add("a task takes", (!takes.is_empty()).then_some(takes));
     let demand = list(&figures.demand_replicas, |term, replicas| {
         format!("{} {replicas}", term.replace('_', " "))
@@ -250,13 +287,20 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
         "demand",
         (!demand.is_empty()).then(|| format!("{demand} (replicas; the largest counts)")),
     );
-    let read = list(&figures.reading_age_seconds, |source, age| format!("{source} {} ago", seconds(*age)));
+    let read = list(&figures.reading_age_seconds, |source, age| {
+        format!("{source} {} ago", seconds(*age))
+    });
     add("read", (!read.is_empty()).then_some(read));
     for (source, reason) in &figures.unknown {
         add("unknown", Some(format!("{source}: {reason}")));
     }
     for kind in &figures.rate_limited {
-        add("rate limited", Some(format!("{kind} tasks, by Temporal: more workers would not help")));
+        add(
+            "rate limited",
+            Some(format!(
+                "{kind} tasks, by Temporal: more workers would not help"
+            )),
+        );
     }
     for finding in &figures.findings {
         add("finding", Some(finding.clone()));
@@ -269,7 +313,13 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
         .map(|(decision, count)| format!("{count} x {decision}"))
         .collect();
     if !decisions.is_empty() {
-        add("decided", Some(format!("{} (since the operator started)", decisions.join(", "))));
+        add(
+            "decided",
+            Some(format!(
+                "{} (since the operator started)",
+                decisions.join(", ")
+            )),
+        );
     }
     lines
 }
@@ -305,12 +355,20 @@ fn change_lines(last: &DecisionStatus, now: Timestamp) -> Vec<String> {
         .filter_map(|(name, replicas)| Some(format!("{name} {}", replicas?)))
         .collect();
     if !terms.is_empty() {
-        lines.push(fact("demand", &format!("{} (replicas; the largest counts)", terms.join(", "))));
+        lines.push(fact(
+            "demand",
+            &format!("{} (replicas; the largest counts)", terms.join(", ")),
+        ));
     }
     for limit in &last.limits {
         lines.push(fact(
             "limit",
-            &format!("from {} to {} by {}", limit.from, limit.to, with_meaning(&limit.name)),
+            &format!(
+                "from {} to {} by {}",
+                limit.from,
+                limit.to,
+                with_meaning(&limit.name)
+            ),
         ));
     }
     lines
@@ -320,7 +378,9 @@ fn inputs(inputs: &DecisionInputs) -> String {
     let mut parts = Vec::new();
     if let Some(backlog) = inputs.backlog {
         let oldest = inputs.backlog_age_milliseconds.filter(|_| backlog > 0);
-        let oldest = oldest.map_or_else(String::new, |age| format!(", the oldest for {}", milliseconds(age)));
+        let oldest = oldest.map_or_else(String::new, |age| {
+            format!(", the oldest for {}", milliseconds(age))
+        });
         parts.push(format!("{backlog} tasks waited{oldest}"));
     } else {
         parts.push("the backlog was unknown".to_owned());
@@ -367,7 +427,7 @@ fn held_lines(condition: &Condition, now: Timestamp) -> Vec<String> {
 }
 
 fn fact(what: &str, said: &str) -> String {
-    let mut lines = broken(said, "").into_iter();
+    let mut lines = within(said, "", WIDTH - 16).into_iter();
     let mut text = format!("{what:<14}{}", lines.next().unwrap_or_default());
     for line in lines {
         // Writing to a String does not fail.
@@ -381,7 +441,11 @@ fn with_meaning(word: &str) -> String {
     let limits = scaling::Reason::ALL.into_iter();
     let meaning = limits
         .map(|reason| (reason.as_str(), reason.describe()))
-        .chain(Reason::OWN.iter().map(|reason| (reason.as_str(), reason.describe())))
+        .chain(
+            Reason::OWN
+                .iter()
+                .map(|reason| (reason.as_str(), reason.describe())),
+        )
         .find(|(name, _)| *name == word);
     match meaning {
         Some((_, meaning)) => format!("{word} ({meaning})"),
@@ -393,12 +457,17 @@ fn moment(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// Lines of at most [`WIDTH`] characters, broken between words.
+/// Lines of at most [`WIDTH`] characters.
 fn broken(text: &str, indent: &str) -> Vec<String> {
+    within(text, indent, WIDTH)
+}
+
+/// Lines of at most `width` characters, broken between words.
+fn within(text: &str, indent: &str, width: usize) -> Vec<String> {
     let mut lines = vec![indent.to_owned()];
     for word in text.split_whitespace() {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > indent.len() && line + 1 + word.chars().count() > WIDTH {
+        if line > indent.len() && line + 1 + word.chars().count() > width {
             lines.push(indent.to_owned());
         }
         if let Some(line) = lines.last_mut() {

@@ -94,7 +94,9 @@ pub enum Unreadable {
         text: String,
     },
     /// It is not this operator that answers.
-    #[error("these are not the metrics of a taskqueue-operator: taskqueue_operator_leader is missing")]
+    #[error(
+        "these are not the metrics of a taskqueue-operator: taskqueue_operator_leader is missing"
+    )]
     NotOurs,
 }
 

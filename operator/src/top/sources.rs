@@ -52,7 +52,11 @@ pub struct Place {
 #[derive(Clone)]
 enum Metrics {
     /// The operator itself.
-    Direct { client: Client, url: String, path: String },
+    Direct {
+        client: Client,
+        url: String,
+        path: String,
+    },
     /// Its Service, through the API server.
     Proxy { namespace: String, service: String },
 }
@@ -105,7 +109,10 @@ impl Sources {
                 .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?,
             None => {
                 let (namespace, service) = place.service.split_once('/').with_context(|| {
-                    format!("--service {} is not of the form NAMESPACE/NAME", place.service)
+                    format!(
+                        "--service {} is not of the form NAMESPACE/NAME",
+                        place.service
+                    )
                 })?;
                 Metrics::Proxy {
                     namespace: namespace.to_owned(),
@@ -138,9 +145,10 @@ impl Sources {
         let mut fleets = Vec::new();
         let mut page = ListParams::default().limit(PAGE);
         loop {
-            let list = api.list(&page).await.map_err(|error| {
-                anyhow!("cannot list the fleets {place}: {}", told(&error))
-            })?;
+            let list = api
+                .list(&page)
+                .await
+                .map_err(|error| anyhow!("cannot list the fleets {place}: {}", told(&error)))?;
             fleets.extend(list.items);
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
@@ -156,7 +164,11 @@ impl Sources {
     pub async fn fleet(&self, name: &str) -> anyhow::Result<TaskQueueWorker> {
         let api: Api<TaskQueueWorker> = Api::namespaced(self.client.clone(), &self.namespace);
         api.get(name).await.map_err(|error| {
-            anyhow!("cannot read the fleet {name} in namespace {}: {}", self.namespace, told(&error))
+            anyhow!(
+                "cannot read the fleet {name} in namespace {}: {}",
+                self.namespace,
+                told(&error)
+            )
         })
     }
 
@@ -170,7 +182,11 @@ impl Sources {
             "regarding.kind=TaskQueueWorker,regarding.name={fleet},reportingController={MANAGER}"
         ));
         let list = api.list(&about).await.map_err(|error| {
-            anyhow!("cannot list the Events of namespace {}: {}", self.namespace, told(&error))
+            anyhow!(
+                "cannot list the Events of namespace {}: {}",
+                self.namespace,
+                told(&error)
+            )
         })?;
         Ok(list.items)
     }
@@ -187,9 +203,11 @@ impl Sources {
                 break;
             }
         }
-        Err("the operator's replica that answered stands by for another one; \
+        Err(
+            "the operator's replica that answered stands by for another one; \
              name the one that leads with --metrics URL"
-            .to_owned())
+                .to_owned(),
+        )
     }
 
     async fn metrics_text(&self) -> Result<String, String> {

@@ -112,7 +112,11 @@ fn the_metrics_are_understood_and_summed_over_the_task_types() {
         .collect();
     assert_eq!(
         queues,
-        ["bill/monthly all", "shop/orders mails", "shop/orders payments"]
+        [
+            "bill/monthly all",
+            "shop/orders mails",
+            "shop/orders payments"
+        ]
     );
     let mails = QueueName {
         namespace: "shop".to_owned(),
@@ -166,9 +170,15 @@ fn the_table_says_what_waits_what_runs_and_why() {
     );
     first.fleets[0].conditions.clear();
     let shown = [
-        ("all namespaces, second look", table(&later, true, Sort::Name, now())),
+        (
+            "all namespaces, second look",
+            table(&later, true, Sort::Name, now()),
+        ),
         ("by wait, all well", table(&first, false, Sort::Wait, now())),
-        ("without metrics", table(&blind, false, Sort::Backlog, now())),
+        (
+            "without metrics",
+            table(&blind, false, Sort::Backlog, now()),
+        ),
     ];
     let shown: String = shown
         .iter()
@@ -185,7 +195,9 @@ fn what_is_decided_now_is_told_until_something_else_is_decided() {
     assert_eq!(deciding(&first), None);
     let mut second = first.clone();
     let figures = second.fleets[0].queues[0].figures.as_mut().unwrap();
-    figures.decisions.insert("hold: CoolingDown".to_owned(), 1.0);
+    figures
+        .decisions
+        .insert("hold: CoolingDown".to_owned(), 1.0);
     let mut third = second.clone();
     compare(&mut second, &first);
     assert_eq!(deciding(&second).as_deref(), Some("hold: CoolingDown"));
@@ -215,13 +227,20 @@ fn an_object_that_cannot_be_read_is_named_and_the_others_are_shown() {
 
 #[test]
 fn spans_are_short_and_ages_never_below_zero() {
-    let texts = [0.0, 0.04, 0.5, 6.14, 9.0, 9.96, 42.7, 119.9, 120.0, 7199.0, 7200.0, 172_800.0];
+    let texts = [
+        0.0, 0.04, 0.5, 6.14, 9.0, 9.96, 42.7, 119.9, 120.0, 7199.0, 7200.0, 172_800.0,
+    ];
     assert_eq!(
         texts.map(seconds),
-        ["0s", "0s", "0.5s", "6.1s", "9s", "9s", "42s", "119s", "2m", "119m", "2h", "2d"]
+        [
+            "0s", "0s", "0.5s", "6.1s", "9s", "9s", "42s", "119s", "2m", "119m", "2h", "2d"
+        ]
     );
     let later: jiff::Timestamp = "2026-01-02T12:00:05Z".parse().unwrap();
-    assert_eq!((age(now(), later), age(later, now())), ("5s".into(), "0s".into()));
+    assert_eq!(
+        (age(now(), later), age(later, now())),
+        ("5s".into(), "0s".into())
+    );
 }
 
 #[test]
@@ -232,16 +251,23 @@ fn a_table_that_is_too_long_says_how_much_is_left_out() {
     assert!(cut.starts_with("1\n2\n... 2 more lines: "), "{cut}");
 }
 
-#[test]
-fn flags_that_make_no_sense_are_refused() {
+#[tokio::test]
+async fn flags_that_make_no_sense_are_refused() {
     for line in [["--interval", "0.1s"], ["--interval", "6m"], ["-o", "yaml"]] {
         let line = std::iter::once("top").chain(line);
         assert!(Line::try_parse_from(line).is_err());
     }
     let (client, _) = api(|_| (200, Value::Null));
-    for line in [["--metrics", "127.0.0.1:8080"], ["--metrics", "ftp://a"], ["--service", "metrics"]] {
+    for line in [
+        ["--metrics", "127.0.0.1:8080"],
+        ["--metrics", "ftp://a"],
+        ["--service", "metrics"],
+    ] {
         let place = arguments(&line).place;
-        assert!(Sources::new(client.clone(), "shop".to_owned(), &place).is_err(), "{line:?}");
+        assert!(
+            Sources::new(client.clone(), "shop".to_owned(), &place).is_err(),
+            "{line:?}"
+        );
     }
 }
 
@@ -260,10 +286,18 @@ fn server(asked: &Asked, proxied: (u16, Value)) -> (u16, Value) {
 #[tokio::test]
 async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     let (client, log) = api(|asked| {
-        server(asked, (403, failure(403, "Forbidden", "services \"x\" is forbidden")))
+        server(
+            asked,
+            (
+                403,
+                failure(403, "Forbidden", "services \"x\" is forbidden"),
+            ),
+        )
     });
     let sources = sources(client, &[]);
-    let text = once(&sources, &arguments(&["-o", "json"]), Clock::start()).await.unwrap();
+    let text = once(&sources, &arguments(&["-o", "json"]), Clock::start())
+        .await
+        .unwrap();
     let mut lines = log.lines();
     lines.sort();
     assert_eq!(
@@ -276,7 +310,9 @@ async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     let look: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
         look["notes"],
-        json!(["no moving figures: you may not get services/proxy in namespace taskqueue-system; ask for that right, or give --metrics URL"])
+        json!([
+            "no moving figures: you may not get services/proxy in namespace taskqueue-system; ask for that right, or give --metrics URL"
+        ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
     assert_eq!(look["fleets"][0]["queues"][0]["waitTargetSeconds"], 10.0);
@@ -286,8 +322,14 @@ async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
 #[tokio::test]
 async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
     let cases = [
-        (404, "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name it with --service, or give --metrics URL"),
-        (503, "no replica of the operator answers behind taskqueue-system/taskqueue-operator-metrics"),
+        (
+            404,
+            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name it with --service, or give --metrics URL",
+        ),
+        (
+            503,
+            "no replica of the operator answers behind taskqueue-system/taskqueue-operator-metrics",
+        ),
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
     for (code, told) in cases {
@@ -307,22 +349,34 @@ async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
     );
     assert_eq!(log.lines().len(), 6);
     let (client, log) = api(|asked| server(asked, (200, json!(METRICS))));
-    assert_eq!(sources(client, &[]).scrape().await, Ok(parse(METRICS).unwrap()));
+    assert_eq!(
+        sources(client, &[]).scrape().await,
+        Ok(parse(METRICS).unwrap())
+    );
     assert_eq!(log.lines().len(), 1);
 }
 
 #[tokio::test]
 async fn what_the_api_server_refuses_is_told_in_its_own_words() {
-    let (client, _) = api(|_| (403, failure(403, "Forbidden", "you may not list taskqueueworkers")));
+    let (client, _) = api(|_| {
+        (
+            403,
+            failure(403, "Forbidden", "you may not list taskqueueworkers"),
+        )
+    });
     let sources = sources(client, &[]);
-    let refused = once(&sources, &arguments(&["-A"]), Clock::start()).await.unwrap_err();
+    let refused = once(&sources, &arguments(&["-A"]), Clock::start())
+        .await
+        .unwrap_err();
     assert_eq!(
         refused.to_string(),
         "cannot list the fleets in all namespaces: you may not list taskqueueworkers"
     );
     let (client, _) = api(|_| (404, failure(404, "", "404 page not found")));
     let sources = self::sources(client, &[]);
-    let unknown = once(&sources, &arguments(&[]), Clock::start()).await.unwrap_err();
+    let unknown = once(&sources, &arguments(&[]), Clock::start())
+        .await
+        .unwrap_err();
     assert_eq!(
         unknown.to_string(),
         "cannot list the fleets in namespace shop: this cluster does not know the kind TaskQueueWorker; install the operator"

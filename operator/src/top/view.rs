@@ -97,7 +97,10 @@ pub fn snapshot(fleets: &[GuardedFleet], scrape: Option<&Scrape>, notes: Vec<Str
     let unreadable = fleets.iter().filter_map(|fleet| {
         let invalid = fleet.0.as_ref().err()?;
         let name = invalid.metadata.name.as_deref().unwrap_or_default();
-        Some(format!("the fleet {name} cannot be read: {}", invalid.error))
+        Some(format!(
+            "the fleet {name} cannot be read: {}",
+            invalid.error
+        ))
     });
     Snapshot {
         fleets: views,
@@ -167,7 +170,9 @@ pub fn compare(snapshot: &mut Snapshot, before: &Snapshot) {
                 continue;
             };
             let (now, then) = (queue.figures.as_ref(), old.figures.as_ref());
-            let decided = now.zip(then).and_then(|(now, then)| now.decided_since(then));
+            let decided = now
+                .zip(then)
+                .and_then(|(now, then)| now.decided_since(then));
             queue.deciding = decided.map(str::to_owned).or_else(|| old.deciding.clone());
         }
     }
@@ -199,7 +204,10 @@ pub fn table(snapshot: &Snapshot, namespaces: bool, sort: Sort, now: Timestamp) 
         rows.sort_by(|(_, a), (_, b)| urgency(b, sort).total_cmp(&urgency(a, sort)));
     }
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
-    lines.extend(rows.into_iter().map(|(fleet, queue)| row(fleet, queue, now)));
+    lines.extend(
+        rows.into_iter()
+            .map(|(fleet, queue)| row(fleet, queue, now)),
+    );
     if !namespaces {
         for line in &mut lines {
             line.remove(0);
@@ -238,7 +246,18 @@ pub fn table(snapshot: &Snapshot, namespaces: bool, sort: Sort, now: Timestamp) 
 }
 
 const HEAD: [&str; 12] = [
-    "NAMESPACE", "FLEET", "QUEUE", "BACKLOG", "WAIT", "TARGET", "SLOTS", "READY", "DRAIN", "MIN", "MAX", "LAST CHANGE",
+    "NAMESPACE",
+    "FLEET",
+    "QUEUE",
+    "BACKLOG",
+    "WAIT",
+    "TARGET",
+    "SLOTS",
+    "READY",
+    "DRAIN",
+    "MIN",
+    "MAX",
+    "LAST CHANGE",
 ];
 /// The columns that hold numbers, by name.
 const NUMBERS: [&str; 8] = [
@@ -254,7 +273,9 @@ fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<String> {
     };
     let wait = figures.and_then(|figures| {
         // Where nothing waits there is nobody who could have waited.
-        figures.oldest_wait_seconds.filter(|_| figures.backlog_tasks != Some(0.0))
+        figures
+            .oldest_wait_seconds
+            .filter(|_| figures.backlog_tasks != Some(0.0))
     });
     let slots = figures.and_then(|figures| {
         let used = figures.slots_used?;
@@ -319,13 +340,17 @@ fn aligned(lines: &[Vec<String>]) -> String {
         .collect();
     let mut text = String::new();
     for line in lines {
-        let cells = line.iter().zip(&widths).zip(head).map(|((cell, width), title)| {
-            if NUMBERS.contains(&title.as_str()) {
-                format!("{cell:>width$}")
-            } else {
-                format!("{cell:<width$}")
-            }
-        });
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .zip(head)
+            .map(|((cell, width), title)| {
+                if NUMBERS.contains(&title.as_str()) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            });
         let cells: Vec<String> = cells.collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
@@ -335,7 +360,9 @@ fn aligned(lines: &[Vec<String>]) -> String {
 
 /// A span of time in the shortest unit that says enough: 6.1s, 42s, 17m, 5h, 3d.
 pub fn seconds(value: f64) -> String {
-    let whole = |seconds_per_unit: f64, unit: &str| format!("{:.0}{unit}", (value / seconds_per_unit).floor());
+    let whole = |seconds_per_unit: f64, unit: &str| {
+        format!("{:.0}{unit}", (value / seconds_per_unit).floor())
+    };
     match value {
         value if value < 9.95 && value.fract() >= 0.05 => format!("{value:.1}s"),
         value if value < 120.0 => whole(1.0, "s"),
@@ -360,5 +387,8 @@ pub fn fit(text: &str, rows: usize) -> String {
     }
     let shown = &lines[..rows - 1];
     let left = lines.len() - shown.len();
-    format!("{}\n... {left} more lines: use a larger terminal, -n NAMESPACE, --sort wait, or --once", shown.join("\n"))
+    format!(
+        "{}\n... {left} more lines: use a larger terminal, -n NAMESPACE, --sort wait, or --once",
+        shown.join("\n")
+    )
 }

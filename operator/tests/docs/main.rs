@@ -17,7 +17,8 @@ use taskqueue_operator::metrics::table::{self, Kind, Spec};
 use taskqueue_scaling::{self as core, Stuck, UnknownReason};
 
 use crate::operations::{
-    alerts, conditions, errors, flags, metrics, reasons, rights, scaling_reasons,
+    alerts, conditions, errors, explain_flags, flags, metrics, reasons, rights, scaling_reasons,
+    top_flags,
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_summary,
@@ -75,6 +76,8 @@ fn the_tables_of_operations_are_those_of_the_code() {
             ("metrics", metrics()),
             ("alerts", alerts()),
             ("flags", flags()),
+            ("top-flags", top_flags()),
+            ("explain-flags", explain_flags()),
             ("rights", rights()),
             ("errors", errors()),
         ],

@@ -8,6 +8,7 @@ use taskqueue_api::{ConditionType, Reason};
 use taskqueue_operator::error::{Class, Error};
 use taskqueue_operator::metrics::table::{self, Kind, Spec};
 use taskqueue_operator::settings::Settings;
+use taskqueue_operator::{explain, top};
 use taskqueue_scaling as scaling;
 
 use crate::{code, read, rows, rules};
@@ -107,6 +108,16 @@ pub(crate) fn flags() -> String {
     flags_of::<Settings>()
 }
 
+/// The flags of `top`.
+pub(crate) fn top_flags() -> String {
+    flags_of::<top::Arguments>()
+}
+
+/// The arguments and flags of `explain`.
+pub(crate) fn explain_flags() -> String {
+    flags_of::<explain::Arguments>()
+}
+
 /// The flags of a subcommand.
 pub(crate) fn flags_of<Flags: Args>() -> String {
     let command = Flags::augment_args(Command::new("command"));
@@ -118,7 +129,10 @@ pub(crate) fn flags_of<Flags: Args>() -> String {
             .collect();
         let variable = arg.get_env().map(|name| code(name.to_string_lossy()));
         vec![
-            code(format!("--{}", arg.get_long().unwrap_or_default())),
+            code(arg.get_long().map_or_else(
+                || arg.get_id().to_string().to_uppercase(),
+                |long| format!("--{long}"),
+            )),
             variable.unwrap_or_default(),
             defaults.join(", "),
             arg.get_help().map(ToString::to_string).unwrap_or_default(),

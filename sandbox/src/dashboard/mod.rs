@@ -15,8 +15,7 @@ use picture::Drawn;
 use prometheus::Prometheus;
 
 /// The dashboard of the chart.
-pub const DASHBOARD: &str =
-    include_str!("../../../charts/taskqueue-operator/files/dashboard.json");
+pub const DASHBOARD: &str = include_str!("../../../charts/taskqueue-operator/files/dashboard.json");
 /// Points of a line in the picture, at most.
 const POINTS: i64 = 90;
 /// The scrape interval of the sandbox's Prometheus, in seconds.
@@ -104,7 +103,11 @@ impl Panel {
             Some("table") => Kind::Table,
             Some("timeseries") if defaults["custom"]["drawStyle"] == "bars" => Kind::Bars,
             Some("timeseries") => Kind::Lines,
-            other => return Err(format!("{title}: a panel of the kind {other:?} is not known")),
+            other => {
+                return Err(format!(
+                    "{title}: a panel of the kind {other:?} is not known"
+                ));
+            }
         };
         let grid = |key: &str| panel["gridPos"][key].as_u64().unwrap_or(0);
         let dashed = dashed(&panel["fieldConfig"]["overrides"]);
@@ -112,12 +115,16 @@ impl Panel {
         let query = |target: &Value| {
             let expression = fill_in(target["expr"].as_str().unwrap_or_default(), variables);
             if expression.is_empty() || expression.contains('$') {
-                return Err(format!("{title}: a query is empty or has an open variable: {expression}"));
+                return Err(format!(
+                    "{title}: a query is empty or has an open variable: {expression}"
+                ));
             }
+            let legend = string(&target["legendFormat"]);
+            let begins = |word: &String| legend.starts_with(&format!("{word} "));
             Ok(Query {
                 expression,
-                legend: string(&target["legendFormat"]),
-                dashed: dashed.contains(&string(&target["refId"])),
+                dashed: dashed.iter().any(begins),
+                legend,
             })
         };
         Ok(Self {
@@ -130,7 +137,8 @@ impl Panel {
     }
 }
 
-/// The queries whose lines an override dashes.
+/// The words with which the names of dashed lines begin: an override dashes what matches `^word .*` or
+/// `^(word|other) .*`, the only forms that the dashboard uses.
 fn dashed(overrides: &Value) -> Vec<String> {
     let overrides = overrides.as_array().cloned().unwrap_or_default();
     let dashing = overrides.iter().filter(|one| {
@@ -140,7 +148,14 @@ fn dashed(overrides: &Value) -> Vec<String> {
         };
         properties.iter().any(dash)
     });
-    dashing.map(|one| string(&one["matcher"]["options"])).collect()
+    let pattern = |one: &Value| string(&one["matcher"]["options"]);
+    let words = dashing.flat_map(|one| {
+        let pattern = pattern(one);
+        let words = pattern.trim_start_matches('^').trim_end_matches(" .*");
+        let words = words.trim_start_matches('(').trim_end_matches(')');
+        words.split('|').map(str::to_owned).collect::<Vec<_>>()
+    });
+    words.collect()
 }
 
 fn string(value: &Value) -> String {
@@ -237,7 +252,8 @@ mod tests {
 
     #[test]
     fn the_dashboard_of_the_chart_is_understood_and_no_variable_stays_open() {
-        let dashboard = Dashboard::parse(DASHBOARD, &variables("shop", "orders", ".*", "1m")).unwrap();
+        let dashboard =
+            Dashboard::parse(DASHBOARD, &variables("shop", "orders", ".*", "1m")).unwrap();
         assert_eq!(dashboard.title, "Temporal worker fleets");
         let without: Vec<&str> = dashboard
             .panels
@@ -246,13 +262,24 @@ mod tests {
             .map(|panel| panel.title.as_str())
             .collect();
         assert_eq!(without, [""; 0], "rows have no queries, all others have");
-        let dashed: usize = dashboard
-            .panels
-            .iter()
-            .flat_map(|panel| &panel.queries)
+        let queries = dashboard.panels.iter().flat_map(|panel| &panel.queries);
+        let dashed: Vec<&str> = queries
             .filter(|query| query.dashed)
-            .count();
-        assert!(dashed > 0, "targets and bounds are dashed");
+            .filter_map(|query| query.legend.split_once(" {{"))
+            .map(|(word, _)| word)
+            .collect();
+        assert_eq!(
+            dashed,
+            [
+                "target",
+                "dispatched",
+                "asked for",
+                "free",
+                "min",
+                "max",
+                "to spare"
+            ]
+        );
     }
 
     #[test]

@@ -108,11 +108,7 @@ fn colours(panels: &[Drawn<'_>]) -> BTreeMap<String, &'static str> {
     queues.sort();
     queues.dedup();
     let colours = COLOURS.iter().cycle();
-    queues
-        .into_iter()
-        .cloned()
-        .zip(colours.copied())
-        .collect()
+    queues.into_iter().cloned().zip(colours.copied()).collect()
 }
 
 fn panel(
@@ -122,10 +118,21 @@ fn panel(
     colours: &BTreeMap<String, &'static str>,
     time: Time,
 ) {
-    let Area { x, y, width, height } = area;
+    let Area {
+        x,
+        y,
+        width,
+        height,
+    } = area;
     let title = escape(&drawn.panel.title);
     if drawn.panel.kind == Kind::Row {
-        put(out, format_args!("<text x=\"{x}\" y=\"{}\" font-size=\"13\" font-weight=\"bold\">{title}</text>\n", y + 16.0));
+        put(
+            out,
+            format_args!(
+                "<text x=\"{x}\" y=\"{}\" font-size=\"13\" font-weight=\"bold\">{title}</text>\n",
+                y + 16.0
+            ),
+        );
         return;
     }
     put(
@@ -147,8 +154,13 @@ fn panel(
 /// The last value.
 fn stat(out: &mut String, drawn: &Drawn<'_>, area: Area) {
     let series = drawn.answers.iter().flat_map(|(_, series)| series);
-    let last = series.filter_map(|series| series.samples.last()).next_back();
-    let text = last.map_or_else(|| "no data".to_owned(), |(_, value)| number(*value, &drawn.panel.unit));
+    let last = series
+        .filter_map(|series| series.samples.last())
+        .next_back();
+    let text = last.map_or_else(
+        || "no data".to_owned(),
+        |(_, value)| number(*value, &drawn.panel.unit),
+    );
     put(
         out,
         format_args!(
@@ -161,14 +173,24 @@ fn stat(out: &mut String, drawn: &Drawn<'_>, area: Area) {
 
 /// One line per series: its labels and its value.
 fn table(out: &mut String, drawn: &Drawn<'_>, area: Area) {
-    let all: Vec<&Series> = drawn.answers.iter().flat_map(|(_, series)| series).collect();
+    let all: Vec<&Series> = drawn
+        .answers
+        .iter()
+        .flat_map(|(_, series)| series)
+        .collect();
     let mut rows: Vec<String> = all
         .iter()
         .map(|series| {
             let labels = series.labels.iter().filter(|(name, _)| *name != "__name__");
-            let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={value}")).collect();
+            let labels: Vec<String> = labels
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             let value = series.samples.last().map_or(0.0, |(_, value)| *value);
-            format!("{}: {}", labels.join("  "), number(value, &drawn.panel.unit))
+            format!(
+                "{}: {}",
+                labels.join("  "),
+                number(value, &drawn.panel.unit)
+            )
         })
         .collect();
     if rows.is_empty() {
@@ -227,7 +249,10 @@ fn chart(
         let class = if line.dashed { "l d" } else { "l" };
         put(
             out,
-            format_args!("<path class=\"{class}\" stroke=\"{}\" d=\"{path}\"/>\n", line.colour),
+            format_args!(
+                "<path class=\"{class}\" stroke=\"{}\" d=\"{path}\"/>\n",
+                line.colour
+            ),
         );
     }
     for (index, row) in legend.iter().enumerate() {
@@ -252,13 +277,20 @@ fn lines<'a>(drawn: &'a Drawn<'_>, colours: &BTreeMap<String, &'static str>) -> 
     let mut lines = Vec::new();
     for (query, series) in &drawn.answers {
         for series in series {
-            let of_queue = series.labels.get("queue").and_then(|queue| colours.get(queue));
+            let of_queue = series
+                .labels
+                .get("queue")
+                .and_then(|queue| colours.get(queue));
             lines.push(Line {
                 name: named(&query.legend, series),
                 colour: of_queue.copied().or_else(|| free.next()).unwrap_or("#333"),
                 dashed: query.dashed,
                 samples: &series.samples,
-                most: series.samples.iter().map(|(_, value)| *value).fold(0.0, f64::max),
+                most: series
+                    .samples
+                    .iter()
+                    .map(|(_, value)| *value)
+                    .fold(0.0, f64::max),
             });
         }
     }
@@ -268,9 +300,12 @@ fn lines<'a>(drawn: &'a Drawn<'_>, colours: &BTreeMap<String, &'static str>) -> 
 
 /// `{{label}}` filled in, as Grafana does.
 fn named(legend: &str, series: &Series) -> String {
-    let name = series.labels.iter().fold(legend.to_owned(), |text, (label, value)| {
-        text.replace(&format!("{{{{{label}}}}}"), value)
-    });
+    let name = series
+        .labels
+        .iter()
+        .fold(legend.to_owned(), |text, (label, value)| {
+            text.replace(&format!("{{{{{label}}}}}"), value)
+        });
     name.trim().to_owned()
 }
 
@@ -348,7 +383,8 @@ fn joined(
     for (index, (at, value)) in samples.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| samples.get(before));
         let after = samples.get(index + 1);
-        let far = |other: Option<&(f64, f64)>| other.is_none_or(|(time, _)| (time - at).abs() > gap);
+        let far =
+            |other: Option<&(f64, f64)>| other.is_none_or(|(time, _)| (time - at).abs() > gap);
         let level = |other: Option<&(f64, f64)>| {
             other.is_some_and(|(_, other)| (other - value).abs() < f64::EPSILON)
         };
@@ -363,11 +399,7 @@ fn joined(
 }
 
 /// A bar for every sample above zero.
-fn bars(
-    samples: &[(f64, f64)],
-    along: impl Fn(f64) -> f64,
-    up: impl Fn(f64) -> f64,
-) -> String {
+fn bars(samples: &[(f64, f64)], along: impl Fn(f64) -> f64, up: impl Fn(f64) -> f64) -> String {
     let mut path = String::new();
     for (at, value) in samples.iter().filter(|(_, value)| *value > 0.0) {
         let (x, zero, y) = (round(along(*at)), round(up(0.0)), round(up(*value)));
@@ -408,7 +440,11 @@ fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers of a picture")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a picture"
+)]
 fn whole(value: f64) -> usize {
     value.max(0.0) as usize
 }
@@ -424,7 +460,9 @@ fn signed(value: i64) -> f64 {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// Writing to a String does not fail.
@@ -463,7 +501,10 @@ mod tests {
         };
         let kinds = [Kind::Row, Kind::Stat, Kind::Lines, Kind::Bars, Kind::Table];
         let panels = kinds.map(|kind| panel(kind, &format!("a < {kind:?}")));
-        let data = vec![series("payments", &[0.0, 3.0, 1.5]), series("mails", &[0.0; 3])];
+        let data = vec![
+            series("payments", &[0.0, 3.0, 1.5]),
+            series("mails", &[0.0; 3]),
+        ];
         let drawn = |answer: &[Series]| -> String {
             let drawn: Vec<Drawn<'_>> = panels
                 .iter()
@@ -476,12 +517,21 @@ mod tests {
         };
         let full = drawn(&data);
         for shown in [
-            "a &lt; Row", "a &lt; Stat", "ready payments", "ready mails", "queue=payments: 1.5", ">0:20<",
+            "a &lt; Row",
+            "a &lt; Stat",
+            "ready payments",
+            "ready mails",
+            "queue=payments: 1.5",
+            ">0:20<",
         ] {
             assert!(full.contains(shown), "{shown}:\n{full}");
         }
         assert_eq!(full.matches("no data").count(), 0, "{full}");
-        assert_eq!(drawn(&[]).matches("no data").count(), 2, "the number and the table");
+        assert_eq!(
+            drawn(&[]).matches("no data").count(),
+            2,
+            "the number and the table"
+        );
         assert!(full.ends_with("</svg>\n"));
     }
 
@@ -500,7 +550,9 @@ mod tests {
         let panels = [answers(["a", "b"]), answers(["b", "c"])];
         let colours = colours(&panels);
         let of = |drawn: &Drawn<'_>, name: &str| {
-            let found = lines(drawn, &colours).into_iter().find(|line| line.name == name);
+            let found = lines(drawn, &colours)
+                .into_iter()
+                .find(|line| line.name == name);
             found.map(|line| line.colour)
         };
         assert_eq!(of(&panels[0], "b"), of(&panels[1], "b"));
@@ -518,9 +570,18 @@ mod tests {
 
     #[test]
     fn grid_lines_are_round_numbers() {
-        assert_eq!([0.0, 3.0, 4.0, 5.0, 74.0, 0.013].map(tick), [1.0, 1.0, 1.0, 2.0, 20.0, 0.005]);
         assert_eq!(
-            [number(0.0, "s"), number(0.25, "s"), number(90.0, "s"), number(1.5, "ops"), number(7.0, "short")],
+            [0.0, 3.0, 4.0, 5.0, 74.0, 0.013].map(tick),
+            [1.0, 1.0, 1.0, 2.0, 20.0, 0.005]
+        );
+        assert_eq!(
+            [
+                number(0.0, "s"),
+                number(0.25, "s"),
+                number(90.0, "s"),
+                number(1.5, "ops"),
+                number(7.0, "short")
+            ],
             ["0 s", "250 ms", "90 s", "1.5/s", "7"]
         );
     }

@@ -51,7 +51,10 @@ impl Prometheus {
     /// # Errors
     /// If Prometheus refuses the query or does not answer.
     pub fn instant(&self, query: &str, at: i64) -> Result<Vec<Series>, Error> {
-        self.ask(query, &format!("query?query={}&time={at}", http::escape(query)))
+        self.ask(
+            query,
+            &format!("query?query={}&time={at}", http::escape(query)),
+        )
     }
 
     /// A query over time, one sample per `step` seconds.
@@ -92,7 +95,9 @@ fn series(text: &str) -> Result<Vec<Series>, String> {
 }
 
 fn one_series(entry: &Value) -> Result<Series, String> {
-    let labels = entry["metric"].as_object().ok_or("a series has no labels")?;
+    let labels = entry["metric"]
+        .as_object()
+        .ok_or("a series has no labels")?;
     let labels = labels
         .iter()
         .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
@@ -165,7 +170,10 @@ mod tests {
         };
         assert_eq!(
             rules(text),
-            Ok(vec![rule("A", "ok", ""), rule("b:c:sum", "err", "many-to-many")])
+            Ok(vec![
+                rule("A", "ok", ""),
+                rule("b:c:sum", "err", "many-to-many")
+            ])
         );
     }
 }

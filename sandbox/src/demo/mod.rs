@@ -236,7 +236,10 @@ fn draw(
         &caption,
         file,
     )?;
-    screen.print(&format!("The dashboard of the run is drawn in {}\n", file.display()));
+    screen.print(&format!(
+        "The dashboard of the run is drawn in {}\n",
+        file.display()
+    ));
     Ok(())
 }
 

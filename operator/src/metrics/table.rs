@@ -242,7 +242,7 @@ pub const DECISIONS: Spec = counter(
         "direction",
         "reason",
     ],
-    "Decisions, one per new reading, by direction (up, down, hold) and reason.",
+    "Decisions, one per new reading of the backlog, by direction (up, down, hold) and reason.",
 );
 /// `scale_changes_total`.
 pub const CHANGES: Spec = counter(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use taskqueue_api::TaskQueueWorkerStatus;
-use taskqueue_scaling::{Decision, PerType, PodPhase, Slots, Stuck, Term, findings};
+use taskqueue_scaling::{Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, findings};
 
 use crate::clock::Moment;
 use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
@@ -86,12 +86,15 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     }
 }
 
-/// One count for a decision on a reading that was not counted before.
+/// One count for a decision on a reading of the backlog that was not counted before, and for each that moves the
+/// number. The slots of a queue without pods are known anew in every pass, which decides nothing.
 fn decisions(facts: &QueueFacts<'_>) -> BTreeMap<(&'static str, &'static str), u64> {
-    let fresh =
-        facts.plan.decision.as_ref().filter(|decision| {
-            decision.sample.is_some() && decision.sample != facts.memory.counted
-        });
+    let sequence = |sample: Option<SampleId>| sample.map(|sample| sample.sequence);
+    let fresh = facts.plan.decision.as_ref().filter(|decision| {
+        let known = facts.memory.counted;
+        let moves = decision.desired != decision.previous && decision.sample != known;
+        decision.sample.is_some() && (moves || sequence(decision.sample) != sequence(known))
+    });
     let counted = |decision: &Decision| {
         (
             (

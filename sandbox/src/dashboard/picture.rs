@@ -234,7 +234,11 @@ fn chart(
         width: area.width - 54.0,
         height: (area.height - 24.0 - below).max(20.0),
     };
-    let most = lines.iter().map(|line| line.most).fold(0.0, f64::max);
+    let most = match drawn.panel.kind {
+        Kind::Bars => highest(&lines),
+        _ => lines.iter().map(|line| line.most).fold(0.0, f64::max),
+    };
+    let mut piles = BTreeMap::new();
     let tick = tick(most);
     let top = (most / tick).ceil().max(1.0) * tick;
     let up = |value: f64| plot.y + plot.height * (1.0 - value / top);
@@ -242,7 +246,7 @@ fn chart(
     axes(out, plot, time, (tick, top), &drawn.panel.unit);
     for line in &lines {
         let path = if drawn.panel.kind == Kind::Bars {
-            bars(line.samples, along, up)
+            bars(line.samples, &mut piles, along, up)
         } else {
             joined(line.samples, time.step * 2.5, along, up)
         };
@@ -358,10 +362,11 @@ fn axes(out: &mut String, plot: Area, time: Time, (tick, top): (f64, f64), unit:
     let seconds = time.to - time.from;
     for part in 0..=4_u64 {
         let at = seconds * float(part) / 4.0;
+        let anchor = if part == 4 { "end" } else { "middle" };
         put(
             out,
             format_args!(
-                "<text class=\"a\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}:{:02}</text>",
+                "<text class=\"a\" x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}:{:02}</text>",
                 round(plot.x + plot.width * float(part) / 4.0),
                 round(plot.y + plot.height + 12.0),
                 whole(at / 60.0),
@@ -398,14 +403,34 @@ fn joined(
     path
 }
 
-/// A bar for every sample above zero.
-fn bars(samples: &[(f64, f64)], along: impl Fn(f64) -> f64, up: impl Fn(f64) -> f64) -> String {
+/// A bar for every sample above zero, on top of those of the lines before it.
+fn bars(
+    samples: &[(f64, f64)],
+    piles: &mut BTreeMap<i64, f64>,
+    along: impl Fn(f64) -> f64,
+    up: impl Fn(f64) -> f64,
+) -> String {
     let mut path = String::new();
     for (at, value) in samples.iter().filter(|(_, value)| *value > 0.0) {
-        let (x, zero, y) = (round(along(*at)), round(up(0.0)), round(up(*value)));
-        put(&mut path, format_args!("M{x} {zero}V{y}"));
+        let pile = piles.entry(second(*at)).or_insert(0.0);
+        let (x, below, above) = (
+            round(along(*at)),
+            round(up(*pile)),
+            round(up(*pile + value)),
+        );
+        put(&mut path, format_args!("M{x} {below}V{above}"));
+        *pile += value;
     }
     path
+}
+
+/// The highest pile of bars.
+fn highest(lines: &[Line<'_>]) -> f64 {
+    let mut piles: BTreeMap<i64, f64> = BTreeMap::new();
+    for (at, value) in lines.iter().flat_map(|line| line.samples) {
+        *piles.entry(second(*at)).or_insert(0.0) += value.max(0.0);
+    }
+    piles.into_values().fold(0.0, f64::max)
 }
 
 /// A round distance of grid lines, of which there are two to five.
@@ -452,6 +477,11 @@ fn whole(value: f64) -> usize {
 #[expect(clippy::cast_precision_loss, reason = "small numbers of a picture")]
 fn float(value: u64) -> f64 {
     value as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+fn second(value: f64) -> i64 {
+    value.round() as i64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
@@ -566,6 +596,16 @@ mod tests {
         assert_eq!(path(&level), "M0 1L20 1L30 2");
         let broken = [(0.0, 1.0), (10.0, 2.0), (100.0, 3.0), (110.0, 4.0)];
         assert_eq!(path(&broken), "M0 1L10 2M100 3L110 4");
+    }
+
+    #[test]
+    fn bars_of_one_time_stand_on_each_other() {
+        let mut piles = BTreeMap::new();
+        let mut path = |value| bars(&[(10.0, value)], &mut piles, |at| at, |value| value);
+        assert_eq!(
+            [path(2.0), path(0.0), path(3.0)],
+            ["M10 0V2", "", "M10 2V5"]
+        );
     }
 
     #[test]

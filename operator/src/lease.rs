@@ -19,6 +19,10 @@ use crate::error::{Call, Error};
 const DURATION: Duration = Duration::from_secs(10);
 /// How often the holder renews and the others look.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long one attempt to renew may take: a slow API server must not cost the lease.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How soon the holder tries again after an attempt that failed.
+const AGAIN: Duration = Duration::from_millis(500);
 /// A holder that could not renew for so long stops: before others may take the lease.
 const RENEW_DEADLINE: Duration = Duration::from_secs(7);
 
@@ -72,19 +76,22 @@ impl Claim {
     /// Renews until the lease is lost (returns true) or `stop` comes (returns false).
     pub async fn keep(&mut self, stop: &CancellationToken) -> bool {
         let mut renewed = Instant::now();
+        let mut pause = RETRY;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            match tokio::time::timeout(RETRY, self.attempt()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+            pause = AGAIN;
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
+                Ok(Ok(true)) => (renewed, pause) = (Instant::now(), RETRY),
                 Ok(Ok(false)) => return true,
                 Ok(Err(error)) => warn!(%error, "cannot renew the leader lease"),
                 Err(_) => warn!("renewing the leader lease took too long"),
-            }
-            if renewed.elapsed() >= RENEW_DEADLINE {
-                return true;
             }
         }
     }
@@ -289,6 +296,27 @@ mod tests {
         let began = Instant::now();
         assert!(claim.keep(&CancellationToken::new()).await, "lost");
         assert!(began.elapsed() < DURATION, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_fails_to_renew_for_some_seconds_tries_again_soon_and_stays() {
+        let failures = std::sync::atomic::AtomicU32::new(0);
+        let (client, _) = api(move |asked| {
+            if asked.line.starts_with("GET") {
+                (200, lease("me", RENEWED))
+            } else if failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5 {
+                (500, failure(500, "InternalError", "etcd is busy"))
+            } else {
+                (200, asked.body.clone())
+            }
+        });
+        let mut claim = Claim::new(client, "op", "leader", "me".to_owned());
+        let stop = CancellationToken::new();
+        let lost = tokio::select! {
+            lost = claim.keep(&stop) => lost,
+            () = tokio::time::sleep(Duration::from_mins(1)) => false,
+        };
+        assert!(!lost, "it failed for 2.5 s only");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails with what it was about to do"
 )]
 
+mod compatibility;
 mod helm;
 mod monitoring;
 mod objects;
@@ -107,6 +108,32 @@ fn the_versions_of_chart_image_and_crates_are_one() {
 }
 
 #[test]
+fn the_chart_and_every_text_ask_for_the_same_kubernetes() {
+    let chart_yaml = yaml(&chart_file("Chart.yaml"));
+    let wanted = text(&chart_yaml, "/kubeVersion");
+    let minor: u32 = wanted
+        .strip_prefix(">=1.")
+        .and_then(|rest| rest.strip_suffix(".0-0"))
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or_else(|| panic!("kubeVersion {wanted} is not of the form >=1.N.0-0"));
+    for file in [
+        "README.md",
+        "docs/operations.md",
+        "charts/taskqueue-operator/README.md",
+    ] {
+        let words = format!("Kubernetes 1.{minor} or newer");
+        assert!(
+            read(&root().join(file)).contains(&words),
+            "{file} does not say: {words}"
+        );
+    }
+    let older = template(&chart(), &["--kube-version", &format!("1.{}.9", minor - 1)]);
+    assert!(older.is_err_and(|error| error.contains("kubeVersion")));
+    let oldest = template(&chart(), &["--kube-version", &format!("1.{minor}.0")]);
+    assert!(oldest.is_ok(), "{oldest:?}");
+}
+
+#[test]
 fn the_rendered_crds_are_those_of_the_repository() {
     let mut rendered_specs: BTreeMap<String, Value> = BTreeMap::new();
     for object in objects(&rendered(&chart().join("ci/default.yaml"))) {
@@ -187,7 +214,7 @@ fn a_misspelt_or_malformed_value_is_refused_by_name() {
         ("watchNamespaces={Shop}", "at '/watchNamespaces/0'"),
         ("log.format=xml", "at '/log/format': value must be one of"),
         (
-            "replicas=2",
+            "leaderElection.enabled=false",
             "more than one replica needs leaderElection.enabled=true",
         ),
         (

@@ -20,8 +20,10 @@ fn a_namespaced_installation_has_nothing_cluster_wide() {
             "ServiceAccount taskqueue-system/taskqueue-operator",
             "Role shop/taskqueue-operator",
             "Role billing/taskqueue-operator",
+            "Role taskqueue-system/taskqueue-operator-leader-election",
             "RoleBinding shop/taskqueue-operator",
             "RoleBinding billing/taskqueue-operator",
+            "RoleBinding taskqueue-system/taskqueue-operator-leader-election",
             "Service taskqueue-system/taskqueue-operator-metrics",
             "Deployment taskqueue-system/taskqueue-operator",
         ]

@@ -42,6 +42,22 @@ pub(crate) fn namespace_of(pid: i32) -> Result<Arc<File>> {
         .attempt(|| format!("opening {file}"))
 }
 
+/// Listens on a free port of an address in a network namespace. The listener stays there, whoever serves it.
+pub(crate) fn listen_inside(namespace: &Arc<File>, address: Ipv4Addr) -> Result<TcpListener> {
+    let namespace = Arc::clone(namespace);
+    let listening = thread::spawn(move || {
+        // The namespace is this thread's alone.
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        TcpListener::bind((address, 0))
+    });
+    let bound = listening.join().unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "the thread that enters the namespace failed",
+        ))
+    });
+    bound.attempt(|| format!("listening on {address} inside the sandbox"))
+}
+
 /// Serves a TCP listener for ever: each connection gets one to the target.
 pub(crate) fn serve(listener: TcpListener, target: Target) {
     thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! The sandbox as a library: bring it up, find it, ask where its parts are, stop and start single components, end it.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command},
     thread,
@@ -11,9 +12,10 @@ use crate::{
     control::{self, Action, Order},
     error::{Attempt, Error, Result},
     foreign::Foreign,
+    forward,
     images::Image,
     init,
-    net::Ports,
+    net::{NODE, Ports},
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
@@ -190,6 +192,15 @@ impl Sandbox {
                     known.join(", ")
                 ))
             })
+    }
+
+    /// A listener of the calling process that pods reach: at its own address, on a free port.
+    pub fn listener_for_pods(&self) -> Result<TcpListener> {
+        match &self.foreign {
+            Some(foreign) => TcpListener::bind((foreign.host_address, 0))
+                .attempt(|| format!("listening on {}", foreign.host_address)),
+            None => forward::listen_inside(&supervise::network(&self.paths)?, NODE),
+        }
     }
 
     /// Temporal's frontend, `127.0.0.1:PORT`.

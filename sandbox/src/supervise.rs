@@ -6,6 +6,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -276,6 +277,16 @@ fn rotate_logs(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The network namespace of a sandbox that is up, held open.
+pub(crate) fn network(paths: &Paths) -> Result<Arc<File>> {
+    let record: Option<Supervisor> = state::read_json(&paths.supervisor_file())?;
+    let init = record.and_then(|record| record.init);
+    match init.filter(|init| is_ours(init, INIT)) {
+        Some(init) => forward::namespace_of(init.pid),
+        None => Err(Error::NotUp(paths.name.to_string())),
+    }
 }
 
 /// Whether the sandbox's supervisor and init process are there.

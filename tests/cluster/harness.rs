@@ -440,7 +440,9 @@ impl World {
             "--namespace",
             OPERATOR_NAMESPACE,
             "logs",
-            &format!("deployment/{OPERATOR}"),
+            "--selector",
+            &format!("app.kubernetes.io/name={OPERATOR}"),
+            "--prefix",
             "--tail=80",
         ]));
         eprintln!("--- log of the operator\n{}", log.unwrap_or_default());

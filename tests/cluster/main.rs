@@ -7,14 +7,19 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "tests panic freely, and print what explains a failure"
 )]
 
+mod availability;
+mod credentials;
 mod dashboards;
 mod errors;
 mod faults;
 mod harness;
 mod lifecycle;
 mod malformed;
+mod monitoring;
 mod rights;
 mod scaling;
+mod upgrade;

@@ -46,7 +46,9 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
             "--namespace",
             OPERATOR_NAMESPACE,
             "logs",
-            &format!("deployment/{OPERATOR}"),
+            "--selector",
+            &format!("app.kubernetes.io/name={OPERATOR}"),
+            "--tail=-1",
         ]))?;
         let refused: Vec<&str> = log
             .lines()

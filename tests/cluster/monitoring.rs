@@ -1,0 +1,81 @@
+//! ServiceMonitor and PrometheusRule, as the chart renders them, are taken by an API server with the Prometheus Operator's own
+//! definitions of them. The definitions come out of its Go module, pinned under `tests/fixtures/prometheus-operator`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::harness::{eventually, output, with_namespace};
+
+const MODULE: &str = "github.com/prometheus-operator/prometheus-operator";
+const KINDS: [&str; 2] = ["servicemonitors", "prometheusrules"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_monitor_and_rules_are_taken_where_their_definitions_are_installed() {
+    with_namespace(
+        "a-service-monitor-and-rules-are-taken",
+        |world| async move {
+            let definitions = definitions()?;
+            for kind in KINDS {
+                let file = definitions.join(format!("monitoring.coreos.com_{kind}.yaml"));
+                let mut kubectl = world.sandbox.kubectl();
+                output(kubectl.args(["apply", "--server-side", "-f"]).arg(file))?;
+                let name = format!("customresourcedefinition/{kind}.monitoring.coreos.com");
+                world.kubectl(&[
+                    "wait",
+                    "--for=condition=Established",
+                    &name,
+                    "--timeout=60s",
+                ])?;
+            }
+            let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator");
+            let mut helm = world.sandbox.helm();
+            helm.arg("template").arg("monitored").arg(&chart);
+            helm.args(["--namespace", &world.namespace, "--values"])
+                .arg(chart.join("ci/production.yaml"));
+            helm.args(["--show-only", "templates/servicemonitor.yaml"]);
+            helm.args(["--show-only", "templates/prometheusrule.yaml"]);
+            let file =
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", world.namespace));
+            std::fs::write(&file, output(&mut helm)?)?;
+            let file = file.to_string_lossy();
+            // Strict: a field that the definition does not have is an error. kubectl may not know yet what was just defined.
+            eventually("the objects are taken", || async {
+                let applied =
+                    world.kubectl(&["apply", "--server-side", "--validate=strict", "-f", &file]);
+                Ok(applied.map_err(|error| format!("{error:#}")))
+            })
+            .await?;
+            let listed =
+                world.kubectl(&["get", "servicemonitors,prometheusrules", "-o", "name"])?;
+            let listed: Vec<&str> = listed.lines().collect();
+            assert_eq!(
+                listed,
+                [
+                    "servicemonitor.monitoring.coreos.com/monitored-taskqueue-operator",
+                    "prometheusrule.monitoring.coreos.com/monitored-taskqueue-operator",
+                ]
+            );
+            Ok(())
+        },
+    )
+    .await;
+}
+
+/// The folder of the definitions, in Go's module cache.
+fn definitions() -> anyhow::Result<PathBuf> {
+    let pin = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/prometheus-operator");
+    let mut go = Command::new("go");
+    go.args(["mod", "download", "-json", MODULE])
+        .current_dir(pin)
+        .env("GOFLAGS", "-mod=readonly");
+    let module: Value = serde_json::from_str(&output(&mut go)?)?;
+    let folder = module["Dir"]
+        .as_str()
+        .context("go mod download names no folder")?;
+    Ok(Path::new(folder).join("example/prometheus-operator-crd"))
+}

@@ -1,0 +1,383 @@
+//! From the last release to the present one and back, by the chart and with the CRDs applied by kubectl, under a fleet that
+//! runs: no worker notices. The last release is frozen under `tests/fixtures` (chart and CRDs; the image is the present one).
+//! Both tests end the shared operator and remove the CRDs, so they run alone, and install it again at the end.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, ResourceExt, api::ListParams};
+use serde_json::{Value, json};
+
+use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, alone, eventually, one_queue, output};
+
+const DEFINITIONS: [&str; 2] = [
+    "taskqueueworkers.taskqueue.dev",
+    "temporalconnections.taskqueue.dev",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices() {
+    alone("the-chart-is-upgraded", |world| async move {
+        on_a_bare_cluster(&world, |release| async move {
+            release.helm(&["install"], &frozen_chart(), &[])?;
+            release
+                .definitions_are(&frozen_chart().join("files/crds"))
+                .await?;
+            let workers = release.start_fleet().await?;
+
+            release.helm(&["upgrade"], &chart(), &[])?;
+            release.definitions_are(&definitions()).await?;
+            release.fleet_goes_on(2).await?;
+            workers.are_untouched("by the upgrade").await?;
+
+            output(
+                release
+                    .world
+                    .sandbox
+                    .helm()
+                    .args(["rollback", OPERATOR, "1", "--wait", "--timeout=120s"])
+                    .args(PLACE),
+            )?;
+            release
+                .definitions_are(&frozen_chart().join("files/crds"))
+                .await?;
+            workers.are_untouched("by the rollback").await?;
+
+            release.helm(&["upgrade"], &chart(), &[])?;
+            release.fleet_goes_on(3).await?;
+            output(
+                release
+                    .world
+                    .sandbox
+                    .helm()
+                    .args(["uninstall", OPERATOR, "--wait", "--timeout=120s"])
+                    .args(PLACE),
+            )?;
+            release.definitions_are(&definitions()).await?;
+            release.world.fleet().await.context("the fleet stays")?;
+            workers
+                .are_untouched("by the removal of the operator")
+                .await?;
+
+            // Under the same name and namespace it takes its definitions, and the fleet, up again.
+            release.helm(&["install"], &chart(), &[])?;
+            release.fleet_goes_on(4).await?;
+            workers.are_untouched("by the new operator").await
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_be_given_to_it() {
+    alone("definitions-applied-with-kubectl", |world| async move {
+        on_a_bare_cluster(&world, |release| async move {
+            let world = &release.world;
+            let apply =
+                |folder: &Path| output(world.sandbox.kubectl().args(["apply", "-f"]).arg(folder));
+            apply(&frozen_chart().join("files/crds"))?;
+            release.helm(
+                &["install"],
+                &frozen_chart(),
+                &["--set", "crds.install=false"],
+            )?;
+            let workers = release.start_fleet().await?;
+
+            apply(&definitions())?;
+            release.definitions_are(&definitions()).await?;
+            release.helm(&["upgrade"], &chart(), &["--set", "crds.install=false"])?;
+            release.fleet_goes_on(2).await?;
+            workers.are_untouched("by the upgrade").await?;
+
+            // Helm takes over what it did not create only if it is told to; the README says how.
+            let refused = release.helm(&["upgrade"], &chart(), &[]);
+            let refused = format!("{:#}", refused.expect_err("they are not the release's"));
+            anyhow::ensure!(refused.contains("ownership"), "{refused}");
+            release.helm(
+                &["upgrade", "--take-ownership", "--force-conflicts"],
+                &chart(),
+                &[],
+            )?;
+            release.definitions_are(&definitions()).await?;
+            release.fleet_goes_on(3).await?;
+            workers.are_untouched("by the change of owner").await
+        })
+        .await
+    })
+    .await;
+}
+
+const PLACE: [&str; 2] = ["--namespace", OPERATOR_NAMESPACE];
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator")
+}
+
+fn definitions() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds")
+}
+
+fn frozen_chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/0.1.0/taskqueue-operator")
+}
+
+/// The shared release, and the values that it was installed with.
+struct Release {
+    world: std::sync::Arc<World>,
+    values: PathBuf,
+}
+
+/// Removes the operator and its definitions, runs the body, and installs what there was before, whatever came of the body.
+async fn on_a_bare_cluster<T, F>(world: &std::sync::Arc<World>, body: T) -> anyhow::Result<()>
+where
+    T: FnOnce(Release) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let values = output(
+        world
+            .sandbox
+            .helm()
+            .args(["get", "values", OPERATOR, "--output", "json"])
+            .args(PLACE),
+    )?;
+    let all: Value = serde_json::from_str(&values)?;
+    // What every version of the chart knows.
+    let image = json!({"image": all["image"], "podAnnotations": all["podAnnotations"]});
+    let release = Release {
+        world: world.clone(),
+        values: file(world, "image.json", &image)?,
+    };
+    let before = Release {
+        world: world.clone(),
+        values: file(world, "values.json", &all)?,
+    };
+    let result = match release.clear().await {
+        Ok(()) => body(release).await,
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        // While there is something to see.
+        eprintln!(
+            "{}",
+            world
+                .kubectl(&["get", "all", "-o", "wide"])
+                .unwrap_or_default()
+        );
+        let crds = world
+            .sandbox
+            .kubectl()
+            .args(["get", "crd", "--show-labels"])
+            .output()?;
+        eprintln!("{}", String::from_utf8_lossy(&crds.stdout));
+    }
+    let restored = before.helm(
+        &[
+            "upgrade",
+            "--install",
+            "--take-ownership",
+            "--force-conflicts",
+        ],
+        &chart(),
+        &[],
+    );
+    result?;
+    restored.map(drop)
+}
+
+fn file(world: &World, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join(name);
+    std::fs::write(&file, content.to_string())?;
+    Ok(file)
+}
+
+impl Release {
+    /// `helm VERB taskqueue-operator CHART`, and waits until the operator is available.
+    fn helm(&self, verb: &[&str], chart: &Path, settings: &[&str]) -> anyhow::Result<String> {
+        let mut helm = self.world.sandbox.helm();
+        helm.args(verb).arg(OPERATOR).arg(chart).args(PLACE).args([
+            "--wait",
+            "--timeout=120s",
+            "--values",
+        ]);
+        output(helm.arg(&self.values).args(settings))
+    }
+
+    async fn clear(&self) -> anyhow::Result<()> {
+        let sandbox = &self.world.sandbox;
+        output(
+            sandbox
+                .helm()
+                .args(["uninstall", OPERATOR, "--wait", "--timeout=120s"])
+                .args(PLACE),
+        )?;
+        let mut kubectl = sandbox.kubectl();
+        kubectl
+            .args([
+                "delete",
+                "customresourcedefinition",
+                "--ignore-not-found",
+                "--timeout=120s",
+            ])
+            .args(DEFINITIONS);
+        output(&mut kubectl).map(drop)
+    }
+
+    /// Waits until the API server has exactly the definitions of these files.
+    async fn definitions_are(&self, folder: &Path) -> anyhow::Result<()> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.world.client.clone());
+        for name in DEFINITIONS {
+            let plural = name.split('.').next().unwrap_or_default();
+            let text =
+                std::fs::read_to_string(folder.join(format!("taskqueue.dev_{plural}.yaml")))?;
+            let file: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
+            eventually(
+                &format!("{name} is served as in {}", folder.display()),
+                || async {
+                    let served = api.get(name).await?;
+                    let same = served.spec.versions == file.spec.versions;
+                    let established = served
+                        .status
+                        .iter()
+                        .flat_map(|status| status.conditions.iter().flatten());
+                    let established = established.into_iter().any(|condition| {
+                        condition.type_ == "Established" && condition.status == "True"
+                    });
+                    Ok(if same && established {
+                        Ok(())
+                    } else {
+                        Err(format!("same: {same}, established: {established}"))
+                    })
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// A fleet with one worker that runs.
+    async fn start_fleet(&self) -> anyhow::Result<Workers> {
+        let spec = one_queue(&self.world.queue("all"), 1, 1, &json!({}));
+        eventually("the API server takes fleets", || async {
+            Ok(self
+                .world
+                .apply(spec.clone())
+                .await
+                .map_err(|error| format!("{error:#}")))
+        })
+        .await?;
+        let before = eventually("its worker is ready", || async {
+            let now = workers(&self.world).await?;
+            let ready = now.pods.len() == 1
+                && now.pods.values().all(|pod| pod.ready)
+                && now.deployments.len() == 1;
+            Ok(if ready {
+                Ok(now)
+            } else {
+                Err(format!("{now:?}"))
+            })
+        })
+        .await?;
+        Ok(Workers {
+            world: self.world.clone(),
+            before,
+        })
+    }
+
+    /// Changes the fleet, and waits until its status is about the change.
+    async fn fleet_goes_on(&self, max: u32) -> anyhow::Result<()> {
+        self.world
+            .apply(one_queue(&self.world.queue("all"), 1, max, &json!({})))
+            .await?;
+        self.world
+            .condition_is("Ready", "True", "Available")
+            .await?;
+        self.world
+            .condition_is("ScalingActive", "True", "Active")
+            .await
+            .map(drop)
+    }
+}
+
+/// The workers of a fleet as they were when it had just started.
+struct Workers {
+    world: std::sync::Arc<World>,
+    before: Seen,
+}
+
+/// Deployments by name with uid and generation (which counts every change of the spec), and pods by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    deployments: BTreeMap<String, (Option<String>, Option<i64>)>,
+    pods: BTreeMap<String, SeenPod>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SeenPod {
+    uid: Option<String>,
+    restarts: i32,
+    ready: bool,
+    ending: bool,
+}
+
+impl Workers {
+    async fn are_untouched(&self, by_what: &str) -> anyhow::Result<()> {
+        let now = workers(&self.world).await?;
+        anyhow::ensure!(
+            now == self.before,
+            "the workers were touched {by_what}: {:?} became {now:?}",
+            self.before
+        );
+        Ok(())
+    }
+}
+
+async fn workers(world: &World) -> anyhow::Result<Seen> {
+    let deployments = world
+        .api::<Deployment>()
+        .list(&ListParams::default())
+        .await?;
+    let pods = world.api::<Pod>().list(&ListParams::default()).await?;
+    Ok(Seen {
+        deployments: deployments
+            .iter()
+            .map(|deployment| {
+                (
+                    deployment.name_any(),
+                    (deployment.uid(), deployment.metadata.generation),
+                )
+            })
+            .collect(),
+        pods: pods
+            .iter()
+            .map(|pod| {
+                let containers = pod
+                    .status
+                    .iter()
+                    .flat_map(|status| status.container_statuses.iter().flatten());
+                let containers: Vec<_> = containers.collect();
+                let seen = SeenPod {
+                    uid: pod.uid(),
+                    restarts: containers
+                        .iter()
+                        .map(|container| container.restart_count)
+                        .sum(),
+                    ready: containers.iter().all(|container| container.ready)
+                        && !containers.is_empty(),
+                    ending: pod.metadata.deletion_timestamp.is_some(),
+                };
+                (pod.name_any(), seen)
+            })
+            .collect(),
+    })
+}

@@ -135,6 +135,15 @@ enum Subcommands {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure what the operator needs for fleets that have nothing to do. It has to be installed.
+    Footprint {
+        /// How many fleets, of one queue each.
+        #[arg(long, default_value_t = 300)]
+        fleets: u32,
+        /// How many seconds the operator is watched, before and with the fleets.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// End everything. The state (etcd, PostgreSQL, mail, images) stays.
     Down,
     /// End everything and remove the state.
@@ -220,6 +229,15 @@ impl Cli {
             }
             Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
             Subcommands::Test { only, list, keep } => crate::checks::run(&only, list, keep)?,
+            Subcommands::Footprint { fleets, seconds } => {
+                let options = sandbox::footprint::Options {
+                    fleets,
+                    window: std::time::Duration::from_secs(seconds),
+                };
+                let sandbox = Sandbox::open(name)?;
+                let progress = Progress::default();
+                print(&sandbox::footprint::run(&sandbox, options, progress)?)?;
+            }
             Subcommands::Down => Sandbox::down(name)?,
             Subcommands::Clean { all } => Sandbox::clean(name, all)?,
             Subcommands::Supervise => sandbox::process::supervise(&Paths::of(name)?)?,

@@ -10,6 +10,7 @@ pub mod dashboard;
 pub mod demo;
 mod discovery;
 mod error;
+pub mod footprint;
 mod foreign;
 mod forward;
 mod images;

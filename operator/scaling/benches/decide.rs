@@ -1,0 +1,149 @@
+//! What a decision costs: a pass of the pure core (take a reading in, decide) over many queues, in
+//! several states and sizes. Prints the time per queue and how it compares to the simplest state,
+//! from rounds that go through all states in turn.
+//!
+//! ```sh
+//! cargo bench --profile dev --workspace --bench decide
+//! ```
+//!
+//! The development profile optimises this package as well.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement: its output is the purpose"
+)]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use taskqueue_scaling::{Decision, Policy, Reading, TypeBacklog, decide};
+
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the tests use what this does not"
+)]
+#[path = "../tests/scaling/fixtures.rs"]
+mod fixtures;
+
+use fixtures::{World, activities, policy, waiting};
+
+const QUEUES: u32 = 1_000;
+const ROUNDS: usize = 15;
+
+/// Queues that are all in one state.
+struct State {
+    name: &'static str,
+    replicas: u32,
+    /// Slots in use in every pod.
+    used: u32,
+    backlog: u64,
+}
+
+const STATES: [State; 6] = [
+    State {
+        name: "idle at zero",
+        replicas: 0,
+        used: 0,
+        backlog: 0,
+    },
+    State {
+        name: "1 pod, busy and steady",
+        replicas: 1,
+        used: 7,
+        backlog: 0,
+    },
+    State {
+        name: "10 pods, busy and steady",
+        replicas: 10,
+        used: 7,
+        backlog: 0,
+    },
+    State {
+        name: "10 pods, a backlog: grows",
+        replicas: 10,
+        used: 10,
+        backlog: 1_000,
+    },
+    State {
+        name: "10 pods, little to do: shrinks",
+        replicas: 10,
+        used: 1,
+        backlog: 0,
+    },
+    State {
+        name: "100 pods, busy and steady",
+        replicas: 100,
+        used: 7,
+        backlog: 0,
+    },
+];
+
+fn main() {
+    let mut worlds: Vec<(World, TypeBacklog)> = STATES.iter().map(world).collect();
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); STATES.len()];
+    // The first round warms up.
+    for round in 0..=ROUNDS {
+        for (index, (world, backlog)) in worlds.iter_mut().enumerate() {
+            let took = pass(world, backlog, u64::try_from(round).unwrap());
+            if round > 0 {
+                times[index].push(took.as_secs_f64() * 1e6 / f64::from(QUEUES));
+            }
+        }
+    }
+    println!(
+        "{QUEUES} queues, {ROUNDS} rounds through all states; microseconds per queue, median (lowest to highest)\n"
+    );
+    println!("| state of the queue | µs per queue | ÷ the first |\n| --- | --- | --- |");
+    for (state, of_state) in STATES.iter().zip(&times) {
+        let ratios = of_state
+            .iter()
+            .zip(&times[0])
+            .map(|(own, first)| own / first);
+        println!(
+            "| {} | {} | {} |",
+            state.name,
+            spread(of_state.clone(), 2),
+            spread(ratios.collect(), 1)
+        );
+    }
+}
+
+/// A queue with a history as long as histories get.
+fn world(state: &State) -> (World, TypeBacklog) {
+    let policy = Policy {
+        max: 1_000,
+        ..policy()
+    };
+    let mut world = World::settled(policy, state.replicas, Duration::from_secs(1));
+    world.used = vec![state.used; usize::try_from(state.replicas).unwrap()];
+    (world, waiting(state.backlog))
+}
+
+/// Every queue gets a new reading, takes it in and decides; what the queues share is made before.
+fn pass(world: &mut World, backlog: &TypeBacklog, round: u64) -> Duration {
+    world.wait(5);
+    let reading = Reading::Known {
+        value: activities(1_000 + round, *backlog),
+        taken_at: world.now,
+    };
+    let observation = world.observation(reading);
+    let mut histories = vec![world.history.clone(); usize::try_from(QUEUES).unwrap()];
+    let started = Instant::now();
+    for history in &mut histories {
+        history.observe(&world.policy, &observation, world.now);
+        let decision: Decision = decide(&world.policy, &observation, history, world.now);
+        black_box(&decision);
+    }
+    let took = started.elapsed();
+    world.history = histories.pop().unwrap();
+    took
+}
+
+fn spread(mut values: Vec<f64>, digits: usize) -> String {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values[0], values[values.len() - 1]);
+    let median = values[values.len() / 2];
+    format!("{median:.digits$} ({low:.digits$} to {high:.digits$})")
+}

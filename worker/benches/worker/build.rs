@@ -1,0 +1,188 @@
+//! Building what is measured: the order worker with cargo, the others with their own tools, and
+//! their images with the project's Dockerfile. What cannot be built is said and left out.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Args;
+
+/// A worker that can be started.
+pub(crate) struct Built {
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    /// Bytes of the image's archive, if it was built.
+    pub(crate) image: Option<u64>,
+}
+
+/// A folder below the target folder for whatever the measurement writes.
+pub(crate) fn scratch() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-worker");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Everything that the arguments ask for, the order worker first.
+pub(crate) fn all(args: &Args) -> Vec<Built> {
+    let worker = args.worker.clone().unwrap_or_else(order_worker);
+    let mut all = vec![finished("order-worker", worker)];
+    if let Some(beside) = &args.beside {
+        all.push(finished("beside", beside.clone()));
+    }
+    if !args.no_go {
+        all.extend(go_worker());
+    }
+    if args.python {
+        all.extend(python_worker());
+    }
+    all
+}
+
+fn finished(name: &'static str, program: PathBuf) -> Built {
+    let image = image(name, &program);
+    Built {
+        name,
+        program,
+        arguments: vec!["run".into()],
+        image,
+    }
+}
+
+/// Builds the order worker as it is shipped.
+fn order_worker() -> PathBuf {
+    eprintln!("building order-worker with the profile release");
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--release", "--workspace", "--bin", "order-worker"]);
+    command.arg("--message-format=json-render-diagnostics");
+    // What cargo tells this program about its own package must not reach other build scripts.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "order-worker cannot be built; why stands above"
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|made| made["target"]["name"] == "order-worker")
+        .find_map(|made| made["executable"].as_str().map(PathBuf::from))
+        .expect("cargo built no order-worker")
+}
+
+fn go_worker() -> Option<Built> {
+    let program = scratch().join("go-worker");
+    let built = run(Command::new("go")
+        .args(["build", "-trimpath", "-buildvcs=false"])
+        .args(["-ldflags", "-s -w", "-o"])
+        .arg(&program)
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .current_dir(sources("go")));
+    if let Err(why) = built {
+        eprintln!("without the worker in Go: {why}");
+        return None;
+    }
+    Some(Built {
+        name: "Go",
+        image: image("Go", &program),
+        program,
+        arguments: Vec::new(),
+    })
+}
+
+/// Runs from a virtual environment; it has no image that would compare.
+fn python_worker() -> Option<Built> {
+    let environment = scratch().join("venv");
+    let program = environment.join("bin/python");
+    let built = run(Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&environment))
+    .and_then(|()| {
+        run(Command::new(&program)
+            .args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(sources("python").join("requirements.txt")))
+    });
+    if let Err(why) = built {
+        eprintln!("without the worker in Python: {why}");
+        return None;
+    }
+    Some(Built {
+        name: "Python",
+        program,
+        arguments: vec![sources("python").join("worker.py").into()],
+        image: None,
+    })
+}
+
+fn sources(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches")
+        .join(folder)
+}
+
+/// Puts a binary into the order worker's image and gives the size of its archive.
+fn image(name: &str, program: &Path) -> Option<u64> {
+    let folder = scratch().join(format!("image-{name}"));
+    let size = image_in(&folder, program);
+    // Only the size is kept.
+    let _left_behind = std::fs::remove_dir_all(&folder);
+    match size {
+        Ok(size) => Some(size),
+        Err(why) => {
+            eprintln!("without the size of {name}'s image: {why}");
+            None
+        }
+    }
+}
+
+fn image_in(folder: &Path, program: &Path) -> Result<u64, String> {
+    let (context, archive) = (folder.join("context"), folder.join("image.tar"));
+    let text = |error: std::io::Error| error.to_string();
+    std::fs::create_dir_all(&context).map_err(text)?;
+    std::fs::copy(program, context.join("order-worker")).map_err(text)?;
+    let certificates = "/etc/ssl/certs/ca-certificates.crt";
+    std::fs::copy(certificates, context.join("ca-certificates.crt"))
+        .map_err(|error| format!("{certificates}: {error}"))?;
+    let buildah = || {
+        let mut command = Command::new("buildah");
+        command
+            .args(["--storage-driver", "vfs", "--root"])
+            .arg(folder.join("root"))
+            .arg("--runroot")
+            .arg(folder.join("run"));
+        command
+    };
+    let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Dockerfile");
+    run(buildah()
+        .args(["build", "--quiet", "--isolation=chroot", "--format=docker"])
+        .args(["--target", "order-worker", "--tag", "bench", "--file"])
+        .arg(dockerfile)
+        .arg(&context))?;
+    let destination = format!("docker-archive:{}:bench", archive.display());
+    run(buildah().args(["push", "--quiet", "bench", &destination]))?;
+    Ok(std::fs::metadata(&archive).map_err(text)?.len())
+}
+
+/// Runs a command to its end; in case of failure, why.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("`{program}` cannot be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{program}` failed:\n{}", said.trim_end()))
+}

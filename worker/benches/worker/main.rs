@@ -1,0 +1,177 @@
+//! What the order worker costs, beside a worker in Go that does the same work: processor time per
+//! activity and per order, throughput, resident memory, image size, and the time from exec to the
+//! first poll. Builds both, starts Temporal, PostgreSQL and a payment gateway of its own, loads the
+//! workers in turn, and prints one table.
+//!
+//! ```sh
+//! cargo bench --profile dev --workspace --bench worker
+//! ```
+//!
+//! The profile is that of this program alone; the worker that it measures is built with the profile
+//! release, unless `--worker` names another. The dev server and its database share the machine and
+//! bound the throughput, so processor time per task is what compares.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement that cannot go on ends, and its output is the purpose"
+)]
+
+mod build;
+mod load;
+mod process;
+#[path = "../../tests/worker/servers.rs"]
+mod servers;
+mod support;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use order_worker::gateway::{Gateway, GatewayOptions};
+use order_worker::store::Store;
+use temporalio_client::Client;
+
+use crate::build::Built;
+use crate::load::{Round, run_activities, run_orders};
+use crate::process::{Memory, Place, Process};
+
+/// How long a worker is left alone before its idle memory is read.
+const SETTLE: Duration = Duration::from_secs(5);
+
+#[derive(Parser)]
+struct Args {
+    /// Rounds; in each, every worker runs its share of activities and orders once.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Activities per round (`create_order`: one SQL statement).
+    #[arg(long, default_value_t = 2_000)]
+    activities: usize,
+    /// Orders per round (three activities each, one of them an HTTP request).
+    #[arg(long, default_value_t = 300)]
+    orders: usize,
+    /// How often each worker is started to time its first poll.
+    #[arg(long, default_value_t = 7)]
+    starts: usize,
+    /// A finished order-worker to measure instead of building one.
+    #[arg(long, value_name = "FILE")]
+    worker: Option<PathBuf>,
+    /// A second order-worker, measured in the same rounds: shows what a change does.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
+    /// Without the worker in Go.
+    #[arg(long)]
+    no_go: bool,
+    /// Also a worker in Python (its packages come from PyPI).
+    #[arg(long)]
+    python: bool,
+    /// The Go worker starts activities eagerly with their workflow task, as it does by default. The
+    /// order worker does not, because its activities have an SDK worker of their own.
+    #[arg(long)]
+    eager: bool,
+    /// cargo passes this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A worker under measurement and what was found.
+pub(crate) struct Contestant {
+    built: Built,
+    place: Place,
+    /// Milliseconds.
+    first_polls: Vec<f64>,
+    idle: Memory,
+    loaded: Memory,
+    activities: Vec<Round>,
+    orders: Vec<Round>,
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .unwrap();
+    let built = build::all(&args);
+    let address = tokio::task::spawn_blocking(servers::temporal)
+        .await
+        .unwrap();
+    let client = support::connect(&address).await;
+    let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
+        .await
+        .unwrap();
+    let mut contestants = Vec::new();
+    for built in built {
+        let database = servers::postgres_database().await;
+        // A worker finds its schema when it starts, as all but the very first do.
+        let store = Store::open(&database, 1).await.unwrap();
+        store.migrate().await.unwrap();
+        store.close().await;
+        contestants.push(Contestant {
+            place: Place {
+                temporal: address.clone(),
+                database,
+                gateway: format!("http://{}", gateway.address()),
+                eager: args.eager,
+            },
+            built,
+            first_polls: Vec::new(),
+            idle: Memory::default(),
+            loaded: Memory::default(),
+            activities: Vec::new(),
+            orders: Vec::new(),
+        });
+    }
+    time_first_polls(&client, &mut contestants, args.starts).await;
+    measure(&client, &mut contestants, &args).await;
+    gateway.stop().await.unwrap();
+    table::print(&contestants, &args);
+}
+
+/// Starts every worker several times, in turn.
+async fn time_first_polls(client: &Client, contestants: &mut [Contestant], starts: usize) {
+    for start in 0..starts {
+        for (number, contestant) in contestants.iter_mut().enumerate() {
+            let queue = format!("start-{number}-{start}");
+            let mut worker = Process::start(&contestant.built, &contestant.place, &queue);
+            let took = worker.first_poll(client, &queue).await;
+            contestant.first_polls.push(took.as_secs_f64() * 1000.0);
+        }
+    }
+}
+
+/// Loads every worker in turn, round after round.
+async fn measure(client: &Client, contestants: &mut [Contestant], args: &Args) {
+    let mut workers = Vec::new();
+    for (number, contestant) in contestants.iter_mut().enumerate() {
+        let queue = format!("load-{number}");
+        let mut worker = Process::start(&contestant.built, &contestant.place, &queue);
+        worker.first_poll(client, &queue).await;
+        workers.push((queue, worker));
+    }
+    tokio::time::sleep(SETTLE).await;
+    for (contestant, (_, worker)) in contestants.iter_mut().zip(&workers) {
+        contestant.idle = worker.memory();
+    }
+    // The first round fills pools and caches; it is not counted.
+    for round in 0..=args.rounds {
+        eprintln!("round {round} of {}", args.rounds);
+        for (contestant, (queue, worker)) in contestants.iter_mut().zip(&workers) {
+            let name = format!("{queue}-{round}");
+            let activities = args.activities;
+            let work = run_activities(client, queue, &name, activities);
+            let activities = worker.measure(activities, work).await;
+            let work = run_orders(client, queue, &name, args.orders);
+            let orders = worker.measure(args.orders, work).await;
+            if round > 0 {
+                contestant.activities.push(activities);
+                contestant.orders.push(orders);
+            }
+            contestant.loaded = worker.memory();
+        }
+    }
+}

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, Executor, Row, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyPool, Connection, Executor, Row, SqlSafeStr, Transaction};
 
 use crate::activities::{CreateOrder, PaymentRequest, Reservation};
 use crate::failure::{Failure, FailureType};
 use crate::order::{Item, Reason};
 
 pub use mails::MailCounts;
+
+/// How long an idle connection is taken to work without being asked.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,7 +78,19 @@ impl Store {
             sqlx::Error::Configuration("the URL must begin with postgres:// or sqlite:".into())
         })?;
         let options = AnyConnectOptions::from_str(url)?;
-        let pool = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(10));
+        let pool = AnyPoolOptions::new()
+            .acquire_timeout(Duration::from_secs(10))
+            // Asking each time whether a connection still works would be a quarter of the requests
+            // of a small activity. One that broke in use is noticed by whoever uses it.
+            .test_before_acquire(false)
+            .before_acquire(|connection, state| {
+                Box::pin(async move {
+                    if state.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            });
         let pool = match backend {
             Backend::Postgres => pool
                 .max_connections(connections)

@@ -91,7 +91,7 @@ pub struct QueueStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionStatus {
-    /// Why, in one word.
+    /// Why, in one word, such as Drain, SlotsInUse or MaxReplicas.
     pub reason: String,
 
     /// Why, in one sentence.
@@ -101,10 +101,10 @@ pub struct DecisionStatus {
     #[schemars(schema_with = "schema::time")]
     pub time: Time,
 
-    /// Replicas before.
+    /// Replicas that the Deployment asked for before.
     pub from: u32,
 
-    /// Replicas after.
+    /// Replicas that it was set to.
     pub to: u32,
 
     /// What was known about the queue at that moment.
@@ -115,7 +115,7 @@ pub struct DecisionStatus {
     #[serde(default)]
     pub terms: DecisionTerms,
 
-    /// What moved the number afterwards, in order.
+    /// The limits that then changed the number of replicas, in the order in which they were applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub limits: Vec<DecisionLimit>,
@@ -133,11 +133,11 @@ pub struct DecisionInputs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog_age_milliseconds: Option<u64>,
 
-    /// Tasks that arrived, per 1000 seconds.
+    /// Tasks that arrived, per 1000 seconds (4200 are 4.2 per second).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks_added_per_1000_seconds: Option<u64>,
 
-    /// Tasks that were handed to workers, per 1000 seconds.
+    /// Tasks that were handed to workers, per 1000 seconds (4200 are 4.2 per second).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks_dispatched_per_1000_seconds: Option<u64>,
 
@@ -170,33 +170,33 @@ pub struct DecisionInputs {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionTerms {
-    /// For the tasks being executed.
+    /// Replicas for the tasks being executed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,
 
-    /// To take in what arrives and to work off the backlog within queueWaitTarget.
+    /// Replicas to take in what arrives and to work off the backlog within queueWaitTarget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<u32>,
 
-    /// Because the oldest task has waited longer than queueWaitTarget.
+    /// Replicas because the oldest task has waited longer than queueWaitTarget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<u32>,
 
-    /// For backlogPerReplica.
+    /// Replicas by backlogPerReplica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u32>,
 }
 
-/// One limit that moved the number.
+/// A limit that changed the number of replicas.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionLimit {
-    /// Which limit.
+    /// Which limit, in one word, such as ScaleUpPolicy or MaxReplicas.
     pub name: String,
 
-    /// Replicas before it.
+    /// Replicas before the limit.
     pub from: u32,
 
-    /// Replicas after it.
+    /// Replicas after the limit.
     pub to: u32,
 }

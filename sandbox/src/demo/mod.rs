@@ -99,6 +99,8 @@ fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()>
         watch::until_accepted_and_at_zero(&sandbox, &sources)
     })?;
 
+    phases.time("Prometheus sees the fleet", || until_scraped(&sources))?;
+
     place::migrate(&sandbox)?;
     let stock = sources.stock()?;
     let expected = orders::expect(&orders, &stock)?;
@@ -205,6 +207,34 @@ fn prove(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Re
         Ok(())
     } else {
         Err(Error::Proof(missing.join("\n")))
+    }
+}
+
+/// Waits until Prometheus scrapes the operator: after an installation it is a new pod, and what is not scraped from
+/// the beginning cannot show a rise from zero.
+fn until_scraped(sources: &Sources<'_>) -> Result<()> {
+    let began = Instant::now();
+    let fleet = Fleet {
+        namespace: fleet::NAMESPACE,
+        name: fleet::NAME,
+    };
+    loop {
+        let seen = sources.scraped_just_now(&fleet, Timestamp::now().as_second())?;
+        let missing: Vec<String> = queues()
+            .into_iter()
+            .filter(|queue| !seen.contains(queue))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > SCRAPE_PATIENCE {
+            return Err(Error::Proof(format!(
+                "within {} s the operator's metrics of these queues were not scraped: {}",
+                SCRAPE_PATIENCE.as_secs(),
+                missing.join(", ")
+            )));
+        }
+        thread::sleep(Duration::from_secs(1));
     }
 }
 

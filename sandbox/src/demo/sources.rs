@@ -149,6 +149,23 @@ impl<'a> Sources<'a> {
             .map_err(|why| Error::source(format!("Temporal's history of {workflow_id}"), why))
     }
 
+    /// The queues of a fleet of which Prometheus has scraped something in the last seconds before `now`.
+    pub(super) fn scraped_just_now(&self, fleet: &Fleet<'_>, now: i64) -> Result<Vec<String>> {
+        let Fleet { namespace, name } = fleet;
+        // Over a window, because an old sample would be repeated for minutes otherwise.
+        let query = format!(
+            "max by (queue) (max_over_time(taskqueue_operator_desired_replicas{{namespace=\"{namespace}\",name=\"{name}\"}}[5s]))"
+        );
+        let path = format!(
+            "/api/v1/query_range?query={}&start={now}&end={now}&step=1",
+            http::escape(&query)
+        );
+        let text = http::get(&self.prometheus, &path)?;
+        let queues = chart::parse(&text)
+            .map_err(|why| Error::source(format!("Prometheus: {query}"), why))?;
+        Ok(queues.into_keys().collect())
+    }
+
     /// What Prometheus scraped about a fleet between two times (seconds since 1970).
     pub(super) fn scraped(&self, fleet: &Fleet<'_>, from: i64, to: i64) -> Result<Scraped> {
         // At most 11,000 points are allowed; the scrape interval is 2 s.

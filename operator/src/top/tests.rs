@@ -347,7 +347,7 @@ async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
         said,
         Err("the operator's replica that answered stands by for another one; name the one that leads with --metrics URL".to_owned())
     );
-    assert_eq!(log.lines().len(), 6);
+    assert_eq!(log.lines().len(), 16);
     let (client, log) = api(|asked| server(asked, (200, json!(METRICS))));
     assert_eq!(
         sources(client, &[]).scrape().await,

@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{Action, Foreign, Image, Name, Paths, Progress, Sandbox, Status};
+use sandbox::{
+    Action, Foreign, Image, Name, Paths, Progress, Sandbox, Status,
+    proof::{latency, soak},
+};
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
 #[derive(Debug, Parser)]
@@ -110,6 +113,26 @@ enum Subcommands {
         /// The fleets, as a regular expression.
         #[arg(long, value_name = "REGEX", default_value = ".*")]
         fleet: String,
+    },
+    /// Bring everything up, drive a fleet up and down under activities of 1 to 120 s, and verify from Temporal's
+    /// histories that none was interrupted.
+    Soak {
+        /// For how many minutes waves of orders are placed. What they began is always waited for.
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: u64,
+        /// The longest activity, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=120))]
+        longest: u64,
+    },
+    /// Bring everything up and measure from the first task on an idle queue at zero to the right replicas, the first
+    /// poll and the first activity completed. Restarts Temporal for the short cache, and installs the operator anew.
+    Latency {
+        /// How many trials under each setting.
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        trials: u16,
+        /// Only this setting; may be repeated.
+        #[arg(long, value_name = "SETTING")]
+        only: Vec<latency::Setting>,
     },
     /// Stop, start, restart, kill, pause or resume one component.
     Component {
@@ -219,6 +242,8 @@ impl Cli {
                 minutes,
                 &file,
             )?,
+            Subcommands::Soak { minutes, longest } => soaked(name, minutes, longest)?,
+            Subcommands::Latency { trials, only } => measured(name, trials, only)?,
             Subcommands::Component {
                 action,
                 component,
@@ -254,6 +279,32 @@ fn up(name: &Name) -> anyhow::Result<()> {
     let sandbox = Sandbox::up(name, Progress::default())?;
     print(&table(&sandbox.status()?))?;
     print(&addresses(&sandbox)?)
+}
+
+fn soaked(name: &Name, minutes: u64, longest: u64) -> anyhow::Result<()> {
+    let options = soak::Options {
+        length: Duration::from_mins(minutes),
+        longest: Duration::from_secs(longest),
+    };
+    let report = soak::run(name, options, Progress::default())?;
+    print(&report.to_string())?;
+    report.verdict()?;
+    print("NOTHING WAS INTERRUPTED: every activity was completed at its first attempt.\n")
+}
+
+fn measured(name: &Name, trials: u16, only: Vec<latency::Setting>) -> anyhow::Result<()> {
+    let options = latency::Options {
+        trials: trials.into(),
+        settings: if only.is_empty() {
+            latency::Setting::ALL.to_vec()
+        } else {
+            only
+        },
+    };
+    for measured in latency::run(name, &options, Progress::default())? {
+        print(&format!("\n{measured}"))?;
+    }
+    Ok(())
 }
 
 fn images(name: &Name, only: &[Image], binaries: Option<&Path>) -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ mod pki;
 mod probe;
 mod programs;
 mod progress;
+pub mod proof;
 mod provision;
 mod run;
 mod sandbox;

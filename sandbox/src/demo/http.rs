@@ -1,5 +1,5 @@
-//! `GET` over plain HTTP/1.1 to a port on loopback, and nothing more: one request per connection, no redirects, no
-//! TLS. Network I/O; understanding the answer is pure.
+//! Plain HTTP/1.1 to a port on loopback, and nothing more: one request per connection, no redirects, no TLS. Network
+//! I/O; understanding the answer is pure.
 
 use std::{
     io::{Read, Write as _},
@@ -17,10 +17,12 @@ const SHOWN: usize = 300;
 /// The body of the answer to `GET path` at `address` (`127.0.0.1:PORT`), if its status is 200.
 pub(crate) fn get(address: &str, path: &str) -> Result<String> {
     let what = || format!("http://{address}{path}");
-    let bytes =
-        exchange(address, path).map_err(|error| Error::source(what(), error.to_string()))?;
-    let (status, body) = parse(&bytes).map_err(|why| Error::source(what(), why))?;
-    let body = String::from_utf8_lossy(&body).into_owned();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    );
+    let (status, body) = TcpStream::connect(address)
+        .map_err(|error| Error::source(what(), error.to_string()))
+        .and_then(|stream| exchange(stream, &request, &what()))?;
     if status == 200 {
         return Ok(body);
     }
@@ -29,6 +31,21 @@ pub(crate) fn get(address: &str, path: &str) -> Result<String> {
         what(),
         format!("status {status}: {}", shown.trim()),
     ))
+}
+
+/// Status and text of the answer to an empty `POST path` over a connection that is open already.
+pub(crate) fn post(
+    stream: TcpStream,
+    path: &str,
+    authorization: Option<&str>,
+) -> Result<(u16, String)> {
+    let authorization = authorization
+        .map(|value| format!("Authorization: {value}\r\n"))
+        .unwrap_or_default();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    exchange(stream, &request, path)
 }
 
 /// Text as one part of a query: everything but letters, digits and `-._~` is escaped.
@@ -43,17 +60,20 @@ pub(crate) fn escape(text: &str) -> String {
     escaped.collect()
 }
 
-fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    Ok(answer)
+/// Sends the whole request and reads the answer to the end of the connection.
+fn exchange(mut stream: TcpStream, request: &str, what: &str) -> Result<(u16, String)> {
+    let mut exchange = || {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    let bytes =
+        exchange().map_err(|error: std::io::Error| Error::source(what, error.to_string()))?;
+    let (status, body) = parse(&bytes).map_err(|why| Error::source(what, why))?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// Status and body of an answer that was read to the end of its connection.

@@ -174,7 +174,7 @@ impl Stage {
     fn on_cluster(name: &Name, mut command: Command) -> anyhow::Result<()> {
         let sandbox = Sandbox::up(name, Progress::default())?;
         sandbox.images(&Image::ALL, None, Progress::default())?;
-        sandbox.install_operator(&[])?;
+        sandbox.install_operator(&["hints.enabled=true"])?;
         equip(&mut command, sandbox.programs())?;
         command.env("TASKQUEUE_SANDBOX", name.as_str());
         succeed(command)

@@ -32,6 +32,32 @@ impl Sandbox {
         )
     }
 
+    /// The pod of the operator that works: the holder of its lease, or the only one where there is no lease. The other
+    /// replicas stand by and take no hints.
+    pub fn operator_pod(&self) -> Result<String> {
+        let of = |what: &[&str]| {
+            let mut args = vec!["--namespace", OPERATOR_NAMESPACE, "get"];
+            args.extend(what);
+            self.kubectl_output(&args)
+        };
+        let lease = [
+            "lease",
+            OPERATOR_RELEASE,
+            "--ignore-not-found",
+            "--output=jsonpath={.spec.holderIdentity}",
+        ];
+        let holder = of(&lease)?;
+        if !holder.is_empty() {
+            return Ok(holder);
+        }
+        let running = [
+            "pods",
+            "--field-selector=status.phase=Running",
+            "--output=jsonpath={.items[0].metadata.name}",
+        ];
+        of(&running)
+    }
+
     /// Removes the operator. The custom resource definitions, and with them every fleet, stay.
     pub fn uninstall_operator(&self) -> Result<()> {
         let mut helm = self.helm();

@@ -298,6 +298,14 @@ impl World {
             .collect())
     }
 
+    /// The metrics of the operator's leader as text, one series a line.
+    pub(crate) fn metrics(&self) -> anyhow::Result<String> {
+        let leader = self.sandbox.operator_pod()?;
+        let path =
+            format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{leader}:8080/proxy/metrics");
+        output(self.sandbox.kubectl().args(["get", "--raw", &path]))
+    }
+
     /// A task queue that no other test uses.
     pub(crate) fn queue(&self, name: &str) -> String {
         format!("{}-{name}", self.namespace)
@@ -462,12 +470,21 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 
 /// Asks again and again until the answer is `Ok(Ok)`, for at most [`PATIENCE`]; then fails with what
 /// was waited for and the last answer. An outer `Err` ends the wait at once.
-pub(crate) async fn eventually<T, F, A>(what: &str, mut ask: A) -> anyhow::Result<T>
+pub(crate) async fn eventually<T, F, A>(what: &str, ask: A) -> anyhow::Result<T>
 where
     A: FnMut() -> F,
     F: Future<Output = anyhow::Result<Result<T, String>>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, what, ask).await
+}
+
+/// The same with another patience, for what takes long by its nature.
+pub(crate) async fn within<T, F, A>(patience: Duration, what: &str, mut ask: A) -> anyhow::Result<T>
+where
+    A: FnMut() -> F,
+    F: Future<Output = anyhow::Result<Result<T, String>>>,
+{
+    let deadline = Instant::now() + patience;
     let mut pace = tokio::time::interval(Duration::from_millis(250));
     loop {
         pace.tick().await;
@@ -478,7 +495,7 @@ where
         anyhow::ensure!(
             Instant::now() < deadline,
             "not within {} s: {what}; last: {last}",
-            PATIENCE.as_secs()
+            patience.as_secs()
         );
     }
 }

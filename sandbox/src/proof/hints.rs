@@ -10,20 +10,14 @@ use std::{
 use serde_json::{Value, json};
 
 use super::error::{Error, Result};
-use crate::{
-    demo::http,
-    error::Attempt,
-    operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
-    run,
-    sandbox::Sandbox,
-};
+use crate::{demo::http, error::Attempt, operator::OPERATOR_NAMESPACE, run, sandbox::Sandbox};
 
 /// The port on which the chart lets the operator take hints.
 const PORT: u16 = 8081;
 /// The audience that a sender's token must be made for.
 const AUDIENCE: &str = "taskqueue.dev";
 
-/// A way to the operator's hint port.
+/// A way to the hint port of the replica of the operator that leads now.
 #[derive(Debug)]
 pub struct Way {
     child: Child,
@@ -40,7 +34,7 @@ impl Way {
             .kubectl()
             .args(["--namespace", OPERATOR_NAMESPACE, "port-forward"])
             .args([
-                format!("deployment/{OPERATOR_RELEASE}"),
+                format!("pod/{}", sandbox.operator_pod()?),
                 format!(":{PORT}"),
                 "--address=127.0.0.1".to_owned(),
             ])

@@ -2,19 +2,21 @@
 //! poll and to the first activity completed. Several fleets take turns: while one goes back to zero, the next is
 //! measured. Restarts the sandbox's Temporal and changes the operator's settings, and puts both back at the end.
 
+mod report;
+
 use std::{
-    collections::BTreeMap,
-    fmt::{self, Display},
     thread,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+pub use report::Measured;
+use report::{Trial, figures};
 use serde_json::{Value, json};
 
 use super::{
     error::{Error, Result},
-    figures::{between, columns, seconds},
+    figures::{between, seconds},
     ground::Ground,
     hints::{self, Target, Way},
     history::Workflow,
@@ -115,30 +117,6 @@ pub struct Options {
     pub trials: usize,
     /// The settings.
     pub settings: Vec<Setting>,
-}
-
-/// One trial. Every time counts from the moment at which Temporal took the first order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Trial {
-    /// Until the last order was taken.
-    placed: Duration,
-    /// Until the Deployment asked for any replica, as seen by a watch on the API server.
-    first: Duration,
-    /// Until it asked for the right number.
-    right: Duration,
-    /// Until a pod took the first task: tasks wait, so that is its first poll.
-    taken: Duration,
-    /// Until the first activity was completed.
-    completed: Duration,
-    /// The most replicas that were asked for until every order had ended.
-    most: u32,
-}
-
-/// What was measured under one setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measured {
-    setting: Setting,
-    trials: Vec<Trial>,
 }
 
 /// Brings a sandbox up and measures in it.
@@ -289,10 +267,8 @@ impl Bench<'_> {
             .map(|sender| sender.way.connect())
             .transpose()?;
         let before = Timestamp::now();
-        self.ground.place(
-            &["--task-queue", &format!("{NAMESPACE}-{fleet}")],
-            &orders,
-        )?;
+        self.ground
+            .place(&["--task-queue", &format!("{NAMESPACE}-{fleet}")], &orders)?;
         if let (Some(sender), Some(knock)) = (&self.sender, knock) {
             let target = Target {
                 namespace: self.ground.namespace,
@@ -333,9 +309,10 @@ impl Bench<'_> {
                 thread::sleep(Duration::from_millis(200));
             }
         }
-        Err(self
-            .ground
-            .not_reached(&format!("the fleet {fleet} should be at zero and was not within {} s", IDLE_PATIENCE.as_secs())))
+        Err(self.ground.not_reached(&format!(
+            "the fleet {fleet} should be at zero and was not within {} s",
+            IDLE_PATIENCE.as_secs()
+        )))
     }
 
     fn until_right(&self, fleet: &str, since: Timestamp) -> Result<()> {
@@ -363,73 +340,6 @@ impl Bench<'_> {
     }
 }
 
-/// The figures of a trial, from the histories of its orders and what its fleet asked for.
-fn figures(workflows: &[Workflow], steps: &[(Timestamp, u32)]) -> Result<Trial, String> {
-    let placed = workflows.iter().map(|one| one.placed);
-    let began = placed.clone().min().ok_or("no order was placed")?;
-    let since = |moment: Timestamp| between(began, moment);
-    let reached = |least: u32| steps.iter().find(|(_, asked)| *asked >= least);
-    let (first, _) = reached(1).ok_or("no replica was asked for")?;
-    let (right, _) = reached(RIGHT).ok_or("the right number was not asked for")?;
-    let taken = workflows.iter().filter_map(|one| one.first_taken).min();
-    let completed = workflows
-        .iter()
-        .flat_map(|one| &one.activities)
-        .filter(|one| one.completed)
-        .map(|one| one.ended)
-        .min();
-    Ok(Trial {
-        placed: since(placed.max().unwrap_or(began)),
-        first: since(*first),
-        right: since(*right),
-        taken: since(taken.ok_or("no task was taken")?),
-        completed: since(completed.ok_or("no activity was completed")?),
-        most: steps.iter().map(|(_, asked)| *asked).max().unwrap_or(0),
-    })
-}
-
-impl Display for Measured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |pick: fn(&Trial) -> Duration| -> Vec<Duration> {
-            self.trials.iter().map(pick).collect()
-        };
-        let rows = [
-            ("the last order taken", of(|one| one.placed)),
-            ("the first replica asked for", of(|one| one.first)),
-            ("the right replicas asked for", of(|one| one.right)),
-            ("the first poll of a pod", of(|one| one.taken)),
-            ("the first activity completed", of(|one| one.completed)),
-        ];
-        writeln!(
-            f,
-            "{}: {} trials, seconds from the first of {ORDERS} orders to\n{:<30} {:>7} {:>7} {:>7}",
-            self.setting.title(),
-            self.trials.len(),
-            "",
-            "p50",
-            "p99",
-            "max"
-        )?;
-        for (what, values) in rows {
-            writeln!(f, "{what:<30}{}", columns(&values))?;
-        }
-        let mut most = BTreeMap::<u32, usize>::new();
-        for trial in &self.trials {
-            *most.entry(trial.most).or_default() += 1;
-        }
-        let most: Vec<String> = most
-            .into_iter()
-            .map(|(replicas, trials)| format!("{replicas} in {trials}"))
-            .collect();
-        writeln!(
-            f,
-            "most replicas asked for ({RIGHT} is right): {} trials; aimed for: {} s to the right replicas at p99",
-            most.join(", "),
-            seconds(self.setting.aim())
-        )
-    }
-}
-
 /// Random moments, from the clock of the start. Nothing depends on their quality but that they are spread.
 struct Chance(u64);
 
@@ -453,51 +363,6 @@ impl Chance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::history::Activity;
-
-    fn millis(at: i64) -> Timestamp {
-        Timestamp::from_millisecond(1_000_000 + at).unwrap()
-    }
-
-    fn order(placed: i64, taken: i64, completed: i64) -> Workflow {
-        Workflow {
-            id: "order-1".into(),
-            placed: millis(placed),
-            first_taken: Some(millis(taken)),
-            end: "WORKFLOW_EXECUTION_COMPLETED".into(),
-            activities: vec![Activity {
-                kind: "create_order".into(),
-                started: millis(taken),
-                ended: millis(completed),
-                attempt: 1,
-                worker: "1@pod".into(),
-                completed: true,
-                trouble: None,
-                heartbeat_missed: false,
-            }],
-        }
-    }
-
-    #[test]
-    fn a_trial_counts_from_the_first_order_to_the_first_of_each() {
-        let workflows = [order(20, 3_100, 3_300), order(0, 3_000, 3_400)];
-        let steps = [(millis(1_000), 1), (millis(1_500), 2), (millis(1_600), 2)];
-        assert_eq!(
-            figures(&workflows, &steps),
-            Ok(Trial {
-                placed: Duration::from_millis(20),
-                first: Duration::from_secs(1),
-                right: Duration::from_millis(1_500),
-                taken: Duration::from_secs(3),
-                completed: Duration::from_millis(3_300),
-                most: 2,
-            })
-        );
-        assert_eq!(
-            figures(&workflows, &steps[..1]),
-            Err("the right number was not asked for".to_owned())
-        );
-    }
 
     #[test]
     fn the_phases_are_spread_over_the_whole_interval() {

@@ -84,11 +84,7 @@ pub fn soak(
         ));
     }
     let orders: Vec<&Value> = waves.iter().flat_map(|wave| &wave.orders).collect();
-    ground.until_ended(
-        &run,
-        orders.len() as u64,
-        options.longest + STALL_PATIENCE,
-    )?;
+    ground.until_ended(&run, orders.len() as u64, options.longest + STALL_PATIENCE)?;
     progress.say(&format!(
         "every order had ended after {} s; waiting until the fleet is at zero",
         began.elapsed().as_secs()

@@ -158,15 +158,19 @@ impl Display for Report {
             "LONGEST s"
         )?;
         for (kind, took) in &self.kinds {
-            let [shortest, median, longest] =
-                [0, 50, 100].map(|percent| percentile(took, percent).map(seconds).unwrap_or_default());
+            let [shortest, median, longest] = [0, 50, 100]
+                .map(|percent| percentile(took, percent).map(seconds).unwrap_or_default());
             writeln!(
                 f,
                 "{kind:<20}{:>7}{shortest:>12}{median:>10}{longest:>11}",
                 took.len()
             )?;
         }
-        writeln!(f, "\n{:<20}{:>7}{:>12}{:>10}", "QUEUE", "UP", "DOWN", "MOST")?;
+        writeln!(
+            f,
+            "\n{:<20}{:>7}{:>12}{:>10}",
+            "QUEUE", "UP", "DOWN", "MOST"
+        )?;
         for (queue, Changes { up, down, most }) in &self.queues {
             writeln!(f, "{queue:<20}{up:>7}{down:>12}{most:>10}")?;
         }

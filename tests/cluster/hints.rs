@@ -1,0 +1,67 @@
+//! Wake-up hints: who may send them, and what they are worth.
+
+use std::time::Duration;
+
+use sandbox::proof::hints::{Target, Way, sender, token};
+use serde_json::json;
+
+use crate::harness::{World, one_queue, throughout, with_namespace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
+    with_namespace("a-hint-wakes-a-queue", |world| async move {
+        let queue = world.queue("all");
+        // Read every five minutes, so that nothing but a hint can be why it wakes.
+        let rarely =
+            json!({"pollingInterval": "5m", "quietPollingInterval": "5m", "cooldownPeriod": "5m"});
+        world.apply(one_queue(&queue, 0, 2, &rarely)).await?;
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+        let workflow = world.order(&queue, 0, json!({"total": 100}))?;
+        sleeps_on(&world, Duration::from_secs(6)).await?;
+
+        let rights = std::env::temp_dir().join(format!("{}-sender.json", world.namespace));
+        std::fs::write(&rights, sender(&world.namespace, "sender").to_string())?;
+        world.kubectl(&["apply", "--filename", &rights.to_string_lossy()])?;
+        std::fs::remove_file(&rights)?;
+        world.kubectl(&["create", "serviceaccount", "stranger"])?;
+        let of = |account: &str| token(&world.sandbox, &world.namespace, account);
+        let for_the_api = world.kubectl(&["create", "token", "sender"])?;
+        let way = Way::open(&world.sandbox)?;
+        let hint = |token: Option<&str>, queue: &str| -> anyhow::Result<u16> {
+            let target = Target {
+                namespace: &world.namespace,
+                fleet: "orders",
+                queue,
+            };
+            Ok(way.connect()?.send(token, &target)?.0)
+        };
+        let refused = [
+            hint(None, "all")?,
+            hint(Some(for_the_api.trim()), "all")?,
+            hint(Some(&of("stranger")?), "all")?,
+            hint(Some(&of("sender")?), "no-such-queue")?,
+        ];
+        assert_eq!(refused, [401, 401, 403, 404]);
+        sleeps_on(&world, Duration::from_secs(2)).await?;
+
+        assert_eq!(hint(Some(&of("sender")?), "all")?, 202);
+        world
+            .replicas_are("all", "the hint wakes the queue", |asked, _| asked > 0)
+            .await?;
+        world.result(&workflow).await?;
+        Ok(())
+    })
+    .await;
+}
+
+async fn sleeps_on(world: &World, span: Duration) -> anyhow::Result<()> {
+    throughout(span, "the queue sleeps on", || async {
+        Ok(match world.replicas("all").await? {
+            (0, 0) => Ok(()),
+            other => Err(format!("(asked, ready) is {other:?}")),
+        })
+    })
+    .await
+}

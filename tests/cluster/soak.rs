@@ -1,0 +1,34 @@
+//! The short form of the soak; `cargo sandbox soak` is the long one.
+
+use std::time::Duration;
+
+use sandbox::{
+    Progress,
+    proof::soak::{Options, soak},
+};
+
+use crate::harness::with_namespace;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fleets_that_go_up_and_down_under_load_interrupt_no_activity() {
+    with_namespace("a-short-soak", |world| async move {
+        let options = Options {
+            length: Duration::from_secs(30),
+            longest: Duration::from_secs(30),
+        };
+        let soaked = world.clone();
+        let report = tokio::task::spawn_blocking(move || {
+            soak(
+                &soaked.sandbox,
+                &soaked.namespace,
+                options,
+                Progress::silent(),
+            )
+        })
+        .await??;
+        println!("{report}");
+        report.verdict()?;
+        Ok(())
+    })
+    .await;
+}

@@ -219,6 +219,19 @@ impl Queue {
             .insert(self.hint_at.map_or(at, |pending| pending.min(at)))
     }
 
+    /// Whether these answers show the first tasks of a queue that was empty and has no replicas.
+    pub(crate) fn wakes(&self, answers: &Answers) -> bool {
+        let empty = |state: &TypeState| {
+            state.failing.is_none() && state.last.is_some_and(|last| last.count == 0)
+        };
+        !self.types.is_empty()
+            && self.types.values().all(empty)
+            && !self.wanted.values().any(|wanted| wanted.spec.has_replicas)
+            && answers
+                .iter()
+                .any(|(_, answer)| answer.as_ref().is_ok_and(|found| found.count > 0))
+    }
+
     /// Whether the read that is made now is worth making past the server's cache: for a hint that
     /// an ordinary read could not follow, because its cached value is still served.
     pub(crate) fn wants_past_cache(&mut self, now: Time) -> bool {

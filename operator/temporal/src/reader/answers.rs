@@ -76,6 +76,7 @@ impl Reader {
                 answers,
                 past_cache: false,
             } => {
+                self.look_again(done.job, &answers, now);
                 self.take_answers(done.job, answers, done.span);
             }
             Outcome::Page(page) => self.take_list(done.job, now, |credential, wanted| {
@@ -106,6 +107,20 @@ impl Reader {
             for job in &credential.queues {
                 self.schedule.hasten(*job, at);
             }
+        }
+    }
+
+    /// Where a read finds the first tasks of a queue at zero, it may have come in the middle of a
+    /// burst: the queue is read once more a moment later, past the server's cache, as after a
+    /// hint. Otherwise the rest of the burst would stay unseen for as long as the cache lasts.
+    fn look_again(&mut self, job: JobId, answers: &Answers, now: Time) {
+        let cache = self.cache();
+        if let Some((fingerprint, queue)) = self.queues.get_mut(&job)
+            && queue.wakes(answers)
+            && let Some(credential) = self.credentials.get(fingerprint)
+            && credential.reads_past_cache
+        {
+            queue.hint(now, cache, true);
         }
     }
 

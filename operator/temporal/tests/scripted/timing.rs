@@ -44,6 +44,30 @@ async fn a_longer_polling_interval_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_finds_the_first_tasks_is_followed_by_one_for_the_rest_of_their_burst() {
+    let (fake, readers) = readers();
+    fake.script(|script| script.cache = Duration::from_secs(5));
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    until(&readers, 4.0).await;
+    fake.backlog("orders", 2);
+    until(&readers, 5.05).await;
+    assert_eq!(
+        readers.reading(&owner("a"), "orders").backlog,
+        activities(2, 2, 5.02)
+    );
+    fake.backlog("orders", 50);
+    until(&readers, 5.2).await;
+    assert_eq!(
+        readers.reading(&owner("a"), "orders").backlog,
+        activities(3, 50, 5.12)
+    );
+    // Once: what comes later is seen by the ordinary reads.
+    until(&readers, 16.0).await;
+    assert_eq!(fake.times("past-cache orders"), [5.12]);
+    assert_eq!(fake.times("describe orders"), [0.0, 5.02, 10.04, 15.06]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_they_ask() {
     // Two calls per second, half of it for polling: 20 quiet queues, one call each, in 20 s.
     let (fake, readers) = readers_at(2);

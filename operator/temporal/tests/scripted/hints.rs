@@ -45,8 +45,8 @@ async fn hints_in_a_row_are_followed_whenever_a_read_can_see_something_new() {
 async fn a_hint_where_the_server_allows_no_such_read_waits_for_the_cache() {
     for (kind, attempts) in [
         (CallErrorKind::Unsupported, vec![2.1]),
-        // What may pass is tried again with the next hint.
-        (CallErrorKind::Failed, vec![2.1, 3.1]),
+        // What may pass is tried again with the next hint, and when the first tasks are found.
+        (CallErrorKind::Failed, vec![2.1, 3.1, 5.12]),
     ] {
         let (fake, readers) = readers();
         fake.script(|script| {

@@ -43,6 +43,10 @@ use crate::process::{Memory, Place, Process};
 /// How long a worker is left alone before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(5);
 
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the switches of a command line"
+)]
 #[derive(Parser)]
 struct Args {
     /// Rounds; in each, every worker runs its share of activities and orders once.

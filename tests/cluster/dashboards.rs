@@ -171,7 +171,7 @@ async fn prometheus_evaluates_every_rule_of_the_chart() {
 
 /// `taskqueue-operator ARGUMENTS` as a person runs it, with the sandbox's kubeconfig: the program that the image holds.
 fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
-    let tests = PathBuf::from(std::env::current_exe()?);
+    let tests = std::env::current_exe()?;
     let folder = tests
         .ancestors()
         .nth(2)

@@ -105,20 +105,19 @@ impl Sources {
     /// # Errors
     /// If a flag makes no sense.
     pub fn new(client: Client, namespace: String, place: &Place) -> anyhow::Result<Self> {
-        let metrics = match &place.metrics {
-            Some(url) => direct(url)
-                .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?,
-            None => {
-                let (namespace, service) = place.service.split_once('/').with_context(|| {
-                    format!(
-                        "--service {} is not of the form NAMESPACE/NAME",
-                        place.service
-                    )
-                })?;
-                Metrics::Proxy {
-                    namespace: namespace.to_owned(),
-                    service: service.to_owned(),
-                }
+        let metrics = if let Some(url) = &place.metrics {
+            direct(url)
+                .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?
+        } else {
+            let (namespace, service) = place.service.split_once('/').with_context(|| {
+                format!(
+                    "--service {} is not of the form NAMESPACE/NAME",
+                    place.service
+                )
+            })?;
+            Metrics::Proxy {
+                namespace: namespace.to_owned(),
+                service: service.to_owned(),
             }
         };
         Ok(Self {

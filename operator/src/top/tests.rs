@@ -180,11 +180,11 @@ fn the_table_says_what_waits_what_runs_and_why() {
             table(&blind, false, Sort::Backlog, now()),
         ),
     ];
-    let shown: String = shown
+    let shown: Vec<String> = shown
         .iter()
         .map(|(what, text)| format!("--- {what}\n{text}\n"))
         .collect();
-    insta::assert_snapshot!(shown);
+    insta::assert_snapshot!(shown.concat());
 }
 
 #[test]

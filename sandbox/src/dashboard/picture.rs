@@ -611,8 +611,8 @@ mod tests {
     #[test]
     fn grid_lines_are_round_numbers() {
         assert_eq!(
-            [0.0, 3.0, 4.0, 5.0, 74.0, 0.013].map(tick),
-            [1.0, 1.0, 1.0, 2.0, 20.0, 0.005]
+            [0.0, 3.0, 4.0, 5.0, 74.0, 0.013].map(|most| short(tick(most))),
+            ["1", "1", "1", "2", "20", "0.005"]
         );
         assert_eq!(
             [

@@ -85,6 +85,11 @@ pub struct StartArgs {
     /// Seconds to wait before paying, in which the order can be cancelled.
     #[arg(long, value_name = "SECONDS", conflicts_with = "file")]
     pub cancel_window: Option<u64>,
+    /// Keep the search attribute OrderState of the workflows up to date, so that orders can be
+    /// listed by state. The namespace must have it: temporal operator search-attribute create
+    /// --name OrderState --type Keyword
+    #[arg(long)]
+    pub search_attributes: bool,
     /// Start every order of this file: one JSON object per line (`-` is standard input).
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,

@@ -28,7 +28,7 @@ pub type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;
 
 /// One attempt to connect: a command says at once what is wrong.
 async fn connect(settings: TemporalSettings) -> anyhow::Result<Client> {
-    let connector = Connector::new(settings, None)?;
+    let connector = Connector::new(settings)?;
     Ok(connector.connect().await?)
 }
 

@@ -10,7 +10,6 @@ use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, DnsLoadBalancingOptions, GrpcCompression,
     Url, errors::ClientConnectError,
 };
-use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::watch;
 
 use crate::settings::{ApiKey, SettingError, TemporalSettings};
@@ -40,12 +39,10 @@ pub enum ConnectError {
     Client(String),
 }
 
-/// Makes clients. Every client has a connection of its own: the SDK refuses two workers for one
-/// queue on one connection, and replacing a worker needs two for a moment.
+/// Makes clients, each with a connection of its own.
 #[derive(Clone)]
 pub struct Connector {
     settings: TemporalSettings,
-    meter: Option<TemporalMeter>,
     tls: Option<TlsFiles>,
     api_key: watch::Receiver<Option<String>>,
     // Kept so that the key can still change after the reader ended.
@@ -53,11 +50,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Reads the credentials once. `meter` receives the metrics of requests.
-    pub fn new(
-        settings: TemporalSettings,
-        meter: Option<TemporalMeter>,
-    ) -> Result<Self, SettingError> {
+    /// Reads the credentials once.
+    pub fn new(settings: TemporalSettings) -> Result<Self, SettingError> {
         let tls = settings.tls.as_ref().map(TlsFiles::load).transpose()?;
         let key = match &settings.api_key {
             None => None,
@@ -67,7 +61,6 @@ impl Connector {
         let (publish, api_key) = watch::channel(key);
         Ok(Self {
             settings,
-            meter,
             tls,
             api_key,
             publish: Arc::new(publish),
@@ -100,7 +93,6 @@ impl Connector {
             .connect_timeout(CONNECT_TIMEOUT)
             // Half the processor time per activity, at some more bytes on a local network.
             .grpc_compression(GrpcCompression::None)
-            .maybe_metrics_meter(self.meter.clone())
             .maybe_tls_options(
                 self.tls
                     .as_ref()

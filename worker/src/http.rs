@@ -28,6 +28,8 @@ pub struct Health {
 
 struct Inner {
     born: Instant,
+    /// Longer without a turn, and the loop counts as dead.
+    stalled: Duration,
     ready: AtomicBool,
     /// Milliseconds from `born` to the last turn of the poll loop's thread; 0 before it runs.
     last_turn: AtomicU64,
@@ -35,27 +37,36 @@ struct Inner {
 
 impl Default for Health {
     fn default() -> Self {
+        Self::new(STALLED)
+    }
+}
+
+impl Health {
+    /// `stalled` is how long the poll loop may stand still before `/livez` fails; 30 s by default.
+    pub fn new(stalled: Duration) -> Self {
         Self {
             inner: Arc::new(Inner {
                 born: Instant::now(),
+                stalled,
                 ready: AtomicBool::new(false),
                 last_turn: AtomicU64::new(0),
             }),
         }
     }
-}
 
-impl Health {
     /// Says whether the worker polls.
     pub fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Called by the poll loop's own thread, every second.
-    pub fn turned(&self) {
-        self.inner
-            .last_turn
-            .store(self.age().max(1), Ordering::Relaxed);
+    /// Says again and again that the thread it runs on turns. For the poll loop's own thread.
+    pub async fn keep_turning(self, every: Duration) {
+        let mut interval = tokio::time::interval(every);
+        loop {
+            interval.tick().await;
+            let now = self.age().max(1);
+            self.inner.last_turn.store(now, Ordering::Relaxed);
+        }
     }
 
     fn age(&self) -> u64 {
@@ -69,7 +80,7 @@ impl Health {
     /// Alive while it starts, and as long as the loop turns.
     fn alive(&self) -> bool {
         let last = self.inner.last_turn.load(Ordering::Relaxed);
-        last == 0 || u128::from(self.age().saturating_sub(last)) < STALLED.as_millis()
+        last == 0 || u128::from(self.age().saturating_sub(last)) < self.inner.stalled.as_millis()
     }
 }
 
@@ -104,16 +115,23 @@ impl SdkMetrics {
             .await
     }
 
-    /// Whether the SDK has begun to poll.
-    pub async fn polling(&self) -> bool {
+    /// Whether the SDK has begun to poll for each of these kinds of tasks, as its metric names
+    /// them (`workflow_task`, `activity_task`).
+    pub async fn polling(&self, kinds: &[&str]) -> bool {
         let Ok(text) = self.text().await else {
             return false;
         };
-        text.lines()
-            .filter(|line| line.starts_with("temporal_num_pollers"))
-            .filter_map(|line| line.rsplit(' ').next())
-            .any(|value| value.parse::<f64>().is_ok_and(|pollers| pollers > 0.0))
+        kinds.iter().all(|kind| polls_for(&text, kind))
     }
+}
+
+fn polls_for(metrics: &str, kind: &str) -> bool {
+    let label = format!("poller_type=\"{kind}\"");
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("temporal_num_pollers{") && line.contains(&label))
+        .filter_map(|line| line.rsplit(' ').next())
+        .any(|value| value.parse::<f64>().is_ok_and(|pollers| pollers > 0.0))
 }
 
 #[derive(Clone)]
@@ -179,4 +197,18 @@ async fn all_metrics(State(served): State<Served>) -> Response {
         format!("{own}{sdk}"),
     )
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polling_for_one_kind_is_not_polling_for_another() {
+        let metrics = "temporal_num_pollers{poller_type=\"workflow_task\",x=\"y\"} 2\n\
+                       temporal_num_pollers{poller_type=\"activity_task\",x=\"y\"} 0\n";
+        assert!(polls_for(metrics, "workflow_task"));
+        assert!(!polls_for(metrics, "activity_task"));
+        assert!(!polls_for("", "workflow_task"));
+    }
 }

@@ -1,7 +1,6 @@
 //! The `order-worker` command: reads the command line and the environment, sets up logs and TLS,
 //! and hands over. Exit codes: 0 done, 1 failed, 2 wrong settings or arguments.
 
-use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,12 +27,6 @@ fn main() -> ExitCode {
         Ok(format) => start_logs(format, cli.command.as_ref()),
         Err(error) => return fail(&error.into()),
     }
-    if matches!(&cli.command, None | Some(Command::Run(_))) {
-        let error = wait_for_polls_at_the_end();
-        if let Some(error) = error {
-            tracing::warn!("a task may be lost when this process stops: {error}");
-        }
-    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -45,29 +38,6 @@ fn main() -> ExitCode {
     // A name look-up that hangs on a blocking thread must not hold up the exit.
     runtime.shutdown_background();
     code
-}
-
-/// Starts this program again, in its own place, with one more variable for the SDK, unless it is
-/// set. Comes back only if it is set or that fails.
-///
-/// By default a worker that stops drops its polls at once. A task that the server has just put
-/// into one of them is lost until its timeout, and with it an attempt. With the variable, the
-/// polls may take a moment more: those that have a task on its way bring it home.
-fn wait_for_polls_at_the_end() -> Option<std::io::Error> {
-    const VARIABLE: &str = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS";
-    const MILLISECONDS: &str = "500";
-    if std::env::var_os(VARIABLE).is_some() {
-        return None;
-    }
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return Some(error),
-    };
-    let again = std::process::Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env(VARIABLE, MILLISECONDS)
-        .exec();
-    Some(again)
 }
 
 async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {

@@ -50,6 +50,18 @@ impl OrderInput {
         self
     }
 
+    /// The same input that keeps the search attribute `OrderState` up to date, unless it says
+    /// something else itself.
+    #[must_use]
+    pub fn with_search_attributes(mut self) -> Self {
+        if let Value::Object(fields) = &mut self.0 {
+            fields
+                .entry("search_attributes")
+                .or_insert(Value::Bool(true));
+        }
+        self
+    }
+
     /// The same input with the task queues that it leaves open taken from `queues`.
     #[must_use]
     pub fn with_default_queues(self, queues: &TaskQueues) -> Self {
@@ -185,6 +197,10 @@ pub struct Order {
     /// Task queues of the activities.
     #[serde(default)]
     pub task_queues: TaskQueues,
+    /// Whether the workflow keeps the search attribute `OrderState` up to date. Part of the input,
+    /// so that replaying an order's history does what the order did.
+    #[serde(default)]
+    pub search_attributes: bool,
 }
 
 /// Where an order stands; also the `state` of the result.
@@ -338,6 +354,7 @@ mod tests {
                 body: "Thank you. Your order test-1 over 1.00 USD is paid.\n".to_owned(),
                 cancel_window_seconds: 0,
                 task_queues: TaskQueues::default(),
+                search_attributes: false,
             }
         );
     }

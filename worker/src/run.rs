@@ -3,12 +3,14 @@
 
 mod drain;
 mod generation;
+mod polls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use temporalio_client::Connection;
 use temporalio_common::telemetry::metrics::CoreMeter;
 use temporalio_common::telemetry::{
     PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
@@ -29,7 +31,7 @@ use crate::payment::GatewayClient;
 use crate::settings::{SettingError, Settings};
 use crate::store::Store;
 
-use generation::{Generation, Part, Workshop};
+use generation::{Generation, Part, Temporal, Workshop};
 
 /// Pause between attempts to reach the database at start-up.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -39,7 +41,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(200);
 const TURN: Duration = Duration::from_secs(1);
 /// How often the SDK is asked whether it polls yet.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
-/// Pause before a replacement that failed is tried again.
+/// How long a replacement may take to connect; after as many activities it is tried again.
 const RECYCLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT, drains, and returns. Standalone, it brings its own payment
@@ -66,8 +68,9 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
 
     let meter: Arc<dyn CoreMeter> = exporter.meter;
     let request_meter = telemetry_init(TelemetryOptions::builder().metrics(meter.clone()).build())?
-        .get_temporal_metric_meter();
-    let connector = Connector::new(settings.temporal.clone(), request_meter)?;
+        .get_temporal_metric_meter()
+        .context("the SDK has no meter for its requests")?;
+    let connector = Connector::new(settings.temporal.clone())?;
     tokio::spawn(connector.clone().reload_credentials());
 
     let runtime = Runtime::from_current_tokio(
@@ -77,8 +80,12 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
             .build()
             .map_err(anyhow::Error::msg)?,
     )?;
-    let Some(workshop) =
-        open_workshop(&settings, standalone, runtime, connector, metrics, &stop).await?
+    let temporal = Temporal {
+        runtime,
+        connector,
+        meter: request_meter,
+    };
+    let Some(workshop) = open_workshop(&settings, standalone, temporal, metrics, &stop).await?
     else {
         return Ok(());
     };
@@ -142,8 +149,7 @@ async fn serve(
 async fn open_workshop(
     settings: &Settings,
     standalone: bool,
-    runtime: Runtime,
-    connector: Connector,
+    temporal: Temporal,
     metrics: Metrics,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Workshop>> {
@@ -180,8 +186,7 @@ async fn open_workshop(
         .transpose()?;
     Ok(Some(Workshop::new(
         settings.clone(),
-        runtime,
-        connector,
+        temporal,
         store,
         gateway,
         mailer,
@@ -226,23 +231,33 @@ async fn work(
     sdk: &SdkMetrics,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let turning = health.clone();
-    tokio::task::spawn_local(async move {
-        let mut interval = tokio::time::interval(TURN);
-        loop {
-            interval.tick().await;
-            turning.turned();
-        }
-    });
+    tokio::task::spawn_local(health.clone().keep_turning(TURN));
     let (stays, replaced) = workshop.parts();
     let mut steady = None;
     if let Some(part) = stays {
-        steady = workshop.start_generation(part, stop).await?;
+        // A connection of its own: one may carry only so many polls at a time.
+        let Some(connection) = workshop.connect(stop).await else {
+            return Ok(());
+        };
+        steady = workshop.start_generation(part, &connection, stop).await?;
     }
-    let Some(mut current) = workshop.start_generation(replaced, stop).await? else {
-        return drain::drain(steady.into_iter().collect(), Duration::ZERO).await;
+    let early = |steady: Option<Generation>| {
+        let begun = steady.into_iter().collect();
+        drain::drain(begun, workshop.settings().drain_grace)
     };
-    tokio::spawn(watch_readiness(health.clone(), sdk.clone(), stop.clone()));
+    let Some(connection) = workshop.connect(stop).await else {
+        return early(steady).await;
+    };
+    let first = workshop.start_generation(replaced, &connection, stop);
+    let Some(mut current) = first.await? else {
+        return early(steady).await;
+    };
+    tokio::spawn(watch_readiness(
+        health.clone(),
+        sdk.clone(),
+        workshop.poller_kinds(),
+        stop.clone(),
+    ));
     let mut retired: Vec<Generation> = Vec::new();
     loop {
         let worn = current.worn();
@@ -257,7 +272,7 @@ async fn work(
                 return ended.context("the workflow worker stopped polling");
             }
             () = worn => {
-                if let Some(next) = replace(workshop, replaced, stop).await {
+                if let Some(next) = replace(workshop, replaced, &connection, stop).await {
                     current.retire();
                     retired.push(std::mem::replace(&mut current, next));
                 } else {
@@ -274,17 +289,15 @@ async fn work(
 }
 
 /// A new generation, or `None` if Temporal does not answer right now.
-async fn replace(workshop: &Workshop, part: Part, stop: &CancellationToken) -> Option<Generation> {
-    let patience = async {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(RECYCLE_PAUSE) => {}
-        }
-    };
-    let give_up = CancellationToken::new();
+async fn replace(
+    workshop: &Workshop,
+    part: Part,
+    connection: &Connection,
+    stop: &CancellationToken,
+) -> Option<Generation> {
     let started = tokio::select! {
-        started = workshop.start_generation(part, &give_up) => started,
-        () = patience => return None,
+        started = workshop.start_generation(part, connection, stop) => started,
+        () = tokio::time::sleep(RECYCLE_PAUSE) => return None,
     };
     match started {
         Ok(Some(next)) => {
@@ -300,11 +313,16 @@ async fn replace(workshop: &Workshop, part: Part, stop: &CancellationToken) -> O
     }
 }
 
-/// Ready as soon as the SDK has pollers; it stays so when Temporal goes away, since restarting or
-/// removing this process would not bring it back.
-async fn watch_readiness(health: Health, sdk: SdkMetrics, stop: CancellationToken) {
+/// Ready as soon as the SDK polls for everything that the role plays; it stays so when Temporal goes
+/// away, since restarting or removing this process would not bring it back.
+async fn watch_readiness(
+    health: Health,
+    sdk: SdkMetrics,
+    kinds: &'static [&'static str],
+    stop: CancellationToken,
+) {
     let polling = async {
-        while !sdk.polling().await {
+        while !sdk.polling(kinds).await {
             tokio::time::sleep(READY_INTERVAL).await;
         }
     };

@@ -157,7 +157,7 @@ pub struct Settings {
     /// `ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS`, 1 to 60, default 5: how often the worker tells
     /// the server of its slots.
     pub heartbeat_interval: Duration,
-    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES`, 0 (never) or from 100, default 20,000.
+    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES`, 0 (never) or from 100, default 5,000.
     pub recycle_after: u64,
     /// `TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS`, default 30.
     pub drain_grace: Duration,
@@ -201,7 +201,7 @@ impl Settings {
             )?,
             recycle_after: vars.number(
                 "ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES",
-                20_000,
+                5_000,
                 0,
                 u64::MAX,
             )?,
@@ -394,6 +394,10 @@ mod tests {
         assert_eq!(
             mistake(&[("ORDER_WORKER_ACTIVITY_SLOTS", "0")]),
             "ORDER_WORKER_ACTIVITY_SLOTS must be a whole number from 1 to 10000"
+        );
+        assert_eq!(
+            mistake(&[("TEMPORAL_API_KEY_FILE", "/key")]),
+            "TEMPORAL_API_KEY_FILE needs TLS, or the key would travel in clear: set TEMPORAL_TLS=true"
         );
         assert_eq!(
             mistake(&[("DATABASE_URL", "mysql://user:secret@db")]),

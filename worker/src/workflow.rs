@@ -11,7 +11,10 @@
     reason = "the macro makes undocumented constants of the handlers"
 )]
 
+mod attributes;
 mod options;
+
+pub use attributes::ORDER_STATE;
 
 use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
@@ -208,6 +211,10 @@ impl Placement {
 
     fn enter(&self, state: OrderState) {
         self.ctx.state_mut(|s| s.state = state);
+        if self.order.search_attributes {
+            self.ctx
+                .upsert_search_attributes(attributes::to_state(state));
+        }
     }
 
     async fn create(&mut self) -> Result<(), Stop> {
@@ -345,10 +352,8 @@ impl Placement {
 
     /// Undoes, last step first.
     async fn compensate(&mut self, reason: &Reason) {
-        self.ctx.state_mut(|s| {
-            s.state = OrderState::Compensating;
-            s.reason = Some(reason.clone());
-        });
+        self.enter(OrderState::Compensating);
+        self.ctx.state_mut(|s| s.reason = Some(reason.clone()));
         while let Some(step) = self.undo.pop() {
             let order_id = self.order.order_id.clone();
             let undone = match step {

@@ -28,7 +28,7 @@ where
 pub(crate) async fn connect(address: &str) -> Client {
     let variables = Variables::from([("TEMPORAL_ADDRESS".to_owned(), address.to_owned())]);
     let settings = TemporalSettings::from_variables(&variables).unwrap();
-    Connector::new(settings, None)
+    Connector::new(settings)
         .unwrap()
         .connect_patiently(tokio::time::sleep(DEADLINE))
         .await

@@ -1,22 +1,27 @@
 //! `order-worker start`: one order from flags, or many from a file, each at most once.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
-use temporalio_client::tonic::{Code, Status};
+use temporalio_client::tonic::{Code, IntoRequest, Status};
 use temporalio_client::{
     Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
     errors::WorkflowStartError,
 };
 
+use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
+
 use super::{OrderHandle, connect, outcome, print};
 use crate::cli::{StartArgs, workflow_id};
 use crate::order::{OrderInput, OrderState, TaskQueues};
 use crate::settings::TemporalSettings;
-use crate::workflow::OrderWorkflow;
+use crate::workflow::{ORDER_STATE, OrderWorkflow};
 
+/// Longest wait for the list of search attributes.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a start that was not answered in time is repeated.
 const TRIES: u32 = 3;
 
@@ -96,6 +101,9 @@ pub async fn start(
     };
     let (orders, wrong) = read_orders(&args, &queues).await?;
     let client = connect(settings).await?;
+    if args.search_attributes {
+        check_search_attribute(&client).await?;
+    }
     let mut tally = Tally {
         wrong,
         ..Tally::default()
@@ -117,6 +125,37 @@ pub async fn start(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Refuses to start orders that would set an attribute that the namespace does not have: their
+/// workflow tasks would fail until it has.
+async fn check_search_attribute(client: &Client) -> anyhow::Result<()> {
+    let namespace = client.options().namespace.clone();
+    let name = ORDER_STATE.name();
+    let mut request = ListSearchAttributesRequest {
+        namespace: namespace.clone(),
+    }
+    .into_request();
+    request.set_timeout(CHECK_TIMEOUT);
+    let mut service = client.connection().operator_service();
+    let known = match service.list_search_attributes(request).await {
+        Ok(answer) => answer.into_inner().custom_attributes,
+        Err(status) => {
+            // Not every key may ask; whether the attribute is there is then the operator's word.
+            notice(&format!(
+                "whether {namespace} has the search attribute {name} is unknown: {}",
+                status.message()
+            ));
+            return Ok(());
+        }
+    };
+    anyhow::ensure!(
+        known.get(name) == Some(&(ORDER_STATE.indexed_value_type() as i32)),
+        "the Temporal namespace {namespace} has no search attribute {name} of type Keyword; make it \
+         with: temporal operator search-attribute create --namespace {namespace} --name {name} \
+         --type Keyword"
+    );
+    Ok(())
 }
 
 /// What became of one order of the command.
@@ -188,8 +227,16 @@ async fn read_orders(
     args: &StartArgs,
     queues: &TaskQueues,
 ) -> anyhow::Result<(Vec<(String, OrderInput)>, u64)> {
+    let completed = |input: OrderInput| {
+        let input = input.with_default_queues(queues);
+        if args.search_attributes {
+            input.with_search_attributes()
+        } else {
+            input
+        }
+    };
     let Some(path) = &args.file else {
-        let input = from_flags(args)?.with_default_queues(queues);
+        let input = completed(from_flags(args)?);
         let order = input.parse()?;
         let id = args
             .workflow_id
@@ -212,7 +259,7 @@ async fn read_orders(
         .filter(|(_, line)| !line.trim().is_empty())
     {
         let input = match serde_json::from_str(line) {
-            Ok(value) => OrderInput::from_value(value).with_default_queues(queues),
+            Ok(value) => completed(OrderInput::from_value(value)),
             Err(error) => {
                 wrong += 1;
                 notice(&format!("line {}: not JSON: {error}", index + 1));

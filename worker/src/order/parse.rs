@@ -15,7 +15,7 @@ const MAX_SUBJECT_LENGTH: usize = 200;
 const MAX_BODY_LENGTH: usize = 100_000;
 const MAX_CANCEL_WINDOW_SECONDS: u64 = 30 * 24 * 3600;
 /// Every field an order may have, with its other names.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "order_id",
     "id",
     "total",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 12] = [
     "body",
     "cancel_window_seconds",
     "task_queues",
+    "search_attributes",
 ];
 
 /// Reads one JSON object field by field; every message names the field and what is allowed.
@@ -67,6 +68,7 @@ impl<'a> Parser<'a> {
             recipients: parser.recipients()?,
             cancel_window_seconds: parser.cancel_window()?,
             task_queues: parser.task_queues()?,
+            search_attributes: parser.search_attributes()?,
             order_id,
             total,
             currency,
@@ -91,6 +93,14 @@ impl<'a> Parser<'a> {
             ));
         }
         Ok(id.to_owned())
+    }
+
+    fn search_attributes(&self) -> Result<bool, String> {
+        match self.get("search_attributes") {
+            None => Ok(false),
+            Some(Value::Bool(wanted)) => Ok(*wanted),
+            Some(_) => Err("search_attributes must be true or false".to_owned()),
+        }
     }
 
     fn total(&self) -> Result<i64, String> {

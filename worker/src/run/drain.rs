@@ -12,7 +12,7 @@ const LAST_WORDS: Duration = Duration::from_secs(8);
 /// Retires all generations and waits for them.
 pub(super) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> anyhow::Result<()> {
     for generation in &generations {
-        generation.retire();
+        generation.retire_soon(grace);
     }
     if tokio::time::timeout(grace, all_ended(&mut generations))
         .await

@@ -1,19 +1,22 @@
 //! One SDK worker after the other in one process. temporalio-sdk 1.1.1 keeps about 390 bytes of
 //! every activity it ever ran (`ActivityHalf::task_tokens_to_cancels`), so the worker of the
-//! activities is replaced after a number of them: the next one starts on a connection of its own,
-//! then the old one stops polling and ends when its last activity has ended.
+//! activities is replaced after a number of them: the next one starts on the same connection, then
+//! the old one sends no further poll, takes in what its polls still bring, and ends with its last
+//! activity.
 //!
-//! Workflows have a worker of their own that is never replaced: workflow tasks that are on their
-//! way to a worker that stops come back only after a timeout of 10 s, which every order under way
-//! would notice.
+//! Workflows have a worker of their own that is never replaced: it leaks nothing, and replacing it
+//! would lose what it has cached.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use futures::FutureExt;
+use temporalio_client::{Client, ClientOptions, Connection};
+use temporalio_common::telemetry::metrics::TemporalMeter;
 use temporalio_common::worker::{
     VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion,
 };
@@ -40,14 +43,26 @@ use crate::settings::{Role, Settings};
 use crate::store::Store;
 use crate::workflow::OrderWorkflow;
 
+use super::polls::Polls;
+
 /// How much later than it was made a heartbeat may reach the server. Cancellation and a resume
 /// after a kill are late by as much.
 const HEARTBEAT_THROTTLE: Duration = Duration::from_secs(1);
 
 /// How long a workflow task waits for the worker that has the workflow in its cache. When that
-/// worker has stopped, this is what the order waits for nothing; any other worker reads the short
+/// worker was killed, this is what the order waits for nothing; any other worker reads the short
 /// history of an order in a moment.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause before a server that did not answer is asked again.
+const ANOTHER_TRY: Duration = Duration::from_secs(1);
+
+/// How long the polls of a worker that is replaced may take to come home: longer than the server
+/// holds a poll (60 s), so that none is ever cut off with a task in it.
+const UNTIL_POLLS_RETURN: Duration = Duration::from_secs(75);
+
+/// The same when the process ends and tasks still come in.
+const AT_THE_END: Duration = Duration::from_secs(10);
 
 /// What one SDK worker polls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +75,18 @@ pub(super) enum Part {
     Activities,
 }
 
+/// The way to Temporal.
+pub(super) struct Temporal {
+    pub(super) runtime: Runtime,
+    pub(super) connector: Connector,
+    /// Takes the metrics of the SDK's requests.
+    pub(super) meter: TemporalMeter,
+}
+
 /// What workers are made of. Lives as long as the process.
 pub(super) struct Workshop {
     settings: Settings,
-    runtime: Runtime,
-    connector: Connector,
+    temporal: Temporal,
     store: Store,
     gateway: Option<GatewayClient>,
     mailer: Option<Mailer>,
@@ -76,8 +98,7 @@ pub(super) struct Workshop {
 impl Workshop {
     pub(super) fn new(
         settings: Settings,
-        runtime: Runtime,
-        connector: Connector,
+        temporal: Temporal,
         store: Store,
         gateway: Option<GatewayClient>,
         mailer: Option<Mailer>,
@@ -86,8 +107,7 @@ impl Workshop {
         let deadline = CancellationToken::new();
         Self {
             settings,
-            runtime,
-            connector,
+            temporal,
             store,
             gateway,
             mailer,
@@ -119,16 +139,51 @@ impl Workshop {
         }
     }
 
-    /// Connects, makes a worker, and lets it poll. `None` if `stop` came first.
+    /// What the SDK calls the tasks that this process polls for.
+    pub(super) fn poller_kinds(&self) -> &'static [&'static str] {
+        if self.settings.role.plays(Role::Orders) {
+            &["workflow_task", "activity_task"]
+        } else {
+            &["activity_task"]
+        }
+    }
+
+    /// A connection for the generations of one part, as soon as Temporal answers. `None` if `stop`
+    /// came first.
+    pub(super) async fn connect(&self, stop: &CancellationToken) -> Option<Connection> {
+        let stopped = stop.clone().cancelled_owned();
+        let client = self.temporal.connector.connect_patiently(stopped).await?;
+        Some(client.connection().clone())
+    }
+
+    /// Makes a worker on a connection and lets it poll. `None` if `stop` came first.
     pub(super) async fn start_generation(
         &self,
         part: Part,
+        connection: &Connection,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Generation>> {
-        let stopped = stop.clone().cancelled_owned();
-        let Some(client) = self.connector.connect_patiently(stopped).await else {
-            return Ok(None);
+        let polls = Polls::default();
+        let own = loop {
+            let error = tokio::select! {
+                connected = polls.connection(connection, self.temporal.meter.clone()) => {
+                    match connected {
+                        Ok(own) => break own,
+                        Err(error) => error,
+                    }
+                }
+                () = stop.cancelled() => return Ok(None),
+            };
+            tracing::warn!("Temporal does not answer: {error}");
+            tokio::select! {
+                () = tokio::time::sleep(ANOTHER_TRY) => {}
+                () = stop.cancelled() => return Ok(None),
+            }
         };
+        let workers = own.workers();
+        let namespace = self.settings.temporal.temporal_namespace.clone();
+        let client = Client::new(own, ClientOptions::new(namespace).build())
+            .map_err(|error| anyhow::anyhow!("the client cannot be made: {error}"))?;
         let wear = Arc::new(Wear::new(self.settings.recycle_after));
         let gate = Gate {
             wear: wear.clone(),
@@ -136,13 +191,25 @@ impl Workshop {
             metrics: self.metrics.clone(),
         };
         let options = self.worker_options(part, gate)?;
-        let mut worker = Worker::new(&self.runtime, client, options)
+        let mut worker = Worker::new(&self.temporal.runtime, client, options)
             .map_err(|error| anyhow::anyhow!("the worker cannot be made: {error}"))?;
-        let stop = Box::new(worker.shutdown_handle());
-        let running = tokio::task::spawn_local(async move { worker.run().await });
+        let stop = Rc::new(worker.shutdown_handle());
+        let key = worker.worker_instance_key();
+        let running = tokio::task::spawn_local(async move {
+            let ended = worker.run().await;
+            // `Worker::run` leaves out the last step of the core's `finalize_shutdown`. Without it
+            // the worker stays registered with its connection, which keeps both alive, a thread
+            // that measures the machine, and a heartbeat of the dead worker every few seconds.
+            if let Err(error) = workers.finalize_unregister(key) {
+                tracing::warn!("an SDK worker that has ended is kept in memory: {error}");
+            }
+            ended
+        });
         Ok(Some(Generation {
             stop,
             running,
+            polls,
+            connection: connection.clone(),
             wear,
             retired: Cell::new(false),
             deadline: self.deadline.clone(),
@@ -243,8 +310,10 @@ fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
 
 /// One SDK worker that runs.
 pub(super) struct Generation {
-    stop: Box<dyn Fn()>,
+    stop: Rc<dyn Fn()>,
     running: JoinHandle<Result<(), WorkerRunError>>,
+    polls: Polls,
+    connection: Connection,
     wear: Arc<Wear>,
     retired: Cell<bool>,
     deadline: CancellationToken,
@@ -273,10 +342,27 @@ impl Generation {
         self.wear.reset();
     }
 
-    /// Stops polling; what runs goes on to its end.
+    /// Sends no further poll, and stops the worker when those under way are home; what runs goes
+    /// on to its end. For a worker that is replaced: there is time.
     pub(super) fn retire(&self) {
+        self.leave(UNTIL_POLLS_RETURN, false);
+    }
+
+    /// The same for a process that ends within `grace`: polls that wait on a queue without tasks
+    /// are cut off, and so are all when it is over, or they would bring what has no time to run.
+    pub(super) fn retire_soon(&self, grace: Duration) {
+        self.leave(AT_THE_END.min(grace), true);
+    }
+
+    fn leave(&self, patience: Duration, if_quiet: bool) {
         self.retired.set(true);
-        (self.stop)();
+        let (polls, stop) = (self.polls.clone(), self.stop.clone());
+        let connection = self.connection.clone();
+        tokio::task::spawn_local(async move {
+            polls.end(&connection, patience, if_quiet).await;
+            stop();
+            polls.release();
+        });
     }
 
     /// Ends every activity of every generation, because the grace period is over.

@@ -9,12 +9,18 @@
     reason = "a test that cannot go on panics, in its functions as well"
 )]
 
+mod authority;
+mod credentials;
+mod drains;
+mod health;
+mod limits;
 mod load;
 mod notifications;
 mod orders;
 mod process;
 mod properties;
 mod replay;
+mod search;
 mod servers;
 mod smtp;
 mod storage;

@@ -9,7 +9,8 @@ use order_worker::workflow::OrderWorkflow;
 use serde_json::json;
 use temporalio_client::WorkflowDescribeOptions;
 
-use crate::smtp::Behaviour;
+use crate::authority::Authority;
+use crate::smtp::{Behaviour, SmtpServer};
 use crate::support::{Shop, eventually};
 
 fn recipients(count: usize) -> Vec<String> {
@@ -170,4 +171,49 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     let log = worker.drain().await;
     assert!(log.contains("going on with the mails"), "{log}");
     assert!(log.contains("\"resumed\":2"), "{log}");
+}
+
+#[tokio::test]
+async fn mails_go_over_tls_to_a_server_that_is_trusted() {
+    let shop = Shop::open("smtps").await;
+    let (trusted, unknown) = (Authority::new(), Authority::new());
+    let ca = shop.dir.path().join("mail-ca.crt");
+    std::fs::write(&ca, &trusted.ca).unwrap();
+    let right = SmtpServer::start_tls(trusted.open_server_for("localhost")).await;
+    let wrong = SmtpServer::start_tls(unknown.open_server_for("localhost")).await;
+    let url = |server: &SmtpServer| format!("smtps://localhost:{}", server.address.port());
+    let queue = "smtps-wrong";
+    // The system's certificates, as far as the worker is concerned.
+    let ca = ca.to_str().unwrap();
+    let worker = shop
+        .worker_with(&[("SMTP_URL", url(&right).as_str()), ("SSL_CERT_FILE", ca)])
+        .await;
+    let suspicious = shop
+        .worker_with(&[
+            ("ORDER_WORKER_ROLE", "notifications"),
+            ("TEMPORAL_TASK_QUEUE", queue),
+            ("SMTP_URL", url(&wrong).as_str()),
+            ("SSL_CERT_FILE", ca),
+        ])
+        .await;
+    let order = |id: &str| OrderInput::new(id, 100).with("recipients", json!(["a@example.com"]));
+    let queues = json!({ "notifications": queue });
+    let (sent, refused) = tokio::join!(
+        shop.run(order("smtps-1")),
+        shop.run(order("smtps-2").with("task_queues", queues))
+    );
+    assert_eq!(sent.notification.state, NotificationState::Sent);
+    assert_eq!(right.counts(), once(&["a@example.com".to_owned()]));
+    // Paid all the same; not one byte of the mail went to a server that nobody vouches for.
+    assert_eq!(
+        (refused.state, refused.notification.state),
+        (OrderState::Completed, NotificationState::Failed)
+    );
+    assert_eq!(
+        refused.notification.reason.map(|reason| reason.kind),
+        Some("MailUnavailable".to_owned())
+    );
+    assert_eq!(wrong.mails(), vec![]);
+    worker.drain().await;
+    suspicious.drain().await;
 }

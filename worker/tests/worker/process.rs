@@ -4,15 +4,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use order_worker::commands::OrderHandle;
 use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::order::{OrderInput, OrderResult, OrderState};
 use order_worker::settings::Variables;
 use serde_json::json;
+use temporalio_client::WorkflowDescribeOptions;
 use temporalio_client::tonic::IntoRequest;
-use temporalio_client::{WorkflowDescribeOptions, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::enums::v1::VersioningBehavior;
-use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest;
 
 use crate::servers::{free_port, temporal};
@@ -108,6 +106,15 @@ async fn health_follows_polling_and_metrics_hold_both_worlds() {
             .then_some(metrics)
     })
     .await;
+    let log = worker.log();
+    let paid = log.lines().find(|line| line.contains("order paid"));
+    let event: serde_json::Value = serde_json::from_str(paid.unwrap()).unwrap();
+    let span = &event["span"];
+    assert_eq!(
+        (&span["temporalWorkflowID"], &span["temporalActivityID"]),
+        (&json!("order-health-1"), &json!("3")),
+        "{event}"
+    );
     for line in [
         "order_worker_orders_total{outcome=\"created\"} 1",
         "order_worker_orders_total{outcome=\"paid\"} 1",
@@ -122,66 +129,6 @@ async fn health_follows_polling_and_metrics_hold_both_worlds() {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
     worker.drain().await;
-}
-
-/// How often activities of these orders were started a second time.
-async fn repeated(handles: &[OrderHandle]) -> usize {
-    let mut repeated = 0;
-    for handle in handles {
-        let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
-        for event in history.into_events().await.unwrap() {
-            if let Some(Attributes::ActivityTaskStartedEventAttributes(started)) = event.attributes
-            {
-                repeated += usize::from(started.attempt > 1);
-            }
-        }
-    }
-    repeated
-}
-
-async fn place_many(shop: &Shop, name: &str, count: usize) -> Vec<OrderHandle> {
-    let mut handles = Vec::new();
-    for n in 0..count {
-        let order = OrderInput::new(&format!("{name}-{n}"), 100);
-        handles.push(shop.place(order).await);
-    }
-    handles
-}
-
-#[tokio::test]
-async fn a_recycled_worker_loses_nothing() {
-    let shop = Shop::open("recycle").await;
-    let worker = shop
-        .worker_with(&[("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")])
-        .await;
-    // Three activities each, so the worker is replaced several times on the way.
-    let handles = place_many(&shop, "recycle", 120).await;
-    for handle in &handles {
-        assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
-    }
-    assert_eq!(repeated(&handles).await, 0);
-    let metrics = worker.metrics().await;
-    let recycles: u32 = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("order_worker_recycles_total "))
-        .and_then(|value| value.parse().ok())
-        .unwrap();
-    assert!(recycles >= 2, "{recycles}");
-    worker.drain().await;
-}
-
-#[tokio::test]
-async fn a_worker_that_drains_under_load_costs_no_attempt() {
-    let shop = Shop::open("handover").await;
-    let (first, second) = tokio::join!(shop.worker(), shop.worker());
-    let before = place_many(&shop, "before", 40).await;
-    let (log, after) = tokio::join!(first.drain(), place_many(&shop, "after", 40));
-    assert!(log.contains("drained"), "{log}");
-    for handle in before.iter().chain(&after) {
-        assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
-    }
-    assert_eq!((repeated(&before).await, repeated(&after).await), (0, 0));
-    second.drain().await;
 }
 
 #[tokio::test]
@@ -230,7 +177,10 @@ async fn with_a_deployment_version_orders_wait_until_it_is_current() {
     worker.drain().await;
 }
 
-fn run_binary(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+pub(crate) fn run_binary(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
     let output = Command::new(BINARY)
         .args(arguments)
         .env_clear()

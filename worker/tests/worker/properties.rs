@@ -6,8 +6,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use futures::FutureExt;
 use order_worker::activities::PaymentRequest;
 use order_worker::failure::FailureType;
+use order_worker::mail::Mailer;
 use order_worker::order::{MAX_TOTAL, Order, OrderInput, is_order_id};
 use order_worker::payment::{GatewayClient, idempotency_key};
 use proptest::collection::{btree_map, vec};
@@ -39,6 +41,17 @@ fn field_name() -> impl Strategy<Value = String> {
             "body", "cancel_window_seconds", "task_queues", "sku", "quantity", "inventory",
         ]).prop_map(str::to_owned),
         1 => "[a-z]{1,8}",
+    ]
+}
+
+/// Mail addresses as people, and people with bad intentions, write them.
+fn any_address() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z.+]{1,10}@[a-z-]{1,10}\\.[a-z]{2,3}",
+        "[ -~]{0,20}@[ -~]{0,20}",
+        "[a-z]{1,5}@[a-z]{1,5}(\r\nBcc: | |<|>|,)[a-z]{1,5}@[a-z]{1,5}",
+        "(\"[ -~]{0,10}\")@\\[?[0-9a-f:.]{1,15}\\]?",
+        ".{0,80}",
     ]
 }
 
@@ -100,6 +113,32 @@ proptest! {
         value[name] = wrong;
         let failure = OrderInput::from_value(value).parse().unwrap_err();
         prop_assert!(failure.message.starts_with(name), "{}", failure.message);
+    }
+
+    #[test]
+    fn any_mail_is_refused_at_the_door_or_can_be_written(
+        recipient in any_address(), subject in ".{0,60}", body in "(?s).{0,200}"
+    ) {
+        let order = json!({
+            "order_id": "mail-1", "total": 1, "recipients": [recipient], "subject": subject,
+            "body": body,
+        });
+        match OrderInput::from_value(order).parse() {
+            Err(failure) => {
+                prop_assert_eq!(failure.kind, FailureType::InvalidOrder);
+                prop_assert!(["recipients[0]", "subject"].iter().any(|f| failure.message.starts_with(f)));
+            }
+            Ok(order) => {
+                // Neither another header nor another command fits into an address or a subject.
+                let fields = [&order.recipients[0], &order.subject];
+                prop_assert!(fields.iter().all(|f| !f.contains(['\r', '\n'])));
+                let mailer = Mailer::new("console:", "shop@example.com".parse().unwrap()).unwrap();
+                let sent = mailer.send("<mail-1@test>", &order.recipients[0], &order.subject, &order.body);
+                if let Some(Err(failure)) = sent.now_or_never() {
+                    prop_assert_eq!(failure.kind, FailureType::MailRefused);
+                }
+            }
+        }
     }
 
     #[test]

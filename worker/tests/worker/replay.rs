@@ -1,8 +1,8 @@
 //! Recorded histories of every path are replayed against today's workflow, so that a change that
 //! would break an order that is under way fails here and not in production.
 //!
-//! `ORDER_WORKER_RECORD=1 cargo test -p order-worker replay` writes the histories anew. That is
-//! right for a new path only: a recorded one stands for orders that run somewhere.
+//! `ORDER_WORKER_RECORD=PATH cargo test -p order-worker replay` writes the history of one path. That
+//! is right for a new path only: a recorded one stands for orders that run somewhere.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use temporalio_client::{
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
-use crate::support::{Shop, eventually};
+use crate::support::{Shop, eventually, have_search_attribute};
 
 /// Every path through the workflow.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "completed",
     "declined",
     "failed",
@@ -28,6 +28,7 @@ const PATHS: [&str; 10] = [
     "mailed",
     "out-of-stock",
     "retried",
+    "search-attributes",
     "settled",
     "update-cancelled",
     "workflow-cancelled",
@@ -89,13 +90,14 @@ async fn a_change_of_the_steps_is_found() {
 #[tokio::test]
 async fn fresh_histories_of_every_path_replay() {
     let shop = Shop::open("replay").await;
+    have_search_attribute(&shop.client).await;
     let worker = shop.worker().await;
     let handles = place_all(&shop).await;
     for (path, handle) in PATHS.iter().zip(&handles) {
         shop.end_of(handle).await;
         let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
         let json = history.to_json().await.unwrap();
-        if std::env::var_os("ORDER_WORKER_RECORD").is_some() {
+        if std::env::var("ORDER_WORKER_RECORD").is_ok_and(|wanted| wanted == *path) {
             std::fs::write(folder().join(format!("{path}.json")), anonymous(&json)).unwrap();
         }
         let history = WorkflowHistory::from_json(&json).unwrap();
@@ -119,6 +121,7 @@ async fn place_all(shop: &Shop) -> Vec<OrderHandle> {
             "mailed" => order.with("recipients", json!(["a@example.com", "b@example.com"])),
             "out-of-stock" => order.with("items", json!([{"sku": "sold-out"}])),
             "retried" => order.with("card", "tok_flaky"),
+            "search-attributes" => order.with_search_attributes(),
             "settled" => order.with("card", "tok_lost"),
             "update-cancelled" | "workflow-cancelled" => order.with("cancel_window_seconds", 600),
             _ => order,

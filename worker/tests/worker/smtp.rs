@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// One mail as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,16 @@ pub(crate) struct SmtpServer {
 
 impl SmtpServer {
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        Self::start_with(behaviour, None).await
+    }
+
+    /// A server that speaks TLS from the first byte (`smtps://`).
+    pub(crate) async fn start_tls(config: Arc<ServerConfig>) -> Self {
+        let acceptor = TlsAcceptor::from(config);
+        Self::start_with(Behaviour::default(), Some(acceptor)).await
+    }
+
+    async fn start_with(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
@@ -47,10 +59,16 @@ impl SmtpServer {
         let accepting = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let server = accepting.clone();
+                let (server, tls) = (accepting.clone(), tls.clone());
                 tokio::spawn(async move {
                     // A client that goes away in the middle is part of the tests.
-                    let _gone = server.talk(stream).await;
+                    let _gone = match tls {
+                        None => server.talk(stream).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => server.talk(stream).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -70,8 +88,8 @@ impl SmtpServer {
         counts
     }
 
-    async fn talk(&self, stream: TcpStream) -> std::io::Result<()> {
-        let (read, mut write) = stream.into_split();
+    async fn talk(&self, stream: impl AsyncRead + AsyncWrite) -> std::io::Result<()> {
+        let (read, mut write) = tokio::io::split(stream);
         let mut lines = BufReader::new(read).lines();
         write.write_all(b"220 test ESMTP\r\n").await?;
         let mut to = String::new();

@@ -14,6 +14,9 @@ use order_worker::order::{OrderInput, OrderResult};
 use order_worker::settings::{TemporalSettings, Variables};
 use order_worker::store::Store;
 use temporalio_client::Client;
+use temporalio_client::tonic::{Code, IntoRequest};
+use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
+use temporalio_common::protos::temporal::api::operatorservice::v1::AddSearchAttributesRequest;
 
 use crate::servers::temporal;
 use crate::smtp::{Behaviour, SmtpServer};
@@ -74,12 +77,25 @@ pub(crate) async fn client() -> Client {
     init();
     let address = tokio::task::spawn_blocking(temporal).await.unwrap();
     let variables = Variables::from([("TEMPORAL_ADDRESS".to_owned(), address)]);
-    let connector =
-        Connector::new(TemporalSettings::from_variables(&variables).unwrap(), None).unwrap();
+    let connector = Connector::new(TemporalSettings::from_variables(&variables).unwrap()).unwrap();
     connector
         .connect_patiently(tokio::time::sleep(DEADLINE))
         .await
         .expect("no connection")
+}
+
+/// Makes the custom search attribute `OrderState`, unless the server has it.
+pub(crate) async fn have_search_attribute(client: &Client) {
+    let mut request = AddSearchAttributesRequest {
+        namespace: "default".to_owned(),
+        search_attributes: [("OrderState".to_owned(), IndexedValueType::Keyword as i32)].into(),
+    }
+    .into_request();
+    request.set_timeout(DEADLINE);
+    let mut service = client.connection().operator_service();
+    let made = service.add_search_attributes(request).await;
+    let known = matches!(&made, Err(status) if status.code() == Code::AlreadyExists);
+    assert!(made.is_ok() || known, "{made:?}");
 }
 
 /// A worker process.
@@ -123,6 +139,11 @@ impl Worker {
             "http://{}",
             event["fields"]["address"].as_str().unwrap()
         ))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The status of a path of its HTTP endpoint.

@@ -5,83 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use order_worker::order::{OrderInput, OrderState};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use crate::authority::{Authority, SERVER_NAME};
 use crate::servers::temporal;
 use crate::support::{Shop, Worker, eventually};
-
-const SERVER_NAME: &str = "temporal.test";
-
-/// A CA, and what it signed.
-struct Authority {
-    ca: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let ca = params.self_signed(&key).unwrap().pem();
-        Self {
-            ca,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// Certificate and key for a name.
-    fn sign(&self, name: &str) -> (String, String) {
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let key = KeyPair::generate().unwrap();
-        (
-            params.signed_by(&key, &self.issuer).unwrap().pem(),
-            key.serialize_pem(),
-        )
-    }
-
-    /// A server's configuration that takes any client.
-    fn open_server(&self) -> Arc<ServerConfig> {
-        let (cert, key) = self.sign(SERVER_NAME);
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-            );
-        let mut config = config.unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Arc::new(config)
-    }
-
-    /// A server's configuration that accepts only clients of this CA.
-    fn server(&self) -> Arc<ServerConfig> {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap())
-            .unwrap();
-        let clients = WebPkiClientVerifier::builder(Arc::new(roots))
-            .build()
-            .unwrap();
-        let (cert, key) = self.sign(SERVER_NAME);
-        let mut config = ServerConfig::builder()
-            .with_client_cert_verifier(clients)
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-            )
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Arc::new(config)
-    }
-}
 
 /// Ends TLS and passes the rest on to Temporal.
 struct Proxy {

@@ -1,0 +1,284 @@
+//! Whether the worker grows with the work it has done. Runs the real binary against a Temporal dev
+//! server of its own, gives it activities and orders, and prints its memory every so many.
+//!
+//! ```sh
+//! cargo bench -p order-worker --bench memory -- --activities 200000
+//! ```
+//!
+//! Every activity must end, none may be started twice, and the last line says how much memory each
+//! of the later ones has cost. `--recycle 0` shows what the SDK keeps.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a measurement that cannot go on ends, and its output is the purpose"
+)]
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use futures::{StreamExt, stream};
+use order_worker::activities::{InventoryActivities, ReleaseInventory};
+use order_worker::commands::start_order;
+use order_worker::connection::Connector;
+use order_worker::order::OrderInput;
+use order_worker::settings::{TemporalSettings, Variables};
+use temporalio_client::{ActivityStartOptions, Client};
+use temporalio_sdk::ActivityCloseTimeouts;
+
+const QUEUE: &str = "memory";
+/// Requests to start something at once.
+const CONCURRENCY: usize = 16;
+/// Longest wait for the last task of a line. A lost task comes back within a minute.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+#[derive(Parser)]
+struct Args {
+    /// Activities in all (`release_inventory` on SQLite), besides those of the orders.
+    #[arg(long, default_value_t = 200_000)]
+    activities: u64,
+    /// Activities between two lines.
+    #[arg(long, default_value_t = 10_000)]
+    step: u64,
+    /// Whole orders between two lines (three activities each).
+    #[arg(long, default_value_t = 200)]
+    orders: u64,
+    /// Activities that wait or run at once.
+    #[arg(long, default_value_t = 500)]
+    waiting: u64,
+    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; its own default if left out.
+    #[arg(long)]
+    recycle: Option<u64>,
+    /// cargo passes this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A process that is ended with the value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Process {
+    fn status(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Processor time so far, in seconds.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        // In ticks of 10 ms on Linux.
+        fields[11..13]
+            .iter()
+            .map(|ticks| f64::from(ticks.parse::<u32>().unwrap()) / 100.0)
+            .sum()
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn start_temporal() -> (Process, String) {
+    let port = free_port().to_string();
+    let cli = std::env::var_os("TEMPORAL_CLI").unwrap_or_else(|| "temporal".into());
+    let server = Command::new(cli)
+        .args(["server", "start-dev", "--headless", "--log-level", "error"])
+        .args(["--port", &port])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the `temporal` command is missing: set TEMPORAL_CLI, or install it");
+    (Process(server), format!("127.0.0.1:{port}"))
+}
+
+async fn connect(address: &str) -> Client {
+    let variables = Variables::from([("TEMPORAL_ADDRESS".to_owned(), address.to_owned())]);
+    let settings = TemporalSettings::from_variables(&variables).unwrap();
+    let patience = tokio::time::sleep(Duration::from_secs(30));
+    let connector = Connector::new(settings).unwrap();
+    connector
+        .connect_patiently(patience)
+        .await
+        .expect("no Temporal")
+}
+
+/// The worker and its metrics.
+struct Worker {
+    process: Process,
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Worker {
+    fn start(address: &str, database: &str, recycle: Option<u64>) -> Self {
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_order-worker"));
+        command
+            .args(["run", "--standalone"])
+            .env_clear()
+            .env("TEMPORAL_ADDRESS", address)
+            .env("TEMPORAL_TASK_QUEUE", QUEUE)
+            .env("DATABASE_URL", database)
+            .env("RUST_LOG", "warn")
+            .env("ORDER_WORKER_HTTP_ADDRESS", format!("127.0.0.1:{port}"));
+        if let Some(recycle) = recycle {
+            let name = "ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES";
+            command.env(name, recycle.to_string());
+        }
+        let http = reqwest::Client::builder().tls_certs_only([]);
+        Self {
+            process: Process(command.spawn().unwrap()),
+            http: http.build().unwrap(),
+            url: format!("http://127.0.0.1:{port}/metrics"),
+        }
+    }
+
+    async fn metrics(&self) -> String {
+        match self.http.get(&self.url).send().await {
+            Ok(response) => response.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// The sum of a metric over its other labels.
+    async fn sum(&self, prefixes: &[&str]) -> f64 {
+        let metrics = self.metrics().await;
+        metrics
+            .lines()
+            .filter(|line| prefixes.iter().all(|part| line.contains(part)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    async fn ended_activities(&self) -> f64 {
+        let parts = ["order_worker_activities_total{", "outcome=\"completed\""];
+        self.sum(&parts).await
+    }
+
+    /// Activities that were started more than ten seconds after they could have been.
+    async fn late(&self) -> f64 {
+        let name = "temporal_activity_schedule_to_start_latency_seconds";
+        let all = self.sum(&[&format!("{name}_count{{")]).await;
+        let punctual = [&*format!("{name}_bucket{{"), "le=\"10\""];
+        all - self.sum(&punctual).await
+    }
+
+    async fn wait_for(&self, activities: f64) -> Duration {
+        let started = Instant::now();
+        while self.ended_activities().await < activities {
+            assert!(started.elapsed() < PATIENCE, "activities are missing");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        started.elapsed()
+    }
+}
+
+async fn start_activity(client: &Client, n: u64) {
+    let order_id = format!("m{n}");
+    let timeout = ActivityCloseTimeouts::StartToClose(Duration::from_mins(1));
+    let options = ActivityStartOptions::new(QUEUE, order_id.clone(), timeout).build();
+    let activity = InventoryActivities::release_inventory;
+    let input = ReleaseInventory { order_id };
+    client
+        .start_activity(activity, input, options)
+        .await
+        .unwrap();
+}
+
+async fn start_one_order(client: &Client, n: u64) {
+    let (id, input) = (
+        format!("order-m{n}"),
+        OrderInput::new(&format!("m{n}"), 100),
+    );
+    start_order(client, QUEUE, &id, input).await.unwrap();
+}
+
+/// As a number to calculate with; counts here stay below four thousand million.
+fn number(value: u64) -> f64 {
+    f64::from(u32::try_from(value).unwrap())
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .unwrap();
+    let (_server, address) = start_temporal();
+    let client = connect(&address).await;
+    let file = std::env::temp_dir().join(format!("order-worker-memory-{}.db", std::process::id()));
+    let database = format!("sqlite://{}?mode=rwc", file.display());
+    let worker = Worker::start(&address, &database, args.recycle);
+    let started = Instant::now();
+    println!(
+        "| activities | orders | anonymous (MB) | resident (MB) | threads | recycles | waited for the last (s) | late | per second | processor ms per activity |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let mut lines = Vec::new();
+    let (mut done, mut orders) = (0, 0);
+    while done < args.activities {
+        let (line_started, cpu) = (Instant::now(), worker.process.cpu());
+        stream::iter(orders..orders + args.orders)
+            .for_each_concurrent(CONCURRENCY, |n| start_one_order(&client, n))
+            .await;
+        orders += args.orders;
+        let line_end = (done + args.step).min(args.activities);
+        while done < line_end {
+            let some = args.waiting.min(line_end - done);
+            stream::iter(done..done + some)
+                .for_each_concurrent(CONCURRENCY, |n| start_activity(&client, n))
+                .await;
+            done += some;
+            let behind = number((done + 3 * orders).saturating_sub(args.waiting));
+            worker.wait_for(behind).await;
+        }
+        let waited = worker.wait_for(number(done + 3 * orders)).await;
+        let in_line = number(args.step + 3 * args.orders);
+        let anonymous = worker.process.status("RssAnon");
+        println!(
+            "| {done} | {orders} | {:.1} | {:.1} | {} | {} | {:.1} | {} | {:.0} | {:.2} |",
+            number(anonymous) / 1024.0,
+            number(worker.process.status("VmRSS")) / 1024.0,
+            worker.process.status("Threads"),
+            worker.sum(&["order_worker_recycles_total "]).await,
+            waited.as_secs_f64(),
+            worker.late().await,
+            in_line / line_started.elapsed().as_secs_f64(),
+            (worker.process.cpu() - cpu) * 1000.0 / in_line,
+        );
+        lines.push((done + 3 * orders, anonymous));
+    }
+    let ended = worker.ended_activities().await;
+    let more = ended - number(done + 3 * orders);
+    assert!(more < 0.5, "{more} activities ran more than once");
+    // The first half fills caches and pools.
+    let half = &lines[lines.len() / 2..];
+    if let [(first, before), .., (last, after)] = half {
+        println!(
+            "\n{ended} activities in {:.0?}; over the second half {:.1} bytes each",
+            started.elapsed(),
+            (number(*after) - number(*before)) * 1024.0 / number(last - first),
+        );
+    }
+    drop(worker);
+    for suffix in ["", "-wal", "-shm"] {
+        // Whatever the worker has not cleaned up itself.
+        let _absent = std::fs::remove_file(format!("{}{suffix}", file.display()));
+    }
+}

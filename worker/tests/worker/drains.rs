@@ -1,0 +1,184 @@
+//! Workers that leave while their queue is busy: what the server has put into their polls, or into
+//! the queue of their cached workflows, must not wait for a timeout.
+//!
+//! `ORDER_WORKER_TEST_DRAINS=10 cargo test -p order-worker drains -- --nocapture` drains more
+//! workers and prints what was late.
+
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use order_worker::commands::{OrderHandle, outcome};
+use order_worker::order::{OrderInput, OrderState};
+use temporalio_client::WorkflowFetchHistoryOptions;
+use temporalio_common::protos::temporal::api::enums::v1::TimeoutType;
+use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+
+use crate::support::{DEADLINE, Shop, eventually};
+
+/// What the histories of some orders tell of tasks that had to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Late {
+    /// Workflow tasks that a worker was given and did not answer: 10 s each.
+    pub(crate) lost_workflow_tasks: usize,
+    /// Workflow tasks that waited for the worker that had the workflow in its cache: 2 s each.
+    pub(crate) waited_for_a_worker: usize,
+    /// Activities that a worker was given and did not answer.
+    pub(crate) lost_activities: usize,
+}
+
+impl AddAssign for Late {
+    fn add_assign(&mut self, other: Self) {
+        self.lost_workflow_tasks += other.lost_workflow_tasks;
+        self.waited_for_a_worker += other.waited_for_a_worker;
+        self.lost_activities += other.lost_activities;
+    }
+}
+
+/// What was late in these orders.
+pub(crate) async fn late(handles: &[OrderHandle]) -> Late {
+    let mut sum = Late::default();
+    for handle in handles {
+        let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
+        for event in history.into_events().await.unwrap() {
+            match event.attributes {
+                Some(Attributes::WorkflowTaskTimedOutEventAttributes(timed_out)) => {
+                    let waited = timed_out.timeout_type == TimeoutType::ScheduleToStart as i32;
+                    sum.waited_for_a_worker += usize::from(waited);
+                    sum.lost_workflow_tasks += usize::from(!waited);
+                }
+                Some(Attributes::ActivityTaskStartedEventAttributes(started)) => {
+                    let failure = started.last_failure.and_then(|f| f.failure_info);
+                    let lost = matches!(failure, Some(FailureInfo::TimeoutFailureInfo(_)));
+                    sum.lost_activities += usize::from(lost);
+                }
+                _ => {}
+            }
+        }
+    }
+    sum
+}
+
+/// What a worker says when it polls no more.
+#[derive(Debug, PartialEq, Eq)]
+struct Leave {
+    cut_off: u64,
+    unanswered: u64,
+}
+
+fn leaves(log: &str) -> Vec<Leave> {
+    let events = log.lines().filter(|line| line.contains("no more polls"));
+    events
+        .map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let number = |name: &str| event["fields"][name].as_u64().unwrap();
+            Leave {
+                cut_off: number("polls_cut_off"),
+                unanswered: number("tasks_unanswered"),
+            }
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_drain_under_load_lose_no_task() {
+    let drains = std::env::var("ORDER_WORKER_TEST_DRAINS")
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(3);
+    let shop = Shop::open("drains").await;
+    let mut workers = vec![shop.worker().await, shop.worker().await];
+    let (mut sum, mut orders, mut cut_off) = (Late::default(), 0, 0);
+    for round in 0..drains {
+        // So many that the queue is busy for as long as the drain takes.
+        let handles: Vec<OrderHandle> = stream::iter(0..80)
+            .map(|n| shop.place(OrderInput::new(&format!("drains-{round}-{n}"), 100)))
+            .buffered(20)
+            .collect()
+            .await;
+        let leaving = workers.remove(0);
+        let log = leaving.drain().await;
+        assert!(log.contains("drained"), "{log}");
+        // One for workflows, one for activities: everything they were given is answered.
+        let leaves = leaves(&log);
+        assert_eq!(leaves.len(), 2, "{log}");
+        assert!(
+            leaves.iter().all(|leave| leave.unanswered == 0),
+            "{leaves:?}"
+        );
+        cut_off += leaves.iter().map(|leave| leave.cut_off).sum::<u64>();
+        workers.push(shop.worker().await);
+        for handle in &handles {
+            assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
+        }
+        sum += late(&handles).await;
+        orders += handles.len();
+    }
+    // What was late for other reasons depends on the machine: a server that needs longer than 2 s
+    // to answer makes tasks late by itself.
+    println!("{orders} orders, {drains} workers drained, {cut_off} idle polls cut off: {sum:?}");
+    for worker in workers {
+        worker.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_leaves_within_seconds() {
+    let shop = Shop::open("idle-drain").await;
+    let worker = shop.worker().await;
+    let started = Instant::now();
+    worker.drain().await;
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// The threads of a process with this name.
+fn threads(process: u32, name: &str) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|comm| name.starts_with(comm.trim_end()))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_sdk_worker_leaves_nothing_behind() {
+    let shop = Shop::open("replaced").await;
+    let more = [("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")];
+    let worker = shop.worker_with(&more).await;
+    let started = Instant::now();
+    let handles: Vec<OrderHandle> = stream::iter(0..200)
+        .map(|n| shop.place(OrderInput::new(&format!("replaced-{n}"), 100)))
+        .buffered(20)
+        .collect()
+        .await;
+    for handle in &handles {
+        let id = &handle.info().workflow_id;
+        let ended = tokio::time::timeout(DEADLINE, outcome(id, handle)).await;
+        assert_eq!(ended.unwrap().unwrap().state, OrderState::Completed);
+    }
+    let late = late(&handles).await;
+    let metrics = worker.metrics().await;
+    let recycles: u32 = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("order_worker_recycles_total "))
+        .and_then(|value| value.parse().ok())
+        .unwrap();
+    assert!(recycles >= 4, "{recycles}");
+    // Each SDK worker has one of these threads for as long as it is kept in memory: the one for
+    // workflows, the last one for activities, and none of those that were replaced. Their last
+    // polls return after a minute.
+    eventually("the replaced workers are gone", async || {
+        (threads(worker.id(), "temporal-real-sysinfo") == 2).then_some(())
+    })
+    .await;
+    // Every poll of theirs came home by itself.
+    let leaves = leaves(&worker.log());
+    assert!(leaves.len() >= recycles as usize, "{leaves:?}");
+    assert!(leaves.iter().all(|leave| leave.cut_off == 0), "{leaves:?}");
+    println!(
+        "{recycles} workers replaced; all gone after {:.0?}; {late:?}",
+        started.elapsed()
+    );
+    worker.drain().await;
+}

@@ -1,0 +1,77 @@
+//! `/livez`: a process whose poll loop stands still is dead, also when everything else answers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use order_worker::http::{Health, SdkMetrics, serve};
+use order_worker::metrics::Metrics;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{eventually, init};
+
+/// A thread with a loop like the one that polls: it turns until it is told to get stuck, and again
+/// when it is freed. Ends with the last sender.
+fn poll_loop(
+    health: Health,
+    stuck: oneshot::Receiver<()>,
+    freed: std::sync::mpsc::Receiver<()>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, async move {
+            tokio::task::spawn_local(health.keep_turning(Duration::from_millis(20)));
+            // It has turned before it gets stuck.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            stuck.await.unwrap();
+            freed.recv().unwrap();
+            // Turns again, until the test has seen it.
+            while freed.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    })
+}
+
+async fn is(url: &str, status: u16) {
+    eventually(&format!("{url} answers {status}"), async || {
+        let client = reqwest::Client::builder().tls_certs_only([]);
+        let answer = client.build().unwrap().get(url).send().await.ok()?;
+        (answer.status().as_u16() == status).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_poll_loop_stands_still_is_not_alive() {
+    init();
+    let health = Health::new(Duration::from_secs(1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/livez", listener.local_addr().unwrap());
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(serve(
+        listener,
+        health.clone(),
+        Metrics::new().unwrap(),
+        SdkMetrics::new(nowhere).unwrap(),
+        stop.clone(),
+    ));
+    let (get_stuck, stuck) = oneshot::channel();
+    let (free, freed) = std::sync::mpsc::channel();
+    let thread = poll_loop(health, stuck, freed);
+    is(&url, 200).await;
+    get_stuck.send(()).unwrap();
+    is(&url, 503).await;
+    free.send(()).unwrap();
+    is(&url, 200).await;
+    drop(free);
+    thread.join().unwrap();
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}

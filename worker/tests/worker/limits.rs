@@ -1,0 +1,165 @@
+//! What the settings limit: activities per second of a task queue, slots, pollers; and what the
+//! server is told of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use order_worker::gateway::{FaultOptions, GatewayOptions};
+use order_worker::order::{OrderInput, OrderState};
+use serde_json::json;
+use temporalio_client::WorkflowFetchHistoryOptions;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_common::protos::temporal::api::workflowservice::v1::ListWorkersRequest;
+
+use crate::smtp::Behaviour;
+use crate::support::{Shop, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payments_per_second_are_limited_for_the_whole_queue() {
+    const LIMIT: f64 = 5.0;
+    const ORDERS: u32 = 45;
+    let shop = Shop::open("limit-orders").await;
+    let orders = shop.worker().await;
+    // Two workers share one limit.
+    let more = [
+        ("ORDER_WORKER_ROLE", "payments"),
+        ("TEMPORAL_TASK_QUEUE", "limit-payments"),
+        ("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND", "5"),
+    ];
+    let payments = [shop.worker_with(&more).await, shop.worker_with(&more).await];
+    let place = |n: u32| {
+        let order = OrderInput::new(&format!("limit-{n}"), 100);
+        let queues = json!({"payments": "limit-payments"});
+        shop.place(order.with("task_queues", queues))
+    };
+    let handles: Vec<_> = stream::iter(0..ORDERS)
+        .map(place)
+        .buffered(20)
+        .collect()
+        .await;
+    let mut started = Vec::new();
+    for handle in &handles {
+        assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
+        started.push(payment_started(handle).await);
+    }
+    started.sort_by(f64::total_cmp);
+    let took = started[started.len() - 1] - started[0];
+    // Each of the four partitions of a queue may save up the tasks of a second or so.
+    let burst = 2.0 * LIMIT;
+    let least = (f64::from(ORDERS) - burst) / LIMIT;
+    println!("{ORDERS} payments at {LIMIT} per second in {took:.1} s, at least {least:.1} s");
+    assert!(took >= least, "{took}");
+    for worker in payments.into_iter().chain([orders]) {
+        worker.drain().await;
+    }
+}
+
+/// When the order's payment started, in seconds, by the server's clock.
+async fn payment_started(handle: &order_worker::commands::OrderHandle) -> f64 {
+    let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
+    let mut payment = None;
+    for event in history.into_events().await.unwrap() {
+        match event.attributes {
+            Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled))
+                if scheduled
+                    .activity_type
+                    .as_ref()
+                    .is_some_and(|kind| kind.name == "process_payment") =>
+            {
+                payment = Some(event.event_id);
+            }
+            Some(Attributes::ActivityTaskStartedEventAttributes(started))
+                if Some(started.scheduled_event_id) == payment =>
+            {
+                let time = event.event_time.unwrap();
+                let seconds = Duration::new(
+                    time.seconds.try_into().unwrap(),
+                    time.nanos.try_into().unwrap(),
+                );
+                return seconds.as_secs_f64();
+            }
+            _ => {}
+        }
+    }
+    panic!("the payment never started");
+}
+
+/// A metric's values by its labels.
+fn values(metrics: &str, name: &str) -> BTreeMap<String, String> {
+    let prefix = format!("{name}{{");
+    metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(&prefix)?.split_once("} "))
+        .map(|(labels, value)| (labels.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_sees_the_slots_that_are_set_and_used() {
+    let faults = FaultOptions {
+        slow: Duration::from_secs(20),
+        ..FaultOptions::default()
+    };
+    let gateway = GatewayOptions {
+        faults,
+        ..GatewayOptions::default()
+    };
+    let shop = Shop::open_with("slots", gateway, Behaviour::default()).await;
+    let worker = shop
+        .worker_with(&[
+            ("ORDER_WORKER_ACTIVITY_SLOTS", "7"),
+            ("ORDER_WORKER_WORKFLOW_SLOTS", "11"),
+            ("ORDER_WORKER_MAX_POLLERS", "2"),
+            ("ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", "1"),
+            ("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "1"),
+        ])
+        .await;
+    for n in 0..3 {
+        let order = OrderInput::new(&format!("slots-{n}"), 100);
+        shop.place(order.with("card", "tok_slow")).await;
+    }
+    eventually("the server sees three activity slots in use", async || {
+        let (used, available) = activity_slots(&shop).await?;
+        (used == 3 && available == 4).then_some(())
+    })
+    .await;
+    let metrics = worker.metrics().await;
+    let slots = values(&metrics, "temporal_worker_task_slots_available");
+    let free = |kind: &str| {
+        let found = slots.iter().find(|(labels, value)| {
+            labels.contains(&format!("worker_type=\"{kind}\"")) && *value != "0"
+        });
+        found.map(|(_, value)| value.as_str())
+    };
+    assert_eq!(free("ActivityWorker"), Some("4"), "{slots:?}");
+    let pollers = values(&metrics, "temporal_num_pollers");
+    assert!(
+        pollers
+            .values()
+            .all(|number| number.parse::<u32>().unwrap() <= 2),
+        "{pollers:?}"
+    );
+    worker.drain().await;
+}
+
+/// Used and available activity slots of the queue's worker for activities, as the server was told.
+async fn activity_slots(shop: &Shop) -> Option<(i32, i32)> {
+    let mut request = ListWorkersRequest {
+        namespace: "default".to_owned(),
+        query: format!("TaskQueue = '{}'", shop.queue),
+        ..ListWorkersRequest::default()
+    }
+    .into_request();
+    request.set_timeout(Duration::from_secs(5));
+    let mut service = shop.client.connection().workflow_service();
+    let listed = service.list_workers(request).await.ok()?.into_inner();
+    #[expect(deprecated, reason = "the only list that holds slots")]
+    let workers = listed.workers_info;
+    workers.into_iter().find_map(|worker| {
+        let slots = worker.worker_heartbeat?.activity_task_slots_info?;
+        (slots.current_used_slots > 0)
+            .then_some((slots.current_used_slots, slots.current_available_slots))
+    })
+}

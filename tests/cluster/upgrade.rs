@@ -179,6 +179,10 @@ where
             .output()?;
         eprintln!("{}", String::from_utf8_lossy(&crds.stdout));
     }
+    if result.is_ok() && image == all {
+        // The body has ended with just that.
+        return Ok(());
+    }
     let restored = before.helm(
         &[
             "upgrade",

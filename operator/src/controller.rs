@@ -25,7 +25,8 @@ use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
 use crate::observe::{self, Observed, Sources};
 use crate::plan::{self, Plan, QueuePlan, Step};
-use crate::report::{Pass, Reports, Subject, conditions, drains};
+use crate::report::{Pass, Reports, Subject, advice, conditions, drains};
+use crate::scrape::Scrapers;
 
 /// What every pass in the process shares.
 pub struct Shared {
@@ -35,6 +36,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Temporal's numbers.
     pub readers: Readers,
+    /// The pods' own numbers.
+    pub scrapers: Scrapers,
     /// Secrets by name.
     pub secrets: Secrets,
     /// Who claims which task queue.
@@ -70,15 +73,17 @@ impl Shared {
         clock: Clock,
         metrics: Metrics,
         readers: Readers,
-        instance: String,
+        scrapers: Scrapers,
+        reports: Reports,
     ) -> Self {
         Self {
             clock,
             readers,
+            scrapers,
             secrets: Secrets::new(client.clone()),
             claims: Claims::default(),
             writer: Writer::new(client.clone(), metrics.clone()),
-            reports: Reports::new(client.clone(), metrics.clone(), instance),
+            reports,
             metrics,
             fleets: Mutex::default(),
         }
@@ -121,7 +126,9 @@ impl Shared {
                 namespace: namespace.clone(),
                 name: name.clone(),
             });
-            self.readers.forget(&OwnerKey { namespace, name });
+            let owner = OwnerKey { namespace, name };
+            self.readers.forget(&owner);
+            self.scrapers.forget(&owner);
         }
     }
 
@@ -200,6 +207,7 @@ impl Context {
             caches: &self.caches,
             secrets: &self.shared.secrets,
             readers: &self.shared.readers,
+            scrapers: &self.shared.scrapers,
             claims: &self.shared.claims,
         }
     }
@@ -263,7 +271,12 @@ async fn pass(
         applied: &applied,
     };
     let reported = shared.reports.pass(subject, &report, memory, now).await;
+    let advised = shared.reports.advised(&report, memory);
     count(memory, &plan, &observed, now);
+    for (queue, reasons) in advised {
+        let memory = memory.queue(QueueKey::unversioned(&queue));
+        advice::remember(memory, &reasons, fleet.generation);
+    }
     account(shared, &plan, &applied);
     let look_again = plan.look_again.min(until_schedule(&fleet, now));
     finish(applied, reported, look_again)

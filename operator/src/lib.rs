@@ -24,6 +24,7 @@ pub mod plan;
 pub mod problem;
 pub mod report;
 pub mod run;
+pub mod scrape;
 pub mod settings;
 pub mod simulate;
 pub mod top;

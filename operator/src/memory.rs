@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_api::{Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
 
 use crate::fingerprint;
@@ -69,6 +69,8 @@ pub struct QueueMemory {
     pub slots_unknown_since: Option<Time>,
     /// The last decision that was made on a reading of its own, not on one that had been acted on.
     pub decided: Option<Decision>,
+    /// What was advised, and about which generation of the spec.
+    pub advised: BTreeMap<Reason, i64>,
 }
 
 /// A pod that was told to stop.

@@ -28,7 +28,8 @@ use crate::lease::Claim;
 use crate::metrics::Metrics;
 use crate::metrics::temporal::TemporalNumbers;
 use crate::observe::connection;
-use crate::report::Subject;
+use crate::report::{Reports, Subject, Thresholds};
+use crate::scrape::{Http, Scrapers};
 use crate::settings::Settings;
 
 /// How often it is asked whether the resources have been installed.
@@ -154,12 +155,26 @@ async fn work(
     }
     let (readers, numbers) = start_readers(settings, clock, metrics)?;
     hints(settings, client, clock, &readers, stop).await?;
+    let (told, scraped) = mpsc::unbounded_channel();
+    let http = Http::new().context("making the client that reads the pods' metrics")?;
+    let scrapers = Scrapers::new(Arc::new(http), clock, told);
+    let thresholds = Thresholds {
+        statistics_cache: settings.temporal_statistics_cache.into(),
+        certificate_warning: settings.certificate_warning.into(),
+    };
+    let reports = Reports::new(
+        client.clone(),
+        metrics.clone(),
+        settings.pod_name.clone(),
+        thresholds,
+    );
     let shared = Arc::new(Shared::new(
         client,
         clock,
         metrics.clone(),
         readers.clone(),
-        settings.pod_name.clone(),
+        scrapers,
+        reports,
     ));
     health.set(Phase::Waiting("filling the watch caches".to_owned()));
     let tasks = TaskTracker::new();
@@ -174,7 +189,7 @@ async fn work(
         tasks.spawn(controller);
     }
     tasks.close();
-    let background = background(readers.clone(), numbers, routes, Arc::clone(&shared));
+    let background = background(readers.clone(), scraped, numbers, routes, Arc::clone(&shared));
     let synced = synced(contexts, metrics.clone(), health.clone());
     let endless = async {
         future::join(background, synced).await;
@@ -209,6 +224,7 @@ fn start_readers(
     let config = ReadersConfig {
         calls_per_second: settings.temporal_calls_per_second,
         burst: settings.temporal_calls_per_second.max(3),
+        statistics_cache: settings.temporal_statistics_cache.into(),
         ..ReadersConfig::default()
     };
     let client = Arc::new(TemporalClient::new(settings.pod_name.clone()));
@@ -387,15 +403,21 @@ fn ended(
     }
 }
 
-/// Hands the news of the readers to the scope they are about, and keeps house. Never ends.
+/// Hands the news of the readers and the scrapers to the scope they are about, and keeps house.
+/// Never ends.
 async fn background(
     readers: Readers,
+    scraped: mpsc::UnboundedReceiver<OwnerKey>,
     numbers: Arc<TemporalNumbers>,
     routes: Vec<(Scope, mpsc::UnboundedSender<OwnerKey>)>,
     shared: Arc<Shared>,
 ) {
     let updates = async {
-        let mut updates = std::pin::pin!(readers.updates());
+        let scraped = stream::unfold(scraped, |mut scraped| async move {
+            let owner = scraped.recv().await?;
+            Some((owner, scraped))
+        });
+        let mut updates = std::pin::pin!(stream::select(readers.updates(), scraped));
         while let Some(owner) = updates.next().await {
             let route = routes
                 .iter()

@@ -1,8 +1,10 @@
 //! The flags of `run` and their environment variables. Parsing only.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use taskqueue_api::DurationString;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,6 +48,25 @@ pub struct Settings {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub temporal_calls_per_second: u32,
+
+    /// How long the Temporal server answers from its cache of task queue statistics (its setting
+    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. Reading more often than this shows nothing new.
+    #[arg(
+        long,
+        env = "TASKQUEUE_OPERATOR_TEMPORAL_STATISTICS_CACHE",
+        default_value = "5s",
+        value_parser = statistics_cache
+    )]
+    pub temporal_statistics_cache: DurationString,
+
+    /// How long before a certificate of a connection expires that is reported, from 1m to 8760h.
+    #[arg(
+        long,
+        env = "TASKQUEUE_OPERATOR_CERTIFICATE_WARNING",
+        default_value = "168h",
+        value_parser = certificate_warning
+    )]
+    pub certificate_warning: DurationString,
 
     /// The most fleets that are worked on at the same time.
     #[arg(
@@ -92,6 +113,23 @@ pub struct Settings {
     pub log_level: String,
 }
 
+fn statistics_cache(text: &str) -> Result<DurationString, String> {
+    between(text, Duration::from_millis(100), Duration::from_mins(1))
+}
+
+fn certificate_warning(text: &str) -> Result<DurationString, String> {
+    between(text, Duration::from_mins(1), Duration::from_hours(8760))
+}
+
+fn between(text: &str, least: Duration, most: Duration) -> Result<DurationString, String> {
+    let duration: DurationString = text.parse().map_err(|error| format!("{error}"))?;
+    if (least..=most).contains(&Duration::from(duration)) {
+        return Ok(duration);
+    }
+    let (least, most) = (DurationString::from(least), DurationString::from(most));
+    Err(format!("must be from {least} to {most}"))
+}
+
 impl Settings {
     /// The namespaces to watch without the empty entries that an empty variable leaves.
     pub fn namespaces(&self) -> Vec<String> {
@@ -100,5 +138,49 @@ impl Settings {
             .filter(|name| !name.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn read(args: &[&str]) -> Result<Settings, String> {
+        let line = ["run"].iter().chain(args);
+        let read = Line::try_parse_from(line).map(|line| line.settings);
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn durations_are_checked_and_the_refusal_says_what_is_allowed() {
+        let settings = read(&["--temporal-statistics-cache=1s"]).unwrap();
+        assert_eq!(
+            (
+                settings.temporal_statistics_cache,
+                settings.certificate_warning
+            ),
+            (
+                DurationString::from_secs(1),
+                DurationString::from_secs(7 * 86_400)
+            )
+        );
+        let table = [
+            ("--temporal-statistics-cache=50ms", "must be from 100ms to 1m"),
+            ("--temporal-statistics-cache=61s", "must be from 100ms to 1m"),
+            ("--temporal-statistics-cache=5", "is not a duration"),
+            ("--certificate-warning=1s", "must be from 1m to 8760h"),
+        ];
+        for (argument, refusal) in table {
+            let error = read(&[argument]).unwrap_err();
+            assert!(error.contains(refusal), "{argument}: {error}");
+        }
     }
 }

@@ -183,6 +183,7 @@ pub(crate) fn unseen() -> ObservedQueue {
             value: Slots::default(),
             taken_at: NOW,
         },
+        scraped: None,
         rival: None,
     }
 }

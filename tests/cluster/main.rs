@@ -23,6 +23,7 @@ mod malformed;
 mod monitoring;
 mod rights;
 mod scaling;
+mod scraping;
 mod soak;
 mod stuck;
 mod upgrade;

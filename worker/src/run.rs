@@ -76,7 +76,9 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     let runtime = Runtime::from_current_tokio(
         RuntimeOptions::builder()
             .telemetry_options(TelemetryOptions::builder().metrics(meter).build())
-            .heartbeat_interval(Some(settings.heartbeat_interval))
+            .heartbeat_interval(
+                Some(settings.heartbeat_interval).filter(|interval| !interval.is_zero()),
+            )
             .build()
             .map_err(anyhow::Error::msg)?,
     )?;

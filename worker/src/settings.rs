@@ -154,7 +154,7 @@ pub struct Settings {
     pub max_pollers: usize,
     /// `ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND`: limit of the whole task queue, off by default.
     pub queue_activities_per_second: Option<u32>,
-    /// `ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS`, 1 to 60, default 5: how often the worker tells
+    /// `ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS`, 0 (never) to 60, default 5: how often the worker tells
     /// the server of its slots.
     pub heartbeat_interval: Duration,
     /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES`, 0 (never) or from 100, default 5,000.
@@ -196,7 +196,7 @@ impl Settings {
             heartbeat_interval: vars.seconds(
                 "ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS",
                 5,
-                1,
+                0,
                 60,
             )?,
             recycle_after: vars.number(

@@ -143,6 +143,8 @@ pub struct Queue {
     pub policy: Policy,
     /// Its minimums by time window.
     pub schedule: Vec<Window>,
+    /// Where the pods serve the metrics of their SDK, above zero; `None` = nobody said so.
+    pub metrics_port: Option<u16>,
     /// The name of its Deployment: at most 46 characters, its own for each pair of fleet and queue.
     pub deployment_name: String,
     /// The user's pods with what differs for this queue worked in.

@@ -15,15 +15,18 @@ pub enum ConditionType {
     ScalingActive,
     /// A limit keeps the replicas of some queue from what its demand asks for.
     ScalingLimited,
+    /// A certificate of the connection expires soon, or has expired.
+    CertificateExpiring,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they stand in the status.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Ready,
         Self::Progressing,
         Self::ScalingActive,
         Self::ScalingLimited,
+        Self::CertificateExpiring,
     ];
 
     /// The `type` of the condition.
@@ -33,6 +36,7 @@ impl ConditionType {
             Self::Progressing => "Progressing",
             Self::ScalingActive => "ScalingActive",
             Self::ScalingLimited => "ScalingLimited",
+            Self::CertificateExpiring => "CertificateExpiring",
         }
     }
 
@@ -46,6 +50,9 @@ impl ConditionType {
             Self::ScalingActive => "the demand of every queue is known and acted on",
             Self::ScalingLimited => {
                 "a limit keeps the replicas of some queue from what its demand asks for"
+            }
+            Self::CertificateExpiring => {
+                "a certificate of the connection expires soon, or has expired; absent without certificates"
             }
         }
     }
@@ -137,9 +144,13 @@ reasons! {
     BacklogUnknown,
     /// ScalingActive is limited: the workers do not report task slots, so no queue of theirs goes to zero.
     SlotsUnknown,
-    /// ScalingActive is false: the workers of some queue run but do not poll it.
+    /// ScalingActive is false: pods of some queue are ready, and Temporal sees neither a poller nor a heartbeat of theirs.
     NotPolling,
-    /// ScalingActive is true with a warning: queueWaitTarget is shorter than a start from zero replicas allows.
+    /// ScalingActive is false: tasks of a type wait in some queue, its pods are ready, and nobody polls for the type.
+    QueueNotPolled,
+    /// ScalingActive is false: the backlog of some queue grows although its workers have free slots.
+    BacklogGrowsWithFreeSlots,
+    /// ScalingActive is true with a warning, or an Event: queueWaitTarget is shorter than a start from zero replicas takes.
     WaitTargetTooShort,
     /// ScalingActive is false: mode is Paused.
     Paused,
@@ -147,6 +158,12 @@ reasons! {
     DryRun,
     /// ScalingLimited is false: every queue has the replicas that its demand asks for.
     NotLimited,
+    /// CertificateExpiring: a certificate of the connection expires soon; the message says which and when.
+    ExpiresSoon,
+    /// CertificateExpiring: a certificate of the connection has expired; the message says which and when.
+    Expired,
+    /// CertificateExpiring is false: no certificate of the connection expires soon.
+    CertificatesValid,
     /// Event: replicas were added.
     ScaledUp,
     /// Event: replicas were removed.
@@ -159,6 +176,8 @@ reasons! {
     QueueRemoved,
     /// Event: tasks ran longer than drain.gracePeriod and were cancelled.
     DrainExceeded,
+    /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics, so it has the effect of that time.
+    PollingIntervalTooShort,
 }
 
 impl std::fmt::Display for Reason {

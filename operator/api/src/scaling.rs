@@ -41,8 +41,9 @@ pub(crate) const COOLDOWN_PERIOD: DurationRange = DurationRange::new("cooldownPe
 #[serde(rename_all = "camelCase")]
 pub struct ScalingSpec {
     /// How long a task may wait in the queue before it starts. The fleet is sized so that the backlog
-    /// is gone within this time. From 500ms to 24h. Default: 5s. A value under about 8s cannot be kept
-    /// when a queue starts from zero replicas, since pods have to start first: use replicas.min of at least 1.
+    /// is gone within this time. From 500ms to 24h. Default: 5s. Tasks that wake a queue from zero replicas
+    /// wait for up to 5s (Temporal's cached statistics) and for a pod to start, whatever the target: use
+    /// replicas.min of at least 1 where they must not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = QUEUE_WAIT_TARGET.rule())]
     pub queue_wait_target: Option<DurationString>,
@@ -54,7 +55,7 @@ pub struct ScalingSpec {
     pub target_utilization: Option<u32>,
 
     /// How many tasks one replica executes at a time, per task type. Used only until the workers' own
-    /// heartbeats say how many slots they have. From 1 to 100000. Default: 100.
+    /// heartbeats or metrics say how many slots they have. From 1 to 100000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub slots_per_replica: Option<u32>,
@@ -66,7 +67,9 @@ pub struct ScalingSpec {
     pub backlog_per_replica: Option<u32>,
 
     /// The longest gap between two readings of a queue that has work, while the call budget of its
-    /// Temporal namespace lasts. Temporal refreshes these statistics every 5s. From 1s to 5m. Default: 5s.
+    /// Temporal namespace lasts. Temporal itself refreshes these statistics every 5s, so less has the effect
+    /// of 5s, unless the server caches them for less and the operator was told so (the chart's
+    /// temporal.statisticsCache). From 1s to 5m. Default: 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = POLLING_INTERVAL.rule())]
     pub polling_interval: Option<DurationString>,
@@ -97,6 +100,14 @@ pub struct ScalingSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
     pub schedule: Option<Vec<ScheduleSpec>>,
+
+    /// The port at which the pods serve the metrics of their Temporal SDK, under /metrics. Only needed for
+    /// workers whose SDK or server has no heartbeats: while there are none, the operator reads the task
+    /// slots there, from temporal_worker_task_slots_used and temporal_worker_task_slots_available. From 1
+    /// to 65535. Default: not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub metrics_port: Option<u16>,
 
     /// Active: decide and act. DryRun: decide and report, change nothing. Paused: decide nothing; the
     /// replicas are yours, for example through kubectl scale. Default: Active.

@@ -22,8 +22,8 @@ pub struct TaskQueueWorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready, Progressing, ScalingActive and ScalingLimited. Each has a reason in one word and a message
-    /// that says what to do.
+    /// Ready, Progressing, ScalingActive, ScalingLimited and, where the connection has certificates,
+    /// CertificateExpiring. Each has a reason in one word and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -60,6 +60,7 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             task_types: task_types(queue),
             policy: policy::resolve(spec, queue, &mut findings),
             schedule: schedule::windows(spec, queue, &mut findings),
+            metrics_port: policy::metrics_port(spec, queue, &mut findings),
             deployment_name: deployment_name(&key.name, &queue.name),
             pods: pods::for_queue(&template, queue, &mut findings),
         })

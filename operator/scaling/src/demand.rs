@@ -37,7 +37,7 @@ impl Term {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
     /// Slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation); at least slots
-    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod without a fresh heartbeat
+    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod that is not heard of
     /// counts as full: it earns itself one replica, but never asks for more pods than there are.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
@@ -140,9 +140,10 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
             ..
         } => no_signal(nothing),
         // A worker list without any heartbeat: for a while it may be a server that has just
-        // restarted; after that, these workers do not send any.
+        // restarted; after that, these workers do not send any. The same with pods whose own
+        // metrics have never been read.
         Reading::Unknown {
-            reason: UnknownReason::NoHeartbeats,
+            reason: UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed,
             ..
         }
         | Reading::Known { .. }

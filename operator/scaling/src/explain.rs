@@ -74,7 +74,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             let blind = match inputs.blind_pods {
                 0 => String::new(),
                 pods => format!(
-                    " and {} without a fresh heartbeat",
+                    " and {} not heard of",
                     count(pods.into(), "pod")
                 ),
             };
@@ -153,7 +153,7 @@ fn limited(text: &mut String, decision: &Decision) {
         Reason::Fallback => format!("; the fallback asks for {to}"),
         Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),
         Reason::MinReplicas => format!("; replicas.min is {to}"),
-        Reason::MaxReplicas => format!("; replicas.max is {to}"),
+        Reason::MaxReplicas => format!("; replicas.max allows {to} of {}", last.from),
         // These never stand in the list of limits.
         Reason::SlotsInUse
         | Reason::Drain

@@ -26,9 +26,6 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// Ready pods without a single heartbeat for this long are taken never to send any (the SDKs' own
 /// default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
-/// A window counts as covered while readings are no further apart than this, or than twice the
-/// quiet polling interval.
-const COVERED_GAP: Duration = Duration::from_mins(1);
 
 /// The memory of one queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,8 +120,7 @@ impl History {
         } else if self.rates_bad_until.is_some_and(|until| taken_at >= until) {
             self.rates_bad_until = None;
         }
-        let longest_gap = COVERED_GAP.max(policy.quiet_polling_interval.saturating_mul(2));
-        if gap.is_none_or(|gap| gap > longest_gap) {
+        if gap.is_none_or(|gap| gap > policy.longest_gap()) {
             self.covered_since = Some(taken_at);
             self.samples = 0;
             self.began_at_zero = fleet_is_zero;

@@ -91,6 +91,13 @@ struct Last {
     marks: VecDeque<(Time, u64)>,
 }
 
+/// What one reading says about one worker and type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    used: u32,
+    processed: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Pod {
     reported_at: Option<Time>,
@@ -143,21 +150,32 @@ impl Learner {
                 continue;
             };
             let last = memory.types.get_mut(task_type);
+            let Some(processed) = slots.processed_total else {
+                // Without a count nothing can be learned; and when there is one later, what was
+                // processed meanwhile belongs to a span that was not measured.
+                *last = None;
+                memory.born = None;
+                continue;
+            };
+            let seen = Seen {
+                used: slots.used,
+                processed,
+            };
             let sums = self.sums.get_mut(task_type);
             if let (None, Some(born)) = (&last, born) {
                 *last = Some(Last::born(born));
             }
             let comparable = last
                 .as_ref()
-                .is_some_and(|last| last.processed <= slots.processed_total);
+                .is_some_and(|last| last.processed <= processed);
             match (last.as_mut().filter(|_| comparable), since.or(born)) {
                 (Some(last), Some(since)) => {
-                    self.processed_grew |= slots.processed_total > last.processed;
-                    sums.add(last, *slots, since, reported_at);
-                    last.advance(*slots, reported_at);
+                    self.processed_grew |= processed > last.processed;
+                    sums.add(last, seen, since, reported_at);
+                    last.advance(seen, reported_at);
                 }
                 // A worker seen for the first time, or one that has restarted.
-                _ => *last = Some(Last::first(*slots, reported_at)),
+                _ => *last = Some(Last::first(seen, reported_at)),
             }
             let running = last.as_ref().and_then(|last| last.running(reported_at));
             if let Some(running) = running.filter(|running| !running.is_zero()) {
@@ -254,23 +272,23 @@ impl Learner {
 }
 
 impl Sums {
-    fn add(&mut self, last: &Last, slots: TypeSlots, since: Time, until: Time) {
+    fn add(&mut self, last: &Last, seen: Seen, since: Time, until: Time) {
         let span = millis(until.since(since));
         // The trapezoid between two heartbeats.
-        let both = u64::from(last.used).saturating_add(u64::from(slots.used));
+        let both = u64::from(last.used).saturating_add(u64::from(seen.used));
         self.slot_millis = self
             .slot_millis
             .saturating_add(both.saturating_mul(span) / 2);
         self.completed = self
             .completed
-            .saturating_add(slots.processed_total.saturating_sub(last.processed));
+            .saturating_add(seen.processed.saturating_sub(last.processed));
         self.span_millis = self.span_millis.saturating_add(span);
         self.heartbeats = self.heartbeats.saturating_add(1);
         // A pod that was busy from the first moment it was seen bounds nothing.
         let streak = last
             .idle_at
             .map_or(Duration::MAX, |idle_at| until.since(idle_at));
-        if both > 0 || slots.processed_total > last.processed {
+        if both > 0 || seen.processed > last.processed {
             self.upper = Some(self.upper.map_or(streak, |upper| upper.max(streak)));
         }
         if self.completed >= WINDOW_COMPLETIONS && self.heartbeats >= WINDOW_HEARTBEATS {
@@ -319,34 +337,34 @@ impl Last {
     }
 
     /// A worker whose past is not known.
-    fn first(slots: TypeSlots, at: Time) -> Self {
+    fn first(seen: Seen, at: Time) -> Self {
         let mut last = Self {
             used: 0,
             processed: 0,
             idle_at: None,
             marks: VecDeque::new(),
         };
-        last.advance(slots, at);
+        last.advance(seen, at);
         last
     }
 
-    fn advance(&mut self, slots: TypeSlots, at: Time) {
-        self.used = slots.used;
-        self.processed = slots.processed_total;
+    fn advance(&mut self, seen: Seen, at: Time) {
+        self.used = seen.used;
+        self.processed = seen.processed;
         while self
             .marks
             .front()
-            .is_some_and(|(_, ends)| *ends <= slots.processed_total)
+            .is_some_and(|(_, ends)| *ends <= seen.processed)
         {
             self.marks.pop_front();
         }
-        if slots.used == 0 {
+        if seen.used == 0 {
             self.idle_at = Some(at);
             self.marks.clear();
             return;
         }
         // Only a mark that outlives all earlier ones can ever tell more than they do.
-        let ends = slots.processed_total.saturating_add(u64::from(slots.used));
+        let ends = seen.processed.saturating_add(u64::from(seen.used));
         if self.marks.back().is_none_or(|(_, last)| ends > *last) {
             if self.marks.len() >= MARKS {
                 self.marks.pop_back();

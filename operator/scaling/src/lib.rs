@@ -38,8 +38,8 @@ pub use demand::{Demand, DemandTerms, Term, TypeDemand};
 pub use history::History;
 pub use learn::{DEFAULT_SERVICE_TIME, ServiceTime};
 pub use observation::{
-    Backlog, Observation, PerType, PodPhase, PodSlots, Reading, Replicas, Slots, TaskType,
-    TypeBacklog, TypeSlots, UnknownReason,
+    Backlog, Observation, PerType, PodPhase, PodSlots, Reading, Replicas, SlotSource, Slots,
+    TaskType, TypeBacklog, TypeSlots, UnknownReason,
 };
 pub use policy::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy,

@@ -121,6 +121,21 @@ impl<T> Reading<T> {
             Self::Unknown { reason, .. } => Some(*reason),
         }
     }
+
+    /// The reading if it is not too old at `now`, or else that it is unknown since it became so. A
+    /// reading stays as it is while nobody reads again: when the call budget is short, or when
+    /// whoever reads has stopped. It must not go on deciding for ever.
+    #[must_use]
+    pub fn unless_older_than(self, allowed: Duration, now: Time) -> Self {
+        match self {
+            Self::Known { taken_at, .. } if now.since(taken_at) > allowed => Self::Unknown {
+                reason: UnknownReason::Stale,
+                since: taken_at.plus(allowed),
+                failures: 0,
+            },
+            Self::Known { .. } | Self::Unknown { .. } => self,
+        }
+    }
 }
 
 /// Why something is unknown.
@@ -139,13 +154,28 @@ pub enum UnknownReason {
     /// The call was answered, and no worker of this queue has a heartbeat. Old SDKs never have;
     /// a restarted server has none for up to one heartbeat interval. Never to be read as idle.
     NoHeartbeats,
-    /// The last reading is too old to act on.
+    /// No pod's own metrics could be read, where they are asked for. Never to be read as idle.
+    ScrapeFailed,
+    /// The last reading is too old to act on: see [`Reading::unless_older_than`].
     Stale,
     /// The answer made no sense.
     Malformed,
 }
 
 impl UnknownReason {
+    /// Every reason, for tables in the docs.
+    pub const ALL: [Self; 9] = [
+        Self::NotReadYet,
+        Self::TemporalUnavailable,
+        Self::TemporalAccessDenied,
+        Self::Throttled,
+        Self::NotSupported,
+        Self::NoHeartbeats,
+        Self::ScrapeFailed,
+        Self::Stale,
+        Self::Malformed,
+    ];
+
     /// The reason in one word, for conditions, events and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -155,6 +185,7 @@ impl UnknownReason {
             Self::Throttled => "Throttled",
             Self::NotSupported => "NotSupported",
             Self::NoHeartbeats => "NoHeartbeats",
+            Self::ScrapeFailed => "ScrapeFailed",
             Self::Stale => "Stale",
             Self::Malformed => "Malformed",
         }
@@ -169,6 +200,7 @@ impl UnknownReason {
             Self::Throttled => "Temporal throttles the reads",
             Self::NotSupported => "the server does not offer it",
             Self::NoHeartbeats => "no worker has sent a heartbeat",
+            Self::ScrapeFailed => "the metrics of no pod can be read",
             Self::Stale => "the last reading is too old",
             Self::Malformed => "the answer made no sense",
         }
@@ -243,6 +275,18 @@ pub struct TypeBacklog {
 pub struct Slots {
     /// The pods.
     pub pods: Vec<PodSlots>,
+    /// Where the numbers come from.
+    pub source: SlotSource,
+}
+
+/// Where the slots of a queue's workers are known from. One source for all of its pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SlotSource {
+    /// The heartbeats that the workers send to Temporal: who sends one, reaches Temporal.
+    #[default]
+    Heartbeats,
+    /// The metrics that the pods serve: they say nothing about whether Temporal is reached.
+    Scraped,
 }
 
 /// One pod and what its worker last reported for this queue.
@@ -252,10 +296,11 @@ pub struct PodSlots {
     pub pod: String,
     /// Where the pod is in its life.
     pub phase: PodPhase,
-    /// Whether the heartbeat has changed lately (within about 3 of its intervals). A live pod
-    /// without a fresh heartbeat counts as full.
+    /// Whether the heartbeat has changed lately (within about 3 of its intervals), or the last
+    /// scrape succeeded. A live pod of which nothing fresh is known counts as full.
     pub fresh: bool,
-    /// When the heartbeat was last seen to change, on the caller's clock; `None` = never seen.
+    /// When the heartbeat was last seen to change, or the last scrape succeeded, on the caller's
+    /// clock; `None` = never.
     pub reported_at: Option<Time>,
     /// The slots per task type; `None` = the worker does not report this type.
     pub types: PerType<Option<TypeSlots>>,
@@ -294,6 +339,6 @@ pub struct TypeSlots {
     pub used: u32,
     /// `current_available_slots`; `None` where the worker says −1 (unknown).
     pub available: Option<u32>,
-    /// `total_processed_tasks` since the worker started.
-    pub processed_total: u64,
+    /// `total_processed_tasks` since the worker started; `None` where the source does not tell.
+    pub processed_total: Option<u64>,
 }

@@ -37,6 +37,16 @@ pub struct Policy {
     pub mode: Mode,
 }
 
+impl Policy {
+    /// The longest gap between two readings over which history still counts, and the oldest that a
+    /// reading may be to be acted on: two of the longest polling intervals, at least a minute.
+    pub fn longest_gap(&self) -> Duration {
+        const LEAST: Duration = Duration::from_mins(1);
+        let interval = self.quiet_polling_interval.max(self.polling_interval);
+        LEAST.max(interval.saturating_mul(2))
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {

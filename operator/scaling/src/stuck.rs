@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::demand::{Signal, SlotFacts};
 use crate::explain;
-use crate::{Backlog, History, Observation, PerType, PodPhase, Reading, TaskType, Time};
+use crate::{Backlog, History, Observation, PerType, PodPhase, Reading, SlotSource, TaskType, Time};
 
 /// How long something must have been so before it is said: longer than a pod takes to start and to
 /// send its first heartbeat at the SDKs' own interval of 60 s.
@@ -85,7 +85,7 @@ impl Watch {
         let no_poller = counted.all(|backlog| backlog.pollers == Some(0));
         hold(
             &mut self.not_polling,
-            ready && no_poller && !any_heartbeat(observation),
+            ready && no_poller && !any_sign_of_temporal(observation),
             now,
         );
         for task_type in TaskType::ALL {
@@ -131,13 +131,19 @@ fn hold(since: &mut Option<Time>, holds: bool, now: Time) {
     }
 }
 
-fn any_heartbeat(observation: &Observation) -> bool {
-    match &observation.slots {
-        Reading::Known { value, .. } => value
-            .pods
-            .iter()
-            .any(|pod| pod.fresh && pod.phase != PodPhase::Terminating),
-        Reading::Unknown { .. } => false,
+/// Whether some worker shows that it reaches Temporal. A heartbeat does; metrics are served by a
+/// worker that reaches nobody too, unless it has tasks.
+fn any_sign_of_temporal(observation: &Observation) -> bool {
+    let Reading::Known { value, .. } = &observation.slots else {
+        return false;
+    };
+    let mut live = value
+        .pods
+        .iter()
+        .filter(|pod| pod.fresh && pod.phase != PodPhase::Terminating);
+    match value.source {
+        SlotSource::Heartbeats => live.next().is_some(),
+        SlotSource::Scraped => live.any(|pod| pod.used() > Some(0)),
     }
 }
 
@@ -147,7 +153,7 @@ pub fn findings(history: &History, now: Time) -> Vec<Finding> {
     let after = |since: Option<Time>, least| since.filter(|since| now.since(*since) >= least);
     let mut findings = Vec::new();
     if let Some(since) = after(watch.not_polling, NO_POLLERS_AFTER) {
-        let sentence = "pods are Ready, but Temporal sees no poller and no heartbeat from them; \
+        let sentence = "pods are Ready, but Temporal sees neither a poller nor a heartbeat of theirs; \
                         check the worker's address, namespace, credentials and task queue"
             .to_owned();
         findings.push(Finding {

@@ -1,6 +1,8 @@
 //! Whole passes against an API server that writes down what it is asked, with caches filled by hand
 //! and a Temporal that never answers.
 
+use std::net::IpAddr;
+
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -13,8 +15,12 @@ use taskqueue_temporal::{
     ResolvedConnection, WorkersPage,
 };
 
+use tokio::sync::mpsc;
+
 use super::*;
 use crate::caches::Filler;
+use crate::report::Thresholds;
+use crate::scrape::{Failure, Fetch};
 use crate::testing::{Asked, Log, accepted, api, failure, resource};
 
 /// A Temporal that is away.
@@ -70,6 +76,15 @@ impl QueueStats for Away {
     }
 }
 
+/// Pods that cannot be reached.
+struct Nowhere;
+
+impl Fetch for Nowhere {
+    fn fetch(&self, _: IpAddr, _: u16) -> BoxFuture<'static, Result<String, Failure>> {
+        Box::pin(async { Err(Failure::Unreachable) })
+    }
+}
+
 /// An operator whose caches are filled by hand.
 struct Operator {
     context: Arc<Context>,
@@ -89,7 +104,15 @@ impl Operator {
             config,
             clock.monotonic(),
         );
-        let shared = Shared::new(&client, clock, metrics, readers, "test".to_owned());
+        let (told, _) = mpsc::unbounded_channel();
+        let scrapers = Scrapers::new(Arc::new(Nowhere), clock, told);
+        let reports = Reports::new(
+            client.clone(),
+            metrics.clone(),
+            "test".to_owned(),
+            Thresholds::default(),
+        );
+        let shared = Shared::new(&client, clock, metrics, readers, scrapers, reports);
         let (caches, filler) = Filler::new();
         let context = Arc::new(Context::new(Arc::new(shared), caches));
         Self {

@@ -25,9 +25,22 @@ pub struct FleetNumbers {
     pub conditions: Vec<(String, String, String)>,
     /// The queues by their name in the fleet.
     pub queues: BTreeMap<String, QueueNumbers>,
+    /// When the certificates of the connection expire.
+    pub certificates: Vec<CertificateNumbers>,
 }
 
-/// Slots over all workers with a fresh heartbeat.
+/// The certificate that expires first, of one use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateNumbers {
+    /// What it is for: `ca` or `client`.
+    pub certificate: &'static str,
+    /// The Secret it is in.
+    pub secret: String,
+    /// The last second at which it is valid, since 1970.
+    pub expires: i64,
+}
+
+/// Slots over all workers that are heard of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SlotNumbers {
     /// In use.
@@ -70,8 +83,10 @@ pub struct QueueNumbers {
     pub backlog: PerType<Option<TypeBacklog>>,
     /// The slots, if known.
     pub slots: PerType<Option<SlotNumbers>>,
-    /// Live pods without a fresh heartbeat, if any slot is known.
+    /// Live pods that are not heard of, if any slot is known.
     pub blind_pods: Option<u32>,
+    /// Reads of the pods' own metrics so far, per result.
+    pub scrapes: BTreeMap<&'static str, u64>,
     /// Mean service time per counted type.
     pub service_time: PerType<Option<Duration>>,
     /// Replicas per demand term.
@@ -91,6 +106,7 @@ pub struct QueueNumbers {
 /// The families of one scrape.
 struct Families {
     condition: Family,
+    certificate: Family,
     plain: [Family; 8],
     backlog: Family,
     backlog_age: Family,
@@ -101,6 +117,7 @@ struct Families {
     slots_available: Family,
     service_time: Family,
     blind_pods: Family,
+    pod_scrapes: Family,
     demand: Family,
     reading_age: Family,
     reading_unknown: Family,
@@ -113,6 +130,7 @@ impl Families {
     fn new() -> Self {
         Self {
             condition: Family::new(table::CONDITION),
+            certificate: Family::new(table::CERTIFICATE_EXPIRY),
             plain: [
                 Family::new(table::DESIRED),
                 Family::new(table::CURRENT),
@@ -132,6 +150,7 @@ impl Families {
             slots_available: Family::new(table::SLOTS_AVAILABLE),
             service_time: Family::new(table::SERVICE_TIME),
             blind_pods: Family::new(table::BLIND_PODS),
+            pod_scrapes: Family::new(table::POD_SCRAPES),
             demand: Family::new(table::DEMAND),
             reading_age: Family::new(table::READING_AGE),
             reading_unknown: Family::new(table::READING_UNKNOWN),
@@ -144,6 +163,7 @@ impl Families {
     fn finish(self) -> Vec<MetricFamily> {
         let rest = [
             self.condition,
+            self.certificate,
             self.backlog,
             self.backlog_age,
             self.add_rate,
@@ -153,6 +173,7 @@ impl Families {
             self.slots_available,
             self.service_time,
             self.blind_pods,
+            self.pod_scrapes,
             self.demand,
             self.reading_age,
             self.reading_unknown,
@@ -181,6 +202,16 @@ pub(super) fn families(fleets: &BTreeMap<FleetName, FleetNumbers>, now: Time) ->
                 reason,
             ];
             families.condition.add(&labels, 1.0);
+        }
+        for certificate in &numbers.certificates {
+            let labels = [
+                fleet.namespace.as_str(),
+                fleet.name.as_str(),
+                certificate.certificate,
+                certificate.secret.as_str(),
+            ];
+            let expires = u64::try_from(certificate.expires).unwrap_or(0);
+            families.certificate.add(&labels, number(expires));
         }
         for (queue, numbers) in &numbers.queues {
             let labels = [
@@ -216,6 +247,9 @@ fn queue_series(families: &mut Families, labels: [&str; 4], queue: &QueueNumbers
         families.blind_pods.add(&labels, f64::from(blind));
     }
     let with = |label: &'static str| [labels[0], labels[1], labels[2], labels[3], label];
+    for (result, count) in &queue.scrapes {
+        families.pod_scrapes.add(&with(result), number(*count));
+    }
     for (term, replicas) in &queue.demand {
         families.demand.add(&with(term), f64::from(*replicas));
     }

@@ -13,7 +13,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-pub use fleets::{FleetName, FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
+pub use fleets::{
+    CertificateNumbers, FleetName, FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers,
+};
 
 use crate::clock::Clock;
 use crate::error::{Class, Error};
@@ -255,6 +257,11 @@ mod tests {
         FleetNumbers {
             conditions: vec![("Ready".to_owned(), "True".to_owned(), "Ready".to_owned())],
             queues: BTreeMap::from([("payments".to_owned(), queue)]),
+            certificates: vec![CertificateNumbers {
+                certificate: "client",
+                secret: "orders-tls".to_owned(),
+                expires: 1_893_456_000,
+            }],
         }
     }
 
@@ -272,6 +279,7 @@ mod tests {
             format!(
                 "taskqueue_operator_decisions_total{{{labels},direction=\"up\",reason=\"Drain\"}} 3"
             ),
+            "taskqueue_operator_certificate_expiry_timestamp_seconds{namespace=\"shop\",name=\"orders\",certificate=\"client\",secret=\"orders-tls\"} 1893456000".to_owned(),
             "taskqueue_operator_fleet_condition{namespace=\"shop\",name=\"orders\",type=\"Ready\",status=\"True\",reason=\"Ready\"} 1".to_owned(),
         ] {
             assert!(full.lines().any(|l| l == line), "{line} is missing in\n{full}");

@@ -105,6 +105,12 @@ pub const CONDITION: Spec = gauge(
     &[FLEET[0], FLEET[1], "type", "status", "reason"],
     "Always 1 for the present status (True, False, Unknown) and reason of each condition of a fleet.",
 );
+/// `certificate_expiry_timestamp_seconds`.
+pub const CERTIFICATE_EXPIRY: Spec = gauge(
+    "taskqueue_operator_certificate_expiry_timestamp_seconds",
+    &[FLEET[0], FLEET[1], "certificate", "secret"],
+    "When the certificate of the connection that expires first does so, in seconds since 1970, by use (ca, client) and Secret. Absent without certificates.",
+);
 /// `desired_replicas`.
 pub const DESIRED: Spec = gauge(
     "taskqueue_operator_desired_replicas",
@@ -187,13 +193,13 @@ pub const RATE_LIMITED: Spec = gauge(
 pub const SLOTS_USED: Spec = gauge(
     "taskqueue_operator_slots_used",
     PER_TYPE,
-    "Task slots in use over all workers with a fresh heartbeat. Absent while unknown.",
+    "Task slots in use over all workers that are heard of: by heartbeats, or by their own metrics. Absent while unknown.",
 );
 /// `slots_available`.
 pub const SLOTS_AVAILABLE: Spec = gauge(
     "taskqueue_operator_slots_available",
     PER_TYPE,
-    "Free task slots over all workers with a fresh heartbeat. Absent while unknown.",
+    "Free task slots over all workers that are heard of. Absent while unknown.",
 );
 /// `service_time_seconds`.
 pub const SERVICE_TIME: Spec = gauge(
@@ -205,7 +211,13 @@ pub const SERVICE_TIME: Spec = gauge(
 pub const BLIND_PODS: Spec = gauge(
     "taskqueue_operator_blind_pods",
     &QUEUE,
-    "Live pods without a fresh heartbeat; each counts as full. Absent while no slot is known.",
+    "Live pods that are not heard of: no fresh heartbeat, or no answer to the last scrape. Each counts as full. Absent while no slot is known.",
+);
+/// `pod_scrapes_total`.
+pub const POD_SCRAPES: Spec = counter(
+    "taskqueue_operator_pod_scrapes_total",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "result"],
+    "Reads of the pods' own metrics (scaling.metricsPort), by result: ok, unreachable, timeout, http_status, too_large, malformed, no_slots. Absent while heartbeats say the slots.",
 );
 /// `demand_replicas`.
 pub const DEMAND: Spec = gauge(
@@ -300,6 +312,7 @@ pub const ALL: &[Spec] = &[
     RECONCILE_ERRORS,
     WRITES,
     CONDITION,
+    CERTIFICATE_EXPIRY,
     DESIRED,
     CURRENT,
     READY,
@@ -317,6 +330,7 @@ pub const ALL: &[Spec] = &[
     SLOTS_AVAILABLE,
     SERVICE_TIME,
     BLIND_PODS,
+    POD_SCRAPES,
     DEMAND,
     READING_AGE,
     READING_UNKNOWN,

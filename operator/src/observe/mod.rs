@@ -1,7 +1,8 @@
 //! Everything a pass looks at, read before anything is decided. Reads only.
 //!
 //! Deployments, pods and connections come from the watch caches, Secrets by `get`, Temporal's
-//! numbers from the readers, which read on their own schedule: a pass costs Temporal nothing.
+//! numbers from the readers and the pods' own from the scrapers, which read on their own schedule:
+//! a pass costs Temporal and the pods nothing.
 
 pub mod connection;
 pub mod pods;
@@ -14,7 +15,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
 use taskqueue_api::{Fleet, FleetKey, Queue, injected};
-use taskqueue_scaling::{Reading, Slots};
+use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
 use crate::caches::Caches;
@@ -23,6 +24,7 @@ use crate::clock::Moment;
 use crate::observe::connection::{Secrets, Usable};
 use crate::observe::pods::Pods;
 use crate::problem::Problem;
+use crate::scrape::{Scraped, Scrapers, Target};
 
 /// Where observations come from.
 pub struct Sources<'a> {
@@ -32,6 +34,8 @@ pub struct Sources<'a> {
     pub secrets: &'a Secrets,
     /// Temporal's numbers.
     pub readers: &'a Readers,
+    /// The pods' own numbers.
+    pub scrapers: &'a Scrapers,
     /// Who else claims which task queue.
     pub claims: &'a Claims,
 }
@@ -58,6 +62,8 @@ pub struct ObservedQueue {
     pub reading: QueueReading,
     /// What its workers have in use, joined with the pods.
     pub slots: Reading<Slots>,
+    /// What its pods' own metrics say, if they are read.
+    pub scraped: Option<Scraped>,
     /// An older fleet on the same task queue.
     pub rival: Option<FleetKey>,
 }
@@ -98,13 +104,21 @@ pub async fn observe(
     }
     let queues = fleet.queues.iter().filter_map(|queue| {
         let Held { held, pods } = held.get(queue.name.as_str())?.clone();
-        let reading = sources.readers.reading(&owner, &queue.name);
-        let slots = slots(
+        let reading = reading(sources.readers, &owner, queue, now.monotonic);
+        let heard = slots(
             &reading.workers,
             &pods.live,
             &queue.task_queue,
             now.monotonic,
         );
+        let scraped = wants_scraping(&heard)
+            .then(|| scrape(sources.scrapers, &owner, queue, &pods, now.monotonic))
+            .flatten();
+        let slots = match &scraped {
+            Some(scraped) => scraped.slots.clone(),
+            None => heard,
+        };
+        let slots = slots.unless_older_than(queue.policy.longest_gap(), now.monotonic);
         let rival = rivals.get(&queue.name).cloned();
         Some((
             queue.name.clone(),
@@ -113,15 +127,57 @@ pub async fn observe(
                 pods,
                 reading,
                 slots,
+                scraped,
                 rival,
             },
         ))
     });
+    let queues: BTreeMap<String, ObservedQueue> = queues.collect();
+    sources.scrapers.keep_only(&owner, |queue| {
+        queues
+            .get(queue)
+            .is_some_and(|seen| seen.scraped.is_some())
+    });
     Observed {
         connection,
-        queues: queues.collect(),
+        queues,
         orphans: orphans(fleet, sources.caches),
     }
+}
+
+/// What was read of a queue, as far as it is not too old to be acted on.
+fn reading(readers: &Readers, owner: &OwnerKey, queue: &Queue, now: Time) -> QueueReading {
+    let reading = readers.reading(owner, &queue.name);
+    QueueReading {
+        backlog: reading
+            .backlog
+            .unless_older_than(queue.policy.longest_gap(), now),
+        ..reading
+    }
+}
+
+/// Whether heartbeats leave the slots unknown. Right after a start nobody has looked yet.
+fn wants_scraping(heard: &Reading<Slots>) -> bool {
+    heard
+        .unknown()
+        .is_some_and(|reason| reason != UnknownReason::NotReadYet)
+}
+
+/// What the pods' own metrics say, if the queue names a port for them.
+fn scrape(
+    scrapers: &Scrapers,
+    owner: &OwnerKey,
+    queue: &Queue,
+    pods: &Pods,
+    now: Time,
+) -> Option<Scraped> {
+    let target = Target {
+        task_queue: queue.task_queue.clone(),
+        port: queue.metrics_port?,
+        interval: queue.policy.polling_interval,
+        pods: pods.addresses.clone(),
+    };
+    Some(scrapers.scrape(owner, &queue.name, target, &pods.live, now))
 }
 
 /// The name under which the readers know a fleet.

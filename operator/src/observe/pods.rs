@@ -1,7 +1,9 @@
 //! What the pods of a queue say. Pure: objects from the cache in, facts out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -32,6 +34,10 @@ pub struct Pods {
     pub trouble: Option<Problem>,
     /// The annotation that ranks pods for removal, of those that carry it.
     pub costs: Vec<(String, String)>,
+    /// Where the pods can be reached, of those that have an address yet.
+    pub addresses: BTreeMap<String, IpAddr>,
+    /// How long the quickest of the ready pods took to become ready, in whole seconds.
+    pub start: Option<Duration>,
 }
 
 /// Reads the pods of one queue.
@@ -48,6 +54,9 @@ pub fn read(pods: &[Arc<Pod>]) -> Pods {
             name: name.clone(),
             phase,
         });
+        facts
+            .addresses
+            .extend(address(pod).map(|address| (name.clone(), address)));
         if phase == PodPhase::Terminating {
             // The deletion timestamp is when the pod is killed: a margin after its grace period.
             let killed = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
@@ -58,6 +67,9 @@ pub fn read(pods: &[Arc<Pod>]) -> Pods {
         replica_sets.insert(label(pod, TEMPLATE_HASH));
         if let Some(cost) = annotation(pod, DELETION_COST) {
             facts.costs.push((name.clone(), cost.to_owned()));
+        }
+        if phase == PodPhase::Ready {
+            facts.start = facts.start.into_iter().chain(start(pod)).min();
         }
         if phase == PodPhase::Starting && facts.trouble.is_none() {
             facts.trouble = trouble(pod);
@@ -163,6 +175,26 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>, 
     ))
 }
 
+/// How long a ready pod took to become ready. One that has restarted, or took too long for a start,
+/// became ready again, and says nothing about it.
+fn start(pod: &Pod) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_mins(5);
+    let status = pod.status.as_ref()?;
+    let mut containers = status.container_statuses.iter().flatten();
+    if containers.any(|container| container.restart_count > 0) {
+        return None;
+    }
+    let made = pod.metadata.creation_timestamp.as_ref()?.0;
+    let ready = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready")?;
+    let ready = ready.last_transition_time.as_ref()?.0;
+    let took = Duration::try_from(ready.duration_since(made)).ok()?;
+    (took <= LONGEST).then_some(took)
+}
+
 /// Why a pod that is not ready does not become ready, if that is certain.
 fn trouble(pod: &Pod) -> Option<Problem> {
     if let Some(("False", Some("Unschedulable"), message)) = condition(pod, "PodScheduled") {
@@ -242,6 +274,10 @@ fn container_trouble(container: &ContainerStatus) -> Option<Problem> {
     }
 }
 
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+}
+
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     pod.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
@@ -280,8 +316,11 @@ mod tests {
         let pods = [
             pod(json!({
                 "metadata": {"name": "ready", "labels": {"pod-template-hash": "1"},
+                    "creationTimestamp": "2026-01-01T00:00:00Z",
                     "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1"}},
-                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+                "status": {"phase": "Running", "podIP": "10.0.0.7",
+                    "conditions": [{"type": "Ready", "status": "True",
+                        "lastTransitionTime": "2026-01-01T00:00:03Z"}]},
             })),
             pod(json!({
                 "metadata": {"name": "new", "labels": {"pod-template-hash": "2"}},
@@ -320,6 +359,8 @@ mod tests {
                 ],
                 trouble: None,
                 costs: vec![("ready".to_owned(), "-1".to_owned())],
+                addresses: BTreeMap::from([("ready".to_owned(), [10, 0, 0, 7].into())]),
+                start: Some(Duration::from_secs(3)),
             }
         );
         assert_eq!(

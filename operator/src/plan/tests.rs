@@ -200,7 +200,7 @@ fn pod(name: &str, used: u32) -> PodSlots {
     let activity = Some(TypeSlots {
         used,
         available: Some(10),
-        processed_total: 5,
+        processed_total: Some(5),
     });
     PodSlots {
         pod: name.to_owned(),
@@ -238,7 +238,10 @@ fn too_many() -> (Fleet, ObservedQueue) {
     let mut queue = seen(&fleet, 5, "9");
     queue.pods = pods;
     queue.slots = scaling::Reading::Known {
-        value: Slots { pods: slots },
+        value: Slots {
+            pods: slots,
+            ..Slots::default()
+        },
         taken_at: NOW,
     };
     queue.reading.backlog = backlog(0, NOW);

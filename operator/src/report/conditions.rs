@@ -14,6 +14,7 @@ use crate::memory::{FleetMemory, QueueKey, QueueMemory};
 use crate::observe::{Observed, ObservedQueue, pods};
 use crate::plan::{Plan, QueuePlan, Step};
 use crate::problem::Problem;
+use crate::report::Thresholds;
 
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;
@@ -29,6 +30,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// What to do about it, or that all is well.
     pub message: String,
+    /// What an Event about it says, where it can say more: numbers as they were at that moment.
+    pub note: Option<String>,
 }
 
 /// The status of a condition.
@@ -60,6 +63,7 @@ pub fn invalid(message: &str) -> Vec<Verdict> {
         status,
         reason: Reason::InvalidSpec,
         message: message.to_owned(),
+        note: None,
     };
     vec![
         verdict(ConditionType::Ready, Status::False),
@@ -124,14 +128,20 @@ struct Say {
     status: Status,
     reason: Reason,
     message: String,
+    note: Option<String>,
 }
 
 /// The conditions of a fleet that was worked on.
-pub fn conditions(queues: &[QueueFacts<'_>], pruning: &[Error], now: Time) -> Vec<Verdict> {
+pub fn conditions(
+    queues: &[QueueFacts<'_>],
+    pruning: &[Error],
+    thresholds: &Thresholds,
+    now: Time,
+) -> Vec<Verdict> {
     let all = [
         (ConditionType::Ready, ready(queues, pruning)),
         (ConditionType::Progressing, progressing(queues)),
-        (ConditionType::ScalingActive, scaling::active(queues, now)),
+        (ConditionType::ScalingActive, scaling::active(queues, thresholds, now)),
         (ConditionType::ScalingLimited, scaling::limited(queues)),
     ];
     let verdict = |(kind, say): (ConditionType, Say)| Verdict {
@@ -139,6 +149,7 @@ pub fn conditions(queues: &[QueueFacts<'_>], pruning: &[Error], now: Time) -> Ve
         status: say.status,
         reason: say.reason,
         message: say.message,
+        note: say.note,
     };
     all.into_iter().map(verdict).collect()
 }
@@ -158,6 +169,7 @@ fn ready(queues: &[QueueFacts<'_>], pruning: &[Error]) -> Say {
         reason: Reason::Available,
         message: "everything is applied, and a replica is available wherever one is desired"
             .to_owned(),
+        note: None,
     })
 }
 
@@ -258,6 +270,7 @@ fn progressing(queues: &[QueueFacts<'_>]) -> Say {
         status: Status::False,
         reason: Reason::RolledOut,
         message: "no rollout is under way".to_owned(),
+        note: None,
     })
 }
 
@@ -307,6 +320,7 @@ fn worst(
         status,
         reason: first.reason,
         message,
+        note: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Events: one per transition of a condition and per change that was carried out. Computing them
 //! is pure; [`publish`] sends them.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
@@ -32,17 +33,29 @@ pub struct Happening {
 }
 
 /// What happened between two statuses: a condition that turned bad, changed its reason while bad, or
-/// turned good again. What is part of every start and every stop is left to the condition.
-pub fn transitions(old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus) -> Vec<Happening> {
+/// turned good again. What is part of every start and every stop is left to the condition. A note
+/// stands in the place of the condition's message, where there is one for its type.
+pub fn transitions(
+    old: &TaskQueueWorkerStatus,
+    new: &TaskQueueWorkerStatus,
+    notes: &BTreeMap<&'static str, String>,
+) -> Vec<Happening> {
     let told = [
         ConditionType::Ready,
         ConditionType::ScalingActive,
         ConditionType::ScalingLimited,
+        ConditionType::CertificateExpiring,
     ];
     let mut happenings: Vec<Happening> = Vec::new();
     for happening in told
         .into_iter()
-        .filter_map(|kind| transition(kind, old, new))
+        .filter_map(|kind| {
+            let mut happening = transition(kind, old, new)?;
+            if let Some(note) = notes.get(kind.as_str()) {
+                happening.note.clone_from(note);
+            }
+            Some(happening)
+        })
     {
         // One cause often turns two conditions bad: it is told once.
         let known = happenings
@@ -114,9 +127,13 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
         (ConditionType::ScalingLimited, "False") | (ConditionType::Progressing, _) => {
             Weight::Everyday
         }
-        (ConditionType::Ready | ConditionType::ScalingActive, "True") => Weight::Good,
+        (ConditionType::Ready | ConditionType::ScalingActive, "True")
+        | (ConditionType::CertificateExpiring, "False") => Weight::Good,
         (
-            ConditionType::ScalingLimited | ConditionType::Ready | ConditionType::ScalingActive,
+            ConditionType::ScalingLimited
+            | ConditionType::Ready
+            | ConditionType::ScalingActive
+            | ConditionType::CertificateExpiring,
             _,
         ) => Weight::Bad,
     }

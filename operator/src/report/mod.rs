@@ -2,11 +2,16 @@
 //!
 //! The status is written once, at the end of a pass, and only if it says something else than before.
 
+pub mod advice;
+pub mod certificates;
 pub mod conditions;
 pub mod drains;
 pub mod events;
 pub mod numbers;
 pub mod status;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -15,7 +20,7 @@ use kube::core::ObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
-use taskqueue_api::{Fleet, TaskQueueWorker, TaskQueueWorkerStatus};
+use taskqueue_api::{Fleet, Reason, TaskQueueWorker, TaskQueueWorkerStatus};
 
 use crate::apply::{Applied, MANAGER};
 use crate::caches::GuardedFleet;
@@ -25,7 +30,7 @@ use crate::memory::FleetMemory;
 use crate::metrics::{FleetName, FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;
-use crate::report::conditions::QueueFacts;
+use crate::report::conditions::{QueueFacts, Verdict};
 use crate::report::events::Happening;
 
 /// Writes status and Events and sets the metrics of fleets.
@@ -34,6 +39,26 @@ pub struct Reports {
     client: Client,
     recorder: Recorder,
     metrics: Metrics,
+    thresholds: Thresholds,
+}
+
+/// What is set for the whole operator and decides what is worth saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// How long Temporal answers from its cache of statistics: new work may stay unseen for as
+    /// long. Default 5 s.
+    pub statistics_cache: Duration,
+    /// How long before it expires a certificate is reported. Default 7 days.
+    pub certificate_warning: Duration,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            statistics_cache: Duration::from_secs(5),
+            certificate_warning: Duration::from_hours(7 * 24),
+        }
+    }
 }
 
 /// What a pass over an accepted spec came to.
@@ -113,7 +138,12 @@ impl<'a> Subject<'a> {
 
 impl Reports {
     /// Reports under the name of this process.
-    pub fn new(client: Client, metrics: Metrics, instance: String) -> Self {
+    pub fn new(
+        client: Client,
+        metrics: Metrics,
+        instance: String,
+        thresholds: Thresholds,
+    ) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
             instance: Some(instance),
@@ -123,6 +153,7 @@ impl Reports {
             client,
             recorder,
             metrics,
+            thresholds,
         }
     }
 
@@ -144,17 +175,49 @@ impl Reports {
             applied,
         } = pass;
         let queues = QueueFacts::collect(fleet, observed, plan, applied, memory);
-        let verdicts = conditions::conditions(&queues, &applied.prune_errors, now.monotonic);
+        let mut verdicts = conditions::conditions(
+            &queues,
+            &applied.prune_errors,
+            &self.thresholds,
+            now.monotonic,
+        );
+        let usable = observed.connection.as_ref().ok();
+        let warning = self.thresholds.certificate_warning;
+        verdicts.extend(
+            usable.and_then(|usable| certificates::verdict(usable, warning, now.wall)),
+        );
+        let notes = notes(&verdicts);
         let old = subject.present(memory);
         let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
-        let numbers = numbers::numbers(&queues, &new, now);
+        let mut numbers = numbers::numbers(&queues, &new, now);
+        numbers.certificates =
+            usable.map_or_else(Vec::new, |usable| certificates::numbers(usable, now.wall));
         let mut happenings: Vec<Happening> = queues
             .iter()
-            .flat_map(|facts| [events::changes(facts), drains::exceeded(facts, now.wall)].concat())
+            .flat_map(|facts| {
+                [
+                    events::changes(facts),
+                    drains::exceeded(facts, now.wall),
+                    advice::happenings(facts, fleet.generation, &self.thresholds),
+                ]
+                .concat()
+            })
             .collect();
         happenings.extend(applied.pruned.iter().map(events::removed));
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        self.write(subject, &old, new, happenings, memory).await
+        self.write(subject, (&old, new), happenings, &notes, memory)
+            .await
+    }
+
+    /// What the queues have been advised of after a pass.
+    pub fn advised(&self, pass: &Pass<'_>, memory: &FleetMemory) -> Vec<(String, Vec<Reason>)> {
+        let queues =
+            QueueFacts::collect(pass.fleet, pass.observed, pass.plan, pass.applied, memory);
+        let of = |facts: &QueueFacts<'_>| {
+            let reasons = advice::reasons(facts, &self.thresholds);
+            (facts.queue.name.clone(), reasons)
+        };
+        queues.iter().map(of).collect()
     }
 
     /// Reports that a spec cannot be accepted.
@@ -176,21 +239,22 @@ impl Reports {
             ..FleetNumbers::default()
         };
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        self.write(subject, &old, new, Vec::new(), memory).await
+        self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), memory)
+            .await
     }
 
     async fn write(
         &self,
         subject: &Subject<'_>,
-        old: &TaskQueueWorkerStatus,
-        new: TaskQueueWorkerStatus,
+        (old, new): (&TaskQueueWorkerStatus, TaskQueueWorkerStatus),
         mut happenings: Vec<Happening>,
+        notes: &BTreeMap<&'static str, String>,
         memory: &mut FleetMemory,
     ) -> Result<(), Error> {
         let written = if status::same(old, &new) {
             Ok(())
         } else {
-            happenings.extend(events::transitions(old, &new));
+            happenings.extend(events::transitions(old, &new, notes));
             self.patch(subject, new, memory).await
         };
         events::publish(&self.recorder, &subject.reference(), happenings).await;
@@ -239,6 +303,14 @@ impl Reports {
             }
         }
     }
+}
+
+/// What Events about conditions say, where they say more than the message.
+fn notes(verdicts: &[Verdict]) -> BTreeMap<&'static str, String> {
+    verdicts
+        .iter()
+        .filter_map(|verdict| Some((verdict.kind.as_str(), verdict.note.clone()?)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub fn numbers(
     FleetNumbers {
         conditions: conditions(status),
         queues: queues.iter().map(of_queue).collect(),
+        certificates: Vec::new(),
     }
 }
 
@@ -59,6 +60,11 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
         blind_pods: slots
             .and(present)
             .map(|decision| decision.inputs.blind_pods),
+        scrapes: facts
+            .seen
+            .scraped
+            .as_ref()
+            .map_or_else(BTreeMap::new, |scraped| scraped.counts.clone()),
         service_time: PerType::from_fn(|kind| {
             let counts = facts.queue.task_types.contains(&kind);
             counts.then(|| facts.memory.history.service_time(kind, policy).mean())

@@ -1,6 +1,7 @@
 //! What is reported: conditions by what is wrong, a status that is written only when it says
 //! something else, Events only on transitions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -75,7 +76,7 @@ impl Passed {
             memory,
         } = self;
         let facts = QueueFacts::collect(fleet, observed, plan, applied, memory);
-        let verdicts = conditions::conditions(&facts, &applied.prune_errors, NOW);
+        let verdicts = conditions::conditions(&facts, &applied.prune_errors, &Thresholds::default(), NOW);
         let words =
             |v: &conditions::Verdict| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
         verdicts.iter().map(words).collect()
@@ -308,6 +309,7 @@ fn reports(client: Client) -> Reports {
         client,
         Metrics::new(Clock::start()).unwrap(),
         "test".to_owned(),
+        Thresholds::default(),
     )
 }
 
@@ -419,7 +421,7 @@ fn events_tell_transitions_and_nothing_else() {
     let failed = status_with("Ready", "False", "ImagePullFailed");
     let conflict = status_with("Ready", "False", "NameConflict");
     let told = |old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus| {
-        let happenings = events::transitions(old, new);
+        let happenings = events::transitions(old, new, &BTreeMap::new());
         happenings
             .into_iter()
             .map(|h| (h.warning, h.reason))
@@ -458,7 +460,7 @@ fn a_restarted_operator_does_not_forget_what_the_conditions_said() {
         memory,
     } = Passed::of(unseen);
     let facts = QueueFacts::collect(&fleet, &observed, &plan, &applied, &memory);
-    let verdicts = conditions::conditions(&facts, &[], NOW);
+    let verdicts = conditions::conditions(&facts, &[], &Thresholds::default(), NOW);
     let at = |generation| status::status(&known, generation, &facts, &verdicts, now().wall);
     assert_eq!(at(1).conditions[2], known.conditions[0]);
     assert_eq!(

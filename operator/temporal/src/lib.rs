@@ -37,6 +37,7 @@
 //! | module | what for | I/O |
 //! | --- | --- | --- |
 //! | `connection` | addresses and credentials, checked; fingerprints | no |
+//! | `certificate` | when certificates expire | no |
 //! | `call` | the seam: calls, answers and failures as plain data | no |
 //! | `client`, `wire` | the seam over the network, with the official client | yes |
 //! | `reading`, `slots` | what callers ask for and get; workers joined with pods | no |
@@ -48,6 +49,7 @@ mod board;
 mod budget;
 mod call;
 mod calls;
+mod certificate;
 mod client;
 mod clock;
 mod connection;
@@ -66,6 +68,7 @@ mod wire;
 pub use call::{
     CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkersPage,
 };
+pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
 pub use clock::Clock;
 pub use connection::{

@@ -1,7 +1,8 @@
 //! Joins what workers say with the pods that live. Pure.
 
 use taskqueue_scaling::{
-    PerType, PodPhase, PodSlots, Reading, Slots, TaskType, Time, TypeSlots, UnknownReason,
+    PerType, PodPhase, PodSlots, Reading, SlotSource, Slots, TaskType, Time, TypeSlots,
+    UnknownReason,
 };
 
 use crate::reading::{WorkerReport, WorkerStatus};
@@ -67,7 +68,10 @@ pub fn slots(
         };
     }
     Reading::Known {
-        value: Slots { pods: joined },
+        value: Slots {
+            pods: joined,
+            source: SlotSource::Heartbeats,
+        },
         taken_at,
     }
 }
@@ -109,7 +113,10 @@ fn add(a: TypeSlots, b: TypeSlots) -> TypeSlots {
             .available
             .zip(b.available)
             .map(|(a, b)| a.saturating_add(b)),
-        processed_total: a.processed_total.saturating_add(b.processed_total),
+        processed_total: a
+            .processed_total
+            .zip(b.processed_total)
+            .map(|(a, b)| a.saturating_add(b)),
     }
 }
 
@@ -135,7 +142,7 @@ mod tests {
                 activity: Some(TypeSlots {
                     used,
                     available,
-                    processed_total: 10,
+                    processed_total: Some(10),
                 }),
                 ..PerType::default()
             },
@@ -172,7 +179,10 @@ mod tests {
 
     fn known(pods: Vec<PodSlots>) -> Reading<Slots> {
         Reading::Known {
-            value: Slots { pods },
+            value: Slots {
+                pods,
+                ..Slots::default()
+            },
             taken_at: NOW,
         }
     }
@@ -185,7 +195,7 @@ mod tests {
         Some(TypeSlots {
             used,
             available,
-            processed_total,
+            processed_total: Some(processed_total),
         })
     }
 

@@ -239,7 +239,7 @@ fn type_slots(
     Some(TypeSlots {
         used: u32::try_from(slots.current_used_slots).ok()?,
         available: u32::try_from(slots.current_available_slots).ok(),
-        processed_total: u64::try_from(slots.total_processed_tasks).unwrap_or(0),
+        processed_total: Some(u64::try_from(slots.total_processed_tasks).unwrap_or(0)),
     })
 }
 

@@ -442,7 +442,7 @@ async fn a_workers_heartbeat_reaches_the_slots_of_its_pod() {
         Some(TypeSlots {
             used: 3,
             available: Some(97),
-            processed_total: 33
+            processed_total: Some(33)
         })
     );
     // It reports slots for workflows as well, but does not poll for them.

@@ -202,16 +202,7 @@ fn every_reason_says_what_to_do_and_every_limit_what_it_does() {
     let scaling = by_hand(&read(SCALING));
     let own = Reason::OWN.iter().map(|reason| reason.as_str());
     let stuck = Stuck::ALL.map(Stuck::as_str);
-    let unknown = [
-        UnknownReason::NotReadYet,
-        UnknownReason::TemporalUnavailable,
-        UnknownReason::TemporalAccessDenied,
-        UnknownReason::Throttled,
-        UnknownReason::NotSupported,
-        UnknownReason::NoHeartbeats,
-        UnknownReason::Malformed,
-    ];
-    let unknown = unknown.map(UnknownReason::as_str);
+    let unknown = UnknownReason::ALL.map(UnknownReason::as_str);
     let missing: Vec<&str> = own
         .chain(stuck)
         .chain(unknown)

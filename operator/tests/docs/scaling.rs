@@ -281,7 +281,7 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
             activity: Some(TypeSlots {
                 used,
                 available: Some(10 - used),
-                processed_total,
+                processed_total: Some(processed_total),
             }),
             ..PerType::default()
         },
@@ -306,6 +306,7 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
         slots: Reading::Known {
             value: Slots {
                 pods: (1..=ready).map(pod).collect(),
+                ..Slots::default()
             },
             taken_at: now,
         },

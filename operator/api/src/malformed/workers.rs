@@ -406,6 +406,11 @@ pub(super) const WORKERS: &[Mistake] = &[
         ],
     ),
     (
+        "a metrics port of zero",
+        &[("/spec/scaling", r#"{"metricsPort": 0}"#)],
+        &["spec.scaling.metricsPort", "greater than or equal to 1"],
+    ),
+    (
         "a mode that does not exist",
         &[("/spec/scaling", r#"{"mode": "Off"}"#)],
         &[

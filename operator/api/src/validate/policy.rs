@@ -152,6 +152,24 @@ pub(super) fn resolve(
     policy
 }
 
+/// Where the pods of one queue serve their metrics.
+pub(super) fn metrics_port(
+    spec: &TaskQueueWorkerSpec,
+    queue: &QueueSpec,
+    findings: &mut Findings,
+) -> Option<u16> {
+    let layers = Layers {
+        queue_path: format!("spec.queues[{}]", queue.name),
+        queue: queue.scaling.as_ref(),
+        fleet: &spec.scaling,
+    };
+    let (path, port) = layers.find("metricsPort", |s| s.metrics_port)?;
+    if port == 0 {
+        findings.add(path, "metricsPort must be from 1 to 65535");
+    }
+    Some(port)
+}
+
 fn check_intervals(layers: &Layers<'_>, policy: &Policy, findings: &mut Findings) {
     let polling = DurationString::from(policy.polling_interval);
     let others = [

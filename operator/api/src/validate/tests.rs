@@ -175,6 +175,17 @@ fn a_queue_overrides_the_fleet_field_by_field() {
 }
 
 #[test]
+fn the_metrics_port_of_a_queue_wins_over_the_fleets() {
+    let fleet = validate(&worker(|worker| {
+        worker["spec"]["scaling"] = json!({"metricsPort": 9090});
+        worker["spec"]["queues"][1]["scaling"] = json!({"metricsPort": 9464});
+    }))
+    .unwrap();
+    let ports: Vec<_> = fleet.queues.iter().map(|queue| queue.metrics_port).collect();
+    assert_eq!(ports, [Some(9090), Some(9464)]);
+}
+
+#[test]
 fn the_defaults_of_the_schema_are_those_of_the_policy() {
     let fleet = validate(&worker(|resource| {
         resource["spec"]["scaling"] =

@@ -37,7 +37,7 @@ pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
     let slots = TypeSlots {
         used,
         available: Some(10_u32.saturating_sub(used)),
-        processed_total: 0,
+        processed_total: Some(0),
     };
     PodSlots {
         pod: name.to_owned(),
@@ -66,6 +66,10 @@ pub(crate) struct World {
     pub(crate) blind: u32,
     /// What the worker list answers, if not the truth.
     pub(crate) slots_unknown: Option<UnknownReason>,
+    /// Where the slots are known from.
+    pub(crate) source: SlotSource,
+    /// Whether the workers say how many tasks they have processed.
+    pub(crate) counts: bool,
     sequence: u64,
     failures: u32,
 }
@@ -82,6 +86,8 @@ impl World {
             processed: 0,
             blind: 0,
             slots_unknown: None,
+            source: SlotSource::Heartbeats,
+            counts: true,
             sequence: 0,
             failures: 0,
         }
@@ -138,7 +144,7 @@ impl World {
                 .unwrap_or(0);
             let mut pod = pod(&format!("pod-{index:02}"), used, self.now);
             if let Some(slots) = &mut pod.types.activity {
-                slots.processed_total = self.processed;
+                slots.processed_total = self.counts.then_some(self.processed);
             }
             if index + self.blind >= self.asked {
                 pod.fresh = false;
@@ -148,6 +154,7 @@ impl World {
         Reading::Known {
             value: Slots {
                 pods: pods.collect(),
+                source: self.source,
             },
             taken_at: self.now,
         }

@@ -6,5 +6,6 @@
 mod fixtures;
 mod learning;
 mod properties;
+mod sources;
 mod tables;
 mod timelines;

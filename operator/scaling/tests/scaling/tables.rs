@@ -159,6 +159,7 @@ fn slots_of_terminating_pods_are_no_demand() {
     observation.slots = Reading::Known {
         value: Slots {
             pods: vec![leaving, staying],
+            ..Slots::default()
         },
         taken_at: world.now,
     };

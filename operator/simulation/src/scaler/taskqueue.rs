@@ -127,7 +127,7 @@ impl TaskQueue {
             let slots = row.map(|row| TypeSlots {
                 used: row.used,
                 available: Some(self.slots - row.used),
-                processed_total: row.processed,
+                processed_total: Some(row.processed),
             });
             PodSlots {
                 pod: pod_name(pod),
@@ -143,6 +143,7 @@ impl TaskQueue {
         Reading::Known {
             value: Slots {
                 pods: pods.collect(),
+                ..Slots::default()
             },
             taken_at: Time::from_millis(now),
         }

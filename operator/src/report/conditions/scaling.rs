@@ -5,25 +5,25 @@ use std::time::Duration;
 
 use taskqueue_api::Reason;
 use taskqueue_scaling::{
-    self as scaling, Decision, Mode, Policy, Reading, Time, UnknownReason, findings,
+    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason, findings,
 };
 use taskqueue_temporal::CallErrorKind;
 
 use super::{QueueFacts, Say, Status, name, worst};
 use crate::plan::Step;
 use crate::problem::Problem;
+use crate::report::Thresholds;
+use crate::scrape::Failure;
 
 /// How long slots must have been unknown before it is said: a pod that just became ready is heard
 /// of a little later.
 const SLOTS_UNKNOWN_AFTER: Duration = Duration::from_mins(2);
-/// The floor that polling sets: the server's cache alone may hide new work for this long, so that
-/// shorter wait targets cannot be kept when a queue starts from zero replicas.
-const START_FROM_ZERO: Duration = Duration::from_secs(5);
-pub(super) fn active(queues: &[QueueFacts<'_>], now: Time) -> Say {
+
+pub(super) fn active(queues: &[QueueFacts<'_>], thresholds: &Thresholds, now: Time) -> Say {
     let mut said: Vec<(Status, Option<&str>, Problem)> = queues
         .iter()
         .filter_map(|facts| {
-            let (status, problem) = not_scaling(facts, now)?;
+            let (status, problem) = not_scaling(facts, thresholds, now)?;
             Some((status, Some(name(facts)), problem))
         })
         .collect();
@@ -33,6 +33,7 @@ pub(super) fn active(queues: &[QueueFacts<'_>], now: Time) -> Say {
             status: Status::True,
             reason: Reason::Active,
             message: "the demand of every queue is known and acted on".to_owned(),
+            note: None,
         };
     };
     let status = *status;
@@ -44,10 +45,15 @@ pub(super) fn active(queues: &[QueueFacts<'_>], now: Time) -> Say {
         status,
         reason: Reason::InternalError,
         message: "a condition without a reason".to_owned(),
+        note: None,
     })
 }
 
-fn not_scaling(facts: &QueueFacts<'_>, now: Time) -> Option<(Status, Problem)> {
+fn not_scaling(
+    facts: &QueueFacts<'_>,
+    thresholds: &Thresholds,
+    now: Time,
+) -> Option<(Status, Problem)> {
     let policy = &facts.queue.policy;
     if let Step::Hold(problem) = &facts.plan.step {
         return Some((Status::False, problem.clone()));
@@ -66,17 +72,21 @@ fn not_scaling(facts: &QueueFacts<'_>, now: Time) -> Option<(Status, Problem)> {
         }
         Mode::Active => {}
     }
-    if let Some(finding) = findings(&facts.memory.history, now).into_iter().next() {
-        return Some((
-            Status::False,
-            Problem::new(Reason::NotPolling, finding.sentence),
-        ));
+    let stuck = findings(&facts.memory.history, now)
+        .into_iter()
+        .map(|finding| Problem::new(stuck(finding.kind), finding.sentence))
+        .min_by_key(|problem| rank(problem.reason));
+    if let Some(problem) = stuck {
+        return Some((Status::False, problem));
     }
     if slots_unknown(facts, now) {
-        let message = "the workers do not report task slots, so scale-in is slower and never to zero; use an SDK with worker heartbeats and a Temporal server of version 1.30 or later";
+        let message = no_slots(facts);
         return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
     }
-    let short = policy.min == 0 && policy.max > 0 && policy.queue_wait_target < START_FROM_ZERO;
+    // The server's cache alone may hide new work for this long.
+    let short = policy.min == 0
+        && policy.max > 0
+        && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
         let message = "queueWaitTarget is shorter than a start from zero replicas takes; tasks that wake the queue wait longer, unless replicas.min is at least 1";
         (Status::True, Problem::new(Reason::WaitTargetTooShort, message))
@@ -90,8 +100,18 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
                 let message = "the first readings are not there yet";
                 (Status::Unknown, Problem::new(Reason::Starting, message))
             }
+            UnknownReason::Stale => {
+                let message = "the last reading of the backlog is too old to act on; the replicas stay as they are; if the alert TaskQueueBudgetExhausted fires as well, the call budget is too small for the queues";
+                (
+                    Status::Unknown,
+                    Problem::new(Reason::BacklogUnknown, message),
+                )
+            }
             other => {
-                let message = format!("the backlog cannot be read: {}", other.sentence());
+                let message = format!(
+                    "the backlog cannot be read: {}; the replicas stay as they are",
+                    other.sentence()
+                );
                 (
                     Status::Unknown,
                     Problem::new(Reason::BacklogUnknown, message),
@@ -139,7 +159,7 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
     };
     match reason {
         UnknownReason::NotSupported => true,
-        UnknownReason::NoHeartbeats => facts
+        UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed => facts
             .memory
             .slots_unknown_since
             .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER),
@@ -152,38 +172,89 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
     }
 }
 
+/// Why the slots are not known and what to do. Without names of pods, which come and go.
+fn no_slots(facts: &QueueFacts<'_>) -> String {
+    let so = "so scale-in is slower and never to zero";
+    match &facts.seen.scraped {
+        Some(scraped) => format!(
+            "the workers send no heartbeats, and the metrics of no pod can be read at metricsPort {}, {so}: {}",
+            scraped.port,
+            scraped
+                .failure
+                .map_or("none has answered yet", Failure::sentence)
+        ),
+        None => format!(
+            "the workers do not report task slots, {so}; use an SDK with worker heartbeats and a Temporal server of version 1.30 or later, or name the port of the SDK's metrics in scaling.metricsPort"
+        ),
+    }
+}
+
+/// What a way to be stuck is called.
+fn stuck(kind: Stuck) -> Reason {
+    match kind {
+        Stuck::ReadyButNotPolling => Reason::NotPolling,
+        Stuck::QueueNotPolled => Reason::QueueNotPolled,
+        Stuck::BacklogGrowsWithFreeSlots => Reason::BacklogGrowsWithFreeSlots,
+    }
+}
+
 fn rank(reason: Reason) -> u8 {
     match reason {
         Reason::TemporalAccessDenied | Reason::TemporalNamespaceNotFound => 2,
         Reason::TemporalUnavailable => 3,
         Reason::BacklogUnknown => 4,
         Reason::NotPolling => 5,
-        Reason::Starting => 6,
-        Reason::Paused => 7,
-        Reason::DryRun => 8,
-        Reason::SlotsUnknown => 9,
-        Reason::WaitTargetTooShort => 10,
+        Reason::QueueNotPolled => 6,
+        Reason::BacklogGrowsWithFreeSlots => 7,
+        Reason::Starting => 8,
+        Reason::Paused => 9,
+        Reason::DryRun => 10,
+        Reason::SlotsUnknown => 11,
+        Reason::WaitTargetTooShort => 12,
         // What holds the whole queue back.
         _ => 1,
     }
 }
 
 pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
-    let limited: Vec<(Option<&str>, Problem)> = queues
+    type Said<'a> = (Option<&'a str>, Problem);
+    let (limited, noted): (Vec<Said<'_>>, Vec<Said<'_>>) = queues
         .iter()
         .filter_map(|facts| {
-            let reason = limit(facts.decision()?)?;
-            Some((
-                Some(name(facts)),
-                Problem::new(reason.into(), limit_message(reason, &facts.queue.policy)),
-            ))
+            let decision = facts.decision()?;
+            let reason = limit(decision)?;
+            let message = limit_message(reason, &facts.queue.policy);
+            let note = limit_note(decision, &message);
+            let say = |text| (Some(name(facts)), Problem::new(reason.into(), text));
+            Some((say(message), say(note)))
         })
-        .collect();
-    worst(Status::True, &limited, |_| 0).unwrap_or_else(|| Say {
+        .unzip();
+    let note = worst(Status::True, &noted, |_| 0).map(|say| say.message);
+    let say = worst(Status::True, &limited, |_| 0).map(|say| Say { note, ..say });
+    say.unwrap_or_else(|| Say {
         status: Status::False,
         reason: Reason::NotLimited,
         message: "every queue has the replicas that its demand asks for".to_owned(),
+        note: None,
     })
+}
+
+/// The same with the numbers of the moment: what was wanted, what was given, and why.
+fn limit_note(decision: &Decision, message: &str) -> String {
+    let wanted = decision.demand.as_ref().map_or(0, |demand| demand.replicas());
+    // Without its head, the sentence says what asks for so many.
+    let why = decision
+        .sentence
+        .split_once(": ")
+        .map_or(decision.sentence.as_str(), |(_, why)| why);
+    if wanted > decision.desired {
+        format!(
+            "{wanted} replicas are wanted and {} are set: {why}; {message}",
+            decision.desired
+        )
+    } else {
+        format!("{message}; {} replicas are set: {why}", decision.desired)
+    }
 }
 
 /// The limit that gives a queue fewer replicas than its demand asks for, if one does. What only
@@ -219,7 +290,7 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
     let what = match reason {
         scaling::Reason::MaxReplicas => {
             return format!(
-                "the demand asks for more than replicas.max, which is {}; raise it if the cluster can carry more",
+                "the demand asks for more than replicas.max, which is {}; raise it if the cluster and what the workers call can carry more, or slow what arrives",
                 policy.max
             );
         }

@@ -20,7 +20,7 @@ fn draining(used: Option<u32>) -> ObservedQueue {
     let activity = used.map(|used| TypeSlots {
         used,
         available: Some(1),
-        processed_total: 0,
+        processed_total: Some(0),
     });
     let pod = PodSlots {
         pod: "slow".to_owned(),
@@ -33,7 +33,10 @@ fn draining(used: Option<u32>) -> ObservedQueue {
         },
     };
     queue.slots = Reading::Known {
-        value: Slots { pods: vec![pod] },
+        value: Slots {
+            pods: vec![pod],
+            ..Slots::default()
+        },
         taken_at: NOW,
     };
     queue

@@ -96,7 +96,7 @@ fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
         Some(TypeSlots {
             used,
             available,
-            processed_total,
+            processed_total: Some(processed_total),
         })
     };
     for (slots, pollers, expected) in [

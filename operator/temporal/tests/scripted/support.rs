@@ -287,7 +287,7 @@ pub(crate) fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Hea
             activity: Some(TypeSlots {
                 used,
                 available: Some(100 - used),
-                processed_total: 0,
+                processed_total: Some(0),
             }),
             ..PerType::default()
         },

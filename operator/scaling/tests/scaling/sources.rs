@@ -1,0 +1,152 @@
+//! Slots from the pods' own metrics instead of heartbeats, and readings that are too old.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+use crate::fixtures::{World, activities, outcome, policy, waiting};
+
+/// A fleet whose slots are scraped.
+fn scraped(asked: u32, counts: bool) -> World {
+    World {
+        source: SlotSource::Scraped,
+        counts,
+        ..World::new(policy(), asked)
+    }
+}
+
+/// The last decision after so many readings, 5 s apart, in which nothing waits.
+fn after_readings(world: &mut World, readings: usize) -> Decision {
+    let decisions = (0..readings).map(|_| world.reads_next(TypeBacklog::default()));
+    decisions.last().unwrap()
+}
+
+#[test]
+fn scraped_slots_bring_an_idle_fleet_to_zero_and_keep_a_busy_one() {
+    for counts in [true, false] {
+        let mut idle = scraped(3, counts);
+        assert_eq!(outcome(&after_readings(&mut idle, 40)), (0, "NoDemand"));
+        let mut busy = scraped(1, counts);
+        busy.used = vec![1];
+        assert_eq!(outcome(&after_readings(&mut busy, 40)), (1, "SlotsInUse"));
+    }
+}
+
+#[test]
+fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_goes() {
+    let mut world = scraped(4, false);
+    world.used = vec![1, 1, 1];
+    assert_eq!(outcome(&after_readings(&mut world, 40)), (3, "BusyPods"));
+    let learned = world
+        .history
+        .service_time(TaskType::Activity, &world.policy);
+    let assumed = ServiceTime::Assumed {
+        mean: Duration::from_secs(5),
+    };
+    let longest = world.history.longest_service_time(TaskType::Activity);
+    assert_eq!((learned, longest), (assumed, None));
+}
+
+#[test]
+fn a_count_that_appears_later_is_not_taken_for_the_work_of_one_span() {
+    // A histogram that is not there before the first task has ended: 10 tasks of 300 s each.
+    let mut world = scraped(1, false);
+    world.used = vec![10];
+    after_readings(&mut world, 60);
+    world.counts = true;
+    for round in 1..=20_u64 {
+        world.processed = 10 * round;
+        after_readings(&mut world, 60);
+    }
+    let learned = world
+        .history
+        .service_time(TaskType::Activity, &world.policy);
+    assert!(learned.is_learned());
+    let off = learned.mean().abs_diff(Duration::from_secs(300));
+    assert!(off < Duration::from_secs(20), "{learned:?}");
+}
+
+#[test]
+fn metrics_that_were_never_read_are_like_workers_that_never_tell() {
+    let mut world = scraped(3, true);
+    world.slots_unknown = Some(UnknownReason::ScrapeFailed);
+    assert_eq!(
+        outcome(&after_readings(&mut world, 20)),
+        (3, "SlotsUnknown"),
+        "for a while they may only be late"
+    );
+    assert_eq!(
+        outcome(&after_readings(&mut world, 40)),
+        (1, "SlotsUnknown"),
+        "then the fleet shrinks, and never to zero"
+    );
+}
+
+#[test]
+fn metrics_that_can_no_longer_be_read_keep_the_fleet() {
+    let mut world = scraped(3, true);
+    after_readings(&mut world, 1);
+    world.slots_unknown = Some(UnknownReason::ScrapeFailed);
+    assert_eq!(
+        outcome(&after_readings(&mut world, 100)),
+        (3, "SlotsUnknown")
+    );
+}
+
+#[test]
+fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
+    let found = |source, used: u32| {
+        let mut world = World {
+            source,
+            ..World::new(policy(), 1)
+        };
+        world.used = vec![used];
+        for _ in 0..30 {
+            drop(world.reads_next(TypeBacklog {
+                pollers: Some(0),
+                ..TypeBacklog::default()
+            }));
+        }
+        let findings = findings(&world.history, world.now);
+        findings.first().map(|finding| finding.kind)
+    };
+    let stuck = Some(Stuck::ReadyButNotPolling);
+    assert_eq!(found(SlotSource::Scraped, 0), stuck);
+    assert_eq!(found(SlotSource::Scraped, 1), None, "it has got a task");
+    assert_eq!(found(SlotSource::Heartbeats, 0), None, "it sends heartbeats");
+}
+
+#[test]
+fn a_reading_that_is_too_old_is_unknown_from_then_on() {
+    let at = Time::from_secs;
+    let policy = policy();
+    assert_eq!(policy.longest_gap(), Duration::from_mins(1));
+    let reading = Reading::Known {
+        value: activities(1, waiting(3)),
+        taken_at: at(100),
+    };
+    let aged = |seconds| {
+        let reading = reading.clone();
+        reading.unless_older_than(policy.longest_gap(), at(seconds))
+    };
+    assert_eq!(aged(160), reading);
+    let stale = Reading::Unknown {
+        reason: UnknownReason::Stale,
+        since: at(160),
+        failures: 0,
+    };
+    assert_eq!((aged(161), aged(900)), (stale.clone(), stale));
+}
+
+#[test]
+fn a_stale_reading_holds_the_fleet_whatever_the_slots_say() {
+    let mut world = World::settled(policy(), 5, Duration::from_secs(1));
+    let old = Reading::Known {
+        value: activities(1_000, TypeBacklog::default()),
+        taken_at: world.now,
+    };
+    world.wait(300);
+    let backlog = old.unless_older_than(world.policy.longest_gap(), world.now);
+    let observation = world.observation(backlog);
+    assert_eq!(outcome(&world.step(&observation)), (5, "BacklogUnknown"));
+}

@@ -1,0 +1,94 @@
+//! What a user should know about a spec that is accepted and cannot do all that it says. Each is told
+//! once per generation, as an Event. Pure.
+
+use std::time::Duration;
+
+use taskqueue_api::{DurationString, Reason};
+
+use crate::memory::QueueMemory;
+use crate::report::Thresholds;
+use crate::report::conditions::QueueFacts;
+use crate::report::events::Happening;
+
+/// What is to be told about a queue now.
+pub fn happenings(facts: &QueueFacts<'_>, generation: i64, thresholds: &Thresholds) -> Vec<Happening> {
+    let untold = |(reason, _): &(Reason, String)| facts.memory.advised.get(reason) != Some(&generation);
+    advice(facts, thresholds)
+        .into_iter()
+        .filter(untold)
+        .map(|(reason, text)| Happening {
+            warning: true,
+            reason: reason.as_str().to_owned(),
+            action: "Advise",
+            note: format!("queue {}: {text}", facts.queue.name),
+            deployment: None,
+        })
+        .collect()
+}
+
+/// Remembers what was told about a generation.
+pub fn remember(memory: &mut QueueMemory, told: &[Reason], generation: i64) {
+    memory.advised.retain(|_, about| *about == generation);
+    memory
+        .advised
+        .extend(told.iter().map(|reason| (*reason, generation)));
+}
+
+/// What holds now, told or not.
+pub fn reasons(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Vec<Reason> {
+    let all = advice(facts, thresholds).into_iter();
+    all.map(|(reason, _)| reason).collect()
+}
+
+fn advice(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Vec<(Reason, String)> {
+    [polling(facts, thresholds), from_zero(facts, thresholds)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
+    let asked = facts.queue.policy.polling_interval;
+    let cache = thresholds.statistics_cache;
+    (asked < cache).then(|| {
+        let text = format!(
+            "pollingInterval is {}, and Temporal caches the statistics for {}: the queue is read every {}; set pollingInterval to that, or, if the server caches for less, tell the operator with --temporal-statistics-cache",
+            said(asked),
+            said(cache),
+            said(cache),
+        );
+        (Reason::PollingIntervalTooShort, text)
+    })
+}
+
+/// A task that wakes a queue waits for the server's cache and for a pod. How long a pod takes is what
+/// the pods that there are took; before one has started, only the cache is certain.
+fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
+    let policy = &facts.queue.policy;
+    if policy.min > 0 || policy.max == 0 {
+        return None;
+    }
+    let (cache, target) = (thresholds.statistics_cache, policy.queue_wait_target);
+    let start = facts.seen.pods.start;
+    let floor = cache.saturating_add(start.unwrap_or_default());
+    (target < floor).then(|| {
+        let pod = start.map_or_else(
+            || "for a pod to start".to_owned(),
+            |start| format!("about {} for a pod to start", said(start)),
+        );
+        let text = format!(
+            "queueWaitTarget is {}, but a task that wakes the queue from zero replicas waits for up to {} until Temporal's statistics show it, and {pod}; set replicas.min to at least 1, or queueWaitTarget to {} or more",
+            said(target),
+            said(cache),
+            said(floor.max(target.saturating_add(Duration::from_secs(1)))),
+        );
+        (Reason::WaitTargetTooShort, text)
+    })
+}
+
+fn said(duration: Duration) -> DurationString {
+    duration.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Advice is given once per generation, and only where it is true.
+
+use serde_json::{Value, json};
+use taskqueue_api::Fleet;
+
+use super::*;
+use crate::apply::{Applied, QueueApplied};
+use crate::memory::{FleetMemory, QueueKey};
+use crate::plan;
+use crate::testing::{NOW, fleet, observed, unseen};
+
+fn queue(replicas: &Value, scaling: &Value) -> Fleet {
+    fleet(&json!([{"name": "a", "replicas": replicas, "scaling": scaling}]))
+}
+
+/// The notes of one pass over a fleet whose pods took `start`, and the reasons to remember.
+fn told(
+    fleet: &Fleet,
+    start: Option<u64>,
+    cache: Duration,
+    memory: &mut FleetMemory,
+) -> Vec<String> {
+    let mut seen = unseen();
+    seen.pods.start = start.map(Duration::from_secs);
+    let observed = observed(fleet, seen);
+    let wanted = plan::wanted(fleet, &observed, memory, NOW);
+    plan::record(fleet, &wanted, memory, NOW);
+    let plan = plan::plan(fleet, &observed, wanted, memory, NOW);
+    let mut applied = Applied::default();
+    applied
+        .queues
+        .insert("a".to_owned(), QueueApplied::default());
+    let facts = QueueFacts::collect(fleet, &observed, &plan, &applied, memory);
+    let thresholds = Thresholds {
+        statistics_cache: cache,
+        ..Thresholds::default()
+    };
+    let notes = happenings(&facts[0], fleet.generation, &thresholds);
+    let reasons = reasons(&facts[0], &thresholds);
+    drop(facts);
+    let memory = memory.queue(QueueKey::unversioned("a"));
+    remember(memory, &reasons, fleet.generation);
+    notes.into_iter().map(|happening| happening.note).collect()
+}
+
+const CACHE: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
+    let mut fleet = queue(&json!({"max": 5}), &json!({"queueWaitTarget": "6s"}));
+    let mut memory = FleetMemory::default();
+    let none: Vec<String> = Vec::new();
+    assert_eq!(told(&fleet, None, CACHE, &mut memory), none, "nothing is known of its pods yet");
+    let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits for up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), none);
+    fleet.generation += 1;
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
+}
+
+#[test]
+fn a_target_that_can_be_kept_needs_no_advice() {
+    let none: Vec<String> = Vec::new();
+    let cases = [
+        (json!({"max": 5}), "8s", CACHE),
+        (json!({"min": 1, "max": 5}), "1s", CACHE),
+        (json!({"max": 0}), "1s", CACHE),
+        (json!({"max": 5}), "4s", Duration::from_secs(1)),
+    ];
+    for (replicas, target, cache) in cases {
+        let fleet = queue(&replicas, &json!({"queueWaitTarget": target}));
+        let told = told(&fleet, Some(3), cache, &mut FleetMemory::default());
+        assert_eq!(told, none, "{replicas} {target}");
+    }
+}
+
+#[test]
+fn a_polling_interval_below_the_servers_cache_is_told_with_what_it_does() {
+    let fleet = queue(&json!({"min": 1, "max": 5}), &json!({"pollingInterval": "2s"}));
+    assert_eq!(
+        told(&fleet, None, CACHE, &mut FleetMemory::default()),
+        [
+            "queue a: pollingInterval is 2s, and Temporal caches the statistics for 5s: the queue is read every 5s; set pollingInterval to that, or, if the server caches for less, tell the operator with --temporal-statistics-cache"
+        ]
+    );
+    let short = Duration::from_secs(1);
+    let told = told(&fleet, None, short, &mut FleetMemory::default());
+    assert_eq!(told, Vec::<String>::new());
+}

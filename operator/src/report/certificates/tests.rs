@@ -1,0 +1,85 @@
+//! What is said long before, shortly before and after a certificate expires.
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use taskqueue_api::fleet::{SecretKey, Tls};
+use taskqueue_temporal::{ConnectionFields, ResolvedConnection};
+
+use super::*;
+use crate::testing::{simple, usable};
+
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// A connection whose authority expires at the beginning of 2030.
+fn connection() -> Usable {
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "shop CA");
+    params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    let plain = usable(&simple());
+    let spec = Connection {
+        tls: Some(Tls {
+            ca: Some(SecretKey {
+                secret: "temporal-ca".to_owned(),
+                key: "ca.crt".to_owned(),
+            }),
+            ..Tls::default()
+        }),
+        ..plain.spec
+    };
+    let fields = ConnectionFields {
+        address: spec.address.clone(),
+        temporal_namespace: spec.temporal_namespace.clone(),
+        tls: Some(taskqueue_temporal::Tls {
+            ca_pem: Some(pem.into_bytes()),
+            ..taskqueue_temporal::Tls::default()
+        }),
+        api_key: None,
+    };
+    Usable {
+        spec,
+        resolved: ResolvedConnection::new(fields).unwrap(),
+    }
+}
+
+fn said(now: &str) -> (&'static str, &'static str, String) {
+    let verdict = verdict(&connection(), WEEK, now.parse().unwrap()).unwrap();
+    (
+        verdict.status.as_str(),
+        verdict.reason.as_str(),
+        verdict.message,
+    )
+}
+
+#[test]
+fn a_certificate_is_told_of_before_it_expires_and_after() {
+    let valid = "no certificate of the connection expires soon".to_owned();
+    assert_eq!(
+        said("2029-12-24T23:59:59Z"),
+        ("False", "CertificatesValid", valid)
+    );
+    let soon = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expires at 2030-01-01T00:00:00Z; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and it reaches the workers as a file".to_owned();
+    for now in ["2029-12-25T00:00:00Z", "2030-01-01T00:00:00Z"] {
+        assert_eq!(said(now), ("True", "ExpiresSoon", soon.clone()), "{now}");
+    }
+    let gone = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expired at 2030-01-01T00:00:00Z: connections to Temporal fail, or will when they are opened again; renew it in the Secret".to_owned();
+    assert_eq!(said("2030-01-01T00:00:01Z"), ("True", "Expired", gone));
+}
+
+#[test]
+fn a_connection_without_certificates_says_nothing() {
+    let now = "2029-12-25T00:00:00Z".parse().unwrap();
+    let plain = usable(&simple());
+    assert_eq!(verdict(&plain, WEEK, now), None);
+    assert_eq!(numbers(&plain, now), []);
+    assert_eq!(
+        numbers(&connection(), now),
+        [CertificateNumbers {
+            certificate: "ca",
+            secret: "temporal-ca".to_owned(),
+            expires: 1_893_456_000,
+        }]
+    );
+}

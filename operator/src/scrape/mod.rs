@@ -1,0 +1,267 @@
+//! Reads the task slots from the pods' own metrics, where their workers send no heartbeats. I/O:
+//! HTTP to pods, in the background, bounded in number, size and time. Decides nothing.
+//!
+//! One task per queue asks its pods, a few at a time over the whole process. What a pass gets is
+//! what was found last; a pass never waits for a pod.
+
+mod fetch;
+mod seen;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use taskqueue_scaling::{Reading, Slots, Time};
+use taskqueue_temporal::{LivePod, OwnerKey};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use fetch::{Fetch, Http};
+
+use crate::clock::Clock;
+use seen::{Answer, Seen};
+
+/// The most pods that are asked at the same time, over all queues.
+const AT_ONCE: usize = 32;
+
+/// Why the metrics of a pod say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Failure {
+    /// No connection, or one that broke.
+    Unreachable,
+    /// No whole answer in time.
+    Timeout,
+    /// Another HTTP status than success.
+    Status,
+    /// A larger answer than is read.
+    TooLarge,
+    /// An answer that is no metrics text, or makes no sense.
+    Malformed,
+    /// Metrics without the slots of this task queue.
+    NoSlots,
+}
+
+impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Status,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::NoSlots,
+    ];
+
+    /// The label of the metric.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Status => "http_status",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::NoSlots => "no_slots",
+        }
+    }
+
+    /// What to look at, as a half sentence.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Unreachable => {
+                "nothing can be reached there; check the port and the network policies of the workers"
+            }
+            Self::Timeout => "no answer comes in time; check the network policies of the workers",
+            Self::Status => "another HTTP status than 200 is answered; check the port",
+            Self::TooLarge => "the answer is larger than 4 MiB",
+            Self::Malformed => "the answer is no metrics text",
+            Self::NoSlots => {
+                "the metrics hold no temporal_worker_task_slots_used of this task queue; check that the SDK's metrics are served there"
+            }
+        }
+    }
+}
+
+/// What is to be scraped for one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Temporal's name of the task queue.
+    pub task_queue: String,
+    /// The port at which the pods serve metrics.
+    pub port: u16,
+    /// How long to wait between two rounds.
+    pub interval: Duration,
+    /// The addresses of the pods that have one.
+    pub pods: BTreeMap<String, IpAddr>,
+}
+
+/// What the scrapes of one queue have found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scraped {
+    /// What the pods have in use.
+    pub slots: Reading<Slots>,
+    /// The port that was asked.
+    pub port: u16,
+    /// Why some pods cannot be read.
+    pub failure: Option<Failure>,
+    /// Attempts so far by result: `ok` or the word of a [`Failure`].
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// Scrapes the watched queues in the background. Cheap to clone; dropping the last clone ends it.
+#[derive(Clone)]
+pub struct Scrapers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    fetch: Arc<dyn Fetch>,
+    clock: Clock,
+    permits: Arc<Semaphore>,
+    news: mpsc::UnboundedSender<OwnerKey>,
+    queues: Mutex<BTreeMap<(OwnerKey, String), Running>>,
+}
+
+/// The task of one queue.
+struct Running {
+    target: watch::Sender<Target>,
+    seen: Arc<Mutex<Seen>>,
+    _stop: DropGuard,
+}
+
+impl Scrapers {
+    /// Nothing is scraped yet. `news` is told of owners whose pods say something else than before.
+    pub fn new(fetch: Arc<dyn Fetch>, clock: Clock, news: mpsc::UnboundedSender<OwnerKey>) -> Self {
+        let inner = Inner {
+            fetch,
+            clock,
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            news,
+            queues: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Says what to scrape for a queue from now on, and what was found so far. Must be called
+    /// inside a tokio runtime.
+    pub fn scrape(
+        &self,
+        owner: &OwnerKey,
+        queue: &str,
+        target: Target,
+        pods: &[LivePod],
+        now: Time,
+    ) -> Scraped {
+        let (port, interval) = (target.port, target.interval);
+        let mut queues = self.inner.queues();
+        let running = queues
+            .entry((owner.clone(), queue.to_owned()))
+            .or_insert_with(|| self.start(owner.clone(), target.clone(), now));
+        running.target.send_if_modified(|present| {
+            let changed = *present != target;
+            if changed {
+                *present = target;
+            }
+            changed
+        });
+        let seen = lock(&running.seen);
+        Scraped {
+            slots: seen.slots(pods, interval, now),
+            port,
+            failure: seen.failure(),
+            counts: seen.counts(),
+        }
+    }
+
+    /// Stops scraping the owner's queues of which `wanted` says so.
+    pub fn keep_only(&self, owner: &OwnerKey, wanted: impl Fn(&str) -> bool) {
+        self.inner
+            .queues()
+            .retain(|(of, queue), _| of != owner || wanted(queue));
+    }
+
+    /// The owner is gone.
+    pub fn forget(&self, owner: &OwnerKey) {
+        self.keep_only(owner, |_| false);
+    }
+
+    fn start(&self, owner: OwnerKey, target: Target, now: Time) -> Running {
+        let (sender, wanted) = watch::channel(target);
+        let seen = Arc::new(Mutex::new(Seen::new(now)));
+        let stop = CancellationToken::new();
+        let rounds = Rounds {
+            owner,
+            wanted,
+            seen: Arc::clone(&seen),
+            fetch: Arc::clone(&self.inner.fetch),
+            clock: self.inner.clock,
+            permits: Arc::clone(&self.inner.permits),
+            news: self.inner.news.clone(),
+        };
+        let stopped = stop.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled_owned(rounds.run()).await });
+        Running {
+            target: sender,
+            seen,
+            _stop: stop.drop_guard(),
+        }
+    }
+}
+
+impl Inner {
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<(OwnerKey, String), Running>> {
+        lock(&self.queues)
+    }
+}
+
+/// Nothing that is done under these locks can panic half-way, so a poisoned one is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The rounds over the pods of one queue.
+struct Rounds {
+    owner: OwnerKey,
+    wanted: watch::Receiver<Target>,
+    seen: Arc<Mutex<Seen>>,
+    fetch: Arc<dyn Fetch>,
+    clock: Clock,
+    permits: Arc<Semaphore>,
+    news: mpsc::UnboundedSender<OwnerKey>,
+}
+
+impl Rounds {
+    async fn run(mut self) {
+        loop {
+            let target = self.wanted.borrow_and_update().clone();
+            let asked = target
+                .pods
+                .iter()
+                .map(|(pod, address)| self.ask(pod, *address, &target));
+            let answers = join_all(asked).await;
+            let now = self.clock.now().monotonic;
+            let news = lock(&self.seen).take(answers, now);
+            if news && self.news.send(self.owner.clone()).is_err() {
+                return;
+            }
+            tokio::time::sleep(target.interval).await;
+        }
+    }
+
+    async fn ask(&self, pod: &str, address: IpAddr, target: &Target) -> (String, Time, Answer) {
+        // The semaphore is never closed; without a permit the pod would only be asked at once.
+        let _permit = self.permits.acquire().await;
+        // The slots are as they are when they are asked for, or later.
+        let at = self.clock.now().monotonic;
+        let answer = self.fetch.fetch(address, target.port).await;
+        let answer = answer.and_then(|text| text::slots(&text, &target.task_queue));
+        (pod.to_owned(), at, answer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Finds the task slots in the metrics that a Temporal SDK exposes. Pure; any text in, slots or a
+//! reason out. Reads the text format of Prometheus, of which OpenMetrics' samples are a part.
+//!
+//! Only the few lines that matter are looked into; the others may be anything.
+
+use taskqueue_scaling::{PerType, TaskType, TypeSlots};
+
+use super::Failure;
+
+/// Slots in use, per worker type and task queue.
+const USED: &str = "temporal_worker_task_slots_used";
+/// Free slots; missing where the worker has no fixed number of them.
+const AVAILABLE: &str = "temporal_worker_task_slots_available";
+/// How often a histogram's name may end, before its count, in the unit that some SDKs add.
+const UNITS: [&str; 3] = ["", "_seconds", "_milliseconds"];
+
+/// What a sample is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// Slots in use, of the type in the label `worker_type`.
+    Used,
+    /// Free slots, of the type in the label `worker_type`.
+    Available,
+    /// Tasks of this type that were executed, with or without success.
+    Processed(TaskType),
+}
+
+/// The slots of one worker process on one task queue, per task type that it tells of. Local
+/// activities are left out: they are part of a workflow task, which has its own slot.
+///
+/// # Errors
+/// If a line about slots makes no sense, or if there is none for this task queue.
+pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>, Failure> {
+    let mut used = PerType::<Option<u32>>::default();
+    let mut available = PerType::<Option<u32>>::default();
+    let mut processed = PerType::<Option<u64>>::default();
+    for line in text.lines() {
+        let Some((about, rest)) = relevant(line) else {
+            continue;
+        };
+        let sample = Sample::parse(rest).ok_or(Failure::Malformed)?;
+        if sample.task_queue.as_deref() != Some(task_queue) {
+            continue;
+        }
+        match about {
+            About::Processed(task_type) => {
+                let count = whole(sample.value).ok_or(Failure::Malformed)?;
+                let sum = processed.get_mut(task_type);
+                *sum = Some(sum.unwrap_or(0).saturating_add(count));
+            }
+            About::Used | About::Available => {
+                let Some(task_type) = sample.worker_type() else {
+                    continue;
+                };
+                // Less than none is how some say that they do not know how many are free.
+                if about == About::Available && sample.value < 0.0 {
+                    continue;
+                }
+                let count = whole(sample.value).ok_or(Failure::Malformed)?;
+                let count = u32::try_from(count).map_err(|_| Failure::Malformed)?;
+                let sum = match about {
+                    About::Used => used.get_mut(task_type),
+                    About::Available | About::Processed(_) => available.get_mut(task_type),
+                };
+                *sum = Some(sum.unwrap_or(0).saturating_add(count));
+            }
+        }
+    }
+    let slots = PerType::from_fn(|task_type| {
+        used.get(task_type).map(|used| TypeSlots {
+            used,
+            available: *available.get(task_type),
+            processed_total: *processed.get(task_type),
+        })
+    });
+    if slots.iter().all(|(_, slots)| slots.is_none()) {
+        return Err(Failure::NoSlots);
+    }
+    Ok(slots)
+}
+
+/// What a line is about and what follows its name, if it matters.
+fn relevant(line: &str) -> Option<(About, &str)> {
+    let line = line.trim_start();
+    if !line.starts_with("temporal_") {
+        return None;
+    }
+    let end = line
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .unwrap_or(line.len());
+    let (name, rest) = line.split_at(end);
+    let about = match name {
+        USED => About::Used,
+        AVAILABLE => About::Available,
+        other => About::Processed(executed(other)?),
+    };
+    Some((about, rest))
+}
+
+/// The task type whose executions a name counts.
+fn executed(name: &str) -> Option<TaskType> {
+    let name = name.strip_suffix("_count")?;
+    let histograms = [
+        (
+            TaskType::Workflow,
+            "temporal_workflow_task_execution_latency",
+        ),
+        (TaskType::Activity, "temporal_activity_execution_latency"),
+        (TaskType::Nexus, "temporal_nexus_task_execution_latency"),
+    ];
+    histograms.into_iter().find_map(|(task_type, histogram)| {
+        let unit = name.strip_prefix(histogram)?;
+        UNITS.contains(&unit).then_some(task_type)
+    })
+}
+
+/// A count as it stands in a text that has only floats.
+fn whole(value: f64) -> Option<u64> {
+    /// Above this a float does not tell neighbouring whole numbers apart.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    let sound = value.is_finite() && (0.0..=MOST).contains(&value) && value.fract() == 0.0;
+    // Through the text of the number, which is exact here, instead of a cast.
+    sound
+        .then(|| format!("{value:.0}").parse().ok())
+        .flatten()
+}
+
+/// The part of a sample after its name, as far as it matters.
+struct Sample {
+    task_queue: Option<String>,
+    worker_type: Option<String>,
+    value: f64,
+}
+
+impl Sample {
+    fn parse(rest: &str) -> Option<Self> {
+        let mut sample = Self {
+            task_queue: None,
+            worker_type: None,
+            value: 0.0,
+        };
+        let rest = rest.trim_start();
+        let rest = match rest.strip_prefix('{') {
+            Some(labels) => sample.labels(labels)?,
+            None => rest,
+        };
+        // A time, and in OpenMetrics an exemplar, may follow the value.
+        let value = rest.split_whitespace().next()?;
+        sample.value = value.parse().ok()?;
+        Some(sample)
+    }
+
+    /// Takes the labels in; returns what follows the closing brace.
+    fn labels<'a>(&mut self, mut rest: &'a str) -> Option<&'a str> {
+        loop {
+            rest = rest.trim_start();
+            if let Some(after) = rest.strip_prefix('}') {
+                return Some(after);
+            }
+            let (name, tail) = rest.split_once('=')?;
+            let (value, tail) = quoted(tail.trim_start())?;
+            match name.trim() {
+                "task_queue" => self.task_queue = Some(value),
+                "worker_type" => self.worker_type = Some(value),
+                _ => {}
+            }
+            let tail = tail.trim_start();
+            rest = match tail.strip_prefix(',') {
+                Some(next) => next,
+                None if tail.starts_with('}') => tail,
+                None => return None,
+            };
+        }
+    }
+
+    /// The task type; `None` for local activities and types that are newer than this code.
+    fn worker_type(&self) -> Option<TaskType> {
+        match self.worker_type.as_deref()? {
+            "WorkflowWorker" => Some(TaskType::Workflow),
+            "ActivityWorker" => Some(TaskType::Activity),
+            "NexusWorker" => Some(TaskType::Nexus),
+            _ => None,
+        }
+    }
+}
+
+/// A value in quotes, and what follows it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let text = text.strip_prefix('"')?;
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, text.get(at + 1..)?)),
+            '\\' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

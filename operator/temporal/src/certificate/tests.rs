@@ -1,0 +1,112 @@
+//! Certificates made for the purpose, in every order and company.
+
+use proptest::prelude::*;
+use rcgen::{CertificateParams, DnType, KeyPair};
+
+use super::*;
+use crate::connection::{ClientCertificate, ConnectionFields, Secret, Tls};
+
+const DAY: i64 = 86_400;
+/// 2030-01-01.
+const NOW: i64 = 1_893_456_000;
+
+/// A certificate that expires so many days after [`NOW`], and its key.
+fn certificate(name: &str, days: i32) -> (String, String) {
+    let mut params = CertificateParams::new(vec!["temporal".to_owned()]).unwrap();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, name.to_owned());
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    let start = rcgen::date_time_ymd(2030, 1, 1);
+    let seconds = std::time::Duration::from_secs(u64::from(days.unsigned_abs()) * 86_400);
+    params.not_after = if days < 0 {
+        start - seconds
+    } else {
+        start + seconds
+    };
+    let key = KeyPair::generate().unwrap();
+    let made = params.self_signed(&key).unwrap();
+    (made.pem(), key.serialize_pem())
+}
+
+fn connection(ca_pem: Option<String>, client: Option<(String, String)>) -> ResolvedConnection {
+    ResolvedConnection::new(ConnectionFields {
+        address: "temporal:7233".to_owned(),
+        temporal_namespace: "default".to_owned(),
+        tls: Some(Tls {
+            ca_pem: ca_pem.map(String::into_bytes),
+            server_name: None,
+            client: client.map(|(certificate, key)| ClientCertificate {
+                certificate_pem: certificate.into_bytes(),
+                key_pem: Secret::new(key),
+            }),
+        }),
+        api_key: None,
+    })
+    .unwrap()
+}
+
+/// Use, days after [`NOW`] and subject of what expires first.
+fn found(connection: &ResolvedConnection) -> Vec<(&'static str, i64, String)> {
+    expiries(connection, NOW)
+        .into_iter()
+        .map(|expiry| {
+            let days = (expiry.not_after - NOW) / DAY;
+            (expiry.used_as.as_str(), days, expiry.subject)
+        })
+        .collect()
+}
+
+#[test]
+fn the_certificate_that_expires_first_counts_for_each_use() {
+    let (leaf, key) = certificate("leaf", 90);
+    let chain = format!("{leaf}{}", certificate("intermediate", 30).0);
+    let bundle = format!("{}{}", certificate("one", 400).0, certificate("two", 300).0);
+    assert_eq!(
+        found(&connection(Some(bundle), Some((chain, key)))),
+        [
+            ("ca", 300, subject("two")),
+            ("client", 30, subject("intermediate")),
+        ]
+    );
+}
+
+fn subject(name: &str) -> String {
+    format!("CN={name}")
+}
+
+#[test]
+fn an_authority_that_has_expired_counts_only_if_no_other_is_left() {
+    let (old, new) = (certificate("old", -10).0, certificate("new", 40).0);
+    assert_eq!(
+        found(&connection(Some(format!("{old}{new}")), None)),
+        [("ca", 40, subject("new"))]
+    );
+    assert_eq!(
+        found(&connection(Some(old), None)),
+        [("ca", -10, subject("old"))]
+    );
+}
+
+#[test]
+fn a_client_certificate_that_has_expired_is_told() {
+    let (leaf, key) = certificate("leaf", -1);
+    assert_eq!(
+        found(&connection(None, Some((leaf, key)))),
+        [("client", -1, subject("leaf"))]
+    );
+}
+
+#[test]
+fn without_certificates_nothing_expires() {
+    assert_eq!(found(&connection(None, None)), []);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_harm(text in "\\PC{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+        let framed = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        drop(certificates(CertificateUse::Client, framed.as_bytes()));
+        prop_assert_eq!(certificates(CertificateUse::Client, &bytes), []);
+    }
+}

@@ -1,0 +1,90 @@
+//! Workers without heartbeats: their slots come from their own metrics.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{eventually, one_queue, throughout, with_namespace};
+
+/// One queue whose workers send no heartbeats and serve metrics at 8080; the operator is told another
+/// port if `port` is not that.
+fn without_heartbeats(task_queue: &str, min: u32, max: u32, port: u16) -> Value {
+    let mut spec = one_queue(task_queue, min, max, &json!({"metricsPort": port}));
+    spec["queues"][0]["env"] = json!([
+        {"name": "ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", "value": "0"},
+    ]);
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_busy() {
+    with_namespace("a-worker-without-heartbeats-is-kept", |world| async move {
+        let queue = world.queue("all");
+        world
+            .apply(without_heartbeats(&queue, 0, 2, 8080))
+            .await?;
+        // As in the test with heartbeats: one activity mails one recipient after the other, each for 5 s, and nothing
+        // waits meanwhile.
+        let recipients: Vec<String> = (0..4)
+            .map(|number| format!("slow-5000.{number}@shop.example"))
+            .collect();
+        let order = json!({"total": 100, "recipients": recipients});
+        let workflow = world.order(&queue, 0, order)?;
+        world
+            .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
+            .await?;
+        eventually("the mails are sent", || async {
+            let (asked, ready) = world.replicas("all").await?;
+            let running = world.is_running(&workflow)?;
+            anyhow::ensure!(
+                !running || (asked >= 1 && ready >= 1),
+                "a working fleet was scaled in: asked {asked}, ready {ready}"
+            );
+            Ok(if running {
+                Err("running".into())
+            } else {
+                Ok(())
+            })
+        })
+        .await?;
+        world.result(&workflow).await?;
+        // Without a slot signal there would be no zero.
+        world
+            .replicas_are("all", "the metrics prove it idle", |asked, _| asked == 0)
+            .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_that_cannot_be_read_are_never_taken_for_idleness() {
+    with_namespace("metrics-that-cannot-be-read", |world| async move {
+        let queue = world.queue("all");
+        world
+            .apply(without_heartbeats(&queue, 0, 1, 9))
+            .await?;
+        let workflow = world.order(&queue, 0, json!({"total": 100}))?;
+        world.result(&workflow).await?;
+        throughout(
+            Duration::from_secs(20),
+            "a worker of which nothing is known stays",
+            || async {
+                let (asked, _) = world.replicas("all").await?;
+                Ok(if asked == 1 {
+                    Ok(())
+                } else {
+                    Err(format!("asked is {asked}"))
+                })
+            },
+        )
+        .await?;
+        let fixed = without_heartbeats(&queue, 0, 1, 8080);
+        world.apply(fixed).await?;
+        world
+            .replicas_are("all", "read, the idle worker goes", |asked, _| asked == 0)
+            .await?;
+        Ok(())
+    })
+    .await;
+}

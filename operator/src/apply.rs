@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::Scale as ScaleObject;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
@@ -25,8 +26,10 @@ use crate::error::{Call, Error};
 use crate::memory::Written;
 use crate::metrics::Metrics;
 use crate::observe::pods::DELETION_COST;
-use crate::observe::{asked, owned_by};
-use crate::plan::{CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step, is_being_created};
+use crate::observe::{asked, owned_by, owns};
+use crate::plan::{
+    BudgetStep, CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step, is_being_created,
+};
 
 /// The field manager of everything but the replicas.
 pub const MANAGER: &str = "taskqueue-operator";
@@ -108,7 +111,14 @@ impl Writer {
             applied.queues.insert(queue.queue.clone(), done);
         }
         for prune in &plan.prunes {
-            match self.prune(&plan.fleet, prune).await {
+            let removed = async {
+                if prune.budget {
+                    self.delete_budget(&plan.fleet, &prune.deployment_name)
+                        .await?;
+                }
+                self.prune(&plan.fleet, prune).await
+            };
+            match removed.await {
                 Ok(()) => applied.pruned.push(prune.clone()),
                 Err(error) => applied.prune_errors.push(error),
             }
@@ -123,6 +133,11 @@ impl Writer {
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
         let deployments = self.deployments(fleet);
+        match &plan.budget {
+            BudgetStep::Keep => {}
+            BudgetStep::Apply(budget) => self.apply_budget(fleet, budget).await?,
+            BudgetStep::Delete => self.delete_budget(fleet, &plan.deployment_name).await?,
+        }
         match &plan.step {
             Step::Hold(_) => return Ok(()),
             Step::Keep | Step::Refused(_) => {}
@@ -298,6 +313,69 @@ impl Writer {
                     error,
                 )
             })
+    }
+
+    /// Writes a PodDisruptionBudget. One of that name that belongs to somebody else is left alone.
+    async fn apply_budget(
+        &self,
+        fleet: &FleetKey,
+        budget: &PodDisruptionBudget,
+    ) -> Result<(), Error> {
+        const KIND: &str = "PodDisruptionBudget";
+        let name = budget.metadata.name.as_deref().unwrap_or_default();
+        let budgets = self.budgets(fleet);
+        let call = |verb| Call::new(verb, KIND, &fleet.namespace, name);
+        let found = budgets
+            .get_opt(name)
+            .await
+            .map_err(|error| Error::kube(call("get"), error))?;
+        if found.is_some_and(|found| !owns(&found.metadata, fleet)) {
+            let (namespace, name) = (fleet.namespace.clone(), name.to_owned());
+            return Err(Error::NameConflict { namespace, name });
+        }
+        self.metrics.write("apply", KIND);
+        let params = PatchParams::apply(MANAGER).force();
+        let written = budgets.patch(name, &params, &Patch::Apply(budget)).await;
+        written
+            .map(drop)
+            .map_err(|error| Error::kube(call("apply"), error))
+    }
+
+    /// Removes a PodDisruptionBudget of ours, if it is there.
+    async fn delete_budget(&self, fleet: &FleetKey, name: &str) -> Result<(), Error> {
+        const KIND: &str = "PodDisruptionBudget";
+        let budgets = self.budgets(fleet);
+        let call = |verb| Call::new(verb, KIND, &fleet.namespace, name);
+        let found = budgets
+            .get_opt(name)
+            .await
+            .map_err(|error| Error::kube(call("get"), error))?;
+        let Some(found) = found.filter(|found| owns(&found.metadata, fleet)) else {
+            return Ok(());
+        };
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: found.metadata.uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        self.metrics.write("delete", KIND);
+        match budgets.delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = Error::kube(call("delete"), error);
+                if error.is_not_found() || error.is_conflict() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    fn budgets(&self, fleet: &FleetKey) -> Api<PodDisruptionBudget> {
+        Api::namespaced(self.client.clone(), &fleet.namespace)
     }
 
     async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use taskqueue_api::{Fleet, FleetKey, Queue, Reason, injected, render};
 use taskqueue_scaling::{
     self as scaling, Decision, History, Mode, Observation, PodSlots, Replicas, Time, decide,
@@ -100,6 +101,20 @@ pub struct QueuePlan {
     pub changed_by_others: Option<u32>,
     /// This process has made or seen the Deployment before, and now it is not there.
     pub vanished: bool,
+    /// What to do about the PodDisruptionBudget, before the Deployment is written.
+    pub budget: BudgetStep,
+}
+
+/// What to do about the PodDisruptionBudget of a queue. It goes with its Deployment, which carries what
+/// it says as an annotation: where that has to be written, so has this.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BudgetStep {
+    /// It is as it should be, or is not wanted and not there.
+    Keep,
+    /// It is to be as given.
+    Apply(Box<PodDisruptionBudget>),
+    /// It is no longer wanted.
+    Delete,
 }
 
 /// The rank of one pod for removal.
@@ -142,6 +157,8 @@ pub struct Prune {
     pub queue: String,
     /// How many tasks waited in it when that was last known.
     pub backlog: Option<u64>,
+    /// It has a PodDisruptionBudget, which goes as well.
+    pub budget: bool,
 }
 
 /// Renders what every queue should have, and compares.
@@ -306,6 +323,7 @@ pub fn plan(
         look_again = look_again.min(pause);
         let plan = QueuePlan {
             vanished: memory.written.is_some() && matches!(wanted.step, Step::Create(_)),
+            budget: budget(fleet, queue, &wanted.step, seen),
             ..plan_queue(queue, wanted, seen, history, now)
         };
         if matches!(plan.step, Step::Apply { .. }) && !plan.carries_out() {
@@ -373,7 +391,26 @@ fn plan_queue(
         observation,
         changed_by_others,
         vanished: false,
+        budget: BudgetStep::Keep,
     }
+}
+
+fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> BudgetStep {
+    match step {
+        Step::Keep | Step::Refused(_) | Step::Hold(_) => return BudgetStep::Keep,
+        Step::Create(_) | Step::Apply { .. } => {}
+    }
+    match render::disruption_budget(fleet, queue) {
+        Some(budget) => BudgetStep::Apply(Box::new(budget)),
+        None if seen.held.as_deref().is_some_and(has_budget) => BudgetStep::Delete,
+        None => BudgetStep::Keep,
+    }
+}
+
+/// Whether a Deployment has a PodDisruptionBudget beside it.
+fn has_budget(held: &Deployment) -> bool {
+    let mut annotations = held.metadata.annotations.iter().flatten();
+    annotations.any(|(key, _)| key == injected::BUDGET_ANNOTATION)
 }
 
 /// The replicas of a Deployment that is made anew: as decided, where decisions are carried out.
@@ -438,6 +475,7 @@ fn prune(orphan: &Deployment, memory: &FleetMemory) -> Option<Prune> {
         deployment_name: orphan.metadata.name.clone()?,
         uid: orphan.metadata.uid.clone()?,
         backlog: memory.queues.get(&key).and_then(|memory| memory.backlog),
+        budget: has_budget(orphan),
         queue,
     })
 }

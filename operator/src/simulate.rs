@@ -282,6 +282,7 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         },
         queues: vec![queue],
         scaling: bare.scaling,
+        disruption_budget: None,
         drain: bare.drain,
     };
     TaskQueueWorker::new("simulated", spec)

@@ -26,6 +26,11 @@ the kinds that the operator creates, Secrets by get only. CRDs, namespaces and n
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
+# The workers' disruption budgets, for fleets that ask for one. get: not to take over one of somebody else. create, patch:
+# server-side apply. delete: one that is no longer asked for.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, create, patch, delete]
 # get, list, watch: which workers are starting, ready, ending or stuck. patch: the deletion cost that makes Kubernetes
 # end an idle pod before a busy one. Pods are never created or deleted directly.
 - apiGroups: [""]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taskqueue_scaling::{Policy, TaskType};
 
 use crate::{
@@ -27,6 +28,17 @@ pub struct Fleet {
     pub queues: Vec<Queue>,
     /// What a worker may take to finish, in whole seconds, at least 1.
     pub drain_grace_seconds: u32,
+    /// How many workers of each queue an eviction may take.
+    pub disruption_budget: Option<DisruptionBudget>,
+}
+
+/// How many workers of a queue an eviction may take: a number from 0, or a percentage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DisruptionBudget {
+    /// So many may be missing.
+    MaxUnavailable(IntOrString),
+    /// So many must stay.
+    MinAvailable(IntOrString),
 }
 
 impl Fleet {

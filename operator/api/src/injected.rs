@@ -62,6 +62,10 @@ pub const QUEUE_LABEL: &str = "taskqueue.dev/queue";
 /// The annotation of a Deployment with the name of its task queue in Temporal (any text, so no label).
 pub const TASK_QUEUE_ANNOTATION: &str = "taskqueue.dev/task-queue";
 
+/// The annotation of a Deployment whose queue has a PodDisruptionBudget of the same name, with what it
+/// says: a changed budget makes a changed Deployment, and both are applied together.
+pub const BUDGET_ANNOTATION: &str = "taskqueue.dev/disruption-budget";
+
 /// The value of `app.kubernetes.io/managed-by`, and the name under which objects are applied.
 pub const MANAGER: &str = "taskqueue-operator";
 

@@ -13,6 +13,7 @@ use k8s_openapi::{
             SecretKeySelector, SecretProjection, SecretVolumeSource, Volume, VolumeMount,
             VolumeProjection,
         },
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
@@ -23,7 +24,10 @@ use kube::Resource;
 
 use crate::{
     TaskQueueWorker,
-    fleet::{Connection, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY},
+    fleet::{
+        Connection, DisruptionBudget, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY,
+        TLS_PRIVATE_KEY_KEY,
+    },
     injected,
 };
 
@@ -40,10 +44,7 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
             name: Some(queue.deployment_name.clone()),
             namespace: Some(fleet.key.namespace.clone()),
             labels: Some(labels(fleet, queue, BTreeMap::new())),
-            annotations: Some(BTreeMap::from([(
-                injected::TASK_QUEUE_ANNOTATION.to_owned(),
-                queue.task_queue.clone(),
-            )])),
+            annotations: Some(annotations(fleet, queue)),
             owner_references: Some(vec![owner_reference(&fleet.key)]),
             ..ObjectMeta::default()
         },
@@ -58,6 +59,53 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
         }),
         status: None,
     }
+}
+
+fn annotations(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::from([(
+        injected::TASK_QUEUE_ANNOTATION.to_owned(),
+        queue.task_queue.clone(),
+    )]);
+    let said = |kind: &str, value: &IntOrString| match value {
+        IntOrString::Int(count) => format!("{kind}={count}"),
+        IntOrString::String(percent) => format!("{kind}={percent}"),
+    };
+    let budget = match &fleet.disruption_budget {
+        None => return annotations,
+        Some(DisruptionBudget::MaxUnavailable(value)) => said("maxUnavailable", value),
+        Some(DisruptionBudget::MinAvailable(value)) => said("minAvailable", value),
+    };
+    annotations.insert(injected::BUDGET_ANNOTATION.to_owned(), budget);
+    annotations
+}
+
+/// The PodDisruptionBudget of one queue, for server-side apply, if the fleet wants one. It has the name
+/// of the queue's Deployment.
+pub fn disruption_budget(fleet: &Fleet, queue: &Queue) -> Option<PodDisruptionBudget> {
+    let (max_unavailable, min_available) = match fleet.disruption_budget.clone()? {
+        DisruptionBudget::MaxUnavailable(value) => (Some(value), None),
+        DisruptionBudget::MinAvailable(value) => (None, Some(value)),
+    };
+    Some(PodDisruptionBudget {
+        metadata: ObjectMeta {
+            name: Some(queue.deployment_name.clone()),
+            namespace: Some(fleet.key.namespace.clone()),
+            labels: Some(labels(fleet, queue, BTreeMap::new())),
+            owner_references: Some(vec![owner_reference(&fleet.key)]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable,
+            min_available,
+            selector: Some(LabelSelector {
+                match_labels: Some(selector(fleet, queue)),
+                match_expressions: None,
+            }),
+            // A worker that is not ready must not keep its node from being drained.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+        }),
+        status: None,
+    })
 }
 
 /// The reference that makes an object the fleet's: it goes when the fleet goes.

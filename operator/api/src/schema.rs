@@ -210,6 +210,20 @@ pub(crate) fn node_selector(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A number, or a percentage as a string.
+pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "minimum": 0,
+        "maxLength": 4,
+        "pattern": PERCENT,
+    })
+}
+
+/// A percentage from 0 to 100.
+const PERCENT: &str = "^(100|[1-9]?[0-9])%$";
+
 /// For enums: the field that holds one says what it is for, and the type's own text would replace it.
 pub(crate) fn no_description(schema: &mut Schema) {
     schema.remove("description");

@@ -11,15 +11,21 @@ mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use taskqueue_scaling as scaling;
 
 pub use connection::connection;
 
 use crate::{
-    fleet::{ConnectionSource, Fleet, FleetKey, Invalid, Queue, grace_seconds},
+    fleet::{
+        ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, grace_seconds,
+    },
     name::{deployment_name, is_dns_label},
-    worker::{GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec, TaskType},
+    worker::{
+        DisruptionBudgetSpec, GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec,
+        TaskType,
+    },
 };
 
 /// The most queues of a fleet.
@@ -65,6 +71,10 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             pods: pods::for_queue(&template, queue, &mut findings),
         })
         .collect();
+    let disruption_budget = spec
+        .disruption_budget
+        .as_ref()
+        .and_then(|budget| disruption_budget(budget, &mut findings));
     match connection {
         Some(connection) if findings.0.is_empty() => Ok(Fleet {
             key,
@@ -72,9 +82,43 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             connection,
             queues,
             drain_grace_seconds: grace_seconds(spec.drain.grace_period),
+            disruption_budget,
         }),
         _ => Err(findings.0),
     }
+}
+
+fn disruption_budget(
+    spec: &DisruptionBudgetSpec,
+    findings: &mut Findings,
+) -> Option<DisruptionBudget> {
+    const PATH: &str = "spec.disruptionBudget";
+    let (field, value, budget): (_, _, fn(IntOrString) -> DisruptionBudget) =
+        match (&spec.max_unavailable, &spec.min_available) {
+            (Some(value), None) => ("maxUnavailable", value, DisruptionBudget::MaxUnavailable),
+            (None, Some(value)) => ("minAvailable", value, DisruptionBudget::MinAvailable),
+            (Some(_), Some(_)) | (None, None) => {
+                findings.add(
+                    PATH,
+                    "exactly one of maxUnavailable and minAvailable must be set",
+                );
+                return None;
+            }
+        };
+    let sound = match value {
+        IntOrString::Int(count) => *count >= 0,
+        IntOrString::String(text) => text
+            .strip_suffix('%')
+            .and_then(|digits| digits.parse::<u8>().ok())
+            .is_some_and(|percent| percent <= 100),
+    };
+    if !sound {
+        findings.add(
+            format!("{PATH}.{field}"),
+            "must be a number from 0, or a percentage from 0% to 100%",
+        );
+    }
+    Some(budget(value.clone()))
 }
 
 fn key(worker: &TaskQueueWorker, findings: &mut Findings) -> FleetKey {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvVar, PodTemplateSpec, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,31 @@ pub struct TaskQueueWorkerSpec {
     /// How workers are stopped.
     #[serde(default)]
     pub drain: DrainSpec,
+
+    /// A PodDisruptionBudget for the workers of each queue: how many of them may be missing when pods are evicted,
+    /// as by a node drain. Scaling and rollouts do not heed it. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<DisruptionBudgetSpec>,
+}
+
+/// How many workers of a queue may be missing, or must stay, when pods are evicted. Exactly one of the two.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.maxUnavailable) != has(self.minAvailable)")
+        .message("exactly one of maxUnavailable and minAvailable must be set")
+)]
+pub struct DisruptionBudgetSpec {
+    /// How many workers of a queue may be missing: a number, or a percentage such as 25%, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::count_or_percent")]
+    pub max_unavailable: Option<IntOrString>,
+
+    /// How many workers of a queue must stay: a number, or a percentage such as 50%, rounded up. A number that
+    /// is not less than the replicas blocks node drains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::count_or_percent")]
+    pub min_available: Option<IntOrString>,
 }
 
 /// One task queue and the workers that serve it.

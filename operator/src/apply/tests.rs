@@ -47,6 +47,7 @@ fn queue(step: Step) -> QueuePlan {
         },
         changed_by_others: None,
         vanished: false,
+        budget: BudgetStep::Keep,
     }
 }
 
@@ -299,6 +300,9 @@ async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_l
         if asked.line.contains("broken") {
             return (500, failure(500, "InternalError", "etcd is away"));
         }
+        if asked.line.starts_with("GET") {
+            return (404, failure(404, "NotFound", "not found"));
+        }
         (200, accepted(asked))
     });
     let mut broken = queue(apply_step());
@@ -312,6 +316,7 @@ async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_l
         uid: "old-uid".to_owned(),
         queue: "old".to_owned(),
         backlog: None,
+        budget: true,
     });
     let applied = writer(client).apply(&plan).await;
     let asked = log.take();
@@ -324,11 +329,12 @@ async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_l
                 "PATCH {PATH}/{}?&force=true&fieldManager=taskqueue-operator",
                 name()
             ),
+            format!("GET {BUDGETS}/old"),
             format!("DELETE {PATH}/old?"),
         ]
     );
     assert_eq!(
-        asked[2].body,
+        asked[3].body,
         json!({"propagationPolicy": "Background", "preconditions": {"uid": "old-uid"}})
     );
     let errors: Vec<Class> = applied.errors().map(Error::class).collect();
@@ -346,6 +352,7 @@ async fn what_is_gone_already_counts_as_deleted() {
             uid: "old-uid".to_owned(),
             queue: "old".to_owned(),
             backlog: None,
+            budget: false,
         });
         let applied = writer(client).apply(&plan).await;
         assert_eq!(
@@ -367,4 +374,60 @@ async fn nothing_to_do_means_no_request() {
         .apply(&plan(vec![queue(Step::Keep), queue(hold)]))
         .await;
     assert_eq!(log.lines(), Vec::<String>::new());
+}
+
+const BUDGETS: &str = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
+
+fn budget() -> PodDisruptionBudget {
+    let mut fleet = simple();
+    let one = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(1);
+    fleet.disruption_budget = Some(taskqueue_api::fleet::DisruptionBudget::MaxUnavailable(one));
+    taskqueue_api::render::disruption_budget(&fleet, &fleet.queues[0]).unwrap()
+}
+
+#[tokio::test]
+async fn a_disruption_budget_is_written_before_its_deployment() {
+    let (client, log) = willing_api();
+    let mut queue = queue(apply_step());
+    queue.budget = BudgetStep::Apply(Box::new(budget()));
+    let applied = writer(client).apply(&plan(vec![queue])).await;
+    assert_eq!(applied.errors().count(), 0);
+    let name = name();
+    let managed = "?&force=true&fieldManager=taskqueue-operator";
+    assert_eq!(
+        log.lines(),
+        [
+            format!("GET {BUDGETS}/{name}"),
+            format!("PATCH {BUDGETS}/{name}{managed}"),
+            format!("PATCH {PATH}/{name}{managed}"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_disruption_budget_of_somebody_else_is_left_alone() {
+    let (client, log) = api(|asked| {
+        let mut others = serde_json::to_value(budget()).unwrap();
+        others["metadata"]["ownerReferences"] = json!([]);
+        if asked.line.starts_with("GET") {
+            (200, others)
+        } else {
+            (200, accepted(asked))
+        }
+    });
+    let writer = writer(client);
+    let with = |step| {
+        let mut queue = queue(Step::Keep);
+        queue.budget = step;
+        plan(vec![queue])
+    };
+    let applied = writer
+        .apply(&with(BudgetStep::Apply(Box::new(budget()))))
+        .await;
+    let reasons: Vec<&str> = applied.errors().map(Error::reason).collect();
+    assert_eq!(reasons, ["NameConflict"]);
+    let applied = writer.apply(&with(BudgetStep::Delete)).await;
+    assert_eq!(applied.errors().count(), 0);
+    let line = format!("GET {BUDGETS}/{}", name());
+    assert_eq!(log.lines(), [line.clone(), line]);
 }

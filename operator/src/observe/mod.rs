@@ -13,6 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use kube::core::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use taskqueue_api::{Fleet, FleetKey, Queue, injected};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
@@ -244,7 +245,12 @@ pub fn asked(deployment: &Deployment) -> u32 {
 
 /// Whether an object belongs to this fleet: by uid, since a name can be used again.
 pub fn owned_by(deployment: &Deployment, fleet: &FleetKey) -> bool {
-    let owners = deployment.metadata.owner_references.iter().flatten();
+    owns(&deployment.metadata, fleet)
+}
+
+/// The same of any object, by its metadata.
+pub fn owns(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
+    let owners = metadata.owner_references.iter().flatten();
     owners
         .into_iter()
         .any(|owner| owner.controller == Some(true) && owner.uid == fleet.uid)

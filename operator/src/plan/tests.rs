@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
+use taskqueue_api::fleet::DisruptionBudget;
 use taskqueue_scaling::{PodPhase, PodSlots, Slots, TypeSlots, decide};
 use taskqueue_temporal::LivePod;
 
@@ -65,6 +67,7 @@ fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
                 observation,
                 changed_by_others: None,
                 vanished: false,
+                budget: BudgetStep::Keep,
             }],
             prunes: Vec::new(),
             look_again: fleet.queues[0].policy.polling_interval,
@@ -363,9 +366,40 @@ fn a_queue_that_left_the_spec_is_pruned_with_what_was_known_of_its_backlog() {
             deployment_name: "orders-old-1".to_owned(),
             uid: "old-uid".to_owned(),
             queue: "old".to_owned(),
-            backlog: Some(12)
+            backlog: Some(12),
+            budget: false,
         }]
     );
+}
+
+#[test]
+fn a_disruption_budget_goes_with_its_deployment() {
+    let mut fleet = simple();
+    let share = IntOrString::String("25%".to_owned());
+    fleet.disruption_budget = Some(DisruptionBudget::MaxUnavailable(share));
+    let held_with = held(&fleet, 1, "9");
+    let queue = |held: &Deployment| ObservedQueue {
+        held: Some(Arc::new(held.clone())),
+        ..seen(&simple(), 1, "9")
+    };
+    let step = |fleet: &Fleet, held: &Deployment, memory: &mut FleetMemory| {
+        pass(fleet, &observed(fleet, queue(held)), memory).queues[0]
+            .budget
+            .clone()
+    };
+    let wanted = render::disruption_budget(&fleet, &fleet.queues[0]).unwrap();
+    insta::assert_json_snapshot!(wanted);
+    let fresh = &mut FleetMemory::default();
+    assert_eq!(
+        step(&fleet, &held_with, fresh),
+        BudgetStep::Apply(Box::new(wanted))
+    );
+    let known = &mut left(&fleet, 1, "9");
+    assert_eq!(step(&fleet, &held_with, known), BudgetStep::Keep);
+    fleet.disruption_budget = None;
+    assert_eq!(step(&fleet, &held_with, fresh), BudgetStep::Delete);
+    let held_without = held(&fleet, 1, "9");
+    assert_eq!(step(&fleet, &held_without, fresh), BudgetStep::Keep);
 }
 
 #[test]

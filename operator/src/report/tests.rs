@@ -304,6 +304,76 @@ fn a_maximum_below_the_demand_limits() {
     );
 }
 
+#[test]
+fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_number_that_moves() {
+    let mut busy = healthy();
+    busy.reading.backlog = backlog(100_000, NOW);
+    let Passed {
+        fleet,
+        observed,
+        plan,
+        applied,
+        memory,
+    } = Passed::of(busy);
+    let facts = QueueFacts::collect(&fleet, &observed, &plan, &applied, &memory);
+    let verdicts = conditions::conditions(&facts, &[], &Thresholds::default(), NOW);
+    let new = status::status(
+        &TaskQueueWorkerStatus::default(),
+        fleet.generation,
+        &facts,
+        &verdicts,
+        now().wall,
+    );
+    let lift = "the demand asks for more than replicas.max, which is 5; raise it if the cluster and what the workers call can carry more, or slow what arrives";
+    assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
+    let old = TaskQueueWorkerStatus::default();
+    let events = events::transitions(&old, &new, &notes(&verdicts));
+    let notes: Vec<&str> = events
+        .iter()
+        .filter(|event| event.reason == "MaxReplicas")
+        .map(|event| event.note.as_str())
+        .collect();
+    assert_eq!(
+        notes,
+        [format!("queue a: 1334 replicas are wanted and 5 are set: 100000 activity tasks wait; a task is assumed to take 5s; 1334 replicas of 100 slots at 75% clear them within the 5s target; replicas.max allows 5 of 1334; {lift}")]
+    );
+}
+
+#[test]
+fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
+    let mut mute = healthy();
+    mute.slots = taskqueue_scaling::Reading::Unknown {
+        reason: UnknownReason::ScrapeFailed,
+        since: NOW,
+        failures: 3,
+    };
+    mute.scraped = Some(crate::scrape::Scraped {
+        slots: mute.slots.clone(),
+        port: 9464,
+        failure: Some(crate::scrape::Failure::Status),
+        counts: BTreeMap::new(),
+    });
+    let mut passed = Passed::of(mute);
+    let queue = crate::memory::QueueKey::unversioned("a");
+    let long_ago = NOW.minus(std::time::Duration::from_mins(3));
+    passed.memory.queue(queue).slots_unknown_since = Some(long_ago);
+    let facts = QueueFacts::collect(
+        &passed.fleet,
+        &passed.observed,
+        &passed.plan,
+        &passed.applied,
+        &passed.memory,
+    );
+    let verdicts = conditions::conditions(&facts, &[], &Thresholds::default(), NOW);
+    assert_eq!(
+        (verdicts[2].reason, verdicts[2].message.as_str()),
+        (
+            Reason::SlotsUnknown,
+            "queue a: the workers send no heartbeats, and the metrics of no pod can be read at metricsPort 9464, so scale-in is slower and never to zero: another HTTP status than 200 is answered; check the port"
+        )
+    );
+}
+
 fn reports(client: Client) -> Reports {
     Reports::new(
         client,

@@ -406,6 +406,19 @@ pub(super) const WORKERS: &[Mistake] = &[
         ],
     ),
     (
+        "a disruption budget that says nothing",
+        &[("/spec/disruptionBudget", "{}")],
+        &[
+            "spec.disruptionBudget",
+            "exactly one of maxUnavailable and minAvailable must be set",
+        ],
+    ),
+    (
+        "a disruption budget over 100 percent",
+        &[("/spec/disruptionBudget", r#"{"maxUnavailable": "120%"}"#)],
+        &["spec.disruptionBudget.maxUnavailable", "should match"],
+    ),
+    (
         "a metrics port of zero",
         &[("/spec/scaling", r#"{"metricsPort": 0}"#)],
         &["spec.scaling.metricsPort", "greater than or equal to 1"],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 use taskqueue_scaling::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy, TaskType,
@@ -10,7 +11,7 @@ use taskqueue_scaling::{
 use super::validate;
 use crate::{
     TaskQueueWorker,
-    fleet::{Connection, ConnectionSource, FleetKey, SecretKey, Tls},
+    fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls},
     malformed::well_formed,
 };
 
@@ -183,6 +184,35 @@ fn the_metrics_port_of_a_queue_wins_over_the_fleets() {
     .unwrap();
     let ports: Vec<_> = fleet.queues.iter().map(|queue| queue.metrics_port).collect();
     assert_eq!(ports, [Some(9090), Some(9464)]);
+}
+
+#[test]
+fn a_disruption_budget_is_one_of_two_and_a_number_or_a_percentage() {
+    let refused = |budget: Value| refusals(|worker| worker["spec"]["disruptionBudget"] = budget);
+    let one = "spec.disruptionBudget: exactly one of maxUnavailable and minAvailable must be set";
+    assert_eq!(refused(json!({})), [one]);
+    assert_eq!(
+        refused(json!({"maxUnavailable": 1, "minAvailable": 1})),
+        [one]
+    );
+    for (field, value) in [
+        ("maxUnavailable", json!(-1)),
+        ("minAvailable", json!("101%")),
+        ("minAvailable", json!("two")),
+    ] {
+        let refusal = format!(
+            "spec.disruptionBudget.{field}: must be a number from 0, or a percentage from 0% to 100%"
+        );
+        assert_eq!(refused(json!({ field: value })), [refusal]);
+    }
+    let fleet = validate(&worker(|worker| {
+        worker["spec"]["disruptionBudget"] = json!({"minAvailable": "50%"});
+    }));
+    let half = IntOrString::String("50%".to_owned());
+    assert_eq!(
+        fleet.unwrap().disruption_budget,
+        Some(DisruptionBudget::MinAvailable(half))
+    );
 }
 
 #[test]

@@ -214,7 +214,6 @@ pub(crate) fn node_selector(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
         "minimum": 0,
         "maxLength": 4,
         "pattern": PERCENT,

@@ -306,7 +306,7 @@ fn a_maximum_below_the_demand_limits() {
 
 #[test]
 fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_number_that_moves() {
-    let mut busy = healthy();
+    let mut busy = unseen();
     busy.reading.backlog = backlog(100_000, NOW);
     let Passed {
         fleet,

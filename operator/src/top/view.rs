@@ -188,7 +188,9 @@ pub fn holds_back(condition: &Condition) -> bool {
         Some(ConditionType::Ready) => condition.status != "True",
         Some(ConditionType::Progressing) => !reason(Reason::RolledOut),
         Some(ConditionType::ScalingActive) => !reason(Reason::Active),
-        Some(ConditionType::ScalingLimited) => condition.status == "True",
+        Some(ConditionType::ScalingLimited | ConditionType::CertificateExpiring) => {
+            condition.status == "True"
+        }
         None => false,
     }
 }

@@ -8,11 +8,10 @@ use crate::fixtures::{World, activities, outcome, policy, waiting};
 
 /// A fleet whose slots are scraped.
 fn scraped(asked: u32, counts: bool) -> World {
-    World {
-        source: SlotSource::Scraped,
-        counts,
-        ..World::new(policy(), asked)
-    }
+    let mut world = World::new(policy(), asked);
+    world.source = SlotSource::Scraped;
+    world.counts = counts;
+    world
 }
 
 /// The last decision after so many readings, 5 s apart, in which nothing waits.
@@ -52,11 +51,11 @@ fn a_count_that_appears_later_is_not_taken_for_the_work_of_one_span() {
     // A histogram that is not there before the first task has ended: 10 tasks of 300 s each.
     let mut world = scraped(1, false);
     world.used = vec![10];
-    after_readings(&mut world, 60);
+    drop(after_readings(&mut world, 60));
     world.counts = true;
     for round in 1..=20_u64 {
         world.processed = 10 * round;
-        after_readings(&mut world, 60);
+        drop(after_readings(&mut world, 60));
     }
     let learned = world
         .history
@@ -85,7 +84,7 @@ fn metrics_that_were_never_read_are_like_workers_that_never_tell() {
 #[test]
 fn metrics_that_can_no_longer_be_read_keep_the_fleet() {
     let mut world = scraped(3, true);
-    after_readings(&mut world, 1);
+    drop(after_readings(&mut world, 1));
     world.slots_unknown = Some(UnknownReason::ScrapeFailed);
     assert_eq!(
         outcome(&after_readings(&mut world, 100)),
@@ -96,10 +95,8 @@ fn metrics_that_can_no_longer_be_read_keep_the_fleet() {
 #[test]
 fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
     let found = |source, used: u32| {
-        let mut world = World {
-            source,
-            ..World::new(policy(), 1)
-        };
+        let mut world = World::new(policy(), 1);
+        world.source = source;
         world.used = vec![used];
         for _ in 0..30 {
             drop(world.reads_next(TypeBacklog {

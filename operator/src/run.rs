@@ -189,7 +189,13 @@ async fn work(
         tasks.spawn(controller);
     }
     tasks.close();
-    let background = background(readers.clone(), scraped, numbers, routes, Arc::clone(&shared));
+    let background = background(
+        readers.clone(),
+        scraped,
+        numbers,
+        routes,
+        Arc::clone(&shared),
+    );
     let synced = synced(contexts, metrics.clone(), health.clone());
     let endless = async {
         future::join(background, synced).await;

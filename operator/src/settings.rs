@@ -173,8 +173,14 @@ mod tests {
             )
         );
         let table = [
-            ("--temporal-statistics-cache=50ms", "must be from 100ms to 1m"),
-            ("--temporal-statistics-cache=61s", "must be from 100ms to 1m"),
+            (
+                "--temporal-statistics-cache=50ms",
+                "must be from 100ms to 1m",
+            ),
+            (
+                "--temporal-statistics-cache=61s",
+                "must be from 100ms to 1m",
+            ),
             ("--temporal-statistics-cache=5", "is not a duration"),
             ("--certificate-warning=1s", "must be from 1m to 8760h"),
         ];

@@ -20,9 +20,7 @@ fn without_heartbeats(task_queue: &str, min: u32, max: u32, port: u16) -> Value 
 async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_busy() {
     with_namespace("a-worker-without-heartbeats-is-kept", |world| async move {
         let queue = world.queue("all");
-        world
-            .apply(without_heartbeats(&queue, 0, 2, 8080))
-            .await?;
+        world.apply(without_heartbeats(&queue, 0, 2, 8080)).await?;
         // As in the test with heartbeats: one activity mails one recipient after the other, each for 5 s, and nothing
         // waits meanwhile.
         let recipients: Vec<String> = (0..4)
@@ -61,9 +59,7 @@ async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_bu
 async fn metrics_that_cannot_be_read_are_never_taken_for_idleness() {
     with_namespace("metrics-that-cannot-be-read", |world| async move {
         let queue = world.queue("all");
-        world
-            .apply(without_heartbeats(&queue, 0, 1, 9))
-            .await?;
+        world.apply(without_heartbeats(&queue, 0, 1, 9)).await?;
         let workflow = world.order(&queue, 0, json!({"total": 100}))?;
         world.result(&workflow).await?;
         throughout(

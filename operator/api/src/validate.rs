@@ -18,9 +18,7 @@ use taskqueue_scaling as scaling;
 pub use connection::connection;
 
 use crate::{
-    fleet::{
-        ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, grace_seconds,
-    },
+    fleet::{ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, grace_seconds},
     name::{deployment_name, is_dns_label},
     worker::{
         DisruptionBudgetSpec, GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec,

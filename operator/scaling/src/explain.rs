@@ -73,10 +73,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             let mean = thousandths(*inputs.mean_slots_in_use_milli.get(task_type));
             let blind = match inputs.blind_pods {
                 0 => String::new(),
-                pods => format!(
-                    " and {} not heard of",
-                    count(pods.into(), "pod")
-                ),
+                pods => format!(" and {} not heard of", count(pods.into(), "pod")),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
             format!(

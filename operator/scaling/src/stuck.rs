@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::demand::{Signal, SlotFacts};
 use crate::explain;
-use crate::{Backlog, History, Observation, PerType, PodPhase, Reading, SlotSource, TaskType, Time};
+use crate::{
+    Backlog, History, Observation, PerType, PodPhase, Reading, SlotSource, TaskType, Time,
+};
 
 /// How long something must have been so before it is said: longer than a pod takes to start and to
 /// send its first heartbeat at the SDKs' own interval of 60 s.
@@ -153,9 +155,10 @@ pub fn findings(history: &History, now: Time) -> Vec<Finding> {
     let after = |since: Option<Time>, least| since.filter(|since| now.since(*since) >= least);
     let mut findings = Vec::new();
     if let Some(since) = after(watch.not_polling, NO_POLLERS_AFTER) {
-        let sentence = "pods are Ready, but Temporal sees neither a poller nor a heartbeat of theirs; \
+        let sentence =
+            "pods are Ready, but Temporal sees neither a poller nor a heartbeat of theirs; \
                         check the worker's address, namespace, credentials and task queue"
-            .to_owned();
+                .to_owned();
         findings.push(Finding {
             kind: Stuck::ReadyButNotPolling,
             since,

@@ -135,9 +135,7 @@ pub async fn observe(
     });
     let queues: BTreeMap<String, ObservedQueue> = queues.collect();
     sources.scrapers.keep_only(&owner, |queue| {
-        queues
-            .get(queue)
-            .is_some_and(|seen| seen.scraped.is_some())
+        queues.get(queue).is_some_and(|seen| seen.scraped.is_some())
     });
     Observed {
         connection,

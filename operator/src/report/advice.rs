@@ -11,8 +11,13 @@ use crate::report::conditions::QueueFacts;
 use crate::report::events::Happening;
 
 /// What is to be told about a queue now.
-pub fn happenings(facts: &QueueFacts<'_>, generation: i64, thresholds: &Thresholds) -> Vec<Happening> {
-    let untold = |(reason, _): &(Reason, String)| facts.memory.advised.get(reason) != Some(&generation);
+pub fn happenings(
+    facts: &QueueFacts<'_>,
+    generation: i64,
+    thresholds: &Thresholds,
+) -> Vec<Happening> {
+    let untold =
+        |(reason, _): &(Reason, String)| facts.memory.advised.get(reason) != Some(&generation);
     advice(facts, thresholds)
         .into_iter()
         .filter(untold)

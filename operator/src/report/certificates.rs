@@ -20,7 +20,11 @@ pub fn verdict(connection: &Usable, warning: Duration, now: Timestamp) -> Option
     let (status, reason, message) = if left < 0 {
         (Status::True, Reason::Expired, expired(connection, first))
     } else if left <= warns {
-        (Status::True, Reason::ExpiresSoon, expires(connection, first))
+        (
+            Status::True,
+            Reason::ExpiresSoon,
+            expires(connection, first),
+        )
     } else {
         let message = "no certificate of the connection expires soon".to_owned();
         (Status::False, Reason::CertificatesValid, message)
@@ -83,8 +87,10 @@ fn which(connection: &Usable, expiry: &Expiry) -> String {
 }
 
 fn at(expiry: &Expiry) -> String {
-    Timestamp::from_second(expiry.not_after)
-        .map_or_else(|_| "a time beyond all calendars".to_owned(), |at| at.to_string())
+    Timestamp::from_second(expiry.not_after).map_or_else(
+        |_| "a time beyond all calendars".to_owned(),
+        |at| at.to_string(),
+    )
 }
 
 #[cfg(test)]

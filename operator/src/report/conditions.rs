@@ -141,7 +141,10 @@ pub fn conditions(
     let all = [
         (ConditionType::Ready, ready(queues, pruning)),
         (ConditionType::Progressing, progressing(queues)),
-        (ConditionType::ScalingActive, scaling::active(queues, thresholds, now)),
+        (
+            ConditionType::ScalingActive,
+            scaling::active(queues, thresholds, now),
+        ),
         (ConditionType::ScalingLimited, scaling::limited(queues)),
     ];
     let verdict = |(kind, say): (ConditionType, Say)| Verdict {

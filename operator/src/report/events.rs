@@ -47,16 +47,13 @@ pub fn transitions(
         ConditionType::CertificateExpiring,
     ];
     let mut happenings: Vec<Happening> = Vec::new();
-    for happening in told
-        .into_iter()
-        .filter_map(|kind| {
-            let mut happening = transition(kind, old, new)?;
-            if let Some(note) = notes.get(kind.as_str()) {
-                happening.note.clone_from(note);
-            }
-            Some(happening)
-        })
-    {
+    for happening in told.into_iter().filter_map(|kind| {
+        let mut happening = transition(kind, old, new)?;
+        if let Some(note) = notes.get(kind.as_str()) {
+            happening.note.clone_from(note);
+        }
+        Some(happening)
+    }) {
         // One cause often turns two conditions bad: it is told once.
         let known = happenings
             .iter()

@@ -138,12 +138,7 @@ impl<'a> Subject<'a> {
 
 impl Reports {
     /// Reports under the name of this process.
-    pub fn new(
-        client: Client,
-        metrics: Metrics,
-        instance: String,
-        thresholds: Thresholds,
-    ) -> Self {
+    pub fn new(client: Client, metrics: Metrics, instance: String, thresholds: Thresholds) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
             instance: Some(instance),
@@ -183,9 +178,7 @@ impl Reports {
         );
         let usable = observed.connection.as_ref().ok();
         let warning = self.thresholds.certificate_warning;
-        verdicts.extend(
-            usable.and_then(|usable| certificates::verdict(usable, warning, now.wall)),
-        );
+        verdicts.extend(usable.and_then(|usable| certificates::verdict(usable, warning, now.wall)));
         let notes = notes(&verdicts);
         let old = subject.present(memory);
         let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);

@@ -76,7 +76,8 @@ impl Passed {
             memory,
         } = self;
         let facts = QueueFacts::collect(fleet, observed, plan, applied, memory);
-        let verdicts = conditions::conditions(&facts, &applied.prune_errors, &Thresholds::default(), NOW);
+        let verdicts =
+            conditions::conditions(&facts, &applied.prune_errors, &Thresholds::default(), NOW);
         let words =
             |v: &conditions::Verdict| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
         verdicts.iter().map(words).collect()
@@ -305,7 +306,8 @@ fn a_maximum_below_the_demand_limits() {
 }
 
 #[test]
-fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_number_that_moves() {
+fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_number_that_moves()
+{
     let mut busy = unseen();
     busy.reading.backlog = backlog(100_000, NOW);
     let Passed {
@@ -335,7 +337,9 @@ fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_
         .collect();
     assert_eq!(
         notes,
-        [format!("queue a: 1334 replicas are wanted and 5 are set: 100000 activity tasks wait; a task is assumed to take 5s; 1334 replicas of 100 slots at 75% clear them within the 5s target; replicas.max allows 5 of 1334; {lift}")]
+        [format!(
+            "queue a: 1334 replicas are wanted and 5 are set: 100000 activity tasks wait; a task is assumed to take 5s; 1334 replicas of 100 slots at 75% clear them within the 5s target; replicas.max allows 5 of 1334; {lift}"
+        )]
     );
 }
 

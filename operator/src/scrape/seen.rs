@@ -78,18 +78,19 @@ impl Seen {
     /// Why pods cannot be read, if some cannot: the failure that has lasted longest.
     pub(super) fn failure(&self) -> Option<Failure> {
         let failing = self.pods.values().filter_map(|pod| pod.failing);
-        failing.min_by_key(|(_, since, _)| *since).map(|(why, ..)| why)
+        failing
+            .min_by_key(|(_, since, _)| *since)
+            .map(|(why, ..)| why)
     }
 
     /// What the pods have in use. A pod whose last scrape failed is not fresh, whatever it said
     /// before. If pods are past their start and none was ever read, the slots are unknown.
-    pub(super) fn slots(
-        &self,
-        pods: &[LivePod],
-        interval: Duration,
-        now: Time,
-    ) -> Reading<Slots> {
-        let read = |pod: &&LivePod| self.pods.get(&pod.name).is_some_and(|seen| seen.last.is_some());
+    pub(super) fn slots(&self, pods: &[LivePod], interval: Duration, now: Time) -> Reading<Slots> {
+        let read = |pod: &&LivePod| {
+            self.pods
+                .get(&pod.name)
+                .is_some_and(|seen| seen.last.is_some())
+        };
         let past_their_start = pods.iter().any(|pod| pod.phase != PodPhase::Starting);
         if past_their_start && !pods.iter().any(|pod| read(&pod)) {
             return self.unknown(pods);
@@ -221,7 +222,10 @@ mod tests {
     fn a_pod_whose_scrape_fails_is_unknown_and_not_idle() {
         let pods = [live("a", PodPhase::Ready), live("b", PodPhase::Ready)];
         let mut seen = Seen::new(at(0));
-        seen.take(answers(at(1), &[("a", Ok(found(3))), ("b", Ok(found(0)))]), at(1));
+        seen.take(
+            answers(at(1), &[("a", Ok(found(3))), ("b", Ok(found(0)))]),
+            at(1),
+        );
         seen.take(
             answers(at(6), &[("a", Ok(found(2))), ("b", Err(Failure::Timeout))]),
             at(6),

@@ -18,7 +18,9 @@ fn owner() -> OwnerKey {
 }
 
 fn exposed(used: u32) -> String {
-    format!("temporal_worker_task_slots_used{{task_queue=\"orders\",worker_type=\"ActivityWorker\"}} {used}\n")
+    format!(
+        "temporal_worker_task_slots_used{{task_queue=\"orders\",worker_type=\"ActivityWorker\"}} {used}\n"
+    )
 }
 
 /// Pods that take a second each.
@@ -73,7 +75,10 @@ async fn pods_are_asked_a_few_at_a_time_and_the_owner_is_told_when_all_have_answ
     assert_eq!(now.since(began), Duration::from_secs(2));
     let found = scrapers.scrape(&owner(), "a", target, &pods, now);
     let slots = found.slots.known().unwrap();
-    assert!(slots.pods.iter().all(|pod| pod.used() == Some(1)), "{slots:?}");
+    assert!(
+        slots.pods.iter().all(|pod| pod.used() == Some(1)),
+        "{slots:?}"
+    );
     assert_eq!((slots.pods.len(), found.failure), (pods.len(), None));
 }
 
@@ -85,7 +90,13 @@ async fn a_queue_that_is_no_longer_wanted_is_no_longer_asked() {
     let target = target(1);
     let pods = ready(&target);
     for queue in ["a", "b"] {
-        scrapers.scrape(&owner(), queue, target.clone(), &pods, clock.now().monotonic);
+        scrapers.scrape(
+            &owner(),
+            queue,
+            target.clone(),
+            &pods,
+            clock.now().monotonic,
+        );
     }
     scrapers.keep_only(&owner(), |queue| queue == "b");
     assert_eq!(news.recv().await, Some(owner()));
@@ -125,10 +136,7 @@ async fn fetched(answer: impl Into<Vec<u8>>) -> Result<String, Failure> {
 #[tokio::test]
 async fn an_answer_is_read_whole_and_no_further_than_is_allowed() {
     let ok = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
-    assert_eq!(
-        fetched(format!("{ok}{}", exposed(3))).await,
-        Ok(exposed(3))
-    );
+    assert_eq!(fetched(format!("{ok}{}", exposed(3))).await, Ok(exposed(3)));
     let endless = format!("{ok}{}", "# x\n".repeat(fetch::LARGEST / 4 + 1));
     assert_eq!(fetched(endless).await, Err(Failure::TooLarge));
     let bytes = [ok.as_bytes(), &[0xff, 0xfe]].concat();

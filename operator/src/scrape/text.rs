@@ -120,9 +120,7 @@ fn whole(value: f64) -> Option<u64> {
     const MOST: f64 = 9_007_199_254_740_992.0;
     let sound = value.is_finite() && (0.0..=MOST).contains(&value) && value.fract() == 0.0;
     // Through the text of the number, which is exact here, instead of a cast.
-    sound
-        .then(|| format!("{value:.0}").parse().ok())
-        .flatten()
+    sound.then(|| format!("{value:.0}").parse().ok()).flatten()
 }
 
 /// The part of a sample after its name, as far as it matters.

@@ -182,7 +182,11 @@ fn the_metrics_port_of_a_queue_wins_over_the_fleets() {
         worker["spec"]["queues"][1]["scaling"] = json!({"metricsPort": 9464});
     }))
     .unwrap();
-    let ports: Vec<_> = fleet.queues.iter().map(|queue| queue.metrics_port).collect();
+    let ports: Vec<_> = fleet
+        .queues
+        .iter()
+        .map(|queue| queue.metrics_port)
+        .collect();
     assert_eq!(ports, [Some(9090), Some(9464)]);
 }
 

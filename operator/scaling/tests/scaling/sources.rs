@@ -110,7 +110,11 @@ fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
     let stuck = Some(Stuck::ReadyButNotPolling);
     assert_eq!(found(SlotSource::Scraped, 0), stuck);
     assert_eq!(found(SlotSource::Scraped, 1), None, "it has got a task");
-    assert_eq!(found(SlotSource::Heartbeats, 0), None, "it sends heartbeats");
+    assert_eq!(
+        found(SlotSource::Heartbeats, 0),
+        None,
+        "it sends heartbeats"
+    );
 }
 
 #[test]

@@ -50,7 +50,11 @@ fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
     let mut fleet = queue(&json!({"max": 5}), &json!({"queueWaitTarget": "6s"}));
     let mut memory = FleetMemory::default();
     let none: Vec<String> = Vec::new();
-    assert_eq!(told(&fleet, None, CACHE, &mut memory), none, "nothing is known of its pods yet");
+    assert_eq!(
+        told(&fleet, None, CACHE, &mut memory),
+        none,
+        "nothing is known of its pods yet"
+    );
     let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits for up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
     assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
     assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), none);
@@ -76,7 +80,10 @@ fn a_target_that_can_be_kept_needs_no_advice() {
 
 #[test]
 fn a_polling_interval_below_the_servers_cache_is_told_with_what_it_does() {
-    let fleet = queue(&json!({"min": 1, "max": 5}), &json!({"pollingInterval": "2s"}));
+    let fleet = queue(
+        &json!({"min": 1, "max": 5}),
+        &json!({"pollingInterval": "2s"}),
+    );
     assert_eq!(
         told(&fleet, None, CACHE, &mut FleetMemory::default()),
         [

@@ -84,9 +84,8 @@ fn not_scaling(
         return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
     }
     // The server's cache alone may hide new work for this long.
-    let short = policy.min == 0
-        && policy.max > 0
-        && policy.queue_wait_target < thresholds.statistics_cache;
+    let short =
+        policy.min == 0 && policy.max > 0 && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
         let message = "queueWaitTarget is shorter than a start from zero replicas takes; tasks that wake the queue wait longer, unless replicas.min is at least 1";
         (Status::True, Problem::new(Reason::WaitTargetTooShort, message))
@@ -241,7 +240,10 @@ pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
 
 /// The same with the numbers of the moment: what was wanted, what was given, and why.
 fn limit_note(decision: &Decision, message: &str) -> String {
-    let wanted = decision.demand.as_ref().map_or(0, |demand| demand.replicas());
+    let wanted = decision
+        .demand
+        .as_ref()
+        .map_or(0, |demand| demand.replicas());
     // Without its head, the sentence says what asks for so many.
     let why = decision
         .sentence

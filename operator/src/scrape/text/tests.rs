@@ -14,7 +14,11 @@ fn read(text: &str) -> Result<PerType<Option<TypeSlots>>, Failure> {
     clippy::unnecessary_wraps,
     reason = "as it stands in the slots of a worker"
 )]
-fn type_slots(used: u32, available: Option<u32>, processed_total: Option<u64>) -> Option<TypeSlots> {
+fn type_slots(
+    used: u32,
+    available: Option<u32>,
+    processed_total: Option<u64>,
+) -> Option<TypeSlots> {
     Some(TypeSlots {
         used,
         available,
@@ -68,9 +72,13 @@ fn units_in_names_times_exemplars_and_spaces_are_read() {
 #[test]
 fn a_task_queue_may_have_any_name() {
     let name = "a \"b\"\\c\nd},{e=";
-    let label = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let text =
-        format!("temporal_worker_task_slots_used{{task_queue=\"{label}\",worker_type=\"ActivityWorker\"}} 4");
+    let label = name
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    let text = format!(
+        "temporal_worker_task_slots_used{{task_queue=\"{label}\",worker_type=\"ActivityWorker\"}} 4"
+    );
     let found = PerType {
         activity: type_slots(4, None, None),
         ..PerType::default()
@@ -80,17 +88,26 @@ fn a_task_queue_may_have_any_name() {
 
 #[test]
 fn what_says_nothing_about_the_queue_is_no_answer_and_never_zero() {
-    let other = r#"temporal_worker_task_slots_used{task_queue="other",worker_type="ActivityWorker"} 0"#;
+    let other =
+        r#"temporal_worker_task_slots_used{task_queue="other",worker_type="ActivityWorker"} 0"#;
     let only_free = r#"temporal_worker_task_slots_available{task_queue="orders",worker_type="ActivityWorker"} 9"#;
     let local = r#"temporal_worker_task_slots_used{task_queue="orders",worker_type="LocalActivityWorker"} 0"#;
-    for text in ["", "# EOF\n", "<html>not found</html>", other, only_free, local] {
+    for text in [
+        "",
+        "# EOF\n",
+        "<html>not found</html>",
+        other,
+        only_free,
+        local,
+    ] {
         assert_eq!(read(text), Err(Failure::NoSlots), "{text}");
     }
 }
 
 #[test]
 fn a_line_about_slots_that_makes_no_sense_spoils_the_answer() {
-    let good = r#"temporal_worker_task_slots_used{task_queue="orders",worker_type="ActivityWorker"} 1"#;
+    let good =
+        r#"temporal_worker_task_slots_used{task_queue="orders",worker_type="ActivityWorker"} 1"#;
     let labels = r#"task_queue="orders",worker_type="ActivityWorker""#;
     for bad in [
         format!("temporal_worker_task_slots_used{{{labels}}}"),
@@ -105,17 +122,33 @@ fn a_line_about_slots_that_makes_no_sense_spoils_the_answer() {
         "temporal_worker_task_slots_used{task_queue=\"orders} 1".to_owned(),
         "temporal_activity_execution_latency_count{task_queue=\"orders\"} -3".to_owned(),
     ] {
-        assert_eq!(read(&format!("{good}\n{bad}\n")), Err(Failure::Malformed), "{bad}");
+        assert_eq!(
+            read(&format!("{good}\n{bad}\n")),
+            Err(Failure::Malformed),
+            "{bad}"
+        );
     }
 }
 
 fn exposed(task_queue: &str, kind: &str, of: TypeSlots, latency: &str) -> String {
-    let label = task_queue.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let label = task_queue
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
     let labels = format!("task_queue=\"{label}\",worker_type=\"{kind}\"");
     let mut text = String::new();
-    writeln!(text, "temporal_worker_task_slots_used{{{labels}}} {}", of.used).unwrap();
+    writeln!(
+        text,
+        "temporal_worker_task_slots_used{{{labels}}} {}",
+        of.used
+    )
+    .unwrap();
     if let Some(available) = of.available {
-        writeln!(text, "temporal_worker_task_slots_available{{{labels}}} {available}").unwrap();
+        writeln!(
+            text,
+            "temporal_worker_task_slots_available{{{labels}}} {available}"
+        )
+        .unwrap();
     }
     if let Some(processed) = of.processed_total {
         writeln!(text, "{latency}_count{{{labels}}} {processed}").unwrap();

@@ -161,7 +161,14 @@ mod tests {
         assert_eq!(utc("500101000000Z"), Some(-631_152_000));
         assert_eq!(generalized("20500101000000Z"), Some(2_524_608_000));
         assert_eq!(generalized("99991231235959Z"), Some(253_402_300_799));
-        for text in ["", "Z", "7001010000Z", "700101000000", "701301000000Z", "7001010000+1Z"] {
+        for text in [
+            "",
+            "Z",
+            "7001010000Z",
+            "700101000000",
+            "701301000000Z",
+            "7001010000+1Z",
+        ] {
             assert_eq!(utc(text), None, "{text}");
         }
         assert_eq!(generalized("700101000000Z"), None);

@@ -30,7 +30,7 @@ use taskqueue_operator::{
     apply::Writer,
     clock::Clock,
     metrics::Metrics,
-    plan::{Plan, QueuePlan, Scale, Step},
+    plan::{BudgetStep, Plan, QueuePlan, Scale, Step},
 };
 use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
 
@@ -274,6 +274,7 @@ fn shrinking(world: &World, resource_version: String) -> Plan {
         queue: "all".to_owned(),
         deployment_name: "stale".to_owned(),
         step: Step::Keep,
+        budget: BudgetStep::Keep,
         initial_replicas: 0,
         costs: Vec::new(),
         scale: Some(Scale {

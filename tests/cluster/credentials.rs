@@ -36,7 +36,7 @@ use crate::harness::{World, eventually, one_queue, with_namespace};
 /// The name in the server's certificate; it is no name of DNS.
 const SERVER: &str = "temporal.test";
 /// Promised: Secrets are read again every 30 s. The rest is for the next read of Temporal and for a busy machine.
-const TAKEN_UP: Duration = Duration::from_secs(60);
+const TAKEN_UP: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_does_not_fit_is_named_and_the_right_one_is_taken_up() {

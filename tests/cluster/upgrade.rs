@@ -160,7 +160,7 @@ where
         world: world.clone(),
         values: file(world, "values.json", &all)?,
     };
-    let result = match release.clear().await {
+    let result = match release.clear() {
         Ok(()) => body(release).await,
         Err(error) => Err(error),
     };
@@ -217,7 +217,7 @@ impl Release {
         output(helm.arg(&self.values).args(settings))
     }
 
-    async fn clear(&self) -> anyhow::Result<()> {
+    fn clear(&self) -> anyhow::Result<()> {
         let sandbox = &self.world.sandbox;
         output(
             sandbox

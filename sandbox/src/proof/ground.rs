@@ -135,7 +135,11 @@ impl<'a> Ground<'a> {
     pub(super) fn place(&self, queues: &[&str], orders: &[Value]) -> Result<()> {
         let folder = self.sandbox.paths().run();
         let file = folder.join(format!("proof-{}-orders.jsonl", self.namespace));
-        let lines: String = orders.iter().map(|order| format!("{order}\n")).collect();
+        let lines = orders.iter().fold(String::new(), |mut lines, order| {
+            lines.push_str(&order.to_string());
+            lines.push('\n');
+            lines
+        });
         state::write_file(&file, lines.as_bytes())?;
         let mut command = Command::new(self.sandbox.paths().gateway_program());
         command
@@ -219,7 +223,7 @@ impl<'a> Ground<'a> {
         ];
         let state = views
             .into_iter()
-            .map(|(namespace, lines, view)| {
+            .fold(String::new(), |mut state, (namespace, lines, view)| {
                 let args: Vec<&str> = ["--namespace", namespace]
                     .into_iter()
                     .chain(view.split(' '))
@@ -228,9 +232,11 @@ impl<'a> Ground<'a> {
                     .sandbox
                     .kubectl_output(&args)
                     .unwrap_or_else(|error| error.to_string());
-                format!("--- kubectl {view}\n{}\n", last_lines(&said, lines))
-            })
-            .collect();
+                for part in ["--- kubectl ", view, "\n", &last_lines(&said, lines), "\n"] {
+                    state.push_str(part);
+                }
+                state
+            });
         Error::NotReached {
             what: what.to_owned(),
             state,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use taskqueue_scaling::*;
+use taskqueue_scaling::{
+    Backlog, Decision, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading,
+    Replicas, SlotSource, Slots, Time, TypeBacklog, TypeSlots, UnknownReason, check, decide,
+};
 
 /// A policy with easy numbers: pods of 10 slots at 75 %, a target of 5 s, 0 to 20 replicas.
 pub(crate) fn policy() -> Policy {

@@ -49,15 +49,15 @@ const CACHE: Duration = Duration::from_secs(5);
 fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
     let mut fleet = queue(&json!({"max": 5}), &json!({"queueWaitTarget": "6s"}));
     let mut memory = FleetMemory::default();
-    let none: Vec<String> = Vec::new();
+    let nothing: Vec<String> = Vec::new();
     assert_eq!(
         told(&fleet, None, CACHE, &mut memory),
-        none,
+        nothing,
         "nothing is known of its pods yet"
     );
     let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits for up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
     assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), none);
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), nothing);
     fleet.generation += 1;
     assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
 }

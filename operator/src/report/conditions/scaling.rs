@@ -243,7 +243,7 @@ fn limit_note(decision: &Decision, message: &str) -> String {
     let wanted = decision
         .demand
         .as_ref()
-        .map_or(0, |demand| demand.replicas());
+        .map_or(0, taskqueue_scaling::Demand::replicas);
     // Without its head, the sentence says what asks for so many.
     let why = decision
         .sentence

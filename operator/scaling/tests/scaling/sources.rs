@@ -14,6 +14,15 @@ fn scraped(asked: u32, counts: bool) -> World {
     world
 }
 
+/// A policy that keeps exactly one replica.
+fn one() -> Policy {
+    Policy {
+        min: 1,
+        max: 1,
+        ..policy()
+    }
+}
+
 /// The last decision after so many readings, 5 s apart, in which nothing waits.
 fn after_readings(world: &mut World, readings: usize) -> Decision {
     let decisions = (0..readings).map(|_| world.reads_next(TypeBacklog::default()));
@@ -50,6 +59,7 @@ fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_goes() 
 fn a_count_that_appears_later_is_not_taken_for_the_work_of_one_span() {
     // A histogram that is not there before the first task has ended: 10 tasks of 300 s each.
     let mut world = scraped(1, false);
+    world.policy = one();
     world.used = vec![10];
     drop(after_readings(&mut world, 60));
     world.counts = true;
@@ -95,7 +105,7 @@ fn metrics_that_can_no_longer_be_read_keep_the_fleet() {
 #[test]
 fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
     let found = |source, used: u32| {
-        let mut world = World::new(policy(), 1);
+        let mut world = World::new(one(), 1);
         world.source = source;
         world.used = vec![used];
         for _ in 0..30 {

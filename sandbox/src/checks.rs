@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use sandbox::{Image, Name, Programs, Progress, Sandbox};
+use sandbox::{Image, Name, Programs, Progress, Sandbox, cargo};
 
 use crate::cli::print;
 
@@ -140,7 +140,7 @@ pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()>
 
 impl Stage {
     fn run(&self, keep: bool) -> anyhow::Result<()> {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = cargo();
         command
             .args(self.cargo)
             .env("INSTA_UPDATE", "no")

@@ -263,11 +263,25 @@ struct Target {
     name: String,
 }
 
+/// Cargo, as if a person called it. `cargo run` tells the program that it runs about the package that it belongs to; an
+/// inner cargo whose build scripts see that builds *ring* again, and with it the Temporal SDK, each time that the two
+/// take turns.
+pub fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
+    }
+    command
+}
+
 /// Builds the images' binaries with cargo, with the features that the whole workspace has: the tests then find every
 /// dependency built.
 fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     progress.say("building the binaries of the images with cargo");
-    let mut command = Command::new("cargo");
+    let mut command = cargo();
     command.args([
         "build",
         "--workspace",
@@ -275,14 +289,6 @@ fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     ]);
     for image in images {
         command.args(["--bin", image.binary()]);
-    }
-    // `cargo run` tells the program that it runs about the package that it belongs to; the inner cargo and its build
-    // scripts must not see that.
-    for (variable, _) in std::env::vars_os() {
-        let name = variable.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&variable);
-        }
     }
     let what = run::describe(&command);
     let output = command

@@ -33,7 +33,7 @@ mod supervise;
 pub use control::Action;
 pub use error::{Error, Result};
 pub use foreign::Foreign;
-pub use images::{Image, Loaded};
+pub use images::{Image, Loaded, cargo};
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
 pub use net::{FORWARDS, Forward, NODE_ADDRESS, Ports};
 pub use operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE};

@@ -48,8 +48,16 @@ async fn orders_bring_a_fleet_up_from_zero_and_it_goes_back() {
                 (asked, ready) == (0, 0)
             })
             .await?;
-        let down = world.events("ScaledDown").await?;
-        assert!(!down.is_empty(), "an Event says why");
+        // It is written after the replicas that it is about.
+        eventually("an Event says why", || async {
+            let down = world.events("ScaledDown").await?;
+            Ok(if down.is_empty() {
+                Err("there is none".to_owned())
+            } else {
+                Ok(())
+            })
+        })
+        .await?;
         let decision = world
             .fleet()
             .await?

@@ -141,16 +141,9 @@ fn fleet(number: u32) -> Value {
 }
 
 fn sample(sandbox: &Sandbox) -> Result<Sample> {
-    let (resident_megabytes, cpu_seconds) = process(sandbox)?;
-    let pod = sandbox.kubectl_output(&[
-        "--namespace",
-        OPERATOR_NAMESPACE,
-        "get",
-        "pods",
-        "--selector=app.kubernetes.io/name=taskqueue-operator",
-        "--field-selector=status.phase=Running",
-        "--output=jsonpath={.items[0].metadata.name}",
-    ])?;
+    // The standby has no fleets: memory, time and counters are those of the one that leads.
+    let pod = sandbox.operator_pod()?;
+    let (resident_megabytes, cpu_seconds) = process(sandbox, &pod)?;
     let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
     let metrics = sandbox.kubectl_output(&["get", "--raw", &path])?;
     Ok(Sample {
@@ -174,8 +167,10 @@ fn sum(metrics: &str, name: &str) -> f64 {
         .sum()
 }
 
-/// Resident memory in MB and processor time in seconds of the operator's process in this sandbox.
-fn process(sandbox: &Sandbox) -> Result<(f64, f64)> {
+/// Resident memory in MB and processor time in seconds of the operator's process in a pod of this sandbox.
+fn process(sandbox: &Sandbox, pod: &str) -> Result<(f64, f64)> {
+    // Kubernetes names every container's host after its pod.
+    let host = format!("HOSTNAME={pod}");
     let cgroup = sandbox.paths().cgroup();
     let entries = fs::read_dir("/proc").attempt(|| "reading /proc".into())?;
     for entry in entries.flatten() {
@@ -185,7 +180,12 @@ fn process(sandbox: &Sandbox) -> Result<(f64, f64)> {
             .is_ok_and(|program| program.file_name().is_some_and(|n| n == OPERATOR_RELEASE));
         let is_here = fs::read_to_string(folder.join("cgroup"))
             .is_ok_and(|cgroups| cgroups.contains(&cgroup));
-        if is_operator && is_here {
+        let is_of_pod = fs::read(folder.join("environ")).is_ok_and(|environment| {
+            environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == host.as_bytes())
+        });
+        if is_operator && is_here && is_of_pod {
             return read(&folder).ok_or_else(|| {
                 Error::Machine(format!("{} cannot be understood", folder.display()))
             });

@@ -316,9 +316,11 @@ impl Bench<'_> {
     }
 
     fn until_right(&self, fleet: &str, since: Timestamp) -> Result<()> {
+        // At any moment, not only now: six quick orders may be done, and a replica let go, before this is asked.
         let right = self.deployments.wait(TRIAL_PATIENCE, |seen| {
-            let now = seen.iter().rev().find(|one| one.fleet == fleet)?;
-            (now.at >= since && now.asked >= RIGHT).then_some(())
+            seen.iter()
+                .any(|one| one.fleet == fleet && one.at >= since && one.asked >= RIGHT)
+                .then_some(())
         });
         right.ok_or_else(|| {
             self.ground.not_reached(&format!(

@@ -58,19 +58,6 @@ impl Sandbox {
         of(&running)
     }
 
-    /// Removes the operator. The custom resource definitions, and with them every fleet, stay.
-    pub fn uninstall_operator(&self) -> Result<()> {
-        let mut helm = self.helm();
-        helm.args([
-            "uninstall",
-            OPERATOR_RELEASE,
-            "--namespace",
-            OPERATOR_NAMESPACE,
-        ])
-        .args(["--ignore-not-found", "--wait", "--timeout=120s"]);
-        run::output(&mut helm).map(drop)
-    }
-
     fn release(&self, own: &[String], settings: &[&str]) -> Result<()> {
         let mut helm = self.helm();
         helm.args(["upgrade", "--install", OPERATOR_RELEASE])

@@ -142,7 +142,7 @@ reasons! {
     TemporalNamespaceNotFound,
     /// ScalingActive is unknown: the backlog of some queue cannot be read; its replicas stay as they are.
     BacklogUnknown,
-    /// ScalingActive is limited: the workers do not report task slots, so no queue of theirs goes to zero.
+    /// ScalingActive is true with a warning: the workers of some queue do not report task slots, so it never goes to zero.
     SlotsUnknown,
     /// ScalingActive is false: pods of some queue are ready, and Temporal sees neither a poller nor a heartbeat of theirs.
     NotPolling,

@@ -250,11 +250,6 @@ impl History {
         Some(self.quiet_since?.max(self.silent_since?))
     }
 
-    /// Whether any worker of this queue has ever been heard of.
-    pub fn heard_of_workers(&self) -> bool {
-        self.learner.heard()
-    }
-
     /// Whether the workers are taken never to send heartbeats.
     pub(crate) fn mute(&self) -> bool {
         self.unheard_since

@@ -193,11 +193,6 @@ impl ResolvedConnection {
         self.fields.tls.as_ref()
     }
 
-    /// Whether an API key is sent.
-    pub fn has_api_key(&self) -> bool {
-        self.fields.api_key.is_some()
-    }
-
     /// Stands for the credential: two connections with the same fingerprint may share a channel.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

@@ -27,11 +27,15 @@ use crate::scaling::{
 
 const SCALING: &str = "docs/scaling.md";
 const OPERATIONS: &str = "docs/operations.md";
-const ALL: [&str; 5] = [
+const ALL: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
     SCALING,
     OPERATIONS,
+    "charts/taskqueue-operator/README.md",
+    "sandbox/demo/README.md",
     "worker/README.md",
 ];
 

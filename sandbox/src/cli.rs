@@ -161,10 +161,10 @@ enum Subcommands {
     /// Measure what the operator needs for fleets that have nothing to do. It has to be installed.
     Footprint {
         /// How many fleets, of one queue each.
-        #[arg(long, default_value_t = 300)]
+        #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         fleets: u32,
         /// How many seconds the operator is watched, before and with the fleets.
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
         seconds: u64,
     },
     /// End everything. The state (etcd, PostgreSQL, mail, images) stays.
@@ -257,7 +257,7 @@ impl Cli {
             Subcommands::Footprint { fleets, seconds } => {
                 let options = sandbox::footprint::Options {
                     fleets,
-                    window: std::time::Duration::from_secs(seconds),
+                    window: Duration::from_secs(seconds),
                 };
                 let sandbox = Sandbox::open(name)?;
                 let progress = Progress::default();

@@ -135,7 +135,11 @@ fn fleet(number: u32) -> Value {
         "spec": {
             "connection": {"address": format!("temporal.{SERVICES_NAMESPACE}.svc:7233")},
             "template": {"spec": {"containers": [{"name": "worker", "image": "never-started:1"}]}},
-            "queues": [{"name": "work", "taskQueue": format!("{NAMESPACE}-{number}"), "replicas": {"min": 0, "max": 1}}],
+            "queues": [{
+                "name": "work",
+                "taskQueue": format!("{NAMESPACE}-{number}"),
+                "replicas": {"min": 0, "max": 1},
+            }],
         },
     })
 }

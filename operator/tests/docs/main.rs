@@ -255,6 +255,46 @@ fn every_alert_that_is_named_exists() {
 }
 
 #[test]
+fn every_value_of_the_chart_and_every_field_that_is_named_exists() {
+    let values: Value =
+        serde_saphyr::from_str(&read("charts/taskqueue-operator/values.yaml")).unwrap();
+    let crd: Value =
+        serde_saphyr::from_str(&read("crds/taskqueue.dev_taskqueueworkers.yaml")).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    // Fields are named from the spec, from a queue, or from `scaling`.
+    let fields = [
+        spec,
+        &spec["properties"]["queues"]["items"],
+        &spec["properties"]["scaling"],
+    ];
+    let mut unknown = Vec::new();
+    for path in ALL {
+        let text = read(path);
+        for name in quoted(&text).filter_map(dotted) {
+            let parts: Vec<&str> = name.split('.').collect();
+            let of_chart = values[parts[0]].is_object();
+            let of_spec = |schema: &&Value| schema["properties"].get(parts[0]).is_some();
+            let there = values.pointer(&format!("/{}", parts.join("/"))).is_some()
+                || fields.iter().any(|schema| {
+                    let pointer = format!("/properties/{}", parts.join("/properties/"));
+                    schema.pointer(&pointer).is_some()
+                });
+            if (of_chart || fields.iter().any(of_spec)) && !there {
+                unknown.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+}
+
+/// The name in `a.b`, `a.b: value` and `a.b=value`.
+fn dotted(word: &str) -> Option<&str> {
+    let name = word.split([':', '=']).next()?.trim();
+    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphabetic());
+    (name.contains('.') && name.split('.').all(plain)).then_some(name)
+}
+
+#[test]
 fn every_link_and_path_leads_somewhere() {
     let mut lost = Vec::new();
     for path in ALL {

@@ -43,7 +43,7 @@ pub(crate) fn defaults() -> String {
         (
             "scaling.slotsPerReplica",
             policy.slots_per_replica.to_string(),
-            "The SDKs' usual number; only until the workers say theirs.",
+            "A default of several SDKs; it counts only until the workers say theirs.",
         ),
         (
             "scaling.backlogPerReplica",

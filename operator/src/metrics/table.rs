@@ -241,7 +241,7 @@ pub const READING_UNKNOWN: Spec = gauge(
 pub const FINDING: Spec = gauge(
     "taskqueue_operator_finding",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "finding"],
-    "1 while something is wrong with the queue that more replicas would not mend, 0 while not; which is in the label.",
+    "1 while what the label finding names is wrong with the queue, which no number of replicas would mend; else 0.",
 );
 /// `decisions_total`.
 pub const DECISIONS: Spec = counter(

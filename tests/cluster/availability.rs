@@ -1,41 +1,25 @@
 //! Two replicas and a Lease: who leads after a SIGTERM, a SIGKILL and a freeze, how soon, and that a leader which wakes up
-//! too late shrinks nothing. Times are taken from the Lease. The operator's processes are found by the name of their pod
-//! and get signals; whatever else runs on the machine is left alone.
+//! too late shrinks nothing. Times are taken from the Lease.
 
 use std::{
-    collections::BTreeSet,
     future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    coordination::v1::{Lease, LeaseSpec},
-    core::v1::Pod,
-    events::v1::Event,
-};
+use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams},
+    api::{ListParams, WatchEvent, WatchParams},
 };
-use rustix::process::{Pid, Signal, kill_process};
-use sandbox::Process;
+use rustix::process::Signal;
 use serde_json::json;
-use taskqueue_api::FleetKey;
-use taskqueue_operator::{
-    apply::Writer,
-    clock::Clock,
-    metrics::Metrics,
-    plan::{BudgetStep, Plan, QueuePlan, Scale, Step},
-};
-use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
 
-use crate::harness::{
-    OPERATOR, OPERATOR_NAMESPACE, World, alone, eventually, one_queue, output, with_namespace,
+use crate::{
+    harness::{World, alone, eventually, one_queue, with_namespace},
+    leaders::{freeze, get, lease, process_of, settled, signal, since, taken_after},
 };
 
 /// Promised: from SIGTERM until another replica holds the lease.
@@ -101,8 +85,8 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
         world
             .apply(one_queue(&queue, 0, 3, &json!({"cooldownPeriod": "15s"})))
             .await?;
-        let first = world.order(&queue, 0, json!({"total": 100}))?;
-        world.result(&first).await?;
+        let first = world.temporal.order(&queue, 0, json!({"total": 100}))?;
+        world.temporal.result(&first).await?;
         // The leader is about to scale this idle fleet to zero. Before it does, it freezes.
         let (leader, _) = settled(&world).await?;
         let (asked, _) = world.replicas("all").await?;
@@ -112,14 +96,8 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
         );
         let (frozen, mut took) = freeze(&world, &leader).await?;
 
-        let mut workflows = Vec::new();
-        for number in 1..9 {
-            workflows.push(world.order(
-                &queue,
-                number,
-                json!({"total": 100, "card": "tok_delay_8000"}),
-            )?);
-        }
+        let order = json!({"total": 100, "card": "tok_delay_8000"});
+        let workflows = world.temporal.orders(&queue, 1..9, &order)?;
         world
             .replicas_are("all", "the next leader scales out", |asked, _| asked > 1)
             .await?;
@@ -139,19 +117,7 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
             },
         )
         .await?;
-        for workflow in &workflows {
-            world.result(workflow).await?;
-            let again: Vec<_> = world
-                .attempts(workflow)?
-                .into_iter()
-                .filter(|(_, attempt)| *attempt > 1)
-                .collect();
-            assert_eq!(
-                again,
-                Vec::new(),
-                "an activity of {workflow} was interrupted"
-            );
-        }
+        world.temporal.results_at_once(&workflows).await?;
         anyhow::ensure!(!watched.is_finished(), "{:?}", watched.await);
         watched.abort();
         let shrinks = shrinks.lock().expect("nobody panics with the lock").clone();
@@ -192,47 +158,6 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
-    with_namespace("a-decision-on-outdated-knowledge", |world| async move {
-        let api: Api<Deployment> = world.api();
-        // Its pods never start, and nobody minds.
-        let object: Deployment = serde_json::from_value(json!({
-            "metadata": {"name": "stale"},
-            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "stale"}}, "template": {
-                "metadata": {"labels": {"app": "stale"}},
-                "spec": {"nodeSelector": {"no": "node"}, "containers": [{"name": "c", "image": "localhost/none:1"}]}}},
-        }))?;
-        api.create(&PostParams::default(), &object).await?;
-        let settled = eventually("its status is written", || async {
-            let now = api.get("stale").await?;
-            let replicas = now.status.as_ref().and_then(|status| status.replicas);
-            Ok(if replicas == Some(2) { Ok(now) } else { Err(format!("{replicas:?}")) })
-        })
-        .await?;
-        // The knowledge of a leader that slept, and what happened meanwhile.
-        let known = settled.resource_version().context("a Deployment has a version")?;
-        world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
-        let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?);
-        let applied = writer.apply(&shrinking(&world, known)).await;
-        let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
-        assert_eq!(errors.len(), 1, "{errors:?}");
-        assert_eq!(applied.errors().next().map(|error| error.class().as_str()), Some("conflict"), "{errors:?}");
-        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
-        // The same with present knowledge is carried out. (Its controller may write in between.)
-        eventually("it shrinks on present knowledge", || async {
-            let known = api.get("stale").await?.resource_version().unwrap_or_default();
-            let applied = writer.apply(&shrinking(&world, known)).await;
-            let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
-            Ok(if errors.is_empty() { Ok(()) } else { Err(format!("{errors:?}")) })
-        })
-        .await?;
-        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(1));
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_standby_is_ready_says_what_it_is_and_has_no_series_of_fleets() {
     with_namespace("the-standby-is-ready", |world| async move {
         world
@@ -267,51 +192,6 @@ async fn the_standby_is_ready_says_what_it_is_and_has_no_series_of_fleets() {
     .await;
 }
 
-/// What the leader wrote last week: one replica, decided on this version.
-fn shrinking(world: &World, resource_version: String) -> Plan {
-    let since = Time::default();
-    let reason = UnknownReason::NotReadYet;
-    let queue = QueuePlan {
-        queue: "all".to_owned(),
-        deployment_name: "stale".to_owned(),
-        step: Step::Keep,
-        budget: BudgetStep::Keep,
-        initial_replicas: 0,
-        costs: Vec::new(),
-        scale: Some(Scale {
-            from: 2,
-            to: 1,
-            resource_version: Some(resource_version),
-        }),
-        decision: None,
-        observation: Observation {
-            replicas: Replicas::default(),
-            backlog: Reading::Unknown {
-                reason,
-                since,
-                failures: 0,
-            },
-            slots: Reading::Unknown {
-                reason,
-                since,
-                failures: 0,
-            },
-        },
-        changed_by_others: None,
-        vanished: false,
-    };
-    Plan {
-        fleet: FleetKey {
-            namespace: world.namespace.clone(),
-            name: "orders".to_owned(),
-            uid: String::new(),
-        },
-        queues: vec![queue],
-        prunes: Vec::new(),
-        look_again: Duration::MAX,
-    }
-}
-
 /// Measures up to [`TRIES`] times, until one time is within the limit.
 async fn one_within<A, F>(limit: Duration, what: &str, mut measure: A) -> anyhow::Result<()>
 where
@@ -328,181 +208,6 @@ where
         times.push(took);
     }
     anyhow::bail!("{what}: {times:?}, each over {limit:?}")
-}
-
-/// Waits until two replicas are ready and one of them leads: the leader and the other one.
-async fn settled(world: &World) -> anyhow::Result<(String, String)> {
-    let api: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
-    eventually("two replicas are ready and one leads", || async {
-        let label = format!("app.kubernetes.io/name={OPERATOR}");
-        let pods = api.list(&ListParams::default().labels(&label)).await?.items;
-        let ready: BTreeSet<String> = pods
-            .iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod))
-            .map(ResourceExt::name_any)
-            .collect();
-        // A process that ended twice waits before it is started again. Another pod need not.
-        for pod in pods.iter().filter(|pod| waits_to_restart(pod)) {
-            api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
-                .await?;
-        }
-        let holder = lease(world).await?.holder_identity.unwrap_or_default();
-        let others: Vec<&String> = ready.iter().filter(|name| **name != holder).collect();
-        if ready.len() == 2
-            && others.len() == 1
-            && get(world, &holder, "readyz").is_ok_and(|said| said == "ok\n")
-        {
-            return Ok(Ok((holder.clone(), others[0].clone())));
-        }
-        Ok(Err(format!(
-            "ready are {ready:?}, the lease is held by {holder:?}"
-        )))
-    })
-    .await
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-fn waits_to_restart(pod: &Pod) -> bool {
-    let status = pod.status.iter();
-    let mut containers = status.flat_map(|status| status.container_statuses.iter().flatten());
-    containers.any(|container| {
-        let waiting = container
-            .state
-            .as_ref()
-            .and_then(|state| state.waiting.as_ref());
-        waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
-    })
-}
-
-async fn lease(world: &World) -> anyhow::Result<LeaseSpec> {
-    let api: Api<Lease> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
-    Ok(api.get(OPERATOR).await?.spec.unwrap_or_default())
-}
-
-async fn another_leads(world: &World, than: &str) -> anyhow::Result<LeaseSpec> {
-    eventually("another replica holds the lease", || async {
-        let lease = lease(world).await?;
-        let another = lease
-            .holder_identity
-            .as_deref()
-            .is_some_and(|holder| !holder.is_empty() && holder != than);
-        Ok(if another {
-            Ok(lease)
-        } else {
-            Err(format!("{lease:?}"))
-        })
-    })
-    .await
-}
-
-/// The lease once somebody has taken it after a moment.
-async fn taken_after(world: &World, moment: Timestamp) -> anyhow::Result<LeaseSpec> {
-    eventually("a replica takes the lease", || async {
-        let lease = lease(world).await?;
-        let taken = lease
-            .acquire_time
-            .as_ref()
-            .is_some_and(|time| time.0 >= moment);
-        Ok(if taken && lease.holder_identity.is_some() {
-            Ok(lease)
-        } else {
-            Err(format!("{lease:?}"))
-        })
-    })
-    .await
-}
-
-/// From a moment until the lease was taken, or, by the same holder, renewed.
-fn since(moment: Timestamp, lease: &LeaseSpec) -> anyhow::Result<Duration> {
-    let acquired = lease
-        .acquire_time
-        .as_ref()
-        .map(|time| time.0)
-        .filter(|time| *time >= moment);
-    let taken = acquired
-        .or(lease.renew_time.as_ref().map(|time| time.0))
-        .context("a lease has times")?;
-    Ok(taken.duration_since(moment).unsigned_abs())
-}
-
-/// A leader whose process does nothing until it is woken, at the latest when this is dropped.
-struct Frozen(Process);
-
-impl Frozen {
-    fn wake(&self) -> anyhow::Result<()> {
-        signal(&self.0, Signal::CONT)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        if self.0.is_alive()
-            && let Err(error) = self.wake()
-        {
-            eprintln!("waking process {}: {error:#}", self.0.pid);
-        }
-    }
-}
-
-/// Freezes the leader and waits until another leads: how long that took since the old one last renewed the lease.
-async fn freeze(world: &World, leader: &str) -> anyhow::Result<(Frozen, Duration)> {
-    let process = process_of(leader).await?;
-    signal(&process, Signal::STOP)?;
-    let frozen = Frozen(process);
-    let last = lease(world)
-        .await?
-        .renew_time
-        .context("a lease has a time")?;
-    let next = another_leads(world, leader).await?;
-    let took = since(last.0, &next)?;
-    println!(
-        "from the last renewal of a leader that froze until another leads: {:.1} s",
-        took.as_secs_f64()
-    );
-    Ok((frozen, took))
-}
-
-/// The operator's process in a pod.
-async fn process_of(pod: &str) -> anyhow::Result<Process> {
-    let variable = format!("POD_NAME={pod}");
-    eventually(&format!("the process of {pod}"), || async {
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let named = environment
-                .split(|byte| *byte == 0)
-                .any(|entry| entry == variable.as_bytes());
-            if named
-                && let Ok(process) = Process::of(pid)
-                && process.runs("run")
-            {
-                return Ok(Ok(process));
-            }
-        }
-        Ok(Err("no process has it in its environment".to_owned()))
-    })
-    .await
-}
-
-fn signal(process: &Process, signal: Signal) -> anyhow::Result<()> {
-    let pid = Pid::from_raw(process.pid).context("a process id is above 0")?;
-    anyhow::ensure!(process.is_alive(), "process {} has ended", process.pid);
-    kill_process(pid, signal).with_context(|| format!("{signal:?} to process {}", process.pid))
 }
 
 /// Writes down, for ever, each time that a Deployment asks for fewer replicas than before: from how many to how many.
@@ -528,10 +233,4 @@ async fn watch_shrinks(
         }
     }
     anyhow::bail!("the API server ended the watch of {deployment}")
-}
-
-/// What a replica of the operator answers on its port.
-fn get(world: &World, pod: &str, path: &str) -> anyhow::Result<String> {
-    let url = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/{path}");
-    output(world.sandbox.kubectl().args(["get", "--raw", &url]))
 }

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command};
 use sandbox::dashboard::{DASHBOARD, Dashboard, Kind, prometheus::Prometheus, variables};
 use serde_json::{Value, json};
 
-use crate::harness::{World, eventually, one_queue, output, with_namespace};
+use crate::harness::{World, eventually, output, with_namespace};
 
 /// Seconds between two points of a query; the sandbox scrapes every 2 s.
 const STEP: i64 = 2;
@@ -16,25 +16,14 @@ async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
     with_namespace("the-dashboard-shows-a-run", |world| async move {
         let from = jiff::Timestamp::now().as_second();
         let queue = world.queue("all");
-        world.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
-        world
-            .condition_is("ScalingActive", "True", "Active")
-            .await?;
-        let mut workflows = Vec::new();
-        for number in 0..8 {
-            workflows.push(world.order(
-                &queue,
-                number,
-                json!({"total": 100, "card": "tok_delay_2000"}),
-            )?);
-        }
+        world.start_from_zero(&queue, 2).await?;
+        let order = json!({"total": 100, "card": "tok_delay_2000"});
+        let workflows = world.temporal.orders(&queue, 0..8, &order)?;
         world
             .replicas_are("all", "a worker runs", |_, ready| ready > 0)
             .await?;
         people_see_what_runs(&world, &queue)?;
-        for workflow in &workflows {
-            world.result(workflow).await?;
-        }
+        world.temporal.results(&workflows).await?;
         world
             .replicas_are("all", "the idle fleet is back at zero", |asked, ready| {
                 (asked, ready) == (0, 0)

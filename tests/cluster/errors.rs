@@ -129,24 +129,24 @@ async fn an_image_that_cannot_be_had_is_named_while_the_old_pod_runs_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_reference_without_its_object_is_named_until_it_exists() {
-    with_namespace("a-connection-reference-without-its-object", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        spec["connectionRef"] = json!({"name": "main"});
-        spec.as_object_mut().unwrap().remove("connection");
-        world.apply(spec).await?;
-        let condition = world.condition_is("Ready", "False", "ConnectionNotFound").await?;
-        assert!(condition.message.contains("main"), "{}", condition.message);
-        let connection = json!({
-            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection", "metadata": {"name": "main"},
-            "spec": {"address": crate::harness::TEMPORAL, "temporalNamespace": "default"},
-        });
-        world
-            .api::<taskqueue_api::TemporalConnection>()
-            .patch("main", &PatchParams::apply("cluster-test"), &Patch::Apply(&connection))
-            .await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        Ok(())
-    })
+    with_namespace(
+        "a-connection-reference-without-its-object",
+        |world| async move {
+            let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+            spec["connectionRef"] = json!({"name": "main"});
+            spec.as_object_mut().unwrap().remove("connection");
+            world.apply(spec).await?;
+            let condition = world
+                .condition_is("Ready", "False", "ConnectionNotFound")
+                .await?;
+            assert!(condition.message.contains("main"), "{}", condition.message);
+            let connection =
+                json!({"address": crate::harness::TEMPORAL, "temporalNamespace": "default"});
+            world.share_connection("main", connection).await?;
+            world.condition_is("Ready", "True", "Available").await?;
+            Ok(())
+        },
+    )
     .await;
 }
 

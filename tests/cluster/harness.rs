@@ -1,15 +1,19 @@
-//! What every cluster test needs: the sandbox, a namespace of its own, fleets from JSON, orders, and
-//! waiting for conditions. A test that fails prints the objects, Events and logs that explain why.
+//! What every cluster test needs: the sandbox, a namespace of its own, a fleet in it, and, below, orders, specs, workers
+//! and waiting. A test that fails prints the objects, Events and logs that explain why.
+
+mod fleets;
+mod load;
+mod temporal;
+mod waiting;
+mod workers;
 
 use std::{
     collections::BTreeMap,
     future::Future,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -25,17 +29,19 @@ use kube::{
 };
 use sandbox::{Name, Sandbox};
 use serde_json::{Value, json};
-use taskqueue_api::TaskQueueWorker;
+use taskqueue_api::{TaskQueueWorker, TemporalConnection};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub(crate) use fleets::{TEMPORAL, one_queue};
+pub(crate) use load::Load;
+pub(crate) use temporal::Temporal;
+pub(crate) use waiting::{eventually, throughout, within};
+pub(crate) use workers::Workers;
 
 /// Where the chart puts the operator.
 pub(crate) const OPERATOR_NAMESPACE: &str = "taskqueue-system";
 /// The operator's Deployment.
 pub(crate) const OPERATOR: &str = "taskqueue-operator";
-/// Temporal as pods reach it.
-pub(crate) const TEMPORAL: &str = "temporal.sandbox-services.svc:7233";
-/// How long anything on the cluster may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Tests that break shared parts (Temporal, the operator) hold it alone; the others share it.
 static WORLD: RwLock<()> = RwLock::const_new(());
@@ -55,6 +61,8 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// The sandbox's server.
+    pub(crate) temporal: Temporal,
     _share: Share,
 }
 
@@ -114,10 +122,16 @@ impl World {
         Api::<Namespace>::all(client.clone())
             .create(&PostParams::default(), &object)
             .await?;
+        let temporal = Temporal::at(
+            sandbox.programs().temporal.clone(),
+            sandbox.temporal()?,
+            namespace.clone(),
+        );
         Ok(Self {
             sandbox,
             client,
             namespace,
+            temporal,
             _share: share,
         })
     }
@@ -156,15 +170,6 @@ impl World {
         )
     }
 
-    /// `temporal` against the sandbox's server.
-    pub(crate) fn temporal(&self, args: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.sandbox.programs().temporal);
-        command
-            .args(args)
-            .args(["--address", &self.sandbox.temporal()?]);
-        output(&mut command)
-    }
-
     /// Applies a fleet named `orders` with this spec.
     pub(crate) async fn apply(&self, spec: Value) -> anyhow::Result<()> {
         let fleet = json!({
@@ -177,6 +182,29 @@ impl World {
                 &PatchParams::apply("cluster-test").force(),
                 &Patch::Apply(&fleet),
             )
+            .await?;
+        Ok(())
+    }
+
+    /// Applies a fleet `orders` of one queue that has nothing to do yet, from zero to `max` replicas, and waits until it is
+    /// read.
+    pub(crate) async fn start_from_zero(&self, task_queue: &str, max: u32) -> anyhow::Result<()> {
+        self.apply(one_queue(task_queue, 0, max, &json!({})))
+            .await?;
+        self.condition_is("ScalingActive", "True", "Active")
+            .await
+            .map(drop)
+    }
+
+    /// Applies a connection that fleets can name.
+    pub(crate) async fn share_connection(&self, name: &str, spec: Value) -> anyhow::Result<()> {
+        let connection = json!({
+            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection",
+            "metadata": {"name": name}, "spec": spec,
+        });
+        let params = PatchParams::apply("cluster-test").force();
+        self.api::<TemporalConnection>()
+            .patch(name, &params, &Patch::Apply(&connection))
             .await?;
         Ok(())
     }
@@ -287,6 +315,19 @@ impl World {
             .collect())
     }
 
+    /// Waits until a worker of the namespace has written a line with this text.
+    pub(crate) async fn log_says(&self, text: &str) -> anyhow::Result<()> {
+        eventually(&format!("a worker logs {text:?}"), || async {
+            let log = self.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?;
+            Ok(if log.contains(text) {
+                Ok(())
+            } else {
+                Err(format!("{} lines without it", log.lines().count()))
+            })
+        })
+        .await
+    }
+
     /// The notes of the Events of the fleet with this reason.
     pub(crate) async fn events(&self, reason: &str) -> anyhow::Result<Vec<String>> {
         let events = self.api::<Event>().list(&ListParams::default()).await?;
@@ -298,6 +339,19 @@ impl World {
             .collect())
     }
 
+    /// What every replica of the operator has logged.
+    pub(crate) fn operator_log(&self) -> anyhow::Result<String> {
+        output(self.sandbox.kubectl().args([
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "logs",
+            "--selector",
+            &format!("app.kubernetes.io/name={OPERATOR}"),
+            "--prefix",
+            "--tail=-1",
+        ]))
+    }
+
     /// The metrics of the operator's leader as text, one series a line.
     pub(crate) fn metrics(&self) -> anyhow::Result<String> {
         let leader = self.sandbox.operator_pod()?;
@@ -306,109 +360,23 @@ impl World {
         output(self.sandbox.kubectl().args(["get", "--raw", &path]))
     }
 
+    /// The value of the series of the fleet `orders` that has these labels, written as `name="value"`.
+    pub(crate) fn series(&self, metric: &str, labels: &[&str]) -> anyhow::Result<Option<f64>> {
+        let fleet = format!(r#"namespace="{}",name="orders""#, self.namespace);
+        let metrics = self.metrics()?;
+        let mut ours = metrics.lines().filter(|line| {
+            line.strip_prefix(metric)
+                .is_some_and(|rest| rest.starts_with('{'))
+                && line.contains(&fleet)
+                && labels.iter().all(|label| line.contains(label))
+        });
+        let value = ours.next().and_then(|line| line.rsplit_once(' '));
+        Ok(value.map(|(_, value)| value.parse()).transpose()?)
+    }
+
     /// A task queue that no other test uses.
     pub(crate) fn queue(&self, name: &str) -> String {
         format!("{}-{name}", self.namespace)
-    }
-
-    /// Starts `OrderWorkflow` on a task queue. `order` is its input without the id, which is
-    /// `{namespace}-{number}`; the workflow's id is returned.
-    pub(crate) fn order(
-        &self,
-        task_queue: &str,
-        number: usize,
-        mut order: Value,
-    ) -> anyhow::Result<String> {
-        let id = format!("{}-{number}", self.namespace);
-        order["order_id"] = json!(id);
-        let workflow = format!("order-{id}");
-        // In a file: Linux allows no argument of more than 128 KiB, and an order may have many recipients.
-        let input = std::env::temp_dir().join(format!("{workflow}.json"));
-        std::fs::write(&input, order.to_string())
-            .with_context(|| format!("writing {}", input.display()))?;
-        let started = self.temporal(&[
-            "workflow",
-            "start",
-            "--type",
-            "OrderWorkflow",
-            "--task-queue",
-            task_queue,
-            "--workflow-id",
-            &workflow,
-            "--input-file",
-            &input.to_string_lossy(),
-        ]);
-        std::fs::remove_file(&input).with_context(|| format!("removing {}", input.display()))?;
-        started?;
-        Ok(workflow)
-    }
-
-    fn describe(&self, workflow: &str) -> anyhow::Result<Value> {
-        let text = self.temporal(&[
-            "workflow",
-            "describe",
-            "--workflow-id",
-            workflow,
-            "--output",
-            "json",
-        ])?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    /// Whether a workflow has not ended yet.
-    pub(crate) fn is_running(&self, workflow: &str) -> anyhow::Result<bool> {
-        let description = self.describe(workflow)?;
-        Ok(description["workflowExecutionInfo"]["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING")
-    }
-
-    /// Waits until a workflow has completed and returns its result.
-    pub(crate) async fn result(&self, workflow: &str) -> anyhow::Result<Value> {
-        eventually(&format!("workflow {workflow} completed"), || async {
-            let description = self.describe(workflow)?;
-            let status = description["workflowExecutionInfo"]["status"]
-                .as_str()
-                .unwrap_or_default();
-            Ok(if status == "WORKFLOW_EXECUTION_STATUS_COMPLETED" {
-                Ok(description["result"].clone())
-            } else {
-                Err(status.to_owned())
-            })
-        })
-        .await
-    }
-
-    /// The attempt counts of a workflow's finished activities, by activity type, and its heartbeat
-    /// or start-to-close timeouts.
-    pub(crate) fn attempts(&self, workflow: &str) -> anyhow::Result<Vec<(String, i64)>> {
-        let text = self.temporal(&[
-            "workflow",
-            "show",
-            "--workflow-id",
-            workflow,
-            "--output",
-            "json",
-        ])?;
-        let history: Value = serde_json::from_str(&text)?;
-        let events = history["events"].as_array().cloned().unwrap_or_default();
-        let mut types = BTreeMap::new();
-        let mut attempts = Vec::new();
-        for event in &events {
-            if let Some(scheduled) = event.get("activityTaskScheduledEventAttributes") {
-                types.insert(
-                    event["eventId"].as_str().unwrap_or_default().to_owned(),
-                    scheduled["activityType"]["name"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .to_owned(),
-                );
-            }
-            if let Some(started) = event.get("activityTaskStartedEventAttributes") {
-                let scheduled = started["scheduledEventId"].as_str().unwrap_or_default();
-                let name = types.get(scheduled).cloned().unwrap_or_default();
-                attempts.push((name, started["attempt"].as_i64().unwrap_or(1)));
-            }
-        }
-        Ok(attempts)
     }
 
     async fn dump(&self) {
@@ -466,86 +434,4 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8(output.stdout)?)
-}
-
-/// Asks again and again until the answer is `Ok(Ok)`, for at most [`PATIENCE`]; then fails with what
-/// was waited for and the last answer. An outer `Err` ends the wait at once.
-pub(crate) async fn eventually<T, F, A>(what: &str, ask: A) -> anyhow::Result<T>
-where
-    A: FnMut() -> F,
-    F: Future<Output = anyhow::Result<Result<T, String>>>,
-{
-    within(PATIENCE, what, ask).await
-}
-
-/// The same with another patience, for what takes long by its nature.
-pub(crate) async fn within<T, F, A>(patience: Duration, what: &str, mut ask: A) -> anyhow::Result<T>
-where
-    A: FnMut() -> F,
-    F: Future<Output = anyhow::Result<Result<T, String>>>,
-{
-    let deadline = Instant::now() + patience;
-    let mut pace = tokio::time::interval(Duration::from_millis(250));
-    loop {
-        pace.tick().await;
-        let last = match ask().await? {
-            Ok(value) => return Ok(value),
-            Err(last) => last,
-        };
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "not within {} s: {what}; last: {last}",
-            patience.as_secs()
-        );
-    }
-}
-
-/// Checks again and again, for the whole of `span`, that something stays true.
-pub(crate) async fn throughout<F, A>(span: Duration, what: &str, mut holds: A) -> anyhow::Result<()>
-where
-    A: FnMut() -> F,
-    F: Future<Output = anyhow::Result<Result<(), String>>>,
-{
-    let end = Instant::now() + span;
-    let mut pace = tokio::time::interval(Duration::from_millis(500));
-    while Instant::now() < end {
-        pace.tick().await;
-        if let Err(found) = holds().await? {
-            anyhow::bail!("{what} did not hold: {found}");
-        }
-    }
-    Ok(())
-}
-
-/// A spec with one queue `all` that does every part of an order. `scaling` overrides the test's quick
-/// defaults field by field.
-pub(crate) fn one_queue(task_queue: &str, min: u32, max: u32, scaling: &Value) -> Value {
-    let mut quick = json!({"cooldownPeriod": "5s", "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}});
-    if let (Some(quick), Some(scaling)) = (quick.as_object_mut(), scaling.as_object()) {
-        quick.extend(scaling.clone());
-    }
-    json!({
-        "connection": {"address": TEMPORAL, "temporalNamespace": "default"},
-        "template": worker_template(),
-        "queues": [{"name": "all", "taskQueue": task_queue, "replicas": {"min": min, "max": max}}],
-        "scaling": quick,
-        "drain": {"gracePeriod": "60s"},
-    })
-}
-
-/// The order worker as a pod template, on the sandbox's PostgreSQL, SMTP and gateway.
-pub(crate) fn worker_template() -> Value {
-    json!({"spec": {"containers": [{
-        "name": "worker",
-        "image": format!("localhost/order-worker:{}", env!("CARGO_PKG_VERSION")),
-        "imagePullPolicy": "IfNotPresent",
-        "env": [
-            {"name": "DATABASE_URL", "value": "postgres://orders@postgres.sandbox-services.svc:5432/orders"},
-            {"name": "PAYMENT_GATEWAY_URL", "value": "http://payment-gateway.sandbox-services.svc:8090"},
-            {"name": "SMTP_URL", "value": "smtp://smtp.sandbox-services.svc:2525"},
-            {"name": "MAIL_FROM", "value": "orders@shop.example"},
-            {"name": "ORDER_WORKER_ACTIVITY_SLOTS", "value": "4"},
-        ],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
-    }]}})
 }

@@ -18,7 +18,7 @@ async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
         world
             .condition_is("ScalingActive", "True", "Active")
             .await?;
-        let workflow = world.order(&queue, 0, json!({"total": 100}))?;
+        let workflow = world.temporal.order(&queue, 0, json!({"total": 100}))?;
         sleeps_on(&world, Duration::from_secs(6)).await?;
 
         let rights = std::env::temp_dir().join(format!("{}-sender.json", world.namespace));
@@ -50,7 +50,7 @@ async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
         world
             .replicas_are("all", "the hint wakes the queue", |asked, _| asked > 0)
             .await?;
-        world.result(&workflow).await?;
+        world.temporal.result(&workflow).await?;
         Ok(())
     })
     .await;

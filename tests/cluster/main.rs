@@ -11,19 +11,26 @@
     reason = "tests panic freely, and print what explains a failure"
 )]
 
+mod authority;
 mod availability;
+mod conflicts;
 mod credentials;
 mod dashboards;
 mod errors;
 mod faults;
+mod front;
 mod harness;
 mod hints;
+mod keys;
+mod leaders;
 mod lifecycle;
 mod malformed;
 mod monitoring;
+mod outage;
 mod rights;
 mod scaling;
 mod scraping;
 mod soak;
 mod stuck;
 mod upgrade;
+mod versions;

@@ -1,6 +1,6 @@
 //! The operator works under exactly the chart's roles.
 
-use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, output, with_namespace};
+use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
@@ -42,14 +42,7 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
         for (verb, resource, allowed) in wanted {
             assert_eq!(may(verb, resource)?, allowed, "{verb} {resource}");
         }
-        let log = output(world.sandbox.kubectl().args([
-            "--namespace",
-            OPERATOR_NAMESPACE,
-            "logs",
-            "--selector",
-            &format!("app.kubernetes.io/name={OPERATOR}"),
-            "--tail=-1",
-        ]))?;
+        let log = world.operator_log()?;
         let refused: Vec<&str> = log
             .lines()
             .filter(|line| line.contains("is forbidden") && !line.contains("being terminated"))

@@ -4,33 +4,24 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{eventually, one_queue, throughout, with_namespace};
+use crate::harness::{World, eventually, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_bring_a_fleet_up_from_zero_and_it_goes_back() {
     with_namespace("orders-bring-a-fleet-up-from-zero", |world| async move {
         let queue = world.queue("all");
-        world.apply(one_queue(&queue, 0, 3, &json!({}))).await?;
-        world
-            .condition_is("ScalingActive", "True", "Active")
-            .await?;
+        world.start_from_zero(&queue, 3).await?;
         world
             .replicas_are("all", "nothing runs", |asked, _| asked == 0)
             .await?;
 
-        let mut workflows = Vec::new();
-        for number in 0..10 {
-            workflows.push(world.order(
-                &queue,
-                number,
-                json!({"total": 100, "recipients": ["a@shop.example"]}),
-            )?);
-        }
+        let order = json!({"total": 100, "recipients": ["a@shop.example"]});
+        let workflows = world.temporal.orders(&queue, 0..10, &order)?;
         world
             .replicas_are("all", "the backlog starts workers", |asked, _| asked > 0)
             .await?;
         for workflow in &workflows {
-            let result = world.result(workflow).await?;
+            let result = world.temporal.result(workflow).await?;
             assert_eq!(
                 workflow,
                 &format!("order-{}", result["order_id"].as_str().unwrap_or_default()),
@@ -76,43 +67,42 @@ async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
     with_namespace("a-busy-worker-keeps-its-replica", |world| async move {
         let queue = world.queue("all");
         world.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
-        // One activity mails one recipient after the other, each for 5 s: longer than the cooldown and the stabilization
-        // together, and nothing waits meanwhile.
-        let recipients: Vec<String> = (0..4)
-            .map(|number| format!("slow-5000.{number}@shop.example"))
-            .collect();
-        let order = json!({"total": 100, "recipients": recipients});
-        let workflow = world.order(&queue, 0, order)?;
-        world
-            .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
-            .await?;
-        eventually("the mails are sent", || async {
-            let (asked, ready) = world.replicas("all").await?;
-            let running = world.is_running(&workflow)?;
-            anyhow::ensure!(
-                !running || (asked >= 1 && ready >= 1),
-                "a working fleet was scaled in: asked {asked}, ready {ready}"
-            );
-            Ok(if running {
-                Err("running".into())
-            } else {
-                Ok(())
-            })
-        })
-        .await?;
-        world.result(&workflow).await?;
-        let again: Vec<_> = world
-            .attempts(&workflow)?
-            .into_iter()
-            .filter(|(_, attempt)| *attempt > 1)
-            .collect();
-        anyhow::ensure!(again.is_empty(), "activities were interrupted: {again:?}");
+        works_with_an_empty_backlog(&world, &queue).await?;
         world
             .replicas_are("all", "then it goes", |asked, _| asked == 0)
             .await?;
         Ok(())
     })
     .await;
+}
+
+/// Places an order that keeps one worker of the fleet `orders` busy for 20 s, during which nothing waits: one activity mails
+/// one recipient after the other, each for 5 s. That is longer than the cooldown and the stabilization together, and the
+/// worker must be there to its end.
+pub(crate) async fn works_with_an_empty_backlog(world: &World, queue: &str) -> anyhow::Result<()> {
+    let recipients: Vec<String> = (0..4)
+        .map(|number| format!("slow-5000.{number}@shop.example"))
+        .collect();
+    let order = json!({"total": 100, "recipients": recipients});
+    let workflow = world.temporal.order(queue, 0, order)?;
+    world
+        .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
+        .await?;
+    eventually("the mails are sent", || async {
+        let (asked, ready) = world.replicas("all").await?;
+        let running = world.temporal.is_running(&workflow)?;
+        anyhow::ensure!(
+            !running || (asked >= 1 && ready >= 1),
+            "a working fleet was scaled in: asked {asked}, ready {ready}"
+        );
+        Ok(if running {
+            Err("running".into())
+        } else {
+            Ok(())
+        })
+    })
+    .await?;
+    world.temporal.results_at_once(&[workflow]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,9 +113,12 @@ async fn a_deleted_pod_finishes_its_activity_first() {
         world
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
-        let workflow = world.order(&queue, 0, json!({"total": 100, "card": "tok_delay_8000"}))?;
+        let workflow =
+            world
+                .temporal
+                .order(&queue, 0, json!({"total": 100, "card": "tok_delay_8000"}))?;
         eventually("the payment is under way", || async {
-            let attempts = world.attempts(&workflow)?;
+            let attempts = world.temporal.attempts(&workflow)?;
             // A running activity has no started event yet; the ones before it have.
             Ok(
                 if attempts.iter().any(|(name, _)| name == "reserve_inventory") {
@@ -137,14 +130,7 @@ async fn a_deleted_pod_finishes_its_activity_first() {
         })
         .await?;
         world.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
-        world.result(&workflow).await?;
-        let again: Vec<_> = world
-            .attempts(&workflow)?
-            .into_iter()
-            .filter(|(_, attempt)| *attempt > 1)
-            .collect();
-        assert_eq!(again, Vec::new(), "no activity was interrupted");
-        Ok(())
+        world.temporal.results_at_once(&[workflow]).await
     })
     .await;
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{eventually, one_queue, throughout, with_namespace};
+use crate::{
+    harness::{one_queue, throughout, with_namespace},
+    scaling::works_with_an_empty_backlog,
+};
 
 /// One queue whose workers send no heartbeats and serve metrics at 8080; the operator is told another
 /// port if `port` is not that.
@@ -21,31 +24,8 @@ async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_bu
     with_namespace("a-worker-without-heartbeats-is-kept", |world| async move {
         let queue = world.queue("all");
         world.apply(without_heartbeats(&queue, 0, 2, 8080)).await?;
-        // As in the test with heartbeats: one activity mails one recipient after the other, each for 5 s, and nothing
-        // waits meanwhile.
-        let recipients: Vec<String> = (0..4)
-            .map(|number| format!("slow-5000.{number}@shop.example"))
-            .collect();
-        let order = json!({"total": 100, "recipients": recipients});
-        let workflow = world.order(&queue, 0, order)?;
-        world
-            .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
-            .await?;
-        eventually("the mails are sent", || async {
-            let (asked, ready) = world.replicas("all").await?;
-            let running = world.is_running(&workflow)?;
-            anyhow::ensure!(
-                !running || (asked >= 1 && ready >= 1),
-                "a working fleet was scaled in: asked {asked}, ready {ready}"
-            );
-            Ok(if running {
-                Err("running".into())
-            } else {
-                Ok(())
-            })
-        })
-        .await?;
-        world.result(&workflow).await?;
+        // As in the test with heartbeats.
+        works_with_an_empty_backlog(&world, &queue).await?;
         // Without a slot signal there would be no zero.
         world
             .replicas_are("all", "the metrics prove it idle", |asked, _| asked == 0)
@@ -60,8 +40,8 @@ async fn metrics_that_cannot_be_read_are_never_taken_for_idleness() {
     with_namespace("metrics-that-cannot-be-read", |world| async move {
         let queue = world.queue("all");
         world.apply(without_heartbeats(&queue, 0, 1, 9)).await?;
-        let workflow = world.order(&queue, 0, json!({"total": 100}))?;
-        world.result(&workflow).await?;
+        let workflow = world.temporal.order(&queue, 0, json!({"total": 100}))?;
+        world.temporal.result(&workflow).await?;
         throughout(
             Duration::from_secs(20),
             "a worker of which nothing is known stays",

@@ -36,22 +36,17 @@ async fn pods_that_are_ready_and_do_not_poll_are_told_until_they_do() {
             })
         })
         .await?;
-        let ours = format!(r#"namespace="{}""#, world.namespace);
-        let finding = |metrics: &str| -> Option<String> {
-            let series = |line: &&str| {
-                line.starts_with("taskqueue_operator_finding{")
-                    && line.contains(&ours)
-                    && line.contains(r#"finding="ReadyButNotPolling""#)
-            };
-            Some(metrics.lines().find(series)?.rsplit(' ').next()?.to_owned())
+        let finding = || {
+            let label = r#"finding="ReadyButNotPolling""#;
+            world.series("taskqueue_operator_finding", &[label])
         };
-        assert_eq!(finding(&world.metrics()?).as_deref(), Some("1"));
+        assert_eq!(finding()?, Some(1.0));
 
         world.apply(right).await?;
         world
             .condition_is("ScalingActive", "True", "Active")
             .await?;
-        assert_ne!(finding(&world.metrics()?).as_deref(), Some("1"));
+        assert_ne!(finding()?, Some(1.0));
         Ok(())
     })
     .await;

@@ -1,22 +1,21 @@
 //! From the last release to the present one and back, by the chart and with the CRDs applied by kubectl, under a fleet that
-//! runs: no worker notices. The last release is frozen under `tests/fixtures` (chart and CRDs; the image is the present one).
+//! runs: no worker notices, and the operator goes on where the one before was. The last release is frozen under `tests/fixtures` (chart and CRDs; the image is the present one).
 //! Both tests end the shared operator and remove the CRDs, so they run alone, and install it again at the end.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Pod},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
-use kube::{Api, ResourceExt, api::ListParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use serde_json::{Value, json};
+use taskqueue_api::status::QueueStatus;
 
-use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, alone, eventually, one_queue, output};
+use crate::harness::{
+    OPERATOR, OPERATOR_NAMESPACE, Workers, World, alone, eventually, one_queue, output,
+};
 
 const DEFINITIONS: [&str; 2] = [
     "taskqueueworkers.taskqueue.dev",
@@ -31,12 +30,12 @@ async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices
             release
                 .definitions_are(&frozen_chart().join("files/crds"))
                 .await?;
-            let workers = release.start_fleet().await?;
+            let before = release.start_fleet().await?;
 
             release.helm(&["upgrade"], &chart(), &[])?;
             release.definitions_are(&definitions()).await?;
-            release.fleet_goes_on(2).await?;
-            workers.are_untouched("by the upgrade").await?;
+            release.fleet_goes_on(3).await?;
+            before.goes_on("the upgrade").await?;
 
             output(
                 release
@@ -49,10 +48,11 @@ async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices
             release
                 .definitions_are(&frozen_chart().join("files/crds"))
                 .await?;
-            workers.are_untouched("by the rollback").await?;
+            release.fleet_goes_on(4).await?;
+            before.goes_on("the rollback").await?;
 
             release.helm(&["upgrade"], &chart(), &[])?;
-            release.fleet_goes_on(3).await?;
+            release.fleet_goes_on(5).await?;
             output(
                 release
                     .world
@@ -63,14 +63,12 @@ async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices
             )?;
             release.definitions_are(&definitions()).await?;
             release.world.fleet().await.context("the fleet stays")?;
-            workers
-                .are_untouched("by the removal of the operator")
-                .await?;
+            before.goes_on("the removal of the operator").await?;
 
             // Under the same name and namespace it takes its definitions, and the fleet, up again.
             release.helm(&["install"], &chart(), &[])?;
-            release.fleet_goes_on(4).await?;
-            workers.are_untouched("by the new operator").await
+            release.fleet_goes_on(6).await?;
+            before.goes_on("the new operator").await
         })
         .await
     })
@@ -90,13 +88,13 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
                 &frozen_chart(),
                 &["--set", "crds.install=false"],
             )?;
-            let workers = release.start_fleet().await?;
+            let before = release.start_fleet().await?;
 
             apply(&definitions())?;
             release.definitions_are(&definitions()).await?;
             release.helm(&["upgrade"], &chart(), &["--set", "crds.install=false"])?;
-            release.fleet_goes_on(2).await?;
-            workers.are_untouched("by the upgrade").await?;
+            release.fleet_goes_on(3).await?;
+            before.goes_on("the upgrade").await?;
 
             // Helm takes over what it did not create only if it is told to; the README says how.
             let refused = release.helm(&["upgrade"], &chart(), &[]);
@@ -108,8 +106,8 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
                 &[],
             )?;
             release.definitions_are(&definitions()).await?;
-            release.fleet_goes_on(3).await?;
-            workers.are_untouched("by the change of owner").await
+            release.fleet_goes_on(4).await?;
+            before.goes_on("the change of owner").await
         })
         .await
     })
@@ -269,40 +267,53 @@ impl Release {
         Ok(())
     }
 
-    /// A fleet with one worker that runs.
-    async fn start_fleet(&self) -> anyhow::Result<Workers> {
-        let spec = one_queue(&self.world.queue("all"), 1, 1, &json!({}));
+    /// A fleet from zero that orders have brought to two workers. What it has learned is in the decision, and an operator
+    /// that knew nothing would begin at zero again.
+    async fn start_fleet(&self) -> anyhow::Result<Before> {
+        let world = &self.world;
         eventually("the API server takes fleets", || async {
-            Ok(self
-                .world
-                .apply(spec.clone())
-                .await
-                .map_err(|error| format!("{error:#}")))
+            let applied = world.apply(self.fleet(2)).await;
+            Ok(applied.map_err(|error| format!("{error:#}")))
         })
         .await?;
-        let before = eventually("its worker is ready", || async {
-            let now = workers(&self.world).await?;
-            let ready = now.pods.len() == 1
-                && now.pods.values().all(|pod| pod.ready)
-                && now.deployments.len() == 1;
-            Ok(if ready {
-                Ok(now)
+        let order = json!({"total": 100, "card": "tok_delay_8000"});
+        let workflows = world.temporal.orders(&world.queue("all"), 0..8, &order)?;
+        let workers = world.workers_run(2).await?;
+        world.temporal.results(&workflows).await?;
+        let status = eventually("the status is about both of them", || async {
+            let status = status(world).await?;
+            let settled = status.first().is_some_and(|queue| {
+                let last = queue.last_decision.as_ref();
+                (queue.desired, queue.ready) == (2, 2) && last.is_some_and(|last| last.to == 2)
+            });
+            Ok(if settled {
+                Ok(status)
             } else {
-                Err(format!("{now:?}"))
+                Err(format!("{status:?}"))
             })
         })
         .await?;
-        Ok(Workers {
-            world: self.world.clone(),
-            before,
+        Ok(Before {
+            world: world.clone(),
+            workers,
+            status,
         })
+    }
+
+    /// One queue that is only ever scaled out, to at most so many replicas.
+    fn fleet(&self, max: u32) -> Value {
+        let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
+        one_queue(
+            &self.world.queue("all"),
+            0,
+            max,
+            &json!({"behavior": behavior}),
+        )
     }
 
     /// Changes the fleet, and waits until its status is about the change.
     async fn fleet_goes_on(&self, max: u32) -> anyhow::Result<()> {
-        self.world
-            .apply(one_queue(&self.world.queue("all"), 1, max, &json!({})))
-            .await?;
+        self.world.apply(self.fleet(max)).await?;
         self.world
             .condition_is("Ready", "True", "Available")
             .await?;
@@ -313,75 +324,29 @@ impl Release {
     }
 }
 
-/// The workers of a fleet as they were when it had just started.
-struct Workers {
+/// The fleet as it was once it had been scaled.
+struct Before {
     world: std::sync::Arc<World>,
-    before: Seen,
+    workers: Workers,
+    status: Vec<QueueStatus>,
 }
 
-/// Deployments by name with uid and generation (which counts every change of the spec), and pods by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    deployments: BTreeMap<String, (Option<String>, Option<i64>)>,
-    pods: BTreeMap<String, SeenPod>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct SeenPod {
-    uid: Option<String>,
-    restarts: i32,
-    ready: bool,
-    ending: bool,
-}
-
-impl Workers {
-    async fn are_untouched(&self, by_what: &str) -> anyhow::Result<()> {
-        let now = workers(&self.world).await?;
+impl Before {
+    /// No worker was touched, and the operator, once it has looked at the fleet, says of it what was said before: the
+    /// replicas, and the last decision with what it was made from.
+    async fn goes_on(&self, by_what: &str) -> anyhow::Result<()> {
+        self.world.untouched(&self.workers, by_what).await?;
+        let status = status(&self.world).await?;
         anyhow::ensure!(
-            now == self.before,
-            "the workers were touched {by_what}: {:?} became {now:?}",
-            self.before
+            status == self.status,
+            "the status was lost by {by_what}: {:?} became {status:?}",
+            self.status
         );
         Ok(())
     }
 }
 
-async fn workers(world: &World) -> anyhow::Result<Seen> {
-    let deployments = world
-        .api::<Deployment>()
-        .list(&ListParams::default())
-        .await?;
-    let pods = world.api::<Pod>().list(&ListParams::default()).await?;
-    Ok(Seen {
-        deployments: deployments
-            .iter()
-            .map(|deployment| {
-                (
-                    deployment.name_any(),
-                    (deployment.uid(), deployment.metadata.generation),
-                )
-            })
-            .collect(),
-        pods: pods
-            .iter()
-            .map(|pod| {
-                let containers = pod
-                    .status
-                    .iter()
-                    .flat_map(|status| status.container_statuses.iter().flatten());
-                let containers: Vec<_> = containers.collect();
-                let seen = SeenPod {
-                    uid: pod.uid(),
-                    restarts: containers
-                        .iter()
-                        .map(|container| container.restart_count)
-                        .sum(),
-                    ready: containers.iter().all(|container| container.ready)
-                        && !containers.is_empty(),
-                    ending: pod.metadata.deletion_timestamp.is_some(),
-                };
-                (pod.name_any(), seen)
-            })
-            .collect(),
-    })
+async fn status(world: &World) -> anyhow::Result<Vec<QueueStatus>> {
+    let status = world.fleet().await?.status;
+    Ok(status.map(|status| status.queues).unwrap_or_default())
 }

@@ -1,0 +1,118 @@
+//! Certificate authorities of the tests, what they sign, and the Secrets that bring it to the operator and the workers.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+use serde_json::{Value, json};
+
+use crate::harness::World;
+
+/// The name in the server's certificate; it is no name of DNS.
+pub(crate) const SERVER: &str = "temporal.test";
+/// How long what is signed is valid where it does not matter.
+pub(crate) const LONG: Duration = Duration::from_hours(365 * 24);
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    pub(crate) certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What it signed.
+pub(crate) struct Signed {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) der: CertificateDer<'static>,
+    /// When it ends, in whole seconds.
+    pub(crate) ends: Timestamp,
+}
+
+impl Authority {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// A certificate for a name that is valid from long ago until so long from now.
+    pub(crate) fn sign(&self, name: &str, valid: Duration) -> anyhow::Result<Signed> {
+        let ends = Timestamp::from_second((Timestamp::now() + valid).as_second())?;
+        let since_1970 = Duration::from_secs(ends.as_second().unsigned_abs());
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        params.not_after = date_time_ymd(1970, 1, 1) + since_1970;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Signed {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+            der: certificate.der().clone(),
+            ends,
+        })
+    }
+
+    /// A server of this authority. It asks for a client certificate of one of these authorities, if there are any.
+    pub(crate) fn server(&self, clients: &[&Self]) -> anyhow::Result<Arc<ServerConfig>> {
+        let builder = ServerConfig::builder();
+        let builder = if clients.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let mut roots = RootCertStore::empty();
+            for authority in clients {
+                roots.add(CertificateDer::from_pem_slice(
+                    authority.certificate.as_bytes(),
+                )?)?;
+            }
+            builder
+                .with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
+        };
+        let signed = self.sign(SERVER, LONG)?;
+        let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes())?;
+        let mut config = builder.with_single_cert(vec![signed.der], key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// Puts a Secret of any content in the place of the one before.
+pub(crate) async fn secret(world: &World, name: &str, data: &[(&str, &str)]) -> anyhow::Result<()> {
+    let data: Value = data
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), json!(text)))
+        .collect();
+    apply(world, name, "Opaque", &data).await
+}
+
+/// Puts a client's certificate and key in the place of the ones before.
+pub(crate) async fn client_secret(
+    world: &World,
+    name: &str,
+    signed: &Signed,
+) -> anyhow::Result<()> {
+    let data = json!({"tls.crt": signed.certificate, "tls.key": signed.key});
+    apply(world, name, "kubernetes.io/tls", &data).await
+}
+
+async fn apply(world: &World, name: &str, type_: &str, data: &Value) -> anyhow::Result<()> {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": type_, "stringData": data,
+    });
+    let params = PatchParams::apply("cluster-test").force();
+    world
+        .api::<Secret>()
+        .patch(name, &params, &Patch::Apply(&object))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! What is decided on outdated knowledge is refused: the last fence, should two processes ever believe that they lead.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, ResourceExt, api::PostParams};
+use serde_json::json;
+use taskqueue_api::FleetKey;
+use taskqueue_operator::{
+    apply::Writer,
+    clock::Clock,
+    metrics::Metrics,
+    plan::{BudgetStep, Plan, QueuePlan, Scale, Step},
+};
+use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
+
+use crate::harness::{World, eventually, with_namespace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
+    with_namespace("a-decision-on-outdated-knowledge", |world| async move {
+        let api: Api<Deployment> = world.api();
+        // Its pods never start, and nobody minds.
+        let object: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "stale"},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "stale"}}, "template": {
+                "metadata": {"labels": {"app": "stale"}},
+                "spec": {"nodeSelector": {"no": "node"}, "containers": [{"name": "c", "image": "localhost/none:1"}]}}},
+        }))?;
+        api.create(&PostParams::default(), &object).await?;
+        let settled = eventually("its status is written", || async {
+            let now = api.get("stale").await?;
+            let replicas = now.status.as_ref().and_then(|status| status.replicas);
+            Ok(if replicas == Some(2) { Ok(now) } else { Err(format!("{replicas:?}")) })
+        })
+        .await?;
+        // The knowledge of a leader that slept, and what happened meanwhile.
+        let known = settled.resource_version().context("a Deployment has a version")?;
+        world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
+        let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?);
+        let applied = writer.apply(&shrinking(&world, known)).await;
+        let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(applied.errors().next().map(|error| error.class().as_str()), Some("conflict"), "{errors:?}");
+        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
+        // The same with present knowledge is carried out. (Its controller may write in between.)
+        eventually("it shrinks on present knowledge", || async {
+            let known = api.get("stale").await?.resource_version().unwrap_or_default();
+            let applied = writer.apply(&shrinking(&world, known)).await;
+            let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
+            Ok(if errors.is_empty() { Ok(()) } else { Err(format!("{errors:?}")) })
+        })
+        .await?;
+        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(1));
+        Ok(())
+    })
+    .await;
+}
+
+/// What the leader wrote last week: one replica, decided on this version.
+fn shrinking(world: &World, resource_version: String) -> Plan {
+    let since = Time::default();
+    let reason = UnknownReason::NotReadYet;
+    let queue = QueuePlan {
+        queue: "all".to_owned(),
+        deployment_name: "stale".to_owned(),
+        step: Step::Keep,
+        budget: BudgetStep::Keep,
+        initial_replicas: 0,
+        costs: Vec::new(),
+        scale: Some(Scale {
+            from: 2,
+            to: 1,
+            resource_version: Some(resource_version),
+        }),
+        decision: None,
+        observation: Observation {
+            replicas: Replicas::default(),
+            backlog: Reading::Unknown {
+                reason,
+                since,
+                failures: 0,
+            },
+            slots: Reading::Unknown {
+                reason,
+                since,
+                failures: 0,
+            },
+        },
+        changed_by_others: None,
+        vanished: false,
+    };
+    Plan {
+        fleet: FleetKey {
+            namespace: world.namespace.clone(),
+            name: "orders".to_owned(),
+            uid: String::new(),
+        },
+        queues: vec![queue],
+        prunes: Vec::new(),
+        look_again: Duration::MAX,
+    }
+}

@@ -1,0 +1,187 @@
+//! What stands between pods and a Temporal server that speaks plaintext: this process, on a port that pods reach. It ends
+//! TLS, or none, asks for an API key, or for none, and remembers who came with what.
+
+mod keys;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use rustls::{ServerConfig, pki_types::CertificateDer};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+pub(crate) use keys::Keys;
+
+use crate::{authority::SERVER, harness::World};
+
+/// A client that was let in through TLS.
+pub(crate) struct Seen {
+    pub(crate) peer: IpAddr,
+    pub(crate) client: Option<CertificateDer<'static>>,
+}
+
+/// The server as pods see it, until it is dropped.
+pub(crate) struct Front {
+    address: String,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+/// What the tasks of a front know.
+struct Shared {
+    /// The server behind.
+    behind: String,
+    /// Plaintext if there is none.
+    tls: Mutex<Option<Arc<ServerConfig>>>,
+    /// Every request is passed on if there are none.
+    keys: Option<Arc<Keys>>,
+    seen: Mutex<Vec<Seen>>,
+    open: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Front {
+    /// Plaintext before the server at this address.
+    pub(crate) fn plain(world: &World, behind: String) -> anyhow::Result<Self> {
+        Self::start(world, behind, None, None)
+    }
+
+    /// TLS before the sandbox's server.
+    pub(crate) fn tls(world: &World, config: Arc<ServerConfig>) -> anyhow::Result<Self> {
+        Self::start(world, world.sandbox.temporal()?, Some(config), None)
+    }
+
+    /// TLS before the sandbox's server, and only for requests with a key that is accepted.
+    pub(crate) fn with_keys(
+        world: &World,
+        config: Arc<ServerConfig>,
+        keys: Arc<Keys>,
+    ) -> anyhow::Result<Self> {
+        Self::start(world, world.sandbox.temporal()?, Some(config), Some(keys))
+    }
+
+    fn start(
+        world: &World,
+        behind: String,
+        tls: Option<Arc<ServerConfig>>,
+        keys: Option<Arc<Keys>>,
+    ) -> anyhow::Result<Self> {
+        let listener = world.sandbox.listener_for_pods()?;
+        let address = listener.local_addr()?.to_string();
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let shared = Arc::new(Shared {
+            behind,
+            tls: Mutex::new(tls),
+            keys,
+            seen: Mutex::default(),
+            open: Mutex::default(),
+        });
+        let serving = shared.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, peer)) = listener.accept().await {
+                let passing = tokio::spawn(serving.clone().receive(client, peer.ip()));
+                let mut open = serving.open.lock().expect("nobody panics with the lock");
+                open.retain(|connection| !connection.is_finished());
+                open.push(passing);
+            }
+        });
+        Ok(Self {
+            address,
+            shared,
+            accepting,
+        })
+    }
+
+    /// A connection of the API to the sandbox's namespace in Temporal through it, with these fields of TLS.
+    pub(crate) fn connection(&self, tls: &Value) -> Value {
+        let mut tls = tls.clone();
+        tls["serverName"] = json!(SERVER);
+        json!({"address": self.address, "temporalNamespace": "default", "tls": tls})
+    }
+
+    /// `host:port` as pods reach it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How many connections were let in of which this is true.
+    pub(crate) fn count(&self, of: impl Fn(&Seen) -> bool) -> usize {
+        let seen = self
+            .shared
+            .seen
+            .lock()
+            .expect("nobody panics with the lock");
+        seen.iter().filter(|seen| of(seen)).count()
+    }
+
+    /// From now on only this configuration; every open connection breaks.
+    pub(crate) fn switch_to(&self, config: Arc<ServerConfig>) {
+        *self.shared.tls.lock().expect("nobody panics with the lock") = Some(config);
+        self.close();
+    }
+
+    fn close(&self) {
+        let mut open = self
+            .shared
+            .open
+            .lock()
+            .expect("nobody panics with the lock");
+        for connection in open.drain(..) {
+            connection.abort();
+        }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.close();
+    }
+}
+
+impl Shared {
+    async fn receive(self: Arc<Self>, client: TcpStream, peer: IpAddr) {
+        let tls = self
+            .tls
+            .lock()
+            .expect("nobody panics with the lock")
+            .clone();
+        // A client that is refused has been told why, and either side may go away at any time.
+        let Some(tls) = tls else {
+            drop(self.pass(client).await);
+            return;
+        };
+        let Ok(client) = TlsAcceptor::from(tls).accept(client).await else {
+            return;
+        };
+        let certificates = client.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificate = certificates.first().map(|first| first.clone().into_owned());
+        self.seen
+            .lock()
+            .expect("nobody panics with the lock")
+            .push(Seen {
+                peer,
+                client: certificate,
+            });
+        match &self.keys {
+            None => drop(self.pass(client).await),
+            Some(keys) => drop(keys::pass(client, peer, keys, &self.behind).await),
+        }
+    }
+
+    /// Passes bytes both ways until a side ends.
+    async fn pass(
+        &self,
+        mut client: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    ) -> std::io::Result<()> {
+        let mut server = TcpStream::connect(&self.behind).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+        Ok(())
+    }
+}

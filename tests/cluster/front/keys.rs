@@ -1,0 +1,133 @@
+//! The API key of every request, as a server with an authorizer asks for it: HTTP/2 is ended here and begun again behind.
+
+use std::{
+    collections::BTreeSet,
+    future::poll_fn,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client::SendRequest, server::SendResponse};
+use http::{HeaderMap, Request, Response, header};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+/// `Unauthenticated`, as gRPC numbers it.
+const UNAUTHENTICATED: &str = "16";
+
+/// Which keys are accepted, and who came with which. A request without a key has the empty one.
+#[derive(Default)]
+pub(crate) struct Keys {
+    accepted: Mutex<BTreeSet<String>>,
+    let_in: Mutex<BTreeSet<(IpAddr, String)>>,
+    refused: Mutex<Vec<(IpAddr, String)>>,
+}
+
+impl Keys {
+    /// From now on these keys and no other.
+    pub(crate) fn accept(&self, keys: &[&str]) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        *self.accepted.lock().expect("nobody panics with the lock") = keys;
+    }
+
+    /// Whether a client of which this is true was let in with the key.
+    pub(crate) fn saw(&self, key: &str, client: impl Fn(&IpAddr) -> bool) -> bool {
+        let let_in = self.let_in.lock().expect("nobody panics with the lock");
+        let mut with_it = let_in.iter().filter(|(_, seen)| seen == key);
+        with_it.any(|(peer, _)| client(peer))
+    }
+
+    /// Takes out who was refused since the last time, and with which key.
+    pub(crate) fn take_refused(&self) -> Vec<(IpAddr, String)> {
+        std::mem::take(&mut self.refused.lock().expect("nobody panics with the lock"))
+    }
+
+    fn lets_in(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let value = headers.get(header::AUTHORIZATION);
+        let value = value.and_then(|value| value.to_str().ok());
+        let key = value.and_then(|value| value.strip_prefix("Bearer "));
+        let key = key.unwrap_or_default().to_owned();
+        let accepted = self.accepted.lock().expect("nobody panics with the lock");
+        if accepted.contains(&key) {
+            let mut let_in = self.let_in.lock().expect("nobody panics with the lock");
+            let_in.insert((peer, key));
+            return true;
+        }
+        let mut refused = self.refused.lock().expect("nobody panics with the lock");
+        refused.push((peer, key));
+        false
+    }
+}
+
+/// Serves one client, on a connection of its own behind, until it goes away.
+pub(super) async fn pass(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    peer: IpAddr,
+    keys: &Arc<Keys>,
+    behind: &str,
+) -> anyhow::Result<()> {
+    let mut client = h2::server::handshake(client).await?;
+    let (behind, driver) = h2::client::handshake(TcpStream::connect(behind).await?).await?;
+    // All of them end with this client.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver);
+    while let Some(accepted) = client.accept().await {
+        let (request, respond) = accepted?;
+        if keys.lets_in(peer, request.headers()) {
+            tasks.spawn(exchange(request, respond, behind.clone()));
+        } else {
+            refuse(respond)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse(mut respond: SendResponse<Bytes>) -> anyhow::Result<()> {
+    let refusal = Response::builder()
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header("grpc-status", UNAUTHENTICATED)
+        .header("grpc-message", "the API key is not accepted");
+    respond.send_response(refusal.body(())?, true)?;
+    Ok(())
+}
+
+/// One request and its answer.
+async fn exchange(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    behind: SendRequest<Bytes>,
+) -> Result<(), h2::Error> {
+    let (parts, question) = request.into_parts();
+    let mut behind = behind.ready().await?;
+    let (answer, asked) = behind.send_request(Request::from_parts(parts, ()), false)?;
+    relay(question, asked).await?;
+    let answer = tokio::select! {
+        answer = answer => answer?,
+        // The client does not wait any longer. What is dropped here is cancelled behind as well.
+        given_up = poll_fn(|context| respond.poll_reset(context)) => return given_up.map(|_reason| ()),
+    };
+    let (parts, answer) = answer.into_parts();
+    let ended = answer.is_end_stream();
+    let told = respond.send_response(Response::from_parts(parts, ()), ended)?;
+    if ended {
+        return Ok(());
+    }
+    relay(answer, told).await
+}
+
+/// The body of one direction, and what follows it.
+async fn relay(mut from: RecvStream, mut to: SendStream<Bytes>) -> Result<(), h2::Error> {
+    while let Some(chunk) = from.data().await {
+        let chunk = chunk?;
+        from.flow_control().release_capacity(chunk.len())?;
+        to.send_data(chunk, false)?;
+    }
+    match from.trailers().await? {
+        Some(trailers) => to.send_trailers(trailers),
+        None => to.send_data(Bytes::new(), true),
+    }
+}

@@ -1,0 +1,172 @@
+//! A Temporal server as the `temporal` command reaches it, and the orders that a test places there.
+
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, process::Command};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::{eventually, output};
+
+/// A server, seen by one test.
+#[derive(Debug, Clone)]
+pub(crate) struct Temporal {
+    program: PathBuf,
+    address: String,
+    /// What the ids of the test's workflows begin with.
+    prefix: String,
+}
+
+impl Temporal {
+    /// The server at an address of this machine.
+    pub(crate) fn at(program: PathBuf, address: String, prefix: String) -> Self {
+        Self {
+            program,
+            address,
+            prefix,
+        }
+    }
+
+    /// `temporal ARGUMENTS` against the server.
+    pub(crate) fn run(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        output(command.args(args).args(["--address", &self.address]))
+    }
+
+    /// Starts `OrderWorkflow` on a task queue. `order` is its input without the id, which is
+    /// `{namespace}-{number}`; the workflow's id is returned.
+    pub(crate) fn order(
+        &self,
+        task_queue: &str,
+        number: usize,
+        mut order: Value,
+    ) -> anyhow::Result<String> {
+        let id = format!("{}-{number}", self.prefix);
+        order["order_id"] = json!(id);
+        let workflow = format!("order-{id}");
+        // In a file: Linux allows no argument of more than 128 KiB, and an order may have many recipients.
+        let input = std::env::temp_dir().join(format!("{workflow}.json"));
+        std::fs::write(&input, order.to_string())
+            .with_context(|| format!("writing {}", input.display()))?;
+        let started = self.run(&[
+            "workflow",
+            "start",
+            "--type",
+            "OrderWorkflow",
+            "--task-queue",
+            task_queue,
+            "--workflow-id",
+            &workflow,
+            "--input-file",
+            &input.to_string_lossy(),
+        ]);
+        std::fs::remove_file(&input).with_context(|| format!("removing {}", input.display()))?;
+        started?;
+        Ok(workflow)
+    }
+
+    /// The same order once for each number.
+    pub(crate) fn orders(
+        &self,
+        task_queue: &str,
+        numbers: Range<usize>,
+        order: &Value,
+    ) -> anyhow::Result<Vec<String>> {
+        numbers
+            .map(|number| self.order(task_queue, number, order.clone()))
+            .collect()
+    }
+
+    fn describe(&self, workflow: &str) -> anyhow::Result<Value> {
+        let text = self.run(&[
+            "workflow",
+            "describe",
+            "--workflow-id",
+            workflow,
+            "--output",
+            "json",
+        ])?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Whether a workflow has not ended yet.
+    pub(crate) fn is_running(&self, workflow: &str) -> anyhow::Result<bool> {
+        let description = self.describe(workflow)?;
+        Ok(description["workflowExecutionInfo"]["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING")
+    }
+
+    /// Waits until a workflow has completed and returns its result.
+    pub(crate) async fn result(&self, workflow: &str) -> anyhow::Result<Value> {
+        eventually(&format!("workflow {workflow} completed"), || async {
+            let description = self.describe(workflow)?;
+            let status = description["workflowExecutionInfo"]["status"]
+                .as_str()
+                .unwrap_or_default();
+            Ok(if status == "WORKFLOW_EXECUTION_STATUS_COMPLETED" {
+                Ok(description["result"].clone())
+            } else {
+                Err(status.to_owned())
+            })
+        })
+        .await
+    }
+
+    /// Waits until all of them have completed.
+    pub(crate) async fn results(&self, workflows: &[String]) -> anyhow::Result<()> {
+        for workflow in workflows {
+            self.result(workflow).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all of them have completed: every activity at its first attempt, so that none failed and none was
+    /// interrupted.
+    pub(crate) async fn results_at_once(&self, workflows: &[String]) -> anyhow::Result<()> {
+        anyhow::ensure!(!workflows.is_empty(), "no order was placed");
+        for workflow in workflows {
+            self.result(workflow).await?;
+            let again: Vec<_> = self
+                .attempts(workflow)?
+                .into_iter()
+                .filter(|(_, attempt)| *attempt > 1)
+                .collect();
+            anyhow::ensure!(
+                again.is_empty(),
+                "activities of {workflow} were attempted again: {again:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The attempts that a workflow's activities, named by their types, were started at.
+    pub(crate) fn attempts(&self, workflow: &str) -> anyhow::Result<Vec<(String, i64)>> {
+        let text = self.run(&[
+            "workflow",
+            "show",
+            "--workflow-id",
+            workflow,
+            "--output",
+            "json",
+        ])?;
+        let history: Value = serde_json::from_str(&text)?;
+        let events = history["events"].as_array().cloned().unwrap_or_default();
+        let mut types = BTreeMap::new();
+        let mut attempts = Vec::new();
+        for event in &events {
+            if let Some(scheduled) = event.get("activityTaskScheduledEventAttributes") {
+                types.insert(
+                    event["eventId"].as_str().unwrap_or_default().to_owned(),
+                    scheduled["activityType"]["name"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
+                );
+            }
+            if let Some(started) = event.get("activityTaskStartedEventAttributes") {
+                let scheduled = started["scheduledEventId"].as_str().unwrap_or_default();
+                let name = types.get(scheduled).cloned().unwrap_or_default();
+                attempts.push((name, started["attempt"].as_i64().unwrap_or(1)));
+            }
+        }
+        Ok(attempts)
+    }
+}

@@ -1,0 +1,58 @@
+//! Waiting for conditions. Holds nothing and knows no cluster; every wait has a deadline.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+/// How long anything on the cluster may take before a test gives up.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Asks again and again until the answer is `Ok(Ok)`, for at most [`PATIENCE`]; then fails with what
+/// was waited for and the last answer. An outer `Err` ends the wait at once.
+pub(crate) async fn eventually<T, F, A>(what: &str, ask: A) -> anyhow::Result<T>
+where
+    A: FnMut() -> F,
+    F: Future<Output = anyhow::Result<Result<T, String>>>,
+{
+    within(PATIENCE, what, ask).await
+}
+
+/// The same with another patience, for what takes long by its nature.
+pub(crate) async fn within<T, F, A>(patience: Duration, what: &str, mut ask: A) -> anyhow::Result<T>
+where
+    A: FnMut() -> F,
+    F: Future<Output = anyhow::Result<Result<T, String>>>,
+{
+    let deadline = Instant::now() + patience;
+    let mut pace = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        pace.tick().await;
+        let last = match ask().await? {
+            Ok(value) => return Ok(value),
+            Err(last) => last,
+        };
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "not within {} s: {what}; last: {last}",
+            patience.as_secs()
+        );
+    }
+}
+
+/// Checks again and again, for the whole of `span`, that something stays true.
+pub(crate) async fn throughout<F, A>(span: Duration, what: &str, mut holds: A) -> anyhow::Result<()>
+where
+    A: FnMut() -> F,
+    F: Future<Output = anyhow::Result<Result<(), String>>>,
+{
+    let end = Instant::now() + span;
+    let mut pace = tokio::time::interval(Duration::from_millis(500));
+    while Instant::now() < end {
+        pace.tick().await;
+        if let Err(found) = holds().await? {
+            anyhow::bail!("{what} did not hold: {found}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! API keys: a server that takes no request without one that it accepts, a key that it refuses, and one that is replaced
+//! under load.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{
+    authority::{Authority, secret},
+    credentials::TAKEN_UP,
+    front::{Front, Keys},
+    harness::{Load, World, eventually, one_queue, throughout, with_namespace},
+};
+
+/// Longer than the cooldown and the stabilization of the fleet together, and shorter than the minute after which the SDK
+/// gives a worker up that is refused.
+const REFUSED: Duration = Duration::from_secs(12);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_a_restart() {
+    with_namespace("a-refused-api-key-touches-nothing", |world| async move {
+        let authority = Authority::new()?;
+        let keys = std::sync::Arc::new(Keys::default());
+        keys.accept(&["first-key"]);
+        let front = Front::with_keys(&world, authority.server(&[])?, keys.clone())?;
+        secret(&world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
+        secret(&world, "temporal-key", &[("key", "first-key")]).await?;
+        let queue = world.queue("all");
+        world.apply(fleet(&front, &queue, 0)).await?;
+        let first = world.temporal.order(&queue, 0, json!({"total": 100}))?;
+        world.temporal.result(&first).await?;
+        let before = world.workers_run(1).await?;
+
+        // The fleet is idle and on its way to zero.
+        keys.accept(&[]);
+        let condition = world
+            .condition_is("ScalingActive", "False", "TemporalAccessDenied")
+            .await?;
+        for told in [
+            "the API key is not accepted",
+            "the replicas stay as they are",
+            "correct the API key",
+        ] {
+            assert!(condition.message.contains(told), "{}", condition.message);
+        }
+        throughout(REFUSED, "the workers stand", || async {
+            let untouched = world.untouched(&before, "a refused key").await;
+            Ok(untouched.map_err(|error| format!("{error:#}")))
+        })
+        .await?;
+        let refused = keys.take_refused();
+        assert!(
+            refused.iter().all(|(_, key)| key == "first-key"),
+            "{refused:?}"
+        );
+
+        // Now the server has another key, and forgets the first one only when everybody has the other.
+        world.apply(fleet(&front, &queue, 1)).await?;
+        keys.accept(&["first-key", "second-key"]);
+        let replaced = Instant::now();
+        secret(&world, "temporal-key", &[("key", "second-key")]).await?;
+        let load = Load::start(&world.temporal, &queue, 1).await?;
+        let of_workers = before.addresses();
+        let uses_it =
+            |workers: bool| keys.saw("second-key", |peer| of_workers.contains(peer) == workers);
+        comes_with_it("the operator", || uses_it(false)).await?;
+        let took = replaced.elapsed();
+        println!(
+            "from the change of the Secret until the operator used the new key: {:.1} s",
+            took.as_secs_f64()
+        );
+        assert!(took < TAKEN_UP, "{took:?}");
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+
+        // The kubelet renews files when it next looks at a pod, at least once a minute; a change of the pod makes it look.
+        world.kubectl(&["annotate", "pods", "--all", "example.com/look=now"])?;
+        world
+            .log_says("the API key has changed and was read again")
+            .await?;
+        comes_with_it("the worker", || uses_it(true)).await?;
+        println!(
+            "until the worker used it: {:.1} s",
+            replaced.elapsed().as_secs_f64()
+        );
+        keys.take_refused();
+        keys.accept(&["second-key"]);
+        let order = json!({"total": 100});
+        let last = world.temporal.orders(&queue, 1000..1003, &order)?;
+        load.stop().await?;
+        world.temporal.results_at_once(&last).await?;
+        assert_eq!(
+            keys.take_refused(),
+            Vec::new(),
+            "nobody came with the old key"
+        );
+        no_key_is_told(&world)?;
+        world.untouched(&before, "a new key").await
+    })
+    .await;
+}
+
+/// One queue of at most one replica behind the front.
+fn fleet(front: &Front, queue: &str, min: u32) -> Value {
+    let mut spec = one_queue(queue, min, 1, &json!({}));
+    spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
+    spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
+    spec
+}
+
+async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()> {
+    eventually(&format!("{who} comes with the new key"), || async {
+        Ok(if comes() {
+            Ok(())
+        } else {
+            Err("not yet".to_owned())
+        })
+    })
+    .await
+}
+
+/// No key is in anything that people and machines read.
+fn no_key_is_told(world: &World) -> anyhow::Result<()> {
+    let told = [
+        world.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
+        world.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,
+        world.operator_log()?,
+        world.metrics()?,
+    ];
+    for text in told {
+        let line = text
+            .lines()
+            .find(|line| line.contains("first-key") || line.contains("second-key"));
+        assert_eq!(line, None);
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Temporal stopped for a full minute. The fleet has a server of its own, so that those of the other tests go on.
+
+use std::{
+    fmt::Debug,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    pin::pin,
+    process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use futures::TryStreamExt as _;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ListParams, WatchEvent, WatchParams},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use taskqueue_api::TaskQueueWorker;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    front::Front,
+    harness::{Temporal, World, eventually, one_queue, with_namespace},
+};
+
+const OUTAGE: Duration = Duration::from_mins(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
+    with_namespace("temporal-stopped-for-a-minute", |world| async move {
+        let mut server = Server::new(&world)?;
+        server.start().await?;
+        let front = Front::plain(&world, server.address())?;
+        let queue = world.queue("all");
+        // Two ways to shrink within the outage, if what is not known were taken for nothing to do.
+        let mut spec = one_queue(&queue, 0, 2, &json!({"cooldownPeriod": "10s"}));
+        spec["connection"]["address"] = json!(front.address());
+        world.apply(spec).await?;
+        let first = server.temporal.order(&queue, 0, json!({"total": 100}))?;
+        server.temporal.result(&first).await?;
+        let before = world.workers_run(1).await?;
+
+        // First it hangs, then it is gone.
+        server.freeze()?;
+        let until = Instant::now() + OUTAGE;
+        let told = async {
+            let condition = world
+                .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
+                .await?;
+            let stays = condition.message.contains("the replicas stay as they are");
+            anyhow::ensure!(stays, "{}", condition.message);
+            server.stop()?;
+            // Said once, and not again and again.
+            changes::<TaskQueueWorker>(&world, until).await
+        };
+        let (of_deployments, of_pods, of_the_fleet) = tokio::try_join!(
+            changes::<Deployment>(&world, until),
+            changes::<Pod>(&world, until),
+            told
+        )?;
+        let written = [of_deployments, of_pods, of_the_fleet].concat();
+        assert_eq!(written, Vec::<String>::new(), "written in the outage");
+        world.untouched(&before, "the outage").await?;
+        let metric = "taskqueue_operator_reading_age_seconds";
+        let age = world.series(metric, &[r#"source="backlog""#])?;
+        assert!(age >= Some(OUTAGE.as_secs_f64()), "{age:?}");
+
+        server.start().await?;
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+        // The same worker goes on, and so does the scaling.
+        let order = json!({"total": 100, "card": "tok_delay_8000"});
+        let workflows = server.temporal.orders(&queue, 1..9, &order)?;
+        world
+            .replicas_are("all", "the backlog starts a worker more", |asked, _| {
+                asked == 2
+            })
+            .await?;
+        server.temporal.results_at_once(&workflows).await?;
+        world
+            .replicas_are("all", "then the idle fleet goes to zero", |asked, _| {
+                asked == 0
+            })
+            .await
+            .map(drop)
+    })
+    .await;
+}
+
+/// What is written about the objects of a kind in the test's namespace, from now on until a moment: the object, and who
+/// has written which part of it when.
+async fn changes<K>(world: &World, until: Instant) -> anyhow::Result<Vec<String>>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let api: Api<K> = world.api();
+    let now = api.list_metadata(&ListParams::default()).await?.metadata;
+    let version = now.resource_version.context("a list has a version")?;
+    let watch = api.watch_metadata(&WatchParams::default(), &version);
+    let mut events = pin!(watch.await?);
+    let mut seen = Vec::new();
+    while let Ok(event) = timeout_at(until, events.try_next()).await {
+        match event?.context("the API server ended a watch")? {
+            WatchEvent::Added(object)
+            | WatchEvent::Modified(object)
+            | WatchEvent::Deleted(object) => {
+                seen.push(format!(
+                    "{}: {:?}",
+                    object.name_any(),
+                    object.managed_fields()
+                ));
+            }
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(error) => anyhow::bail!("the watch failed: {error:?}"),
+        }
+    }
+    Ok(seen)
+}
+
+/// A Temporal dev server of the test's own, which keeps what it knows while it is stopped.
+struct Server {
+    temporal: Temporal,
+    program: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    running: Option<Running>,
+}
+
+/// The shell that watches over the server, and the server's process.
+struct Running {
+    shell: Child,
+    held: ChildStdin,
+    server: Pid,
+}
+
+impl Server {
+    /// Kills the server when nobody holds its standard input any longer, as when this process is gone, however it went.
+    const SHELL: &str = r#"
+        log=$1; shift
+        "$@" >"$log" 2>&1 </dev/null &
+        server=$!
+        echo "$server"
+        trap '' HUP INT TERM
+        cat >/dev/null
+        kill -KILL "$server"; wait "$server" 2>/dev/null
+    "#;
+
+    fn new(world: &World) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+        std::fs::create_dir_all(&folder)?;
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let port = free.local_addr()?.port();
+        let program = world.sandbox.programs().temporal.clone();
+        let address = format!("127.0.0.1:{port}");
+        Ok(Self {
+            temporal: Temporal::at(program.clone(), address, world.namespace.clone()),
+            program,
+            folder,
+            port,
+            running: None,
+        })
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it with what it knew before, and waits until its namespace answers.
+    async fn start(&mut self) -> anyhow::Result<()> {
+        let mut shell = Command::new("sh")
+            .args(["-c", Self::SHELL, "sh"])
+            .arg(self.folder.join("temporal.log"))
+            .arg(&self.program)
+            .args(["server", "start-dev", "--headless", "--log-level", "warn"])
+            .args(["--port", &self.port.to_string(), "--db-filename"])
+            .arg(self.folder.join("temporal.db"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let held = shell.stdin.take().context("it has a standard input")?;
+        let told = shell.stdout.take().context("it has a standard output")?;
+        let mut server = String::new();
+        BufReader::new(told).read_line(&mut server)?;
+        self.running = Some(Running {
+            shell,
+            held,
+            server: Pid::from_raw(server.trim().parse()?).context("a process id is above 0")?,
+        });
+        eventually("a Temporal server of the test's own answers", || async {
+            let answer = self.temporal.run(&[
+                "operator",
+                "namespace",
+                "describe",
+                "--namespace=default",
+                "--command-timeout=3s",
+            ]);
+            Ok(answer.map(drop).map_err(|error| {
+                let log = std::fs::read_to_string(self.folder.join("temporal.log"));
+                format!("{error:#}\n{}", log.unwrap_or_default())
+            }))
+        })
+        .await
+    }
+
+    /// Its connections stay open, and nothing answers.
+    fn freeze(&self) -> anyhow::Result<()> {
+        let running = self.running.as_ref().context("it runs")?;
+        Ok(kill_process(running.server, Signal::STOP)?)
+    }
+
+    /// Kills it; returns when it is gone.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(mut running) = self.running.take() {
+            drop(running.held);
+            running.shell.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let stopped = self.stop();
+        let removed = std::fs::remove_dir_all(&self.folder);
+        if let Err(error) = stopped.and(removed.map_err(Into::into)) {
+            eprintln!("removing a Temporal server: {error:#}");
+        }
+    }
+}

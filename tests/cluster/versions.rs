@@ -1,0 +1,220 @@
+//! The operator under definitions of a next version, which has what this one does not know: an optional field in the spec
+//! and in the status of both kinds. That is how it is while an upgrade is rolled out or after the operator alone is put
+//! back. Additions to a definition change nothing for others, so this runs beside the other tests.
+
+use std::path::Path;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use taskqueue_api::TaskQueueWorker;
+
+use crate::harness::{TEMPORAL, World, eventually, one_queue, with_namespace};
+
+/// Plurals of the kinds.
+const FLEETS: &str = "taskqueueworkers";
+const CONNECTIONS: &str = "temporalconnections";
+/// Where the fields of a definition's only version stand.
+const FIELDS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_goes_on_under_definitions_that_have_more_than_it_knows() {
+    with_namespace("definitions-that-have-more", |world| async move {
+        let connection = json!({"address": TEMPORAL, "temporalNamespace": "default"});
+        world.share_connection("main", connection).await?;
+        world.apply(fleet(&world, 1)).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+
+        define(
+            &world,
+            &[(FLEETS, next_fleets()?), (CONNECTIONS, next_connections()?)],
+        )
+        .await?;
+        let result = goes_on(&world).await;
+        let before = [
+            (FLEETS, definition(FLEETS)?),
+            (CONNECTIONS, definition(CONNECTIONS)?),
+        ];
+        define(&world, &before).await?;
+        result
+    })
+    .await;
+}
+
+/// One queue whose connection is shared.
+fn fleet(world: &World, max: u32) -> Value {
+    let mut spec = one_queue(&world.queue("all"), 1, max, &json!({}));
+    spec["connectionRef"] = json!({"name": "main"});
+    spec.as_object_mut().map(|spec| spec.remove("connection"));
+    spec
+}
+
+async fn goes_on(world: &World) -> anyhow::Result<()> {
+    let workers = world.workers_run(1).await?;
+    // A user sets the new fields, and something that this operator knows.
+    let mut spec = fleet(world, 2);
+    spec["queues"][0]["weight"] = json!(7);
+    spec["scaling"]["forecast"] = json!({"horizon": "10m"});
+    eventually("the API server takes the new fields", || async {
+        let fleet = world.apply(spec.clone()).await;
+        let connection =
+            json!({"address": TEMPORAL, "temporalNamespace": "default", "region": "north"});
+        let taken = fleet.and(world.share_connection("main", connection).await);
+        Ok(taken.map_err(|error| format!("{error:#}")))
+    })
+    .await?;
+    // The next operator has been here.
+    let queues = json!([{"name": "all", "trend": "Rising"}]);
+    let status = json!({
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "orders"},
+        "status": {"trend": "Rising", "queues": queues},
+    });
+    let params = PatchParams::apply("next-operator").force();
+    let api = world.api::<TaskQueueWorker>();
+    api.patch_status("orders", &params, &Patch::Apply(&status))
+        .await?;
+    world.condition_is("Ready", "True", "Available").await?;
+    world
+        .condition_is("ScalingActive", "True", "Active")
+        .await?;
+    world
+        .untouched(&workers, "fields that the operator does not know")
+        .await?;
+    let written = get(world, "tconn/main")?;
+
+    let order = json!({"total": 100, "card": "tok_delay_8000"});
+    let workflows = world.temporal.orders(&world.queue("all"), 0..8, &order)?;
+    world
+        .replicas_are("all", "the backlog starts another worker", |asked, _| {
+            asked == 2
+        })
+        .await?;
+    world.temporal.results_at_once(&workflows).await?;
+    world
+        .replicas_are("all", "the idle one goes", |asked, _| asked == 1)
+        .await?;
+    eventually("the status is about the last change", || async {
+        let fleet = get(world, "tqw/orders")?;
+        let last = &fleet["status"]["queues"][0]["lastDecision"];
+        Ok(if last["from"] == 2 && last["to"] == 1 {
+            Ok(())
+        } else {
+            Err(last.to_string())
+        })
+    })
+    .await?;
+
+    let fleet = get(world, "tqw/orders")?;
+    let kept = (
+        &fleet["spec"]["queues"][0]["weight"],
+        &fleet["spec"]["scaling"]["forecast"],
+    );
+    assert_eq!(kept, (&json!(7), &json!({"horizon": "10m"})));
+    let told = (
+        &fleet["status"]["trend"],
+        &fleet["status"]["queues"][0]["trend"],
+    );
+    assert_eq!(told, (&json!("Rising"), &json!("Rising")));
+    assert_eq!(fields_of_the_operator(&fleet), ["f:status"]);
+    assert_eq!(
+        get(world, "tconn/main")?,
+        written,
+        "the connection is only read"
+    );
+    let log = world.operator_log()?;
+    let complaints: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(&world.namespace))
+        .filter(|line| line.contains(r#""ERROR""#) || line.contains(r#""WARN""#))
+        .collect();
+    assert_eq!(complaints, Vec::<&str>::new());
+    Ok(())
+}
+
+fn get(world: &World, object: &str) -> anyhow::Result<Value> {
+    let text = world.kubectl(&["get", object, "-o", "json", "--show-managed-fields"])?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// What the operator has ever written of a fleet, at the top.
+fn fields_of_the_operator(fleet: &Value) -> Vec<String> {
+    let managed = fleet["metadata"]["managedFields"].as_array().into_iter();
+    let ours = managed
+        .flatten()
+        .filter(|entry| entry["manager"] == "taskqueue-operator");
+    let fields = ours.flat_map(|entry| entry["fieldsV1"].as_object().into_iter().flatten());
+    fields.map(|(field, _)| field.clone()).collect()
+}
+
+/// A present definition, as in `crds/`.
+fn definition(plural: &str) -> anyhow::Result<Value> {
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+    let text = std::fs::read_to_string(crds.join(format!("taskqueue.dev_{plural}.yaml")))?;
+    Ok(serde_saphyr::from_str(&text)?)
+}
+
+fn next_fleets() -> anyhow::Result<Value> {
+    let mut definition = definition(FLEETS)?;
+    let trend = json!({"type": "string", "enum": ["Rising", "Falling"]});
+    let horizon = json!({"type": "object", "properties": {"horizon": {"type": "string"}}});
+    add(
+        &mut definition,
+        "/spec/properties/queues/items/properties/weight",
+        json!({"type": "integer", "minimum": 1}),
+    )?;
+    add(
+        &mut definition,
+        "/spec/properties/scaling/properties/forecast",
+        horizon,
+    )?;
+    add(&mut definition, "/status/properties/trend", trend.clone())?;
+    add(
+        &mut definition,
+        "/status/properties/queues/items/properties/trend",
+        trend,
+    )?;
+    Ok(definition)
+}
+
+fn next_connections() -> anyhow::Result<Value> {
+    let mut definition = definition(CONNECTIONS)?;
+    let reachable = json!({"type": "object", "properties": {"reachable": {"type": "boolean"}}});
+    add(
+        &mut definition,
+        "/spec/properties/region",
+        json!({"type": "string"}),
+    )?;
+    add(&mut definition, "/status", reachable)?;
+    definition["spec"]["versions"][0]["subresources"] = json!({"status": {}});
+    Ok(definition)
+}
+
+/// Adds a field that the definition does not have.
+fn add(definition: &mut Value, field: &str, schema: Value) -> anyhow::Result<()> {
+    let (parent, name) = field.rsplit_once('/').unwrap_or_default();
+    let parent = format!("{FIELDS}{parent}");
+    let properties = definition
+        .pointer_mut(&parent)
+        .and_then(Value::as_object_mut);
+    let properties = properties.ok_or_else(|| anyhow::anyhow!("there is no {parent}"))?;
+    anyhow::ensure!(
+        properties.insert(name.to_owned(), schema).is_none(),
+        "{field} is no addition"
+    );
+    Ok(())
+}
+
+/// Puts the versions of these definitions in the place of those that the API server has.
+async fn define(world: &World, definitions: &[(&str, Value)]) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    for (plural, definition) in definitions {
+        let versions = json!({"spec": {"versions": definition["spec"]["versions"]}});
+        let name = format!("{plural}.taskqueue.dev");
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(&versions))
+            .await?;
+    }
+    Ok(())
+}

@@ -36,9 +36,9 @@ impl Workers {
 impl World {
     /// The workers as they are now.
     pub(crate) async fn workers(&self) -> anyhow::Result<Workers> {
-        let deployments = self.api::<Deployment>().list(&ListParams::default());
-        let deployments = deployments.await?.items;
-        let pods = self.api::<Pod>().list(&ListParams::default()).await?.items;
+        let all = ListParams::default();
+        let deployments = self.api::<Deployment>().list(&all).await?.items;
+        let pods = self.api::<Pod>().list(&all).await?.items;
         let version = |deployment: &Deployment| {
             let version = (deployment.uid(), deployment.metadata.generation);
             (deployment.name_any(), version)

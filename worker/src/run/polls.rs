@@ -6,10 +6,15 @@
 //! polls then. A task that the server has just put into one of them comes back only after its
 //! timeout: 10 s for a workflow task, an attempt for an activity. So polls are ended here, before
 //! the worker is told: no new one goes out, those under way may bring home what they have, and what
-//! they brought is answered.
+//! they brought is answered. Nor is a poll answered as empty any more: the first empty answer after
+//! the worker was told ends its stream of activities, and loses what stands behind it in the line
+//! (`TaskPollerStream`).
 //!
 //! The SDK also refuses two workers for one queue on one connection. Each worker has one of these,
 //! and all of them share the connection behind it, so that replacing a worker opens nothing.
+
+mod pace;
+mod unsent;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,26 +25,25 @@ use prost::Message;
 use temporalio_client::callback_based::{
     CallbackBasedGrpcService, GrpcRequest, GrpcSuccessResponse,
 };
+use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::metadata::MetadataMap;
-use temporalio_client::tonic::{Code, Extensions, IntoRequest, Request, Response, Status};
+use temporalio_client::tonic::{Extensions, IntoRequest, Request, Response, Status};
 use temporalio_client::{Connection, ConnectionOptions, Url, errors::ClientConnectError};
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueKind;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1 as api;
 use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use pace::Pace;
+use unsent::was_never_sent;
+
 /// Where the SDK believes to connect to. It appears nowhere: requests go to the connection behind.
 const BEHIND: &str = "http://connection.behind.invalid";
-/// A queue on which nothing has come home for this long has no tasks. The polls of a busy one
-/// return within a few hundredths of a second.
-const QUIET: Duration = Duration::from_millis(300);
 /// Longest wait for the server to take note that a worker leaves.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a request is sent again because its connection was closed, and the pause before.
-const RECONNECTS: u32 = 3;
-const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
-/// What the server is told of a worker that leaves.
+/// What the server, and a poll that is not sent any more, is told of a worker that leaves.
 const REASON: &str = "the worker stops polling";
 /// More workflow tasks than any worker has at once. Beyond it the list holds tasks that the SDK
 /// gave up, and starts anew.
@@ -53,7 +57,7 @@ pub(super) struct Polls(Arc<Inner>);
 struct Inner {
     /// No further poll goes out.
     parked: CancellationToken,
-    /// Every poll is answered at once, as empty.
+    /// Every poll ends at once.
     released: CancellationToken,
     state: Mutex<State>,
     changed: Notify,
@@ -64,6 +68,7 @@ struct State {
     under_way: usize,
     /// Tokens of workflow tasks that were brought home and are not answered yet.
     tasks: HashSet<Vec<u8>>,
+    pace: Pace,
     /// What takes this worker off the server's list, as far as its polls have told.
     farewell: api::ShutdownWorkerRequest,
 }
@@ -99,11 +104,8 @@ impl Polls {
     pub(super) async fn end(&self, behind: &Connection, patience: Duration, if_quiet: bool) {
         self.0.parked.cancel();
         let home = async {
-            let asked = Instant::now();
             self.say_farewell(behind).await;
-            // A server that is slow to answer is as slow to fill polls.
-            let quiet = QUIET.max(asked.elapsed() * 5);
-            self.all_home(if_quiet.then_some(quiet)).await;
+            self.all_home(if_quiet).await;
         };
         let _late = tokio::time::timeout(patience, home).await;
         let state = self.state();
@@ -115,7 +117,7 @@ impl Polls {
         );
     }
 
-    /// Answers the polls that are left. The worker must have been told to stop before.
+    /// Ends the polls that are left. The worker must have been told to stop before.
     pub(super) fn release(&self) {
         self.0.released.cancel();
     }
@@ -125,23 +127,20 @@ impl Polls {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn all_home(&self, quiet: Option<Duration>) {
+    async fn all_home(&self, if_quiet: bool) {
         loop {
             let changed = self.0.changed.notified();
-            let answered = {
+            let (answered, quiet) = {
                 let state = self.state();
                 if state.under_way == 0 && state.tasks.is_empty() {
                     return;
                 }
-                state.tasks.is_empty()
+                (state.tasks.is_empty(), state.pace.quiet(Instant::now()))
             };
-            match quiet {
-                Some(quiet) if answered => {
-                    if tokio::time::timeout(quiet, changed).await.is_err() {
-                        return;
-                    }
-                }
-                _ => changed.await,
+            if !(if_quiet && answered) {
+                changed.await;
+            } else if tokio::time::timeout(quiet, changed).await.is_err() {
+                return;
             }
         }
     }
@@ -156,78 +155,103 @@ impl Polls {
         }
         let mut request = farewell.into_request();
         request.set_timeout(FAREWELL_TIMEOUT);
-        if let Err(status) = behind.workflow_service().shutdown_worker(request).await {
+        let asked = Instant::now();
+        let mut retrying = behind.clone();
+        if let Err(status) = WorkflowService::shutdown_worker(&mut retrying, request).await {
             // The next tasks of cached workflows are late by the sticky timeout, no more.
             tracing::debug!("the server did not take the farewell: {status}");
         }
+        self.took(asked);
     }
 
-    /// Sends a poll, unless none may go out any more. `brought` sees the answer before the poll
+    fn took(&self, asked: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(asked);
+        self.state().pace.note(now, took);
+    }
+
+    /// Sends a poll, unless none may go out any more. `has_task` sees the answer before the poll
     /// counts as home.
-    async fn poll<R: Message + Default>(
+    async fn poll<R: Message>(
         &self,
         call: impl Future<Output = Result<Response<R>, Status>>,
-        brought: impl FnOnce(&R),
+        has_task: impl FnOnce(&R) -> bool,
     ) -> Result<GrpcSuccessResponse, Status> {
         // Counted first: `end` parks and then counts, so that none slips through between.
         let under_way = UnderWay::begin(self);
-        let empty = || encoded(&Response::new(R::default()));
-        if self.0.parked.is_cancelled() {
-            drop(under_way);
-            self.0.released.cancelled().await;
-            return empty();
-        }
-        tokio::select! {
-            biased;
-            answer = call => {
-                let answer = answer?;
-                brought(answer.get_ref());
-                encoded(&answer)
+        if !self.0.parked.is_cancelled() {
+            tokio::select! {
+                biased;
+                answer = call => {
+                    let answer = answer?;
+                    if has_task(answer.get_ref()) || !self.0.parked.is_cancelled() {
+                        return encoded(&answer);
+                    }
+                }
+                () = self.0.released.cancelled() => {}
             }
-            () = self.0.released.cancelled() => empty(),
         }
+        drop(under_way);
+        self.0.released.cancelled().await;
+        // Not an empty answer, which could stand before a task in the SDK's line. The pollers of
+        // workflow tasks and activities, which scale with the load, swallow this one.
+        Err(Status::cancelled(REASON))
     }
 
-    fn brought(&self, task_token: &[u8]) {
-        if !task_token.is_empty() {
-            let mut state = self.state();
-            if state.tasks.len() >= MOST_TASKS {
-                state.tasks.clear();
-            }
-            state.tasks.insert(task_token.to_owned());
+    /// Takes note of a workflow task that was brought home; says whether there is one.
+    fn brought(&self, task_token: &[u8]) -> bool {
+        if task_token.is_empty() {
+            return false;
         }
+        let mut state = self.state();
+        if state.tasks.len() >= MOST_TASKS {
+            state.tasks.clear();
+        }
+        state.tasks.insert(task_token.to_owned());
+        true
     }
 
-    fn answered(&self, task_token: &[u8]) {
-        self.state().tasks.remove(task_token);
-        self.0.changed.notify_waiters();
+    /// Sends what became of a task. `next` gives the token of the workflow task that comes back for
+    /// it, or nothing.
+    async fn answer<R: Message>(
+        &self,
+        task_token: Vec<u8>,
+        call: impl Future<Output = Result<Response<R>, Status>>,
+        next: impl FnOnce(&R) -> &[u8],
+    ) -> Result<GrpcSuccessResponse, Status> {
+        let asked = Instant::now();
+        let answer = call.await;
+        self.took(asked);
+        if let Ok(answer) = &answer {
+            self.brought(next(answer.get_ref()));
+        }
+        // What was never sent comes again.
+        if !answer.as_ref().is_err_and(was_never_sent) {
+            self.state().tasks.remove(&task_token);
+            self.0.changed.notify_waiters();
+        }
+        encoded(&answer?)
     }
 
-    /// Passes a request on, and again if the connection was closed before it was sent. Temporal's
-    /// frontends close every connection after five minutes, and the SDK gives a request up that
-    /// comes at that moment: an activity's result would be lost, and the activity run again after
-    /// its timeout.
+    /// Passes a request on. Temporal's frontends close every connection after five minutes, and a
+    /// request that comes at that moment fails without having been sent. The SDK would send it
+    /// again, but knows such an error by its cause, which does not survive the way back to it; it
+    /// would give up the result of an activity, which runs again after its timeout. So it is told
+    /// by a code on which it sends a request again.
     async fn pass_on(
         &self,
         behind: &Connection,
         request: GrpcRequest,
     ) -> Result<GrpcSuccessResponse, Status> {
-        for _ in 0..RECONNECTS {
-            let copy = GrpcRequest {
-                service: request.service.clone(),
-                rpc: request.rpc.clone(),
-                headers: request.headers.clone(),
-                proto: request.proto.clone(),
-            };
-            match self.pass_once(behind, copy).await {
-                Err(status) if was_never_sent(&status) => {
-                    tracing::debug!(rpc = request.rpc, "sent again on a new connection");
-                    tokio::time::sleep(RECONNECT_PAUSE).await;
-                }
-                outcome => return outcome,
+        let rpc = request.rpc.clone();
+        let outcome = self.pass_once(behind, request).await;
+        outcome.map_err(|status| {
+            if was_never_sent(&status) {
+                tracing::debug!(rpc, "the connection was closed; the SDK sends it again");
+                return Status::unavailable("the connection was closed before it was sent");
             }
-        }
-        self.pass_once(behind, request).await
+            status
+        })
     }
 
     async fn pass_once(
@@ -242,58 +266,95 @@ impl Polls {
                 encoded(&service.$method(decoded(request)?).await?)
             };
         }
+        /// The same for what became of a task.
+        macro_rules! answer {
+            ($method:ident, $message:ident, $next:expr) => {{
+                let request: Request<api::$message> = decoded(request)?;
+                let task_token = request.get_ref().task_token.clone();
+                let call = service.$method(request);
+                self.answer(task_token, call, $next).await
+            }};
+            ($method:ident, $message:ident) => {
+                answer!($method, $message, |_| &[])
+            };
+        }
+        /// The same for a poll, which tells who the worker is.
+        macro_rules! poll {
+            ($method:ident, $message:ident, $has_task:expr) => {{
+                let request: Request<api::$message> = decoded(request)?;
+                let poll = request.get_ref();
+                let worker = [&poll.namespace, &poll.identity, &poll.worker_instance_key];
+                self.note_poll(poll.task_queue.as_ref(), worker);
+                self.poll(service.$method(request), $has_task).await
+            }};
+        }
         match request.rpc.as_str() {
-            "PollWorkflowTaskQueue" => {
-                let request: Request<api::PollWorkflowTaskQueueRequest> = decoded(request)?;
-                self.note_workflow_poll(request.get_ref());
-                let call = service.poll_workflow_task_queue(request);
-                self.poll(call, |task| self.brought(&task.task_token)).await
-            }
-            "PollActivityTaskQueue" => {
-                let request: Request<api::PollActivityTaskQueueRequest> = decoded(request)?;
-                self.note_activity_poll(request.get_ref());
-                let call = service.poll_activity_task_queue(request);
-                self.poll(call, |_| {}).await
-            }
-            "RespondWorkflowTaskCompleted" => {
-                let request: Request<api::RespondWorkflowTaskCompletedRequest> = decoded(request)?;
-                let task_token = request.get_ref().task_token.clone();
-                let answer = service.respond_workflow_task_completed(request).await;
+            "PollWorkflowTaskQueue" => poll!(
+                poll_workflow_task_queue,
+                PollWorkflowTaskQueueRequest,
+                |task| self.brought(&task.task_token)
+            ),
+            "PollActivityTaskQueue" => poll!(
+                poll_activity_task_queue,
+                PollActivityTaskQueueRequest,
+                |task| !task.task_token.is_empty()
+            ),
+            "RespondWorkflowTaskCompleted" => answer!(
+                respond_workflow_task_completed,
+                RespondWorkflowTaskCompletedRequest,
                 // The answer may hold the workflow's next task.
-                let next = answer
+                |answer| answer
+                    .workflow_task
                     .as_ref()
-                    .ok()
-                    .and_then(|a| a.get_ref().workflow_task.as_ref());
-                self.brought(next.map(|task| &*task.task_token).unwrap_or_default());
-                self.answered(&task_token);
-                encoded(&answer?)
-            }
+                    .map(|task| &*task.task_token)
+                    .unwrap_or_default()
+            ),
             "RespondWorkflowTaskFailed" => {
-                let request: Request<api::RespondWorkflowTaskFailedRequest> = decoded(request)?;
-                let task_token = request.get_ref().task_token.clone();
-                let answer = service.respond_workflow_task_failed(request).await;
-                self.answered(&task_token);
-                encoded(&answer?)
+                answer!(
+                    respond_workflow_task_failed,
+                    RespondWorkflowTaskFailedRequest
+                )
             }
             "RespondQueryTaskCompleted" => {
-                let request: Request<api::RespondQueryTaskCompletedRequest> = decoded(request)?;
-                let task_token = request.get_ref().task_token.clone();
-                let answer = service.respond_query_task_completed(request).await;
-                self.answered(&task_token);
-                encoded(&answer?)
+                answer!(
+                    respond_query_task_completed,
+                    RespondQueryTaskCompletedRequest
+                )
+            }
+            "RespondActivityTaskCanceled" => {
+                answer!(
+                    respond_activity_task_canceled,
+                    RespondActivityTaskCanceledRequest
+                )
+            }
+            "RespondActivityTaskCompleted" => {
+                answer!(
+                    respond_activity_task_completed,
+                    RespondActivityTaskCompletedRequest
+                )
+            }
+            "RespondActivityTaskFailed" => {
+                answer!(
+                    respond_activity_task_failed,
+                    RespondActivityTaskFailedRequest
+                )
             }
             "DescribeNamespace" => pass!(describe_namespace),
             "GetSystemInfo" => pass!(get_system_info),
             "GetWorkflowExecutionHistory" => pass!(get_workflow_execution_history),
             "PollNexusTaskQueue" => {
                 let call = service.poll_nexus_task_queue(decoded(request)?);
-                self.poll(call, |_| {}).await
+                let has_task = |task: &api::PollNexusTaskQueueResponse| !task.task_token.is_empty();
+                match self.poll(call, has_task).await {
+                    // This poller does not scale, and would ask without end.
+                    Err(_) if self.0.released.is_cancelled() => {
+                        encoded(&Response::new(api::PollNexusTaskQueueResponse::default()))
+                    }
+                    outcome => outcome,
+                }
             }
             "RecordActivityTaskHeartbeat" => pass!(record_activity_task_heartbeat),
             "RecordWorkerHeartbeat" => pass!(record_worker_heartbeat),
-            "RespondActivityTaskCanceled" => pass!(respond_activity_task_canceled),
-            "RespondActivityTaskCompleted" => pass!(respond_activity_task_completed),
-            "RespondActivityTaskFailed" => pass!(respond_activity_task_failed),
             "RespondNexusTaskCompleted" => pass!(respond_nexus_task_completed),
             "RespondNexusTaskFailed" => pass!(respond_nexus_task_failed),
             "ShutdownWorker" => pass!(shutdown_worker),
@@ -303,47 +364,27 @@ impl Polls {
         }
     }
 
-    fn note_workflow_poll(&self, poll: &api::PollWorkflowTaskQueueRequest) {
-        let queue = poll.task_queue.clone().unwrap_or_default();
+    /// Takes note of who polls (Temporal namespace, identity, instance) and where.
+    fn note_poll(&self, queue: Option<&TaskQueue>, worker: [&String; 3]) {
+        let Some(queue) = queue else {
+            return;
+        };
         let mut state = self.state();
         let farewell = &mut state.farewell;
         if queue.kind == TaskQueueKind::Sticky as i32 {
-            if farewell.sticky_task_queue.is_empty() {
-                farewell.sticky_task_queue = queue.name;
-            }
+            farewell.sticky_task_queue.clone_from(&queue.name);
         } else if farewell.task_queue.is_empty() {
+            let [namespace, identity, instance] = worker.map(String::clone);
             *farewell = api::ShutdownWorkerRequest {
-                namespace: poll.namespace.clone(),
-                identity: poll.identity.clone(),
+                namespace,
+                identity,
                 reason: REASON.to_owned(),
-                worker_instance_key: poll.worker_instance_key.clone(),
-                task_queue: queue.name,
+                worker_instance_key: instance,
+                task_queue: queue.name.clone(),
                 ..std::mem::take(farewell)
             };
         }
     }
-
-    fn note_activity_poll(&self, poll: &api::PollActivityTaskQueueRequest) {
-        let mut state = self.state();
-        let farewell = &mut state.farewell;
-        if farewell.task_queue.is_empty() {
-            *farewell = api::ShutdownWorkerRequest {
-                namespace: poll.namespace.clone(),
-                identity: poll.identity.clone(),
-                reason: REASON.to_owned(),
-                worker_instance_key: poll.worker_instance_key.clone(),
-                task_queue: poll.task_queue.clone().unwrap_or_default().name,
-                ..std::mem::take(farewell)
-            };
-        }
-    }
-}
-
-/// Whether the connection went away before it took the request: what hyper says of a request that
-/// it still had in hand. Nobody else cancels a request that is being awaited here; one that is too
-/// late says "Timeout expired".
-fn was_never_sent(status: &Status) -> bool {
-    status.code() == Code::Cancelled && status.message() == "operation was canceled"
 }
 
 /// One poll, from before it is sent until its answer is taken in.
@@ -381,4 +422,75 @@ fn encoded<M: Message>(answer: &Response<M>) -> Result<GrpcSuccessResponse, Stat
         headers: MetadataMap::new().into_headers(),
         proto: answer.get_ref().encode_to_vec(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use temporalio_client::tonic::Code;
+
+    use super::*;
+
+    fn task(task_token: &[u8]) -> api::PollActivityTaskQueueResponse {
+        api::PollActivityTaskQueueResponse {
+            task_token: task_token.to_vec(),
+            ..api::PollActivityTaskQueueResponse::default()
+        }
+    }
+
+    /// A poll that is answered when `answer` says so.
+    async fn poll(
+        polls: Polls,
+        answer: tokio::sync::oneshot::Receiver<Vec<u8>>,
+    ) -> Result<Vec<u8>, Status> {
+        let call = async { Ok(Response::new(task(&answer.await.unwrap_or_default()))) };
+        let outcome = polls.poll(call, |task| !task.task_token.is_empty()).await?;
+        Ok(outcome.proto)
+    }
+
+    #[tokio::test]
+    async fn what_comes_home_late_is_passed_on_and_no_empty_answer_with_it() {
+        let polls = Polls::default();
+        let mut answers = Vec::new();
+        let mut under_way = Vec::new();
+        for _ in 0..3 {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            answers.push(answer);
+            under_way.push(tokio::spawn(poll(polls.clone(), answered)));
+        }
+        while polls.state().under_way < 3 {
+            tokio::task::yield_now().await;
+        }
+        polls.0.parked.cancel();
+        let not_sent = tokio::spawn(poll(polls.clone(), tokio::sync::oneshot::channel().1));
+        // One brings a task, one comes back empty, one is cut off.
+        answers.remove(0).send(b"task".to_vec()).unwrap();
+        answers.remove(0).send(Vec::new()).unwrap();
+        let late = under_way.remove(0).await.unwrap();
+        assert_eq!(late.unwrap(), task(b"task").encode_to_vec());
+        while polls.state().under_way > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(under_way.iter().all(|poll| !poll.is_finished()));
+        polls.release();
+        under_way.push(not_sent);
+        for poll in under_way {
+            let status = poll.await.unwrap().unwrap_err();
+            assert_eq!((status.code(), status.message()), (Code::Cancelled, REASON));
+        }
+        assert_eq!(polls.state().under_way, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_server_is_given_longer_before_its_polls_are_cut_off() {
+        let polls = Polls::default();
+        let _waiting = UnderWay::begin(&polls);
+        let quick = tokio::time::Instant::now();
+        polls.all_home(true).await;
+        let quick = quick.elapsed();
+        let now = Instant::now();
+        polls.state().pace.note(now, Duration::from_secs(1));
+        let slow = tokio::time::Instant::now();
+        polls.all_home(true).await;
+        assert!(slow.elapsed() > quick * 3, "{:?}", slow.elapsed());
+    }
 }

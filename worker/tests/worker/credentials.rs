@@ -225,17 +225,12 @@ async fn place_some(shop: &Shop, name: &str) -> Vec<OrderHandle> {
         .await
 }
 
-/// Every order completes, no request of the worker has failed, and no activity was started again
-/// for another reason than that this machine is too slow.
-#[expect(
-    clippy::print_stdout,
-    reason = "the figures are for whoever reads the run"
-)]
+/// Every order completes, no request of the worker has failed, and nothing was lost.
 async fn nothing_failed(shop: &Shop, worker: &Worker, orders: &[OrderHandle]) {
     for handle in orders {
         assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
     }
-    println!("{} orders: {:?}", orders.len(), late(orders).await);
+    late(orders).await.nothing_was_lost();
     let log = worker.log();
     let failed: Vec<&str> = log
         .lines()

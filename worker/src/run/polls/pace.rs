@@ -1,0 +1,61 @@
+//! How slow the server is, and how long its silence must last to mean something. Pure: times are
+//! passed in.
+
+use std::time::{Duration, Instant};
+
+/// A queue on which nothing has come home for this long has no tasks. Longer than the second that
+/// Temporal gives itself to write down that a waiting poll is given a new task.
+const QUIET: Duration = Duration::from_millis(1200);
+/// The same as a multiple of the slowest answer of late: a server that is slow to write down what
+/// became of a task is as slow to hand one out.
+const QUIET_PER_ANSWER: u32 = 5;
+/// How long ago an answer may be to count as one of late.
+const OF_LATE: Duration = Duration::from_secs(30);
+
+/// The slowest answer of late.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    slowest: Option<(Instant, Duration)>,
+}
+
+impl Pace {
+    /// Takes note of an answer at `now` that took so long.
+    pub(super) fn note(&mut self, now: Instant, took: Duration) {
+        if took >= self.slowest(now) {
+            self.slowest = Some((now, took));
+        }
+    }
+
+    /// How long a queue must have been silent at `now` to count as one without tasks.
+    pub(super) fn quiet(&self, now: Instant) -> Duration {
+        QUIET.max(self.slowest(now) * QUIET_PER_ANSWER)
+    }
+
+    fn slowest(&self, now: Instant) -> Duration {
+        match self.slowest {
+            Some((seen, took)) if now.saturating_duration_since(seen) < OF_LATE => took,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_answer_of_late_decides() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = Pace::default();
+        assert_eq!(pace.quiet(at(0)), QUIET);
+        pace.note(at(0), Duration::from_millis(10));
+        assert_eq!(pace.quiet(at(0)), QUIET);
+        pace.note(at(1), Duration::from_secs(2));
+        pace.note(at(2), Duration::from_millis(10));
+        assert_eq!(pace.quiet(at(30)), Duration::from_secs(10));
+        assert_eq!(pace.quiet(at(31)), QUIET);
+        pace.note(at(40), Duration::from_secs(1));
+        assert_eq!(pace.quiet(at(41)), Duration::from_secs(5));
+    }
+}

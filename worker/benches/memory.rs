@@ -2,11 +2,13 @@
 //! server of its own, gives it activities and orders, and prints its memory every so many.
 //!
 //! ```sh
-//! cargo bench -p order-worker --bench memory -- --activities 200000
+//! cargo bench --profile dev --workspace --bench memory -- --worker target/release/order-worker
 //! ```
 //!
 //! Every activity must end, none may be started twice, and the last line says how much memory each
-//! of the later ones has cost. `--recycle 0` shows what the SDK keeps.
+//! of the later ones has cost. `--recycle 0` shows what the SDK keeps. A line is read after a whole
+//! number of SDK workers, so that what the last one has grown by is not taken for a leak; the
+//! payment gateway stand-in, which keeps a ledger, is in this process.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +18,11 @@
     reason = "a measurement that cannot go on ends, and its output is the purpose"
 )]
 
+#[path = "worker/binary.rs"]
+mod binary;
+
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +31,7 @@ use futures::{StreamExt, stream};
 use order_worker::activities::{InventoryActivities, ReleaseInventory};
 use order_worker::commands::start_order;
 use order_worker::connection::Connector;
+use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::order::OrderInput;
 use order_worker::settings::{TemporalSettings, Variables};
 use temporalio_client::{ActivityStartOptions, Client};
@@ -38,21 +45,25 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 #[derive(Parser)]
 struct Args {
-    /// Activities in all (`release_inventory` on SQLite), besides those of the orders.
+    /// Activities in all: `release_inventory` on SQLite, and those of the orders.
     #[arg(long, default_value_t = 200_000)]
     activities: u64,
     /// Activities between two lines.
     #[arg(long, default_value_t = 10_000)]
     step: u64,
-    /// Whole orders between two lines (three activities each).
+    /// Whole orders between two lines (three of the activities each).
     #[arg(long, default_value_t = 200)]
     orders: u64,
-    /// Activities that wait or run at once.
-    #[arg(long, default_value_t = 500)]
+    /// Activities that wait or run at once, twice the slots.
+    #[arg(long, default_value_t = 200)]
     waiting: u64,
     /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; its own default if left out.
     #[arg(long)]
     recycle: Option<u64>,
+    /// A finished order-worker to measure, such as the shipped one, instead of the one that cargo
+    /// builds with the profile of this program.
+    #[arg(long, value_name = "FILE")]
+    worker: Option<PathBuf>,
     /// cargo passes this.
     #[arg(long, hide = true)]
     bench: bool,
@@ -118,6 +129,13 @@ async fn connect(address: &str) -> Client {
         .expect("no Temporal")
 }
 
+/// Where the worker works.
+struct Place {
+    temporal: String,
+    database: String,
+    gateway: String,
+}
+
 /// The worker and its metrics.
 struct Worker {
     process: Process,
@@ -126,15 +144,17 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(address: &str, database: &str, recycle: Option<u64>) -> Self {
+    fn start(program: &Path, place: &Place, recycle: Option<u64>) -> Self {
         let port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_order-worker"));
+        let mut command = Command::new(program);
         command
-            .args(["run", "--standalone"])
+            .arg("run")
             .env_clear()
-            .env("TEMPORAL_ADDRESS", address)
+            .env("TEMPORAL_ADDRESS", &place.temporal)
             .env("TEMPORAL_TASK_QUEUE", QUEUE)
-            .env("DATABASE_URL", database)
+            .env("DATABASE_URL", &place.database)
+            .env("PAYMENT_GATEWAY_URL", &place.gateway)
+            .env("SMTP_URL", "console:")
             .env("RUST_LOG", "warn")
             .env("ORDER_WORKER_HTTP_ADDRESS", format!("127.0.0.1:{port}"));
         if let Some(recycle) = recycle {
@@ -214,45 +234,99 @@ fn number(value: u64) -> f64 {
     f64::from(u32::try_from(value).unwrap())
 }
 
+/// Activities in flight, orders and all so far.
+struct Load<'a> {
+    client: &'a Client,
+    worker: &'a Worker,
+    waiting: u64,
+    singles: u64,
+    orders: u64,
+}
+
+impl Load<'_> {
+    fn activities(&self) -> u64 {
+        self.singles + 3 * self.orders
+    }
+
+    /// Runs orders, then single activities up to a total; gives the wait for the last of them.
+    async fn run(&mut self, orders: u64, total: u64) -> Duration {
+        let (client, worker) = (self.client, self.worker);
+        stream::iter(self.orders..self.orders + orders)
+            .for_each_concurrent(CONCURRENCY, |n| start_one_order(client, n))
+            .await;
+        self.orders += orders;
+        while self.activities() < total {
+            let some = self.waiting.min(total - self.activities());
+            stream::iter(self.singles..self.singles + some)
+                .for_each_concurrent(CONCURRENCY, |n| start_activity(client, n))
+                .await;
+            self.singles += some;
+            let behind = self.activities().saturating_sub(self.waiting);
+            worker.wait_for(number(behind)).await;
+        }
+        worker.wait_for(number(self.activities())).await
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
     rustls::crypto::ring::default_provider()
         .install_default()
         .unwrap();
-    let (_server, address) = start_temporal();
-    let client = connect(&address).await;
+    let (_server, temporal) = start_temporal();
+    let client = connect(&temporal).await;
+    let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
+        .await
+        .unwrap();
     let file = std::env::temp_dir().join(format!("order-worker-memory-{}.db", std::process::id()));
-    let database = format!("sqlite://{}?mode=rwc", file.display());
-    let worker = Worker::start(&address, &database, args.recycle);
-    let started = Instant::now();
+    let place = Place {
+        temporal,
+        database: format!("sqlite://{}?mode=rwc", file.display()),
+        gateway: format!("http://{}", gateway.address()),
+    };
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_order-worker"));
+    let program = args.worker.clone().unwrap_or(built);
+    println!("Measured: {}.", binary::describe(&program));
+    println!("Before: {}.\n", binary::machine());
+    let worker = Worker::start(&program, &place, args.recycle);
+    measure(&args, &client, &worker).await;
+    println!("After: {}.", binary::machine());
+    drop(worker);
+    for suffix in ["", "-wal", "-shm"] {
+        // Whatever the worker has not cleaned up itself.
+        let _absent = std::fs::remove_file(format!("{}{suffix}", file.display()));
+    }
+}
+
+/// Runs everything and prints the table.
+async fn measure(args: &Args, client: &Client, worker: &Worker) {
     println!(
-        "| activities | orders | anonymous (MB) | resident (MB) | threads | recycles | waited for the last (s) | late | per second | processor ms per activity |"
+        "| activities | orders among them | anonymous (MB) | resident (MB) | threads | recycles | \
+         waited for the last (s) | late | per second | processor ms per activity |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("|{}", " --- |".repeat(10));
+    let started = Instant::now();
+    let mut load = Load {
+        client,
+        worker,
+        waiting: args.waiting,
+        singles: 0,
+        orders: 0,
+    };
     let mut lines = Vec::new();
-    let (mut done, mut orders) = (0, 0);
-    while done < args.activities {
+    while load.activities() < args.activities {
         let (line_started, cpu) = (Instant::now(), worker.process.cpu());
-        stream::iter(orders..orders + args.orders)
-            .for_each_concurrent(CONCURRENCY, |n| start_one_order(&client, n))
-            .await;
-        orders += args.orders;
-        let line_end = (done + args.step).min(args.activities);
-        while done < line_end {
-            let some = args.waiting.min(line_end - done);
-            stream::iter(done..done + some)
-                .for_each_concurrent(CONCURRENCY, |n| start_activity(&client, n))
-                .await;
-            done += some;
-            let behind = number((done + 3 * orders).saturating_sub(args.waiting));
-            worker.wait_for(behind).await;
-        }
-        let waited = worker.wait_for(number(done + 3 * orders)).await;
-        let in_line = number(args.step + 3 * args.orders);
+        let before = load.activities();
+        let total = (before + args.step).min(args.activities);
+        let orders = args.orders.min((total - before) / 3);
+        let waited = load.run(orders, total).await;
+        let in_line = number(load.activities() - before);
         let anonymous = worker.process.status("RssAnon");
         println!(
-            "| {done} | {orders} | {:.1} | {:.1} | {} | {} | {:.1} | {} | {:.0} | {:.2} |",
+            "| {} | {} | {:.1} | {:.1} | {} | {} | {:.1} | {} | {:.0} | {:.2} |",
+            load.activities(),
+            load.orders,
             number(anonymous) / 1024.0,
             number(worker.process.status("VmRSS")) / 1024.0,
             worker.process.status("Threads"),
@@ -262,23 +336,18 @@ async fn main() {
             in_line / line_started.elapsed().as_secs_f64(),
             (worker.process.cpu() - cpu) * 1000.0 / in_line,
         );
-        lines.push((done + 3 * orders, anonymous));
+        lines.push((load.activities(), anonymous));
     }
     let ended = worker.ended_activities().await;
-    let more = ended - number(done + 3 * orders);
+    let more = ended - number(load.activities());
     assert!(more < 0.5, "{more} activities ran more than once");
     // The first half fills caches and pools.
     let half = &lines[lines.len() / 2..];
     if let [(first, before), .., (last, after)] = half {
         println!(
-            "\n{ended} activities in {:.0?}; over the second half {:.1} bytes each",
+            "\n{ended} activities in {:.0?}; over the second half {:.1} bytes each.",
             started.elapsed(),
             (number(*after) - number(*before)) * 1024.0 / number(last - first),
         );
-    }
-    drop(worker);
-    for suffix in ["", "-wal", "-shm"] {
-        // Whatever the worker has not cleaned up itself.
-        let _absent = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
 }

@@ -8,6 +8,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::gateway::{FaultOptions, GatewayOptions};
 
+/// The version; a build that is not meant to be shipped says so.
+const VERSION: &str = if cfg!(debug_assertions) {
+    concat!(env!("CARGO_PKG_VERSION"), " (development build)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// The order worker: a Temporal worker for orders, and the tools around it.
 ///
 /// Connection (all commands but migrate and gateway), from the environment: TEMPORAL_ADDRESS
@@ -16,7 +23,7 @@ use crate::gateway::{FaultOptions, GatewayOptions};
 /// TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH, TEMPORAL_API_KEY or
 /// TEMPORAL_API_KEY_FILE. The README of the package lists every variable.
 #[derive(Debug, Parser)]
-#[command(name = "order-worker", version, verbatim_doc_comment)]
+#[command(name = "order-worker", version = VERSION, verbatim_doc_comment)]
 pub struct Cli {
     /// What to do; `run` if left out.
     #[command(subcommand)]
@@ -224,6 +231,7 @@ impl GatewayArgs {
                 slow: Duration::from_millis(self.slow_ms),
             },
             ledger: self.ledger.clone(),
+            keep: None,
             delay: Duration::from_millis(self.delay_ms),
         }
     }

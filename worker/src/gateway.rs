@@ -36,6 +36,9 @@ pub struct GatewayOptions {
     pub faults: FaultOptions,
     /// A file to keep the ledger in; memory only if absent.
     pub ledger: Option<PathBuf>,
+    /// Keys to keep in memory: the oldest decided ones beyond are forgotten, and charged anew when
+    /// they come again. All keys if absent.
+    pub keep: Option<usize>,
     /// Added to every answer of `POST /charge`.
     pub delay: Duration,
 }
@@ -51,7 +54,10 @@ pub struct Gateway {
 impl Gateway {
     /// Binds `address` and serves until it is stopped.
     pub async fn start(address: SocketAddr, options: GatewayOptions) -> anyhow::Result<Self> {
-        let ledger = Arc::new(Mutex::new(Ledger::open(options.ledger.as_deref())?));
+        let ledger = Arc::new(Mutex::new(Ledger::open(
+            options.ledger.as_deref(),
+            options.keep,
+        )?));
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();

@@ -44,6 +44,10 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a replacement may take to connect; after as many activities it is tried again.
 const RECYCLE_PAUSE: Duration = Duration::from_secs(10);
 
+/// Keys that the built-in payment gateway keeps: those of some minutes, far more than an order's
+/// payment takes, in a few megabytes.
+const STAND_IN_KEYS: usize = 10_000;
+
 /// Runs until SIGTERM or SIGINT, drains, and returns. Standalone, it brings its own payment
 /// gateway stand-in and writes mails to the log.
 ///
@@ -161,11 +165,11 @@ async fn open_workshop(
     let gateway = match (&settings.payment_gateway_url, standalone) {
         (Some(url), _) => Some(GatewayClient::new(url)?),
         (None, true) => {
-            let gateway = Gateway::start(
-                SocketAddr::from(([127, 0, 0, 1], 0)),
-                GatewayOptions::default(),
-            )
-            .await?;
+            let options = GatewayOptions {
+                keep: Some(STAND_IN_KEYS),
+                ..GatewayOptions::default()
+            };
+            let gateway = Gateway::start(SocketAddr::from(([127, 0, 0, 1], 0)), options).await?;
             tracing::warn!(address = %gateway.address(), "payments go to the built-in stand-in");
             let url = reqwest::Url::parse(&format!("http://{}", gateway.address()))?;
             // It serves as long as the process lives.

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 from temporalio import activity, workflow
-from temporalio.client import Client
+from temporalio.client import Client, GrpcCompression
 from temporalio.common import RetryPolicy
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
@@ -188,7 +188,9 @@ def pollers() -> PollerBehaviorAutoscaling:
 async def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     runtime = Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=HEARTBEAT_INTERVAL)
-    client = await Client.connect(os.environ["TEMPORAL_ADDRESS"], runtime=runtime)
+    client = await Client.connect(
+        os.environ["TEMPORAL_ADDRESS"], runtime=runtime, grpc_compression=GrpcCompression.NONE
+    )
     pool = asyncpg.create_pool(
         os.environ["DATABASE_URL"], min_size=1, max_size=DATABASE_CONNECTIONS
     )
@@ -215,4 +217,6 @@ async def main() -> None:
         await worker.run()
 
 
-asyncio.run(main())
+# The workflow's sandbox imports this file once more.
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -4,11 +4,11 @@
 //! workers in turn, and prints one table.
 //!
 //! ```sh
-//! cargo bench --profile dev --workspace --bench worker
+//! cargo bench --profile dev --workspace --bench worker -- --worker target/release/order-worker
 //! ```
 //!
-//! The profile is that of this program alone; the worker that it measures is built with the profile
-//! release, unless `--worker` names another. The dev server and its database share the machine and
+//! The profile is that of this program alone. The worker that it measures is the one that `--worker`
+//! names, such as the shipped one; without it, one is built with the profile release first. The dev server and its database share the machine and
 //! bound the throughput, so processor time per task is what compares.
 
 #![allow(
@@ -20,6 +20,7 @@
     reason = "a measurement that cannot go on ends, and its output is the purpose"
 )]
 
+mod binary;
 mod build;
 mod load;
 mod process;
@@ -61,7 +62,8 @@ struct Args {
     /// How often each worker is started to time its first poll.
     #[arg(long, default_value_t = 7)]
     starts: usize,
-    /// A finished order-worker to measure instead of building one.
+    /// A finished order-worker to measure, such as the shipped one, instead of building one. The
+    /// table says which profile it was built with.
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
     /// A second order-worker, measured in the same rounds: shows what a change does.
@@ -130,9 +132,15 @@ async fn main() {
             orders: Vec::new(),
         });
     }
+    let before = binary::machine();
     time_first_polls(&client, &mut contestants, args.starts).await;
     measure(&client, &mut contestants, &args).await;
     gateway.stop().await.unwrap();
+    println!(
+        "Measured: {}.",
+        binary::describe(&contestants[0].built.program)
+    );
+    println!("Before: {before}. After: {}.", binary::machine());
     table::print(&contestants, &args);
 }
 

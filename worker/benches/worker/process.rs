@@ -68,6 +68,8 @@ impl Process {
             .env("SMTP_URL", "console:")
             .env("ORDER_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
             .env("BENCH_EAGER", place.eager.to_string())
+            // The worker in Python would leave a folder in the sources.
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file);

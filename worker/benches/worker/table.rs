@@ -69,17 +69,18 @@ pub(crate) fn print(contestants: &[Contestant], args: &Args) {
         }),
     ];
     println!(
-        "{} rounds of {} activities and {} orders for each worker in turn, after one that is not counted{}",
+        "{} rounds of {} activities and {} orders for each worker in turn, after one that is not \
+         counted, and {} starts{}. Median (lowest to highest):\n",
         args.rounds,
         args.activities,
         args.orders,
+        args.starts,
         if args.eager {
             "; eager activities in Go"
         } else {
             ""
         }
     );
-    println!("\nmedian (lowest to highest)\n");
     let others = &contestants[1..];
     let mut heads: Vec<String> = contestants
         .iter()

@@ -1,7 +1,7 @@
 //! What the stand-in knows of every key. Pure, apart from the optional file: every change is
 //! appended to it as one JSON line, and the last line of a key counts when it is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -70,18 +70,25 @@ pub struct Summary {
     pub orders_charged_twice: u64,
 }
 
-/// All keys.
+/// All keys, or the latest.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: BTreeMap<String, Entry>,
+    /// The keys by their numbers.
+    numbers: BTreeMap<u64, String>,
+    /// Keys beyond this are forgotten, the oldest first, once they are decided.
+    keep: Option<usize>,
     file: Option<File>,
 }
 
 impl Ledger {
-    /// An empty ledger, or what the file holds.
-    pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+    /// An empty ledger, or what the file holds. Without `keep` it keeps every key.
+    pub(super) fn open(path: Option<&Path>, keep: Option<usize>) -> anyhow::Result<Self> {
         let Some(path) = path else {
-            return Ok(Self::default());
+            return Ok(Self {
+                keep,
+                ..Self::default()
+            });
         };
         let mut entries = BTreeMap::new();
         if path.exists() {
@@ -99,17 +106,51 @@ impl Ledger {
             .append(true)
             .open(path)
             .with_context(|| format!("cannot write the ledger {}", path.display()))?;
+        let number = |entry: &Entry| (entry.number, entry.key.clone());
         Ok(Self {
+            numbers: entries.values().map(number).collect(),
             entries,
+            keep,
             file: Some(file),
         })
+    }
+
+    /// The entry of a key; a new one gets its number, once there is room for it.
+    fn entry(&mut self, key: &str, fresh: impl FnOnce(u64) -> Entry) -> &mut Entry {
+        self.forget();
+        match self.entries.entry(key.to_owned()) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(place) => {
+                let last = self.numbers.last_key_value();
+                let number = last.map_or(0, |(number, _)| *number) + 1;
+                self.numbers.insert(number, key.to_owned());
+                place.insert(fresh(number))
+            }
+        }
+    }
+
+    /// Forgets the oldest keys beyond the limit. One that is not decided yet is still needed.
+    fn forget(&mut self) {
+        let Some(keep) = self.keep else {
+            return;
+        };
+        while self.entries.len() > keep {
+            let decided = self.numbers.iter().find(|(_, key)| {
+                let entry = self.entries.get(*key);
+                entry.is_none_or(|entry| entry.status != Status::Pending)
+            });
+            let Some((number, key)) = decided.map(|(number, key)| (*number, key.clone())) else {
+                return;
+            };
+            self.numbers.remove(&number);
+            self.entries.remove(&key);
+        }
     }
 
     /// Counts an attempt and gives the entry; `None` if the key belongs to another body.
     pub(super) fn attempt(&mut self, key: &str, request: &ChargeRequest) -> Option<Entry> {
         let fingerprint = fingerprint(request);
-        let number = self.entries.len() as u64 + 1;
-        let entry = self.entries.entry(key.to_owned()).or_insert_with(|| Entry {
+        let entry = self.entry(key, |number| Entry {
             key: key.to_owned(),
             order_id: request.order_id.clone(),
             amount: request.amount,
@@ -149,8 +190,7 @@ impl Ledger {
 
     /// Voids a key unless it is decided; gives what it is now.
     pub(super) fn void(&mut self, key: &str) -> Entry {
-        let number = self.entries.len() as u64 + 1;
-        self.entries.entry(key.to_owned()).or_insert_with(|| Entry {
+        self.entry(key, |number| Entry {
             key: key.to_owned(),
             order_id: String::new(),
             amount: 0,
@@ -264,6 +304,25 @@ mod tests {
         assert_eq!(entry.status, Status::Voided);
         ledger.close("k", Status::Charged);
         assert_eq!(ledger.get("k").map(|e| e.status), Some(Status::Voided));
+    }
+
+    #[test]
+    fn a_ledger_that_keeps_few_keys_forgets_the_oldest_that_are_decided() {
+        let mut ledger = Ledger::open(None, Some(2)).unwrap();
+        ledger.attempt("pending", &request("o", 5));
+        for key in ["a", "b", "c", "d"] {
+            ledger.attempt(key, &request("o", 5));
+            ledger.close(key, Status::Charged);
+        }
+        let kept: Vec<(String, u64)> = ledger
+            .entries()
+            .into_iter()
+            .map(|entry| (entry.key, entry.number))
+            .collect();
+        let expected = [("pending", 1), ("c", 4), ("d", 5)];
+        let expected = expected.map(|(key, number)| (key.to_owned(), number));
+        assert_eq!(kept, expected);
+        assert_eq!(ledger.numbers.len(), ledger.entries.len());
     }
 
     #[test]

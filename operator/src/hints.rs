@@ -33,6 +33,11 @@ const TRUSTED: Duration = Duration::from_secs(10);
 const MOST_TOKENS: usize = 1024;
 /// The longest token that is looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
+/// The most questions per second to the API server: who shows a token, and, apart from that, whether
+/// somebody may. Each hint is one question of the second kind.
+const QUESTIONS_PER_SECOND: u64 = 50;
+/// The most questions of one kind at once, after a quiet while.
+const MOST_QUESTIONS_AT_ONCE: u64 = 100;
 /// The API server has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,7 +50,18 @@ pub struct Hints {
     client: Client,
     clock: Clock,
     tell: Arc<Tell>,
-    known: Arc<Mutex<Known>>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+/// What is remembered of senders.
+#[derive(Default)]
+struct Memory {
+    known: Known,
+    /// Questions who shows a token. Apart from the others, so that a flood of bad tokens does not
+    /// keep out a sender who is known.
+    tokens: Allowance,
+    /// Questions whether somebody may.
+    access: Allowance,
 }
 
 impl Hints {
@@ -55,7 +71,7 @@ impl Hints {
             client,
             clock,
             tell,
-            known: Arc::default(),
+            memory: Arc::default(),
         }
     }
 
@@ -69,8 +85,12 @@ impl Hints {
     /// Who shows this token. Good tokens are remembered for a moment, bad ones are not.
     async fn caller(&self, token: &str) -> Result<UserInfo, Refusal> {
         let now = self.clock.now().monotonic;
-        if let Some(user) = self.known().find(token, now) {
-            return Ok(user);
+        {
+            let mut memory = self.memory();
+            if let Some(user) = memory.known.find(token, now) {
+                return Ok(user);
+            }
+            memory.tokens.take(now)?;
         }
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -88,7 +108,7 @@ impl Hints {
             .is_some_and(|audiences| audiences.iter().any(|audience| audience == AUDIENCE));
         match status.user {
             Some(user) if status.authenticated == Some(true) && meant => {
-                self.known().keep(token, &user, now);
+                self.memory().known.keep(token, &user, now);
                 Ok(user)
             }
             _ => Err(Refusal::Unknown),
@@ -96,6 +116,7 @@ impl Hints {
     }
 
     async fn allowed(&self, user: UserInfo, fleet: &OwnerKey) -> Result<(), Refusal> {
+        self.memory().access.take(self.clock.now().monotonic)?;
         let name = user.username.clone().unwrap_or_default();
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -141,8 +162,8 @@ impl Hints {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,6 +176,8 @@ enum Refusal {
     Forbidden(String),
     /// Nobody watches such a queue.
     NoSuchQueue,
+    /// The API server was asked often enough for now.
+    TooMany,
     /// The API server does not say.
     NoAnswer,
 }
@@ -195,6 +218,41 @@ impl Known {
     }
 }
 
+/// How many more questions the API server may be asked: refilled by [`QUESTIONS_PER_SECOND`], up to
+/// [`MOST_QUESTIONS_AT_ONCE`].
+struct Allowance {
+    /// In thousandths of a question.
+    left: u64,
+    at: Time,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self {
+            left: MOST_QUESTIONS_AT_ONCE * 1000,
+            at: Time::from_millis(0),
+        }
+    }
+}
+
+impl Allowance {
+    fn take(&mut self, now: Time) -> Result<(), Refusal> {
+        let passed = now.as_millis().saturating_sub(self.at.as_millis());
+        // Per second and thousandth: the same number per millisecond.
+        let refilled = passed.saturating_mul(QUESTIONS_PER_SECOND);
+        let most = MOST_QUESTIONS_AT_ONCE * 1000;
+        let there = self.left.saturating_add(refilled).min(most);
+        self.at = self.at.max(now);
+        if let Some(left) = there.checked_sub(1000) {
+            self.left = left;
+            Ok(())
+        } else {
+            self.left = there;
+            Err(Refusal::TooMany)
+        }
+    }
+}
+
 async fn receive(
     State(hints): State<Hints>,
     Path((namespace, name, queue)): Path<(String, String, String)>,
@@ -231,6 +289,12 @@ async fn receive(
         Err(Refusal::NoSuchQueue) => (
             StatusCode::NOT_FOUND,
             format!("no queue {queue} of a TaskQueueWorker {fleet} is being read\n"),
+        )
+            .into_response(),
+        Err(Refusal::TooMany) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, "1")],
+            "too many hints at once; try again in a second\n".to_owned(),
         )
             .into_response(),
         Err(Refusal::NoAnswer) => (

@@ -25,7 +25,7 @@ use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
 use crate::observe::{self, Observed, Sources};
 use crate::plan::{self, Plan, QueuePlan, Step};
-use crate::report::{Pass, Reports, Subject, advice, conditions, drains};
+use crate::report::{Pass, Reports, Subject, conditions, drains};
 use crate::scrape::Scrapers;
 
 /// What every pass in the process shares.
@@ -271,12 +271,7 @@ async fn pass(
         applied: &applied,
     };
     let reported = shared.reports.pass(subject, &report, memory, now).await;
-    let advised = shared.reports.advised(&report, memory);
     count(memory, &plan, &observed, now);
-    for (queue, reasons) in advised {
-        let memory = memory.queue(QueueKey::unversioned(&queue));
-        advice::remember(memory, &reasons, fleet.generation);
-    }
     account(shared, &plan, &applied);
     let look_again = plan.look_again.min(until_schedule(&fleet, now));
     finish(applied, reported, look_again)
@@ -371,7 +366,7 @@ fn refused(queue: &QueuePlan, done: &QueueApplied, now: Moment) -> Option<Refuse
     })
 }
 
-/// Notes what has been counted and told.
+/// Notes what has been counted, and the drains that have been told.
 fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment) {
     for queue in &plan.queues {
         let sample = queue.decision.as_ref().and_then(|decision| decision.sample);

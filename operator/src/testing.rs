@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -15,6 +16,7 @@ use taskqueue_api::{Fleet, TaskQueueWorker, validate};
 use taskqueue_scaling::{Backlog, PerType, Reading, Slots, Time, TypeBacklog, UnknownReason};
 use taskqueue_temporal::{ConnectionFields, QueueReading, ResolvedConnection};
 
+use crate::caches::GuardedFleet;
 use crate::observe::connection::Usable;
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
@@ -51,6 +53,13 @@ impl Log {
 pub(crate) fn api(
     answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Log) {
+    slow_api(move |asked| (Duration::ZERO, answer(asked)))
+}
+
+/// An API server that takes its time to answer with a status and a body.
+pub(crate) fn slow_api(
+    answer: impl Fn(&Asked) -> (Duration, (u16, Value)) + Send + Sync + 'static,
+) -> (Client, Log) {
     let log = Log::default();
     let kept = log.clone();
     let answer = Arc::new(answer);
@@ -61,8 +70,11 @@ pub(crate) fn api(
             let bytes = request.into_body().collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             let asked = Asked { line, body };
-            let (status, body) = answer(&asked);
+            let (after, (status, body)) = answer(&asked);
             kept.0.lock().unwrap().push(asked);
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
             // Plain text, as /metrics is, stands as a string.
             let bytes = match body {
                 Value::String(text) => text.into_bytes(),
@@ -133,6 +145,11 @@ pub(crate) fn resource(queues: &Value) -> TaskQueueWorker {
         },
     }))
     .unwrap()
+}
+
+/// A resource as the cache would hold it.
+pub(crate) fn guarded(object: &TaskQueueWorker) -> GuardedFleet {
+    serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap()
 }
 
 /// A fleet with the given queues.

@@ -10,46 +10,48 @@ use crate::report::Thresholds;
 use crate::report::conditions::QueueFacts;
 use crate::report::events::Happening;
 
-/// What is to be told about a queue now.
-pub fn happenings(
-    facts: &QueueFacts<'_>,
-    generation: i64,
-    thresholds: &Thresholds,
-) -> Vec<Happening> {
-    let untold =
-        |(reason, _): &(Reason, String)| facts.memory.advised.get(reason) != Some(&generation);
-    advice(facts, thresholds)
-        .into_iter()
-        .filter(untold)
-        .map(|(reason, text)| Happening {
+/// What holds of one queue now, told or not.
+pub struct Advice {
+    queue: String,
+    all: Vec<(Reason, String)>,
+}
+
+impl Advice {
+    /// Looks at the facts of a pass.
+    pub fn of(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Self {
+        let all = [polling(facts, thresholds), from_zero(facts, thresholds)];
+        Self {
+            queue: facts.queue.name.clone(),
+            all: all.into_iter().flatten().collect(),
+        }
+    }
+
+    /// The queue that it is about.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// What has not been told yet about a generation.
+    pub fn happenings(&self, memory: &QueueMemory, generation: i64) -> Vec<Happening> {
+        let untold =
+            |(reason, _): &&(Reason, String)| memory.advised.get(reason) != Some(&generation);
+        let happening = |(reason, text): &(Reason, String)| Happening {
             warning: true,
             reason: reason.as_str().to_owned(),
             action: "Advise",
-            note: format!("queue {}: {text}", facts.queue.name),
+            note: format!("queue {}: {text}", self.queue),
             deployment: None,
-        })
-        .collect()
-}
+        };
+        self.all.iter().filter(untold).map(happening).collect()
+    }
 
-/// Remembers what was told about a generation.
-pub fn remember(memory: &mut QueueMemory, told: &[Reason], generation: i64) {
-    memory.advised.retain(|_, about| *about == generation);
-    memory
-        .advised
-        .extend(told.iter().map(|reason| (*reason, generation)));
-}
-
-/// What holds now, told or not.
-pub fn reasons(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Vec<Reason> {
-    let all = advice(facts, thresholds).into_iter();
-    all.map(|(reason, _)| reason).collect()
-}
-
-fn advice(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Vec<(Reason, String)> {
-    [polling(facts, thresholds), from_zero(facts, thresholds)]
-        .into_iter()
-        .flatten()
-        .collect()
+    /// Remembers that all of it was told about a generation.
+    pub fn remember(&self, memory: &mut QueueMemory, generation: i64) {
+        memory.advised.retain(|_, about| *about == generation);
+        memory
+            .advised
+            .extend(self.all.iter().map(|(reason, _)| (*reason, generation)));
+    }
 }
 
 fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {

@@ -337,3 +337,6 @@ fn list(names: &[&str]) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

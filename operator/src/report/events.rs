@@ -244,3 +244,6 @@ fn event(about: &ObjectReference, happening: Happening) -> Event {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,16 +20,18 @@ use kube::core::ObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
-use taskqueue_api::{Fleet, Reason, TaskQueueWorker, TaskQueueWorkerStatus};
+use taskqueue_api::{Fleet, TaskQueueWorker, TaskQueueWorkerStatus};
 
 use crate::apply::{Applied, MANAGER};
 use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::error::{Call, Error};
-use crate::memory::FleetMemory;
+use crate::memory::{FleetMemory, QueueKey};
 use crate::metrics::{FleetName, FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;
+use crate::report::advice::Advice;
+use crate::report::certificates::Certificates;
 use crate::report::conditions::{QueueFacts, Verdict};
 use crate::report::events::Happening;
 
@@ -152,7 +154,7 @@ impl Reports {
         }
     }
 
-    /// Reports on a pass over an accepted spec.
+    /// Reports on a pass over an accepted spec, and remembers what was advised.
     ///
     /// # Errors
     /// If the status cannot be written.
@@ -177,40 +179,28 @@ impl Reports {
             now.monotonic,
         );
         let usable = observed.connection.as_ref().ok();
+        let certificates = usable.map(|usable| Certificates::of(usable, now.wall));
         let warning = self.thresholds.certificate_warning;
-        verdicts.extend(usable.and_then(|usable| certificates::verdict(usable, warning, now.wall)));
+        verdicts.extend(certificates.as_ref().and_then(|all| all.verdict(warning)));
         let notes = notes(&verdicts);
         let old = subject.present(memory);
         let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
         let mut numbers = numbers::numbers(&queues, &new, now);
-        numbers.certificates =
-            usable.map_or_else(Vec::new, |usable| certificates::numbers(usable, now.wall));
-        let mut happenings: Vec<Happening> = queues
+        numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());
+        let advised: Vec<Advice> = queues
             .iter()
-            .flat_map(|facts| {
-                [
-                    events::changes(facts),
-                    drains::exceeded(facts, now.wall),
-                    advice::happenings(facts, fleet.generation, &self.thresholds),
-                ]
-                .concat()
-            })
+            .map(|facts| Advice::of(facts, &self.thresholds))
             .collect();
-        happenings.extend(applied.pruned.iter().map(events::removed));
+        let happenings = happenings(&queues, &advised, pass, now);
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        self.write(subject, (&old, new), happenings, &notes, memory)
-            .await
-    }
-
-    /// What the queues have been advised of after a pass.
-    pub fn advised(&self, pass: &Pass<'_>, memory: &FleetMemory) -> Vec<(String, Vec<Reason>)> {
-        let queues =
-            QueueFacts::collect(pass.fleet, pass.observed, pass.plan, pass.applied, memory);
-        let of = |facts: &QueueFacts<'_>| {
-            let reasons = advice::reasons(facts, &self.thresholds);
-            (facts.queue.name.clone(), reasons)
-        };
-        queues.iter().map(of).collect()
+        let written = self
+            .write(subject, (&old, new), happenings, &notes, memory)
+            .await;
+        for advice in &advised {
+            let memory = memory.queue(QueueKey::unversioned(advice.queue()));
+            advice.remember(memory, fleet.generation);
+        }
+        written
     }
 
     /// Reports that a spec cannot be accepted.
@@ -298,6 +288,26 @@ impl Reports {
     }
 }
 
+/// What happened in a pass, but for the conditions that changed.
+fn happenings(
+    queues: &[QueueFacts<'_>],
+    advised: &[Advice],
+    pass: &Pass<'_>,
+    now: Moment,
+) -> Vec<Happening> {
+    let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
+        [
+            events::changes(facts),
+            drains::exceeded(facts, now.wall),
+            advice.happenings(facts.memory, pass.fleet.generation),
+        ]
+        .concat()
+    };
+    let of_queues = queues.iter().zip(advised).flat_map(of_queue);
+    let removed = pass.applied.pruned.iter().map(events::removed);
+    of_queues.chain(removed).collect()
+}
+
 /// What Events about conditions say, where they say more than the message.
 fn notes(verdicts: &[Verdict]) -> BTreeMap<&'static str, String> {
     verdicts
@@ -306,5 +316,7 @@ fn notes(verdicts: &[Verdict]) -> BTreeMap<&'static str, String> {
         .collect()
 }
 
+#[cfg(test)]
+pub(crate) mod passed;
 #[cfg(test)]
 mod tests;

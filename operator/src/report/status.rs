@@ -247,3 +247,6 @@ fn timeless(status: &TaskQueueWorkerStatus) -> TaskQueueWorkerStatus {
     }
     status
 }
+
+#[cfg(test)]
+mod tests;

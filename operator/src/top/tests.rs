@@ -10,7 +10,7 @@ use super::figures::{Figures, QueueName, Scrape, Unreadable, parse};
 use super::view::{age, compare, fit, seconds, snapshot, table};
 use super::*;
 use crate::caches::GuardedFleet;
-use crate::testing::{Asked, api, failure, resource};
+use crate::testing::{Asked, api, failure, guarded, resource};
 
 /// What an operator serves about the fleet below; shared with the tests of `explain`.
 pub(crate) const METRICS: &str = r#"# HELP taskqueue_operator_leader 1 if this process reconciles.
@@ -80,10 +80,6 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
         "type": kind, "status": status, "reason": reason, "message": message,
         "observedGeneration": 4, "lastTransitionTime": "2026-01-02T11:57:00Z",
     })
-}
-
-fn guarded(fleet: &TaskQueueWorker) -> GuardedFleet {
-    serde_json::from_value(serde_json::to_value(fleet).unwrap()).unwrap()
 }
 
 #[derive(Parser)]

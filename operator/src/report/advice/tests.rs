@@ -4,16 +4,15 @@ use serde_json::{Value, json};
 use taskqueue_api::Fleet;
 
 use super::*;
-use crate::apply::{Applied, QueueApplied};
 use crate::memory::{FleetMemory, QueueKey};
-use crate::plan;
-use crate::testing::{NOW, fleet, observed, unseen};
+use crate::report::passed::Passed;
+use crate::testing::{fleet, unseen};
 
 fn queue(replicas: &Value, scaling: &Value) -> Fleet {
     fleet(&json!([{"name": "a", "replicas": replicas, "scaling": scaling}]))
 }
 
-/// The notes of one pass over a fleet whose pods took `start`, and the reasons to remember.
+/// The notes of one pass over a fleet whose pods took `start`, which remembers what it told.
 fn told(
     fleet: &Fleet,
     start: Option<u64>,
@@ -22,24 +21,16 @@ fn told(
 ) -> Vec<String> {
     let mut seen = unseen();
     seen.pods.start = start.map(Duration::from_secs);
-    let observed = observed(fleet, seen);
-    let wanted = plan::wanted(fleet, &observed, memory, NOW);
-    plan::record(fleet, &wanted, memory, NOW);
-    let plan = plan::plan(fleet, &observed, wanted, memory, NOW);
-    let mut applied = Applied::default();
-    applied
-        .queues
-        .insert("a".to_owned(), QueueApplied::default());
-    let facts = QueueFacts::collect(fleet, &observed, &plan, &applied, memory);
+    let mut passed = Passed::after(std::mem::take(memory), fleet.clone(), seen);
     let thresholds = Thresholds {
         statistics_cache: cache,
         ..Thresholds::default()
     };
-    let notes = happenings(&facts[0], fleet.generation, &thresholds);
-    let reasons = reasons(&facts[0], &thresholds);
-    drop(facts);
-    let memory = memory.queue(QueueKey::unversioned("a"));
-    remember(memory, &reasons, fleet.generation);
+    let advice = Advice::of(&passed.facts()[0], &thresholds);
+    let queue = passed.memory.queue(QueueKey::unversioned("a"));
+    let notes = advice.happenings(queue, fleet.generation);
+    advice.remember(queue, fleet.generation);
+    *memory = passed.memory;
     notes.into_iter().map(|happening| happening.note).collect()
 }
 

@@ -45,7 +45,9 @@ fn connection() -> Usable {
 }
 
 fn said(now: &str) -> (&'static str, &'static str, String) {
-    let verdict = verdict(&connection(), WEEK, now.parse().unwrap()).unwrap();
+    let connection = connection();
+    let certificates = Certificates::of(&connection, now.parse().unwrap());
+    let verdict = certificates.verdict(WEEK).unwrap();
     (
         verdict.status.as_str(),
         verdict.reason.as_str(),
@@ -72,10 +74,11 @@ fn a_certificate_is_told_of_before_it_expires_and_after() {
 fn a_connection_without_certificates_says_nothing() {
     let now = "2029-12-25T00:00:00Z".parse().unwrap();
     let plain = usable(&simple());
-    assert_eq!(verdict(&plain, WEEK, now), None);
-    assert_eq!(numbers(&plain, now), []);
+    let none = Certificates::of(&plain, now);
+    assert_eq!(none.verdict(WEEK), None);
+    assert_eq!(none.numbers(), []);
     assert_eq!(
-        numbers(&connection(), now),
+        Certificates::of(&connection(), now).numbers(),
         [CertificateNumbers {
             certificate: "ca",
             secret: "temporal-ca".to_owned(),

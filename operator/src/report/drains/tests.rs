@@ -4,10 +4,9 @@ use jiff::SignedDuration;
 use taskqueue_scaling::{PerType, PodPhase, Reading, Slots, TypeSlots};
 
 use super::*;
-use crate::apply::{Applied, QueueApplied};
 use crate::memory::{FleetMemory, QueueKey};
-use crate::plan;
-use crate::testing::{NOW, observed, simple, unseen};
+use crate::report::passed::Passed;
+use crate::testing::{NOW, simple, unseen};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
@@ -44,26 +43,15 @@ fn draining(used: Option<u32>) -> ObservedQueue {
 
 /// The notes of one pass at a second, which is remembered.
 fn pass(memory: &mut FleetMemory, queue: ObservedQueue, second: i64) -> Vec<String> {
-    let fleet = simple();
-    let observed = observed(&fleet, queue);
-    let wanted = plan::wanted(&fleet, &observed, memory, NOW);
-    plan::record(&fleet, &wanted, memory, NOW);
-    let plan = plan::plan(&fleet, &observed, wanted, memory, NOW);
-    let mut applied = Applied::default();
-    applied
-        .queues
-        .insert("a".to_owned(), QueueApplied::default());
-    let facts = QueueFacts::collect(&fleet, &observed, &plan, &applied, memory);
-    let told = exceeded(&facts[0], at(second))
-        .into_iter()
-        .map(|h| h.note)
-        .collect();
+    let mut passed = Passed::after(std::mem::take(memory), simple(), queue);
+    let told = exceeded(&passed.facts()[0], at(second));
     remember(
-        memory.queue(QueueKey::unversioned("a")),
-        &observed.queues["a"],
+        passed.memory.queue(QueueKey::unversioned("a")),
+        &passed.observed.queues["a"],
         at(second),
     );
-    told
+    *memory = passed.memory;
+    told.into_iter().map(|happening| happening.note).collect()
 }
 
 fn note(had: &str) -> String {

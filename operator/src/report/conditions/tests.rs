@@ -1,0 +1,218 @@
+//! Conditions by what is wrong.
+
+use serde_json::json;
+use taskqueue_scaling::{PodPhase, Reading, UnknownReason};
+use taskqueue_temporal::CallErrorKind;
+
+use super::*;
+use crate::error::Call;
+use crate::report::passed::{Passed, healthy, unread};
+use crate::testing::{NOW, backlog, fleet, simple, unseen};
+
+impl Passed {
+    /// Type, status and reason of every condition.
+    fn conditions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let words = |v: &Verdict| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
+        self.verdicts().iter().map(words).collect()
+    }
+}
+
+const LIMITED: (&str, &str, &str) = ("ScalingLimited", "False", "NotLimited");
+const STILL: (&str, &str, &str) = ("Progressing", "False", "RolledOut");
+
+#[test]
+fn a_healthy_fleet_is_ready_and_scaled() {
+    assert_eq!(
+        Passed::of(healthy()).conditions(),
+        [
+            ("Ready", "True", "Available"),
+            STILL,
+            ("ScalingActive", "True", "Active"),
+            LIMITED
+        ]
+    );
+}
+
+#[test]
+fn what_temporal_answers_is_told_by_scaling_active_and_leaves_ready_alone() {
+    let table = [
+        (CallErrorKind::Unavailable, "Unknown", "TemporalUnavailable"),
+        (CallErrorKind::Timeout, "Unknown", "TemporalUnavailable"),
+        (CallErrorKind::Throttled, "Unknown", "BacklogUnknown"),
+        (CallErrorKind::Denied, "False", "TemporalAccessDenied"),
+        (
+            CallErrorKind::NamespaceNotFound,
+            "False",
+            "TemporalNamespaceNotFound",
+        ),
+        (CallErrorKind::Unsupported, "Unknown", "BacklogUnknown"),
+        (CallErrorKind::Failed, "Unknown", "BacklogUnknown"),
+    ];
+    for (kind, status, reason) in table {
+        assert_eq!(
+            Passed::of(unread(kind)).conditions(),
+            [
+                ("Ready", "True", "Available"),
+                STILL,
+                ("ScalingActive", status, reason),
+                LIMITED
+            ],
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn pods_that_cannot_start_make_a_fleet_unready_only_if_none_is_left() {
+    let trouble = Some(Problem::new(
+        Reason::ImagePullFailed,
+        "the image cannot be pulled",
+    ));
+    let mut none = healthy();
+    none.pods.live[0].phase = PodPhase::Starting;
+    let waiting = Passed::of(none.clone()).conditions();
+    assert_eq!(waiting[0], ("Ready", "False", "WaitingForReplicas"));
+    none.pods.trouble.clone_from(&trouble);
+    let failed = Passed::of(none).conditions();
+    assert_eq!(
+        failed[..2],
+        [
+            ("Ready", "False", "ImagePullFailed"),
+            ("Progressing", "False", "ImagePullFailed")
+        ]
+    );
+    let mut rolling = healthy();
+    rolling.pods.trouble = trouble;
+    rolling.pods.replica_sets = 2;
+    let stalled = Passed::of(rolling).conditions();
+    assert_eq!(
+        stalled[..2],
+        [
+            ("Ready", "True", "Available"),
+            ("Progressing", "False", "RolloutStalled")
+        ]
+    );
+}
+
+#[test]
+fn a_rollout_is_progress() {
+    let mut rolling = healthy();
+    rolling.pods.replica_sets = 2;
+    assert_eq!(
+        Passed::of(rolling).conditions()[1],
+        ("Progressing", "True", "RollingOut")
+    );
+}
+
+#[test]
+fn errors_that_last_are_told_and_those_that_pass_are_not() {
+    let api_error = |code, message: &str| {
+        let status = kube::core::Status::failure(message, "").with_code(code);
+        Error::kube(
+            Call::new("apply", "Deployment", "shop", "d"),
+            kube::Error::Api(status.boxed()),
+        )
+    };
+    let (namespace, name) = ("shop".to_owned(), "d".to_owned());
+    let table = [
+        (api_error(422, "bad"), "False", "ApplyFailed"),
+        (api_error(403, "may not"), "False", "Forbidden"),
+        (api_error(403, "exceeded quota"), "False", "ApplyFailed"),
+        (
+            Error::NameConflict { namespace, name },
+            "False",
+            "NameConflict",
+        ),
+        (Error::Bug("no".to_owned()), "False", "InternalError"),
+        (api_error(409, "modified"), "True", "Available"),
+        (api_error(429, "slow down"), "True", "Available"),
+        (api_error(500, "etcd"), "True", "Available"),
+    ];
+    for (error, status, reason) in table {
+        let text = error.to_string();
+        let conditions = Passed::of(healthy()).failed(error).conditions();
+        assert_eq!(conditions[0], ("Ready", status, reason), "{text}");
+    }
+}
+
+#[test]
+fn what_holds_a_queue_still_makes_both_conditions_false() {
+    let mut rivalled = healthy();
+    rivalled.rival = Some(simple().key);
+    let conditions = Passed::of(rivalled).conditions();
+    assert_eq!(conditions[0], ("Ready", "False", "QueueConflict"));
+    assert_eq!(conditions[2], ("ScalingActive", "False", "QueueConflict"));
+}
+
+#[test]
+fn modes_and_missing_signals_are_told_in_their_order() {
+    let mode = |mode: &str| {
+        let queues = json!([
+            {"name": "a", "replicas": {"min": 1, "max": 5}, "scaling": {"mode": mode}}
+        ]);
+        Passed::over(fleet(&queues), healthy()).conditions()[2]
+    };
+    assert_eq!(mode("Paused"), ("ScalingActive", "False", "Paused"));
+    assert_eq!(mode("DryRun"), ("ScalingActive", "False", "DryRun"));
+    let mut mute = healthy();
+    mute.slots = Reading::Unknown {
+        reason: UnknownReason::NotSupported,
+        since: NOW,
+        failures: 1,
+    };
+    assert_eq!(
+        Passed::of(mute).conditions()[2],
+        ("ScalingActive", "True", "SlotsUnknown")
+    );
+    let mut starting = healthy();
+    starting.reading.backlog = unseen().reading.backlog;
+    assert_eq!(
+        Passed::of(starting).conditions()[2],
+        ("ScalingActive", "Unknown", "Starting")
+    );
+    let short = fleet(&json!([
+        {"name": "a", "replicas": {"min": 0, "max": 5}, "scaling": {"queueWaitTarget": "2s"}}
+    ]));
+    assert_eq!(
+        Passed::over(short, healthy()).conditions()[2],
+        ("ScalingActive", "True", "WaitTargetTooShort")
+    );
+}
+
+#[test]
+fn a_maximum_below_the_demand_limits() {
+    let mut busy = unseen();
+    busy.reading.backlog = backlog(100_000, NOW);
+    assert_eq!(
+        Passed::of(busy).conditions()[3],
+        ("ScalingLimited", "True", "MaxReplicas")
+    );
+}
+
+#[test]
+fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
+    let mut mute = healthy();
+    mute.slots = Reading::Unknown {
+        reason: UnknownReason::ScrapeFailed,
+        since: NOW,
+        failures: 3,
+    };
+    mute.scraped = Some(crate::scrape::Scraped {
+        slots: mute.slots.clone(),
+        port: 9464,
+        failure: Some(crate::scrape::Failure::Status),
+        counts: BTreeMap::new(),
+    });
+    let mut passed = Passed::of(mute);
+    let queue = QueueKey::unversioned("a");
+    let long_ago = NOW.minus(std::time::Duration::from_mins(3));
+    passed.memory.queue(queue).slots_unknown_since = Some(long_ago);
+    let verdicts = passed.verdicts();
+    assert_eq!(
+        (verdicts[2].reason, verdicts[2].message.as_str()),
+        (
+            Reason::SlotsUnknown,
+            "queue a: the workers send no heartbeats, and the metrics of no pod can be read at metricsPort 9464, so scale-in is slower and never to zero: another HTTP status than 200 is answered; check the port"
+        )
+    );
+}

@@ -1,5 +1,6 @@
 //! The exact requests of the writer, against an API server that writes them down.
 
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Value, json};
 use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
 
@@ -430,4 +431,35 @@ async fn a_disruption_budget_of_somebody_else_is_left_alone() {
     assert_eq!(applied.errors().count(), 0);
     let line = format!("GET {BUDGETS}/{}", name());
     assert_eq!(log.lines(), [line.clone(), line]);
+}
+
+#[tokio::test]
+async fn a_disruption_budget_is_deleted_only_as_the_one_that_was_looked_at() {
+    for code in [200, 404, 409] {
+        let (client, log) = api(move |asked| {
+            let mut ours = serde_json::to_value(budget()).unwrap();
+            ours["metadata"]["uid"] = json!("budget-uid");
+            match (code, asked.line.starts_with("GET")) {
+                (200, _) | (_, true) => (200, ours),
+                _ => (code, failure(code, "", "gone")),
+            }
+        });
+        let mut queue = queue(Step::Keep);
+        queue.budget = BudgetStep::Delete;
+        let applied = writer(client).apply(&plan(vec![queue])).await;
+        assert_eq!(applied.errors().count(), 0, "{code}");
+        let asked = |line: String, body: Value| Asked { line, body };
+        let name = name();
+        assert_eq!(
+            log.take(),
+            [
+                asked(format!("GET {BUDGETS}/{name}"), Value::Null),
+                asked(
+                    format!("DELETE {BUDGETS}/{name}?"),
+                    json!({"preconditions": {"uid": "budget-uid"}}),
+                ),
+            ],
+            "{code}"
+        );
+    }
 }

@@ -11,14 +11,17 @@
 //! - Every write names the uid it means, and a write that shrinks the version it was decided on.
 //! - Queues do not wait for each other's failures. Deletions come last.
 
+mod budgets;
+
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::Scale as ScaleObject;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use taskqueue_api::FleetKey;
 
@@ -26,7 +29,7 @@ use crate::error::{Call, Error};
 use crate::memory::Written;
 use crate::metrics::Metrics;
 use crate::observe::pods::DELETION_COST;
-use crate::observe::{asked, owned_by, owns};
+use crate::observe::{asked, owned_by};
 use crate::plan::{
     BudgetStep, CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step, is_being_created,
 };
@@ -132,7 +135,6 @@ impl Writer {
         plan: &QueuePlan,
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
-        let deployments = self.deployments(fleet);
         match &plan.budget {
             BudgetStep::Keep => {}
             BudgetStep::Apply(budget) => self.apply_budget(fleet, budget).await?,
@@ -150,11 +152,9 @@ impl Writer {
                 uid,
                 finish_creation,
             } => {
-                let mut held = self.apply_object(&deployments, fleet, object, uid).await?;
+                let mut held = self.apply_object(fleet, object, uid).await?;
                 if let Some(replicas) = finish_creation {
-                    held = self
-                        .finish(&deployments, fleet, object, uid, *replicas)
-                        .await?;
+                    held = self.finish(fleet, object, uid, *replicas).await?;
                 }
                 done.written = Some(Written::after_apply(&held, object));
             }
@@ -163,9 +163,7 @@ impl Writer {
             for cost in &plan.costs {
                 self.mark(fleet, cost).await?;
             }
-            let version = self
-                .scale(&deployments, fleet, &plan.deployment_name, scale)
-                .await?;
+            let version = self.scale(fleet, &plan.deployment_name, scale).await?;
             done.scaled = Some(Scaled {
                 from: scale.from,
                 to: scale.to,
@@ -183,22 +181,16 @@ impl Writer {
         replicas: u32,
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
-        let deployments = self.deployments(fleet);
         let name = name_of(object)?;
-        let (made, fresh) = match self.present(&deployments, fleet, name).await? {
+        let (made, fresh) = match self.present(fleet, name).await? {
             // The cache has not shown it yet.
             Some(ours) => (ours, false),
-            None => (
-                self.make(&deployments, fleet, object, replicas).await?,
-                true,
-            ),
+            None => (self.make(fleet, object, replicas).await?, true),
         };
         let uid = made.metadata.uid.clone().unwrap_or_default();
-        let mut held = self.apply_object(&deployments, fleet, object, &uid).await?;
+        let mut held = self.apply_object(fleet, object, &uid).await?;
         if is_being_created(&held) {
-            held = self
-                .finish(&deployments, fleet, object, &uid, asked(&held))
-                .await?;
+            held = self.finish(fleet, object, &uid, asked(&held)).await?;
         }
         done.written = Some(Written::after_apply(&held, object));
         done.created = fresh;
@@ -213,7 +205,6 @@ impl Writer {
     /// The whole object with its replicas, owned by the manager of the replicas for now.
     async fn make(
         &self,
-        deployments: &Api<Deployment>,
         fleet: &FleetKey,
         object: &Deployment,
         replicas: u32,
@@ -225,28 +216,16 @@ impl Writer {
         // Without force: should somebody else have made one of that name just now, the selectors
         // differ, and this is refused.
         let params = PatchParams::apply(REPLICAS_MANAGER);
-        self.metrics.write("create", "Deployment");
-        let made = deployments
-            .patch(name, &params, &Patch::Apply(&whole))
-            .await;
-        made.map_err(|error| {
-            Error::kube(
-                Call::new("create", "Deployment", &fleet.namespace, name),
-                error,
-            )
-        })
+        let call = Call::new("create", "Deployment", &fleet.namespace, name);
+        self.send(call, "create", &params, &whole).await
     }
 
     /// The Deployment of that name, if there is one and it is ours. The cache holds only objects
     /// with our label, so this must be asked.
-    async fn present(
-        &self,
-        deployments: &Api<Deployment>,
-        fleet: &FleetKey,
-        name: &str,
-    ) -> Result<Option<Deployment>, Error> {
+    async fn present(&self, fleet: &FleetKey, name: &str) -> Result<Option<Deployment>, Error> {
         let call = || Call::new("get", "Deployment", &fleet.namespace, name);
-        let found = deployments
+        let found = self
+            .deployments(fleet)
             .get_opt(name)
             .await
             .map_err(|error| Error::kube(call(), error))?;
@@ -265,7 +244,6 @@ impl Writer {
 
     async fn apply_object(
         &self,
-        deployments: &Api<Deployment>,
         fleet: &FleetKey,
         object: &Deployment,
         uid: &str,
@@ -274,22 +252,13 @@ impl Writer {
         let mut body = value(object)?;
         body["metadata"]["uid"] = json!(uid);
         let params = PatchParams::apply(MANAGER).force();
-        self.metrics.write("apply", "Deployment");
-        deployments
-            .patch(name, &params, &Patch::Apply(&body))
-            .await
-            .map_err(|error| {
-                Error::kube(
-                    Call::new("apply", "Deployment", &fleet.namespace, name),
-                    error,
-                )
-            })
+        let call = Call::new("apply", "Deployment", &fleet.namespace, name);
+        self.send(call, "apply", &params, &body).await
     }
 
     /// The manager of the replicas gives up everything but the replicas.
     async fn finish(
         &self,
-        deployments: &Api<Deployment>,
         fleet: &FleetKey,
         object: &Deployment,
         uid: &str,
@@ -303,79 +272,25 @@ impl Writer {
             "spec": {"replicas": replicas},
         });
         let params = PatchParams::apply(REPLICAS_MANAGER).force();
-        self.metrics.write("apply", "Deployment");
-        deployments
-            .patch(name, &params, &Patch::Apply(&body))
-            .await
-            .map_err(|error| {
-                Error::kube(
-                    Call::new("finish creating", "Deployment", &fleet.namespace, name),
-                    error,
-                )
-            })
+        let call = Call::new("finish creating", "Deployment", &fleet.namespace, name);
+        self.send(call, "apply", &params, &body).await
     }
 
-    /// Writes a PodDisruptionBudget. One of that name that belongs to somebody else is left alone.
-    async fn apply_budget(
+    /// Applies the Deployment that a call names, whole or in part; `counted` is the write as the
+    /// metrics call it.
+    async fn send(
         &self,
-        fleet: &FleetKey,
-        budget: &PodDisruptionBudget,
-    ) -> Result<(), Error> {
-        const KIND: &str = "PodDisruptionBudget";
-        let name = budget.metadata.name.as_deref().unwrap_or_default();
-        let budgets = self.budgets(fleet);
-        let call = |verb| Call::new(verb, KIND, &fleet.namespace, name);
-        let found = budgets
-            .get_opt(name)
+        call: Call,
+        counted: &'static str,
+        params: &PatchParams,
+        body: &Value,
+    ) -> Result<Deployment, Error> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &call.namespace);
+        self.metrics.write(counted, call.kind);
+        deployments
+            .patch(&call.name, params, &Patch::Apply(body))
             .await
-            .map_err(|error| Error::kube(call("get"), error))?;
-        if found.is_some_and(|found| !owns(&found.metadata, fleet)) {
-            let (namespace, name) = (fleet.namespace.clone(), name.to_owned());
-            return Err(Error::NameConflict { namespace, name });
-        }
-        self.metrics.write("apply", KIND);
-        let params = PatchParams::apply(MANAGER).force();
-        let written = budgets.patch(name, &params, &Patch::Apply(budget)).await;
-        written
-            .map(drop)
-            .map_err(|error| Error::kube(call("apply"), error))
-    }
-
-    /// Removes a PodDisruptionBudget of ours, if it is there.
-    async fn delete_budget(&self, fleet: &FleetKey, name: &str) -> Result<(), Error> {
-        const KIND: &str = "PodDisruptionBudget";
-        let budgets = self.budgets(fleet);
-        let call = |verb| Call::new(verb, KIND, &fleet.namespace, name);
-        let found = budgets
-            .get_opt(name)
-            .await
-            .map_err(|error| Error::kube(call("get"), error))?;
-        let Some(found) = found.filter(|found| owns(&found.metadata, fleet)) else {
-            return Ok(());
-        };
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: found.metadata.uid,
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        self.metrics.write("delete", KIND);
-        match budgets.delete(name, &params).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let error = Error::kube(call("delete"), error);
-                if error.is_not_found() || error.is_conflict() {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
-        }
-    }
-
-    fn budgets(&self, fleet: &FleetKey) -> Api<PodDisruptionBudget> {
-        Api::namespaced(self.client.clone(), &fleet.namespace)
+            .map_err(|error| Error::kube(call, error))
     }
 
     async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {
@@ -406,13 +321,7 @@ impl Writer {
         }
     }
 
-    async fn scale(
-        &self,
-        deployments: &Api<Deployment>,
-        fleet: &FleetKey,
-        name: &str,
-        scale: &Scale,
-    ) -> Result<String, Error> {
+    async fn scale(&self, fleet: &FleetKey, name: &str, scale: &Scale) -> Result<String, Error> {
         let mut body = json!({"spec": {"replicas": scale.to}});
         if let Some(version) = &scale.resource_version {
             body["metadata"] = json!({"resourceVersion": version});
@@ -422,7 +331,8 @@ impl Writer {
             ..PatchParams::default()
         };
         self.metrics.write("scale", "Deployment");
-        let answer: Result<ScaleObject, kube::Error> = deployments
+        let answer: Result<ScaleObject, kube::Error> = self
+            .deployments(fleet)
             .patch_scale(name, &params, &Patch::Merge(&body))
             .await;
         match answer {
@@ -446,24 +356,42 @@ impl Writer {
 
     /// Deletes a Deployment; its pods drain within their grace period.
     async fn prune(&self, fleet: &FleetKey, prune: &Prune) -> Result<(), Error> {
-        let name = &prune.deployment_name;
+        let call = Call::new(
+            "delete",
+            "Deployment",
+            &fleet.namespace,
+            &prune.deployment_name,
+        );
+        let deployments = self.deployments(fleet);
+        let params = DeleteParams::background();
+        self.delete(&deployments, call, Some(prune.uid.clone()), params)
+            .await
+    }
+
+    /// Deletes the object that a call names, if it still is the one of that uid. Gone already, or
+    /// another one of that name: either way ours is not there.
+    async fn delete<K>(
+        &self,
+        api: &Api<K>,
+        call: Call,
+        uid: Option<String>,
+        params: DeleteParams,
+    ) -> Result<(), Error>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
         let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
-                uid: Some(prune.uid.clone()),
+                uid,
                 resource_version: None,
             }),
-            ..DeleteParams::default()
+            ..params
         };
-        self.metrics.write("delete", "Deployment");
-        match self.deployments(fleet).delete(name, &params).await {
+        self.metrics.write(call.verb, call.kind);
+        match api.delete(&call.name, &params).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                let error = Error::kube(
-                    Call::new("delete", "Deployment", &fleet.namespace, name),
-                    error,
-                );
-                // Gone already, or another one of that name: either way ours is not there.
+                let error = Error::kube(call, error);
                 if error.is_not_found() || error.is_conflict() {
                     Ok(())
                 } else {

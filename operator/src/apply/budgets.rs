@@ -1,0 +1,65 @@
+//! The PodDisruptionBudgets beside the Deployments: written and deleted, by the writer of all owned
+//! objects alone. They are not watched, so each is looked up before it is touched.
+
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use taskqueue_api::FleetKey;
+
+use super::{MANAGER, Writer};
+use crate::error::{Call, Error};
+use crate::observe::owns;
+
+const KIND: &str = "PodDisruptionBudget";
+
+impl Writer {
+    /// Writes a budget. One of that name that belongs to somebody else is left alone.
+    pub(super) async fn apply_budget(
+        &self,
+        fleet: &FleetKey,
+        budget: &PodDisruptionBudget,
+    ) -> Result<(), Error> {
+        let name = budget.metadata.name.as_deref().unwrap_or_default();
+        let found = self.found_budget(fleet, name).await?;
+        if found.is_some_and(|found| !owns(&found.metadata, fleet)) {
+            let (namespace, name) = (fleet.namespace.clone(), name.to_owned());
+            return Err(Error::NameConflict { namespace, name });
+        }
+        self.metrics.write("apply", KIND);
+        let params = PatchParams::apply(MANAGER).force();
+        let written = self
+            .budgets(fleet)
+            .patch(name, &params, &Patch::Apply(budget))
+            .await;
+        written
+            .map(drop)
+            .map_err(|error| Error::kube(call("apply", fleet, name), error))
+    }
+
+    /// Removes a budget of ours, if it is there.
+    pub(super) async fn delete_budget(&self, fleet: &FleetKey, name: &str) -> Result<(), Error> {
+        let found = self.found_budget(fleet, name).await?;
+        let Some(found) = found.filter(|found| owns(&found.metadata, fleet)) else {
+            return Ok(());
+        };
+        let (call, params) = (call("delete", fleet, name), DeleteParams::default());
+        self.delete(&self.budgets(fleet), call, found.metadata.uid, params)
+            .await
+    }
+
+    async fn found_budget(
+        &self,
+        fleet: &FleetKey,
+        name: &str,
+    ) -> Result<Option<PodDisruptionBudget>, Error> {
+        let found = self.budgets(fleet).get_opt(name).await;
+        found.map_err(|error| Error::kube(call("get", fleet, name), error))
+    }
+
+    fn budgets(&self, fleet: &FleetKey) -> Api<PodDisruptionBudget> {
+        Api::namespaced(self.client.clone(), &fleet.namespace)
+    }
+}
+
+fn call(verb: &'static str, fleet: &FleetKey, name: &str) -> Call {
+    Call::new(verb, KIND, &fleet.namespace, name)
+}

@@ -3,11 +3,12 @@
 //! The cluster tests apply each to a real API server: the schema and its rules live there, and only
 //! there can it be shown that they refuse.
 
-mod workers;
+mod connection;
+mod fleet;
+mod queues;
+mod scaling;
 
 use serde_json::{Value, json};
-
-use self::workers::WORKERS;
 
 /// A resource with one mistake in it.
 #[derive(Clone, Debug)]
@@ -65,8 +66,15 @@ type Mistake = (
 
 /// Every mistake that the API server refuses, one resource each.
 pub fn malformed() -> Vec<Malformed> {
-    let workers = WORKERS.iter().map(|mistake| make(well_formed(), mistake));
-    let connections = CONNECTIONS
+    let workers = [
+        fleet::FLEET,
+        connection::INLINE,
+        queues::QUEUES,
+        scaling::SCALING,
+    ];
+    let workers = workers.into_iter().flatten();
+    let workers = workers.map(|mistake| make(well_formed(), mistake));
+    let connections = connection::SHARED
         .iter()
         .map(|mistake| make(well_formed_connection(), mistake));
     workers.chain(connections).collect()
@@ -103,32 +111,6 @@ fn set(resource: &mut Value, pointer: &str, value: Value) {
         _ => {}
     }
 }
-
-const CONNECTIONS: &[Mistake] = &[
-    (
-        "a connection without an address",
-        &[("/spec/address", "null")],
-        &["spec.address: Required value"],
-    ),
-    (
-        "a connection with an API key and no TLS",
-        &[("/spec/apiKeySecretRef", r#"{"name": "key", "key": "key"}"#)],
-        &["spec.apiKeySecretRef", "apiKeySecretRef needs tls"],
-    ),
-    (
-        "a connection with a server name that is none",
-        &[("/spec/tls", r#"{"serverName": "https://temporal"}"#)],
-        &["spec.tls.serverName", "serverName must be a host name"],
-    ),
-    (
-        "a connection with a Secret in another namespace",
-        &[(
-            "/spec/tls",
-            r#"{"caSecretRef": {"name": "ca", "namespace": "other"}}"#,
-        )],
-        &["unknown field", "spec.tls.caSecretRef.namespace"],
-    ),
-];
 
 #[cfg(test)]
 mod tests {

@@ -81,29 +81,18 @@ fn typed(events: &[Value]) -> Vec<Event> {
     events.iter().map(one).collect()
 }
 
-#[test]
-fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
+/// A queue of the busy fleet, with everything that can be known of it.
+fn full(queue: &str) -> Explanation {
     let scrape = parse(METRICS).unwrap();
     let events = typed(&events());
-    let full = Explanation::of(
-        &busy(),
-        Some("payments"),
-        &events,
-        Some(&scrape),
-        Vec::new(),
-    )
-    .unwrap();
-    let bare = Explanation::of(
-        &busy(),
-        Some("new"),
-        &[],
-        None,
-        vec!["no moving figures: you may not".to_owned()],
-    )
-    .unwrap();
-    let troubled =
-        Explanation::of(&busy(), Some("mails"), &events, Some(&scrape), Vec::new()).unwrap();
-    let shown: String = [full, bare, troubled]
+    Explanation::of(&busy(), Some(queue), &events, Some(&scrape), Vec::new()).unwrap()
+}
+
+#[test]
+fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
+    let notes = vec!["no moving figures: you may not".to_owned()];
+    let bare = Explanation::of(&busy(), Some("new"), &[], None, notes).unwrap();
+    let shown: String = [full("payments"), bare, full("mails")]
         .iter()
         .map(|explanation| explanation.render(now()) + "\n---\n\n")
         .collect();
@@ -128,17 +117,7 @@ fn a_queue_that_is_not_there_is_refused_with_those_that_are() {
 
 #[test]
 fn no_line_is_wider_than_a_terminal_where_the_words_allow_it() {
-    let scrape = parse(METRICS).unwrap();
-    let events = typed(&events());
-    let full = Explanation::of(
-        &busy(),
-        Some("payments"),
-        &events,
-        Some(&scrape),
-        Vec::new(),
-    )
-    .unwrap();
-    let wide: Vec<String> = full
+    let wide: Vec<String> = full("payments")
         .render(now())
         .lines()
         .filter(|line| line.chars().count() > 102)

@@ -1,0 +1,90 @@
+//! Mistakes in a connection, in the fleet or shared. Data for tests.
+
+use super::Mistake;
+
+/// In the connection of a `TaskQueueWorker`.
+pub(super) const INLINE: &[Mistake] = &[
+    (
+        "neither form of the connection",
+        &[("/spec/connection", "null")],
+        &[
+            "spec.connection",
+            "exactly one of connection and connectionRef must be set",
+        ],
+    ),
+    (
+        "both forms of the connection",
+        &[("/spec/connectionRef", r#"{"name": "shared"}"#)],
+        &[
+            "spec.connection",
+            "exactly one of connection and connectionRef must be set",
+        ],
+    ),
+    (
+        "an address with a scheme",
+        &[("/spec/connection/address", r#""http://temporal:7233""#)],
+        &[
+            "spec.connection.address",
+            "address must be host:port without a scheme",
+        ],
+    ),
+    (
+        "an address without a port",
+        &[("/spec/connection/address", r#""temporal""#)],
+        &[
+            "spec.connection.address",
+            "address must be host:port without a scheme",
+        ],
+    ),
+    (
+        "an API key without TLS",
+        &[(
+            "/spec/connection/apiKeySecretRef",
+            r#"{"name": "key", "key": "key"}"#,
+        )],
+        &[
+            "spec.connection.apiKeySecretRef",
+            "apiKeySecretRef needs tls",
+        ],
+    ),
+    (
+        "an API key without the key of the Secret",
+        &[
+            ("/spec/connection/tls", "{}"),
+            ("/spec/connection/apiKeySecretRef", r#"{"name": "key"}"#),
+        ],
+        &["spec.connection.apiKeySecretRef.key: Required value"],
+    ),
+    (
+        "an empty Temporal namespace",
+        &[("/spec/connection/temporalNamespace", r#""""#)],
+        &["spec.connection.temporalNamespace"],
+    ),
+];
+
+/// In a `TemporalConnection`.
+pub(super) const SHARED: &[Mistake] = &[
+    (
+        "a connection without an address",
+        &[("/spec/address", "null")],
+        &["spec.address: Required value"],
+    ),
+    (
+        "a connection with an API key and no TLS",
+        &[("/spec/apiKeySecretRef", r#"{"name": "key", "key": "key"}"#)],
+        &["spec.apiKeySecretRef", "apiKeySecretRef needs tls"],
+    ),
+    (
+        "a connection with a server name that is none",
+        &[("/spec/tls", r#"{"serverName": "https://temporal"}"#)],
+        &["spec.tls.serverName", "serverName must be a host name"],
+    ),
+    (
+        "a connection with a Secret in another namespace",
+        &[(
+            "/spec/tls",
+            r#"{"caSecretRef": {"name": "ca", "namespace": "other"}}"#,
+        )],
+        &["unknown field", "spec.tls.caSecretRef.namespace"],
+    ),
+];

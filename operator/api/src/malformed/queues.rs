@@ -1,0 +1,119 @@
+//! Mistakes in the queues of a `TaskQueueWorker`. Data for tests.
+
+use super::Mistake;
+
+/// In `spec.queues`, but for their scaling.
+pub(super) const QUEUES: &[Mistake] = &[
+    (
+        "two queues of one name",
+        &[("/spec/queues/1/name", r#""one""#)],
+        &["spec.queues[1]", "Duplicate value"],
+    ),
+    (
+        "a queue without a name",
+        &[("/spec/queues/0/name", "null")],
+        &["spec.queues[0].name: Required value"],
+    ),
+    (
+        "a queue name with capitals",
+        &[("/spec/queues/0/name", r#""Orders""#)],
+        &["spec.queues[0].name"],
+    ),
+    (
+        "a queue name of 64 characters",
+        &[(
+            "/spec/queues/0/name",
+            r#""aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""#,
+        )],
+        &["spec.queues[0].name", "63"],
+    ),
+    (
+        "a task queue of Temporal's own",
+        &[("/spec/queues/0/taskQueue", r#""/_sys/x""#)],
+        &["spec.queues[0].taskQueue", "must not start with /_sys/"],
+    ),
+    (
+        "an empty task queue",
+        &[("/spec/queues/0/taskQueue", r#""""#)],
+        &["spec.queues[0].taskQueue"],
+    ),
+    (
+        "two queues that serve the same tasks",
+        &[("/spec/queues/1/taskQueue", r#""one""#)],
+        &[
+            "spec.queues",
+            "two queues must not serve the same taskQueue",
+        ],
+    ),
+    (
+        "a queue without replicas",
+        &[("/spec/queues/0/replicas", "null")],
+        &["spec.queues[0].replicas: Required value"],
+    ),
+    (
+        "replicas without a maximum",
+        &[("/spec/queues/0/replicas/max", "null")],
+        &["spec.queues[0].replicas.max: Required value"],
+    ),
+    (
+        "a minimum over the maximum",
+        &[("/spec/queues/0/replicas/min", "3")],
+        &[
+            "spec.queues[0].replicas.min",
+            "replicas.min must not be greater than replicas.max",
+        ],
+    ),
+    (
+        "a negative minimum",
+        &[("/spec/queues/0/replicas/min", "-1")],
+        &["spec.queues[0].replicas.min", "greater than or equal to 0"],
+    ),
+    (
+        "a maximum beyond reason",
+        &[("/spec/queues/0/replicas/max", "1001")],
+        &["spec.queues[0].replicas.max", "less than or equal to 1000"],
+    ),
+    (
+        "a task type that does not exist",
+        &[("/spec/queues/1/taskTypes", r#"["Query"]"#)],
+        &[
+            "spec.queues[1].taskTypes[0]",
+            r#"supported values: "Workflow", "Activity", "Nexus""#,
+        ],
+    ),
+    (
+        "a task type twice",
+        &[("/spec/queues/1/taskTypes", r#"["Activity", "Activity"]"#)],
+        &["spec.queues[1].taskTypes[1]", "Duplicate value"],
+    ),
+    (
+        "no task type at all",
+        &[("/spec/queues/1/taskTypes", "[]")],
+        &["spec.queues[1].taskTypes", "at least 1 items"],
+    ),
+    (
+        "a variable of the operator in a queue",
+        &[(
+            "/spec/queues/0/env",
+            r#"[{"name": "TEMPORAL_TASK_QUEUE", "value": "x"}]"#,
+        )],
+        &[
+            "spec.queues[0].env",
+            "env must not set the variables that the operator sets",
+            "TEMPORAL_TASK_QUEUE",
+        ],
+    ),
+    (
+        "a variable twice in a queue",
+        &[(
+            "/spec/queues/0/env",
+            r#"[{"name": "B", "value": "1"}, {"name": "B", "value": "2"}]"#,
+        )],
+        &["spec.queues[0].env[1]", "Duplicate value"],
+    ),
+    (
+        "a typo in a queue's resources",
+        &[("/spec/queues/0/resources", r#"{"request": {"cpu": "1"}}"#)],
+        &["unknown field", "spec.queues[0].resources.request"],
+    ),
+];

@@ -1,0 +1,108 @@
+//! What cannot be read is named, and what comes back is found again.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use taskqueue_scaling::{TaskType, UnknownReason};
+use taskqueue_temporal::*;
+
+use crate::dev_server::{Server, first_reading, problem, watching};
+use crate::support::{connection_to, owner, watch, with_replicas};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_does_not_exist_is_named() {
+    let server = Server::start().await;
+    let readers = watching(&server.connection("no-such"), &[with_replicas("orders")]);
+    let problem = problem(&readers).await;
+    assert_eq!(problem.kind, CallErrorKind::NamespaceNotFound);
+    assert!(problem.message.contains("no-such"), "{}", problem.message);
+    let backlog = readers.reading(&owner("fleet"), "orders").backlog;
+    assert_eq!(backlog.unknown(), Some(UnknownReason::TemporalAccessDenied));
+    readers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_is_unavailable_and_is_found_again_when_it_comes_back() {
+    let mut server = Server::start().await;
+    let readers = watching(&server.connection("default"), &[with_replicas("orders")]);
+    first_reading(&readers).await;
+    server.stop();
+    let problem = problem(&readers).await;
+    assert_eq!(problem.kind, CallErrorKind::Unavailable);
+    let backlog = readers.reading(&owner("fleet"), "orders").backlog;
+    assert_eq!(backlog.unknown(), Some(UnknownReason::TemporalUnavailable));
+    let again = Server::start_on(server.port).await;
+    let began = Instant::now();
+    first_reading(&readers).await;
+    println!("read again {:?} after the server was back", began.elapsed());
+    readers.shutdown().await;
+    drop(again);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_never_answers_is_a_timeout_and_holds_up_nobody() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let readers = watching(&connection_to(&address, "default"), &[watch("orders")]);
+    let began = Instant::now();
+    let problem = problem(&readers).await;
+    assert_eq!(
+        (problem.kind, problem.method),
+        (CallErrorKind::Timeout, Method::Connect)
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        began.elapsed()
+    );
+    // Shutting down does not wait for it either.
+    tokio::time::timeout(Duration::from_secs(1), readers.shutdown())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_towards_a_server_without_it_is_unavailable_and_says_why() {
+    let server = Server::start().await;
+    let encrypted = ResolvedConnection::new(ConnectionFields {
+        address: format!("127.0.0.1:{}", server.port),
+        temporal_namespace: "default".to_owned(),
+        tls: Some(Tls {
+            server_name: Some("temporal.test".to_owned()),
+            ..Tls::default()
+        }),
+        api_key: Some(Secret::new("not-to-be-printed")),
+    })
+    .unwrap();
+    let readers = watching(&encrypted, &[watch("orders")]);
+    let problem = problem(&readers).await;
+    assert_eq!(
+        (problem.kind, problem.method),
+        (CallErrorKind::Unavailable, Method::Connect)
+    );
+    assert!(!problem.message.contains("not-to-be-printed"));
+    readers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_kept_apart_by_namespace_and_credential_and_closed_when_released() {
+    let server = Server::start().await;
+    let client = TemporalClient::new("test");
+    let (a, b) = (server.connection("default"), server.connection("other"));
+    client
+        .describe(&a, "orders", TaskType::Activity)
+        .await
+        .unwrap();
+    client
+        .describe(&a, "orders", TaskType::Workflow)
+        .await
+        .unwrap();
+    client
+        .describe(&b, "orders", TaskType::Activity)
+        .await
+        .unwrap_err();
+    assert_eq!(client.connections(), 2);
+    client.release(&b);
+    client.release(&a);
+    assert_eq!(client.connections(), 0);
+}

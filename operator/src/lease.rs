@@ -15,16 +15,20 @@ use tracing::{info, warn};
 
 use crate::error::{Call, Error};
 
-/// How long a lease lasts without renewal: a crashed leader is replaced within this and a retry.
+/// How long a lease lasts without renewal: a crashed leader is replaced within this, and what it
+/// takes the others to see its last renewal and the end of it.
 const DURATION: Duration = Duration::from_secs(10);
 /// How often the holder renews and the others look.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long one attempt to renew may take: a slow API server must not cost the lease.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one look of those who wait may take, and the taking that may follow it.
+const PATIENCE_TO_TAKE: Duration = Duration::from_secs(5);
 /// How soon the holder tries again after an attempt that failed.
 const AGAIN: Duration = Duration::from_millis(500);
-/// A holder that could not renew for so long stops: before others may take the lease.
-const RENEW_DEADLINE: Duration = Duration::from_secs(7);
+/// A holder that could not renew for so long stops, counted from when it sent the last renewal that
+/// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
+const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
 /// A claim on the lease.
 pub struct Claim {
@@ -33,6 +37,10 @@ pub struct Claim {
     name: String,
     identity: String,
     seen: Option<Seen>,
+    /// The lease as we wrote it, until an attempt fails: while we lead nobody else writes it.
+    held: Option<Lease>,
+    /// When the last attempt that made or kept it ours began.
+    renewed: Instant,
 }
 
 /// The lease as last observed, and when we first saw it so. Expiry is judged by our own clock
@@ -40,6 +48,18 @@ pub struct Claim {
 struct Seen {
     spec: LeaseSpec,
     since: Instant,
+}
+
+/// What one attempt to take or renew the lease came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is ours.
+    Ours,
+    /// Another holds it.
+    Others,
+    /// It was written between our look and our write: by another, or by an earlier attempt of ours
+    /// that was given up and was carried out all the same. The next look tells.
+    Raced,
 }
 
 impl Claim {
@@ -51,6 +71,8 @@ impl Claim {
             name: name.to_owned(),
             identity,
             seen: None,
+            held: None,
+            renewed: Instant::now(),
         }
     }
 
@@ -58,13 +80,14 @@ impl Claim {
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         info!(lease = %self.name, identity = %self.identity, "waiting for the leader lease");
         loop {
-            match self.attempt().await {
-                Ok(true) => {
+            match tokio::time::timeout(PATIENCE_TO_TAKE, self.attempt()).await {
+                Ok(Ok(Outcome::Ours)) => {
                     info!(lease = %self.name, "this process is the leader");
                     return true;
                 }
-                Ok(false) => {}
-                Err(error) => warn!(%error, "cannot look at the leader lease; trying again"),
+                Ok(Ok(Outcome::Others | Outcome::Raced)) => {}
+                Ok(Err(error)) => warn!(%error, "cannot look at the leader lease; trying again"),
+                Err(_) => warn!("looking at the leader lease took too long; trying again"),
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
@@ -73,27 +96,33 @@ impl Claim {
         }
     }
 
-    /// Renews until the lease is lost (returns true) or `stop` comes (returns false).
+    /// Renews until the lease is lost (returns true) or `stop` comes (returns false). It is lost when
+    /// another is seen to hold it, or when no attempt succeeded for [`RENEW_DEADLINE`]; no single
+    /// attempt loses it.
     pub async fn keep(&mut self, stop: &CancellationToken) -> bool {
-        let mut renewed = Instant::now();
         let mut pause = RETRY;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.min(self.left())) => {}
             }
-            pause = AGAIN;
-            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            let left = self.left();
             if left.is_zero() {
                 return true;
             }
+            pause = AGAIN;
             match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
-                Ok(Ok(true)) => (renewed, pause) = (Instant::now(), RETRY),
-                Ok(Ok(false)) => return true,
+                Ok(Ok(Outcome::Ours)) => pause = RETRY,
+                Ok(Ok(Outcome::Others)) => return true,
+                Ok(Ok(Outcome::Raced)) => warn!("the leader lease was written meanwhile; looking"),
                 Ok(Err(error)) => warn!(%error, "cannot renew the leader lease"),
                 Err(_) => warn!("renewing the leader lease took too long"),
             }
         }
+    }
+
+    fn left(&self) -> Duration {
+        RENEW_DEADLINE.saturating_sub(self.renewed.elapsed())
     }
 
     /// Gives the lease back, so that the next leader need not wait for it to expire.
@@ -119,8 +148,25 @@ impl Claim {
         Ok(())
     }
 
-    /// One look at the lease: takes or renews it if that is allowed. True if it is ours now.
-    async fn attempt(&mut self) -> Result<bool, Error> {
+    /// Takes or renews the lease if that is allowed. What we hold is written without another look.
+    async fn attempt(&mut self) -> Result<Outcome, Error> {
+        let began = Instant::now();
+        let renewed = match self.held.take() {
+            Some(held) => self.write(held).await? == Outcome::Ours,
+            None => false,
+        };
+        let outcome = if renewed {
+            Outcome::Ours
+        } else {
+            self.look().await?
+        };
+        if outcome == Outcome::Ours {
+            self.renewed = began;
+        }
+        Ok(outcome)
+    }
+
+    async fn look(&mut self) -> Result<Outcome, Error> {
         let current = self
             .leases
             .get_opt(&self.name)
@@ -131,24 +177,26 @@ impl Claim {
         };
         self.observe(&current);
         if holder(&current).is_some_and(|h| h != self.identity) && !self.expired() {
-            return Ok(false);
+            return Ok(Outcome::Others);
         }
+        self.write(current).await
+    }
+
+    /// Writes us into the lease, if it still is as given.
+    async fn write(&mut self, current: Lease) -> Result<Outcome, Error> {
         let wanted = self.taken(current, Timestamp::now());
-        match self
+        let written = self
             .leases
             .replace(&self.name, &PostParams::default(), &wanted)
-            .await
-        {
-            Ok(lease) => {
-                self.observe(&lease);
-                Ok(true)
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(self.error("renew", error)),
+            .await;
+        match written {
+            // Somebody deleted it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Outcome::Raced),
+            written => self.outcome("renew", written),
         }
     }
 
-    async fn create(&mut self) -> Result<bool, Error> {
+    async fn create(&mut self) -> Result<Outcome, Error> {
         let empty = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
@@ -158,13 +206,23 @@ impl Claim {
             spec: None,
         };
         let wanted = self.taken(empty, Timestamp::now());
-        match self.leases.create(&PostParams::default(), &wanted).await {
+        let written = self.leases.create(&PostParams::default(), &wanted).await;
+        self.outcome("create", written)
+    }
+
+    fn outcome(
+        &mut self,
+        verb: &'static str,
+        written: Result<Lease, kube::Error>,
+    ) -> Result<Outcome, Error> {
+        match written {
             Ok(lease) => {
                 self.observe(&lease);
-                Ok(true)
+                self.held = Some(lease);
+                Ok(Outcome::Ours)
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(self.error("create", error)),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Raced),
+            Err(error) => Err(self.error(verb, error)),
         }
     }
 
@@ -216,116 +274,4 @@ fn holder(lease: &Lease) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::testing::{Log, api, failure};
-
-    const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/op/leases";
-
-    fn lease(holder: &str, renewed: &str) -> Value {
-        json!({
-            "metadata": {"name": "leader", "namespace": "op", "resourceVersion": "5"},
-            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 10, "leaseTransitions": 1,
-                "renewTime": renewed},
-        })
-    }
-
-    /// A claim by `me` on a lease that is as given; `put` is the answer to a write.
-    fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
-        let (client, log) = api(move |asked| match (&found, asked.line.starts_with("GET")) {
-            (None, true) => (404, failure(404, "NotFound", "not found")),
-            (Some(found), true) => (200, found.clone()),
-            (_, false) if put == 200 => (200, asked.body.clone()),
-            (_, false) => (put, failure(put, "Conflict", "somebody was quicker")),
-        });
-        (Claim::new(client, "op", "leader", "me".to_owned()), log)
-    }
-
-    const RENEWED: &str = "2026-01-01T00:00:00.000000Z";
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_nobody_holds_is_taken() {
-        let (mut claim, log) = claim(None, 200);
-        assert!(claim.attempt().await.unwrap());
-        assert_eq!(
-            log.lines(),
-            [format!("GET {PATH}/leader"), format!("POST {PATH}?")]
-        );
-        let (mut claim, log) = self::claim(Some(lease("", RENEWED)), 200);
-        assert!(claim.attempt().await.unwrap());
-        let asked = log.take();
-        assert_eq!(asked[1].line, format!("PUT {PATH}/leader?"));
-        assert_eq!(asked[1].body["spec"]["holderIdentity"], "me");
-        assert_eq!(asked[1].body["spec"]["leaseTransitions"], 2);
-        assert_eq!(
-            asked[1].body["metadata"]["resourceVersion"], "5",
-            "so that only one can win"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_of_another_is_taken_only_after_it_was_seen_unchanged_for_its_duration() {
-        let (mut claim, log) = claim(Some(lease("other", RENEWED)), 200);
-        assert!(
-            !claim.attempt().await.unwrap(),
-            "its times are not ours: it is new to us"
-        );
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(!claim.attempt().await.unwrap());
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(claim.attempt().await.unwrap());
-        let writes = log
-            .lines()
-            .iter()
-            .filter(|line| line.starts_with("PUT"))
-            .count();
-        assert_eq!(writes, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_two_that_try_at_once_one_wins() {
-        let (mut claim, _) = claim(Some(lease("", RENEWED)), 409);
-        assert!(!claim.attempt().await.unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_leader_that_cannot_renew_gives_up_before_others_may_lead() {
-        let (mut claim, _) = claim(Some(lease("me", RENEWED)), 500);
-        let began = Instant::now();
-        assert!(claim.keep(&CancellationToken::new()).await, "lost");
-        assert!(began.elapsed() < DURATION, "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_leader_that_fails_to_renew_for_some_seconds_tries_again_soon_and_stays() {
-        let failures = std::sync::atomic::AtomicU32::new(0);
-        let (client, _) = api(move |asked| {
-            if asked.line.starts_with("GET") {
-                (200, lease("me", RENEWED))
-            } else if failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5 {
-                (500, failure(500, "InternalError", "etcd is busy"))
-            } else {
-                (200, asked.body.clone())
-            }
-        });
-        let mut claim = Claim::new(client, "op", "leader", "me".to_owned());
-        let stop = CancellationToken::new();
-        let lost = tokio::select! {
-            lost = claim.keep(&stop) => lost,
-            () = tokio::time::sleep(Duration::from_mins(1)) => false,
-        };
-        assert!(!lost, "it failed for 2.5 s only");
-    }
-
-    #[tokio::test]
-    async fn a_lease_is_given_back_by_its_holder_only() {
-        let (claim, log) = claim(Some(lease("me", RENEWED)), 200);
-        claim.release().await.unwrap();
-        assert_eq!(log.take()[1].body["spec"].get("holderIdentity"), None);
-        let (claim, log) = self::claim(Some(lease("other", RENEWED)), 200);
-        claim.release().await.unwrap();
-        assert_eq!(log.lines().len(), 1);
-    }
-}
+mod tests;

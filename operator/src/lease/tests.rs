@@ -1,0 +1,263 @@
+//! Who leads, and for how long: against an API server that answers as told, under a paused clock.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{Log, api, failure, slow_api};
+
+const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/op/leases";
+const RENEWED: &str = "2026-01-01T00:00:00.000000Z";
+const NEVER: Duration = Duration::from_hours(24);
+
+fn lease(holder: &str) -> Value {
+    json!({
+        "metadata": {"name": "leader", "namespace": "op", "resourceVersion": "5"},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 10, "leaseTransitions": 1,
+            "renewTime": RENEWED},
+    })
+}
+
+fn by_me(client: kube::Client) -> Claim {
+    Claim::new(client, "op", "leader", "me".to_owned())
+}
+
+fn refused(code: u16) -> (u16, Value) {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "InternalError",
+    };
+    (code, failure(code, reason, "no"))
+}
+
+/// A claim by `me` on a lease that is as given; `put` is the answer to a write.
+fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
+    let (client, log) = api(move |asked| match (&found, asked.line.starts_with("GET")) {
+        (None, true) => refused(404),
+        (Some(found), true) => (200, found.clone()),
+        (_, false) if put == 200 => (200, asked.body.clone()),
+        (_, false) => refused(put),
+    });
+    (by_me(client), log)
+}
+
+/// A claim by `me` on a lease that `holder` is said to hold. The n-th write is answered as told, the
+/// first being the 0th: after how long, and with which status.
+fn scripted(
+    holder: &'static str,
+    writes: impl Fn(usize) -> (Duration, u16) + Send + Sync + 'static,
+) -> (Claim, Log) {
+    let count = AtomicUsize::new(0);
+    let (client, log) = slow_api(move |asked| {
+        if asked.line.starts_with("GET") {
+            return (Duration::ZERO, (200, lease(holder)));
+        }
+        match writes(count.fetch_add(1, Ordering::Relaxed)) {
+            (after, 200) => (after, (200, asked.body.clone())),
+            (after, code) => (after, refused(code)),
+        }
+    });
+    (by_me(client), log)
+}
+
+/// Whether the lease is lost within a minute, and after how long.
+async fn lost(claim: &mut Claim) -> Option<Duration> {
+    let (began, stop) = (Instant::now(), CancellationToken::new());
+    tokio::select! {
+        lost = claim.keep(&stop) => lost.then(|| began.elapsed()),
+        () = tokio::time::sleep(Duration::from_mins(1)) => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_nobody_holds_is_taken() {
+    let (mut claim, log) = claim(None, 200);
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
+    assert_eq!(
+        log.lines(),
+        [format!("GET {PATH}/leader"), format!("POST {PATH}?")]
+    );
+    let (mut claim, log) = self::claim(Some(lease("")), 200);
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
+    let asked = log.take();
+    assert_eq!(asked[1].line, format!("PUT {PATH}/leader?"));
+    assert_eq!(asked[1].body["spec"]["holderIdentity"], "me");
+    assert_eq!(asked[1].body["spec"]["leaseTransitions"], 2);
+    assert_eq!(
+        asked[1].body["metadata"]["resourceVersion"], "5",
+        "so that only one can win"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_another_is_taken_only_after_it_was_seen_unchanged_for_its_duration() {
+    let (mut claim, log) = claim(Some(lease("other")), 200);
+    assert_eq!(
+        claim.attempt().await.unwrap(),
+        Outcome::Others,
+        "its times are not ours: it is new to us"
+    );
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
+    let writes = log
+        .lines()
+        .iter()
+        .filter(|line| line.starts_with("PUT"))
+        .count();
+    assert_eq!(writes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_try_at_once_one_wins() {
+    let (mut claim, _) = claim(Some(lease("")), 409);
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Raced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_asks_again_when_no_answer_comes() {
+    let looks = AtomicUsize::new(0);
+    let (client, _) = slow_api(move |asked| {
+        let first = looks.fetch_add(1, Ordering::Relaxed) == 0;
+        let after = if first { NEVER } else { Duration::ZERO };
+        let look = asked.line.starts_with("GET");
+        let body = if look { lease("") } else { asked.body.clone() };
+        (after, (200, body))
+    });
+    let (mut claim, began) = (by_me(client), Instant::now());
+    assert!(claim.acquire(&CancellationToken::new()).await);
+    assert!(began.elapsed() < DURATION, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_holder_renews_with_one_request() {
+    let (mut claim, log) = claim(Some(lease("")), 200);
+    claim.attempt().await.unwrap();
+    log.take();
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
+    let asked = log.take();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].line, format!("PUT {PATH}/leader?"));
+    assert_eq!(
+        asked[0].body["spec"]["leaseTransitions"], 2,
+        "it was taken once"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_deleted_is_made_again() {
+    let (mut claim, log) = claim(None, 200);
+    claim.attempt().await.unwrap();
+    log.take();
+    let (client, log) = api(|asked| {
+        if asked.line.starts_with("POST") {
+            (200, asked.body.clone())
+        } else {
+            refused(404)
+        }
+    });
+    claim.leases = Api::namespaced(client, "op");
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
+    let verbs: Vec<String> = log
+        .lines()
+        .iter()
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(verbs, ["PUT", "GET", "POST"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_renew_gives_up_before_others_may_lead() {
+    for (after, code) in [(Duration::ZERO, 500), (NEVER, 200)] {
+        let (mut claim, _) = scripted("me", move |_| (after, code));
+        let lost = lost(&mut claim).await.unwrap();
+        assert_eq!(lost.as_secs(), RENEW_DEADLINE.as_secs(), "{code}");
+        assert!(lost < DURATION, "{lost:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_late_the_last_good_answer_came_gives_a_leader_no_more_time() {
+    // Sent after 2 s, carried out at once for all we know, answered after 4.9 s. Then nothing more.
+    let slow = Duration::from_millis(2900);
+    let (mut claim, _) = scripted("me", move |n| (if n == 0 { slow } else { NEVER }, 200));
+    let lost = lost(&mut claim).await.unwrap();
+    assert_eq!(lost.as_secs(), (RETRY + RENEW_DEADLINE).as_secs());
+    assert!(lost < RETRY + DURATION, "{lost:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_fails_to_renew_for_some_seconds_tries_again_soon_and_stays() {
+    let (mut claim, _) = scripted("me", |n| (Duration::ZERO, if n < 5 { 500 } else { 200 }));
+    assert_eq!(lost(&mut claim).await, None, "it failed for 2.5 s only");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_every_renewal_is_slow_stays() {
+    let (mut claim, _) = scripted("me", |_| (Duration::from_millis(2900), 200));
+    assert_eq!(lost(&mut claim).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_never_ends_costs_one_attempt_and_not_the_lease() {
+    let (mut claim, _) = scripted("me", |n| {
+        let hangs = n % 3 == 1;
+        (if hangs { NEVER } else { Duration::ZERO }, 200)
+    });
+    assert_eq!(lost(&mut claim).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_stays_when_a_late_write_of_its_own_comes_between() {
+    let (mut claim, log) = scripted("me", |n| match n {
+        // Given up after 3 s, and then carried out all the same: what we write next is outdated.
+        1 => (NEVER, 200),
+        2 => (Duration::ZERO, 409),
+        _ => (Duration::ZERO, 200),
+    });
+    claim.attempt().await.unwrap();
+    assert_eq!(lost(&mut claim).await, None);
+    let verbs: Vec<bool> = log
+        .lines()
+        .iter()
+        .take(7)
+        .map(|line| line.starts_with("PUT"))
+        .collect();
+    let (look, write) = (false, true);
+    assert_eq!(
+        verbs,
+        [look, write, write, look, write, look, write],
+        "taken; given up; refused; renewed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_sees_another_hold_the_lease_ends_at_once() {
+    let (mut claim, _) = scripted("me", |_| (Duration::ZERO, 200));
+    claim.attempt().await.unwrap();
+    let (client, _) = api(|asked| {
+        if asked.line.starts_with("GET") {
+            (200, lease("other"))
+        } else {
+            refused(409)
+        }
+    });
+    claim.leases = Api::namespaced(client, "op");
+    assert_eq!(
+        lost(&mut claim).await.map(|after| after.as_secs()),
+        Some(RETRY.as_secs())
+    );
+}
+
+#[tokio::test]
+async fn a_lease_is_given_back_by_its_holder_only() {
+    let (claim, log) = claim(Some(lease("me")), 200);
+    claim.release().await.unwrap();
+    assert_eq!(log.take()[1].body["spec"].get("holderIdentity"), None);
+    let (claim, log) = self::claim(Some(lease("other")), 200);
+    claim.release().await.unwrap();
+    assert_eq!(log.lines().len(), 1);
+}

@@ -342,7 +342,7 @@ impl std::fmt::Display for Explained<'_> {
 pub(crate) struct Filler {
     pub(crate) fleets: reflector::store::Writer<GuardedFleet>,
     pub(crate) deployments: reflector::store::Writer<Deployment>,
-    _connections: reflector::store::Writer<GuardedConnection>,
+    pub(crate) connections: reflector::store::Writer<GuardedConnection>,
     _pods: reflector::store::Writer<Pod>,
     _told: signal::Sender<BTreeSet<&'static str>>,
 }
@@ -359,7 +359,7 @@ impl Filler {
         let by_hand = Self {
             fleets: fleet_writer,
             deployments: deployment_writer,
-            _connections: connection_writer,
+            connections: connection_writer,
             _pods: pod_writer,
             _told: told,
         };
@@ -377,21 +377,4 @@ impl Filler {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_list_of_namespaces_means_all_and_doubles_count_once() {
-        assert_eq!(Scope::all(&[]), [Scope::Cluster]);
-        let list = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
-        assert_eq!(
-            Scope::all(&list),
-            [
-                Scope::Namespace("a".to_owned()),
-                Scope::Namespace("b".to_owned())
-            ]
-        );
-        assert!(Scope::Cluster.covers("x"));
-        assert!(!Scope::Namespace("a".to_owned()).covers("b"));
-    }
-}
+mod tests;

@@ -110,7 +110,7 @@ impl Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("cannot {call}: {}", explain(source))]
+    #[error("cannot {call}: {}{}", explain(source), way_out(call, source))]
     Kube {
         /// What was tried.
         call: Call,
@@ -212,6 +212,20 @@ fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} (HTTP {})", status.message.trim(), status.code),
         other => other.to_string(),
+    }
+}
+
+/// What to do about an answer that does not say so itself.
+fn way_out(call: &Call, error: &kube::Error) -> &'static str {
+    match error {
+        // A server-side apply is refused for fields that the definition does not have, with 500.
+        kube::Error::Api(status)
+            if call.kind == "TaskQueueWorker"
+                && status.message.contains("field not declared in schema") =>
+        {
+            "; the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
+        }
+        _ => "",
     }
 }
 
@@ -353,6 +367,23 @@ mod tests {
             api(422, "spec.replicas: must not be negative").to_string(),
             "cannot apply Deployment shop/a: spec.replicas: must not be negative (HTTP 422)"
         );
+    }
+
+    #[test]
+    fn a_definition_that_is_older_than_the_operator_is_named_with_the_way_out() {
+        let unknown = "failed to create typed patch object (shop/orders; taskqueue.dev/v1alpha1, Kind=TaskQueueWorker): .status.made: field not declared in schema";
+        let status = Status::failure(unknown, "").with_code(500);
+        let error = |kind| {
+            let call = Call::new("write the status of", kind, "shop", "orders");
+            Error::kube(call, kube::Error::Api(status.clone().boxed())).to_string()
+        };
+        assert_eq!(
+            error("TaskQueueWorker"),
+            format!(
+                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
+            )
+        );
+        assert!(error("Deployment").ends_with("(HTTP 500)"));
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! Which namespaces are covered, and that what cannot be read is kept as that.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::Clock;
+use crate::testing::{Asked, api, resource};
+
+#[test]
+fn an_empty_list_of_namespaces_means_all_and_doubles_count_once() {
+    assert_eq!(Scope::all(&[]), [Scope::Cluster]);
+    let list = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
+    assert_eq!(
+        Scope::all(&list),
+        [
+            Scope::Namespace("a".to_owned()),
+            Scope::Namespace("b".to_owned())
+        ]
+    );
+    assert!(Scope::Cluster.covers("x"));
+    assert!(!Scope::Namespace("a".to_owned()).covers("b"));
+}
+
+fn named(mut object: Value, name: &str) -> Value {
+    object["metadata"]["name"] = json!(name);
+    object
+}
+
+fn fleet() -> Value {
+    let queues = json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]);
+    serde_json::to_value(resource(&queues)).unwrap()
+}
+
+/// As a newer version may write it: a mode that this one does not know.
+fn newer_fleet() -> Value {
+    let mut newer = fleet();
+    newer["spec"]["scaling"] = json!({"mode": "Predictive"});
+    newer
+}
+
+fn connection() -> Value {
+    json!({
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection",
+        "metadata": {"name": "shared", "namespace": "shop", "resourceVersion": "50"},
+        "spec": {"address": "temporal:7233"},
+    })
+}
+
+/// As a newer version may write it: another way to say where Temporal is.
+fn newer_connection() -> Value {
+    let mut newer = connection();
+    newer["spec"] = json!({"service": {"name": "temporal"}});
+    newer
+}
+
+/// Lists two objects, `listed` and `listed-newer`, and then shows the watch two more.
+fn server(asked: &Asked, good: &Value, newer: &Value) -> (u16, Value) {
+    if !asked.line.contains("watch=true") {
+        let items = [
+            named(newer.clone(), "listed-newer"),
+            named(good.clone(), "listed"),
+        ];
+        let list = json!({
+            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "List",
+            "metadata": {"resourceVersion": "50"}, "items": items,
+        });
+        return (200, list);
+    }
+    let added = |object: Value| json!({"type": "ADDED", "object": object}).to_string() + "\n";
+    let events = [
+        added(named(newer.clone(), "watched-newer")),
+        added(named(good.clone(), "watched")),
+    ];
+    (200, Value::String(events.concat()))
+}
+
+const WHAT_IS_KEPT: [(&str, bool); 4] = [
+    ("listed", true),
+    ("listed-newer", false),
+    ("watched", true),
+    ("watched-newer", false),
+];
+
+/// Polls a watch until its cache holds four objects: their names, and whether they can be read.
+async fn kept<K>(
+    store: &Store<DeserializeGuard<K>>,
+    mut watch: Touched<DeserializeGuard<K>>,
+) -> Vec<(String, bool)>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    while store.len() < WHAT_IS_KEPT.len() {
+        watch.next().await.unwrap().unwrap();
+    }
+    let name =
+        |object: &Arc<DeserializeGuard<K>>| (object.meta().name.clone().unwrap(), object.0.is_ok());
+    let mut kept: Vec<_> = store.state().iter().map(name).collect();
+    kept.sort();
+    kept
+}
+
+#[tokio::test]
+async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_watch() {
+    let (client, _) = api(|asked| {
+        if asked.line.contains("/taskqueueworkers") {
+            server(asked, &fleet(), &newer_fleet())
+        } else {
+            server(asked, &connection(), &newer_connection())
+        }
+    });
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
+    let expected = WHAT_IS_KEPT.map(|(name, readable)| (name.to_owned(), readable));
+    assert_eq!(kept(&caches.fleets, watches.fleets).await, expected);
+    assert_eq!(
+        kept(&caches.connections, watches.connections).await,
+        expected
+    );
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&metrics.registry().gather())
+        .unwrap();
+    let failed: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("watch_errors_total{") && !line.ends_with(" 0"))
+        .collect();
+    assert_eq!(failed, Vec::<&str>::new());
+}

@@ -117,14 +117,16 @@ pub enum Error {
         /// What came back.
         source: Box<kube::Error>,
     },
-    /// A Deployment of the name we need belongs to someone else.
+    /// An object of the name we need belongs to someone else.
     #[error(
-        "the Deployment {namespace}/{name} exists and is not ours: rename the queue or remove that Deployment"
+        "the {kind} {namespace}/{name} exists and is not ours: rename the queue or remove that {kind}"
     )]
     NameConflict {
-        /// Namespace of the Deployment.
+        /// Deployment or PodDisruptionBudget.
+        kind: &'static str,
+        /// Its namespace.
         namespace: String,
-        /// Name of the Deployment.
+        /// Its name.
         name: String,
     },
     /// The object changed under the decision: the next pass decides anew.
@@ -345,6 +347,7 @@ mod tests {
     fn own_errors_have_their_class_and_reason() {
         let (namespace, name) = ("shop".to_owned(), "a".to_owned());
         let conflict = Error::NameConflict {
+            kind: "Deployment",
             namespace: namespace.clone(),
             name: name.clone(),
         };

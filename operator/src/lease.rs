@@ -96,24 +96,20 @@ impl Claim {
         }
     }
 
-    /// Renews until the lease is lost (returns true) or `stop` comes (returns false). It is lost when
-    /// another is seen to hold it, or when no attempt succeeded for [`RENEW_DEADLINE`]; no single
-    /// attempt loses it.
-    pub async fn keep(&mut self, stop: &CancellationToken) -> bool {
+    /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for
+    /// [`RENEW_DEADLINE`]. No single attempt loses it.
+    pub async fn keep(&mut self) {
         let mut pause = RETRY;
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return false,
-                () = tokio::time::sleep(pause.min(self.left())) => {}
-            }
+            tokio::time::sleep(pause.min(self.left())).await;
             let left = self.left();
             if left.is_zero() {
-                return true;
+                return;
             }
             pause = AGAIN;
             match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
                 Ok(Ok(Outcome::Ours)) => pause = RETRY,
-                Ok(Ok(Outcome::Others)) => return true,
+                Ok(Ok(Outcome::Others)) => return,
                 Ok(Ok(Outcome::Raced)) => warn!("the leader lease was written meanwhile; looking"),
                 Ok(Err(error)) => warn!(%error, "cannot renew the leader lease"),
                 Err(_) => warn!("renewing the leader lease took too long"),

@@ -114,27 +114,29 @@ async fn lead(
     let kept = stop.child_token();
     let working = work(settings, client, clock, metrics, health, &kept);
     tokio::pin!(working);
-    let lost = tokio::select! {
+    // Renewed until the last write is done, also after `stop`: nobody else may lead before that.
+    tokio::select! {
         result = &mut working => {
             release(&claim).await;
-            return result;
+            result
         }
-        lost = claim.keep(stop) => lost,
-    };
-    kept.cancel();
-    if lost {
-        // Another process may lead by now: no time for what is in flight. What it could still do is
-        // protected by the version that each shrinking write carries.
-        health.set(Phase::Dead("the leader lease was lost".to_owned()));
-        bail!("the leader lease was lost; this process ends so that it starts over as a standby");
+        () = claim.keep() => {
+            // Another process may lead by now: no time for what is in flight. What it could still do
+            // is protected by the version that each shrinking write carries.
+            kept.cancel();
+            health.set(Phase::Dead("the leader lease was lost".to_owned()));
+            bail!("the leader lease was lost; this process ends so that it starts over as a standby")
+        }
     }
-    let result = working.await;
-    release(&claim).await;
-    result
 }
 
 async fn release(claim: &Claim) {
-    if let Err(error) = claim.release().await {
+    let mut given = claim.release().await;
+    if given.as_ref().is_err_and(Error::is_conflict) {
+        // A renewal that was under way when the work ended came between.
+        given = claim.release().await;
+    }
+    if let Err(error) = given {
         warn!(%error, "cannot give the leader lease back; it expires by itself");
     }
 }

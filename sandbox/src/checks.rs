@@ -84,6 +84,9 @@ const STAGES: [Stage; 5] = [
             "cluster",
             "--test",
             "lifecycle",
+            // Most of their time is waiting.
+            "--",
+            "--test-threads=3",
         ],
         needs: Needs::Cluster,
     },

@@ -21,8 +21,11 @@ impl Writer {
         let name = budget.metadata.name.as_deref().unwrap_or_default();
         let found = self.found_budget(fleet, name).await?;
         if found.is_some_and(|found| !owns(&found.metadata, fleet)) {
-            let (namespace, name) = (fleet.namespace.clone(), name.to_owned());
-            return Err(Error::NameConflict { namespace, name });
+            return Err(Error::NameConflict {
+                kind: KIND,
+                namespace: fleet.namespace.clone(),
+                name: name.to_owned(),
+            });
         }
         self.metrics.write("apply", KIND);
         let params = PatchParams::apply(MANAGER).force();

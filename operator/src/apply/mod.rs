@@ -238,7 +238,11 @@ impl Writer {
         if owned_by(&found, fleet) {
             Ok(Some(found))
         } else {
-            Err(Error::NameConflict { namespace, name })
+            Err(Error::NameConflict {
+                kind: "Deployment",
+                namespace,
+                name,
+            })
         }
     }
 

@@ -64,9 +64,9 @@ fn scripted(
 
 /// Whether the lease is lost within a minute, and after how long.
 async fn lost(claim: &mut Claim) -> Option<Duration> {
-    let (began, stop) = (Instant::now(), CancellationToken::new());
+    let began = Instant::now();
     tokio::select! {
-        lost = claim.keep(&stop) => lost.then(|| began.elapsed()),
+        () = claim.keep() => Some(began.elapsed()),
         () = tokio::time::sleep(Duration::from_mins(1)) => None,
     }
 }

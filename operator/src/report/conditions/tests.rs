@@ -119,7 +119,11 @@ fn errors_that_last_are_told_and_those_that_pass_are_not() {
         (api_error(403, "may not"), "False", "Forbidden"),
         (api_error(403, "exceeded quota"), "False", "ApplyFailed"),
         (
-            Error::NameConflict { namespace, name },
+            Error::NameConflict {
+                kind: "Deployment",
+                namespace,
+                name,
+            },
             "False",
             "NameConflict",
         ),

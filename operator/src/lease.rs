@@ -96,8 +96,8 @@ impl Claim {
         }
     }
 
-    /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for
-    /// [`RENEW_DEADLINE`]. No single attempt loses it.
+    /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for 8 s.
+    /// No single attempt loses it.
     pub async fn keep(&mut self) {
         let mut pause = RETRY;
         loop {

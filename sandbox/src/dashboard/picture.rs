@@ -1,7 +1,7 @@
 //! The dashboard as an SVG picture: the same panels in the same places, drawn from series. Pure.
 //!
-//! Here are the page, the frames of the panels, single numbers and tables; [`chart`] draws what has a time axis, and
-//! [`ink`] is what both write with. A queue has one colour in all panels; what the dashboard dashes is dashed here too.
+//! Here are the page, the frames of the panels, single numbers and tables; `chart` draws what has a time axis, and
+//! `ink` is what both write with. A queue has one colour in all panels; what the dashboard dashes is dashed here too.
 
 mod chart;
 mod ink;

@@ -86,7 +86,7 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
     let written = get(world, "tconn/main")?;
 
     let order = json!({"total": 100, "card": "tok_delay_8000"});
-    let workflows = world.temporal.orders(&world.queue("all"), 0..8, &order)?;
+    let workflows = world.temporal.orders(&world.queue("all"), 0..24, &order)?;
     world
         .replicas_are("all", "the backlog starts another worker", |asked, _| {
             asked == 2

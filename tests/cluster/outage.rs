@@ -80,7 +80,8 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
             .await?;
         // The same worker goes on, and so does the scaling.
         let order = json!({"total": 100, "card": "tok_delay_8000"});
-        let workflows = server.temporal.orders(&queue, 1..9, &order)?;
+        // More than its 4 slots take before its next heartbeat tells of them.
+        let workflows = server.temporal.orders(&queue, 1..17, &order)?;
         world
             .replicas_are("all", "the backlog starts a worker more", |asked, _| {
                 asked == 2

@@ -86,6 +86,7 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
     let written = get(world, "tconn/main")?;
 
     let order = json!({"total": 100, "card": "tok_delay_8000"});
+    // More than its 4 slots take before its first heartbeat tells of them: the operator may have started just now.
     let workflows = world.temporal.orders(&world.queue("all"), 0..24, &order)?;
     world
         .replicas_are("all", "the backlog starts another worker", |asked, _| {

@@ -20,7 +20,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 use taskqueue_scaling::Time;
-use taskqueue_temporal::OwnerKey;
+use taskqueue_temporal::{Budget, BudgetLimits, OwnerKey};
 use tracing::warn;
 
 use crate::clock::Clock;
@@ -33,11 +33,12 @@ const TRUSTED: Duration = Duration::from_secs(10);
 const MOST_TOKENS: usize = 1024;
 /// The longest token that is looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// The most questions per second to the API server: who shows a token, and, apart from that, whether
-/// somebody may. Each hint is one question of the second kind.
-const QUESTIONS_PER_SECOND: u64 = 50;
-/// The most questions of one kind at once, after a quiet while.
-const MOST_QUESTIONS_AT_ONCE: u64 = 100;
+/// The most questions to the API server: 50 a second, 100 at once after a quiet while; for who shows
+/// a token, and as many for whether somebody may. Each hint is one question of the second kind.
+const QUESTIONS: BudgetLimits = BudgetLimits {
+    rate_milli: 50_000,
+    burst: 100,
+};
 /// The API server has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,24 +55,29 @@ pub struct Hints {
 }
 
 /// What is remembered of senders.
-#[derive(Default)]
 struct Memory {
     known: Known,
     /// Questions who shows a token. Apart from the others, so that a flood of bad tokens does not
     /// keep out a sender who is known.
-    tokens: Allowance,
+    tokens: Budget,
     /// Questions whether somebody may.
-    access: Allowance,
+    access: Budget,
 }
 
 impl Hints {
     /// Hints that are told to `tell`.
     pub fn new(client: Client, clock: Clock, tell: Arc<Tell>) -> Self {
+        let questions = Budget::new(QUESTIONS, clock.now().monotonic.as_millis());
+        let memory = Memory {
+            known: Known::default(),
+            tokens: questions.clone(),
+            access: questions,
+        };
         Self {
             client,
             clock,
             tell,
-            memory: Arc::default(),
+            memory: Arc::new(Mutex::new(memory)),
         }
     }
 
@@ -90,7 +96,7 @@ impl Hints {
             if let Some(user) = memory.known.find(token, now) {
                 return Ok(user);
             }
-            memory.tokens.take(now)?;
+            ask_once(&mut memory.tokens, now)?;
         }
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -116,7 +122,7 @@ impl Hints {
     }
 
     async fn allowed(&self, user: UserInfo, fleet: &OwnerKey) -> Result<(), Refusal> {
-        self.memory().access.take(self.clock.now().monotonic)?;
+        ask_once(&mut self.memory().access, self.clock.now().monotonic)?;
         let name = user.username.clone().unwrap_or_default();
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -182,6 +188,11 @@ enum Refusal {
     NoAnswer,
 }
 
+fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
+    let taken = questions.take(1, now.as_millis());
+    taken.map_err(|_soon| Refusal::TooMany)
+}
+
 /// One answer of the API server.
 async fn asked<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(PATIENCE, answer).await {
@@ -214,41 +225,6 @@ impl Known {
                     .saturating_add(TRUSTED.as_millis().try_into().unwrap_or(u64::MAX)),
             );
             self.0.insert(token.to_owned(), (until, user.clone()));
-        }
-    }
-}
-
-/// How many more questions the API server may be asked: refilled by [`QUESTIONS_PER_SECOND`], up to
-/// [`MOST_QUESTIONS_AT_ONCE`].
-struct Allowance {
-    /// In thousandths of a question.
-    left: u64,
-    at: Time,
-}
-
-impl Default for Allowance {
-    fn default() -> Self {
-        Self {
-            left: MOST_QUESTIONS_AT_ONCE * 1000,
-            at: Time::from_millis(0),
-        }
-    }
-}
-
-impl Allowance {
-    fn take(&mut self, now: Time) -> Result<(), Refusal> {
-        let passed = now.as_millis().saturating_sub(self.at.as_millis());
-        // Per second and thousandth: the same number per millisecond.
-        let refilled = passed.saturating_mul(QUESTIONS_PER_SECOND);
-        let most = MOST_QUESTIONS_AT_ONCE * 1000;
-        let there = self.left.saturating_add(refilled).min(most);
-        self.at = self.at.max(now);
-        if let Some(left) = there.checked_sub(1000) {
-            self.left = left;
-            Ok(())
-        } else {
-            self.left = there;
-            Err(Refusal::TooMany)
         }
     }
 }

@@ -341,6 +341,11 @@ impl World {
 
     /// What every replica of the operator has logged.
     pub(crate) fn operator_log(&self) -> anyhow::Result<String> {
+        self.end_of_operator_log(-1)
+    }
+
+    /// The last lines of each replica's log; -1 for all of them.
+    fn end_of_operator_log(&self, lines: i32) -> anyhow::Result<String> {
         output(self.sandbox.kubectl().args([
             "--namespace",
             OPERATOR_NAMESPACE,
@@ -348,7 +353,7 @@ impl World {
             "--selector",
             &format!("app.kubernetes.io/name={OPERATOR}"),
             "--prefix",
-            "--tail=-1",
+            &format!("--tail={lines}"),
         ]))
     }
 
@@ -412,15 +417,7 @@ impl World {
                     .unwrap_or_default()
             );
         }
-        let log = output(self.sandbox.kubectl().args([
-            "--namespace",
-            OPERATOR_NAMESPACE,
-            "logs",
-            "--selector",
-            &format!("app.kubernetes.io/name={OPERATOR}"),
-            "--prefix",
-            "--tail=80",
-        ]));
+        let log = self.end_of_operator_log(80);
         eprintln!("--- log of the operator\n{}", log.unwrap_or_default());
     }
 }

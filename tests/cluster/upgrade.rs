@@ -277,7 +277,8 @@ impl Release {
         })
         .await?;
         let order = json!({"total": 100, "card": "tok_delay_8000"});
-        let workflows = world.temporal.orders(&world.queue("all"), 0..8, &order)?;
+        // More than 4 slots take before the worker's first heartbeat tells of them.
+        let workflows = world.temporal.orders(&world.queue("all"), 0..16, &order)?;
         let workers = world.workers_run(2).await?;
         world.temporal.results(&workflows).await?;
         let status = eventually("the status is about both of them", || async {

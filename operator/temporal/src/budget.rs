@@ -1,5 +1,5 @@
-//! The call budget of one Temporal namespace: a token bucket whose rate halves when the server
-//! says `ResourceExhausted` and recovers by equal steps over minutes.
+//! A call budget, as that of one Temporal namespace: a token bucket whose rate halves when the
+//! server says `ResourceExhausted` and recovers by equal steps over minutes.
 //!
 //! Pure: the time is passed in, integers only. One token is one call. In any span of `t` seconds
 //! at most `burst + rate * t` calls are let through, whatever the schedule.
@@ -22,16 +22,17 @@ const RECOVERY_STEP: Millis = 30_000;
 
 /// What a budget may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BudgetLimits {
+pub struct BudgetLimits {
     /// Calls per second, in thousandths.
-    pub(crate) rate_milli: u64,
+    pub rate_milli: u64,
     /// Calls that may follow each other at once after a pause.
-    pub(crate) burst: u64,
+    pub burst: u64,
 }
 
-/// See the module.
+/// A token bucket; one token is one call. In any span of `t` seconds at most `burst + rate * t` calls
+/// are let through. Times are milliseconds on one clock that never goes back.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     limits: BudgetLimits,
     rate_milli: u64,
     level: u64,
@@ -42,7 +43,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// A full bucket. The burst is at least three, one read of every task type of a queue.
-    pub(crate) fn new(limits: BudgetLimits, now: Millis) -> Self {
+    pub fn new(limits: BudgetLimits, now: Millis) -> Self {
         let limits = BudgetLimits {
             rate_milli: limits.rate_milli.max(100),
             burst: limits.burst.max(3),
@@ -59,7 +60,10 @@ impl Budget {
 
     /// Takes `calls` tokens, or says how many milliseconds from `now` they will be there if
     /// nobody else takes any. More calls than the burst are never there; ask for fewer.
-    pub(crate) fn take(&mut self, calls: u64, now: Millis) -> Result<(), Millis> {
+    ///
+    /// # Errors
+    /// The wait in milliseconds, if they are not there.
+    pub fn take(&mut self, calls: u64, now: Millis) -> Result<(), Millis> {
         self.fill(now);
         let price = calls.min(self.limits.burst).saturating_mul(CALL);
         match self.level.checked_sub(price) {

@@ -65,6 +65,7 @@ mod schedule;
 mod slots;
 mod wire;
 
+pub use budget::{Budget, BudgetLimits};
 pub use call::{
     CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkersPage,
 };

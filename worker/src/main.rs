@@ -27,7 +27,14 @@ fn main() -> ExitCode {
         Ok(format) => start_logs(format, cli.command.as_ref()),
         Err(error) => return fail(&error.into()),
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    // The SDK's workers run on this thread, and the rest on these: one thread for each core in all.
+    // With one more, tasks wander between cores: on two, an order then took 8 % more processor time.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.saturating_sub(1).max(1))
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };

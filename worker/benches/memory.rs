@@ -104,15 +104,42 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn start_temporal() -> (Process, String) {
+/// A folder for what the run writes, which goes with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let name = format!("order-worker-memory-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("What the servers wrote is in {}.", self.0.display());
+        } else if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            println!("{} is left behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// Its histories are in a file, without waiting for the disk: a server that kept them in memory was
+/// gone after a hundred thousand of them.
+fn start_temporal(folder: &Path) -> (Process, String) {
     let port = free_port().to_string();
     let cli = std::env::var_os("TEMPORAL_CLI").unwrap_or_else(|| "temporal".into());
+    let log = std::fs::File::create(folder.join("temporal.log")).unwrap();
     let server = Command::new(cli)
         .args(["server", "start-dev", "--headless", "--log-level", "error"])
-        .args(["--port", &port])
+        .args(["--port", &port, "--db-filename"])
+        .arg(folder.join("temporal.db"))
+        .args(["--sqlite-pragma", "synchronous=OFF"])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
         .spawn()
         .expect("the `temporal` command is missing: set TEMPORAL_CLI, or install it");
     (Process(server), format!("127.0.0.1:{port}"))
@@ -274,12 +301,13 @@ async fn main() {
     rustls::crypto::ring::default_provider()
         .install_default()
         .unwrap();
-    let (_server, temporal) = start_temporal();
+    let folder = Folder::new();
+    let (_server, temporal) = start_temporal(&folder.0);
     let client = connect(&temporal).await;
     let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
         .await
         .unwrap();
-    let file = std::env::temp_dir().join(format!("order-worker-memory-{}.db", std::process::id()));
+    let file = folder.0.join("orders.db");
     let place = Place {
         temporal,
         database: format!("sqlite://{}?mode=rwc", file.display()),
@@ -292,11 +320,6 @@ async fn main() {
     let worker = Worker::start(&program, &place, args.recycle);
     measure(&args, &client, &worker).await;
     println!("After: {}.", binary::machine());
-    drop(worker);
-    for suffix in ["", "-wal", "-shm"] {
-        // Whatever the worker has not cleaned up itself.
-        let _absent = std::fs::remove_file(format!("{}{suffix}", file.display()));
-    }
 }
 
 /// Runs everything and prints the table.

@@ -13,24 +13,27 @@ use order_worker::workflow::OrderWorkflow;
 use serde_json::{Value, json};
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions,
-    WorkflowHistory, WorkflowQueryOptions,
+    WorkflowHistory, WorkflowQueryOptions, WorkflowSignalOptions,
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
 use crate::support::{Shop, eventually, have_search_attribute};
 
 /// Every path through the workflow.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 14] = [
     "completed",
     "declined",
     "failed",
     "invalid",
     "mailed",
+    "mailing-cancelled",
     "out-of-stock",
     "retried",
     "search-attributes",
     "settled",
+    "signal-cancelled",
     "update-cancelled",
+    "window-passed",
     "workflow-cancelled",
 ];
 
@@ -123,38 +126,60 @@ async fn place_all(shop: &Shop) -> Vec<OrderHandle> {
             "retried" => order.with("card", "tok_flaky"),
             "search-attributes" => order.with_search_attributes(),
             "settled" => order.with("card", "tok_lost"),
-            "update-cancelled" | "workflow-cancelled" => order.with("cancel_window_seconds", 600),
+            "signal-cancelled" | "update-cancelled" | "workflow-cancelled" => {
+                order.with("cancel_window_seconds", 600)
+            }
+            "window-passed" => order.with("cancel_window_seconds", 1),
+            "mailing-cancelled" => {
+                let recipients: Vec<String> =
+                    (0..200).map(|n| format!("r{n}@example.com")).collect();
+                order.with("recipients", json!(recipients))
+            }
             _ => order,
         };
         let handle = shop.place(input).await;
-        if path.ends_with("-cancelled") {
-            eventually("the cancel window is open", async || {
-                let state = handle
-                    .query(OrderWorkflow::state, (), WorkflowQueryOptions::default())
-                    .await;
-                state
-                    .is_ok_and(|status| status.state == OrderState::Waiting)
-                    .then_some(())
-            })
-            .await;
-        }
-        if path == "update-cancelled" {
-            let options = WorkflowExecuteUpdateOptions::default();
-            let reason = "test".to_owned();
-            handle
-                .execute_update(OrderWorkflow::cancel_order, reason, options)
-                .await
-                .unwrap();
-        }
-        if path == "workflow-cancelled" {
-            handle
-                .cancel(WorkflowCancelOptions::default())
-                .await
-                .unwrap();
-        }
+        cancel(path, &handle).await;
         handles.push(handle);
     }
     handles
+}
+
+/// Cancels an order whose path says so, when it stands where the path says.
+async fn cancel(path: &str, handle: &OrderHandle) {
+    let state = match path {
+        "mailing-cancelled" => OrderState::Notifying,
+        "signal-cancelled" | "update-cancelled" | "workflow-cancelled" => OrderState::Waiting,
+        _ => return,
+    };
+    eventually("the order stands where it is to be cancelled", async || {
+        let status = handle
+            .query(OrderWorkflow::state, (), WorkflowQueryOptions::default())
+            .await;
+        status
+            .is_ok_and(|status| status.state == state)
+            .then_some(())
+    })
+    .await;
+    let reason = "test".to_owned();
+    match path {
+        "signal-cancelled" => {
+            let options = WorkflowSignalOptions::default();
+            let signal = OrderWorkflow::cancel_order_signal;
+            handle.signal(signal, reason, options).await.unwrap();
+        }
+        "update-cancelled" => {
+            let options = WorkflowExecuteUpdateOptions::default();
+            let update = OrderWorkflow::cancel_order;
+            handle
+                .execute_update(update, reason, options)
+                .await
+                .unwrap();
+        }
+        _ => {
+            let options = WorkflowCancelOptions::default();
+            handle.cancel(options).await.unwrap();
+        }
+    }
 }
 
 /// The history without the names of the machine and the process that made it, in readable form.

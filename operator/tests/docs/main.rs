@@ -27,13 +27,14 @@ use crate::scaling::{
 
 const SCALING: &str = "docs/scaling.md";
 const OPERATIONS: &str = "docs/operations.md";
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     SCALING,
     OPERATIONS,
+    "docs/workers.md",
     "charts/taskqueue-operator/README.md",
     "sandbox/demo/README.md",
     "worker/README.md",

@@ -3,6 +3,8 @@
 
 use std::{
     future::Future,
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,7 +20,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    harness::{World, alone, eventually, one_queue, with_namespace},
+    harness::{World, alone, eventually, one_queue, output, with_namespace},
     leaders::{freeze, get, lease, process_of, settled, signal, since, taken_after},
 };
 
@@ -186,10 +188,22 @@ async fn the_standby_is_ready_says_what_it_is_and_has_no_series_of_fleets() {
                 "{pod}"
             );
             assert_eq!(metrics.contains(&ours), leads, "{pod}:\n{metrics}");
+            is_clean(&world, &metrics)?;
         }
         Ok(())
     })
     .await;
+}
+
+/// Prometheus's own linter has nothing to say of what is exposed.
+fn is_clean(world: &World, metrics: &str) -> anyhow::Result<()> {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.prom", world.namespace));
+    std::fs::write(&file, metrics)?;
+    let mut promtool = Command::new(&world.sandbox.programs().promtool);
+    promtool
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(&file)?);
+    output(&mut promtool).map(drop)
 }
 
 /// Measures up to [`TRIES`] times, until one time is within the limit.

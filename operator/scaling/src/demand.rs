@@ -135,15 +135,13 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
         return nothing;
     }
     match &observation.slots {
+        // A worker list without any heartbeat, or a server that does not offer one: for a while it
+        // may be a server that has just restarted, or a proxy before it; after that, these workers
+        // are never heard of. The same with pods whose own metrics have never been read. Workers
+        // that were heard of once are never taken for such.
         Reading::Unknown {
-            reason: UnknownReason::NotSupported,
-            ..
-        } => no_signal(nothing),
-        // A worker list without any heartbeat: for a while it may be a server that has just
-        // restarted; after that, these workers do not send any. The same with pods whose own
-        // metrics have never been read.
-        Reading::Unknown {
-            reason: UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed,
+            reason:
+                UnknownReason::NotSupported | UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed,
             ..
         }
         | Reading::Known { .. }

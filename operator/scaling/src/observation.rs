@@ -149,7 +149,8 @@ pub enum UnknownReason {
     TemporalAccessDenied,
     /// Temporal refused the call because of its rate limits.
     Throttled,
-    /// The server does not offer this call. It stays so until the server changes.
+    /// The server does not offer this call. It stays so until the server changes, unless it was not
+    /// the server that said so: a proxy does, and an older server during a rolling change.
     NotSupported,
     /// The call was answered, and no worker of this queue has a heartbeat. Old SDKs never have;
     /// a restarted server has none for up to one heartbeat interval. Never to be read as idle.

@@ -10,7 +10,7 @@ use crate::call::{CallError, CallErrorKind, Heartbeat, WorkersPage};
 use crate::connection::ResolvedConnection;
 use crate::heartbeats::{Gathering, Heartbeats, Step};
 use crate::link::Link;
-use crate::queue::UNSUPPORTED_BACKOFF;
+use crate::queue::{UNSUPPORTED_BACKOFF, doubled};
 use crate::reading::WorkerReport;
 use crate::schedule::JobId;
 
@@ -239,18 +239,16 @@ impl Credential {
             return regular;
         };
         let backoff = match error.kind {
-            CallErrorKind::Unsupported => UNSUPPORTED_BACKOFF,
             CallErrorKind::Denied => LONGEST_BACKOFF,
-            CallErrorKind::Unavailable
+            CallErrorKind::Unsupported if !self.heartbeats.looked() => {
+                doubled(regular, *failures, UNSUPPORTED_BACKOFF)
+            }
+            CallErrorKind::Unsupported
+            | CallErrorKind::Unavailable
             | CallErrorKind::Timeout
             | CallErrorKind::Throttled
             | CallErrorKind::NamespaceNotFound
-            | CallErrorKind::Failed => {
-                let doublings = failures.saturating_sub(1).min(6);
-                regular
-                    .saturating_mul(1 << doublings)
-                    .min(LONGEST_BACKOFF.max(regular))
-            }
+            | CallErrorKind::Failed => doubled(regular, *failures, LONGEST_BACKOFF),
         };
         backoff.saturating_mul(jitter_permille) / 1_000
     }

@@ -42,6 +42,11 @@ impl Heartbeats {
         reports
     }
 
+    /// Whether a whole list was ever taken in.
+    pub(crate) const fn looked(&self) -> bool {
+        self.last_look.is_some()
+    }
+
     fn judge(&self, heartbeat: &Heartbeat, now: Time) -> Seen {
         let Some(before) = self.seen.get(&heartbeat.instance_key) else {
             // An entry that was not there at the last look was written since: it is at least as

@@ -25,7 +25,9 @@ const LONGEST_BACKOFF: Millis = 15_000;
 /// A credential that was refused is seldom accepted a second later.
 const DENIED_BACKOFF: Millis = 60_000;
 
-/// A server that lacks a call gains it by an upgrade.
+/// A server that lacks a call gains it by an upgrade. That it does is believed by and by, and never of
+/// a call that it has answered before: a proxy says the same in place of the server, and so does an
+/// older server during a rolling change.
 pub(crate) const UNSUPPORTED_BACKOFF: Millis = 600_000;
 
 /// Who wants the queue, for what, under which watch.
@@ -339,19 +341,19 @@ impl Queue {
     }
 
     fn backoff(&self, failing: &Failing, pace: Pace) -> Millis {
+        let busy = self.busy_period(pace.cache);
+        let answered = self.types.values().any(|state| state.last.is_some());
         let base = match failing.error.kind {
             CallErrorKind::Denied => DENIED_BACKOFF,
-            CallErrorKind::Unsupported => UNSUPPORTED_BACKOFF,
-            CallErrorKind::Unavailable
+            CallErrorKind::Unsupported if !answered => {
+                doubled(busy, failing.failures, UNSUPPORTED_BACKOFF)
+            }
+            CallErrorKind::Unsupported
+            | CallErrorKind::Unavailable
             | CallErrorKind::Timeout
             | CallErrorKind::Throttled
             | CallErrorKind::NamespaceNotFound
-            | CallErrorKind::Failed => {
-                let doublings = failing.failures.saturating_sub(1).min(4);
-                let busy = self.busy_period(pace.cache);
-                busy.saturating_mul(1 << doublings)
-                    .min(LONGEST_BACKOFF.max(busy))
-            }
+            | CallErrorKind::Failed => doubled(busy, failing.failures, LONGEST_BACKOFF),
         };
         base.saturating_mul(pace.jitter_permille) / 1_000
     }
@@ -396,6 +398,12 @@ pub(crate) fn problem(error: &CallError, place: &str) -> Problem {
             error.message
         ),
     }
+}
+
+/// The pause after so many failures in a row: twice as long after each, up to the longest.
+pub(crate) fn doubled(first: Millis, failures: u32, longest: Millis) -> Millis {
+    let doublings = failures.saturating_sub(1).min(16);
+    first.saturating_mul(1 << doublings).min(longest.max(first))
 }
 
 /// Whole milliseconds, saturating.

@@ -283,8 +283,18 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
     let mut world = World::new(policy(), 4);
     world.slots_unknown = Some(UnknownReason::NoHeartbeats);
     let old_workers = changes(&mut world, 60, |world| world.reads(idle()));
-    assert_eq!(old_server, vec![(65, 1, "SlotsUnknown")]);
+    assert_eq!(old_server, vec![(155, 1, "SlotsUnknown")]);
     assert_eq!(old_workers, vec![(155, 1, "SlotsUnknown")]);
+}
+
+#[test]
+fn workers_that_were_heard_of_keep_their_replicas_when_a_server_says_that_it_lists_none() {
+    let mut world = World::settled(policy(), 10, SECOND);
+    // A proxy that answers 404, or a frontend of an older version during a rolling change.
+    world.slots_unknown = Some(UnknownReason::NotSupported);
+    let seen = changes(&mut world, 120, |world| world.reads(idle()));
+    assert_eq!(seen, Vec::new());
+    assert_eq!(outcome(&world.reads_next(idle())), (10, "SlotsUnknown"));
 }
 
 #[test]

@@ -157,11 +157,12 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
         return false;
     };
     match reason {
-        UnknownReason::NotSupported => true,
-        UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed => facts
-            .memory
-            .slots_unknown_since
-            .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER),
+        UnknownReason::NotSupported | UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed => {
+            facts
+                .memory
+                .slots_unknown_since
+                .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER)
+        }
         UnknownReason::NotReadYet
         | UnknownReason::TemporalUnavailable
         | UnknownReason::TemporalAccessDenied

@@ -164,8 +164,17 @@ fn modes_and_missing_signals_are_told_in_their_order() {
         since: NOW,
         failures: 1,
     };
+    let mut mute = Passed::of(mute);
     assert_eq!(
-        Passed::of(mute).conditions()[2],
+        mute.conditions()[2],
+        ("ScalingActive", "True", "Active"),
+        "one such answer says little"
+    );
+    let queue = QueueKey::unversioned("a");
+    let long_ago = NOW.minus(std::time::Duration::from_mins(3));
+    mute.memory.queue(queue).slots_unknown_since = Some(long_ago);
+    assert_eq!(
+        mute.conditions()[2],
         ("ScalingActive", "True", "SlotsUnknown")
     );
     let mut starting = healthy();

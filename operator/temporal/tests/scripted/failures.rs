@@ -88,6 +88,26 @@ async fn every_kind_of_failure_has_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_that_was_read_once_is_never_given_up_for_long() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 3);
+    fake.fails("never", CallErrorKind::Unsupported);
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    readers.watch(&owner("b"), &connection(), &[watch("never")]);
+    until(&readers, 1.0).await;
+    fake.fails("orders", CallErrorKind::Unsupported);
+    until(&readers, 1_000.0).await;
+    let backlog = readers.reading(&owner("a"), "orders").backlog;
+    assert_eq!(backlog.unknown(), Some(UnknownReason::NotSupported));
+    let never = fake.times("describe never");
+    assert!((5..10).contains(&never.len()), "{never:?}");
+    fake.backlog("orders", 4);
+    until(&readers, 1_017.0).await;
+    let backlog = readers.reading(&owner("a"), "orders").backlog;
+    assert_eq!(backlog.known().unwrap().types.activity, Some(waiting(4)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_queues_failure_leaves_the_others_alone() {
     let (fake, readers) = readers();
     fake.backlog("good", 1);

@@ -141,13 +141,15 @@ async fn an_empty_list_is_unknown_and_never_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_without_worker_lists_is_asked_again_rarely() {
+async fn a_server_without_worker_lists_is_asked_again_ever_more_rarely() {
     let (fake, readers) = readers();
     fake.script(|script| script.pages = vec![Err(CallErrorKind::Unsupported)]);
     readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
-    until(&readers, 1_000.0).await;
+    until(&readers, 2_000.0).await;
     let times = fake.times("list");
-    assert!(times.len() == 2 && times[1] > 500.0, "{times:?}");
+    assert!(times[..3].iter().all(|time| *time < 17.0), "{times:?}");
+    let last = times.windows(2).last().unwrap();
+    assert!(times.len() < 12 && last[1] - last[0] > 500.0, "{times:?}");
     let reading = readers.reading(&owner("a"), "orders");
     assert_eq!(reading.workers.unknown(), Some(UnknownReason::NotSupported));
     assert_eq!(
@@ -156,6 +158,32 @@ async fn a_server_without_worker_lists_is_asked_again_rarely() {
     );
     // The backlog is not concerned.
     assert!(reading.backlog.known().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_was_answered_once_is_never_given_up_for_long() {
+    let (fake, readers) = readers();
+    let beats = |sent_at| vec![page(vec![heartbeat("w", "orders", sent_at, 1)])];
+    fake.script(|script| script.pages = beats(1));
+    readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
+    until(&readers, 4.0).await;
+    // One answer of somebody else's: a proxy that says 404 while the server is replaced.
+    fake.script(|script| script.pages = vec![Err(CallErrorKind::Unsupported)]);
+    until(&readers, 6.0).await;
+    let workers = |readers: &Readers| readers.reading(&owner("a"), "orders").workers;
+    assert_eq!(
+        workers(&readers).unknown(),
+        Some(UnknownReason::NotSupported)
+    );
+    fake.script(|script| script.pages = beats(2));
+    until(&readers, 12.0).await;
+    assert!(workers(&readers).known().is_some());
+    // Even where it lasts, nobody waits for long once it is over.
+    fake.script(|script| script.pages = vec![Err(CallErrorKind::Unsupported)]);
+    until(&readers, 1_000.0).await;
+    fake.script(|script| script.pages = beats(3));
+    until(&readers, 1_067.0).await;
+    assert!(workers(&readers).known().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use crate::learn::Learner;
 use crate::stuck::Watch;
 use crate::{
     Backlog, Decision, Observation, PerType, Policy, Reading, Reason, Replicas, SampleId,
-    ServiceTime, StepPolicy, TaskType, Time,
+    ServiceTime, Slots, StepPolicy, TaskType, Time, UnknownReason,
 };
 
 /// The server's rates cover this long.
@@ -34,7 +34,8 @@ pub struct History {
     sample: Option<Sample>,
     /// Since when readings have come without a long gap.
     covered_since: Option<Time>,
-    /// Since when there have been ready pods without any heartbeat ever.
+    /// Since when there have been ready pods without any heartbeat ever, although one would have
+    /// been read.
     unheard_since: Option<Time>,
     samples: u32,
     /// Whether the first of these readings found a fleet at zero: then there is no past to miss.
@@ -78,10 +79,11 @@ impl History {
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, now);
         }
-        if observation.replicas.ready == 0 || self.learner.heard() {
-            self.unheard_since = None;
-        } else {
+        let silent = observation.replicas.ready > 0 && listened(&observation.slots);
+        if silent && !self.learner.heard() {
             self.unheard_since.get_or_insert(now);
+        } else {
+            self.unheard_since = None;
         }
         self.latest = self.latest.max(now);
         match &observation.backlog {
@@ -328,6 +330,25 @@ impl History {
                 removed.saturating_add(from.saturating_sub(*to)),
             )
         })
+    }
+}
+
+/// Whether a worker that tells its slots would have been heard. Who could not be listened to is not
+/// silent.
+const fn listened(slots: &Reading<Slots>) -> bool {
+    match slots.unknown() {
+        None
+        | Some(
+            UnknownReason::NotSupported | UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed,
+        ) => true,
+        Some(
+            UnknownReason::NotReadYet
+            | UnknownReason::TemporalUnavailable
+            | UnknownReason::TemporalAccessDenied
+            | UnknownReason::Throttled
+            | UnknownReason::Stale
+            | UnknownReason::Malformed,
+        ) => false,
     }
 }
 

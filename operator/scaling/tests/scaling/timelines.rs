@@ -288,6 +288,20 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 }
 
 #[test]
+fn workers_that_could_not_be_listened_to_are_not_taken_for_silent() {
+    let mut world = World::new(policy(), 4);
+    world.slots_unknown = Some(UnknownReason::Throttled);
+    let unread = changes(&mut world, 60, |world| world.reads(idle()));
+    // The list can be read, and holds nobody yet: only from here on is there silence.
+    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let silent = changes(&mut world, 60, |world| world.reads(idle()));
+    assert_eq!(
+        (unread, silent),
+        (Vec::new(), vec![(155, 1, "SlotsUnknown")])
+    );
+}
+
+#[test]
 fn workers_that_were_heard_of_keep_their_replicas_when_a_server_says_that_it_lists_none() {
     let mut world = World::settled(policy(), 10, SECOND);
     // A proxy that answers 404, or a frontend of an older version during a rolling change.

@@ -134,6 +134,12 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
     if observation.replicas.is_zero() {
         return nothing;
     }
+    if observation.replicas.unseen > 0 {
+        return SlotFacts {
+            signal: Signal::Missing(UnknownReason::PodsUnseen),
+            ..nothing
+        };
+    }
     match &observation.slots {
         // A worker list without any heartbeat, or a server that does not offer one: for a while it
         // may be a server that has just restarted, or a proxy before it; after that, these workers

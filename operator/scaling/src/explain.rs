@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::Context;
 use crate::time::millis;
-use crate::{Decision, Mode, Reading, Reason, TaskType, Term};
+use crate::{Decision, Mode, Reading, Reason, TaskType, Term, UnknownReason};
 
 /// The sentence of a decision whose other fields are final.
 pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
@@ -146,7 +146,11 @@ fn limited(text: &mut String, decision: &Decision) {
         Reason::CoolingDown => {
             format!("; kept at {to} until the queue was idle for the whole cooldown")
         }
-        Reason::SlotsUnknown => format!("; kept at {to} because the slots in use are not known"),
+        Reason::SlotsUnknown => {
+            let why = decision.inputs.slots_in_use.err();
+            let why = why.map_or("", UnknownReason::sentence);
+            format!("; kept at {to} because the slots in use are not known: {why}")
+        }
         Reason::Fallback => format!("; the fallback asks for {to}"),
         Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),
         Reason::MinReplicas => format!("; replicas.min is {to}"),

@@ -26,6 +26,9 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// Ready pods without a single heartbeat for this long are taken never to send any (the SDKs' own
 /// default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
+/// Two watches are never in step: the one on pods may be behind the Deployment's status for this long
+/// without anything being wrong.
+const OUT_OF_STEP: Duration = Duration::from_secs(10);
 
 /// The memory of one queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +40,8 @@ pub struct History {
     /// Since when there have been ready pods without any heartbeat ever, although one would have
     /// been read.
     unheard_since: Option<Time>,
+    /// Since when there have been pods that were not seen.
+    unseen_since: Option<Time>,
     samples: u32,
     /// Whether the first of these readings found a fleet at zero: then there is no past to miss.
     began_at_zero: bool,
@@ -84,6 +89,11 @@ impl History {
             self.unheard_since.get_or_insert(now);
         } else {
             self.unheard_since = None;
+        }
+        if observation.replicas.unseen == 0 {
+            self.unseen_since = None;
+        } else {
+            self.unseen_since.get_or_insert(now);
         }
         self.latest = self.latest.max(now);
         match &observation.backlog {
@@ -172,9 +182,12 @@ impl History {
             .filter_map(|(_, backlog)| backlog.as_ref());
         let waits = counted.clone().any(|backlog| backlog.count > 0);
         let arrives = !self.rates_trusted() || counted.any(|backlog| backlog.add_rate_milli > 0);
-        if waits || !facts.idle() || self.learner.processed_grew() {
+        // Whether slots are in use is not known in this moment, but the moment breaks no silence.
+        let out_of_step = self.unseen_since.is_some() && !self.pods_unseen();
+        let in_use = !facts.idle() && !out_of_step;
+        if waits || in_use || self.learner.processed_grew() {
             self.quiet_since = None;
-        } else {
+        } else if facts.idle() {
             self.quiet_since.get_or_insert(taken_at);
         }
         if arrives {
@@ -250,6 +263,13 @@ impl History {
     /// Since when the queue has been proven idle: nothing waits, nothing arrives, no slot in use.
     pub fn idle_since(&self) -> Option<Time> {
         Some(self.quiet_since?.max(self.silent_since?))
+    }
+
+    /// Whether Kubernetes counts pods that the watch on pods does not show, for longer than two
+    /// watches are out of step.
+    pub fn pods_unseen(&self) -> bool {
+        self.unseen_since
+            .is_some_and(|since| self.latest.since(since) >= OUT_OF_STEP)
     }
 
     /// Whether the workers are taken never to send heartbeats.
@@ -346,6 +366,7 @@ const fn listened(slots: &Reading<Slots>) -> bool {
             | UnknownReason::TemporalUnavailable
             | UnknownReason::TemporalAccessDenied
             | UnknownReason::Throttled
+            | UnknownReason::PodsUnseen
             | UnknownReason::Stale
             | UnknownReason::Malformed,
         ) => false,

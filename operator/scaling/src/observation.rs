@@ -157,6 +157,8 @@ pub enum UnknownReason {
     NoHeartbeats,
     /// No pod's own metrics could be read, where they are asked for. Never to be read as idle.
     ScrapeFailed,
+    /// Kubernetes counts more pods than the watch on pods shows: see [`Replicas::unseen`].
+    PodsUnseen,
     /// The last reading is too old to act on: see [`Reading::unless_older_than`].
     Stale,
     /// The answer made no sense.
@@ -165,7 +167,7 @@ pub enum UnknownReason {
 
 impl UnknownReason {
     /// Every reason, for tables in the docs.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotReadYet,
         Self::TemporalUnavailable,
         Self::TemporalAccessDenied,
@@ -173,6 +175,7 @@ impl UnknownReason {
         Self::NotSupported,
         Self::NoHeartbeats,
         Self::ScrapeFailed,
+        Self::PodsUnseen,
         Self::Stale,
         Self::Malformed,
     ];
@@ -187,6 +190,7 @@ impl UnknownReason {
             Self::NotSupported => "NotSupported",
             Self::NoHeartbeats => "NoHeartbeats",
             Self::ScrapeFailed => "ScrapeFailed",
+            Self::PodsUnseen => "PodsUnseen",
             Self::Stale => "Stale",
             Self::Malformed => "Malformed",
         }
@@ -202,6 +206,7 @@ impl UnknownReason {
             Self::NotSupported => "the server does not offer it",
             Self::NoHeartbeats => "no worker has sent a heartbeat",
             Self::ScrapeFailed => "the metrics of no pod can be read",
+            Self::PodsUnseen => "Kubernetes counts more pods than its watch shows",
             Self::Stale => "the last reading is too old",
             Self::Malformed => "the answer made no sense",
         }
@@ -230,6 +235,9 @@ pub struct Replicas {
     pub starting: u32,
     /// Pods that terminate (they drain; they take no new tasks).
     pub terminating: u32,
+    /// Pods that the Deployment counts in its status and that were not seen themselves: the watch on
+    /// pods is behind, or stands still. What they do is not known.
+    pub unseen: u32,
     /// A rollout is under way: pods of more than one ReplicaSet, or not all updated.
     pub rollout_in_progress: bool,
 }

@@ -100,15 +100,23 @@ pub fn replicas(
         u32::try_from(number).unwrap_or(u32::MAX)
     };
     let ready = count(PodPhase::Ready);
-    let to_be_made = asked.saturating_sub(ready.saturating_add(count(PodPhase::Starting)));
+    let starting = count(PodPhase::Starting);
+    let to_be_made = asked.saturating_sub(ready.saturating_add(starting));
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let outdated = status
         .is_some_and(|status| status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0));
+    let counted = |number: Option<i32>| u32::try_from(number.unwrap_or(0)).unwrap_or(0);
+    let unseen = status.map_or(0, |status| {
+        let of_ready = counted(status.ready_replicas).saturating_sub(ready);
+        let of_all = counted(status.replicas).saturating_sub(ready.saturating_add(starting));
+        of_ready.max(of_all)
+    });
     Replicas {
         asked,
         ready,
-        starting: count(PodPhase::Starting).saturating_add(to_be_made),
+        starting: starting.saturating_add(to_be_made),
         terminating: count(PodPhase::Terminating),
+        unseen,
         rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
     }
 }
@@ -370,9 +378,46 @@ mod tests {
                 ready: 1,
                 starting: 3,
                 terminating: 2,
+                unseen: 0,
                 rollout_in_progress: true
             }
         );
+    }
+
+    #[test]
+    fn pods_that_the_deployment_counts_and_the_watch_does_not_show_are_unseen() {
+        let live = |ready: u32, starting: u32| {
+            let pod = |name: String, phase| LivePod { name, phase };
+            let ready = (0..ready).map(|index| pod(format!("r{index}"), PodPhase::Ready));
+            let starting = (0..starting).map(|index| pod(format!("s{index}"), PodPhase::Starting));
+            let leaving = pod("gone".to_owned(), PodPhase::Terminating);
+            Pods {
+                live: ready.chain(starting).chain([leaving]).collect(),
+                ..Pods::default()
+            }
+        };
+        // Seen ready and starting, counted in all and as ready, unseen.
+        let table = [
+            (0, 0, 0, 0, 0),
+            (0, 0, 5, 5, 5),
+            (0, 0, 5, 0, 5),
+            (2, 0, 5, 5, 3),
+            (2, 1, 3, 2, 0),
+            (2, 1, 3, 3, 1),
+            (3, 1, 2, 2, 0),
+        ];
+        for (ready, starting, replicas_counted, ready_counted, unseen) in table {
+            let deployment: Deployment = serde_json::from_value(json!({
+                "spec": {"selector": {}, "template": {}},
+                "status": {"replicas": replicas_counted, "readyReplicas": ready_counted},
+            }))
+            .unwrap();
+            let found = replicas(5, Some(&deployment), &live(ready, starting), false);
+            assert_eq!(
+                found.unseen, unseen,
+                "{ready} {starting} {replicas_counted}"
+            );
+        }
     }
 
     #[test]

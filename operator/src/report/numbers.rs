@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use taskqueue_api::TaskQueueWorkerStatus;
-use taskqueue_scaling::{Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, findings};
+use taskqueue_scaling::{
+    Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, UnknownReason, findings,
+};
 
 use crate::clock::Moment;
 use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
@@ -76,7 +78,11 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
         },
         slots_source: SourceNumbers {
             taken_at: slots_at,
-            unknown: facts.seen.slots.unknown(),
+            unknown: if facts.memory.history.pods_unseen() {
+                Some(UnknownReason::PodsUnseen)
+            } else {
+                facts.seen.slots.unknown()
+            },
         },
         findings: Stuck::ALL
             .into_iter()

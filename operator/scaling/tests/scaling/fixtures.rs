@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) asked: u32,
     pub(crate) rollout: bool,
+    /// Pods that the Deployment counts and the watch on pods does not show: the last ones.
+    pub(crate) unseen: u32,
     /// Slots in use per pod, first pod first; the rest are idle.
     pub(crate) used: Vec<u32>,
     /// Tasks processed so far by every pod.
@@ -85,6 +87,7 @@ impl World {
             now: Time::from_secs(1000),
             asked,
             rollout: false,
+            unseen: 0,
             used: Vec::new(),
             processed: 0,
             blind: 0,
@@ -139,7 +142,7 @@ impl World {
                 failures: 1,
             };
         }
-        let pods = (0..self.asked).map(|index| {
+        let pods = (0..self.asked.saturating_sub(self.unseen)).map(|index| {
             let used = self
                 .used
                 .get(usize::try_from(index).unwrap())
@@ -166,7 +169,9 @@ impl World {
     pub(crate) fn observation(&self, backlog: Reading<Backlog>) -> Observation {
         let replicas = Replicas {
             asked: self.asked,
-            ready: self.asked,
+            ready: self.asked.saturating_sub(self.unseen),
+            starting: self.unseen.min(self.asked),
+            unseen: self.unseen,
             rollout_in_progress: self.rollout,
             ..Replicas::default()
         };

@@ -75,6 +75,7 @@ struct Event {
     done: u64,
     blind: u32,
     lagging: u32,
+    unseen: u32,
 }
 
 prop_compose! {
@@ -90,6 +91,7 @@ prop_compose! {
         used in prop::collection::vec(0..11_u32, 0..20),
         done in 0..50_u64,
         (blind, lagging) in prop_oneof![4 => Just((0, 0)), 1 => (0..3_u32, 0..5_u32)],
+        unseen in prop_oneof![9 => Just(0), 1 => 1..3_u32],
     ) -> Event {
         let busy = TypeBacklog {
             count,
@@ -109,6 +111,7 @@ prop_compose! {
             done: if quiet { 0 } else { done },
             blind,
             lagging,
+            unseen,
         }
     }
 }
@@ -161,6 +164,7 @@ impl Story {
             ready: self.asked - lagging,
             starting: lagging,
             terminating: 0,
+            unseen: event.unseen,
             rollout_in_progress: event.rollout,
         };
         Observation {

@@ -288,6 +288,43 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 }
 
 #[test]
+fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
+    // The watch on pods stands still since before they were made: to it there are none.
+    let mut world = World::settled(policy(), 5, SECOND);
+    world.unseen = 5;
+    let seen = changes(&mut world, 60, |world| world.reads(idle()));
+    assert_eq!(seen, Vec::new());
+    let decision = world.reads_next(idle());
+    assert_eq!(
+        (outcome(&decision), decision.sentence.as_str()),
+        (
+            (5, "SlotsUnknown"),
+            "kept at 5: no task waits, none arrives and no slot is in use; kept at 5 because the \
+             slots in use are not known: Kubernetes counts more pods than its watch shows"
+        )
+    );
+    assert!(world.history.pods_unseen());
+    // It shows them again: only now can the queue be proven idle.
+    world.unseen = 0;
+    let seen = changes(&mut world, 20, |world| world.reads(idle()));
+    assert_eq!(seen, vec![(5, 1, "CoolingDown"), (65, 0, "NoDemand")]);
+}
+
+#[test]
+fn two_watches_that_are_out_of_step_for_a_moment_hold_the_fleet_and_break_no_silence() {
+    let mut world = World::settled(policy(), 1, SECOND);
+    changes(&mut world, 11, |world| world.reads(idle()));
+    world.unseen = 1;
+    let moment = outcome(&world.reads_next(idle()));
+    assert_eq!(
+        (moment, world.history.pods_unseen()),
+        ((1, "SlotsUnknown"), false)
+    );
+    world.unseen = 0;
+    assert_eq!(outcome(&world.reads_next(idle())), (0, "NoDemand"));
+}
+
+#[test]
 fn workers_that_could_not_be_listened_to_are_not_taken_for_silent() {
     let mut world = World::new(policy(), 4);
     world.slots_unknown = Some(UnknownReason::Throttled);

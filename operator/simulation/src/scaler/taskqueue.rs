@@ -187,6 +187,7 @@ impl Scaler for TaskQueue {
             ready: count(PodState::Ready),
             starting: count(PodState::Starting),
             terminating: count(PodState::Terminating),
+            unseen: 0,
             rollout_in_progress: false,
         };
         let backlog = self.backlog(cluster);

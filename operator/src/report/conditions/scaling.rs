@@ -79,6 +79,10 @@ fn not_scaling(
     if let Some(problem) = stuck {
         return Some((Status::False, problem));
     }
+    if facts.memory.history.pods_unseen() {
+        let message = "Kubernetes counts more pods than its watch on pods shows, so nothing shrinks; check that the operator may list and watch pods, and see its log";
+        return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
+    }
     if slots_unknown(facts, now) {
         let message = no_slots(facts);
         return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
@@ -167,6 +171,7 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
         | UnknownReason::TemporalUnavailable
         | UnknownReason::TemporalAccessDenied
         | UnknownReason::Throttled
+        | UnknownReason::PodsUnseen
         | UnknownReason::Stale
         | UnknownReason::Malformed => false,
     }

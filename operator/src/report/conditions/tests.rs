@@ -1,13 +1,17 @@
 //! Conditions by what is wrong.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde_json::json;
 use taskqueue_scaling::{PodPhase, Reading, UnknownReason};
 use taskqueue_temporal::CallErrorKind;
 
 use super::*;
 use crate::error::Call;
+use crate::plan;
 use crate::report::passed::{Passed, healthy, unread};
-use crate::testing::{NOW, backlog, fleet, simple, unseen};
+use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen};
 
 impl Passed {
     /// Type, status and reason of every condition.
@@ -190,6 +194,30 @@ fn modes_and_missing_signals_are_told_in_their_order() {
         Passed::over(short, healthy()).conditions()[2],
         ("ScalingActive", "True", "WaitTargetTooShort")
     );
+}
+
+#[test]
+fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
+    let fleet = simple();
+    let mut seen = healthy();
+    let mut deployment = held(&fleet, 3, "9");
+    deployment.status = Some(DeploymentStatus {
+        replicas: Some(3),
+        updated_replicas: Some(3),
+        ready_replicas: Some(3),
+        ..DeploymentStatus::default()
+    });
+    seen.held = Some(Arc::new(deployment));
+    let after = |seconds| {
+        let (mut memory, before) = (FleetMemory::default(), NOW.minus(seconds));
+        let observed = observed(&fleet, seen.clone());
+        let wanted = plan::wanted(&fleet, &observed, &memory, before);
+        plan::record(&fleet, &wanted, &mut memory, before);
+        Passed::after(memory, fleet.clone(), seen.clone()).conditions()[2]
+    };
+    let second = std::time::Duration::from_secs;
+    assert_eq!(after(second(9)), ("ScalingActive", "True", "Active"));
+    assert_eq!(after(second(10)), ("ScalingActive", "True", "SlotsUnknown"));
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
 pub(crate) fn is_blind(pod: &PodSlots) -> bool {
     !pod.fresh
         && match pod.phase {
-            PodPhase::Ready => true,
+            PodPhase::Ready | PodPhase::Unready => true,
             PodPhase::Starting => pod.reported_at.is_some(),
             PodPhase::Terminating => false,
         }

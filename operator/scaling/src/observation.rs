@@ -337,6 +337,8 @@ pub enum PodPhase {
     Ready,
     /// Not ready yet.
     Starting,
+    /// Ready before, and not now. Its worker may have tasks.
+    Unready,
     /// Told to stop.
     Terminating,
 }

@@ -39,12 +39,17 @@ pub struct Victim {
 /// Pods that are not ready go before all others whatever their cost, so they count first. Pods that
 /// already terminate do not count. Equal pods are ranked by name, so the answer is stable.
 pub fn victims(pods: &[PodSlots], remove: u32) -> Victims {
-    let phase = |phase| pods.iter().filter(move |pod| pod.phase == phase);
-    let starting = phase(PodPhase::Starting).count();
+    let (mut ready, mut not_ready) = (Vec::new(), 0_usize);
+    for pod in pods {
+        match pod.phase {
+            PodPhase::Ready => ready.push(pod),
+            PodPhase::Starting | PodPhase::Unready => not_ready = not_ready.saturating_add(1),
+            PodPhase::Terminating => {}
+        }
+    }
     let remove = usize::try_from(remove)
         .unwrap_or(usize::MAX)
-        .saturating_sub(starting);
-    let mut ready: Vec<&PodSlots> = phase(PodPhase::Ready).collect();
+        .saturating_sub(not_ready);
     ready.sort_by_key(|pod| {
         (
             is_blind(pod),

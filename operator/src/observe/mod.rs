@@ -205,7 +205,7 @@ fn held(
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
     Held {
         held,
-        pods: pods::read(mine),
+        pods: pods::read(mine, &queue.pods.worker.name),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use taskqueue_api::{Reason, injected};
 use taskqueue_scaling::{PodPhase, Replicas};
 use taskqueue_temporal::LivePod;
@@ -40,8 +40,8 @@ pub struct Pods {
     pub start: Option<Duration>,
 }
 
-/// Reads the pods of one queue.
-pub fn read(pods: &[Arc<Pod>]) -> Pods {
+/// Reads the pods of one queue, whose worker is the container of that name.
+pub fn read(pods: &[Arc<Pod>], worker: &str) -> Pods {
     let mut live: Vec<LivePod> = Vec::new();
     let mut replica_sets = BTreeSet::new();
     let mut facts = Pods::default();
@@ -49,7 +49,9 @@ pub fn read(pods: &[Arc<Pod>]) -> Pods {
         let Some(name) = &pod.metadata.name else {
             continue;
         };
-        let Some(phase) = phase(pod) else { continue };
+        let Some(phase) = phase(pod, worker) else {
+            continue;
+        };
         live.push(LivePod {
             name: name.clone(),
             phase,
@@ -71,7 +73,7 @@ pub fn read(pods: &[Arc<Pod>]) -> Pods {
         if phase == PodPhase::Ready {
             facts.start = facts.start.into_iter().chain(start(pod)).min();
         }
-        if phase == PodPhase::Starting && facts.trouble.is_none() {
+        if phase != PodPhase::Ready && facts.trouble.is_none() {
             facts.trouble = trouble(pod);
         }
     }
@@ -100,7 +102,7 @@ pub fn replicas(
         u32::try_from(number).unwrap_or(u32::MAX)
     };
     let ready = count(PodPhase::Ready);
-    let starting = count(PodPhase::Starting);
+    let starting = count(PodPhase::Starting).saturating_add(count(PodPhase::Unready));
     let to_be_made = asked.saturating_sub(ready.saturating_add(starting));
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let outdated = status
@@ -154,7 +156,7 @@ pub fn deployment_trouble(deployment: &Deployment) -> Option<Problem> {
 }
 
 /// Where a pod is in its life; `None` once it has ended.
-fn phase(pod: &Pod) -> Option<PodPhase> {
+fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
     if matches!(phase, Some("Succeeded" | "Failed")) {
@@ -163,24 +165,36 @@ fn phase(pod: &Pod) -> Option<PodPhase> {
     if pod.metadata.deletion_timestamp.is_some() {
         return Some(PodPhase::Terminating);
     }
-    let ready = condition(pod, "Ready").is_some_and(|(status, ..)| status == "True");
-    Some(if ready {
+    let ready = condition(pod, "Ready");
+    Some(if ready.is_some_and(|ready| ready.status == "True") {
         PodPhase::Ready
+    } else if ready.is_some_and(|ready| was_ready(pod, worker, ready)) {
+        PodPhase::Unready
     } else {
         PodPhase::Starting
     })
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>, Option<&'a str>)> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let found = conditions
+/// Whether a pod that is not ready was so since the worker in it was started. The kubelet says that a
+/// pod is not ready before it starts any container, and leaves the time of that alone until the pod has
+/// been ready: a later time is the end of a readiness. A worker that was started after it is new.
+fn was_ready(pod: &Pod, worker: &str, ready: &PodCondition) -> bool {
+    let mut containers = pod
+        .status
         .iter()
-        .find(|condition| condition.type_ == kind)?;
-    Some((
-        &found.status,
-        found.reason.as_deref(),
-        found.message.as_deref(),
-    ))
+        .filter_map(|status| status.container_statuses.as_ref())
+        .flatten();
+    let worker = containers.find(|container| container.name == worker);
+    let running = worker.and_then(|worker| worker.state.as_ref()?.running.as_ref());
+    let started = running.and_then(|running| running.started_at.as_ref());
+    started
+        .zip(ready.last_transition_time.as_ref())
+        .is_some_and(|(started, changed)| changed.0 > started.0)
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == kind)
 }
 
 /// How long a ready pod took to become ready. One that has restarted, or took too long for a start,
@@ -193,19 +207,18 @@ fn start(pod: &Pod) -> Option<Duration> {
         return None;
     }
     let made = pod.metadata.creation_timestamp.as_ref()?.0;
-    let ready = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == "Ready")?;
-    let ready = ready.last_transition_time.as_ref()?.0;
+    let ready = condition(pod, "Ready")?.last_transition_time.as_ref()?.0;
     let took = Duration::try_from(ready.duration_since(made)).ok()?;
     (took <= LONGEST).then_some(took)
 }
 
 /// Why a pod that is not ready does not become ready, if that is certain.
 fn trouble(pod: &Pod) -> Option<Problem> {
-    if let Some(("False", Some("Unschedulable"), message)) = condition(pod, "PodScheduled") {
+    let unplaced = condition(pod, "PodScheduled").filter(|scheduled| {
+        scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable")
+    });
+    if let Some(unplaced) = unplaced {
+        let message = unplaced.message.as_deref();
         let said = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
         return Some(Problem {
             reason: Reason::PodsUnschedulable,
@@ -307,6 +320,8 @@ mod tests {
         Arc::new(serde_json::from_value(value).unwrap())
     }
 
+    const WORKER: &str = "worker";
+
     fn waiting(reason: &str) -> Arc<Pod> {
         pod(json!({
             "metadata": {"name": "p"},
@@ -345,7 +360,7 @@ mod tests {
             })),
             pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
         ];
-        let facts = read(&pods);
+        let facts = read(&pods, WORKER);
         let ends = |name: &str, at: &str| (name.to_owned(), at.parse::<Timestamp>().unwrap());
         let live = |name: &str, phase| LivePod {
             name: name.to_owned(),
@@ -382,6 +397,44 @@ mod tests {
                 rollout_in_progress: true
             }
         );
+    }
+
+    #[test]
+    fn a_pod_that_was_ready_since_its_worker_started_is_not_starting() {
+        let not_ready_since = |second: u8, state: serde_json::Value| {
+            read(
+                &[pod(json!({
+                    "metadata": {"name": "p"},
+                    "status": {
+                        "phase": "Running",
+                        "conditions": [{"type": "Ready", "status": "False",
+                            "lastTransitionTime": format!("2026-01-01T00:00:{second:02}Z")}],
+                        "containerStatuses": [
+                            {"name": "beside", "image": "", "imageID": "", "ready": false,
+                                "restartCount": 0,
+                                "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}},
+                            {"name": "worker", "image": "", "imageID": "", "ready": false,
+                                "restartCount": 0, "state": state},
+                        ],
+                    },
+                }))],
+                WORKER,
+            )
+            .live[0]
+                .phase
+        };
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:05Z"}});
+        let ended = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let table = [
+            (0, &running, PodPhase::Starting, "never ready"),
+            (5, &running, PodPhase::Starting, "started within a second"),
+            (4, &running, PodPhase::Starting, "ready before a restart"),
+            (6, &running, PodPhase::Unready, "ready until then"),
+            (6, &ended, PodPhase::Starting, "no process, no tasks"),
+        ];
+        for (second, state, phase, what) in table {
+            assert_eq!(not_ready_since(second, state.clone()), phase, "{what}");
+        }
     }
 
     #[test]
@@ -433,10 +486,10 @@ mod tests {
             ("PodInitializing", None),
         ];
         for (word, reason) in table {
-            let found = read(&[waiting(word)]).trouble;
+            let found = read(&[waiting(word)], WORKER).trouble;
             assert_eq!(found.map(|trouble| trouble.reason), reason, "{word}");
         }
-        let message = |word| read(&[waiting(word)]).trouble.unwrap().message;
+        let message = |word| read(&[waiting(word)], WORKER).trouble.unwrap().message;
         assert_eq!(
             message("ErrImagePull"),
             message("ImagePullBackOff"),
@@ -461,7 +514,7 @@ mod tests {
                 "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/9 nodes are available: 9 Preemption is not helpful for scheduling.",
             }]},
         }));
-        let trouble = read(&[pending]).trouble.unwrap();
+        let trouble = read(&[pending], WORKER).trouble.unwrap();
         assert_eq!(trouble.reason, Reason::PodsUnschedulable);
         assert_eq!(
             trouble.message,

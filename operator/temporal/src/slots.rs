@@ -316,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_was_ready_and_was_never_heard_of_is_not_idle() {
+        let unready = LivePod {
+            phase: PodPhase::Unready,
+            ..pod("a")
+        };
+        let joined = join(vec![worker("other", 1, None)], &[unready]);
+        assert_eq!(joined.unknown(), Some(UnknownReason::NoHeartbeats));
+    }
+
+    #[test]
     fn pods_that_only_start_are_not_heard_of_yet_and_that_is_known() {
         let starting = LivePod {
             phase: PodPhase::Starting,

@@ -347,15 +347,18 @@ fn a_new_deployment_starts_at_its_minimum() {
 #[test]
 fn idle_pods_go_first_and_equal_ones_by_name() {
     let now = Time::from_secs(60);
-    let mut starting = pod("starting", 0, now);
-    starting.phase = PodPhase::Starting;
+    let not_ready = |phase| PodSlots {
+        phase,
+        ..pod("not ready", 9, now)
+    };
     let mut blind = pod("blind", 0, now);
     blind.fresh = false;
     let pods = [
         pod("c", 3, now),
         blind,
         pod("b", 0, now),
-        starting,
+        not_ready(PodPhase::Starting),
+        not_ready(PodPhase::Unready),
         pod("a", 0, now),
         pod("d", 9, now),
     ];
@@ -373,7 +376,7 @@ fn idle_pods_go_first_and_equal_ones_by_name() {
         remove: vec![idle("a"), idle("b"), busy],
         keep: vec!["d".to_owned(), "blind".to_owned()],
     };
-    assert_eq!(victims(&pods, 4), expected);
+    assert_eq!(victims(&pods, 5), expected);
 }
 
 #[test]

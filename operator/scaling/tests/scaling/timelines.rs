@@ -288,6 +288,42 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 }
 
 #[test]
+fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
+    let after_a_while = |phase| {
+        let mut world = World::settled(policy(), 1, SECOND);
+        let mut last = None;
+        for sequence in 9_000..9_040 {
+            world.wait(5);
+            let backlog = Reading::Known {
+                value: crate::fixtures::activities(sequence, idle()),
+                taken_at: world.now,
+            };
+            let mut observation = world.observation(backlog);
+            observation.replicas.ready = 0;
+            observation.replicas.starting = 1;
+            let pod = PodSlots {
+                phase,
+                fresh: false,
+                reported_at: None,
+                types: PerType::default(),
+                ..crate::fixtures::pod("new", 0, world.now)
+            };
+            observation.slots = Reading::Known {
+                value: Slots {
+                    pods: vec![pod],
+                    ..Slots::default()
+                },
+                taken_at: world.now,
+            };
+            last = Some(outcome(&world.step(&observation)));
+        }
+        last
+    };
+    assert_eq!(after_a_while(PodPhase::Unready), Some((1, "SlotsInUse")));
+    assert_eq!(after_a_while(PodPhase::Starting), Some((0, "NoDemand")));
+}
+
+#[test]
 fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
     // The watch on pods stands still since before they were made: to it there are none.
     let mut world = World::settled(policy(), 5, SECOND);

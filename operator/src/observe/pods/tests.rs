@@ -1,0 +1,224 @@
+//! Pods as the API server shows them.
+
+use super::*;
+use serde_json::json;
+
+fn pod(value: serde_json::Value) -> Arc<Pod> {
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+const WORKER: &str = "worker";
+
+fn waiting(reason: &str) -> Arc<Pod> {
+    pod(json!({
+        "metadata": {"name": "p"},
+        "status": {"phase": "Pending", "containerStatuses": [{
+            "name": "worker", "image": "shop/worker:2", "imageID": "", "ready": false,
+            "restartCount": 3,
+            "state": {"waiting": {"reason": reason, "message": "secret \"x\" not found"}},
+            "lastState": {"terminated": {"exitCode": 2}},
+        }]},
+    }))
+}
+
+#[test]
+fn pods_are_counted_by_where_they_are_in_their_life() {
+    let pods = [
+        pod(json!({
+            "metadata": {"name": "ready", "labels": {"pod-template-hash": "1"},
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1"}},
+            "status": {"phase": "Running", "podIP": "10.0.0.7",
+                "conditions": [{"type": "Ready", "status": "True",
+                    "lastTransitionTime": "2026-01-01T00:00:03Z"}]},
+        })),
+        pod(json!({
+            "metadata": {"name": "new", "labels": {"pod-template-hash": "2"}},
+            "status": {"phase": "Pending"},
+        })),
+        pod(json!({
+            "metadata": {"name": "draining", "labels": {"pod-template-hash": "0"},
+                "deletionTimestamp": "2026-01-01T00:11:00Z"},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        })),
+        pod(json!({
+            "metadata": {"name": "stuck", "deletionTimestamp": "2026-01-01T00:10:15Z"},
+            "status": {"phase": "Running"},
+        })),
+        pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
+    ];
+    let facts = read(&pods, WORKER);
+    let ends = |name: &str, at: &str| (name.to_owned(), at.parse::<Timestamp>().unwrap());
+    let live = |name: &str, phase| LivePod {
+        name: name.to_owned(),
+        phase,
+    };
+    assert_eq!(
+        facts,
+        Pods {
+            live: vec![
+                live("draining", PodPhase::Terminating),
+                live("new", PodPhase::Starting),
+                live("ready", PodPhase::Ready),
+                live("stuck", PodPhase::Terminating),
+            ],
+            replica_sets: 2,
+            draining: vec![
+                ends("draining", "2026-01-01T00:10:45Z"),
+                ends("stuck", "2026-01-01T00:10:00Z")
+            ],
+            trouble: None,
+            costs: vec![("ready".to_owned(), "-1".to_owned())],
+            addresses: BTreeMap::from([("ready".to_owned(), [10, 0, 0, 7].into())]),
+            start: Some(Duration::from_secs(3)),
+        }
+    );
+    assert_eq!(
+        replicas(4, None, &facts, false),
+        Replicas {
+            asked: 4,
+            ready: 1,
+            starting: 3,
+            terminating: 2,
+            unseen: 0,
+            rollout_in_progress: true
+        }
+    );
+}
+
+#[test]
+fn a_pod_that_was_ready_since_its_worker_started_is_not_starting() {
+    let not_ready_since = |second: u8, state: serde_json::Value| {
+        read(
+            &[pod(json!({
+                "metadata": {"name": "p"},
+                "status": {
+                    "phase": "Running",
+                    "conditions": [{"type": "Ready", "status": "False",
+                        "lastTransitionTime": format!("2026-01-01T00:00:{second:02}Z")}],
+                    "containerStatuses": [
+                        {"name": "beside", "image": "", "imageID": "", "ready": false,
+                            "restartCount": 0,
+                            "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}},
+                        {"name": "worker", "image": "", "imageID": "", "ready": false,
+                            "restartCount": 0, "state": state},
+                    ],
+                },
+            }))],
+            WORKER,
+        )
+        .live[0]
+            .phase
+    };
+    let running = json!({"running": {"startedAt": "2026-01-01T00:00:05Z"}});
+    let ended = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let table = [
+        (0, &running, PodPhase::Starting, "never ready"),
+        (5, &running, PodPhase::Starting, "started within a second"),
+        (4, &running, PodPhase::Starting, "ready before a restart"),
+        (6, &running, PodPhase::Unready, "ready until then"),
+        (6, &ended, PodPhase::Starting, "no process, no tasks"),
+    ];
+    for (second, state, phase, what) in table {
+        assert_eq!(not_ready_since(second, state.clone()), phase, "{what}");
+    }
+}
+
+#[test]
+fn pods_that_the_deployment_counts_and_the_watch_does_not_show_are_unseen() {
+    let live = |ready: u32, starting: u32| {
+        let pod = |name: String, phase| LivePod { name, phase };
+        let ready = (0..ready).map(|index| pod(format!("r{index}"), PodPhase::Ready));
+        let starting = (0..starting).map(|index| pod(format!("s{index}"), PodPhase::Starting));
+        let leaving = pod("gone".to_owned(), PodPhase::Terminating);
+        Pods {
+            live: ready.chain(starting).chain([leaving]).collect(),
+            ..Pods::default()
+        }
+    };
+    // Seen ready and starting, counted in all and as ready, unseen.
+    let table = [
+        (0, 0, 0, 0, 0),
+        (0, 0, 5, 5, 5),
+        (0, 0, 5, 0, 5),
+        (2, 0, 5, 5, 3),
+        (2, 1, 3, 2, 0),
+        (2, 1, 3, 3, 1),
+        (3, 1, 2, 2, 0),
+    ];
+    for (ready, starting, replicas_counted, ready_counted, unseen) in table {
+        let deployment: Deployment = serde_json::from_value(json!({
+            "spec": {"selector": {}, "template": {}},
+            "status": {"replicas": replicas_counted, "readyReplicas": ready_counted},
+        }))
+        .unwrap();
+        let found = replicas(5, Some(&deployment), &live(ready, starting), false);
+        assert_eq!(
+            found.unseen, unseen,
+            "{ready} {starting} {replicas_counted}"
+        );
+    }
+}
+
+#[test]
+fn pods_that_cannot_start_say_why_and_what_to_do() {
+    let table = [
+        ("ImagePullBackOff", Some(Reason::ImagePullFailed)),
+        ("ErrImagePull", Some(Reason::ImagePullFailed)),
+        ("ErrImageNeverPull", Some(Reason::ImagePullFailed)),
+        ("InvalidImageName", Some(Reason::ImagePullFailed)),
+        ("CrashLoopBackOff", Some(Reason::PodsFailing)),
+        ("CreateContainerConfigError", Some(Reason::PodsFailing)),
+        ("ContainerCreating", None),
+        ("PodInitializing", None),
+    ];
+    for (word, reason) in table {
+        let found = read(&[waiting(word)], WORKER).trouble;
+        assert_eq!(found.map(|trouble| trouble.reason), reason, "{word}");
+    }
+    let message = |word| read(&[waiting(word)], WORKER).trouble.unwrap().message;
+    assert_eq!(
+        message("ErrImagePull"),
+        message("ImagePullBackOff"),
+        "the two take turns and must not cause a write each time"
+    );
+    assert_eq!(
+        message("CrashLoopBackOff"),
+        "container worker ends with exit code 2 each time it is started; kubectl logs --previous of its pod says why"
+    );
+    assert_eq!(
+        message("CreateContainerConfigError"),
+        "container worker cannot be started: secret \"x\" not found"
+    );
+}
+
+#[test]
+fn a_pod_without_a_node_is_reported() {
+    let pending = pod(json!({
+        "metadata": {"name": "p"},
+        "status": {"phase": "Pending", "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/9 nodes are available: 9 Preemption is not helpful for scheduling.",
+        }]},
+    }));
+    let trouble = read(&[pending], WORKER).trouble.unwrap();
+    assert_eq!(trouble.reason, Reason::PodsUnschedulable);
+    assert_eq!(
+        trouble.message,
+        "pods cannot be placed on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes or change resources, nodeSelector or tolerations"
+    );
+}
+
+#[test]
+fn a_deployment_that_may_not_create_pods_is_reported() {
+    let deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "d"},
+        "spec": {"selector": {}, "template": {}},
+        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True",
+            "reason": "FailedCreate", "message": "exceeded quota: pods"}]},
+    }))
+    .unwrap();
+    let trouble = deployment_trouble(&deployment).unwrap();
+    assert_eq!(trouble.reason, Reason::PodsRefused);
+    assert!(trouble.message.contains("exceeded quota"), "{trouble}");
+}

@@ -341,7 +341,9 @@ fn remember(memory: &mut FleetMemory, fleet: &Fleet, plan: &Plan, applied: &Appl
         if decision.reason != Reason::AlreadyActedOn {
             memory.decided = Some(decision.clone());
         }
-        if done.error.is_none() && queue.carries_out() {
+        // What was decided about the replicas stands, whatever became of the template.
+        let failed = done.error.is_some() && done.scaled.is_none() && decision.act;
+        if queue.carries_out() && !failed {
             memory.history.carried_out(decision, now.monotonic);
         }
         // While nobody decides, whatever somebody sets is right.

@@ -9,7 +9,8 @@
 //!   replicas alone by the second, which gives up all the rest. Until then an annotation says that
 //!   the creation is not finished.
 //! - Every write names the uid it means, and a write that shrinks the version it was decided on.
-//! - Queues do not wait for each other's failures. Deletions come last.
+//! - Queues do not wait for each other's failures, and a fleet that has to grow does not wait for its
+//!   template or its budget to be accepted. Deletions come last.
 
 mod budgets;
 
@@ -25,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use taskqueue_api::FleetKey;
 
-use crate::error::{Call, Error};
+use crate::error::{Call, Class, Error};
 use crate::memory::Written;
 use crate::metrics::Metrics;
 use crate::observe::pods::DELETION_COST;
@@ -59,7 +60,7 @@ pub struct QueueApplied {
     pub scaled: Option<Scaled>,
     /// The Deployment was made anew.
     pub created: bool,
-    /// What went wrong; what came after it was not tried.
+    /// What went wrong first; what came after it was not tried, but for replicas that go up.
     pub error: Option<Error>,
 }
 
@@ -135,14 +136,28 @@ impl Writer {
         plan: &QueuePlan,
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
+        let prepared = self.prepare(fleet, plan, done).await;
+        let scaled = match &prepared {
+            Err(error) if !grows_anyway(plan, error) => Ok(()),
+            Ok(()) | Err(_) => self.resize(fleet, plan, done).await,
+        };
+        prepared.and(scaled)
+    }
+
+    /// Everything but the replicas of a Deployment that is there.
+    async fn prepare(
+        &self,
+        fleet: &FleetKey,
+        plan: &QueuePlan,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
         match &plan.budget {
             BudgetStep::Keep => {}
             BudgetStep::Apply(budget) => self.apply_budget(fleet, budget).await?,
             BudgetStep::Delete => self.delete_budget(fleet, &plan.deployment_name).await?,
         }
         match &plan.step {
-            Step::Hold(_) => return Ok(()),
-            Step::Keep | Step::Refused(_) => {}
+            Step::Hold(_) | Step::Keep | Step::Refused(_) => {}
             Step::Create(object) => {
                 self.create(fleet, object, plan.initial_replicas, done)
                     .await?;
@@ -159,6 +174,16 @@ impl Writer {
                 done.written = Some(Written::after_apply(&held, object));
             }
         }
+        Ok(())
+    }
+
+    /// The replicas, after the ranks of the pods.
+    async fn resize(
+        &self,
+        fleet: &FleetKey,
+        plan: &QueuePlan,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
         if let Some(scale) = &plan.scale {
             for cost in &plan.costs {
                 self.mark(fleet, cost).await?;
@@ -408,6 +433,25 @@ impl Writer {
     fn deployments(&self, fleet: &FleetKey) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), &fleet.namespace)
     }
+}
+
+/// Whether the replicas may go up although what comes before them could not be written: tasks wait,
+/// and what an admission rule or a quota objects to need not concern them. Not where the answer was that
+/// the Deployment is another one now, and not while it is still being made.
+fn grows_anyway(plan: &QueuePlan, error: &Error) -> bool {
+    let grows = plan
+        .scale
+        .as_ref()
+        .is_some_and(|scale| scale.to > scale.from);
+    let whole = match &plan.step {
+        Step::Keep | Step::Refused(_) => true,
+        Step::Apply {
+            finish_creation, ..
+        } => finish_creation.is_none(),
+        Step::Create(_) | Step::Hold(_) => false,
+    };
+    let another = error.is_not_found() || error.class() == Class::Conflict;
+    grows && whole && !another
 }
 
 /// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected.

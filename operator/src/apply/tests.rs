@@ -344,6 +344,57 @@ async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_l
 }
 
 #[tokio::test]
+async fn a_fleet_grows_although_its_template_or_its_budget_is_not_accepted() {
+    let grow = || Scale {
+        from: 0,
+        to: 4,
+        resource_version: None,
+    };
+    let with = |scale| {
+        let mut queue = queue(apply_step());
+        queue.budget = BudgetStep::Apply(Box::new(budget()));
+        queue.scale = Some(scale);
+        plan(vec![queue])
+    };
+    let scaled = format!(
+        "PATCH {PATH}/{}/scale?&fieldManager=taskqueue-operator%2Fscaling",
+        name()
+    );
+    // Which writes fail, how, the plan, whether the replicas are written.
+    let table = [
+        ("/deployments/", 500, grow(), true),
+        ("/deployments/", 422, grow(), true),
+        ("/poddisruptionbudgets/", 503, grow(), true),
+        ("/deployments/", 409, grow(), false),
+        ("/deployments/", 404, grow(), false),
+        ("/poddisruptionbudgets/", 503, shrink(), false),
+    ];
+    for (fails, code, scale, written) in table {
+        let (client, log) = api(move |asked| {
+            if asked.line.starts_with("PATCH") && asked.line.contains("/scale?") {
+                return (200, accepted(asked));
+            }
+            if asked.line.starts_with("PATCH") && asked.line.contains(fails) {
+                return (
+                    code,
+                    failure(code, "", "no endpoints available for service"),
+                );
+            }
+            if asked.line.starts_with("GET") {
+                return (404, failure(404, "NotFound", "not found"));
+            }
+            (200, accepted(asked))
+        });
+        let applied = writer(client).apply(&with(scale)).await;
+        let done = &applied.queues["a"];
+        let what = format!("{fails} {code}");
+        assert_eq!(log.lines().contains(&scaled), written, "{what}");
+        assert_eq!(done.scaled.is_some(), written, "{what}");
+        assert!(done.error.is_some(), "{what}: and the error is told");
+    }
+}
+
+#[tokio::test]
 async fn what_is_gone_already_counts_as_deleted() {
     for code in [404, 409] {
         let (client, _) = api(move |_| (code, failure(code, "", "gone")));

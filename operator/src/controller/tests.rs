@@ -18,10 +18,14 @@ use taskqueue_temporal::{
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::apply::Scaled;
 use crate::caches::{Filler, GuardedConnection};
+use crate::error::Call;
 use crate::report::Thresholds;
 use crate::scrape::{Failure, Fetch};
-use crate::testing::{Asked, Log, accepted, api, failure, resource};
+use crate::testing::{
+    self, Asked, Log, NOW, accepted, api, backlog, failure, held, observed, resource, unseen,
+};
 
 /// A Temporal that is away.
 struct Away;
@@ -362,6 +366,46 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
     let text = operator.metrics();
     let counted = r#"reconcile_errors_total{class="unavailable",reason="ApiServerUnavailable"} 1"#;
     assert!(text.contains(counted), "{text}");
+}
+
+#[test]
+fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_accepted() {
+    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
+    let now = Moment {
+        monotonic: NOW,
+        wall: Timestamp::UNIX_EPOCH,
+    };
+    let mut memory = FleetMemory::default();
+    let pass = |memory: &mut FleetMemory, replicas| {
+        let mut queue = unseen();
+        queue.held = Some(Arc::new(held(&fleet, replicas, "9")));
+        queue.reading.backlog = backlog(50, NOW);
+        let observed = observed(&fleet, queue);
+        let wanted = plan::wanted(&fleet, &observed, memory, NOW);
+        plan::record(&fleet, &wanted, memory, NOW);
+        plan::plan(&fleet, &observed, wanted, memory, NOW)
+    };
+    let plan = pass(&mut memory, 0);
+    let scale = plan.queues[0].scale.clone().unwrap();
+    let away = kube::core::Status::failure("etcd is away", "").with_code(503);
+    let call = Call::new("apply", "Deployment", "shop", "orders-a");
+    let mut applied = Applied::default();
+    applied.queues.insert(
+        "a".to_owned(),
+        QueueApplied {
+            scaled: Some(Scaled {
+                from: scale.from,
+                to: scale.to,
+                resource_version: None,
+            }),
+            error: Some(Error::kube(call, kube::Error::Api(away.boxed()))),
+            ..QueueApplied::default()
+        },
+    );
+    remember(&mut memory, &fleet, &plan, &applied, now);
+    let plan = pass(&mut memory, i32::try_from(scale.to).unwrap());
+    let again = plan.queues[0].decision.as_ref().unwrap();
+    assert_eq!((again.reason, again.act), (Reason::AlreadyActedOn, false));
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ pub(crate) struct SlotFacts {
     pub(crate) busy: u32,
     /// Live pods that have a fresh heartbeat, and the blind ones.
     pub(crate) live: u32,
-    /// The oldest of the heartbeats that the sum stands on.
+    /// Since when the heartbeats that the sum stands on were sent, all of them.
     pub(crate) oldest_report: Option<Time>,
 }
 
@@ -189,8 +189,8 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
             continue;
         };
         facts.live = facts.live.saturating_add(1);
-        let oldest = facts.oldest_report.into_iter().chain(pod.reported_at).min();
-        facts.oldest_report = oldest;
+        let oldest = facts.oldest_report.into_iter();
+        facts.oldest_report = oldest.chain(pod.reported_after).min();
         facts.busy = facts.busy.saturating_add(u32::from(used > 0));
         for task_type in TaskType::ALL {
             let Some(slots) = pod.types.get(task_type) else {

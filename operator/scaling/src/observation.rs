@@ -311,6 +311,10 @@ pub struct PodSlots {
     /// When the heartbeat was last seen to change, or the last scrape succeeded, on the caller's
     /// clock; `None` = never.
     pub reported_at: Option<Time>,
+    /// What is known was said after this: heartbeats are seen only when the list of them is read, so a
+    /// change is as old as the reading before, and a scrape is as old as its request. `None` = nothing
+    /// fresh is known.
+    pub reported_after: Option<Time>,
     /// The slots per task type; `None` = the worker does not report this type.
     pub types: PerType<Option<TypeSlots>>,
 }

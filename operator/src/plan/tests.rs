@@ -210,6 +210,7 @@ fn pod(name: &str, used: u32) -> PodSlots {
         phase: PodPhase::Ready,
         fresh: true,
         reported_at: Some(NOW),
+        reported_after: Some(NOW),
         types: scaling::PerType {
             activity,
             ..scaling::PerType::default()

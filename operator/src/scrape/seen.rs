@@ -140,6 +140,7 @@ impl Seen {
             phase: pod.phase,
             fresh: fresh.is_some(),
             reported_at: last.map(|(at, _)| at),
+            reported_after: fresh.map(|(at, _)| at),
             types: fresh.map_or_else(PerType::default, |(_, found)| found),
         }
     }
@@ -214,6 +215,7 @@ mod tests {
             phase: PodPhase::Ready,
             fresh,
             reported_at: reported.map(at),
+            reported_after: reported.filter(|_| fresh).map(at),
             types,
         }
     }

@@ -10,7 +10,7 @@ use crate::call::{CallError, CallErrorKind, Heartbeat, WorkersPage};
 use crate::connection::ResolvedConnection;
 use crate::heartbeats::{Gathering, Heartbeats, Step};
 use crate::link::Link;
-use crate::queue::{UNSUPPORTED_BACKOFF, doubled};
+use crate::queue::{Span, UNSUPPORTED_BACKOFF, doubled};
 use crate::reading::WorkerReport;
 use crate::schedule::JobId;
 
@@ -31,6 +31,8 @@ pub(crate) struct Credential {
     pub(crate) queues: BTreeSet<JobId>,
     heartbeats: Heartbeats,
     gathering: Gathering,
+    /// When the first call of the list that is being gathered was sent.
+    began: Option<Time>,
     calls: u64,
     workers: Workers,
 }
@@ -64,6 +66,7 @@ impl Credential {
             queues: BTreeSet::new(),
             heartbeats: Heartbeats::default(),
             gathering: Gathering::new(),
+            began: None,
             calls: 0,
             workers: Workers::Unread,
         }
@@ -79,7 +82,7 @@ impl Credential {
         &mut self,
         answer: Result<WorkersPage, CallError>,
         wanted: impl Fn(&str) -> bool,
-        now: Time,
+        span: Span,
     ) -> bool {
         self.calls = self.calls.saturating_add(1);
         let taken = answer.and_then(|page| {
@@ -93,30 +96,34 @@ impl Credential {
                     connection_lost: false,
                 })
         });
-        self.advance(taken, now)
+        self.advance(taken, span)
     }
 
     /// Takes one worker in. True when the list is whole.
     pub(crate) fn worker(
         &mut self,
         answer: Result<Option<Heartbeat>, CallError>,
-        now: Time,
+        span: Span,
     ) -> bool {
         self.calls = self.calls.saturating_add(1);
         let taken = answer.map(|heartbeat| self.gathering.worker(heartbeat));
-        self.advance(taken, now)
+        self.advance(taken, span)
     }
 
-    fn advance(&mut self, taken: Result<(), CallError>, now: Time) -> bool {
+    fn advance(&mut self, taken: Result<(), CallError>, span: Span) -> bool {
+        let began = *self.began.get_or_insert(span.sent);
+        let now = span.ended;
         match taken {
             Err(error) => {
                 self.gathering = Gathering::new();
+                self.began = None;
                 self.fail(error, now);
                 true
             }
             Ok(()) if *self.gathering.step() == Step::Done => {
                 let list = std::mem::replace(&mut self.gathering, Gathering::new()).finish();
-                let reports = self.heartbeats.look(list, now);
+                self.began = None;
+                let reports = self.heartbeats.look(list, began, now);
                 self.workers = if reports.is_empty() {
                     let since = match self.workers {
                         Workers::Empty { since } => since,

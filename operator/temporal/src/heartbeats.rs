@@ -17,6 +17,7 @@ use crate::reading::WorkerReport;
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeats {
     seen: BTreeMap<String, Seen>,
+    /// When the last look began.
     last_look: Option<Time>,
 }
 
@@ -24,12 +25,19 @@ pub(crate) struct Heartbeats {
 struct Seen {
     sent_at: Option<i128>,
     changed_at: Option<Time>,
+    sent_after: Option<Time>,
     interval: Option<Duration>,
 }
 
 impl Heartbeats {
-    /// Takes in a whole list, and says of each worker when its heartbeat last changed.
-    pub(crate) fn look(&mut self, list: Vec<Heartbeat>, now: Time) -> Vec<WorkerReport> {
+    /// Takes in a whole list that was read from `began` to `now`, and says of each worker when its
+    /// heartbeat last changed.
+    pub(crate) fn look(
+        &mut self,
+        list: Vec<Heartbeat>,
+        began: Time,
+        now: Time,
+    ) -> Vec<WorkerReport> {
         let mut seen = BTreeMap::new();
         let mut reports = Vec::with_capacity(list.len());
         for heartbeat in list {
@@ -38,7 +46,7 @@ impl Heartbeats {
             seen.insert(heartbeat.instance_key, entry);
         }
         self.seen = seen;
-        self.last_look = Some(now);
+        self.last_look = Some(began);
         reports
     }
 
@@ -49,11 +57,12 @@ impl Heartbeats {
 
     fn judge(&self, heartbeat: &Heartbeat, now: Time) -> Seen {
         let Some(before) = self.seen.get(&heartbeat.instance_key) else {
-            // An entry that was not there at the last look was written since: it is at least as
-            // young as that look. At the very first look nothing is known about any age.
+            // An entry that was not there at the last look was written since. At the very first
+            // look nothing is known about any age.
             return Seen {
                 sent_at: heartbeat.sent_at,
-                changed_at: self.last_look,
+                changed_at: self.last_look.map(|_| now),
+                sent_after: self.last_look,
                 interval: heartbeat.elapsed,
             };
         };
@@ -66,6 +75,7 @@ impl Heartbeats {
         Seen {
             sent_at: heartbeat.sent_at,
             changed_at: Some(now),
+            sent_after: self.last_look,
             interval: heartbeat
                 .elapsed
                 .or_else(|| between(before.sent_at, heartbeat.sent_at)),
@@ -88,6 +98,7 @@ fn report(heartbeat: &Heartbeat, seen: Seen) -> WorkerReport {
         status: heartbeat.status,
         sdk: heartbeat.sdk.clone(),
         heartbeat_changed_at: seen.changed_at,
+        heartbeat_sent_after: seen.sent_after,
         heartbeat_interval: seen.interval,
         slots: heartbeat.slots,
     }
@@ -214,15 +225,23 @@ mod tests {
         }
     }
 
-    fn changes(reports: &[WorkerReport]) -> Vec<(Option<u64>, Option<u64>)> {
+    /// When it changed, after what it was sent, and its interval, in seconds.
+    fn changes(reports: &[WorkerReport]) -> Vec<(Option<u64>, Option<u64>, Option<u64>)> {
         let seconds = |time: Time| time.as_millis() / 1_000;
         reports
             .iter()
             .map(|report| {
                 let interval = report.heartbeat_interval.map(|interval| interval.as_secs());
-                (report.heartbeat_changed_at.map(seconds), interval)
+                let changed = report.heartbeat_changed_at.map(seconds);
+                (changed, report.heartbeat_sent_after.map(seconds), interval)
             })
             .collect()
+    }
+
+    /// A list that is read at once.
+    fn look(heartbeats: &mut Heartbeats, list: Vec<Heartbeat>, second: u64) -> Vec<WorkerReport> {
+        let now = Time::from_secs(second);
+        heartbeats.look(list, now, now)
     }
 
     #[test]
@@ -230,8 +249,8 @@ mod tests {
         let mut heartbeats = Heartbeats::default();
         let list = vec![heartbeat("a", 0, Some(5)), heartbeat("b", 0, Some(5))];
         assert_eq!(
-            changes(&heartbeats.look(list, Time::from_secs(100))),
-            [(None, Some(5)), (None, Some(5))]
+            changes(&look(&mut heartbeats, list, 100)),
+            [(None, None, Some(5)), (None, None, Some(5))]
         );
         // b beats on, a does not.
         let list = vec![
@@ -239,35 +258,30 @@ mod tests {
             heartbeat("b", 5 * SECOND, Some(5)),
         ];
         assert_eq!(
-            changes(&heartbeats.look(list, Time::from_secs(105))),
-            [(None, Some(5)), (Some(105), Some(5))]
+            changes(&look(&mut heartbeats, list, 105)),
+            [(None, None, Some(5)), (Some(105), Some(100), Some(5))]
         );
     }
 
     #[test]
-    fn a_worker_that_appears_between_two_looks_is_as_young_as_the_earlier_look() {
+    fn a_worker_that_appears_between_two_looks_is_younger_than_the_beginning_of_the_earlier_one() {
         let mut heartbeats = Heartbeats::default();
-        heartbeats.look(Vec::new(), Time::from_secs(100));
-        let reports = heartbeats.look(vec![heartbeat("a", 0, None)], Time::from_secs(105));
-        assert_eq!(changes(&reports), [(Some(100), None)]);
+        heartbeats.look(Vec::new(), Time::from_secs(93), Time::from_secs(100));
+        let reports = look(&mut heartbeats, vec![heartbeat("a", 0, None)], 105);
+        assert_eq!(changes(&reports), [(Some(105), Some(93), None)]);
     }
 
     #[test]
     fn the_wall_clock_of_a_worker_may_be_anything_and_may_jump_back() {
         let mut heartbeats = Heartbeats::default();
-        heartbeats.look(
-            vec![heartbeat("a", 9_000 * SECOND, None)],
-            Time::from_secs(100),
-        );
-        let reports = heartbeats.look(
-            vec![heartbeat("a", -7 * SECOND, None)],
-            Time::from_secs(105),
-        );
-        assert_eq!(changes(&reports), [(Some(105), None)]);
-        let reports = heartbeats.look(vec![heartbeat("a", 3 * SECOND, None)], Time::from_secs(115));
-        assert_eq!(changes(&reports), [(Some(115), Some(10))]);
-        let reports = heartbeats.look(vec![heartbeat("a", 3 * SECOND, None)], Time::from_secs(120));
-        assert_eq!(changes(&reports), [(Some(115), Some(10))]);
+        let mut at = |second, stamp: i128| {
+            let list = vec![heartbeat("a", stamp * SECOND, None)];
+            changes(&look(&mut heartbeats, list, second))
+        };
+        assert_eq!(at(100, 9_000), [(None, None, None)]);
+        assert_eq!(at(105, -7), [(Some(105), Some(100), None)]);
+        assert_eq!(at(115, 3), [(Some(115), Some(105), Some(10))]);
+        assert_eq!(at(120, 3), [(Some(115), Some(105), Some(10))]);
     }
 
     #[test]

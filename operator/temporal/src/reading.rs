@@ -89,6 +89,8 @@ pub struct WorkerReport {
     /// When its heartbeat was last seen to change, on the clock of the reader; `None` until one
     /// change has been seen. The worker's own clock is never compared with ours.
     pub heartbeat_changed_at: Option<Time>,
+    /// The heartbeat was sent after this: the list that was begun then did not have it yet.
+    pub heartbeat_sent_after: Option<Time>,
     /// How far apart its heartbeats are, by its own account; `None` until it has said so.
     pub heartbeat_interval: Option<Duration>,
     /// Its slots per task type; `None` for a type that it does not poll.
@@ -110,9 +112,11 @@ pub enum WorkerStatus {
 }
 
 impl WorkerReport {
-    /// Whether the heartbeat has changed lately enough to be believed at `now`: within two and a
-    /// half of the worker's own intervals, plus one more look at the list.
-    pub fn is_fresh(&self, now: Time) -> bool {
+    /// Whether the heartbeat had changed lately enough to be believed when the list was read: within
+    /// two and a half of the worker's own intervals, and a little for the way. A living worker has sent
+    /// one within its interval before any look, so it does not matter how far apart the looks are; and
+    /// between two looks nobody can know more.
+    pub fn is_fresh(&self, looked_at: Time) -> bool {
         let interval = self
             .heartbeat_interval
             .unwrap_or(LONGEST_HEARTBEAT_INTERVAL);
@@ -121,7 +125,7 @@ impl WorkerReport {
             .checked_div(2)
             .unwrap_or(interval);
         self.heartbeat_changed_at
-            .is_some_and(|changed| now.since(changed) <= window.saturating_add(LOOK_ALLOWANCE))
+            .is_some_and(|changed| looked_at.since(changed) <= window.saturating_add(ALLOWANCE))
     }
 }
 
@@ -129,5 +133,5 @@ impl WorkerReport {
 /// given the longest.
 const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A change is seen only when the list is read: every 5 s, a little more on a busy budget.
-const LOOK_ALLOWANCE: Duration = Duration::from_secs(6);
+/// A heartbeat may come late, and a list of many calls is read over some time.
+const ALLOWANCE: Duration = Duration::from_secs(6);

@@ -54,7 +54,7 @@ pub fn slots(
     };
     let joined: Vec<PodSlots> = pods
         .iter()
-        .map(|pod| pod_slots(reports, pod, task_queue, now))
+        .map(|pod| pod_slots(reports, pod, task_queue, taken_at))
         .collect();
     let heard_of = |report: &WorkerReport| {
         report.task_queue == task_queue && pods.iter().any(|pod| pod.name == report.host_name)
@@ -76,7 +76,12 @@ pub fn slots(
     }
 }
 
-fn pod_slots(reports: &[WorkerReport], pod: &LivePod, task_queue: &str, now: Time) -> PodSlots {
+fn pod_slots(
+    reports: &[WorkerReport],
+    pod: &LivePod,
+    task_queue: &str,
+    looked_at: Time,
+) -> PodSlots {
     let mine = reports.iter().filter(|report| {
         report.host_name == pod.name
             && report.task_queue == task_queue
@@ -87,14 +92,18 @@ fn pod_slots(reports: &[WorkerReport], pod: &LivePod, task_queue: &str, now: Tim
         phase: pod.phase,
         fresh: false,
         reported_at: None,
+        reported_after: None,
         types: PerType::default(),
     };
     for report in mine {
         joined.reported_at = joined.reported_at.max(report.heartbeat_changed_at);
-        if !report.is_fresh(now) {
+        if !report.is_fresh(looked_at) {
             continue;
         }
         joined.fresh = true;
+        // The sum is as old as the oldest of its parts.
+        let parts = joined.reported_after.into_iter();
+        joined.reported_after = parts.chain(report.heartbeat_sent_after).min();
         for task_type in TaskType::ALL {
             if let Some(slots) = report.slots.get(task_type) {
                 let sum = joined.types.get_mut(task_type);
@@ -137,6 +146,7 @@ mod tests {
             status: WorkerStatus::Running,
             sdk: "temporal-rust 1".to_owned(),
             heartbeat_changed_at: Some(NOW.minus(Duration::from_secs(3))),
+            heartbeat_sent_after: Some(NOW.minus(Duration::from_secs(8))),
             heartbeat_interval: Some(Duration::from_secs(5)),
             slots: PerType {
                 activity: Some(TypeSlots {
@@ -170,6 +180,7 @@ mod tests {
             phase: PodPhase::Ready,
             fresh,
             reported_at: Some(NOW.minus(Duration::from_secs(3))),
+            reported_after: fresh.then(|| NOW.minus(Duration::from_secs(8))),
             types: PerType {
                 activity,
                 ..PerType::default()
@@ -237,6 +248,33 @@ mod tests {
             ),
             known(vec![joined("a", true, activity(8, None, 20))])
         );
+    }
+
+    #[test]
+    fn a_sum_is_as_old_as_the_oldest_heartbeat_in_it() {
+        let at = |seconds| Some(NOW.minus(Duration::from_secs(seconds)));
+        let sent_after = |seconds, used| WorkerReport {
+            heartbeat_sent_after: at(seconds),
+            ..worker("a", used, Some(1))
+        };
+        let workers = vec![sent_after(4, 1), sent_after(9, 2), sent_after(5, 3)];
+        let joined = join(workers, &[pod("a")]);
+        let after = joined.known().map(|slots| slots.pods[0].reported_after);
+        assert_eq!(after, Some(at(9)));
+    }
+
+    #[test]
+    fn a_heartbeat_does_not_grow_old_between_two_looks() {
+        // The list is read every 40 s, for want of calls or because it is long.
+        let mut beats = worker("a", 3, Some(97));
+        beats.heartbeat_changed_at = Some(NOW);
+        let list = Reading::Known {
+            value: vec![beats],
+            taken_at: NOW,
+        };
+        let later = NOW.plus(Duration::from_secs(39));
+        let joined = slots(&list, &[pod("a")], "orders", later);
+        assert_eq!(joined.known().map(|slots| slots.pods[0].fresh), Some(true));
     }
 
     #[test]

@@ -277,6 +277,7 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
         phase: PodPhase::Ready,
         fresh: true,
         reported_at: Some(now),
+        reported_after: Some(now),
         types: PerType {
             activity: Some(TypeSlots {
                 used,

@@ -47,6 +47,7 @@ pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
         phase: PodPhase::Ready,
         fresh: true,
         reported_at: Some(reported_at),
+        reported_after: Some(reported_at),
         types: PerType {
             activity: Some(slots),
             ..PerType::default()

@@ -128,6 +128,50 @@ fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
 }
 
 #[test]
+fn a_heartbeat_that_may_be_from_before_the_silence_proves_nothing() {
+    // Heartbeats a minute apart, a list that is read every 5 s, a queue that is read every second.
+    let policy = Policy {
+        polling_interval: Duration::from_secs(1),
+        cooldown_period: Duration::from_secs(10),
+        ..policy()
+    };
+    let mut world = World::settled(policy, 1, Duration::from_secs(1));
+    world.wait(1);
+    drop(world.reads(TypeBacklog {
+        add_rate_milli: 100,
+        ..TypeBacklog::default()
+    }));
+    let silence = world.now.plus(Duration::from_secs(1));
+    let zero = |world: &mut World, sent_after: Time| {
+        let mut zero = false;
+        for sequence in 0..60 {
+            world.wait(1);
+            let backlog = Reading::Known {
+                value: activities(
+                    9_000 + sequence + sent_after.as_millis(),
+                    TypeBacklog::default(),
+                ),
+                taken_at: world.now,
+            };
+            let mut observation = world.observation(backlog);
+            let Reading::Known { value, .. } = &mut observation.slots else {
+                panic!("the slots are known");
+            };
+            for pod in &mut value.pods {
+                pod.reported_at = Some(sent_after.plus(Duration::from_secs(5)));
+                pod.reported_after = Some(sent_after);
+            }
+            zero |= world.step(&observation).desired == 0;
+        }
+        zero
+    };
+    let before = silence.minus(Duration::from_secs(3));
+    assert!(!zero(&mut world, before), "a task may have come since");
+    let after = world.now;
+    assert!(zero(&mut world, after), "it would show in this one");
+}
+
+#[test]
 fn a_reading_that_is_too_old_is_unknown_from_then_on() {
     let at = Time::from_secs;
     let policy = policy();

@@ -14,6 +14,14 @@ use crate::{Action, Cluster, Millis, PodId, PodState, Scale, Setup, WorkerRow};
 /// The reader asks just after the server's cache has expired.
 const PHASE_MARGIN: Millis = 50;
 
+/// When a heartbeat was sent, when it was first seen, and when the workers had been listed before that.
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    sent: Millis,
+    seen: Millis,
+    after: Millis,
+}
+
 /// `TaskQueueWorker`.
 #[derive(Debug)]
 pub struct TaskQueue {
@@ -24,8 +32,10 @@ pub struct TaskQueue {
     heartbeat: Millis,
     sequence: u64,
     failures: u32,
-    /// Per pod: when the newest heartbeat was sent, and when it was first seen.
-    seen: BTreeMap<PodId, (Millis, Millis)>,
+    /// Per pod: the newest heartbeat.
+    seen: BTreeMap<PodId, Beat>,
+    /// When the workers were last listed.
+    looked: Millis,
     last_known: Millis,
     slots: u32,
     changes: Vec<(Millis, String)>,
@@ -54,6 +64,7 @@ impl TaskQueue {
             sequence: 0,
             failures: 0,
             seen: BTreeMap::new(),
+            looked: 0,
             last_known: 0,
             slots: setup.slots,
             changes: Vec::new(),
@@ -119,11 +130,17 @@ impl TaskQueue {
                 && self
                     .seen
                     .get(&pod)
-                    .is_none_or(|(sent, _)| row.sent_at > *sent)
+                    .is_none_or(|beat| row.sent_at > beat.sent)
             {
-                self.seen.insert(pod, (row.sent_at, now));
+                let beat = Beat {
+                    sent: row.sent_at,
+                    seen: now,
+                    after: self.looked,
+                };
+                self.seen.insert(pod, beat);
             }
-            let seen_at = self.seen.get(&pod).map(|(_, seen)| *seen);
+            let beat = self.seen.get(&pod).copied();
+            let fresh = beat.filter(|beat| now - beat.seen <= 3 * self.heartbeat);
             let slots = row.map(|row| TypeSlots {
                 used: row.used,
                 available: Some(self.slots - row.used),
@@ -132,17 +149,20 @@ impl TaskQueue {
             PodSlots {
                 pod: pod_name(pod),
                 phase: phase(state),
-                fresh: seen_at.is_some_and(|seen| now - seen <= 3 * self.heartbeat),
-                reported_at: seen_at.map(Time::from_millis),
+                fresh: fresh.is_some(),
+                reported_at: beat.map(|beat| Time::from_millis(beat.seen)),
+                reported_after: fresh.map(|beat| Time::from_millis(beat.after)),
                 types: PerType {
                     activity: slots,
                     ..PerType::default()
                 },
             }
         });
+        let pods = pods.collect();
+        self.looked = now;
         Reading::Known {
             value: Slots {
-                pods: pods.collect(),
+                pods,
                 ..Slots::default()
             },
             taken_at: Time::from_millis(now),

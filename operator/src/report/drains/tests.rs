@@ -26,6 +26,7 @@ fn draining(used: Option<u32>) -> ObservedQueue {
         phase: PodPhase::Terminating,
         fresh: used.is_some(),
         reported_at: Some(NOW),
+        reported_after: Some(NOW),
         types: PerType {
             activity,
             ..PerType::default()

@@ -32,7 +32,7 @@ impl Reader {
             self.take_answers(job, answers, span);
         } else {
             self.take_list(job, now, |credential, _| {
-                credential.page(Err(error.clone()), |_| false, now)
+                credential.page(Err(error.clone()), |_| false, span)
             });
         }
     }
@@ -80,11 +80,11 @@ impl Reader {
                 self.take_answers(done.job, answers, done.span);
             }
             Outcome::Page(page) => self.take_list(done.job, now, |credential, wanted| {
-                credential.page(page, wanted, now)
+                credential.page(page, wanted, done.span)
             }),
             Outcome::Worker(worker) => {
                 self.take_list(done.job, now, |credential, _| {
-                    credential.worker(worker, now)
+                    credential.worker(worker, done.span)
                 });
             }
         }

@@ -93,13 +93,13 @@ async fn a_heartbeat_counts_once_it_was_seen_to_change_and_until_it_stops() {
         in_use(&slots_now(&readers)),
         [w(true, Some(41)), v(false, None)]
     );
-    // It dies; the server keeps its last words.
-    until(&readers, 23.0).await;
+    // It dies; the server keeps its last words, and the looks say how old they are.
+    until(&readers, 24.5).await;
     assert_eq!(
         in_use(&slots_now(&readers)),
         [w(true, Some(41)), v(false, None)]
     );
-    until(&readers, 24.5).await;
+    until(&readers, 25.5).await;
     assert_eq!(
         in_use(&slots_now(&readers)),
         [w(false, None), v(false, None)]
@@ -121,7 +121,9 @@ async fn a_worker_that_starts_under_our_eyes_counts_at_first_sight() {
         readers.clock().now(),
     );
     assert_eq!(in_use(&joined), [("pod-w".to_owned(), true, Some(3))]);
-    assert_eq!(joined.known().unwrap().pods[0].reported_at, Some(at(0.0)));
+    let pod = &joined.known().unwrap().pods[0];
+    assert_eq!(pod.reported_at, Some(at(5.0)));
+    assert_eq!(pod.reported_after, Some(at(0.0)));
 }
 
 #[tokio::test(start_paused = true)]

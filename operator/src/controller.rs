@@ -336,6 +336,8 @@ fn remember(memory: &mut FleetMemory, fleet: &Fleet, plan: &Plan, applied: &Appl
                 .filter(|_| matches!(queue.step, Step::Refused(_)))
         });
         let Some(decision) = &queue.decision else {
+            let asked = queue.observation.replicas.asked;
+            memory.history.held(asked, now.monotonic);
             continue;
         };
         if decision.reason != Reason::AlreadyActedOn {

@@ -201,7 +201,7 @@ impl History {
     /// write succeeded; a decision that failed is not noted, and its sample may be acted on again.
     pub fn carried_out(&mut self, decision: &Decision, now: Time) {
         if decision.reason == Reason::Paused {
-            self.target = None;
+            self.held(decision.desired, now);
             return;
         }
         self.target = Some(decision.desired);
@@ -217,6 +217,13 @@ impl History {
                 self.events.pop_front();
             }
         }
+    }
+
+    /// Notes that nothing was decided and the replicas stayed as they are. When deciding begins again,
+    /// the stabilization windows hold that number like one that was recommended.
+    pub fn held(&mut self, asked: u32, now: Time) {
+        self.target = None;
+        self.recommend(asked, now);
     }
 
     fn recommend(&mut self, replicas: u32, now: Time) {

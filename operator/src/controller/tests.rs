@@ -21,6 +21,7 @@ use super::*;
 use crate::apply::Scaled;
 use crate::caches::{Filler, GuardedConnection};
 use crate::error::Call;
+use crate::memory::Written;
 use crate::report::Thresholds;
 use crate::scrape::{Failure, Fetch};
 use crate::testing::{
@@ -406,6 +407,39 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
     let plan = pass(&mut memory, i32::try_from(scale.to).unwrap());
     let again = plan.queues[0].decision.as_ref().unwrap();
     assert_eq!((again.reason, again.act), (Reason::AlreadyActedOn, false));
+}
+
+#[test]
+fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
+    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
+    let mut memory = FleetMemory::default();
+    let mut pass = |second: u64, held_back: bool| {
+        let now = Moment {
+            monotonic: NOW.plus(Duration::from_secs(second)),
+            wall: Timestamp::UNIX_EPOCH,
+        };
+        let mut queue = unseen();
+        queue.held = Some(Arc::new(held(&fleet, 3, "9")));
+        queue.reading.backlog = backlog(0, now.monotonic);
+        queue.rival = held_back.then(|| testing::simple().key);
+        let observed = observed(&fleet, queue);
+        let wanted = plan::wanted(&fleet, &observed, &memory, now.monotonic);
+        plan::record(&fleet, &wanted, &mut memory, now.monotonic);
+        let plan = plan::plan(&fleet, &observed, wanted, &memory, now.monotonic);
+        let mut applied = Applied::default();
+        let done = applied.queues.entry("a".to_owned()).or_default();
+        // The template is as it should be from here on.
+        let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
+        done.written = Some(Written::after_apply(&held(&fleet, 3, "9"), &object));
+        remember(&mut memory, &fleet, &plan, &applied, now);
+        let decision = plan.queues[0].decision.as_ref();
+        decision.map(|decision| (decision.desired, decision.reason))
+    };
+    for second in (0..200).step_by(5) {
+        assert_eq!(pass(second, true), None);
+    }
+    assert_eq!(pass(200, false), Some((3, Reason::ScaleDownStabilized)));
+    assert_eq!(pass(255, false), Some((0, Reason::NoDemand)));
 }
 
 #[tokio::test]

@@ -209,6 +209,16 @@ fn a_burst_is_kept_for_the_scale_down_window_and_then_follows_the_policy() {
 }
 
 #[test]
+fn what_was_set_while_nobody_decided_is_kept_for_the_scale_down_window() {
+    let mut world = World::settled(policy(), 5, SECOND);
+    world.policy.mode = Mode::Paused;
+    let paused = changes(&mut world, 60, |world| world.reads(idle()));
+    world.policy.mode = Mode::Active;
+    let resumed = changes(&mut world, 20, |world| world.reads(idle()));
+    assert_eq!((paused, resumed), (Vec::new(), vec![(60, 0, "NoDemand")]));
+}
+
+#[test]
 fn a_scale_up_window_waits_for_the_demand_to_last() {
     let mut policy = policy();
     policy.behavior.scale_up.stabilization_window = Duration::from_secs(30);

@@ -344,7 +344,7 @@ pub(crate) struct Filler {
     pub(crate) deployments: reflector::store::Writer<Deployment>,
     pub(crate) connections: reflector::store::Writer<GuardedConnection>,
     _pods: reflector::store::Writer<Pod>,
-    _told: signal::Sender<BTreeSet<&'static str>>,
+    told: signal::Sender<BTreeSet<&'static str>>,
 }
 
 #[cfg(test)]
@@ -361,7 +361,7 @@ impl Filler {
             deployments: deployment_writer,
             connections: connection_writer,
             _pods: pod_writer,
-            _told: told,
+            told,
         };
         (
             Caches {
@@ -373,6 +373,12 @@ impl Filler {
             },
             by_hand,
         )
+    }
+
+    /// Whether the caches count as filled.
+    pub(crate) fn set_filled(&self, filled: bool) {
+        let kinds = KINDS.into_iter().filter(|_| filled).collect();
+        self.told.send_replace(kinds);
     }
 }
 

@@ -47,6 +47,7 @@ pub struct Shared {
     /// The writer of status and Events.
     pub reports: Reports,
     fleets: Mutex<HashMap<String, Remembered>>,
+    started: OnceCell<()>,
 }
 
 /// What is kept about a fleet, by its uid.
@@ -63,7 +64,8 @@ pub struct Context {
     pub shared: Arc<Shared>,
     /// The watch caches.
     pub caches: Caches,
-    started: OnceCell<()>,
+    /// Those of every scope.
+    everywhere: Arc<[Caches]>,
 }
 
 impl Shared {
@@ -86,6 +88,7 @@ impl Shared {
             reports,
             metrics,
             fleets: Mutex::default(),
+            started: OnceCell::new(),
         }
     }
 
@@ -110,6 +113,20 @@ impl Shared {
             .collect();
         for key in &gone {
             self.forget_key(key);
+        }
+    }
+
+    /// States what every fleet of a scope claims.
+    fn claim_all(&self, caches: &Caches) {
+        for object in caches.fleets.state() {
+            let Ok(resource) = &object.0 else { continue };
+            let Ok(fleet) = validate(resource) else {
+                continue;
+            };
+            if let Ok(spec) = connection::spec(&fleet, caches) {
+                self.claims
+                    .claim(&fleet, created(&resource.metadata), &spec);
+            }
         }
     }
 
@@ -165,36 +182,30 @@ impl Shared {
 }
 
 impl Context {
-    /// A context over the caches of one scope.
-    pub fn new(shared: Arc<Shared>, caches: Caches) -> Self {
+    /// A context over the caches of one scope, beside those of all scopes.
+    pub fn new(shared: Arc<Shared>, caches: Caches, everywhere: Arc<[Caches]>) -> Self {
         Self {
             shared,
             caches,
-            started: OnceCell::new(),
+            everywhere,
         }
     }
 
-    /// Waits, once, until every cache is filled, and then states what every fleet claims: without
-    /// that, whichever of two rivals came first after a restart would believe to be alone.
+    /// Waits, once, until every cache of every scope is filled, and then states what every fleet
+    /// claims: without that, whichever of two rivals came first after a restart would believe to be
+    /// alone.
     async fn started(&self) {
-        self.started
-            .get_or_init(|| async {
-                if self.caches.filled(|_| {}).await.is_err() {
+        let all = async {
+            for caches in self.everywhere.iter() {
+                if caches.filled(|_| {}).await.is_err() {
                     debug!("the watches have ended: the process is stopping");
                 }
-                for object in self.caches.fleets.state() {
-                    let Ok(resource) = &object.0 else { continue };
-                    let Ok(fleet) = validate(resource) else {
-                        continue;
-                    };
-                    if let Ok(spec) = connection::spec(&fleet, &self.caches) {
-                        self.shared
-                            .claims
-                            .claim(&fleet, created(&resource.metadata), &spec);
-                    }
-                }
-            })
-            .await;
+            }
+            for caches in self.everywhere.iter() {
+                self.shared.claim_all(caches);
+            }
+        };
+        self.shared.started.get_or_init(|| all).await;
     }
 
     fn exists(&self, metadata: &ObjectMeta) -> bool {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use crate::caches::{self, Gone, GuardedConnection, GuardedFleet, Scope, Watches};
+use crate::caches::{self, Caches, Gone, GuardedConnection, GuardedFleet, Scope, Watches};
 use crate::clock::Clock;
 use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::error::{Class, Error};
@@ -182,13 +182,24 @@ async fn work(
     let tasks = TaskTracker::new();
     let mut routes = Vec::new();
     let mut contexts = Vec::new();
-    for scope in scopes {
+    let watched: Vec<_> = scopes
+        .iter()
+        .map(|scope| watch(client, scope, &shared))
+        .collect();
+    let everywhere: Arc<[Caches]> = watched.iter().map(|(caches, _)| caches.clone()).collect();
+    for (scope, (caches, watches)) in scopes.into_iter().zip(watched) {
         let (told, news) = mpsc::unbounded_channel();
-        routes.push((scope.clone(), told));
-        let (context, controller) =
-            controller(client, &scope, &shared, news, settings.concurrency, stop);
-        contexts.push(context);
-        tasks.spawn(controller);
+        routes.push((scope, told));
+        let everywhere = Arc::clone(&everywhere);
+        let context = Arc::new(Context::new(Arc::clone(&shared), caches, everywhere));
+        contexts.push(Arc::clone(&context));
+        tasks.spawn(controller(
+            context,
+            watches,
+            news,
+            settings.concurrency,
+            stop,
+        ));
     }
     tasks.close();
     let background = background(
@@ -332,18 +343,11 @@ fn explain(error: Option<kube::Error>, resource: &str, scope: &Scope) -> Result<
     }
 }
 
-/// The controller of one scope, ready to be run.
-fn controller(
-    client: &Client,
-    scope: &Scope,
-    shared: &Arc<Shared>,
-    news: mpsc::UnboundedReceiver<OwnerKey>,
-    concurrency: u16,
-    stop: &CancellationToken,
-) -> (Arc<Context>, impl Future<Output = ()> + Send + use<>) {
+/// The caches of one scope; what is gone from them is forgotten.
+fn watch(client: &Client, scope: &Scope, shared: &Arc<Shared>) -> (Caches, Watches) {
     let forget = Arc::clone(shared);
     let covered = scope.clone();
-    let (caches, watches) = caches::watch(client, scope, &shared.metrics, move |gone| match gone {
+    caches::watch(client, scope, &shared.metrics, move |gone| match gone {
         Gone::Deleted(fleet) => forget.forget(Subject::of(fleet).metadata),
         Gone::AllBut(store) => forget.forget_all_but(|key| {
             let reference = ObjectRef::new(&key.name).within(&key.namespace);
@@ -351,8 +355,17 @@ fn controller(
             !covered.covers(&key.namespace)
                 || there.is_some_and(|fleet| fleet.meta().uid.as_deref() == Some(&key.uid))
         }),
-    });
-    let context = Arc::new(Context::new(Arc::clone(shared), caches.clone()));
+    })
+}
+
+/// The controller of one scope, ready to be run.
+fn controller(
+    context: Arc<Context>,
+    watches: Watches,
+    news: mpsc::UnboundedReceiver<OwnerKey>,
+    concurrency: u16,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
     let Watches {
         fleets,
         connections,
@@ -363,8 +376,8 @@ fn controller(
         let owner = news.recv().await?;
         Some((ObjectRef::new(&owner.name).within(&owner.namespace), news))
     });
-    let referring = caches.clone();
-    let controller = Controller::for_stream(fleets, caches.fleets.clone())
+    let referring = context.caches.clone();
+    let controller = Controller::for_stream(fleets, context.caches.fleets.clone())
         .with_config(Config::default().concurrency(concurrency))
         .owns_stream(deployments)
         .watches_stream(pods, |pod| caches::fleet_of_pod(&pod))
@@ -375,13 +388,12 @@ fn controller(
         })
         .reconcile_on(news)
         .graceful_shutdown_on(stop.clone().cancelled_owned());
-    let running = controller
-        .run(reconcile, error_policy, Arc::clone(&context))
+    controller
+        .run(reconcile, error_policy, context)
         .for_each(|result| {
             ended(result);
             future::ready(())
-        });
-    (context, running)
+        })
 }
 
 /// Logs what became of a pass, once, by the class of the error.

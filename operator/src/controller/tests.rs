@@ -94,6 +94,8 @@ impl Fetch for Nowhere {
 struct Operator {
     context: Arc<Context>,
     caches: Filler,
+    /// The caches of a scope beside this one.
+    other_scope: Filler,
     log: Log,
 }
 
@@ -119,10 +121,13 @@ impl Operator {
         );
         let shared = Shared::new(&client, clock, metrics, readers, scrapers, reports);
         let (caches, filler) = Filler::new();
-        let context = Arc::new(Context::new(Arc::new(shared), caches));
+        let (elsewhere, other_scope) = Filler::new();
+        let everywhere = Arc::from([caches.clone(), elsewhere]);
+        let context = Arc::new(Context::new(Arc::new(shared), caches, everywhere));
         Self {
             context,
             caches: filler,
+            other_scope,
             log,
         }
     }
@@ -440,6 +445,28 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
     }
     assert_eq!(pass(200, false), Some((3, Reason::ScaleDownStabilized)));
     assert_eq!(pass(255, false), Some((0, Reason::NoDemand)));
+}
+
+#[tokio::test]
+async fn nobody_begins_before_the_rivals_of_every_scope_are_known() {
+    let mut operator = Operator::new(empty_cluster);
+    operator.other_scope.set_filled(false);
+    let mut older = object();
+    older["metadata"]["namespace"] = json!("bakery");
+    older["metadata"]["uid"] = json!("older-uid");
+    older["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
+    let younger: GuardedFleet = serde_json::from_value(object()).unwrap();
+    let event = Event::Apply(younger.clone());
+    operator.caches.fleets.apply_watcher_event(&event);
+    let pass = reconcile(Arc::new(younger), Arc::clone(&operator.context));
+    tokio::pin!(pass);
+    assert!(futures::poll!(&mut pass).is_pending());
+    let older: GuardedFleet = serde_json::from_value(older).unwrap();
+    let event = Event::Apply(older);
+    operator.other_scope.fleets.apply_watcher_event(&event);
+    operator.other_scope.set_filled(true);
+    assert!(pass.await.is_ok());
+    assert_eq!(operator.ready(&object()).await.0, "QueueConflict");
 }
 
 #[tokio::test]

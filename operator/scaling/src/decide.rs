@@ -120,9 +120,12 @@ impl Outcome {
     }
 }
 
-/// The backlog is not known: hold, fall back, and stay within the bounds.
+/// The backlog is not known: hold, fall back, and stay within the bounds. What was decided last is held
+/// too, where somebody else has taken replicas away since.
 fn unknown(context: &Context<'_>, failures: u32) -> Outcome {
-    let mut outcome = Outcome::hold(context.asked(), Reason::BacklogUnknown);
+    let decided = context.history.target().unwrap_or(0);
+    let held = context.asked().max(decided);
+    let mut outcome = Outcome::hold(held, Reason::BacklogUnknown);
     limits::fallback(&mut outcome.number, context.policy.fallback, failures);
     limits::bounds(&mut outcome.number, context.policy);
     outcome

@@ -194,6 +194,20 @@ fn a_reading_that_is_too_old_is_unknown_from_then_on() {
 }
 
 #[test]
+fn replicas_that_somebody_takes_away_come_back_while_nothing_can_be_read() {
+    let mut world = World::settled(policy(), 5, Duration::from_secs(1));
+    drop(world.fails());
+    world.asked = 0;
+    assert_eq!(outcome(&world.fails()), (5, "BacklogUnknown"));
+    world.asked = 8;
+    assert_eq!(
+        outcome(&world.fails()),
+        (8, "BacklogUnknown"),
+        "unknown takes none away"
+    );
+}
+
+#[test]
 fn a_stale_reading_holds_the_fleet_whatever_the_slots_say() {
     let mut world = World::settled(policy(), 5, Duration::from_secs(1));
     let old = Reading::Known {

@@ -1,25 +1,27 @@
 //! Sends one mail: over SMTP, or to the log for a laptop without a mail server. Knows nothing of
 //! orders; keeps no record.
 
-mod plain;
+mod relay;
+mod smtp;
 
 use std::time::Duration;
 
+use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
-use lettre::transport::smtp::PoolConfig;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use plain::PlainSmtp;
 use sha2::{Digest, Sha256};
+use smtp::Smtp;
 
 use crate::failure::{Failure, FailureType};
 
-/// Longest wait for one answer of the mail server.
+pub use relay::UrlError;
+
+/// Longest wait for a connection to one address of the mail server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for one whole mail.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections to the mail server that one process keeps.
-const SMTP_CONNECTIONS: u32 = 10;
+const SMTP_CONNECTIONS: usize = 10;
 /// The value of `SMTP_URL` that means the log.
 pub const CONSOLE: &str = "console:";
 
@@ -32,38 +34,24 @@ pub struct Mailer {
 
 #[derive(Clone)]
 enum Transport {
-    Plain(PlainSmtp),
-    Smtp(AsyncSmtpTransport<Tokio1Executor>),
+    Smtp(Smtp),
     Console,
 }
 
 impl Mailer {
     /// A mailer from `SMTP_URL` and `MAIL_FROM`. Does not connect yet.
-    pub fn new(url: &str, from: Mailbox) -> Result<Self, lettre::transport::smtp::Error> {
-        if url == CONSOLE {
-            return Ok(Self {
-                from,
-                transport: Transport::Console,
-            });
-        }
-        if let Some(plain) = PlainSmtp::from_url(url) {
-            return Ok(Self {
-                from,
-                transport: Transport::Plain(plain),
-            });
-        }
-        let smtp = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?
-            .timeout(Some(SMTP_TIMEOUT))
-            .pool_config(PoolConfig::new().max_size(SMTP_CONNECTIONS))
-            .build();
-        Ok(Self {
-            from,
-            transport: Transport::Smtp(smtp),
-        })
+    pub fn new(url: &str, from: Mailbox) -> Result<Self, UrlError> {
+        let transport = if url == CONSOLE {
+            Transport::Console
+        } else {
+            Transport::Smtp(Smtp::from_url(url)?)
+        };
+        Ok(Self { from, transport })
     }
 
-    /// Sends one mail. `MailRefused` means that this recipient (or this mail) is refused for good,
-    /// `MailUnavailable` that a later try may succeed.
+    /// Sends one mail. `MailRefused` means that the server refused this recipient (or this mail)
+    /// for good, `MailUnavailable` that a later try may succeed: everything that says nothing of
+    /// the recipient, such as a wrong login.
     pub async fn send(
         &self,
         message_id: &str,
@@ -87,55 +75,22 @@ impl Mailer {
                 tracing::info!(to = recipient, message_id, subject, "mail (console)");
                 Ok(())
             }
-            Transport::Plain(plain) => {
-                let sent = tokio::time::timeout(MAIL_TIMEOUT, plain.send(&message)).await;
-                sent.unwrap_or_else(|_| Err(too_late()))
-            }
-            Transport::Smtp(smtp) => {
-                let sent = smtp.send(message).await;
-                sent.map(|_| ()).map_err(|error| classify(&error))
-            }
+            Transport::Smtp(smtp) => smtp.send(&message).await,
         }
     }
 }
 
-fn too_late() -> Failure {
+/// The mail server takes no mail at present.
+fn unavailable(what: impl std::fmt::Display) -> Failure {
     Failure::new(
         FailureType::MailUnavailable,
-        "the mail server did not answer in time",
+        format!("the mail server {what}"),
     )
 }
 
-/// A 5xx about this mail is final; everything else (4xx, no connection, timeout, a server that
-/// wants a login) may pass.
-fn classify(error: &lettre::transport::smtp::Error) -> Failure {
-    let code = error.status().map(|code| code.to_string());
-    match code {
-        // 530 and 535 are about the login, 552 and 554 also come when a server is full or busy,
-        // but they are final by the standard.
-        Some(code)
-            if error.is_permanent() && !matches!(code.as_str(), "530" | "534" | "535" | "538") =>
-        {
-            Failure::new(
-                FailureType::MailRefused,
-                format!("the mail server refused the mail with {code}"),
-            )
-        }
-        Some(code) => Failure::new(
-            FailureType::MailUnavailable,
-            format!("the mail server answered {code}"),
-        ),
-        None if error.is_timeout() => too_late(),
-        // Such as an address in a script that the server cannot take.
-        None if error.is_client() => Failure::new(
-            FailureType::MailRefused,
-            "the mail server cannot take this mail",
-        ),
-        None => Failure::new(
-            FailureType::MailUnavailable,
-            "the mail server cannot be reached",
-        ),
-    }
+/// The mail server never takes this mail.
+fn refused(what: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureType::MailRefused, format!("the mail server {what}"))
 }
 
 /// The Message-ID of an order's mail to one recipient: the same at every attempt, so that a mail

@@ -15,6 +15,7 @@ mod drains;
 mod health;
 mod limits;
 mod load;
+mod mailer;
 mod notifications;
 mod orders;
 mod process;

@@ -134,7 +134,7 @@ async fn a_mail_server_that_is_away_is_tried_five_times_and_reported() {
             state: NotificationState::Failed,
             reason: Some(Reason {
                 kind: "MailUnavailable".to_owned(),
-                message: "the mail server cannot be reached".to_owned(),
+                message: "the mail server of SMTP_URL cannot be reached: Connection refused (os error 111)".to_owned(),
             }),
             ..Notification::default()
         }

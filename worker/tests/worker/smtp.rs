@@ -29,6 +29,10 @@ pub(crate) struct Behaviour {
     pub(crate) break_at: BTreeMap<String, u32>,
     /// Wait this long before accepting a mail.
     pub(crate) delay: Duration,
+    /// Answer this to these commands, to `CONNECT` (the greeting) and to `END` (of a mail).
+    pub(crate) answers: BTreeMap<String, String>,
+    /// More that it says it can do.
+    pub(crate) extensions: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -36,6 +40,7 @@ pub(crate) struct SmtpServer {
     pub(crate) address: SocketAddr,
     mails: Arc<Mutex<Vec<Mail>>>,
     behaviour: Arc<Mutex<Behaviour>>,
+    connections: Arc<Mutex<u32>>,
 }
 
 impl SmtpServer {
@@ -55,10 +60,12 @@ impl SmtpServer {
             address: listener.local_addr().unwrap(),
             mails: Arc::default(),
             behaviour: Arc::new(Mutex::new(behaviour)),
+            connections: Arc::default(),
         };
         let accepting = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                *accepting.connections.lock().unwrap() += 1;
                 let (server, tls) = (accepting.clone(), tls.clone());
                 tokio::spawn(async move {
                     // A client that goes away in the middle is part of the tests.
@@ -79,6 +86,16 @@ impl SmtpServer {
         self.mails.lock().unwrap().clone()
     }
 
+    /// How often somebody has connected.
+    pub(crate) fn connections(&self) -> u32 {
+        *self.connections.lock().unwrap()
+    }
+
+    /// From now on it behaves like this.
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+
     /// How often each recipient was mailed.
     pub(crate) fn counts(&self) -> BTreeMap<String, u32> {
         let mut counts = BTreeMap::new();
@@ -91,7 +108,8 @@ impl SmtpServer {
     async fn talk(&self, stream: impl AsyncRead + AsyncWrite) -> std::io::Result<()> {
         let (read, mut write) = tokio::io::split(stream);
         let mut lines = BufReader::new(read).lines();
-        write.write_all(b"220 test ESMTP\r\n").await?;
+        let greeting = self.answer("CONNECT", "220 test ESMTP".to_owned());
+        write.write_all(greeting.as_bytes()).await?;
         let mut to = String::new();
         while let Some(line) = lines.next_line().await? {
             let verb = line
@@ -99,44 +117,69 @@ impl SmtpServer {
                 .next()
                 .unwrap_or_default()
                 .to_ascii_uppercase();
-            let answer = match verb.as_str() {
-                "EHLO" => "250-test\r\n250 8BITMIME",
+            let usual = match verb.as_str() {
+                "EHLO" => self.abilities(),
                 "RCPT" => {
                     to = address_in(&line);
                     if self.breaks(&to) {
                         return Ok(());
                     }
-                    if self.behaviour.lock().unwrap().refuse.contains(&to) {
-                        "550 no such mailbox"
-                    } else {
-                        "250 ok"
-                    }
+                    self.opinion_of(&to)
                 }
-                "DATA" => {
-                    write.write_all(b"354 go on\r\n").await?;
-                    let mut text = String::new();
-                    while let Some(line) = lines.next_line().await? {
-                        if line == "." {
-                            break;
-                        }
-                        text.push_str(line.strip_prefix('.').unwrap_or(&line));
-                        text.push('\n');
-                    }
-                    let delay = self.behaviour.lock().unwrap().delay;
-                    tokio::time::sleep(delay).await;
-                    self.mails.lock().unwrap().push(mail_of(&to, &text));
-                    "250 kept"
-                }
-                "QUIT" => {
-                    write.write_all(b"221 bye\r\n").await?;
-                    return Ok(());
-                }
-                "HELO" | "MAIL" | "RSET" | "NOOP" => "250 ok",
-                _ => "502 unknown",
+                "DATA" => "354 go on".to_owned(),
+                "QUIT" => "221 bye".to_owned(),
+                "HELO" | "MAIL" | "RSET" | "NOOP" => "250 ok".to_owned(),
+                _ => "502 unknown".to_owned(),
             };
-            write.write_all(format!("{answer}\r\n").as_bytes()).await?;
+            let answer = self.answer(&verb, usual);
+            write.write_all(answer.as_bytes()).await?;
+            if verb == "QUIT" {
+                return Ok(());
+            }
+            if answer.starts_with("354") {
+                let mut text = String::new();
+                while let Some(line) = lines.next_line().await? {
+                    if line == "." {
+                        break;
+                    }
+                    text.push_str(line.strip_prefix('.').unwrap_or(&line));
+                    text.push('\n');
+                }
+                let delay = self.behaviour.lock().unwrap().delay;
+                tokio::time::sleep(delay).await;
+                let answer = self.answer("END", "250 kept".to_owned());
+                if answer.starts_with('2') {
+                    self.mails.lock().unwrap().push(mail_of(&to, &text));
+                }
+                write.write_all(answer.as_bytes()).await?;
+            }
         }
         Ok(())
+    }
+
+    /// What it answers, as a line.
+    fn answer(&self, command: &str, usual: String) -> String {
+        let behaviour = self.behaviour.lock().unwrap();
+        let answer = behaviour.answers.get(command).cloned().unwrap_or(usual);
+        answer + "\r\n"
+    }
+
+    fn abilities(&self) -> String {
+        let behaviour = self.behaviour.lock().unwrap();
+        let mut lines = String::from("250-test\r\n");
+        for extension in &behaviour.extensions {
+            lines.push_str(&format!("250-{extension}\r\n"));
+        }
+        lines + "250 8BITMIME"
+    }
+
+    fn opinion_of(&self, recipient: &str) -> String {
+        let behaviour = self.behaviour.lock().unwrap();
+        if behaviour.refuse.iter().any(|refused| refused == recipient) {
+            "550 no such mailbox".to_owned()
+        } else {
+            "250 ok".to_owned()
+        }
     }
 
     fn breaks(&self, recipient: &str) -> bool {

@@ -1,0 +1,194 @@
+//! One mail over SMTP, on connections that are kept. Judges what stops a mail by how far it has
+//! come: only an answer to the recipient or to the mail itself says something of the recipient.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
+use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter, ServerInfo};
+use lettre::{Address, Message};
+
+use super::relay::{Relay, UrlError};
+use super::{MAIL_TIMEOUT, SMTP_CONNECTIONS, refused, unavailable};
+use crate::failure::Failure;
+
+/// Sends over a few connections that are kept. Clones share them.
+#[derive(Clone)]
+pub(super) struct Smtp {
+    relay: Arc<Relay>,
+    idle: Arc<Mutex<Vec<AsyncSmtpConnection>>>,
+}
+
+/// What an answer of the mail server was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The sender, the same for every mail.
+    Sender,
+    /// The recipient, or the mail to it.
+    Recipient,
+}
+
+/// What stopped a mail.
+enum Stop {
+    /// The server said no.
+    Answer(Step, u16),
+    /// The server cannot take it; it was not asked.
+    Unable(Failure),
+    /// No whole answer came.
+    Broken,
+}
+
+impl Smtp {
+    pub(super) fn from_url(url: &str) -> Result<Self, UrlError> {
+        Ok(Self {
+            relay: Arc::new(Relay::from_url(url)?),
+            idle: Arc::default(),
+        })
+    }
+
+    /// Sends one mail. If this is cut off, the connection is closed and never used again.
+    pub(super) async fn send(&self, message: &Message) -> Result<(), Failure> {
+        let sent = tokio::time::timeout(MAIL_TIMEOUT, self.send_in_time(message)).await;
+        sent.unwrap_or_else(|_| Err(unavailable("did not answer in time")))
+    }
+
+    async fn send_in_time(&self, message: &Message) -> Result<(), Failure> {
+        let mut connection = self.connection().await?;
+        let sent = hand_over(&mut connection, message).await;
+        // A server that said no still listens; one that is going away is found out by the next
+        // mail.
+        if !matches!(sent, Err(Stop::Broken)) {
+            self.keep(connection);
+        }
+        sent.map_err(|stop| match stop {
+            Stop::Answer(step, code) => judge(step, code),
+            Stop::Unable(failure) => failure,
+            Stop::Broken => unavailable("broke off"),
+        })
+    }
+
+    /// A kept connection that still answers, or a new one.
+    async fn connection(&self) -> Result<AsyncSmtpConnection, Failure> {
+        while let Some(mut kept) = self.take() {
+            // Also ends a mail that was refused.
+            if kept.command(Rset).await.is_ok() {
+                return Ok(kept);
+            }
+        }
+        self.relay.connect().await
+    }
+
+    fn take(&self) -> Option<AsyncSmtpConnection> {
+        // A poisoned list still holds whole connections.
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop()
+    }
+
+    fn keep(&self, connection: AsyncSmtpConnection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < SMTP_CONNECTIONS {
+            idle.push(connection);
+        }
+    }
+}
+
+async fn hand_over(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), Stop> {
+    let stopped_at = |step: Step| {
+        move |error: Error| match error.status() {
+            Some(code) => Stop::Answer(step, code.into()),
+            None => Stop::Broken,
+        }
+    };
+    let (sender, text) = (message.envelope().from(), message.formatted());
+    let recipients = message.envelope().to();
+    let parameters =
+        parameters(connection.server_info(), sender, recipients, &text).map_err(Stop::Unable)?;
+    let mail = Mail::new(sender.cloned(), parameters);
+    connection
+        .command(mail)
+        .await
+        .map_err(stopped_at(Step::Sender))?;
+    for recipient in recipients {
+        let rcpt = Rcpt::new(recipient.clone(), Vec::new());
+        connection
+            .command(rcpt)
+            .await
+            .map_err(stopped_at(Step::Recipient))?;
+    }
+    connection
+        .command(Data)
+        .await
+        .map_err(stopped_at(Step::Recipient))?;
+    connection
+        .message(&text)
+        .await
+        .map_err(stopped_at(Step::Recipient))?;
+    Ok(())
+}
+
+/// What the server has to be told of a mail that is not all ASCII.
+fn parameters(
+    server: &ServerInfo,
+    sender: Option<&Address>,
+    recipients: &[Address],
+    text: &[u8],
+) -> Result<Vec<MailParameter>, Failure> {
+    let other_script = |address: &Address| !AsRef::<str>::as_ref(address).is_ascii();
+    let sender = sender.is_some_and(other_script);
+    let mut parameters = Vec::new();
+    if sender || recipients.iter().any(other_script) {
+        if server.supports_feature(Extension::SmtpUtfEight) {
+            parameters.push(MailParameter::SmtpUtfEight);
+        } else if sender {
+            return Err(unavailable("cannot take the script of MAIL_FROM"));
+        } else {
+            return Err(refused("cannot take the script of this address"));
+        }
+    }
+    if !text.is_ascii() {
+        if !server.supports_feature(Extension::EightBitMime) {
+            return Err(refused("cannot take this mail: it has no 8BITMIME"));
+        }
+        parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+    }
+    Ok(parameters)
+}
+
+/// Only a 5xx to the recipient or to the mail itself is final, and not if it is about a login.
+fn judge(step: Step, code: u16) -> Failure {
+    match (step, code) {
+        (_, 530 | 534 | 535 | 538) => {
+            unavailable(format!("wants another login than SMTP_URL has: {code}"))
+        }
+        (Step::Sender, 500..) => unavailable(format!(
+            "answered {code} to the sender: MAIL_FROM or the login in SMTP_URL may be wrong"
+        )),
+        (Step::Sender, _) => unavailable(format!("answered {code} to the sender")),
+        (Step::Recipient, 500..) => refused(format!("refused the mail with {code}")),
+        (Step::Recipient, _) => unavailable(format!("answered {code}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::failure::FailureType;
+
+    proptest! {
+        #[test]
+        fn only_a_final_answer_to_the_recipient_refuses_it(code in 400_u16..600) {
+            let about_login = [530, 534, 535, 538].contains(&code);
+            let refused = code >= 500 && !about_login;
+            let kind = |step| judge(step, code).kind;
+            prop_assert_eq!(kind(Step::Recipient) == FailureType::MailRefused, refused);
+            prop_assert_eq!(kind(Step::Sender), FailureType::MailUnavailable);
+            // Who can mend it is told where.
+            let sender = judge(Step::Sender, code).message;
+            prop_assert_eq!(sender.contains("SMTP_URL"), code >= 500);
+            prop_assert_eq!(sender.contains("MAIL_FROM"), refused);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! One mail: what a mail server's answers say of the recipient, and what of the server itself.
+
+use std::collections::BTreeMap;
+
+use order_worker::failure::{Failure, FailureType};
+use order_worker::mail::Mailer;
+
+use crate::servers::free_port;
+use crate::smtp::{Behaviour, SmtpServer};
+use crate::support::init;
+
+const TO: &str = "a@example.com";
+
+fn answering(command: &str, answer: &str) -> Behaviour {
+    Behaviour {
+        answers: BTreeMap::from([(command.to_owned(), answer.to_owned())]),
+        ..Behaviour::default()
+    }
+}
+
+fn mailer(url: &str, from: &str) -> Mailer {
+    init();
+    Mailer::new(url, from.parse().unwrap()).unwrap()
+}
+
+async fn send(mailer: &Mailer, to: &str) -> Result<(), Failure> {
+    mailer.send("<1@test>", to, "subject", "body").await
+}
+
+/// The failure of a mail to a server that behaves like this, under a URL made of its address.
+async fn failure(behaviour: Behaviour, url: &str) -> (FailureType, String) {
+    let server = SmtpServer::start(behaviour).await;
+    let url = url.replace("SERVER", &server.address.to_string());
+    let failure = send(&mailer(&url, "shop@example.com"), TO)
+        .await
+        .unwrap_err();
+    assert_eq!(server.mails(), vec![]);
+    (failure.kind, failure.message)
+}
+
+#[tokio::test]
+async fn trouble_with_the_server_or_the_settings_refuses_nobody() {
+    let login = Behaviour {
+        extensions: vec!["AUTH PLAIN".to_owned()],
+        ..answering("AUTH", "535 no")
+    };
+    let table = [
+        (
+            answering("CONNECT", "554 busy"),
+            "smtp://SERVER",
+            "answered 554 to the greeting",
+        ),
+        (
+            answering("CONNECT", "421 busy"),
+            "smtp://SERVER",
+            "answered 421 to the greeting",
+        ),
+        (
+            answering("EHLO", "550 no"),
+            "smtp://SERVER",
+            "answered 550 to the greeting",
+        ),
+        (login, "smtp://me:wrong@SERVER", "answered 535 to the login"),
+        (
+            Behaviour::default(),
+            "smtp://me:right@SERVER",
+            "cannot be used: No compatible authentication mechanism was found",
+        ),
+        (
+            Behaviour::default(),
+            "smtp://SERVER?tls=required",
+            "cannot be used: STARTTLS is not supported on this server",
+        ),
+    ];
+    for (behaviour, url, expected) in table {
+        let expected = format!("the mail server of SMTP_URL {expected}");
+        assert_eq!(
+            failure(behaviour, url).await,
+            (FailureType::MailUnavailable, expected)
+        );
+    }
+    let nobody = format!("smtp://127.0.0.1:{}", free_port());
+    let away = send(&mailer(&nobody, "shop@example.com"), TO).await;
+    let away = away.unwrap_err();
+    assert_eq!(away.kind, FailureType::MailUnavailable);
+    assert!(
+        away.message
+            .starts_with("the mail server of SMTP_URL cannot be reached"),
+        "{away}"
+    );
+}
+
+#[tokio::test]
+async fn a_sender_that_is_not_allowed_refuses_nobody() {
+    let (wrong, login) = (
+        "the mail server answered 550 to the sender: MAIL_FROM or the login in SMTP_URL may be wrong",
+        "the mail server wants another login than SMTP_URL has: 530",
+    );
+    let table = [
+        (answering("MAIL", "550 not you"), wrong),
+        (answering("MAIL", "530 who are you"), login),
+        (answering("RCPT", "530 who are you"), login),
+        (
+            answering("MAIL", "451 later"),
+            "the mail server answered 451 to the sender",
+        ),
+    ];
+    for (behaviour, expected) in table {
+        assert_eq!(
+            failure(behaviour, "smtp://SERVER").await,
+            (FailureType::MailUnavailable, expected.to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_the_recipient_or_the_mail_is_about_the_recipient() {
+    let (refused, unavailable) = (FailureType::MailRefused, FailureType::MailUnavailable);
+    let table = [
+        (
+            answering("RCPT", "550 nobody"),
+            refused,
+            "refused the mail with 550",
+        ),
+        (
+            answering("DATA", "554 no"),
+            refused,
+            "refused the mail with 554",
+        ),
+        (
+            answering("END", "554 spam"),
+            refused,
+            "refused the mail with 554",
+        ),
+        (answering("RCPT", "450 later"), unavailable, "answered 450"),
+        (answering("END", "452 full"), unavailable, "answered 452"),
+    ];
+    for (behaviour, kind, expected) in table {
+        let expected = format!("the mail server {expected}");
+        assert_eq!(failure(behaviour, "smtp://SERVER").await, (kind, expected));
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_a_script_that_the_server_cannot_take_is_refused_unless_it_is_the_senders() {
+    let server = SmtpServer::start(Behaviour::default()).await;
+    let url = format!("smtp://{}", server.address);
+    let ours = mailer(&url, "shop@example.com");
+    let failed = send(&ours, "grüße@example.com").await.unwrap_err();
+    assert_eq!(failed.kind, FailureType::MailRefused);
+    let theirs = send(&mailer(&url, "grüße@example.com"), TO).await;
+    let theirs = theirs.unwrap_err();
+    assert_eq!(
+        (theirs.kind, theirs.message.as_str()),
+        (
+            FailureType::MailUnavailable,
+            "the mail server cannot take the script of MAIL_FROM"
+        )
+    );
+    server.behave(Behaviour {
+        extensions: vec!["SMTPUTF8".to_owned()],
+        ..Behaviour::default()
+    });
+    // What a server can do is asked once for each connection.
+    let again = mailer(&url, "shop@example.com");
+    send(&again, "grüße@example.com").await.unwrap();
+    assert_eq!(server.mails()[0].to, "grüße@example.com");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_after_a_refusal_and_replaced_when_it_broke() {
+    let server = SmtpServer::start(Behaviour {
+        refuse: vec!["gone@example.com".to_owned()],
+        break_at: BTreeMap::from([("break@example.com".to_owned(), 1)]),
+        ..Behaviour::default()
+    })
+    .await;
+    let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");
+    let refused = send(&mailer, "gone@example.com").await.unwrap_err();
+    assert_eq!(refused.kind, FailureType::MailRefused);
+    send(&mailer, TO).await.unwrap();
+    assert_eq!(server.connections(), 1);
+    let broken = send(&mailer, "break@example.com").await.unwrap_err();
+    assert_eq!(broken.kind, FailureType::MailUnavailable);
+    send(&mailer, "break@example.com").await.unwrap();
+    assert_eq!(server.connections(), 2);
+}

@@ -97,12 +97,19 @@ pub struct Mailing {
 pub struct MailProgress {
     /// "Sending i/n", for people.
     pub message: String,
-    /// Recipients that need no further work.
+    /// So many of the first recipients need no further work.
     pub done: usize,
 }
 
-/// Result of `send_notification`.
+/// Input of `count_mails`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountMails {
+    /// The order's id.
+    pub order_id: String,
+}
+
+/// Result of `send_notification` and of `count_mails`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailReport {
     /// Recipients mailed, over all attempts.
     pub sent: u64,

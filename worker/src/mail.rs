@@ -12,8 +12,6 @@ use lettre::message::header::ContentType;
 use sha2::{Digest, Sha256};
 use smtp::Smtp;
 
-use crate::failure::{Failure, FailureType};
-
 pub use relay::UrlError;
 
 /// Longest wait for a connection to one address of the mail server.
@@ -30,6 +28,20 @@ pub const CONSOLE: &str = "console:";
 pub struct Mailer {
     from: Mailbox,
     transport: Transport,
+}
+
+/// Why a mail was not sent, in one sentence, by what it means for the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsent {
+    /// This recipient, or this mail, is refused for good.
+    #[error("{0}")]
+    Refused(String),
+    /// This recipient is put off to a later time; others can be mailed.
+    #[error("{0}")]
+    PutOff(String),
+    /// No mail goes out at present, whoever it is for.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 #[derive(Clone)]
@@ -49,19 +61,17 @@ impl Mailer {
         Ok(Self { from, transport })
     }
 
-    /// Sends one mail. `MailRefused` means that the server refused this recipient (or this mail)
-    /// for good, `MailUnavailable` that a later try may succeed: everything that says nothing of
-    /// the recipient, such as a wrong login.
+    /// Sends one mail.
     pub async fn send(
         &self,
         message_id: &str,
         recipient: &str,
         subject: &str,
         body: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Unsent> {
         let to: Mailbox = recipient
             .parse()
-            .map_err(|_| Failure::new(FailureType::MailRefused, "the address is not valid"))?;
+            .map_err(|_| Unsent::Refused("the address is not valid".to_owned()))?;
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)
@@ -69,7 +79,7 @@ impl Mailer {
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)
             .body(body.to_owned())
-            .map_err(|_| Failure::new(FailureType::MailRefused, "the mail cannot be written"))?;
+            .map_err(|_| Unsent::Refused("the mail cannot be written".to_owned()))?;
         match &self.transport {
             Transport::Console => {
                 tracing::info!(to = recipient, message_id, subject, "mail (console)");
@@ -78,19 +88,6 @@ impl Mailer {
             Transport::Smtp(smtp) => smtp.send(&message).await,
         }
     }
-}
-
-/// The mail server takes no mail at present.
-fn unavailable(what: impl std::fmt::Display) -> Failure {
-    Failure::new(
-        FailureType::MailUnavailable,
-        format!("the mail server {what}"),
-    )
-}
-
-/// The mail server never takes this mail.
-fn refused(what: impl std::fmt::Display) -> Failure {
-    Failure::new(FailureType::MailRefused, format!("the mail server {what}"))
 }
 
 /// The Message-ID of an order's mail to one recipient: the same at every attempt, so that a mail

@@ -35,7 +35,7 @@ const PAYMENT_OUTCOMES: [&str; 8] = [
     "settled_declined",
     "settled_voided",
 ];
-const MAIL_OUTCOMES: [&str; 3] = ["sent", "refused", "unavailable"];
+const MAIL_OUTCOMES: [&str; 4] = ["sent", "refused", "put_off", "unavailable"];
 /// From a fast local answer to the request timeout of the gateway client.
 const PAYMENT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
 
@@ -65,7 +65,7 @@ impl Metrics {
         )?;
         let mails = counter(
             "order_worker_mails_total",
-            "Mails sent, refused for good, and not sent because the mail server was unavailable.",
+            "Mails sent, refused for good, put off by the mail server, and not sent because it was unavailable.",
             &["outcome"],
             &MAIL_OUTCOMES,
         )?;

@@ -267,7 +267,8 @@ pub enum NotificationState {
     None,
     /// Every recipient was mailed.
     Sent,
-    /// Some recipients were refused by the mail server for good.
+    /// Some recipients were mailed. The others were refused by the mail server for good, or could
+    /// not be mailed in time.
     Partial,
     /// Nobody could be mailed, or it is unknown who was.
     Failed,

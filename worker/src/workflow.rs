@@ -12,6 +12,7 @@
 )]
 
 mod attributes;
+mod mails;
 mod options;
 
 pub use attributes::ORDER_STATE;
@@ -24,13 +25,12 @@ use temporalio_sdk::{
 };
 
 use crate::activities::{
-    CancelOrder, CreateOrder, InventoryActivities, MailReport, Mailing, NotificationActivities,
-    OrderActivities, PaymentActivities, PaymentRequest, ReleaseInventory, Reservation, Settlement,
+    CancelOrder, CountMails, CreateOrder, InventoryActivities, MailReport, Mailing,
+    NotificationActivities, OrderActivities, PaymentActivities, PaymentRequest, ReleaseInventory,
+    Reservation, Settlement,
 };
 use crate::failure::{self, FailureType};
-use crate::order::{
-    Notification, NotificationState, Order, OrderInput, OrderResult, OrderState, Payment, Reason,
-};
+use crate::order::{Notification, Order, OrderInput, OrderResult, OrderState, Payment, Reason};
 
 /// The workflow of one order. Registered as `OrderWorkflow`.
 ///
@@ -340,7 +340,11 @@ impl Placement {
                 .ctx
                 .execute_activity(NotificationActivities::send_notification, mailing, options)
                 .await;
-            notification_of(report)
+            let counted = match &report {
+                Ok(_) => MailReport::default(),
+                Err(_) => self.count_mails().await,
+            };
+            mails::notification_of(report, counted)
         };
         self.enter(OrderState::Completed);
         OrderResult {
@@ -348,6 +352,24 @@ impl Placement {
             notification,
             ..self.result(OrderState::Completed)
         }
+    }
+
+    /// What was sent before the mailing was given up; nothing, if that cannot be learned.
+    async fn count_mails(&self) -> MailReport {
+        // Orders that began before this existed go on without it.
+        if !self.ctx.patched("count-mails") {
+            return MailReport::default();
+        }
+        let order_id = self.order.order_id.clone();
+        let options = options::count(self.order.task_queues.notifications.as_deref());
+        self.ctx
+            .execute_activity(
+                NotificationActivities::count_mails,
+                CountMails { order_id },
+                options,
+            )
+            .await
+            .unwrap_or_default()
     }
 
     /// Undoes, last step first.
@@ -471,30 +493,5 @@ fn cancelled_by_request(reason: Option<String>) -> Reason {
         message: reason
             .filter(|r| !r.is_empty())
             .unwrap_or_else(|| "the workflow was cancelled".to_owned()),
-    }
-}
-
-fn notification_of(report: Result<MailReport, ActivityExecutionError>) -> Notification {
-    match report {
-        Ok(report) => Notification {
-            state: match (report.sent, report.refused) {
-                (_, 0) => NotificationState::Sent,
-                (0, _) => NotificationState::Failed,
-                _ => NotificationState::Partial,
-            },
-            sent: report.sent,
-            refused: report.refused,
-            reason: report.reason,
-        },
-        Err(error) if error.as_cancelled().is_some() => Notification {
-            state: NotificationState::Cancelled,
-            reason: Some(cancelled_by_request(None)),
-            ..Notification::default()
-        },
-        Err(error) => Notification {
-            state: NotificationState::Failed,
-            reason: Some(failure::reason_of(&error)),
-            ..Notification::default()
-        },
     }
 }

@@ -1,5 +1,7 @@
 //! `send_notification`: one mail per recipient, heartbeats that carry the progress, and a record
-//! per mail, so that a retry goes on where the last attempt stood and mails nobody twice.
+//! per mail, so that a retry goes on where the last attempt stood and mails nobody twice. One
+//! recipient that the mail server puts off holds up nobody else. `count_mails`: what the record
+//! says of a mailing that did not come to its end.
 //!
 //! The one exception SMTP allows no way around: a worker killed between the mail server's answer
 //! and the record sends that one mail again, with the same Message-ID.
@@ -16,9 +18,9 @@ use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{MailProgress, MailReport, Mailing};
+use super::{CountMails, MailProgress, MailReport, Mailing};
 use crate::failure::{Failure, FailureType};
-use crate::mail::{Mailer, message_id};
+use crate::mail::{Mailer, Unsent, message_id};
 use crate::metrics::Metrics;
 use crate::order::Reason;
 use crate::store::Store;
@@ -47,7 +49,8 @@ impl NotificationActivities {
 #[activities]
 impl NotificationActivities {
     /// Mails every recipient. A recipient that the mail server refuses for good is counted and
-    /// the others are mailed; a mail server that does not answer fails the attempt.
+    /// the others are mailed; one that it puts off fails the attempt when the others are mailed; a
+    /// mail server that takes no mails fails it at once.
     #[activity(name = "send_notification")]
     pub async fn send_notification(
         self: Arc<Self>,
@@ -71,6 +74,16 @@ impl NotificationActivities {
         self.send_rest(&ctx, &mailing, resumed, &done).await?;
         self.report(&mailing.order_id).await
     }
+
+    /// Counts what became of an order's mails until now.
+    #[activity(name = "count_mails")]
+    pub async fn count_mails(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: CountMails,
+    ) -> Result<MailReport, ActivityError> {
+        self.report(&input.order_id).await
+    }
 }
 
 impl NotificationActivities {
@@ -82,30 +95,39 @@ impl NotificationActivities {
         done: &BTreeSet<String>,
     ) -> Result<(), ActivityError> {
         let all = mailing.recipients.len();
+        let mut put_off = Vec::new();
         for (index, recipient) in mailing.recipients.iter().enumerate().skip(resumed) {
             if ctx.is_cancelled() {
                 return Err(ActivityError::cancelled());
             }
             let progress = MailProgress {
                 message: format!("Sending {}/{all}", index + 1),
-                done: index,
+                done: put_off.first().copied().unwrap_or(index),
             };
             ctx.record_heartbeat(progress.clone()).await?;
-            if !done.contains(recipient) {
-                self.send_one(ctx, mailing, recipient, &progress).await?;
+            if !done.contains(recipient)
+                && !self.send_one(ctx, mailing, recipient, &progress).await?
+            {
+                put_off.push(index);
             }
         }
-        Ok(())
+        if put_off.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the mail server put off {} of {all} mails", put_off.len());
+        tracing::warn!(order_id = %mailing.order_id, "{message}");
+        Err(Failure::new(FailureType::MailUnavailable, message).into_activity())
     }
 
-    /// One mail and its record. Beats while the mail server is slow.
+    /// One mail and its record; false if the mail server put it off. Beats while the mail server
+    /// is slow.
     async fn send_one(
         &self,
         ctx: &ActivityContext,
         mailing: &Mailing,
         recipient: &str,
         progress: &MailProgress,
-    ) -> Result<(), ActivityError> {
+    ) -> Result<bool, ActivityError> {
         let id = message_id(&mailing.order_id, recipient);
         let sending = self
             .mailer
@@ -119,21 +141,30 @@ impl NotificationActivities {
                 }
             }
         };
+        let outcome = match &sent {
+            Ok(()) => "sent",
+            Err(Unsent::Refused(_)) => "refused",
+            Err(Unsent::PutOff(_)) => "put_off",
+            Err(Unsent::Unavailable(_)) => "unavailable",
+        };
+        self.metrics.mails.with_label_values(&[outcome]).inc();
         let refusal = match sent {
             Ok(()) => None,
-            Err(failure) if failure.kind == FailureType::MailRefused => Some(failure.message),
-            Err(failure) => {
-                self.metrics.mails.with_label_values(&["unavailable"]).inc();
-                tracing::warn!(order_id = %mailing.order_id, "mail not sent: {failure}");
-                return Err(failure.into_activity());
+            Err(Unsent::Refused(words)) => Some(words),
+            Err(Unsent::PutOff(words)) => {
+                tracing::debug!(order_id = %mailing.order_id, "mail not sent: {words}");
+                return Ok(false);
+            }
+            Err(Unsent::Unavailable(words)) => {
+                tracing::warn!(order_id = %mailing.order_id, "mail not sent: {words}");
+                return Err(Failure::new(FailureType::MailUnavailable, words).into_activity());
             }
         };
-        let outcome = if refusal.is_some() { "refused" } else { "sent" };
-        self.metrics.mails.with_label_values(&[outcome]).inc();
         self.store
             .record_mail(&mailing.order_id, recipient, &id, refusal.as_deref())
             .await
-            .map_err(Failure::into_activity)
+            .map_err(Failure::into_activity)?;
+        Ok(true)
     }
 
     async fn report(&self, order_id: &str) -> Result<MailReport, ActivityError> {

@@ -13,8 +13,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tokio::net::TcpStream;
 
-use super::{SMTP_TIMEOUT, unavailable};
-use crate::failure::Failure;
+use super::{SMTP_TIMEOUT, Unsent};
 
 /// Why an `SMTP_URL` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +81,7 @@ impl Relay {
     }
 
     /// A connection that is greeted, encrypted and logged in as the URL says.
-    pub(super) async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
+    pub(super) async fn connect(&self) -> Result<AsyncSmtpConnection, Unsent> {
         let mut connection = self.greeted().await?;
         let upgrade = match &self.tls {
             Tls::Required(tls) => Some(tls),
@@ -100,7 +99,7 @@ impl Relay {
         Ok(connection)
     }
 
-    async fn greeted(&self) -> Result<AsyncSmtpConnection, Failure> {
+    async fn greeted(&self) -> Result<AsyncSmtpConnection, Unsent> {
         let address = (&*self.host, self.port);
         let greeted = if let Tls::Wrapper(tls) = &self.tls {
             let (timeout, tls) = (Some(SMTP_TIMEOUT), Some(tls.clone()));
@@ -108,9 +107,8 @@ impl Relay {
         } else {
             // lettre leaves Nagle's algorithm on and writes the end of a mail separately, so that
             // every mail would wait 40 ms for the receiver's delayed acknowledgement.
-            let unreachable = |error: std::io::Error| {
-                unavailable(format!("of SMTP_URL cannot be reached: {error}"))
-            };
+            let unreachable =
+                |error: std::io::Error| unavailable(format!("cannot be reached: {error}"));
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
             stream.set_nodelay(true).map_err(unreachable)?;
             AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
@@ -127,12 +125,16 @@ fn decoded(text: &str) -> Result<String, UrlError> {
 }
 
 /// The server's own words are left out: they may repeat what was sent.
-fn trouble(step: &str, error: &Error) -> Failure {
+fn trouble(step: &str, error: &Error) -> Unsent {
     unavailable(match (error.status(), error.source()) {
-        (Some(code), _) => format!("of SMTP_URL answered {code} to {step}"),
-        (None, Some(source)) => format!("of SMTP_URL cannot be used: {source}"),
-        (None, None) => "of SMTP_URL cannot be used".to_owned(),
+        (Some(code), _) => format!("answered {code} to {step}"),
+        (None, Some(source)) => format!("cannot be used: {source}"),
+        (None, None) => "cannot be used".to_owned(),
     })
+}
+
+fn unavailable(what: String) -> Unsent {
+    Unsent::Unavailable(format!("the mail server of SMTP_URL {what}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One mail over SMTP, on connections that are kept. Judges what stops a mail by how far it has
 //! come: only an answer to the recipient or to the mail itself says something of the recipient.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lettre::transport::smtp::Error;
@@ -10,8 +11,7 @@ use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParam
 use lettre::{Address, Message};
 
 use super::relay::{Relay, UrlError};
-use super::{MAIL_TIMEOUT, SMTP_CONNECTIONS, refused, unavailable};
-use crate::failure::Failure;
+use super::{MAIL_TIMEOUT, SMTP_CONNECTIONS, Unsent};
 
 /// Sends over a few connections that are kept. Clones share them.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ enum Stop {
     /// The server said no.
     Answer(Step, u16),
     /// The server cannot take it; it was not asked.
-    Unable(Failure),
+    Unable(Unsent),
     /// No whole answer came.
     Broken,
 }
@@ -48,12 +48,12 @@ impl Smtp {
     }
 
     /// Sends one mail. If this is cut off, the connection is closed and never used again.
-    pub(super) async fn send(&self, message: &Message) -> Result<(), Failure> {
+    pub(super) async fn send(&self, message: &Message) -> Result<(), Unsent> {
         let sent = tokio::time::timeout(MAIL_TIMEOUT, self.send_in_time(message)).await;
         sent.unwrap_or_else(|_| Err(unavailable("did not answer in time")))
     }
 
-    async fn send_in_time(&self, message: &Message) -> Result<(), Failure> {
+    async fn send_in_time(&self, message: &Message) -> Result<(), Unsent> {
         let mut connection = self.connection().await?;
         let sent = hand_over(&mut connection, message).await;
         // A server that said no still listens; one that is going away is found out by the next
@@ -63,13 +63,13 @@ impl Smtp {
         }
         sent.map_err(|stop| match stop {
             Stop::Answer(step, code) => judge(step, code),
-            Stop::Unable(failure) => failure,
+            Stop::Unable(unsent) => unsent,
             Stop::Broken => unavailable("broke off"),
         })
     }
 
     /// A kept connection that still answers, or a new one.
-    async fn connection(&self) -> Result<AsyncSmtpConnection, Failure> {
+    async fn connection(&self) -> Result<AsyncSmtpConnection, Unsent> {
         while let Some(mut kept) = self.take() {
             // Also ends a mail that was refused.
             if kept.command(Rset).await.is_ok() {
@@ -133,7 +133,7 @@ fn parameters(
     sender: Option<&Address>,
     recipients: &[Address],
     text: &[u8],
-) -> Result<Vec<MailParameter>, Failure> {
+) -> Result<Vec<MailParameter>, Unsent> {
     let other_script = |address: &Address| !AsRef::<str>::as_ref(address).is_ascii();
     let sender = sender.is_some_and(other_script);
     let mut parameters = Vec::new();
@@ -155,8 +155,9 @@ fn parameters(
     Ok(parameters)
 }
 
-/// Only a 5xx to the recipient or to the mail itself is final, and not if it is about a login.
-fn judge(step: Step, code: u16) -> Failure {
+/// Only an answer to the recipient or to the mail itself is about the recipient, and not if it
+/// asks for a login or says that the server goes away (421).
+fn judge(step: Step, code: u16) -> Unsent {
     match (step, code) {
         (_, 530 | 534 | 535 | 538) => {
             unavailable(format!("wants another login than SMTP_URL has: {code}"))
@@ -165,9 +166,18 @@ fn judge(step: Step, code: u16) -> Failure {
             "answered {code} to the sender: MAIL_FROM or the login in SMTP_URL may be wrong"
         )),
         (Step::Sender, _) => unavailable(format!("answered {code} to the sender")),
+        (Step::Recipient, 421) => unavailable("goes away: 421"),
         (Step::Recipient, 500..) => refused(format!("refused the mail with {code}")),
-        (Step::Recipient, _) => unavailable(format!("answered {code}")),
+        (Step::Recipient, _) => Unsent::PutOff(format!("the mail server put it off with {code}")),
     }
+}
+
+fn unavailable(what: impl Display) -> Unsent {
+    Unsent::Unavailable(format!("the mail server {what}"))
+}
+
+fn refused(what: impl Display) -> Unsent {
+    Unsent::Refused(format!("the mail server {what}"))
 }
 
 #[cfg(test)]
@@ -175,18 +185,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::failure::FailureType;
 
     proptest! {
         #[test]
-        fn only_a_final_answer_to_the_recipient_refuses_it(code in 400_u16..600) {
+        fn only_an_answer_to_the_recipient_is_about_the_recipient(code in 400_u16..600) {
             let about_login = [530, 534, 535, 538].contains(&code);
             let refused = code >= 500 && !about_login;
-            let kind = |step| judge(step, code).kind;
-            prop_assert_eq!(kind(Step::Recipient) == FailureType::MailRefused, refused);
-            prop_assert_eq!(kind(Step::Sender), FailureType::MailUnavailable);
+            let recipient = judge(Step::Recipient, code);
+            prop_assert_eq!(matches!(recipient, Unsent::Refused(_)), refused);
+            prop_assert_eq!(matches!(recipient, Unsent::PutOff(_)), code < 500 && code != 421);
+            let sender = judge(Step::Sender, code);
+            prop_assert!(matches!(sender, Unsent::Unavailable(_)));
             // Who can mend it is told where.
-            let sender = judge(Step::Sender, code).message;
+            let sender = sender.to_string();
             prop_assert_eq!(sender.contains("SMTP_URL"), code >= 500);
             prop_assert_eq!(sender.contains("MAIL_FROM"), refused);
         }

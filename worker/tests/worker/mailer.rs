@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use order_worker::failure::{Failure, FailureType};
-use order_worker::mail::Mailer;
+use order_worker::mail::{Mailer, Unsent};
 
 use crate::servers::free_port;
 use crate::smtp::{Behaviour, SmtpServer};
@@ -23,19 +22,17 @@ fn mailer(url: &str, from: &str) -> Mailer {
     Mailer::new(url, from.parse().unwrap()).unwrap()
 }
 
-async fn send(mailer: &Mailer, to: &str) -> Result<(), Failure> {
+async fn send(mailer: &Mailer, to: &str) -> Result<(), Unsent> {
     mailer.send("<1@test>", to, "subject", "body").await
 }
 
-/// The failure of a mail to a server that behaves like this, under a URL made of its address.
-async fn failure(behaviour: Behaviour, url: &str) -> (FailureType, String) {
+/// Why a mail was not sent to a server that behaves like this, under a URL made of its address.
+async fn unsent(behaviour: Behaviour, url: &str) -> Unsent {
     let server = SmtpServer::start(behaviour).await;
     let url = url.replace("SERVER", &server.address.to_string());
-    let failure = send(&mailer(&url, "shop@example.com"), TO)
-        .await
-        .unwrap_err();
+    let unsent = send(&mailer(&url, "shop@example.com"), TO).await;
     assert_eq!(server.mails(), vec![]);
-    (failure.kind, failure.message)
+    unsent.unwrap_err()
 }
 
 #[tokio::test]
@@ -74,19 +71,13 @@ async fn trouble_with_the_server_or_the_settings_refuses_nobody() {
     ];
     for (behaviour, url, expected) in table {
         let expected = format!("the mail server of SMTP_URL {expected}");
-        assert_eq!(
-            failure(behaviour, url).await,
-            (FailureType::MailUnavailable, expected)
-        );
+        assert_eq!(unsent(behaviour, url).await, Unsent::Unavailable(expected));
     }
     let nobody = format!("smtp://127.0.0.1:{}", free_port());
     let away = send(&mailer(&nobody, "shop@example.com"), TO).await;
-    let away = away.unwrap_err();
-    assert_eq!(away.kind, FailureType::MailUnavailable);
     assert!(
-        away.message
-            .starts_with("the mail server of SMTP_URL cannot be reached"),
-        "{away}"
+        matches!(&away, Err(Unsent::Unavailable(words)) if words.starts_with("the mail server of SMTP_URL cannot be reached")),
+        "{away:?}"
     );
 }
 
@@ -104,40 +95,33 @@ async fn a_sender_that_is_not_allowed_refuses_nobody() {
             answering("MAIL", "451 later"),
             "the mail server answered 451 to the sender",
         ),
+        (
+            answering("RCPT", "421 bye"),
+            "the mail server goes away: 421",
+        ),
     ];
     for (behaviour, expected) in table {
         assert_eq!(
-            failure(behaviour, "smtp://SERVER").await,
-            (FailureType::MailUnavailable, expected.to_owned())
+            unsent(behaviour, "smtp://SERVER").await,
+            Unsent::Unavailable(expected.to_owned())
         );
     }
 }
 
 #[tokio::test]
 async fn an_answer_to_the_recipient_or_the_mail_is_about_the_recipient() {
-    let (refused, unavailable) = (FailureType::MailRefused, FailureType::MailUnavailable);
+    let refused =
+        |code: u16| Unsent::Refused(format!("the mail server refused the mail with {code}"));
+    let put_off = |code: u16| Unsent::PutOff(format!("the mail server put it off with {code}"));
     let table = [
-        (
-            answering("RCPT", "550 nobody"),
-            refused,
-            "refused the mail with 550",
-        ),
-        (
-            answering("DATA", "554 no"),
-            refused,
-            "refused the mail with 554",
-        ),
-        (
-            answering("END", "554 spam"),
-            refused,
-            "refused the mail with 554",
-        ),
-        (answering("RCPT", "450 later"), unavailable, "answered 450"),
-        (answering("END", "452 full"), unavailable, "answered 452"),
+        (answering("RCPT", "550 nobody"), refused(550)),
+        (answering("DATA", "554 no"), refused(554)),
+        (answering("END", "554 spam"), refused(554)),
+        (answering("RCPT", "450 later"), put_off(450)),
+        (answering("END", "452 full"), put_off(452)),
     ];
-    for (behaviour, kind, expected) in table {
-        let expected = format!("the mail server {expected}");
-        assert_eq!(failure(behaviour, "smtp://SERVER").await, (kind, expected));
+    for (behaviour, expected) in table {
+        assert_eq!(unsent(behaviour, "smtp://SERVER").await, expected);
     }
 }
 
@@ -146,16 +130,15 @@ async fn an_address_in_a_script_that_the_server_cannot_take_is_refused_unless_it
     let server = SmtpServer::start(Behaviour::default()).await;
     let url = format!("smtp://{}", server.address);
     let ours = mailer(&url, "shop@example.com");
-    let failed = send(&ours, "grüße@example.com").await.unwrap_err();
-    assert_eq!(failed.kind, FailureType::MailRefused);
-    let theirs = send(&mailer(&url, "grüße@example.com"), TO).await;
-    let theirs = theirs.unwrap_err();
+    let refused = "the mail server cannot take the script of this address";
     assert_eq!(
-        (theirs.kind, theirs.message.as_str()),
-        (
-            FailureType::MailUnavailable,
-            "the mail server cannot take the script of MAIL_FROM"
-        )
+        send(&ours, "grüße@example.com").await,
+        Err(Unsent::Refused(refused.to_owned()))
+    );
+    let unavailable = "the mail server cannot take the script of MAIL_FROM";
+    assert_eq!(
+        send(&mailer(&url, "grüße@example.com"), TO).await,
+        Err(Unsent::Unavailable(unavailable.to_owned()))
     );
     server.behave(Behaviour {
         extensions: vec!["SMTPUTF8".to_owned()],
@@ -176,12 +159,12 @@ async fn a_connection_is_kept_after_a_refusal_and_replaced_when_it_broke() {
     })
     .await;
     let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");
-    let refused = send(&mailer, "gone@example.com").await.unwrap_err();
-    assert_eq!(refused.kind, FailureType::MailRefused);
+    let refused = send(&mailer, "gone@example.com").await;
+    assert!(matches!(refused, Err(Unsent::Refused(_))), "{refused:?}");
     send(&mailer, TO).await.unwrap();
     assert_eq!(server.connections(), 1);
-    let broken = send(&mailer, "break@example.com").await.unwrap_err();
-    assert_eq!(broken.kind, FailureType::MailUnavailable);
+    let broken = send(&mailer, "break@example.com").await;
+    assert!(matches!(broken, Err(Unsent::Unavailable(_))), "{broken:?}");
     send(&mailer, "break@example.com").await.unwrap();
     assert_eq!(server.connections(), 2);
 }

@@ -2,12 +2,20 @@
 //! (`load` kills workers in the middle.)
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use order_worker::gateway::GatewayOptions;
 use order_worker::order::{Notification, NotificationState, OrderInput, OrderState, Reason};
 use order_worker::workflow::OrderWorkflow;
 use serde_json::json;
-use temporalio_client::WorkflowDescribeOptions;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions};
+use temporalio_common::protos::temporal::api::activity::v1::ActivityOptions;
+use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_common::protos::temporal::api::workflow::v1::PendingActivityInfo;
+use temporalio_common::protos::temporal::api::workflowservice::v1::UpdateActivityOptionsRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::update_activity_options_request::Activity;
 
 use crate::authority::Authority;
 use crate::smtp::{Behaviour, SmtpServer};
@@ -24,8 +32,8 @@ fn once(recipients: &[String]) -> BTreeMap<String, u32> {
         .collect()
 }
 
-/// The heartbeat of the order's only pending activity, as the server knows it.
-async fn heartbeat(shop: &Shop, order_id: &str) -> Option<serde_json::Value> {
+/// The order's only pending activity, as the server knows it.
+async fn pending(shop: &Shop, order_id: &str) -> Option<PendingActivityInfo> {
     let handle = shop
         .client
         .get_workflow_handle::<OrderWorkflow>(format!("order-{order_id}"));
@@ -33,9 +41,56 @@ async fn heartbeat(shop: &Shop, order_id: &str) -> Option<serde_json::Value> {
         .describe(WorkflowDescribeOptions::default())
         .await
         .unwrap();
-    let pending = described.raw().pending_activities.first()?;
+    described.raw().pending_activities.first().cloned()
+}
+
+/// The mailing of an order, as soon as this many of its attempts have failed.
+async fn failed_mailing(shop: &Shop, order_id: &str, attempts: i32) -> PendingActivityInfo {
+    eventually("attempts of the mailing have failed", async || {
+        let pending = pending(shop, order_id).await?;
+        let mailing = pending.activity_type.as_ref()?.name == "send_notification";
+        (mailing && pending.attempt > attempts).then_some(pending)
+    })
+    .await
+}
+
+fn last_failure(pending: &PendingActivityInfo) -> (&str, &str) {
+    let failure = pending.last_failure.as_ref().unwrap();
+    let Some(FailureInfo::ApplicationFailureInfo(info)) = &failure.failure_info else {
+        panic!("{failure:?}");
+    };
+    (&info.r#type, &failure.message)
+}
+
+/// The heartbeat of the order's only pending activity.
+async fn heartbeat(shop: &Shop, order_id: &str) -> Option<serde_json::Value> {
+    let pending = pending(shop, order_id).await?;
     let payload = pending.heartbeat_details.as_ref()?.payloads.first()?;
     serde_json::from_slice(&payload.data).ok()
+}
+
+/// Ends the day for which mails are tried.
+async fn give_up(shop: &Shop, order_id: &str, pending: &PendingActivityInfo) {
+    let mut update = UpdateActivityOptionsRequest {
+        namespace: "default".to_owned(),
+        execution: Some(WorkflowExecution {
+            workflow_id: format!("order-{order_id}"),
+            run_id: String::new(),
+        }),
+        identity: "test".to_owned(),
+        activity: Some(Activity::Id(pending.activity_id.clone())),
+        activity_options: Some(ActivityOptions {
+            schedule_to_close_timeout: Some(Duration::from_secs(1).try_into().unwrap()),
+            ..ActivityOptions::default()
+        }),
+        ..UpdateActivityOptionsRequest::default()
+    };
+    let mask = update.update_mask.get_or_insert_default();
+    mask.paths.push("schedule_to_close_timeout".to_owned());
+    let mut request = update.into_request();
+    request.set_timeout(Duration::from_secs(10));
+    let mut service = shop.client.connection().workflow_service();
+    service.update_activity_options(request).await.unwrap();
 }
 
 #[tokio::test]
@@ -119,31 +174,94 @@ async fn a_mail_that_fails_for_good_is_reported_and_never_cancels_a_paid_order()
 }
 
 #[tokio::test]
-async fn a_mail_server_that_is_away_is_tried_five_times_and_reported() {
-    let shop = Shop::open("away").await;
-    // Nothing listens here.
-    let url = format!("smtp://127.0.0.1:{}", crate::servers::free_port());
-    let worker = shop.worker_with(&[("SMTP_URL", &url)]).await;
-    let result = shop
-        .run(OrderInput::new("away-1", 100).with("recipients", json!(["a@example.com"])))
+async fn a_mail_server_that_takes_no_mails_is_tried_until_it_does() {
+    let busy = Behaviour {
+        answers: BTreeMap::from([("CONNECT".to_owned(), "554 busy".to_owned())]),
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("away", GatewayOptions::default(), busy).await;
+    let worker = shop.worker().await;
+    let all = recipients(3);
+    let handle = shop
+        .place(OrderInput::new("away-1", 100).with("recipients", json!(all)))
         .await;
-    assert_eq!(result.state, OrderState::Completed);
+    let mailing = failed_mailing(&shop, "away-1", 2).await;
     assert_eq!(
-        result.notification,
-        Notification {
-            state: NotificationState::Failed,
-            reason: Some(Reason {
-                kind: "MailUnavailable".to_owned(),
-                message: "the mail server of SMTP_URL cannot be reached: Connection refused (os error 111)".to_owned(),
-            }),
-            ..Notification::default()
-        }
+        last_failure(&mailing),
+        (
+            "MailUnavailable",
+            "the mail server of SMTP_URL answered 554 to the greeting"
+        )
     );
+    assert_eq!(mailing.maximum_attempts, 0);
+    shop.smtp.behave(Behaviour::default());
+    let result = shop.end_of(&handle).await;
+    let sent = Notification {
+        state: NotificationState::Sent,
+        sent: 3,
+        ..Notification::default()
+    };
+    assert_eq!(result.notification, sent);
+    assert_eq!(shop.smtp.counts(), once(&all));
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_put_off_holds_up_nobody() {
+    let put_off = BTreeMap::from([("r3@example.com".to_owned(), 2)]);
+    let smtp = Behaviour {
+        put_off,
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("put-off", GatewayOptions::default(), smtp).await;
+    let worker = shop.worker().await;
+    let all = recipients(10);
+    let handle = shop
+        .place(OrderInput::new("put-off-1", 100).with("recipients", json!(all)))
+        .await;
+    let mailing = failed_mailing(&shop, "put-off-1", 1).await;
+    assert_eq!(
+        last_failure(&mailing),
+        ("MailUnavailable", "the mail server put off 1 of 10 mails")
+    );
+    // The next attempt begins with whom this one left out.
+    let stood = json!({"message": "Sending 10/10", "done": 2});
+    assert_eq!(heartbeat(&shop, "put-off-1").await, Some(stood));
+    let result = shop.end_of(&handle).await;
+    assert_eq!(result.notification.state, NotificationState::Sent);
+    assert_eq!(shop.smtp.counts(), once(&all));
+    // All the others first.
+    assert_eq!(shop.smtp.mails()[9].to, "r3@example.com");
     let metrics = worker.metrics().await;
     assert!(
-        metrics.contains("order_worker_mails_total{outcome=\"unavailable\"} 5"),
+        metrics.contains("order_worker_mails_total{outcome=\"put_off\"} 2"),
         "{metrics}"
     );
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_mailing_that_is_given_up_reports_what_was_sent() {
+    let smtp = Behaviour {
+        refuse: vec!["r1@example.com".to_owned()],
+        put_off: BTreeMap::from([("r3@example.com".to_owned(), u32::MAX)]),
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("given-up", GatewayOptions::default(), smtp).await;
+    let worker = shop.worker().await;
+    let handle = shop
+        .place(OrderInput::new("given-up-1", 100).with("recipients", json!(recipients(4))))
+        .await;
+    let mailing = failed_mailing(&shop, "given-up-1", 1).await;
+    give_up(&shop, "given-up-1", &mailing).await;
+    let result = shop.end_of(&handle).await;
+    assert_eq!(result.state, OrderState::Completed);
+    let notification = result.notification;
+    assert_eq!(
+        (notification.state, notification.sent, notification.refused),
+        (NotificationState::Partial, 2, 1)
+    );
+    assert!(notification.reason.is_some());
     worker.drain().await;
 }
 
@@ -198,20 +316,25 @@ async fn mails_go_over_tls_to_a_server_that_is_trusted() {
         .await;
     let order = |id: &str| OrderInput::new(id, 100).with("recipients", json!(["a@example.com"]));
     let queues = json!({ "notifications": queue });
-    let (sent, refused) = tokio::join!(
-        shop.run(order("smtps-1")),
-        shop.run(order("smtps-2").with("task_queues", queues))
-    );
+    let sent = shop.run(order("smtps-1")).await;
     assert_eq!(sent.notification.state, NotificationState::Sent);
     assert_eq!(right.counts(), once(&["a@example.com".to_owned()]));
-    // Paid all the same; not one byte of the mail went to a server that nobody vouches for.
+    // Not one byte of a mail goes to a server that nobody vouches for.
+    let handle = shop
+        .place(order("smtps-2").with("task_queues", queues))
+        .await;
+    let mailing = failed_mailing(&shop, "smtps-2", 1).await;
+    let (kind, words) = last_failure(&mailing);
+    assert_eq!(kind, "MailUnavailable");
+    assert!(words.contains("certificate"), "{words}");
+    handle
+        .cancel(WorkflowCancelOptions::default())
+        .await
+        .unwrap();
+    let unsent = shop.end_of(&handle).await;
     assert_eq!(
-        (refused.state, refused.notification.state),
-        (OrderState::Completed, NotificationState::Failed)
-    );
-    assert_eq!(
-        refused.notification.reason.map(|reason| reason.kind),
-        Some("MailUnavailable".to_owned())
+        (unsent.state, unsent.notification.state),
+        (OrderState::Completed, NotificationState::Cancelled)
     );
     assert_eq!(wrong.mails(), vec![]);
     worker.drain().await;

@@ -4,10 +4,11 @@
 //! `ORDER_WORKER_RECORD=PATH cargo test -p order-worker replay` writes the history of one path. That
 //! is right for a new path only: a recorded one stands for orders that run somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use order_worker::commands::OrderHandle;
+use order_worker::gateway::GatewayOptions;
 use order_worker::order::{OrderInput, OrderState};
 use order_worker::workflow::OrderWorkflow;
 use serde_json::{Value, json};
@@ -17,16 +18,18 @@ use temporalio_client::{
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
+use crate::smtp::Behaviour;
 use crate::support::{Shop, eventually, have_search_attribute};
 
 /// Every path through the workflow.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "completed",
     "declined",
     "failed",
     "invalid",
     "mailed",
     "mailing-cancelled",
+    "mailing-counted",
     "out-of-stock",
     "retried",
     "search-attributes",
@@ -36,6 +39,9 @@ const PATHS: [&str; 14] = [
     "window-passed",
     "workflow-cancelled",
 ];
+
+/// A recipient whom the mail server never takes, so that the mailing goes on until it is cancelled.
+const PUT_OFF: &str = "later@example.com";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
@@ -92,7 +98,11 @@ async fn a_change_of_the_steps_is_found() {
 
 #[tokio::test]
 async fn fresh_histories_of_every_path_replay() {
-    let shop = Shop::open("replay").await;
+    let smtp = Behaviour {
+        put_off: BTreeMap::from([(PUT_OFF.to_owned(), u32::MAX)]),
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("replay", GatewayOptions::default(), smtp).await;
     have_search_attribute(&shop.client).await;
     let worker = shop.worker().await;
     let handles = place_all(&shop).await;
@@ -130,6 +140,7 @@ async fn place_all(shop: &Shop) -> Vec<OrderHandle> {
                 order.with("cancel_window_seconds", 600)
             }
             "window-passed" => order.with("cancel_window_seconds", 1),
+            "mailing-counted" => order.with("recipients", json!(["a@example.com", PUT_OFF])),
             "mailing-cancelled" => {
                 let recipients: Vec<String> =
                     (0..200).map(|n| format!("r{n}@example.com")).collect();
@@ -147,7 +158,7 @@ async fn place_all(shop: &Shop) -> Vec<OrderHandle> {
 /// Cancels an order whose path says so, when it stands where the path says.
 async fn cancel(path: &str, handle: &OrderHandle) {
     let state = match path {
-        "mailing-cancelled" => OrderState::Notifying,
+        "mailing-cancelled" | "mailing-counted" => OrderState::Notifying,
         "signal-cancelled" | "update-cancelled" | "workflow-cancelled" => OrderState::Waiting,
         _ => return,
     };

@@ -25,6 +25,8 @@ pub(crate) struct Mail {
 pub(crate) struct Behaviour {
     /// Refuse these recipients with 550.
     pub(crate) refuse: Vec<String>,
+    /// Put these recipients off this many times, with 450.
+    pub(crate) put_off: BTreeMap<String, u32>,
     /// Break the connection this many times when this recipient comes up.
     pub(crate) break_at: BTreeMap<String, u32>,
     /// Wait this long before accepting a mail.
@@ -121,7 +123,7 @@ impl SmtpServer {
                 "EHLO" => self.abilities(),
                 "RCPT" => {
                     to = address_in(&line);
-                    if self.breaks(&to) {
+                    if self.is_due(&to, |behaviour| &mut behaviour.break_at) {
                         return Ok(());
                     }
                     self.opinion_of(&to)
@@ -174,6 +176,9 @@ impl SmtpServer {
     }
 
     fn opinion_of(&self, recipient: &str) -> String {
+        if self.is_due(recipient, |behaviour| &mut behaviour.put_off) {
+            return "450 later".to_owned();
+        }
         let behaviour = self.behaviour.lock().unwrap();
         if behaviour.refuse.iter().any(|refused| refused == recipient) {
             "550 no such mailbox".to_owned()
@@ -182,8 +187,14 @@ impl SmtpServer {
         }
     }
 
-    fn breaks(&self, recipient: &str) -> bool {
-        match self.behaviour.lock().unwrap().break_at.get_mut(recipient) {
+    /// Whether it is this recipient's turn, which is counted.
+    fn is_due(
+        &self,
+        recipient: &str,
+        of: impl Fn(&mut Behaviour) -> &mut BTreeMap<String, u32>,
+    ) -> bool {
+        let mut behaviour = self.behaviour.lock().unwrap();
+        match of(&mut behaviour).get_mut(recipient) {
             Some(times) if *times > 0 => {
                 *times -= 1;
                 true

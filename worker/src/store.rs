@@ -437,7 +437,14 @@ fn now() -> String {
 
 /// The migrations, oldest first. A migration that was released is never edited.
 fn migrator() -> Migrator {
-    let migrations = [(1, "orders", include_str!("../migrations/0001_orders.sql"))];
+    let migrations = [
+        (1, "orders", include_str!("../migrations/0001_orders.sql")),
+        (
+            2,
+            "mailings",
+            include_str!("../migrations/0002_mailings.sql"),
+        ),
+    ];
     Migrator::with_migrations(
         migrations
             .into_iter()

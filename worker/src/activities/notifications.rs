@@ -3,8 +3,12 @@
 //! recipient that the mail server puts off holds up nobody else. `count_mails`: what the record
 //! says of a mailing that did not come to its end.
 //!
-//! The one exception SMTP allows no way around: a worker killed between the mail server's answer
-//! and the record sends that one mail again, with the same Message-ID.
+//! Only the attempt that Temporal started last mails. One that is cut off from Temporal but not
+//! from the mail server would go on beside it; so each takes the mailing over in the database, and
+//! looks before every mail whether it still has it.
+//!
+//! The one exception SMTP allows no way around: a worker killed or overtaken between the mail
+//! server's answer and the record has that one mail sent again, with the same Message-ID.
 
 #![allow(
     missing_docs,
@@ -13,7 +17,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -66,6 +70,12 @@ impl NotificationActivities {
         if resumed > 0 {
             tracing::info!(order_id = %mailing.order_id, resumed, "going on with the mails");
         }
+        // Before the record is read: who had it until now adds at most the mail in flight.
+        let taken = self
+            .store
+            .take_mailing(&mailing.order_id, started_at(&ctx))
+            .await;
+        unless_overtaken(&mailing, taken)?;
         let done = self
             .store
             .mails_done(&mailing.order_id)
@@ -75,13 +85,18 @@ impl NotificationActivities {
         self.report(&mailing.order_id).await
     }
 
-    /// Counts what became of an order's mails until now.
+    /// Counts what became of an order's mails, and ends whatever attempt still sends them unknown
+    /// to Temporal.
     #[activity(name = "count_mails")]
     pub async fn count_mails(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         input: CountMails,
     ) -> Result<MailReport, ActivityError> {
+        self.store
+            .take_mailing(&input.order_id, started_at(&ctx))
+            .await
+            .map_err(Failure::into_activity)?;
         self.report(&input.order_id).await
     }
 }
@@ -105,9 +120,15 @@ impl NotificationActivities {
                 done: put_off.first().copied().unwrap_or(index),
             };
             ctx.record_heartbeat(progress.clone()).await?;
-            if !done.contains(recipient)
-                && !self.send_one(ctx, mailing, recipient, &progress).await?
-            {
+            if done.contains(recipient) {
+                continue;
+            }
+            let had = self
+                .store
+                .has_mailing(&mailing.order_id, started_at(ctx))
+                .await;
+            unless_overtaken(mailing, had)?;
+            if !self.send_one(ctx, mailing, recipient, &progress).await? {
                 put_off.push(index);
             }
         }
@@ -183,4 +204,22 @@ impl NotificationActivities {
             reason,
         })
     }
+}
+
+/// When Temporal started this attempt, in nanoseconds since 1970.
+fn started_at(ctx: &ActivityContext) -> i64 {
+    let started = ctx.info().started_time.unwrap_or_else(SystemTime::now);
+    let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Fails the attempt if it has lost its mailing to a later one. Retryable: should it be the last
+/// one after all, the next has a later time.
+fn unless_overtaken(mailing: &Mailing, had: Result<bool, Failure>) -> Result<(), ActivityError> {
+    if had.map_err(Failure::into_activity)? {
+        return Ok(());
+    }
+    let message = "a later attempt sends these mails";
+    tracing::warn!(order_id = %mailing.order_id, "{message}");
+    Err(Failure::new(FailureType::MailUnavailable, message).into_activity())
 }

@@ -1,4 +1,5 @@
-//! The record of the mails: one row per mail that needs no further work.
+//! The record of the mails: one row per mail that needs no further work, and one per order that
+//! says which attempt sends the rest.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,32 @@ pub struct MailCounts {
 }
 
 impl Store {
+    /// Takes the mails of an order over for the attempt that Temporal started at this time; false
+    /// if a later attempt has them already. From then on every earlier one has lost them.
+    pub async fn take_mailing(&self, order_id: &str, started_at: i64) -> Result<bool, Failure> {
+        let taken = sqlx::query(
+            "INSERT INTO mailings (order_id, started_at) VALUES ($1, $2)
+             ON CONFLICT (order_id) DO UPDATE SET started_at = excluded.started_at
+             WHERE mailings.started_at <= excluded.started_at",
+        )
+        .bind(order_id)
+        .bind(started_at)
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(taken > 0)
+    }
+
+    /// Whether the attempt that was started at this time still has the mails of an order.
+    pub async fn has_mailing(&self, order_id: &str, started_at: i64) -> Result<bool, Failure> {
+        let row = sqlx::query("SELECT 1 FROM mailings WHERE order_id = $1 AND started_at = $2")
+            .bind(order_id)
+            .bind(started_at)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Recipients of an order that need no further work.
     pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
         let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")

@@ -26,4 +26,5 @@ mod servers;
 mod smtp;
 mod storage;
 mod support;
+mod takeover;
 mod tls;

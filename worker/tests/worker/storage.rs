@@ -193,6 +193,20 @@ async fn a_mail_is_recorded_once(store: Store) {
     );
 }
 
+async fn the_attempt_that_was_started_last_has_the_mailing(store: Store) {
+    assert!(!store.has_mailing("a", 5).await.unwrap());
+    assert!(store.take_mailing("a", 5).await.unwrap());
+    assert!(store.take_mailing("a", 5).await.unwrap());
+    assert!(store.has_mailing("a", 5).await.unwrap());
+    assert!(store.take_mailing("a", 7).await.unwrap());
+    assert!(!store.has_mailing("a", 5).await.unwrap());
+    // One that was started earlier and comes late takes nothing.
+    assert!(!store.take_mailing("a", 6).await.unwrap());
+    assert!(store.has_mailing("a", 7).await.unwrap());
+    assert!(store.take_mailing("b", 1).await.unwrap());
+    assert!(store.has_mailing("a", 7).await.unwrap());
+}
+
 /// Opens the database several times at once, as so many pods do.
 async fn opened_by_many(url: &str) -> Store {
     let pods = (0..8).map(|_| {
@@ -251,6 +265,7 @@ on_both! {
     stock_is_never_oversold
     a_charge_makes_an_order_paid_for_good
     a_mail_is_recorded_once
+    the_attempt_that_was_started_last_has_the_mailing
 }
 
 #[tokio::test]

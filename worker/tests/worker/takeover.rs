@@ -1,0 +1,141 @@
+//! A worker that is cut off from Temporal, but from nothing else, while it mails.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use order_worker::gateway::GatewayOptions;
+use order_worker::order::{NotificationState, OrderInput};
+use serde_json::json;
+use temporalio_client::WorkflowCancelOptions;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::servers::{postgres_database, temporal};
+use crate::smtp::Behaviour;
+use crate::support::{Shop, Worker, eventually};
+
+/// So many that mailing them takes far longer than another attempt takes to begin.
+const ALL: usize = 600;
+
+/// A way to Temporal that can be cut: whoever uses it then hears nothing any more.
+struct Line {
+    port: u16,
+    cut: CancellationToken,
+}
+
+impl Line {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let line = Self {
+            port: listener.local_addr().unwrap().port(),
+            cut: CancellationToken::new(),
+        };
+        let (cut, target) = (line.cut.clone(), temporal());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (cut, target) = (cut.clone(), target.clone());
+                tokio::spawn(async move {
+                    {
+                        // Temporal sees the connection close, so that no task is put into it.
+                        let mut server = TcpStream::connect(target).await.unwrap();
+                        tokio::select! {
+                            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                            () = cut.cancelled() => {}
+                        }
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        line
+    }
+}
+
+/// A shop whose mail server takes its time, a worker of it that mails over a line, and the order.
+async fn shop_and_cut_off_worker(name: &str) -> (Shop, Worker, Line) {
+    let slow = Behaviour {
+        delay: Duration::from_millis(100),
+        ..Behaviour::default()
+    };
+    let mut shop = Shop::open_with(name, GatewayOptions::default(), slow).await;
+    shop.database_url = postgres_database().await;
+    let line = Line::start().await;
+    let address = format!("127.0.0.1:{}", line.port);
+    let worker = shop.worker_with(&[("TEMPORAL_ADDRESS", &address)]).await;
+    (shop, worker, line)
+}
+
+fn order(name: &str) -> OrderInput {
+    let recipients: Vec<String> = (0..ALL).map(|n| format!("r{n}@example.com")).collect();
+    OrderInput::new(name, 100).with("recipients", json!(recipients))
+}
+
+async fn mailed(shop: &Shop, count: usize) {
+    eventually("mails are sent", async || {
+        (shop.smtp.mails().len() >= count).then_some(())
+    })
+    .await;
+}
+
+/// The worker that is cut off has noticed that it has lost the mails.
+async fn stopped(worker: &Worker) {
+    eventually("the worker that is cut off stops", async || {
+        worker
+            .log()
+            .contains("a later attempt sends these mails")
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_attempts_never_mail_at_once() {
+    let (shop, old, line) = shop_and_cut_off_worker("takeover").await;
+    let handle = shop.place(order("takeover-1")).await;
+    mailed(&shop, 10).await;
+    line.cut.cancel();
+    let new = shop.worker().await;
+    stopped(&old).await;
+    // The rest need not take long.
+    shop.smtp.behave(Behaviour::default());
+    let result = shop.end_of(&handle).await;
+    assert_eq!(
+        (result.notification.state, result.notification.sent),
+        (NotificationState::Sent, ALL as u64)
+    );
+    let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for mail in shop.smtp.mails() {
+        ids.entry(mail.to).or_default().push(mail.message_id);
+    }
+    assert_eq!(ids.len(), ALL);
+    // The one that was in flight when the mails changed hands.
+    let repeated: Vec<&Vec<String>> = ids.values().filter(|ids| ids.len() > 1).collect();
+    assert!(repeated.len() <= 1, "{repeated:?}");
+    assert!(
+        repeated
+            .iter()
+            .all(|ids| ids.len() == 2 && ids[0] == ids[1]),
+        "{repeated:?}"
+    );
+    new.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_mailing_ends_although_its_worker_cannot_hear_of_it() {
+    let (shop, old, line) = shop_and_cut_off_worker("unheard").await;
+    let handle = shop.place(order("unheard-1")).await;
+    mailed(&shop, 10).await;
+    line.cut.cancel();
+    let new = shop.worker().await;
+    handle
+        .cancel(WorkflowCancelOptions::default())
+        .await
+        .unwrap();
+    let result = shop.end_of(&handle).await;
+    stopped(&old).await;
+    // The count is made when the mailing is over, but for the mail in flight.
+    let (counted, sent) = (result.notification.sent, shop.smtp.mails().len() as u64);
+    assert!(counted <= sent && sent <= counted + 1, "{counted} {sent}");
+    assert!(sent < ALL as u64, "{sent}");
+    new.drain().await;
+}

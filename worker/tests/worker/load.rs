@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::Row;
 
 use crate::servers::postgres_database;
-use crate::smtp::Behaviour;
+use crate::smtp::{Behaviour, Mail};
 use crate::support::{Shop, Worker, eventually};
 
 /// Each kill leaves activities to their timeout, so the largest run needs minutes.
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Orders under way at once; more only keeps the dev server busy with long polls.
 const IN_FLIGHT: usize = 200;
+
+/// Workers that are killed in the middle of the orders.
+const KILLED: usize = 2;
 
 fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable)
@@ -63,13 +66,29 @@ async fn run_all(shop: &Shop, count: usize) -> Vec<OrderResult> {
     ends.collect().await
 }
 
+/// Who was mailed, and how many of them twice: with the same Message-ID, and never a third time.
+fn mailed(mails: &[Mail]) -> (BTreeSet<String>, usize) {
+    let mut ids: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for mail in mails {
+        ids.entry(&mail.to).or_default().push(&mail.message_id);
+    }
+    for (to, ids) in &ids {
+        assert!(
+            ids.len() == 1 || ids.len() == 2 && ids[0] == ids[1],
+            "{to}: {ids:?}"
+        );
+    }
+    let repeated = mails.len() - ids.len();
+    (ids.into_keys().map(str::to_owned).collect(), repeated)
+}
+
 async fn kill(mut worker: Worker) {
     worker.signal("-KILL");
     worker.ended().await;
 }
 
 /// Kills a worker when a third and two thirds of the orders are decided, and starts another.
-async fn havoc(shop: &Shop, count: usize) -> [Worker; 2] {
+async fn havoc(shop: &Shop, count: usize) -> [Worker; KILLED] {
     let mut workers = [shop.worker().await, shop.worker().await];
     for (third, worker) in (1..).zip(&mut workers) {
         eventually("the orders go on", async || {
@@ -163,26 +182,22 @@ async fn ledger_stock_orders_and_mails_agree_after_errors_and_kills() {
     let left = store.available("lamp").await.unwrap().unwrap();
     assert_eq!(left, 1_000_000_000 - i64::try_from(sold).unwrap());
 
-    // The mails: everyone of a completed order, nobody else; a repeated one has the same id.
+    // The mails: everyone of a completed order, nobody else. A kill may hit the moment between the
+    // mail server's answer and the record, which is a millisecond of one mail.
     let expected: BTreeSet<String> = (0..count)
         .filter(|n| completed.contains(&format!("load-{n}")))
         .flat_map(recipients)
         .collect();
-    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mails = shop.smtp.mails();
-    for mail in &mails {
-        ids.entry(mail.to.clone())
-            .or_default()
-            .insert(mail.message_id.clone());
-    }
-    assert_eq!(ids.keys().cloned().collect::<BTreeSet<_>>(), expected);
-    assert!(ids.values().all(|ids| ids.len() == 1));
+    let (mailed, repeated) = mailed(&mails);
+    assert_eq!(mailed, expected);
+    assert!(repeated <= KILLED, "{repeated} mails were sent twice");
     store.close().await;
 
     println!(
-        "{count} orders in {took:.1?}, 2 workers killed: {} completed, {} declined, {} failed and \
+        "{count} orders in {took:.1?}, {KILLED} workers killed: {} completed, {} declined, {} failed and \
          undone; ledger {} charged, {} declined, {} voided, {} attempts; {sold} lamps sold; {} \
-         mails to {} recipients",
+         mails to {} recipients, {repeated} of them sent twice",
         completed.len(),
         declined.len(),
         failed.len(),
@@ -207,7 +222,7 @@ async fn ten_thousand_mails_survive_a_killed_worker() {
     let everyone: Vec<String> = (0..ALL).map(|n| format!("r{n}@example.com")).collect();
     let started = Instant::now();
     let handle = shop
-        .place(OrderInput::new("ten-thousand", 100).with("recipients", json!(everyone)))
+        .place(OrderInput::new("ten-thousand", 100).with("recipients", json!(&everyone)))
         .await;
     eventually("a third of the mails is sent", async || {
         (shop.smtp.mails().len() >= ALL / 3).then_some(())
@@ -221,23 +236,12 @@ async fn ten_thousand_mails_survive_a_killed_worker() {
     let sent = (result.notification.state, result.notification.sent);
     assert_eq!(sent, (NotificationState::Sent, ALL as u64));
 
-    let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for mail in shop.smtp.mails() {
-        ids.entry(mail.to).or_default().push(mail.message_id);
-    }
-    assert_eq!(ids.len(), ALL);
-    let repeated: Vec<&Vec<String>> = ids.values().filter(|ids| ids.len() > 1).collect();
-    assert!(repeated.len() <= 1, "{repeated:?}");
-    assert!(
-        repeated
-            .iter()
-            .all(|ids| ids.len() == 2 && ids[0] == ids[1]),
-        "{repeated:?}"
-    );
+    let (mailed, repeated) = mailed(&shop.smtp.mails());
+    assert_eq!(mailed, everyone.into_iter().collect());
+    assert!(repeated <= 1, "{repeated} mails were sent twice");
     println!(
-        "{ALL} mails in {:.1?}, worker killed after {before}, {} sent twice",
+        "{ALL} mails in {:.1?}, worker killed after {before}, {repeated} sent twice",
         started.elapsed(),
-        repeated.len()
     );
     second.drain().await;
 }

@@ -292,6 +292,46 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
 }
 
 #[tokio::test]
+async fn a_cancelled_mailing_stops_soon_and_says_what_was_sent() {
+    const ALL: usize = 2_000;
+    // Two minutes of mailing in all; a cancellation comes with the next heartbeat that is sent,
+    // which is 12 s at most.
+    let slow = Behaviour {
+        delay: Duration::from_millis(50),
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("stopped", GatewayOptions::default(), slow).await;
+    let worker = shop.worker().await;
+    let handle = shop
+        .place(OrderInput::new("stopped-1", 100).with("recipients", json!(recipients(ALL))))
+        .await;
+    eventually("mails are sent", async || {
+        (shop.smtp.mails().len() >= 10).then_some(())
+    })
+    .await;
+    handle
+        .cancel(WorkflowCancelOptions::default())
+        .await
+        .unwrap();
+    let result = shop.end_of(&handle).await;
+    let sent = shop.smtp.mails().len();
+    assert!((10..ALL / 2).contains(&sent), "{sent}");
+    assert_eq!(result.state, OrderState::Completed);
+    let expected = Notification {
+        state: NotificationState::Cancelled,
+        sent: sent as u64,
+        refused: 0,
+        reason: Some(Reason {
+            kind: "CancelledByRequest".to_owned(),
+            message: "the workflow was cancelled".to_owned(),
+        }),
+    };
+    assert_eq!(result.notification, expected);
+    assert_eq!(shop.smtp.counts(), once(&recipients(sent)));
+    worker.drain().await;
+}
+
+#[tokio::test]
 async fn mails_go_over_tls_to_a_server_that_is_trusted() {
     let shop = Shop::open("smtps").await;
     let (trusted, unknown) = (Authority::new(), Authority::new());

@@ -344,7 +344,7 @@ impl Placement {
                 Ok(_) => MailReport::default(),
                 Err(_) => self.count_mails().await,
             };
-            mails::notification_of(report, counted)
+            mails::notification_of(report, &counted)
         };
         self.enter(OrderState::Completed);
         OrderResult {

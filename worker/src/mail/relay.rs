@@ -3,7 +3,9 @@
 //!
 //! Whatever goes wrong here is about the server or the settings, never about a recipient.
 
+use std::borrow::Cow;
 use std::error::Error as _;
+use std::fmt::Display;
 
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -108,7 +110,7 @@ impl Relay {
             // lettre leaves Nagle's algorithm on and writes the end of a mail separately, so that
             // every mail would wait 40 ms for the receiver's delayed acknowledgement.
             let unreachable =
-                |error: std::io::Error| unavailable(format!("cannot be reached: {error}"));
+                |error: std::io::Error| unavailable(format_args!("cannot be reached: {error}"));
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
             stream.set_nodelay(true).map_err(unreachable)?;
             AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
@@ -119,21 +121,19 @@ impl Relay {
 
 fn decoded(text: &str) -> Result<String, UrlError> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded
-        .map(|text| text.into_owned())
-        .map_err(|_| UrlError::Login)
+    decoded.map(Cow::into_owned).map_err(|_| UrlError::Login)
 }
 
 /// The server's own words are left out: they may repeat what was sent.
 fn trouble(step: &str, error: &Error) -> Unsent {
-    unavailable(match (error.status(), error.source()) {
-        (Some(code), _) => format!("answered {code} to {step}"),
-        (None, Some(source)) => format!("cannot be used: {source}"),
-        (None, None) => "cannot be used".to_owned(),
-    })
+    match (error.status(), error.source()) {
+        (Some(code), _) => unavailable(format_args!("answered {code} to {step}")),
+        (None, Some(source)) => unavailable(format_args!("cannot be used: {source}")),
+        (None, None) => unavailable("cannot be used"),
+    }
 }
 
-fn unavailable(what: String) -> Unsent {
+fn unavailable(what: impl Display) -> Unsent {
     Unsent::Unavailable(format!("the mail server of SMTP_URL {what}"))
 }
 

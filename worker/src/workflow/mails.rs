@@ -10,7 +10,7 @@ use crate::order::{Notification, NotificationState};
 /// From the report of `send_notification`, or, if it has none, from what the record counts.
 pub(super) fn notification_of(
     report: Result<MailReport, ActivityExecutionError>,
-    counted: MailReport,
+    counted: &MailReport,
 ) -> Notification {
     match report {
         Ok(report) => Notification {

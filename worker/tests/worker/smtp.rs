@@ -168,11 +168,10 @@ impl SmtpServer {
 
     fn abilities(&self) -> String {
         let behaviour = self.behaviour.lock().unwrap();
-        let mut lines = String::from("250-test\r\n");
-        for extension in &behaviour.extensions {
-            lines.push_str(&format!("250-{extension}\r\n"));
-        }
-        lines + "250 8BITMIME"
+        let mut lines = vec!["250-test".to_owned()];
+        lines.extend(behaviour.extensions.iter().map(|e| format!("250-{e}")));
+        lines.push("250 8BITMIME".to_owned());
+        lines.join("\r\n")
     }
 
     fn opinion_of(&self, recipient: &str) -> String {

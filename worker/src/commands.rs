@@ -19,7 +19,7 @@ use crate::connection::Connector;
 use crate::order::{OrderResult, OrderState, Reason};
 use crate::settings::TemporalSettings;
 use crate::store::Store;
-use crate::workflow::OrderWorkflow;
+use crate::workflow::{OrderWorkflow, Words};
 
 pub use start::{Started, start, start_order};
 
@@ -90,7 +90,7 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
     let update = handle
         .execute_update(
             OrderWorkflow::cancel_order,
-            args.reason.clone(),
+            Words(args.reason.clone()),
             WorkflowExecuteUpdateOptions::default(),
         )
         .await;

@@ -72,7 +72,7 @@ impl Connector {
         &self.settings
     }
 
-    /// One attempt.
+    /// One attempt, with the credentials of this moment.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         let address = &self.settings.address;
         let presents_certificate = self.presents_certificate();
@@ -109,7 +109,6 @@ impl Connector {
                     address: address.clone(),
                     source: Box::new(source),
                 })?;
-        self.follow_key(&connection);
         Client::new(
             connection,
             ClientOptions::new(self.settings.temporal_namespace.clone()).build(),
@@ -137,7 +136,10 @@ impl Connector {
         loop {
             let problem = tokio::select! {
                 outcome = self.connect_and_check() => match outcome {
-                    Ok(client) => return Some(client),
+                    Ok(client) => {
+                        self.follow_key(client.connection());
+                        return Some(client);
+                    }
                     Err(problem) => problem,
                 },
                 () = &mut stop => return None,
@@ -178,7 +180,8 @@ impl Connector {
         Ok(client)
     }
 
-    /// Gives a connection every new key until nobody else holds it.
+    /// Gives a connection every new key, for the life of the process. For one that is used, not
+    /// for each attempt: the connection lives as long.
     fn follow_key(&self, connection: &Connection) {
         if !matches!(self.settings.api_key, Some(ApiKey::File(_))) {
             return;

@@ -163,10 +163,19 @@ impl Failure {
     }
 }
 
-/// The database's errors: all of them may pass, since what cannot pass (a duplicate, too little
-/// stock) is asked for in the statement and never shows up as an error.
+/// The database's errors. Almost all of them may pass, since what cannot pass (a duplicate, too
+/// little stock) is asked for in the statement and never shows up as an error. A value that
+/// PostgreSQL cannot hold (SQLSTATE class 22, such as a NUL in a text) never can.
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Database(db) = &error
+            && db
+                .code()
+                .is_some_and(|code| code.len() == 5 && code.starts_with("22"))
+        {
+            let message = format!("the database cannot hold a value: {}", db.message());
+            return Self::new(FailureType::InvalidOrder, message);
+        }
         // The driver's text for a failed connection can hold the connection string's parts.
         let message = match &error {
             sqlx::Error::Database(db) => {

@@ -21,11 +21,18 @@ fn main() -> ExitCode {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let variables: Variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        // What is not Unicode is kept, so that it is refused like any other wrong value.
+        .filter_map(|(name, value)| {
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
+        })
         .collect();
-    match log_format(&variables) {
-        Ok(format) => start_logs(format, cli.command.as_ref()),
-        Err(error) => return fail(&error.into()),
+    let logs = log_format(&variables)
+        .and_then(|format| start_logs(format, cli.command.as_ref(), &variables));
+    if let Err(error) = logs {
+        return fail(&error.into());
     }
     // The SDK's workers run on this thread, and the rest on these: one thread for each core in all.
     // With one more, tasks wander between cores: on two, an order then took 8 % more processor time.
@@ -84,10 +91,19 @@ async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
 
 /// Workers log to standard output, as containers do; commands whose output is data log to
 /// standard error.
-fn start_logs(format: LogFormat, command: Option<&Command>) {
+fn start_logs(
+    format: LogFormat,
+    command: Option<&Command>,
+    variables: &Variables,
+) -> Result<(), SettingError> {
     let to_stdout = matches!(command, None | Some(Command::Run(_) | Command::Gateway(_)));
     let default = if to_stdout { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = variables.get("RUST_LOG").map(String::as_str);
+    let filter = filter.filter(|text| !text.is_empty()).unwrap_or(default);
+    let filter = EnvFilter::try_new(filter).map_err(|error| SettingError {
+        variable: "RUST_LOG".to_owned(),
+        problem: format!("is not a log filter: {error}"),
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match (format, to_stdout) {
         (LogFormat::Json, true) => builder.json().init(),
@@ -95,6 +111,7 @@ fn start_logs(format: LogFormat, command: Option<&Command>) {
         (LogFormat::Text, true) => builder.init(),
         (LogFormat::Text, false) => builder.with_writer(std::io::stderr).init(),
     }
+    Ok(())
 }
 
 #[expect(

@@ -9,7 +9,8 @@ use prometheus::{
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// `order_worker_orders_total{outcome}`: orders `created`, `paid`, `cancelled` in the database.
+    /// `order_worker_orders_total{outcome}`: orders `created` and `paid` in the database, and
+    /// how those that were not paid ended: `cancelled`, `declined`, `out_of_stock`, `failed`.
     pub orders: IntCounterVec,
     /// `order_worker_payments_total{outcome}`: answers of the gateway, by attempt, and settlements.
     pub payments: IntCounterVec,
@@ -24,7 +25,14 @@ pub struct Metrics {
     pub recycles: IntCounter,
 }
 
-const ORDER_OUTCOMES: [&str; 3] = ["created", "paid", "cancelled"];
+const ORDER_OUTCOMES: [&str; 6] = [
+    "created",
+    "paid",
+    "cancelled",
+    "declined",
+    "out_of_stock",
+    "failed",
+];
 const PAYMENT_OUTCOMES: [&str; 8] = [
     "charged",
     "declined",
@@ -53,7 +61,7 @@ impl Metrics {
         };
         let orders = counter(
             "order_worker_orders_total",
-            "Orders created, paid and cancelled in the database by this process.",
+            "Orders that this process created, marked as paid, or ended unpaid, in the database.",
             &["outcome"],
             &ORDER_OUTCOMES,
         )?;

@@ -15,6 +15,8 @@ pub const MAX_TOTAL: i64 = 1_000_000_000_000;
 pub const MAX_ITEMS: usize = 100;
 /// Most recipients an order may have; Temporal's payload limit of 2 MB is reached a little later.
 pub const MAX_RECIPIENTS: usize = 20_000;
+/// Longest reason of a cancellation that is kept, in characters.
+pub const MAX_REASON: usize = 500;
 /// The item of an order that names none: one piece of this SKU.
 pub const DEFAULT_SKU: &str = "standard";
 /// The currency of an order that names none.
@@ -24,7 +26,7 @@ const MAX_ID_LENGTH: usize = 100;
 
 /// The input of `OrderWorkflow`, exactly as a client of any language sent it.
 ///
-/// Reading it never fails: a workflow task that cannot read its input is retried for ever, whereas
+/// Reading it never fails ([`crate::workflow::SentOrder`]): a workflow task that cannot read its input is retried for ever, whereas
 /// a workflow that can read it fails at once with `InvalidOrder` and says why. [`OrderInput::parse`]
 /// does the checking.
 #[derive(Clone, PartialEq)]
@@ -246,6 +248,18 @@ pub struct Reason {
     pub message: String,
 }
 
+impl Reason {
+    /// A reason in somebody's own words, made fit for every database, log and terminal: one line,
+    /// no control characters, at most [`MAX_REASON`] characters.
+    pub fn in_words(kind: FailureType, words: &str) -> Self {
+        let line = words.replace(char::is_control, " ");
+        Self {
+            kind: kind.name().to_owned(),
+            message: line.trim().chars().take(MAX_REASON).collect(),
+        }
+    }
+}
+
 /// A payment that went through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
@@ -415,12 +429,29 @@ mod tests {
             message,
             "card must be a token of the payment gateway, not a card number"
         );
+        for number in [
+            "4111 1111 1111 1111",
+            "4111_1111_1111_1111",
+            "4111.1111.1111.1111",
+        ] {
+            let again = invalid(json!({"id": "a", "total": 1, "card": number}));
+            assert_eq!(again, message);
+        }
         let order = OrderInput::new("a", 1)
             .with("card", "tok_1234567890123456")
             .parse()
             .unwrap();
         assert_eq!(order.card, Some(CardToken::new("tok_1234567890123456")));
         assert!(!format!("{order:?}").contains("tok_"));
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_every_database_holds() {
+        let reason =
+            |words: &str| Reason::in_words(FailureType::CancelledByCustomer, words).message;
+        assert_eq!(reason("too dear"), "too dear");
+        assert_eq!(reason(" a\0b\r\nc\u{1b}[1m "), "a b  c [1m");
+        assert_eq!(reason(&"ü".repeat(MAX_REASON + 1)), "ü".repeat(MAX_REASON));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -19,14 +20,26 @@ pub const IDEMPOTENCY_HEADER: &str = "Idempotency-Key";
 /// Longest wait for an answer. Afterwards the outcome is unknown until it is settled.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest `Retry-After` that is believed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// The key of an order's charge: the same for every attempt and for the settlement, and safe in
-/// a header and in a path whatever characters the workflow id has.
-pub fn idempotency_key(workflow_id: &str) -> String {
+/// The key of an order's charge: the same for every attempt and for the settlement, another for
+/// any other order or workflow, and safe in a header and in a path whatever characters the ids
+/// have. The workflow id alone is enough where it is made of the order's (`order-ID`).
+pub fn idempotency_key(workflow_id: &str, order_id: &str) -> String {
+    let mut key = String::with_capacity(workflow_id.len() + order_id.len() + 9);
+    append_escaped(&mut key, workflow_id);
+    if workflow_id.strip_prefix("order-") != Some(order_id) {
+        // No escaped text holds two of these.
+        key.push_str("~~");
+        append_escaped(&mut key, order_id);
+    }
+    key.push_str("-charge");
+    key
+}
+
+fn append_escaped(key: &mut String, text: &str) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let mut key = String::with_capacity(workflow_id.len() + 7);
-    for byte in workflow_id.bytes() {
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
             key.push(char::from(byte));
         } else {
@@ -38,8 +51,6 @@ pub fn idempotency_key(workflow_id: &str) -> String {
             key.extend(digits.map(char::from));
         }
     }
-    key.push_str("-charge");
-    key
 }
 
 /// The body of `POST /charge`. The card is a token, and never printed.
@@ -144,7 +155,7 @@ impl GatewayClient {
                 return Ok(settlement);
             }
         } else if response.status() != StatusCode::NOT_FOUND {
-            return Err(unsettled(response.status()));
+            return Err(unsettled(&response));
         }
         // The gateway decides: a charge that arrived in between wins over the void.
         let voided = self
@@ -154,7 +165,7 @@ impl GatewayClient {
             .await;
         let response = voided.map_err(|error| unavailable(&error))?;
         if !response.status().is_success() {
-            return Err(unsettled(response.status()));
+            return Err(unsettled(&response));
         }
         let answer: ChargeAnswer = response.json().await.map_err(|error| unavailable(&error))?;
         settlement_of(answer, request).ok_or_else(|| {
@@ -185,14 +196,17 @@ fn settlement_of(answer: ChargeAnswer, request: &PaymentRequest) -> Option<Settl
     }
 }
 
-fn unsettled(status: StatusCode) -> Failure {
+fn unsettled(response: &Response) -> Failure {
+    let kind = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => FailureType::PaymentRateLimited,
+        _ => FailureType::PaymentUnavailable,
+    };
+    let code = response.status().as_u16();
     Failure::new(
-        FailureType::PaymentUnavailable,
-        format!(
-            "the gateway answered {} when asked for the charge",
-            status.as_u16()
-        ),
+        kind,
+        format!("the gateway answered {code} when asked for the charge"),
     )
+    .retry_after(retry_after(response))
 }
 
 /// The classification of every answer that is not a success.
@@ -225,11 +239,21 @@ fn check(response: Response) -> Result<Response, Failure> {
     })
 }
 
-/// `Retry-After` in seconds, capped. The form with a date is rare and left to the backoff.
+/// What `Retry-After` asks for, if it can be read.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    let seconds: u64 = value.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+    delay(value.trim(), Timestamp::now())
+}
+
+/// Seconds, or a date (RFC 9110, section 10.2.3), capped. A date that has passed asks for nothing.
+fn delay(value: &str, now: Timestamp) -> Option<Duration> {
+    let asked = if let Ok(seconds) = value.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+        Duration::try_from(at.duration_since(now)).ok()?
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
 }
 
 /// No answer: timeout, refused connection, broken answer. Never prints the URL, which may hold
@@ -254,8 +278,33 @@ mod tests {
 
     #[test]
     fn a_key_is_stable_and_safe_whatever_the_workflow_id() {
-        assert_eq!(idempotency_key("order-test-1"), "order-test-1-charge");
-        assert_eq!(idempotency_key("a/b c?ü"), "a~2Fb~20c~3F~C3~BC-charge");
-        assert_ne!(idempotency_key("a/b"), idempotency_key("a~2Fb"));
+        assert_eq!(
+            idempotency_key("order-test-1", "test-1"),
+            "order-test-1-charge"
+        );
+        assert_eq!(
+            idempotency_key("a/b c?ü", "d"),
+            "a~2Fb~20c~3F~C3~BC~~d-charge"
+        );
+        assert_ne!(idempotency_key("a/b", "c"), idempotency_key("a~2Fb", "c"));
+        assert_ne!(
+            idempotency_key("order-a", "a"),
+            idempotency_key("order-a", "b")
+        );
+    }
+
+    #[test]
+    fn a_wish_for_later_is_read_as_seconds_and_as_a_date() {
+        let now: Timestamp = "2026-11-06T08:49:37Z".parse().unwrap();
+        let delay = |value| delay(value, now);
+        assert_eq!(delay("7"), Some(Duration::from_secs(7)));
+        let date = "Fri, 06 Nov 2026 08:50:37 GMT";
+        assert_eq!(delay(date), Some(Duration::from_mins(1)));
+        assert_eq!(delay("Fri, 06 Nov 2026 08:49:36 GMT"), None);
+        assert_eq!(
+            delay("Fri, 06 Nov 2099 08:49:36 GMT"),
+            Some(LONGEST_RETRY_AFTER)
+        );
+        assert_eq!(delay("soon"), None);
     }
 }

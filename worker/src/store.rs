@@ -64,6 +64,8 @@ pub struct StoredOrder {
     pub workflow_id: String,
     /// Minor units.
     pub total: i64,
+    /// ISO 4217 code; empty if it was cancelled before it was written down.
+    pub currency: String,
     /// `created`, `paid` or `cancelled`.
     pub state: String,
     /// Failure type of a cancelled order, else empty.
@@ -158,6 +160,9 @@ impl Store {
     }
 
     /// Writes an order down; false if this workflow had already done so.
+    ///
+    /// A workflow id can run again. An order that an earlier run has paid, or written down with
+    /// another total, is refused with `OrderConflict`: undoing it here would undo what was sold.
     pub async fn create_order(
         &self,
         workflow_id: &str,
@@ -186,31 +191,36 @@ impl Store {
                 "the order's row vanished",
             ));
         };
-        if existing.workflow_id != workflow_id {
-            return Err(Failure::new(
-                FailureType::OrderConflict,
-                format!("order {} belongs to another workflow", order.order_id),
-            ));
+        let same = (existing.total, &existing.currency) == (order.total, &order.currency);
+        match existing.state.as_str() {
+            _ if existing.workflow_id != workflow_id => {
+                Err(conflict(&order.order_id, "belongs to another workflow"))
+            }
+            "cancelled" => Err(cancelled(&order.order_id)),
+            "paid" => Err(conflict(&order.order_id, "was paid in an earlier run")),
+            _ if !same => Err(conflict(
+                &order.order_id,
+                "was begun in an earlier run with another total",
+            )),
+            _ => Ok(false),
         }
-        if existing.state == "cancelled" {
-            return Err(cancelled(&order.order_id));
-        }
-        Ok(false)
     }
 
     /// One order, or `None`.
     pub async fn order(&self, order_id: &str) -> Result<Option<StoredOrder>, Failure> {
-        let row =
-            sqlx::query("SELECT workflow_id, total, state, reason FROM orders WHERE order_id = $1")
-                .bind(order_id)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row = sqlx::query(
+            "SELECT workflow_id, total, currency, state, reason FROM orders WHERE order_id = $1",
+        )
+        .bind(order_id)
+        .fetch_optional(&self.pool)
+        .await?;
         row.map(|row| {
             Ok(StoredOrder {
                 workflow_id: row.try_get(0)?,
                 total: row.try_get(1)?,
-                state: row.try_get(2)?,
-                reason: row.try_get(3)?,
+                currency: row.try_get(2)?,
+                state: row.try_get(3)?,
+                reason: row.try_get(4)?,
             })
         })
         .transpose()
@@ -243,7 +253,8 @@ impl Store {
         Ok(changed > 0)
     }
 
-    /// Takes all items out of the stock or none. Running it again changes nothing.
+    /// Takes all items out of the stock or none. Running it again changes nothing, and with other
+    /// items is refused with `OrderConflict`.
     pub async fn reserve(&self, reservation: &Reservation) -> Result<(), Failure> {
         let order_id = reservation.order_id.as_str();
         let mut tx = self.begin().await?;
@@ -262,10 +273,13 @@ impl Store {
                 .fetch_one(&mut *tx)
                 .await?
                 .try_get(0)?;
-            return if state == "reserved" {
+            if state != "reserved" {
+                return Err(cancelled(order_id));
+            }
+            return if reserved_items(&mut tx, order_id).await? == reservation.items {
                 Ok(())
             } else {
-                Err(cancelled(order_id))
+                Err(conflict(order_id, "has other items in an earlier run"))
             };
         }
         for item in &reservation.items {
@@ -277,7 +291,7 @@ impl Store {
     }
 
     /// Puts back what an order took; says whether there was anything to put back. Afterwards the
-    /// order can never reserve again.
+    /// order can never reserve again. What is paid is sold, and stays out of the stock.
     pub async fn release(&self, order_id: &str) -> Result<bool, Failure> {
         let mut tx = self.begin().await?;
         let never_reserved = sqlx::query(
@@ -294,7 +308,8 @@ impl Store {
         if !never_reserved {
             put_back = sqlx::query(
                 "UPDATE reservations SET state = 'released', updated_at = $2
-                 WHERE order_id = $1 AND state = 'reserved'",
+                 WHERE order_id = $1 AND state = 'reserved' AND NOT EXISTS (
+                     SELECT 1 FROM orders WHERE orders.order_id = $1 AND orders.state = 'paid')",
             )
             .bind(order_id)
             .bind(now())
@@ -304,16 +319,10 @@ impl Store {
                 == 1;
         }
         if put_back {
-            let items = sqlx::query(
-                "SELECT sku, quantity FROM reservation_items WHERE order_id = $1 ORDER BY sku",
-            )
-            .bind(order_id)
-            .fetch_all(&mut *tx)
-            .await?;
-            for item in items {
+            for item in reserved_items(&mut tx, order_id).await? {
                 sqlx::query("UPDATE stock SET available = available + $2 WHERE sku = $1")
-                    .bind(item.try_get::<String, _>(0)?)
-                    .bind(item.try_get::<i64, _>(1)?)
+                    .bind(item.sku)
+                    .bind(item.quantity)
                     .execute(&mut *tx)
                     .await?;
             }
@@ -380,6 +389,27 @@ impl Store {
     }
 }
 
+/// What an order took, in order of SKU as an order's items are. Sorted here and not by the
+/// database, whose collation may know another order: stock has to be locked in one and the same.
+async fn reserved_items(
+    tx: &mut Transaction<'static, Any>,
+    order_id: &str,
+) -> Result<Vec<Item>, Failure> {
+    let rows = sqlx::query("SELECT sku, quantity FROM reservation_items WHERE order_id = $1")
+        .bind(order_id)
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
+        items.push(Item {
+            sku: row.try_get(0)?,
+            quantity: row.try_get(1)?,
+        });
+    }
+    items.sort_by(|one, other| one.sku.cmp(&other.sku));
+    Ok(items)
+}
+
 /// Takes one item out of the stock within a reservation.
 async fn take(
     tx: &mut Transaction<'static, Any>,
@@ -424,6 +454,13 @@ async fn take(
     Ok(())
 }
 
+fn conflict(order_id: &str, how: &str) -> Failure {
+    Failure::new(
+        FailureType::OrderConflict,
+        format!("order {order_id} {how}"),
+    )
+}
+
 fn cancelled(order_id: &str) -> Failure {
     Failure::new(
         FailureType::OrderCancelled,
@@ -435,7 +472,8 @@ fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
-/// The migrations, oldest first. A migration that was released is never edited.
+/// The migrations, oldest first. A migration that was released is never edited. One that a newer
+/// version has applied is no reason not to start: pods of this version still end its orders.
 fn migrator() -> Migrator {
     let migrations = [
         (1, "orders", include_str!("../migrations/0001_orders.sql")),
@@ -445,7 +483,7 @@ fn migrator() -> Migrator {
             include_str!("../migrations/0002_mailings.sql"),
         ),
     ];
-    Migrator::with_migrations(
+    let mut migrator = Migrator::with_migrations(
         migrations
             .into_iter()
             .map(|(version, name, sql)| {
@@ -458,5 +496,7 @@ fn migrator() -> Migrator {
                 )
             })
             .collect(),
-    )
+    );
+    migrator.set_ignore_missing(true);
+    migrator
 }

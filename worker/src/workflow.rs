@@ -12,10 +12,12 @@
 )]
 
 mod attributes;
+mod input;
 mod mails;
 mod options;
 
 pub use attributes::ORDER_STATE;
+pub use input::{SentOrder, Words};
 
 use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
@@ -30,7 +32,7 @@ use crate::activities::{
     Reservation, Settlement,
 };
 use crate::failure::{self, FailureType};
-use crate::order::{Notification, Order, OrderInput, OrderResult, OrderState, Payment, Reason};
+use crate::order::{Notification, Order, OrderResult, OrderState, Payment, Reason};
 
 /// The workflow of one order. Registered as `OrderWorkflow`.
 ///
@@ -67,9 +69,9 @@ impl OrderWorkflow {
     #[run(name = "OrderWorkflow")]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
-        input: OrderInput,
+        input: SentOrder,
     ) -> WorkflowResult<OrderResult> {
-        match input.parse() {
+        match input.0.parse() {
             Ok(order) => {
                 ctx.state_mut(|s| s.order_id.clone_from(&order.order_id));
                 Placement::new(ctx.clone(), order).run().await
@@ -97,7 +99,7 @@ impl OrderWorkflow {
 
     /// Asks to cancel the order; has no effect once it is being paid.
     #[signal(name = "cancel_order")]
-    pub fn cancel_order_signal(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: String) {
+    pub fn cancel_order_signal(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: Words) {
         self.request_cancellation(reason);
     }
 
@@ -105,7 +107,7 @@ impl OrderWorkflow {
     fn validate_cancel_order(
         &self,
         _ctx: &WorkflowContextView,
-        _reason: &String,
+        _reason: &Words,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if self.can_be_cancelled() {
             Ok(())
@@ -120,7 +122,7 @@ impl OrderWorkflow {
     /// Cancels the order before payment; refused once it is being paid. Answers with the order's
     /// id.
     #[update(name = "cancel_order")]
-    pub fn cancel_order(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: String) -> String {
+    pub fn cancel_order(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: Words) -> String {
         self.request_cancellation(reason);
         self.order_id.clone()
     }
@@ -143,9 +145,9 @@ impl OrderWorkflow {
         }
     }
 
-    fn request_cancellation(&mut self, reason: String) {
+    fn request_cancellation(&mut self, reason: Words) {
         if self.can_be_cancelled() && self.cancel_requested.is_none() {
-            self.cancel_requested = Some(reason);
+            self.cancel_requested = Some(reason.0);
         }
     }
 }
@@ -272,10 +274,7 @@ impl Placement {
             None => Ok(()),
             Some(message) => Err(Stop::Refused(
                 OrderState::Cancelled,
-                Reason {
-                    kind: FailureType::CancelledByCustomer.name().to_owned(),
-                    message,
-                },
+                Reason::in_words(FailureType::CancelledByCustomer, &message),
             )),
         }
     }
@@ -488,10 +487,7 @@ fn declined() -> Stop {
 }
 
 fn cancelled_by_request(reason: Option<String>) -> Reason {
-    Reason {
-        kind: FailureType::CancelledByRequest.name().to_owned(),
-        message: reason
-            .filter(|r| !r.is_empty())
-            .unwrap_or_else(|| "the workflow was cancelled".to_owned()),
-    }
+    let words = reason.filter(|words| !words.is_empty());
+    let words = words.as_deref().unwrap_or("the workflow was cancelled");
+    Reason::in_words(FailureType::CancelledByRequest, words)
 }

@@ -11,8 +11,9 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{CancelOrder, CreateOrder};
-use crate::failure::Failure;
+use crate::failure::{self, Failure, FailureType};
 use crate::metrics::Metrics;
+use crate::order::Reason;
 use crate::store::Store;
 
 /// The activities of the role `orders`.
@@ -67,10 +68,25 @@ impl OrderActivities {
             .await
             .map_err(Failure::into_activity)?;
         if cancelled {
-            self.metrics.orders.with_label_values(&["cancelled"]).inc();
+            let outcome = outcome(&cancel.reason);
+            self.metrics.orders.with_label_values(&[outcome]).inc();
             tracing::info!(order_id = %cancel.order_id, reason = %cancel.reason.kind, "order cancelled");
         }
         Ok(())
+    }
+}
+
+/// How an order that was not paid counts.
+fn outcome(reason: &Reason) -> &'static str {
+    let is = |kind| failure::is(reason, kind);
+    if is(FailureType::CancelledByCustomer) || is(FailureType::CancelledByRequest) {
+        "cancelled"
+    } else if is(FailureType::PaymentDeclined) {
+        "declined"
+    } else if is(FailureType::OutOfStock) || is(FailureType::UnknownSku) {
+        "out_of_stock"
+    } else {
+        "failed"
     }
 }
 

@@ -46,7 +46,7 @@ impl PaymentActivities {
         ctx: ActivityContext,
         request: PaymentRequest,
     ) -> Result<Payment, ActivityError> {
-        let key = idempotency_key(&workflow_id(&ctx, &request.order_id));
+        let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
         let started = Instant::now();
         let answer = self.gateway.charge(&key, &request).await;
         self.metrics
@@ -90,7 +90,7 @@ impl PaymentActivities {
         ctx: ActivityContext,
         request: PaymentRequest,
     ) -> Result<Settlement, ActivityError> {
-        let key = idempotency_key(&workflow_id(&ctx, &request.order_id));
+        let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
         let settlement = self
             .gateway
             .settle(&key, &request)

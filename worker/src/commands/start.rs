@@ -18,7 +18,7 @@ use super::{OrderHandle, connect, outcome, print};
 use crate::cli::{StartArgs, workflow_id};
 use crate::order::{OrderInput, OrderState, TaskQueues};
 use crate::settings::TemporalSettings;
-use crate::workflow::{ORDER_STATE, OrderWorkflow};
+use crate::workflow::{ORDER_STATE, OrderWorkflow, SentOrder};
 
 /// Longest wait for the list of search attributes.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub async fn start_order(
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .build();
-        let start = client.start_workflow(OrderWorkflow::run, input.clone(), options);
+        let start = client.start_workflow(OrderWorkflow::run, SentOrder(input.clone()), options);
         match start.await {
             Ok(_) => break true,
             // If an earlier try was not answered, it is most likely this one.

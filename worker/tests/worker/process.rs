@@ -200,7 +200,7 @@ fn wrong_settings_end_the_process_with_one_sentence() {
     let dir = TempDir::new("settings");
     let key = dir.path().join("missing.key");
     let key = key.to_str().unwrap();
-    let table: [(&[(&str, &str)], &str); 5] = [
+    let table: [(&[(&str, &str)], &str); 6] = [
         (&[], "PAYMENT_GATEWAY_URL is missing"),
         (
             &[("ORDER_WORKER_ROLE", "boss")],
@@ -219,6 +219,10 @@ fn wrong_settings_end_the_process_with_one_sentence() {
         (
             &[("ORDER_WORKER_LOG_FORMAT", "xml")],
             "ORDER_WORKER_LOG_FORMAT must be json or text",
+        ),
+        (
+            &[("RUST_LOG", "order_worker=loud")],
+            "RUST_LOG is not a log filter",
         ),
     ];
     for (variables, sentence) in table {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use order_worker::commands::OrderHandle;
 use order_worker::gateway::GatewayOptions;
 use order_worker::order::{OrderInput, OrderState};
-use order_worker::workflow::OrderWorkflow;
+use order_worker::workflow::{OrderWorkflow, Words};
 use serde_json::{Value, json};
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions,
@@ -171,7 +171,7 @@ async fn cancel(path: &str, handle: &OrderHandle) {
             .then_some(())
     })
     .await;
-    let reason = "test".to_owned();
+    let reason = Words::from("test");
     match path {
         "signal-cancelled" => {
             let options = WorkflowSignalOptions::default();

@@ -45,6 +45,12 @@ fn kind<T: std::fmt::Debug>(outcome: Result<T, Failure>) -> FailureType {
 async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
     assert!(store.create_order("wf", &order("a")).await.unwrap());
     assert!(!store.create_order("wf", &order("a")).await.unwrap());
+    let dearer = CreateOrder {
+        total: 500,
+        ..order("a")
+    };
+    let dearer = store.create_order("wf", &dearer).await;
+    assert_eq!(kind(dearer), FailureType::OrderConflict);
     let other = store.create_order("other", &order("a")).await;
     assert_eq!(kind(other), FailureType::OrderConflict);
     assert!(!store.cancel_order("other", "a", &why()).await.unwrap());
@@ -53,6 +59,7 @@ async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
     let expected = StoredOrder {
         workflow_id: "wf".to_owned(),
         total: 100,
+        currency: "USD".to_owned(),
         state: "cancelled".to_owned(),
         reason: "OutOfStock".to_owned(),
     };
@@ -70,6 +77,11 @@ async fn stock_is_taken_whole_or_not_and_put_back_once(store: Store) {
     let both = reservation("a", &[("book", 2), ("rare-vase", 3)]);
     store.reserve(&both).await.unwrap();
     store.reserve(&both).await.unwrap();
+    let fewer = reservation("a", &[("book", 2)]);
+    assert_eq!(
+        kind(store.reserve(&fewer).await),
+        FailureType::OrderConflict
+    );
     assert_eq!(store.available("rare-vase").await.unwrap(), Some(2));
     assert_eq!(store.available("book").await.unwrap(), Some(999_999_998));
 
@@ -101,24 +113,37 @@ async fn stock_is_taken_whole_or_not_and_put_back_once(store: Store) {
 }
 
 async fn stock_is_never_oversold(store: Store) {
-    let buyers = (0..24).map(|n| {
+    // Some give back what they have at once, so that stock is taken and put back side by side: with
+    // rows locked in another order the two would wait for each other in a circle.
+    let buyers = (0..48).map(|n| {
         let store = store.clone();
         tokio::spawn(async move {
-            // In turn from both ends, which would deadlock if rows were locked in another order.
+            let id = format!("buyer-{n}");
             let items = [("lamp", 1), ("rare-vase", 1)];
-            store
-                .reserve(&reservation(&format!("buyer-{n}"), &items))
-                .await
+            store.reserve(&reservation(&id, &items)).await?;
+            if n % 2 == 0 {
+                store.release(&id).await?;
+                return Ok(0);
+            }
+            Ok::<i64, Failure>(1)
         })
     });
     let mut sold = 0;
     for buyer in buyers.collect::<Vec<_>>() {
         match buyer.await.unwrap() {
-            Ok(()) => sold += 1,
+            Ok(kept) => sold += kept,
             Err(failure) => assert_eq!(failure.kind, FailureType::OutOfStock, "{failure}"),
         }
     }
-    assert_eq!(sold, 5);
+    assert!(sold <= 5, "{sold} of 5 were sold");
+    assert_eq!(store.available("rare-vase").await.unwrap(), Some(5 - sold));
+    // Who comes later gets what is left, and no more.
+    for n in sold..5 {
+        let last = reservation(&format!("late-{n}"), &[("lamp", 1), ("rare-vase", 1)]);
+        store.reserve(&last).await.unwrap();
+    }
+    let none = reservation("too-late", &[("lamp", 1), ("rare-vase", 1)]);
+    assert_eq!(kind(store.reserve(&none).await), FailureType::OutOfStock);
     assert_eq!(store.available("rare-vase").await.unwrap(), Some(0));
     assert_eq!(
         store.available("lamp").await.unwrap(),
@@ -154,10 +179,41 @@ async fn a_charge_makes_an_order_paid_for_good(store: Store) {
             .unwrap()
     );
     assert!(!store.cancel_order("wf", "a", &why()).await.unwrap());
+    // The workflow runs again: what was sold is neither sold again nor put back.
+    let again = store.create_order("wf", &order("a")).await;
+    assert_eq!(kind(again), FailureType::OrderConflict);
+    let sold = reservation("a", &[("rare-vase", 2)]);
+    store.reserve(&sold).await.unwrap();
+    assert!(!store.release("a").await.unwrap());
+    assert_eq!(store.available("rare-vase").await.unwrap(), Some(3));
     assert_eq!(
         store.order("a").await.unwrap().map(|o| o.state).as_deref(),
         Some("paid")
     );
+}
+
+async fn a_newer_schema_does_not_keep_this_version_from_starting(store: Store) {
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations
+         SELECT 9999, description, installed_on, success, checksum, execution_time
+         FROM _sqlx_migrations WHERE version = 1",
+    )
+    .execute(store.pool())
+    .await
+    .unwrap();
+    store.migrate().await.unwrap();
+    assert!(store.create_order("wf", &order("a")).await.unwrap());
+}
+
+async fn what_the_database_cannot_hold_is_not_tried_for_ever(store: Store) {
+    let reason = Reason {
+        kind: "CancelledByCustomer".to_owned(),
+        message: "a\0b".to_owned(),
+    };
+    // SQLite holds it.
+    if let Err(failure) = store.cancel_order("wf", "a", &reason).await {
+        assert!(!failure.kind.retryable(), "{failure}");
+    }
 }
 
 async fn a_mail_is_recorded_once(store: Store) {
@@ -264,6 +320,8 @@ on_both! {
     stock_is_taken_whole_or_not_and_put_back_once
     stock_is_never_oversold
     a_charge_makes_an_order_paid_for_good
+    a_newer_schema_does_not_keep_this_version_from_starting
+    what_the_database_cannot_hold_is_not_tried_for_ever
     a_mail_is_recorded_once
     the_attempt_that_was_started_last_has_the_mailing
 }

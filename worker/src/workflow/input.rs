@@ -1,0 +1,69 @@
+//! What clients send to the workflow, read so that reading never fails. A workflow task that cannot
+//! read an input or a signal is retried for ever, and the order with it stands still; one that can
+//! read it says what is wrong, or goes on.
+
+use serde_json::Value;
+use temporalio_common::data_converters::{
+    GenericPayloadConverter, PayloadConversionError, SerializationContext, TemporalDeserializable,
+    TemporalSerializable,
+};
+use temporalio_common::protos::temporal::api::common::v1::Payload;
+
+use crate::order::OrderInput;
+
+/// The order as a client sent it. Anything but one JSON payload reads as an order that is not
+/// there, which fails with `InvalidOrder`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SentOrder(pub OrderInput);
+
+/// Somebody's own words. A text is taken as it is, any other JSON as it is written, and whatever
+/// else is sent as no words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words(pub String);
+
+impl From<&str> for Words {
+    fn from(words: &str) -> Self {
+        Self(words.to_owned())
+    }
+}
+
+fn json(payloads: &[Payload]) -> Value {
+    match payloads {
+        [payload] => serde_json::from_slice(&payload.data).unwrap_or_default(),
+        _ => Value::Null,
+    }
+}
+
+impl TemporalDeserializable for SentOrder {
+    fn from_payloads(
+        _: &SerializationContext<'_>,
+        payloads: Vec<Payload>,
+    ) -> Result<Self, PayloadConversionError> {
+        Ok(Self(OrderInput::from_value(json(&payloads))))
+    }
+}
+
+impl TemporalSerializable for SentOrder {
+    fn to_payload(&self, to: &SerializationContext<'_>) -> Result<Payload, PayloadConversionError> {
+        to.converter.to_payload(to, &self.0)
+    }
+}
+
+impl TemporalDeserializable for Words {
+    fn from_payloads(
+        _: &SerializationContext<'_>,
+        payloads: Vec<Payload>,
+    ) -> Result<Self, PayloadConversionError> {
+        Ok(Self(match json(&payloads) {
+            Value::Null => String::new(),
+            Value::String(words) => words,
+            other => other.to_string(),
+        }))
+    }
+}
+
+impl TemporalSerializable for Words {
+    fn to_payload(&self, to: &SerializationContext<'_>) -> Result<Payload, PayloadConversionError> {
+        to.converter.to_payload(to, &self.0)
+    }
+}

@@ -23,36 +23,45 @@ impl Store {
     /// Takes the mails of an order over for the attempt that Temporal started at this time; false
     /// if a later attempt has them already. From then on every earlier one has lost them.
     pub async fn take_mailing(&self, order_id: &str, started_at: i64) -> Result<bool, Failure> {
-        let taken = sqlx::query(
-            "INSERT INTO mailings (order_id, started_at) VALUES ($1, $2)
-             ON CONFLICT (order_id) DO UPDATE SET started_at = excluded.started_at
-             WHERE mailings.started_at <= excluded.started_at",
-        )
-        .bind(order_id)
-        .bind(started_at)
-        .execute(&self.pool)
-        .await?
-        .rows_affected();
-        Ok(taken > 0)
+        self.in_time(async {
+            let taken = sqlx::query(
+                "INSERT INTO mailings (order_id, started_at) VALUES ($1, $2)
+                 ON CONFLICT (order_id) DO UPDATE SET started_at = excluded.started_at
+                 WHERE mailings.started_at <= excluded.started_at",
+            )
+            .bind(order_id)
+            .bind(started_at)
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+            Ok(taken > 0)
+        })
+        .await
     }
 
     /// Whether the attempt that was started at this time still has the mails of an order.
     pub async fn has_mailing(&self, order_id: &str, started_at: i64) -> Result<bool, Failure> {
-        let row = sqlx::query("SELECT 1 FROM mailings WHERE order_id = $1 AND started_at = $2")
-            .bind(order_id)
-            .bind(started_at)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(row.is_some())
+        self.in_time(async {
+            let row = sqlx::query("SELECT 1 FROM mailings WHERE order_id = $1 AND started_at = $2")
+                .bind(order_id)
+                .bind(started_at)
+                .fetch_optional(&self.pool)
+                .await?;
+            Ok(row.is_some())
+        })
+        .await
     }
 
     /// Recipients of an order that need no further work.
     pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
-        let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
-            .bind(order_id)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+        self.in_time(async {
+            let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
+                .bind(order_id)
+                .fetch_all(&self.pool)
+                .await?;
+            rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+        })
+        .await
     }
 
     /// Writes down that a recipient was mailed, or why it never will be.
@@ -63,40 +72,46 @@ impl Store {
         message_id: &str,
         refusal: Option<&str>,
     ) -> Result<(), Failure> {
-        sqlx::query(
-            "INSERT INTO mails (order_id, recipient, message_id, state, message, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (order_id, recipient) DO NOTHING",
-        )
-        .bind(order_id)
-        .bind(recipient)
-        .bind(message_id)
-        .bind(if refusal.is_some() { "refused" } else { "sent" })
-        .bind(refusal.unwrap_or_default())
-        .bind(now())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        self.in_time(async {
+            sqlx::query(
+                "INSERT INTO mails (order_id, recipient, message_id, state, message, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (order_id, recipient) DO NOTHING",
+            )
+            .bind(order_id)
+            .bind(recipient)
+            .bind(message_id)
+            .bind(if refusal.is_some() { "refused" } else { "sent" })
+            .bind(refusal.unwrap_or_default())
+            .bind(now())
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Counts the mails of an order.
     pub async fn mail_counts(&self, order_id: &str) -> Result<MailCounts, Failure> {
-        let rows = sqlx::query(
-            "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY state",
-        )
-        .bind(order_id)
-        .fetch_all(&self.pool)
-        .await?;
-        let mut counts = MailCounts::default();
-        for row in rows {
-            let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
-            if row.try_get::<String, _>(0)? == "sent" {
-                counts.sent = count;
-            } else {
-                counts.refused = count;
-                counts.last_refusal = Some(row.try_get(2)?);
+        self.in_time(async {
+            let rows = sqlx::query(
+                "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY state",
+            )
+            .bind(order_id)
+            .fetch_all(&self.pool)
+            .await?;
+            let mut counts = MailCounts::default();
+            for row in rows {
+                let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
+                if row.try_get::<String, _>(0)? == "sent" {
+                    counts.sent = count;
+                } else {
+                    counts.refused = count;
+                    counts.last_refusal = Some(row.try_get(2)?);
+                }
             }
-        }
-        Ok(counts)
+            Ok(counts)
+        })
+        .await
     }
 }

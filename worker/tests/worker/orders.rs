@@ -156,7 +156,9 @@ async fn a_gateway_in_trouble_is_asked_three_times_and_then_settled() {
     let charge = shop.charge("lost-1").unwrap();
     assert_eq!((charge.status, charge.attempts), (Status::Charged, 3));
     assert_eq!(shop.stored_state("lost-1").await, "paid");
-    worker.drain().await;
+    let log = worker.drain().await;
+    assert!(log.contains("payment not made"), "{log}");
+    assert!(!log.contains("tok_"), "a card token is in the log: {log}");
 }
 
 #[tokio::test]

@@ -7,49 +7,14 @@ use order_worker::gateway::GatewayOptions;
 use order_worker::order::{NotificationState, OrderInput};
 use serde_json::json;
 use temporalio_client::WorkflowCancelOptions;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
 
+use crate::line::Line;
 use crate::servers::{postgres_database, temporal};
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually};
 
 /// So many that mailing them takes far longer than another attempt takes to begin.
 const ALL: usize = 600;
-
-/// A way to Temporal that can be cut: whoever uses it then hears nothing any more.
-struct Line {
-    port: u16,
-    cut: CancellationToken,
-}
-
-impl Line {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let line = Self {
-            port: listener.local_addr().unwrap().port(),
-            cut: CancellationToken::new(),
-        };
-        let (cut, target) = (line.cut.clone(), temporal());
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (cut, target) = (cut.clone(), target.clone());
-                tokio::spawn(async move {
-                    {
-                        // Temporal sees the connection close, so that no task is put into it.
-                        let mut server = TcpStream::connect(target).await.unwrap();
-                        tokio::select! {
-                            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-                            () = cut.cancelled() => {}
-                        }
-                    }
-                    std::future::pending::<()>().await;
-                });
-            }
-        });
-        line
-    }
-}
 
 /// A shop whose mail server takes its time, a worker of it that mails over a line, and the order.
 async fn shop_and_cut_off_worker(name: &str) -> (Shop, Worker, Line) {
@@ -59,7 +24,7 @@ async fn shop_and_cut_off_worker(name: &str) -> (Shop, Worker, Line) {
     };
     let mut shop = Shop::open_with(name, GatewayOptions::default(), slow).await;
     shop.database_url = postgres_database().await;
-    let line = Line::start().await;
+    let line = Line::start(temporal()).await;
     let address = format!("127.0.0.1:{}", line.port);
     let worker = shop.worker_with(&[("TEMPORAL_ADDRESS", &address)]).await;
     (shop, worker, line)
@@ -93,7 +58,7 @@ async fn two_attempts_never_mail_at_once() {
     let (shop, old, line) = shop_and_cut_off_worker("takeover").await;
     let handle = shop.place(order("takeover-1")).await;
     mailed(&shop, 10).await;
-    line.cut.cancel();
+    line.cut();
     let new = shop.worker().await;
     stopped(&old).await;
     // The rest need not take long.
@@ -125,7 +90,7 @@ async fn a_cancelled_mailing_ends_although_its_worker_cannot_hear_of_it() {
     let (shop, old, line) = shop_and_cut_off_worker("unheard").await;
     let handle = shop.place(order("unheard-1")).await;
     mailed(&shop, 10).await;
-    line.cut.cancel();
+    line.cut();
     let new = shop.worker().await;
     handle
         .cancel(WorkflowCancelOptions::default())

@@ -1,0 +1,54 @@
+//! A way to a server that falls silent, as when a node loses its power: nothing is closed, and nothing
+//! is answered.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Line {
+    pub(crate) port: u16,
+    silence: Arc<Mutex<CancellationToken>>,
+}
+
+impl Line {
+    /// A line to `target` (host:port).
+    pub(crate) async fn start(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let line = Self {
+            port: listener.local_addr().unwrap().port(),
+            silence: Arc::default(),
+        };
+        let silence = line.silence.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let silent = silence.lock().unwrap().clone();
+                tokio::spawn(carry(client, target.clone(), silent));
+            }
+        });
+        line
+    }
+
+    /// Whoever uses the line hears nothing any more.
+    pub(crate) fn cut(&self) {
+        self.silence.lock().unwrap().cancel();
+    }
+
+    /// New connections work again. Those from before stay silent.
+    pub(crate) fn mend(&self) {
+        *self.silence.lock().unwrap() = CancellationToken::new();
+    }
+}
+
+async fn carry(mut client: TcpStream, target: String, silent: CancellationToken) {
+    {
+        // The server sees the connection close, so that nothing is put into it.
+        let mut server = TcpStream::connect(target).await.unwrap();
+        tokio::select! {
+            biased;
+            () = silent.cancelled() => {}
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+        }
+    }
+    std::future::pending::<()>().await;
+}

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let variables: Variables = std::env::vars_os()
-        // What is not Unicode is kept, so that it is refused like any other wrong value.
+        // What is not Unicode is kept with a replacement, or it would be taken for absent.
         .filter_map(|(name, value)| {
             Some((
                 name.into_string().ok()?,

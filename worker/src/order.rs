@@ -26,9 +26,9 @@ const MAX_ID_LENGTH: usize = 100;
 
 /// The input of `OrderWorkflow`, exactly as a client of any language sent it.
 ///
-/// Reading it never fails ([`crate::workflow::SentOrder`]): a workflow task that cannot read its input is retried for ever, whereas
-/// a workflow that can read it fails at once with `InvalidOrder` and says why. [`OrderInput::parse`]
-/// does the checking.
+/// Reading it never fails ([`crate::workflow::SentOrder`]): a workflow task that cannot read its
+/// input is retried for ever, whereas a workflow that can read it fails at once with `InvalidOrder`
+/// and says why. [`OrderInput::parse`] does the checking.
 #[derive(Clone, PartialEq)]
 pub struct OrderInput(Value);
 

@@ -487,7 +487,7 @@ fn declined() -> Stop {
 }
 
 fn cancelled_by_request(reason: Option<String>) -> Reason {
-    let words = reason.filter(|words| !words.is_empty());
+    let words = reason.filter(|words| !words.trim().is_empty());
     let words = words.as_deref().unwrap_or("the workflow was cancelled");
     Reason::in_words(FailureType::CancelledByRequest, words)
 }

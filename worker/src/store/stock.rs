@@ -14,16 +14,10 @@ impl Store {
         self.in_time(async {
             let order_id = reservation.order_id.as_str();
             let mut tx = self.begin().await?;
-            let inserted = sqlx::query(
-                "INSERT INTO reservations (order_id, state, updated_at) VALUES ($1, 'reserved', $2)
-                 ON CONFLICT (order_id) DO NOTHING",
-            )
-            .bind(order_id)
-            .bind(now())
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            if inserted == 0 {
+            // In one and the same order for all, however they were sent.
+            let mut items = reservation.items.clone();
+            items.sort_by(|one, other| one.sku.cmp(&other.sku));
+            if !first(&mut tx, order_id, "reserved").await? {
                 let state: String =
                     sqlx::query("SELECT state FROM reservations WHERE order_id = $1")
                         .bind(order_id)
@@ -33,13 +27,13 @@ impl Store {
                 if state != "reserved" {
                     return Err(cancelled(order_id));
                 }
-                return if reserved_items(&mut tx, order_id).await? == reservation.items {
+                return if reserved_items(&mut tx, order_id).await? == items {
                     Ok(())
                 } else {
                     Err(conflict(order_id, "has other items in an earlier run"))
                 };
             }
-            for item in &reservation.items {
+            for item in &items {
                 // On failure the transaction is dropped, which rolls it back.
                 take(&mut tx, order_id, item).await?;
             }
@@ -54,16 +48,7 @@ impl Store {
     pub async fn release(&self, order_id: &str) -> Result<bool, Failure> {
         self.in_time(async {
             let mut tx = self.begin().await?;
-            let never_reserved = sqlx::query(
-                "INSERT INTO reservations (order_id, state, updated_at) VALUES ($1, 'released', $2)
-                 ON CONFLICT (order_id) DO NOTHING",
-            )
-            .bind(order_id)
-            .bind(now())
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-                == 1;
+            let never_reserved = first(&mut tx, order_id, "released").await?;
             let mut put_back = false;
             if !never_reserved {
                 put_back = sqlx::query(
@@ -106,7 +91,26 @@ impl Store {
     }
 }
 
-/// What an order took, in order of SKU as an order's items are. Sorted here and not by the
+/// Writes down the first that is done about an order's stock; false if something was done before.
+async fn first(
+    tx: &mut Transaction<'static, Any>,
+    order_id: &str,
+    state: &str,
+) -> Result<bool, Failure> {
+    let inserted = sqlx::query(
+        "INSERT INTO reservations (order_id, state, updated_at) VALUES ($1, $2, $3)
+         ON CONFLICT (order_id) DO NOTHING",
+    )
+    .bind(order_id)
+    .bind(state)
+    .bind(now())
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    Ok(inserted == 1)
+}
+
+/// What an order took, in order of SKU. Sorted here and not by the
 /// database, whose collation may know another order: stock has to be locked in one and the same.
 async fn reserved_items(
     tx: &mut Transaction<'static, Any>,

@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::Row;
 
 use crate::servers::postgres_database;
-use crate::smtp::{Behaviour, Mail};
+use crate::smtp::{Behaviour, mailed};
 use crate::support::{Shop, Worker, eventually};
 
 /// Each kill leaves activities to their timeout, so the largest run needs minutes.
@@ -64,22 +64,6 @@ async fn run_all(shop: &Shop, count: usize) -> Vec<OrderResult> {
         })
         .buffered(IN_FLIGHT);
     ends.collect().await
-}
-
-/// Who was mailed, and how many of them twice: with the same Message-ID, and never a third time.
-fn mailed(mails: &[Mail]) -> (BTreeSet<String>, usize) {
-    let mut ids: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for mail in mails {
-        ids.entry(&mail.to).or_default().push(&mail.message_id);
-    }
-    for (to, ids) in &ids {
-        assert!(
-            ids.len() == 1 || ids.len() == 2 && ids[0] == ids[1],
-            "{to}: {ids:?}"
-        );
-    }
-    let repeated = mails.len() - ids.len();
-    (ids.into_keys().map(str::to_owned).collect(), repeated)
 }
 
 async fn kill(mut worker: Worker) {

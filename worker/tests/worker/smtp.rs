@@ -1,7 +1,7 @@
 //! The outside party of the mails: an SMTP server that keeps what it gets and refuses what it is
 //! told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -226,4 +226,20 @@ fn mail_of(to: &str, text: &str) -> Mail {
         subject: header("Subject"),
         body: body.trim_end().to_owned(),
     }
+}
+
+/// Who was mailed, and how many of them twice: with the same Message-ID, and never a third time.
+pub(crate) fn mailed(mails: &[Mail]) -> (BTreeSet<String>, usize) {
+    let mut ids: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for mail in mails {
+        ids.entry(&mail.to).or_default().push(&mail.message_id);
+    }
+    for (to, ids) in &ids {
+        assert!(
+            ids.len() == 1 || ids.len() == 2 && ids[0] == ids[1],
+            "{to}: {ids:?}"
+        );
+    }
+    let repeated = mails.len() - ids.len();
+    (ids.into_keys().map(str::to_owned).collect(), repeated)
 }

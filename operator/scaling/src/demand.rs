@@ -145,14 +145,7 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
         // may be a server that has just restarted, or a proxy before it; after that, these workers
         // are never heard of. The same with pods whose own metrics have never been read. Workers
         // that were heard of once are never taken for such.
-        Reading::Unknown {
-            reason:
-                UnknownReason::NotSupported | UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed,
-            ..
-        }
-        | Reading::Known { .. }
-            if history.mute() =>
-        {
+        slots if history.mute() && slots.unknown().is_none_or(UnknownReason::is_silence) => {
             no_signal(nothing)
         }
         Reading::Unknown { reason, .. } => SlotFacts {

@@ -9,7 +9,7 @@ use crate::learn::Learner;
 use crate::stuck::Watch;
 use crate::{
     Backlog, Decision, Observation, PerType, Policy, Reading, Reason, Replicas, SampleId,
-    ServiceTime, Slots, StepPolicy, TaskType, Time, UnknownReason,
+    ServiceTime, StepPolicy, TaskType, Time, UnknownReason,
 };
 
 /// The server's rates cover this long.
@@ -84,7 +84,11 @@ impl History {
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, now);
         }
-        let silent = observation.replicas.ready > 0 && listened(&observation.slots);
+        let silent = observation.replicas.ready > 0
+            && observation
+                .slots
+                .unknown()
+                .is_none_or(UnknownReason::is_silence);
         if silent && !self.learner.heard() {
             self.unheard_since.get_or_insert(now);
         } else {
@@ -357,26 +361,6 @@ impl History {
                 removed.saturating_add(from.saturating_sub(*to)),
             )
         })
-    }
-}
-
-/// Whether a worker that tells its slots would have been heard. Who could not be listened to is not
-/// silent.
-const fn listened(slots: &Reading<Slots>) -> bool {
-    match slots.unknown() {
-        None
-        | Some(
-            UnknownReason::NotSupported | UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed,
-        ) => true,
-        Some(
-            UnknownReason::NotReadYet
-            | UnknownReason::TemporalUnavailable
-            | UnknownReason::TemporalAccessDenied
-            | UnknownReason::Throttled
-            | UnknownReason::PodsUnseen
-            | UnknownReason::Stale
-            | UnknownReason::Malformed,
-        ) => false,
     }
 }
 

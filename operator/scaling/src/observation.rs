@@ -166,6 +166,21 @@ pub enum UnknownReason {
 }
 
 impl UnknownReason {
+    /// Whether workers were listened to and said nothing of their slots. Everything else says that they
+    /// could not be listened to, which is no silence.
+    pub const fn is_silence(self) -> bool {
+        match self {
+            Self::NotSupported | Self::NoHeartbeats | Self::ScrapeFailed => true,
+            Self::NotReadYet
+            | Self::TemporalUnavailable
+            | Self::TemporalAccessDenied
+            | Self::Throttled
+            | Self::PodsUnseen
+            | Self::Stale
+            | Self::Malformed => false,
+        }
+    }
+
     /// Every reason, for tables in the docs.
     pub const ALL: [Self; 10] = [
         Self::NotReadYet,

@@ -160,21 +160,11 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
     let Some(reason) = facts.seen.slots.unknown() else {
         return false;
     };
-    match reason {
-        UnknownReason::NotSupported | UnknownReason::NoHeartbeats | UnknownReason::ScrapeFailed => {
-            facts
-                .memory
-                .slots_unknown_since
-                .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER)
-        }
-        UnknownReason::NotReadYet
-        | UnknownReason::TemporalUnavailable
-        | UnknownReason::TemporalAccessDenied
-        | UnknownReason::Throttled
-        | UnknownReason::PodsUnseen
-        | UnknownReason::Stale
-        | UnknownReason::Malformed => false,
-    }
+    reason.is_silence()
+        && facts
+            .memory
+            .slots_unknown_since
+            .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER)
 }
 
 /// Why the slots are not known and what to do. Without names of pods, which come and go.

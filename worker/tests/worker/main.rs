@@ -10,6 +10,7 @@
 )]
 
 mod authority;
+mod clients;
 mod credentials;
 mod drains;
 mod health;

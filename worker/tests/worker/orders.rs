@@ -7,29 +7,26 @@ use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::order::{
     Notification, NotificationState, OrderInput, OrderResult, OrderState, Payment, Reason,
 };
-use order_worker::workflow::{OrderStatus, OrderWorkflow, SentOrder, Words};
+use order_worker::workflow::{OrderStatus, OrderWorkflow, Words};
 use serde_json::json;
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{
-    UntypedSignal, UntypedWorkflow, WorkflowCancelOptions, WorkflowDescribeOptions,
-    WorkflowExecuteUpdateOptions, WorkflowExecutionStatus, WorkflowQueryOptions,
-    WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions,
+    WorkflowExecutionStatus, WorkflowQueryOptions, WorkflowSignalOptions,
 };
-use temporalio_common::data_converters::RawValue;
-use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 use crate::smtp::Behaviour;
 use crate::support::{Shop, eventually};
 
 #[expect(clippy::unnecessary_wraps, reason = "as results hold it")]
-fn reason(kind: &str, message: &str) -> Option<Reason> {
+pub(crate) fn reason(kind: &str, message: &str) -> Option<Reason> {
     Some(Reason {
         kind: kind.to_owned(),
         message: message.to_owned(),
     })
 }
 
-fn unpaid(order_id: &str, state: OrderState, reason: Option<Reason>) -> OrderResult {
+pub(crate) fn unpaid(order_id: &str, state: OrderState, reason: Option<Reason>) -> OrderResult {
     OrderResult {
         order_id: order_id.to_owned(),
         state,
@@ -366,114 +363,6 @@ async fn an_order_can_be_cancelled_until_it_is_paid() {
         assert_eq!(shop.stored_state(id).await, "cancelled");
     }
     assert_eq!(shop.gateway.entries(), vec![]);
-    worker.drain().await;
-}
-
-/// A client of another program: no types, whatever payloads it likes.
-fn payload(encoding: &str, data: &[u8]) -> Payload {
-    Payload {
-        metadata: [("encoding".to_owned(), encoding.as_bytes().to_vec())].into(),
-        data: data.to_vec(),
-        ..Payload::default()
-    }
-}
-
-#[tokio::test]
-async fn what_no_client_of_ours_would_send_stops_no_order() {
-    let shop = Shop::open("nonsense").await;
-    let worker = shop.worker().await;
-    let nothing = vec![];
-    let two = vec![payload("json/plain", b"1"), payload("json/plain", b"2")];
-    let foreign = vec![payload("binary/protobuf", b"\x08\x01")];
-    let start = |id: &'static str, payloads: Vec<Payload>| {
-        let options = WorkflowStartOptions::new("nonsense", id.to_owned()).build();
-        let workflow = UntypedWorkflow::new("OrderWorkflow");
-        shop.client
-            .start_workflow(workflow, RawValue::new(payloads), options)
-    };
-    for (id, payloads) in [
-        ("sent-without", nothing.clone()),
-        ("sent-two", two.clone()),
-        ("sent-foreign", foreign.clone()),
-    ] {
-        start(id, payloads).await.unwrap();
-        let handle = shop.client.get_workflow_handle::<OrderWorkflow>(id);
-        let ended = outcome(id, &handle).await.unwrap();
-        assert_eq!(
-            ended.reason,
-            reason("InvalidOrder", "the order must be a JSON object"),
-            "{id}"
-        );
-    }
-
-    for (id, payloads, words) in [
-        ("mute", nothing, ""),
-        ("number", vec![payload("json/plain", b"7")], "7"),
-        ("foreign", foreign, ""),
-        ("two", two, ""),
-    ] {
-        let input = OrderInput::new(id, 100).with("cancel_window_seconds", 600);
-        let order = shop.place(input).await;
-        let untyped = shop
-            .client
-            .get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
-        let signal = UntypedSignal::new("cancel_order");
-        untyped
-            .signal(
-                signal,
-                RawValue::new(payloads),
-                WorkflowSignalOptions::default(),
-            )
-            .await
-            .unwrap();
-        let expected = unpaid(
-            id,
-            OrderState::Cancelled,
-            reason("CancelledByCustomer", words),
-        );
-        assert_eq!(shop.end_of(&order).await, expected);
-        assert_eq!(shop.stored_state(id).await, "cancelled");
-    }
-    worker.drain().await;
-}
-
-/// A workflow id can run again, as by default with every client, and as after a termination.
-#[tokio::test]
-async fn a_workflow_that_runs_again_leaves_what_was_sold_alone() {
-    let shop = Shop::open("again").await;
-    let worker = shop.worker().await;
-    let lamps = json!([{"sku": "lamp", "quantity": 2}]);
-    let input = OrderInput::new("again-1", 100).with("items", lamps);
-    let first = shop.run(input.clone()).await;
-    assert_eq!(first.state, OrderState::Completed);
-    let left = shop.store().await.available("lamp").await.unwrap();
-    let again = async |input: OrderInput| {
-        let options = WorkflowStartOptions::new("again", "order-again-1".to_owned()).build();
-        let started = shop
-            .client
-            .start_workflow(OrderWorkflow::run, SentOrder(input), options);
-        started.await.unwrap();
-        // The latest run.
-        let handle = shop.client.get_workflow_handle("order-again-1");
-        shop.end_of(&handle).await
-    };
-    let window = input.clone().with("cancel_window_seconds", 600);
-    for input in [input.clone(), window, input.with("total", 500)] {
-        let ended = again(input).await;
-        assert_eq!(
-            ended.reason,
-            reason("OrderConflict", "order again-1 was paid in an earlier run")
-        );
-    }
-    assert_eq!(shop.stored_state("again-1").await, "paid");
-    assert_eq!(shop.store().await.available("lamp").await.unwrap(), left);
-
-    // Another order of the same workflow id is another charge.
-    let other = again(OrderInput::new("again-2", 300)).await;
-    assert_eq!(other.payment.map(|payment| payment.amount), Some(300));
-    assert_eq!(shop.stored_state("again-2").await, "paid");
-    let charged: Vec<i64> = shop.gateway.entries().iter().map(|e| e.amount).collect();
-    assert_eq!(charged, [100, 300]);
     worker.drain().await;
 }
 

@@ -1,0 +1,161 @@
+use serde_json::json;
+
+use super::*;
+
+fn invalid(value: Value) -> String {
+    OrderInput::from_value(value).parse().unwrap_err().message
+}
+
+#[test]
+fn the_seeds_smallest_order_is_complete() {
+    let input: OrderInput = serde_json::from_value(json!({"id": "test-1", "total": 100})).unwrap();
+    assert_eq!(
+        input.parse().unwrap(),
+        Order {
+            order_id: "test-1".to_owned(),
+            total: 100,
+            currency: "USD".to_owned(),
+            items: vec![Item {
+                sku: "standard".to_owned(),
+                quantity: 1
+            }],
+            card: None,
+            recipients: vec![],
+            subject: "Your order test-1".to_owned(),
+            body: "Thank you. Your order test-1 over 1.00 USD is paid.\n".to_owned(),
+            cancel_window_seconds: 0,
+            task_queues: TaskQueues::default(),
+            search_attributes: false,
+        }
+    );
+}
+
+#[test]
+fn a_total_is_whole_even_when_the_sender_writes_a_float() {
+    let total = |value: Value| {
+        OrderInput::from_value(json!({"id": "a", "total": value}))
+            .parse()
+            .map(|o| o.total)
+    };
+    assert_eq!(total(json!(100.0)).ok(), Some(100));
+    assert_eq!(total(json!(MAX_TOTAL)).ok(), Some(MAX_TOTAL));
+    for refused in [
+        json!(0),
+        json!(-5),
+        json!(99.5),
+        json!(1e300),
+        json!("100"),
+        json!(MAX_TOTAL + 1),
+    ] {
+        assert!(total(refused).is_err());
+    }
+}
+
+#[test]
+fn a_mistake_is_refused_with_the_name_of_its_field() {
+    assert_eq!(invalid(json!(7)), "the order must be a JSON object");
+    assert_eq!(invalid(json!({"total": 1})), "order_id is missing");
+    assert_eq!(
+        invalid(json!({"id": "a", "order_id": "b", "total": 1})),
+        "give order_id or id, not both"
+    );
+    assert_eq!(
+        invalid(json!({"id": "a b", "total": 1})),
+        "order_id must have 1 to 100 characters of A-Z a-z 0-9 . _ -"
+    );
+    assert_eq!(invalid(json!({"id": "a"})), "total is missing");
+    assert_eq!(
+        invalid(json!({"id": "a", "total": 1, "recipients": ["a@example.com", "nobody"]})),
+        "recipients[1] is not a mail address"
+    );
+    assert_eq!(
+        invalid(json!({"id": "a", "total": 1, "items": [{"sku": "x", "quantity": 0}]})),
+        "items[0].quantity must be a whole number from 1 to 1000000"
+    );
+    assert_eq!(
+        invalid(json!({"id": "a", "total": 1, "subject": "a\r\nBcc: b@example.com"})),
+        "subject must be a single line without control characters"
+    );
+}
+
+#[test]
+fn a_card_number_is_refused_without_being_repeated() {
+    let message = invalid(json!({"id": "a", "total": 1, "card": "4111-1111-1111-1111"}));
+    assert_eq!(
+        message,
+        "card must be a token of the payment gateway, not a card number"
+    );
+    for number in ["4111_1111_1111_1111", "4111.1111.1111.1111"] {
+        let again = invalid(json!({"id": "a", "total": 1, "card": number}));
+        assert_eq!(again, message);
+    }
+    let order = OrderInput::new("a", 1)
+        .with("card", "tok_1234567890123456")
+        .parse()
+        .unwrap();
+    assert_eq!(order.card, Some(CardToken::new("tok_1234567890123456")));
+    assert!(!format!("{order:?}").contains("tok_"));
+}
+
+#[test]
+fn a_reason_is_one_line_that_every_database_holds() {
+    let reason = |words: &str| Reason::in_words(FailureType::CancelledByCustomer, words).message;
+    assert_eq!(reason("too dear"), "too dear");
+    assert_eq!(reason(" a\0b\r\nc\u{1b}[1m "), "a b  c [1m");
+    assert_eq!(reason(&"ü".repeat(MAX_REASON + 1)), "ü".repeat(MAX_REASON));
+}
+
+#[test]
+fn items_are_merged_and_sorted_by_sku_and_recipients_kept_once() {
+    let order = OrderInput::new("a", 1)
+        .with(
+            "items",
+            json!([{"sku": "z"}, {"sku": "b", "quantity": 2}, {"sku": "z", "quantity": 3}]),
+        )
+        .with(
+            "recipients",
+            json!(["b@example.com", "a@example.com", "b@example.com"]),
+        )
+        .parse()
+        .unwrap();
+    assert_eq!(
+        order.items,
+        vec![
+            Item {
+                sku: "b".to_owned(),
+                quantity: 2
+            },
+            Item {
+                sku: "z".to_owned(),
+                quantity: 4
+            }
+        ]
+    );
+    assert_eq!(order.recipients, vec!["b@example.com", "a@example.com"]);
+}
+
+#[test]
+fn queues_of_the_command_line_fill_only_what_the_order_leaves_open() {
+    let defaults = TaskQueues {
+        inventory: Some("inv".to_owned()),
+        payments: Some("pay".to_owned()),
+        notifications: None,
+    };
+    let order = OrderInput::new("a", 1)
+        .with("task_queues", json!({"payments": "own"}))
+        .with_default_queues(&defaults)
+        .parse()
+        .unwrap();
+    assert_eq!(
+        order.task_queues,
+        TaskQueues {
+            inventory: Some("inv".to_owned()),
+            payments: Some("own".to_owned()),
+            notifications: None,
+        }
+    );
+    assert_eq!(
+        OrderInput::new("a", 1).with_default_queues(&TaskQueues::default()),
+        OrderInput::new("a", 1)
+    );
+}

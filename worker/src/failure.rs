@@ -210,6 +210,15 @@ pub fn reason_of(error: &ActivityExecutionError) -> Reason {
     }
 }
 
+/// Whether an activity failed in a way that another attempt could have mended.
+pub fn may_pass(error: &ActivityExecutionError) -> bool {
+    match error.reason() {
+        Some(IncomingError::Application(failure)) => !failure.is_non_retryable(),
+        Some(IncomingError::Timeout(_)) => true,
+        _ => false,
+    }
+}
+
 /// Whether an activity failed with `kind`.
 pub fn is(reason: &Reason, kind: FailureType) -> bool {
     reason.kind == kind.name()

@@ -15,6 +15,7 @@ mod attributes;
 mod input;
 mod mails;
 mod options;
+mod reasons;
 
 pub use attributes::ORDER_STATE;
 pub use input::{SentOrder, Words};
@@ -268,7 +269,9 @@ impl Placement {
     fn stop_if_asked(&self) -> Result<(), Stop> {
         let token = self.ctx.cancellation_token();
         if token.is_cancelled() {
-            return Err(Stop::Cancelled(cancelled_by_request(token.reason())));
+            return Err(Stop::Cancelled(reasons::cancelled_by_request(
+                token.reason(),
+            )));
         }
         match self.ctx.state(|s| s.cancel_requested.clone()) {
             None => Ok(()),
@@ -315,7 +318,9 @@ impl Placement {
             .await;
         match settled {
             Ok(Settlement::Charged(payment)) => Ok(payment),
-            Ok(Settlement::Declined) => Err(declined()),
+            Ok(Settlement::Declined) => {
+                Err(Stop::Refused(OrderState::Declined, reasons::declined()))
+            }
             Ok(Settlement::Voided) => Err(stop),
             Err(error) => Err(Stop::Failed(failure::reason_of(&error))),
         }
@@ -339,11 +344,15 @@ impl Placement {
                 .ctx
                 .execute_activity(NotificationActivities::send_notification, mailing, options)
                 .await;
-            let counted = match &report {
-                Ok(_) => MailReport::default(),
-                Err(_) => self.count_mails().await,
-            };
-            mails::notification_of(report, &counted)
+            match report {
+                Ok(report) => mails::notification_of(report),
+                Err(error) => {
+                    // Before it is counted: a cancellation that comes then stops nothing.
+                    let cancelled = self.was_cancelled(&error);
+                    let counted = self.count_mails().await;
+                    mails::notification_of_unfinished(&error, cancelled, &counted)
+                }
+            }
         };
         self.enter(OrderState::Completed);
         OrderResult {
@@ -445,8 +454,10 @@ impl Placement {
 
     /// What a failed step means for the order.
     fn stop(&self, error: &ActivityExecutionError) -> Stop {
-        if error.as_cancelled().is_some() {
-            return Stop::Cancelled(cancelled_by_request(self.ctx.cancellation_token().reason()));
+        if self.was_cancelled(error) {
+            return Stop::Cancelled(reasons::cancelled_by_request(
+                self.ctx.cancellation_token().reason(),
+            ));
         }
         let reason = failure::reason_of(error);
         let state = [
@@ -463,6 +474,13 @@ impl Placement {
         }
     }
 
+    /// Whether a step ended because the workflow was cancelled. Temporal does not try a step again
+    /// that it has asked to stop, so that is also why one ended that may pass when tried again.
+    fn was_cancelled(&self, error: &ActivityExecutionError) -> bool {
+        let cancelled = self.ctx.cancellation_token().is_cancelled();
+        error.as_cancelled().is_some() || cancelled && failure::may_pass(error)
+    }
+
     fn result(&self, state: OrderState) -> OrderResult {
         OrderResult {
             order_id: self.order.order_id.clone(),
@@ -474,20 +492,4 @@ impl Placement {
             reason: None,
         }
     }
-}
-
-fn declined() -> Stop {
-    Stop::Refused(
-        OrderState::Declined,
-        Reason {
-            kind: FailureType::PaymentDeclined.name().to_owned(),
-            message: crate::payment::DECLINED_MESSAGE.to_owned(),
-        },
-    )
-}
-
-fn cancelled_by_request(reason: Option<String>) -> Reason {
-    let words = reason.filter(|words| !words.trim().is_empty());
-    let words = words.as_deref().unwrap_or("the workflow was cancelled");
-    Reason::in_words(FailureType::CancelledByRequest, words)
 }

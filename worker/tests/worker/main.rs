@@ -10,16 +10,20 @@
 )]
 
 mod authority;
+mod cancellations;
 mod clients;
 mod credentials;
 mod drains;
 mod health;
+mod history;
+mod hold;
 mod limits;
 mod line;
 mod load;
 mod mailer;
 mod notifications;
 mod orders;
+mod pending;
 mod process;
 mod properties;
 mod replay;

@@ -6,18 +6,13 @@ use std::time::Duration;
 
 use order_worker::gateway::GatewayOptions;
 use order_worker::order::{Notification, NotificationState, OrderInput, OrderState, Reason};
-use order_worker::workflow::OrderWorkflow;
 use serde_json::json;
-use temporalio_client::tonic::IntoRequest;
-use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions};
-use temporalio_common::protos::temporal::api::activity::v1::ActivityOptions;
-use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::workflow::v1::PendingActivityInfo;
-use temporalio_common::protos::temporal::api::workflowservice::v1::UpdateActivityOptionsRequest;
-use temporalio_common::protos::temporal::api::workflowservice::v1::update_activity_options_request::Activity;
 
 use crate::authority::Authority;
+use crate::pending::{failed_attempts, give_up, pending};
 use crate::smtp::{Behaviour, SmtpServer};
 use crate::support::{Shop, eventually};
 
@@ -32,26 +27,9 @@ fn once(recipients: &[String]) -> BTreeMap<String, u32> {
         .collect()
 }
 
-/// The order's only pending activity, as the server knows it.
-async fn pending(shop: &Shop, order_id: &str) -> Option<PendingActivityInfo> {
-    let handle = shop
-        .client
-        .get_workflow_handle::<OrderWorkflow>(format!("order-{order_id}"));
-    let described = handle
-        .describe(WorkflowDescribeOptions::default())
-        .await
-        .unwrap();
-    described.raw().pending_activities.first().cloned()
-}
-
 /// The mailing of an order, as soon as this many of its attempts have failed.
 async fn failed_mailing(shop: &Shop, order_id: &str, attempts: i32) -> PendingActivityInfo {
-    eventually("attempts of the mailing have failed", async || {
-        let pending = pending(shop, order_id).await?;
-        let mailing = pending.activity_type.as_ref()?.name == "send_notification";
-        (mailing && pending.attempt > attempts).then_some(pending)
-    })
-    .await
+    failed_attempts(shop, order_id, "send_notification", attempts).await
 }
 
 fn last_failure(pending: &PendingActivityInfo) -> (&str, &str) {
@@ -67,30 +45,6 @@ async fn heartbeat(shop: &Shop, order_id: &str) -> Option<serde_json::Value> {
     let pending = pending(shop, order_id).await?;
     let payload = pending.heartbeat_details.as_ref()?.payloads.first()?;
     serde_json::from_slice(&payload.data).ok()
-}
-
-/// Ends the day for which mails are tried.
-async fn give_up(shop: &Shop, order_id: &str, pending: &PendingActivityInfo) {
-    let mut update = UpdateActivityOptionsRequest {
-        namespace: "default".to_owned(),
-        execution: Some(WorkflowExecution {
-            workflow_id: format!("order-{order_id}"),
-            run_id: String::new(),
-        }),
-        identity: "test".to_owned(),
-        activity: Some(Activity::Id(pending.activity_id.clone())),
-        activity_options: Some(ActivityOptions {
-            schedule_to_close_timeout: Some(Duration::from_secs(1).try_into().unwrap()),
-            ..ActivityOptions::default()
-        }),
-        ..UpdateActivityOptionsRequest::default()
-    };
-    let mask = update.update_mask.get_or_insert_default();
-    mask.paths.push("schedule_to_close_timeout".to_owned());
-    let mut request = update.into_request();
-    request.set_timeout(Duration::from_secs(10));
-    let mut service = shop.client.connection().workflow_service();
-    service.update_activity_options(request).await.unwrap();
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub(crate) fn unpaid(order_id: &str, state: OrderState, reason: Option<Reason>) 
     }
 }
 
-async fn status_of(shop: &Shop, order_id: &str) -> WorkflowExecutionStatus {
+pub(crate) async fn status_of(shop: &Shop, order_id: &str) -> WorkflowExecutionStatus {
     let handle = shop
         .client
         .get_workflow_handle::<OrderWorkflow>(format!("order-{order_id}"));
@@ -49,7 +49,7 @@ async fn status_of(shop: &Shop, order_id: &str) -> WorkflowExecutionStatus {
         .status()
 }
 
-async fn state_of(shop: &Shop, order_id: &str) -> OrderState {
+pub(crate) async fn state_of(shop: &Shop, order_id: &str) -> OrderState {
     let handle = shop
         .client
         .get_workflow_handle::<OrderWorkflow>(format!("order-{order_id}"));

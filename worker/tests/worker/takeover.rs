@@ -87,6 +87,7 @@ async fn a_cancelled_mailing_ends_although_its_worker_cannot_hear_of_it() {
         .unwrap();
     let result = shop.end_of(&handle).await;
     stopped(&old).await;
+    assert_eq!(result.notification.state, NotificationState::Cancelled);
     // The count is made when the mailing is over, but for the mail in flight.
     let (counted, sent) = (result.notification.sent, shop.smtp.mails().len() as u64);
     assert!(counted <= sent && sent <= counted + 1, "{counted} {sent}");

@@ -1,0 +1,20 @@
+//! Why an order ends, where no step says so. Pure.
+
+use crate::failure::FailureType;
+use crate::order::Reason;
+use crate::payment::DECLINED_MESSAGE;
+
+/// The gateway was asked what became of the payment, and has declined it.
+pub(super) fn declined() -> Reason {
+    Reason {
+        kind: FailureType::PaymentDeclined.name().to_owned(),
+        message: DECLINED_MESSAGE.to_owned(),
+    }
+}
+
+/// The workflow was cancelled, with these words if there are any.
+pub(super) fn cancelled_by_request(words: Option<String>) -> Reason {
+    let words = words.filter(|words| !words.trim().is_empty());
+    let words = words.as_deref().unwrap_or("the workflow was cancelled");
+    Reason::in_words(FailureType::CancelledByRequest, words)
+}

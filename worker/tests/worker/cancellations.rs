@@ -1,0 +1,314 @@
+//! Orders that are cancelled in the middle of a step: nothing is undone before the step has really
+//! ended, and afterwards orders, stock, ledger and mails are as they have to be.
+
+use std::time::Duration;
+
+use order_worker::commands::OrderHandle;
+use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
+use order_worker::order::{NotificationState, OrderInput, OrderResult, OrderState};
+use order_worker::workflow::{OrderWorkflow, Words};
+use serde_json::json;
+use sqlx::Row;
+use temporalio_client::{
+    WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowExecutionStatus,
+};
+
+use crate::history::{events_of, place_of, tells, told};
+use crate::hold::{Hold, Step};
+use crate::orders::{reason, status_of, unpaid};
+use crate::pending::{asked_to_stop, failed_attempts};
+use crate::servers::postgres_database;
+use crate::smtp::Behaviour;
+use crate::support::{Shop, Worker, eventually};
+
+/// The gateway keeps every answer back for so long, which is less than the worker waits for one.
+const KEPT_BACK: Duration = Duration::from_secs(8);
+
+/// An order of three lamps with a mail, and what it can be seen by.
+struct Case {
+    shop: Shop,
+    worker: Worker,
+    id: String,
+    order: OrderHandle,
+    lamps: Option<i64>,
+}
+
+impl Case {
+    /// An order that waits for its row in this step.
+    async fn held(name: &str, step: Step) -> (Self, Hold) {
+        let mut shop = Shop::open(name).await;
+        shop.database_url = postgres_database().await;
+        let worker = shop.worker().await;
+        let id = format!("{name}-1");
+        let mut hold = Hold::of(&shop, step, &id).await;
+        let case = Self::place(shop, worker, id, "tok_good").await;
+        hold.waited_for().await;
+        (case, hold)
+    }
+
+    /// An order that the gateway has been asked to charge.
+    async fn paying(name: &str, card: &str, gateway: GatewayOptions) -> Self {
+        let shop = Shop::open_with(name, gateway, Behaviour::default()).await;
+        let worker = shop.worker().await;
+        let case = Self::place(shop, worker, format!("{name}-1"), card).await;
+        eventually("the order is being paid", async || {
+            case.shop.charge(&case.id)
+        })
+        .await;
+        case
+    }
+
+    async fn place(shop: Shop, worker: Worker, id: String, card: &str) -> Self {
+        let store = shop.store().await;
+        let lamps = store.available("lamp").await.unwrap();
+        store.close().await;
+        let input = OrderInput::new(&id, 100)
+            .with("card", card)
+            .with("items", json!([{"sku": "lamp", "quantity": 3}]))
+            .with("recipients", json!(["a@example.com"]));
+        let order = shop.place(input).await;
+        Self {
+            shop,
+            worker,
+            id,
+            order,
+            lamps,
+        }
+    }
+
+    /// Cancels the workflow.
+    async fn cancel(&self) {
+        let options = WorkflowCancelOptions::builder().reason("fraud").build();
+        self.order.cancel(options).await.unwrap();
+    }
+
+    async fn told(&self) -> Vec<String> {
+        told(&events_of(&self.order).await)
+    }
+
+    async fn end(&self) -> OrderResult {
+        self.shop.end_of(&self.order).await
+    }
+
+    fn cancelled(&self) -> OrderResult {
+        let why = reason("CancelledByRequest", "fraud");
+        unpaid(&self.id, OrderState::Cancelled, why)
+    }
+
+    /// As if there had never been an order, but for its row.
+    async fn is_undone(&self) {
+        let store = self.shop.store().await;
+        assert_eq!(store.available("lamp").await.unwrap(), self.lamps);
+        let kept = sqlx::query("SELECT COUNT(*) FROM reservations WHERE state <> 'released'");
+        let kept = kept.fetch_one(store.pool()).await.unwrap();
+        assert_eq!(kept.get::<i64, _>(0), 0);
+        store.close().await;
+        assert_eq!(self.shop.stored_state(&self.id).await, "cancelled");
+        assert_eq!(self.shop.smtp.mails(), vec![]);
+    }
+
+    /// Paid and sold, although nobody is mailed.
+    async fn is_sold(&self) {
+        let store = self.shop.store().await;
+        let left = store.available("lamp").await.unwrap();
+        assert_eq!(left, self.lamps.map(|lamps| lamps - 3));
+        store.close().await;
+        assert_eq!(self.shop.stored_state(&self.id).await, "paid");
+        assert_eq!(self.shop.smtp.mails(), vec![]);
+    }
+
+    /// What the ledger says of the order: how it stands, and how often it was asked.
+    fn charged(&self) -> Option<(Status, u32)> {
+        let entry = self.shop.charge(&self.id)?;
+        Some((entry.status, entry.attempts))
+    }
+}
+
+/// The steps of the way back come after the end of the step that was cancelled.
+fn undone_after(told: &[String], step: Step) {
+    let activity = step.activity();
+    let ended = ["completed", "failed", "timed out", "cancelled"]
+        .iter()
+        .find_map(|end| place_of(told, &format!("{activity} {end}")));
+    let asked = place_of(told, &format!("{activity} asked to stop"));
+    let cancel = place_of(told, "cancel_order_activity scheduled");
+    let release = place_of(told, "release_inventory scheduled");
+    assert!(asked.is_some() && asked < ended, "{told:?}");
+    assert!(ended.is_some() && ended < cancel, "{told:?}");
+    // Only what may have been done is undone, the last of it first.
+    match step {
+        Step::Create => assert_eq!(release, None, "{told:?}"),
+        Step::Reserve => assert!(ended < release && release < cancel, "{told:?}"),
+    }
+}
+
+async fn a_held_step_is_undone(name: &str, step: Step) {
+    let (case, hold) = Case::held(name, step).await;
+    case.cancel().await;
+    asked_to_stop(&case.shop, &case.id).await;
+    hold.let_go().await;
+    assert_eq!(case.end().await, case.cancelled());
+    let status = status_of(&case.shop, &case.id).await;
+    assert_eq!(status, WorkflowExecutionStatus::Canceled);
+    undone_after(&case.told().await, step);
+    case.is_undone().await;
+    assert_eq!(case.charged(), None);
+    case.worker.drain().await;
+}
+
+#[tokio::test]
+async fn an_order_cancelled_while_it_is_written_down_is_undone_after_that() {
+    a_held_step_is_undone("held-create", Step::Create).await;
+}
+
+#[tokio::test]
+async fn an_order_cancelled_while_stock_is_taken_is_undone_after_that() {
+    a_held_step_is_undone("held-reserve", Step::Reserve).await;
+}
+
+/// The database does not answer a step in time. Temporal does not try it again, because the workflow
+/// is cancelled; so that is why the order ends.
+async fn a_step_that_fails_late_is_undone(name: &str, step: Step) {
+    let (case, hold) = Case::held(name, step).await;
+    case.cancel().await;
+    asked_to_stop(&case.shop, &case.id).await;
+    let failed = format!("{} failed: StoreUnavailable", step.activity());
+    eventually("the step fails", async || {
+        tells(&case.told().await, &[&failed]).then_some(())
+    })
+    .await;
+    hold.let_go().await;
+    assert_eq!(case.end().await, case.cancelled());
+    let status = status_of(&case.shop, &case.id).await;
+    assert_eq!(status, WorkflowExecutionStatus::Canceled);
+    undone_after(&case.told().await, step);
+    case.is_undone().await;
+    assert_eq!(case.charged(), None);
+    case.worker.drain().await;
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_written_down_any_more_is_cancelled() {
+    a_step_that_fails_late_is_undone("late-create", Step::Create).await;
+}
+
+#[tokio::test]
+async fn an_order_whose_stock_cannot_be_taken_any_more_is_cancelled() {
+    a_step_that_fails_late_is_undone("late-reserve", Step::Reserve).await;
+}
+
+async fn a_customer_cancels_in_a_step(name: &str, step: Step) {
+    let (case, hold) = Case::held(name, step).await;
+    let words = Words::from("too dear");
+    let answer = case
+        .order
+        .execute_update(
+            OrderWorkflow::cancel_order,
+            words,
+            WorkflowExecuteUpdateOptions::default(),
+        )
+        .await;
+    assert_eq!(answer.unwrap(), case.id);
+    hold.let_go().await;
+    let why = reason("CancelledByCustomer", "too dear");
+    let cancelled = unpaid(&case.id, OrderState::Cancelled, why);
+    assert_eq!(case.end().await, cancelled);
+    let status = status_of(&case.shop, &case.id).await;
+    assert_eq!(status, WorkflowExecutionStatus::Completed);
+    // The step is left to do its work; the next one is not begun.
+    let told = case.told().await;
+    let completed = format!("{} completed", step.activity());
+    let way = ["update", &completed, "cancel_order_activity completed"];
+    assert!(tells(&told, &way), "{told:?}");
+    assert_eq!(place_of(&told, "process_payment"), None);
+    if step == Step::Create {
+        assert_eq!(place_of(&told, "reserve_inventory"), None);
+    }
+    case.is_undone().await;
+    assert_eq!(case.charged(), None);
+    case.worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_customer_cancels_while_the_order_is_written_down() {
+    a_customer_cancels_in_a_step("customer-create", Step::Create).await;
+}
+
+#[tokio::test]
+async fn a_customer_cancels_while_stock_is_taken() {
+    a_customer_cancels_in_a_step("customer-reserve", Step::Reserve).await;
+}
+
+fn keeping_answers_back() -> GatewayOptions {
+    GatewayOptions {
+        delay: KEPT_BACK,
+        ..GatewayOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_payment_that_is_not_made_when_the_order_is_cancelled_is_not_made_at_all() {
+    let case = Case::paying("unmade", "tok_broken", keeping_answers_back()).await;
+    case.cancel().await;
+    asked_to_stop(&case.shop, &case.id).await;
+    // Nothing is settled while a request is under way.
+    assert_eq!(place_of(&case.told().await, "settle_payment"), None);
+    assert_eq!(case.end().await, case.cancelled());
+    let told = case.told().await;
+    let way = [
+        "process_payment asked to stop",
+        "process_payment failed: PaymentUnavailable",
+        "settle_payment completed",
+        "release_inventory completed",
+        "cancel_order_activity completed",
+    ];
+    assert!(tells(&told, &way), "{told:?}");
+    assert_eq!(case.charged(), Some((Status::Voided, 1)));
+    case.is_undone().await;
+    case.worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_payment_whose_answer_is_lost_when_the_order_is_cancelled_stays_made() {
+    let case = Case::paying("made", "tok_lost", keeping_answers_back()).await;
+    case.cancel().await;
+    asked_to_stop(&case.shop, &case.id).await;
+    let result = case.end().await;
+    assert_eq!(
+        (result.state, result.notification.state),
+        (OrderState::Completed, NotificationState::Cancelled)
+    );
+    assert!(result.payment.is_some_and(|payment| payment.settled));
+    assert_eq!(case.charged(), Some((Status::Charged, 1)));
+    let told = case.told().await;
+    assert_eq!(place_of(&told, "release_inventory"), None, "{told:?}");
+    case.is_sold().await;
+    case.worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_waits_for_its_next_attempt_is_not_made_when_the_order_is_cancelled() {
+    let faults = FaultOptions {
+        retry_after_seconds: 600,
+        ..FaultOptions::default()
+    };
+    let gateway = GatewayOptions {
+        faults,
+        ..GatewayOptions::default()
+    };
+    let case = Case::paying("waiting", "tok_rate_limited", gateway).await;
+    failed_attempts(&case.shop, &case.id, "process_payment", 1).await;
+    case.cancel().await;
+    assert_eq!(case.end().await, case.cancelled());
+    let told = case.told().await;
+    let way = [
+        "process_payment cancelled",
+        "settle_payment completed",
+        "release_inventory completed",
+        "cancel_order_activity completed",
+    ];
+    assert!(tells(&told, &way), "{told:?}");
+    assert_eq!(case.charged(), Some((Status::Voided, 1)));
+    case.is_undone().await;
+    case.worker.drain().await;
+}

@@ -26,6 +26,7 @@ mod orders;
 mod pending;
 mod process;
 mod properties;
+mod record;
 mod replay;
 mod search;
 mod servers;

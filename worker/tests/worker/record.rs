@@ -1,0 +1,357 @@
+//! Fresh histories of every path are made and replayed, and recorded on request.
+//!
+//! `ORDER_WORKER_RECORD=PATH cargo test -p order-worker replay` writes the history of one path, or
+//! of several with commas between them. That is right for a new path only: a recorded one stands
+//! for orders that run somewhere.
+
+use std::time::Duration;
+
+use order_worker::activities::CreateOrder;
+use order_worker::commands::OrderHandle;
+use order_worker::gateway::{FaultOptions, GatewayOptions};
+use order_worker::order::{OrderInput, OrderState};
+use order_worker::workflow::{OrderWorkflow, Words};
+use serde_json::{Value, json};
+use temporalio_client::errors::WorkflowUpdateError;
+use temporalio_client::{
+    WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions,
+    WorkflowHistory, WorkflowSignalOptions,
+};
+
+use crate::hold::{Hold, Step};
+use crate::orders::state_of;
+use crate::pending::{asked_to_stop, failed_attempts, last_attempt, pending};
+use crate::replay::{PATHS, UPDATE_REFUSED, check, folder, replayer};
+use crate::servers::postgres_database;
+use crate::smtp::Behaviour;
+use crate::support::{Shop, Worker, eventually, have_search_attribute};
+
+/// A recipient whom the mail server never takes, so that the mailing goes on until it is cancelled.
+const PUT_OFF: &str = "later@example.com";
+
+/// Recipients whose mails take half a minute; a cancellation is heard of within 12 s.
+const LONG_MAILING: usize = 600;
+
+/// Task queues: of everything that takes its time, of all roles apart from the orders, and of the
+/// workers that are killed.
+const SLOW: &str = "replay-slow";
+const APART: &str = "replay-apart";
+const KILLED_INVENTORY: &str = "replay-killed-inventory";
+const KILLED_MAILS: &str = "replay-killed-mails";
+
+/// What the gateway declines.
+const DECLINED_AMOUNT: i64 = 402;
+
+/// The stage on which every path is played: a shop, one that takes its time for everything, a
+/// queue apart, and workers that are killed.
+struct Stage {
+    shop: Shop,
+    /// On the same database. Its gateway keeps answers back for less than a worker waits, and its
+    /// mail server takes its time for each mail.
+    slow: Shop,
+    workers: Vec<Worker>,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let faults = FaultOptions {
+            decline_amounts: vec![DECLINED_AMOUNT],
+            retry_after_seconds: 600,
+            ..FaultOptions::default()
+        };
+        let gateway = GatewayOptions {
+            faults,
+            ..GatewayOptions::default()
+        };
+        let smtp = Behaviour {
+            put_off: [(PUT_OFF.to_owned(), u32::MAX)].into(),
+            ..Behaviour::default()
+        };
+        let mut shop = Shop::open_with("replay", gateway, smtp).await;
+        shop.database_url = postgres_database().await;
+        let gateway = GatewayOptions {
+            delay: Duration::from_secs(8),
+            ..GatewayOptions::default()
+        };
+        let smtp = Behaviour {
+            delay: Duration::from_millis(50),
+            ..Behaviour::default()
+        };
+        let mut slow = Shop::open_with(SLOW, gateway, smtp).await;
+        slow.database_url.clone_from(&shop.database_url);
+        let workers = vec![
+            shop.worker().await,
+            slow.worker().await,
+            player(&shop, "all", APART).await,
+        ];
+        have_search_attribute(&shop.client).await;
+        Self {
+            shop,
+            slow,
+            workers,
+        }
+    }
+
+    /// Starts the order of a path and brings it onto it.
+    async fn play(&mut self, path: &str) -> OrderHandle {
+        let input = input(path);
+        match path {
+            "create-cancelled" => self.held(input, Step::Create).await,
+            "mailing-cancelled-and-counted" => {
+                let order = self.shop.place(input).await;
+                self.mailing(path).await;
+                cancel(&order).await;
+                order
+            }
+            "mailing-counted" => self.cancelled(input, OrderState::Notifying).await,
+            "mailing-timed-out" => self.mailing_timed_out(input).await,
+            "order-conflict" => {
+                self.another_has(path).await;
+                self.shop.place(input).await
+            }
+            "payment-cancelled-before-an-attempt" => {
+                let order = self.shop.place(input).await;
+                failed_attempts(&self.shop, path, "process_payment", 1).await;
+                cancel(&order).await;
+                order
+            }
+            "payment-cancelled-and-voided"
+            | "payment-cancelled-but-charged"
+            | "payment-cancelled-but-settled" => {
+                let order = self.paid_slowly(input).await;
+                cancel(&order).await;
+                asked_to_stop(&self.slow, path).await;
+                order
+            }
+            "reserve-cancelled" => self.held(input, Step::Reserve).await,
+            "reserve-timed-out" => self.reserve_timed_out(input).await,
+            "signal-cancelled" | "update-cancelled" | "workflow-cancelled" => {
+                self.cancelled(input, OrderState::Waiting).await
+            }
+            UPDATE_REFUSED => {
+                let order = self.paid_slowly(input).await;
+                let answer = update(&order).await;
+                let refused = matches!(&answer, Err(WorkflowUpdateError::Failed(failure))
+                    if failure.message.contains("can no longer be cancelled"));
+                assert!(refused, "{answer:?}");
+                order
+            }
+            _ => self.shop.place(input).await,
+        }
+    }
+
+    /// Cancelled as soon as it stands like this.
+    async fn cancelled(&self, input: OrderInput, state: OrderState) -> OrderHandle {
+        let id = id_of(&input);
+        let order = self.shop.place(input).await;
+        eventually("the order stands where it is to be cancelled", async || {
+            (state_of(&self.shop, &id).await == state).then_some(())
+        })
+        .await;
+        match id.as_str() {
+            "signal-cancelled" => signal(&order).await,
+            "update-cancelled" => update(&order).await.unwrap(),
+            _ => cancel(&order).await,
+        }
+        order
+    }
+
+    /// Lets another workflow have an order.
+    async fn another_has(&self, order_id: &str) {
+        let store = self.shop.store().await;
+        let other = CreateOrder {
+            order_id: order_id.to_owned(),
+            total: 100,
+            currency: "USD".to_owned(),
+        };
+        store.create_order("another", &other).await.unwrap();
+        store.close().await;
+    }
+
+    /// Waits until the slow shop mails somebody of an order.
+    async fn mailing(&self, path: &str) {
+        let name = format!("<{path}.");
+        eventually("the mailing has begun", async || {
+            let mails = self.slow.smtp.mails();
+            let begun = mails.iter().any(|mail| mail.message_id.starts_with(&name));
+            begun.then_some(())
+        })
+        .await;
+    }
+
+    /// Placed, and being paid: the gateway knows of it and keeps its answer back.
+    async fn paid_slowly(&self, input: OrderInput) -> OrderHandle {
+        let id = id_of(&input);
+        let order = self.slow.place(input).await;
+        eventually("the order is being paid", async || self.slow.charge(&id)).await;
+        order
+    }
+
+    /// Cancelled while a step waits for its row, which it gets then.
+    async fn held(&self, input: OrderInput, step: Step) -> OrderHandle {
+        let id = id_of(&input);
+        let mut hold = Hold::of(&self.shop, step, &id).await;
+        let order = self.shop.place(input).await;
+        hold.waited_for().await;
+        cancel(&order).await;
+        asked_to_stop(&self.shop, &id).await;
+        hold.let_go().await;
+        order
+    }
+
+    /// Its worker is killed while it takes stock, in the only attempt there is.
+    async fn reserve_timed_out(&mut self, input: OrderInput) -> OrderHandle {
+        let (id, queue) = (id_of(&input), KILLED_INVENTORY);
+        let mut hold = Hold::of(&self.shop, Step::Reserve, &id).await;
+        let killed = player(&self.shop, "inventory", queue).await;
+        let order = self.shop.place(input).await;
+        hold.waited_for().await;
+        let reserving = pending(&self.shop, &id).await.unwrap();
+        last_attempt(&self.shop, &id, &reserving).await;
+        drop(killed);
+        hold.let_go().await;
+        let next = player(&self.shop, "inventory", queue).await;
+        self.workers.push(next);
+        order
+    }
+
+    /// Its worker is killed while it mails, and it is cancelled before that is noticed.
+    async fn mailing_timed_out(&mut self, input: OrderInput) -> OrderHandle {
+        let (id, queue) = (id_of(&input), KILLED_MAILS);
+        let killed = player(&self.slow, "notifications", queue).await;
+        let order = self.shop.place(input).await;
+        self.mailing(&id).await;
+        drop(killed);
+        cancel(&order).await;
+        asked_to_stop(&self.shop, &id).await;
+        let next = player(&self.slow, "notifications", queue).await;
+        self.workers.push(next);
+        order
+    }
+}
+
+/// The order that takes a path.
+fn input(path: &str) -> OrderInput {
+    let order = OrderInput::new(path, 100);
+    let recipients = |count| {
+        let all: Vec<String> = (0..count).map(|n| format!("r{n}@example.com")).collect();
+        json!(all)
+    };
+    match path {
+        "declined" => order.with("card", "tok_declined"),
+        "failed" | "payment-cancelled-and-voided" => order.with("card", "tok_broken"),
+        "invalid" => order.with("total", 0),
+        "mailed" | "payment-cancelled-but-charged" => order.with("recipients", recipients(2)),
+        "mailing-cancelled-and-counted" => order
+            .with("recipients", recipients(LONG_MAILING))
+            .with("task_queues", json!({"notifications": SLOW})),
+        "mailing-counted" => order.with("recipients", json!(["a@example.com", PUT_OFF])),
+        "mailing-timed-out" => order
+            .with("recipients", recipients(LONG_MAILING))
+            .with("task_queues", json!({"notifications": KILLED_MAILS})),
+        "out-of-stock" => order.with("items", json!([{"sku": "sold-out"}])),
+        "payment-cancelled-before-an-attempt" => order.with("card", "tok_rate_limited"),
+        "payment-cancelled-but-settled" | "settled" => order.with("card", "tok_lost"),
+        "reserve-timed-out" => order.with("task_queues", json!({"inventory": KILLED_INVENTORY})),
+        "retried" => order.with("card", "tok_flaky"),
+        "search-attributes" => order.with_search_attributes(),
+        "separate-queues" => order.with("recipients", recipients(1)).with(
+            "task_queues",
+            json!({"inventory": APART, "payments": APART, "notifications": APART}),
+        ),
+        "settled-declined" => order
+            .with("total", DECLINED_AMOUNT)
+            .with("card", "tok_lost"),
+        "signal-cancelled" | "update-cancelled" | "workflow-cancelled" => {
+            order.with("cancel_window_seconds", 600)
+        }
+        "window-passed" => order.with("cancel_window_seconds", 1),
+        _ => order,
+    }
+}
+
+/// A worker of one role on a queue. Dropping it kills it.
+async fn player(shop: &Shop, role: &str, queue: &str) -> Worker {
+    let more = [("ORDER_WORKER_ROLE", role), ("TEMPORAL_TASK_QUEUE", queue)];
+    shop.worker_with(&more).await
+}
+
+fn id_of(input: &OrderInput) -> String {
+    let order = serde_json::to_value(input).unwrap();
+    order["order_id"].as_str().unwrap().to_owned()
+}
+
+async fn cancel(order: &OrderHandle) {
+    let options = WorkflowCancelOptions::default();
+    order.cancel(options).await.unwrap();
+}
+
+async fn signal(order: &OrderHandle) {
+    let (words, options) = (Words::from("test"), WorkflowSignalOptions::default());
+    let signal = OrderWorkflow::cancel_order_signal;
+    order.signal(signal, words, options).await.unwrap();
+}
+
+async fn update(order: &OrderHandle) -> Result<(), WorkflowUpdateError> {
+    let (words, options) = (Words::from("test"), WorkflowExecuteUpdateOptions::default());
+    let update = OrderWorkflow::cancel_order;
+    order.execute_update(update, words, options).await.map(drop)
+}
+
+#[tokio::test]
+async fn fresh_histories_of_every_path_replay() {
+    let mut stage = Stage::set().await;
+    let mut orders = Vec::new();
+    for (path, _) in PATHS {
+        orders.push(stage.play(path).await);
+    }
+    let wanted = std::env::var("ORDER_WORKER_RECORD").unwrap_or_default();
+    for (path, order) in PATHS.into_iter().zip(&orders) {
+        stage.shop.end_of(order).await;
+        let history = order.fetch_history(WorkflowFetchHistoryOptions::default());
+        let json = history.to_json().await.unwrap();
+        let history = || WorkflowHistory::from_json(&json).unwrap();
+        check(path, &history().into_events().await.unwrap());
+        let (name, _) = path;
+        if wanted.split(',').any(|wanted| wanted == name) {
+            std::fs::write(folder().join(format!("{name}.json")), anonymous(&json)).unwrap();
+        }
+        replayer()
+            .replay_workflow(history())
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    for worker in stage.workers {
+        worker.drain().await;
+    }
+}
+
+/// The history without the names of the machine and the process that made it, in readable form.
+fn anonymous(json: &[u8]) -> String {
+    /// A queue of one process is named after it.
+    const STICKY: i64 = 2;
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                if fields.get("kind") == Some(&json!(STICKY)) && fields.contains_key("normal_name")
+                {
+                    fields["name"] = json!("recorder");
+                }
+                for (name, value) in fields {
+                    if name == "identity" && value.is_string() {
+                        *value = json!("recorder");
+                    } else {
+                        walk(value);
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    let mut value: Value = serde_json::from_slice(json).unwrap();
+    walk(&mut value);
+    let mut text = serde_json::to_string_pretty(&value).unwrap();
+    text.push('\n');
+    text
+}

@@ -11,11 +11,6 @@ use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings
 use order_worker::settings::{database_url, log_format, task_queues};
 use tracing_subscriber::EnvFilter;
 
-/// musl's own allocator has one lock for all threads; with it an activity takes more processor
-/// time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Before anything can ask for TLS: with one provider installed nothing has to guess.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();

@@ -1,4 +1,4 @@
-//! Building what is measured: the order worker with cargo, the others with their own tools, and
+//! Finding or building what is measured: the order worker with cargo, the others with their own tools, and
 //! their images with the project's Dockerfile. What cannot be built is said and left out.
 
 use std::ffi::OsString;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Args;
+use crate::cargo::{self, scratch};
 
 /// A worker that can be started.
 pub(crate) struct Built {
@@ -14,13 +15,6 @@ pub(crate) struct Built {
     pub(crate) arguments: Vec<OsString>,
     /// Bytes of the image's archive, if it was built.
     pub(crate) image: Option<u64>,
-}
-
-/// A folder below the target folder for whatever the measurement writes.
-pub(crate) fn scratch() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-worker");
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
 }
 
 /// Everything that the arguments ask for, the order worker first.
@@ -49,34 +43,9 @@ fn finished(name: &'static str, program: PathBuf) -> Built {
     }
 }
 
-/// Builds the order worker as it is shipped.
 fn order_worker() -> PathBuf {
     eprintln!("building order-worker with the profile release");
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--release", "--workspace", "--bin", "order-worker"]);
-    command.arg("--message-format=json-render-diagnostics");
-    // What cargo tells this program about its own package must not reach other build scripts.
-    for (variable, _) in std::env::vars_os() {
-        let name = variable.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&variable);
-        }
-    }
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "order-worker cannot be built; why stands above"
-    );
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|made| made["target"]["name"] == "order-worker")
-        .find_map(|made| made["executable"].as_str().map(PathBuf::from))
-        .expect("cargo built no order-worker")
+    cargo::order_worker(&[])
 }
 
 fn go_worker() -> Option<Built> {

@@ -22,6 +22,7 @@
 
 mod binary;
 mod build;
+mod cargo;
 mod load;
 mod process;
 #[path = "../../tests/worker/servers.rs"]
@@ -96,6 +97,15 @@ pub(crate) struct Contestant {
     orders: Vec<Round>,
 }
 
+impl Contestant {
+    fn start(&self, queue: &str) -> Process {
+        let Built {
+            program, arguments, ..
+        } = &self.built;
+        Process::start(program, arguments, &self.place, queue)
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
@@ -123,6 +133,7 @@ async fn main() {
                 database,
                 gateway: format!("http://{}", gateway.address()),
                 eager: args.eager,
+                tls: None,
             },
             built,
             first_polls: Vec::new(),
@@ -149,7 +160,7 @@ async fn time_first_polls(client: &Client, contestants: &mut [Contestant], start
     for start in 0..starts {
         for (number, contestant) in contestants.iter_mut().enumerate() {
             let queue = format!("start-{number}-{start}");
-            let mut worker = Process::start(&contestant.built, &contestant.place, &queue);
+            let mut worker = contestant.start(&queue);
             let took = worker.first_poll(client, &queue).await;
             contestant.first_polls.push(took.as_secs_f64() * 1000.0);
         }
@@ -161,7 +172,7 @@ async fn measure(client: &Client, contestants: &mut [Contestant], args: &Args) {
     let mut workers = Vec::new();
     for (number, contestant) in contestants.iter_mut().enumerate() {
         let queue = format!("load-{number}");
-        let mut worker = Process::start(&contestant.built, &contestant.place, &queue);
+        let mut worker = contestant.start(&queue);
         worker.first_poll(client, &queue).await;
         workers.push((queue, worker));
     }

@@ -1,7 +1,8 @@
 //! A worker process under measurement: starting it, and reading what it costs from `/proc`.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +12,7 @@ use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 
-use crate::build::{Built, scratch};
+use crate::cargo::scratch;
 use crate::load::Round;
 use crate::support::eventually;
 
@@ -24,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) database: String,
     pub(crate) gateway: String,
     pub(crate) eager: bool,
+    /// For TLS to Temporal: the CA of the server's certificate, and the name in it.
+    pub(crate) tls: Option<(PathBuf, &'static str)>,
 }
 
 /// Memory of a process in MB of a million bytes.
@@ -54,12 +57,17 @@ impl Drop for Process {
 
 impl Process {
     /// Starts a worker on a task queue with the defaults of its settings.
-    pub(crate) fn start(built: &Built, place: &Place, queue: &str) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[OsString],
+        place: &Place,
+        queue: &str,
+    ) -> Self {
         let log = scratch().join(format!("{queue}.log"));
         let file = File::create(&log).unwrap();
-        let mut command = Command::new(&built.program);
+        let mut command = Command::new(program);
         command
-            .args(&built.arguments)
+            .args(arguments)
             .env_clear()
             .env("TEMPORAL_ADDRESS", &place.temporal)
             .env("TEMPORAL_TASK_QUEUE", queue)
@@ -73,6 +81,11 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file);
+        if let Some((ca, name)) = &place.tls {
+            command
+                .env("TEMPORAL_TLS_SERVER_CA_CERT_PATH", ca)
+                .env("TEMPORAL_TLS_SERVER_NAME", name);
+        }
         let started = SystemTime::now();
         let child = command.spawn().unwrap();
         Self {
@@ -94,6 +107,16 @@ impl Process {
         })
         .await;
         polled.duration_since(self.started).unwrap()
+    }
+
+    /// Ends it as Kubernetes does, and waits until it has ended.
+    #[allow(dead_code, reason = "only the building of the release needs it")]
+    pub(crate) async fn drain(mut self) {
+        let pid = self.child.id().to_string();
+        let signalled = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(signalled.success(), "a worker is gone before its end");
+        let status = eventually("the worker ends", async || self.child.try_wait().unwrap()).await;
+        assert!(status.success(), "a worker ended with {status}");
     }
 
     fn proc(&self, file: &str) -> String {

@@ -1,0 +1,42 @@
+//! The order worker, built with cargo.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A folder below the target folder for whatever the program writes.
+pub(crate) fn scratch() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-worker");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Builds the order worker with the profile release and more arguments of cargo.
+pub(crate) fn order_worker(arguments: &[OsString]) -> PathBuf {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--release", "--workspace", "--bin", "order-worker"]);
+    command.arg("--message-format=json-render-diagnostics");
+    command.args(arguments);
+    // What cargo tells this program about its own package must not reach other build scripts.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "order-worker cannot be built; why stands above"
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|made| made["target"]["name"] == "order-worker")
+        .find_map(|made| made["executable"].as_str().map(PathBuf::from))
+        .expect("cargo built no order-worker")
+}

@@ -176,10 +176,8 @@ fn merge(counts: &Path, folder: &Path) -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     let digest = Sha256::digest(std::fs::read(&merged).unwrap());
-    let name: String = digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let start = digest[..8].try_into().expect("a digest has 32 bytes");
+    let name = format!("{:016x}", u64::from_be_bytes(start));
     let named = folder.join(format!("{name}.profdata"));
     std::fs::rename(merged, &named).unwrap();
     named

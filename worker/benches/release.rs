@@ -29,6 +29,8 @@ mod cargo;
 mod load;
 #[path = "worker/process.rs"]
 mod process;
+#[path = "../tests/worker/proxy.rs"]
+mod proxy;
 #[path = "../tests/worker/servers.rs"]
 mod servers;
 #[path = "worker/support.rs"]
@@ -40,14 +42,14 @@ use std::process::Command;
 use order_worker::gateway::{Gateway, GatewayOptions};
 use sha2::{Digest, Sha256};
 use temporalio_client::Client;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::authority::Authority;
 use crate::load::{run_activities, run_orders};
 use crate::process::{Place, Process};
+use crate::proxy::Proxy;
 
-/// The activities and the orders of each worker that is watched: enough that one more run changes nothing that counts.
+/// The activities and the orders of each worker that is watched. There are two, so what runs once in each start is counted
+/// twice, and is not taken for what hardly ever runs.
 const ACTIVITIES: usize = 1_000;
 const ORDERS: usize = 300;
 
@@ -70,7 +72,7 @@ async fn main() {
     let counting = build(&folder, &[format!("profile-generate={}", counts.display())]);
     eprintln!("watching it at work");
     watch(&counting, &folder).await;
-    let profile = merge(&counts, &folder);
+    let profile = merge(&counts);
     eprintln!("building order-worker with the profile release and the counts");
     let built = build(
         &folder,
@@ -111,17 +113,18 @@ async fn watch(program: &Path, folder: &Path) {
     let authority = Authority::new();
     let ca = folder.join("ca.crt");
     std::fs::write(&ca, &authority.ca).unwrap();
+    let proxy = Proxy::start(authority.open_server()).await;
     let sqlite = folder.join("orders.db");
     let _none_yet = std::fs::remove_file(&sqlite);
     let plain = Place {
-        temporal: temporal.clone(),
+        temporal,
         database: servers::postgres_database().await,
         gateway: format!("http://{}", gateway.address()),
         eager: false,
         tls: None,
     };
     let with_tls = Place {
-        temporal: tls_to(temporal, &authority).await,
+        temporal: format!("127.0.0.1:{}", proxy.port),
         database: format!("sqlite:{}?mode=rwc", sqlite.display()),
         gateway: plain.gateway.clone(),
         eager: false,
@@ -141,28 +144,9 @@ async fn work(client: &Client, program: &Path, place: &Place, queue: &str) {
     worker.drain().await;
 }
 
-/// The address of a proxy with TLS before Temporal.
-async fn tls_to(temporal: String, authority: &Authority) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let acceptor = TlsAcceptor::from(authority.open_server());
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let (acceptor, temporal) = (acceptor.clone(), temporal.clone());
-            tokio::spawn(async move {
-                let mut client = acceptor.accept(client).await.unwrap();
-                let mut server = TcpStream::connect(temporal).await.unwrap();
-                // Either side may go away at any time.
-                let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
-    address
-}
-
-/// Makes one file of the counts. Its name tells its content, because cargo builds again only for another name.
-fn merge(counts: &Path, folder: &Path) -> PathBuf {
-    let merged = folder.join("merged.profdata");
+/// Makes one file of the counts, beside them. Its name tells its content, because cargo builds again only for another name.
+fn merge(counts: &Path) -> PathBuf {
+    let merged = counts.with_extension("profdata");
     let output = Command::new(profdata())
         .arg("merge")
         .arg("--output")
@@ -178,7 +162,7 @@ fn merge(counts: &Path, folder: &Path) -> PathBuf {
     let digest = Sha256::digest(std::fs::read(&merged).unwrap());
     let start = digest[..8].try_into().expect("a digest has 32 bytes");
     let name = format!("{:016x}", u64::from_be_bytes(start));
-    let named = folder.join(format!("{name}.profdata"));
+    let named = counts.join(format!("{name}.profdata"));
     std::fs::rename(merged, &named).unwrap();
     named
 }

@@ -1,6 +1,7 @@
 //! The settings of the process, read from the environment. Pure: the variables are passed in, no
 //! file is opened. Every mistake is one sentence that names the variable and what it allows.
 
+mod database;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -12,8 +13,9 @@ use lettre::message::Mailbox;
 use reqwest::Url;
 
 use crate::order::TaskQueues;
-use crate::store::Backend;
 use reader::Reader;
+
+pub use database::database_url;
 
 /// The environment as a map.
 pub type Variables = BTreeMap<String, String>;
@@ -163,28 +165,6 @@ pub struct Settings {
     pub drain_grace: Duration,
 }
 
-/// What may stand behind the `?` of a URL of PostgreSQL, beside `options[…]`: what the driver reads.
-const POSTGRES_PARAMETERS: [&str; 18] = [
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "statement-cache-capacity",
-    "user",
-];
-
 impl Settings {
     /// Reads the settings of `run`. Standalone, the gateway and the mail server may be left out.
     pub fn from_variables(variables: &Variables, standalone: bool) -> Result<Self, SettingError> {
@@ -324,32 +304,6 @@ impl TemporalSettings {
     }
 }
 
-/// The database alone, for `migrate`.
-pub fn database_url(variables: &Variables) -> Result<String, SettingError> {
-    let url = Reader(variables)
-        .get("DATABASE_URL")
-        .unwrap_or("sqlite://orders.db?mode=rwc");
-    // The value may hold a password and is not repeated.
-    let (Some(backend), Ok(parsed)) = (Backend::of(url), Url::parse(url)) else {
-        return Err(wrong(
-            "DATABASE_URL",
-            "must begin with postgres:// or sqlite: (such as sqlite://orders.db?mode=rwc)",
-        ));
-    };
-    // The driver would ignore a misspelt parameter, and write its value to the log: the password of `?passwort=`.
-    let known = |name: &str| POSTGRES_PARAMETERS.contains(&name) || name.starts_with("options[");
-    if backend == Backend::Postgres && !parsed.query_pairs().all(|(name, _)| known(&name)) {
-        return Err(wrong(
-            "DATABASE_URL",
-            format!(
-                "has a parameter that is none of those for PostgreSQL ({})",
-                POSTGRES_PARAMETERS.join(", ")
-            ),
-        ));
-    }
-    Ok(url.to_owned())
-}
-
 /// The task queues that `start` puts into an order, from the variables.
 pub fn task_queues(variables: &Variables) -> TaskQueues {
     let queue = |name: &str| Reader(variables).get(name).map(str::to_owned);
@@ -444,29 +398,6 @@ mod tests {
             mistake(&[("SMTP_URL", "http://mail")]),
             "SMTP_URL must be smtp://host:port, smtps://host:port, or console:"
         );
-    }
-
-    #[test]
-    fn a_parameter_that_the_database_does_not_know_is_refused_and_not_repeated() {
-        let url = |query: &str| format!("postgres://orders@db/orders?{query}");
-        let said = mistake(&[("DATABASE_URL", &url("passwort=secret"))]);
-        assert!(
-            said.starts_with("DATABASE_URL has a parameter that is none of those for PostgreSQL (")
-                && !said.contains("secret"),
-            "{said}"
-        );
-        // A password that is not escaped ends up in the query.
-        let cut = "postgres://orders:sec?ret@db/orders";
-        assert!(!mistake(&[("DATABASE_URL", cut)]).contains("ret@"));
-        for query in [
-            "",
-            "sslmode=require&password=x",
-            "options[statement_timeout]=1s",
-        ] {
-            let url = url(query);
-            let variables = variables(&[("DATABASE_URL", &url)]);
-            assert_eq!(database_url(&variables).unwrap(), url);
-        }
     }
 
     #[test]

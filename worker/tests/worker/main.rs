@@ -27,6 +27,7 @@ mod orders;
 mod pending;
 mod process;
 mod properties;
+mod proxy;
 mod record;
 mod replay;
 mod search;

@@ -2,60 +2,12 @@
 //! a CA that does not fit, and certificates that are replaced while the worker runs.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use order_worker::order::{OrderInput, OrderState};
-use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::authority::{Authority, SERVER_NAME};
-use crate::servers::temporal;
+use crate::proxy::Proxy;
 use crate::support::{Shop, Worker, eventually};
-
-/// Ends TLS and passes the rest on to Temporal.
-struct Proxy {
-    port: u16,
-    config: Arc<Mutex<Arc<ServerConfig>>>,
-    open: Arc<Mutex<Vec<JoinHandle<()>>>>,
-}
-
-impl Proxy {
-    async fn start(config: Arc<ServerConfig>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Self {
-            port: listener.local_addr().unwrap().port(),
-            config: Arc::new(Mutex::new(config)),
-            open: Arc::default(),
-        };
-        let (config, open, target) = (proxy.config.clone(), proxy.open.clone(), temporal());
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let acceptor = TlsAcceptor::from(config.lock().unwrap().clone());
-                let target = target.clone();
-                let passing = tokio::spawn(async move {
-                    let Ok(mut client) = acceptor.accept(client).await else {
-                        return;
-                    };
-                    let mut server = TcpStream::connect(target).await.unwrap();
-                    // Either side may go away at any time.
-                    let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                });
-                open.lock().unwrap().push(passing);
-            }
-        });
-        proxy
-    }
-
-    /// From now on only this configuration; every open connection breaks.
-    fn switch_to(&self, config: Arc<ServerConfig>) {
-        *self.config.lock().unwrap() = config;
-        for connection in self.open.lock().unwrap().drain(..) {
-            connection.abort();
-        }
-    }
-}
 
 /// The three files that the operator mounts.
 struct Files(PathBuf);

@@ -1,0 +1,95 @@
+//! Which database, and what its URL may hold.
+
+use reqwest::Url;
+
+use super::reader::Reader;
+use super::{SettingError, Variables, wrong};
+use crate::store::Backend;
+
+/// What may stand behind the `?` of a URL of PostgreSQL, beside `options[…]`: what the driver reads.
+const POSTGRES_PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// The database alone, for `migrate`.
+pub fn database_url(variables: &Variables) -> Result<String, SettingError> {
+    let url = Reader(variables)
+        .get("DATABASE_URL")
+        .unwrap_or("sqlite://orders.db?mode=rwc");
+    // The value may hold a password and is not repeated.
+    let (Some(backend), Ok(parsed)) = (Backend::of(url), Url::parse(url)) else {
+        return Err(wrong(
+            "DATABASE_URL",
+            "must begin with postgres:// or sqlite: (such as sqlite://orders.db?mode=rwc)",
+        ));
+    };
+    // The driver would ignore a misspelt parameter, and write its value to the log: the password of `?passwort=`.
+    let known = |name: &str| POSTGRES_PARAMETERS.contains(&name) || name.starts_with("options[");
+    if backend == Backend::Postgres && !parsed.query_pairs().all(|(name, _)| known(&name)) {
+        return Err(wrong(
+            "DATABASE_URL",
+            format!(
+                "has a parameter that is none of those for PostgreSQL ({})",
+                POSTGRES_PARAMETERS.join(", ")
+            ),
+        ));
+    }
+    Ok(url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<String, SettingError> {
+        database_url(&Variables::from([(
+            "DATABASE_URL".to_owned(),
+            url.to_owned(),
+        )]))
+    }
+
+    fn mistake(url: &str) -> String {
+        read(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_parameter_that_the_database_does_not_know_is_refused_and_not_repeated() {
+        let url = |query: &str| format!("postgres://orders@db/orders?{query}");
+        let said = mistake(&url("passwort=secret"));
+        assert!(
+            said.starts_with("DATABASE_URL has a parameter that is none of those for PostgreSQL (")
+                && !said.contains("secret"),
+            "{said}"
+        );
+        // A password that is not escaped ends up in the query.
+        for cut in ["sec?ret", "1?ret"] {
+            let said = mistake(&format!("postgres://orders:{cut}@db/orders"));
+            assert!(!said.contains("ret@"), "{said}");
+        }
+        for query in [
+            "",
+            "sslmode=require&password=x",
+            "options[statement_timeout]=1s",
+        ] {
+            let url = url(query);
+            assert_eq!(read(&url).unwrap(), url);
+        }
+    }
+}

@@ -79,13 +79,7 @@ async fn health_follows_polling_and_metrics_hold_both_worlds() {
     let mut variables = shop.variables();
     variables.insert("TEMPORAL_ADDRESS".to_owned(), format!("127.0.0.1:{port}"));
     let waiting = Worker::start(shop.dir.path().join("waiting.log"), &variables).await;
-    eventually("it says what it waits for", async || {
-        waiting
-            .log()
-            .contains("not connected to Temporal yet")
-            .then_some(())
-    })
-    .await;
+    waiting.says("not connected to Temporal yet").await;
     assert_eq!(
         (
             waiting.status("/livez").await,

@@ -243,13 +243,7 @@ impl Vault {
             free_port()
         );
         let worker = self.start(&[("DATABASE_URL", &nowhere)]).await;
-        eventually("the worker misses its database", async || {
-            worker
-                .log()
-                .contains("the database is not ready yet")
-                .then_some(())
-        })
-        .await;
+        worker.says("the database is not ready yet").await;
         self.workers.push(worker);
     }
 

@@ -195,6 +195,14 @@ impl Worker {
         eventually("the worker ends", async || self.child.try_wait().unwrap()).await
     }
 
+    /// Waits until its log has these words.
+    pub(crate) async fn says(&self, words: &str) {
+        eventually(&format!("its log says: {words}"), async || {
+            self.log().contains(words).then_some(())
+        })
+        .await;
+    }
+
     /// SIGTERM, and the exit code 0 that must follow.
     pub(crate) async fn drain(mut self) -> String {
         self.signal("-TERM");

@@ -43,13 +43,7 @@ async fn mailed(shop: &Shop, count: usize) {
 
 /// The worker that is cut off has noticed that it has lost the mails.
 async fn stopped(worker: &Worker) {
-    eventually("the worker that is cut off stops", async || {
-        worker
-            .log()
-            .contains("a later attempt sends these mails")
-            .then_some(())
-    })
-    .await;
+    worker.says("a later attempt sends these mails").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

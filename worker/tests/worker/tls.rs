@@ -53,13 +53,7 @@ async fn certificates_are_replaced_without_a_restart() {
     // A CA that did not sign the server's certificate: not ready, and it says why.
     files.write(&new.ca, &old.sign("worker"));
     let refused = worker(&shop, proxy.port).await;
-    eventually("the refusal is logged", async || {
-        refused
-            .log()
-            .contains("invalid peer certificate")
-            .then_some(())
-    })
-    .await;
+    refused.says("invalid peer certificate").await;
     assert_eq!(refused.status("/readyz").await, 503);
     refused.drain().await;
 
@@ -72,21 +66,9 @@ async fn certificates_are_replaced_without_a_restart() {
 
     // A half-written file changes nothing; then both CAs are trusted and the client's is new.
     std::fs::write(shop.dir.path().join("ca.crt"), "half").unwrap();
-    eventually("the broken file is reported", async || {
-        worker
-            .log()
-            .contains("keeping the last TLS files")
-            .then_some(())
-    })
-    .await;
+    worker.says("keeping the last TLS files").await;
     files.write(&format!("{}{}", old.ca, new.ca), &new.sign("worker"));
-    eventually("the new files are read", async || {
-        worker
-            .log()
-            .contains("TLS files have changed")
-            .then_some(())
-    })
-    .await;
+    worker.says("TLS files have changed").await;
     proxy.switch_to(new.server());
     assert_eq!(
         shop.run(OrderInput::new("tls-2", 100)).await.state,

@@ -59,14 +59,23 @@ impl Health {
         self.inner.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Says again and again that the thread it runs on turns. For the poll loop's own thread.
-    pub async fn keep_turning(self, every: Duration) {
-        let mut interval = tokio::time::interval(every);
-        loop {
-            interval.tick().await;
-            let now = self.age().max(1);
-            self.inner.last_turn.store(now, Ordering::Relaxed);
+    /// Says again and again that the thread it runs on turns. For the poll loop's own thread, which
+    /// is watched from this call on: also one that gets stuck before its first turn is dead.
+    pub fn keep_turning(self, every: Duration) -> impl Future<Output = ()> {
+        self.turned();
+        async move {
+            let mut interval = tokio::time::interval(every);
+            loop {
+                interval.tick().await;
+                self.turned();
+            }
         }
+    }
+
+    fn turned(&self) {
+        self.inner
+            .last_turn
+            .store(self.age().max(1), Ordering::Relaxed);
     }
 
     fn age(&self) -> u64 {

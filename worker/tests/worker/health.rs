@@ -26,8 +26,6 @@ fn poll_loop(
             .unwrap();
         LocalSet::new().block_on(&runtime, async move {
             tokio::task::spawn_local(health.keep_turning(Duration::from_millis(20)));
-            // It has turned before it gets stuck.
-            tokio::time::sleep(Duration::from_millis(1)).await;
             stuck.await.unwrap();
             freed.recv().unwrap();
             // Turns again, until the test has seen it.

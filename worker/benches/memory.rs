@@ -9,6 +9,10 @@
 //! of the later ones has cost. `--recycle 0` shows what the SDK keeps. A line is read after a whole
 //! number of SDK workers, so that what the last one has grown by is not taken for a leak; the
 //! payment gateway stand-in, which keeps a ledger, is in this process.
+//!
+//! A task that is late may be the server's doing: on a file its histories go through one connection
+//! to SQLite. So each line also says how long nothing ended although tasks waited, and how long the
+//! server took at most to answer a read.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +28,8 @@ mod binary;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -34,14 +40,17 @@ use order_worker::connection::Connector;
 use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::order::OrderInput;
 use order_worker::settings::{TemporalSettings, Variables};
-use temporalio_client::{ActivityStartOptions, Client};
+use temporalio_client::{ActivityStartOptions, Client, UntypedWorkflow, WorkflowDescribeOptions};
 use temporalio_sdk::ActivityCloseTimeouts;
+use tokio::task::JoinHandle;
 
 const QUEUE: &str = "memory";
 /// Requests to start something at once.
 const CONCURRENCY: usize = 16;
 /// Longest wait for the last task of a line. A lost task comes back within a minute.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// Pause between two reads that say how quickly the server answers.
+const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
 struct Args {
@@ -226,13 +235,21 @@ impl Worker {
         all - self.sum(&punctual).await
     }
 
+    /// Waits until so many activities have ended, and gives the longest time in which none did.
     async fn wait_for(&self, activities: f64) -> Duration {
         let started = Instant::now();
-        while self.ended_activities().await < activities {
+        let (mut ended, mut last) = (self.ended_activities().await, started);
+        let mut standstill = Duration::ZERO;
+        while ended < activities {
             assert!(started.elapsed() < PATIENCE, "activities are missing");
             tokio::time::sleep(Duration::from_millis(50)).await;
+            let before = std::mem::replace(&mut ended, self.ended_activities().await);
+            standstill = standstill.max(last.elapsed());
+            if ended > before {
+                last = Instant::now();
+            }
         }
-        started.elapsed()
+        standstill
     }
 }
 
@@ -261,6 +278,52 @@ fn number(value: u64) -> f64 {
     f64::from(u32::try_from(value).unwrap())
 }
 
+/// The waits of one line.
+struct Waits {
+    /// From the start of the last activity until all had ended.
+    for_the_last: Duration,
+    /// The longest time in which none ended.
+    standstill: Duration,
+}
+
+/// Asks the server again and again for a workflow that does not exist, which it has to look up in
+/// its database.
+struct Probe {
+    /// Milliseconds.
+    slowest: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Probe {
+    fn start(client: Client) -> Self {
+        let slowest = Arc::<AtomicU64>::default();
+        let noted = slowest.clone();
+        let task = tokio::spawn(async move {
+            let nothing = client.get_workflow_handle::<UntypedWorkflow>("no such order");
+            loop {
+                let asked = Instant::now();
+                let answer = nothing.describe(WorkflowDescribeOptions::default()).await;
+                assert!(answer.is_err(), "there is such an order");
+                let took = u64::try_from(asked.elapsed().as_millis()).unwrap();
+                noted.fetch_max(took, Ordering::Relaxed);
+                tokio::time::sleep(PROBE_PAUSE).await;
+            }
+        });
+        Self { slowest, task }
+    }
+
+    /// The slowest answer since this was asked last, in seconds.
+    fn slowest(&self) -> f64 {
+        number(self.slowest.swap(0, Ordering::Relaxed)) / 1000.0
+    }
+}
+
 /// Activities in flight, orders and all so far.
 struct Load<'a> {
     client: &'a Client,
@@ -275,13 +338,14 @@ impl Load<'_> {
         self.singles + 3 * self.orders
     }
 
-    /// Runs orders, then single activities up to a total; gives the wait for the last of them.
-    async fn run(&mut self, orders: u64, total: u64) -> Duration {
+    /// Runs orders, then single activities up to a total.
+    async fn run(&mut self, orders: u64, total: u64) -> Waits {
         let (client, worker) = (self.client, self.worker);
         stream::iter(self.orders..self.orders + orders)
             .for_each_concurrent(CONCURRENCY, |n| start_one_order(client, n))
             .await;
         self.orders += orders;
+        let mut standstill = Duration::ZERO;
         while self.activities() < total {
             let some = self.waiting.min(total - self.activities());
             stream::iter(self.singles..self.singles + some)
@@ -289,9 +353,14 @@ impl Load<'_> {
                 .await;
             self.singles += some;
             let behind = self.activities().saturating_sub(self.waiting);
-            worker.wait_for(number(behind)).await;
+            standstill = standstill.max(worker.wait_for(number(behind)).await);
         }
-        worker.wait_for(number(self.activities())).await
+        let all_started = Instant::now();
+        let last = worker.wait_for(number(self.activities())).await;
+        Waits {
+            for_the_last: all_started.elapsed(),
+            standstill: standstill.max(last),
+        }
     }
 }
 
@@ -326,9 +395,11 @@ async fn main() {
 async fn measure(args: &Args, client: &Client, worker: &Worker) {
     println!(
         "| activities | orders among them | anonymous (MB) | resident (MB) | threads | recycles | \
-         waited for the last (s) | late | per second | processor ms per activity |"
+         waited for the last (s) | late | longest standstill (s) | slowest answer of the server (s) \
+         | per second | processor ms per activity |"
     );
-    println!("|{}", " --- |".repeat(10));
+    println!("|{}", " --- |".repeat(12));
+    let probe = Probe::start(client.clone());
     let started = Instant::now();
     let mut load = Load {
         client,
@@ -343,19 +414,21 @@ async fn measure(args: &Args, client: &Client, worker: &Worker) {
         let before = load.activities();
         let total = (before + args.step).min(args.activities);
         let orders = args.orders.min((total - before) / 3);
-        let waited = load.run(orders, total).await;
+        let waits = load.run(orders, total).await;
         let in_line = number(load.activities() - before);
         let anonymous = worker.process.status("RssAnon");
         println!(
-            "| {} | {} | {:.1} | {:.1} | {} | {} | {:.1} | {} | {:.0} | {:.2} |",
+            "| {} | {} | {:.1} | {:.1} | {} | {} | {:.1} | {} | {:.1} | {:.1} | {:.0} | {:.2} |",
             load.activities(),
             load.orders,
             number(anonymous) / 1024.0,
             number(worker.process.status("VmRSS")) / 1024.0,
             worker.process.status("Threads"),
             worker.sum(&["order_worker_recycles_total "]).await,
-            waited.as_secs_f64(),
+            waits.for_the_last.as_secs_f64(),
             worker.late().await,
+            waits.standstill.as_secs_f64(),
+            probe.slowest(),
             in_line / line_started.elapsed().as_secs_f64(),
             (worker.process.cpu() - cpu) * 1000.0 / in_line,
         );

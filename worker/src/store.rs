@@ -27,6 +27,10 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// it. Shorter than the activity may take, so that it can say what happened.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest wait for connections to close. The pool asks each one that is handed back whether it still
+/// works, and waits for the answer for as long as the system does.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -172,9 +176,14 @@ impl Store {
         &self.pool
     }
 
-    /// Closes every connection.
+    /// Closes every connection. One that is in use, or whose server is gone without a word, is waited
+    /// for no longer than 2 s: what it did is written down, or is not, whoever waits.
     pub async fn close(&self) {
-        self.pool.close().await;
+        let closing = tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close());
+        if closing.await.is_err() {
+            let seconds = CLOSE_TIMEOUT.as_secs();
+            tracing::warn!("a connection to the database did not close within {seconds} s");
+        }
     }
 
     /// Ends `work` when the database takes too long: a server that is gone without a word would hold

@@ -8,7 +8,7 @@ use order_worker::order::{Item, Reason};
 use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
 
 use crate::servers::postgres_database;
-use crate::support::TempDir;
+use crate::support::{DEADLINE, TempDir};
 
 fn order(order_id: &str) -> CreateOrder {
     CreateOrder {
@@ -300,6 +300,14 @@ async fn postgres() -> (Store, ()) {
     (opened_by_many(&postgres_database().await).await, ())
 }
 
+/// As one is that waits for a server that is gone without a word.
+async fn a_connection_in_use_does_not_keep_a_process_from_ending(store: Store) {
+    let in_use = store.pool().acquire().await.unwrap();
+    let closed = tokio::time::timeout(DEADLINE, store.close()).await;
+    closed.expect("it waits for the connection");
+    drop(in_use);
+}
+
 macro_rules! on_both {
     ($($test:ident)*) => {$(
         mod $test {
@@ -328,6 +336,7 @@ on_both! {
     a_newer_schema_does_not_keep_this_version_from_starting
     a_mail_is_recorded_once
     the_attempt_that_was_started_last_has_the_mailing
+    a_connection_in_use_does_not_keep_a_process_from_ending
 }
 
 #[tokio::test]

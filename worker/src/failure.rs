@@ -11,6 +11,9 @@ use temporalio_sdk::activities::ActivityError;
 
 use crate::order::Reason;
 
+/// Pause before the next worker takes over what another one had to end: enough for the server to see that one leave.
+const TAKEOVER_DELAY: Duration = Duration::from_secs(1);
+
 /// The kinds of failure. `Display` and [`FailureType::name`] give the stable name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureType {
@@ -117,7 +120,7 @@ pub struct Failure {
     pub kind: FailureType,
     /// One sentence.
     pub message: String,
-    /// How long the outside party asked to wait before the next try.
+    /// Pause before the next try, if it is not that of the retry policy, such as what an outside party asked for.
     pub retry_after: Option<Duration>,
 }
 
@@ -129,6 +132,16 @@ impl Failure {
             message: message.into(),
             retry_after: None,
         }
+    }
+
+    /// What is said of an activity that a worker ends because its grace period is over. It is not the activity's fault, so
+    /// the next worker takes it over after a second, however many attempts there have been.
+    pub fn worker_shutdown() -> Self {
+        Self::new(
+            FailureType::WorkerShutdown,
+            "the worker's grace period ended before this activity did",
+        )
+        .retry_after(Some(TAKEOVER_DELAY))
     }
 
     /// The same failure, to be retried after `delay` instead of by the retry policy's backoff.
@@ -245,6 +258,13 @@ mod tests {
             .into_application();
         assert!(!failure.is_non_retryable());
         assert_eq!(failure.next_retry_delay(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn what_a_worker_had_to_end_is_taken_over_without_a_backoff() {
+        let failure = Failure::worker_shutdown().into_application();
+        assert!(!failure.is_non_retryable());
+        assert_eq!(failure.next_retry_delay(), Some(Duration::from_secs(1)));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::activities::{
     InventoryActivities, NotificationActivities, OrderActivities, PaymentActivities,
 };
 use crate::connection::Connector;
-use crate::failure::{Failure, FailureType};
+use crate::failure::Failure;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::payment::GatewayClient;
@@ -447,7 +447,7 @@ impl ActivityInboundInterceptor for Gate {
             let outcome = tokio::select! {
                 biased;
                 outcome = run => outcome,
-                () = self.deadline.cancelled() => Err(shutdown().into_activity()),
+                () = self.deadline.cancelled() => Err(Failure::worker_shutdown().into_activity()),
             };
             let name = match &outcome {
                 Ok(_) => "completed",
@@ -462,11 +462,4 @@ impl ActivityInboundInterceptor for Gate {
         }
         .boxed()
     }
-}
-
-fn shutdown() -> Failure {
-    Failure::new(
-        FailureType::WorkerShutdown,
-        "the worker's grace period ended before this activity did",
-    )
 }

@@ -8,15 +8,17 @@ use sha2::{Digest, Sha256};
 
 /// Makes one file of the counts in some folders, in the first of them. Its name tells its content, because cargo builds again
 /// only for another name.
-pub(crate) fn merge(folders: &[&Path]) -> PathBuf {
-    let merged = folders[0].with_extension("profdata");
-    let arguments = [Path::new("merge"), Path::new("--output"), &merged];
-    run("llvm-profdata", &[&arguments[..], folders].concat());
+pub(crate) fn merge(folders: &[impl AsRef<Path>]) -> PathBuf {
+    let first = folders[0].as_ref();
+    let merged = first.with_extension("profdata");
+    let mut arguments = vec![Path::new("merge"), Path::new("--output"), &merged];
+    arguments.extend(folders.iter().map(AsRef::as_ref));
+    run("llvm-profdata", &arguments);
     let digest = Sha256::digest(std::fs::read(&merged).unwrap());
     let start = digest[..8].try_into().expect("a digest has 32 bytes");
     let name = format!("{:016x}", u64::from_be_bytes(start));
-    let named = folders[0].join(format!("{name}.profdata"));
-    std::fs::rename(merged, &named).unwrap();
+    let named = merged.with_file_name(format!("{name}.profdata"));
+    std::fs::rename(&merged, &named).unwrap();
     named
 }
 

@@ -12,14 +12,15 @@ use std::process::{Command, ExitCode};
 
 use crate::counts;
 
-/// The counts of workers that wait.
+/// The counts of workers that wait, each in its place, as a list of paths.
 const WAITING: &str = "ORDER_WORKER_LINK_WAITING";
 /// The counts of all workers.
 const ALL: &str = "ORDER_WORKER_LINK_ALL";
 
 /// What cargo has to be told to link with this program.
-pub(crate) fn configuration(waiting: &Path, all: &Path) -> [String; 3] {
+pub(crate) fn configuration(waiting: &[PathBuf], all: &Path) -> [String; 3] {
     let program = std::env::current_exe().unwrap();
+    let waiting = std::env::join_paths(waiting).unwrap();
     [
         format!("env.{WAITING}={:?}", waiting.display().to_string()),
         format!("env.{ALL}={:?}", all.display().to_string()),
@@ -32,8 +33,10 @@ pub(crate) fn configuration(waiting: &Path, all: &Path) -> [String; 3] {
 
 /// Links, if that is what this program was started for.
 pub(crate) fn link() -> Option<ExitCode> {
-    let waiting = counts::functions(&PathBuf::from(std::env::var_os(WAITING)?));
-    let all = counts::functions(&PathBuf::from(std::env::var_os(ALL)?));
+    let waiting: Vec<_> = std::env::split_paths(&std::env::var_os(WAITING)?)
+        .map(|profile| counts::functions(&profile))
+        .collect();
+    let all = counts::functions(Path::new(&std::env::var_os(ALL)?));
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let objects: Vec<&Path> = arguments
         .iter()
@@ -70,23 +73,26 @@ fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
     option
 }
 
-/// What runs while a worker waits; what was not counted, which is the standard library; what runs while it works.
+/// What was not counted, which is the standard library; what runs while a worker waits in the first place, then what else
+/// runs in the next; what runs while it works.
 fn laid_down<'a>(
     functions: &'a [String],
-    waiting: &HashMap<String, bool>,
+    waiting: &[HashMap<String, bool>],
     all: &HashMap<String, bool>,
 ) -> Vec<&'a str> {
     let place = |function: &str| {
         // One that has become known to other parts of the program has got an ending for it.
         let name = function.split(".llvm.").next().unwrap_or(function);
-        match (waiting.get(name), all.get(name)) {
-            (Some(true), _) => Some(0),
-            (_, None) => Some(1),
-            (_, Some(true)) => Some(2),
-            (_, Some(false)) => None,
+        if !all.contains_key(name) {
+            return Some(0);
         }
+        let runs = |counts: &HashMap<String, bool>| counts.get(name) == Some(&true);
+        // From 1 on.
+        (1..)
+            .zip(waiting.iter().chain([all]))
+            .find_map(|(place, counts)| runs(counts).then_some(place))
     };
-    let mut placed: Vec<(u8, &str)> = functions
+    let mut placed: Vec<(usize, &str)> = functions
         .iter()
         .filter_map(|function| Some((place(function)?, function.as_str())))
         .collect();

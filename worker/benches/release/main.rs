@@ -72,12 +72,12 @@ async fn main() -> ExitCode {
         .install_default()
         .unwrap();
     let folder = cargo::scratch().join("release");
-    let [counts, waiting] = ["counts", "waiting"].map(|name| folder.join(name));
-    for folder in [&counts, &waiting] {
+    let [counts, watched] = ["counts", "watched"].map(|name| folder.join(name));
+    for folder in [&counts, &watched] {
         // Those of an earlier run belong to another program.
         let _none_yet = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
     }
-    std::fs::create_dir_all(&counts).unwrap();
 
     // First, so that what is missing is said before anything is built.
     let shop = Shop::open(&folder).await;
@@ -88,12 +88,22 @@ async fn main() -> ExitCode {
         &[],
     );
     eprintln!("watching it wait and work");
-    shop.watch(&counting, false).await;
-    std::fs::rename(&counts, &waiting).unwrap();
-    shop.watch(&counting, true).await;
+    let mut runs = Vec::new();
+    for work in [false, true] {
+        for (name, place) in &shop.places {
+            let name = format!("{name}-{}", if work { "works" } else { "waits" });
+            shop.watch(&counting, place, &name, work).await;
+            let run = watched.join(name);
+            std::fs::rename(&counts, &run).unwrap();
+            runs.push(run);
+        }
+    }
+    let waiting: Vec<PathBuf> = runs[..shop.places.len()]
+        .iter()
+        .map(|run| counts::merge(&[run]))
+        .collect();
+    let all = counts::merge(&runs);
     shop.gateway.stop().await.unwrap();
-    let all = counts::merge(&[&counts, &waiting]);
-    let waiting = counts::merge(&[&waiting]);
     eprintln!("building order-worker with the profile release and the counts");
     let options = [
         format!("profile-use={}", all.display()),
@@ -165,20 +175,16 @@ impl Shop {
         }
     }
 
-    /// Has a worker in each place wait, or do what workers do. It writes its counts when it ends by itself.
-    async fn watch(&self, program: &Path, work: bool) {
-        for (name, place) in &self.places {
-            // The server remembers who polled a queue for some minutes.
-            let queue = &format!("{name}-{}", if work { "works" } else { "waits" });
-            let mut worker = Process::start(program, &["run".into()], place, queue);
-            worker.first_poll(&self.client, queue).await;
-            if work {
-                run_activities(&self.client, queue, queue, ACTIVITIES).await;
-                run_orders(&self.client, queue, queue, ORDERS).await;
-            } else {
-                tokio::time::sleep(WAIT).await;
-            }
-            worker.drain().await;
+    /// Has a worker wait, or do what workers do. It writes its counts when it ends by itself.
+    async fn watch(&self, program: &Path, place: &Place, queue: &str, work: bool) {
+        let mut worker = Process::start(program, &["run".into()], place, queue);
+        worker.first_poll(&self.client, queue).await;
+        if work {
+            run_activities(&self.client, queue, queue, ACTIVITIES).await;
+            run_orders(&self.client, queue, queue, ORDERS).await;
+        } else {
+            tokio::time::sleep(WAIT).await;
         }
+        worker.drain().await;
     }
 }

@@ -309,8 +309,7 @@ impl Probe {
             let nothing = client.get_workflow_handle::<UntypedWorkflow>("no such order");
             loop {
                 let asked = Instant::now();
-                let answer = nothing.describe(WorkflowDescribeOptions::default()).await;
-                assert!(answer.is_err(), "there is such an order");
+                let _there_is_none = nothing.describe(WorkflowDescribeOptions::default()).await;
                 let took = u64::try_from(asked.elapsed().as_millis()).unwrap();
                 noted.fetch_max(took, Ordering::Relaxed);
                 tokio::time::sleep(PROBE_PAUSE).await;

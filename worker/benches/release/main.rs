@@ -7,7 +7,7 @@
 //! cargo bench --profile dev --workspace --bench release
 //! ```
 //!
-//! The last line is the binary. Two builds from nothing take a quarter of an hour on two cores. Counts differ a little from
+//! The last line is the binary. From nothing it takes over a quarter of an hour on two cores. Counts differ a little from
 //! run to run, and so does the binary; what it does is that of `cargo build --release`.
 
 #![allow(
@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use order_worker::gateway::{Gateway, GatewayOptions};
+use order_worker::gateway::Gateway;
 use temporalio_client::Client;
 
 use crate::authority::Authority;
@@ -140,13 +140,7 @@ struct Shop {
 
 impl Shop {
     async fn open(folder: &Path) -> Self {
-        let temporal = tokio::task::spawn_blocking(servers::temporal)
-            .await
-            .unwrap();
-        let client = support::connect(&temporal).await;
-        let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
-            .await
-            .unwrap();
+        let (temporal, client, gateway) = support::surroundings().await;
         let authority = Authority::new();
         let ca = folder.join("ca.crt");
         std::fs::write(&ca, &authority.ca).unwrap();

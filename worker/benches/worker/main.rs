@@ -34,7 +34,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::store::Store;
 use temporalio_client::Client;
 
@@ -113,13 +112,7 @@ async fn main() {
         .install_default()
         .unwrap();
     let built = build::all(&args);
-    let address = tokio::task::spawn_blocking(servers::temporal)
-        .await
-        .unwrap();
-    let client = support::connect(&address).await;
-    let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
-        .await
-        .unwrap();
+    let (address, client, gateway) = support::surroundings().await;
     let mut contestants = Vec::new();
     for built in built {
         let database = servers::postgres_database().await;

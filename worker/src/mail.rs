@@ -16,7 +16,7 @@ pub use relay::UrlError;
 
 /// Longest wait for a connection to one address of the mail server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for one whole mail.
+/// Longest time for one mail, and for a connection to send it on.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections to the mail server that one process keeps.
 const SMTP_CONNECTIONS: usize = 10;
@@ -39,6 +39,10 @@ pub enum Unsent {
     /// This recipient is put off to a later time; others can be mailed.
     #[error("{0}")]
     PutOff(String),
+    /// The mail server broke off over this mail, and may have sent it. Others can be mailed, unless it
+    /// breaks off over every one.
+    #[error("{0}")]
+    BrokenOff(String),
     /// No mail goes out at present, whoever it is for.
     #[error("{0}")]
     Unavailable(String),

@@ -43,7 +43,7 @@ const PAYMENT_OUTCOMES: [&str; 8] = [
     "settled_declined",
     "settled_voided",
 ];
-const MAIL_OUTCOMES: [&str; 4] = ["sent", "refused", "put_off", "unavailable"];
+const MAIL_OUTCOMES: [&str; 5] = ["sent", "refused", "put_off", "broken_off", "unavailable"];
 /// From a fast local answer to the request timeout of the gateway client.
 const PAYMENT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
 

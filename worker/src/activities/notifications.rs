@@ -1,6 +1,6 @@
 //! `send_notification`: one mail per recipient, heartbeats that carry the progress, and a record
 //! per mail, so that a retry goes on where the last attempt stood and mails nobody twice. One
-//! recipient that the mail server puts off holds up nobody else. `count_mails`: what the record
+//! recipient that the mail server puts off, or breaks off over, holds up nobody else. `count_mails`: what the record
 //! says of a mailing that did not come to its end.
 //!
 //! Only the attempt that Temporal started last mails. One that is cut off from Temporal but not
@@ -53,8 +53,9 @@ impl NotificationActivities {
 #[activities]
 impl NotificationActivities {
     /// Mails every recipient. A recipient that the mail server refuses for good is counted and
-    /// the others are mailed; one that it puts off fails the attempt when the others are mailed; a
-    /// mail server that takes no mails fails it at once.
+    /// the others are mailed; one that it puts off, or breaks off over, fails the attempt when the
+    /// others are mailed; a mail server that takes no mails, or breaks off over two in a row, fails
+    /// it at once.
     #[activity(name = "send_notification")]
     pub async fn send_notification(
         self: Arc<Self>,
@@ -110,14 +111,14 @@ impl NotificationActivities {
         done: &BTreeSet<String>,
     ) -> Result<(), ActivityError> {
         let all = mailing.recipients.len();
-        let mut put_off = Vec::new();
+        let mut left = Left::default();
         for (index, recipient) in mailing.recipients.iter().enumerate().skip(resumed) {
             if ctx.is_cancelled() {
                 return Err(ActivityError::cancelled());
             }
             let progress = MailProgress {
                 message: format!("Sending {}/{all}", index + 1),
-                done: put_off.first().copied().unwrap_or(index),
+                done: left.first.unwrap_or(index),
             };
             ctx.record_heartbeat(progress.clone()).await?;
             if done.contains(recipient) {
@@ -128,27 +129,27 @@ impl NotificationActivities {
                 .has_mailing(&mailing.order_id, started_at(ctx))
                 .await;
             unless_overtaken(mailing, had)?;
-            if !self.send_one(ctx, mailing, recipient, &progress).await? {
-                put_off.push(index);
+            let sent = self.send_one(ctx, mailing, recipient, &progress).await?;
+            left.note(index, sent)
+                .map_err(|words| unavailable(mailing, words))?;
+        }
+        match left.words {
+            None => Ok(()),
+            Some(words) => {
+                let words = format!("{} of {all} mails are left: {words}", left.count);
+                Err(unavailable(mailing, words))
             }
         }
-        if put_off.is_empty() {
-            return Ok(());
-        }
-        let message = format!("the mail server put off {} of {all} mails", put_off.len());
-        tracing::warn!(order_id = %mailing.order_id, "{message}");
-        Err(Failure::new(FailureType::MailUnavailable, message).into_activity())
     }
 
-    /// One mail and its record; false if the mail server put it off. Beats while the mail server
-    /// is slow.
+    /// One mail and its record. Beats while the mail server is slow.
     async fn send_one(
         &self,
         ctx: &ActivityContext,
         mailing: &Mailing,
         recipient: &str,
         progress: &MailProgress,
-    ) -> Result<bool, ActivityError> {
+    ) -> Result<Result<(), Unsent>, ActivityError> {
         let id = message_id(&mailing.order_id, recipient);
         let sending = self
             .mailer
@@ -166,26 +167,20 @@ impl NotificationActivities {
             Ok(()) => "sent",
             Err(Unsent::Refused(_)) => "refused",
             Err(Unsent::PutOff(_)) => "put_off",
+            Err(Unsent::BrokenOff(_)) => "broken_off",
             Err(Unsent::Unavailable(_)) => "unavailable",
         };
         self.metrics.mails.with_label_values(&[outcome]).inc();
-        let refusal = match sent {
+        let refusal = match &sent {
             Ok(()) => None,
-            Err(Unsent::Refused(words)) => Some(words),
-            Err(Unsent::PutOff(words)) => {
-                tracing::debug!(order_id = %mailing.order_id, "mail not sent: {words}");
-                return Ok(false);
-            }
-            Err(Unsent::Unavailable(words)) => {
-                tracing::warn!(order_id = %mailing.order_id, "mail not sent: {words}");
-                return Err(Failure::new(FailureType::MailUnavailable, words).into_activity());
-            }
+            Err(Unsent::Refused(words)) => Some(words.as_str()),
+            Err(_) => return Ok(sent),
         };
         self.store
-            .record_mail(&mailing.order_id, recipient, &id, refusal.as_deref())
+            .record_mail(&mailing.order_id, recipient, &id, refusal)
             .await
             .map_err(Failure::into_activity)?;
-        Ok(true)
+        Ok(Ok(()))
     }
 
     async fn report(&self, order_id: &str) -> Result<MailReport, ActivityError> {
@@ -206,6 +201,48 @@ impl NotificationActivities {
     }
 }
 
+/// The mails of an attempt that need another one.
+#[derive(Debug, Default)]
+struct Left {
+    count: usize,
+    /// The first of them: where the next attempt begins.
+    first: Option<usize>,
+    /// What the mail server said to the last of them.
+    words: Option<String>,
+    /// It broke off over the mail before.
+    broke_off: bool,
+}
+
+impl Left {
+    /// Takes in what became of a mail, by its place among the recipients. An error says why no
+    /// further one is worth trying: each that the mail server breaks off over may have been sent,
+    /// and is sent again.
+    fn note(&mut self, index: usize, sent: Result<(), Unsent>) -> Result<(), String> {
+        let broke_off_before = std::mem::take(&mut self.broke_off);
+        let words = match sent {
+            Ok(()) | Err(Unsent::Refused(_)) => return Ok(()),
+            Err(Unsent::PutOff(words)) => words,
+            Err(Unsent::BrokenOff(words)) if broke_off_before => return Err(words),
+            Err(Unsent::BrokenOff(words)) => {
+                self.broke_off = true;
+                words
+            }
+            Err(Unsent::Unavailable(words)) => return Err(words),
+        };
+        self.count += 1;
+        self.first.get_or_insert(index);
+        self.words = Some(words);
+        Ok(())
+    }
+}
+
+/// Fails the attempt; the next one may succeed.
+fn unavailable(mailing: &Mailing, words: impl Into<String>) -> ActivityError {
+    let words = words.into();
+    tracing::warn!(order_id = %mailing.order_id, "mails not sent: {words}");
+    Failure::new(FailureType::MailUnavailable, words).into_activity()
+}
+
 /// When Temporal started this attempt, in nanoseconds since 1970.
 fn started_at(ctx: &ActivityContext) -> i64 {
     let started = ctx.info().started_time.unwrap_or_else(SystemTime::now);
@@ -219,7 +256,53 @@ fn unless_overtaken(mailing: &Mailing, had: Result<bool, Failure>) -> Result<(),
     if had.map_err(Failure::into_activity)? {
         return Ok(());
     }
-    let message = "a later attempt sends these mails";
-    tracing::warn!(order_id = %mailing.order_id, "{message}");
-    Err(Failure::new(FailureType::MailUnavailable, message).into_activity())
+    Err(unavailable(mailing, "a later attempt sends these mails"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Sent = Result<(), Unsent>;
+
+    fn put_off() -> Sent {
+        Err(Unsent::PutOff("put off".to_owned()))
+    }
+
+    fn broken_off() -> Sent {
+        Err(Unsent::BrokenOff("broke off".to_owned()))
+    }
+
+    fn unavailable() -> Sent {
+        Err(Unsent::Unavailable("away".to_owned()))
+    }
+
+    #[test]
+    fn an_attempt_ends_when_the_mail_server_is_to_blame_and_not_a_recipient() {
+        let refused = || Err(Unsent::Refused("refused".to_owned()));
+        // What became of the mails, after how many the attempt ends, and what is left before.
+        for (sent, ends_after, left) in [
+            (vec![Ok(()), refused(), Ok(())], None, 0),
+            (vec![put_off(), put_off(), put_off()], None, 3),
+            (vec![broken_off(), Ok(()), broken_off(), Ok(())], None, 2),
+            (vec![broken_off(), put_off(), broken_off()], None, 3),
+            (vec![broken_off(), refused(), broken_off()], None, 2),
+            (vec![Ok(()), broken_off(), broken_off()], Some(3), 1),
+            (vec![put_off(), unavailable()], Some(2), 1),
+            (vec![broken_off(), unavailable()], Some(2), 1),
+        ] {
+            let shown = format!("{sent:?}");
+            let first = sent
+                .iter()
+                .position(|sent| !matches!(sent, Ok(()) | Err(Unsent::Refused(_))));
+            let mut noted = Left::default();
+            let ended = sent
+                .into_iter()
+                .enumerate()
+                .position(|(index, sent)| noted.note(index, sent).is_err());
+            assert_eq!(ended.map(|index| index + 1), ends_after, "{shown}");
+            assert_eq!((noted.count, noted.first), (left, first), "{shown}");
+            assert_eq!(noted.words.is_some(), left > 0, "{shown}");
+        }
+    }
 }

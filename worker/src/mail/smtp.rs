@@ -9,6 +9,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter, ServerInfo};
 use lettre::{Address, Message};
+use tokio::time::timeout;
 
 use super::relay::{Relay, UrlError};
 use super::{MAIL_TIMEOUT, SMTP_CONNECTIONS, Unsent};
@@ -35,8 +36,8 @@ enum Stop {
     Answer(Step, u16),
     /// The server cannot take it; it was not asked.
     Unable(Unsent),
-    /// No whole answer came.
-    Broken,
+    /// No whole answer came to this.
+    Broken(Step, &'static str),
 }
 
 impl Smtp {
@@ -49,22 +50,25 @@ impl Smtp {
 
     /// Sends one mail. If this is cut off, the connection is closed and never used again.
     pub(super) async fn send(&self, message: &Message) -> Result<(), Unsent> {
-        let sent = tokio::time::timeout(MAIL_TIMEOUT, self.send_in_time(message)).await;
-        sent.unwrap_or_else(|_| Err(unavailable("did not answer in time")))
-    }
-
-    async fn send_in_time(&self, message: &Message) -> Result<(), Unsent> {
-        let mut connection = self.connection().await?;
-        let sent = hand_over(&mut connection, message).await;
+        let mut connection = timeout(MAIL_TIMEOUT, self.connection())
+            .await
+            .unwrap_or_else(|_| Err(unavailable("did not answer in time")))?;
+        let silent = Stop::Broken(Step::Recipient, "did not answer in time");
+        let sent = timeout(MAIL_TIMEOUT, hand_over(&mut connection, message))
+            .await
+            .unwrap_or(Err(silent));
         // A server that said no still listens; one that is going away is found out by the next
         // mail.
-        if !matches!(sent, Err(Stop::Broken)) {
+        if !matches!(sent, Err(Stop::Broken(..))) {
             self.keep(connection);
         }
         sent.map_err(|stop| match stop {
             Stop::Answer(step, code) => judge(step, code),
             Stop::Unable(unsent) => unsent,
-            Stop::Broken => unavailable("broke off"),
+            Stop::Broken(Step::Sender, what) => unavailable(what),
+            Stop::Broken(Step::Recipient, what) => {
+                Unsent::BrokenOff(format!("the mail server {what}"))
+            }
         })
     }
 
@@ -97,7 +101,7 @@ async fn hand_over(connection: &mut AsyncSmtpConnection, message: &Message) -> R
     let stopped_at = |step: Step| {
         move |error: Error| match error.status() {
             Some(code) => Stop::Answer(step, code.into()),
-            None => Stop::Broken,
+            None => Stop::Broken(step, "broke off"),
         }
     };
     let (sender, text) = (message.envelope().from(), message.formatted());

@@ -176,7 +176,10 @@ async fn a_recipient_who_is_put_off_holds_up_nobody() {
     let mailing = failed_mailing(&shop, "put-off-1", 1).await;
     assert_eq!(
         last_failure(&mailing),
-        ("MailUnavailable", "the mail server put off 1 of 10 mails")
+        (
+            "MailUnavailable",
+            "1 of 10 mails are left: the mail server put it off with 450"
+        )
     );
     // The next attempt begins with whom this one left out.
     let stood = json!({"message": "Sending 10/10", "done": 2});
@@ -220,10 +223,47 @@ async fn a_mailing_that_is_given_up_reports_what_was_sent() {
 }
 
 #[tokio::test]
-async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
-    let break_at = BTreeMap::from([("r3@example.com".to_owned(), 1)]);
+async fn a_recipient_over_whom_the_mail_server_breaks_off_holds_up_nobody() {
     let smtp = Behaviour {
-        break_at,
+        break_at: BTreeMap::from([("r3@example.com".to_owned(), u32::MAX)]),
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("broken-off", GatewayOptions::default(), smtp).await;
+    let worker = shop.worker().await;
+    let all = recipients(5);
+    let handle = shop
+        .place(OrderInput::new("broken-off-1", 100).with("recipients", json!(all)))
+        .await;
+    let mailing = failed_mailing(&shop, "broken-off-1", 1).await;
+    assert_eq!(
+        last_failure(&mailing),
+        (
+            "MailUnavailable",
+            "1 of 5 mails are left: the mail server broke off"
+        )
+    );
+    let mut others = once(&all);
+    others.remove("r3@example.com");
+    assert_eq!(shop.smtp.counts(), others);
+    shop.smtp.behave(Behaviour::default());
+    let result = shop.end_of(&handle).await;
+    assert_eq!(result.notification.sent, 5);
+    assert_eq!(shop.smtp.counts(), once(&all));
+    let metrics = worker.metrics().await;
+    assert!(
+        metrics.contains("order_worker_mails_total{outcome=\"broken_off\"} "),
+        "{metrics}"
+    );
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
+    // Over two in a row, so the attempt ends there.
+    let smtp = Behaviour {
+        break_at: ["r3@example.com", "r4@example.com"]
+            .map(|recipient| (recipient.to_owned(), 1))
+            .into(),
         ..Behaviour::default()
     };
     let shop = Shop::open_with("resume", GatewayOptions::default(), smtp).await;
@@ -232,7 +272,7 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     let handle = shop
         .place(OrderInput::new("resume-1", 100).with("recipients", json!(all)))
         .await;
-    let stood = json!({"message": "Sending 3/5", "done": 2});
+    let stood = json!({"message": "Sending 4/5", "done": 2});
     eventually("the heartbeat of the failed attempt", async || {
         (heartbeat(&shop, "resume-1").await.as_ref() == Some(&stood)).then_some(())
     })
@@ -241,6 +281,7 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     assert_eq!(result.notification.sent, 5);
     assert_eq!(shop.smtp.counts(), once(&all));
     let log = worker.drain().await;
+    assert!(log.contains("the mail server broke off"), "{log}");
     assert!(log.contains("going on with the mails"), "{log}");
     assert!(log.contains("\"resumed\":2"), "{log}");
 }

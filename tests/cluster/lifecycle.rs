@@ -289,6 +289,38 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_is_made_again_takes_over_the_workers_that_were_left_running() {
+    with_namespace("a-fleet-made-again-takes-over", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
+        spec["disruptionBudget"] = json!({"maxUnavailable": 1});
+        world.apply(spec.clone()).await?;
+        let workers = world.workers_run(2).await?;
+        let first = world.fleet().await?.uid();
+        world.kubectl(&["delete", "tqw", "orders", "--cascade=orphan"])?;
+        let owner = async || {
+            let api = world.api::<Deployment>();
+            let deployments = api.list(&ListParams::default()).await?;
+            let owner = deployments.items[0].owner_references().first();
+            anyhow::Ok(owner.map(|owner| owner.uid.clone()))
+        };
+        eventually("the fleet is gone", || async {
+            let fleet = world.api::<TaskQueueWorker>().get_opt("orders").await?;
+            Ok(fleet.map_or(Ok(()), |_| Err("it is still there".to_owned())))
+        })
+        .await?;
+        assert_eq!(owner().await?, None);
+
+        world.apply(spec).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        let second = world.fleet().await?.uid();
+        assert_ne!(first, second);
+        assert_eq!(owner().await?, second);
+        world.untouched(&workers, "the new fleet").await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_shows_a_fleet_that_a_stranger_can_read() {
     with_namespace("kubectl-shows-a-fleet", |world| async move {
         world

@@ -5,6 +5,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use taskqueue_api::FleetKey;
 
+use super::ownership::ours;
 use super::{MANAGER, Writer};
 use crate::error::{Call, Error};
 use crate::observe::owns;
@@ -20,12 +21,8 @@ impl Writer {
     ) -> Result<(), Error> {
         let name = budget.metadata.name.as_deref().unwrap_or_default();
         let found = self.found_budget(fleet, name).await?;
-        if found.is_some_and(|found| !owns(&found.metadata, fleet)) {
-            return Err(Error::NameConflict {
-                kind: KIND,
-                namespace: fleet.namespace.clone(),
-                name: name.to_owned(),
-            });
+        if let Some(found) = found {
+            ours(found, budget, fleet)?;
         }
         self.metrics.write("apply", KIND);
         let params = PatchParams::apply(MANAGER).force();

@@ -13,6 +13,7 @@
 //!   template or its budget to be accepted. Deletions come last.
 
 mod budgets;
+mod ownership;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -29,11 +30,13 @@ use taskqueue_api::FleetKey;
 use crate::error::{Call, Class, Error};
 use crate::memory::Written;
 use crate::metrics::Metrics;
+use crate::observe::asked;
 use crate::observe::pods::DELETION_COST;
-use crate::observe::{asked, owned_by};
 use crate::plan::{
     BudgetStep, CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step, is_being_created,
 };
+
+use ownership::ours;
 
 /// The field manager of everything but the replicas.
 pub const MANAGER: &str = "taskqueue-operator";
@@ -206,9 +209,8 @@ impl Writer {
         replicas: u32,
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
-        let name = name_of(object)?;
-        let (made, fresh) = match self.present(fleet, name).await? {
-            // The cache has not shown it yet.
+        let (made, fresh) = match self.present(fleet, object).await? {
+            // The cache has not shown it yet, or a fleet that was deleted has left it behind.
             Some(ours) => (ours, false),
             None => (self.make(fleet, object, replicas).await?, true),
         };
@@ -245,30 +247,21 @@ impl Writer {
         self.send(call, "create", &params, &whole).await
     }
 
-    /// The Deployment of that name, if there is one and it is ours. The cache holds only objects
-    /// with our label, so this must be asked.
-    async fn present(&self, fleet: &FleetKey, name: &str) -> Result<Option<Deployment>, Error> {
+    /// The Deployment of that name, if there is one and it is ours or can become ours. The cache
+    /// holds only objects with our label, so this must be asked.
+    async fn present(
+        &self,
+        fleet: &FleetKey,
+        object: &Deployment,
+    ) -> Result<Option<Deployment>, Error> {
+        let name = name_of(object)?;
         let call = || Call::new("get", "Deployment", &fleet.namespace, name);
         let found = self
             .deployments(fleet)
             .get_opt(name)
             .await
             .map_err(|error| Error::kube(call(), error))?;
-        let Some(found) = found else { return Ok(None) };
-        let (namespace, name) = (fleet.namespace.clone(), name.to_owned());
-        if found.metadata.deletion_timestamp.is_some() || of_an_earlier_fleet(&found, fleet) {
-            // It is on its way out: the name is free in a moment.
-            return Err(Error::Moved { namespace, name });
-        }
-        if owned_by(&found, fleet) {
-            Ok(Some(found))
-        } else {
-            Err(Error::NameConflict {
-                kind: "Deployment",
-                namespace,
-                name,
-            })
-        }
+        found.map(|found| ours(found, object, fleet)).transpose()
     }
 
     async fn apply_object(
@@ -452,14 +445,6 @@ fn grows_anyway(plan: &QueuePlan, error: &Error) -> bool {
     };
     let another = error.is_not_found() || error.class() == Class::Conflict;
     grows && whole && !another
-}
-
-/// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected.
-fn of_an_earlier_fleet(found: &Deployment, fleet: &FleetKey) -> bool {
-    let owners = found.metadata.owner_references.iter().flatten();
-    owners.into_iter().any(|owner| {
-        owner.kind == "TaskQueueWorker" && owner.name == fleet.name && owner.uid != fleet.uid
-    })
 }
 
 fn name_of(object: &Deployment) -> Result<&str, Error> {

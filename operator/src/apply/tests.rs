@@ -9,7 +9,10 @@ use crate::clock::Clock;
 use crate::error::Class;
 use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
 
+mod budgets;
+
 const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments";
+const BUDGETS: &str = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
 
 fn writer(client: Client) -> Writer {
     Writer::new(client, Metrics::new(Clock::start()).unwrap())
@@ -18,6 +21,13 @@ fn writer(client: Client) -> Writer {
 fn object() -> Deployment {
     let fleet = simple();
     taskqueue_api::render(&fleet, &fleet.queues[0], &usable(&fleet).spec)
+}
+
+fn budget() -> PodDisruptionBudget {
+    let mut fleet = simple();
+    let one = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(1);
+    fleet.disruption_budget = Some(taskqueue_api::fleet::DisruptionBudget::MaxUnavailable(one));
+    taskqueue_api::render::disruption_budget(&fleet, &fleet.queues[0]).unwrap()
 }
 
 fn name() -> String {
@@ -140,36 +150,56 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
     );
 }
 
-#[tokio::test]
-async fn a_deployment_of_somebody_else_is_never_touched() {
-    let (client, log) = api(|_| {
-        let mut foreign = held(&simple(), 1, "9");
-        foreign.metadata.owner_references = None;
-        (200, serde_json::to_value(foreign).unwrap())
-    });
-    let applied = writer(client)
+/// What a fleet leaves behind that is deleted with `--cascade=orphan`.
+fn left_behind() -> Deployment {
+    let mut left = held(&simple(), 1, "9");
+    left.metadata.owner_references = None;
+    left
+}
+
+/// Makes the Deployment of the queue while this one is there.
+async fn create_over(present: Deployment) -> (QueueApplied, Vec<Asked>) {
+    let present = serde_json::to_value(present).unwrap();
+    let (client, log) = api(move |_| (200, present.clone()));
+    let mut applied = writer(client)
         .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
         .await;
-    assert_eq!(log.lines(), [format!("GET {PATH}/{}", name())]);
-    let error = applied.queues["a"].error.as_ref().unwrap();
+    (applied.queues.remove("a").unwrap(), log.take())
+}
+
+#[tokio::test]
+async fn a_deployment_of_somebody_else_is_never_touched() {
+    let mut foreign = left_behind();
+    foreign.metadata.labels = None;
+    let (done, asked) = create_over(foreign).await;
+    let lines: Vec<String> = asked.into_iter().map(|asked| asked.line).collect();
+    assert_eq!(lines, [format!("GET {PATH}/{}", name())]);
+    let error = done.error.unwrap();
     assert!(matches!(error, Error::NameConflict { .. }), "{error}");
 }
 
 #[tokio::test]
+async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs() {
+    let (done, asked) = create_over(left_behind()).await;
+    assert!(done.error.is_none(), "{:?}", done.error);
+    assert!(!done.created && done.scaled.is_none() && done.written.is_some());
+    let [_, apply] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert!(apply.line.starts_with("PATCH"), "{}", apply.line);
+    let metadata = &apply.body["metadata"];
+    assert_eq!(metadata["uid"], "deployment-uid");
+    assert_eq!(metadata["ownerReferences"][0]["uid"], simple().key.uid);
+    assert_eq!(apply.body["spec"]["replicas"], Value::Null);
+}
+
+#[tokio::test]
 async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
-    let (client, log) = api(|_| {
-        let mut earlier = held(&simple(), 1, "9");
-        earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
-        (200, serde_json::to_value(earlier).unwrap())
-    });
-    let applied = writer(client)
-        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
-        .await;
-    assert_eq!(log.lines().len(), 1);
-    assert_eq!(
-        applied.queues["a"].error.as_ref().unwrap().class(),
-        Class::Conflict
-    );
+    let mut earlier = held(&simple(), 1, "9");
+    earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
+    let (done, asked) = create_over(earlier).await;
+    assert_eq!(asked.len(), 1);
+    assert_eq!(done.error.unwrap().class(), Class::Conflict);
 }
 
 #[tokio::test]
@@ -426,91 +456,4 @@ async fn nothing_to_do_means_no_request() {
         .apply(&plan(vec![queue(Step::Keep), queue(hold)]))
         .await;
     assert_eq!(log.lines(), Vec::<String>::new());
-}
-
-const BUDGETS: &str = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
-
-fn budget() -> PodDisruptionBudget {
-    let mut fleet = simple();
-    let one = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(1);
-    fleet.disruption_budget = Some(taskqueue_api::fleet::DisruptionBudget::MaxUnavailable(one));
-    taskqueue_api::render::disruption_budget(&fleet, &fleet.queues[0]).unwrap()
-}
-
-#[tokio::test]
-async fn a_disruption_budget_is_written_before_its_deployment() {
-    let (client, log) = willing_api();
-    let mut queue = queue(apply_step());
-    queue.budget = BudgetStep::Apply(Box::new(budget()));
-    let applied = writer(client).apply(&plan(vec![queue])).await;
-    assert_eq!(applied.errors().count(), 0);
-    let name = name();
-    let managed = "?&force=true&fieldManager=taskqueue-operator";
-    assert_eq!(
-        log.lines(),
-        [
-            format!("GET {BUDGETS}/{name}"),
-            format!("PATCH {BUDGETS}/{name}{managed}"),
-            format!("PATCH {PATH}/{name}{managed}"),
-        ]
-    );
-}
-
-#[tokio::test]
-async fn a_disruption_budget_of_somebody_else_is_left_alone() {
-    let (client, log) = api(|asked| {
-        let mut others = serde_json::to_value(budget()).unwrap();
-        others["metadata"]["ownerReferences"] = json!([]);
-        if asked.line.starts_with("GET") {
-            (200, others)
-        } else {
-            (200, accepted(asked))
-        }
-    });
-    let writer = writer(client);
-    let with = |step| {
-        let mut queue = queue(Step::Keep);
-        queue.budget = step;
-        plan(vec![queue])
-    };
-    let applied = writer
-        .apply(&with(BudgetStep::Apply(Box::new(budget()))))
-        .await;
-    let reasons: Vec<&str> = applied.errors().map(Error::reason).collect();
-    assert_eq!(reasons, ["NameConflict"]);
-    let applied = writer.apply(&with(BudgetStep::Delete)).await;
-    assert_eq!(applied.errors().count(), 0);
-    let line = format!("GET {BUDGETS}/{}", name());
-    assert_eq!(log.lines(), [line.clone(), line]);
-}
-
-#[tokio::test]
-async fn a_disruption_budget_is_deleted_only_as_the_one_that_was_looked_at() {
-    for code in [200, 404, 409] {
-        let (client, log) = api(move |asked| {
-            let mut ours = serde_json::to_value(budget()).unwrap();
-            ours["metadata"]["uid"] = json!("budget-uid");
-            match (code, asked.line.starts_with("GET")) {
-                (200, _) | (_, true) => (200, ours),
-                _ => (code, failure(code, "", "gone")),
-            }
-        });
-        let mut queue = queue(Step::Keep);
-        queue.budget = BudgetStep::Delete;
-        let applied = writer(client).apply(&plan(vec![queue])).await;
-        assert_eq!(applied.errors().count(), 0, "{code}");
-        let asked = |line: String, body: Value| Asked { line, body };
-        let name = name();
-        assert_eq!(
-            log.take(),
-            [
-                asked(format!("GET {BUDGETS}/{name}"), Value::Null),
-                asked(
-                    format!("DELETE {BUDGETS}/{name}?"),
-                    json!({"preconditions": {"uid": "budget-uid"}}),
-                ),
-            ],
-            "{code}"
-        );
-    }
 }

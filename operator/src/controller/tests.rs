@@ -174,6 +174,7 @@ fn empty_cluster(asked: &Asked) -> (u16, Value) {
 fn short(lines: &[String]) -> Vec<&'static str> {
     let name = |line: &String| match line {
         line if line.contains("/events") => "event",
+        line if line.starts_with("GET") && line.contains("/taskqueueworkers/") => "read",
         line if line.contains("/status") => "status",
         line if line.starts_with("GET") && line.contains("/deployments/") => "look",
         line if line.contains("/deployments/") && line.contains("force=true") => "apply",
@@ -255,7 +256,7 @@ async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() 
     malformed["spec"]["queues"] = json!("not a list");
     let (result, lines) = operator.pass(&malformed).await;
     assert_eq!(result.unwrap(), Action::await_change());
-    assert_eq!(short(&lines), ["status", "event"]);
+    assert_eq!(short(&lines), ["read", "status", "event"]);
     let (_, lines) = operator.pass(&malformed).await;
     assert_eq!(short(&lines), Vec::<&str>::new(), "it is told once");
     let text = operator.metrics();
@@ -281,7 +282,7 @@ async fn a_value_of_a_newer_version_is_a_condition_of_its_fleet_alone() {
     newer["spec"]["scaling"] = json!({"mode": "Predictive"});
     let (result, lines) = operator.pass(&newer).await;
     assert_eq!(result.unwrap(), Action::await_change());
-    assert_eq!(short(&lines), ["status", "event"]);
+    assert_eq!(short(&lines), ["read", "status", "event"]);
     let (reason, message) = operator.ready(&newer).await;
     assert_eq!(reason, "InvalidSpec");
     assert!(message.contains("Predictive"), "{message}");

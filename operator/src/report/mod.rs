@@ -16,7 +16,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::ObjectMeta;
+use kube::core::{ApiResource, DynamicObject, ObjectMeta};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
@@ -81,6 +81,8 @@ pub struct Subject<'a> {
     pub metadata: &'a ObjectMeta,
     /// Its status, if it has one that can be read.
     pub status: Option<&'a TaskQueueWorkerStatus>,
+    /// Whether it can be read as a whole.
+    pub readable: bool,
 }
 
 impl<'a> Subject<'a> {
@@ -90,10 +92,12 @@ impl<'a> Subject<'a> {
             Ok(fleet) => Self {
                 metadata: &fleet.metadata,
                 status: fleet.status.as_ref(),
+                readable: true,
             },
             Err(malformed) => Self {
                 metadata: &malformed.metadata,
                 status: None,
+                readable: false,
             },
         }
     }
@@ -214,6 +218,9 @@ impl Reports {
         memory: &mut FleetMemory,
         now: Moment,
     ) -> Result<(), Error> {
+        if !subject.readable && memory.status.is_none() {
+            memory.status = self.written_before(subject).await?;
+        }
         let old = subject.present(memory);
         let verdicts = conditions::invalid(message);
         let new = status::refused(&old, subject.generation(), &verdicts, now.wall);
@@ -224,6 +231,25 @@ impl Reports {
         self.metrics.set_fleet(subject.fleet_name(), numbers);
         self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), memory)
             .await
+    }
+
+    /// The status of an object that cannot be read as a whole, with its version: what an operator that
+    /// could read it, or this one before it started again, had written.
+    async fn written_before(
+        &self,
+        subject: &Subject<'_>,
+    ) -> Result<Option<(String, TaskQueueWorkerStatus)>, Error> {
+        let (namespace, name) = (subject.namespace(), subject.name());
+        let resource = ApiResource::erase::<TaskQueueWorker>(&());
+        let fleets: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let found = fleets.get_opt(name).await;
+        let call = || Call::new("get", "TaskQueueWorker", namespace, name);
+        let found = found.map_err(|error| Error::kube(call(), error))?;
+        Ok(found.and_then(|object| {
+            let status = serde_json::from_value(object.data.get("status")?.clone()).ok()?;
+            Some((object.metadata.resource_version.unwrap_or_default(), status))
+        }))
     }
 
     async fn write(

@@ -6,7 +6,7 @@ use taskqueue_temporal::CallErrorKind;
 use super::passed::{Passed, healthy, unread};
 use super::*;
 use crate::clock::Clock;
-use crate::testing::{Log, api, failure, fleet, guarded, resource, willing_api};
+use crate::testing::{Log, accepted, api, failure, fleet, guarded, resource, willing_api};
 
 fn reports(client: Client) -> Reports {
     Reports::new(
@@ -77,6 +77,37 @@ async fn advice_is_an_event_of_the_first_pass_and_of_no_other() {
     assert_eq!(written(&log).1, [STATUS, EVENT]);
     pass.report(&reports, &Subject::of(&shown)).await.unwrap();
     assert_eq!(written(&log).1, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_fleet_that_cannot_be_read_keeps_what_was_known_of_its_queues() {
+    let mut known = serde_json::to_value(one_queue()).unwrap();
+    known["status"] = json!({
+        "queueCount": 1, "desiredReplicas": 3,
+        "queues": [{"name": "a", "deploymentName": "orders-a", "desired": 3}],
+    });
+    known["spec"]["scaling"] = json!({"mode": "Predictive"});
+    let unreadable: GuardedFleet = serde_json::from_value(known.clone()).unwrap();
+    let (client, log) = api(move |asked| {
+        let answer = asked.line.starts_with("GET").then(|| known.clone());
+        (200, answer.unwrap_or_else(|| accepted(asked)))
+    });
+    let reports = reports(client);
+    let subject = Subject::of(&unreadable);
+    // The process has just started, so it remembers nothing.
+    let mut memory = FleetMemory::default();
+    let now = Clock::start().now();
+    let told = reports.refused(&subject, "no such mode", &mut memory, now);
+    told.await.unwrap();
+    let (body, lines) = written(&log);
+    let status = &body.unwrap()["status"];
+    assert_eq!(status["queues"][0]["desired"], 3);
+    assert_eq!(status["desiredReplicas"], 3);
+    assert_eq!(status["conditions"][0]["reason"], "InvalidSpec");
+    assert_eq!(lines[1..], [STATUS, EVENT]);
+    let again = reports.refused(&subject, "no such mode", &mut memory, now);
+    again.await.unwrap();
+    assert_eq!(log.lines(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -1,0 +1,159 @@
+//! Whose an object is that stands under a name the operator needs. Pure.
+//!
+//! Ours are those that the fleet owns, and those that nobody owns any more because an earlier fleet of
+//! the same name was deleted without its dependents (`kubectl delete --cascade=orphan`): a fleet that is
+//! made again takes its workers over as they run. Nothing else is ever adopted.
+
+use k8s_openapi::Metadata;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use taskqueue_api::FleetKey;
+use taskqueue_api::injected::{QUEUE_LABEL, WORKER_LABEL};
+
+use crate::error::Error;
+use crate::observe::owns;
+
+/// An object that the operator makes for some pods.
+pub(super) trait Made: Metadata<Ty = ObjectMeta> {
+    /// How it finds its pods.
+    fn selector(&self) -> Option<&LabelSelector>;
+}
+
+impl Made for Deployment {
+    fn selector(&self) -> Option<&LabelSelector> {
+        Some(&self.spec.as_ref()?.selector)
+    }
+}
+
+impl Made for PodDisruptionBudget {
+    fn selector(&self) -> Option<&LabelSelector> {
+        self.spec.as_ref()?.selector.as_ref()
+    }
+}
+
+/// What was found under a name, if it is the fleet's to write.
+///
+/// # Errors
+/// [`Error::Moved`] if the name is about to be free, [`Error::NameConflict`] if somebody else has it.
+pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K, Error> {
+    let metadata = found.metadata();
+    let namespace = fleet.namespace.clone();
+    let name = wanted.metadata().name.clone().unwrap_or_default();
+    if metadata.deletion_timestamp.is_some() || of_an_earlier_fleet(metadata, fleet) {
+        Err(Error::Moved { namespace, name })
+    } else if owns(metadata, fleet) || left_behind(&found, wanted) {
+        Ok(found)
+    } else {
+        Err(Error::NameConflict {
+            kind: K::KIND,
+            namespace,
+            name,
+        })
+    }
+}
+
+/// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected, or
+/// to be left behind.
+fn of_an_earlier_fleet(found: &ObjectMeta, fleet: &FleetKey) -> bool {
+    let owners = found.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| {
+        owner.kind == "TaskQueueWorker" && owner.name == fleet.name && owner.uid != fleet.uid
+    })
+}
+
+/// Whether nobody owns it, and it is for the same queue of a fleet of the same name and for its pods.
+fn left_behind<K: Made>(found: &K, wanted: &K) -> bool {
+    let labels = |object: &K| {
+        let labels = object.metadata().labels.as_ref()?;
+        let value = |name| labels.get(name).cloned();
+        Some((value(WORKER_LABEL)?, value(QUEUE_LABEL)?))
+    };
+    let owned = found.metadata().owner_references.iter().flatten().next();
+    owned.is_none()
+        && labels(wanted).is_some_and(|wanted| labels(found) == Some(wanted))
+        && found.selector() == wanted.selector()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::testing::{held, simple};
+
+    type Change = fn(&mut Deployment);
+
+    fn owner(deployment: &mut Deployment) -> &mut OwnerReference {
+        &mut deployment.metadata.owner_references.as_mut().unwrap()[0]
+    }
+
+    fn left(deployment: &mut Deployment) {
+        deployment.metadata.owner_references = None;
+    }
+
+    #[test]
+    fn only_what_the_fleet_or_an_earlier_one_of_its_name_made_is_ours() {
+        let table: [(&str, Change, Result<(), &str>); 9] = [
+            ("as it was made", |_| {}, Ok(())),
+            ("left behind", left, Ok(())),
+            (
+                "left behind, with an empty list of owners",
+                |d| d.metadata.owner_references = Some(Vec::new()),
+                Ok(()),
+            ),
+            (
+                "of an earlier fleet",
+                |d| owner(d).uid = "an-earlier-uid".to_owned(),
+                Err("Conflict"),
+            ),
+            (
+                "being deleted",
+                |d| d.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH)),
+                Err("Conflict"),
+            ),
+            (
+                "of another owner",
+                |d| {
+                    owner(d).uid = "another-uid".to_owned();
+                    owner(d).kind = "Application".to_owned();
+                },
+                Err("NameConflict"),
+            ),
+            (
+                "without our labels",
+                |d| {
+                    left(d);
+                    d.metadata.labels = None;
+                },
+                Err("NameConflict"),
+            ),
+            (
+                "of another queue",
+                |d| {
+                    left(d);
+                    let labels = d.metadata.labels.as_mut().unwrap();
+                    labels.insert(QUEUE_LABEL.to_owned(), "b".to_owned());
+                },
+                Err("NameConflict"),
+            ),
+            (
+                "with other pods",
+                |d| {
+                    left(d);
+                    d.spec.as_mut().unwrap().selector = LabelSelector::default();
+                },
+                Err("NameConflict"),
+            ),
+        ];
+        let fleet = simple();
+        let wanted = held(&fleet, 1, "1");
+        for (what, change, expected) in table {
+            let mut found = wanted.clone();
+            change(&mut found);
+            let found = ours(found, &wanted, &fleet.key);
+            assert_eq!(found.map(drop).map_err(|e| e.reason()), expected, "{what}");
+        }
+    }
+}

@@ -51,3 +51,51 @@ async fn pods_that_are_ready_and_do_not_poll_are_told_until_they_do() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_whose_version_gets_no_tasks_are_told_until_it_is_current() {
+    with_namespace("version-not-current", |world| async move {
+        let queue = world.queue("all");
+        let deployment = world.namespace.clone();
+        let mut spec = one_queue(&queue, 1, 1, &json!({}));
+        let env = spec["template"]["spec"]["containers"][0]["env"].as_array_mut();
+        env.unwrap().extend([
+            json!({"name": "TEMPORAL_DEPLOYMENT_NAME", "value": deployment}),
+            json!({"name": "TEMPORAL_WORKER_BUILD_ID", "value": "1"}),
+        ]);
+        world.apply(spec).await?;
+        world.workers_run(1).await?;
+        let order = world.temporal.order(&queue, 0, json!({"total": 100}))?;
+        within(LONG, "the fleet is found stuck", || async {
+            let found = world.condition("ScalingActive").await?;
+            let stuck = found.as_ref().is_some_and(|found| {
+                found.status == "False"
+                    && found.reason == "VersionNotCurrent"
+                    && found.message.contains("set-current-version")
+            });
+            Ok(if stuck {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            })
+        })
+        .await?;
+
+        world.temporal.run(&[
+            "worker",
+            "deployment",
+            "set-current-version",
+            "--deployment-name",
+            &deployment,
+            "--build-id",
+            "1",
+            "--yes",
+        ])?;
+        world.temporal.result(&order).await?;
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+        Ok(())
+    })
+    .await;
+}

@@ -148,6 +148,8 @@ reasons! {
     NotPolling,
     /// ScalingActive is false: tasks of a type wait in some queue, its pods are ready, and nobody polls for the type.
     QueueNotPolled,
+    /// ScalingActive is false: tasks wait in some queue, and its workers are of another Worker Deployment version than the one they go to.
+    VersionNotCurrent,
     /// ScalingActive is false: the backlog of some queue grows although its workers have free slots.
     BacklogGrowsWithFreeSlots,
     /// ScalingActive is true with a warning, or an Event: queueWaitTarget is shorter than a start from zero replicas takes.

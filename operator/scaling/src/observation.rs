@@ -291,6 +291,10 @@ pub struct TypeBacklog {
     pub effective_limit_milli: Option<u64>,
     /// How many pollers the server has seen lately (about 5 min), if it was asked.
     pub pollers: Option<u32>,
+    /// Whether one of them is of the Worker Deployment version to which the queue sends new tasks: the
+    /// current or the ramping one, or no version at all where none is current. `None` if there is no
+    /// poller, or the server was not asked or does not know of versions.
+    pub routed: Option<bool>,
 }
 
 /// The fleet's pods with what their workers report. Every pod of the Deployment is in it once,

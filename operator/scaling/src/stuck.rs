@@ -23,14 +23,18 @@ pub enum Stuck {
     BacklogGrowsWithFreeSlots,
     /// Tasks of a type wait, pods are Ready, and nobody polls for this type.
     QueueNotPolled,
+    /// Tasks of a type wait, pods are Ready, and whoever polls for this type is of another Worker
+    /// Deployment version than the one that the tasks go to.
+    VersionNotCurrent,
 }
 
 impl Stuck {
     /// Every way, for metrics that are pre-set to zero.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::ReadyButNotPolling,
         Self::BacklogGrowsWithFreeSlots,
         Self::QueueNotPolled,
+        Self::VersionNotCurrent,
     ];
 
     /// The reason in one word.
@@ -39,6 +43,7 @@ impl Stuck {
             Self::ReadyButNotPolling => "ReadyButNotPolling",
             Self::BacklogGrowsWithFreeSlots => "BacklogGrowsWithFreeSlots",
             Self::QueueNotPolled => "QueueNotPolled",
+            Self::VersionNotCurrent => "VersionNotCurrent",
         }
     }
 }
@@ -59,6 +64,7 @@ pub struct Finding {
 pub(crate) struct Watch {
     not_polling: Option<Time>,
     not_polled: PerType<Option<Time>>,
+    passed_by: PerType<Option<Time>>,
     growing: PerType<Option<Growth>>,
 }
 
@@ -93,11 +99,15 @@ impl Watch {
         for task_type in TaskType::ALL {
             let Some(backlog) = backlog.types.get(task_type) else {
                 *self.not_polled.get_mut(task_type) = None;
+                *self.passed_by.get_mut(task_type) = None;
                 *self.growing.get_mut(task_type) = None;
                 continue;
             };
-            let unpolled = ready && backlog.count > 0 && backlog.pollers == Some(0);
+            let waits = ready && backlog.count > 0;
+            let unpolled = waits && backlog.pollers == Some(0);
             hold(self.not_polled.get_mut(task_type), unpolled, now);
+            let passed_by = waits && backlog.routed == Some(false);
+            hold(self.passed_by.get_mut(task_type), passed_by, now);
             if repeated {
                 continue;
             }
@@ -179,6 +189,17 @@ pub fn findings(history: &History, now: Time) -> Vec<Finding> {
             findings.push(Finding {
                 kind: Stuck::BacklogGrowsWithFreeSlots,
                 since: growth.since,
+                sentence,
+            });
+        }
+        if let Some(since) = after(*watch.passed_by.get(task_type), NO_POLLERS_AFTER) {
+            let sentence = format!(
+                "{kind} tasks wait, and none of the workers that poll for them is of the Worker Deployment version that \
+                 they go to; make the workers' version the current one (`temporal worker deployment set-current-version`)"
+            );
+            findings.push(Finding {
+                kind: Stuck::VersionNotCurrent,
+                since,
                 sentence,
             });
         }

@@ -192,8 +192,8 @@ pub trait QueueStats: Send + Sync + 'static {
 
     /// Statistics of one task queue and several types as they are now, past the cache from which
     /// [`QueueStats::describe`] is answered. One call, but as dear to the server as one for each
-    /// type, and behind a cache of its own that lasts as long. `pollers`, `rate_limited` and
-    /// `effective_limit_milli` are not told.
+    /// type, and behind a cache of its own that lasts as long. `pollers`, `routed`,
+    /// `rate_limited` and `effective_limit_milli` are not told.
     fn describe_past_cache<'a>(
         &'a self,
         connection: &'a ResolvedConnection,

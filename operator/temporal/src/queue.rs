@@ -254,6 +254,7 @@ impl Queue {
             let last = self.types.get(task_type).and_then(|state| state.last);
             if let (Ok(answer), Some(last)) = (answer, last) {
                 answer.pollers = last.pollers;
+                answer.routed = last.routed;
                 answer.rate_limited = last.rate_limited;
                 answer.effective_limit_milli = last.effective_limit_milli;
             }

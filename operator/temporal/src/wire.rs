@@ -7,11 +7,12 @@ use std::time::Duration;
 use taskqueue_scaling::{PerType, TaskType, TypeSlots};
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::{Code, Status};
+use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentVersion;
 use temporalio_common::protos::temporal::api::enums::v1::{
-    DescribeTaskQueueMode, TaskQueueType, WorkerStatus as Wire,
+    DescribeTaskQueueMode, TaskQueueType, WorkerStatus as Wire, WorkerVersioningMode,
 };
 use temporalio_common::protos::temporal::api::taskqueue::v1::{
-    TaskQueue, TaskQueueStats, TaskQueueVersionSelection,
+    PollerInfo, TaskQueue, TaskQueueStats, TaskQueueVersionSelection,
 };
 use temporalio_common::protos::temporal::api::worker::v1::{
     WorkerHeartbeat, WorkerInfo, WorkerPollerInfo, WorkerSlotsInfo,
@@ -52,6 +53,7 @@ pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described,
     Ok(Described {
         effective_limit_milli: limit.map(|limit| thousandths(limit.requests_per_second)),
         pollers: u32::try_from(answer.pollers.len()).ok(),
+        routed: routed(answer),
         ..statistics(stats)
     })
 }
@@ -132,7 +134,28 @@ fn statistics(stats: &TaskQueueStats) -> Described {
         rate_limited: stats.rate_limiting_active,
         effective_limit_milli: None,
         pollers: None,
+        routed: None,
     }
+}
+
+/// Whether some poller is of a version that the queue sends new tasks to. The version of workers without
+/// versioning is `None`; tasks go to them where no version is current, or while they are ramped to.
+fn routed(answer: &DescribeTaskQueueResponse) -> Option<bool> {
+    fn name(version: &WorkerDeploymentVersion) -> (&str, &str) {
+        (&version.deployment_name, &version.build_id)
+    }
+    let routing = answer.versioning_info.as_ref()?;
+    let current = routing.current_deployment_version.as_ref().map(name);
+    let ramping = routing.ramping_deployment_version.as_ref().map(name);
+    let ramps = routing.ramping_version_percentage > 0.0;
+    let gets_tasks = |poller: &PollerInfo| {
+        let version = poller.deployment_options.as_ref().and_then(|options| {
+            let versioned = options.worker_versioning_mode() == WorkerVersioningMode::Versioned;
+            versioned.then_some((&*options.deployment_name, &*options.build_id))
+        });
+        version == current || ramps && version == ramping
+    };
+    (!answer.pollers.is_empty()).then(|| answer.pollers.iter().any(gets_tasks))
 }
 
 #[expect(

@@ -441,6 +441,7 @@ proptest! {
                 rate_limited: turn % 2 == 1,
                 effective_limit_milli: Some(numbers[11]),
                 pollers: Some(small[13]),
+                routed: (turn % 3 > 0).then_some(turn % 3 == 1),
             };
             let mut slots = pod("only", small[14], now);
             slots.types.activity = Some(TypeSlots {

@@ -468,6 +468,28 @@ fn stuck_fleets_are_found_with_the_time_since() {
 }
 
 #[test]
+fn workers_whose_version_gets_no_tasks_are_found_and_forgotten_when_it_does() {
+    let mut world = World::settled(policy(), 2, SECOND);
+    let mut kinds_with = |routed, readings| {
+        for _ in 0..readings {
+            world.wait(5);
+            drop(world.reads(TypeBacklog {
+                pollers: Some(2),
+                routed,
+                ..waiting(3)
+            }));
+        }
+        let found = findings(&world.history, world.now);
+        found.into_iter().map(|f| f.kind).collect::<Vec<Stuck>>()
+    };
+    assert_eq!(kinds_with(Some(false), 24), vec![]);
+    assert_eq!(kinds_with(Some(false), 1), vec![Stuck::VersionNotCurrent]);
+    assert_eq!(kinds_with(Some(true), 1), vec![]);
+    // A server that does not tell accuses nobody.
+    assert_eq!(kinds_with(None, 30), vec![]);
+}
+
+#[test]
 fn the_caller_is_told_when_to_look_again() {
     let world = World::settled(policy(), 0, SECOND);
     let idle = world.observation(Reading::Known {

@@ -97,6 +97,7 @@ impl TaskQueue {
             rate_limited: statistics.rate_limited,
             effective_limit_milli: statistics.limit_milli,
             pollers: None,
+            routed: None,
         };
         let types = PerType {
             activity: Some(activity),

@@ -189,6 +189,7 @@ fn stuck(kind: Stuck) -> Reason {
     match kind {
         Stuck::ReadyButNotPolling => Reason::NotPolling,
         Stuck::QueueNotPolled => Reason::QueueNotPolled,
+        Stuck::VersionNotCurrent => Reason::VersionNotCurrent,
         Stuck::BacklogGrowsWithFreeSlots => Reason::BacklogGrowsWithFreeSlots,
     }
 }
@@ -200,12 +201,13 @@ fn rank(reason: Reason) -> u8 {
         Reason::BacklogUnknown => 4,
         Reason::NotPolling => 5,
         Reason::QueueNotPolled => 6,
-        Reason::BacklogGrowsWithFreeSlots => 7,
-        Reason::Starting => 8,
-        Reason::Paused => 9,
-        Reason::DryRun => 10,
-        Reason::SlotsUnknown => 11,
-        Reason::WaitTargetTooShort => 12,
+        Reason::VersionNotCurrent => 7,
+        Reason::BacklogGrowsWithFreeSlots => 8,
+        Reason::Starting => 9,
+        Reason::Paused => 10,
+        Reason::DryRun => 11,
+        Reason::SlotsUnknown => 12,
+        Reason::WaitTargetTooShort => 13,
         // What holds the whole queue back.
         _ => 1,
     }

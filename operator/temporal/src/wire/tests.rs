@@ -1,5 +1,7 @@
 //! What becomes of answers and failures, old servers and odd numbers included.
 
+use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueueVersioningInfo;
 use temporalio_common::protos::temporal::api::worker::v1::WorkerListInfo;
 use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response::EffectiveRateLimit;
 
@@ -38,8 +40,67 @@ fn statistics_are_taken_over_in_integers() {
             rate_limited: true,
             effective_limit_milli: Some(5_000),
             pollers: Some(0),
+            routed: None,
         })
     );
+}
+
+#[test]
+fn a_queue_sends_its_tasks_to_the_current_and_the_ramping_version_or_to_workers_without_one() {
+    let version = |build_id: &str| WorkerDeploymentVersion {
+        deployment_name: "orders".to_owned(),
+        build_id: build_id.to_owned(),
+    };
+    let poller = |build_id: Option<&str>| PollerInfo {
+        deployment_options: build_id.map(|build_id| WorkerDeploymentOptions {
+            deployment_name: "orders".to_owned(),
+            build_id: build_id.trim_end_matches('?').to_owned(),
+            // One that names its version and does not ask to be told apart by it.
+            worker_versioning_mode: if build_id.ends_with('?') {
+                WorkerVersioningMode::Unversioned.into()
+            } else {
+                WorkerVersioningMode::Versioned.into()
+            },
+        }),
+        ..PollerInfo::default()
+    };
+    // The current version, the ramping one with its share, and the versions of those who poll.
+    let found = |current: Option<&str>, ramping: (Option<&str>, f32), builds: &[Option<&str>]| {
+        let answer = DescribeTaskQueueResponse {
+            pollers: builds.iter().map(|build| poller(*build)).collect(),
+            versioning_info: Some(TaskQueueVersioningInfo {
+                current_deployment_version: current.map(version),
+                ramping_deployment_version: ramping.0.map(version),
+                ramping_version_percentage: ramping.1,
+                ..TaskQueueVersioningInfo::default()
+            }),
+            ..answer(TaskQueueStats::default())
+        };
+        let old_server = DescribeTaskQueueResponse {
+            versioning_info: None,
+            ..answer.clone()
+        };
+        assert_eq!(described(&old_server).unwrap().routed, None);
+        described(&answer).unwrap().routed
+    };
+    let nobody = (None, 0.0);
+    assert_eq!(found(None, nobody, &[None]), Some(true));
+    assert_eq!(found(None, nobody, &[Some("1?")]), Some(true));
+    assert_eq!(found(None, nobody, &[Some("1")]), Some(false));
+    assert_eq!(found(None, nobody, &[]), None);
+    assert_eq!(found(Some("1"), nobody, &[Some("1")]), Some(true));
+    assert_eq!(found(Some("1"), nobody, &[Some("2")]), Some(false));
+    assert_eq!(found(Some("1"), nobody, &[None]), Some(false));
+    assert_eq!(
+        found(Some("1"), nobody, &[Some("2"), Some("1")]),
+        Some(true)
+    );
+    let two = |share| (Some("2"), share);
+    assert_eq!(found(Some("1"), two(10.0), &[Some("2")]), Some(true));
+    assert_eq!(found(Some("1"), two(0.0), &[Some("2")]), Some(false));
+    assert_eq!(found(None, two(10.0), &[Some("3")]), Some(false));
+    // To workers without versioning.
+    assert_eq!(found(Some("1"), (None, 10.0), &[None]), Some(true));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::apply::Scaled;
-use crate::caches::{Filler, GuardedConnection};
+use crate::caches::Filler;
 use crate::error::Call;
 use crate::memory::Written;
 use crate::report::Thresholds;
@@ -27,6 +27,8 @@ use crate::scrape::{Failure, Fetch};
 use crate::testing::{
     self, Asked, Log, NOW, accepted, api, backlog, failure, held, observed, resource, unseen,
 };
+
+mod refused;
 
 /// A Temporal that is away.
 struct Away;
@@ -247,103 +249,6 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
 
 fn metadata(object: &Value) -> ObjectMeta {
     serde_json::from_value(object["metadata"].clone()).unwrap()
-}
-
-#[tokio::test]
-async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() {
-    let mut operator = Operator::new(empty_cluster);
-    let mut malformed = object();
-    malformed["spec"]["queues"] = json!("not a list");
-    let (result, lines) = operator.pass(&malformed).await;
-    assert_eq!(result.unwrap(), Action::await_change());
-    assert_eq!(short(&lines), ["read", "status", "event"]);
-    let (_, lines) = operator.pass(&malformed).await;
-    assert_eq!(short(&lines), Vec::<&str>::new(), "it is told once");
-    let text = operator.metrics();
-    assert!(
-        text.contains(r#"type="Ready",status="False",reason="InvalidSpec"} 1"#),
-        "{text}"
-    );
-}
-
-/// Another fleet, which has nothing to do with the one of the test.
-fn bystander() -> Value {
-    let mut other = object();
-    other["metadata"]["name"] = json!("mails");
-    other["metadata"]["uid"] = json!("another-uid");
-    other["spec"]["queues"][0]["taskQueue"] = json!("mails");
-    other
-}
-
-#[tokio::test]
-async fn a_value_of_a_newer_version_is_a_condition_of_its_fleet_alone() {
-    let mut operator = Operator::new(empty_cluster);
-    let mut newer = object();
-    newer["spec"]["scaling"] = json!({"mode": "Predictive"});
-    let (result, lines) = operator.pass(&newer).await;
-    assert_eq!(result.unwrap(), Action::await_change());
-    assert_eq!(short(&lines), ["read", "status", "event"]);
-    let (reason, message) = operator.ready(&newer).await;
-    assert_eq!(reason, "InvalidSpec");
-    assert!(message.contains("Predictive"), "{message}");
-    let (result, lines) = operator.pass(&bystander()).await;
-    assert!(result.is_ok(), "{result:?}");
-    assert_eq!(short(&lines)[..3], ["look", "create", "apply"]);
-}
-
-#[tokio::test]
-async fn a_connection_of_a_newer_version_is_a_condition_of_the_fleets_that_refer_to_it_alone() {
-    let mut operator = Operator::new(empty_cluster);
-    let newer = json!({
-        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection",
-        "metadata": {"name": "shared", "namespace": "shop"},
-        "spec": {"service": {"name": "temporal"}},
-    });
-    let newer: GuardedConnection = serde_json::from_value(newer).unwrap();
-    operator
-        .caches
-        .connections
-        .apply_watcher_event(&Event::Apply(newer));
-    let mut refers = object();
-    refers["spec"].as_object_mut().unwrap().remove("connection");
-    refers["spec"]["connectionRef"] = json!({"name": "shared"});
-    let (result, lines) = operator.pass(&refers).await;
-    assert!(result.is_ok(), "{result:?}");
-    assert_eq!(short(&lines), ["status", "event"]);
-    let (reason, message) = operator.ready(&refers).await;
-    assert_eq!(reason, "ConnectionInvalid");
-    assert!(message.contains("TemporalConnection shared"), "{message}");
-    let (result, lines) = operator.pass(&bystander()).await;
-    assert!(result.is_ok(), "{result:?}");
-    assert_eq!(short(&lines)[..3], ["look", "create", "apply"]);
-}
-
-#[tokio::test]
-async fn a_definition_that_does_not_know_a_field_of_the_status_stops_no_fleet() {
-    let mut operator = Operator::new(|asked| {
-        if asked.line.contains("/status") {
-            let message = ".status.made: field not declared in schema";
-            return (500, failure(500, "", message));
-        }
-        empty_cluster(asked)
-    });
-    for object in [object(), bystander()] {
-        let (result, lines) = operator.pass(&object).await;
-        assert_eq!(short(&lines)[..3], ["look", "create", "apply"]);
-        let error = result.unwrap_err().to_string();
-        assert!(error.contains("is older than this operator"), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn a_spec_that_contradicts_itself_gets_a_condition() {
-    let mut operator = Operator::new(empty_cluster);
-    let mut contradictory = object();
-    let queue = contradictory["spec"]["queues"][0].clone();
-    contradictory["spec"]["queues"] = json!([queue, queue]);
-    let (result, lines) = operator.pass(&contradictory).await;
-    assert_eq!(result.unwrap(), Action::await_change());
-    assert_eq!(short(&lines), ["status", "event"]);
 }
 
 #[tokio::test]

@@ -36,8 +36,8 @@ enum Stop {
     Answer(Step, u16),
     /// The server cannot take it; it was not asked.
     Unable(Unsent),
-    /// No whole answer came to this.
-    Broken(Step, &'static str),
+    /// No whole answer came; what the server did instead.
+    Broken(&'static str),
 }
 
 impl Smtp {
@@ -53,22 +53,19 @@ impl Smtp {
         let mut connection = timeout(MAIL_TIMEOUT, self.connection())
             .await
             .unwrap_or_else(|_| Err(unavailable("did not answer in time")))?;
-        let silent = Stop::Broken(Step::Recipient, "did not answer in time");
+        let silent = Stop::Broken("did not answer in time");
         let sent = timeout(MAIL_TIMEOUT, hand_over(&mut connection, message))
             .await
             .unwrap_or(Err(silent));
         // A server that said no still listens; one that is going away is found out by the next
         // mail.
-        if !matches!(sent, Err(Stop::Broken(..))) {
+        if !matches!(sent, Err(Stop::Broken(_))) {
             self.keep(connection);
         }
         sent.map_err(|stop| match stop {
             Stop::Answer(step, code) => judge(step, code),
             Stop::Unable(unsent) => unsent,
-            Stop::Broken(Step::Sender, what) => unavailable(what),
-            Stop::Broken(Step::Recipient, what) => {
-                Unsent::BrokenOff(format!("the mail server {what}"))
-            }
+            Stop::Broken(what) => Unsent::BrokenOff(format!("the mail server {what}")),
         })
     }
 
@@ -101,7 +98,7 @@ async fn hand_over(connection: &mut AsyncSmtpConnection, message: &Message) -> R
     let stopped_at = |step: Step| {
         move |error: Error| match error.status() {
             Some(code) => Stop::Answer(step, code.into()),
-            None => Stop::Broken(step, "broke off"),
+            None => Stop::Broken("broke off"),
         }
     };
     let (sender, text) = (message.envelope().from(), message.formatted());

@@ -7,5 +7,6 @@ mod fixtures;
 mod learning;
 mod properties;
 mod sources;
+mod stuck;
 mod tables;
 mod timelines;

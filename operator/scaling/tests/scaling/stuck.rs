@@ -1,0 +1,77 @@
+//! Fleets that no number of replicas would help: what is found, since when, and when it is over.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+use crate::fixtures::{World, policy, waiting};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn stuck_fleets_are_found_with_the_time_since() {
+    let mut world = World::settled(policy(), 2, SECOND);
+    let start = world.now;
+    // Free slots, and a backlog that only grows.
+    for count in 1..=14 {
+        world.wait(5);
+        drop(world.reads(TypeBacklog {
+            pollers: Some(0),
+            ..waiting(count)
+        }));
+    }
+    let kinds: Vec<(Stuck, u64)> = findings(&world.history, world.now)
+        .into_iter()
+        .map(|finding| (finding.kind, finding.since.since(start).as_secs()))
+        .collect();
+    assert_eq!(kinds, vec![(Stuck::BacklogGrowsWithFreeSlots, 5)]);
+    world.wait(60);
+    drop(world.reads(TypeBacklog {
+        pollers: Some(0),
+        ..waiting(15)
+    }));
+    let kinds: Vec<Stuck> = findings(&world.history, world.now)
+        .into_iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        vec![Stuck::BacklogGrowsWithFreeSlots, Stuck::QueueNotPolled]
+    );
+    // And without a heartbeat either, the pods themselves are the trouble.
+    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    for _ in 0..25 {
+        world.wait(5);
+        drop(world.reads(TypeBacklog {
+            pollers: Some(0),
+            ..waiting(15)
+        }));
+    }
+    let kinds: Vec<Stuck> = findings(&world.history, world.now)
+        .into_iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(kinds, vec![Stuck::ReadyButNotPolling]);
+}
+
+#[test]
+fn workers_whose_version_gets_no_tasks_are_found_and_forgotten_when_it_does() {
+    let mut world = World::settled(policy(), 2, SECOND);
+    let mut kinds_with = |routed, readings| {
+        for _ in 0..readings {
+            world.wait(5);
+            drop(world.reads(TypeBacklog {
+                pollers: Some(2),
+                routed,
+                ..waiting(3)
+            }));
+        }
+        let found = findings(&world.history, world.now);
+        found.into_iter().map(|f| f.kind).collect::<Vec<Stuck>>()
+    };
+    assert_eq!(kinds_with(Some(false), 24), vec![]);
+    assert_eq!(kinds_with(Some(false), 1), vec![Stuck::VersionNotCurrent]);
+    assert_eq!(kinds_with(Some(true), 1), vec![]);
+    // A server that does not tell accuses nobody.
+    assert_eq!(kinds_with(None, 30), vec![]);
+}

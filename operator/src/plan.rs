@@ -377,9 +377,9 @@ fn plan_queue(
             resource_version: resource_version.filter(|_| shrinks),
         })
     });
-    let costs = scale
-        .as_ref()
-        .map_or_else(Vec::new, |scale| costs(scale, &observation, &seen.pods));
+    let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
+        costs(scale, queue, &observation, history, &seen.pods, now)
+    });
     QueuePlan {
         queue: queue.name.clone(),
         deployment_name: queue.deployment_name.clone(),
@@ -423,17 +423,22 @@ fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
 
 /// The annotations that must change so that the least loaded pods go. None if all pods go, or if
 /// nothing is known about their load.
-fn costs(scale: &Scale, observation: &Observation, pods: &Pods) -> Vec<Cost> {
+fn costs(
+    scale: &Scale,
+    queue: &Queue,
+    observation: &Observation,
+    history: &History,
+    pods: &Pods,
+    now: Time,
+) -> Vec<Cost> {
     if scale.to >= scale.from || scale.to == 0 {
         return Vec::new();
     }
     let Some(slots) = observation.slots.known() else {
         return Vec::new();
     };
-    let ranks = victims(
-        &slots.pods,
-        removed(&observation.replicas, &slots.pods, scale),
-    );
+    let remove = removed(&observation.replicas, &slots.pods, scale);
+    let ranks = victims(&queue.policy, observation, history, remove, now);
     let present = |pod: &str| {
         let cost = pods
             .costs

@@ -20,7 +20,7 @@ pub enum Violation {
     ZeroWithoutProof,
     /// The fleet shrinks during a rollout.
     ShrinksDuringRollout,
-    /// Busy pods go although tasks may outlast the grace period.
+    /// Pods go whose tasks are not known to end within the grace period.
     RemovesBusyPods,
     /// The fleet shrinks without a window of history.
     ShrinksWithoutHistory,
@@ -89,11 +89,11 @@ pub fn violations(
         wanted == 0 && asked > 0 && !limits::proven_idle(&context),
         Violation::ZeroWithoutProof,
     );
-    let grace = policy.drain_grace_period;
-    let busy = facts.signal == Signal::Known
-        && history.may_outlast(grace, &facts.used, facts.blind > 0)
-        && wanted < facts.busy.min(asked);
-    check(busy, Violation::RemovesBusyPods);
+    let may_go = context
+        .release()
+        .map_or(u32::MAX, |release| release.replicas);
+    let busy = facts.signal == Signal::Known && asked.saturating_sub(wanted) > may_go;
+    check(shrinks && busy, Violation::RemovesBusyPods);
     let window = policy.behavior.scale_down.stabilization_window;
     let covered = history
         .covered_since()

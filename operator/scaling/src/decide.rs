@@ -218,6 +218,9 @@ fn inputs(context: &Context<'_>) -> Inputs {
         mean_slots_in_use_milli: PerType::from_fn(|task_type| history.used_milli(task_type)),
         blind_pods: facts.blind,
         busy_pods: facts.busy,
+        held_pods: context
+            .release()
+            .map_or_else(Vec::new, |release| release.held),
         slots_per_replica: PerType::from_fn(|task_type| {
             history.slots_per_replica(task_type, policy)
         }),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Demand, PerType, Reason, Replicas, ServiceTime, Time, TypeBacklog, UnknownReason};
+use crate::{
+    Demand, HeldPod, PerType, Reason, Replicas, ServiceTime, Time, TypeBacklog, UnknownReason,
+};
 
 /// How many replicas a queue should have, and why. Complete: whoever carries it out chooses
 /// nothing.
@@ -68,6 +70,8 @@ pub struct Inputs {
     pub blind_pods: u32,
     /// Live pods with at least one slot in use, blind ones included.
     pub busy_pods: u32,
+    /// The pods that may not be told to stop, and why each must stay.
+    pub held_pods: Vec<HeldPod>,
     /// Slots per replica and type that the arithmetic used.
     pub slots_per_replica: PerType<u32>,
     /// The mean service time per type that the arithmetic used.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::history::RATE_WINDOW;
 use crate::time::millis;
 use crate::{History, Observation, PerType, Policy, Reason, Slots, TaskType, Time, TypeBacklog};
 use crate::{PodPhase, PodSlots, Reading, ServiceTime, UnknownReason};
@@ -62,6 +63,10 @@ pub struct TypeDemand {
     pub binding: Term,
     /// Whether the queue's rate limit made it smaller.
     pub rate_limited: bool,
+    /// Tasks wait that these workers do not take, although they have free slots: a version that is not
+    /// current, or a type that nobody polls. More replicas would not take them either, so what waits asks
+    /// for none.
+    pub untaken: bool,
 }
 
 /// The demand of a queue: the largest over its task types, since one pod serves them all at once.
@@ -135,10 +140,7 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
         return nothing;
     }
     if observation.replicas.unseen > 0 {
-        return SlotFacts {
-            signal: Signal::Missing(UnknownReason::PodsUnseen),
-            ..nothing
-        };
+        return missing(UnknownReason::PodsUnseen, nothing);
     }
     match &observation.slots {
         // A worker list without any heartbeat, or a server that does not offer one: for a while it
@@ -148,11 +150,17 @@ pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFa
         slots if history.mute() && slots.unknown().is_none_or(UnknownReason::is_silence) => {
             no_signal(nothing)
         }
-        Reading::Unknown { reason, .. } => SlotFacts {
-            signal: Signal::Missing(*reason),
-            ..nothing
-        },
+        Reading::Unknown { reason, .. } => missing(*reason, nothing),
         Reading::Known { value, .. } => sum_slots(value, nothing),
+    }
+}
+
+/// Where the slots are not known, every one of them counts as taken.
+fn missing(reason: UnknownReason, nothing: SlotFacts) -> SlotFacts {
+    SlotFacts {
+        signal: Signal::Missing(reason),
+        all_taken: PerType::from_fn(|_| true),
+        ..nothing
     }
 }
 
@@ -204,12 +212,12 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
 }
 
 /// A live pod that may be working although nothing is heard from it. One that has not become ready
-/// and has never been heard of is still starting, and starting pods hold no tasks.
+/// and whose worker is not listed is still starting, and starting pods hold no tasks.
 pub(crate) fn is_blind(pod: &PodSlots) -> bool {
     !pod.fresh
         && match pod.phase {
             PodPhase::Ready | PodPhase::Unready => true,
-            PodPhase::Starting => pod.reported_at.is_some(),
+            PodPhase::Starting => pod.listed,
             PodPhase::Terminating => false,
         }
 }
@@ -256,6 +264,10 @@ struct TaskFacts {
     used: u128,
     /// The same, smoothed, in thousandths.
     used_milli: u128,
+    /// Tasks that are in work: `used`, or every slot of the replicas that were ready where it is not known.
+    in_work: u128,
+    /// See [`TypeDemand::untaken`].
+    untaken: bool,
     blind: u128,
     live: u128,
     all_taken: bool,
@@ -269,13 +281,30 @@ impl TaskFacts {
         facts: &SlotFacts,
         history: &History,
     ) -> Self {
+        let untaken = history.is_untaken(task_type);
+        let backlog = if untaken {
+            TypeBacklog {
+                count: 0,
+                age: Duration::ZERO,
+                ..backlog
+            }
+        } else {
+            backlog
+        };
         let service: ServiceTime = history.service_time(task_type, policy);
         let slots = u128::from(history.slots_per_replica(task_type, policy));
         let utilization = u128::from(policy.target_utilization.clamp(1, 100));
         let arrivals = if history.rates_trusted() {
-            backlog.add_rate_milli
+            believable_arrivals(&backlog)
         } else {
             0
+        };
+        let used = u128::from(*facts.used.get(task_type));
+        let in_work = match facts.signal {
+            Signal::Known => used,
+            Signal::Missing(_) | Signal::None => {
+                u128::from(history.ready_at_sample()).saturating_mul(slots)
+            }
         };
         let smoothed = match facts.signal {
             Signal::Known => u128::from(history.used_milli(task_type)),
@@ -286,8 +315,10 @@ impl TaskFacts {
             arrivals_milli: u128::from(arrivals),
             service_millis: u128::from(millis(service.mean()).max(1)),
             useful_slots_percent: slots.saturating_mul(utilization).max(1),
-            used: u128::from(*facts.used.get(task_type)),
+            used,
             used_milli: smoothed,
+            in_work,
+            untaken,
             slots,
             blind: u128::from(facts.blind),
             live: u128::from(facts.live),
@@ -318,7 +349,7 @@ impl TaskFacts {
             .saturating_mul(target)
             .div_ceil(1000);
         let tasks = self
-            .used
+            .in_work
             .saturating_add(count)
             .saturating_mul(1000)
             .saturating_add(coming);
@@ -363,6 +394,7 @@ impl TaskFacts {
             milli,
             binding,
             rate_limited: wanted > u128::from(milli),
+            untaken: self.untaken,
         }
     }
 
@@ -405,6 +437,15 @@ impl DemandTerms {
             if next.0 > best.0 { next } else { best }
         })
     }
+}
+
+/// A task that was added within the rates' window was dispatched within it or waits still. A rate that claims
+/// more is that of a queue which the server has just loaded: it divides by the moment since.
+fn believable_arrivals(backlog: &TypeBacklog) -> u64 {
+    let window = millis(RATE_WINDOW).max(1);
+    let waiting = u128::from(backlog.count).saturating_mul(1_000_000) / u128::from(window);
+    let most = u128::from(backlog.dispatch_rate_milli).saturating_add(waiting);
+    narrow(most.min(u128::from(backlog.add_rate_milli)))
 }
 
 fn narrow(value: u128) -> u64 {

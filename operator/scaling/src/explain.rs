@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::Context;
 use crate::time::millis;
-use crate::{Decision, Mode, Reading, Reason, TaskType, Term, UnknownReason};
+use crate::{Decision, HeldPod, Mode, Reading, Reason, TaskType, Term, UnknownReason};
 
 /// The sentence of a decision whose other fields are final.
 pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
@@ -19,7 +19,7 @@ pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
         (Reading::Known { .. }, _) => match &decision.demand {
             None => text.push_str("the last reading has been acted on already"),
             Some(demand) => match demand.binding {
-                None => text.push_str("no task waits, none arrives and no slot is in use"),
+                None => text.push_str(&undemanded(decision)),
                 Some((task_type, term)) => demanded(&mut text, decision, task_type, term),
             },
         },
@@ -37,6 +37,28 @@ fn headline(context: &Context<'_>, decision: &Decision) -> String {
         Mode::DryRun => format!("would scale {from} to {to}: "),
         Mode::Active | Mode::Paused => format!("scaled {from} to {to}: "),
     }
+}
+
+/// Nothing is asked for: either there is nothing, or nothing that these workers take.
+fn undemanded(decision: &Decision) -> String {
+    let untaken = decision.demand.iter().flat_map(|demand| {
+        let types = demand.types.iter();
+        types.filter(|(_, demand)| demand.is_some_and(|demand| demand.untaken))
+    });
+    let kinds: Vec<&str> = untaken.map(|(task_type, _)| task_type.as_str()).collect();
+    if kinds.is_empty() {
+        return "no task waits, none arrives and no slot is in use".to_owned();
+    }
+    let waiting = decision.inputs.backlog_count();
+    format!(
+        "{} that these workers do not take, although {} slots are free",
+        if waiting == 1 {
+            "1 task waits".to_owned()
+        } else {
+            format!("{waiting} tasks wait")
+        },
+        kinds.join(" and ")
+    )
 }
 
 fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: Term) {
@@ -135,14 +157,7 @@ fn limited(text: &mut String, decision: &Decision) {
         Reason::ScaleDownDisabled => format!("; kept at {to} because scaleDown is disabled"),
         Reason::WarmingUp => format!("; held to {to} until there is history"),
         Reason::RolloutInProgress => format!("; kept at {to} during the rollout"),
-        Reason::BusyPods => format!(
-            "; kept at {to} because {} and tasks may outlast the drain grace period",
-            if decision.inputs.busy_pods == 1 {
-                "1 pod is busy".to_owned()
-            } else {
-                format!("{} pods are busy", decision.inputs.busy_pods)
-            }
-        ),
+        Reason::BusyPods => format!("; kept at {to}: {}", held(&decision.inputs.held_pods)),
         Reason::CoolingDown => {
             format!("; kept at {to} until the queue was idle for the whole cooldown")
         }
@@ -168,6 +183,22 @@ fn limited(text: &mut String, decision: &Decision) {
         | Reason::Paused => return,
     };
     text.push_str(&said);
+}
+
+/// The pods that hold the fleet, a few by name.
+fn held(pods: &[HeldPod]) -> String {
+    const NAMED: usize = 3;
+    let mut said: Vec<String> = pods
+        .iter()
+        .take(NAMED)
+        .map(|held| format!("pod {} {}", held.pod, held.hold.describe()))
+        .collect();
+    let more = pods.len().saturating_sub(NAMED);
+    if more > 0 {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        said.push(format!("{} must stay", count(more, "more pod")));
+    }
+    said.join("; ")
 }
 
 fn count(number: u64, what: &str) -> String {

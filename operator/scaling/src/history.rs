@@ -9,11 +9,11 @@ use crate::learn::Learner;
 use crate::stuck::Watch;
 use crate::{
     Backlog, Decision, Observation, PerType, Policy, Reading, Reason, Replicas, SampleId,
-    ServiceTime, StepPolicy, TaskType, Time, UnknownReason,
+    ServiceTime, StepPolicy, TaskType, Time, TypeBacklog, UnknownReason,
 };
 
 /// The server's rates cover this long.
-const RATE_WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(30);
 /// Slots in use are smoothed over this long, as the server smooths its rates.
 const SMOOTHED: Duration = Duration::from_secs(30);
 /// No more readings of slots than this are kept for it.
@@ -42,7 +42,10 @@ pub struct History {
     unheard_since: Option<Time>,
     /// Since when there have been pods that were not seen.
     unseen_since: Option<Time>,
-    samples: u32,
+    /// Whether there was no reading before the last one.
+    first: bool,
+    /// How far apart the last two readings were.
+    pace: Duration,
     /// Whether the first of these readings found a fleet at zero: then there is no past to miss.
     began_at_zero: bool,
     failed: bool,
@@ -71,6 +74,9 @@ struct Sample {
     sequence: u64,
     taken_at: Time,
     ready: u32,
+    types: PerType<Option<TypeBacklog>>,
+    /// The tasks that were seen to be processed by then.
+    processed: PerType<u64>,
 }
 
 impl History {
@@ -82,7 +88,7 @@ impl History {
     /// Takes the readings of an observation in. The same readings twice change nothing.
     pub fn observe(&mut self, policy: &Policy, observation: &Observation, now: Time) {
         if let Reading::Known { value, .. } = &observation.slots {
-            self.learner.observe(value, now);
+            self.learner.observe(value, policy.drain_grace_period, now);
         }
         let silent = observation.replicas.ready > 0
             && observation
@@ -101,8 +107,8 @@ impl History {
         }
         self.latest = self.latest.max(now);
         match &observation.backlog {
-            Reading::Unknown { .. } => {
-                self.failed |= self.sample.is_some();
+            Reading::Unknown { reason, .. } => {
+                self.failed |= self.sample.is_some() && may_have_restarted(*reason);
                 self.quiet_since = None;
                 self.silent_since = None;
             }
@@ -110,10 +116,10 @@ impl History {
                 let repeated = self
                     .sample
                     .is_some_and(|sample| sample.sequence == value.sequence);
-                if !repeated {
-                    self.new_sample(policy, value, *taken_at, observation.replicas);
-                }
                 let facts = slot_facts(observation, self);
+                if !repeated {
+                    self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
+                }
                 self.smooth(observation, &facts);
                 self.watch_idle(value, *taken_at, &facts);
                 self.watch
@@ -128,26 +134,70 @@ impl History {
         backlog: &Backlog,
         taken_at: Time,
         replicas: Replicas,
+        facts: &SlotFacts,
     ) {
         let (ready, fleet_is_zero) = (replicas.ready, replicas.is_zero());
         let gap = self.sample.map(|sample| taken_at.since(sample.taken_at));
-        if self.failed || gap.is_none_or(|gap| gap >= UNLOADED) {
+        let just_loaded = self.is_just_loaded(policy, backlog, ready, facts);
+        if self.failed || just_loaded || gap.is_none_or(|gap| gap >= UNLOADED) {
             self.rates_bad_until = Some(taken_at.plus(RATE_WINDOW));
         } else if self.rates_bad_until.is_some_and(|until| taken_at >= until) {
             self.rates_bad_until = None;
         }
-        if gap.is_none_or(|gap| gap > policy.longest_gap()) {
+        // Readings that are slow because the call budget is short are no gap.
+        let usual = policy.longest_gap().max(self.pace.saturating_mul(2));
+        if gap.is_none_or(|gap| gap > usual) {
             self.covered_since = Some(taken_at);
-            self.samples = 0;
             self.began_at_zero = fleet_is_zero;
         }
         self.failed = false;
-        self.samples = self.samples.saturating_add(1);
+        self.first = gap.is_none();
+        self.pace = gap.unwrap_or_default();
         self.sample = Some(Sample {
             sequence: backlog.sequence,
             taken_at,
             ready,
+            types: backlog.types,
+            processed: PerType::from_fn(|task_type| self.learner.processed(task_type)),
         });
+    }
+
+    /// Whether a queue that was quiet is said to get more tasks than can be found anywhere: waiting, in work,
+    /// done since, or in slots whose heartbeats have not come yet. The server has just loaded it, and
+    /// divides by the moment since.
+    fn is_just_loaded(
+        &self,
+        policy: &Policy,
+        backlog: &Backlog,
+        ready: u32,
+        facts: &SlotFacts,
+    ) -> bool {
+        let Some(before) = self.sample.filter(|_| facts.signal == Signal::Known) else {
+            return false;
+        };
+        TaskType::ALL.into_iter().any(|task_type| {
+            let was = before.types.get(task_type).unwrap_or_default();
+            let Some(is) = backlog.types.get(task_type) else {
+                return false;
+            };
+            let slots = u64::from(self.slots_per_replica(task_type, policy));
+            let done = self
+                .learner
+                .processed(task_type)
+                .saturating_sub(*before.processed.get(task_type));
+            let found = [
+                is.count,
+                *facts.used.get(task_type),
+                done,
+                slots.saturating_mul(ready.into()),
+            ];
+            let found = found
+                .into_iter()
+                .fold(0_u64, |sum, some| sum.saturating_add(some));
+            let said = is.add_rate_milli.saturating_mul(RATE_WINDOW.as_secs()) / 1000;
+            let quiet = was.count == 0 && was.add_rate_milli == 0;
+            quiet && said > found.saturating_mul(2)
+        })
     }
 
     /// Keeps the slots in use of the last [`SMOOTHED`]. Only a new reading of the slots counts.
@@ -289,15 +339,9 @@ impl History {
             .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
     }
 
-    /// Whether tasks may take longer than `grace`, judging by the types that have work.
-    pub(crate) fn may_outlast(&self, grace: Duration, used: &PerType<u64>, blind: bool) -> bool {
-        let known = used.iter().any(|(_, used)| *used > 0);
-        let outlasts = |task_type| self.learner.may_outlast(task_type, grace);
-        let unheard = blind && !known && TaskType::ALL.into_iter().all(outlasts);
-        unheard
-            || used
-                .iter()
-                .any(|(task_type, used)| *used > 0 && outlasts(task_type))
+    /// What was learned from the workers' heartbeats.
+    pub(crate) const fn learner(&self) -> &Learner {
+        &self.learner
     }
 
     /// The replicas that were ready when the last reading was taken: they earned it.
@@ -320,9 +364,14 @@ impl History {
         self.began_at_zero
     }
 
-    /// Whether this is the first reading after a start or a long gap.
+    /// Whether the last reading is the first of all.
     pub(crate) const fn first_sample(&self) -> bool {
-        self.samples <= 1
+        self.first
+    }
+
+    /// Whether tasks of this type wait that the workers do not take, although they have free slots.
+    pub(crate) fn is_untaken(&self, task_type: TaskType) -> bool {
+        self.watch.is_untaken(task_type, self.latest)
     }
 
     pub(crate) const fn rates_bad_until(&self) -> Option<Time> {
@@ -361,6 +410,22 @@ impl History {
                 removed.saturating_add(from.saturating_sub(*to)),
             )
         })
+    }
+}
+
+/// Whether a reading may have failed because the server was away: when it comes back, its rates begin anew.
+const fn may_have_restarted(reason: UnknownReason) -> bool {
+    match reason {
+        UnknownReason::TemporalUnavailable
+        | UnknownReason::NotReadYet
+        | UnknownReason::NotSupported
+        | UnknownReason::Malformed => true,
+        UnknownReason::TemporalAccessDenied
+        | UnknownReason::Throttled
+        | UnknownReason::Stale
+        | UnknownReason::NoHeartbeats
+        | UnknownReason::ScrapeFailed
+        | UnknownReason::PodsUnseen => false,
     }
 }
 

@@ -4,11 +4,16 @@
 //! processed). Both come from the workers' heartbeats, because the queue's dispatch rate leaves out
 //! eager and sticky tasks. A worker's unseen last moments are left out of both sums, so pods that
 //! come and go do not bend the ratio.
+//!
+//! A pod is new only if this process saw it start. Of any other pod the past is not known: the count of its
+//! first heartbeat is where counting begins, or a restart of the operator would take a life's work for
+//! that of one heartbeat.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::time::millis;
+use crate::worker::{Counts, WorkerMemory};
 use crate::{PerType, PodPhase, PodSlots, Slots, TaskType, Time, TypeSlots};
 
 /// What a task is assumed to take before anything was learned (or the queue's wait target, if that
@@ -24,10 +29,10 @@ const ENOUGH_HEARTBEATS: u64 = 3;
 const WINDOW_COMPLETIONS: u64 = 256;
 /// ... and this many heartbeats: old behaviour fades, and slow tasks keep a window long enough.
 const WINDOW_HEARTBEATS: u64 = 24;
-/// A longest service time that has not been reached again for this long is forgotten.
-const LONGEST_REMEMBERED: Duration = Duration::from_hours(24);
-/// Marks kept per pod and type to tell how long a task has certainly run.
-const MARKS: usize = 8;
+/// What was seen of long tasks is forgotten when it has not been seen again for this long.
+const REMEMBERED: Duration = Duration::from_hours(24);
+/// More tasks than this prove no more.
+const MOST_DRAINED: u64 = 1 << 20;
 
 /// A mean service time, and whether it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +63,56 @@ impl ServiceTime {
     }
 }
 
-/// What has been learned about one task type of one queue.
+/// The kinds of work that a pod does: this queue's tasks by type, and those of other task queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Here(TaskType),
+    Elsewhere,
+}
+
+impl Work {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Here(TaskType::Workflow),
+        Self::Here(TaskType::Activity),
+        Self::Here(TaskType::Nexus),
+        Self::Elsewhere,
+    ];
+
+    /// The slots of this kind that a pod reports.
+    pub(crate) const fn slots(self, pod: &PodSlots) -> Option<&TypeSlots> {
+        match self {
+            Self::Here(task_type) => pod.types.get(task_type).as_ref(),
+            Self::Elsewhere => pod.elsewhere.as_ref(),
+        }
+    }
+}
+
+/// One value per kind of work.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Sums {
+pub(crate) struct PerWork<T> {
+    here: PerType<T>,
+    elsewhere: T,
+}
+
+impl<T> PerWork<T> {
+    pub(crate) const fn get(&self, work: Work) -> &T {
+        match work {
+            Work::Here(task_type) => self.here.get(task_type),
+            Work::Elsewhere => &self.elsewhere,
+        }
+    }
+
+    pub(crate) const fn get_mut(&mut self, work: Work) -> &mut T {
+        match work {
+            Work::Here(task_type) => self.here.get_mut(task_type),
+            Work::Elsewhere => &mut self.elsewhere,
+        }
+    }
+}
+
+/// What has been learned about one kind of work of one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Learned {
     /// Slots in use, integrated over time.
     slot_millis: u64,
     /// Tasks processed over the same spans.
@@ -73,54 +125,71 @@ struct Sums {
     upper: Option<Duration>,
     /// Some task has certainly run this long, and when that was last seen.
     longest: Option<(Duration, Time)>,
+    /// Some task that has ended had certainly run this long, and when that was last seen.
+    longest_ended: Option<(Duration, Time)>,
+    /// How many tasks were in work on pods that were told to stop and were gone in good time, and when
+    /// the last of them was.
+    drained: Option<(u64, Time)>,
     /// Mean age of the tasks in flight, as of the last heartbeats; a floor while nothing is learned.
     mean_age: Duration,
     /// Slots of one replica, as last reported.
     slots_per_replica: Option<u32>,
 }
 
-/// The last heartbeat of one worker and type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Last {
-    used: u32,
-    processed: u64,
-    /// The last moment at which no slot was in use.
-    idle_at: Option<Time>,
-    /// (moment, processed + used at that moment): while `processed` stays below the second, a task
-    /// that ran at that moment still runs.
-    marks: VecDeque<(Time, u64)>,
-}
-
-/// What one reading says about one worker and type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    used: u32,
-    processed: u64,
-}
-
+/// What is remembered of one pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Pod {
+pub(crate) struct PodMemory {
     reported_at: Option<Time>,
-    /// When it was first seen without ever having sent a heartbeat: it was idle then.
+    /// When it was last seen to be starting, without a worker: nothing had run on it by then. `None` = it
+    /// was not seen to start, or its worker was there already.
     born: Option<Time>,
-    types: PerType<Option<Last>>,
+    /// Since when it has been told to stop, and what ran on it then.
+    draining: Option<Draining>,
+    work: PerWork<Option<WorkerMemory>>,
+}
+
+/// A pod that was told to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Draining {
+    pub(crate) since: Time,
+    /// The tasks that were in work when it was told.
+    pub(crate) tasks: PerWork<u32>,
+}
+
+impl PodMemory {
+    pub(crate) const fn work(&self, work: Work) -> Option<&WorkerMemory> {
+        self.work.get(work).as_ref()
+    }
+
+    pub(crate) const fn draining(&self) -> Option<&Draining> {
+        self.draining.as_ref()
+    }
+
+    /// The tasks of one kind that were in work by its last heartbeat.
+    fn in_work(&self, work: Work) -> u32 {
+        self.work(work).map_or(0, |memory| memory.counts().used)
+    }
 }
 
 /// Everything learned from heartbeats.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Learner {
-    sums: PerType<Sums>,
-    pods: BTreeMap<String, Pod>,
+    learned: PerWork<Learned>,
+    pods: BTreeMap<String, PodMemory>,
+    /// When the first reading of the workers was taken in.
+    since: Option<Time>,
     heard: bool,
     processed_grew: bool,
+    /// Tasks seen to be processed since this memory exists.
+    processed: PerType<u64>,
 }
 
 impl Learner {
     /// Takes a slots reading in. A heartbeat that was seen before changes nothing.
-    pub(crate) fn observe(&mut self, slots: &Slots, now: Time) {
+    pub(crate) fn observe(&mut self, slots: &Slots, grace: Duration, now: Time) {
+        self.since.get_or_insert(now);
         self.processed_grew = false;
-        let present = |name: &String| slots.pods.iter().any(|pod| &pod.pod == name);
-        self.pods.retain(|name, _| present(name));
+        self.forget_the_gone(slots, grace, now);
         for pod in &slots.pods {
             self.observe_pod(pod, now);
         }
@@ -130,10 +199,45 @@ impl Learner {
         }
     }
 
+    /// A pod that was told to stop, and is gone well before its grace period ends, has finished what it had.
+    /// One that used its grace period up had a task that outlasts it.
+    fn forget_the_gone(&mut self, slots: &Slots, grace: Duration, now: Time) {
+        let present: std::collections::BTreeSet<&str> =
+            slots.pods.iter().map(|pod| &*pod.pod).collect();
+        let Self { learned, pods, .. } = self;
+        pods.retain(|name, memory| {
+            let stays = present.contains(&**name);
+            if let Some(draining) = memory.draining.as_ref().filter(|_| !stays) {
+                let took = now.since(draining.since);
+                for work in Work::ALL {
+                    let tasks = *draining.tasks.get(work);
+                    let learned = learned.get_mut(work);
+                    if tasks > 0 && took <= in_good_time(grace) {
+                        learned.saw_drained(tasks, now);
+                    } else if memory.in_work(work) > 0 && took >= used_up(grace) {
+                        learned.saw_running(grace.saturating_add(Duration::from_millis(1)), now);
+                    }
+                }
+            }
+            stays
+        });
+    }
+
     fn observe_pod(&mut self, pod: &PodSlots, now: Time) {
         let memory = self.pods.entry(pod.pod.clone()).or_default();
+        if pod.phase == PodPhase::Starting && !pod.listed {
+            memory.born = Some(now);
+        }
+        if pod.phase == PodPhase::Terminating && memory.draining.is_none() {
+            let mut tasks = PerWork::default();
+            for work in Work::ALL {
+                // Of a pod that drained already when it was first seen, what it says now.
+                let says = work.slots(pod).filter(|_| memory.work(work).is_none());
+                *tasks.get_mut(work) = says.map_or_else(|| memory.in_work(work), |says| says.used);
+            }
+            memory.draining = Some(Draining { since: now, tasks });
+        }
         let Some(reported_at) = pod.reported_at else {
-            memory.born.get_or_insert(now);
             return;
         };
         if memory
@@ -143,43 +247,51 @@ impl Learner {
             return;
         }
         self.heard = true;
-        let born = memory.born;
-        let since = memory.reported_at.replace(reported_at);
-        for task_type in TaskType::ALL {
-            let Some(slots) = pod.types.get(task_type) else {
+        memory.reported_at = Some(reported_at);
+        for work in Work::ALL {
+            let Some(slots) = work.slots(pod) else {
                 continue;
             };
-            let last = memory.types.get_mut(task_type);
             let Some(processed) = slots.processed_total else {
                 // Without a count nothing can be learned; and when there is one later, what was
                 // processed meanwhile belongs to a span that was not measured.
-                *last = None;
+                *memory.work.get_mut(work) = None;
                 memory.born = None;
                 continue;
             };
-            let seen = Seen {
+            let counts = Counts {
                 used: slots.used,
                 processed,
             };
-            let sums = self.sums.get_mut(task_type);
-            if let (None, Some(born)) = (&last, born) {
-                *last = Some(Last::born(born));
+            let sent_after = pod.reported_after.unwrap_or(reported_at);
+            let born = memory.born;
+            let worker = memory.work.get_mut(work);
+            if worker.is_none() {
+                *worker = born.map(WorkerMemory::born);
             }
-            let comparable = last
-                .as_ref()
-                .is_some_and(|last| last.processed <= processed);
-            match (last.as_mut().filter(|_| comparable), since.or(born)) {
-                (Some(last), Some(since)) => {
-                    self.processed_grew |= processed > last.processed;
-                    sums.add(last, seen, since, reported_at);
-                    last.advance(seen, reported_at);
+            let learned = self.learned.get_mut(work);
+            // A count that has gone back is that of another worker.
+            let followed = worker
+                .as_mut()
+                .filter(|worker| worker.counts().processed <= processed);
+            match followed {
+                Some(worker) => {
+                    let done = processed.saturating_sub(worker.counts().processed);
+                    self.processed_grew |= done > 0;
+                    if let Work::Here(task_type) = work {
+                        let sum = self.processed.get_mut(task_type);
+                        *sum = sum.saturating_add(done);
+                    }
+                    learned.add(worker, counts, reported_at);
+                    if let Some(ended) = worker.advance(counts, reported_at, sent_after) {
+                        learned.saw_ended(ended, reported_at);
+                    }
                 }
-                // A worker seen for the first time, or one that has restarted.
-                _ => *last = Some(Last::first(seen, reported_at)),
+                None => *worker = Some(WorkerMemory::first(counts, reported_at, sent_after)),
             }
-            let running = last.as_ref().and_then(|last| last.running(reported_at));
+            let running = worker.as_ref().and_then(|last| last.running(reported_at));
             if let Some(running) = running.filter(|running| !running.is_zero()) {
-                sums.saw_running(running, reported_at);
+                learned.saw_running(running, reported_at);
             }
         }
     }
@@ -206,32 +318,31 @@ impl Learner {
         }
         if let Some(mean) = total.checked_div(pods).filter(|mean| *mean > 0) {
             let mean = u32::try_from(mean).unwrap_or(u32::MAX);
-            self.sums.get_mut(task_type).slots_per_replica = Some(mean);
+            self.learned
+                .get_mut(Work::Here(task_type))
+                .slots_per_replica = Some(mean);
         }
     }
 
     fn learn_age(&mut self, task_type: TaskType, now: Time) {
         let (mut used, mut age) = (0_u64, 0_u64);
-        for last in self
-            .pods
-            .values()
-            .filter_map(|pod| pod.types.get(task_type).as_ref())
-        {
-            let running = millis(last.running(now).unwrap_or_default());
-            used = used.saturating_add(u64::from(last.used));
-            age = age.saturating_add(running.saturating_mul(u64::from(last.used)));
+        let work = Work::Here(task_type);
+        for worker in self.pods.values().filter_map(|pod| pod.work(work)) {
+            let running = millis(worker.running(now).unwrap_or_default());
+            let in_use = u64::from(worker.counts().used);
+            used = used.saturating_add(in_use);
+            age = age.saturating_add(running.saturating_mul(in_use));
         }
         let mean = age.checked_div(used).unwrap_or(0);
-        self.sums.get_mut(task_type).mean_age = Duration::from_millis(mean);
+        self.learned.get_mut(work).mean_age = Duration::from_millis(mean);
     }
 
     /// The mean service time to reckon with, never zero.
     pub(crate) fn service_time(&self, task_type: TaskType, wait_target: Duration) -> ServiceTime {
-        let sums = self.sums.get(task_type);
-        let learned = sums.mean();
-        learned.map_or_else(
+        let learned = self.learned(Work::Here(task_type));
+        learned.mean().map_or_else(
             || {
-                let assumed = DEFAULT_SERVICE_TIME.min(wait_target).max(sums.mean_age);
+                let assumed = DEFAULT_SERVICE_TIME.min(wait_target).max(learned.mean_age);
                 ServiceTime::Assumed {
                     mean: assumed.max(Duration::from_millis(1)),
                 }
@@ -242,22 +353,38 @@ impl Learner {
 
     /// Slots of one replica, as last reported.
     pub(crate) fn slots_per_replica(&self, task_type: TaskType) -> Option<u32> {
-        self.sums.get(task_type).slots_per_replica
-    }
-
-    /// Whether a task of this type may take longer than `grace`: one was seen to run for more than
-    /// half of it (where there is one, a longer one is near), the mean is more than half of it, or
-    /// too little was seen to tell.
-    pub(crate) fn may_outlast(&self, task_type: TaskType, grace: Duration) -> bool {
-        let sums = self.sums.get(task_type);
-        let safe = grace.checked_div(2).unwrap_or(grace);
-        sums.longest.is_some_and(|(longest, _)| longest > safe)
-            || sums.mean().is_none_or(|mean| mean > safe)
+        self.learned(Work::Here(task_type)).slots_per_replica
     }
 
     /// The longest that a task of this type has certainly run.
     pub(crate) fn longest(&self, task_type: TaskType) -> Option<Duration> {
-        self.sums.get(task_type).longest.map(|(longest, _)| longest)
+        let learned = self.learned(Work::Here(task_type));
+        learned.longest.map(|(longest, _)| longest)
+    }
+
+    /// What has been learned about one kind of work.
+    pub(crate) const fn learned(&self, work: Work) -> &Learned {
+        self.learned.get(work)
+    }
+
+    /// What is remembered of a pod.
+    pub(crate) fn pod(&self, name: &str) -> Option<&PodMemory> {
+        self.pods.get(name)
+    }
+
+    /// Every pod that is remembered.
+    pub(crate) fn pods(&self) -> impl Iterator<Item = &PodMemory> {
+        self.pods.values()
+    }
+
+    /// Since when the workers have been watched.
+    pub(crate) const fn since(&self) -> Option<Time> {
+        self.since
+    }
+
+    /// Tasks of a type that were seen to be processed.
+    pub(crate) const fn processed(&self, task_type: TaskType) -> u64 {
+        *self.processed.get(task_type)
     }
 
     /// Whether any worker of this queue has ever sent a heartbeat.
@@ -271,24 +398,38 @@ impl Learner {
     }
 }
 
-impl Sums {
-    fn add(&mut self, last: &Last, seen: Seen, since: Time, until: Time) {
-        let span = millis(until.since(since));
+/// A drain that was over by then leaves no doubt that the grace period was enough.
+fn in_good_time(grace: Duration) -> Duration {
+    grace.checked_div(2).unwrap_or(grace)
+}
+
+/// A drain that lasted as long as this used its grace period up, though its beginning and end were seen
+/// a little late.
+fn used_up(grace: Duration) -> Duration {
+    const SEEN_LATE: Duration = Duration::from_secs(10);
+    let slack = SEEN_LATE.min(grace.checked_div(4).unwrap_or_default());
+    grace.saturating_sub(slack)
+}
+
+impl Learned {
+    fn add(&mut self, last: &WorkerMemory, counts: Counts, until: Time) {
+        let before = last.counts();
+        let span = millis(until.since(last.seen_at()));
         // The trapezoid between two heartbeats.
-        let both = u64::from(last.used).saturating_add(u64::from(seen.used));
+        let both = u64::from(before.used).saturating_add(u64::from(counts.used));
         self.slot_millis = self
             .slot_millis
             .saturating_add(both.saturating_mul(span) / 2);
         self.completed = self
             .completed
-            .saturating_add(seen.processed.saturating_sub(last.processed));
+            .saturating_add(counts.processed.saturating_sub(before.processed));
         self.span_millis = self.span_millis.saturating_add(span);
         self.heartbeats = self.heartbeats.saturating_add(1);
         // A pod that was busy from the first moment it was seen bounds nothing.
         let streak = last
-            .idle_at
+            .idle_at()
             .map_or(Duration::MAX, |idle_at| until.since(idle_at));
-        if both > 0 || seen.processed > last.processed {
+        if both > 0 || counts.processed > before.processed {
             self.upper = Some(self.upper.map_or(streak, |upper| upper.max(streak)));
         }
         if self.completed >= WINDOW_COMPLETIONS && self.heartbeats >= WINDOW_HEARTBEATS {
@@ -300,7 +441,8 @@ impl Sums {
         }
     }
 
-    fn mean(&self) -> Option<Duration> {
+    /// The mean service time, once enough was seen.
+    pub(crate) fn mean(&self) -> Option<Duration> {
         if self.completed < ENOUGH_COMPLETIONS || self.heartbeats < ENOUGH_HEARTBEATS {
             return None;
         }
@@ -315,66 +457,42 @@ impl Sums {
         Some(Duration::from_millis(mean.min(upper).max(1)))
     }
 
+    /// The longest that a task has certainly run, as far as that is remembered.
+    pub(crate) fn longest(&self, now: Time) -> Duration {
+        remembered(self.longest, now).unwrap_or_default()
+    }
+
+    /// The longest that a task which has ended had certainly run, as far as that is remembered.
+    pub(crate) fn longest_ended(&self, now: Time) -> Duration {
+        remembered(self.longest_ended, now).unwrap_or_default()
+    }
+
+    /// How many tasks were seen to end in good time on pods that were told to stop.
+    pub(crate) fn drained(&self, now: Time) -> u64 {
+        remembered(self.drained, now).unwrap_or_default()
+    }
+
     fn saw_running(&mut self, running: Duration, at: Time) {
-        let keep = self.longest.is_some_and(|(longest, seen)| {
-            longest > running && at.since(seen) < LONGEST_REMEMBERED
-        });
-        if !keep {
-            self.longest = Some((running, at));
-        }
+        raise(&mut self.longest, running, at);
+    }
+
+    fn saw_ended(&mut self, had_run: Duration, at: Time) {
+        raise(&mut self.longest_ended, had_run, at);
+    }
+
+    fn saw_drained(&mut self, tasks: u32, at: Time) {
+        let sum = self.drained(at).saturating_add(u64::from(tasks));
+        self.drained = Some((sum.min(MOST_DRAINED), at));
     }
 }
 
-impl Last {
-    /// A worker that was seen before its first heartbeat: it had done nothing then.
-    fn born(at: Time) -> Self {
-        Self {
-            used: 0,
-            processed: 0,
-            idle_at: Some(at),
-            marks: VecDeque::new(),
-        }
-    }
+fn remembered<T>(seen: Option<(T, Time)>, now: Time) -> Option<T> {
+    let (value, at) = seen?;
+    (now.since(at) < REMEMBERED).then_some(value)
+}
 
-    /// A worker whose past is not known.
-    fn first(seen: Seen, at: Time) -> Self {
-        let mut last = Self {
-            used: 0,
-            processed: 0,
-            idle_at: None,
-            marks: VecDeque::new(),
-        };
-        last.advance(seen, at);
-        last
-    }
-
-    fn advance(&mut self, seen: Seen, at: Time) {
-        self.used = seen.used;
-        self.processed = seen.processed;
-        while self
-            .marks
-            .front()
-            .is_some_and(|(_, ends)| *ends <= seen.processed)
-        {
-            self.marks.pop_front();
-        }
-        if seen.used == 0 {
-            self.idle_at = Some(at);
-            self.marks.clear();
-            return;
-        }
-        // Only a mark that outlives all earlier ones can ever tell more than they do.
-        let ends = seen.processed.saturating_add(u64::from(seen.used));
-        if self.marks.back().is_none_or(|(_, last)| ends > *last) {
-            if self.marks.len() >= MARKS {
-                self.marks.pop_back();
-            }
-            self.marks.push_back((at, ends));
-        }
-    }
-
-    /// How long a task of this worker has certainly been running.
-    fn running(&self, at: Time) -> Option<Duration> {
-        self.marks.front().map(|(since, _)| at.since(*since))
+fn raise(longest: &mut Option<(Duration, Time)>, seen: Duration, at: Time) {
+    if remembered(*longest, at).is_none_or(|longest| longest <= seen) {
+        *longest = Some((seen, at));
     }
 }

@@ -28,9 +28,11 @@ mod limits;
 mod observation;
 mod policy;
 mod reason;
+mod release;
 mod stuck;
 mod time;
 mod victims;
+mod worker;
 
 pub use decide::{decide, initial_replicas, when_to_look_again};
 pub use decision::{Decision, Inputs, Limited, SampleId};
@@ -45,6 +47,7 @@ pub use policy::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy,
 };
 pub use reason::Reason;
+pub use release::{HeldPod, Hold};
 pub use stuck::{Finding, Stuck, findings};
 pub use time::Time;
-pub use victims::{IDLE_VICTIM_COST, Victim, Victims, victims};
+pub use victims::{FIRST_VICTIM_COST, Victim, Victims, victims};

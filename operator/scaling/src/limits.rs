@@ -4,6 +4,7 @@
 //! The order is the specification; the user's bounds come last and always win.
 
 use crate::demand::{Demand, Signal, SlotFacts};
+use crate::release::{Judge, Release};
 use crate::{
     Fallback, History, Limited, Observation, Policy, Reason, ScalingRules, SelectPolicy, StepKind,
     StepPolicy, Time,
@@ -21,6 +22,17 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     pub(crate) const fn asked(&self) -> u32 {
         self.observation.replicas.asked
+    }
+
+    /// Which pods may go; `None` if the slots are not known.
+    pub(crate) fn release(&self) -> Option<Release<'_>> {
+        let slots = self.observation.slots.known()?;
+        let judge = Judge {
+            learner: self.history.learner(),
+            grace: self.policy.drain_grace_period,
+            now: self.now,
+        };
+        Some(judge.release(&self.observation.replicas, &slots.pods))
     }
 }
 
@@ -250,16 +262,13 @@ pub(crate) fn rollout(number: &mut Number, context: &Context<'_>) {
     }
 }
 
-/// Where tasks may outlast the grace period, only idle pods may go.
+/// Only pods that may be told to stop go: see [`crate::release`].
 pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
-    let grace = context.policy.drain_grace_period;
-    let facts = context.facts;
-    if facts.signal == Signal::Known
-        && context
-            .history
-            .may_outlast(grace, &facts.used, facts.blind > 0)
+    if context.facts.signal == Signal::Known
+        && let Some(release) = context.release()
     {
-        number.at_least(facts.busy.min(context.asked()), Reason::BusyPods);
+        let stay = context.asked().saturating_sub(release.replicas);
+        number.at_least(stay, Reason::BusyPods);
     }
 }
 

@@ -324,6 +324,9 @@ pub struct PodSlots {
     pub pod: String,
     /// Where the pod is in its life.
     pub phase: PodPhase,
+    /// Whether a worker of the pod is known at all, however old its heartbeat may be. A pod whose worker
+    /// is listed has a past, even if nothing of it was seen to change yet.
+    pub listed: bool,
     /// Whether the heartbeat has changed lately (within about 3 of its intervals), or the last
     /// scrape succeeded. A live pod of which nothing fresh is known counts as full.
     pub fresh: bool,
@@ -336,19 +339,24 @@ pub struct PodSlots {
     pub reported_after: Option<Time>,
     /// The slots per task type; `None` = the worker does not report this type.
     pub types: PerType<Option<TypeSlots>>,
+    /// The slots of the pod's workers on other task queues, over all task types: the host's own queue of
+    /// worker-specific tasks, or a second worker in the process. They are no demand of this queue, but
+    /// they make the pod busy. `None` = it has no such worker with a fresh heartbeat.
+    pub elsewhere: Option<TypeSlots>,
 }
 
 impl PodSlots {
-    /// Slots in use over all task types; `None` without a fresh heartbeat.
+    /// Slots in use over all task types, on this queue and elsewhere; `None` without a fresh heartbeat.
     pub fn used(&self) -> Option<u32> {
         if !self.fresh {
             return None;
         }
-        let used = |slots: &Option<TypeSlots>| slots.map_or(0, |slots| slots.used);
+        let slots = self.types.iter().map(|(_, slots)| slots);
         Some(
-            self.types
-                .iter()
-                .fold(0, |sum: u32, (_, slots)| sum.saturating_add(used(slots))),
+            slots
+                .chain([&self.elsewhere])
+                .flatten()
+                .fold(0, |sum: u32, slots| sum.saturating_add(slots.used)),
         )
     }
 }
@@ -371,7 +379,7 @@ pub enum PodPhase {
 pub struct TypeSlots {
     /// `current_used_slots`.
     pub used: u32,
-    /// `current_available_slots`; `None` where the worker says −1 (unknown).
+    /// `current_available_slots`; `None` where the worker's slot supplier has no fixed bound.
     pub available: Option<u32>,
     /// `total_processed_tasks` since the worker started; `None` where the source does not tell.
     pub processed_total: Option<u64>,

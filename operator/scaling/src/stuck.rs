@@ -14,6 +14,12 @@ const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
 /// A backlog must have grown for this long with slots free.
 const GROWING_AFTER: Duration = Duration::from_mins(1);
 
+/// A head of the backlog that stays where it is for this long while slots are free is not for these workers:
+/// six readings, and longer than a pod takes to send its second heartbeat.
+const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
+/// The server tells the age of the head from a cache, a little late.
+const HEAD_SLACK: Duration = Duration::from_secs(2);
+
 /// A way to be stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stuck {
@@ -66,6 +72,16 @@ pub(crate) struct Watch {
     not_polled: PerType<Option<Time>>,
     passed_by: PerType<Option<Time>>,
     growing: PerType<Option<Growth>>,
+    /// Heads of the backlog that stay where they are although slots are free.
+    unmoved: PerType<Option<Unmoved>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unmoved {
+    since: Time,
+    /// When the last reading was taken in, and how long the head had waited then.
+    at: Time,
+    age: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +117,7 @@ impl Watch {
                 *self.not_polled.get_mut(task_type) = None;
                 *self.passed_by.get_mut(task_type) = None;
                 *self.growing.get_mut(task_type) = None;
+                *self.unmoved.get_mut(task_type) = None;
                 continue;
             };
             let waits = ready && backlog.count > 0;
@@ -111,6 +128,20 @@ impl Watch {
             if repeated {
                 continue;
             }
+            let unmoved = self.unmoved.get_mut(task_type);
+            let stays = unmoved.filter(|head| {
+                let expected = head.age.saturating_add(now.since(head.at));
+                backlog.age.saturating_add(HEAD_SLACK) >= expected
+            });
+            let room = had_room(observation, facts, task_type, backlog.age);
+            let waits_in_vain = backlog.count > 0
+                && !backlog.rate_limited
+                && room.unwrap_or_else(|| stays.is_some());
+            *unmoved = waits_in_vain.then(|| Unmoved {
+                since: stays.map_or(now, |head| head.since),
+                at: now,
+                age: backlog.age,
+            });
             let free = ready
                 && facts.signal == Signal::Known
                 && facts.blind == 0
@@ -133,6 +164,40 @@ impl Watch {
             };
         }
     }
+}
+
+impl Watch {
+    /// Whether the head of the backlog of a type has stayed where it is for long although slots are free.
+    pub(crate) fn is_untaken(&self, task_type: TaskType, now: Time) -> bool {
+        let unmoved = self.unmoved.get(task_type);
+        unmoved.is_some_and(|head| now.since(head.since) >= UNTAKEN_AFTER)
+    }
+}
+
+/// Whether a worker had a slot free for a task that has waited for `age`: by a heartbeat that was sent while
+/// it waited. A worker without a bound has room if it does nothing; one that does not serve the type never
+/// takes it. `None` if no worker was heard of since the task came.
+fn had_room(
+    observation: &Observation,
+    facts: &SlotFacts,
+    task_type: TaskType,
+    age: Duration,
+) -> Option<bool> {
+    let Reading::Known { value, taken_at } = &observation.slots else {
+        return None;
+    };
+    let waits_since = taken_at.minus(age);
+    let heard = value.pods.iter().filter(|pod| {
+        pod.phase == PodPhase::Ready
+            && pod.fresh
+            && pod.reported_after.is_some_and(|after| after >= waits_since)
+    });
+    let room = heard.map(|pod| {
+        let slots = pod.types.get(task_type);
+        slots.is_none_or(|slots| slots.available.map_or(slots.used == 0, |free| free > 0))
+    });
+    let known = facts.signal == Signal::Known;
+    room.reduce(|some, other| some || other).filter(|_| known)
 }
 
 fn hold(since: &mut Option<Time>, holds: bool, now: Time) {

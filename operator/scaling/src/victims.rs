@@ -1,25 +1,22 @@
 //! Which pods should go when a fleet shrinks. Pure.
 //!
 //! A Deployment does not know which of its pods are idle. Kubernetes removes pods that are not ready
-//! first, and among ready ones those with the lowest `controller.kubernetes.io/pod-deletion-cost`; so
-//! the least loaded ready pods get a negative cost, once, just before the replicas are lowered.
+//! first, and among equal ones those with the lowest `controller.kubernetes.io/pod-deletion-cost`; so
+//! the pods that may go get a negative cost, once, just before the replicas are lowered.
 
-use std::cmp::Reverse;
+use crate::release::Judge;
+use crate::{History, Observation, PodPhase, PodSlots, Policy, Time};
 
-use crate::demand::is_blind;
-use crate::{PodPhase, PodSlots};
-
-/// The deletion cost of a pod that goes and has no slot in use; each slot in use adds one, up to −1,
-/// so that the pod goes before every pod without a cost of its own (0).
-pub const IDLE_VICTIM_COST: i32 = -1_000_000;
+/// The deletion cost of the pod that goes first; each one after it has one more, up to −1, so that all of them
+/// go before every pod without a cost of its own (0).
+pub const FIRST_VICTIM_COST: i32 = -1_000_000;
 
 /// The pods to mark before the replicas are lowered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Victims {
     /// The pods that should go, the first one first, each with its cost.
     pub remove: Vec<Victim>,
-    /// The ready pods that stay. One that carries a negative cost from an earlier attempt must be
-    /// set back to 0.
+    /// The pods that stay. One that carries a negative cost from an earlier attempt must be set back to 0.
     pub keep: Vec<String>,
 }
 
@@ -34,48 +31,46 @@ pub struct Victim {
     pub used: Option<u32>,
 }
 
-/// Ranks the pods by slots in use, for a scale-in by `remove` replicas.
+/// Ranks the pods for a scale-in by `remove` pods: idle ones first, then those that may drain, those that
+/// should stay last. `history` must have seen the observation.
 ///
-/// Pods that are not ready go before all others whatever their cost, so they count first. Pods that
-/// already terminate do not count. Equal pods are ranked by name, so the answer is stable.
-pub fn victims(pods: &[PodSlots], remove: u32) -> Victims {
-    let (mut ready, mut not_ready) = (Vec::new(), 0_usize);
-    for pod in pods {
-        match pod.phase {
-            PodPhase::Ready => ready.push(pod),
-            PodPhase::Starting | PodPhase::Unready => not_ready = not_ready.saturating_add(1),
-            PodPhase::Terminating => {}
-        }
-    }
-    let remove = usize::try_from(remove)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(not_ready);
-    ready.sort_by_key(|pod| {
-        (
-            is_blind(pod),
-            pod.used(),
-            Reverse(pod.reported_at),
-            &pod.pod,
-        )
-    });
+/// Pods that are not ready go before all others whatever their cost; the cost ranks them among
+/// themselves. Pods that already terminate do not count. Equal pods are ranked by name, so the answer is
+/// stable.
+pub fn victims(
+    policy: &Policy,
+    observation: &Observation,
+    history: &History,
+    remove: u32,
+    now: Time,
+) -> Victims {
+    let Some(slots) = observation.slots.known() else {
+        return Victims::default();
+    };
+    let judge = Judge {
+        learner: history.learner(),
+        grace: policy.drain_grace_period,
+        now,
+    };
+    let order = judge.release(&observation.replicas, &slots.pods).order;
+    let remove = usize::try_from(remove).unwrap_or(usize::MAX);
+    let not_ready = |pod: &&PodSlots| pod.phase != PodPhase::Ready;
+    // Where all pods that are not ready go, none of them needs a rank.
+    let unranked = order.iter().take_while(|pod| not_ready(pod)).count();
+    let unranked = if unranked <= remove { unranked } else { 0 };
+    let mut cost = FIRST_VICTIM_COST;
     let victim = |pod: &&PodSlots| {
-        let used = pod.used();
-        let cost = used.map_or(-1, |used| {
-            let used = i32::try_from(used).unwrap_or(i32::MAX);
-            IDLE_VICTIM_COST.saturating_add(used).min(-2)
-        });
-        Victim {
+        let victim = Victim {
             pod: pod.pod.clone(),
             cost,
-            used,
-        }
+            used: pod.used(),
+        };
+        cost = cost.saturating_add(1).min(-1);
+        victim
     };
+    let (go, stay) = order.split_at(remove.min(order.len()));
     Victims {
-        remove: ready.iter().take(remove).map(victim).collect(),
-        keep: ready
-            .iter()
-            .skip(remove)
-            .map(|pod| pod.pod.clone())
-            .collect(),
+        remove: go.iter().skip(unranked).map(victim).collect(),
+        keep: stay.iter().map(|pod| pod.pod.clone()).collect(),
     }
 }

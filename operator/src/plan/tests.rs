@@ -208,6 +208,7 @@ fn pod(name: &str, used: u32) -> PodSlots {
     PodSlots {
         pod: name.to_owned(),
         phase: PodPhase::Ready,
+        listed: true,
         fresh: true,
         reported_at: Some(NOW),
         reported_after: Some(NOW),
@@ -215,6 +216,7 @@ fn pod(name: &str, used: u32) -> PodSlots {
             activity,
             ..scaling::PerType::default()
         },
+        elsewhere: None,
     }
 }
 
@@ -272,7 +274,7 @@ fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
     };
     assert_eq!(
         queue.costs,
-        [cost("p2", -1_000_000), cost("p3", -999_998), cost("p4", 0)],
+        [cost("p2", -1_000_000), cost("p3", -999_999), cost("p4", 0)],
         "the two least loaded go; a mark on one that stays is taken back"
     );
 }

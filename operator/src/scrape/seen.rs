@@ -138,10 +138,12 @@ impl Seen {
         PodSlots {
             pod: pod.name.clone(),
             phase: pod.phase,
+            listed: last.is_some(),
             fresh: fresh.is_some(),
             reported_at: last.map(|(at, _)| at),
             reported_after: fresh.map(|(at, _)| at),
             types: fresh.map_or_else(PerType::default, |(_, found)| found),
+            elsewhere: None,
         }
     }
 }
@@ -213,10 +215,12 @@ mod tests {
         PodSlots {
             pod: name.to_owned(),
             phase: PodPhase::Ready,
+            listed: reported.is_some(),
             fresh,
             reported_at: reported.map(at),
             reported_after: reported.filter(|_| fresh).map(at),
             types,
+            elsewhere: None,
         }
     }
 

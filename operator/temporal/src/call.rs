@@ -169,9 +169,11 @@ pub struct Heartbeat {
     pub status: WorkerStatus,
     /// Which SDK it runs on, as `name version`.
     pub sdk: String,
-    /// The worker's own clock at the heartbeat, in nanoseconds since its epoch. Only ever
-    /// compared with another value of the same worker.
+    /// The worker's own clock at the heartbeat, in nanoseconds since 1970. Only ever compared with
+    /// another time of the same host.
     pub sent_at: Option<i128>,
+    /// When the worker was started, on the same clock.
+    pub started_at: Option<i128>,
     /// How long after the one before, by the worker's account.
     pub elapsed: Option<Duration>,
     /// Its slots per task type that it polls.

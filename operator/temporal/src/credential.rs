@@ -1,7 +1,7 @@
 //! One credential in a Temporal namespace: its connection's state and the workers seen with it.
 //! Pure; the time is passed in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
 
@@ -162,7 +162,8 @@ impl Credential {
         };
     }
 
-    /// The workers of one task queue. `None` before the first list.
+    /// The workers of one task queue, and those of their hosts on other task queues. `None` before the
+    /// first list.
     pub(crate) fn reading(
         &self,
         task_queue: &str,
@@ -173,7 +174,11 @@ impl Credential {
                 let mine = reports
                     .iter()
                     .filter(|report| report.task_queue == task_queue);
-                let value = mine.cloned().collect();
+                let hosts: HashSet<&str> = mine.map(|report| &*report.host_name).collect();
+                let on_hosts = reports
+                    .iter()
+                    .filter(|report| hosts.contains(&*report.host_name));
+                let value = on_hosts.cloned().collect();
                 Some((
                     Reading::Known {
                         value,

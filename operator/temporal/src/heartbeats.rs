@@ -100,6 +100,8 @@ fn report(heartbeat: &Heartbeat, seen: Seen) -> WorkerReport {
         heartbeat_changed_at: seen.changed_at,
         heartbeat_sent_after: seen.sent_after,
         heartbeat_interval: seen.interval,
+        sent_at: heartbeat.sent_at,
+        started_at: heartbeat.started_at,
         slots: heartbeat.slots,
     }
 }
@@ -220,6 +222,7 @@ mod tests {
             status: WorkerStatus::Running,
             sdk: "temporal-rust 1".to_owned(),
             sent_at: Some(sent_at),
+            started_at: None,
             elapsed: elapsed.map(Duration::from_secs),
             slots: PerType::default(),
         }

@@ -49,8 +49,8 @@ pub struct QueueWatch {
 pub struct QueueReading {
     /// The queue's statistics, per task type that was asked for.
     pub backlog: Reading<Backlog>,
-    /// The workers that poll the queue, dead ones included: join them with the live pods by
-    /// [`crate::slots`]. Unknown with `NoHeartbeats` if the server knows of no worker in the whole
+    /// The workers that poll the queue, dead ones included, and the workers of their hosts on other task
+    /// queues: join them with the live pods by [`crate::slots`]. Unknown with `NoHeartbeats` if the server knows of no worker in the whole
     /// Temporal namespace.
     pub workers: Reading<Vec<WorkerReport>>,
     /// Why the backlog is unknown, for people; stays word for word the same while the same
@@ -93,6 +93,10 @@ pub struct WorkerReport {
     pub heartbeat_sent_after: Option<Time>,
     /// How far apart its heartbeats are, by its own account; `None` until it has said so.
     pub heartbeat_interval: Option<Duration>,
+    /// When it sent its last heartbeat, on the clock of its host, in nanoseconds since 1970.
+    pub sent_at: Option<i128>,
+    /// When it was started, on the same clock.
+    pub started_at: Option<i128>,
     /// Its slots per task type; `None` for a type that it does not poll.
     pub slots: PerType<Option<TypeSlots>>,
 }

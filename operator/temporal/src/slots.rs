@@ -82,36 +82,116 @@ fn pod_slots(
     task_queue: &str,
     looked_at: Time,
 ) -> PodSlots {
-    let mine = reports.iter().filter(|report| {
-        report.host_name == pod.name
-            && report.task_queue == task_queue
-            && report.status != WorkerStatus::Shutdown
-    });
+    let on_pod = |report: &&WorkerReport| {
+        report.host_name == pod.name && report.status != WorkerStatus::Shutdown
+    };
+    let (mine, others): (Vec<_>, Vec<_>) = reports
+        .iter()
+        .filter(on_pod)
+        .partition(|report| report.task_queue == task_queue);
     let mut joined = PodSlots {
         pod: pod.name.clone(),
         phase: pod.phase,
+        listed: !mine.is_empty(),
         fresh: false,
         reported_at: None,
         reported_after: None,
         types: PerType::default(),
+        elsewhere: None,
     };
-    for report in mine {
+    let mut lingering = Vec::new();
+    for report in &mine {
         joined.reported_at = joined.reported_at.max(report.heartbeat_changed_at);
-        if !report.is_fresh(looked_at) {
-            continue;
+        match standing(report, &mine, looked_at) {
+            Standing::Gone => continue,
+            Standing::Lingers => lingering.push(*report),
+            Standing::Polls => sum_up(&mut joined.types, report, |sum, slots| {
+                sum.map_or(slots, |sum| add(sum, slots))
+            }),
         }
         joined.fresh = true;
-        // The sum is as old as the oldest of its parts.
-        let parts = joined.reported_after.into_iter();
-        joined.reported_after = parts.chain(report.heartbeat_sent_after).min();
-        for task_type in TaskType::ALL {
-            if let Some(slots) = report.slots.get(task_type) {
-                let sum = joined.types.get_mut(task_type);
-                *sum = Some(sum.map_or(*slots, |sum| add(sum, *slots)));
-            }
+        joined.reported_after = oldest(joined.reported_after, report.heartbeat_sent_after);
+    }
+    for report in lingering {
+        sum_up(&mut joined.types, report, |sum, slots| {
+            let slots = without_room(slots);
+            sum.map_or(slots, |sum| TypeSlots {
+                available: sum.available,
+                ..add(sum, slots)
+            })
+        });
+    }
+    for report in &others {
+        if standing(report, &others, looked_at) == Standing::Gone {
+            continue;
+        }
+        joined.reported_after = oldest(joined.reported_after, report.heartbeat_sent_after);
+        for slots in report.slots.iter().filter_map(|(_, slots)| *slots) {
+            let slots = without_room(slots);
+            joined.elsewhere = Some(joined.elsewhere.map_or(slots, |sum| add(sum, slots)));
         }
     }
     joined
+}
+
+/// What a worker of a pod is to the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It polls: what it has in use and what it has free counts.
+    Polls,
+    /// It takes no new task, or may not live any more: what it had in use counts, its free slots do not.
+    Lingers,
+    /// Nothing of it counts.
+    Gone,
+}
+
+/// A container that restarts in its pod leaves the entry of its last worker behind, which looks alive until
+/// its heartbeats are missed. Such an entry was sent before the newer worker was started; it is gone once
+/// it has missed one heartbeat since. All these times are of the clock of one host.
+fn standing(report: &WorkerReport, workers: &[&WorkerReport], looked_at: Time) -> Standing {
+    if !report.is_fresh(looked_at) {
+        return Standing::Gone;
+    }
+    let newer = |other: &&&WorkerReport| {
+        other.task_queue == report.task_queue
+            && other
+                .started_at
+                .zip(report.sent_at)
+                .is_some_and(|(started_at, sent_at)| started_at > sent_at)
+    };
+    let latest = workers
+        .iter()
+        .filter(newer)
+        .filter_map(|other| other.sent_at)
+        .max();
+    let overdue = report.heartbeat_interval.zip(report.sent_at);
+    let overdue = overdue.and_then(|(interval, sent_at)| {
+        let interval = i128::try_from(interval.as_nanos()).ok()?;
+        sent_at.checked_add(interval.saturating_mul(3) / 2)
+    });
+    match (latest, overdue) {
+        (Some(latest), Some(overdue)) if latest > overdue => Standing::Gone,
+        (Some(_), _) => Standing::Lingers,
+        (None, _) if report.status == WorkerStatus::ShuttingDown => Standing::Lingers,
+        (None, _) => Standing::Polls,
+    }
+}
+
+fn oldest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    a.into_iter().chain(b).min()
+}
+
+fn sum_up(
+    sums: &mut PerType<Option<TypeSlots>>,
+    report: &WorkerReport,
+    add: impl Fn(Option<TypeSlots>, TypeSlots) -> TypeSlots,
+) {
+    for task_type in TaskType::ALL {
+        if let Some(slots) = report.slots.get(task_type) {
+            let sum = sums.get_mut(task_type);
+            *sum = Some(add(*sum, *slots));
+        }
+    }
 }
 
 /// One worker that does not know its bound leaves the pod's bound unknown.
@@ -129,6 +209,14 @@ fn add(a: TypeSlots, b: TypeSlots) -> TypeSlots {
     }
 }
 
+/// The slots of a worker whose free ones are nobody's.
+const fn without_room(slots: TypeSlots) -> TypeSlots {
+    TypeSlots {
+        available: None,
+        ..slots
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -136,6 +224,7 @@ mod tests {
     use super::*;
 
     const NOW: Time = Time::from_secs(1_000);
+    const SECOND: i128 = 1_000_000_000;
 
     fn worker(host: &str, used: u32, available: Option<u32>) -> WorkerReport {
         WorkerReport {
@@ -148,6 +237,8 @@ mod tests {
             heartbeat_changed_at: Some(NOW.minus(Duration::from_secs(3))),
             heartbeat_sent_after: Some(NOW.minus(Duration::from_secs(8))),
             heartbeat_interval: Some(Duration::from_secs(5)),
+            sent_at: Some(100 * SECOND),
+            started_at: Some(0),
             slots: PerType {
                 activity: Some(TypeSlots {
                     used,
@@ -178,6 +269,7 @@ mod tests {
         PodSlots {
             pod: name.to_owned(),
             phase: PodPhase::Ready,
+            listed: true,
             fresh,
             reported_at: Some(NOW.minus(Duration::from_secs(3))),
             reported_after: fresh.then(|| NOW.minus(Duration::from_secs(8))),
@@ -185,6 +277,7 @@ mod tests {
                 activity,
                 ..PerType::default()
             },
+            elsewhere: None,
         }
     }
 
@@ -226,7 +319,10 @@ mod tests {
                 &[pod("a"), pod("b")]
             ),
             known(vec![
-                joined("a", true, activity(3, Some(97), 10)),
+                PodSlots {
+                    elsewhere: activity(50, None, 10),
+                    ..joined("a", true, activity(3, Some(97), 10))
+                },
                 joined("b", true, activity(0, Some(100), 10))
             ])
         );
@@ -301,6 +397,7 @@ mod tests {
                 },
                 PodSlots {
                     reported_at: None,
+                    listed: false,
                     ..joined("c", false, None)
                 },
             ])
@@ -373,6 +470,7 @@ mod tests {
             join(vec![worker("other", 1, None)], &[starting]),
             known(vec![PodSlots {
                 phase: PodPhase::Starting,
+                listed: false,
                 reported_at: None,
                 ..joined("a", false, None)
             }])
@@ -393,11 +491,86 @@ mod tests {
             join(vec![ended, draining], &[pod("a"), pod("b")]),
             known(vec![
                 PodSlots {
+                    listed: false,
                     reported_at: None,
                     ..joined("a", false, None)
                 },
-                joined("b", true, activity(4, Some(96), 10))
+                // What it has in use counts. It polls no more, so what it has free is nobody's.
+                joined("b", true, activity(4, None, 10))
             ])
+        );
+    }
+
+    #[test]
+    fn the_work_of_a_pod_on_other_task_queues_makes_it_busy_and_is_no_slot_of_this_one() {
+        let on = |task_queue: &str, used| WorkerReport {
+            task_queue: task_queue.to_owned(),
+            ..worker("a", used, None)
+        };
+        let stale = WorkerReport {
+            heartbeat_changed_at: Some(NOW.minus(Duration::from_mins(10))),
+            ..on("a-old", 50)
+        };
+        let mut late = on("a-files", 2);
+        late.heartbeat_sent_after = Some(NOW.minus(Duration::from_secs(11)));
+        let workers = vec![on("orders", 0), late, on("a-mails", 1), stale];
+        let expected = PodSlots {
+            // A sum is as old as the oldest of its parts, and so is the proof that nothing runs.
+            reported_after: Some(NOW.minus(Duration::from_secs(11))),
+            elsewhere: activity(3, None, 20),
+            ..joined("a", true, activity(0, None, 10))
+        };
+        assert_eq!(expected.used(), Some(3));
+        assert_eq!(join(workers, &[pod("a")]), known(vec![expected]));
+    }
+
+    /// A worker that was started at a second and sent its last heartbeat at another, on its host's clock.
+    fn lives(started: i128, sent: i128, used: u32) -> WorkerReport {
+        WorkerReport {
+            started_at: Some(started * SECOND),
+            sent_at: Some(sent * SECOND),
+            ..worker("a", used, Some(10 - used))
+        }
+    }
+
+    fn slots_of(workers: Vec<WorkerReport>) -> Option<TypeSlots> {
+        let joined = join(workers, &[pod("a")]);
+        joined
+            .known()
+            .and_then(|slots| slots.pods[0].types.activity)
+    }
+
+    #[test]
+    fn a_container_that_restarts_in_place_is_one_worker() {
+        let dead = lives(0, 100, 3);
+        // Just started: the old entry may still be a worker that is being replaced, so its tasks count, but nobody
+        // has twenty slots.
+        assert_eq!(
+            slots_of(vec![dead.clone(), lives(101, 101, 0)]),
+            activity(3, Some(10), 20)
+        );
+        // It has missed a heartbeat since.
+        assert_eq!(
+            slots_of(vec![dead, lives(101, 111, 2)]),
+            activity(2, Some(8), 10)
+        );
+    }
+
+    #[test]
+    fn a_worker_that_replaces_another_in_the_same_process_counts_beside_it() {
+        // The one that is replaced goes on with its tasks and says so, heartbeat after heartbeat.
+        let replaced = WorkerReport {
+            status: WorkerStatus::ShuttingDown,
+            ..lives(0, 111, 3)
+        };
+        assert_eq!(
+            slots_of(vec![replaced, lives(101, 111, 2)]),
+            activity(5, Some(8), 20)
+        );
+        // Two that poll are two.
+        assert_eq!(
+            slots_of(vec![lives(0, 111, 3), lives(101, 111, 2)]),
+            activity(5, Some(15), 20)
         );
     }
 }

@@ -216,9 +216,12 @@ pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
     Some(Heartbeat {
         status: status(&heartbeat),
         sdk: format!("{} {}", heartbeat.sdk_name, heartbeat.sdk_version),
-        sent_at: heartbeat.heartbeat_time.map(|stamp| {
-            i128::from(stamp.seconds).saturating_mul(1_000_000_000) + i128::from(stamp.nanos)
-        }),
+        sent_at: heartbeat
+            .heartbeat_time
+            .map(|stamp| nanos(stamp.seconds, stamp.nanos)),
+        started_at: heartbeat
+            .start_time
+            .map(|stamp| nanos(stamp.seconds, stamp.nanos)),
         elapsed: elapsed
             .and_then(|elapsed| Duration::try_from(elapsed).ok())
             .filter(|elapsed| !elapsed.is_zero()),
@@ -231,6 +234,10 @@ pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
         identity: heartbeat.worker_identity,
         task_queue: heartbeat.task_queue,
     })
+}
+
+fn nanos(seconds: i64, nanos: i32) -> i128 {
+    i128::from(seconds).saturating_mul(1_000_000_000) + i128::from(nanos)
 }
 
 fn status(heartbeat: &WorkerHeartbeat) -> WorkerStatus {
@@ -261,9 +268,20 @@ fn type_slots(
     }
     Some(TypeSlots {
         used: u32::try_from(slots.current_used_slots).ok()?,
-        available: u32::try_from(slots.current_available_slots).ok(),
-        processed_total: Some(u64::try_from(slots.total_processed_tasks).unwrap_or(0)),
+        available: free_slots(slots),
+        // The count has 32 bits: past them it is negative, and says nothing any more.
+        processed_total: u64::try_from(slots.total_processed_tasks).ok(),
     })
+}
+
+/// The free slots of a worker whose supplier has a bound. The message has -1 for "no bound", but the SDKs
+/// send 0 instead: Go for every supplier that is not fixed, Core because such a supplier never sets the
+/// number. A fixed supplier has at least one slot; 0 of 0 is one that has not counted yet.
+fn free_slots(slots: &WorkerSlotsInfo) -> Option<u32> {
+    const FIXED: &str = "Fixed";
+    let free = u32::try_from(slots.current_available_slots).ok()?;
+    let full = slots.slot_supplier_kind == FIXED && slots.current_used_slots > 0;
+    (free > 0 || full).then_some(free)
 }
 
 /// What a failed call means.

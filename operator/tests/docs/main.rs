@@ -376,11 +376,15 @@ fn headings(text: &str) -> BTreeSet<String> {
 #[test]
 fn ci_runs_the_test_command_of_the_readme_and_nothing_else() {
     let readme = read("README.md");
-    let commands = readme
-        .lines()
-        .filter(|line| line.starts_with("rustup toolchain install --no-self-update && cargo sandbox "));
+    let commands = readme.lines().filter(|line| {
+        line.starts_with("rustup toolchain install --no-self-update && cargo sandbox ")
+    });
     let commands: Vec<&str> = commands
-        .map(|line| line.split_once(" #").map_or(line, |(command, _)| command).trim())
+        .map(|line| {
+            line.split_once(" #")
+                .map_or(line, |(command, _)| command)
+                .trim()
+        })
         .collect();
     let [demo, test] = commands[..] else {
         panic!("the README opens with two commands, not with {commands:?}");

@@ -275,6 +275,7 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
     let pod = |number: u32| PodSlots {
         pod: format!("pod-{number}"),
         phase: PodPhase::Ready,
+        listed: true,
         fresh: true,
         reported_at: Some(now),
         reported_after: Some(now),
@@ -286,6 +287,7 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
             }),
             ..PerType::default()
         },
+        elsewhere: None,
     };
     Observation {
         replicas: Replicas {

@@ -45,6 +45,7 @@ pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
     PodSlots {
         pod: name.to_owned(),
         phase: PodPhase::Ready,
+        listed: true,
         fresh: true,
         reported_at: Some(reported_at),
         reported_after: Some(reported_at),
@@ -52,6 +53,7 @@ pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
             activity: Some(slots),
             ..PerType::default()
         },
+        elsewhere: None,
     }
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use taskqueue_scaling::*;
 
-use crate::fixtures::{World, policy};
+use crate::fixtures::{World, activities, pod, policy};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// One pod with a heartbeat every 5 s: `used(t)` slots in use and `done(t)` tasks so far.
 fn learn(
@@ -108,4 +110,100 @@ fn the_slots_of_a_replica_are_what_its_workers_say() {
         .history
         .slots_per_replica(TaskType::Workflow, &world.policy);
     assert_eq!((before, after, other), (100, 10, 100));
+}
+
+/// A reading of ten pods as the operator has them: the phase, whether the worker is listed, and its counts if
+/// its heartbeat was seen to change.
+fn ten_pods(world: &World, phase: PodPhase, listed: bool, counts: Option<(u32, u64)>) -> Slots {
+    let pods = (0..10).map(|index| PodSlots {
+        phase,
+        listed,
+        fresh: counts.is_some(),
+        reported_at: counts.map(|_| world.now),
+        reported_after: counts.map(|_| world.now),
+        types: PerType {
+            activity: counts.map(|(used, processed)| TypeSlots {
+                used,
+                available: Some(10 - used),
+                processed_total: Some(processed),
+            }),
+            ..PerType::default()
+        },
+        ..pod(&format!("p{index}"), 0, world.now)
+    });
+    Slots {
+        pods: pods.collect(),
+        ..Slots::default()
+    }
+}
+
+fn observe(world: &mut World, sequence: u64, slots: Slots) -> Decision {
+    let mut observation = world.observation(Reading::Known {
+        value: activities(sequence, TypeBacklog::default()),
+        taken_at: world.now,
+    });
+    observation.slots = Reading::Known {
+        value: slots,
+        taken_at: world.now,
+    };
+    world
+        .history
+        .observe(&world.policy, &observation, world.now);
+    decide(&world.policy, &observation, &world.history, world.now)
+}
+
+fn learned(world: &World) -> ServiceTime {
+    world
+        .history
+        .service_time(TaskType::Activity, &world.policy)
+}
+
+#[test]
+fn a_restart_of_the_operator_learns_nothing_from_life_time_counts() {
+    // After a restart the first worker list tells no age: it lists the workers, and no heartbeat was seen to change.
+    // Every pod has one long task and 20 or a million tasks in its past.
+    for past in [20, 1_000_000] {
+        let mut world = World::new(policy(), 10);
+        for turn in 0..60 {
+            let counts = (turn > 0).then_some((1, past));
+            let slots = ten_pods(&world, PodPhase::Ready, true, counts);
+            let decision = observe(&mut world, turn, slots);
+            assert_eq!(decision.desired, 10, "{}", decision.sentence);
+            world.wait(5);
+        }
+        assert!(!learned(&world).is_learned(), "{:?}", learned(&world));
+    }
+}
+
+#[test]
+fn a_pod_that_was_never_seen_to_start_has_a_past_that_nobody_knows() {
+    // A first scrape that failed, a fleet made again over running workers: ready, and not listed at first.
+    let mut world = World::new(policy(), 10);
+    for turn in 0..20_u64 {
+        let counts = (turn > 0).then(|| (1, 1_000_000 + turn));
+        let slots = ten_pods(&world, PodPhase::Ready, turn > 0, counts);
+        drop(observe(&mut world, turn, slots));
+        world.wait(5);
+    }
+    let mean = learned(&world).mean();
+    assert!(mean.abs_diff(SECOND * 5) < SECOND, "{mean:?}");
+}
+
+#[test]
+fn the_start_of_a_pod_is_no_work() {
+    // A minute in which the pods start, then tasks of 1 s in 5 slots of each.
+    let mut world = World::new(policy(), 10);
+    for turn in 0..20_u64 {
+        let slots = match turn.checked_sub(12) {
+            None => ten_pods(&world, PodPhase::Starting, false, None),
+            Some(beats) => {
+                let counts = Some((5, 12 + 25 * beats));
+                ten_pods(&world, PodPhase::Ready, true, counts)
+            }
+        };
+        drop(observe(&mut world, turn, slots));
+        world.wait(5);
+    }
+    let mean = learned(&world).mean();
+    assert!(mean.abs_diff(SECOND) < SECOND / 4, "{mean:?}");
 }

@@ -6,7 +6,9 @@
 mod fixtures;
 mod learning;
 mod properties;
+mod release;
 mod sources;
 mod stuck;
 mod tables;
 mod timelines;
+mod unknown;

@@ -35,6 +35,7 @@ fn a_decision_is_compared_whole() {
         milli: 6667,
         binding: Term::Drain,
         rate_limited: false,
+        untaken: false,
     };
     let expected = Demand {
         milli: 6667,
@@ -68,6 +69,7 @@ fn a_decision_is_compared_whole() {
         slots_in_use: Ok(PerType::default()),
         blind_pods: 0,
         busy_pods: 0,
+        held_pods: Vec::new(),
         slots_per_replica: PerType {
             workflow: 10,
             activity: 10,
@@ -342,41 +344,6 @@ fn a_new_deployment_starts_at_its_minimum() {
         [at(0, 0, 9), at(2, 0, 9), at(2, 5, 9), at(2, 50, 9)],
         [0, 2, 5, 9]
     );
-}
-
-#[test]
-fn idle_pods_go_first_and_equal_ones_by_name() {
-    let now = Time::from_secs(60);
-    let not_ready = |phase| PodSlots {
-        phase,
-        ..pod("not ready", 9, now)
-    };
-    let mut blind = pod("blind", 0, now);
-    blind.fresh = false;
-    let pods = [
-        pod("c", 3, now),
-        blind,
-        pod("b", 0, now),
-        not_ready(PodPhase::Starting),
-        not_ready(PodPhase::Unready),
-        pod("a", 0, now),
-        pod("d", 9, now),
-    ];
-    let idle = |name: &str| Victim {
-        pod: name.to_owned(),
-        cost: IDLE_VICTIM_COST,
-        used: Some(0),
-    };
-    let busy = Victim {
-        pod: "c".to_owned(),
-        cost: IDLE_VICTIM_COST + 3,
-        used: Some(3),
-    };
-    let expected = Victims {
-        remove: vec![idle("a"), idle("b"), busy],
-        keep: vec!["d".to_owned(), "blind".to_owned()],
-    };
-    assert_eq!(victims(&pods, 5), expected);
 }
 
 #[test]

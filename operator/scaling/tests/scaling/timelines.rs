@@ -313,6 +313,7 @@ fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
             observation.replicas.starting = 1;
             let pod = PodSlots {
                 phase,
+                listed: false,
                 fresh: false,
                 reported_at: None,
                 types: PerType::default(),
@@ -408,6 +409,7 @@ fn rates_are_not_used_until_half_a_minute_after_a_first_or_failed_reading() {
     let mut world = World::new(policy(), 1);
     let garbage = TypeBacklog {
         add_rate_milli: 1_543_000,
+        dispatch_rate_milli: 1_543_000,
         ..idle()
     };
     let first = changes(&mut world, 6, |world| world.reads(garbage));

@@ -150,6 +150,7 @@ impl TaskQueue {
             PodSlots {
                 pod: pod_name(pod),
                 phase: phase(state),
+                listed: beat.is_some(),
                 fresh: fresh.is_some(),
                 reported_at: beat.map(|beat| Time::from_millis(beat.seen)),
                 reported_after: fresh.map(|beat| Time::from_millis(beat.after)),
@@ -157,6 +158,7 @@ impl TaskQueue {
                     activity: slots,
                     ..PerType::default()
                 },
+                elsewhere: None,
             }
         });
         let pods = pods.collect();
@@ -232,9 +234,9 @@ impl Scaler for TaskQueue {
         }
         self.changes.push((now, decision.sentence.clone()));
         let mut costs = Vec::new();
-        if let Reading::Known { value, .. } = &observation.slots {
-            let remove = decision.previous.saturating_sub(decision.desired);
-            let marked = victims(&value.pods, remove).remove;
+        let remove = decision.previous.saturating_sub(decision.desired);
+        if remove > 0 {
+            let marked = victims(&self.policy, &observation, &self.history, remove, time).remove;
             let cost = |victim: taskqueue_scaling::Victim| {
                 victim.pod.parse().ok().map(|pod: PodId| (pod, victim.cost))
             };

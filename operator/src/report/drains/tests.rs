@@ -24,6 +24,7 @@ fn draining(used: Option<u32>) -> ObservedQueue {
     let pod = PodSlots {
         pod: "slow".to_owned(),
         phase: PodPhase::Terminating,
+        listed: true,
         fresh: used.is_some(),
         reported_at: Some(NOW),
         reported_after: Some(NOW),
@@ -31,6 +32,7 @@ fn draining(used: Option<u32>) -> ObservedQueue {
             activity,
             ..PerType::default()
         },
+        elsewhere: None,
     };
     queue.slots = Reading::Known {
         value: Slots {

@@ -139,6 +139,7 @@ fn slots(used: i32, available: i32, processed: i32) -> Option<WorkerSlotsInfo> {
         current_used_slots: used,
         current_available_slots: available,
         total_processed_tasks: processed,
+        slot_supplier_kind: "Fixed".to_owned(),
         ..WorkerSlotsInfo::default()
     })
 }
@@ -170,7 +171,17 @@ fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
         (slots(0, 5, 0), None, known(0, Some(5), 0)),
         // A count that did not fit is no count.
         (slots(-1, 5, 0), pollers(1), None),
-        (slots(0, 5, i32::MIN), pollers(1), known(0, Some(5), 0)),
+        (
+            slots(0, 5, i32::MIN),
+            pollers(1),
+            Some(TypeSlots {
+                used: 0,
+                available: Some(5),
+                processed_total: None,
+            }),
+        ),
+        // A fixed supplier that has not counted yet.
+        (slots(0, 0, 0), pollers(1), known(0, None, 0)),
         (None, pollers(3), None),
     ] {
         assert_eq!(
@@ -178,6 +189,30 @@ fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
             expected,
             "{slots:?}"
         );
+    }
+}
+
+#[test]
+fn a_supplier_without_a_bound_reports_no_free_slots_and_that_is_not_none() {
+    let supplied = |kind: &str, used, available| {
+        let slots = WorkerSlotsInfo {
+            slot_supplier_kind: kind.to_owned(),
+            ..slots(used, available, 0).unwrap()
+        };
+        type_slots(Some(&slots), &[pollers(1).as_ref()]).and_then(|slots| slots.available)
+    };
+    for (kind, used, available, expected) in [
+        ("Fixed", 40, 0, Some(0)),
+        ("Fixed", 40, 60, Some(60)),
+        // What Go and Core send for a tuner that sizes by CPU and memory.
+        ("ResourceBased", 40, 0, None),
+        ("ResourceBased", 0, 0, None),
+        ("my own", 40, 0, None),
+        // A custom supplier that does say what is left is believed.
+        ("my own", 40, 7, Some(7)),
+        ("", 40, -1, None),
+    ] {
+        assert_eq!(supplied(kind, used, available), expected, "{kind}");
     }
 }
 

@@ -282,6 +282,7 @@ pub(crate) fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Hea
         status: WorkerStatus::Running,
         sdk: "temporal-rust 1.1.1".to_owned(),
         sent_at: Some(sent_at),
+        started_at: Some(0),
         elapsed: Some(Duration::from_secs(5)),
         slots: PerType {
             activity: Some(TypeSlots {

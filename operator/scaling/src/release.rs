@@ -1,0 +1,268 @@
+//! Which pods may be told to stop: those on which nothing runs, and those whose tasks are known to end within
+//! the drain grace period. Where that is not known, the pod stays. Pure.
+//!
+//! Each pod is judged by itself, from its own heartbeats; what is known of the queue's tasks is the measure:
+//! - no slot in use: the pod may go;
+//! - tasks of this kind are known to run longer than the grace period: it stays;
+//! - a task there has run for longer than any that was seen to end: how much longer it will is not known, so
+//!   it stays;
+//! - too little was seen of how long tasks take, or the workers were not watched for one grace period yet
+//!   (after a restart, say): it stays;
+//! - otherwise nothing speaks against it, and yet a task that outlasts the grace period may hide among short
+//!   ones, since counts do not tell which task has ended. So busy pods go one at a time until drains have
+//!   proven that the tasks in work end in good time, and then as many as twice the tasks proven.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use crate::demand::is_blind;
+use crate::learn::{Learner, PerWork, Work};
+use crate::{PodPhase, PodSlots, Replicas, Time};
+
+/// Why a pod may not be told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hold {
+    /// Nothing fresh is heard of it: what runs there is not known.
+    NotHeard,
+    /// Tasks like those that run there are known to run longer than the grace period.
+    Outlasts,
+    /// A task there has run for longer than any that was seen to end.
+    LongestYet,
+    /// Too little was seen to tell how long its tasks take.
+    NotLearned,
+    /// It may go once the busy pods that drain now have shown that such tasks end in good time.
+    Draining,
+    /// A pod goes before it that must stay: one that is busy and not ready, which Kubernetes removes first.
+    Behind,
+}
+
+impl Hold {
+    /// Every reason, for metrics and tables in the docs.
+    pub const ALL: [Self; 6] = [
+        Self::NotHeard,
+        Self::Outlasts,
+        Self::LongestYet,
+        Self::NotLearned,
+        Self::Draining,
+        Self::Behind,
+    ];
+
+    /// The reason in one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotHeard => "NotHeard",
+            Self::Outlasts => "Outlasts",
+            Self::LongestYet => "LongestYet",
+            Self::NotLearned => "NotLearned",
+            Self::Draining => "Draining",
+            Self::Behind => "Behind",
+        }
+    }
+
+    /// The reason as half a sentence about the pod.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::NotHeard => "sends no fresh heartbeat, so what runs there is not known",
+            Self::Outlasts => "runs tasks of a kind that outlasts the drain grace period",
+            Self::LongestYet => "runs a task that has taken longer than any that was seen to end",
+            Self::NotLearned => "is busy, and too little was seen yet of how long its tasks take",
+            Self::Draining => "is busy, and waits until the pods that drain now have finished",
+            Self::Behind => {
+                "is behind a busy pod that is not ready, which Kubernetes removes first"
+            }
+        }
+    }
+}
+
+/// A pod that may not be told to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldPod {
+    /// The pod's name.
+    pub pod: String,
+    /// Why it stays.
+    pub hold: Hold,
+}
+
+/// Whether a pod may be told to stop, as far as it is judged by itself.
+enum Verdict {
+    /// Nothing runs on it.
+    Idle,
+    /// Nothing speaks against it. Its tasks by kind, and how long the oldest of them can have run.
+    MayGo {
+        tasks: PerWork<u32>,
+        oldest: Duration,
+    },
+    Stays(Hold),
+}
+
+/// The pods in the order in which they are to go, and how many may.
+pub(crate) struct Release<'a> {
+    /// How many of the replicas that are asked for may go.
+    pub(crate) replicas: u32,
+    /// The live pods that can be ranked, the first to go first. Kubernetes keeps to it among pods that are
+    /// ready, and among those that are not.
+    pub(crate) order: Vec<&'a PodSlots>,
+    /// The pods that may not go.
+    pub(crate) held: Vec<HeldPod>,
+}
+
+/// What one queue's pods may be judged by.
+pub(crate) struct Judge<'a> {
+    pub(crate) learner: &'a Learner,
+    pub(crate) grace: Duration,
+    pub(crate) now: Time,
+}
+
+impl Judge<'_> {
+    /// Ranks the pods and says how many replicas may go: the longest prefix of Kubernetes' own order in which
+    /// no pod has to stay.
+    pub(crate) fn release<'a>(&self, replicas: &Replicas, pods: &'a [PodSlots]) -> Release<'a> {
+        let live: Vec<&PodSlots> = pods
+            .iter()
+            .filter(|pod| pod.phase != PodPhase::Terminating)
+            .collect();
+        let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+        // Replicas that were asked for and never made go by themselves.
+        let mut free = replicas.asked.saturating_sub(count(live.len()));
+        let mut judged: Vec<(&PodSlots, Verdict)> = live
+            .into_iter()
+            .map(|pod| (pod, self.verdict(pod)))
+            .collect();
+        judged.sort_by_key(|(pod, verdict)| {
+            let (class, oldest) = match verdict {
+                Verdict::Idle => (0, Duration::ZERO),
+                Verdict::MayGo { oldest, .. } => (1, *oldest),
+                Verdict::Stays(_) => (2, Duration::ZERO),
+            };
+            (
+                pod.phase == PodPhase::Ready,
+                class,
+                oldest,
+                is_blind(pod),
+                pod.used(),
+                Reverse(pod.reported_at),
+                &pod.pod,
+            )
+        });
+        let mut budget = Budget::new(self);
+        let mut held = Vec::new();
+        let mut blocked = None;
+        for (pod, verdict) in &judged {
+            let hold = match verdict {
+                _ if blocked.is_some_and(|ready| ready != (pod.phase == PodPhase::Ready)) => {
+                    Some(Hold::Behind)
+                }
+                Verdict::Idle => None,
+                Verdict::MayGo { tasks, .. } => (!budget.take(tasks)).then_some(Hold::Draining),
+                Verdict::Stays(hold) => Some(*hold),
+            };
+            match hold {
+                Some(hold) => {
+                    blocked.get_or_insert(pod.phase == PodPhase::Ready);
+                    held.push(HeldPod {
+                        pod: pod.pod.clone(),
+                        hold,
+                    });
+                }
+                None => free = free.saturating_add(1),
+            }
+        }
+        Release {
+            replicas: free,
+            order: judged.into_iter().map(|(pod, _)| pod).collect(),
+            held,
+        }
+    }
+
+    fn verdict(&self, pod: &PodSlots) -> Verdict {
+        match pod.used() {
+            None if is_blind(pod) => return Verdict::Stays(Hold::NotHeard),
+            None | Some(0) => return Verdict::Idle,
+            Some(_) => {}
+        }
+        let memory = self.learner.pod(&pod.pod);
+        let mut tasks = PerWork::default();
+        let mut oldest = Duration::ZERO;
+        for work in Work::ALL {
+            let used = work.slots(pod).map_or(0, |slots| slots.used);
+            if used == 0 {
+                continue;
+            }
+            *tasks.get_mut(work) = used;
+            let worker = memory.and_then(|memory| memory.work(work));
+            if let Some(hold) = self.hold(work, worker) {
+                return Verdict::Stays(hold);
+            }
+            let idle_at = worker.and_then(crate::worker::WorkerMemory::idle_at);
+            let age = idle_at.map_or(Duration::MAX, |idle_at| self.now.since(idle_at));
+            oldest = oldest.max(age);
+        }
+        Verdict::MayGo { tasks, oldest }
+    }
+
+    fn hold(&self, work: Work, worker: Option<&crate::worker::WorkerMemory>) -> Option<Hold> {
+        let learned = self.learner.learned(work);
+        let half = self.grace.checked_div(2).unwrap_or(self.grace);
+        if learned.longest(self.now) > self.grace {
+            return Some(Hold::Outlasts);
+        }
+        let running = worker.and_then(|worker| worker.running(worker.seen_at()));
+        if running.is_some_and(|running| running > learned.longest_ended(self.now)) {
+            return Some(Hold::LongestYet);
+        }
+        let watched = self
+            .learner
+            .since()
+            .is_some_and(|since| self.now.since(since) >= self.grace);
+        match learned.mean() {
+            Some(mean) if mean > half => Some(Hold::Outlasts),
+            Some(_) if watched => None,
+            Some(_) | None => Some(Hold::NotLearned),
+        }
+    }
+}
+
+/// How many busy pods may drain at once.
+struct Budget {
+    /// Tasks that may yet be told to end, by kind.
+    left: PerWork<u64>,
+    /// One busy pod may drain though nothing is proven.
+    one: bool,
+}
+
+impl Budget {
+    fn new(judge: &Judge<'_>) -> Self {
+        let mut draining = PerWork::<u64>::default();
+        let (mut busy, mut slow) = (false, false);
+        for drain in judge.learner.pods().filter_map(|pod| pod.draining()) {
+            for work in Work::ALL {
+                let tasks = u64::from(*drain.tasks.get(work));
+                let sum = draining.get_mut(work);
+                *sum = sum.saturating_add(tasks);
+                busy |= tasks > 0;
+                let took = judge.now.since(drain.since);
+                slow |= tasks > 0 && took.saturating_mul(2) > judge.grace;
+            }
+        }
+        let mut left = PerWork::default();
+        for work in Work::ALL {
+            let proven = judge.learner.learned(work).drained(judge.now);
+            let allowed = if slow { 0 } else { proven.saturating_mul(2) };
+            *left.get_mut(work) = allowed.saturating_sub(*draining.get(work));
+        }
+        Self { left, one: !busy }
+    }
+
+    fn take(&mut self, tasks: &PerWork<u32>) -> bool {
+        let first = std::mem::take(&mut self.one);
+        let wanted = |work: Work| u64::from(*tasks.get(work));
+        let fits = Work::ALL
+            .into_iter()
+            .all(|work| wanted(work) <= *self.left.get(work));
+        for work in Work::ALL {
+            let left = self.left.get_mut(work);
+            *left = left.saturating_sub(wanted(work));
+        }
+        fits || first
+    }
+}

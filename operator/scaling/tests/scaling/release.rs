@@ -1,0 +1,321 @@
+//! Which pods may be told to stop: each judged by its own heartbeats, and by what is known of the queue's tasks.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+use crate::fixtures::{activities, pod, policy, waiting};
+
+const GRACE: Duration = Duration::from_mins(2);
+
+/// A fleet whose pods each tell a story of their own, in heartbeats 5 s apart.
+struct Pods {
+    policy: Policy,
+    history: History,
+    now: Time,
+    sequence: u64,
+    pods: Vec<PodSlots>,
+}
+
+impl Pods {
+    /// So many ready pods of 10 slots that were idle when the operator began to look, and have each finished
+    /// 3 tasks in every 5 s since, a grace period long: tasks of about a second.
+    fn of_short_tasks(count: usize) -> Self {
+        let mut fleet = Self::new(count);
+        for _ in 0..(GRACE.as_secs() / 5) {
+            let _ = fleet.beat(|_, slots| {
+                slots.processed_total = slots.processed_total.map(|done| done + 3);
+                slots.used = 1 - slots.used.min(1);
+            });
+        }
+        let _ = fleet.beat(|_, slots| slots.used = 0);
+        fleet
+    }
+
+    fn new(count: usize) -> Self {
+        let now = Time::from_secs(1000);
+        let pods = (0..count).map(|index| pod(&format!("p{index:02}"), 0, now));
+        Self {
+            policy: Policy {
+                max: 40,
+                drain_grace_period: GRACE,
+                ..policy()
+            },
+            history: History::new(),
+            now,
+            sequence: 0,
+            pods: pods.collect(),
+        }
+    }
+
+    /// Five seconds later every pod sends a heartbeat.
+    fn beat(&mut self, mut change: impl FnMut(usize, &mut TypeSlots)) -> Decision {
+        self.now = self.now.plus(Duration::from_secs(5));
+        for (index, pod) in self.pods.iter_mut().enumerate() {
+            if pod.fresh {
+                pod.reported_at = Some(self.now);
+                pod.reported_after = Some(self.now.minus(Duration::from_secs(5)));
+            }
+            if let Some(slots) = &mut pod.types.activity {
+                change(index, slots);
+                slots.available = Some(10 - slots.used.min(10));
+            }
+        }
+        self.decide(0)
+    }
+
+    fn observation(&self, count: u64) -> Observation {
+        let of = |phase| self.pods.iter().filter(|pod| pod.phase == phase).count();
+        let number = |pods: usize| u32::try_from(pods).unwrap();
+        let terminating = number(of(PodPhase::Terminating));
+        Observation {
+            replicas: Replicas {
+                asked: number(self.pods.len()) - terminating,
+                ready: number(of(PodPhase::Ready)),
+                starting: number(of(PodPhase::Starting) + of(PodPhase::Unready)),
+                terminating,
+                ..Replicas::default()
+            },
+            backlog: Reading::Known {
+                value: activities(self.sequence, waiting(count)),
+                taken_at: self.now,
+            },
+            slots: Reading::Known {
+                value: Slots {
+                    pods: self.pods.clone(),
+                    ..Slots::default()
+                },
+                taken_at: self.now,
+            },
+        }
+    }
+
+    fn decide(&mut self, waiting: u64) -> Decision {
+        self.sequence += 1;
+        let observation = self.observation(waiting);
+        self.history.observe(&self.policy, &observation, self.now);
+        decide(&self.policy, &observation, &self.history, self.now)
+    }
+
+    /// Why each pod that must stay does.
+    fn held(&self) -> Vec<(String, Hold)> {
+        let decision = decide(&self.policy, &self.observation(0), &self.history, self.now);
+        let held = decision.inputs.held_pods.into_iter();
+        let mut held: Vec<_> = held.map(|held| (held.pod, held.hold)).collect();
+        held.sort();
+        held
+    }
+
+    fn victims(&self, remove: u32) -> Victims {
+        victims(
+            &self.policy,
+            &self.observation(0),
+            &self.history,
+            remove,
+            self.now,
+        )
+    }
+
+    fn order(&self, remove: u32) -> Vec<String> {
+        let marked = self.victims(remove).remove.into_iter();
+        marked.map(|victim| victim.pod).collect()
+    }
+}
+
+fn all(count: usize, hold: Hold) -> Vec<(String, Hold)> {
+    (0..count)
+        .map(|index| (format!("p{index:02}"), hold))
+        .collect()
+}
+
+#[test]
+fn idle_pods_may_all_go_at_once() {
+    let fleet = Pods::of_short_tasks(10);
+    assert_eq!(fleet.held(), []);
+    assert_eq!(fleet.order(2), ["p00", "p01"]);
+}
+
+#[test]
+fn the_first_long_tasks_of_a_queue_of_short_ones_hold_their_pods_and_no_others() {
+    // 12 tasks of 700 s come to ten pods that had nothing but short ones, and two pods stay idle.
+    let mut fleet = Pods::of_short_tasks(12);
+    let long = |index: usize| u32::from(index < 10) + u32::from(index < 2);
+    for _ in 0..6 {
+        let _ = fleet.beat(|index, slots| slots.used = long(index));
+    }
+    assert_eq!(fleet.held(), all(10, Hold::LongestYet));
+    for _ in 0..60 {
+        let decision = fleet.beat(|index, slots| slots.used = long(index));
+        assert!(decision.desired >= 10, "{}", decision.sentence);
+    }
+    // They have run for longer than the grace period: what they take is known now.
+    assert_eq!(fleet.held(), all(10, Hold::Outlasts));
+}
+
+#[test]
+fn one_long_task_that_ends_within_the_grace_holds_nobody_once_it_has_ended() {
+    let mut fleet = Pods::of_short_tasks(4);
+    for _ in 0..20 {
+        let _ = fleet.beat(|index, slots| slots.used = u32::from(index == 0));
+    }
+    assert_eq!(fleet.held(), all(1, Hold::LongestYet));
+    let _ = fleet.beat(|_, slots| slots.used = 0);
+    // The next such task is one of a known kind, though the mean is still that of the short ones.
+    for _ in 0..4 {
+        let _ = fleet.beat(|index, slots| slots.used = u32::from(index == 0));
+    }
+    assert_eq!(fleet.held(), []);
+}
+
+#[test]
+fn busy_pods_go_one_at_a_time_until_drains_have_proven_that_tasks_end() {
+    let mut fleet = Pods::of_short_tasks(10);
+    let flows = |fleet: &mut Pods| {
+        for _ in 0..3 {
+            let _ = fleet.beat(|_, slots| {
+                slots.used = 2;
+                slots.processed_total = slots.processed_total.map(|done| done + 6);
+            });
+        }
+    };
+    flows(&mut fleet);
+    let stays = |fleet: &Pods| {
+        let (held, hold): (Vec<_>, Vec<_>) = fleet.held().into_iter().unzip();
+        assert!(hold.iter().all(|hold| *hold == Hold::Draining), "{hold:?}");
+        held.len()
+    };
+    assert_eq!(stays(&fleet), 9);
+
+    // The first drains: nobody goes beside it. It is gone after 5 s, with the two tasks that it had.
+    fleet.pods[0].phase = PodPhase::Terminating;
+    flows(&mut fleet);
+    assert_eq!(stays(&fleet), 9);
+    fleet.pods.remove(0);
+    flows(&mut fleet);
+    // Two tasks are proven, so four may drain: two pods.
+    assert_eq!(stays(&fleet), 7);
+}
+
+#[test]
+fn a_drain_that_takes_half_of_the_grace_lets_nobody_else_begin() {
+    let mut fleet = Pods::of_short_tasks(10);
+    let flow = |index: usize, slots: &mut TypeSlots| {
+        if index > 0 {
+            slots.used = 2;
+            slots.processed_total = slots.processed_total.map(|done| done + 6);
+        } else {
+            slots.used = 1;
+        }
+    };
+    let _ = fleet.beat(flow);
+    fleet.pods[0].phase = PodPhase::Terminating;
+    for _ in 0..13 {
+        let _ = fleet.beat(flow);
+    }
+    let held = fleet.held();
+    assert_eq!(held.len(), 9, "{held:?}");
+    // It uses its grace period up: such tasks outlast it.
+    for _ in 0..11 {
+        let _ = fleet.beat(flow);
+    }
+    fleet.pods.remove(0);
+    let _ = fleet.beat(|_, slots| slots.used = 1);
+    let outlast: Vec<_> = fleet.held().into_iter().map(|(_, hold)| hold).collect();
+    assert_eq!(outlast, vec![Hold::Outlasts; 9]);
+}
+
+#[test]
+fn a_pod_that_is_not_heard_of_stays() {
+    let mut fleet = Pods::of_short_tasks(3);
+    fleet.pods[1].fresh = false;
+    let _ = fleet.beat(|_, slots| slots.used = 0);
+    assert_eq!(fleet.held(), [("p01".to_owned(), Hold::NotHeard)]);
+    assert_eq!(fleet.order(3), ["p00", "p02", "p01"]);
+}
+
+#[test]
+fn a_busy_pod_that_is_not_ready_holds_all_that_kubernetes_removes_after_it() {
+    let mut fleet = Pods::of_short_tasks(4);
+    for _ in 0..4 {
+        let _ = fleet.beat(|index, slots| slots.used = u32::from(index == 0));
+    }
+    fleet.pods[0].phase = PodPhase::Unready;
+    fleet.pods[1].phase = PodPhase::Starting;
+    fleet.pods[1].listed = false;
+    fleet.pods[1].fresh = false;
+    fleet.pods[1].reported_at = None;
+    fleet.pods[1].types.activity = None;
+    let decision = fleet.beat(|index, slots| slots.used = u32::from(index == 0));
+    let held = |index: usize, hold| (format!("p{index:02}"), hold);
+    assert_eq!(
+        fleet.held(),
+        [
+            held(0, Hold::LongestYet),
+            held(2, Hold::Behind),
+            held(3, Hold::Behind)
+        ]
+    );
+    assert_eq!(decision.inputs.held_pods.len(), 3);
+    // The one that starts goes before it: both are not ready, and among those the cost decides.
+    assert_eq!(fleet.order(1), ["p01"]);
+}
+
+#[test]
+fn work_on_another_task_queue_of_the_pod_makes_it_busy() {
+    let mut fleet = Pods::of_short_tasks(3);
+    let works = Some(TypeSlots {
+        used: 3,
+        available: None,
+        processed_total: Some(7),
+    });
+    fleet.pods[2].elsewhere = works;
+    for _ in 0..20 {
+        let decision = fleet.beat(|_, slots| slots.used = 0);
+        assert!(decision.desired >= 1, "{}", decision.sentence);
+    }
+    assert_eq!(fleet.held(), [("p02".to_owned(), Hold::LongestYet)]);
+    // It is no demand of this queue.
+    let decision = fleet.beat(|_, _| {});
+    assert_eq!(decision.demand.map(|demand| demand.milli), Some(0));
+    // Alone in the fleet, it is not scaled to zero however long the queue is quiet.
+    fleet.pods.drain(..2);
+    for _ in 0..60 {
+        let decision = fleet.beat(|_, _| {});
+        assert_eq!(decision.desired, 1, "{}", decision.sentence);
+    }
+}
+
+#[test]
+fn nothing_is_known_of_busy_pods_until_they_were_watched_for_a_grace_period() {
+    let mut fleet = Pods::new(4);
+    let mut flow = |fleet: &mut Pods| {
+        let _ = fleet.beat(|_, slots| {
+            slots.used = 2;
+            slots.processed_total = slots.processed_total.map(|done| done + 10);
+        });
+    };
+    for _ in 0..20 {
+        flow(&mut fleet);
+    }
+    assert_eq!(fleet.held(), all(4, Hold::NotLearned));
+    for _ in 0..10 {
+        flow(&mut fleet);
+    }
+    assert_eq!(fleet.held().len(), 3);
+}
+
+#[test]
+fn all_pods_that_are_not_ready_need_no_rank_where_all_of_them_go() {
+    let mut fleet = Pods::of_short_tasks(4);
+    fleet.pods[3].phase = PodPhase::Starting;
+    let cost = |number: i32, pod: &str| Victim {
+        pod: pod.to_owned(),
+        cost: FIRST_VICTIM_COST + number,
+        used: Some(0),
+    };
+    let marked = fleet.victims(2);
+    assert_eq!(marked.remove, [cost(0, "p00")]);
+    assert_eq!(marked.keep, ["p01", "p02"]);
+    fleet.pods[2].phase = PodPhase::Unready;
+    assert_eq!(fleet.victims(1).remove, [cost(0, "p02")]);
+}

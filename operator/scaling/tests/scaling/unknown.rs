@@ -1,0 +1,137 @@
+//! Unknown is unknown: what a fleet does while its slots, its readings or its tasks are not what they should be.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+
+use crate::fixtures::{World, outcome, policy, waiting};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Tasks that wait, the oldest for that long.
+fn old(count: u64, seconds: u64) -> TypeBacklog {
+    TypeBacklog {
+        age: Duration::from_secs(seconds),
+        ..waiting(count)
+    }
+}
+
+#[test]
+fn full_pods_without_heartbeats_are_not_shrunk_while_tasks_wait() {
+    let mut world = World::new(policy(), 5);
+    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    for turn in 0..60 {
+        let decision = world.reads_next(old(20, 600));
+        assert!(decision.desired >= 5, "{turn}: {}", decision.sentence);
+    }
+}
+
+#[test]
+fn a_refused_worker_list_does_not_keep_a_fleet_from_growing_with_the_age_of_its_head() {
+    let mut world = World::settled(policy(), 10, SECOND);
+    world.slots_unknown = Some(UnknownReason::Throttled);
+    let decision = world.reads_next(old(20, 600));
+    assert_eq!(outcome(&decision), (13, "BacklogAge"));
+}
+
+#[test]
+fn readings_that_are_a_minute_apart_still_grow_a_fleet() {
+    for gap in [55, 61, 90, 150] {
+        let mut world = World::new(policy(), 2);
+        world.used = vec![10; 2];
+        let mut sizes = Vec::new();
+        for _ in 0..4 {
+            world.wait(gap);
+            world.used = vec![10; usize::try_from(world.asked).unwrap()];
+            sizes.push(world.reads(old(1000, 600)).desired);
+        }
+        assert_eq!(sizes.last(), Some(&20), "{gap} s apart: {sizes:?}");
+    }
+}
+
+#[test]
+fn readings_that_are_evenly_a_minute_apart_still_shrink_a_fleet() {
+    let mut world = World::settled(policy(), 8, SECOND);
+    for _ in 0..6 {
+        world.wait(61);
+        drop(world.reads(TypeBacklog::default()));
+    }
+    assert!(world.asked < 8, "{}", world.asked);
+}
+
+#[test]
+fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
+    // A version that is not current: 50 tasks wait, seven pods came for them, and every slot stays free.
+    let mut world = World::new(policy(), 0);
+    let mut age = 0;
+    let mut last = None;
+    for _ in 0..40 {
+        age += 5;
+        last = Some(world.reads_next(old(50, age)));
+    }
+    let decision = last.unwrap();
+    assert_eq!(outcome(&decision), (1, "CoolingDown"));
+    assert!(
+        decision.sentence.contains(
+            "50 tasks wait that these workers do not take, although activity slots are free"
+        ),
+        "{}",
+        decision.sentence
+    );
+    // A moment in which nothing is known of the workers does not bring the others back.
+    world.slots_unknown = Some(UnknownReason::PodsUnseen);
+    assert_eq!(world.reads_next(old(50, age + 5)).desired, 1);
+    world.slots_unknown = None;
+    assert_eq!(world.reads_next(old(50, age + 10)).desired, 1);
+    // The last one stays to poll; and once the head moves, what waits counts again.
+    world.used = vec![10];
+    world.processed += 10;
+    let decision = world.reads_next(old(40, 10));
+    assert!(decision.desired > 3, "{}", decision.sentence);
+}
+
+#[test]
+fn a_head_that_moves_is_taken_though_slots_are_free() {
+    // Pods that have just come have free slots in their last heartbeat while a large backlog drains.
+    let mut world = World::settled(policy(), 4, SECOND);
+    world.used = vec![4; 4];
+    for _ in 0..20 {
+        let decision = world.reads_next(old(4_000, 30));
+        assert_eq!(decision.desired, 20, "{}", decision.sentence);
+        world.used = vec![4; 20];
+        world.processed += 20;
+    }
+}
+
+#[test]
+fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_none() {
+    // Five tasks came within the thirtieth of a second since the queue was loaded.
+    let rate = TypeBacklog {
+        add_rate_milli: 162_000,
+        ..waiting(5)
+    };
+    let mut world = World::settled(policy(), 0, SECOND);
+    assert_eq!(world.reads_next(rate).desired, 1);
+    // The same where a worker took them at once.
+    let dispatched = TypeBacklog {
+        add_rate_milli: 162_000,
+        dispatch_rate_milli: 162_000,
+        ..TypeBacklog::default()
+    };
+    let mut world = World::settled(policy(), 1, SECOND);
+    world.used = vec![5];
+    assert_eq!(world.reads_next(dispatched).desired, 1);
+}
+
+#[test]
+fn a_burst_on_a_quiet_queue_counts_at_once() {
+    // 600 tasks within 5 s: the rate over 30 s is 20 a second, and they all wait.
+    let burst = TypeBacklog {
+        add_rate_milli: 20_000,
+        ..waiting(600)
+    };
+    let mut world = World::settled(policy(), 1, SECOND);
+    let decision = world.reads_next(burst);
+    assert!(decision.inputs.rates_trusted);
+    assert_eq!(decision.desired, 20, "{}", decision.sentence);
+}

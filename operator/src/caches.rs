@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -24,6 +24,7 @@ use tokio::sync::watch as signal;
 use tracing::warn;
 
 use crate::metrics::Metrics;
+use crate::observe::drains::{LastWords, is_hooked};
 
 /// A fleet as it is watched: a malformed one is a value, it cannot stop the watch.
 pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
@@ -82,6 +83,8 @@ pub struct Caches {
     pub deployments: Store<Deployment>,
     /// The pods that carry our label.
     pub pods: Store<Pod>,
+    /// How the workers of pods that were told to stop ended.
+    pub last_words: LastWords,
     /// The kinds whose cache has been filled.
     ///
     /// A signal of our own, because several wait for it: `Store::wait_until_ready` wakes only the
@@ -122,6 +125,8 @@ pub fn watch(
     let (connections, connection_writer) = store();
     let (deployments, deployment_writer) = store();
     let (pods, pod_writer) = store();
+    let last_words = LastWords::default();
+    let said = last_words.clone();
     let (told, filled) = signal::channel(BTreeSet::new());
     let told = Arc::new(told);
     let reader = fleets.clone();
@@ -181,7 +186,10 @@ pub fn watch(
                 reflector(
                     pod_writer,
                     kube::runtime::watcher(scope.api::<Pod>(client), ours)
-                        .modify(prune_pod)
+                        .modify(move |pod| {
+                            said.keep(pod);
+                            prune_pod(pod);
+                        })
                         .default_backoff(),
                 ),
             )
@@ -194,6 +202,7 @@ pub fn watch(
             connections,
             deployments,
             pods,
+            last_words,
             filled,
         },
         watches,
@@ -266,7 +275,11 @@ pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
 /// Keeps of a pod only what [`crate::observe`] looks at.
 fn prune_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
-    pod.spec = None;
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        termination_grace_period_seconds: spec.termination_grace_period_seconds,
+        containers: spec.containers.into_iter().filter(is_hooked).collect(),
+        ..PodSpec::default()
+    });
     if let Some(status) = pod.status.as_mut() {
         status.init_container_statuses = None;
         status.ephemeral_container_statuses = None;
@@ -369,6 +382,7 @@ impl Filler {
                 connections,
                 deployments,
                 pods,
+                last_words: LastWords::default(),
                 filled,
             },
             by_hand,

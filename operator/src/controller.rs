@@ -388,7 +388,7 @@ fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment
         let memory = memory.queue(QueueKey::unversioned(&queue.queue));
         memory.counted = sample.or(memory.counted);
         if let Some(seen) = observed.queues.get(&queue.queue) {
-            drains::remember(memory, seen, now.wall);
+            drains::remember(memory, seen, now.monotonic);
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::{Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
 
 use crate::fingerprint;
+use crate::observe::drains::Draining;
 use crate::problem::Problem;
 
 /// Which worker version a queue's Deployment runs. There is one until versions are managed; the
@@ -73,14 +73,21 @@ pub struct QueueMemory {
     pub advised: BTreeMap<Reason, i64>,
 }
 
-/// A pod that was told to stop.
+/// A pod that was told to stop, as it was when it was last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
-    /// When its drain grace period ends.
-    pub ends: Timestamp,
+    /// What Kubernetes says about it.
+    pub pod: Draining,
+    /// Since when it is known that it was told.
+    pub since: Time,
     /// The task slots that it had in use when that was last known.
     pub used: Option<u32>,
-    /// It has been reported that it used its grace period up.
+    /// How many tasks its worker had taken in its life, in the first heartbeat that it sent after it was told
+    /// to stop and that says that it polls.
+    pub taken: Option<u64>,
+    /// How many more it has taken since.
+    pub took: u64,
+    /// It has been reported that tasks were cut off.
     pub told: bool,
 }
 

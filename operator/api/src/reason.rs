@@ -176,8 +176,10 @@ reasons! {
     DeploymentRecreated,
     /// Event: a queue left the spec; its Deployment was deleted and drains.
     QueueRemoved,
-    /// Event: tasks ran longer than drain.gracePeriod and were cancelled.
+    /// Event: tasks that ran on a pod that was told to stop were cut off: they took longer than its grace period, or it was killed.
     DrainExceeded,
+    /// Event: the worker of a pod that was told to stop goes on taking tasks; it does not heed SIGTERM.
+    PollsAfterStop,
     /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics, so it has the effect of that time.
     PollingIntervalTooShort,
 }

@@ -36,7 +36,7 @@ pub enum Reason {
     WarmingUp,
     /// A rollout is under way: deletion costs would not be heeded.
     RolloutInProgress,
-    /// Tasks may outlast the drain grace period, and this many pods are busy.
+    /// What runs on this many pods is not known to end within the drain grace period.
     BusyPods,
     /// Idle, but not yet proven for the whole cooldown period.
     CoolingDown,
@@ -162,7 +162,9 @@ impl Reason {
             Self::ScaleDownDisabled => "scaleDown.selectPolicy is Disabled",
             Self::WarmingUp => "too little history yet: nothing shrinks and nothing jumps",
             Self::RolloutInProgress => "a rollout is under way, so nothing shrinks",
-            Self::BusyPods => "tasks may outlast the drain grace period and these pods are busy",
+            Self::BusyPods => {
+                "what runs on these pods is not known to end within the drain grace period"
+            }
             Self::CoolingDown => "idle, but not yet proven for the whole cooldown period",
             Self::SlotsUnknown => "the slots in use are not known",
             Self::BacklogUnknown => "the backlog is not known, so the fleet holds",

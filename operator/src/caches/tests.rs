@@ -125,3 +125,56 @@ async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_
         .collect();
     assert_eq!(failed, Vec::<&str>::new());
 }
+
+/// A pod with a hook, and with much that nobody looks at, whose worker ended before it was let go.
+fn ended_pod() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "p", "namespace": "shop", "resourceVersion": "60",
+            "labels": {"taskqueue.dev/worker": "orders", "taskqueue.dev/queue": "a"},
+            "deletionTimestamp": "2026-01-01T00:01:15Z", "deletionGracePeriodSeconds": 75,
+        },
+        "spec": {
+            "terminationGracePeriodSeconds": 75, "nodeName": "node",
+            "containers": [
+                {"name": "proxy", "image": "proxy:1"},
+                {"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
+            ],
+        },
+        "status": {"phase": "Failed", "containerStatuses": [
+            {"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 137, "finishedAt": "2026-01-01T00:01:15Z"}}},
+        ]},
+    })
+}
+
+#[tokio::test]
+async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
+    let (client, _) = api(|asked| {
+        if asked.line.contains("watch=true") {
+            let event = json!({"type": "DELETED", "object": ended_pod()});
+            return (200, Value::String(event.to_string() + "\n"));
+        }
+        let list = json!({
+            "apiVersion": "v1", "kind": "PodList",
+            "metadata": {"resourceVersion": "50"}, "items": [],
+        });
+        (200, list)
+    });
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let (caches, mut watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
+    let seen = watches.pods.next().await.unwrap().unwrap();
+    let spec = json!({
+        "terminationGracePeriodSeconds": 75,
+        "containers": [{"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}],
+    });
+    assert_eq!(serde_json::to_value(&seen.spec).unwrap(), spec);
+    assert_eq!(caches.pods.len(), 0);
+    let said = crate::observe::drains::Draining::of(&seen).unwrap();
+    assert!(said.end.is_some() && said.hooked, "{said:?}");
+    assert_eq!(
+        caches.last_words.take("shop", "orders"),
+        [("a".to_owned(), said)]
+    );
+}

@@ -116,6 +116,33 @@ fn a_queue_that_is_not_there_is_refused_with_those_that_are() {
 }
 
 #[test]
+fn a_few_of_many_pods_that_hold_a_fleet_are_named() {
+    let held = |pods: usize| {
+        let mut explanation = full("payments");
+        let figures = explanation.queue.figures.as_mut().unwrap();
+        figures.held_pods = (0..pods)
+            .map(|pod| (format!("p{pod:02}"), "Outlasts".to_owned()))
+            .collect();
+        let text = explanation.render(now());
+        let held = text.lines().filter_map(|line| line.strip_prefix("  held"));
+        held.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let named = |pod: usize| {
+        format!("pod p{pod:02} runs tasks of a kind that outlasts the drain grace period")
+    };
+    assert_eq!(held(0), Vec::<String>::new());
+    assert_eq!(held(2), [named(0), named(1)]);
+    assert_eq!(
+        (held(11).len(), held(11).last().cloned()),
+        (11, Some("1 more pod must stay".to_owned()))
+    );
+    assert_eq!(
+        held(40).last().cloned(),
+        Some("30 more pods must stay".to_owned())
+    );
+}
+
+#[test]
 fn no_line_is_wider_than_a_terminal_where_the_words_allow_it() {
     let wide: Vec<String> = full("payments")
         .render(now())

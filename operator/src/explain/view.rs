@@ -305,6 +305,9 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     for finding in &figures.findings {
         add("finding", Some(finding.clone()));
     }
+    for held in held_pods(figures) {
+        add("held", Some(held));
+    }
     let mut decisions: Vec<(&String, &f64)> = figures.decisions.iter().collect();
     decisions.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     let decisions: Vec<String> = decisions
@@ -320,6 +323,24 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
                 decisions.join(", ")
             )),
         );
+    }
+    lines
+}
+
+/// A line per pod that keeps the queue from shrinking.
+fn held_pods(figures: &Figures) -> Vec<String> {
+    const NAMED: usize = 10;
+    let said = |(pod, why): (&String, &String)| {
+        let hold = scaling::Hold::ALL.iter().find(|hold| hold.as_str() == why);
+        let why = hold.map_or(why.as_str(), |hold| hold.describe());
+        format!("pod {pod} {why}")
+    };
+    let pods = figures.held_pods.iter();
+    let mut lines: Vec<String> = pods.take(NAMED).map(said).collect();
+    match figures.held_pods.len().saturating_sub(NAMED) {
+        0 => {}
+        1 => lines.push("1 more pod must stay".to_owned()),
+        more => lines.push(format!("{more} more pods must stay")),
     }
     lines
 }

@@ -85,6 +85,8 @@ pub struct QueueNumbers {
     pub slots: PerType<Option<SlotNumbers>>,
     /// Live pods that are not heard of, if any slot is known.
     pub blind_pods: Option<u32>,
+    /// The pods that keep the queue from shrinking, and why.
+    pub held_pods: Vec<(String, &'static str)>,
     /// Reads of the pods' own metrics so far, per result.
     pub scrapes: BTreeMap<&'static str, u64>,
     /// Mean service time per counted type.
@@ -117,6 +119,7 @@ struct Families {
     slots_available: Family,
     service_time: Family,
     blind_pods: Family,
+    held_pod: Family,
     pod_scrapes: Family,
     demand: Family,
     reading_age: Family,
@@ -150,6 +153,7 @@ impl Families {
             slots_available: Family::new(table::SLOTS_AVAILABLE),
             service_time: Family::new(table::SERVICE_TIME),
             blind_pods: Family::new(table::BLIND_PODS),
+            held_pod: Family::new(table::HELD_POD),
             pod_scrapes: Family::new(table::POD_SCRAPES),
             demand: Family::new(table::DEMAND),
             reading_age: Family::new(table::READING_AGE),
@@ -173,6 +177,7 @@ impl Families {
             self.slots_available,
             self.service_time,
             self.blind_pods,
+            self.held_pod,
             self.pod_scrapes,
             self.demand,
             self.reading_age,
@@ -245,6 +250,10 @@ fn queue_series(families: &mut Families, labels: [&str; 4], queue: &QueueNumbers
     }
     if let Some(blind) = queue.blind_pods {
         families.blind_pods.add(&labels, f64::from(blind));
+    }
+    for (pod, why) in &queue.held_pods {
+        let labels = [labels[0], labels[1], labels[2], labels[3], pod, why];
+        families.held_pod.add(&labels, 1.0);
     }
     let with = |label: &'static str| [labels[0], labels[1], labels[2], labels[3], label];
     for (result, count) in &queue.scrapes {

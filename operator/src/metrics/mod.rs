@@ -251,6 +251,7 @@ mod tests {
                 }),
                 ..PerType::default()
             },
+            held_pods: vec![("payments-1".to_owned(), "LongestYet")],
             decisions: BTreeMap::from([(("up", "Drain"), decisions)]),
             ..QueueNumbers::default()
         };
@@ -279,6 +280,9 @@ mod tests {
             format!(
                 "taskqueue_operator_decisions_total{{{labels},direction=\"up\",reason=\"Drain\"}} 3"
             ),
+            format!(
+                "taskqueue_operator_held_pod{{{labels},pod=\"payments-1\",why=\"LongestYet\"}} 1"
+            ),
             "taskqueue_operator_certificate_expiry_timestamp_seconds{namespace=\"shop\",name=\"orders\",certificate=\"client\",secret=\"orders-tls\"} 1893456000".to_owned(),
             "taskqueue_operator_fleet_condition{namespace=\"shop\",name=\"orders\",type=\"Ready\",status=\"True\",reason=\"Ready\"} 1".to_owned(),
         ] {
@@ -288,6 +292,15 @@ mod tests {
             !full.contains("task_type=\"nexus\""),
             "what is unknown is absent"
         );
+        let mut released = numbers(0);
+        released
+            .queues
+            .get_mut("payments")
+            .unwrap()
+            .held_pods
+            .clear();
+        metrics.set_fleet(fleet(), released);
+        assert!(!text(&metrics).contains("taskqueue_operator_held_pod{"));
         metrics.forget(&fleet());
         assert_eq!(text(&metrics), bare);
     }

@@ -133,13 +133,13 @@ pub const READY: Spec = gauge(
 pub const TERMINATING: Spec = gauge(
     "taskqueue_operator_terminating_replicas",
     &QUEUE,
-    "Pods of the queue that drain: told to stop and still there.",
+    "Pods of the queue that drain: told to stop, and their workers still there.",
 );
 /// `drain_overdue_replicas`.
 pub const DRAIN_OVERDUE: Spec = gauge(
     "taskqueue_operator_drain_overdue_replicas",
     &QUEUE,
-    "Pods of the queue that were told to stop longer ago than the drain grace period.",
+    "Pods of the queue that were told to stop longer ago than the drain grace period, and whose workers are still there.",
 );
 /// `min_replicas`.
 pub const MIN: Spec = gauge(
@@ -212,6 +212,12 @@ pub const BLIND_PODS: Spec = gauge(
     "taskqueue_operator_blind_pods",
     &QUEUE,
     "Live pods that are not heard of: no fresh heartbeat, or no answer to the last scrape. Each counts as full. Absent while no slot is known.",
+);
+/// `held_pod`.
+pub const HELD_POD: Spec = gauge(
+    "taskqueue_operator_held_pod",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "pod", "why"],
+    "Always 1 for a pod that keeps the queue from shrinking, because what runs there is not known to end in good time (BusyPods); the label why says how it is known: NotHeard, Outlasts, LongestYet, NotLearned, Draining, Behind.",
 );
 /// `pod_scrapes_total`.
 pub const POD_SCRAPES: Spec = counter(
@@ -330,6 +336,7 @@ pub const ALL: &[Spec] = &[
     SLOTS_AVAILABLE,
     SERVICE_TIME,
     BLIND_PODS,
+    HELD_POD,
     POD_SCRAPES,
     DEMAND,
     READING_AGE,

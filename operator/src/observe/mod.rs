@@ -5,6 +5,7 @@
 //! a pass costs Temporal and the pods nothing.
 
 pub mod connection;
+pub mod drains;
 pub mod pods;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,10 @@ pub async fn observe(
         Err(problem) => Err(problem),
     };
     let pods = pods_by_queue(fleet, sources.caches);
+    let gone = sources
+        .caches
+        .last_words
+        .take(&fleet.key.namespace, &fleet.key.name);
     let held: BTreeMap<&str, Held> = fleet
         .queues
         .iter()
@@ -104,7 +109,9 @@ pub async fn observe(
         Err(_) => sources.readers.forget(&owner),
     }
     let queues = fleet.queues.iter().filter_map(|queue| {
-        let Held { held, pods } = held.get(queue.name.as_str())?.clone();
+        let Held { held, mut pods } = held.get(queue.name.as_str())?.clone();
+        let ours = gone.iter().filter(|(of, _)| *of == queue.name);
+        pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let reading = reading(sources.readers, &owner, queue, now.monotonic);
         let heard = slots(
             &reading.workers,

@@ -5,21 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
-use taskqueue_api::{Reason, injected};
+use taskqueue_api::Reason;
 use taskqueue_scaling::{PodPhase, Replicas};
 use taskqueue_temporal::LivePod;
 
+use crate::observe::drains::{Draining, WorkerEnd};
 use crate::problem::Problem;
 
 /// The label that the Deployment controller puts on pods: one value per ReplicaSet.
 const TEMPLATE_HASH: &str = "pod-template-hash";
-
-/// What a pod gets on top of its drain grace period.
-const MARGIN: SignedDuration =
-    SignedDuration::from_secs(injected::TERMINATION_MARGIN_SECONDS as i64);
 
 /// The pods of one queue.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,8 +24,10 @@ pub struct Pods {
     pub live: Vec<LivePod>,
     /// How many ReplicaSets the pods that are not terminating belong to.
     pub replica_sets: usize,
-    /// Pods that were told to stop, and when their drain grace period ends.
-    pub draining: Vec<(String, Timestamp)>,
+    /// Pods that were told to stop and are still there.
+    pub draining: Vec<Draining>,
+    /// Those that have gone since the last pass, as far as it is known how their workers ended.
+    pub gone: Vec<Draining>,
     /// Why pods cannot start, if some cannot.
     pub trouble: Option<Problem>,
     /// The annotation that ranks pods for removal, of those that carry it.
@@ -49,6 +47,7 @@ pub fn read(pods: &[Arc<Pod>], worker: &str) -> Pods {
         let Some(name) = &pod.metadata.name else {
             continue;
         };
+        facts.draining.extend(Draining::of(pod));
         let Some(phase) = phase(pod, worker) else {
             continue;
         };
@@ -60,10 +59,6 @@ pub fn read(pods: &[Arc<Pod>], worker: &str) -> Pods {
             .addresses
             .extend(address(pod).map(|address| (name.clone(), address)));
         if phase == PodPhase::Terminating {
-            // The deletion timestamp is when the pod is killed: a margin after its grace period.
-            let killed = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-            let ends = killed.and_then(|killed| killed.checked_sub(MARGIN).ok());
-            facts.draining.extend(ends.map(|ends| (name.clone(), ends)));
             continue;
         }
         replica_sets.insert(label(pod, TEMPLATE_HASH));
@@ -155,7 +150,8 @@ pub fn deployment_trouble(deployment: &Deployment) -> Option<Problem> {
     })
 }
 
-/// Where a pod is in its life; `None` once it has ended.
+/// Where a pod is in its life; `None` once it has ended. A sidecar that outlives the worker of a pod that was
+/// told to stop works on no task.
 fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
@@ -163,7 +159,8 @@ fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
         return None;
     }
     if pod.metadata.deletion_timestamp.is_some() {
-        return Some(PodPhase::Terminating);
+        let ended = WorkerEnd::of(pod).is_some();
+        return (!ended).then_some(PodPhase::Terminating);
     }
     let ready = condition(pod, "Ready");
     Some(if ready.is_some_and(|ready| ready.status == "True") {

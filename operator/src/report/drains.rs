@@ -1,95 +1,283 @@
-//! Pods that used up their drain grace period. What they still had in work then is cancelled and costs
-//! an attempt; none of that happens in silence. Pure.
+//! Pods that were told to stop, and whose tasks were cut off: those are cancelled and cost an attempt. None
+//! of that happens in silence. And workers that go on taking tasks. Pure.
 //!
-//! A worker that keeps to its grace period is gone a moment after it: mostly it is found out only when
-//! the pod is gone, so what drains is remembered from pass to pass. An idle worker ends at once, so one
-//! that reached the end of its grace period was busy, whether or not its slots are known.
+//! How a worker ended says whether it was cut off: Kubernetes' times are compared with each other, and never
+//! with our clock, which may be ahead. A pod also stays while a sidecar of it runs, which cuts nothing off.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use taskqueue_api::Reason;
-use taskqueue_scaling::PodSlots;
+use taskqueue_api::{DurationString, Reason};
+use taskqueue_scaling::{PodSlots, Time};
+use taskqueue_temporal::{WorkerReport, WorkerStatus};
 
 use crate::memory::{Drain, QueueMemory};
 use crate::observe::ObservedQueue;
+use crate::observe::drains::{Draining, Killed, WorkerEnd};
 use crate::report::conditions::QueueFacts;
 use crate::report::events::Happening;
 
-/// The Events about drains that ended or went on past their grace period since the last pass.
-pub fn exceeded(facts: &QueueFacts<'_>, now: Timestamp) -> Vec<Happening> {
-    let over = present(facts.memory, facts.seen).chain(gone(facts.memory, facts.seen));
-    over.filter(|(_, drain)| drain.ends <= now && !drain.told)
-        .map(|(pod, drain)| happening(facts, &pod, drain.used))
-        .collect()
+/// How long after the end of its grace period a pod may be there whose node does not say how its worker ended.
+/// The kubelet kills it a margin after its grace period, and says so.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The Events about drains since the last pass.
+pub fn happenings(facts: &QueueFacts<'_>, now: Time) -> Vec<Happening> {
+    let mut happenings = Vec::new();
+    for drain in drains(facts.memory, facts.seen, now) {
+        let before = facts.memory.draining.get(&drain.pod.pod);
+        if drain.took > 0 && before.is_none_or(|before| before.took == 0) {
+            happenings.push(polls(facts, &drain));
+        }
+        if let Some(cut) = drain.cut.filter(|_| !drain.told) {
+            happenings.push(exceeded(facts, &drain, cut));
+        }
+    }
+    happenings
 }
 
-/// How many pods are past their grace period and still there.
+/// How many pods are past their grace period and still there, and not known to have ended their work.
 pub fn overdue(seen: &ObservedQueue, now: Timestamp) -> u32 {
-    let over = seen
-        .pods
-        .draining
-        .iter()
-        .filter(|(_, ends)| *ends <= now)
-        .count();
-    u32::try_from(over).unwrap_or(u32::MAX)
+    let over = seen.pods.draining.iter();
+    let over = over.filter(|pod| pod.end.is_none() && pod.ends <= now);
+    u32::try_from(over.count()).unwrap_or(u32::MAX)
 }
 
 /// Remembers what drains now, for the next pass.
-pub fn remember(memory: &mut QueueMemory, seen: &ObservedQueue, now: Timestamp) {
-    let told = |drain: Drain| Drain {
-        told: drain.told || drain.ends <= now,
-        ..drain
-    };
-    memory.draining = present(memory, seen)
-        .map(|(pod, drain)| (pod, told(drain)))
+pub fn remember(memory: &mut QueueMemory, seen: &ObservedQueue, now: Time) {
+    let drains: Vec<Judged> = drains(memory, seen, now).collect();
+    let there = drains.into_iter().filter(|judged| judged.there);
+    memory.draining = there
+        .map(|judged| {
+            let told = judged.told || judged.cut.is_some();
+            let drain = Drain {
+                told,
+                ..judged.drain
+            };
+            (drain.pod.pod.clone(), drain)
+        })
         .collect();
 }
 
-/// What drains now, with what was known about it before.
-fn present<'a>(
+/// A drain, and what is to be said about it.
+struct Judged {
+    drain: Drain,
+    /// The pod is still there.
+    there: bool,
+    /// How its tasks were cut off, if they were.
+    cut: Option<Cut>,
+}
+
+impl std::ops::Deref for Judged {
+    type Target = Drain;
+
+    fn deref(&self) -> &Drain {
+        &self.drain
+    }
+}
+
+/// How tasks were cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// The worker cancelled them when its grace period was over.
+    GraceUsedUp,
+    /// The pod was deleted with less.
+    Shortened(Duration),
+    /// The worker had not ended by itself when its pod was killed, after its grace period.
+    Killed,
+    /// Somebody killed the worker before its grace period was over.
+    KilledEarly,
+    /// The worker was killed for its memory before its grace period was over.
+    OutOfMemory,
+    /// Its node does not say how it ended.
+    NotHeardOf,
+}
+
+/// The pods that drain, those that have gone since the last pass included.
+fn drains<'a>(
     memory: &'a QueueMemory,
     seen: &'a ObservedQueue,
-) -> impl Iterator<Item = (String, Drain)> + 'a {
-    let used = |pod: &str| {
-        let pods = seen.slots.known().map_or(&[][..], |slots| &slots.pods);
-        pods.iter()
-            .find(|slots| slots.pod == pod)
-            .and_then(PodSlots::used)
-    };
-    seen.pods.draining.iter().map(move |(pod, ends)| {
-        let before = memory.draining.get(pod);
-        let drain = Drain {
-            ends: *ends,
-            used: used(pod).or_else(|| before?.used),
-            told: before.is_some_and(|before| before.told),
+    now: Time,
+) -> impl Iterator<Item = Judged> + 'a {
+    let there = seen.pods.draining.iter().map(move |pod| {
+        let drain = drain(memory, seen, pod, now);
+        let cut = match &pod.end {
+            Some(end) => cut(&drain, *end),
+            None => overdue_for(&drain, now, PATIENCE).then_some(Cut::NotHeardOf),
         };
-        (pod.clone(), drain)
-    })
+        Judged {
+            drain,
+            there: true,
+            cut,
+        }
+    });
+    let is_there = |name: &str| seen.pods.draining.iter().any(|pod| pod.pod == name);
+    let ended = seen.pods.gone.iter().filter(move |pod| !is_there(&pod.pod));
+    let ended = ended.map(move |pod| {
+        let drain = drain(memory, seen, pod, now);
+        let cut = pod.end.and_then(|end| cut(&drain, end));
+        Judged {
+            drain,
+            there: false,
+            cut,
+        }
+    });
+    let has_ended = |name: &str| seen.pods.gone.iter().any(|pod| pod.pod == name);
+    let lost = memory.draining.values();
+    let lost = lost.filter(move |drain| !is_there(&drain.pod.pod) && !has_ended(&drain.pod.pod));
+    let lost = lost.map(move |drain| {
+        let how = drain.pod.shortened_to;
+        let how = how.map_or(Cut::GraceUsedUp, Cut::Shortened);
+        let cut = overdue_for(drain, now, Duration::ZERO).then_some(how);
+        Judged {
+            drain: drain.clone(),
+            there: false,
+            cut,
+        }
+    });
+    there.chain(ended).chain(lost)
 }
 
-/// What drained when it was last seen and is not there any more.
-fn gone<'a>(
-    memory: &'a QueueMemory,
-    seen: &'a ObservedQueue,
-) -> impl Iterator<Item = (String, Drain)> + 'a {
-    let drains = |name: &str| seen.pods.draining.iter().any(|(pod, _)| pod == name);
-    let known = memory.draining.iter().filter(move |(pod, _)| !drains(pod));
-    known.map(|(pod, drain)| (pod.clone(), drain.clone()))
+/// What is known of a drain now.
+fn drain(memory: &QueueMemory, seen: &ObservedQueue, pod: &Draining, now: Time) -> Drain {
+    let before = memory.draining.get(&pod.pod);
+    let pods = seen.slots.known().map_or(&[][..], |slots| &slots.pods);
+    let slots = pods.iter().find(|slots| slots.pod == pod.pod);
+    let since = before.map_or(now, |before| before.since);
+    let mut drain = Drain {
+        pod: pod.clone(),
+        since,
+        used: slots.and_then(PodSlots::used).or_else(|| before?.used),
+        taken: before.and_then(|before| before.taken),
+        took: before.map_or(0, |before| before.took),
+        told: before.is_some_and(|before| before.told),
+    };
+    // Until a preStop hook has ended, the worker does not know that it is to stop.
+    if let Some(taken) = taken_since(seen, pod, since).filter(|_| !pod.hooked) {
+        let first = *drain.taken.get_or_insert(taken);
+        drain.took = drain.took.max(taken.saturating_sub(first));
+    }
+    drain
 }
 
-fn happening(facts: &QueueFacts<'_>, pod: &str, used: Option<u32>) -> Happening {
-    let had = match used {
+/// How many tasks the workers of a pod have taken that say that they poll, in heartbeats that they sent after
+/// the pod was told to stop.
+fn taken_since(seen: &ObservedQueue, pod: &Draining, since: Time) -> Option<u64> {
+    let reports = seen.reading.workers.known()?;
+    let polls = |report: &&WorkerReport| {
+        report.host_name == pod.pod
+            && report.status == WorkerStatus::Running
+            && report
+                .heartbeat_sent_after
+                .is_some_and(|sent| sent >= since)
+    };
+    let types = reports
+        .iter()
+        .filter(polls)
+        .flat_map(|report| report.slots.iter().filter_map(|(_, slots)| *slots));
+    let counts = types.filter_map(|slots| {
+        let processed = slots.processed_total?;
+        Some(processed.saturating_add(u64::from(slots.used)))
+    });
+    counts.reduce(u64::saturating_add)
+}
+
+/// How a worker that has ended was cut off, if it was.
+fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
+    let in_time = end.at.is_some_and(|at| at < drain.pod.ends);
+    let shortened = drain.pod.shortened_to.filter(|_| !in_time);
+    let cut = match (end.killed, shortened) {
+        (Some(Killed::OutOfMemory), _) => Cut::OutOfMemory,
+        (_, Some(grace)) => Cut::Shortened(grace),
+        (Some(Killed::Other), None) if in_time => Cut::KilledEarly,
+        (Some(Killed::Other), None) => Cut::Killed,
+        (None, None) if in_time => return None,
+        (None, None) => Cut::GraceUsedUp,
+    };
+    (drain.used != Some(0)).then_some(cut)
+}
+
+/// Whether a pod has drained for longer than its grace period, by our own clock, and had work when it was last
+/// heard of.
+fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
+    let allowed = drain.pod.grace.saturating_add(patience);
+    drain.used != Some(0) && now.since(drain.since) >= allowed
+}
+
+fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> Happening {
+    let had = match drain.used {
         Some(1) => "1 task that was still running is".to_owned(),
         Some(many @ 2..) => format!("{many} tasks that were still running are"),
         Some(0) | None => "what was still running is".to_owned(),
     };
+    let pod = &drain.pod.pod;
+    let (what, advice) = match cut {
+        Cut::GraceUsedUp => (
+            "used up its drain grace period".to_owned(),
+            "raise drain.gracePeriod if tasks take that long".to_owned(),
+        ),
+        Cut::Shortened(grace) => (
+            format!(
+                "was deleted with a grace of only {}",
+                DurationString::from(grace)
+            ),
+            "the drain grace period does not count for kubectl delete --grace-period, or an eviction that names one: leave it out".to_owned(),
+        ),
+        Cut::Killed => (
+            "had not stopped when it was killed, after its drain grace period".to_owned(),
+            format!(
+                "its worker must cancel what runs and end by itself once TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, {} here, are over",
+                drain.pod.grace.as_secs()
+            ),
+        ),
+        Cut::KilledEarly => (
+            "was killed before its drain grace period was over".to_owned(),
+            "the events of its node, and the log of its kubelet, say by whom".to_owned(),
+        ),
+        Cut::OutOfMemory => (
+            "was killed while it drained, because its worker used more memory than its limit"
+                .to_owned(),
+            "raise resources.limits.memory, or give the worker fewer slots".to_owned(),
+        ),
+        Cut::NotHeardOf => (
+            "is long past its drain grace period, and its node does not say how its worker ended"
+                .to_owned(),
+            "look whether the node is alive".to_owned(),
+        ),
+    };
+    let advice = if drain.took > 0 && cut != Cut::OutOfMemory {
+        "its worker does not heed SIGTERM, see the Event PollsAfterStop".to_owned()
+    } else {
+        advice
+    };
+    happening(
+        facts,
+        Reason::DrainExceeded,
+        format!("pod {pod} {what}: {had} cancelled and attempted again; {advice}"),
+    )
+}
+
+fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> Happening {
+    let pod = &drain.pod.pod;
+    let tasks = match drain.took {
+        1 => "a task".to_owned(),
+        many => format!("{many} tasks"),
+    };
+    happening(
+        facts,
+        Reason::PollsAfterStop,
+        format!(
+            "pod {pod} was told to stop and has taken {tasks} since: its worker does not heed SIGTERM; let it stop on SIGTERM, and be process 1 of its container: an entrypoint in exec form, or exec in the shell that starts it"
+        ),
+    )
+}
+
+fn happening(facts: &QueueFacts<'_>, reason: Reason, text: String) -> Happening {
     Happening {
         warning: true,
-        reason: Reason::DrainExceeded.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
         action: "Drain",
-        note: format!(
-            "queue {}: pod {pod} used up its drain grace period: {had} cancelled and attempted again; raise drain.gracePeriod if tasks take that long",
-            facts.queue.name
-        ),
+        note: format!("queue {}: {text}", facts.queue.name),
         deployment: Some(facts.queue.deployment_name.clone()),
     }
 }

@@ -324,7 +324,7 @@ fn happenings(
     let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
         [
             events::changes(facts),
-            drains::exceeded(facts, now.wall),
+            drains::happenings(facts, now.monotonic),
             advice.happenings(facts.memory, pass.fleet.generation),
         ]
         .concat()

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use taskqueue_api::TaskQueueWorkerStatus;
 use taskqueue_scaling::{
-    Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, UnknownReason, findings,
+    self as scaling, Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, UnknownReason,
+    findings,
 };
 
 use crate::clock::Moment;
@@ -62,6 +63,7 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
         blind_pods: slots
             .and(present)
             .map(|decision| decision.inputs.blind_pods),
+        held_pods: present.map_or_else(Vec::new, held_pods),
         scrapes: facts
             .seen
             .scraped
@@ -96,6 +98,15 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
         decisions: decisions(facts),
         changes: changes(facts),
     }
+}
+
+/// The pods that keep the queue from shrinking, while they do.
+fn held_pods(decision: &Decision) -> Vec<(String, &'static str)> {
+    let mut limits = decision.limits.iter();
+    let held = limits.any(|limit| limit.by == scaling::Reason::BusyPods);
+    let pods = decision.inputs.held_pods.iter().filter(|_| held);
+    pods.map(|held| (held.pod.clone(), held.hold.as_str()))
+        .collect()
 }
 
 /// One count for a decision on a reading of the backlog that was not counted before, and for each that moves the
@@ -171,4 +182,37 @@ fn slot_numbers(slots: &Slots) -> PerType<Option<SlotNumbers>> {
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::passed::{Passed, healthy};
+    use taskqueue_scaling::{HeldPod, Hold, Limited, Reason};
+
+    #[test]
+    fn the_pods_that_hold_a_fleet_are_exposed_while_they_do() {
+        let held = |by: Reason| {
+            let mut passed = Passed::of(healthy());
+            let decision = passed.plan.queues[0].decision.as_mut().unwrap();
+            decision.limits = vec![Limited { by, from: 0, to: 1 }];
+            decision.inputs.held_pods = vec![HeldPod {
+                pod: "p".to_owned(),
+                hold: Hold::LongestYet,
+            }];
+            let now = Moment {
+                monotonic: crate::testing::NOW,
+                wall: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let status = TaskQueueWorkerStatus::default();
+            let numbers = numbers(&passed.facts(), &status, now);
+            numbers.queues["a"].held_pods.clone()
+        };
+        assert_eq!(held(Reason::BusyPods), [("p".to_owned(), "LongestYet")]);
+        assert_eq!(
+            held(Reason::CoolingDown),
+            [],
+            "something else keeps the fleet"
+        );
+    }
 }

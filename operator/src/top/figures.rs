@@ -54,6 +54,8 @@ pub struct Figures {
     pub reading_age_seconds: BTreeMap<String, f64>,
     /// Why a source is unknown now.
     pub unknown: BTreeMap<String, String>,
+    /// The pods that keep the queue from shrinking, and why, in one word.
+    pub held_pods: BTreeMap<String, String>,
     /// What about the queue needs a person.
     pub findings: BTreeSet<String>,
     /// How many decisions there were since the operator started, by what they were: "hold: CoolingDown".
@@ -186,6 +188,10 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
         figures.unknown.insert(sample.label("source"), reason);
     } else if name == table::FINDING.name && value > 0.0 {
         figures.findings.insert(sample.label("finding"));
+    } else if name == table::HELD_POD.name && value > 0.0 {
+        figures
+            .held_pods
+            .insert(sample.label("pod"), sample.label("why"));
     } else if name == table::DECISIONS.name {
         let decision = format!("{}: {}", sample.label("direction"), sample.label("reason"));
         figures.decisions.insert(decision, value);

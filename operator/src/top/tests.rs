@@ -32,6 +32,8 @@ taskqueue_operator_demand_replicas{namespace="shop",name="orders",queue="payment
 taskqueue_operator_demand_replicas{namespace="shop",name="orders",queue="payments",task_queue="payments",term="in_flight"} 4
 taskqueue_operator_reading_age_seconds{namespace="shop",name="orders",queue="payments",task_queue="payments",source="backlog"} 3
 taskqueue_operator_reading_unknown{namespace="shop",name="orders",queue="mails",task_queue="mails",source="slots",reason="NoHeartbeats"} 1
+taskqueue_operator_held_pod{namespace="shop",name="orders",queue="payments",task_queue="payments",pod="orders-payments-1a2b3c4d-x7k2p",why="LongestYet"} 1
+taskqueue_operator_held_pod{namespace="shop",name="orders",queue="payments",task_queue="payments",pod="orders-payments-1a2b3c4d-zq9f4",why="OfANewerOperator"} 1
 taskqueue_operator_finding{namespace="shop",name="orders",queue="payments",task_queue="payments",finding="QueueNotPolled"} 0
 taskqueue_operator_finding{namespace="shop",name="orders",queue="mails",task_queue="mails",finding="ReadyButNotPolling"} 1
 taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payments",task_queue="payments",direction="up",reason="Drain"} 2

@@ -48,7 +48,14 @@ fn pods_are_counted_by_where_they_are_in_their_life() {
         pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
     ];
     let facts = read(&pods, WORKER);
-    let ends = |name: &str, at: &str| (name.to_owned(), at.parse::<Timestamp>().unwrap());
+    let ends = |name: &str, at: &str| Draining {
+        pod: name.to_owned(),
+        grace: Duration::ZERO,
+        ends: at.parse().unwrap(),
+        shortened_to: None,
+        hooked: false,
+        end: None,
+    };
     let live = |name: &str, phase| LivePod {
         name: name.to_owned(),
         phase,
@@ -67,6 +74,7 @@ fn pods_are_counted_by_where_they_are_in_their_life() {
                 ends("draining", "2026-01-01T00:10:45Z"),
                 ends("stuck", "2026-01-01T00:10:00Z")
             ],
+            gone: Vec::new(),
             trouble: None,
             costs: vec![("ready".to_owned(), "-1".to_owned())],
             addresses: BTreeMap::from([("ready".to_owned(), [10, 0, 0, 7].into())]),
@@ -84,6 +92,32 @@ fn pods_are_counted_by_where_they_are_in_their_life() {
             rollout_in_progress: true
         }
     );
+}
+
+#[test]
+fn a_pod_in_which_only_a_sidecar_is_left_works_on_nothing() {
+    let deleted = |worker: serde_json::Value| {
+        read(
+            &[pod(json!({
+                "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:11:00Z"},
+                "status": {"phase": "Running", "containerStatuses": [
+                    {"name": "proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                        "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}},
+                    {"name": "worker", "image": "", "imageID": "", "ready": false,
+                        "restartCount": 0, "state": worker},
+                ]},
+            }))],
+            WORKER,
+        )
+    };
+    let running = deleted(json!({"running": {"startedAt": "2026-01-01T00:00:01Z"}}));
+    let ended = deleted(json!({"terminated": {"exitCode": 0}}));
+    assert_eq!(
+        (running.live.len(), running.draining.len()),
+        (1, 1),
+        "its worker runs"
+    );
+    assert_eq!((ended.live.len(), ended.draining.len()), (0, 1));
 }
 
 #[test]

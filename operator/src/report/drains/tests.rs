@@ -1,4 +1,6 @@
-//! Drains told once, when their grace period is over.
+//! Drains of which something is told, once.
+
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use taskqueue_scaling::{PerType, PodPhase, Reading, Slots, TypeSlots};
@@ -8,14 +10,34 @@ use crate::memory::{FleetMemory, QueueKey};
 use crate::report::passed::Passed;
 use crate::testing::{NOW, simple, unseen};
 
+/// A second of the API server's clock. Ours is far ahead of it, which must not matter.
 fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
 }
 
-/// A queue in which the pod drains until second 100, with so many slots in use.
-fn draining(used: Option<u32>) -> ObservedQueue {
+/// A pod that was told to stop at second 0, and has 60 to finish.
+fn stopping(end: Option<WorkerEnd>) -> Draining {
+    Draining {
+        pod: "slow".to_owned(),
+        grace: Duration::from_mins(1),
+        ends: at(60),
+        shortened_to: None,
+        hooked: false,
+        end,
+    }
+}
+
+fn ended(second: i64, killed: Option<Killed>) -> WorkerEnd {
+    WorkerEnd {
+        at: Some(at(second)),
+        killed,
+    }
+}
+
+/// A queue with a pod that drains, with this many slots in use.
+fn draining(pod: Draining, used: Option<u32>) -> ObservedQueue {
     let mut queue = unseen();
-    queue.pods.draining = vec![("slow".to_owned(), at(100))];
+    queue.pods.draining = vec![pod];
     let activity = used.map(|used| TypeSlots {
         used,
         available: Some(1),
@@ -44,58 +66,296 @@ fn draining(used: Option<u32>) -> ObservedQueue {
     queue
 }
 
-/// The notes of one pass at a second, which is remembered.
-fn pass(memory: &mut FleetMemory, queue: ObservedQueue, second: i64) -> Vec<String> {
+/// The pod has gone, and this is how.
+fn gone(pod: Draining) -> ObservedQueue {
+    let mut queue = unseen();
+    queue.pods.gone = vec![pod];
+    queue
+}
+
+/// What is told in a pass at a second of our clock, which is remembered.
+fn pass(memory: &mut FleetMemory, queue: ObservedQueue, second: u64) -> Vec<(String, String)> {
+    let now = NOW.plus(Duration::from_secs(second));
     let mut passed = Passed::after(std::mem::take(memory), simple(), queue);
-    let told = exceeded(&passed.facts()[0], at(second));
+    let told = happenings(&passed.facts()[0], now);
     remember(
         passed.memory.queue(QueueKey::unversioned("a")),
         &passed.observed.queues["a"],
-        at(second),
+        now,
     );
     *memory = passed.memory;
-    told.into_iter().map(|happening| happening.note).collect()
+    let told = told.into_iter();
+    told.map(|happening| (happening.reason, happening.note))
+        .collect()
 }
 
-fn note(had: &str) -> String {
-    format!(
-        "queue a: pod slow used up its drain grace period: {had} cancelled and attempted again; raise drain.gracePeriod if tasks take that long"
-    )
+fn exceeded(text: &str) -> Vec<(String, String)> {
+    vec![(
+        "DrainExceeded".to_owned(),
+        format!("queue a: pod slow {text}"),
+    )]
+}
+
+const RAISE: &str =
+    "cancelled and attempted again; raise drain.gracePeriod if tasks take that long";
+
+#[test]
+fn only_a_worker_that_was_cut_off_is_told_and_with_the_right_advice() {
+    let used_up = |had: &str| exceeded(&format!("used up its drain grace period: {had} {RAISE}"));
+    let three = "3 tasks that were still running are";
+    let killed = Some(Killed::Other);
+    let shortened = |end: WorkerEnd| Draining {
+        grace: Duration::from_secs(5),
+        ends: at(5),
+        shortened_to: Some(Duration::from_secs(5)),
+        ..stopping(Some(end))
+    };
+    let by_deletion = exceeded(&format!(
+        "was deleted with a grace of only 5s: {three} cancelled and attempted again; the drain grace period does not count for kubectl delete --grace-period, or an eviction that names one: leave it out"
+    ));
+    let table = [
+        (
+            "a sidecar outlives the worker by far",
+            stopping(Some(ended(2, None))),
+            Some(3),
+            vec![],
+        ),
+        (
+            "in time, if only just",
+            stopping(Some(ended(59, None))),
+            Some(3),
+            vec![],
+        ),
+        (
+            "an idle worker that does not heed SIGTERM",
+            stopping(Some(ended(75, killed))),
+            Some(0),
+            vec![],
+        ),
+        (
+            "known idle, and slow to end",
+            stopping(Some(ended(61, None))),
+            Some(0),
+            vec![],
+        ),
+        (
+            "with its grace period",
+            stopping(Some(ended(60, None))),
+            Some(1),
+            used_up("1 task that was still running is"),
+        ),
+        (
+            "of which nothing was ever heard",
+            stopping(Some(ended(61, None))),
+            None,
+            used_up("what was still running is"),
+        ),
+        (
+            "does not end by itself",
+            stopping(Some(ended(75, killed))),
+            Some(3),
+            exceeded(&format!(
+                "had not stopped when it was killed, after its drain grace period: {three} cancelled and attempted again; its worker must cancel what runs and end by itself once TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, 60 here, are over"
+            )),
+        ),
+        (
+            "killed before",
+            stopping(Some(ended(20, killed))),
+            Some(3),
+            exceeded(&format!(
+                "was killed before its drain grace period was over: {three} cancelled and attempted again; the events of its node, and the log of its kubelet, say by whom"
+            )),
+        ),
+        (
+            "out of memory",
+            stopping(Some(ended(20, Some(Killed::OutOfMemory)))),
+            Some(3),
+            exceeded(&format!(
+                "was killed while it drained, because its worker used more memory than its limit: {three} cancelled and attempted again; raise resources.limits.memory, or give the worker fewer slots"
+            )),
+        ),
+        (
+            "kubectl delete --grace-period=5, killed",
+            shortened(ended(5, killed)),
+            Some(3),
+            by_deletion.clone(),
+        ),
+        (
+            "kubectl delete --grace-period=5, in the last moment",
+            shortened(ended(5, None)),
+            Some(3),
+            by_deletion,
+        ),
+        (
+            "kubectl delete --grace-period=5, in time",
+            shortened(ended(4, None)),
+            Some(3),
+            vec![],
+        ),
+    ];
+    for (what, pod, used, expected) in table {
+        // The event of its deletion says how it ended, or its status while it is still there.
+        for there in [false, true] {
+            let mut memory = FleetMemory::default();
+            let before = Draining {
+                end: None,
+                ..pod.clone()
+            };
+            assert_eq!(
+                pass(&mut memory, draining(before, used), 1),
+                [],
+                "{what}: while it drains"
+            );
+            let told = if there {
+                let told = pass(&mut memory, draining(pod.clone(), None), 2);
+                assert_eq!(
+                    pass(&mut memory, gone(pod.clone()), 3),
+                    [],
+                    "{what}: told twice"
+                );
+                told
+            } else {
+                pass(&mut memory, gone(pod.clone()), 2)
+            };
+            assert_eq!(told, expected, "{what}");
+        }
+    }
 }
 
 #[test]
-fn a_pod_that_stays_past_its_grace_period_is_told_once() {
+fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should_have_given_one() {
     let mut memory = FleetMemory::default();
-    assert_eq!(
-        pass(&mut memory, draining(Some(3)), 99),
-        Vec::<String>::new()
+    let told = exceeded(
+        "is long past its drain grace period, and its node does not say how its worker ended: 3 tasks that were still running are cancelled and attempted again; look whether the node is alive",
     );
-    assert_eq!(
-        pass(&mut memory, draining(None), 101),
-        [note("3 tasks that were still running are")],
-        "with what was known last"
-    );
-    assert_eq!(
-        pass(&mut memory, draining(Some(3)), 105),
-        Vec::<String>::new()
-    );
-    assert_eq!(pass(&mut memory, unseen(), 110), Vec::<String>::new());
+    for (second, used, expected) in [
+        (0, Some(3), vec![]),
+        (76, None, vec![]),
+        (179, None, vec![]),
+        (180, None, told),
+        (300, None, vec![]),
+    ] {
+        let told = pass(&mut memory, draining(stopping(None), used), second);
+        assert_eq!(told, expected, "at {second}");
+    }
+    assert_eq!(pass(&mut memory, unseen(), 310), []);
 }
 
 #[test]
-fn a_pod_that_ended_with_its_grace_period_is_told_when_it_is_gone() {
-    let mut memory = FleetMemory::default();
-    pass(&mut memory, draining(Some(1)), 99);
-    assert_eq!(
-        pass(&mut memory, unseen(), 101),
-        [note("1 task that was still running is")]
-    );
+fn a_pod_whose_end_nobody_saw_is_told_if_it_drained_for_its_grace_period() {
+    let table = [
+        (59, Some(1), vec![]),
+        (
+            60,
+            Some(1),
+            exceeded(&format!(
+                "used up its drain grace period: 1 task that was still running is {RAISE}"
+            )),
+        ),
+        (60, Some(0), vec![]),
+    ];
+    for (second, used, expected) in table {
+        let mut memory = FleetMemory::default();
+        pass(&mut memory, draining(stopping(None), used), 0);
+        assert_eq!(pass(&mut memory, unseen(), second), expected, "{second}");
+    }
+}
+
+/// The same queue, with a worker on the pod that has taken tasks.
+fn heard(pod: Draining, status: WorkerStatus, sent_after: u64, taken: u64) -> ObservedQueue {
+    let used = 2;
+    let mut queue = draining(pod, Some(used));
+    let sent_after = NOW.plus(Duration::from_secs(sent_after));
+    let report = WorkerReport {
+        instance_key: "slow".to_owned(),
+        identity: String::new(),
+        host_name: "slow".to_owned(),
+        task_queue: "a".to_owned(),
+        status,
+        sdk: String::new(),
+        heartbeat_changed_at: Some(sent_after.plus(Duration::from_secs(1))),
+        heartbeat_sent_after: Some(sent_after),
+        heartbeat_interval: Some(Duration::from_secs(5)),
+        sent_at: None,
+        started_at: None,
+        slots: PerType {
+            activity: Some(TypeSlots {
+                used,
+                available: Some(1),
+                processed_total: Some(taken - u64::from(used)),
+            }),
+            ..PerType::default()
+        },
+    };
+    queue.reading.workers = Reading::Known {
+        value: vec![report],
+        taken_at: NOW,
+    };
+    queue
 }
 
 #[test]
-fn a_pod_that_drained_in_time_is_not_told() {
+fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
+    use WorkerStatus::{Running, ShuttingDown};
+    let polls = vec![(
+        "PollsAfterStop".to_owned(),
+        "queue a: pod slow was told to stop and has taken 3 tasks since: its worker does not heed SIGTERM; let it stop on SIGTERM, and be process 1 of its container: an entrypoint in exec form, or exec in the shell that starts it".to_owned(),
+    )];
+    let hooked = Draining {
+        hooked: true,
+        ..stopping(None)
+    };
+    // What it has taken in its life in heartbeats sent after the seconds 0, 4 and 9. The pod drains from second 1.
+    let table = [
+        ("stops", stopping(None), Running, [10, 12, 12], vec![]),
+        (
+            "goes on",
+            stopping(None),
+            Running,
+            [10, 12, 15],
+            polls.clone(),
+        ),
+        (
+            "has stopped, and counts what it works off",
+            stopping(None),
+            ShuttingDown,
+            [10, 12, 15],
+            vec![],
+        ),
+        ("a preStop hook runs", hooked, Running, [10, 12, 15], vec![]),
+    ];
+    for (what, pod, status, taken, expected) in table {
+        let mut memory = FleetMemory::default();
+        for ((second, sent_after), taken) in [(1, 0), (6, 4), (11, 9)].into_iter().zip(taken) {
+            let told = pass(
+                &mut memory,
+                heard(pod.clone(), status, sent_after, taken),
+                second,
+            );
+            let now = if second == 11 { &expected[..] } else { &[] };
+            assert_eq!(told, now, "{what}, at {second}");
+        }
+        let again = pass(
+            &mut memory,
+            heard(pod.clone(), status, 14, taken[2] + u64::from(!expected.is_empty())),
+            16,
+        );
+        assert_eq!(again, [], "{what}: again");
+    }
     let mut memory = FleetMemory::default();
-    pass(&mut memory, draining(Some(2)), 50);
-    assert_eq!(pass(&mut memory, unseen(), 60), Vec::<String>::new());
-    assert_eq!(pass(&mut memory, unseen(), 120), Vec::<String>::new());
+    for (second, taken) in [(1, 10), (6, 12), (11, 15)] {
+        pass(
+            &mut memory,
+            heard(stopping(None), Running, second, taken),
+            second,
+        );
+    }
+    let end = ended(75, Some(Killed::Other));
+    assert_eq!(
+        pass(&mut memory, gone(stopping(Some(end))), 76),
+        exceeded(
+            "had not stopped when it was killed, after its drain grace period: 2 tasks that were still running are cancelled and attempted again; its worker does not heed SIGTERM, see the Event PollsAfterStop"
+        ),
+        "the advice is not to raise the grace period"
+    );
 }

@@ -1,0 +1,161 @@
+//! Pods that were told to stop, as the API server shows them.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A pod with a drain grace period of a minute, deleted with this grace at noon.
+fn deleted(grace: u32, more: Value, status: Value) -> Pod {
+    let noon = at("2026-01-01T12:00:00Z");
+    let deadline = noon
+        .checked_add(SignedDuration::from_secs(grace.into()))
+        .unwrap();
+    let mut pod = json!({
+        "metadata": {
+            "name": "p", "namespace": "shop", "deletionTimestamp": deadline,
+            "deletionGracePeriodSeconds": grace,
+            "labels": {"taskqueue.dev/worker": "orders", "taskqueue.dev/queue": "mails"},
+        },
+        "spec": {"terminationGracePeriodSeconds": 75, "containers": [more]},
+        "status": {"phase": "Running"},
+    });
+    pod["status"]["containerStatuses"] = status;
+    serde_json::from_value(pod).unwrap()
+}
+
+/// The statuses of a sidecar that runs, and of a worker in this state.
+fn worker(state: Value, last: Value) -> Value {
+    json!([
+        {"name": "proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}}},
+        {"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": state, "lastState": last},
+    ])
+}
+
+#[test]
+fn a_grace_at_deletion_counts_where_the_drain_grace_period_does_not_fit_into_it() {
+    let table = [
+        (75, "2026-01-01T12:01:00Z", 60, None),
+        (60, "2026-01-01T12:01:00Z", 60, None),
+        (59, "2026-01-01T12:00:59Z", 59, Some(59)),
+        (5, "2026-01-01T12:00:05Z", 5, Some(5)),
+        (300, "2026-01-01T12:01:00Z", 60, None),
+    ];
+    for (deletion, ends, grace, shortened_to) in table {
+        assert_eq!(
+            Draining::of(&deleted(deletion, json!({"name": "worker"}), json!([]))),
+            Some(Draining {
+                pod: "p".to_owned(),
+                grace: Duration::from_secs(grace),
+                ends: at(ends),
+                shortened_to: shortened_to.map(Duration::from_secs),
+                hooked: false,
+                end: None,
+            }),
+            "deleted with {deletion} s"
+        );
+    }
+    assert_eq!(Draining::of(&Pod::default()), None);
+}
+
+#[test]
+fn a_hook_counts_in_the_worker_only() {
+    let hook = json!({"preStop": {"sleep": {"seconds": 5}}});
+    let hooked = |name: &str| {
+        let pod = deleted(75, json!({"name": name, "lifecycle": hook}), json!([]));
+        Draining::of(&pod).map(|draining| draining.hooked)
+    };
+    assert_eq!(
+        (hooked("worker"), hooked("proxy")),
+        (Some(true), Some(false))
+    );
+}
+
+#[test]
+fn how_the_worker_ended_is_what_its_container_says() {
+    let time = "2026-01-01T12:00:09Z";
+    let end = |killed| {
+        Some(WorkerEnd {
+            at: Some(at(time)),
+            killed,
+        })
+    };
+    let terminated = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason, "finishedAt": time}});
+    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let nothing = Value::Null;
+    let table = [
+        (
+            json!({"running": {}}),
+            terminated(1, "Error"),
+            None,
+            "restarted",
+        ),
+        (
+            terminated(0, "Completed"),
+            nothing.clone(),
+            end(None),
+            "by itself",
+        ),
+        (
+            terminated(1, "Error"),
+            nothing.clone(),
+            end(None),
+            "with an error",
+        ),
+        (
+            terminated(137, "Error"),
+            nothing.clone(),
+            end(Some(Killed::Other)),
+            "killed",
+        ),
+        (
+            terminated(137, "OOMKilled"),
+            nothing.clone(),
+            end(Some(Killed::OutOfMemory)),
+            "memory",
+        ),
+        (
+            waiting.clone(),
+            terminated(2, "Error"),
+            end(None),
+            "between two starts",
+        ),
+        (waiting, nothing, None, "never started"),
+    ];
+    for (state, last, expected, what) in table {
+        let pod = deleted(75, json!({"name": "worker"}), worker(state, last));
+        assert_eq!(WorkerEnd::of(&pod), expected, "{what}");
+    }
+}
+
+#[test]
+fn the_last_words_of_a_pod_are_kept_for_its_fleet_and_handed_out_once() {
+    let words = LastWords::default();
+    let pod = |state: Value| deleted(75, json!({"name": "worker"}), worker(state, Value::Null));
+    let ended = pod(json!({"terminated": {"exitCode": 0}}));
+    words.keep(&pod(json!({"running": {}})));
+    words.keep(&ended);
+    words.keep(&ended);
+    assert_eq!(words.take("shop", "invoices"), []);
+    assert_eq!(words.take("bank", "orders"), []);
+    let said = Draining::of(&ended).unwrap();
+    assert_eq!(words.take("shop", "orders"), [("mails".to_owned(), said)]);
+    assert_eq!(words.take("shop", "orders"), []);
+}
+
+#[test]
+fn what_nobody_asks_for_is_not_kept_for_ever() {
+    let words = LastWords::default();
+    for number in 0..1_500 {
+        let state = json!({"terminated": {"exitCode": 0}});
+        let mut pod = deleted(75, json!({"name": "worker"}), worker(state, Value::Null));
+        pod.metadata.name = Some(format!("p{number}"));
+        words.keep(&pod);
+    }
+    assert_eq!(words.take("shop", "orders").len(), LastWords::MOST);
+}

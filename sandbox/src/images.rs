@@ -185,15 +185,20 @@ impl Sandbox {
         let archive = self.paths().run().join(format!("{}.tar", image.binary()));
         buildah::archive(self.paths(), plan, &archive)?;
         let bytes = size(&archive)?;
+        self.import(&archive)?;
+        Ok(bytes)
+    }
+
+    /// Loads an archive into the sandbox's containerd, and removes it.
+    pub(crate) fn import(&self, archive: &Path) -> Result<()> {
         let mut import = Command::new(&self.programs().ctr);
         import
             .arg("--address")
             .arg(self.paths().containerd_socket())
             .args(["--namespace=k8s.io", "images", "import"])
-            .arg(&archive);
+            .arg(archive);
         run::output(&mut import)?;
-        fs::remove_file(&archive).attempt(|| format!("removing {}", archive.display()))?;
-        Ok(bytes)
+        fs::remove_file(archive).attempt(|| format!("removing {}", archive.display()))
     }
 
     fn gateway_program(&self, context: &Path, changed: bool) -> Result<()> {

@@ -27,6 +27,7 @@ pub mod proof;
 mod provision;
 mod run;
 mod sandbox;
+mod sleeper;
 mod state;
 mod supervise;
 
@@ -42,6 +43,7 @@ pub use pki::NODE;
 pub use programs::Programs;
 pub use progress::{Progress, Step};
 pub use sandbox::Sandbox;
+pub use sleeper::{Sleeper, Tasks};
 pub use state::{ComponentStatus, Phase, Process, Status};
 
 /// What the supervisor's own processes run; they are no part of the library's use.

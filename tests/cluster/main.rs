@@ -13,6 +13,7 @@
 
 mod authority;
 mod availability;
+mod busy;
 mod conflicts;
 mod credentials;
 mod dashboards;

@@ -15,6 +15,7 @@ async fn fleets_that_go_up_and_down_under_load_interrupt_no_activity() {
         let options = Options {
             length: Duration::from_secs(30),
             longest: Duration::from_secs(30),
+            kill_the_leader: false,
         };
         let soaked = world.clone();
         let report = tokio::task::spawn_blocking(move || {

@@ -95,12 +95,17 @@ impl<'a> Ground<'a> {
 
     /// The `TaskQueueWorker` of this name, with everything that fleets of order workers have in common. `spec` adds its
     /// queues, its scaling and its drain.
-    pub(super) fn fleet(&self, name: &str, activity_slots: u32, mut spec: Value) -> Value {
+    pub(super) fn fleet(&self, name: &str, activity_slots: u32, spec: Value) -> Value {
+        self.fleet_of(name, self.template(activity_slots), spec)
+    }
+
+    /// The `TaskQueueWorker` of this name, with pods of this template.
+    pub(super) fn fleet_of(&self, name: &str, template: Value, mut spec: Value) -> Value {
         spec["connection"] = json!({
             "address": "temporal.sandbox-services.svc.cluster.local:7233",
             "temporalNamespace": TEMPORAL_NAMESPACE,
         });
-        spec["template"] = self.template(activity_slots);
+        spec["template"] = template;
         json!({
             "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
             "metadata": {"name": name, "namespace": self.namespace},
@@ -157,9 +162,10 @@ impl<'a> Ground<'a> {
         Ok(())
     }
 
-    /// Waits until as many orders of a run have ended as were placed. `patience` begins anew whenever one ends.
-    pub(super) fn until_ended(&self, run: &str, placed: u64, patience: Duration) -> Result<()> {
-        let of_run = format!("WorkflowId STARTS_WITH 'order-{run}-'");
+    /// Waits until as many workflows whose ids begin with `prefix` have ended as were started. `patience` begins anew
+    /// whenever one ends.
+    pub(super) fn until_ended(&self, prefix: &str, placed: u64, patience: Duration) -> Result<()> {
+        let of_run = format!("WorkflowId STARTS_WITH '{prefix}'");
         let ended = format!("{of_run} AND ExecutionStatus != 'Running'");
         let (mut most, mut since) = (0, Instant::now());
         loop {
@@ -174,7 +180,7 @@ impl<'a> Ground<'a> {
             }
             if since.elapsed() > patience {
                 return Err(self.not_reached(&format!(
-                    "{placed} orders of the run {run} should have ended; {now} have, and none for {} s",
+                    "{placed} workflows {prefix}... should have ended; {now} have, and none for {} s",
                     patience.as_secs()
                 )));
             }

@@ -283,7 +283,7 @@ impl Bench<'_> {
         }
         self.until_right(&fleet, before)?;
         self.ground
-            .until_ended(&run, ORDERS as u64, TRIAL_PATIENCE)?;
+            .until_ended(&format!("order-{run}-"), ORDERS as u64, TRIAL_PATIENCE)?;
         let workflows: Vec<Workflow> = (0..ORDERS)
             .map(|index| self.ground.workflow(&format!("order-{run}-{index}")))
             .collect::<Result<_>>()?;

@@ -1,7 +1,9 @@
-//! The soak: waves of real orders with activities of one second to two minutes drive three fleets up and down, and
-//! afterwards every activity's history is read back. Puts the parts together; `report` counts.
+//! The soak: waves of real orders with activities of one second to two minutes, and of other tasks on other workers,
+//! drive fleets up and down, and afterwards every activity's history is read back. Puts the parts together; `report`
+//! counts.
 
 mod report;
+mod sleepers;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +22,13 @@ use super::{
     watch::{Replicas, Watch},
     waves::{Wave, waves},
 };
-use crate::{paths::Name, progress::Progress, sandbox::Sandbox};
+use crate::{
+    operator::OPERATOR_NAMESPACE,
+    paths::Name,
+    progress::Progress,
+    sandbox::Sandbox,
+    sleeper::{Sleeper, Tasks},
+};
 
 /// The namespace of the command's fleet.
 const NAMESPACE: &str = "soak";
@@ -42,11 +50,14 @@ const ZERO_PATIENCE: Duration = Duration::from_mins(5);
 pub struct Options {
     /// For how long waves of orders are placed. What they began is always waited for.
     pub length: Duration,
-    /// How long the longest mailing takes.
+    /// How long the longest mailing takes, and the longest of the other tasks.
     pub longest: Duration,
+    /// Whether the leader of the operator is killed when half of the waves have come.
+    pub kill_the_leader: bool,
 }
 
-/// Brings a sandbox up, soaks a fleet in it, and prints what was seen. An error if anything was interrupted.
+/// Brings a sandbox up, soaks fleets in it, and prints what was seen. An error if anything was interrupted that need not
+/// have been.
 pub fn run(name: &Name, options: Options, progress: Progress) -> Result<Report, Error> {
     let sandbox = prepare(name, progress)?;
     let ground = Ground::fresh(&sandbox, NAMESPACE)?;
@@ -55,7 +66,7 @@ pub fn run(name: &Name, options: Options, progress: Progress) -> Result<Report, 
     Ok(report)
 }
 
-/// Soaks a fleet in a namespace that exists, and leaves it there at zero.
+/// Soaks fleets in a namespace that exists, and leaves them there at zero.
 pub fn soak(
     sandbox: &Sandbox,
     namespace: &str,
@@ -64,16 +75,28 @@ pub fn soak(
 ) -> Result<Report, Error> {
     let ground = Ground::within(sandbox, namespace)?;
     let run = format!("soak-{}-{namespace}", run_id());
+    let sleeper = sandbox.sleeper(progress)?;
     let waves = waves(&run, options.length, options.longest);
     let deployments = Watch::deployments(&ground)?;
     let pods = Watch::pods(&ground)?;
+    let grace = sleepers::grace(options.longest);
     ground.apply(&fleet(&ground))?;
+    for fleet in sleepers::Fleet::ALL {
+        let spec = fleet.spec(&task_queue(&ground, fleet.name()), grace);
+        let template = sleeper.template(fleet.env());
+        ground.apply(&ground.fleet_of(fleet.name(), template, spec))?;
+    }
     at_zero(&ground, &deployments, ACCEPT_PATIENCE)?;
 
     let began = Instant::now();
+    let mut batches = Vec::new();
     for (number, wave) in waves.iter().enumerate() {
         thread::sleep(wave.at.saturating_sub(began.elapsed()));
         place(&ground, wave)?;
+        batches.extend(put_to_sleep(&ground, &sleeper, &run, number, options)?);
+        if options.kill_the_leader && number == waves.len() / 2 {
+            kill_the_leader(sandbox, progress)?;
+        }
         progress.say(&format!(
             "wave {} of {} after {} s: {} orders; replicas {}",
             number + 1,
@@ -84,9 +107,12 @@ pub fn soak(
         ));
     }
     let orders: Vec<&Value> = waves.iter().flat_map(|wave| &wave.orders).collect();
-    ground.until_ended(&run, orders.len() as u64, options.longest + STALL_PATIENCE)?;
+    let tasks = batches.iter().map(|(_, ids)| ids.len()).sum::<usize>();
+    let patience = options.longest + STALL_PATIENCE;
+    ground.until_ended(&format!("order-{run}-"), orders.len() as u64, patience)?;
+    ground.until_ended(&format!("{run}-"), tasks as u64, patience)?;
     progress.say(&format!(
-        "every order had ended after {} s; waiting until the fleet is at zero",
+        "everything had ended after {} s; waiting until the fleets are at zero",
         began.elapsed().as_secs()
     ));
     at_zero(&ground, &deployments, ZERO_PATIENCE)?;
@@ -98,12 +124,51 @@ pub fn soak(
             ground.workflow(&format!("order-{id}"))
         })
         .collect::<Result<_>>()?;
-    Ok(Report::new(
-        &workflows,
-        &deployments.replicas(),
-        &pods.told_to_stop(),
-        lasted,
-    ))
+    let told = pods.told_to_stop();
+    let mut report = Report::new(&workflows, &deployments.replicas(), &told, lasted);
+    for fleet in sleepers::Fleet::ALL {
+        let ids = batches.iter().filter(|(of, _)| *of == fleet);
+        let slept = ids
+            .flat_map(|(_, ids)| ids)
+            .map(|id| ground.workflow(id))
+            .collect::<Result<Vec<_>>>()?;
+        report.add(&slept, sleepers::cuts(&slept, &told, grace));
+    }
+    Ok(report)
+}
+
+/// Starts the other tasks of a wave: the ids of their workflows.
+fn put_to_sleep(
+    ground: &Ground<'_>,
+    sleeper: &Sleeper,
+    run: &str,
+    wave: usize,
+    options: Options,
+) -> Result<Vec<(sleepers::Fleet, Vec<String>)>> {
+    let temporal = ground.sandbox.temporal()?;
+    let batches = sleepers::batches(wave, options.longest).into_iter();
+    batches
+        .map(|batch| {
+            let tasks = Tasks {
+                queue: &task_queue(ground, batch.fleet.name()),
+                id: &format!("{run}-{wave}-{}", batch.name),
+                count: batch.count,
+                takes: batch.takes,
+                on_host: batch.fleet == sleepers::Fleet::Hosts,
+            };
+            sleeper.start(&temporal, &tasks)?;
+            Ok((batch.fleet, tasks.ids()))
+        })
+        .collect()
+}
+
+/// Removes the replica that leads at once; another one takes over.
+fn kill_the_leader(sandbox: &Sandbox, progress: Progress) -> Result<()> {
+    let leader = sandbox.operator_pod()?;
+    progress.say(&format!("killing the operator's leader {leader}"));
+    let delete = ["delete", "pod", &leader, "--grace-period=0", "--force"];
+    sandbox.kubectl_output(&[&["--namespace", OPERATOR_NAMESPACE][..], &delete[..]].concat())?;
+    Ok(())
 }
 
 /// Short cooldown and stabilization, so that the fleet follows every wave down.
@@ -154,14 +219,16 @@ fn place(ground: &Ground<'_>, wave: &Wave) -> Result<()> {
 fn at_zero(ground: &Ground<'_>, deployments: &Watch, patience: Duration) -> Result<()> {
     let zero = deployments.wait(patience, |seen| {
         let latest = latest(seen);
+        let sleepers = sleepers::Fleet::ALL.map(sleepers::Fleet::name);
         let zero = QUEUES
             .iter()
+            .chain(&sleepers)
             .all(|queue| latest.get(queue).is_some_and(|now| now.asked == 0));
         zero.then_some(())
     });
     zero.ok_or_else(|| {
         ground.not_reached(&format!(
-            "every queue of the fleet {FLEET} should be at zero replicas and was not within {} s",
+            "every queue should be at zero replicas and was not within {} s",
             patience.as_secs()
         ))
     })

@@ -4,6 +4,7 @@
 mod apt;
 mod go;
 pub(crate) mod plan;
+pub(crate) mod sleeper;
 mod temporal;
 
 use std::fs::File;
@@ -82,7 +83,7 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
 }
 
 /// Two commands that provision at the same time would do everything twice.
-fn lock(paths: &Paths, progress: Progress) -> Result<File> {
+pub(crate) fn lock(paths: &Paths, progress: Progress) -> Result<File> {
     let file = paths.cache.join("lock");
     let lock = File::create(&file).attempt(|| format!("making {}", file.display()))?;
     if lock.try_lock().is_err() {

@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::sleepers::{Cut, CutOff};
 use crate::proof::{
     error::Error,
     figures::{between, percentile, seconds},
@@ -29,6 +30,9 @@ pub struct Report {
     completed_on_stopped_pods: usize,
     attempts_beyond_first: usize,
     heartbeats_missed: usize,
+    /// Tasks of other workers, and those of them that were cut off, by why.
+    others: usize,
+    cut: BTreeMap<Cut, Vec<String>>,
     /// What must not be, with the workflow's id.
     broken: Vec<String>,
 }
@@ -80,7 +84,24 @@ impl Report {
             completed_on_stopped_pods: count(&|one| one.completed && stopped_under(one)),
             attempts_beyond_first: count(&|one| one.attempt > 1),
             heartbeats_missed: count(&|one| one.heartbeat_missed),
+            others: 0,
+            cut: BTreeMap::new(),
             broken: broken(workflows),
+        }
+    }
+
+    /// Adds the tasks of other workers, and those of them that were cut off.
+    pub(super) fn add(&mut self, workflows: &[Workflow], cuts: Vec<CutOff>) {
+        self.others += workflows.len();
+        for workflow in workflows.iter().filter(|workflow| !workflow.completed()) {
+            let broken = format!("{} ended with {}", workflow.id, workflow.end);
+            self.broken.push(broken);
+        }
+        for CutOff { why, what } in cuts {
+            if why == Cut::Known {
+                self.broken.push(what.clone());
+            }
+            self.cut.entry(why).or_default().push(what);
         }
     }
 
@@ -183,7 +204,22 @@ impl Display for Report {
             f,
             "Attempts beyond the first: {}. Heartbeat timeouts: {}. (From the histories in Temporal.)",
             self.attempts_beyond_first, self.heartbeats_missed
-        )
+        )?;
+        let count = |why| self.cut.get(&why).map_or(0, Vec::len);
+        writeln!(
+            f,
+            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} (docs/scaling.md, \"What the operator may still cut\").",
+            self.others,
+            count(Cut::Known),
+            count(Cut::First),
+            count(Cut::Raced)
+        )?;
+        for (why, what) in &self.cut {
+            for what in what {
+                writeln!(f, "  {why:?}: {what}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -232,6 +268,35 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_of_another_worker_is_printed_and_fails_the_soak_if_it_was_to_be_known() {
+        let up_and_down = replicas(&[(0, 0), (1, 2), (5, 0)]);
+        let report = |why| {
+            let nothing = BTreeMap::new();
+            let mut report = Report::new(&[], &up_and_down, &nothing, Duration::from_secs(20));
+            let what = "t-1: Sleep at attempt 2".to_owned();
+            report.add(
+                &[order("t-1", mailing(2, 10, "pod-a"))],
+                vec![CutOff { why, what }],
+            );
+            report
+        };
+        for (why, counts) in [
+            (Cut::Known, "known 1, first 0, raced 0"),
+            (Cut::First, "known 0, first 1, raced 0"),
+            (Cut::Raced, "known 0, first 0, raced 1"),
+        ] {
+            let report = report(why);
+            assert_eq!(report.verdict().is_err(), why == Cut::Known, "{why:?}");
+            let printed = report.to_string();
+            assert!(printed.contains(counts), "{printed}");
+            assert!(
+                printed.contains(&format!("{why:?}: t-1: Sleep")),
+                "{printed}"
+            );
+        }
+    }
+
+    #[test]
     fn an_activity_that_ended_on_a_stopped_pod_at_its_first_attempt_is_well() {
         let report = Report::new(
             &[
@@ -266,6 +331,8 @@ mod tests {
                 completed_on_stopped_pods: 1,
                 attempts_beyond_first: 0,
                 heartbeats_missed: 0,
+                others: 0,
+                cut: BTreeMap::new(),
                 broken: Vec::new(),
             }
         );

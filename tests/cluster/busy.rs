@@ -1,0 +1,282 @@
+//! Workers as any team writes them, and what runs on them when a fleet shrinks: nothing is cut off that need not be.
+//! The sleeper is such a worker, in Go; its tasks take 20 to 30 s, and its pods have 10 to 20 s to finish.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Context as _;
+use kube::ResourceExt as _;
+use rustix::process::Signal;
+use sandbox::{Progress, Sleeper, Tasks};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{World, alone, eventually, one_queue, throughout, with_namespace},
+    leaders::{process_of, settled, signal},
+};
+
+/// Longer than every grace period here.
+const LONG: Duration = Duration::from_secs(25);
+/// How many tasks one pod works on.
+const SLOTS: u32 = 4;
+
+impl World {
+    /// The sleeper; it is built if need be.
+    async fn sleeper(&self) -> anyhow::Result<Sleeper> {
+        let sandbox = self.sandbox.clone();
+        let sleeper = tokio::task::spawn_blocking(move || sandbox.sleeper(Progress::silent()));
+        Ok(sleeper.await??)
+    }
+
+    /// Starts tasks on the queue of the fleet: the ids of their workflows.
+    fn start(
+        &self,
+        sleeper: &Sleeper,
+        name: &str,
+        count: usize,
+        takes: Duration,
+    ) -> anyhow::Result<Vec<String>> {
+        self.start_on(sleeper, name, count, takes, false)
+    }
+
+    fn start_on(
+        &self,
+        sleeper: &Sleeper,
+        name: &str,
+        count: usize,
+        takes: Duration,
+        on_host: bool,
+    ) -> anyhow::Result<Vec<String>> {
+        let tasks = Tasks {
+            queue: &self.queue("all"),
+            id: &self.queue(name),
+            count,
+            takes,
+            on_host,
+        };
+        sleeper.start(&self.sandbox.temporal()?, &tasks)?;
+        Ok(tasks.ids())
+    }
+
+    /// Waits until no workflow with such an id runs.
+    async fn have_ended(&self, name: &str) -> anyhow::Result<()> {
+        let prefix = self.queue(name);
+        let query = format!("WorkflowId STARTS_WITH '{prefix}-' AND ExecutionStatus = 'Running'");
+        eventually(&format!("the tasks {name} have ended"), || async {
+            let said = self
+                .temporal
+                .run(&["workflow", "count", "--query", &query])?;
+            Ok(if said.trim() == "Total: 0" {
+                Ok(())
+            } else {
+                Err(said)
+            })
+        })
+        .await
+    }
+
+    /// Waits until tasks are in work: as many as the heartbeats of the workers say.
+    async fn are_in_work(&self, tasks: f64) -> anyhow::Result<()> {
+        eventually(&format!("{tasks} tasks are in work"), || async {
+            let label = r#"task_type="activity""#;
+            let used = self.series("taskqueue_operator_slots_used", &[label])?;
+            Ok(if used == Some(tasks) {
+                Ok(())
+            } else {
+                Err(format!("{used:?}"))
+            })
+        })
+        .await
+    }
+}
+
+/// A fleet of sleepers with these variables and this grace period.
+fn fleet(world: &World, sleeper: &Sleeper, env: &[(&str, &str)], max: u32, grace: u32) -> Value {
+    let scaling = json!({"slotsPerReplica": SLOTS});
+    let mut spec = one_queue(&world.queue("all"), 0, max, &scaling);
+    spec["template"] = sleeper.template(env);
+    spec["drain"] = json!({"gracePeriod": format!("{grace}s")});
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_tasks_after_short_ones_are_not_cut_off() {
+    with_namespace("long-tasks-after-short-ones", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let mut spec = fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 5, 10);
+        // The fleet is to be as large as the short tasks made it when the long ones come.
+        spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(15);
+        world.apply(spec).await?;
+        world.start(&sleeper, "short", 200, Duration::from_millis(400))?;
+        world
+            .replicas_are("all", "the short tasks start workers", |_, ready| {
+                ready >= 4
+            })
+            .await?;
+        world.have_ended("short").await?;
+        let (before, _) = world.replicas("all").await?;
+        anyhow::ensure!(before >= 4, "the fleet has shrunk too early: {before}");
+        let long = world.start(&sleeper, "long", 8, LONG)?;
+        world.temporal.results_at_once(&long).await?;
+        world
+            .replicas_are("all", "then the fleet goes", |asked, _| asked == 0)
+            .await
+            .map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_works_on_its_hosts_own_queue_is_busy() {
+    with_namespace("work-on-the-hosts-own-queue", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let env = [("SLEEPER_SLOTS", "4"), ("SLEEPER_HOST_QUEUE", "true")];
+        world.apply(fleet(&world, &sleeper, &env, 2, 10)).await?;
+        let tasks = world.start_on(&sleeper, "host", 3, LONG, true)?;
+        world.temporal.results_at_once(&tasks).await?;
+        world
+            .replicas_are("all", "then the fleet goes", |asked, _| asked == 0)
+            .await
+            .map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_without_a_bound_are_counted_by_slots_per_replica() {
+    with_namespace("resource-based-slots", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let env = [("SLEEPER_TUNER", "true")];
+        world.apply(fleet(&world, &sleeper, &env, 15, 10)).await?;
+        // 12 tasks at a time, at 3 of 4 slots a replica.
+        let tasks = world.start(&sleeper, "tuned", 12, LONG)?;
+        world
+            .replicas_are("all", "the tasks start workers", |asked, _| asked > 0)
+            .await?;
+        let few = throughout(LONG, "a few replicas are enough", || async {
+            let (asked, _) = world.replicas("all").await?;
+            Ok(if asked <= 6 {
+                Ok(())
+            } else {
+                Err(format!("{asked} replicas were asked for"))
+            })
+        });
+        few.await?;
+        world.temporal.results_at_once(&tasks).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_stays_to_poll_for_tasks_that_none_of_them_takes() {
+    with_namespace("workers-of-another-version", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let deployment = world.namespace.clone();
+        let env = [
+            ("TEMPORAL_DEPLOYMENT_NAME", deployment.as_str()),
+            ("TEMPORAL_WORKER_BUILD_ID", "1"),
+        ];
+        world.apply(fleet(&world, &sleeper, &env, 4, 10)).await?;
+        let tasks = world.start(&sleeper, "versioned", 20, Duration::from_secs(1))?;
+        world
+            .replicas_are("all", "the tasks start workers", |_, ready| ready > 1)
+            .await?;
+        world
+            .replicas_are("all", "one worker is left", |asked, _| asked == 1)
+            .await?;
+        throughout(Duration::from_secs(10), "it stays", || async {
+            let (asked, _) = world.replicas("all").await?;
+            Ok(if asked == 1 {
+                Ok(())
+            } else {
+                Err(format!("{asked} replicas are asked for"))
+            })
+        })
+        .await?;
+        world.temporal.run(&[
+            "worker",
+            "deployment",
+            "set-current-version",
+            "--deployment-name",
+            &deployment,
+            "--build-id",
+            "1",
+            "--yes",
+        ])?;
+        world.temporal.results(&tasks).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_again_removes_no_busy_pod() {
+    alone("an-operator-that-starts-again", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let (leader, _) = settled(&world).await?;
+        world
+            .apply(fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 3, 10))
+            .await?;
+        // The workers have a life's count of short tasks, and are full of long ones.
+        world.start(&sleeper, "short", 100, Duration::from_millis(200))?;
+        world
+            .replicas_are("all", "every worker runs", |_, ready| ready == 3)
+            .await?;
+        let long = world.start(&sleeper, "long", 12, Duration::from_secs(40))?;
+        world.are_in_work(12.0).await?;
+        let before = pods(&world).await?;
+        signal(&process_of(&leader).await?, Signal::KILL)?;
+        let stay = throughout(Duration::from_secs(30), "every pod stays", || async {
+            let now = pods(&world).await?;
+            Ok(if now == before {
+                Ok(())
+            } else {
+                Err(format!("{before:?} became {now:?}"))
+            })
+        });
+        stay.await?;
+        world.temporal.results_at_once(&long).await?;
+        settled(&world).await.map(drop)
+    })
+    .await;
+}
+
+async fn pods(world: &World) -> anyhow::Result<BTreeSet<String>> {
+    let pods = world.live_pods().await?;
+    Ok(pods.iter().map(ResourceExt::name_any).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_heed_sigterm_is_told_as_that() {
+    with_namespace("a-worker-that-ignores-sigterm", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let env = [("SLEEPER_SLOTS", "4"), ("SLEEPER_IGNORE_SIGTERM", "true")];
+        let mut spec = fleet(&world, &sleeper, &env, 1, 20);
+        spec["queues"][0]["replicas"]["min"] = json!(1);
+        world.apply(spec).await?;
+        world
+            .replicas_are("all", "a worker runs", |_, ready| ready == 1)
+            .await?;
+        // Its heartbeats are known.
+        world.are_in_work(0.0).await?;
+        let pods = pods(&world).await?;
+        let pod = pods.first().context("a ready pod has a name")?;
+        world.kubectl(&["delete", "pod", pod, "--wait=false"])?;
+        let mut batch = 0;
+        let note = loop {
+            // It shares the queue with the pod that replaces it.
+            let name = format!("batch-{batch}");
+            world.start(&sleeper, &name, 8, Duration::from_millis(500))?;
+            world.have_ended(&name).await?;
+            batch += 1;
+            if let Some(note) = world.events("PollsAfterStop").await?.pop() {
+                break note;
+            }
+            anyhow::ensure!(batch < 100, "no Event says that {pod} goes on polling");
+        };
+        anyhow::ensure!(
+            note.contains(pod.as_str()) && note.contains("SIGTERM"),
+            "{note}"
+        );
+        Ok(())
+    })
+    .await;
+}

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Pod, Running};
 use crate::queue::{Queue, Waiting};
 use crate::{Millis, PodId, PodState, Rng, Scaler, Setup, Summary, Trace};
 
@@ -42,10 +42,14 @@ pub struct WorkerRow {
     pub sent_at: Millis,
     /// Slots in use then.
     pub used: u32,
-    /// Slots free then.
-    pub available: u32,
+    /// Slots free then; `None` where its slot supplier knows no bound.
+    pub available: Option<u32>,
     /// Tasks processed by then.
     pub processed: u64,
+    /// It had been told to stop by then.
+    pub stopping: bool,
+    /// How far apart its heartbeats are.
+    pub interval: Millis,
 }
 
 /// A new number of replicas, with the deletion costs to set before.
@@ -90,18 +94,7 @@ impl Cluster<'_> {
         if self.world.is_out(self.now) {
             return None;
         }
-        let slots = self.world.setup.slots;
-        let row = |pod: &PodId| {
-            let (sent_at, used, processed) = self.world.fleet.pods[*pod].heartbeat?;
-            Some(WorkerRow {
-                pod: *pod,
-                sent_at,
-                used,
-                available: slots - used,
-                processed,
-            })
-        };
-        Some(self.world.fleet.alive.iter().filter_map(row).collect())
+        Some(self.world.list_workers())
     }
 
     /// The backlog as a metrics pipeline shows it: up to a minute old. Costs Temporal nothing.
@@ -157,6 +150,38 @@ pub struct Outcome {
     pub timeline: Vec<Point>,
 }
 
+/// Tasks that were cut off when a pod's grace ended, by what could have been known of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cut {
+    /// Neither of the others: it could have been known.
+    pub known: u32,
+    /// No task longer than the grace had ended on the queue when the pod was told to stop, and no heartbeat
+    /// that was read was from a pod on which one had run for longer than that.
+    pub first: u32,
+    /// It was started after the last heartbeat of its pod that the policy had read when it decided.
+    pub raced: u32,
+}
+
+impl Cut {
+    /// All of them.
+    pub const fn total(self) -> u32 {
+        self.known + self.first + self.raced
+    }
+
+    fn count(&mut self, pod: &Pod, running: Running) {
+        // A pod that became ready after the decision could not be heard of; any other one could.
+        let unheard = (pod.ready_at > pod.decided.at).then_some(pod.decided.at);
+        let seen = pod.decided.read.or(unheard);
+        if seen.is_some_and(|seen| running.since > seen) {
+            self.raced += 1;
+        } else if pod.forewarned {
+            self.known += 1;
+        } else {
+            self.first += 1;
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// The ReplicaSet controller compares what is asked with what is there.
@@ -190,7 +215,9 @@ struct World {
     calls: u64,
     changes: Vec<(u32, u32)>,
     busy_removed: u32,
-    interrupted: u32,
+    cut: Cut,
+    /// The scaler could know by now that tasks of this queue outlast the grace.
+    forewarned: bool,
     peak: u32,
     allowed_scheduled: Option<Millis>,
 }
@@ -260,14 +287,17 @@ impl World {
             calls: 0,
             changes: Vec::new(),
             busy_removed: 0,
-            interrupted: 0,
+            cut: Cut::default(),
+            forewarned: false,
             peak: replicas,
             allowed_scheduled: None,
         };
         // What is there at the start has been there for a while.
         for _ in 0..replicas {
             let pod = world.fleet.create(0, &mut world.rng);
-            world.become_ready(pod, 0);
+            world.fleet.ready(pod, 0);
+            let offset = world.rng.below(world.setup.heartbeat as usize) as Millis;
+            world.schedule(offset, Event::Heartbeat(pod));
         }
         world.schedule(GAUGE, Event::Gauge);
         world.schedule(0, Event::Point);
@@ -313,7 +343,7 @@ impl World {
             };
             let arrived = self.arrived[task];
             self.waits[task].get_or_insert(now - arrived);
-            self.fleet.start(pod, task);
+            self.fleet.start(pod, task, now);
             self.schedule(now + self.takes[task], Event::Finish(pod, task));
         }
     }
@@ -325,12 +355,13 @@ impl World {
             Event::Finish(pod, task) => {
                 if self.fleet.finish(pod, task, now) {
                     self.unfinished -= 1;
+                    self.forewarned |= self.takes[task] > self.grace;
                 }
             }
             Event::Kill(pod) => {
-                for task in self.fleet.kill(pod, now) {
-                    self.interrupted += 1;
-                    self.queue.add(task, now);
+                for running in self.fleet.kill(pod, now) {
+                    self.cut.count(&self.fleet.pods[pod], running);
+                    self.queue.add(running.task, now);
                 }
             }
             Event::Heartbeat(pod) => {
@@ -350,11 +381,33 @@ impl World {
     }
 
     fn become_ready(&mut self, pod: PodId, now: Millis) {
+        // A worker sends its first heartbeat when it starts.
         if self.fleet.ready(pod, now) {
-            // The first heartbeat comes within one interval of the start.
-            let offset = self.rng.below(self.setup.heartbeat as usize) as Millis;
-            self.schedule(now + offset, Event::Heartbeat(pod));
+            self.schedule(now, Event::Heartbeat(pod));
         }
+    }
+
+    /// The last heartbeat of every worker. What it gives away of tasks that outlast the grace counts from
+    /// now on as known.
+    fn list_workers(&mut self) -> Vec<WorkerRow> {
+        let mut rows = Vec::new();
+        for id in &self.fleet.alive {
+            let pod = &mut self.fleet.pods[*id];
+            let Some(beat) = pod.heartbeat else { continue };
+            pod.read = Some(beat.sent);
+            let longest = beat.oldest.map_or(0, |since| beat.sent - since);
+            self.forewarned |= longest > self.grace;
+            rows.push(WorkerRow {
+                pod: *id,
+                sent_at: beat.sent,
+                used: beat.used,
+                available: (self.setup.bounded).then(|| self.setup.slots - beat.used),
+                processed: beat.processed,
+                stopping: beat.stopping,
+                interval: self.setup.heartbeat,
+            });
+        }
+        rows
     }
 
     fn reconcile(&mut self, now: Millis) {
@@ -365,6 +418,7 @@ impl World {
         }
         let surplus = live.saturating_sub(self.asked) as usize;
         for (pod, busy) in self.fleet.terminate(surplus, now) {
+            self.fleet.pods[pod].forewarned = self.forewarned;
             if busy {
                 self.busy_removed += 1;
                 self.schedule(now + self.grace, Event::Kill(pod));
@@ -385,6 +439,9 @@ impl World {
             self.fleet.pods[pod].deletion_cost = cost;
         }
         self.changes.push((self.asked, scale.replicas));
+        if scale.replicas < self.asked {
+            self.fleet.decide(now);
+        }
         self.asked = scale.replicas;
         self.peak = self.peak.max(self.asked);
         self.schedule(now + CONTROL_PLANE, Event::Reconcile);
@@ -427,7 +484,7 @@ impl World {
             reversals: ups.windows(2).filter(|pair| pair[0] != pair[1]).count() as u32,
             from_zero: self.changes.iter().filter(|(from, _)| *from == 0).count() as u32,
             busy_removed: self.busy_removed,
-            interrupted: self.interrupted,
+            cut: self.cut,
             calls: self.calls,
             peak: self.peak,
             unfinished: self.unfinished as u32,

@@ -18,17 +18,51 @@ pub enum PodState {
     Gone,
 }
 
+/// A task in work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    pub(crate) task: usize,
+    pub(crate) since: Millis,
+}
+
+/// A heartbeat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beat {
+    pub(crate) sent: Millis,
+    pub(crate) used: u32,
+    pub(crate) processed: u64,
+    /// Since when its oldest task has been running. No heartbeat says so: it is for the count of what
+    /// could have been known.
+    pub(crate) oldest: Option<Millis>,
+    /// It takes no new task.
+    pub(crate) stopping: bool,
+}
+
+/// A decision to remove pods, as seen from one of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Decided {
+    pub(crate) at: Millis,
+    /// When the newest heartbeat of the pod that had been read was sent.
+    pub(crate) read: Option<Millis>,
+}
+
 /// One pod.
 #[derive(Debug)]
 pub(crate) struct Pod {
     pub(crate) state: PodState,
     pub(crate) created: Millis,
     pub(crate) ready_at: Millis,
-    pub(crate) running: Vec<usize>,
+    pub(crate) running: Vec<Running>,
     pub(crate) processed: u64,
     pub(crate) deletion_cost: i32,
-    /// The last heartbeat: when, slots in use, tasks processed.
-    pub(crate) heartbeat: Option<(Millis, u32, u64)>,
+    /// The last heartbeat that it sent.
+    pub(crate) heartbeat: Option<Beat>,
+    /// What the scaler knew when it decided that fewer pods are enough, the last time that it did.
+    pub(crate) decided: Decided,
+    /// The scaler could know by the time of SIGTERM that tasks of this queue outlast the grace.
+    pub(crate) forewarned: bool,
+    /// When the newest heartbeat that the scaler has read was sent.
+    pub(crate) read: Option<Millis>,
     /// Where it stands in the list of pods with a free slot.
     free_at: Option<usize>,
     /// What Kubernetes compares when nothing else differs (its uid).
@@ -69,6 +103,9 @@ impl Fleet {
             processed: 0,
             deletion_cost: 0,
             heartbeat: None,
+            decided: Decided::default(),
+            forewarned: false,
+            read: None,
             free_at: None,
             tie: rng.bits(),
         });
@@ -99,15 +136,15 @@ impl Fleet {
         self.free.get(rng.below(self.free.len())).copied()
     }
 
-    pub(crate) fn start(&mut self, pod: PodId, task: usize) {
-        self.pods[pod].running.push(task);
+    pub(crate) fn start(&mut self, pod: PodId, task: usize, now: Millis) {
+        self.pods[pod].running.push(Running { task, since: now });
         self.update_free(pod);
     }
 
     /// Ends a task; false if the pod does not run it any more.
     pub(crate) fn finish(&mut self, pod: PodId, task: usize, now: Millis) -> bool {
         let running = &mut self.pods[pod].running;
-        let Some(index) = running.iter().position(|running| *running == task) else {
+        let Some(index) = running.iter().position(|running| running.task == task) else {
             return false;
         };
         running.swap_remove(index);
@@ -121,7 +158,27 @@ impl Fleet {
 
     pub(crate) fn heartbeat(&mut self, pod: PodId, now: Millis) {
         let pod = &mut self.pods[pod];
-        pod.heartbeat = Some((now, pod.running.len() as u32, pod.processed));
+        pod.heartbeat = Some(Beat {
+            sent: now,
+            used: pod.running.len() as u32,
+            processed: pod.processed,
+            oldest: pod.running.iter().map(|running| running.since).min(),
+            stopping: pod.state == PodState::Terminating,
+        });
+    }
+
+    /// The scaler decides on what it has read by now that fewer pods are enough.
+    pub(crate) fn decide(&mut self, now: Millis) {
+        for pod in &self.alive {
+            let pod = &mut self.pods[*pod];
+            // The decision that ended a pod stays its own.
+            if pod.state != PodState::Terminating {
+                pod.decided = Decided {
+                    at: now,
+                    read: pod.read,
+                };
+            }
+        }
     }
 
     /// Tells pods to stop, chosen as the ReplicaSet controller does: not ready before ready, then
@@ -156,7 +213,7 @@ impl Fleet {
     }
 
     /// Ends a pod whose grace is over; returns the tasks it was still running.
-    pub(crate) fn kill(&mut self, pod: PodId, now: Millis) -> Vec<usize> {
+    pub(crate) fn kill(&mut self, pod: PodId, now: Millis) -> Vec<Running> {
         if self.pods[pod].state != PodState::Terminating {
             return Vec::new();
         }

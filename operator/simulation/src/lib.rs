@@ -18,6 +18,7 @@
 mod compare;
 mod engine;
 mod fleet;
+mod mixed;
 mod plot;
 mod queue;
 mod report;
@@ -27,8 +28,9 @@ mod scenario;
 mod trace;
 
 pub use compare::{Comparison, compare, compare_with, smallest_fixed_fleet};
-pub use engine::{Action, Cluster, Outcome, Point, Scale, Statistics, WorkerRow, run};
+pub use engine::{Action, Cluster, Cut, Outcome, Point, Scale, Statistics, WorkerRow, run};
 pub use fleet::{PodId, PodState};
+pub use mixed::mixed;
 pub use plot::svg;
 pub use report::{Summary, table};
 pub use rng::Rng;

@@ -1,6 +1,6 @@
 //! The table of one trace. Text only.
 
-use crate::Millis;
+use crate::{Cut, Millis};
 
 /// The numbers of one policy on one trace.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Summary {
     /// Pods told to stop while they held a task.
     pub busy_removed: u32,
     /// Tasks cut off when a pod's grace ended.
-    pub interrupted: u32,
+    pub cut: Cut,
     /// Calls to Temporal.
     pub calls: u64,
     /// The most replicas asked for.
@@ -40,7 +40,7 @@ pub struct Summary {
 /// The table of one trace, as plain text.
 pub fn table<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> String {
     let mut text = format!(
-        "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}\n",
+        "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}\n",
         "policy",
         "p50 s",
         "p95 s",
@@ -51,14 +51,16 @@ pub fn table<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> String {
         "flips",
         "0to1",
         "busy",
-        "cut",
+        "known",
+        "first",
+        "raced",
         "calls",
         "peak"
     );
     for row in summaries {
         let seconds = |millis: Millis| format!("{:.1}", millis as f64 / 1000.0);
         text.extend([format!(
-            "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}",
+            "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}{:>6}{:>6}{:>6}{:>6}{:>7}{:>6}",
             row.policy,
             seconds(row.p50),
             seconds(row.p95),
@@ -69,7 +71,9 @@ pub fn table<'a>(summaries: impl IntoIterator<Item = &'a Summary>) -> String {
             row.reversals,
             row.from_zero,
             row.busy_removed,
-            row.interrupted,
+            row.cut.known,
+            row.cut.first,
+            row.cut.raced,
             row.calls,
             row.peak
         )]);

@@ -37,6 +37,8 @@ pub struct Trace {
 pub struct Setup {
     /// Task slots of a worker.
     pub slots: u32,
+    /// Its heartbeats tell how many slots are free; those of a resource-based slot supplier do not.
+    pub bounded: bool,
     /// From the request for a replica to its first poll.
     pub start_delay: Millis,
     /// Between two heartbeats of a worker.
@@ -45,6 +47,8 @@ pub struct Setup {
     pub cache: Millis,
     /// The queue-wait target.
     pub target: Millis,
+    /// What our policy gives a pod to finish what it has.
+    pub grace: Millis,
     /// The fewest replicas.
     pub min: u32,
     /// The most replicas.
@@ -57,10 +61,12 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             slots: 4,
+            bounded: true,
             start_delay: 3_000,
             heartbeat: 5_000,
             cache: 5_000,
             target: 5_000,
+            grace: 600_000,
             min: 0,
             max: 100,
             seed: 1,
@@ -74,6 +80,7 @@ impl Setup {
         Self {
             slots: policy.slots_per_replica,
             target: policy.queue_wait_target.as_millis() as Millis,
+            grace: policy.drain_grace_period.as_millis() as Millis,
             min: policy.min,
             max: policy.max,
             ..Self::default()

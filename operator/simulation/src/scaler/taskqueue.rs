@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taskqueue_scaling::{
-    Backlog, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading, Replicas, Slots,
-    Time, TypeBacklog, TypeSlots, UnknownReason, decide, victims,
+    Backlog, Decision, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading,
+    Replicas, Slots, Time, TypeBacklog, TypeSlots, UnknownReason, decide, victims,
 };
 
 use super::Scaler;
@@ -13,13 +13,92 @@ use crate::{Action, Cluster, Millis, PodId, PodState, Scale, Setup, WorkerRow};
 
 /// The reader asks just after the server's cache has expired.
 const PHASE_MARGIN: Millis = 50;
+/// From one list of the workers to the next, while there are replicas ...
+const LIST: Millis = 5_000;
+/// ... and while there are none.
+const IDLE_LIST: Millis = 30_000;
+/// A heartbeat may come late by this much, besides two and a half of its intervals.
+const ALLOWANCE: Millis = 6_000;
 
-/// When a heartbeat was sent, when it was first seen, and when the workers had been listed before that.
+/// A worker in the last list.
 #[derive(Debug, Clone, Copy)]
-struct Beat {
-    sent: Millis,
-    seen: Millis,
-    after: Millis,
+struct Listed {
+    row: WorkerRow,
+    /// When its heartbeat was last seen to change; `None` until one change has been seen.
+    changed_at: Option<Millis>,
+    /// The list that was read then did not have this heartbeat yet.
+    sent_after: Option<Millis>,
+}
+
+impl Listed {
+    fn is_fresh(&self, looked_at: Millis) -> bool {
+        let allowed = self.row.interval * 5 / 2 + ALLOWANCE;
+        self.changed_at
+            .is_some_and(|changed| looked_at - changed <= allowed)
+    }
+}
+
+/// The workers, as last listed.
+#[derive(Debug, Default)]
+struct Workers {
+    rows: BTreeMap<PodId, Listed>,
+    /// When the last list was read, whole.
+    looked: Option<Millis>,
+    /// Why there is none now, if the last attempt failed.
+    failing: Option<UnknownReason>,
+}
+
+impl Workers {
+    fn look(&mut self, rows: Vec<WorkerRow>, now: Millis) {
+        let judge = |row: WorkerRow| match self.rows.get(&row.pod) {
+            Some(before) if before.row.sent_at == row.sent_at => *before,
+            Some(_) => Listed {
+                row,
+                changed_at: Some(now),
+                sent_after: self.looked,
+            },
+            // Nothing is known about any age at the very first look.
+            None => Listed {
+                row,
+                changed_at: self.looked.map(|_| now),
+                sent_after: self.looked,
+            },
+        };
+        self.rows = rows.into_iter().map(|row| (row.pod, judge(row))).collect();
+        self.looked = Some(now);
+        self.failing = None;
+    }
+
+    fn slots(&self, pod: PodId, state: PodState) -> PodSlots {
+        let listed = self.rows.get(&pod);
+        let fresh = listed.filter(|listed| listed.is_fresh(self.looked.unwrap_or(0)));
+        PodSlots {
+            pod: pod_name(pod),
+            phase: phase(state),
+            listed: listed.is_some(),
+            fresh: fresh.is_some(),
+            reported_at: listed
+                .and_then(|listed| listed.changed_at)
+                .map(Time::from_millis),
+            reported_after: fresh
+                .and_then(|listed| listed.sent_after)
+                .map(Time::from_millis),
+            types: PerType {
+                activity: fresh.map(|listed| type_slots(&listed.row)),
+                ..PerType::default()
+            },
+            elsewhere: None,
+        }
+    }
+}
+
+/// A worker that takes no new task has no free slots.
+fn type_slots(row: &WorkerRow) -> TypeSlots {
+    TypeSlots {
+        used: row.used,
+        available: row.available.filter(|_| !row.stopping),
+        processed_total: Some(row.processed),
+    }
 }
 
 /// `TaskQueueWorker`.
@@ -27,18 +106,24 @@ struct Beat {
 pub struct TaskQueue {
     name: String,
     policy: Policy,
-    history: History,
     cache: Millis,
-    heartbeat: Millis,
-    sequence: u64,
-    failures: u32,
-    /// Per pod: the newest heartbeat.
-    seen: BTreeMap<PodId, Beat>,
-    /// When the workers were last listed.
-    looked: Millis,
-    last_known: Millis,
-    slots: u32,
+    /// Never removes a pod whose last heartbeat shows a slot in use.
+    careful: bool,
+    memory: Memory,
     changes: Vec<(Millis, String)>,
+}
+
+/// What a restart loses.
+#[derive(Debug, Default)]
+struct Memory {
+    history: History,
+    sequence: u64,
+    backlog: Option<Reading<Backlog>>,
+    next_statistics: Millis,
+    workers: Workers,
+    next_list: Millis,
+    /// Whether the last list found no replicas.
+    idle: bool,
 }
 
 impl TaskQueue {
@@ -49,6 +134,7 @@ impl TaskQueue {
             max: setup.max,
             slots_per_replica: setup.slots,
             queue_wait_target: Duration::from_millis(setup.target),
+            drain_grace_period: Duration::from_millis(setup.grace),
             ..Policy::default()
         }
     }
@@ -58,16 +144,20 @@ impl TaskQueue {
         Self {
             name: name.to_owned(),
             policy,
-            history: History::new(),
             cache: setup.cache,
-            heartbeat: setup.heartbeat,
-            sequence: 0,
-            failures: 0,
-            seen: BTreeMap::new(),
-            looked: 0,
-            last_known: 0,
-            slots: setup.slots,
+            careful: false,
+            memory: Memory::default(),
             changes: Vec::new(),
+        }
+    }
+
+    /// The same, but a pod whose last heartbeat shows a slot in use is never removed. Nothing can cut off
+    /// fewer tasks, and a fleet that is never idle never shrinks.
+    #[must_use]
+    pub fn careful(self) -> Self {
+        Self {
+            careful: true,
+            ..self
         }
     }
 
@@ -76,19 +166,63 @@ impl TaskQueue {
         &self.changes
     }
 
-    fn backlog(&mut self, cluster: &mut Cluster<'_>) -> Reading<Backlog> {
+    /// Reads what is due: statistics and workers at moments of their own.
+    fn read(&mut self, cluster: &mut Cluster<'_>) {
+        let now = cluster.now();
+        let interval = self.policy.polling_interval.as_millis() as Millis;
+        let memory = &mut self.memory;
+        if now >= memory.next_statistics {
+            memory.read_backlog(cluster);
+            memory.next_statistics = now + self.cache.max(interval) + PHASE_MARGIN;
+        }
+        let woken = memory.idle && cluster.asked() > 0;
+        if now >= memory.next_list || woken {
+            match cluster.workers() {
+                Some(rows) => memory.workers.look(rows, now),
+                None => memory.workers.failing = Some(UnknownReason::TemporalUnavailable),
+            }
+            memory.idle = cluster.asked() == 0;
+            memory.next_list = now + if memory.idle { IDLE_LIST } else { LIST };
+        }
+    }
+
+    fn bound_by_idle_pods(&self, decision: &mut Decision, observation: &Observation) {
+        let Some(slots) = observation.slots.known().filter(|_| self.careful) else {
+            return;
+        };
+        let live = slots
+            .pods
+            .iter()
+            .filter(|pod| pod.phase != PodPhase::Terminating);
+        let working = live.filter(|pod| {
+            let heard = pod.used().is_some_and(|used| used > 0);
+            heard || (pod.used().is_none() && pod.phase == PodPhase::Ready)
+        });
+        let least = u32::try_from(working.count()).unwrap_or(u32::MAX);
+        decision.desired = decision.desired.max(least.min(decision.previous));
+        decision.act &= decision.desired != decision.previous;
+    }
+}
+
+impl Memory {
+    fn read_backlog(&mut self, cluster: &mut Cluster<'_>) {
         let now = Time::from_millis(cluster.now());
         let Some(statistics) = cluster.statistics() else {
-            self.failures += 1;
-            return Reading::Unknown {
-                reason: UnknownReason::TemporalUnavailable,
-                since: Time::from_millis(self.last_known),
-                failures: self.failures,
+            let (since, failures) = match self.backlog {
+                Some(Reading::Unknown {
+                    since, failures, ..
+                }) => (since, failures),
+                Some(Reading::Known { taken_at, .. }) => (taken_at, 0),
+                None => (now, 0),
             };
+            self.backlog = Some(Reading::Unknown {
+                reason: UnknownReason::TemporalUnavailable,
+                since,
+                failures: failures + 1,
+            });
+            return;
         };
-        self.failures = 0;
         self.sequence += 1;
-        self.last_known = cluster.now();
         let activity = TypeBacklog {
             count: statistics.count,
             age: Duration::from_millis(statistics.age),
@@ -103,73 +237,49 @@ impl TaskQueue {
             activity: Some(activity),
             ..PerType::default()
         };
-        Reading::Known {
+        self.backlog = Some(Reading::Known {
             value: Backlog {
                 sequence: self.sequence,
                 types,
             },
             taken_at: now,
-        }
+        });
     }
 
-    fn slots(&mut self, cluster: &mut Cluster<'_>) -> Reading<Slots> {
-        let now = cluster.now();
-        let Some(rows) = cluster.workers() else {
-            return Reading::Unknown {
-                reason: UnknownReason::TemporalUnavailable,
-                since: Time::from_millis(self.last_known),
-                failures: self.failures,
-            };
-        };
-        let rows: BTreeMap<PodId, WorkerRow> = rows.into_iter().map(|row| (row.pod, row)).collect();
+    /// The last list, joined with the pods that are there now.
+    fn slots(&self, cluster: &Cluster<'_>) -> Reading<Slots> {
         let pods = cluster.pods();
-        self.seen
-            .retain(|pod, _| pods.iter().any(|(live, _)| live == pod));
-        let pods = pods.into_iter().map(|(pod, state)| {
-            let row = rows.get(&pod);
-            if let Some(row) = row
-                && self
-                    .seen
-                    .get(&pod)
-                    .is_none_or(|beat| row.sent_at > beat.sent)
-            {
-                let beat = Beat {
-                    sent: row.sent_at,
-                    seen: now,
-                    after: self.looked,
-                };
-                self.seen.insert(pod, beat);
-            }
-            let beat = self.seen.get(&pod).copied();
-            let fresh = beat.filter(|beat| now - beat.seen <= 3 * self.heartbeat);
-            let slots = row.map(|row| TypeSlots {
-                used: row.used,
-                available: Some(self.slots - row.used),
-                processed_total: Some(row.processed),
-            });
-            PodSlots {
-                pod: pod_name(pod),
-                phase: phase(state),
-                listed: beat.is_some(),
-                fresh: fresh.is_some(),
-                reported_at: beat.map(|beat| Time::from_millis(beat.seen)),
-                reported_after: fresh.map(|beat| Time::from_millis(beat.after)),
-                types: PerType {
-                    activity: slots,
-                    ..PerType::default()
-                },
-                elsewhere: None,
-            }
-        });
-        let pods = pods.collect();
-        self.looked = now;
-        Reading::Known {
+        let now = Time::from_millis(cluster.now());
+        let known = |pods, taken_at| Reading::Known {
             value: Slots {
                 pods,
                 ..Slots::default()
             },
-            taken_at: Time::from_millis(now),
+            taken_at,
+        };
+        let looked = self.workers.looked.map(Time::from_millis);
+        let unknown = |reason| Reading::Unknown {
+            reason,
+            since: looked.unwrap_or(now),
+            failures: 0,
+        };
+        if pods.is_empty() {
+            return known(Vec::new(), now);
         }
+        if let Some(reason) = self.workers.failing {
+            return unknown(reason);
+        }
+        let heard = pods
+            .iter()
+            .any(|(pod, _)| self.workers.rows.contains_key(pod));
+        let past_their_start = pods.iter().any(|(_, state)| *state != PodState::Starting);
+        if past_their_start && !heard {
+            return unknown(UnknownReason::NoHeartbeats);
+        }
+        let pods = pods
+            .into_iter()
+            .map(|(pod, state)| self.workers.slots(pod, state));
+        known(pods.collect(), looked.unwrap_or(now))
     }
 }
 
@@ -213,22 +323,22 @@ impl Scaler for TaskQueue {
             unseen: 0,
             rollout_in_progress: false,
         };
-        let backlog = self.backlog(cluster);
-        let slots = self.slots(cluster);
+        self.read(cluster);
+        let next = self.memory.next_statistics.min(self.memory.next_list);
+        let Some(backlog) = self.memory.backlog.clone() else {
+            return Action { next, scale: None };
+        };
         let observation = Observation {
             replicas,
             backlog,
-            slots,
+            slots: self.memory.slots(cluster),
         };
         let time = Time::from_millis(now);
-        self.history.observe(&self.policy, &observation, time);
-        let decision = decide(&self.policy, &observation, &self.history, time);
-        self.history.carried_out(&decision, time);
-        let next = now
-            + self
-                .cache
-                .max(self.policy.polling_interval.as_millis() as Millis)
-            + PHASE_MARGIN;
+        let history = &mut self.memory.history;
+        history.observe(&self.policy, &observation, time);
+        let mut decision = decide(&self.policy, &observation, history, time);
+        self.bound_by_idle_pods(&mut decision, &observation);
+        self.memory.history.carried_out(&decision, time);
         if !decision.act {
             return Action { next, scale: None };
         }
@@ -236,7 +346,14 @@ impl Scaler for TaskQueue {
         let mut costs = Vec::new();
         let remove = decision.previous.saturating_sub(decision.desired);
         if remove > 0 {
-            let marked = victims(&self.policy, &observation, &self.history, remove, time).remove;
+            let marked = victims(
+                &self.policy,
+                &observation,
+                &self.memory.history,
+                remove,
+                time,
+            )
+            .remove;
             let cost = |victim: taskqueue_scaling::Victim| {
                 victim.pod.parse().ok().map(|pod: PodId| (pod, victim.cost))
             };
@@ -252,8 +369,6 @@ impl Scaler for TaskQueue {
     }
 
     fn restart(&mut self) {
-        self.history = History::new();
-        self.seen.clear();
-        self.sequence = 0;
+        self.memory = Memory::default();
     }
 }

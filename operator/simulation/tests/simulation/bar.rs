@@ -25,7 +25,7 @@ fn assert_bar(trace: &str, setup: &Setup, ours: &Summary) {
     assert_eq!(ours.unfinished, 0, "{ours:#?}");
     // Only a task that takes longer than the grace can be cut off, and hardly ever is.
     let cut = if trace == "beyond the grace" { 2 } else { 0 };
-    assert!(ours.interrupted <= cut, "{ours:#?}");
+    assert!(ours.cut.total() <= cut, "{ours:#?}");
     // No fleet makes a queue faster than its rate limit.
     if trace != "rate limit" {
         assert!(ours.p99 <= allowed(trace, setup), "{ours:#?}");

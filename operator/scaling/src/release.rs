@@ -106,6 +106,14 @@ pub(crate) struct Release<'a> {
     pub(crate) held: Vec<HeldPod>,
 }
 
+/// Live pods beyond the replicas that are asked for: Kubernetes has yet to remove them, and they are not
+/// there to be removed twice.
+pub(crate) fn surplus(replicas: &Replicas, live: usize) -> u32 {
+    u32::try_from(live)
+        .unwrap_or(u32::MAX)
+        .saturating_sub(replicas.asked)
+}
+
 /// What one queue's pods may be judged by.
 pub(crate) struct Judge<'a> {
     pub(crate) learner: &'a Learner,
@@ -124,6 +132,7 @@ impl Judge<'_> {
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
         // Replicas that were asked for and never made go by themselves.
         let mut free = replicas.asked.saturating_sub(count(live.len()));
+        let going = surplus(replicas, live.len());
         let mut judged: Vec<(&PodSlots, Verdict)> = live
             .into_iter()
             .map(|pod| (pod, self.verdict(pod)))
@@ -168,7 +177,7 @@ impl Judge<'_> {
             }
         }
         Release {
-            replicas: free,
+            replicas: free.saturating_sub(going),
             order: judged.into_iter().map(|(pod, _)| pod).collect(),
             held,
         }

@@ -4,7 +4,7 @@
 //! first, and among equal ones those with the lowest `controller.kubernetes.io/pod-deletion-cost`; so
 //! the pods that may go get a negative cost, once, just before the replicas are lowered.
 
-use crate::release::Judge;
+use crate::release::{Judge, surplus};
 use crate::{History, Observation, PodPhase, PodSlots, Policy, Time};
 
 /// The deletion cost of the pod that goes first; each one after it has one more, up to −1, so that all of them
@@ -53,7 +53,9 @@ pub fn victims(
         now,
     };
     let order = judge.release(&observation.replicas, &slots.pods).order;
-    let remove = usize::try_from(remove).unwrap_or(usize::MAX);
+    // Those that Kubernetes has yet to remove for an earlier decision keep their place in front.
+    let going = surplus(&observation.replicas, order.len());
+    let remove = usize::try_from(remove.saturating_add(going)).unwrap_or(usize::MAX);
     let not_ready = |pod: &&PodSlots| pod.phase != PodPhase::Ready;
     // Where all pods that are not ready go, none of them needs a rank.
     let unranked = order.iter().take_while(|pod| not_ready(pod)).count();

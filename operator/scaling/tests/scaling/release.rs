@@ -319,3 +319,24 @@ fn all_pods_that_are_not_ready_need_no_rank_where_all_of_them_go() {
     fleet.pods[2].phase = PodPhase::Unready;
     assert_eq!(fleet.victims(1).remove, [cost(0, "p02")]);
 }
+
+#[test]
+fn a_pod_that_kubernetes_has_yet_to_remove_is_not_removed_twice() {
+    let mut fleet = Pods::new(4);
+    for _ in 0..20 {
+        let _ = fleet.beat(|index, slots| slots.used = u32::from(index > 0));
+    }
+    assert_eq!(fleet.decide(0).desired, 3);
+    // The replicas are written, and the idle pod is still there when the next reading comes.
+    fleet.sequence += 1;
+    let mut observation = fleet.observation(0);
+    observation.replicas.asked = 3;
+    fleet
+        .history
+        .observe(&fleet.policy, &observation, fleet.now);
+    let decision = decide(&fleet.policy, &observation, &fleet.history, fleet.now);
+    assert_eq!(decision.desired, 3);
+    let victims = victims(&fleet.policy, &observation, &fleet.history, 1, fleet.now);
+    let marked: Vec<&str> = victims.remove.iter().map(|victim| &*victim.pod).collect();
+    assert_eq!(marked, ["p00", "p01"]);
+}

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::kubeconfig;
+
 /// A Kubernetes call that can be named in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -213,7 +215,7 @@ impl Error {
 fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} (HTTP {})", status.message.trim(), status.code),
-        other => other.to_string(),
+        other => kubeconfig::said(other),
     }
 }
 

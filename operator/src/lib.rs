@@ -16,7 +16,9 @@ pub mod explain;
 pub mod fingerprint;
 pub mod hints;
 pub mod http;
+pub mod kubeconfig;
 pub mod lease;
+pub mod logs;
 pub mod memory;
 pub mod metrics;
 pub mod observe;
@@ -29,5 +31,8 @@ pub mod settings;
 pub mod simulate;
 pub mod top;
 
+#[cfg(test)]
+#[path = "../temporal/src/exposure.rs"]
+mod exposure;
 #[cfg(test)]
 mod testing;

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use taskqueue_operator::settings::{LogFormat, Settings};
-use taskqueue_operator::{explain, run, simulate, top};
-use tracing_subscriber::EnvFilter;
+use taskqueue_operator::settings::Settings;
+use taskqueue_operator::{explain, logs, run, simulate, top};
 
 /// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work needs.
 #[derive(Parser)]
@@ -87,24 +86,6 @@ fn write_definitions(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn operate(settings: &Settings) -> anyhow::Result<()> {
-    log(settings)?;
+    logs::start(settings)?;
     on_runtime(run::run(settings))
-}
-
-fn log(settings: &Settings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log_level)
-        .with_context(|| format!("the log filter {:?}", settings.log_level))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Json => subscriber
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .init(),
-        LogFormat::Text => subscriber.init(),
-    }
-    Ok(())
 }

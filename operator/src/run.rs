@@ -24,6 +24,7 @@ use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::error::{Class, Error};
 use crate::hints::Hints;
 use crate::http::{self, Health, Phase};
+use crate::kubeconfig;
 use crate::lease::Claim;
 use crate::metrics::Metrics;
 use crate::metrics::temporal::TemporalNumbers;
@@ -59,8 +60,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         served.clone().cancelled_owned(),
     ));
     info!(version = env!("CARGO_PKG_VERSION"), address = %settings.metrics_address, "starting");
-    let client = Client::try_default()
-        .await
+    let config = kubeconfig::config(None).await;
+    let client = config
+        .and_then(kubeconfig::client)
         .context("finding out how to reach Kubernetes")?;
     let result = lead(settings, &client, clock, &metrics, &health, &stop).await;
     served.cancel();

@@ -100,7 +100,9 @@ reasons! {
     InvalidSpec,
     /// Ready is false: a Secret that the connection names does not exist or lacks its key.
     SecretNotFound,
-    /// Ready is false: a Secret that the connection names holds something unusable.
+    /// Ready is false: a Secret that the connection names cannot be read now; it is tried again.
+    SecretUnavailable,
+    /// Ready is false: a Secret that the connection names holds something unusable; the message says of what kind.
     SecretInvalid,
     /// Ready is false: the TemporalConnection that connectionRef names does not exist.
     ConnectionNotFound,

@@ -41,6 +41,7 @@ impl Away {
             code: "Unavailable",
             message: "connection refused".to_owned(),
             connection_lost: true,
+            fault: None,
         }
     }
 }

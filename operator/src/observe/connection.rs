@@ -1,21 +1,26 @@
 //! The connection of a fleet: from the spec or a `TemporalConnection`, with its Secrets read.
 //!
 //! Reads only: the cache of connections, and Secrets with `get` by name, each at most once in
-//! [`FRESH`]. What is missing is a value with a reason.
+//! [`FRESH`]. What is missing is a value with a reason. No message holds any part of a Secret's value:
+//! errors that may quote it are dropped where they arise.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
+use kube::api::GetParams;
+use kube::core::Request;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
+use serde::Deserialize;
 use taskqueue_api::fleet::{SecretKey, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY};
 use taskqueue_api::{Connection, ConnectionSource, Fleet, Reason, validate};
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{
-    ClientCertificate, ConnectionFields, ResolvedConnection, Secret as Hidden, Tls,
+    ClientCertificate, ConnectionFields, ResolvedConnection, Secret as Hidden, SecretPart, Tls,
 };
 use tracing::warn;
 
@@ -53,18 +58,25 @@ pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, Problem> {
             ),
         )
     })?;
-    let invalid = |why: String| {
-        Problem::new(
-            Reason::ConnectionInvalid,
-            format!("TemporalConnection {name}: {why}"),
-        )
-    };
     match &found.0 {
-        Err(malformed) => Err(invalid(malformed.error.clone())),
+        Err(malformed) => Err(invalid(&fleet.connection, &malformed.error)),
         Ok(connection) => validate::connection(&connection.spec, "spec").map_err(|errors| {
             let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            invalid(all.join("; "))
+            invalid(&fleet.connection, &all.join("; "))
         }),
+    }
+}
+
+/// A connection that is wrong where it is written down.
+fn invalid(source: &ConnectionSource, why: &str) -> Problem {
+    match source {
+        ConnectionSource::Inline(_) => {
+            Problem::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
+        }
+        ConnectionSource::Reference(name) => Problem::new(
+            Reason::ConnectionInvalid,
+            format!("TemporalConnection {name}: {why}"),
+        ),
     }
 }
 
@@ -94,21 +106,22 @@ impl Secrets {
         }
     }
 
-    /// Reads what the connection names and checks it.
+    /// Reads what the fleet's connection names and checks it.
     ///
     /// # Errors
     /// If a Secret is missing, may not be read, or does not hold what it should.
     pub async fn resolve(
         &self,
-        namespace: &str,
+        fleet: &Fleet,
         spec: &Connection,
         now: Time,
     ) -> Result<Usable, Problem> {
+        let namespace = &fleet.key.namespace;
         let mut data = BTreeMap::new();
         for (name, keys) in spec.secrets() {
             let secret = self.read(namespace, name, now).await?;
             for key in keys {
-                let value = secret.get(key).filter(|value| !value.is_empty()).ok_or_else(|| {
+                let value = secret.get(key).ok_or_else(|| {
                     Problem::new(
                         Reason::SecretNotFound,
                         format!(
@@ -119,8 +132,16 @@ impl Secrets {
                 data.insert((name.to_owned(), key.to_owned()), value.clone());
             }
         }
-        let resolved = ResolvedConnection::new(fields(spec, &data))
-            .map_err(|error| Problem::new(Reason::SecretInvalid, error.to_string()))?;
+        let resolved = ResolvedConnection::new(fields(spec, &data)).map_err(|error| match error
+            .part()
+            .and_then(|part| place(spec, part))
+        {
+            Some(place) => Problem::new(
+                Reason::SecretInvalid,
+                format!("{place} in namespace {namespace}: {error}"),
+            ),
+            None => invalid(&fleet.connection, &error.to_string()),
+        })?;
         Ok(Usable {
             spec: spec.clone(),
             resolved,
@@ -135,21 +156,35 @@ impl Secrets {
         {
             return known(namespace, name, seen);
         }
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let seen = match secrets.get_opt(name).await {
-            Ok(Some(secret)) => Seen::Present(
-                secret
-                    .data
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|(k, v)| (k, v.0))
-                    .collect(),
-            ),
-            Ok(None) => Seen::Absent,
-            Err(error) => unread(namespace, name, &error, kept.map(|(_, seen)| seen)),
+        let seen = match self.fetch(namespace, name).await {
+            Ok(data) => Seen::Present(data),
+            Err(Unread::Absent) => Seen::Absent,
+            Err(why) => unread(namespace, name, &why, kept.map(|(_, seen)| seen)),
         };
         self.seen().insert(key, (now, seen.clone()));
         known(namespace, name, &seen)
+    }
+
+    /// Reads one Secret. It is decoded here: kube's client writes an answer that it cannot decode to the
+    /// log, and its error quotes the value.
+    async fn fetch(&self, namespace: &str, name: &str) -> Result<Data, Unread> {
+        let request = Request::new(Secret::url_path(&(), Some(namespace)))
+            .get(name, &GetParams::default())
+            .map_err(|_| Unread::Absent)?;
+        let text = self
+            .client
+            .request_text(request)
+            .await
+            .map_err(|error| match error {
+                kube::Error::Api(status) if status.code == 403 => Unread::Forbidden,
+                kube::Error::Api(status) if status.code == 404 => Unread::Absent,
+                kube::Error::Api(status) => Unread::Refused(status.code),
+                kube::Error::FromUtf8(_) => Unread::Undecodable,
+                other => Unread::NoAnswer(other.to_string()),
+            })?;
+        let secret: Values = serde_json::from_str(&text).map_err(|_| Unread::Undecodable)?;
+        let values = secret.data.unwrap_or_default().into_iter();
+        Ok(values.map(|(key, value)| (key, value.0)).collect())
     }
 
     /// Drops what nobody has asked for lately.
@@ -163,12 +198,39 @@ impl Secrets {
     }
 }
 
+/// What is read of a Secret.
+#[derive(Deserialize)]
+struct Values {
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
+/// Why a Secret was not read.
+enum Unread {
+    Absent,
+    Forbidden,
+    /// The API server's answer, as an HTTP status.
+    Refused(u16),
+    /// Nothing came back; what the connection to the API server met.
+    NoAnswer(String),
+    Undecodable,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is none"),
+            Self::Forbidden => f.write_str("the operator may not"),
+            Self::Refused(code) => write!(f, "the API server answered HTTP {code}"),
+            Self::NoAnswer(_) => f.write_str("the API server does not answer"),
+            Self::Undecodable => f.write_str("the API server's answer cannot be decoded"),
+        }
+    }
+}
+
 /// A Secret that cannot be read now is used as it was: the API server being away must not cut the
 /// connection to Temporal.
-fn unread(namespace: &str, name: &str, error: &kube::Error, before: Option<Seen>) -> Seen {
-    if let kube::Error::Api(status) = error
-        && status.code == 403
-    {
+fn unread(namespace: &str, name: &str, why: &Unread, before: Option<Seen>) -> Seen {
+    if matches!(why, Unread::Forbidden) {
         return Seen::Failed(Problem::new(
             Reason::Forbidden,
             format!(
@@ -176,13 +238,20 @@ fn unread(namespace: &str, name: &str, error: &kube::Error, before: Option<Seen>
             ),
         ));
     }
-    warn!(namespace, name, %error, "cannot read a Secret; it is tried again");
+    let error = match why {
+        Unread::NoAnswer(error) => error.clone(),
+        other => other.to_string(),
+    };
+    warn!(
+        namespace,
+        name, error, "cannot read a Secret; it is tried again"
+    );
     match before {
         Some(Seen::Present(data)) => Seen::Present(data),
         Some(Seen::Absent | Seen::Failed(_)) | None => Seen::Failed(Problem::new(
-            Reason::SecretNotFound,
+            Reason::SecretUnavailable,
             format!(
-                "Secret {name} in namespace {namespace} cannot be read: the API server does not answer"
+                "Secret {name} in namespace {namespace} cannot be read: {why}; it is tried again"
             ),
         )),
     }
@@ -198,6 +267,22 @@ fn known(namespace: &str, name: &str, seen: &Seen) -> Result<Data, Problem> {
                 "there is no Secret {name} in namespace {namespace}; create it, or correct the connection"
             ),
         )),
+    }
+}
+
+/// The Secret and the keys in it that a part of a connection comes from.
+fn place(spec: &Connection, part: SecretPart) -> Option<String> {
+    let tls = spec.tls.as_ref();
+    let one = |at: &SecretKey| format!("Secret {}, key {}", at.secret, at.key);
+    let of_client = |key: &str| {
+        let secret = tls?.client_certificate.as_deref()?;
+        Some(format!("Secret {secret}, key {key}"))
+    };
+    match part {
+        SecretPart::CaCertificate => tls?.ca.as_ref().map(one),
+        SecretPart::ClientCertificate => of_client(TLS_CERTIFICATE_KEY),
+        SecretPart::ClientKey => of_client(TLS_PRIVATE_KEY_KEY),
+        SecretPart::ApiKey => spec.api_key.as_ref().map(one),
     }
 }
 
@@ -233,3 +318,6 @@ pub fn name_of(connection: &crate::caches::GuardedConnection) -> Option<(&str, &
         connection.meta().name.as_deref()?,
     ))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -83,12 +83,7 @@ pub async fn observe(
         Err(_) => BTreeMap::new(),
     };
     let connection = match spec {
-        Ok(spec) => {
-            sources
-                .secrets
-                .resolve(&fleet.key.namespace, &spec, now.monotonic)
-                .await
-        }
+        Ok(spec) => sources.secrets.resolve(fleet, &spec, now.monotonic).await,
         Err(problem) => Err(problem),
     };
     let pods = pods_by_queue(fleet, sources.caches);

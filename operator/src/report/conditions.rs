@@ -232,7 +232,9 @@ fn ready_rank(reason: Reason) -> u8 {
         Reason::Forbidden => 1,
         Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
+        | Reason::InvalidSpec
         | Reason::SecretNotFound
+        | Reason::SecretUnavailable
         | Reason::SecretInvalid => 2,
         Reason::ApplyFailed | Reason::NameConflict => 3,
         Reason::QueueConflict => 4,

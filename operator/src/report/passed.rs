@@ -135,6 +135,7 @@ pub(crate) fn unread(kind: CallErrorKind) -> ObservedQueue {
         kind,
         method: Method::DescribeTaskQueue,
         message: "DescribeTaskQueue failed".to_owned(),
+        fault: None,
     });
     queue
 }

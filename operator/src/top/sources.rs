@@ -8,13 +8,13 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
-use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use taskqueue_api::TaskQueueWorker;
 
 use super::figures::{self, Scrape};
 use crate::apply::MANAGER;
 use crate::caches::GuardedFleet;
+use crate::kubeconfig;
 
 /// How long a server may be silent before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,26 +77,13 @@ impl Sources {
     /// # Errors
     /// If there is no usable kubeconfig or a flag makes no sense.
     pub async fn connect(place: &Place) -> anyhow::Result<Self> {
-        let mut config = match &place.context {
-            None => Config::infer()
-                .await
-                .context("no kubeconfig can be read; set KUBECONFIG")?,
-            Some(context) => {
-                let options = KubeConfigOptions {
-                    context: Some(context.clone()),
-                    ..KubeConfigOptions::default()
-                };
-                Config::from_kubeconfig(&options)
-                    .await
-                    .with_context(|| format!("the context {context:?} of the kubeconfig"))?
-            }
-        };
+        let mut config = kubeconfig::config(place.context.as_deref()).await?;
         impatient(&mut config);
         let namespace = place
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
+        let client = kubeconfig::client(config)?;
         Self::new(client, namespace, place)
     }
 
@@ -287,6 +274,7 @@ pub(crate) fn told(error: &kube::Error) -> String {
             "this cluster does not know the kind TaskQueueWorker; install the operator".to_owned()
         }
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Auth(_) | kube::Error::RustlsTls(_) => kubeconfig::said(error),
         other => {
             // The sentence of the client ends in the name of a layer; its causes say what happened.
             let mut text = other.to_string();

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use taskqueue_scaling::{PerType, TaskType, TypeBacklog, TypeSlots, UnknownReason};
 
 use crate::connection::ResolvedConnection;
+use crate::fault::Fault;
 use crate::reading::WorkerStatus;
 
 /// The calls to Temporal, by the name of their RPC.
@@ -115,6 +116,8 @@ pub struct CallError {
     /// Whether nothing can be had over this connection for now, as opposed to this one call
     /// having failed.
     pub connection_lost: bool,
+    /// Which setting is the cause, where that is known.
+    pub fault: Option<Fault>,
 }
 
 impl fmt::Display for CallError {

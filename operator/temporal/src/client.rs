@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use taskqueue_scaling::TaskType;
+use temporalio_client::errors::ClientConnectError;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::{IntoRequest, Request, Response, Status};
 use temporalio_client::{
@@ -26,7 +27,7 @@ use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
 };
 use crate::connection::{Fingerprint, Place, ResolvedConnection};
-use crate::wire;
+use crate::{fault, probe, wire};
 
 /// How long opening a connection may take, and how long a call may take. A cached answer takes
 /// two milliseconds, an uncached one thirty; five seconds is a server in trouble.
@@ -103,7 +104,7 @@ impl TemporalClient {
         let opened =
             match tokio::time::timeout(DEADLINE, Connection::connect(self.options(to))).await {
                 Ok(Ok(open)) => Ok(open),
-                Ok(Err(error)) => Err(wire::connect_error(&error)),
+                Ok(Err(error)) => Err(refusal(to, &error).await),
                 Err(_) => Err(timed_out(Method::Connect)),
             };
         match opened {
@@ -164,7 +165,7 @@ impl TemporalClient {
         // The request carries its deadline to the server; this one holds even before it is sent.
         let answer = match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) => wire::call_error(method, &status),
+            Ok(Err(status)) => without_api_key(to, wire::call_error(method, &status)),
             Err(_) => timed_out(method),
         };
         if answer.connection_lost || answer.kind == CallErrorKind::Denied {
@@ -178,6 +179,28 @@ impl TemporalClient {
     }
 }
 
+/// Why no connection came about. A server that answers otherwise than it was asked to is probed.
+async fn refusal(to: &ResolvedConnection, error: &ClientConnectError) -> CallError {
+    let encrypted = to.tls().is_some();
+    let probed = if fault::is_unclear(error, encrypted) {
+        fault::of_probe(probe::speaks(to.address()).await, encrypted)
+    } else {
+        None
+    };
+    without_api_key(to, wire::connect_error(error, probed))
+}
+
+/// What a server says may repeat what it was sent.
+fn without_api_key(to: &ResolvedConnection, error: CallError) -> CallError {
+    if to.shows_api_key(&error.message) {
+        return CallError {
+            message: "the server's words are left out, for they repeat the API key".to_owned(),
+            ..error
+        };
+    }
+    error
+}
+
 fn timed_out(method: Method) -> CallError {
     CallError {
         kind: CallErrorKind::Timeout,
@@ -185,6 +208,7 @@ fn timed_out(method: Method) -> CallError {
         code: "DeadlineExceeded",
         message: format!("no answer within {} s", DEADLINE.as_secs()),
         connection_lost: method == Method::Connect,
+        fault: None,
     }
 }
 
@@ -286,3 +310,6 @@ impl QueueStats for TemporalClient {
         lock(&self.channels).remove(&(connection.place(), connection.fingerprint()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,19 @@
 //! What is needed to talk to one Temporal namespace, resolved and checked.
 //!
-//! Pure: parses addresses and PEM text, opens nothing. Secrets never reach `Debug` output; a
-//! [`Fingerprint`] stands for them wherever something must be compared or named.
+//! Pure: parses addresses and PEM text, opens nothing. Secrets never reach `Debug` output, and no
+//! [`ConnectionError`] has room for any part of them; a [`Fingerprint`] stands for them wherever
+//! something must be compared or named.
 
 use std::fmt;
+use std::sync::Arc;
 
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::InconsistentKeys;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SigningKey};
 use sha2::{Digest, Sha256};
 use temporalio_client::Url;
+
+use crate::pem::{self, PemProblem};
 
 /// Bytes that must not be printed: a private key or an API key.
 #[derive(Clone, PartialEq, Eq)]
@@ -116,12 +119,58 @@ impl fmt::Debug for ResolvedConnection {
     }
 }
 
-/// Why connection fields cannot be used. The text names the field and the way out; it never
-/// holds key material.
+/// A part of a connection that comes from a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretPart {
+    /// [`Tls::ca_pem`].
+    CaCertificate,
+    /// [`ClientCertificate::certificate_pem`].
+    ClientCertificate,
+    /// [`ClientCertificate::key_pem`].
+    ClientKey,
+    /// [`ConnectionFields::api_key`].
+    ApiKey,
+}
+
+impl fmt::Display for SecretPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CaCertificate => "CA certificate",
+            Self::ClientCertificate => "client certificate",
+            Self::ClientKey => "client key",
+            Self::ApiKey => "API key",
+        })
+    }
+}
+
+/// What is wrong with an API key. Its text continues a sentence that begins with "the API key".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyProblem {
+    /// Nothing, or nothing but white space.
+    #[error("is empty")]
+    Empty,
+    /// It begins with the word that is put before it in the header.
+    #[error("begins with the word Bearer, which is sent before it anyway; store the key alone")]
+    Bearer,
+    /// A certificate or a key pair's half.
+    #[error("is PEM; an API key is one line")]
+    Pem,
+    /// White space within it.
+    #[error("has a space or a line break in it")]
+    Space,
+    /// What an HTTP header cannot carry.
+    #[error("holds characters that are not visible ASCII")]
+    Characters,
+}
+
+/// Why connection fields cannot be used. The text names the field and the way out. Of the Secrets it
+/// holds nothing: what is wrong with them is one of fixed sentences.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
     /// The address is not `host:port`.
-    #[error("address {address:?} is not host:port, as in temporal-frontend.temporal.svc:7233")]
+    #[error(
+        "address {address:?} is not a valid host:port, as in temporal-frontend.temporal.svc:7233"
+    )]
     Address {
         /// The address as given.
         address: String,
@@ -133,22 +182,37 @@ pub enum ConnectionError {
     #[error("an API key needs TLS, or it would travel in clear; set tls on the connection")]
     ApiKeyWithoutTls,
     /// An API key that cannot be an HTTP header.
-    #[error("the API key is empty or holds characters that an HTTP header cannot carry")]
-    ApiKeyMalformed,
+    #[error("the API key {0}")]
+    ApiKey(ApiKeyProblem),
     /// A PEM text that does not hold what it should.
-    #[error("{field}: {problem}")]
+    #[error("the {part} {problem}")]
     Pem {
-        /// Which part: `CA certificate`, `client certificate` or `client key`.
-        field: &'static str,
+        /// Which part.
+        part: SecretPart,
         /// What is wrong with it.
-        problem: String,
+        problem: PemProblem,
     },
-    /// Certificate and key do not belong together.
-    #[error("client certificate and client key do not belong together: {problem}")]
-    KeyMismatch {
-        /// What the TLS library said.
-        problem: String,
-    },
+    /// The client key belongs to another certificate.
+    #[error("the client certificate and the client key do not belong together")]
+    KeyMismatch,
+    /// The client key belongs to a later certificate of the chain.
+    #[error(
+        "the client certificate is not the first of its chain; put it first and its issuers after it"
+    )]
+    ChainOrder,
+}
+
+impl ConnectionError {
+    /// The part that is wrong, if it comes from a Secret.
+    pub const fn part(&self) -> Option<SecretPart> {
+        match self {
+            Self::Address { .. } | Self::TemporalNamespaceEmpty | Self::ApiKeyWithoutTls => None,
+            Self::ApiKey(_) => Some(SecretPart::ApiKey),
+            Self::Pem { part, .. } => Some(*part),
+            Self::KeyMismatch => Some(SecretPart::ClientKey),
+            Self::ChainOrder => Some(SecretPart::ClientCertificate),
+        }
+    }
 }
 
 impl ResolvedConnection {
@@ -165,7 +229,7 @@ impl ResolvedConnection {
             if fields.tls.is_none() {
                 return Err(ConnectionError::ApiKeyWithoutTls);
             }
-            api_key_text(key)?;
+            api_key_text(key).map_err(ConnectionError::ApiKey)?;
         }
         if let Some(tls) = &fields.tls {
             check_tls(tls)?;
@@ -215,6 +279,16 @@ impl ResolvedConnection {
             .api_key
             .as_ref()
             .and_then(|key| api_key_text(key).ok())
+    }
+
+    /// Whether a text holds the API key, or so much of it that it should not be shown.
+    pub(crate) fn shows_api_key(&self, text: &str) -> bool {
+        const PART: usize = 12;
+        self.api_key().is_some_and(|key| {
+            let mut parts = key.as_bytes().windows(PART.min(key.len()));
+            let shown = |part: &[u8]| text.as_bytes().windows(part.len()).any(|seen| seen == part);
+            parts.any(shown)
+        })
     }
 }
 
@@ -302,51 +376,63 @@ fn target(fields: &ConnectionFields) -> Result<Url, ConnectionError> {
 
 /// The key as a header value. A trailing newline is what `kubectl create secret --from-file`
 /// leaves behind; it is never part of a key.
-fn api_key_text(key: &Secret) -> Result<String, ConnectionError> {
-    let text = std::str::from_utf8(key.expose()).map_err(|_| ConnectionError::ApiKeyMalformed)?;
+fn api_key_text(key: &Secret) -> Result<String, ApiKeyProblem> {
+    let text = std::str::from_utf8(key.expose()).map_err(|_| ApiKeyProblem::Characters)?;
     let text = text.trim();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ConnectionError::ApiKeyMalformed);
+    if text.is_empty() {
+        Err(ApiKeyProblem::Empty)
+    } else if text.contains("-----BEGIN") {
+        Err(ApiKeyProblem::Pem)
+    } else if text
+        .split_whitespace()
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("bearer"))
+    {
+        Err(ApiKeyProblem::Bearer)
+    } else if text.contains(char::is_whitespace) {
+        Err(ApiKeyProblem::Space)
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err(ApiKeyProblem::Characters)
+    } else {
+        Ok(text.to_owned())
     }
-    Ok(text.to_owned())
 }
 
 fn check_tls(tls: &Tls) -> Result<(), ConnectionError> {
+    let of = |part| move |problem| ConnectionError::Pem { part, problem };
     if let Some(ca) = &tls.ca_pem {
-        certificates("CA certificate", ca)?;
+        pem::check_authorities(ca).map_err(of(SecretPart::CaCertificate))?;
     }
     let Some(client) = &tls.client else {
         return Ok(());
     };
-    let chain = certificates("client certificate", &client.certificate_pem)?;
-    let key = PrivateKeyDer::from_pem_slice(client.key_pem.expose()).map_err(|error| {
-        ConnectionError::Pem {
-            field: "client key",
-            problem: error.to_string(),
+    let of_certificate = of(SecretPart::ClientCertificate);
+    let chain = pem::certificates(&client.certificate_pem).map_err(of_certificate)?;
+    let key = pem::signing_key(client.key_pem.expose()).map_err(of(SecretPart::ClientKey))?;
+    match belong_together(&chain, &key) {
+        Ok(true) => Ok(()),
+        Ok(false) if chain.iter().skip(1).any(|other| belongs_to(other, &key)) => {
+            Err(ConnectionError::ChainOrder)
         }
-    })?;
-    CertifiedKey::from_der(chain, key, &default_provider())
-        .map(drop)
-        .map_err(|error| ConnectionError::KeyMismatch {
-            problem: error.to_string(),
-        })
+        Ok(false) => Err(ConnectionError::KeyMismatch),
+        Err(problem) => Err(of_certificate(problem)),
+    }
 }
 
-fn certificates(
-    field: &'static str,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, ConnectionError> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| ConnectionError::Pem {
-            field,
-            problem: error.to_string(),
-        })?;
-    if found.is_empty() {
-        let problem = "holds no PEM block BEGIN CERTIFICATE".to_owned();
-        return Err(ConnectionError::Pem { field, problem });
+/// Whether the first certificate is the key's. A key that cannot say so is believed.
+fn belong_together(
+    chain: &[CertificateDer<'static>],
+    key: &Arc<dyn SigningKey>,
+) -> Result<bool, PemProblem> {
+    match CertifiedKey::new(chain.to_vec(), Arc::clone(key)).keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(true),
+        Err(rustls::Error::InconsistentKeys(_)) => Ok(false),
+        Err(_) => Err(PemProblem::UnreadableCertificate),
     }
-    Ok(found)
+}
+
+fn belongs_to(certificate: &CertificateDer<'static>, key: &Arc<dyn SigningKey>) -> bool {
+    belong_together(std::slice::from_ref(certificate), key).unwrap_or(false)
 }
 
 #[cfg(test)]

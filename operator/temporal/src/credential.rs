@@ -94,6 +94,7 @@ impl Credential {
                     code: "Ok",
                     message: problem.to_owned(),
                     connection_lost: false,
+                    fault: None,
                 })
         });
         self.advance(taken, span)

@@ -37,9 +37,11 @@
 //! | module | what for | I/O |
 //! | --- | --- | --- |
 //! | `connection` | addresses and credentials, checked; fingerprints | no |
+//! | `pem`, `der` | certificates and keys out of PEM, and what is wrong with it by kind | no |
 //! | `certificate` | when certificates expire | no |
 //! | `call` | the seam: calls, answers and failures as plain data | no |
 //! | `client`, `wire` | the seam over the network, with the official client | yes |
+//! | `fault`, `probe` | why no connection came about; what a server speaks instead | probe |
 //! | `reading`, `slots` | what callers ask for and get; workers joined with pods | no |
 //! | `readers`, `reader`, `calls` | the tasks that read | through the seam |
 //! | `budget`, `schedule`, `link`, `queue`, `credential`, `heartbeats` | what to read when, and what an answer means | no |
@@ -54,9 +56,15 @@ mod client;
 mod clock;
 mod connection;
 mod credential;
+mod der;
+#[cfg(test)]
+mod exposure;
+mod fault;
 mod heartbeats;
 mod link;
 mod observer;
+mod pem;
+mod probe;
 mod queue;
 mod reader;
 mod readers;
@@ -73,10 +81,12 @@ pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
 pub use clock::Clock;
 pub use connection::{
-    ClientCertificate, ConnectionError, ConnectionFields, Fingerprint, Place, ResolvedConnection,
-    Secret, Tls,
+    ApiKeyProblem, ClientCertificate, ConnectionError, ConnectionFields, Fingerprint, Place,
+    ResolvedConnection, Secret, SecretPart, Tls,
 };
+pub use fault::Fault;
 pub use observer::{BudgetReading, NoObserver, Observer};
+pub use pem::{Block, KeyType, PemProblem};
 pub use readers::{Readers, ReadersConfig};
 pub use reading::{OwnerKey, Problem, QueueReading, QueueWatch, WorkerReport, WorkerStatus};
 pub use slots::{LivePod, slots};

@@ -132,6 +132,7 @@ mod tests {
             code: "Unavailable",
             message: String::new(),
             connection_lost,
+            fault: None,
         }
     }
 

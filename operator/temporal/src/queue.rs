@@ -398,6 +398,7 @@ pub(crate) fn problem(error: &CallError, place: &str) -> Problem {
             error.code,
             error.message
         ),
+        fault: error.fault,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeSlots};
 
 use crate::call::{CallErrorKind, Method};
+use crate::fault::Fault;
 
 /// The Kubernetes object on whose behalf queues are read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,8 @@ pub struct Problem {
     pub method: Method,
     /// One sentence: the call, the place and what was answered.
     pub message: String,
+    /// Which setting is the cause, where that is known.
+    pub fault: Option<Fault>,
 }
 
 /// What one worker process said about itself in its last heartbeat.

@@ -25,6 +25,7 @@ use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, WorkersPage,
 };
 use crate::connection::ResolvedConnection;
+use crate::fault::{self, Fault};
 use crate::reading::WorkerStatus;
 
 /// The number of a task type in requests.
@@ -47,6 +48,7 @@ pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described,
             message: "the answer has no statistics; Temporal server 1.29 or newer sends them"
                 .to_owned(),
             connection_lost: false,
+            fault: None,
         });
     };
     let limit = answer.effective_rate_limit.as_ref();
@@ -116,6 +118,7 @@ pub(crate) fn described_past_cache(
             code: "Ok",
             message: "the enhanced answer has no statistics".to_owned(),
             connection_lost: false,
+            fault: None,
         })?;
         Ok((*task_type, sum))
     };
@@ -310,9 +313,13 @@ pub(crate) fn call_error(method: Method, status: &Status) -> CallError {
         | Code::Internal
         | Code::DataLoss => CallErrorKind::Failed,
     };
-    let message = match source {
-        Some(cause) => chain(cause),
-        None => status.message().to_owned(),
+    let (fault, message) = match source {
+        Some(cause) => told(fault::of(cause), cause),
+        None if is_plain_http(status) => (
+            Some(Fault::NotGrpc),
+            format!("{} ({})", Fault::NotGrpc.sentence(), status.message()),
+        ),
+        None => (None, status.message().to_owned()),
     };
     CallError {
         kind,
@@ -320,7 +327,31 @@ pub(crate) fn call_error(method: Method, status: &Status) -> CallError {
         code: code(status.code()),
         message,
         connection_lost,
+        fault,
     }
+}
+
+/// An answer without the header that every answer of gRPC has. A proxy before a server that speaks gRPC may
+/// say by itself that nobody is there or that somebody may not (HTTP 401, 403, 429, 502 to 504).
+fn is_plain_http(status: &Status) -> bool {
+    let by_a_server = matches!(
+        status.code(),
+        Code::Unimplemented | Code::Internal | Code::Unknown
+    );
+    by_a_server && status.message().starts_with("grpc-status header missing")
+}
+
+/// An error in words: by the setting that is its cause, or else as it is.
+fn told(fault: Option<Fault>, error: &(dyn Error + 'static)) -> (Option<Fault>, String) {
+    let Some(known) = fault else {
+        return (None, chain(error));
+    };
+    let details = fault::causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+    let message = match details {
+        Some(details) if known.has_details() => format!("{} ({details})", known.sentence()),
+        _ => known.sentence().to_owned(),
+    };
+    (fault, message)
 }
 
 /// The server marks this with an error detail of its own.
@@ -332,21 +363,35 @@ fn is_namespace(status: &Status) -> bool {
         .any(|window| window == DETAIL)
 }
 
-/// Why no connection came about.
-pub(crate) fn connect_error(error: &ClientConnectError) -> CallError {
+/// Why no connection came about. A probe may have found out more than the error says.
+pub(crate) fn connect_error(error: &ClientConnectError, probed: Option<Fault>) -> CallError {
     if let ClientConnectError::SystemInfoCallError(status) = error {
         let answered = call_error(Method::Connect, status);
-        return CallError {
-            connection_lost: answered.kind != CallErrorKind::Denied,
-            ..answered
+        let connection_lost = answered.kind != CallErrorKind::Denied;
+        return match probed {
+            Some(known) => CallError {
+                message: known.sentence().to_owned(),
+                connection_lost,
+                fault: probed,
+                ..answered
+            },
+            None => CallError {
+                connection_lost,
+                ..answered
+            },
         };
     }
+    let (fault, message) = match error.source() {
+        Some(cause) => told(probed.or_else(|| fault::of(cause)), cause),
+        None => (None, error.to_string()),
+    };
     CallError {
         kind: CallErrorKind::Unavailable,
         method: Method::Connect,
         code: "Unavailable",
-        message: error.source().map_or_else(|| error.to_string(), chain),
+        message,
         connection_lost: true,
+        fault,
     }
 }
 

@@ -7,7 +7,7 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::{
     self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason, findings,
 };
-use taskqueue_temporal::CallErrorKind;
+use taskqueue_temporal::{CallErrorKind, Fault};
 
 use super::{QueueFacts, Say, Status, name, worst};
 use crate::plan::Step;
@@ -149,6 +149,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
             "see the log of the Temporal server",
         ),
     };
+    let way_out = problem.fault.map_or(way_out, Fault::way_out);
     let message = format!(
         "{}; the replicas stay as they are; {way_out}",
         problem.message

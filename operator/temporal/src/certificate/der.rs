@@ -1,19 +1,11 @@
 //! Finds in an X.509 certificate the few bytes that say until when it is valid, and for whom. Pure.
 //!
-//! No parser of whole certificates: the TLS library judges them. Certificates come from Secrets that any
-//! tenant may write, so this reads within bounds, does not recurse, and gives up on what it does not
-//! expect.
+//! No parser of whole certificates: the TLS library judges them.
 
-/// Tags of DER: universal, as they appear in certificates.
-mod tag {
-    pub(super) const SEQUENCE: u8 = 0x30;
-    pub(super) const SET: u8 = 0x31;
-    pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-    pub(super) const UTC_TIME: u8 = 0x17;
-    pub(super) const GENERALIZED_TIME: u8 = 0x18;
-    /// The version, which stands only in certificates of version 2 and 3: nearly all.
-    pub(super) const VERSION: u8 = 0xa0;
-}
+use crate::der::{Reader, tag};
+
+/// The version, which stands only in certificates of version 2 and 3: nearly all.
+const VERSION: u8 = tag::CONTEXT_0;
 
 /// Parts of a name that are printed, by the last byte of their identifier 2.5.4.x.
 const NAMES: [(u8, &str); 4] = [(3, "CN"), (10, "O"), (11, "OU"), (6, "C")];
@@ -22,7 +14,7 @@ const NAMES: [(u8, &str); 4] = [(3, "CN"), (10, "O"), (11, "OU"), (6, "C")];
 pub(super) fn validity(certificate: &[u8]) -> Option<(i64, String)> {
     let mut outer = Reader(certificate);
     let mut inner = Reader(Reader(outer.expect(tag::SEQUENCE)?).expect(tag::SEQUENCE)?);
-    if inner.peek() == Some(tag::VERSION) {
+    if inner.peek() == Some(VERSION) {
         inner.next()?;
     }
     for _skipped in ["serial number", "signature algorithm", "issuer"] {
@@ -34,41 +26,6 @@ pub(super) fn validity(certificate: &[u8]) -> Option<(i64, String)> {
     let not_after = time(kind, text)?;
     let subject = name(inner.expect(tag::SEQUENCE)?);
     Some((not_after, subject))
-}
-
-/// What is left to be read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.0.first().copied()
-    }
-
-    /// The next value: its tag and its content.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (tag, rest) = self.0.split_first()?;
-        let (first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(*first), rest),
-            // Up to four bytes of length: more than any Secret holds.
-            0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = bytes
-                    .iter()
-                    .fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
-                (length, rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((*tag, content))
-    }
-
-    fn expect(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        let (tag, content) = self.next()?;
-        (tag == wanted).then_some(content)
-    }
 }
 
 /// A time as RFC 5280 has it: to the second, in UTC.

@@ -1,6 +1,10 @@
 //! Which connections are accepted, and that nothing secret is printed.
 
 use super::*;
+use crate::pem::Block;
+use crate::pem::tests::pem;
+
+mod exposed;
 
 fn plain(address: &str) -> ConnectionFields {
     ConnectionFields {
@@ -93,8 +97,30 @@ fn an_api_key_without_tls_is_refused() {
     };
     assert_eq!(
         ResolvedConnection::new(fields),
-        Err(ConnectionError::ApiKeyMalformed)
+        Err(ConnectionError::ApiKey(ApiKeyProblem::Space))
     );
+}
+
+#[test]
+fn what_is_wrong_with_an_api_key_is_named() {
+    for (key, problem) in [
+        ("", ApiKeyProblem::Empty),
+        ("\n", ApiKeyProblem::Empty),
+        ("Bearer abc", ApiKeyProblem::Bearer),
+        ("abc def", ApiKeyProblem::Space),
+        ("abc\r\ndef", ApiKeyProblem::Space),
+        ("schlüssel", ApiKeyProblem::Characters),
+        ("abc\u{7f}", ApiKeyProblem::Characters),
+        ("-----BEGIN PRIVATE KEY-----", ApiKeyProblem::Pem),
+    ] {
+        let fields = ConnectionFields {
+            api_key: Some(Secret::new(key)),
+            tls: Some(Tls::default()),
+            ..plain("a:1")
+        };
+        let refused = ResolvedConnection::new(fields);
+        assert_eq!(refused, Err(ConnectionError::ApiKey(problem)), "{key:?}");
+    }
 }
 
 #[test]
@@ -112,25 +138,50 @@ fn the_newline_after_an_api_key_is_not_part_of_it() {
 fn certificate_and_key_must_belong_together() {
     let (certificate, key) = issued();
     let (_, other_key) = issued();
-    assert!(ResolvedConnection::new(mutual(certificate.clone(), key)).is_ok());
-    assert!(matches!(
-        ResolvedConnection::new(mutual(certificate.clone(), other_key)),
-        Err(ConnectionError::KeyMismatch { .. })
-    ));
-    assert!(matches!(
-        ResolvedConnection::new(mutual(certificate.clone(), certificate)),
-        Err(ConnectionError::Pem {
-            field: "client key",
-            ..
-        })
-    ));
+    assert!(ResolvedConnection::new(mutual(certificate.clone(), key.clone())).is_ok());
+    let refused = |certificate: &[u8], key: &[u8]| {
+        ResolvedConnection::new(mutual(certificate.to_vec(), key.to_vec())).unwrap_err()
+    };
+    let of = |part, problem| ConnectionError::Pem { part, problem };
     assert_eq!(
-        ResolvedConnection::new(mutual(b"nothing".to_vec(), Vec::new())),
-        Err(ConnectionError::Pem {
-            field: "client certificate",
-            problem: "holds no PEM block BEGIN CERTIFICATE".to_owned()
-        })
+        refused(&certificate, &other_key),
+        ConnectionError::KeyMismatch
     );
+    let (another, _) = issued();
+    let chain = [another, certificate.clone()].concat();
+    assert_eq!(refused(&chain, &key), ConnectionError::ChainOrder);
+    assert_eq!(
+        refused(&certificate, &certificate),
+        of(
+            SecretPart::ClientKey,
+            PemProblem::Instead(Block::Certificate)
+        )
+    );
+    assert_eq!(
+        refused(b"nothing", b""),
+        of(SecretPart::ClientCertificate, PemProblem::NoBlock)
+    );
+    // No certificate that can be read: that is not a mismatch.
+    let damaged = pem("CERTIFICATE", b"no certificate");
+    assert_eq!(
+        refused(damaged.as_bytes(), &key),
+        of(
+            SecretPart::ClientCertificate,
+            PemProblem::UnreadableCertificate
+        )
+    );
+}
+
+#[test]
+fn an_error_is_one_sentence_that_names_the_part_and_the_way_out() {
+    let (certificate, key) = issued();
+    let key = String::from_utf8(key).unwrap().replace('\n', " ");
+    let refused = ResolvedConnection::new(mutual(certificate, key.into_bytes())).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the client key has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file"
+    );
+    assert_eq!(refused.part(), Some(SecretPart::ClientKey));
 }
 
 #[test]

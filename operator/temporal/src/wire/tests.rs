@@ -304,6 +304,7 @@ fn a_failure_with_a_cause_is_the_connections() {
             code: "Unknown",
             message: "reset by peer".to_owned(),
             connection_lost: true,
+            fault: None,
         }
     );
 }

@@ -103,6 +103,7 @@ impl FakeTemporal {
             message: "as scripted".to_owned(),
             connection_lost: self.script(|script| script.connection_lost)
                 && kind == CallErrorKind::Unavailable,
+            fault: None,
         }
     }
 

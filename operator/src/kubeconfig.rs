@@ -1,0 +1,155 @@
+//! How Kubernetes is reached: a kubeconfig, or in a pod its ServiceAccount. Reads files and environment.
+//!
+//! The errors of the libraries below quote the lines that they cannot read, and the output of a plugin that
+//! fails. Those may hold a key or a token, so they are told by kind here.
+
+use kube::client::{AuthError, RustlsTlsError};
+use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::{Client, Config};
+
+/// The configuration of a context of the kubeconfig, or of what is there: its current context, or the
+/// ServiceAccount.
+///
+/// # Errors
+/// If neither can be used.
+pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match (Config::from_kubeconfig(&options).await, context) {
+        (Ok(config), _) => config,
+        (Err(error), Some(context)) => {
+            anyhow::bail!(
+                "the context {context:?} of the kubeconfig: {}",
+                unread(&error)
+            )
+        }
+        (Err(error), None) => Config::incluster().map_err(|in_cluster| {
+            anyhow::anyhow!(
+                "no kubeconfig can be read; set KUBECONFIG: {}; nor is this a pod: {in_cluster}",
+                unread(&error)
+            )
+        })?,
+    };
+    config.apply_debug_overrides();
+    Ok(config)
+}
+
+/// A client of this configuration.
+///
+/// # Errors
+/// If its credentials cannot be used.
+pub fn client(config: Config) -> anyhow::Result<Client> {
+    Client::try_from(config)
+        .map_err(|error| anyhow::anyhow!("the kubeconfig cannot be used: {}", said(&error)))
+}
+
+/// What the client for Kubernetes said, without what it may have quoted.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::RustlsTls(RustlsTlsError::InvalidIdentityPem(_)) => {
+            "its client certificate or client key is not PEM; line breaks may have been lost"
+                .to_owned()
+        }
+        kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => format!(
+            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand",
+            out.status
+        ),
+        kube::Error::Auth(AuthError::AuthExecParse(_)) => {
+            "the credential plugin of the kubeconfig printed no credential that can be read"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn unread(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(at) => format!("line {} is not what a kubeconfig holds there", at.line()),
+            None => "it is not a kubeconfig".to_owned(),
+        },
+        KubeconfigError::ParseCertificates(_) => "its certificate-authority is not PEM".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use kube::config::Kubeconfig;
+
+    use super::*;
+    use crate::exposure::exposed;
+
+    fn key() -> String {
+        rcgen::KeyPair::generate().unwrap().serialize_pem()
+    }
+
+    fn shown(error: &anyhow::Error) -> String {
+        format!("{error} {error:#} {error:?}")
+    }
+
+    #[tokio::test]
+    async fn a_key_in_a_kubeconfig_that_cannot_be_used_is_not_printed() {
+        let certificate = {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names = vec!["client.test".to_owned()];
+            let parameters = rcgen::CertificateParams::new(names).unwrap();
+            parameters.self_signed(&key).unwrap().pem()
+        };
+        for lost in ["\\n", " ", ""] {
+            let key = key();
+            let body = key.lines().nth(1).unwrap().to_owned();
+            let encode = |text: &str| k8s_openapi::ByteString(text.as_bytes().to_vec());
+            let yaml = serde_json::json!({
+                "apiVersion": "v1", "kind": "Config", "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+                "users": [{"name": "u", "user": {
+                    "client-certificate-data": encode(&certificate),
+                    "client-key-data": encode(&key.replace('\n', lost)),
+                }}],
+            });
+            let kubeconfig = Kubeconfig::from_yaml(&yaml.to_string()).unwrap();
+            let options = KubeConfigOptions::default();
+            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            _ = rustls::crypto::ring::default_provider().install_default();
+            let Err(refused) = client(config.unwrap()) else {
+                panic!("a key without line breaks was taken")
+            };
+            let text = shown(&refused);
+            assert!(text.contains("line breaks may have been lost"), "{text}");
+            assert_eq!(exposed(&[body.as_bytes()], &text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kubeconfig_that_is_none_is_not_quoted() {
+        let token = "a-token-that-nobody-may-see";
+        let yaml = format!("apiVersion: v1\nusers:\n- name: u\n  user: {{token: {token}\n");
+        let refused = Kubeconfig::from_yaml(&yaml).unwrap_err();
+        let text = unread(&refused);
+        assert_eq!(exposed(&[token.as_bytes()], &text), None, "{text}");
+        assert!(text.starts_with("line "), "{text}");
+    }
+
+    #[test]
+    fn what_a_credential_plugin_prints_is_not_quoted() {
+        let token = "a-token-that-nobody-may-see";
+        let out = Command::new("sh")
+            .args(["-c", &format!("echo {token}; exit 3")])
+            .output()
+            .unwrap();
+        let failed = kube::Error::Auth(AuthError::AuthExecRun {
+            cmd: "get-token".to_owned(),
+            out: Box::new(out),
+        });
+        assert_eq!(
+            said(&failed),
+            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it by hand"
+        );
+    }
+}

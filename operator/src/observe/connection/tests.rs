@@ -1,0 +1,218 @@
+//! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret is told.
+
+use k8s_openapi::ByteString;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use taskqueue_api::fleet::Tls as SpecTls;
+
+use super::*;
+use crate::exposure::exposed;
+use crate::testing::{NOW, api, failure, simple, usable};
+
+/// A certificate and its key.
+pub(crate) fn issued() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["client.test".to_owned()];
+    let parameters = rcgen::CertificateParams::new(names).unwrap();
+    let certificate = parameters.self_signed(&key).unwrap().pem();
+    (certificate, key.serialize_pem())
+}
+
+/// A Secret as the API server shows it.
+pub(crate) fn secret(name: &str, values: &[(&str, &[u8])]) -> Value {
+    let data: BTreeMap<&str, ByteString> = values
+        .iter()
+        .map(|(key, value)| (*key, ByteString(value.to_vec())))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": name, "namespace": "shop"}, "data": data,
+    })
+}
+
+/// The connection of the simple fleet, with TLS.
+fn with_tls(tls: SpecTls, api_key: Option<SecretKey>) -> Connection {
+    Connection {
+        tls: Some(tls),
+        api_key,
+        ..usable(&simple()).spec
+    }
+}
+
+fn at(secret: &str, key: &str) -> SecretKey {
+    SecretKey {
+        secret: secret.to_owned(),
+        key: key.to_owned(),
+    }
+}
+
+/// A connection with every credential there can be, in the Secrets `ca`, `client` and `key`.
+fn complete() -> Connection {
+    let tls = SpecTls {
+        ca: Some(at("ca", "ca.crt")),
+        client_certificate: Some("client".to_owned()),
+        server_name: None,
+    };
+    with_tls(tls, Some(at("key", "key")))
+}
+
+/// Good values for all of them.
+fn good() -> BTreeMap<(&'static str, &'static str), Vec<u8>> {
+    let (certificate, key) = issued();
+    BTreeMap::from([
+        (("ca", "ca.crt"), certificate.clone().into_bytes()),
+        (("client", "tls.crt"), certificate.into_bytes()),
+        (("client", "tls.key"), key.into_bytes()),
+        (("key", "key"), b"an-api-key-of-some-length".to_vec()),
+    ])
+}
+
+/// What comes of a connection with these values.
+async fn resolved(
+    fleet: &Fleet,
+    spec: &Connection,
+    values: BTreeMap<(&'static str, &'static str), Vec<u8>>,
+) -> Result<Usable, Problem> {
+    let (client, _) = api(move |asked| {
+        let name = asked.line.rsplit(['/', '?']).find(|part| !part.is_empty());
+        let name = name.unwrap_or_default().to_owned();
+        let of_it: Vec<(&str, &[u8])> = values
+            .iter()
+            .filter(|((secret, _), _)| *secret == name)
+            .map(|((_, key), value)| (*key, value.as_slice()))
+            .collect();
+        (200, secret(&name, &of_it))
+    });
+    Secrets::new(client).resolve(fleet, spec, NOW).await
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
+    let (_, other_key) = issued();
+    let broken = other_key.replace('\n', "\\n");
+    let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file";
+    for (at, value, told) in [
+        (
+            ("client", "tls.key"),
+            broken.clone(),
+            format!("Secret client, key tls.key in namespace shop: the client key {lost}"),
+        ),
+        (
+            ("client", "tls.crt"),
+            broken.clone(),
+            format!("Secret client, key tls.crt in namespace shop: the client certificate {lost}"),
+        ),
+        (
+            ("ca", "ca.crt"),
+            broken,
+            format!("Secret ca, key ca.crt in namespace shop: the CA certificate {lost}"),
+        ),
+        (
+            ("client", "tls.key"),
+            other_key,
+            "Secret client, key tls.key in namespace shop: the client certificate and the client key do not belong together".to_owned(),
+        ),
+        (
+            ("key", "key"),
+            String::new(),
+            "Secret key, key key in namespace shop: the API key is empty".to_owned(),
+        ),
+    ] {
+        let values = good().into_iter().chain([(at, value.into_bytes())]);
+        let told_by = resolved(&simple(), &complete(), values.collect()).await;
+        let problem = Problem::new(Reason::SecretInvalid, told);
+        assert_eq!(told_by.unwrap_err(), problem);
+    }
+    assert!(resolved(&simple(), &complete(), good()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_a_mistake_in_the_spec_and_not_in_a_secret() {
+    let mut fleet = simple();
+    let spec = Connection {
+        address: "999.1.1.1:7233".to_owned(),
+        ..complete()
+    };
+    let why = "address \"999.1.1.1:7233\" is not a valid host:port, as in temporal-frontend.temporal.svc:7233";
+    assert_eq!(
+        resolved(&fleet, &spec, good()).await.unwrap_err(),
+        Problem::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
+    );
+    fleet.connection = ConnectionSource::Reference("shared".to_owned());
+    assert_eq!(
+        resolved(&fleet, &spec, good()).await.unwrap_err(),
+        Problem::new(
+            Reason::ConnectionInvalid,
+            format!("TemporalConnection shared: {why}")
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_was_not_read_is_not_missing() {
+    let spec = with_tls(
+        SpecTls {
+            ca: Some(at("ca", "ca.crt")),
+            client_certificate: None,
+            server_name: None,
+        },
+        None,
+    );
+    let token = "a-value-that-is-no-base64-and-secret";
+    for (code, answer, reason, why) in [
+        (
+            404,
+            failure(404, "NotFound", "not found"),
+            Reason::SecretNotFound,
+            "there is no Secret ca in namespace shop; create it, or correct the connection",
+        ),
+        (
+            403,
+            failure(403, "Forbidden", "no"),
+            Reason::Forbidden,
+            "the operator may not read Secret ca in namespace shop; give it the verb get on secrets there",
+        ),
+        (
+            503,
+            failure(503, "ServiceUnavailable", "etcd is away"),
+            Reason::SecretUnavailable,
+            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; it is tried again",
+        ),
+        (
+            200,
+            json!({"kind": "Secret", "data": {"ca.crt": token}}),
+            Reason::SecretUnavailable,
+            "Secret ca in namespace shop cannot be read: the API server's answer cannot be decoded; it is tried again",
+        ),
+        (
+            200,
+            secret("ca", &[("tls.crt", b"x")]),
+            Reason::SecretNotFound,
+            "Secret ca in namespace shop has no key ca.crt; add it, or correct the connection",
+        ),
+    ] {
+        let (client, _) = api(move |_| (code, answer.clone()));
+        let told = Secrets::new(client).resolve(&simple(), &spec, NOW).await;
+        assert_eq!(told.unwrap_err(), Problem::new(reason, why));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_problem_holds_a_part_of_a_secret(
+        line_break in prop::sample::select(vec!["\\n", " ", "", "\r\n"]),
+        label in prop::sample::select(vec!["PRIVATE KEY", "EC PRIVATE KEY", "CERTIFICATE", "X"]),
+        place in prop::sample::select(good().into_keys().collect::<Vec<_>>()),
+        cut in 0..1_000_usize,
+    ) {
+        let (_, key) = issued();
+        let body = key.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+        let value = key.replace("PRIVATE KEY", label).replace('\n', line_break);
+        let value = value[..value.len() * cut / 1_000].as_bytes().to_vec();
+        let values = good().into_iter().chain([(place, value)]).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let told = runtime.block_on(resolved(&simple(), &complete(), values));
+        let shown = format!("{told:?}");
+        prop_assert_eq!(exposed(&[body.as_bytes()], &shown), None, "{}", shown);
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a text that the PEM parser refuses, or in which it finds nothing, is not PEM. Pure.
+
+use super::{Block, KeyType, PemProblem, Wanted};
+use crate::der::{Reader, tag};
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// How the base64 of a text begins that begins with `-----BEGIN `.
+const BEGIN_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
+
+impl Wanted {
+    /// The labels of blocks that the TLS library takes.
+    const fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Certificate => &["CERTIFICATE"],
+            Self::PrivateKey => &["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"],
+        }
+    }
+}
+
+/// What is wrong with a text in which what is wanted was not found.
+pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemProblem {
+    if pem.trim_ascii().is_empty() {
+        return PemProblem::Empty;
+    }
+    if pem.starts_with(&[0xff, 0xfe]) || pem.starts_with(&[0xfe, 0xff]) {
+        return PemProblem::Utf16;
+    }
+    if pem.starts_with(&[0xef, 0xbb, 0xbf]) {
+        return PemProblem::ByteOrderMark;
+    }
+    if pem.trim_ascii_start().starts_with(BEGIN_IN_BASE64) {
+        return PemProblem::EncodedTwice;
+    }
+    let Ok(text) = std::str::from_utf8(pem) else {
+        return PemProblem::Binary;
+    };
+    if !text.contains("-----BEGIN") {
+        let mut der = Reader(pem);
+        let whole = der.expect(tag::SEQUENCE).is_some() && der.0.is_empty();
+        return if whole || text.contains('\0') {
+            PemProblem::Binary
+        } else {
+            PemProblem::NoBlock
+        };
+    }
+    of_blocks(text, wanted)
+}
+
+fn of_blocks(text: &str, wanted: Wanted) -> PemProblem {
+    if let Some(problem) = lines(text).find_map(marker) {
+        return problem;
+    }
+    let blocks: Vec<(&str, &str)> = blocks(text).collect();
+    let ends = |(label, body): &(&str, &str)| {
+        let end = format!("{END}{label}{DASHES}");
+        lines(body).any(|line| line.starts_with(&end))
+    };
+    let encrypted = |(_, body): &(&str, &str)| {
+        lines(body).any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
+    };
+    let found = blocks
+        .iter()
+        .any(|(label, _)| wanted.labels().contains(label));
+    match blocks.last() {
+        None => PemProblem::NoBlock,
+        Some(_) if !blocks.iter().all(ends) => PemProblem::NoEnd,
+        // Of several blocks the last one is what the text is for: parameters and certificates come before keys.
+        Some((label, _)) if !found => instead(label, wanted),
+        Some(_) if blocks.iter().any(encrypted) => PemProblem::Encrypted,
+        Some(_) => PemProblem::NotBase64,
+    }
+}
+
+/// What is wrong with a line that holds a marker, if something is.
+fn marker(line: &str) -> Option<PemProblem> {
+    if let Some(at) = line.find("-----BEGIN") {
+        let label = line.get(at..)?.strip_prefix(BEGIN);
+        let Some((_, after)) = label.and_then(|label| label.split_once(DASHES)) else {
+            // Without dashes behind it a label cannot be told from what follows it.
+            return Some(if line.len() > LONGEST_MARKER {
+                PemProblem::LineBreaksLost
+            } else {
+                PemProblem::DamagedMarker
+            });
+        };
+        return match (at, after.trim()) {
+            (0, "") => None,
+            (_, "") => Some(PemProblem::DamagedMarker),
+            (_, dashes) if dashes.chars().all(|c| c == '-') => Some(PemProblem::DamagedMarker),
+            _ => Some(PemProblem::LineBreaksLost),
+        };
+    }
+    let before = line.get(..line.find("-----END")?)?;
+    match (before, before.trim()) {
+        ("", _) => None,
+        (_, "") => Some(PemProblem::DamagedMarker),
+        _ => Some(PemProblem::LineBreaksLost),
+    }
+}
+
+/// No marker is longer: the longest label has some twenty characters.
+const LONGEST_MARKER: usize = 60;
+
+/// The blocks: each one's label, and what follows its first line up to the next block.
+fn blocks(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(BEGIN)
+        .skip(1)
+        .filter_map(|block| block.split_once(DASHES))
+}
+
+/// Lines as the PEM parser ends them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['\n', '\r'])
+}
+
+/// What a block is of which another kind was wanted.
+fn instead(label: &str, wanted: Wanted) -> PemProblem {
+    let key = wanted == Wanted::PrivateKey;
+    PemProblem::Instead(match label {
+        "ENCRYPTED PRIVATE KEY" if key => return PemProblem::Encrypted,
+        "DSA PRIVATE KEY" if key => return PemProblem::UnsupportedKey(KeyType::Dsa),
+        "OPENSSH PRIVATE KEY" => Block::OpenSshKey,
+        label if label.ends_with("PRIVATE KEY") => Block::PrivateKey,
+        label if label.ends_with("PUBLIC KEY") => Block::PublicKey,
+        label if label.ends_with("CERTIFICATE REQUEST") => Block::Request,
+        label if label.ends_with("PARAMETERS") => Block::Parameters,
+        "CERTIFICATE" => Block::Certificate,
+        _ => Block::Other,
+    })
+}

@@ -1,0 +1,77 @@
+//! Finds out what a server speaks at which a connection failed: greets it in TLS and looks at the first bytes
+//! of its answer. Opens one socket, within a deadline; trusts nobody and sends no credential.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A server that was reached a moment ago answers a greeting at once, or not at all.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// TLS: it answers the greeting, if only to refuse it.
+    Tls,
+    /// HTTP/1 in plaintext.
+    Http1,
+    /// HTTP/2 in plaintext, as gRPC does.
+    Http2,
+    /// It closes the connection, or says nothing that is known here.
+    Nothing,
+}
+
+/// What the server at `host:port` speaks.
+pub(crate) async fn speaks(address: &str) -> Speaks {
+    let answer = tokio::time::timeout(DEADLINE, greet(address)).await;
+    answer
+        .ok()
+        .flatten()
+        .map_or(Speaks::Nothing, |answer| of(&answer))
+}
+
+/// The beginning of a server's answer to a greeting in TLS.
+async fn greet(address: &str) -> Option<Vec<u8>> {
+    let mut greeting = Vec::new();
+    client(address)?.write_tls(&mut greeting).ok()?;
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    stream.write_all(&greeting).await.ok()?;
+    let mut answer = Vec::new();
+    // A frame of HTTP/2 says what it is in its fourth byte.
+    while answer.len() < 5 {
+        if stream.read_buf(&mut answer).await.ok()? == 0 {
+            break;
+        }
+    }
+    Some(answer)
+}
+
+fn client(address: &str) -> Option<ClientConnection> {
+    let (host, _) = address.rsplit_once(':')?;
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols.push(b"h2".to_vec());
+    ClientConnection::new(Arc::new(config), ServerName::try_from(host).ok()?).ok()
+}
+
+fn of(answer: &[u8]) -> Speaks {
+    /// A record of TLS: an alert or a handshake, of version 3.
+    const RECORDS: [u8; 2] = [21, 22];
+    /// The type of the frame with which HTTP/2 begins.
+    const SETTINGS: u8 = 4;
+    match answer {
+        [record, 3, ..] if RECORDS.contains(record) => Speaks::Tls,
+        [b'H', b'T', b'T', b'P', ..] => Speaks::Http1,
+        [0, _, _, SETTINGS, ..] => Speaks::Http2,
+        _ => Speaks::Nothing,
+    }
+}

@@ -1,0 +1,176 @@
+//! An API server that has fleets and Secrets, takes every write, and keeps what it was sent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, Request, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+const FLEETS: &str = "/apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/";
+const SECRETS: &str = "/api/v1/namespaces/shop/secrets/";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    address: String,
+    objects: Arc<Mutex<Objects>>,
+}
+
+struct Objects {
+    fleets: BTreeMap<String, Value>,
+    secrets: BTreeMap<String, Value>,
+    events: Vec<Value>,
+    /// Every body that was sent.
+    written: Vec<String>,
+}
+
+impl Cluster {
+    pub(crate) async fn start(
+        fleets: BTreeMap<String, Value>,
+        secrets: BTreeMap<String, Value>,
+    ) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let objects = Objects {
+            fleets,
+            secrets,
+            events: Vec::new(),
+            written: Vec::new(),
+        };
+        let cluster = Self {
+            address,
+            objects: Arc::new(Mutex::new(objects)),
+        };
+        let router = Router::new().fallback(answer).with_state(cluster.clone());
+        tokio::spawn(axum::serve(listener, router).into_future());
+        cluster
+    }
+
+    pub(crate) fn kubeconfig(&self, token: &str) -> String {
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", self.address)}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+        })
+        .to_string()
+    }
+
+    /// The reason of every condition that is not true, by fleet and type.
+    pub(crate) fn reasons(&self) -> BTreeMap<(String, String), String> {
+        let objects = self.objects.lock().unwrap();
+        let mut reasons = BTreeMap::new();
+        for (name, fleet) in &objects.fleets {
+            let conditions = fleet["status"]["conditions"].as_array();
+            for condition in conditions.into_iter().flatten() {
+                let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+                if text("status") != "True" {
+                    reasons.insert((name.clone(), text("type")), text("reason"));
+                }
+            }
+        }
+        reasons
+    }
+
+    pub(crate) fn events(&self) -> String {
+        Value::from(self.objects.lock().unwrap().events.clone()).to_string()
+    }
+
+    /// Everything that was written, a line for each.
+    pub(crate) fn written(&self) -> String {
+        self.objects.lock().unwrap().written.join("\n")
+    }
+}
+
+async fn answer(State(cluster): State<Cluster>, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    if parts
+        .uri
+        .query()
+        .is_some_and(|query| query.contains("watch=true"))
+    {
+        // Nothing ever changes by somebody else's hand.
+        let silence = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        return Body::from_stream(silence).into_response();
+    }
+    let mut objects = cluster.objects.lock().unwrap();
+    let answer = if parts.method == Method::GET {
+        objects.read(&parts.uri)
+    } else {
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let sent = serde_json::from_str(&text).unwrap_or(Value::Null);
+        objects.written.push(text);
+        Some(objects.write(&parts.uri, sent))
+    };
+    match answer {
+        Some(object) => (StatusCode::OK, object.to_string()).into_response(),
+        None => {
+            let failure = json!({
+                "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 404,
+                "reason": "NotFound", "message": "not found",
+            });
+            (StatusCode::NOT_FOUND, failure.to_string()).into_response()
+        }
+    }
+}
+
+impl Objects {
+    fn read(&self, uri: &Uri) -> Option<Value> {
+        let list = |items: Vec<Value>| {
+            Some(json!({
+                "apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items,
+            }))
+        };
+        let path = uri.path();
+        if let Some(name) = path.strip_prefix(FLEETS) {
+            return self.fleets.get(name).cloned();
+        }
+        if let Some(name) = path.strip_prefix(SECRETS) {
+            return self.secrets.get(name).cloned();
+        }
+        match path.rsplit('/').next()? {
+            "taskqueueworkers" => list(self.fleets.values().cloned().collect()),
+            "events" => list(self.events.clone()),
+            "temporalconnections"
+            | "deployments"
+            | "pods"
+            | "replicasets"
+            | "poddisruptionbudgets" => list(Vec::new()),
+            _ => None,
+        }
+    }
+
+    fn write(&mut self, uri: &Uri, mut sent: Value) -> Value {
+        let path = uri.path();
+        let fleet = path
+            .strip_prefix(FLEETS)
+            .and_then(|rest| rest.strip_suffix("/status"))
+            .and_then(|name| self.fleets.get_mut(name));
+        if let Some(fleet) = fleet {
+            fleet["status"] = sent["status"].take();
+            return fleet.clone();
+        }
+        if path == EVENTS {
+            self.events.push(sent.clone());
+            return sent;
+        }
+        sent["metadata"]["resourceVersion"] = json!("100");
+        sent["metadata"]["uid"] = json!("uid-of-what-was-made");
+        if path.contains("/deployments/") {
+            for field in ["selector", "template"] {
+                if sent["spec"].get(field).is_none() {
+                    sent["spec"][field] = json!({});
+                }
+            }
+            if sent["spec"].get("replicas").is_none() {
+                sent["spec"]["replicas"] = json!(0);
+            }
+        }
+        sent
+    }
+}

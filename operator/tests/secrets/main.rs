@@ -1,0 +1,276 @@
+//! Secrets stay secret: the operator as it is shipped, between an API server and a Temporal server on loopback,
+//! with Secrets as they come from other tools: their line breaks lost, a key where a certificate should be, an
+//! API key that the server repeats. Whatever the operator writes to Kubernetes, logs at the level trace, and
+//! whatever `top` and `explain` print is searched for every part of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests panic freely"
+)]
+
+mod cluster;
+#[path = "../../temporal/src/exposure.rs"]
+mod exposure;
+mod temporal;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::ByteString;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+
+use cluster::Cluster;
+use exposure::exposed;
+
+const API_KEY: &str = "an-api-key-that-nobody-may-see";
+const BROKEN_API_KEY: &str = "another-key that-nobody-may-see-either";
+const TOKEN: &str = "the-token-of-whoever-reads-kubernetes";
+
+/// What may never be shown: a key as bytes and as the base64 in its PEM.
+struct Key {
+    der: Vec<u8>,
+    body: String,
+}
+
+/// Everything that may never be shown.
+#[derive(Default)]
+struct Hidden(Vec<Key>);
+
+impl Hidden {
+    fn key(&mut self) -> KeyPair {
+        let key = KeyPair::generate().unwrap();
+        let pem = key.serialize_pem();
+        self.0.push(Key {
+            der: key.serialize_der(),
+            body: pem.lines().filter(|line| !line.starts_with('-')).collect(),
+        });
+        key
+    }
+
+    /// Fails if a part of anything is found.
+    fn is_not_in(&self, what: &str, text: &str) {
+        let keys = self.0.iter();
+        let mut all: Vec<&[u8]> = keys
+            .flat_map(|key| [key.der.as_slice(), key.body.as_bytes()])
+            .collect();
+        all.extend([API_KEY, BROKEN_API_KEY, TOKEN].map(str::as_bytes));
+        for line in text.lines() {
+            if let Some(part) = exposed(&all, line) {
+                panic!("{what} shows {part:?}: {line}");
+            }
+        }
+    }
+}
+
+/// A certificate for the name, and its key.
+fn sign(issuer: &Issuer<'static, KeyPair>, key: &KeyPair) -> String {
+    let names = vec![temporal::NAME.to_owned()];
+    let params = CertificateParams::new(names).unwrap();
+    params.signed_by(key, issuer).unwrap().pem()
+}
+
+fn secret(name: &str, values: &[(&str, &str)]) -> (String, Value) {
+    let data: BTreeMap<&str, ByteString> = values
+        .iter()
+        .map(|(key, value)| (*key, ByteString(value.as_bytes().to_vec())))
+        .collect();
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": name, "namespace": "shop", "uid": name}, "data": data,
+    });
+    (name.to_owned(), object)
+}
+
+fn fleet(name: &str, address: &str, tls: &Value, api_key: &str) -> (String, Value) {
+    let mut tls = tls.clone();
+    tls["serverName"] = json!(temporal::NAME);
+    let object = json!({
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "generation": 1,
+            "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {
+            "connection": {
+                "address": address, "temporalNamespace": "default", "tls": tls,
+                "apiKeySecretRef": {"name": api_key, "key": "key"},
+            },
+            "template": {"spec": {"containers": [{"name": "worker", "image": "worker:1"}]}},
+            "queues": [{"name": "q", "taskQueue": name, "replicas": {"min": 0, "max": 1}}],
+        },
+    });
+    (name.to_owned(), object)
+}
+
+/// Ended when it is dropped.
+struct Operator(Child);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn operator(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taskqueue-operator"));
+    command
+        .env("KUBECONFIG", dir.join("kubeconfig"))
+        .env("RUST_LOG", "trace")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Waits until something holds.
+async fn eventually(what: &str, log: &Path, holds: impl Fn() -> Result<(), String>) {
+    let began = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        tick.tick().await;
+        let Err(why) = holds() else { return };
+        if began.elapsed() > Duration::from_mins(1) {
+            let log = std::fs::read_to_string(log).unwrap();
+            let last: Vec<&str> = log.lines().rev().take(50).collect();
+            panic!("{what}: {why}\n{}", last.join("\n"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_part_of_a_secret_leaves_the_operator() {
+    let mut hidden = Hidden::default();
+    let authority = hidden.key();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&authority).unwrap().pem();
+    let issuer = Issuer::new(params, authority);
+    let (server, client) = (hidden.key(), hidden.key());
+    let server_certificate = sign(&issuer, &server);
+    let temporal = temporal::start(&server_certificate, &server.serialize_pem()).await;
+    let client_certificate = sign(&issuer, &client);
+    let key = client.serialize_pem();
+    // A private key under the label of a certificate, behind a certificate that is one.
+    let disguised = format!("{ca}{}", key.replace("PRIVATE KEY", "CERTIFICATE"));
+
+    let pair =
+        |name, key: &str| secret(name, &[("tls.crt", &client_certificate), ("tls.key", key)]);
+    let secrets = [
+        secret(
+            "ca",
+            &[("ca.crt", &ca), ("other", &key), ("disguised", &disguised)],
+        ),
+        secret("api-key", &[("key", API_KEY), ("broken", BROKEN_API_KEY)]),
+        secret("broken-api-key", &[("key", BROKEN_API_KEY)]),
+        pair("good", &key),
+        pair("literal", &key.replace('\n', "\\n")),
+        pair("spaces", &key.replace('\n', " ")),
+        pair("one-line", &key.replace('\n', "")),
+        pair("cut", &key[..key.len() / 2]),
+    ];
+    let with_client = |name: &str| {
+        let tls =
+            json!({"caSecretRef": {"name": "ca"}, "clientCertificateSecretRef": {"name": name}});
+        fleet(name, &temporal.address, &tls, "api-key")
+    };
+    let with_ca = |name: &str, key: &str| {
+        let tls = json!({"caSecretRef": {"name": "ca", "key": key}});
+        fleet(name, &temporal.address, &tls, "api-key")
+    };
+    let ca_alone = json!({"caSecretRef": {"name": "ca"}});
+    let fleets = [
+        with_client("good"),
+        with_client("literal"),
+        with_client("spaces"),
+        with_client("one-line"),
+        with_client("cut"),
+        with_ca("wrong-ca", "other"),
+        with_ca("disguised", "disguised"),
+        fleet(
+            "broken-api-key",
+            &temporal.address,
+            &ca_alone,
+            "broken-api-key",
+        ),
+    ];
+    let cluster = Cluster::start(fleets.into(), secrets.into()).await;
+
+    let dir = tempfile_dir("secrets");
+    std::fs::write(dir.join("kubeconfig"), cluster.kubeconfig(TOKEN)).unwrap();
+    let log = dir.join("log");
+    let mut running = operator(&dir);
+    running
+        .args(["run", "--metrics-address=127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap());
+    let running = Operator(running.spawn().unwrap());
+
+    let expected = BTreeMap::from([
+        ("good", ("ScalingActive", "TemporalAccessDenied")),
+        ("literal", ("Ready", "SecretInvalid")),
+        ("spaces", ("Ready", "SecretInvalid")),
+        ("one-line", ("Ready", "SecretInvalid")),
+        ("cut", ("Ready", "SecretInvalid")),
+        ("wrong-ca", ("Ready", "SecretInvalid")),
+        ("disguised", ("ScalingActive", "TemporalAccessDenied")),
+        ("broken-api-key", ("Ready", "SecretInvalid")),
+    ]);
+    eventually("every fleet is told what is wrong with it", &log, || {
+        let told = cluster.reasons();
+        let missing = expected.iter().find(|(name, (kind, reason))| {
+            told.get(&((**name).to_owned(), (*kind).to_owned()))
+                .is_none_or(|told| told != reason)
+        });
+        missing.map_or(Ok(()), |missing| Err(format!("{missing:?} in {told:?}")))
+    })
+    .await;
+    eventually("every mistake has an Event", &log, || {
+        let events = cluster.events();
+        let missing = expected
+            .keys()
+            .find(|name| !events.contains(&format!("uid-{name}")));
+        missing.map_or(Ok(()), |missing| Err(format!("none about {missing}")))
+    })
+    .await;
+    assert!(
+        temporal.was_given(API_KEY),
+        "the API key was sent to Temporal"
+    );
+
+    for name in expected.keys() {
+        for output in ["table", "json"] {
+            let explain: &[&str] = &["explain", name, "q", "-o", output];
+            let top: &[&str] = &["top", "--once", "-o", output];
+            for line in [explain, top] {
+                let shown = operator(&dir).args(line).output().unwrap();
+                let text = [shown.stdout, shown.stderr].concat();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                assert!(shown.status.success(), "{line:?}: {text}");
+                hidden.is_not_in(&line.join(" "), &text);
+            }
+        }
+    }
+    drop(running);
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("\"level\":\"TRACE\""), "{log}");
+    hidden.is_not_in("the log", &log);
+    hidden.is_not_in("what was written to Kubernetes", &cluster.written());
+    let literal = cluster.written();
+    assert!(
+        literal.contains(
+            "Secret literal, key tls.key in namespace shop: the client key has lost its line breaks"
+        ),
+        "{literal}"
+    );
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// An empty folder of the test's own.
+fn tempfile_dir(name: &str) -> std::path::PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}

@@ -8,6 +8,8 @@ use kube::{
 use serde_json::json;
 use taskqueue_api::TaskQueueWorker;
 
+use crate::authority::{Authority, LONG, secret};
+use crate::exposure::exposed;
 use crate::harness::{eventually, one_queue, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,6 +87,55 @@ async fn a_missing_secret_is_named_and_its_arrival_is_noticed() {
             })
         })
         .await
+    })
+    .await;
+}
+
+/// What environment files, JSON and copying by hand make of the line breaks of a key.
+const LOST: [(&str, &str); 3] = [("literal", "\\n"), ("spaces", " "), ("one-line", "")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_lost_its_line_breaks_is_named_and_shown_nowhere() {
+    with_namespace("a-key-that-lost-its-line-breaks", |world| async move {
+        let signed = Authority::new()?.sign("client", LONG)?;
+        for (name, line_break) in LOST {
+            let key = signed.key.replace('\n', line_break);
+            let pair = [("tls.crt", &*signed.certificate), ("tls.key", &*key)];
+            secret(&world, name, &pair).await?;
+            let mut spec = one_queue(&world.queue(name), 0, 1, &json!({}));
+            spec["connection"]["tls"] = json!({"clientCertificateSecretRef": {"name": name}});
+            let fleet = json!({
+                "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": name}, "spec": spec,
+            });
+            let (by, fleet) = (PatchParams::apply("cluster-test"), Patch::Apply(&fleet));
+            world.api::<TaskQueueWorker>().patch(name, &by, &fleet).await?;
+        }
+        for (name, _) in LOST {
+            eventually(&format!("{name} is named in a condition and an Event"), || async {
+                let status = world.api::<TaskQueueWorker>().get(name).await?.status;
+                let conditions = status.map(|status| status.conditions).unwrap_or_default();
+                let events = world.events("SecretInvalid").await?;
+                let told = format!("Secret {name}, key tls.key");
+                let says = |text: &str| text.contains(&told) && text.contains("line breaks");
+                let in_condition = conditions.iter().any(|condition| says(&condition.message));
+                Ok(if in_condition && events.iter().any(|event| says(event)) {
+                    Ok(())
+                } else {
+                    Err(format!("{conditions:?} {events:?}"))
+                })
+            })
+            .await?;
+        }
+        let body: String = signed.key.lines().filter(|line| !line.starts_with('-')).collect();
+        let shown = [
+            world.kubectl(&["get", "taskqueueworkers", "-o", "json"])?,
+            world.kubectl(&["get", "events", "-o", "json"])?,
+            world.operator_log()?,
+        ];
+        for line in shown.iter().flat_map(|text| text.lines()) {
+            anyhow::ensure!(exposed(&[body.as_bytes()], line).is_none(), "{line}");
+        }
+        Ok(())
     })
     .await;
 }

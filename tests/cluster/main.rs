@@ -18,6 +18,8 @@ mod conflicts;
 mod credentials;
 mod dashboards;
 mod errors;
+#[path = "../../operator/temporal/src/exposure.rs"]
+mod exposure;
 mod faults;
 mod front;
 mod harness;

@@ -5,7 +5,6 @@ mod start;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 use temporalio_client::{
     Client, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions,
@@ -18,7 +17,7 @@ use crate::cli::{CancelArgs, OrderArgs};
 use crate::connection::Connector;
 use crate::order::{OrderResult, OrderState, Reason};
 use crate::settings::TemporalSettings;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::workflow::{OrderWorkflow, Words};
 
 pub use start::{Started, start, start_order};
@@ -113,11 +112,11 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
 pub async fn migrate(url: &str) -> anyhow::Result<ExitCode> {
     let store = Store::open(url, 1)
         .await
-        .context("DATABASE_URL cannot be used")?;
-    store
-        .migrate()
-        .await
-        .context("the database cannot be migrated (DATABASE_URL)")?;
+        .map_err(|error| anyhow::anyhow!("DATABASE_URL cannot be used: {}", store::said(&error)))?;
+    store.migrate().await.map_err(|error| {
+        let why = store::said_of_migration(&error);
+        anyhow::anyhow!("the database cannot be migrated (DATABASE_URL): {why}")
+    })?;
     store.close().await;
     print("the database is up to date");
     Ok(ExitCode::SUCCESS)

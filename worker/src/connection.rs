@@ -34,6 +34,14 @@ pub enum ConnectError {
         /// The client's error.
         source: Box<ClientConnectError>,
     },
+    /// Temporal refuses, and repeats the API key as it does.
+    #[error(
+        "cannot connect to Temporal at {address}: its answer is left out, for it repeats the API key"
+    )]
+    Repeats {
+        /// host:port.
+        address: String,
+    },
     /// The client could not be made.
     #[error("cannot make a Temporal client: {0}")]
     Client(String),
@@ -102,18 +110,32 @@ impl Connector {
             .maybe_override_origin(origin)
             .maybe_api_key(self.api_key.borrow().clone())
             .build();
-        let connection =
-            Connection::connect(options)
-                .await
-                .map_err(|source| ConnectError::Refused {
-                    address: address.clone(),
-                    source: Box::new(source),
-                })?;
+        let connection = Connection::connect(options)
+            .await
+            .map_err(|source| self.refused(source))?;
         Client::new(
             connection,
             ClientOptions::new(self.settings.temporal_namespace.clone()).build(),
         )
         .map_err(|error| ConnectError::Client(error.to_string()))
+    }
+
+    /// What the client's error says, unless it holds the API key, which a server may repeat.
+    fn refused(&self, source: ClientConnectError) -> ConnectError {
+        let address = self.settings.address.clone();
+        if self.shows_key(&describe(&source)) {
+            return ConnectError::Repeats { address };
+        }
+        ConnectError::Refused {
+            address,
+            source: Box::new(source),
+        }
+    }
+
+    /// Whether a text holds the API key.
+    fn shows_key(&self, text: &str) -> bool {
+        let key = self.api_key.borrow();
+        key.as_ref().is_some_and(|key| text.contains(key.as_str()))
     }
 
     fn presents_certificate(&self) -> bool {
@@ -171,11 +193,10 @@ impl Connector {
                     "Temporal refuses the credentials (TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_*)"
                         .to_owned()
                 }
-                _ => format!(
-                    "Temporal answered {:?}: {}",
-                    status.code(),
-                    status.message()
-                ),
+                code if self.shows_key(status.message()) => {
+                    format!("Temporal answered {code:?}, in words that repeat the API key")
+                }
+                code => format!("Temporal answered {code:?}: {}", status.message()),
             })?;
         Ok(client)
     }

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod failure;
 pub mod gateway;
 pub mod http;
+pub mod logs;
 pub mod mail;
 pub mod metrics;
 pub mod order;
@@ -20,3 +21,7 @@ pub mod settings;
 pub mod store;
 pub mod tls;
 pub mod workflow;
+
+#[cfg(test)]
+#[path = "../../operator/temporal/src/exposure.rs"]
+mod exposure;

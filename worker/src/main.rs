@@ -7,9 +7,9 @@ use clap::Parser;
 use order_worker::cli::{self, Cli, Command};
 use order_worker::commands;
 use order_worker::gateway::Gateway;
+use order_worker::logs;
 use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings, Variables};
 use order_worker::settings::{database_url, log_format, task_queues};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // Before anything can ask for TLS: with one provider installed nothing has to guess.
@@ -95,18 +95,11 @@ fn start_logs(
     let default = if to_stdout { "info" } else { "warn" };
     let filter = variables.get("RUST_LOG").map(String::as_str);
     let filter = filter.filter(|text| !text.is_empty()).unwrap_or(default);
-    let filter = EnvFilter::try_new(filter).map_err(|error| SettingError {
-        variable: "RUST_LOG".to_owned(),
-        problem: format!("is not a log filter: {error}"),
-    })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    match (format, to_stdout) {
-        (LogFormat::Json, true) => builder.json().init(),
-        (LogFormat::Json, false) => builder.json().with_writer(std::io::stderr).init(),
-        (LogFormat::Text, true) => builder.init(),
-        (LogFormat::Text, false) => builder.with_writer(std::io::stderr).init(),
+    if to_stdout {
+        logs::start(format, filter, std::io::stdout)
+    } else {
+        logs::start(format, filter, std::io::stderr)
     }
-    Ok(())
 }
 
 #[expect(

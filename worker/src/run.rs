@@ -29,7 +29,7 @@ use crate::mail::{CONSOLE, Mailer};
 use crate::metrics::Metrics;
 use crate::payment::GatewayClient;
 use crate::settings::{SettingError, Settings};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 use generation::{Generation, Part, Temporal, Workshop};
 
@@ -209,7 +209,7 @@ async fn open_store(
         .await
         .map_err(|error| SettingError {
             variable: "DATABASE_URL".to_owned(),
-            problem: format!("cannot be used: {error}"),
+            problem: format!("cannot be used: {}", store::said(&error)),
         })?;
     loop {
         let error = tokio::select! {
@@ -222,7 +222,8 @@ async fn open_store(
         if !matches!(error, sqlx::migrate::MigrateError::Execute(_)) {
             return Err(anyhow::Error::new(error).context("the database cannot be migrated"));
         }
-        tracing::warn!("the database is not ready yet (DATABASE_URL): {error}");
+        let why = store::said_of_migration(&error);
+        tracing::warn!("the database is not ready yet (DATABASE_URL): {why}");
         tokio::select! {
             () = tokio::time::sleep(DATABASE_PAUSE) => {}
             () = stop.cancelled() => return Ok(None),

@@ -3,6 +3,7 @@
 
 mod doubts;
 mod mails;
+mod said;
 mod stock;
 
 use std::str::FromStr;
@@ -17,6 +18,7 @@ use crate::failure::{Failure, FailureType};
 use crate::order::Reason;
 
 pub use mails::MailCounts;
+pub use said::{said, said_of_migration};
 
 use doubts::{Doubts, answers};
 

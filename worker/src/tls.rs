@@ -134,19 +134,42 @@ fn verifier_of(pem: &[u8]) -> Result<Arc<WebPkiServerVerifier>, String> {
 
 fn client_of(cert: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
     let chain = certificates(cert)?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|_| "whose key file holds no PEM private key".to_owned())?;
-    let signer =
-        any_supported_type(&key).map_err(|_| "whose key is of an unknown kind".to_owned())?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| no_key(key).to_owned())?;
+    let signer = any_supported_type(&key).map_err(|_| {
+        "whose key is damaged, or of a type that is not supported: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, and Ed25519 are".to_owned()
+    })?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         // An unknown kind of key cannot be compared; the handshake will tell.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
             Ok(Arc::new(certified))
         }
-        Err(_) => {
+        Err(rustls::Error::InconsistentKeys(_)) => {
             Err("which does not belong to the key of TEMPORAL_TLS_CLIENT_KEY_PATH".to_owned())
         }
+        Err(_) => Err("which holds a certificate that cannot be read".to_owned()),
+    }
+}
+
+/// Why a file holds no private key. The parser's own error quotes the line that it stumbles over, which can be
+/// the whole key.
+fn no_key(pem: &[u8]) -> &'static str {
+    let text = String::from_utf8_lossy(pem);
+    let text = text.trim();
+    let begin = text
+        .split(['\n', '\r'])
+        .find(|line| line.contains("-----BEGIN"));
+    let joined = begin
+        .map(str::trim_end)
+        .is_some_and(|line| line.matches("-----").count() != 2 || !line.ends_with("-----"));
+    if text.is_empty() {
+        "whose key file is empty"
+    } else if text.contains("ENCRYPTED") {
+        "whose key file is encrypted; store it without a passphrase"
+    } else if joined {
+        "whose key file has lost its line breaks"
+    } else {
+        "whose key file holds no PEM private key"
     }
 }
 
@@ -241,3 +264,6 @@ impl ServerCertVerifier for ReloadingVerifier {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

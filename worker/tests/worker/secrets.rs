@@ -1,6 +1,6 @@
 //! What must not be kept: orders of every path with card tokens, and passwords of the database, the
 //! mail server and the gateway. Afterwards everything that is kept is searched: the histories and
-//! descriptions of the workflows, the database, the mails, the log at debug level, the metrics, and
+//! descriptions of the workflows, the database, the mails, the log at trace level, the metrics, and
 //! the gateway's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -227,7 +227,7 @@ impl Vault {
         let secret = [
             ("DATABASE_URL", self.database_url.as_str()),
             ("SMTP_URL", smtp_url.as_str()),
-            ("RUST_LOG", "debug"),
+            ("RUST_LOG", "trace"),
         ];
         let mut variables = self.shop.variables();
         let more = secret.iter().chain(more);
@@ -415,7 +415,7 @@ async fn cards_and_passwords_are_kept_nowhere_else() {
     for worker in vault.workers {
         check_text("the metrics", &worker.metrics().await);
         let log = worker.drain().await;
-        assert!(log.contains("\"level\":\"DEBUG\""), "{log}");
+        assert!(log.contains("\"level\":\"TRACE\""), "{log}");
         check_text("the log", &log);
     }
 }

@@ -1,0 +1,99 @@
+//! What the database's driver says, for people. Pure.
+//!
+//! Its words may quote the URL, or the key in a file that the URL names.
+
+use sqlx::migrate::MigrateError;
+
+/// An error in words that hold nothing of the settings.
+pub fn said(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(_) => {
+            "a parameter of its URL, or the file of its sslkey or sslcert, cannot be used; a PEM file may have lost its line breaks".to_owned()
+        }
+        sqlx::Error::Tls(cause) => match cause.downcast_ref::<rustls::Error>() {
+            Some(cause) => format!("TLS to it fails: {cause}"),
+            None => {
+                "TLS to it fails: the file of its sslcert or sslrootcert cannot be used".to_owned()
+            }
+        },
+        other => other.to_string(),
+    }
+}
+
+/// The same for a migration.
+pub fn said_of_migration(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Execute(error) => said(error),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::exposure::exposed;
+    use crate::store::Store;
+
+    /// A server that offers TLS and says no more.
+    async fn offers_tls() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 8];
+                stream.read_exact(&mut request).await.ok();
+                stream.write_all(b"S").await.ok();
+            }
+        });
+        port
+    }
+
+    /// A folder that goes with the test.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_the_driver_cannot_read_is_not_shown() {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let (der, pem) = (key.serialize_der(), key.serialize_pem());
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let name = format!("order-worker-said-{}", uuid::Uuid::new_v4().simple());
+        let folder = Folder(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&folder.0).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.0.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let port = offers_tls().await;
+        for line_break in ["\\n", " ", ""] {
+            let broken = pem.replace('\n', line_break);
+            for (cert, key) in [(&certificate, &broken), (&broken, &pem)] {
+                let url = format!(
+                    "postgres://orders:a-password-of-some-length@127.0.0.1:{port}/x?sslmode=require&sslcert={}&sslkey={}",
+                    file("tls.crt", cert),
+                    file("tls.key", key)
+                );
+                let store = Store::open(&url, 1).await.unwrap();
+                let error = store.migrate().await.unwrap_err();
+                let text = said_of_migration(&error);
+                assert!(text.contains("cannot be used"), "{text}");
+                let secrets = [&*der, body.as_bytes(), b"a-password-of-some-length"];
+                assert_eq!(exposed(&secrets, &text), None, "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Files that cannot be used: what is said of them, and that nothing of them is.
+
+use std::path::PathBuf;
+
+use rcgen::{CertificateParams, KeyPair};
+
+use super::*;
+use crate::exposure::exposed;
+
+/// A folder that goes with the test.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Self {
+        let name = format!("order-worker-files-{}", uuid::Uuid::new_v4().simple());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    /// What is said of a certificate and a key.
+    fn problem(&self, certificate: &str, key: &str) -> String {
+        let (at, of) = (self.0.join("tls.crt"), self.0.join("tls.key"));
+        std::fs::write(&at, certificate).unwrap();
+        std::fs::write(&of, key).unwrap();
+        let settings = TlsSettings {
+            client: Some((at, of)),
+            ..TlsSettings::default()
+        };
+        let error = TlsFiles::load(&settings).unwrap_err();
+        format!("{error} {error:?}")
+    }
+
+    /// What is said of a CA.
+    fn problem_of_ca(&self, ca: &str) -> String {
+        let at = self.0.join("ca.crt");
+        std::fs::write(&at, ca).unwrap();
+        let settings = TlsSettings {
+            ca: Some(at),
+            ..TlsSettings::default()
+        };
+        let error = TlsFiles::load(&settings).unwrap_err();
+        format!("{error} {error:?}")
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_said_by_kind_and_nothing_of_it_is_shown() {
+    let files = Files::new();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let (der, pem) = (key.serialize_der(), key.serialize_pem());
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let lost = "has lost its line breaks";
+    for (mangled, told) in [
+        (pem.replace('\n', "\\n"), lost),
+        (pem.replace('\n', " "), lost),
+        (pem.replace('\n', ""), lost),
+        (pem.replacen("-----\n", "-----", 1), lost),
+        (pem.replace("PRIVATE", "ENCRYPTED PRIVATE"), "is encrypted"),
+        (String::new(), "is empty"),
+        (body.clone(), "holds no PEM private key"),
+        (pem[..pem.len() / 2].to_owned(), "holds no PEM private key"),
+        (
+            pem.replace("PRIVATE KEY", "CERTIFICATE"),
+            "holds no PEM private key",
+        ),
+        (
+            pem.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
+            "is damaged, or of a type",
+        ),
+        (
+            KeyPair::generate().unwrap().serialize_pem(),
+            "does not belong to the key",
+        ),
+    ] {
+        let mut texts = vec![files.problem(&certificate, &mangled)];
+        assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+        texts.push(files.problem(&mangled, &pem));
+        texts.push(files.problem_of_ca(&mangled));
+        for text in texts {
+            assert_eq!(exposed(&[&der, body.as_bytes()], &text), None, "{text}");
+        }
+    }
+    let damaged = certificate.replace(&certificate[60..80], "AAAAAAAAAAAAAAAAAAAA");
+    let told = files.problem(&damaged, &pem);
+    assert!(told.contains("a certificate that cannot be read"), "{told}");
+}

@@ -48,10 +48,12 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
 /// What the client for Kubernetes said, without what it may have quoted.
 pub fn said(error: &kube::Error) -> String {
     match error {
-        kube::Error::RustlsTls(RustlsTlsError::InvalidIdentityPem(_)) => {
-            "its client certificate or client key is not PEM; line breaks may have been lost"
-                .to_owned()
-        }
+        kube::Error::RustlsTls(
+            RustlsTlsError::InvalidIdentityPem(_)
+            | RustlsTlsError::MissingPrivateKey
+            | RustlsTlsError::MissingCertificate,
+        ) => "its client certificate or client key is not PEM; line breaks may have been lost"
+            .to_owned(),
         kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => format!(
             "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand",
             out.status

@@ -134,41 +134,77 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Fault> {
     causes(error).find_map(|cause| {
         let tls = cause.downcast_ref::<rustls::Error>().and_then(of_tls);
-        // The error of the gRPC client for a server without HTTP/2 has no type that can be named.
-        tls.or_else(|| {
-            (cause.to_string() == "HTTP/2 was not negotiated.").then_some(Fault::NotGrpc)
+        tls.or_else(|| match cause.to_string().as_str() {
+            // The error of the gRPC client for a server without HTTP/2 has no type that can be named.
+            "HTTP/2 was not negotiated." => Some(Fault::NotGrpc),
+            words => of_words(words),
         })
     })
 }
 
 fn of_tls(error: &rustls::Error) -> Option<Fault> {
-    use AlertDescription as Alert;
     match error {
         rustls::Error::InvalidCertificate(error) => Some(of_certificate(error)),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             Some(Fault::ServerWithoutTls)
         }
-        rustls::Error::AlertReceived(alert) => match *alert {
-            Alert::CertificateRequired => Some(Fault::ClientCertificateMissing),
-            Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA => Some(Fault::ClientCertificateRefused),
-            Alert::NoApplicationProtocol => Some(Fault::NotGrpc),
-            Alert::ProtocolVersion | Alert::InsufficientSecurity => Some(Fault::NoCommonTls),
-            _ => None,
-        },
+        rustls::Error::AlertReceived(alert) => of_alert(*alert),
         rustls::Error::NoApplicationProtocol => Some(Fault::NotGrpc),
         rustls::Error::PeerIncompatible(_) => Some(Fault::NoCommonTls),
         _ => None,
     }
 }
 
+/// What a server says of the client's certificate, or of TLS with it.
+const ALERTS: [(AlertDescription, Fault); 10] = [
+    (
+        AlertDescription::CertificateRequired,
+        Fault::ClientCertificateMissing,
+    ),
+    (
+        AlertDescription::BadCertificate,
+        Fault::ClientCertificateRefused,
+    ),
+    (
+        AlertDescription::UnsupportedCertificate,
+        Fault::ClientCertificateRefused,
+    ),
+    (
+        AlertDescription::CertificateRevoked,
+        Fault::ClientCertificateRefused,
+    ),
+    (
+        AlertDescription::CertificateExpired,
+        Fault::ClientCertificateRefused,
+    ),
+    (
+        AlertDescription::CertificateUnknown,
+        Fault::ClientCertificateRefused,
+    ),
+    (AlertDescription::UnknownCA, Fault::ClientCertificateRefused),
+    (AlertDescription::NoApplicationProtocol, Fault::NotGrpc),
+    (AlertDescription::ProtocolVersion, Fault::NoCommonTls),
+    (AlertDescription::InsufficientSecurity, Fault::NoCommonTls),
+];
+
+fn of_alert(alert: AlertDescription) -> Option<Fault> {
+    let known = ALERTS.iter().find(|(known, _)| *known == alert);
+    known.map(|(_, fault)| *fault)
+}
+
+/// In TLS 1.3 a server looks at the client's certificate after the handshake. Its alert comes through HTTP/2,
+/// which keeps no more of an error than its words.
+fn of_words(words: &str) -> Option<Fault> {
+    let known = ALERTS
+        .iter()
+        .find(|(alert, _)| words.ends_with(&rustls::Error::AlertReceived(*alert).to_string()));
+    known.map(|(_, fault)| *fault)
+}
+
 fn of_certificate(error: &CertificateError) -> Fault {
     match error {
-        CertificateError::UnknownIssuer => Fault::UnknownIssuer,
+        // Of a CA of the same name, another key signed it.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Fault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             Fault::OtherName
         }

@@ -156,7 +156,7 @@ fn of_tls(error: &rustls::Error) -> Option<Fault> {
 }
 
 /// What a server says of the client's certificate, or of TLS with it.
-const ALERTS: [(AlertDescription, Fault); 10] = [
+const ALERTS: [(AlertDescription, Fault); 11] = [
     (
         AlertDescription::CertificateRequired,
         Fault::ClientCertificateMissing,
@@ -182,6 +182,11 @@ const ALERTS: [(AlertDescription, Fault); 10] = [
         Fault::ClientCertificateRefused,
     ),
     (AlertDescription::UnknownCA, Fault::ClientCertificateRefused),
+    // Its signature is not that of the CA whose name it has.
+    (
+        AlertDescription::DecryptError,
+        Fault::ClientCertificateRefused,
+    ),
     (AlertDescription::NoApplicationProtocol, Fault::NotGrpc),
     (AlertDescription::ProtocolVersion, Fault::NoCommonTls),
     (AlertDescription::InsufficientSecurity, Fault::NoCommonTls),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use sandbox::{Image, Name, Programs, Progress, Sandbox, cargo};
+use sandbox::{Clients, Image, Name, Programs, Progress, Sandbox, cargo};
 
 use crate::cli::print;
 
@@ -152,10 +152,10 @@ impl Stage {
         match self.needs {
             Needs::Nothing => {}
             Needs::Programs => {
-                equip(
-                    &mut command,
-                    &Sandbox::provision(&NAME.parse()?, Progress::default())?,
-                )?;
+                let name: Name = NAME.parse()?;
+                let programs = Sandbox::provision(&name, Progress::default())?;
+                let clients = Sandbox::provision_clients(&name, Progress::default())?;
+                equip(&mut command, &programs, &clients)?;
             }
             Needs::Cluster => {
                 let name: Name = NAME.parse()?;
@@ -178,14 +178,15 @@ impl Stage {
         let sandbox = Sandbox::up(name, Progress::default())?;
         sandbox.images(&Image::ALL, None, Progress::default())?;
         sandbox.install_operator(&["hints.enabled=true"])?;
-        equip(&mut command, sandbox.programs())?;
+        let clients = Sandbox::provision_clients(name, Progress::default())?;
+        equip(&mut command, sandbox.programs(), &clients)?;
         command.env("TASKQUEUE_SANDBOX", name.as_str());
         succeed(command)
     }
 }
 
 /// Tells the tests where the programs are.
-fn equip(command: &mut Command, programs: &Programs) -> anyhow::Result<()> {
+fn equip(command: &mut Command, programs: &Programs, clients: &Clients) -> anyhow::Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::iter::once(programs.postgres_folder.clone())
         .chain(std::env::split_paths(&path))
@@ -196,6 +197,8 @@ fn equip(command: &mut Command, programs: &Programs) -> anyhow::Result<()> {
         .env("HELM", &programs.helm)
         .env("KUBECONFORM", &programs.kubeconform)
         .env("PROMTOOL", &programs.promtool)
+        .env("ORDER_CLIENT_GO", &clients.go)
+        .env("ORDER_CLIENT_PYTHON", &clients.python)
         .env("PATH", joined);
     Ok(())
 }

@@ -42,6 +42,7 @@ pub use paths::{Name, Paths};
 pub use pki::NODE;
 pub use programs::Programs;
 pub use progress::{Progress, Step};
+pub use provision::clients::Clients;
 pub use sandbox::Sandbox;
 pub use sleeper::{Sleeper, Tasks};
 pub use state::{ComponentStatus, Phase, Process, Status};

@@ -19,7 +19,7 @@ use crate::{
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
-    provision::{self, Scope},
+    provision::{self, Scope, clients::Clients},
     run,
     state::{self, Phase, Status},
     supervise,
@@ -95,6 +95,11 @@ impl Sandbox {
         let foreign = Foreign::read(&paths)?;
         check_machine(foreign.is_some())?;
         provision::provision(&paths, scope(foreign.as_ref()), progress)
+    }
+
+    /// Builds what is missing of the order system's clients that the tests run. Needs what [`Self::provision`] installs.
+    pub fn provision_clients(name: &Name, progress: Progress) -> Result<Clients> {
+        provision::clients::provision(&Paths::of(name)?, progress)
     }
 
     /// Finds a sandbox that is up.

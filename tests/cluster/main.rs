@@ -14,6 +14,7 @@
 mod authority;
 mod availability;
 mod busy;
+mod clients;
 mod conflicts;
 mod credentials;
 mod dashboards;

@@ -261,7 +261,7 @@ async fn start_activity(client: &Client, n: u64) {
     let activity = InventoryActivities::release_inventory;
     let input = ReleaseInventory { order_id };
     client
-        .start_activity(activity, input, options)
+        .start_activity(activity, input.into(), options)
         .await
         .unwrap();
 }

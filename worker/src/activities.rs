@@ -1,8 +1,9 @@
 //! The activities, one struct per role so that a process registers exactly what its role plays.
 //! All I/O of an order happens here. Every activity is safe to run again after any failure.
 //!
-//! This file holds what they take and return; the folder holds what they do.
+//! This file holds what they take and return; the folder holds how it is read (`input`) and what they do.
 
+mod input;
 mod inventory;
 mod notifications;
 mod orders;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::order::{CardToken, Item, Payment, Reason};
 
+pub use input::Sent;
 pub use inventory::InventoryActivities;
 pub use notifications::NotificationActivities;
 pub use orders::OrderActivities;
@@ -82,7 +84,7 @@ pub enum Settlement {
 /// Input of `send_notification`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mailing {
-    /// The order's id; names the mails' Message-IDs and records.
+    /// The order's id; names the mails' Message-IDs and records. By default an id of this activity alone.
     pub order_id: String,
     /// Mail addresses, each once.
     pub recipients: Vec<String>,
@@ -92,12 +94,11 @@ pub struct Mailing {
     pub body: String,
 }
 
-/// The heartbeat of `send_notification`, from which the next attempt goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The second payload of a heartbeat of `send_notification`, from which the next attempt goes on; the first is the text
+/// "Sending i/n", for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailProgress {
-    /// "Sending i/n", for people.
-    pub message: String,
-    /// So many of the first recipients need no further work.
+    /// How many of the first recipients need no further work.
     pub done: usize,
 }
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use temporalio_common::error::{ActivityExecutionError, ApplicationFailure, IncomingError};
 use temporalio_sdk::activities::ActivityError;
 
@@ -19,6 +20,8 @@ const TAKEOVER_DELAY: Duration = Duration::from_secs(1);
 pub enum FailureType {
     /// The order itself is wrong; the message names the field.
     InvalidOrder,
+    /// The input of an activity cannot be read, or is wrong; the message names the field.
+    InvalidInput,
     /// Another workflow already has an order with this id.
     OrderConflict,
     /// The order was cancelled before this step ran (a step that arrives late must not undo that).
@@ -35,6 +38,8 @@ pub enum FailureType {
     PaymentRateLimited,
     /// The gateway answered with a server error, too late, or not at all. The outcome is unknown.
     PaymentUnavailable,
+    /// Whether the charge went through cannot be found out: the gateway can neither say it nor exclude it. A person must.
+    PaymentUnsettled,
     /// The database did not answer or refused the statement.
     StoreUnavailable,
     /// The mail server did not answer or asked to try later.
@@ -51,8 +56,9 @@ pub enum FailureType {
 
 impl FailureType {
     /// All of them, in the order of the README's table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidOrder,
+        Self::InvalidInput,
         Self::OrderConflict,
         Self::OrderCancelled,
         Self::OutOfStock,
@@ -61,6 +67,7 @@ impl FailureType {
         Self::PaymentRefused,
         Self::PaymentRateLimited,
         Self::PaymentUnavailable,
+        Self::PaymentUnsettled,
         Self::StoreUnavailable,
         Self::MailUnavailable,
         Self::MailRefused,
@@ -73,6 +80,7 @@ impl FailureType {
     pub fn name(self) -> &'static str {
         match self {
             Self::InvalidOrder => "InvalidOrder",
+            Self::InvalidInput => "InvalidInput",
             Self::OrderConflict => "OrderConflict",
             Self::OrderCancelled => "OrderCancelled",
             Self::OutOfStock => "OutOfStock",
@@ -81,6 +89,7 @@ impl FailureType {
             Self::PaymentRefused => "PaymentRefused",
             Self::PaymentRateLimited => "PaymentRateLimited",
             Self::PaymentUnavailable => "PaymentUnavailable",
+            Self::PaymentUnsettled => "PaymentUnsettled",
             Self::StoreUnavailable => "StoreUnavailable",
             Self::MailUnavailable => "MailUnavailable",
             Self::MailRefused => "MailRefused",
@@ -94,12 +103,14 @@ impl FailureType {
     pub fn retryable(self) -> bool {
         match self {
             Self::InvalidOrder
+            | Self::InvalidInput
             | Self::OrderConflict
             | Self::OrderCancelled
             | Self::OutOfStock
             | Self::UnknownSku
             | Self::PaymentDeclined
             | Self::PaymentRefused
+            | Self::PaymentUnsettled
             | Self::MailRefused
             | Self::CancelledByCustomer
             | Self::CancelledByRequest => false,
@@ -122,6 +133,14 @@ pub struct Failure {
     pub message: String,
     /// Pause before the next try, if it is not that of the retry policy, such as what an outside party asked for.
     pub retry_after: Option<Duration>,
+    /// Of a payment: that there is no charge for certain.
+    pub uncharged: bool,
+}
+
+/// The details of a failed payment of which is known whether it was charged.
+#[derive(Debug, Serialize, Deserialize)]
+struct PaymentDetails {
+    charged: bool,
 }
 
 impl Failure {
@@ -131,6 +150,7 @@ impl Failure {
             kind,
             message: message.into(),
             retry_after: None,
+            uncharged: false,
         }
     }
 
@@ -158,6 +178,7 @@ impl Failure {
             .non_retryable(!self.kind.retryable());
         match self.retry_after {
             Some(delay) => builder.next_retry_delay(delay).build(),
+            None if self.uncharged => builder.details(PaymentDetails { charged: false }).build(),
             None => builder.build(),
         }
     }
@@ -223,6 +244,15 @@ pub fn reason_of(error: &ActivityExecutionError) -> Reason {
     }
 }
 
+/// Whether a payment failed with the word that nothing was charged.
+pub fn is_uncharged(error: &ActivityExecutionError) -> bool {
+    let Some(IncomingError::Application(failure)) = error.reason() else {
+        return false;
+    };
+    let details = failure.details::<PaymentDetails>();
+    matches!(details, Ok(Some(PaymentDetails { charged: false })))
+}
+
 /// Whether an activity failed in a way that another attempt could have mended.
 pub fn may_pass(error: &ActivityExecutionError) -> bool {
     match error.reason() {
@@ -242,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_declined_payment_is_the_seeds_failure() {
+    fn a_declined_payment_has_the_name_and_the_words_that_clients_know() {
         let failure =
             Failure::new(FailureType::PaymentDeclined, "Payment declined").into_application();
         assert_eq!(failure.type_name(), Some("PaymentDeclined"));

@@ -58,7 +58,7 @@ async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
         }
         Command::Start(args) => {
             let temporal = TemporalSettings::from_variables(variables)?;
-            let queues = task_queues(variables);
+            let queues = task_queues(variables)?;
             commands::start(temporal, &queues, args).await
         }
         Command::Status(args) => {

@@ -19,7 +19,8 @@ pub struct Metrics {
     /// `order_worker_mails_total{outcome}`: mails `sent`, `refused`, or `unavailable` (to be tried
     /// again).
     pub mails: IntCounterVec,
-    /// `order_worker_activities_total{activity,outcome}`: attempts this process ended.
+    /// `order_worker_activities_total{activity,outcome}`: attempts this process ended: `completed`, `cancelled`,
+    /// `failed`, or `invalid` because of their input.
     pub activities: IntCounterVec,
     /// `order_worker_recycles_total`: SDK workers replaced in this process.
     pub recycles: IntCounter,
@@ -33,7 +34,7 @@ const ORDER_OUTCOMES: [&str; 6] = [
     "out_of_stock",
     "failed",
 ];
-const PAYMENT_OUTCOMES: [&str; 8] = [
+const PAYMENT_OUTCOMES: [&str; 9] = [
     "charged",
     "declined",
     "refused",
@@ -42,6 +43,7 @@ const PAYMENT_OUTCOMES: [&str; 8] = [
     "settled_charged",
     "settled_declined",
     "settled_voided",
+    "unsettled",
 ];
 const MAIL_OUTCOMES: [&str; 5] = ["sent", "refused", "put_off", "broken_off", "unavailable"];
 /// From a fast local answer to the request timeout of the gateway client.

@@ -1,13 +1,16 @@
 //! What an order is: the workflow's input as it arrives, the checked order that everything after
 //! it works on, and the result. Pure: no I/O, no clock, no randomness.
 
+mod fields;
+mod names;
 mod parse;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, FailureType};
-use parse::Parser;
+pub(crate) use fields::{Fields, Misspelt, whole_number};
+pub(crate) use parse::{KNOWN as ORDER_FIELDS, MAX_QUEUE_LENGTH};
 
 /// Largest total accepted, in minor units (ten billion of the major unit).
 pub const MAX_TOTAL: i64 = 1_000_000_000_000;
@@ -91,7 +94,23 @@ impl OrderInput {
     ///
     /// Messages never repeat the value of `card`.
     pub fn parse(&self) -> Result<Order, Failure> {
-        Parser::parse(&self.0).map_err(|message| Failure::new(FailureType::InvalidOrder, message))
+        self.parse_noting_ignored().map(|(order, _)| order)
+    }
+
+    /// The same, with the names of the fields that are ignored because nothing is known of them (at most 20).
+    pub fn parse_noting_ignored(&self) -> Result<(Order, Vec<String>), Failure> {
+        self.parse_with(Misspelt::Refused)
+    }
+
+    /// As earlier versions checked it, which ignored what is misspelt within items and task queues: an order that
+    /// began with one of them must not fail in the middle.
+    pub(crate) fn parse_as_before(&self) -> Result<(Order, Vec<String>), Failure> {
+        self.parse_with(Misspelt::Ignored)
+    }
+
+    fn parse_with(&self, misspelt: Misspelt) -> Result<(Order, Vec<String>), Failure> {
+        parse::parse(&self.0, misspelt)
+            .map_err(|message| Failure::new(FailureType::InvalidOrder, message))
     }
 }
 
@@ -148,7 +167,8 @@ pub struct Item {
     pub quantity: i64,
 }
 
-/// Where the activities of each role run; an absent queue means the workflow's own.
+/// Where the activities of each role run. A queue that an order leaves open is the worker's default, or else the
+/// workflow's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskQueues {
     /// Task queue of `reserve_inventory` and `release_inventory`.
@@ -163,6 +183,17 @@ pub struct TaskQueues {
 }
 
 impl TaskQueues {
+    /// The same queues; those that are left open are taken from `defaults`.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        let or = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
+        Self {
+            inventory: or(self.inventory, &defaults.inventory),
+            payments: or(self.payments, &defaults.payments),
+            notifications: or(self.notifications, &defaults.notifications),
+        }
+    }
+
     fn named(&self) -> [(&'static str, Option<&str>); 3] {
         [
             ("inventory", self.inventory.as_deref()),
@@ -236,6 +267,8 @@ pub enum OrderState {
     Cancelled,
     /// Failed for a technical reason and undone; the workflow's failure says why. Final.
     Failed,
+    /// Whether the charge went through cannot be found out: nothing is undone, and a person must look. Final.
+    Unsettled,
 }
 
 /// Why an order ended as it did: a failure type of the table in the README, and one sentence.
@@ -252,12 +285,21 @@ impl Reason {
     /// A reason in somebody's own words, made fit for every database, log and terminal: one line,
     /// no control characters, at most [`MAX_REASON`] characters.
     pub fn in_words(kind: FailureType, words: &str) -> Self {
-        let line = words.replace(char::is_control, " ");
+        Self::of(kind.name(), words)
+    }
+
+    /// The same of a type that another program has named.
+    pub(crate) fn of(kind: &str, words: &str) -> Self {
         Self {
-            kind: kind.name().to_owned(),
-            message: line.trim().chars().take(MAX_REASON).collect(),
+            kind: one_line(kind),
+            message: one_line(words),
         }
     }
+}
+
+fn one_line(words: &str) -> String {
+    let line = words.replace(char::is_control, " ");
+    line.trim().chars().take(MAX_REASON).collect()
 }
 
 /// A payment that went through.

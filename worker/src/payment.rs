@@ -1,16 +1,20 @@
 //! The client of the payment gateway: what is sent, and what each answer means. HTTP only; knows
 //! no database and no Temporal.
 
+mod answer;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Response, StatusCode, Url};
-use serde::{Deserialize, Serialize};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::activities::{PaymentRequest, Settlement};
 use crate::failure::{Failure, FailureType};
 use crate::order::Payment;
+use answer::Says;
 
 /// The message of a declined payment.
 pub const DECLINED_MESSAGE: &str = "Payment declined";
@@ -19,6 +23,8 @@ pub const IDEMPOTENCY_HEADER: &str = "Idempotency-Key";
 
 /// Longest wait for an answer. Afterwards the outcome is unknown until it is settled.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers that say that the request was not taken at all. 409 and 422 are none: they may speak of a charge before.
+const UNTAKEN: [u16; 10] = [400, 401, 403, 404, 405, 406, 411, 413, 414, 415];
 /// Longest `Retry-After` that is believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -63,14 +69,12 @@ struct ChargeBody<'a> {
     card: Option<&'a str>,
 }
 
-/// A charge as the gateway tells of it.
-#[derive(Deserialize)]
-struct ChargeAnswer {
-    status: String,
-    #[serde(default)]
-    charge_id: Option<String>,
-    #[serde(default)]
-    amount: Option<i64>,
+/// What the gateway says when it is asked for a charge.
+enum Reply {
+    /// An answer in JSON.
+    Json(Value),
+    /// It does not offer this: what it answered instead.
+    NotOffered(String),
 }
 
 /// A client with a connection pool. Cheap to clone.
@@ -112,7 +116,7 @@ impl GatewayClient {
         })
     }
 
-    /// Charges once per key.
+    /// Charges once per key, if the gateway honours it. Every success in JSON is a charge, unless it says otherwise.
     pub async fn charge(&self, key: &str, request: &PaymentRequest) -> Result<Payment, Failure> {
         let body = ChargeBody {
             order_id: &request.order_id,
@@ -129,71 +133,95 @@ impl GatewayClient {
             .await
             .map_err(|error| unavailable(&error))?;
         let response = check(response)?;
-        let answer: ChargeAnswer = response.json().await.map_err(|error| unavailable(&error))?;
-        payment_of(answer, request, false).ok_or_else(|| {
+        let code = response.status().as_u16();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let answer: Value = serde_json::from_slice(&body).map_err(|_| {
             Failure::new(
                 FailureType::PaymentUnavailable,
-                "the gateway's answer is not a charge",
+                format!("the gateway answered {code} without JSON"),
             )
-        })
+        })?;
+        match Says::of(&answer) {
+            Says::Charged | Says::Nothing => Ok(answer::payment(&answer, key, request, false)),
+            Says::Declined => Err(Failure::new(FailureType::PaymentDeclined, DECLINED_MESSAGE)),
+            Says::Voided => Err(Failure::new(
+                FailureType::PaymentRefused,
+                "the gateway says that this charge was voided",
+            )),
+            Says::Undecided => Err(Failure::new(
+                FailureType::PaymentUnavailable,
+                format!("the gateway answered {code}, but says that it did not charge"),
+            )),
+        }
     }
 
     /// Asks what became of a key; if nothing did, voids it and asks no more.
     ///
-    /// Every failure is retryable: settling goes on until there is an answer.
+    /// Fails with `PaymentUnsettled` if the gateway neither knows a charge of this key nor offers to void it. Every other
+    /// failure may pass.
     pub async fn settle(&self, key: &str, request: &PaymentRequest) -> Result<Settlement, Failure> {
-        let asked = self
-            .http
-            .get(self.url(&format!("charges/{key}"))?)
-            .send()
-            .await;
-        let response = asked.map_err(|error| unavailable(&error))?;
-        if response.status().is_success() {
-            let answer: ChargeAnswer =
-                response.json().await.map_err(|error| unavailable(&error))?;
-            if let Some(settlement) = settlement_of(answer, request) {
-                return Ok(settlement);
-            }
-        } else if response.status() != StatusCode::NOT_FOUND {
-            return Err(unsettled(&response));
+        let look_up = self.http.get(self.url(&format!("charges/{key}"))?);
+        let looked_up = ask(look_up).await?;
+        if let Reply::Json(answer) = &looked_up
+            && let Some(settlement) = answer::settlement(answer, key, request)
+        {
+            return Ok(settlement);
         }
         // The gateway decides: a charge that arrived in between wins over the void.
-        let voided = self
-            .http
-            .post(self.url(&format!("charges/{key}/void"))?)
-            .send()
-            .await;
-        let response = voided.map_err(|error| unavailable(&error))?;
-        if !response.status().is_success() {
-            return Err(unsettled(&response));
-        }
-        let answer: ChargeAnswer = response.json().await.map_err(|error| unavailable(&error))?;
-        settlement_of(answer, request).ok_or_else(|| {
-            Failure::new(
-                FailureType::PaymentUnavailable,
-                "the key could not be voided yet",
-            )
-        })
+        let void = self.http.post(self.url(&format!("charges/{key}/void"))?);
+        let not_offered = match ask(void).await? {
+            Reply::Json(answer) => match answer::settlement(&answer, key, request) {
+                Some(settlement) => return Ok(settlement),
+                None if Says::of(&answer) == Says::Undecided => {
+                    return Err(Failure::new(
+                        FailureType::PaymentUnavailable,
+                        "the key could not be voided yet",
+                    ));
+                }
+                None => "an answer without a status".to_owned(),
+            },
+            Reply::NotOffered(what) => what,
+        };
+        let known = match looked_up {
+            Reply::Json(_) => "does not say whether it was charged".to_owned(),
+            Reply::NotOffered(what) => format!("knows of no charge ({what})"),
+        };
+        Err(Failure::new(
+            FailureType::PaymentUnsettled,
+            format!(
+                "the gateway {known} and cannot void it ({not_offered}): look there for order {} under the key {key}",
+                request.order_id
+            ),
+        ))
     }
 }
 
-fn payment_of(answer: ChargeAnswer, request: &PaymentRequest, settled: bool) -> Option<Payment> {
-    if answer.status != "charged" {
-        return None;
+/// Sends a request that a gateway need not offer.
+async fn ask(request: RequestBuilder) -> Result<Reply, Failure> {
+    let response = request.send().await.map_err(|error| unavailable(&error))?;
+    let status = response.status();
+    let not_offered = [
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::GONE,
+        StatusCode::NOT_IMPLEMENTED,
+    ];
+    if not_offered.contains(&status) {
+        return Ok(Reply::NotOffered(status.as_u16().to_string()));
     }
-    Some(Payment {
-        charge_id: answer.charge_id?,
-        amount: answer.amount.unwrap_or(request.amount),
-        settled,
-    })
-}
-
-fn settlement_of(answer: ChargeAnswer, request: &PaymentRequest) -> Option<Settlement> {
-    match answer.status.as_str() {
-        "declined" => Some(Settlement::Declined),
-        "voided" => Some(Settlement::Voided),
-        _ => payment_of(answer, request, true).map(Settlement::Charged),
+    if !status.is_success() {
+        return Err(unsettled(&response));
     }
+    let body = response
+        .bytes()
+        .await
+        .map_err(|error| unavailable(&error))?;
+    // Such as the web page that some servers give to every path.
+    let without = || Reply::NotOffered(format!("{} without JSON", status.as_u16()));
+    Ok(serde_json::from_slice(&body).map_or_else(|_| without(), Reply::Json))
 }
 
 fn unsettled(response: &Response) -> Failure {
@@ -232,10 +260,13 @@ fn check(response: Response) -> Result<Response, Failure> {
             format!("the gateway answered {code}"),
         )
         .retry_after(retry_after(&response)),
-        _ => Failure::new(
-            FailureType::PaymentRefused,
-            format!("the gateway refused the request with {code}"),
-        ),
+        _ => Failure {
+            uncharged: UNTAKEN.contains(&code),
+            ..Failure::new(
+                FailureType::PaymentRefused,
+                format!("the gateway refused the request with {code}"),
+            )
+        },
     })
 }
 

@@ -55,6 +55,12 @@ const STAND_IN_KEYS: usize = 10_000;
 /// A wrong setting ([`SettingError`] inside), or a worker that cannot go on.
 pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
+    for variable in settings.missing_queues() {
+        tracing::warn!(
+            "{variable} is not set: orders that name no queue of their own wait for ever, because a worker of the role \
+             orders does not run those activities"
+        );
+    }
     let metrics = Metrics::new()?;
     let health = Health::default();
     let exporter = start_prometheus_metric_exporter(

@@ -134,6 +134,9 @@ pub struct Settings {
     pub temporal: TemporalSettings,
     /// `ORDER_WORKER_ROLE`, default `all`.
     pub role: Role,
+    /// `ORDER_WORKER_INVENTORY_QUEUE`, `ORDER_WORKER_PAYMENTS_QUEUE`, `ORDER_WORKER_NOTIFICATIONS_QUEUE`: where the
+    /// workflow's activities run unless the order says otherwise; by default on the workflow's own queue.
+    pub activity_queues: TaskQueues,
     /// `DATABASE_URL`, default `sqlite://orders.db?mode=rwc`.
     pub database_url: String,
     /// `ORDER_WORKER_DATABASE_CONNECTIONS`, 1 to 100, default 4.
@@ -181,6 +184,7 @@ impl Settings {
         let settings = Self {
             temporal: TemporalSettings::from_variables(variables)?,
             role,
+            activity_queues: vars.activity_queues()?,
             database_url: database_url(variables)?,
             database_connections: vars.number("ORDER_WORKER_DATABASE_CONNECTIONS", 4, 1, 100)?,
             payment_gateway_url: vars.http_url("PAYMENT_GATEWAY_URL")?,
@@ -236,6 +240,37 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// Variables without which orders that name no queue wait for ever: the workflow's own queue is polled by workers
+    /// of this role, which do not run those activities.
+    pub fn missing_queues(&self) -> Vec<&'static str> {
+        let queues = &self.activity_queues;
+        [
+            (
+                Role::Inventory,
+                &queues.inventory,
+                "ORDER_WORKER_INVENTORY_QUEUE",
+            ),
+            (
+                Role::Payments,
+                &queues.payments,
+                "ORDER_WORKER_PAYMENTS_QUEUE",
+            ),
+            (
+                Role::Notifications,
+                &queues.notifications,
+                "ORDER_WORKER_NOTIFICATIONS_QUEUE",
+            ),
+        ]
+        .into_iter()
+        .filter(|(role, queue, _)| {
+            self.role.plays(Role::Orders) && !self.role.plays(*role) && queue.is_none()
+        })
+        .map(|(_, _, variable)| variable)
+        .collect()
     }
 }
 
@@ -304,14 +339,9 @@ impl TemporalSettings {
     }
 }
 
-/// The task queues that `start` puts into an order, from the variables.
-pub fn task_queues(variables: &Variables) -> TaskQueues {
-    let queue = |name: &str| Reader(variables).get(name).map(str::to_owned);
-    TaskQueues {
-        inventory: queue("ORDER_WORKER_INVENTORY_QUEUE"),
-        payments: queue("ORDER_WORKER_PAYMENTS_QUEUE"),
-        notifications: queue("ORDER_WORKER_NOTIFICATIONS_QUEUE"),
-    }
+/// The task queues that `start` puts into an order, from the variables that `run` reads as well.
+pub fn task_queues(variables: &Variables) -> Result<TaskQueues, SettingError> {
+    Reader(variables).activity_queues()
 }
 
 /// `ORDER_WORKER_LOG_FORMAT`, default `text`.
@@ -366,6 +396,31 @@ mod tests {
         assert_eq!(role("payments").unwrap_err(), "PAYMENT_GATEWAY_URL");
         assert_eq!(role("notifications").unwrap_err(), "SMTP_URL");
         assert_eq!(role("all").unwrap_err(), "PAYMENT_GATEWAY_URL");
+    }
+
+    #[test]
+    fn a_worker_of_orders_alone_says_which_queues_it_does_not_know() {
+        let missing = |pairs: &[(&str, &str)]| {
+            let settings = Settings::from_variables(&variables(pairs), true);
+            settings.unwrap().missing_queues()
+        };
+        assert_eq!(missing(&[]), Vec::<&str>::new());
+        assert_eq!(
+            missing(&[("ORDER_WORKER_ROLE", "inventory")]),
+            Vec::<&str>::new()
+        );
+        let orders = ("ORDER_WORKER_ROLE", "orders");
+        assert_eq!(
+            missing(&[orders, ("ORDER_WORKER_PAYMENTS_QUEUE", "pay")]),
+            [
+                "ORDER_WORKER_INVENTORY_QUEUE",
+                "ORDER_WORKER_NOTIFICATIONS_QUEUE"
+            ]
+        );
+        assert_eq!(
+            mistake(&[("ORDER_WORKER_PAYMENTS_QUEUE", &"q".repeat(201))]),
+            "ORDER_WORKER_PAYMENTS_QUEUE must have 1 to 200 bytes"
+        );
     }
 
     #[test]

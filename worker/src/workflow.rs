@@ -15,6 +15,7 @@ mod attributes;
 mod input;
 mod mails;
 mod options;
+mod placement;
 mod reasons;
 
 pub use attributes::ORDER_STATE;
@@ -22,18 +23,11 @@ pub use input::{SentOrder, Words};
 
 use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ActivityExecutionError, ApplicationFailure, SyncWorkflowContext, WorkflowContext,
-    WorkflowContextView, WorkflowResult, WorkflowTermination, workflows::select,
-};
+use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
-use crate::activities::{
-    CancelOrder, CountMails, CreateOrder, InventoryActivities, MailReport, Mailing,
-    NotificationActivities, OrderActivities, PaymentActivities, PaymentRequest, ReleaseInventory,
-    Reservation, Settlement,
-};
-use crate::failure::{self, FailureType};
-use crate::order::{Notification, Order, OrderResult, OrderState, Payment, Reason};
+use crate::failure::Failure;
+use crate::order::{Order, OrderInput, OrderResult, OrderState, Reason, TaskQueues};
+use placement::Placement;
 
 /// The workflow of one order. Registered as `OrderWorkflow`.
 ///
@@ -46,6 +40,22 @@ pub struct OrderWorkflow {
     state: OrderState,
     reason: Option<Reason>,
     cancel_requested: Option<String>,
+    /// Where this worker's settings send the activities of orders that do not say it.
+    default_queues: TaskQueues,
+}
+
+impl OrderWorkflow {
+    /// An order whose activities go to these queues unless it says otherwise.
+    ///
+    /// The queues come from the worker that runs the workflow task, and not from the history: Temporal compares the
+    /// type of an activity on replay, and not its queue. So an order under way takes a changed setting from its next step
+    /// on, and what is scheduled already stays where it is. No other decision of the workflow may depend on them.
+    pub fn routed(default_queues: TaskQueues) -> Self {
+        Self {
+            default_queues,
+            ..Self::default()
+        }
+    }
 }
 
 /// The answer of the query `state`.
@@ -65,16 +75,18 @@ impl OrderWorkflow {
     /// Runs one order to its end.
     ///
     /// Ends as Completed with a result (`completed`, `declined`, `out_of_stock`, `cancelled`), as
-    /// Failed with the failure's type when the order itself is wrong or a step failed for a
-    /// technical reason, and as Canceled when the workflow was cancelled before payment.
+    /// Failed with the failure's type when the order itself is wrong, a step failed for a
+    /// technical reason or the payment cannot be settled, and as Canceled when the workflow was cancelled before payment.
     #[run(name = "OrderWorkflow")]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
         input: SentOrder,
     ) -> WorkflowResult<OrderResult> {
-        match input.0.parse() {
-            Ok(order) => {
+        match read(ctx, &input.0) {
+            Ok(mut order) => {
                 ctx.state_mut(|s| s.order_id.clone_from(&order.order_id));
+                let default_queues = ctx.state(|s| s.default_queues.clone());
+                order.task_queues = order.task_queues.or(&default_queues);
                 Placement::new(ctx.clone(), order).run().await
             }
             Err(invalid) => {
@@ -142,7 +154,8 @@ impl OrderWorkflow {
             | OrderState::Declined
             | OrderState::OutOfStock
             | OrderState::Cancelled
-            | OrderState::Failed => false,
+            | OrderState::Failed
+            | OrderState::Unsettled => false,
         }
     }
 
@@ -153,343 +166,19 @@ impl OrderWorkflow {
     }
 }
 
-/// Why an order stops before it is paid.
-enum Stop {
-    /// A business answer: the workflow completes with this state.
-    Refused(OrderState, Reason),
-    /// A technical failure: the workflow fails.
-    Failed(Reason),
-    /// The workflow was cancelled.
-    Cancelled(Reason),
-}
-
-impl Stop {
-    fn reason(&self) -> &Reason {
-        match self {
-            Self::Refused(_, reason) | Self::Failed(reason) | Self::Cancelled(reason) => reason,
-        }
+/// Checks the order. Says in the log which of its fields are ignored.
+fn read(ctx: &WorkflowContext<OrderWorkflow>, input: &OrderInput) -> Result<Order, Failure> {
+    let (order, ignored) = match input.parse_noting_ignored() {
+        Ok(read) => read,
+        // Earlier versions ignored what is misspelt within items: an order that began with one goes on.
+        Err(refused) => match input.parse_as_before() {
+            Ok(read) if !ctx.patched("refuse-misspelt-fields") => read,
+            _ => return Err(refused),
+        },
+    };
+    if !ignored.is_empty() && !ctx.is_replaying() {
+        let fields = ignored.join(", ");
+        tracing::warn!(order_id = %order.order_id, fields, "unknown fields of the order are ignored");
     }
-}
-
-/// What may have happened and must be undone, in the order in which it was begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Undo {
-    CancelOrder,
-    ReleaseInventory,
-}
-
-/// One run of one order.
-struct Placement {
-    ctx: WorkflowContext<OrderWorkflow>,
-    order: Order,
-    undo: Vec<Undo>,
-}
-
-impl Placement {
-    fn new(ctx: WorkflowContext<OrderWorkflow>, order: Order) -> Self {
-        Self {
-            ctx,
-            order,
-            undo: Vec::new(),
-        }
-    }
-
-    async fn run(mut self) -> WorkflowResult<OrderResult> {
-        match self.place().await {
-            Ok(payment) => Ok(self.notify(payment).await),
-            Err(stop) => {
-                self.compensate(stop.reason()).await;
-                self.end(stop)
-            }
-        }
-    }
-
-    /// Every step up to the payment.
-    async fn place(&mut self) -> Result<Payment, Stop> {
-        self.create().await?;
-        self.reserve().await?;
-        self.cancel_window().await?;
-        self.pay().await
-    }
-
-    fn enter(&self, state: OrderState) {
-        self.ctx.state_mut(|s| s.state = state);
-        if self.order.search_attributes {
-            self.ctx
-                .upsert_search_attributes(attributes::to_state(state));
-        }
-    }
-
-    async fn create(&mut self) -> Result<(), Stop> {
-        self.enter(OrderState::Creating);
-        self.undo.push(Undo::CancelOrder);
-        let input = CreateOrder {
-            order_id: self.order.order_id.clone(),
-            total: self.order.total,
-            currency: self.order.currency.clone(),
-        };
-        self.ctx
-            .execute_activity(OrderActivities::create_order, input, options::step(None))
-            .await
-            .map_err(|error| self.stop(&error))
-    }
-
-    async fn reserve(&mut self) -> Result<(), Stop> {
-        self.stop_if_asked()?;
-        self.enter(OrderState::Reserving);
-        self.undo.push(Undo::ReleaseInventory);
-        let input = Reservation {
-            order_id: self.order.order_id.clone(),
-            items: self.order.items.clone(),
-        };
-        let queue = self.order.task_queues.inventory.as_deref();
-        self.ctx
-            .execute_activity(
-                InventoryActivities::reserve_inventory,
-                input,
-                options::step(queue),
-            )
-            .await
-            .map_err(|error| self.stop(&error))
-    }
-
-    /// Leaves the customer time to think again, if the order says so.
-    async fn cancel_window(&self) -> Result<(), Stop> {
-        if self.order.cancel_window_seconds > 0 {
-            self.enter(OrderState::Waiting);
-            let window = std::time::Duration::from_secs(self.order.cancel_window_seconds);
-            select! {
-                _ = self.ctx.timer(window) => {}
-                _ = self.ctx.wait_condition(|s| s.cancel_requested.is_some()) => {}
-            }
-        }
-        self.stop_if_asked()
-    }
-
-    fn stop_if_asked(&self) -> Result<(), Stop> {
-        let token = self.ctx.cancellation_token();
-        if token.is_cancelled() {
-            return Err(Stop::Cancelled(reasons::cancelled_by_request(
-                token.reason(),
-            )));
-        }
-        match self.ctx.state(|s| s.cancel_requested.clone()) {
-            None => Ok(()),
-            Some(message) => Err(Stop::Refused(
-                OrderState::Cancelled,
-                Reason::in_words(FailureType::CancelledByCustomer, &message),
-            )),
-        }
-    }
-
-    async fn pay(&mut self) -> Result<Payment, Stop> {
-        self.enter(OrderState::Paying);
-        let request = PaymentRequest {
-            order_id: self.order.order_id.clone(),
-            amount: self.order.total,
-            currency: self.order.currency.clone(),
-            card: self.order.card.clone(),
-        };
-        let queue = self.order.task_queues.payments.clone();
-        let paid = self
-            .ctx
-            .execute_activity(
-                PaymentActivities::process_payment,
-                request.clone(),
-                options::payment(queue.as_deref()),
-            )
-            .await;
-        let stop = match paid {
-            Ok(payment) => return Ok(payment),
-            Err(error) => self.stop(&error),
-        };
-        // Declined is an answer. Everything else leaves open whether money moved.
-        if failure::is(stop.reason(), FailureType::PaymentDeclined) {
-            return Err(stop);
-        }
-        self.enter(OrderState::Settling);
-        let settled = self
-            .ctx
-            .execute_activity(
-                PaymentActivities::settle_payment,
-                request,
-                options::until_done(queue.as_deref()),
-            )
-            .await;
-        match settled {
-            Ok(Settlement::Charged(payment)) => Ok(payment),
-            Ok(Settlement::Declined) => {
-                Err(Stop::Refused(OrderState::Declined, reasons::declined()))
-            }
-            Ok(Settlement::Voided) => Err(stop),
-            Err(error) => Err(Stop::Failed(failure::reason_of(&error))),
-        }
-    }
-
-    /// Mails the recipients. The order is paid: whatever happens here is only reported.
-    async fn notify(&self, payment: Payment) -> OrderResult {
-        let notification = if self.order.recipients.is_empty() {
-            Notification::default()
-        } else {
-            self.enter(OrderState::Notifying);
-            let mailing = Mailing {
-                order_id: self.order.order_id.clone(),
-                recipients: self.order.recipients.clone(),
-                subject: self.order.subject.clone(),
-                body: self.order.body.clone(),
-            };
-            let queue = self.order.task_queues.notifications.as_deref();
-            let options = options::notification(queue, self.order.recipients.len());
-            let report = self
-                .ctx
-                .execute_activity(NotificationActivities::send_notification, mailing, options)
-                .await;
-            match report {
-                Ok(report) => mails::notification_of(report),
-                Err(error) => {
-                    // Before it is counted: a cancellation that comes then stops nothing.
-                    let cancelled = self.was_cancelled(&error);
-                    let counted = self.count_mails().await;
-                    mails::notification_of_unfinished(&error, cancelled, &counted)
-                }
-            }
-        };
-        self.enter(OrderState::Completed);
-        OrderResult {
-            payment: Some(payment),
-            notification,
-            ..self.result(OrderState::Completed)
-        }
-    }
-
-    /// What was sent before the mailing was given up; nothing, if that cannot be learned.
-    async fn count_mails(&self) -> MailReport {
-        // Orders that began before this existed go on without it.
-        if !self.ctx.patched("count-mails") {
-            return MailReport::default();
-        }
-        let order_id = self.order.order_id.clone();
-        let options = options::count(self.order.task_queues.notifications.as_deref());
-        self.ctx
-            .execute_activity(
-                NotificationActivities::count_mails,
-                CountMails { order_id },
-                options,
-            )
-            .await
-            .unwrap_or_default()
-    }
-
-    /// Undoes, last step first.
-    async fn compensate(&mut self, reason: &Reason) {
-        self.enter(OrderState::Compensating);
-        self.ctx.state_mut(|s| s.reason = Some(reason.clone()));
-        while let Some(step) = self.undo.pop() {
-            let order_id = self.order.order_id.clone();
-            let undone = match step {
-                Undo::ReleaseInventory => {
-                    let queue = self.order.task_queues.inventory.as_deref();
-                    self.ctx
-                        .execute_activity(
-                            InventoryActivities::release_inventory,
-                            ReleaseInventory { order_id },
-                            options::until_done(queue),
-                        )
-                        .await
-                }
-                Undo::CancelOrder => {
-                    self.ctx
-                        .execute_activity(
-                            OrderActivities::cancel_order_activity,
-                            CancelOrder {
-                                order_id,
-                                reason: reason.clone(),
-                            },
-                            options::until_done(None),
-                        )
-                        .await
-                }
-            };
-            if let Err(error) = undone
-                && !self.ctx.is_replaying()
-            {
-                // Only a failure that forbids a retry ends here; there is none today.
-                tracing::error!(step = ?step, %error, "compensation ended without success");
-            }
-        }
-    }
-
-    fn end(&self, stop: Stop) -> WorkflowResult<OrderResult> {
-        match stop {
-            Stop::Refused(state, reason) => {
-                self.enter(state);
-                Ok(OrderResult {
-                    reason: Some(reason),
-                    ..self.result(state)
-                })
-            }
-            Stop::Failed(reason) => {
-                self.enter(OrderState::Failed);
-                let result = OrderResult {
-                    reason: Some(reason.clone()),
-                    ..self.result(OrderState::Failed)
-                };
-                Err(ApplicationFailure::builder(reason.message)
-                    .type_name(reason.kind)
-                    .non_retryable(true)
-                    .details(result)
-                    .build()
-                    .into())
-            }
-            Stop::Cancelled(reason) => {
-                self.enter(OrderState::Cancelled);
-                let result = OrderResult {
-                    reason: Some(reason),
-                    ..self.result(OrderState::Cancelled)
-                };
-                Err(WorkflowTermination::cancelled_with_details(result))
-            }
-        }
-    }
-
-    /// What a failed step means for the order.
-    fn stop(&self, error: &ActivityExecutionError) -> Stop {
-        if self.was_cancelled(error) {
-            return Stop::Cancelled(reasons::cancelled_by_request(
-                self.ctx.cancellation_token().reason(),
-            ));
-        }
-        let reason = failure::reason_of(error);
-        let state = [
-            (FailureType::PaymentDeclined, OrderState::Declined),
-            (FailureType::OutOfStock, OrderState::OutOfStock),
-            (FailureType::UnknownSku, OrderState::OutOfStock),
-        ]
-        .into_iter()
-        .find(|(kind, _)| failure::is(&reason, *kind))
-        .map(|(_, state)| state);
-        match state {
-            Some(state) => Stop::Refused(state, reason),
-            None => Stop::Failed(reason),
-        }
-    }
-
-    /// Whether a step ended because the workflow was cancelled. Temporal does not try a step again
-    /// that it has asked to stop, so that is also why one ended that may pass when tried again.
-    fn was_cancelled(&self, error: &ActivityExecutionError) -> bool {
-        let cancelled = self.ctx.cancellation_token().is_cancelled();
-        error.as_cancelled().is_some() || cancelled && failure::may_pass(error)
-    }
-
-    fn result(&self, state: OrderState) -> OrderResult {
-        OrderResult {
-            order_id: self.order.order_id.clone(),
-            state,
-            total: self.order.total,
-            currency: self.order.currency.clone(),
-            payment: None,
-            notification: Notification::default(),
-            reason: None,
-        }
-    }
+    Ok(order)
 }

@@ -27,7 +27,7 @@ use crate::scaling::{
 
 const SCALING: &str = "docs/scaling.md";
 const OPERATIONS: &str = "docs/operations.md";
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -38,6 +38,7 @@ const ALL: [&str; 10] = [
     "charts/taskqueue-operator/README.md",
     "sandbox/demo/README.md",
     "worker/README.md",
+    "worker/GATEWAY.md",
 ];
 
 fn root() -> PathBuf {

@@ -283,6 +283,12 @@ mod tests {
             assert!(manifest[start + min..].starts_with("min: 0,"), "{queue}");
         }
         assert_eq!(manifest.matches("replicas: {").count(), QUEUES.len());
+        // The workers of the workflow know where its activities run, so that an order need not say it.
+        for queue in &QUEUES[1..] {
+            let variable = format!("ORDER_WORKER_{}_QUEUE", queue.to_uppercase());
+            let set = format!("{{name: {variable}, value: {queue}}}");
+            assert_eq!(manifest.matches(&set).count(), 1, "{set}");
+        }
         assert!(manifest.contains(&format!("  name: {NAME}\n  namespace: {NAMESPACE}\n")));
     }
 }

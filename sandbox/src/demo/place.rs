@@ -31,23 +31,11 @@ pub(super) fn place(sandbox: &Sandbox, run: &str, orders: &[Order]) -> Result<Pa
     state::make_folder(&folder)?;
     let file = folder.join(format!("{run}.jsonl"));
     state::write_file(&file, orders::lines(orders).as_bytes())?;
-    let [orders_queue, inventory, payments, notifications] = QUEUES;
+    // As any client would: only the workers know of the other queues.
+    let [orders_queue, ..] = QUEUES;
     let mut command = client(sandbox)?;
     command
-        .args([
-            "start",
-            "--task-queue",
-            orders_queue,
-            "--inventory-queue",
-            inventory,
-        ])
-        .args([
-            "--payments-queue",
-            payments,
-            "--notifications-queue",
-            notifications,
-        ])
-        .arg("--file")
+        .args(["start", "--task-queue", orders_queue, "--file"])
         .arg(&file);
     let printed = run::output(&mut command)?;
     let placed = printed
@@ -91,8 +79,15 @@ fn client(sandbox: &Sandbox) -> Result<Command> {
     command
         .env("TEMPORAL_ADDRESS", sandbox.temporal()?)
         .env("TEMPORAL_NAMESPACE", TEMPORAL_NAMESPACE);
-    // A person's own settings for another Temporal must not leak in.
-    for variable in ["TEMPORAL_API_KEY", "TEMPORAL_API_KEY_FILE", "TEMPORAL_TLS"] {
+    // A person's own settings must not leak in.
+    for variable in [
+        "TEMPORAL_API_KEY",
+        "TEMPORAL_API_KEY_FILE",
+        "TEMPORAL_TLS",
+        "ORDER_WORKER_INVENTORY_QUEUE",
+        "ORDER_WORKER_PAYMENTS_QUEUE",
+        "ORDER_WORKER_NOTIFICATIONS_QUEUE",
+    ] {
         command.env_remove(variable);
     }
     Ok(command)

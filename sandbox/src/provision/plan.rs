@@ -203,6 +203,42 @@ pub(crate) fn modules() -> Vec<Module> {
     ]
 }
 
+/// The order system's client in Go, which only the tests need.
+pub(crate) fn client() -> Module {
+    Module {
+        name: "order-client",
+        programs: &[("order-client", ".")],
+        versioned_by: "go.temporal.io/sdk",
+        version_symbol: None,
+        files: &[
+            (
+                "go.mod",
+                include_str!("../../../worker/tests/clients/go/go.mod"),
+            ),
+            (
+                "go.sum",
+                include_str!("../../../worker/tests/clients/go/go.sum"),
+            ),
+            (
+                "main.go",
+                include_str!("../../../worker/tests/clients/go/main.go"),
+            ),
+        ],
+    }
+}
+
+/// What the order system's client in Python needs from PyPI, all of it pinned.
+pub(crate) const PYTHON_CLIENT: &str =
+    include_str!("../../../worker/tests/clients/python/requirements.txt");
+
+/// The folder of the virtual environment of that client. The name changes with what it needs.
+pub(crate) fn python_client_folder(cache: &Path) -> PathBuf {
+    let digest = Sha256::digest(PYTHON_CLIENT);
+    cache
+        .join("bin")
+        .join(format!("python-client-{}", hex(&digest[..6])))
+}
+
 impl Module {
     /// Whether a sandbox of this scope needs it.
     pub(crate) fn is_for(&self, scope: Scope) -> bool {
@@ -331,6 +367,16 @@ mod tests {
             module.folder(Path::new("/c")),
             module.folder(Path::new("/c"))
         );
+    }
+
+    #[test]
+    fn the_clients_are_pinned_and_no_part_of_a_sandbox() {
+        let client = client();
+        assert_eq!(client.version(), "v1.50.0");
+        assert!(modules().iter().all(|module| module.name != client.name));
+        let pinned = PYTHON_CLIENT.lines().filter(|line| line.contains("=="));
+        assert_eq!(pinned.count(), PYTHON_CLIENT.lines().count());
+        assert!(PYTHON_CLIENT.contains("temporalio=="));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) async fn run_activities(client: &Client, queue: &str, name: &str, cou
                 currency: "USD".to_owned(),
             };
             let handle = client
-                .start_activity(OrderActivities::create_order, input, options)
+                .start_activity(OrderActivities::create_order, input.into(), options)
                 .await
                 .unwrap();
             handle.result().await.unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{ReleaseInventory, Reservation};
+use super::{ReleaseInventory, Reservation, Sent};
 use crate::failure::Failure;
 use crate::store::Store;
 
@@ -33,9 +33,10 @@ impl InventoryActivities {
     #[activity(name = "reserve_inventory")]
     pub async fn reserve_inventory(
         self: Arc<Self>,
-        _ctx: ActivityContext,
-        reservation: Reservation,
+        ctx: ActivityContext,
+        reservation: Sent<Reservation>,
     ) -> Result<(), ActivityError> {
+        let reservation = reservation.read(&ctx)?;
         self.store
             .reserve(&reservation)
             .await
@@ -48,9 +49,10 @@ impl InventoryActivities {
     #[activity(name = "release_inventory")]
     pub async fn release_inventory(
         self: Arc<Self>,
-        _ctx: ActivityContext,
-        release: ReleaseInventory,
+        ctx: ActivityContext,
+        release: Sent<ReleaseInventory>,
     ) -> Result<(), ActivityError> {
+        let release = release.read(&ctx)?;
         let put_back = self
             .store
             .release(&release.order_id)

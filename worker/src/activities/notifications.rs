@@ -19,10 +19,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use temporalio_common::data_converters::MultiArgs2;
+use temporalio_common::protos::temporal::api::common::v1::Payload;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{CountMails, MailProgress, MailReport, Mailing};
+use super::{CountMails, MailProgress, MailReport, Mailing, Sent};
 use crate::failure::{Failure, FailureType};
 use crate::mail::{Mailer, Unsent, message_id};
 use crate::metrics::Metrics;
@@ -60,14 +62,10 @@ impl NotificationActivities {
     pub async fn send_notification(
         self: Arc<Self>,
         ctx: ActivityContext,
-        mailing: Mailing,
+        mailing: Sent<Mailing>,
     ) -> Result<MailReport, ActivityError> {
-        let resumed = ctx
-            .heartbeat_details()
-            .deserialize::<MailProgress>()
-            .ok()
-            .flatten()
-            .map_or(0, |progress| progress.done);
+        let mailing = mailing.read(&ctx)?;
+        let resumed = done_before(ctx.heartbeat_details().raw());
         if resumed > 0 {
             tracing::info!(order_id = %mailing.order_id, resumed, "going on with the mails");
         }
@@ -92,8 +90,9 @@ impl NotificationActivities {
     pub async fn count_mails(
         self: Arc<Self>,
         ctx: ActivityContext,
-        input: CountMails,
+        input: Sent<CountMails>,
     ) -> Result<MailReport, ActivityError> {
+        let input = input.read(&ctx)?;
         self.store
             .take_mailing(&input.order_id, started_at(&ctx))
             .await
@@ -116,11 +115,11 @@ impl NotificationActivities {
             if ctx.is_cancelled() {
                 return Err(ActivityError::cancelled());
             }
-            let progress = MailProgress {
+            let progress = Beat {
                 message: format!("Sending {}/{all}", index + 1),
                 done: left.first.unwrap_or(index),
             };
-            ctx.record_heartbeat(progress.clone()).await?;
+            progress.record(ctx).await?;
             if done.contains(recipient) {
                 continue;
             }
@@ -148,7 +147,7 @@ impl NotificationActivities {
         ctx: &ActivityContext,
         mailing: &Mailing,
         recipient: &str,
-        progress: &MailProgress,
+        progress: &Beat,
     ) -> Result<Result<(), Unsent>, ActivityError> {
         let id = message_id(&mailing.order_id, recipient);
         let sending = self
@@ -159,7 +158,7 @@ impl NotificationActivities {
             tokio::select! {
                 sent = &mut sending => break sent,
                 () = tokio::time::sleep(BEAT_INTERVAL) => {
-                    ctx.record_heartbeat(progress.clone()).await?;
+                    progress.record(ctx).await?;
                 }
             }
         };
@@ -199,6 +198,33 @@ impl NotificationActivities {
             reason,
         })
     }
+}
+
+/// A heartbeat: what people read, and how many of the first recipients need no further work.
+struct Beat {
+    message: String,
+    done: usize,
+}
+
+impl Beat {
+    /// Two payloads, so that the first is the text alone.
+    async fn record(&self, ctx: &ActivityContext) -> Result<(), ActivityError> {
+        let progress = MailProgress { done: self.done };
+        let details = MultiArgs2(self.message.clone(), progress);
+        ctx.record_heartbeat(details).await?;
+        Ok(())
+    }
+}
+
+/// Where the last attempt stood by its heartbeat: the last payload that says so. Earlier versions sent one, with the
+/// text in the same object.
+fn done_before(details: &[Payload]) -> usize {
+    let progress = |payload: &Payload| serde_json::from_slice::<MailProgress>(&payload.data).ok();
+    details
+        .iter()
+        .rev()
+        .find_map(progress)
+        .map_or(0, |progress| progress.done)
 }
 
 /// The mails of an attempt that need another one.
@@ -263,18 +289,39 @@ fn unless_overtaken(mailing: &Mailing, had: Result<bool, Failure>) -> Result<(),
 mod tests {
     use super::*;
 
-    type Sent = Result<(), Unsent>;
+    type Outcome = Result<(), Unsent>;
 
-    fn put_off() -> Sent {
+    fn put_off() -> Outcome {
         Err(Unsent::PutOff("put off".to_owned()))
     }
 
-    fn broken_off() -> Sent {
+    fn broken_off() -> Outcome {
         Err(Unsent::BrokenOff("broke off".to_owned()))
     }
 
-    fn unavailable() -> Sent {
+    fn unavailable() -> Outcome {
         Err(Unsent::Unavailable("away".to_owned()))
+    }
+
+    #[test]
+    fn an_attempt_goes_on_from_the_heartbeat_of_this_version_or_an_earlier_one() {
+        let details = |payloads: &[&str]| -> Vec<Payload> {
+            let payload = |text: &&str| Payload {
+                data: text.as_bytes().to_vec(),
+                ..Payload::default()
+            };
+            payloads.iter().map(payload).collect()
+        };
+        for (payloads, done) in [
+            (&[][..], 0),
+            (&[r#""Sending 4/5""#, r#"{"done":2}"#], 2),
+            (&[r#"{"message":"Sending 4/5","done":3}"#], 3),
+            // Of another program, or nonsense.
+            (&[r#""Sending 4/5""#], 0),
+            (&["\u{1}", r#"{"done":-1}"#], 0),
+        ] {
+            assert_eq!(done_before(&details(payloads)), done, "{payloads:?}");
+        }
     }
 
     #[test]

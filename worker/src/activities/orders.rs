@@ -10,7 +10,7 @@ use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{CancelOrder, CreateOrder};
+use super::{CancelOrder, CreateOrder, Sent};
 use crate::failure::{self, Failure, FailureType};
 use crate::metrics::Metrics;
 use crate::order::Reason;
@@ -37,8 +37,9 @@ impl OrderActivities {
     pub async fn create_order(
         self: Arc<Self>,
         ctx: ActivityContext,
-        order: CreateOrder,
+        order: Sent<CreateOrder>,
     ) -> Result<(), ActivityError> {
+        let order = order.read(&ctx)?;
         let workflow_id = workflow_id(&ctx, &order.order_id);
         let created = self
             .store
@@ -59,8 +60,9 @@ impl OrderActivities {
     pub async fn cancel_order_activity(
         self: Arc<Self>,
         ctx: ActivityContext,
-        cancel: CancelOrder,
+        cancel: Sent<CancelOrder>,
     ) -> Result<(), ActivityError> {
+        let cancel = cancel.read(&ctx)?;
         let workflow_id = workflow_id(&ctx, &cancel.order_id);
         let cancelled = self
             .store

@@ -12,12 +12,16 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::orders::workflow_id;
-use super::{PaymentRequest, Settlement};
+use super::{PaymentRequest, Sent, Settlement};
 use crate::failure::{Failure, FailureType};
 use crate::metrics::Metrics;
 use crate::order::Payment;
 use crate::payment::{GatewayClient, idempotency_key};
 use crate::store::{PaymentState, Store};
+
+/// How often a gateway is asked for a charge that offers neither to look it up nor to void it, with pauses of 1, 2, 4
+/// and 8 s.
+const SETTLE_ATTEMPTS: u32 = 5;
 
 /// The activities of the role `payments`.
 pub struct PaymentActivities {
@@ -44,8 +48,16 @@ impl PaymentActivities {
     pub async fn process_payment(
         self: Arc<Self>,
         ctx: ActivityContext,
-        request: PaymentRequest,
+        request: Sent<PaymentRequest>,
     ) -> Result<Payment, ActivityError> {
+        let request = request.read(&ctx)?;
+        tracing::info!(
+            order_id = %request.order_id,
+            amount = request.amount,
+            attempt = ctx.info().attempt,
+            "processing payment for order {}",
+            request.order_id
+        );
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
         let started = Instant::now();
         let answer = self.gateway.charge(&key, &request).await;
@@ -67,7 +79,9 @@ impl PaymentActivities {
             }
             other => other,
         };
-        let payment = answer.map_err(|failure| {
+        let payment = answer.map_err(|mut failure| {
+            // What an earlier attempt did, this answer does not say.
+            failure.uncharged &= ctx.info().attempt == 1;
             tracing::warn!(
                 order_id = %request.order_id,
                 attempt = ctx.info().attempt,
@@ -83,19 +97,18 @@ impl PaymentActivities {
     }
 
     /// Finds out what became of a payment whose answers were lost. If there was no charge, voids
-    /// the key, so that a request still under way cannot charge afterwards.
+    /// the key, so that a request still under way cannot charge afterwards. Fails for good, with
+    /// `PaymentUnsettled`, when a gateway that offers neither was asked five times.
     #[activity(name = "settle_payment")]
     pub async fn settle_payment(
         self: Arc<Self>,
         ctx: ActivityContext,
-        request: PaymentRequest,
+        request: Sent<PaymentRequest>,
     ) -> Result<Settlement, ActivityError> {
+        let request = request.read(&ctx)?;
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
-        let settlement = self
-            .gateway
-            .settle(&key, &request)
-            .await
-            .map_err(Failure::into_activity)?;
+        let settlement = self.gateway.settle(&key, &request).await;
+        let settlement = settlement.map_err(|failure| self.not_settled(failure, &ctx, &request))?;
         let (outcome, state) = match &settlement {
             Settlement::Charged(payment) => {
                 ("settled_charged", PaymentState::Charged(&payment.charge_id))
@@ -111,6 +124,31 @@ impl PaymentActivities {
 }
 
 impl PaymentActivities {
+    /// What a settlement that failed means. A path that is not there may be so for a moment, while a gateway starts; one
+    /// that stays away will not come by asking for ever.
+    fn not_settled(
+        &self,
+        failure: Failure,
+        ctx: &ActivityContext,
+        request: &PaymentRequest,
+    ) -> ActivityError {
+        let (order_id, attempt) = (&request.order_id, ctx.info().attempt);
+        if failure.kind != FailureType::PaymentUnsettled {
+            tracing::warn!(%order_id, attempt, "payment not settled yet: {failure}");
+            return failure.into_activity();
+        }
+        if attempt < SETTLE_ATTEMPTS {
+            tracing::warn!(%order_id, attempt, "payment not settled yet: {failure}");
+            return Failure::new(FailureType::PaymentUnavailable, failure.message).into_activity();
+        }
+        self.metrics
+            .payments
+            .with_label_values(&["unsettled"])
+            .inc();
+        tracing::error!(%order_id, amount = request.amount, "payment unsettled: {failure}");
+        failure.into_activity()
+    }
+
     async fn record(
         &self,
         key: &str,

@@ -222,6 +222,15 @@ fn notice(text: &str) {
     eprintln!("order-worker: {text}");
 }
 
+fn notice_ignored(place: &str, fields: &[String]) {
+    if !fields.is_empty() {
+        notice(&format!(
+            "{place}: unknown fields are ignored: {}",
+            fields.join(", ")
+        ));
+    }
+}
+
 /// The orders with their workflow ids, and how many lines of the file were refused.
 async fn read_orders(
     args: &StartArgs,
@@ -237,7 +246,8 @@ async fn read_orders(
     };
     let Some(path) = &args.file else {
         let input = completed(from_flags(args)?);
-        let order = input.parse()?;
+        let (order, ignored) = input.parse_noting_ignored()?;
+        notice_ignored("the order", &ignored);
         let id = args
             .workflow_id
             .clone()
@@ -266,8 +276,11 @@ async fn read_orders(
                 continue;
             }
         };
-        match input.parse() {
-            Ok(order) => orders.push((workflow_id(&order.order_id), input)),
+        match input.parse_noting_ignored() {
+            Ok((order, ignored)) => {
+                notice_ignored(&format!("line {}", index + 1), &ignored);
+                orders.push((workflow_id(&order.order_id), input));
+            }
             Err(error) => {
                 wrong += 1;
                 notice(&format!("line {}: {error}", index + 1));

@@ -7,7 +7,7 @@ fn invalid(value: Value) -> String {
 }
 
 #[test]
-fn the_seeds_smallest_order_is_complete() {
+fn the_smallest_order_is_complete() {
     let input: OrderInput = serde_json::from_value(json!({"id": "test-1", "total": 100})).unwrap();
     assert_eq!(
         input.parse().unwrap(),
@@ -57,7 +57,7 @@ fn a_mistake_is_refused_with_the_name_of_its_field() {
     assert_eq!(invalid(json!({"total": 1})), "order_id is missing");
     assert_eq!(
         invalid(json!({"id": "a", "order_id": "b", "total": 1})),
-        "give order_id or id, not both"
+        "order_id and id are two names of one field and must not differ; give one of them"
     );
     assert_eq!(
         invalid(json!({"id": "a b", "total": 1})),
@@ -75,6 +75,111 @@ fn a_mistake_is_refused_with_the_name_of_its_field() {
     assert_eq!(
         invalid(json!({"id": "a", "total": 1, "subject": "a\r\nBcc: b@example.com"})),
         "subject must be a single line without control characters"
+    );
+}
+
+#[test]
+fn two_names_of_one_field_may_say_the_same() {
+    let both =
+        json!({"id": "a", "order_id": "a", "total": 1, "card": "tok_1", "payment_token": "tok_1"});
+    let order = OrderInput::from_value(both).parse().unwrap();
+    assert_eq!(order.order_id, "a");
+    assert_eq!(order.card, Some(CardToken::new("tok_1")));
+    let secret = invalid(json!({"id": "a", "total": 1, "card": "tok_1", "payment_token": "tok_2"}));
+    assert_eq!(
+        secret,
+        "card and payment_token are two names of one field and must not differ; give one of them"
+    );
+}
+
+#[test]
+fn what_is_unknown_is_ignored_and_noted_wherever_it_stands() {
+    let input = OrderInput::new("a", 1)
+        .with("customer_id", json!(null))
+        .with("note", "please ring")
+        .with(
+            "items",
+            json!([{"sku": "x", "price": 7}, {"sku": "y", "gift": true}]),
+        )
+        .with(
+            "task_queues",
+            json!({"inventory": "inv", "shipping": "ship"}),
+        );
+    let (order, ignored) = input.parse_noting_ignored().unwrap();
+    assert_eq!(
+        ignored,
+        [
+            "customer_id",
+            "note",
+            "items[0].price",
+            "items[1].gift",
+            "task_queues.shipping"
+        ]
+    );
+    assert_eq!(order.task_queues.inventory.as_deref(), Some("inv"));
+    // However many there are, and however long their names.
+    let many = (0..100).fold(OrderInput::new("a", 1), |input, n| {
+        input.with(&format!("x{n}{}", "y".repeat(100)), n)
+    });
+    let (_, ignored) = many.parse_noting_ignored().unwrap();
+    assert_eq!(ignored.len(), 20);
+    assert!(ignored.iter().all(|name| name.len() == 40));
+}
+
+#[test]
+fn a_misspelt_field_is_refused_wherever_it_stands() {
+    let order = |name: &str, value: Value| {
+        let mut order = json!({"id": "a", "total": 1});
+        order[name] = value;
+        invalid(order)
+    };
+    assert_eq!(
+        order("items", json!([{"sku": "x"}, {"sku": "lamp", "qty": 5}])),
+        r#"unknown field "items[1].qty"; did you mean quantity?"#
+    );
+    assert_eq!(
+        order("recipeints", json!(["a@example.com"])),
+        r#"unknown field "recipeints"; did you mean recipients?"#
+    );
+    assert_eq!(
+        order("task_queues", json!({"payment": "pay"})),
+        r#"unknown field "task_queues.payment"; did you mean payments?"#
+    );
+    // An order has it under its other name already.
+    let order = OrderInput::new("a", 1).with("order_no", 17);
+    assert!(order.parse().is_ok());
+}
+
+#[test]
+fn an_order_of_an_earlier_version_is_read_as_it_was() {
+    let order = OrderInput::new("a", 1)
+        .with("items", json!([{"sku": "lamp", "qty": 5}]))
+        .with("task_queues", json!({"payment": "pay"}));
+    assert!(order.parse().is_err());
+    let (order, ignored) = order.parse_as_before().unwrap();
+    assert_eq!(order.items[0].quantity, 1);
+    assert_eq!(ignored, ["items[0].qty", "task_queues.payment"]);
+    // At the top it never was ignored.
+    assert!(
+        OrderInput::new("a", 1)
+            .with("item", "x")
+            .parse_as_before()
+            .is_err()
+    );
+}
+
+#[test]
+fn null_is_as_good_as_nothing() {
+    let nulls = json!({
+        "order_id": "a", "id": null, "total": 1, "currency": null, "card": null, "recipients": null,
+        "items": [{"sku": "lamp", "quantity": null}],
+        "task_queues": {"inventory": null, "payments": null},
+    });
+    let order = OrderInput::from_value(nulls).parse().unwrap();
+    let lamp = json!([{"sku": "lamp"}]);
+    assert_eq!(
+        order,
+        OrderInput::new("a", 1).with("items", lamp).parse().unwrap()
     );
 }
 
@@ -132,6 +237,19 @@ fn items_are_merged_and_sorted_by_sku_and_recipients_kept_once() {
         ]
     );
     assert_eq!(order.recipients, vec!["b@example.com", "a@example.com"]);
+}
+
+#[test]
+fn an_orders_own_queues_go_before_the_workers() {
+    let queues = |inventory: &str, payments: &str| TaskQueues {
+        inventory: Some(inventory.to_owned()).filter(|q| !q.is_empty()),
+        payments: Some(payments.to_owned()).filter(|q| !q.is_empty()),
+        notifications: None,
+    };
+    assert_eq!(
+        queues("own", "").or(&queues("inv", "pay")),
+        queues("own", "pay")
+    );
 }
 
 #[test]

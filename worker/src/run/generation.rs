@@ -35,7 +35,7 @@ use crate::activities::{
     InventoryActivities, NotificationActivities, OrderActivities, PaymentActivities,
 };
 use crate::connection::Connector;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureType};
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::payment::GatewayClient;
@@ -257,7 +257,9 @@ impl Workshop {
     fn register(&self, part: Part, options: &mut WorkerOptions) -> anyhow::Result<()> {
         let role = self.settings.role;
         if part != Part::Activities && role.plays(Role::Orders) {
-            options.register_workflow::<OrderWorkflow>()?;
+            let queues = self.settings.activity_queues.clone();
+            options
+                .register_workflow_with_factory(move || OrderWorkflow::routed(queues.clone()))?;
         }
         if part == Part::Workflows {
             return Ok(());
@@ -452,6 +454,11 @@ impl ActivityInboundInterceptor for Gate {
             let name = match &outcome {
                 Ok(_) => "completed",
                 Err(ActivityError::Cancelled { .. }) => "cancelled",
+                Err(ActivityError::Application(failure))
+                    if failure.type_name() == Some(FailureType::InvalidInput.name()) =>
+                {
+                    "invalid"
+                }
                 Err(_) => "failed",
             };
             self.metrics

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
+use crate::order::{MAX_QUEUE_LENGTH, TaskQueues};
+
 use super::{ApiKey, SettingError, TlsSettings, Variables, wrong};
 
 /// Reads single variables; an empty one counts as absent.
@@ -111,6 +113,25 @@ impl<'a> Reader<'a> {
                 "must be a mail address, such as Shop <orders@example.com>",
             )
         })
+    }
+
+    /// The task queues that activities go to unless an order says otherwise.
+    pub(super) fn activity_queues(&self) -> Result<TaskQueues, SettingError> {
+        Ok(TaskQueues {
+            inventory: self.queue("ORDER_WORKER_INVENTORY_QUEUE")?,
+            payments: self.queue("ORDER_WORKER_PAYMENTS_QUEUE")?,
+            notifications: self.queue("ORDER_WORKER_NOTIFICATIONS_QUEUE")?,
+        })
+    }
+
+    fn queue(&self, name: &str) -> Result<Option<String>, SettingError> {
+        match self.get(name) {
+            Some(queue) if queue.len() > MAX_QUEUE_LENGTH => Err(wrong(
+                name,
+                format!("must have 1 to {MAX_QUEUE_LENGTH} bytes"),
+            )),
+            queue => Ok(queue.map(str::to_owned)),
+        }
     }
 
     pub(super) fn tls(&self) -> Result<Option<TlsSettings>, SettingError> {

@@ -14,6 +14,8 @@ pub(super) const ATTEMPTS: u32 = 3;
 /// limit of attempts: each drained or killed worker costs one, and a mail server that is away for
 /// a night or puts a recipient off for hours is common.
 pub(super) const MAIL_PATIENCE: Duration = Duration::from_hours(24);
+/// How long it is tried to find out what became of a payment: a weekend, and what is left of the day before.
+pub(super) const SETTLEMENT_PATIENCE: Duration = Duration::from_hours(72);
 /// Longest silence of `send_notification`. It beats before every mail and every 3 s while the
 /// mail server is slow, so this is how soon a killed worker's work is taken over.
 pub(super) const MAIL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -44,8 +46,20 @@ pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
         .build()
 }
 
-/// Whatever has to happen, whatever happens: settling and compensation. Retried without end and
-/// detached from the workflow's cancellation.
+/// The settlement of a payment, detached from the workflow's cancellation. It ends: an order whose gateway has been away for
+/// so long is a person's business.
+pub(super) fn settlement(queue: Option<&str>) -> ActivityOptions {
+    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
+        schedule_to_close: SETTLEMENT_PATIENCE,
+        start_to_close: PAYMENT_TIMEOUT,
+    })
+    .maybe_task_queue(queue.map(str::to_owned))
+    .retry_policy(retries(0, Duration::from_mins(1)))
+    .cancellation_token(WorkflowCancellationToken::new())
+    .build()
+}
+
+/// Whatever has to happen, whatever happens: compensation. Retried without end and detached from the workflow's cancellation.
 pub(super) fn until_done(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))

@@ -1,6 +1,8 @@
 //! Why an order ends, where no step says so. Pure.
 
-use crate::failure::FailureType;
+use temporalio_sdk::ActivityExecutionError;
+
+use crate::failure::{self, FailureType};
 use crate::order::Reason;
 use crate::payment::DECLINED_MESSAGE;
 
@@ -17,4 +19,19 @@ pub(super) fn cancelled_by_request(words: Option<String>) -> Reason {
     let words = words.filter(|words| !words.trim().is_empty());
     let words = words.as_deref().unwrap_or("the workflow was cancelled");
     Reason::in_words(FailureType::CancelledByRequest, words)
+}
+
+/// What became of the payment could not be found out.
+pub(super) fn unsettled(error: &ActivityExecutionError) -> Reason {
+    let said = failure::reason_of(error);
+    if failure::is(&said, FailureType::PaymentUnsettled) {
+        return said;
+    }
+    Reason::in_words(
+        FailureType::PaymentUnsettled,
+        &format!(
+            "whether the payment went through could not be found out ({}): look at the gateway",
+            said.message
+        ),
+    )
 }

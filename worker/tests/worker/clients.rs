@@ -1,17 +1,23 @@
-//! What clients of other programs do: nonsense, and a workflow id that runs again.
+//! What clients of other programs do: nonsense, to the workflow and to each activity; fields that nobody knows; and a
+//! workflow id that runs again.
 
 use order_worker::commands::outcome;
 use order_worker::order::{OrderInput, OrderState};
 use order_worker::workflow::{OrderWorkflow, SentOrder};
 use serde_json::json;
+use temporalio_client::errors::ActivityResultError;
 use temporalio_client::{
-    UntypedSignal, UntypedWorkflow, WorkflowSignalOptions, WorkflowStartOptions,
+    ActivityStartOptions, UntypedSignal, UntypedWorkflow, WorkflowSignalOptions,
+    WorkflowStartOptions,
 };
+use temporalio_common::UntypedActivity;
 use temporalio_common::data_converters::RawValue;
+use temporalio_common::error::IncomingError;
 use temporalio_common::protos::temporal::api::common::v1::Payload;
+use temporalio_sdk::ActivityCloseTimeouts;
 
 use crate::orders::{reason, unpaid};
-use crate::support::Shop;
+use crate::support::{DEADLINE, Shop};
 
 /// A client of another program: no types, whatever payloads it likes.
 fn payload(encoding: &str, data: &[u8]) -> Payload {
@@ -78,6 +84,97 @@ async fn what_no_client_of_ours_would_send_stops_no_order() {
         assert_eq!(shop.end_of(&order).await, expected);
         assert_eq!(shop.stored_state(id).await, "cancelled");
     }
+    worker.drain().await;
+}
+
+/// Every activity there is.
+const ACTIVITIES: [&str; 8] = [
+    "create_order",
+    "cancel_order_activity",
+    "reserve_inventory",
+    "release_inventory",
+    "process_payment",
+    "settle_payment",
+    "send_notification",
+    "count_mails",
+];
+
+#[tokio::test]
+async fn what_an_activity_cannot_read_fails_at_once_whatever_the_caller_retries() {
+    let shop = Shop::open("unreadable").await;
+    let worker = shop.worker().await;
+    let inputs = [
+        vec![],
+        vec![payload("json/plain", b"null")],
+        vec![
+            payload("json/plain", b"{\"order_id\":"),
+            payload("json/plain", b"{}"),
+        ],
+        vec![payload("binary/protobuf", b"\x08\x01")],
+        vec![payload(
+            "json/plain",
+            b"{\"order_id\":\"a b\",\"recipients\":[]}",
+        )],
+    ];
+    for activity in ACTIVITIES {
+        for (number, payloads) in inputs.iter().enumerate() {
+            let id = format!("{activity}-{number}");
+            // The retry policy is the server's default: without end.
+            let timeout = ActivityCloseTimeouts::ScheduleToClose(DEADLINE);
+            let options = ActivityStartOptions::new("unreadable", id.clone(), timeout).build();
+            let (untyped, input) = (
+                UntypedActivity::new(activity),
+                RawValue::new(payloads.clone()),
+            );
+            let handle = shop
+                .client
+                .start_activity(untyped, input, options)
+                .await
+                .unwrap();
+            let ended = handle.result().await.unwrap_err();
+            let ActivityResultError::ActivityFailed(IncomingError::Application(failure)) = ended
+            else {
+                panic!("{id}: {ended:?}");
+            };
+            assert_eq!(failure.type_name(), Some("InvalidInput"), "{id}");
+            assert!(failure.is_non_retryable(), "{id}");
+            let message = failure.to_string();
+            let named = format!("the input of {activity}: ");
+            assert!(message.starts_with(&named), "{id}: {message}");
+        }
+    }
+    let metrics = worker.metrics().await;
+    for activity in ACTIVITIES {
+        let (name, count) = ("order_worker_activities_total", inputs.len());
+        let line = format!("{name}{{activity=\"{activity}\",outcome=\"invalid\"}} {count}");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    let log = worker.drain().await;
+    let refused = log.matches("input refused: ").count();
+    assert_eq!(refused, ACTIVITIES.len() * inputs.len(), "{log}");
+}
+
+#[tokio::test]
+async fn a_field_that_nobody_knows_is_ignored_and_one_misspelt_is_refused() {
+    let shop = Shop::open("unknown").await;
+    let worker = shop.worker().await;
+    let unknown = OrderInput::new("unknown-1", 100)
+        .with("customer_id", json!(null))
+        .with("items", json!([{"sku": "lamp", "colour": "red"}]));
+    let ended = shop.run(unknown).await;
+    assert_eq!(ended.state, OrderState::Completed);
+    worker.says("unknown fields of the order are ignored").await;
+    worker.says("customer_id, items[0].colour").await;
+
+    let before = shop.store().await.available("lamp").await.unwrap();
+    let misspelt =
+        OrderInput::new("unknown-2", 100).with("items", json!([{"sku": "lamp", "qty": 5}]));
+    let why = reason(
+        "InvalidOrder",
+        "unknown field \"items[0].qty\"; did you mean quantity?",
+    );
+    assert_eq!(shop.run(misspelt).await.reason, why);
+    assert_eq!(shop.store().await.available("lamp").await.unwrap(), before);
     worker.drain().await;
 }
 

@@ -83,6 +83,9 @@ impl Teller {
             Event::ActivityTaskCanceledEventAttributes(cancelled) => {
                 self.activity(cancelled.scheduled_event_id, "cancelled")
             }
+            Event::MarkerRecordedEventAttributes(marker) if marker.marker_name == "core_patch" => {
+                "patch".to_owned()
+            }
             Event::TimerFiredEventAttributes(_) => "timer fired".to_owned(),
             Event::TimerCanceledEventAttributes(_) => "timer cancelled".to_owned(),
             Event::WorkflowExecutionSignaledEventAttributes(_) => "signal".to_owned(),

@@ -6,15 +6,22 @@ use std::time::Duration;
 
 use order_worker::gateway::GatewayOptions;
 use order_worker::order::{Notification, NotificationState, OrderInput, OrderState, Reason};
-use serde_json::json;
+use serde_json::{Value, json};
 use temporalio_client::WorkflowCancelOptions;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads};
+use temporalio_common::protos::temporal::api::failure::v1::Failure;
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflow::v1::PendingActivityInfo;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    PollActivityTaskQueueRequest, RespondActivityTaskFailedRequest,
+};
 
 use crate::authority::Authority;
 use crate::pending::{failed_attempts, give_up, pending};
 use crate::smtp::{Behaviour, SmtpServer};
-use crate::support::{Shop, eventually};
+use crate::support::{DEADLINE, Shop, eventually};
 
 fn recipients(count: usize) -> Vec<String> {
     (1..=count).map(|n| format!("r{n}@example.com")).collect()
@@ -40,11 +47,14 @@ fn last_failure(pending: &PendingActivityInfo) -> (&str, &str) {
     (&info.r#type, &failure.message)
 }
 
-/// The heartbeat of the order's only pending activity.
-async fn heartbeat(shop: &Shop, order_id: &str) -> Option<serde_json::Value> {
+/// The payloads of the heartbeat of the order's only pending activity.
+async fn heartbeat(shop: &Shop, order_id: &str) -> Option<Vec<Value>> {
     let pending = pending(shop, order_id).await?;
-    let payload = pending.heartbeat_details.as_ref()?.payloads.first()?;
-    serde_json::from_slice(&payload.data).ok()
+    let payloads = pending.heartbeat_details?.payloads;
+    let values = payloads
+        .iter()
+        .map(|payload| serde_json::from_slice(&payload.data));
+    values.collect::<Result<_, _>>().ok()
 }
 
 #[tokio::test]
@@ -182,7 +192,7 @@ async fn a_recipient_who_is_put_off_holds_up_nobody() {
         )
     );
     // The next attempt begins with whom this one left out.
-    let stood = json!({"message": "Sending 10/10", "done": 2});
+    let stood = vec![json!("Sending 10/10"), json!({"done": 2})];
     assert_eq!(heartbeat(&shop, "put-off-1").await, Some(stood));
     let result = shop.end_of(&handle).await;
     assert_eq!(result.notification.state, NotificationState::Sent);
@@ -272,7 +282,7 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     let handle = shop
         .place(OrderInput::new("resume-1", 100).with("recipients", json!(all)))
         .await;
-    let stood = json!({"message": "Sending 4/5", "done": 2});
+    let stood = vec![json!("Sending 4/5"), json!({"done": 2})];
     eventually("the heartbeat of the failed attempt", async || {
         (heartbeat(&shop, "resume-1").await.as_ref() == Some(&stood)).then_some(())
     })
@@ -284,6 +294,60 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     assert!(log.contains("the mail server broke off"), "{log}");
     assert!(log.contains("going on with the mails"), "{log}");
     assert!(log.contains("\"resumed\":2"), "{log}");
+}
+
+/// While workers are replaced by those of this version, an attempt goes on from what an earlier one has noted: one
+/// payload, with the text and the progress in the same object.
+#[tokio::test]
+async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
+    const QUEUE: &str = "upgrade-mails";
+    let shop = Shop::open("upgrade").await;
+    let worker = shop.worker().await;
+    let input = OrderInput::new("upgrade-1", 100)
+        .with("recipients", json!(recipients(5)))
+        .with("task_queues", json!({"notifications": QUEUE}));
+    let order = shop.place(input).await;
+    let mut service = shop.client.connection().workflow_service();
+    let poll = PollActivityTaskQueueRequest {
+        namespace: "default".to_owned(),
+        task_queue: Some(TaskQueue {
+            name: QUEUE.to_owned(),
+            ..TaskQueue::default()
+        }),
+        identity: "earlier".to_owned(),
+        ..PollActivityTaskQueueRequest::default()
+    };
+    let mut poll = poll.into_request();
+    poll.set_timeout(DEADLINE);
+    let task = service
+        .poll_activity_task_queue(poll)
+        .await
+        .unwrap()
+        .into_inner();
+    let noted = Payload {
+        metadata: [("encoding".to_owned(), b"json/plain".to_vec())].into(),
+        data: br#"{"message":"Sending 4/5","done":3}"#.to_vec(),
+        ..Payload::default()
+    };
+    let failed = RespondActivityTaskFailedRequest {
+        task_token: task.task_token,
+        namespace: "default".to_owned(),
+        failure: Some(Failure::default()),
+        last_heartbeat_details: Some(Payloads {
+            payloads: vec![noted],
+        }),
+        ..RespondActivityTaskFailedRequest::default()
+    };
+    let mut failed = failed.into_request();
+    failed.set_timeout(DEADLINE);
+    service.respond_activity_task_failed(failed).await.unwrap();
+    let next = shop.worker_with(&[("TEMPORAL_TASK_QUEUE", QUEUE)]).await;
+    shop.end_of(&order).await;
+    // Those before had no record in the database, so it is the heartbeat that was believed.
+    assert_eq!(shop.smtp.counts(), once(&recipients(5)[3..]));
+    next.says("going on with the mails").await;
+    next.drain().await;
+    worker.drain().await;
 }
 
 #[tokio::test]

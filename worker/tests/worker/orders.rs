@@ -1,4 +1,4 @@
-//! Orders from end to end: what the seed asks for, each way a payment can go, each way back.
+//! Orders from end to end: the smallest one, each way a payment can go, each way back.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub(crate) async fn state_of(shop: &Shop, order_id: &str) -> OrderState {
 }
 
 #[tokio::test]
-async fn the_seeds_order_completes() {
+async fn the_smallest_order_completes() {
     let shop = Shop::open("test").await;
     let worker = shop.worker().await;
     let input: OrderInput = serde_json::from_value(json!({"id": "test-1", "total": 100})).unwrap();
@@ -409,49 +409,4 @@ async fn a_cancellation_during_the_payment_comes_too_late() {
     assert_eq!(shop.stored_state("late-1").await, "paid");
     assert_eq!(shop.smtp.mails(), vec![]);
     worker.drain().await;
-}
-
-#[tokio::test]
-async fn each_role_plays_on_its_own_queue() {
-    let shop = Shop::open("roles-orders").await;
-    let mut workers = Vec::new();
-    for role in ["orders", "inventory", "payments", "notifications"] {
-        let queue = format!("roles-{role}");
-        let more = [
-            ("ORDER_WORKER_ROLE", role),
-            ("TEMPORAL_TASK_QUEUE", queue.as_str()),
-        ];
-        workers.push((role, shop.worker_with(&more).await));
-    }
-    let result = shop
-        .run(
-            OrderInput::new("roles-1", 100)
-                .with("recipients", json!(["roles@example.com"]))
-                .with(
-                    "task_queues",
-                    json!({
-                        "inventory": "roles-inventory",
-                        "payments": "roles-payments",
-                        "notifications": "roles-notifications",
-                    }),
-                ),
-        )
-        .await;
-    assert_eq!(result.state, OrderState::Completed);
-    assert_eq!(result.notification.sent, 1);
-    for (role, worker) in workers {
-        let metrics = worker.metrics().await;
-        let played: Vec<&str> = metrics
-            .lines()
-            .filter_map(|line| line.strip_prefix("order_worker_activities_total{activity=\""))
-            .collect();
-        let expected = match role {
-            "orders" => r#"create_order",outcome="completed"} 1"#,
-            "inventory" => r#"reserve_inventory",outcome="completed"} 1"#,
-            "payments" => r#"process_payment",outcome="completed"} 1"#,
-            _ => r#"send_notification",outcome="completed"} 1"#,
-        };
-        assert_eq!(played, [expected], "role {role}");
-        worker.drain().await;
-    }
 }

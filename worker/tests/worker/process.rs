@@ -298,7 +298,8 @@ async fn the_commands_start_watch_and_cancel_orders() {
         )
         .unwrap();
     }
-    writeln!(orders, "{}", json!({"order_id": "file-0", "total": 100})).unwrap();
+    let again = json!({"order_id": "file-0", "total": 100, "note": "again"});
+    writeln!(orders, "{again}").unwrap();
     writeln!(orders, "not json\n\n{}", json!({"order_id": "file-x"})).unwrap();
     let (code, stdout, stderr) = run(&[
         "start",
@@ -309,6 +310,7 @@ async fn the_commands_start_watch_and_cancel_orders() {
     ]);
     assert_eq!((code, stdout.lines().count()), (Some(1), 6));
     let expected = [
+        "line 6: unknown fields are ignored: note",
         "line 7: not JSON",
         "line 9: total is missing",
         "order-file-0 was already started",

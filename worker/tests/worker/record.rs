@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use order_worker::activities::CreateOrder;
 use order_worker::commands::OrderHandle;
 use order_worker::gateway::{FaultOptions, GatewayOptions};
@@ -21,6 +22,7 @@ use temporalio_client::{
 use crate::hold::{Hold, Step};
 use crate::orders::state_of;
 use crate::pending::{asked_to_stop, failed_attempts, last_attempt, pending};
+use crate::plain::PlainGateway;
 use crate::replay::{PATHS, UPDATE_REFUSED, check, folder, replayer};
 use crate::servers::postgres_database;
 use crate::smtp::Behaviour;
@@ -32,10 +34,11 @@ const PUT_OFF: &str = "later@example.com";
 /// Recipients whose mails take half a minute; a cancellation is heard of within 12 s.
 const LONG_MAILING: usize = 600;
 
-/// Task queues: of everything that takes its time, of all roles apart from the orders, and of the
-/// workers that are killed.
+/// Task queues: of everything that takes its time, of all roles apart from the orders, of payments at a gateway that
+/// offers no more than charging, and of the workers that are killed.
 const SLOW: &str = "replay-slow";
 const APART: &str = "replay-apart";
+const PLAIN: &str = "replay-plain";
 const KILLED_INVENTORY: &str = "replay-killed-inventory";
 const KILLED_MAILS: &str = "replay-killed-mails";
 
@@ -83,6 +86,7 @@ impl Stage {
             shop.worker().await,
             slow.worker().await,
             player(&shop, "all", APART).await,
+            plain(&shop).await,
         ];
         have_search_attribute(&shop.client).await;
         Self {
@@ -249,6 +253,10 @@ fn input(path: &str) -> OrderInput {
         "mailing-timed-out" => order
             .with("recipients", recipients(LONG_MAILING))
             .with("task_queues", json!({"notifications": KILLED_MAILS})),
+        "misspelt" => order.with("items", json!([{"sku": "lamp", "qty": 5}])),
+        "payment-not-taken" | "payment-unsettled" => {
+            order.with("task_queues", json!({"payments": PLAIN}))
+        }
         "out-of-stock" => order.with("items", json!([{"sku": "sold-out"}])),
         "payment-cancelled-before-an-attempt" => order.with("card", "tok_rate_limited"),
         "payment-cancelled-but-settled" | "settled" => order.with("card", "tok_lost"),
@@ -268,6 +276,19 @@ fn input(path: &str) -> OrderInput {
         "window-passed" => order.with("cancel_window_seconds", 1),
         _ => order,
     }
+}
+
+/// A worker of payments at a gateway that offers no more than charging, and does not even do that.
+async fn plain(shop: &Shop) -> Worker {
+    let answers = [("payment-not-taken", 400), ("payment-unsettled", 500)];
+    let answers = answers.map(|(id, status)| (id.to_owned(), (status, json!({}))));
+    let gateway = PlainGateway::start(answers.into(), StatusCode::NOT_FOUND).await;
+    let more = [
+        ("ORDER_WORKER_ROLE", "payments"),
+        ("TEMPORAL_TASK_QUEUE", PLAIN),
+        ("PAYMENT_GATEWAY_URL", &gateway.url),
+    ];
+    shop.worker_with(&more).await
 }
 
 /// A worker of one role on a queue. Dropping it kills it.

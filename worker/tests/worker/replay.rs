@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use order_worker::order::TaskQueues;
 use order_worker::workflow::OrderWorkflow;
 use temporalio_client::WorkflowHistory;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
@@ -15,7 +16,7 @@ use crate::history::{place_of, tells, told};
 pub(crate) type HistoryPath = (&'static str, &'static [&'static str]);
 
 /// Every path through today's workflow.
-pub(crate) const PATHS: [HistoryPath; 27] = [
+pub(crate) const PATHS: [HistoryPath; 30] = [
     (
         "completed",
         &[
@@ -84,6 +85,7 @@ pub(crate) const PATHS: [HistoryPath; 27] = [
             "order completed: completed",
         ],
     ),
+    ("misspelt", &["patch", "order failed: InvalidOrder"]),
     (
         "order-conflict",
         &[
@@ -139,6 +141,25 @@ pub(crate) const PATHS: [HistoryPath; 27] = [
             "release_inventory completed",
             "cancel_order_activity completed",
             "order cancelled: cancelled",
+        ],
+    ),
+    (
+        "payment-not-taken",
+        &[
+            "process_payment failed: PaymentRefused",
+            "patch",
+            "release_inventory completed",
+            "cancel_order_activity completed",
+            "order failed: PaymentRefused",
+        ],
+    ),
+    (
+        "payment-unsettled",
+        &[
+            "process_payment failed: PaymentUnavailable",
+            "settle_payment failed: PaymentUnsettled",
+            "patch",
+            "order failed: PaymentUnsettled",
         ],
     ),
     (
@@ -259,8 +280,14 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 pub(crate) fn replayer() -> WorkflowReplayer {
+    replayer_with(&TaskQueues::default())
+}
+
+/// A worker whose settings send activities to these queues.
+fn replayer_with(queues: &TaskQueues) -> WorkflowReplayer {
+    let queues = queues.clone();
     let options = WorkflowReplayerOptions::new()
-        .register_workflow::<OrderWorkflow>()
+        .register_workflow_with_factory(move || OrderWorkflow::routed(queues.clone()))
         .unwrap();
     WorkflowReplayer::new(options.build()).unwrap()
 }
@@ -303,13 +330,43 @@ async fn recorded_histories_of_every_path_replay() {
         check(*path, &history().into_events().await.unwrap());
         histories.push(history());
     }
-    let results = replayer().replay_workflows(histories).await.unwrap();
+    replay(&replayer(), &paths, histories).await;
+}
+
+async fn replay(
+    replayer: &WorkflowReplayer,
+    paths: &[HistoryPath],
+    histories: Vec<WorkflowHistory>,
+) {
+    let results = replayer.replay_workflows(histories).await.unwrap();
     for ((path, _), result) in paths.iter().zip(results) {
         assert!(
             result.replay_failure.is_none(),
             "{path}: {:?}",
             result.replay_failure
         );
+    }
+}
+
+/// An order may be taken on by a worker whose settings name other queues than those of the worker that began it.
+#[tokio::test]
+async fn recorded_histories_replay_whatever_queues_the_workers_settings_name() {
+    let queue = |name: &str| Some(name.to_owned());
+    let all = TaskQueues {
+        inventory: queue("elsewhere"),
+        payments: queue("somewhere"),
+        notifications: queue("anywhere"),
+    };
+    let one = TaskQueues {
+        payments: queue("somewhere"),
+        ..TaskQueues::default()
+    };
+    let paths: Vec<HistoryPath> = PATHS.into_iter().chain(EARLIER).collect();
+    for queues in [all, one] {
+        let histories = paths
+            .iter()
+            .map(|path| WorkflowHistory::from_json(&recorded(path.0)).unwrap());
+        replay(&replayer_with(&queues), &paths, histories.collect()).await;
     }
 }
 

@@ -1,0 +1,124 @@
+//! Clients of the order system in other languages, against the four fleets of the example: they say nothing of its queues.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::harness::{World, with_namespace};
+
+/// The spec of `crds/examples/orders.yaml`, on task queues that no other test has.
+fn example(world: &World) -> anyhow::Result<Value> {
+    let file = checkout().join("crds/examples/orders.yaml");
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let mut fleet: Value = serde_saphyr::from_str(&text)?;
+    let queues = fleet["spec"]["queues"].as_array_mut();
+    for queue in queues.context("the example has no queues")? {
+        let name = queue["name"].as_str().unwrap_or_default().to_owned();
+        queue["taskQueue"] = json!(world.queue(&name));
+        for variable in queue["env"].as_array_mut().into_iter().flatten() {
+            let is_queue = variable["name"]
+                .as_str()
+                .is_some_and(|name| name.ends_with("_QUEUE"));
+            if let (true, Some(value)) = (is_queue, variable["value"].as_str()) {
+                variable["value"] = json!(world.queue(value));
+            }
+        }
+    }
+    Ok(fleet["spec"].take())
+}
+
+fn checkout() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The client in this language.
+fn client(language: &str) -> anyhow::Result<Command> {
+    let program = |variable: &str| {
+        std::env::var_os(variable).with_context(|| {
+            format!("{variable} is not set; `cargo sandbox test` sets it, and makes what it names")
+        })
+    };
+    if language == "go" {
+        return Ok(Command::new(program("ORDER_CLIENT_GO")?));
+    }
+    let mut python = Command::new(program("ORDER_CLIENT_PYTHON")?);
+    python
+        .arg(checkout().join("worker/tests/clients/python/client.py"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(python)
+}
+
+/// What a client reports of the fleets.
+fn report(
+    mut client: Command,
+    address: &str,
+    prefix: &str,
+    queues: &[String],
+) -> anyhow::Result<Value> {
+    let output = client
+        .args([address, prefix])
+        .args(queues)
+        .env_remove("DECLINED")
+        .output()
+        .with_context(|| format!("starting {client:?}"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "{client:?}: {}: {errors}",
+        output.status
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_other_languages_are_served_by_the_fleets_of_the_example() {
+    with_namespace("clients-of-other-languages", |world| async move {
+        world.apply(example(&world)?).await?;
+        world
+            .condition_is("ScalingActive", "True", "Active")
+            .await?;
+        let address = world.sandbox.temporal()?;
+        let queues: Vec<String> = ["order-processing", "inventory", "payments", "notifications"]
+            .iter()
+            .map(|queue| world.queue(queue))
+            .collect();
+        let mut running = Vec::new();
+        for language in ["py", "go"] {
+            let (client, address) = (client(language)?, address.clone());
+            let (prefix, queues) = (world.namespace.clone(), queues.clone());
+            running.push((
+                language,
+                tokio::task::spawn_blocking(move || report(client, &address, &prefix, &queues)),
+            ));
+        }
+        for (language, report) in running {
+            let report = report.await??;
+            for number in 0..3 {
+                let order = &report["orders"][number];
+                let id = format!("{}-{language}-{}", world.namespace, number + 1);
+                assert_eq!(order["order_id"], json!(id), "{report:#}");
+                assert_eq!(order["state"], json!("completed"), "{report:#}");
+                assert_eq!(order["payment"]["amount"], json!(100), "{report:#}");
+            }
+            assert_eq!(
+                report["activities"]["payment"]["amount"],
+                json!(100),
+                "{report:#}"
+            );
+            assert_eq!(
+                report["activities"]["mails"]["sent"],
+                json!(2),
+                "{report:#}"
+            );
+            assert_eq!(
+                report["mistaken"],
+                json!(["InvalidInput", true]),
+                "{report:#}"
+            );
+        }
+        Ok(())
+    })
+    .await;
+}

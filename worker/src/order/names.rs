@@ -1,0 +1,197 @@
+//! Names of fields that are not known: one more than this version knows, or a known one misspelt. The first may be
+//! ignored; the second must not be, because what it says would be lost. Pure.
+
+/// Other words for a field, and short forms of it, that no typing error explains.
+const SYNONYMS: [(&str, &str); 11] = [
+    ("qty", "quantity"),
+    ("count", "quantity"),
+    ("pieces", "quantity"),
+    ("ccy", "currency"),
+    ("lines", "items"),
+    ("line_items", "items"),
+    ("card_token", "card"),
+    ("cancel_window", "cancel_window_seconds"),
+    ("cancellation_window", "cancel_window_seconds"),
+    ("cancellation_window_seconds", "cancel_window_seconds"),
+    ("queues", "task_queues"),
+];
+
+/// Words of their own that merely look like a field.
+const OWN_WORDS: [&str; 3] = ["object", "quality", "stems"];
+
+/// The known field that `name` is most likely meant to be, if it is one misspelt: the same letters in another spelling
+/// (`orderId`), another word for it (`qty`), or a typing error (`recipeints`). A field that is `given` is not what a
+/// typing error means, since it is there.
+pub(super) fn meant(
+    name: &str,
+    known: &[&'static str],
+    given: impl Fn(&str) -> bool,
+) -> Option<&'static str> {
+    let plain = plain(name);
+    let other_spelling = |field: &&&str| self::plain(field) == plain;
+    if let Some(field) = known.iter().find(other_spelling) {
+        return Some(field);
+    }
+    let synonym = SYNONYMS
+        .iter()
+        .find(|(word, field)| self::plain(word) == plain && known.contains(field));
+    if let Some((_, field)) = synonym {
+        return Some(field);
+    }
+    if OWN_WORDS.contains(&plain.as_str()) {
+        return None;
+    }
+    known
+        .iter()
+        .filter(|field| !given(field) && is_typing_error(&plain, &self::plain(field)))
+        .min_by_key(|field| distance(&plain, &self::plain(field)))
+        .copied()
+}
+
+/// Small letters and digits alone: `Order-ID` and `orderId` are `orderid`.
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .take(60)
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Two errors in a long name, one in a short one. In a name of three or four letters one letter in the place of another
+/// makes another word (`cart`, `card`), so there it has to be one too many, one too few, or two that changed places.
+fn is_typing_error(name: &str, field: &str) -> bool {
+    let allowed = match field.len() {
+        0..=2 => 0,
+        3..=6 => 1,
+        _ => 2,
+    };
+    let substituted = field.len() < 5
+        && name.len() == field.len()
+        && name
+            .bytes()
+            .zip(field.bytes())
+            .filter(|(a, b)| a != b)
+            .count()
+            == 1;
+    !substituted && (1..=allowed).contains(&distance(name, field))
+}
+
+/// How many letters are wrong, missing, too many, or have changed places with the next one.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let mut least = (rows[i][j] + usize::from(a != b))
+                .min(rows[i][j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ITEM: [&str; 2] = ["sku", "quantity"];
+    const SOME: [&str; 7] = [
+        "order_id",
+        "items",
+        "card",
+        "subject",
+        "recipients",
+        "currency",
+        "task_queues",
+    ];
+
+    fn nothing(_: &str) -> bool {
+        false
+    }
+
+    #[test]
+    fn a_misspelt_field_is_recognised() {
+        for (name, field) in [
+            ("qty", "quantity"),
+            ("Qty", "quantity"),
+            ("quantty", "quantity"),
+            ("qauntity", "quantity"),
+            ("QUANTITY", "quantity"),
+            ("count", "quantity"),
+            ("SKU", "sku"),
+            ("skus", "sku"),
+            ("ksu", "sku"),
+        ] {
+            assert_eq!(meant(name, &ITEM, nothing), Some(field), "{name}");
+        }
+        for (name, field) in [
+            ("orderId", "order_id"),
+            ("Order-ID", "order_id"),
+            ("item", "items"),
+            ("itmes", "items"),
+            ("crad", "card"),
+            ("cards", "card"),
+            ("recipeints", "recipients"),
+            ("recipient", "recipients"),
+            ("curency", "currency"),
+            ("taskQueues", "task_queues"),
+            ("task_queue", "task_queues"),
+            ("line_items", "items"),
+            ("subjekt", "subject"),
+        ] {
+            assert_eq!(meant(name, &SOME, nothing), Some(field), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_not_taken_for_a_misspelt_one() {
+        for name in [
+            "",
+            "a",
+            "ü",
+            "price",
+            "colour",
+            "quality",
+            "gift",
+            "unit_price",
+            "name",
+            "tax",
+            "id",
+        ] {
+            assert_eq!(meant(name, &ITEM, nothing), None, "{name}");
+        }
+        for name in [
+            "customer_id",
+            "customer",
+            "note",
+            "notes",
+            "cart",
+            "terms",
+            "times",
+            "object",
+            "channel",
+            "shipping",
+            "discount",
+            "locale",
+            "metadata",
+            "email",
+            "version",
+        ] {
+            assert_eq!(meant(name, &SOME, nothing), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_typing_error_means_no_field_that_is_there() {
+        assert_eq!(meant("order_no", &SOME, nothing), Some("order_id"));
+        assert_eq!(meant("order_no", &SOME, |field| field == "order_id"), None);
+        // Another word for a field says the same twice, and perhaps not the same.
+        assert_eq!(meant("qty", &ITEM, |_| true), Some("quantity"));
+    }
+}

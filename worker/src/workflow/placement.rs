@@ -1,0 +1,379 @@
+//! One run of one order, step by step, and the way back. Deterministic, as all of the workflow.
+
+use temporalio_sdk::{
+    ActivityExecutionError, ApplicationFailure, WorkflowContext, WorkflowResult,
+    WorkflowTermination, workflows::select,
+};
+
+use super::{OrderWorkflow, attributes, mails, options, reasons};
+use crate::activities::{
+    CancelOrder, CountMails, CreateOrder, InventoryActivities, MailReport, Mailing,
+    NotificationActivities, OrderActivities, PaymentActivities, PaymentRequest, ReleaseInventory,
+    Reservation, Settlement,
+};
+use crate::failure::{self, FailureType};
+use crate::order::{Notification, Order, OrderResult, OrderState, Payment, Reason};
+
+/// Why an order stops before it is paid.
+enum Stop {
+    /// A business answer: the workflow completes with this state.
+    Refused(OrderState, Reason),
+    /// A technical failure: the workflow fails.
+    Failed(Reason),
+    /// The workflow was cancelled.
+    Cancelled(Reason),
+    /// It is unknown whether the order is paid: the workflow fails, and nothing is undone.
+    Unsettled(Reason),
+}
+
+impl Stop {
+    fn reason(&self) -> &Reason {
+        match self {
+            Self::Refused(_, reason)
+            | Self::Failed(reason)
+            | Self::Cancelled(reason)
+            | Self::Unsettled(reason) => reason,
+        }
+    }
+}
+
+/// What may have happened and must be undone, in the order in which it was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    CancelOrder,
+    ReleaseInventory,
+}
+
+/// One run of one order.
+pub(super) struct Placement {
+    ctx: WorkflowContext<OrderWorkflow>,
+    order: Order,
+    undo: Vec<Undo>,
+}
+
+impl Placement {
+    pub(super) fn new(ctx: WorkflowContext<OrderWorkflow>, order: Order) -> Self {
+        Self {
+            ctx,
+            order,
+            undo: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> WorkflowResult<OrderResult> {
+        match self.place().await {
+            Ok(payment) => Ok(self.notify(payment).await),
+            Err(stop @ Stop::Unsettled(_)) => self.end(stop),
+            Err(stop) => {
+                self.compensate(stop.reason()).await;
+                self.end(stop)
+            }
+        }
+    }
+
+    /// Every step up to the payment.
+    async fn place(&mut self) -> Result<Payment, Stop> {
+        self.create().await?;
+        self.reserve().await?;
+        self.cancel_window().await?;
+        self.pay().await
+    }
+
+    fn enter(&self, state: OrderState) {
+        self.ctx.state_mut(|s| s.state = state);
+        if self.order.search_attributes {
+            self.ctx
+                .upsert_search_attributes(attributes::to_state(state));
+        }
+    }
+
+    async fn create(&mut self) -> Result<(), Stop> {
+        self.enter(OrderState::Creating);
+        self.undo.push(Undo::CancelOrder);
+        let input = CreateOrder {
+            order_id: self.order.order_id.clone(),
+            total: self.order.total,
+            currency: self.order.currency.clone(),
+        };
+        self.ctx
+            .execute_activity(OrderActivities::create_order, input, options::step(None))
+            .await
+            .map_err(|error| self.stop(&error))
+    }
+
+    async fn reserve(&mut self) -> Result<(), Stop> {
+        self.stop_if_asked()?;
+        self.enter(OrderState::Reserving);
+        self.undo.push(Undo::ReleaseInventory);
+        let input = Reservation {
+            order_id: self.order.order_id.clone(),
+            items: self.order.items.clone(),
+        };
+        let queue = self.order.task_queues.inventory.as_deref();
+        self.ctx
+            .execute_activity(
+                InventoryActivities::reserve_inventory,
+                input,
+                options::step(queue),
+            )
+            .await
+            .map_err(|error| self.stop(&error))
+    }
+
+    /// Leaves the customer time to think again, if the order says so.
+    async fn cancel_window(&self) -> Result<(), Stop> {
+        if self.order.cancel_window_seconds > 0 {
+            self.enter(OrderState::Waiting);
+            let window = std::time::Duration::from_secs(self.order.cancel_window_seconds);
+            select! {
+                _ = self.ctx.timer(window) => {}
+                _ = self.ctx.wait_condition(|s| s.cancel_requested.is_some()) => {}
+            }
+        }
+        self.stop_if_asked()
+    }
+
+    fn stop_if_asked(&self) -> Result<(), Stop> {
+        let token = self.ctx.cancellation_token();
+        if token.is_cancelled() {
+            return Err(Stop::Cancelled(reasons::cancelled_by_request(
+                token.reason(),
+            )));
+        }
+        match self.ctx.state(|s| s.cancel_requested.clone()) {
+            None => Ok(()),
+            Some(message) => Err(Stop::Refused(
+                OrderState::Cancelled,
+                Reason::in_words(FailureType::CancelledByCustomer, &message),
+            )),
+        }
+    }
+
+    async fn pay(&mut self) -> Result<Payment, Stop> {
+        self.enter(OrderState::Paying);
+        let request = PaymentRequest {
+            order_id: self.order.order_id.clone(),
+            amount: self.order.total,
+            currency: self.order.currency.clone(),
+            card: self.order.card.clone(),
+        };
+        let queue = self.order.task_queues.payments.clone();
+        let paid = self
+            .ctx
+            .execute_activity(
+                PaymentActivities::process_payment,
+                request.clone(),
+                options::payment(queue.as_deref()),
+            )
+            .await;
+        let error = match paid {
+            Ok(payment) => return Ok(payment),
+            Err(error) => error,
+        };
+        let stop = self.stop(&error);
+        // Declined is an answer, and so is a request that was not taken. Everything else leaves open whether money moved.
+        if failure::is(stop.reason(), FailureType::PaymentDeclined)
+            || failure::is_uncharged(&error) && self.ctx.patched("payment-not-taken")
+        {
+            return Err(stop);
+        }
+        self.enter(OrderState::Settling);
+        let settled = self
+            .ctx
+            .execute_activity(
+                PaymentActivities::settle_payment,
+                request,
+                options::settlement(queue.as_deref()),
+            )
+            .await;
+        match settled {
+            Ok(Settlement::Charged(payment)) => Ok(payment),
+            Ok(Settlement::Declined) => {
+                Err(Stop::Refused(OrderState::Declined, reasons::declined()))
+            }
+            Ok(Settlement::Voided) => Err(stop),
+            // Undoing it might take away what is paid.
+            Err(error) if self.ctx.patched("payment-unsettled") => {
+                let reason = reasons::unsettled(&error);
+                if !self.ctx.is_replaying() {
+                    let order_id = &self.order.order_id;
+                    tracing::error!(%order_id, "payment unsettled, nothing is undone: {}", reason.message);
+                }
+                Err(Stop::Unsettled(reason))
+            }
+            Err(error) => Err(Stop::Failed(failure::reason_of(&error))),
+        }
+    }
+
+    /// Mails the recipients. The order is paid: whatever happens here is only reported.
+    async fn notify(&self, payment: Payment) -> OrderResult {
+        let notification = if self.order.recipients.is_empty() {
+            Notification::default()
+        } else {
+            self.enter(OrderState::Notifying);
+            let mailing = Mailing {
+                order_id: self.order.order_id.clone(),
+                recipients: self.order.recipients.clone(),
+                subject: self.order.subject.clone(),
+                body: self.order.body.clone(),
+            };
+            let queue = self.order.task_queues.notifications.as_deref();
+            let options = options::notification(queue, self.order.recipients.len());
+            let report = self
+                .ctx
+                .execute_activity(NotificationActivities::send_notification, mailing, options)
+                .await;
+            match report {
+                Ok(report) => mails::notification_of(report),
+                Err(error) => {
+                    // Before it is counted: a cancellation that comes then stops nothing.
+                    let cancelled = self.was_cancelled(&error);
+                    let counted = self.count_mails().await;
+                    mails::notification_of_unfinished(&error, cancelled, &counted)
+                }
+            }
+        };
+        self.enter(OrderState::Completed);
+        OrderResult {
+            payment: Some(payment),
+            notification,
+            ..self.result(OrderState::Completed)
+        }
+    }
+
+    /// What was sent before the mailing was given up; nothing, if that cannot be learned.
+    async fn count_mails(&self) -> MailReport {
+        // Orders that began before this existed go on without it.
+        if !self.ctx.patched("count-mails") {
+            return MailReport::default();
+        }
+        let order_id = self.order.order_id.clone();
+        let options = options::count(self.order.task_queues.notifications.as_deref());
+        self.ctx
+            .execute_activity(
+                NotificationActivities::count_mails,
+                CountMails { order_id },
+                options,
+            )
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Undoes, last step first.
+    async fn compensate(&mut self, reason: &Reason) {
+        self.enter(OrderState::Compensating);
+        self.ctx.state_mut(|s| s.reason = Some(reason.clone()));
+        while let Some(step) = self.undo.pop() {
+            let order_id = self.order.order_id.clone();
+            let undone = match step {
+                Undo::ReleaseInventory => {
+                    let queue = self.order.task_queues.inventory.as_deref();
+                    self.ctx
+                        .execute_activity(
+                            InventoryActivities::release_inventory,
+                            ReleaseInventory { order_id },
+                            options::until_done(queue),
+                        )
+                        .await
+                }
+                Undo::CancelOrder => {
+                    self.ctx
+                        .execute_activity(
+                            OrderActivities::cancel_order_activity,
+                            CancelOrder {
+                                order_id,
+                                reason: reason.clone(),
+                            },
+                            options::until_done(None),
+                        )
+                        .await
+                }
+            };
+            if let Err(error) = undone
+                && !self.ctx.is_replaying()
+            {
+                // Only a failure that forbids a retry ends here; there is none today.
+                tracing::error!(step = ?step, %error, "compensation ended without success");
+            }
+        }
+    }
+
+    fn end(&self, stop: Stop) -> WorkflowResult<OrderResult> {
+        match stop {
+            Stop::Refused(state, reason) => {
+                self.enter(state);
+                Ok(OrderResult {
+                    reason: Some(reason),
+                    ..self.result(state)
+                })
+            }
+            Stop::Failed(reason) => Err(self.fail(OrderState::Failed, reason)),
+            Stop::Unsettled(reason) => Err(self.fail(OrderState::Unsettled, reason)),
+            Stop::Cancelled(reason) => {
+                self.enter(OrderState::Cancelled);
+                let result = OrderResult {
+                    reason: Some(reason),
+                    ..self.result(OrderState::Cancelled)
+                };
+                Err(WorkflowTermination::cancelled_with_details(result))
+            }
+        }
+    }
+
+    /// The failure of the workflow, with the whole result.
+    fn fail(&self, state: OrderState, reason: Reason) -> WorkflowTermination {
+        self.enter(state);
+        self.ctx.state_mut(|s| s.reason = Some(reason.clone()));
+        let result = OrderResult {
+            reason: Some(reason.clone()),
+            ..self.result(state)
+        };
+        ApplicationFailure::builder(reason.message)
+            .type_name(reason.kind)
+            .non_retryable(true)
+            .details(result)
+            .build()
+            .into()
+    }
+
+    /// What a failed step means for the order.
+    fn stop(&self, error: &ActivityExecutionError) -> Stop {
+        if self.was_cancelled(error) {
+            return Stop::Cancelled(reasons::cancelled_by_request(
+                self.ctx.cancellation_token().reason(),
+            ));
+        }
+        let reason = failure::reason_of(error);
+        let state = [
+            (FailureType::PaymentDeclined, OrderState::Declined),
+            (FailureType::OutOfStock, OrderState::OutOfStock),
+            (FailureType::UnknownSku, OrderState::OutOfStock),
+        ]
+        .into_iter()
+        .find(|(kind, _)| failure::is(&reason, *kind))
+        .map(|(_, state)| state);
+        match state {
+            Some(state) => Stop::Refused(state, reason),
+            None => Stop::Failed(reason),
+        }
+    }
+
+    /// Whether a step ended because the workflow was cancelled. Temporal does not try a step again
+    /// that it has asked to stop, so that is also why one ended that may pass when tried again.
+    fn was_cancelled(&self, error: &ActivityExecutionError) -> bool {
+        let cancelled = self.ctx.cancellation_token().is_cancelled();
+        error.as_cancelled().is_some() || cancelled && failure::may_pass(error)
+    }
+
+    fn result(&self, state: OrderState) -> OrderResult {
+        OrderResult {
+            order_id: self.order.order_id.clone(),
+            state,
+            total: self.order.total,
+            currency: self.order.currency.clone(),
+            payment: None,
+            notification: Notification::default(),
+            reason: None,
+        }
+    }
+}

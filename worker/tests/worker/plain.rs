@@ -1,0 +1,232 @@
+//! A payment gateway that offers no more than charging: `POST /charge` with an answer of its own making, and nothing to
+//! look a charge up, to void it, or to tell a repeated request.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use order_worker::activities::PaymentRequest;
+use order_worker::failure::FailureType;
+use order_worker::order::{OrderInput, OrderResult, OrderState, Payment};
+use order_worker::payment::GatewayClient;
+use serde_json::{Value, json};
+use temporalio_client::WorkflowExecutionStatus;
+
+use crate::orders::{reason, status_of, unpaid};
+use crate::support::{Shop, init};
+
+/// Answers by order: each is given to every request for that order.
+type Answers = BTreeMap<String, (u16, Value)>;
+
+/// The gateway, and the bodies of the requests that it got.
+pub(crate) struct PlainGateway {
+    pub(crate) url: String,
+    charges: Arc<Mutex<Vec<Value>>>,
+}
+
+impl PlainGateway {
+    /// Answers `otherwise` to every path but `/charge`.
+    pub(crate) async fn start(answers: Answers, otherwise: StatusCode) -> Self {
+        let charges: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let router = Router::new()
+            .route("/charge", post(charge))
+            .fallback(move || std::future::ready(otherwise))
+            .with_state((Arc::new(answers), charges.clone()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, charges }
+    }
+
+    /// How often an order was charged, or tried to be.
+    fn requests(&self, order_id: &str) -> usize {
+        let charges = self.charges.lock().unwrap();
+        let of_order = charges.iter().filter(|body| body["order_id"] == order_id);
+        of_order.count()
+    }
+}
+
+async fn charge(
+    State((answers, charges)): State<(Arc<Answers>, Arc<Mutex<Vec<Value>>>)>,
+    Json(body): Json<Value>,
+) -> Response {
+    let answer = answers.get(body["order_id"].as_str().unwrap_or_default());
+    charges.lock().unwrap().push(body);
+    match answer {
+        Some((status, answer)) => {
+            let status = StatusCode::from_u16(*status).unwrap();
+            (status, Json(answer.clone())).into_response()
+        }
+        None => StatusCode::IM_A_TEAPOT.into_response(),
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_offers_no_more_than_charging_is_enough() {
+    let answers = [
+        ("plain-1", 200, json!({"id": "pay_1", "amount": 100.0})),
+        (
+            "plain-2",
+            201,
+            json!({"charge_id": "ch_2", "amount": "100", "status": "succeeded"}),
+        ),
+        ("plain-3", 200, json!({"ok": true})),
+        ("plain-4", 200, json!({"id": 4, "order": {"id": "plain-4"}})),
+        ("plain-5", 402, json!({"error": "no money"})),
+    ];
+    let answers = answers.map(|(id, status, answer)| (id.to_owned(), (status, answer)));
+    let gateway = PlainGateway::start(answers.into(), StatusCode::NOT_FOUND).await;
+    let shop = Shop::open("plain").await;
+    let worker = shop
+        .worker_with(&[("PAYMENT_GATEWAY_URL", &gateway.url)])
+        .await;
+    for (id, charge_id) in [
+        ("plain-1", "pay_1"),
+        ("plain-2", "ch_2"),
+        ("plain-3", "order-plain-3-charge"),
+        ("plain-4", "4"),
+    ] {
+        let paid = OrderResult {
+            payment: Some(Payment {
+                charge_id: charge_id.to_owned(),
+                amount: 100,
+                settled: false,
+            }),
+            ..unpaid(id, OrderState::Completed, None)
+        };
+        assert_eq!(shop.run(OrderInput::new(id, 100)).await, paid);
+        assert_eq!(
+            (gateway.requests(id), shop.stored_state(id).await.as_str()),
+            (1, "paid")
+        );
+    }
+    let declined = shop.run(OrderInput::new("plain-5", 100)).await;
+    let why = reason("PaymentDeclined", "Payment declined");
+    assert_eq!(declined, unpaid("plain-5", OrderState::Declined, why));
+    assert_eq!(shop.stored_state("plain-5").await, "cancelled");
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_undone() {
+    let answers = [("lost-1".to_owned(), (500, json!({})))];
+    let gateway = PlainGateway::start(answers.into(), StatusCode::NOT_FOUND).await;
+    let shop = Shop::open("plain-lost").await;
+    let worker = shop
+        .worker_with(&[("PAYMENT_GATEWAY_URL", &gateway.url)])
+        .await;
+    let before = shop.store().await.available("lamp").await.unwrap().unwrap();
+    let lamps = json!([{"sku": "lamp", "quantity": 2}]);
+    let ended = shop
+        .run(OrderInput::new("lost-1", 100).with("items", lamps))
+        .await;
+    let words = "the gateway knows of no charge (404) and cannot void it (404): look there for order \
+                 lost-1 under the key order-lost-1-charge";
+    let why = reason("PaymentUnsettled", words);
+    assert_eq!(ended, unpaid("lost-1", OrderState::Unsettled, why));
+    assert_eq!(
+        status_of(&shop, "lost-1").await,
+        WorkflowExecutionStatus::Failed
+    );
+    assert_eq!(gateway.requests("lost-1"), 3);
+    // What may be paid is neither cancelled nor sold to somebody else.
+    assert_eq!(shop.stored_state("lost-1").await, "created");
+    let left = shop.store().await.available("lamp").await.unwrap();
+    assert_eq!(left, Some(before - 2));
+    let metrics = worker.metrics().await;
+    let counted = "order_worker_payments_total{outcome=\"unsettled\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    let log = worker.drain().await;
+    assert!(
+        log.contains("payment unsettled, nothing is undone"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_charge_that_the_gateway_did_not_take_is_undone_at_once() {
+    let answers = [(
+        "untaken-1".to_owned(),
+        (401, json!({"error": "who are you"})),
+    )];
+    let gateway = PlainGateway::start(answers.into(), StatusCode::NOT_FOUND).await;
+    let shop = Shop::open("plain-untaken").await;
+    let worker = shop
+        .worker_with(&[("PAYMENT_GATEWAY_URL", &gateway.url)])
+        .await;
+    let ended = shop.run(OrderInput::new("untaken-1", 100)).await;
+    let why = reason("PaymentRefused", "the gateway refused the request with 401");
+    assert_eq!(ended, unpaid("untaken-1", OrderState::Failed, why));
+    assert_eq!(shop.stored_state("untaken-1").await, "cancelled");
+    let log = worker.drain().await;
+    assert!(!log.contains("not settled"), "{log}");
+}
+
+/// What settling a charge gives at a gateway that answers every other path with this.
+async fn settled(otherwise: Response) -> Option<FailureType> {
+    init();
+    let (parts, body) = otherwise.into_parts();
+    let body = axum::body::to_bytes(body, 1000).await.unwrap();
+    let router = Router::new().fallback(move || {
+        let answer = (parts.status, body.clone()).into_response();
+        std::future::ready(answer)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let client = GatewayClient::new(&url.parse().unwrap()).unwrap();
+    let request = PaymentRequest {
+        order_id: "o".to_owned(),
+        amount: 1,
+        currency: "USD".to_owned(),
+        card: None,
+    };
+    client
+        .settle("k", &request)
+        .await
+        .err()
+        .map(|failure| failure.kind)
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_offer_is_told_from_what_fails() {
+    use FailureType::{PaymentRateLimited, PaymentUnavailable, PaymentUnsettled};
+    let unsettled = [
+        StatusCode::NOT_FOUND.into_response(),
+        StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        StatusCode::GONE.into_response(),
+        StatusCode::NOT_IMPLEMENTED.into_response(),
+        // What some servers give to every path.
+        "<html>".into_response(),
+        Json(json!({"id": "x"})).into_response(),
+        Json(json!(null)).into_response(),
+    ];
+    for answer in unsettled {
+        let shown = format!("{answer:?}");
+        assert_eq!(settled(answer).await, Some(PaymentUnsettled), "{shown}");
+    }
+    for (answer, kind) in [
+        (StatusCode::UNAUTHORIZED.into_response(), PaymentUnavailable),
+        (StatusCode::BAD_GATEWAY.into_response(), PaymentUnavailable),
+        (StatusCode::FOUND.into_response(), PaymentUnavailable),
+        (
+            StatusCode::TOO_MANY_REQUESTS.into_response(),
+            PaymentRateLimited,
+        ),
+        (
+            Json(json!({"status": "pending"})).into_response(),
+            PaymentUnavailable,
+        ),
+    ] {
+        let shown = format!("{answer:?}");
+        assert_eq!(settled(answer).await, Some(kind), "{shown}");
+    }
+    for status in ["charged", "declined", "voided"] {
+        let answer = Json(json!({"status": status})).into_response();
+        assert_eq!(settled(answer).await, None, "{status}");
+    }
+}

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads};
-use temporalio_common::protos::temporal::api::failure::v1::Failure;
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_common::protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflow::v1::PendingActivityInfo;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
@@ -332,7 +332,12 @@ async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
     let failed = RespondActivityTaskFailedRequest {
         task_token: task.task_token,
         namespace: "default".to_owned(),
-        failure: Some(Failure::default()),
+        failure: Some(Failure {
+            failure_info: Some(FailureInfo::ApplicationFailureInfo(
+                ApplicationFailureInfo::default(),
+            )),
+            ..Failure::default()
+        }),
         last_heartbeat_details: Some(Payloads {
             payloads: vec![noted],
         }),

@@ -114,8 +114,8 @@ enum Subcommands {
         #[arg(long, value_name = "REGEX", default_value = ".*")]
         fleet: String,
     },
-    /// Bring everything up, drive a fleet up and down under activities of 1 to 120 s, and verify from Temporal's
-    /// histories that none was interrupted.
+    /// Bring everything up, drive fleets up and down under activities of up to 120 s, and verify from Temporal's
+    /// histories that none was interrupted that need not have been.
     Soak {
         /// For how many minutes waves of orders are placed. What they began is always waited for.
         #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1440))]

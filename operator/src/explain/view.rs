@@ -332,8 +332,10 @@ fn held_pods(figures: &Figures) -> Vec<String> {
     const NAMED: usize = 10;
     let said = |(pod, why): (&String, &String)| {
         let hold = scaling::Hold::ALL.iter().find(|hold| hold.as_str() == why);
-        let why = hold.map_or(why.as_str(), |hold| hold.describe());
-        format!("pod {pod} {why}")
+        match hold {
+            Some(hold) => format!("pod {pod} {}", hold.describe()),
+            None => format!("pod {pod} must stay ({why})"),
+        }
     };
     let pods = figures.held_pods.iter();
     let mut lines: Vec<String> = pods.take(NAMED).map(said).collect();

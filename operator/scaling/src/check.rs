@@ -90,7 +90,7 @@ pub fn violations(
         Violation::ZeroWithoutProof,
     );
     let may_go = context
-        .release()
+        .release(0)
         .map_or(u32::MAX, |release| release.replicas);
     let busy = facts.signal == Signal::Known && asked.saturating_sub(wanted) > may_go;
     check(shrinks && busy, Violation::RemovesBusyPods);

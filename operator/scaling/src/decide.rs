@@ -191,7 +191,7 @@ fn account(context: &Context<'_>, outcome: Outcome) -> Decision {
         reason: number.limits.last().map_or(reason, |limited| limited.by),
         limits: number.limits,
         sentence: String::new(),
-        inputs: inputs(context),
+        inputs: inputs(context, recommendation.unwrap_or(desired)),
         recommendation,
         sample: sample_of(context.observation),
     };
@@ -199,7 +199,7 @@ fn account(context: &Context<'_>, outcome: Outcome) -> Decision {
     decision
 }
 
-fn inputs(context: &Context<'_>) -> Inputs {
+fn inputs(context: &Context<'_>, wanted: u32) -> Inputs {
     let Context {
         policy,
         observation,
@@ -219,7 +219,7 @@ fn inputs(context: &Context<'_>) -> Inputs {
         blind_pods: facts.blind,
         busy_pods: facts.busy,
         held_pods: context
-            .release()
+            .release(wanted)
             .map_or_else(Vec::new, |release| release.held),
         slots_per_replica: PerType::from_fn(|task_type| {
             history.slots_per_replica(task_type, policy)

@@ -24,13 +24,15 @@ impl Context<'_> {
         self.observation.replicas.asked
     }
 
-    /// Which pods may go; `None` if the slots are not known.
-    pub(crate) fn release(&self) -> Option<Release<'_>> {
+    /// Which pods may go where `wanted` replicas are enough; `None` if the slots are not known.
+    pub(crate) fn release(&self, wanted: u32) -> Option<Release<'_>> {
         let slots = self.observation.slots.known()?;
         let judge = Judge {
             learner: self.history.learner(),
             grace: self.policy.drain_grace_period,
             now: self.now,
+            // Waiting for idle pods costs less than a fleet of twice the size.
+            drains: wanted.saturating_mul(2) <= self.asked(),
         };
         Some(judge.release(&self.observation.replicas, &slots.pods))
     }
@@ -265,7 +267,7 @@ pub(crate) fn rollout(number: &mut Number, context: &Context<'_>) {
 /// Only pods that may be told to stop go: see [`crate::release`].
 pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
     if context.facts.signal == Signal::Known
-        && let Some(release) = context.release()
+        && let Some(release) = context.release(number.replicas)
     {
         let stay = context.asked().saturating_sub(release.replicas);
         number.at_least(stay, Reason::BusyPods);

@@ -119,6 +119,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) learner: &'a Learner,
     pub(crate) grace: Duration,
     pub(crate) now: Time,
+    /// Whether the fleet is so much larger than it has to be that a busy pod may go before anything is proven.
+    pub(crate) drains: bool,
 }
 
 impl Judge<'_> {
@@ -162,7 +164,13 @@ impl Judge<'_> {
                     Some(Hold::Behind)
                 }
                 Verdict::Idle => None,
-                Verdict::MayGo { tasks, .. } => (!budget.take(tasks)).then_some(Hold::Draining),
+                Verdict::MayGo { tasks, .. } => {
+                    let worker = |work| self.learner.pod(&pod.pod)?.work(work);
+                    let waits_in_vain = Work::ALL.into_iter().any(|work| {
+                        worker(work).is_some_and(crate::worker::WorkerMemory::is_never_idle)
+                    });
+                    (!budget.take(tasks, waits_in_vain)).then_some(Hold::Draining)
+                }
                 Verdict::Stays(hold) => Some(*hold),
             };
             match hold {
@@ -211,7 +219,8 @@ impl Judge<'_> {
 
     fn hold(&self, work: Work, worker: Option<&crate::worker::WorkerMemory>) -> Option<Hold> {
         let learned = self.learner.learned(work);
-        let half = self.grace.checked_div(2).unwrap_or(self.grace);
+        // Of many tasks one takes several times the mean.
+        let safe = self.grace.checked_div(10).unwrap_or(self.grace);
         if learned.longest(self.now) > self.grace {
             return Some(Hold::Outlasts);
         }
@@ -224,7 +233,7 @@ impl Judge<'_> {
             .since()
             .is_some_and(|since| self.now.since(since) >= self.grace);
         match learned.mean() {
-            Some(mean) if mean > half => Some(Hold::Outlasts),
+            Some(mean) if mean > safe => Some(Hold::Outlasts),
             Some(_) if watched => None,
             Some(_) | None => Some(Hold::NotLearned),
         }
@@ -259,18 +268,22 @@ impl Budget {
             let allowed = if slow { 0 } else { proven.saturating_mul(2) };
             *left.get_mut(work) = allowed.saturating_sub(*draining.get(work));
         }
-        Self { left, one: !busy }
+        Self { left, one: !busy && judge.drains }
     }
 
-    fn take(&mut self, tasks: &PerWork<u32>) -> bool {
-        let first = std::mem::take(&mut self.one);
+    /// The first busy pod that drains, before anything is proven, is one that would be waited for in vain.
+    fn take(&mut self, tasks: &PerWork<u32>, waits_in_vain: bool) -> bool {
         let wanted = |work: Work| u64::from(*tasks.get(work));
         let fits = Work::ALL
             .into_iter()
             .all(|work| wanted(work) <= *self.left.get(work));
-        for work in Work::ALL {
-            let left = self.left.get_mut(work);
-            *left = left.saturating_sub(wanted(work));
+        let first = waits_in_vain && std::mem::take(&mut self.one);
+        if fits || first {
+            for work in Work::ALL {
+                let left = self.left.get_mut(work);
+                *left = left.saturating_sub(wanted(work));
+            }
+            self.one = false;
         }
         fits || first
     }

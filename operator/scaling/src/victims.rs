@@ -51,6 +51,7 @@ pub fn victims(
         learner: history.learner(),
         grace: policy.drain_grace_period,
         now,
+        drains: true,
     };
     let order = judge.release(&observation.replicas, &slots.pods).order;
     // Those that Kubernetes has yet to remove for an earlier decision keep their place in front.

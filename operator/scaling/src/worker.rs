@@ -9,6 +9,11 @@ use std::time::Duration;
 
 use crate::Time;
 
+/// Heartbeats whose slots in use are kept per worker and kind.
+const RECENT: usize = 12;
+/// So many slots in use at each of them are too many to be idle by chance soon, however short the tasks.
+const MANY: u32 = 12;
+
 /// Marks kept per worker and kind to tell how long a task has certainly run.
 const MARKS: usize = 8;
 
@@ -32,6 +37,8 @@ pub(crate) struct WorkerMemory {
     /// (moment, processed + used at that moment): while `processed` stays below the second, a task that
     /// ran at that moment still runs.
     marks: VecDeque<(Time, u64)>,
+    /// The slots in use at the last heartbeats.
+    recent: VecDeque<u32>,
 }
 
 impl WorkerMemory {
@@ -45,6 +52,7 @@ impl WorkerMemory {
             idle_at: Some(at),
             seen_at: at,
             marks: VecDeque::new(),
+            recent: VecDeque::new(),
         }
     }
 
@@ -91,6 +99,10 @@ impl WorkerMemory {
         }
         self.counts = counts;
         self.seen_at = at;
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(counts.used);
         if counts.used == 0 {
             // A task may have been started as soon as this was sent.
             self.idle_at = Some(sent_after.min(at));
@@ -114,5 +126,18 @@ impl WorkerMemory {
     /// How long a task of this worker has certainly been running.
     pub(crate) fn running(&self, at: Time) -> Option<Duration> {
         self.marks.front().map(|(since, _)| at.since(*since))
+    }
+
+    /// Whether this worker has been so busy with short tasks that it is never idle: many slots were in use at
+    /// each of the last heartbeats, and they went up and down as those of tasks that come and go do. The
+    /// number of short tasks is about as far from its mean as the root of it; that of long ones stands still.
+    pub(crate) fn is_never_idle(&self) -> bool {
+        let (Some(low), Some(high)) = (self.recent.iter().min(), self.recent.iter().max()) else {
+            return false;
+        };
+        let range = high.saturating_sub(*low);
+        self.recent.len() >= RECENT
+            && *low >= MANY
+            && range.saturating_mul(range) >= low.saturating_mul(2)
     }
 }

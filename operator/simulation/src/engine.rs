@@ -88,6 +88,12 @@ impl Cluster<'_> {
         (!self.world.is_out(self.now)).then(|| self.world.queue.statistics(self.now))
     }
 
+    /// One DescribeTaskQueue past the server's cache, which has no effect on that.
+    pub fn statistics_now(&mut self) -> Option<Statistics> {
+        self.world.calls += 1;
+        (!self.world.is_out(self.now)).then(|| self.world.queue.measure(self.now))
+    }
+
     /// One ListWorkers; `None` if Temporal does not answer.
     pub fn workers(&mut self) -> Option<Vec<WorkerRow>> {
         self.world.calls += 1;
@@ -381,9 +387,10 @@ impl World {
     }
 
     fn become_ready(&mut self, pod: PodId, now: Millis) {
-        // A worker sends its first heartbeat when it starts.
+        // A worker sends its first heartbeat when it starts, before it has a task.
         if self.fleet.ready(pod, now) {
-            self.schedule(now, Event::Heartbeat(pod));
+            self.fleet.heartbeat(pod, now);
+            self.schedule(now + self.setup.heartbeat, Event::Heartbeat(pod));
         }
     }
 

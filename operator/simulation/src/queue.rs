@@ -94,16 +94,21 @@ impl Queue {
         {
             return cached;
         }
-        let statistics = Statistics {
+        let statistics = self.measure(now);
+        self.cache = Some((now, statistics));
+        statistics
+    }
+
+    /// What it would answer without a cache.
+    pub(crate) fn measure(&mut self, now: Millis) -> Statistics {
+        Statistics {
             count: self.waiting.len() as u64,
             age: self.age(now),
             add_rate_milli: self.added.rate_milli(now),
             dispatch_rate_milli: self.dispatched.rate_milli(now),
             rate_limited: self.limited_at.is_some_and(|at| now - at < LIMITED_MEMORY),
             limit_milli: self.limit_milli,
-        };
-        self.cache = Some((now, statistics));
-        statistics
+        }
     }
 }
 

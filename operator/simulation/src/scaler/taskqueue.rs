@@ -9,10 +9,13 @@ use taskqueue_scaling::{
 };
 
 use super::Scaler;
-use crate::{Action, Cluster, Millis, PodId, PodState, Scale, Setup, WorkerRow};
+use crate::{Action, Cluster, Millis, PodId, PodState, Scale, Setup, Statistics, WorkerRow};
 
 /// The reader asks just after the server's cache has expired.
 const PHASE_MARGIN: Millis = 50;
+/// The first tasks of a queue at zero may be the beginning of a burst: it is read once more this much later, past
+/// the server's cache.
+const LOOK_AGAIN: Millis = 100;
 /// From one list of the workers to the next, while there are replicas ...
 const LIST: Millis = 5_000;
 /// ... and while there are none.
@@ -120,6 +123,8 @@ struct Memory {
     sequence: u64,
     backlog: Option<Reading<Backlog>>,
     next_statistics: Millis,
+    /// When to read past the server's cache.
+    look_again: Option<Millis>,
     workers: Workers,
     next_list: Millis,
     /// Whether the last list found no replicas.
@@ -172,8 +177,16 @@ impl TaskQueue {
         let interval = self.policy.polling_interval.as_millis() as Millis;
         let memory = &mut self.memory;
         if now >= memory.next_statistics {
-            memory.read_backlog(cluster);
+            let was_empty = memory.waiting() == Some(0);
+            let statistics = cluster.statistics();
+            memory.take(statistics, now);
             memory.next_statistics = now + self.cache.max(interval) + PHASE_MARGIN;
+            let wakes = was_empty && memory.waiting() > Some(0) && cluster.asked() == 0;
+            memory.look_again = wakes.then_some(now + LOOK_AGAIN);
+        } else if memory.look_again.take_if(|at| *at <= now).is_some()
+            && let Some(statistics) = cluster.statistics_now()
+        {
+            memory.take(Some(statistics), now);
         }
         let woken = memory.idle && cluster.asked() > 0;
         if now >= memory.next_list || woken {
@@ -205,9 +218,16 @@ impl TaskQueue {
 }
 
 impl Memory {
-    fn read_backlog(&mut self, cluster: &mut Cluster<'_>) {
-        let now = Time::from_millis(cluster.now());
-        let Some(statistics) = cluster.statistics() else {
+    /// The tasks that waited at the last reading.
+    fn waiting(&self) -> Option<u64> {
+        let backlog = self.backlog.as_ref()?.known()?;
+        Some(backlog.types.activity?.count)
+    }
+
+    /// Takes the answer in; `None` if there was none.
+    fn take(&mut self, statistics: Option<Statistics>, now: Millis) {
+        let now = Time::from_millis(now);
+        let Some(statistics) = statistics else {
             let (since, failures) = match self.backlog {
                 Some(Reading::Unknown {
                     since, failures, ..
@@ -324,7 +344,9 @@ impl Scaler for TaskQueue {
             rollout_in_progress: false,
         };
         self.read(cluster);
-        let next = self.memory.next_statistics.min(self.memory.next_list);
+        let memory = &self.memory;
+        let next = memory.next_statistics.min(memory.next_list);
+        let next = memory.look_again.map_or(next, |again| again.min(next));
         let Some(backlog) = self.memory.backlog.clone() else {
             return Action { next, scale: None };
         };

@@ -9,11 +9,12 @@ fn scenario(name: &str) -> Scenario {
         .expect("a standard trace of this name")
 }
 
-/// The longest wait that 99 of 100 tasks may have: one and a half times the target, plus the start
-/// of a pod where every burst finds the fleet at zero.
+/// The longest wait that 99 of 100 tasks may have: one and a half times the target; where every burst finds the
+/// fleet at zero, plus the start of a pod, and one reading more: heartbeats in step with the tasks teach that they
+/// are shorter than they are.
 fn allowed(trace: &str, setup: &Setup) -> Millis {
     let start = if trace == "cron" {
-        setup.start_delay
+        setup.start_delay + setup.cache
     } else {
         0
     };
@@ -25,7 +26,7 @@ fn assert_bar(trace: &str, setup: &Setup, ours: &Summary) {
     assert_eq!(ours.unfinished, 0, "{ours:#?}");
     // Only a task that takes longer than the grace can be cut off, and hardly ever is.
     let cut = if trace == "beyond the grace" { 2 } else { 0 };
-    assert!(ours.cut.total() <= cut, "{ours:#?}");
+    assert!(ours.cut.known == 0 && ours.cut.total() <= cut, "{ours:#?}");
     // No fleet makes a queue faster than its rate limit.
     if trace != "rate limit" {
         assert!(ours.p99 <= allowed(trace, setup), "{ours:#?}");

@@ -1,52 +1,158 @@
-//! Measures.
+//! Tasks that are cut off, and what it costs that they are not: beside the policy of commit 17a9d98, and
+//! beside the same policy if it never removed a pod whose last heartbeat shows a slot in use.
+
+use std::fmt::Write as _;
 
 use taskqueue_simulation::scaler::TaskQueue;
-use taskqueue_simulation::{Scenario, Setup, Summary, mixed, run, standard};
+use taskqueue_simulation::{Cut, Millis, Scenario, Setup, Summary, mixed, run, standard};
 
-fn ours(scenario: &Scenario, grace: u64, careful: bool) -> Summary {
-    let setup = Setup {
-        grace,
-        ..scenario.setup.clone()
-    };
-    let mut ours = TaskQueue::new("ours", &setup, TaskQueue::policy(&setup));
+use crate::before::BEFORE;
+
+const GRACES: [Millis; 3] = [30_000, 120_000, 600_000];
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// One policy on one trace with one grace, over all seeds.
+#[derive(Debug, Default)]
+struct Runs {
+    cut: Cut,
+    cost: f64,
+    unfinished: u32,
+}
+
+fn one(scenario: &Scenario, setup: &Setup, careful: bool) -> Summary {
+    let mut ours = TaskQueue::new("ours", setup, TaskQueue::policy(setup));
     if careful {
         ours = ours.careful();
     }
-    run(&scenario.trace, &setup, &mut ours).summary
+    run(&scenario.trace, setup, &mut ours).summary
+}
+
+fn runs(scenario: &Scenario, grace: Millis, careful: bool) -> Runs {
+    SEEDS.iter().fold(Runs::default(), |mut runs, seed| {
+        let setup = Setup {
+            grace,
+            seed: *seed,
+            ..scenario.setup.clone()
+        };
+        let summary = one(scenario, &setup, careful);
+        runs.cut.known += summary.cut.known;
+        runs.cut.first += summary.cut.first;
+        runs.cut.raced += summary.cut.raced;
+        runs.cost += summary.cost / SEEDS.len() as f64;
+        runs.unfinished += summary.unfinished;
+        runs
+    })
+}
+
+/// What commit 17a9d98 did: tasks cut off, and the cost.
+fn before(trace: &str, grace: Millis) -> (u32, f64) {
+    let found = BEFORE
+        .iter()
+        .find(|(name, seconds, ..)| *name == trace && seconds * 1000 == grace);
+    let (_, _, cut, cost) = found.expect("every trace was run with every grace");
+    (*cut, *cost)
+}
+
+/// The table of some traces, with a row per grace.
+struct Table(String);
+
+impl Table {
+    fn new() -> Self {
+        Self(
+            "                                   17a9d98               now                        idle pods only\n\
+             trace                  grace s  cut    cost  known  first  raced    cost  ratio    cut    cost\n"
+                .to_owned(),
+        )
+    }
+
+    fn row(&mut self, trace: &str, grace: Millis, now: &Runs, careful: &Runs) {
+        let (cut, cost) = before(trace, grace);
+        // Writing to a String does not fail.
+        _ = writeln!(
+            self.0,
+            "{trace:<27}{:>5}{cut:>5}{cost:>8.2}{:>7}{:>7}{:>7}{:>8.2}{:>7.2}{:>7}{:>8.2}",
+            grace / 1000,
+            now.cut.known,
+            now.cut.first,
+            now.cut.raced,
+            now.cost,
+            now.cost / cost,
+            careful.cut.total(),
+            careful.cost,
+        );
+    }
 }
 
 #[test]
-fn measure() {
-    let seeds: u64 = std::env::var("SEEDS").map_or(1, |s| s.parse().unwrap());
-    let only = std::env::var("ONLY").unwrap_or_default();
-    for (kind, all) in [("mixed", mixed()), ("standard", standard())] {
-        for mut scenario in all {
-            if !scenario.trace.name.contains(&only) {
-                continue;
-            }
-            for grace in [30_000, 120_000, 600_000] {
-                for seed in 1..=seeds {
-                    scenario.setup.seed = seed;
-                    for careful in [false, true] {
-                        let s = ours(&scenario, grace, careful);
-                        println!(
-                            "{kind};{};{};{};{};{};{};{};{:.2};{};{};{};{}",
-                            scenario.trace.name,
-                            grace / 1000,
-                            seed,
-                            careful as u8,
-                            s.cut.known,
-                            s.cut.first,
-                            s.cut.raced,
-                            s.cost,
-                            s.busy_removed,
-                            s.p99,
-                            s.peak,
-                            s.unfinished
-                        );
-                    }
-                }
+fn no_cut_could_have_been_known_where_short_and_long_tasks_are_mixed() {
+    let mut table = Table::new();
+    let (mut known, mut other, mut then) = (0, 0, 0);
+    for scenario in mixed() {
+        for grace in GRACES {
+            let trace = &scenario.trace.name;
+            let now = runs(&scenario, grace, false);
+            table.row(trace, grace, &now, &runs(&scenario, grace, true));
+            assert_eq!(now.unfinished, 0, "{trace}");
+            known += now.cut.known;
+            if scenario.setup.heartbeat == Setup::default().heartbeat {
+                other += now.cut.first + now.cut.raced;
+                then += before(trace, grace).0;
             }
         }
     }
+    _ = writeln!(
+        table.0,
+        "\nfirst and raced at heartbeats of 5 s: {other}, where 17a9d98 cuts off {then}"
+    );
+    insta::assert_snapshot!("mixed", table.0);
+    assert_eq!(known, 0);
+    assert!(other * 5 <= then, "{other} of {then}");
+}
+
+/// The standard traces in their own world, and with the SDKs' own heartbeat interval.
+fn standard_worlds() -> Vec<(Scenario, Vec<Millis>)> {
+    let own = standard().into_iter().map(|own| (own, GRACES.to_vec()));
+    let slow = standard().into_iter().map(|mut slow| {
+        slow.setup.heartbeat = 60_000;
+        slow.trace.name.push_str(", beat 60 s");
+        let grace = slow.setup.grace;
+        (slow, vec![grace])
+    });
+    own.chain(slow).collect()
+}
+
+#[test]
+fn no_cut_could_have_been_known_on_the_standard_traces_and_they_cost_hardly_more() {
+    let mut table = Table::new();
+    let mut known = 0;
+    let mut dearer = Vec::new();
+    for (scenario, graces) in standard_worlds() {
+        for grace in graces {
+            let trace = &scenario.trace.name;
+            let now = runs(&scenario, grace, false);
+            table.row(trace, grace, &now, &runs(&scenario, grace, true));
+            known += now.cut.known;
+            let (_, then) = before(trace, grace);
+            let own = scenario.setup == Setup::default();
+            if own && grace == scenario.setup.grace && now.cost > then * 1.1 {
+                dearer.push((trace.clone(), then, now.cost));
+            }
+        }
+    }
+    insta::assert_snapshot!("standard", table.0);
+    assert_eq!(known, 0);
+    assert_eq!(dearer, Vec::new());
+}
+
+#[test]
+fn one_long_task_that_ends_within_the_grace_costs_hardly_more() {
+    let cost = |name: &str| {
+        let mut all = mixed().into_iter();
+        let scenario = all
+            .find(|scenario| scenario.trace.name == name)
+            .expect("a trace of this name");
+        runs(&scenario, 600_000, false).cost
+    };
+    let (without, with) = (cost("shrinks"), cost("shrinks, one of 6 min"));
+    assert!(with <= without * 1.2, "{with} and {without}");
 }

@@ -36,7 +36,9 @@ Example, from the root of the repository:
 
 Columns of the table: p50 to max, the wait from arrival to start; late, tasks that waited longer than
 the target; cost, worker-seconds ÷ ideal; flips, changes of direction; 0to1, starts from zero; busy, pods
-told to stop while they worked; cut, tasks cut off; calls, to Temporal; peak, most replicas asked for.";
+told to stop while they worked; known, first and raced, tasks cut off (first: no task longer than the grace had
+ended or was seen before; raced: started after the last heartbeat that was read; known: all others); calls, to
+Temporal; peak, most replicas asked for.";
 
 /// The name of the only queue of a policy file that is no whole resource.
 const ONLY: &str = "queue";

@@ -21,8 +21,8 @@ use crate::operations::{
     top_flags,
 };
 use crate::scaling::{
-    SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_summary,
-    simulation_tables, worked_example,
+    SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_cuts,
+    simulation_summary, simulation_tables, worked_example,
 };
 
 const SCALING: &str = "docs/scaling.md";
@@ -66,6 +66,7 @@ fn the_tables_of_scaling_are_those_of_the_code() {
             ("simulate-flags", simulate_flags()),
             ("simulation-summary", simulation_summary()),
             ("simulation-tables", simulation_tables()),
+            ("simulation-cuts", simulation_cuts()),
         ],
     );
 }

@@ -338,7 +338,11 @@ pub(crate) const TRACES: [&str; 13] = [
 pub(crate) const SNAPSHOTS: &str = "operator/simulation/tests/simulation/snapshots";
 
 fn snapshot(trace: &str) -> String {
-    let text = read(&format!("{SNAPSHOTS}/simulation__bar__{trace}.snap"));
+    body(&format!("bar__{trace}"))
+}
+
+fn body(name: &str) -> String {
+    let text = read(&format!("{SNAPSHOTS}/simulation__{name}.snap"));
     let mut parts = text.splitn(3, "---\n");
     parts.nth(2).expect("a head and a body").trim().to_owned()
 }
@@ -369,7 +373,11 @@ pub(crate) fn simulation_summary() -> String {
             .find(|line| line.starts_with(policy))
             .unwrap_or_else(|| panic!("no row for {policy} in {text}"));
         let numbers: Vec<&str> = line.get(24..).unwrap().split_whitespace().collect();
-        format!("{} / {} / {}", numbers[2], numbers[5], numbers[9])
+        let cut: u32 = numbers[9..12]
+            .iter()
+            .map(|cut| cut.parse::<u32>().unwrap())
+            .sum();
+        format!("{} / {} / {cut}", numbers[2], numbers[5])
     };
     let body = TRACES.map(|trace| {
         let text = snapshot(trace);
@@ -378,4 +386,11 @@ pub(crate) fn simulation_summary() -> String {
     });
     let names = policies.map(|(_, name)| name);
     rows(&[&["trace"][..], &names].concat(), body)
+}
+
+/// What was cut off, and what it costs that it is not.
+pub(crate) fn simulation_cuts() -> String {
+    ["mixed", "standard"]
+        .map(|name| format!("```\n{}\n```\n", body(&format!("cuts__{name}"))))
+        .join("\n")
 }

@@ -9,8 +9,9 @@
 //! - too little was seen of how long tasks take, or the workers were not watched for one grace period yet
 //!   (after a restart, say): it stays;
 //! - otherwise nothing speaks against it, and yet a task that outlasts the grace period may hide among short
-//!   ones, since counts do not tell which task has ended. So busy pods go one at a time until drains have
-//!   proven that the tasks in work end in good time, and then as many as twice the tasks proven.
+//!   ones, since counts do not tell which task has ended. So idle pods are waited for. Where that would be in
+//!   vain, because many short tasks keep every pod busy and the fleet is twice as large as it has to be, one busy
+//!   pod drains. What drains have proven to end in good time allows more: twice as many tasks at once.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -30,8 +31,8 @@ pub enum Hold {
     LongestYet,
     /// Too little was seen to tell how long its tasks take.
     NotLearned,
-    /// It may go once the busy pods that drain now have shown that such tasks end in good time.
-    Draining,
+    /// Nothing speaks against it, but no drain has proven yet that such tasks end in good time.
+    Unproven,
     /// A pod goes before it that must stay: one that is busy and not ready, which Kubernetes removes first.
     Behind,
 }
@@ -43,7 +44,7 @@ impl Hold {
         Self::Outlasts,
         Self::LongestYet,
         Self::NotLearned,
-        Self::Draining,
+        Self::Unproven,
         Self::Behind,
     ];
 
@@ -54,7 +55,7 @@ impl Hold {
             Self::Outlasts => "Outlasts",
             Self::LongestYet => "LongestYet",
             Self::NotLearned => "NotLearned",
-            Self::Draining => "Draining",
+            Self::Unproven => "Unproven",
             Self::Behind => "Behind",
         }
     }
@@ -66,7 +67,7 @@ impl Hold {
             Self::Outlasts => "runs tasks of a kind that outlasts the drain grace period",
             Self::LongestYet => "runs a task that has taken longer than any that was seen to end",
             Self::NotLearned => "is busy, and too little was seen yet of how long its tasks take",
-            Self::Draining => "is busy, and waits until the pods that drain now have finished",
+            Self::Unproven => "is busy, and it is not proven yet that such tasks end within the drain grace period",
             Self::Behind => {
                 "is behind a busy pod that is not ready, which Kubernetes removes first"
             }
@@ -169,7 +170,7 @@ impl Judge<'_> {
                     let waits_in_vain = Work::ALL.into_iter().any(|work| {
                         worker(work).is_some_and(crate::worker::WorkerMemory::is_never_idle)
                     });
-                    (!budget.take(tasks, waits_in_vain)).then_some(Hold::Draining)
+                    (!budget.take(tasks, waits_in_vain)).then_some(Hold::Unproven)
                 }
                 Verdict::Stays(hold) => Some(*hold),
             };

@@ -217,7 +217,7 @@ pub const BLIND_PODS: Spec = gauge(
 pub const HELD_POD: Spec = gauge(
     "taskqueue_operator_held_pod",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "pod", "why"],
-    "Always 1 for a pod that keeps the queue from shrinking, because what runs there is not known to end in good time (BusyPods); the label why says how it is known: NotHeard, Outlasts, LongestYet, NotLearned, Draining, Behind.",
+    "Always 1 for a pod that keeps the queue from shrinking, because what runs there is not known to end in good time (BusyPods); the label why says how it is known: NotHeard, Outlasts, LongestYet, NotLearned, Unproven, Behind.",
 );
 /// `pod_scrapes_total`.
 pub const POD_SCRAPES: Spec = counter(

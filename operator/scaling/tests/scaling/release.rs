@@ -15,6 +15,8 @@ struct Pods {
     now: Time,
     sequence: u64,
     pods: Vec<PodSlots>,
+    /// The slots of a pod.
+    slots: u32,
 }
 
 impl Pods {
@@ -45,6 +47,7 @@ impl Pods {
             now,
             sequence: 0,
             pods: pods.collect(),
+            slots: 10,
         }
     }
 
@@ -58,7 +61,7 @@ impl Pods {
             }
             if let Some(slots) = &mut pod.types.activity {
                 change(index, slots);
-                slots.available = Some(10 - slots.used.min(10));
+                slots.available = Some(self.slots.saturating_sub(slots.used));
             }
         }
         self.decide(0)
@@ -160,39 +163,43 @@ fn one_long_task_that_ends_within_the_grace_holds_nobody_once_it_has_ended() {
     }
     assert_eq!(fleet.held(), all(1, Hold::LongestYet));
     let _ = fleet.beat(|_, slots| slots.used = 0);
-    // The next such task is one of a known kind, though the mean is still that of the short ones.
+    // The next such task is one of a known kind, though the mean is still that of the short ones: its pod waits
+    // for nothing but its own idle moment.
     for _ in 0..4 {
         let _ = fleet.beat(|index, slots| slots.used = u32::from(index == 0));
     }
-    assert_eq!(fleet.held(), []);
+    assert_eq!(fleet.held(), all(1, Hold::Unproven));
 }
 
 #[test]
 fn busy_pods_go_one_at_a_time_until_drains_have_proven_that_tasks_end() {
     let mut fleet = Pods::of_short_tasks(10);
-    let flows = |fleet: &mut Pods| {
-        for _ in 0..3 {
-            let _ = fleet.beat(|_, slots| {
-                slots.used = 2;
-                slots.processed_total = slots.processed_total.map(|done| done + 6);
-            });
-        }
+    fleet.slots = 100;
+    // From 12 to 18 tasks of two seconds, so that no pod is ever idle.
+    let flow = |fleet: &mut Pods, used: u32| {
+        let _ = fleet.beat(|_, slots| {
+            slots.used = used;
+            slots.processed_total = slots.processed_total.map(|done| done + 40);
+        });
     };
-    flows(&mut fleet);
+    for _ in 0..6 {
+        flow(&mut fleet, 12);
+        flow(&mut fleet, 18);
+    }
     let stays = |fleet: &Pods| {
         let (held, hold): (Vec<_>, Vec<_>) = fleet.held().into_iter().unzip();
-        assert!(hold.iter().all(|hold| *hold == Hold::Draining), "{hold:?}");
+        assert!(hold.iter().all(|hold| *hold == Hold::Unproven), "{hold:?}");
         held.len()
     };
     assert_eq!(stays(&fleet), 9);
 
-    // The first drains: nobody goes beside it. It is gone after 5 s, with the two tasks that it had.
+    // The first drains: nobody goes beside it. It is gone within half of the grace, with the 18 tasks that it had.
     fleet.pods[0].phase = PodPhase::Terminating;
-    flows(&mut fleet);
+    flow(&mut fleet, 18);
     assert_eq!(stays(&fleet), 9);
     fleet.pods.remove(0);
-    flows(&mut fleet);
-    // Two tasks are proven, so four may drain: two pods.
+    flow(&mut fleet, 18);
+    // 18 tasks are proven, so 36 may drain: two pods.
     assert_eq!(stays(&fleet), 7);
 }
 
@@ -301,7 +308,7 @@ fn nothing_is_known_of_busy_pods_until_they_were_watched_for_a_grace_period() {
     for _ in 0..10 {
         flow(&mut fleet);
     }
-    assert_eq!(fleet.held().len(), 3);
+    assert_eq!(fleet.held(), all(4, Hold::Unproven));
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn where_tasks_outlast_the_grace_only_idle_pods_go() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(outcome(&world.reads_next(idle())), (3, "BusyPods"));
-    // Short tasks in every pod do not keep the fleet: its least loaded pods drain in time.
+    // Short tasks in every pod keep it until a pod is idle: few as they are on each, one soon will be.
     let mut world = World::settled(
         Policy {
             drain_grace_period: grace,
@@ -276,13 +276,7 @@ fn where_tasks_outlast_the_grace_only_idle_pods_go() {
         world.processed += 5;
         world.reads(idle())
     });
-    let expected = vec![
-        (60, 4, "ScaleDownStabilized"),
-        (70, 3, "ScaleDownStabilized"),
-        (75, 2, "ScaleDownStabilized"),
-        (85, 1, "SlotsInUse"),
-    ];
-    assert_eq!(seen, expected);
+    assert_eq!(seen, vec![]);
 }
 
 #[test]

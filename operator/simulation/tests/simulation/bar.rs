@@ -9,12 +9,11 @@ fn scenario(name: &str) -> Scenario {
         .expect("a standard trace of this name")
 }
 
-/// The longest wait that 99 of 100 tasks may have: one and a half times the target; where every burst finds the
-/// fleet at zero, plus the start of a pod, and one reading more: heartbeats in step with the tasks teach that they
-/// are shorter than they are.
+/// The longest wait that 99 of 100 tasks may have: one and a half times the target, plus the start
+/// of a pod where every burst finds the fleet at zero.
 fn allowed(trace: &str, setup: &Setup) -> Millis {
     let start = if trace == "cron" {
-        setup.start_delay + setup.cache
+        setup.start_delay
     } else {
         0
     };

@@ -253,7 +253,7 @@ fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> Happening {
     happening(
         facts,
         Reason::DrainExceeded,
-        format!("pod {pod} {what}: {had} cancelled and attempted again; {advice}"),
+        &format!("pod {pod} {what}: {had} cancelled and attempted again; {advice}"),
     )
 }
 
@@ -266,13 +266,13 @@ fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> Happening {
     happening(
         facts,
         Reason::PollsAfterStop,
-        format!(
+        &format!(
             "pod {pod} was told to stop and has taken {tasks} since: its worker does not heed SIGTERM; let it stop on SIGTERM, and be process 1 of its container: an entrypoint in exec form, or exec in the shell that starts it"
         ),
     )
 }
 
-fn happening(facts: &QueueFacts<'_>, reason: Reason, text: String) -> Happening {
+fn happening(facts: &QueueFacts<'_>, reason: Reason, text: &str) -> Happening {
     Happening {
         warning: true,
         reason: reason.as_str().to_owned(),

@@ -77,13 +77,13 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Built> {
     let folder = module.folder(&paths.cache);
     let tag = folder.file_name().and_then(|name| name.to_str());
     let tag = tag.and_then(|name| name.rsplit('-').next());
-    let built = Built {
+    let sleeper = Built {
         program: folder.join("sleeper"),
         tag: tag.unwrap_or_default().to_owned(),
         folder,
     };
-    if built.folder.is_dir() {
-        return Ok(built);
+    if sleeper.folder.is_dir() {
+        return Ok(sleeper);
     }
     if programs::find("go").is_none() {
         return Err(Error::Machine(
@@ -100,7 +100,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Built> {
         }
     }
     build.finish()?;
-    Ok(built)
+    Ok(sleeper)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// A pod with a drain grace period of a minute, deleted with this grace at noon.
-fn deleted(grace: u32, more: Value, status: Value) -> Pod {
+fn deleted(grace: u32, container: &Value, statuses: &Value) -> Pod {
     let noon = at("2026-01-01T12:00:00Z");
     let deadline = noon
         .checked_add(SignedDuration::from_secs(grace.into()))
@@ -20,15 +20,15 @@ fn deleted(grace: u32, more: Value, status: Value) -> Pod {
             "deletionGracePeriodSeconds": grace,
             "labels": {"taskqueue.dev/worker": "orders", "taskqueue.dev/queue": "mails"},
         },
-        "spec": {"terminationGracePeriodSeconds": 75, "containers": [more]},
+        "spec": {"terminationGracePeriodSeconds": 75, "containers": [container]},
         "status": {"phase": "Running"},
     });
-    pod["status"]["containerStatuses"] = status;
+    pod["status"]["containerStatuses"] = statuses.clone();
     serde_json::from_value(pod).unwrap()
 }
 
 /// The statuses of a sidecar that runs, and of a worker in this state.
-fn worker(state: Value, last: Value) -> Value {
+fn worker(state: &Value, last: &Value) -> Value {
     json!([
         {"name": "proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0,
             "state": {"running": {}}},
@@ -48,7 +48,7 @@ fn a_grace_at_deletion_counts_where_the_drain_grace_period_does_not_fit_into_it(
     ];
     for (deletion, ends, grace, shortened_to) in table {
         assert_eq!(
-            Draining::of(&deleted(deletion, json!({"name": "worker"}), json!([]))),
+            Draining::of(&deleted(deletion, &json!({"name": "worker"}), &json!([]))),
             Some(Draining {
                 pod: "p".to_owned(),
                 grace: Duration::from_secs(grace),
@@ -67,7 +67,7 @@ fn a_grace_at_deletion_counts_where_the_drain_grace_period_does_not_fit_into_it(
 fn a_hook_counts_in_the_worker_only() {
     let hook = json!({"preStop": {"sleep": {"seconds": 5}}});
     let hooked = |name: &str| {
-        let pod = deleted(75, json!({"name": name, "lifecycle": hook}), json!([]));
+        let pod = deleted(75, &json!({"name": name, "lifecycle": hook}), &json!([]));
         Draining::of(&pod).map(|draining| draining.hooked)
     };
     assert_eq!(
@@ -128,7 +128,7 @@ fn how_the_worker_ended_is_what_its_container_says() {
         (waiting, nothing, None, "never started"),
     ];
     for (state, last, expected, what) in table {
-        let pod = deleted(75, json!({"name": "worker"}), worker(state, last));
+        let pod = deleted(75, &json!({"name": "worker"}), &worker(&state, &last));
         assert_eq!(WorkerEnd::of(&pod), expected, "{what}");
     }
 }
@@ -136,7 +136,13 @@ fn how_the_worker_ended_is_what_its_container_says() {
 #[test]
 fn the_last_words_of_a_pod_are_kept_for_its_fleet_and_handed_out_once() {
     let words = LastWords::default();
-    let pod = |state: Value| deleted(75, json!({"name": "worker"}), worker(state, Value::Null));
+    let pod = |state: Value| {
+        deleted(
+            75,
+            &json!({"name": "worker"}),
+            &worker(&state, &Value::Null),
+        )
+    };
     let ended = pod(json!({"terminated": {"exitCode": 0}}));
     words.keep(&pod(json!({"running": {}})));
     words.keep(&ended);
@@ -153,7 +159,11 @@ fn what_nobody_asks_for_is_not_kept_for_ever() {
     let words = LastWords::default();
     for number in 0..1_500 {
         let state = json!({"terminated": {"exitCode": 0}});
-        let mut pod = deleted(75, json!({"name": "worker"}), worker(state, Value::Null));
+        let mut pod = deleted(
+            75,
+            &json!({"name": "worker"}),
+            &worker(&state, &Value::Null),
+        );
         pod.metadata.name = Some(format!("p{number}"));
         words.keep(&pod);
     }

@@ -99,126 +99,98 @@ fn exceeded(text: &str) -> Vec<(String, String)> {
 const RAISE: &str =
     "cancelled and attempted again; raise drain.gracePeriod if tasks take that long";
 
+const THREE: &str = "3 tasks that were still running are cancelled and attempted again";
+
+/// What is told of a pod that has ended, had this many slots been in use when it was last heard of.
+fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, String)]) {
+    // The event of its deletion says how it ended, or its status while it is still there.
+    for there in [false, true] {
+        let mut memory = FleetMemory::default();
+        let before = Draining {
+            end: None,
+            ..pod.clone()
+        };
+        let told = pass(&mut memory, draining(before, used), 1);
+        assert_eq!(told, [], "{what}: while it drains");
+        let ended = if there {
+            draining(pod.clone(), None)
+        } else {
+            gone(pod.clone())
+        };
+        assert_eq!(pass(&mut memory, ended, 2), expected, "{what}");
+        if there {
+            let again = pass(&mut memory, gone(pod.clone()), 3);
+            assert_eq!(again, [], "{what}: told twice");
+        }
+    }
+}
+
 #[test]
-fn only_a_worker_that_was_cut_off_is_told_and_with_the_right_advice() {
+fn only_a_worker_that_used_its_grace_period_up_with_work_is_told() {
     let used_up = |had: &str| exceeded(&format!("used up its drain grace period: {had} {RAISE}"));
-    let three = "3 tasks that were still running are";
-    let killed = Some(Killed::Other);
+    let one = "1 task that was still running is";
+    let unknown = "what was still running is";
+    let table = [
+        ("a sidecar outlives the worker by far", 2, Some(3), vec![]),
+        ("in time, if only just", 59, Some(3), vec![]),
+        ("known idle, and slow to end", 61, Some(0), vec![]),
+        ("with its grace period", 60, Some(1), used_up(one)),
+        ("nothing was ever heard of it", 61, None, used_up(unknown)),
+    ];
+    for (what, second, used, expected) in table {
+        let pod = stopping(Some(ended(second, None)));
+        told_of(what, &pod, used, &expected);
+    }
+}
+
+#[test]
+fn a_worker_that_was_killed_is_told_with_what_killed_it() {
+    let killed = |second, killed| stopping(Some(ended(second, Some(killed))));
+    let idle = killed(75, Killed::Other);
+    told_of("idle, and does not heed SIGTERM", &idle, Some(0), &[]);
+    let table = [
+        (
+            killed(75, Killed::Other),
+            format!(
+                "had not stopped when it was killed, after its drain grace period: {THREE}; its worker must cancel what runs and end by itself once TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, 60 here, are over"
+            ),
+        ),
+        (
+            killed(20, Killed::Other),
+            format!(
+                "was killed before its drain grace period was over: {THREE}; the events of its node, and the log of its kubelet, say by whom"
+            ),
+        ),
+        (
+            killed(20, Killed::OutOfMemory),
+            format!(
+                "was killed while it drained, because its worker used more memory than its limit: {THREE}; raise resources.limits.memory, or give the worker fewer slots"
+            ),
+        ),
+    ];
+    for (pod, text) in table {
+        told_of(&text, &pod, Some(3), &exceeded(&text));
+    }
+}
+
+#[test]
+fn a_shorter_grace_at_deletion_is_told_as_that() {
     let shortened = |end: WorkerEnd| Draining {
         grace: Duration::from_secs(5),
         ends: at(5),
         shortened_to: Some(Duration::from_secs(5)),
         ..stopping(Some(end))
     };
-    let by_deletion = exceeded(&format!(
-        "was deleted with a grace of only 5s: {three} cancelled and attempted again; the drain grace period does not count for kubectl delete --grace-period, or an eviction that names one: leave it out"
+    let told = exceeded(&format!(
+        "was deleted with a grace of only 5s: {THREE}; the drain grace period does not count for kubectl delete --grace-period, or an eviction that names one: leave it out"
     ));
     let table = [
-        (
-            "a sidecar outlives the worker by far",
-            stopping(Some(ended(2, None))),
-            Some(3),
-            vec![],
-        ),
-        (
-            "in time, if only just",
-            stopping(Some(ended(59, None))),
-            Some(3),
-            vec![],
-        ),
-        (
-            "an idle worker that does not heed SIGTERM",
-            stopping(Some(ended(75, killed))),
-            Some(0),
-            vec![],
-        ),
-        (
-            "known idle, and slow to end",
-            stopping(Some(ended(61, None))),
-            Some(0),
-            vec![],
-        ),
-        (
-            "with its grace period",
-            stopping(Some(ended(60, None))),
-            Some(1),
-            used_up("1 task that was still running is"),
-        ),
-        (
-            "of which nothing was ever heard",
-            stopping(Some(ended(61, None))),
-            None,
-            used_up("what was still running is"),
-        ),
-        (
-            "does not end by itself",
-            stopping(Some(ended(75, killed))),
-            Some(3),
-            exceeded(&format!(
-                "had not stopped when it was killed, after its drain grace period: {three} cancelled and attempted again; its worker must cancel what runs and end by itself once TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, 60 here, are over"
-            )),
-        ),
-        (
-            "killed before",
-            stopping(Some(ended(20, killed))),
-            Some(3),
-            exceeded(&format!(
-                "was killed before its drain grace period was over: {three} cancelled and attempted again; the events of its node, and the log of its kubelet, say by whom"
-            )),
-        ),
-        (
-            "out of memory",
-            stopping(Some(ended(20, Some(Killed::OutOfMemory)))),
-            Some(3),
-            exceeded(&format!(
-                "was killed while it drained, because its worker used more memory than its limit: {three} cancelled and attempted again; raise resources.limits.memory, or give the worker fewer slots"
-            )),
-        ),
-        (
-            "kubectl delete --grace-period=5, killed",
-            shortened(ended(5, killed)),
-            Some(3),
-            by_deletion.clone(),
-        ),
-        (
-            "kubectl delete --grace-period=5, in the last moment",
-            shortened(ended(5, None)),
-            Some(3),
-            by_deletion,
-        ),
-        (
-            "kubectl delete --grace-period=5, in time",
-            shortened(ended(4, None)),
-            Some(3),
-            vec![],
-        ),
+        ("killed", ended(5, Some(Killed::Other)), told.clone()),
+        ("in the last moment", ended(5, None), told),
+        ("in time", ended(4, None), vec![]),
     ];
-    for (what, pod, used, expected) in table {
-        // The event of its deletion says how it ended, or its status while it is still there.
-        for there in [false, true] {
-            let mut memory = FleetMemory::default();
-            let before = Draining {
-                end: None,
-                ..pod.clone()
-            };
-            assert_eq!(
-                pass(&mut memory, draining(before, used), 1),
-                [],
-                "{what}: while it drains"
-            );
-            let told = if there {
-                let told = pass(&mut memory, draining(pod.clone(), None), 2);
-                assert_eq!(
-                    pass(&mut memory, gone(pod.clone()), 3),
-                    [],
-                    "{what}: told twice"
-                );
-                told
-            } else {
-                pass(&mut memory, gone(pod.clone()), 2)
-            };
-            assert_eq!(told, expected, "{what}");
-        }
+    for (what, end, expected) in table {
+        told_of(what, &shortened(end), Some(3), &expected);
     }
 }
 
@@ -337,7 +309,12 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         }
         let again = pass(
             &mut memory,
-            heard(pod.clone(), status, 14, taken[2] + u64::from(!expected.is_empty())),
+            heard(
+                pod.clone(),
+                status,
+                14,
+                taken[2] + u64::from(!expected.is_empty()),
+            ),
             16,
         );
         assert_eq!(again, [], "{what}: again");

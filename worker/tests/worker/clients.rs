@@ -158,7 +158,7 @@ async fn what_an_activity_cannot_read_fails_at_once_whatever_the_caller_retries(
 async fn a_field_that_nobody_knows_is_ignored_and_one_misspelt_is_refused() {
     let shop = Shop::open("unknown").await;
     let worker = shop.worker().await;
-    let unknown = OrderInput::new("unknown-1", 100)
+    let unknown = OrderInput::new("extra-1", 100)
         .with("customer_id", json!(null))
         .with("items", json!([{"sku": "lamp", "colour": "red"}]));
     let ended = shop.run(unknown).await;

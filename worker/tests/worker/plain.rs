@@ -120,7 +120,7 @@ async fn a_gateway_that_offers_no_more_than_charging_is_enough() {
 
 #[tokio::test]
 async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_undone() {
-    let answers = [("lost-1".to_owned(), (500, json!({})))];
+    let answers = [("unfound-1".to_owned(), (500, json!({})))];
     let gateway = PlainGateway::start(answers.into(), StatusCode::NOT_FOUND).await;
     let shop = Shop::open("plain-lost").await;
     let worker = shop
@@ -129,26 +129,26 @@ async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_un
     let before = shop.store().await.available("lamp").await.unwrap().unwrap();
     let lamps = json!([{"sku": "lamp", "quantity": 2}]);
     let ended = shop
-        .run(OrderInput::new("lost-1", 100).with("items", lamps))
+        .run(OrderInput::new("unfound-1", 100).with("items", lamps))
         .await;
     let words = "the gateway knows of no charge (404) and cannot void it (404): look there for order \
-                 lost-1 under the key order-lost-1-charge";
+                 unfound-1 under the key order-unfound-1-charge";
     let why = reason("PaymentUnsettled", words);
-    assert_eq!(ended, unpaid("lost-1", OrderState::Unsettled, why));
+    assert_eq!(ended, unpaid("unfound-1", OrderState::Unsettled, why));
     assert_eq!(
-        status_of(&shop, "lost-1").await,
+        status_of(&shop, "unfound-1").await,
         WorkflowExecutionStatus::Failed
     );
-    assert_eq!(gateway.requests("lost-1"), 3);
+    assert_eq!(gateway.requests("unfound-1"), 3);
     // What may be paid is neither cancelled nor sold to somebody else.
-    assert_eq!(shop.stored_state("lost-1").await, "created");
+    assert_eq!(shop.stored_state("unfound-1").await, "created");
     let left = shop.store().await.available("lamp").await.unwrap();
     assert_eq!(left, Some(before - 2));
     // A person has found out that it was not charged, and does what GATEWAY.md says.
     for activity in ["release_inventory", "cancel_order_activity"] {
-        by_hand(&shop, activity, "lost-1").await;
+        by_hand(&shop, activity, "unfound-1").await;
     }
-    assert_eq!(shop.stored_state("lost-1").await, "cancelled");
+    assert_eq!(shop.stored_state("unfound-1").await, "cancelled");
     let left = shop.store().await.available("lamp").await.unwrap();
     assert_eq!(left, Some(before));
     let metrics = worker.metrics().await;

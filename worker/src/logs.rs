@@ -34,10 +34,8 @@ pub fn start(
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target().split("::").next().unwrap_or_default();
     let most = match target {
-        // A certificate that it cannot read, byte by byte.
-        "rustls" => Level::DEBUG,
-        // The payloads of tasks, cards among them.
-        "temporalio_sdk" | "temporalio_sdk_core" => Level::DEBUG,
+        // A certificate that it cannot read, byte by byte; the payloads of tasks, cards among them.
+        "rustls" | "temporalio_sdk" | "temporalio_sdk_core" => Level::DEBUG,
         _ => Level::TRACE,
     };
     *metadata.level() <= most

@@ -24,6 +24,10 @@ pub(crate) struct Done {
 }
 
 /// What a read was answered.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one exists for each call that is under way"
+)]
 pub(crate) enum Outcome {
     Queue { answers: Answers, past_cache: bool },
     Page(Result<WorkersPage, CallError>),

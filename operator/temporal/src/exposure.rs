@@ -108,7 +108,8 @@ fn a_part_of_a_secret_is_found_in_every_form() {
         .collect();
     let word = b"open-sesame-and-shut-again".as_slice();
     let part = &secret[7..27];
-    let upper: String = part.iter().map(|byte| format!("{byte:02X}:")).collect();
+    let upper: Vec<String> = part.iter().map(|byte| format!("{byte:02X}")).collect();
+    let upper = upper.join(":");
     for text in [
         format!("marker: {part:?}"),
         format!("marker: {part:x?}"),

@@ -107,16 +107,14 @@ async fn answer(State(cluster): State<Cluster>, request: Request<Body>) -> Respo
         objects.written.push(text);
         Some(objects.write(&parts.uri, sent))
     };
-    match answer {
-        Some(object) => (StatusCode::OK, object.to_string()).into_response(),
-        None => {
-            let failure = json!({
-                "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 404,
-                "reason": "NotFound", "message": "not found",
-            });
-            (StatusCode::NOT_FOUND, failure.to_string()).into_response()
-        }
+    if let Some(object) = answer {
+        return (StatusCode::OK, object.to_string()).into_response();
     }
+    let failure = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 404,
+        "reason": "NotFound", "message": "not found",
+    });
+    (StatusCode::NOT_FOUND, failure.to_string()).into_response()
 }
 
 impl Objects {

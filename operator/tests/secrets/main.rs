@@ -141,6 +141,10 @@ async fn eventually(what: &str, log: &Path, holds: impl Fn() -> Result<(), Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from the Secrets to what is searched for them"
+)]
 async fn no_part_of_a_secret_leaves_the_operator() {
     let mut hidden = Hidden::default();
     let authority = hidden.key();

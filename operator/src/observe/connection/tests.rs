@@ -208,7 +208,7 @@ proptest! {
         let (_, key) = issued();
         let body = key.lines().filter(|line| !line.starts_with('-')).collect::<String>();
         let value = key.replace("PRIVATE KEY", label).replace('\n', line_break);
-        let value = value[..value.len() * cut / 1_000].as_bytes().to_vec();
+        let value = value.as_bytes()[..value.len() * cut / 1_000].to_vec();
         let values = good().into_iter().chain([(place, value)]).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let told = runtime.block_on(resolved(&simple(), &complete(), values));

@@ -8,12 +8,14 @@ use crate::der::tag;
 
 /// PEM with lines of 64 characters.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let body: String = base64(der)
+    let text = base64(der);
+    let lines: Vec<_> = text
         .as_bytes()
         .chunks(64)
-        .map(|line| format!("{}\n", String::from_utf8_lossy(line)))
+        .map(String::from_utf8_lossy)
         .collect();
-    format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
+    let body = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
 }
 
 /// Base64 with padding.

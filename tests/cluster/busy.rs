@@ -220,7 +220,8 @@ async fn an_operator_that_starts_again_removes_no_busy_pod() {
         world
             .replicas_are("all", "every worker runs", |_, ready| ready == 3)
             .await?;
-        let long = world.start(&sleeper, "long", 12, Duration::from_secs(40))?;
+        // They outlast the half minute that is watched, and what comes before it.
+        let long = world.start(&sleeper, "long", 12, Duration::from_secs(60))?;
         world.are_in_work(12.0).await?;
         let before = pods(&world).await?;
         signal(&process_of(&leader).await?, Signal::KILL)?;

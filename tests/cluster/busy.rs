@@ -221,7 +221,7 @@ async fn an_operator_that_starts_again_removes_no_busy_pod() {
             .replicas_are("all", "every worker runs", |_, ready| ready == 3)
             .await?;
         // They outlast the half minute that is watched, and what comes before it.
-        let long = world.start(&sleeper, "long", 12, Duration::from_secs(60))?;
+        let long = world.start(&sleeper, "long", 12, Duration::from_mins(1))?;
         world.are_in_work(12.0).await?;
         let before = pods(&world).await?;
         signal(&process_of(&leader).await?, Signal::KILL)?;

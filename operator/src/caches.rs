@@ -10,9 +10,9 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::api::Api;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
@@ -171,7 +171,7 @@ pub fn watch(
                 reflector(
                     deployment_writer,
                     kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
-                        .modify(|deployment| deployment.metadata.managed_fields = None)
+                        .modify(|deployment| keep_owners_of_replicas(&mut deployment.metadata))
                         .default_backoff(),
                 ),
             )
@@ -281,11 +281,34 @@ fn prune_pod(pod: &mut Pod) {
         ..PodSpec::default()
     });
     if let Some(status) = pod.status.as_mut() {
-        status.init_container_statuses = None;
+        // An init container that has ended well, or a sidecar that runs, says nothing.
+        if let Some(containers) = status.init_container_statuses.as_mut() {
+            containers.retain(|container| !is_well(container));
+        }
         status.ephemeral_container_statuses = None;
         status.pod_ips = None;
         status.host_ips = None;
     }
+}
+
+/// Whether a container has ended well, or runs and has never ended.
+fn is_well(container: &ContainerStatus) -> bool {
+    let state = container.state.as_ref();
+    let ended = state.and_then(|state| state.terminated.as_ref());
+    let runs = state.is_some_and(|state| state.running.is_some());
+    ended.is_some_and(|ended| ended.exit_code == 0) || (runs && container.restart_count == 0)
+}
+
+/// Keeps of the managed fields of a Deployment only who set its replicas.
+fn keep_owners_of_replicas(metadata: &mut ObjectMeta) {
+    let Some(entries) = metadata.managed_fields.as_mut() else {
+        return;
+    };
+    entries.retain_mut(|entry| {
+        let fields = entry.fields_v1.take();
+        fields.is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
+    });
+    entries.shrink_to_fit();
 }
 
 /// Notes when a cache has been filled; the events have passed the reflector by then.

@@ -261,11 +261,10 @@ async fn pass(
     let fleet = match accepted(object) {
         Ok(fleet) => fleet.at(now.wall),
         Err(message) => {
-            shared
-                .reports
-                .refused(subject, &message, memory, now)
-                .await?;
-            return Ok(Action::await_change());
+            let told = shared.reports.refused(subject, &message, memory, now).await;
+            return told
+                .map(|()| Action::await_change())
+                .inspect_err(|error| shared.metrics.error(error));
         }
     };
     let created = created(subject.metadata);
@@ -283,7 +282,7 @@ async fn pass(
     };
     let reported = shared.reports.pass(subject, &report, memory, now).await;
     count(memory, &plan, &observed, now);
-    account(shared, &plan, &applied);
+    account(shared, &plan, &applied, reported.as_ref().err());
     let look_again = plan.look_again.min(until_schedule(&fleet, now));
     finish(applied, reported, look_again)
 }
@@ -359,11 +358,14 @@ fn remember(memory: &mut FleetMemory, fleet: &Fleet, plan: &Plan, applied: &Appl
         if queue.carries_out() && !failed {
             memory.history.carried_out(decision, now.monotonic);
         }
-        // While nobody decides, whatever somebody sets is right.
-        if decision.reason == Reason::Paused
+        // While nobody decides, whatever somebody sets is right, and so is what was wanted anyway.
+        let asked = queue.observation.replicas.asked;
+        let untouched = done.scaled.is_none() && done.written.is_none();
+        let wanted = untouched && decision.demand.is_some() && decision.desired == asked;
+        if (decision.reason == Reason::Paused || wanted)
             && let Some(written) = memory.written.as_mut()
         {
-            written.replicas = queue.observation.replicas.asked;
+            written.replicas = asked;
         }
     }
 }
@@ -394,7 +396,7 @@ fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment
 }
 
 /// One line in the log per change, and every error in the metrics.
-fn account(shared: &Shared, plan: &Plan, applied: &Applied) {
+fn account(shared: &Shared, plan: &Plan, applied: &Applied, unreported: Option<&Error>) {
     let fleet = format!("{}/{}", plan.fleet.namespace, plan.fleet.name);
     for queue in &plan.queues {
         let done = applied.queues.get(&queue.queue);
@@ -430,6 +432,7 @@ fn account(shared: &Shared, plan: &Plan, applied: &Applied) {
     }
     applied
         .errors()
+        .chain(unreported)
         .for_each(|error| shared.metrics.error(error));
 }
 

@@ -46,6 +46,8 @@ pub struct FleetMemory {
     pub queues: BTreeMap<QueueKey, QueueMemory>,
     /// The status that was written last, and the version of the object that it led to.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
+    /// Since when a Deployment whose queue has left the spec could not be deleted.
+    pub unpruned: Option<Time>,
 }
 
 /// Everything remembered about one queue.
@@ -71,6 +73,21 @@ pub struct QueueMemory {
     pub decided: Option<Decision>,
     /// What was advised, and about which generation of the spec.
     pub advised: BTreeMap<Reason, i64>,
+    /// The present rendering or size is not what the API server holds.
+    pub unapplied: Option<Unapplied>,
+    /// When the queue was last meant to have no replicas, unless one was ready since.
+    pub at_zero: Option<Time>,
+}
+
+/// Writes of a queue that fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unapplied {
+    /// Since when none has succeeded.
+    pub since: Time,
+    /// Whether the last error may go by itself.
+    pub passes: bool,
+    /// The last error, as a condition says it.
+    pub problem: Problem,
 }
 
 /// A pod that was told to stop, as it was when it was last seen.
@@ -109,6 +126,8 @@ pub struct Written {
     pub uid: String,
     /// Its version then.
     pub resource_version: String,
+    /// Its generation then: the Deployment controller works on the template once it has observed this one.
+    pub generation: Option<i64>,
     /// Its replicas then.
     pub replicas: u32,
     /// The hash of what we rendered.
@@ -124,6 +143,7 @@ impl Written {
         Self {
             uid: held.metadata.uid.clone().unwrap_or_default(),
             resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
+            generation: held.metadata.generation,
             replicas: replicas.map_or(1, |replicas| u32::try_from(replicas).unwrap_or(0)),
             rendered: fingerprint::rendered(rendered),
             live: fingerprint::live(held, rendered),

@@ -12,10 +12,11 @@ use taskqueue_scaling::{
     initial_replicas, victims, when_to_look_again,
 };
 
+use crate::apply::REPLICAS_MANAGER;
 use crate::fingerprint;
 use crate::memory::{FleetMemory, QueueKey, QueueMemory, Written};
 use crate::observe::pods::{self, Pods};
-use crate::observe::{Observed, ObservedQueue, asked, connection};
+use crate::observe::{Observed, ObservedQueue, asked, connection, replicas_set_by};
 use crate::problem::Problem;
 
 /// An annotation that stands on a Deployment only while it is being created: it is owned by the
@@ -221,7 +222,10 @@ fn wanted_queue(
         ),
         changed_by_others: ours
             .map(|written| written.replicas)
-            .filter(|set| *set != replicas),
+            // A write of ours whose answer was lost is nobody else's.
+            .filter(|set| {
+                *set != replicas && held.and_then(replicas_set_by) != Some(REPLICAS_MANAGER)
+            }),
     }
 }
 

@@ -178,3 +178,41 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
         [("a".to_owned(), said)]
     );
 }
+
+#[test]
+fn of_a_deployment_only_who_set_the_replicas_is_kept_and_of_a_pod_only_what_ails_it() {
+    let mut deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "d", "managedFields": [
+            {"manager": "taskqueue-operator", "fieldsV1": {"f:spec": {"f:template": {}}}},
+            {"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {"f:replicas": {}}}},
+        ]},
+    }))
+    .unwrap();
+    keep_owners_of_replicas(&mut deployment.metadata);
+    assert_eq!(
+        crate::observe::replicas_set_by(&deployment),
+        Some("kubectl")
+    );
+    let kept = deployment.metadata.managed_fields.unwrap();
+    assert_eq!((kept.len(), &kept[0].fields_v1), (1, &None));
+    let init = |name: &str, restarts: u32, state: Value| {
+        json!({"name": name, "image": "", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state})
+    };
+    let mut pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p"},
+        "status": {"initContainerStatuses": [
+            init("done", 0, json!({"terminated": {"exitCode": 0}})),
+            init("failed", 0, json!({"terminated": {"exitCode": 1}})),
+            init("runs", 0, json!({"running": {}})),
+            init("runs-again", 1, json!({"running": {}})),
+            init("waits", 0, json!({"waiting": {"reason": "ErrImagePull"}})),
+        ]},
+    }))
+    .unwrap();
+    prune_pod(&mut pod);
+    let kept = pod.status.unwrap().init_container_statuses.unwrap();
+    let names: Vec<String> = kept.into_iter().map(|container| container.name).collect();
+    assert_eq!(names, ["failed", "runs-again", "waits"]);
+}

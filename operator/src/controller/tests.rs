@@ -322,6 +322,32 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
 }
 
 #[test]
+fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
+    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
+    let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
+    let mut memory = FleetMemory::default();
+    let written = Written::after_apply(&held(&fleet, 2, "7"), &object);
+    memory.queue(QueueKey::unversioned("a")).written = Some(written);
+    let mut queue = unseen();
+    queue.held = Some(Arc::new(held(&fleet, 3, "9")));
+    queue.reading.backlog = backlog(0, NOW);
+    let observed = observed(&fleet, queue);
+    let wanted = plan::wanted(&fleet, &observed, &memory, NOW);
+    plan::record(&fleet, &wanted, &mut memory, NOW);
+    let plan = plan::plan(&fleet, &observed, wanted, &memory, NOW);
+    assert_eq!(plan.queues[0].scale, None);
+    let mut applied = Applied::default();
+    applied.queues.entry("a".to_owned()).or_default();
+    let now = Moment {
+        monotonic: NOW,
+        wall: Timestamp::UNIX_EPOCH,
+    };
+    remember(&mut memory, &fleet, &plan, &applied, now);
+    let left = &memory.queues[&QueueKey::unversioned("a")];
+    assert_eq!(left.written.as_ref().unwrap().replicas, 3);
+}
+
+#[test]
 fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
     let mut memory = FleetMemory::default();

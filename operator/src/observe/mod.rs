@@ -20,6 +20,7 @@ use taskqueue_api::{Fleet, FleetKey, Queue, injected};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
+use crate::apply::REPLICAS_MANAGER;
 use crate::caches::Caches;
 use crate::claims::Claims;
 use crate::clock::Moment;
@@ -94,7 +95,7 @@ pub async fn observe(
     let held: BTreeMap<&str, Held> = fleet
         .queues
         .iter()
-        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods)))
+        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
         .collect();
     let owner = owner_of(fleet);
     match &connection {
@@ -200,6 +201,7 @@ fn held(
     fleet: &Fleet,
     queue: &Queue,
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
+    now: Moment,
 ) -> Held {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
     let held = sources.caches.deployments.get(&reference);
@@ -207,7 +209,7 @@ fn held(
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
     Held {
         held,
-        pods: pods::read(mine, &queue.pods.worker.name),
+        pods: pods::read(mine, &queue.pods.worker.name, now.wall),
     }
 }
 
@@ -241,6 +243,16 @@ pub fn asked(deployment: &Deployment) -> u32 {
         .and_then(|spec| spec.replicas)
         .unwrap_or(1);
     u32::try_from(replicas).unwrap_or(0)
+}
+
+/// The field manager that set the replicas that a Deployment asks for: ours, if it is one of several that set
+/// the same number. The cache keeps no other managed fields.
+pub fn replicas_set_by(deployment: &Deployment) -> Option<&str> {
+    let managers = deployment.metadata.managed_fields.iter().flatten();
+    let managers = managers.filter_map(|entry| Some((&entry.time, entry.manager.as_deref()?)));
+    let last = managers
+        .max_by_key(|(time, name)| (*name == REPLICAS_MANAGER, time.as_ref().map(|time| time.0)));
+    last.map(|(_, name)| name)
 }
 
 /// Whether an object belongs to this fleet: by uid, since a name can be used again.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 use taskqueue_api::fleet::DisruptionBudget;
@@ -159,6 +160,26 @@ fn a_change_of_the_replicas_by_hand_is_noticed() {
     let mut memory = left(&fleet, 2, "7");
     let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 4, "9")), &mut memory);
     assert_eq!(plan.queues[0].changed_by_others, Some(2));
+}
+
+#[test]
+fn a_write_of_our_own_whose_answer_was_lost_is_no_change_by_others() {
+    let fleet = simple();
+    let changed = |managers: &[&str]| {
+        let mut queue = seen(&fleet, 4, "9");
+        let mut object = held(&fleet, 4, "9");
+        let entry = |manager: &&str| ManagedFieldsEntry {
+            manager: Some((*manager).to_owned()),
+            ..ManagedFieldsEntry::default()
+        };
+        object.metadata.managed_fields = Some(managers.iter().map(entry).collect());
+        queue.held = Some(Arc::new(object));
+        let plan = pass(&fleet, &observed(&fleet, queue), &mut left(&fleet, 2, "7"));
+        plan.queues[0].changed_by_others
+    };
+    assert_eq!(changed(&["kubectl"]), Some(2));
+    assert_eq!(changed(&[REPLICAS_MANAGER]), None);
+    assert_eq!(changed(&["kubectl", REPLICAS_MANAGER]), None);
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! The conditions of a fleet. Pure. No number that moves by itself stands in a message, so that an
 //! unchanged fleet has unchanged conditions.
+//!
+//! Nothing good is said of a generation that was not applied. Errors that pass by themselves keep what was
+//! said before for [`KEPT`], about the generation of then.
 
+mod rollout;
 mod scaling;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use taskqueue_api::{ConditionType, Fleet, Queue, Reason};
-use taskqueue_scaling::{Decision, Time};
+use taskqueue_scaling::{Decision, PodPhase, Time};
 
 use crate::apply::{Applied, QueueApplied};
 use crate::error::{Class, Error};
-use crate::memory::{FleetMemory, QueueKey, QueueMemory};
+use crate::memory::{FleetMemory, QueueKey, QueueMemory, Unapplied};
 use crate::observe::{Observed, ObservedQueue, pods};
 use crate::plan::{Plan, QueuePlan, Step};
 use crate::problem::Problem;
@@ -18,6 +23,11 @@ use crate::report::Thresholds;
 
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;
+/// How long an error that passes by itself leaves a condition as it was.
+pub const KEPT: Duration = Duration::from_mins(1);
+/// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is there, or comes
+/// from near by.
+const WAKES: Duration = Duration::from_mins(5);
 
 /// One condition, without its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +42,21 @@ pub struct Verdict {
     pub message: String,
     /// What an Event about it says, where it can say more: numbers as they were at that moment.
     pub note: Option<String>,
+    /// Which generation of the spec it is about.
+    pub about: About,
+}
+
+/// Which generation of the spec a condition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The present one.
+    Present,
+    /// The present one, unless what was said of it before still stands.
+    PresentIfNew,
+    /// The one before, as it was said then. If nothing was said, the present one.
+    Former,
+    /// The last one whose rollout has ended: that of the present one goes on.
+    RolledOut,
 }
 
 /// The status of a condition.
@@ -64,10 +89,13 @@ pub fn invalid(message: &str) -> Vec<Verdict> {
         reason: Reason::InvalidSpec,
         message: message.to_owned(),
         note: None,
+        about: About::Present,
     };
     vec![
         verdict(ConditionType::Ready, Status::False),
         verdict(ConditionType::ScalingActive, Status::False),
+        verdict(ConditionType::Reconciling, Status::False),
+        verdict(ConditionType::Stalled, Status::True),
     ]
 }
 
@@ -118,9 +146,79 @@ impl<'a> QueueFacts<'a> {
 
     /// The replicas that the Deployment asks for after this pass.
     pub fn asked(&self) -> u32 {
-        let before = self.plan.observation.replicas.asked;
-        self.done.scaled.as_ref().map_or(before, |scaled| scaled.to)
+        match (&self.done.scaled, &self.done.written, &self.seen.held) {
+            (Some(scaled), _, _) => scaled.to,
+            // It was there, and the watch has not shown it yet.
+            (None, Some(written), None) => written.replicas,
+            (None, _, _) => self.plan.observation.replicas.asked,
+        }
     }
+
+    /// The replicas that there should be: of a Deployment that is not there, those that it is made with.
+    fn wanted(&self) -> u32 {
+        if self.exists() {
+            self.asked()
+        } else {
+            self.plan.initial_replicas
+        }
+    }
+
+    fn exists(&self) -> bool {
+        self.seen.held.is_some() || self.done.written.is_some()
+    }
+
+    /// What keeps the present generation from being applied, if something does.
+    fn blocked(&self, now: Time) -> Option<Unapplied> {
+        if let Step::Hold(problem) = &self.plan.step {
+            return Some(Unapplied {
+                since: now,
+                passes: false,
+                problem: problem.clone(),
+            });
+        }
+        let before = self.memory.unapplied.as_ref();
+        let since = before.map_or(now, |before| before.since);
+        match (&self.plan.step, &self.done.error) {
+            (_, Some(error)) => Some(Unapplied {
+                since,
+                passes: error.passes(),
+                problem: problem(error),
+            }),
+            // Nothing was tried: it is as it was.
+            (Step::Refused(problem), None) => Some(Unapplied {
+                since,
+                passes: before.is_some_and(|before| before.passes),
+                problem: problem.clone(),
+            }),
+            (_, None) => None,
+        }
+    }
+
+    /// What the conditions after the next pass need to know of this one.
+    pub fn standing(&self, now: Time) -> Standing {
+        let held = matches!(self.plan.step, Step::Hold(_));
+        let at_zero = if self.exists() && self.asked() == 0 {
+            Some(now)
+        } else {
+            let none_ready = self.plan.observation.replicas.ready == 0;
+            self.memory.at_zero.filter(|_| none_ready)
+        };
+        Standing {
+            queue: self.queue.name.clone(),
+            unapplied: self.blocked(now).filter(|_| !held),
+            at_zero,
+        }
+    }
+}
+
+/// Since when a queue is not as it should be.
+pub struct Standing {
+    /// The queue.
+    pub queue: String,
+    /// Writes that fail.
+    pub unapplied: Option<Unapplied>,
+    /// When it was last meant to have no replicas.
+    pub at_zero: Option<Time>,
 }
 
 /// What the queues say about one condition.
@@ -129,64 +227,165 @@ struct Say {
     reason: Reason,
     message: String,
     note: Option<String>,
+    about: About,
+}
+
+impl Say {
+    fn new(status: Status, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason,
+            message: message.into(),
+            note: None,
+            about: About::Present,
+        }
+    }
+
+    fn about(self, about: About) -> Self {
+        Self { about, ..self }
+    }
+}
+
+/// Something that is wrong, and the queue that it is wrong with, if it is one queue.
+type Trouble<'a> = (Option<&'a str>, Problem);
+
+/// Deployments whose queue has left the spec and that could not be deleted.
+pub struct Unpruned<'a> {
+    /// Why.
+    pub errors: &'a [Error],
+    /// Since when.
+    pub since: Option<Time>,
 }
 
 /// The conditions of a fleet that was worked on.
 pub fn conditions(
     queues: &[QueueFacts<'_>],
-    pruning: &[Error],
+    unpruned: &Unpruned<'_>,
     thresholds: &Thresholds,
     now: Time,
 ) -> Vec<Verdict> {
+    let blocked = Blocked::collect(queues, unpruned, now);
+    let ready = ready(queues, &blocked, now);
+    let progressing = rollout::progressing(queues, &blocked);
+    let stalled = rollout::stalled(queues, &ready, &progressing);
     let all = [
-        (ConditionType::Ready, ready(queues, pruning)),
-        (ConditionType::Progressing, progressing(queues)),
         (
             ConditionType::ScalingActive,
             scaling::active(queues, thresholds, now),
         ),
         (ConditionType::ScalingLimited, scaling::limited(queues)),
+        (
+            ConditionType::Reconciling,
+            rollout::reconciling(queues, &blocked, &stalled),
+        ),
+        (ConditionType::Stalled, stalled),
+    ];
+    let first = [
+        (ConditionType::Ready, ready),
+        (ConditionType::Progressing, progressing),
     ];
     let verdict = |(kind, say): (ConditionType, Say)| Verdict {
         kind,
         status: say.status,
+        about: match say.reason {
+            // Right after a restart of the operator nothing has been read yet. What was known about this
+            // generation a moment ago is worth more than that.
+            Reason::Starting => About::PresentIfNew,
+            _ => say.about,
+        },
         reason: say.reason,
         message: say.message,
         note: say.note,
     };
-    all.into_iter().map(verdict).collect()
+    first.into_iter().chain(all).map(verdict).collect()
 }
 
-fn ready(queues: &[QueueFacts<'_>], pruning: &[Error]) -> Say {
-    let mut problems: Vec<(Option<&str>, Problem)> = queues
-        .iter()
-        .filter_map(|facts| Some((Some(name(facts)), not_ready(facts)?)))
-        .collect();
-    problems.extend(
-        pruning
+/// What keeps the present generation from being applied, over all queues.
+struct Blocked<'a> {
+    /// What somebody must mend, or has been there for long.
+    lasting: Vec<Trouble<'a>>,
+    /// What passes by itself and came up lately.
+    lately: Vec<Trouble<'a>>,
+    /// What passes by itself, however long it has been there.
+    passing: Vec<Trouble<'a>>,
+}
+
+impl<'a> Blocked<'a> {
+    fn collect(queues: &[QueueFacts<'a>], unpruned: &Unpruned<'_>, now: Time) -> Self {
+        let of_queues = queues
             .iter()
-            .filter_map(|error| Some((None, lasting(error)?))),
-    );
-    worst(Status::False, &problems, ready_rank).unwrap_or_else(|| Say {
-        status: Status::True,
-        reason: Reason::Available,
-        message: "everything is applied, and a replica is available wherever one is desired"
-            .to_owned(),
-        note: None,
-    })
+            .filter_map(|facts| Some((Some(name(facts)), facts.blocked(now)?)));
+        let of_prunes = unpruned.errors.iter().map(|error| {
+            let unapplied = Unapplied {
+                since: unpruned.since.unwrap_or(now),
+                passes: error.passes(),
+                problem: problem(error),
+            };
+            (None, unapplied)
+        });
+        let mut blocked = Self {
+            lasting: Vec::new(),
+            lately: Vec::new(),
+            passing: Vec::new(),
+        };
+        for (queue, unapplied) in of_queues.chain(of_prunes) {
+            let trouble = (queue, unapplied.problem);
+            if unapplied.passes {
+                blocked.passing.push(trouble.clone());
+            }
+            let list = if unapplied.passes && now.since(unapplied.since) < KEPT {
+                &mut blocked.lately
+            } else {
+                &mut blocked.lasting
+            };
+            list.push(trouble);
+        }
+        blocked
+    }
+
+    /// Whether a queue is among those that are not applied.
+    fn has(&self, facts: &QueueFacts<'_>) -> bool {
+        let mut all = self.lasting.iter().chain(&self.lately);
+        all.any(|(queue, _)| *queue == Some(name(facts)))
+    }
 }
 
-fn not_ready(facts: &QueueFacts<'_>) -> Option<Problem> {
-    if let Step::Hold(problem) | Step::Refused(problem) = &facts.plan.step {
-        return Some(problem.clone());
+fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> Say {
+    let applied = queues.iter().filter(|facts| !blocked.has(facts));
+    let waiting =
+        applied.filter_map(|facts| Some((Some(name(facts)), no_worker(facts, queues, now)?)));
+    let problems: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
+    if let Some(say) = worst(Status::False, &problems, ready_rank) {
+        return say;
     }
-    if let Some(problem) = facts.done.error.as_ref().and_then(lasting) {
-        return Some(problem);
+    if let Some(say) = worst(Status::False, &blocked.lately, ready_rank) {
+        return say.about(About::Former);
     }
-    if facts.asked() == 0 || facts.plan.observation.replicas.ready > 0 {
+    let about = if queues.iter().any(rollout::replaces) {
+        About::RolledOut
+    } else {
+        About::Present
+    };
+    Say::new(
+        Status::True,
+        Reason::Available,
+        "everything is applied, and a replica is available wherever one is desired",
+    )
+    .about(about)
+}
+
+/// Why a queue that should have a worker has none.
+fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Option<Problem> {
+    let ready = facts.plan.observation.replicas.ready;
+    let stays = ready > facts.seen.pods.relapsing;
+    if facts.wanted() == 0 || (facts.exists() && stays) {
         return None;
     }
-    Some(trouble(facts).unwrap_or_else(|| {
+    if let Some(trouble) = trouble(facts, queues) {
+        return Some(trouble);
+    }
+    let wakes = facts.memory.at_zero.is_some_and(|at| now.since(at) < WAKES);
+    (!wakes).then(|| {
         Problem::new(
             Reason::WaitingForReplicas,
             format!(
@@ -194,35 +393,45 @@ fn not_ready(facts: &QueueFacts<'_>) -> Option<Problem> {
                 facts.queue.deployment_name
             ),
         )
-    }))
+    })
 }
 
 /// Why pods do not start or cannot be made.
-fn trouble(facts: &QueueFacts<'_>) -> Option<Problem> {
+fn trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<Problem> {
     let of_pods = facts.seen.pods.trouble.clone();
     of_pods.or_else(|| {
-        facts
-            .seen
-            .held
-            .as_deref()
-            .and_then(pods::deployment_trouble)
+        let held = facts.seen.held.as_deref()?;
+        pods::deployment_trouble(held, drains(queues))
     })
+}
+
+/// Whether pods of the fleet are on their way out.
+fn drains(queues: &[QueueFacts<'_>]) -> bool {
+    let mut pods = queues.iter().flat_map(|facts| &facts.seen.pods.live);
+    pods.any(|pod| pod.phase == PodPhase::Terminating)
 }
 
 /// An error that stays until somebody does something. The others pass by themselves, and a
 /// condition that flickers with them would say nothing.
 pub fn lasting(error: &Error) -> Option<Problem> {
-    let reason = match error.class() {
-        Class::Invalid => Reason::ApplyFailed,
-        Class::Denied => match error.reason() {
-            "QuotaExceeded" | "AdmissionDenied" => Reason::ApplyFailed,
-            _ => Reason::Forbidden,
-        },
-        Class::Bug => Reason::InternalError,
-        Class::Dependency if error.reason() == "NameConflict" => Reason::NameConflict,
-        Class::Dependency | Class::Throttled | Class::Unavailable | Class::Conflict => return None,
+    (!error.passes()).then(|| problem(error))
+}
+
+/// An error as a condition says it.
+pub fn problem(error: &Error) -> Problem {
+    let reason = match (error.class(), error.reason()) {
+        (Class::Invalid, _) | (Class::Denied, "QuotaExceeded" | "AdmissionDenied") => {
+            Reason::ApplyFailed
+        }
+        (Class::Denied, _) => Reason::Forbidden,
+        (Class::Bug, _) => Reason::InternalError,
+        (Class::Dependency, "NameConflict") => Reason::NameConflict,
+        (Class::Throttled, _) => Reason::Throttled,
+        (Class::Unavailable, "WebhookUnavailable") => Reason::WebhookUnavailable,
+        (Class::Unavailable, _) => Reason::ApiServerUnavailable,
+        (Class::Dependency | Class::Conflict, _) => Reason::Conflict,
     };
-    Some(Problem::new(reason, error.to_string()))
+    Problem::new(reason, error.told())
 }
 
 /// What comes first where several things are wrong: what a person must mend first.
@@ -238,51 +447,11 @@ fn ready_rank(reason: Reason) -> u8 {
         | Reason::SecretInvalid => 2,
         Reason::ApplyFailed | Reason::NameConflict => 3,
         Reason::QueueConflict => 4,
-        Reason::WaitingForReplicas => 6,
-        _ => 5,
+        Reason::WebhookUnavailable => 5,
+        Reason::ApiServerUnavailable | Reason::Throttled | Reason::Conflict => 6,
+        Reason::WaitingForReplicas => 8,
+        _ => 7,
     }
-}
-
-fn progressing(queues: &[QueueFacts<'_>]) -> Say {
-    let stuck: Vec<(Option<&str>, Problem)> = queues
-        .iter()
-        .filter_map(|facts| {
-            let trouble = trouble(facts)?;
-            // While old pods serve, the new ones' trouble is the rollout's; the message says which.
-            let reason = if rolls(facts) {
-                Reason::RolloutStalled
-            } else {
-                trouble.reason
-            };
-            Some((Some(name(facts)), Problem { reason, ..trouble }))
-        })
-        .collect();
-    if let Some(say) = worst(Status::False, &stuck, |_| 0) {
-        return say;
-    }
-    let rolling: Vec<(Option<&str>, Problem)> = queues
-        .iter()
-        .filter(|facts| rolls(facts))
-        .map(|facts| {
-            let message = format!(
-                "Deployment {} replaces its pods",
-                facts.queue.deployment_name
-            );
-            (Some(name(facts)), Problem::new(Reason::RollingOut, message))
-        })
-        .collect();
-    worst(Status::True, &rolling, |_| 0).unwrap_or_else(|| Say {
-        status: Status::False,
-        reason: Reason::RolledOut,
-        message: "no rollout is under way".to_owned(),
-        note: None,
-    })
-}
-
-/// Whether pods are really being replaced: an apply alone may have changed nothing.
-fn rolls(facts: &QueueFacts<'_>) -> bool {
-    let held = facts.seen.held.as_deref();
-    pods::replicas(0, held, &facts.seen.pods, false).rollout_in_progress
 }
 
 fn name<'a>(facts: &QueueFacts<'a>) -> &'a str {
@@ -290,15 +459,11 @@ fn name<'a>(facts: &QueueFacts<'a>) -> &'a str {
 }
 
 /// The most important reason, and a message that names the queues which have it.
-fn worst(
-    status: Status,
-    problems: &[(Option<&str>, Problem)],
-    rank: impl Fn(Reason) -> u8,
-) -> Option<Say> {
+fn worst(status: Status, problems: &[Trouble<'_>], rank: impl Fn(Reason) -> u8) -> Option<Say> {
     let (_, first) = problems
         .iter()
         .min_by_key(|(_, problem)| rank(problem.reason))?;
-    let same: Vec<&(Option<&str>, Problem)> = problems
+    let same: Vec<&Trouble<'_>> = problems
         .iter()
         .filter(|(_, problem)| problem.reason == first.reason)
         .collect();
@@ -321,12 +486,7 @@ fn worst(
         let more = (more > 0).then(|| format!("and {more} more queues"));
         parts.chain(more).collect::<Vec<_>>().join("; ")
     };
-    Some(Say {
-        status,
-        reason: first.reason,
-        message,
-        note: None,
-    })
+    Some(Say::new(status, first.reason, message))
 }
 
 fn list(names: &[&str]) -> String {

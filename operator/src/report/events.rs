@@ -11,6 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
 use tracing::warn;
 
+use crate::observe::replicas_set_by;
 use crate::plan::Prune;
 use crate::report::conditions::QueueFacts;
 
@@ -45,6 +46,7 @@ pub fn transitions(
         ConditionType::ScalingActive,
         ConditionType::ScalingLimited,
         ConditionType::CertificateExpiring,
+        ConditionType::Stalled,
     ];
     let mut happenings: Vec<Happening> = Vec::new();
     for happening in told.into_iter().filter_map(|kind| {
@@ -120,17 +122,18 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
         return Weight::Everyday;
     }
     match (kind, condition.status.as_str()) {
-        // That a limit no longer counts is part of every quiet minute.
-        (ConditionType::ScalingLimited, "False") | (ConditionType::Progressing, _) => {
-            Weight::Everyday
-        }
+        // That a limit no longer counts is part of every quiet minute. What ends a stall, the other
+        // conditions tell.
+        (ConditionType::ScalingLimited | ConditionType::Stalled, "False")
+        | (ConditionType::Progressing | ConditionType::Reconciling, _) => Weight::Everyday,
         (ConditionType::Ready | ConditionType::ScalingActive, "True")
         | (ConditionType::CertificateExpiring, "False") => Weight::Good,
         (
             ConditionType::ScalingLimited
             | ConditionType::Ready
             | ConditionType::ScalingActive
-            | ConditionType::CertificateExpiring,
+            | ConditionType::CertificateExpiring
+            | ConditionType::Stalled,
             _,
         ) => Weight::Bad,
     }
@@ -156,12 +159,17 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
         }];
     }
     if let Some(set) = facts.plan.changed_by_others.filter(|set| *set == scaled.to) {
+        let held = facts.seen.held.as_deref();
+        let who = held.and_then(replicas_set_by).map_or_else(
+            || "somebody".to_owned(),
+            |manager| format!("the field manager {manager}"),
+        );
         return vec![Happening {
             warning: true,
             reason: Reason::ReplicasReset.as_str().to_owned(),
             action: "Scale",
             note: format!(
-                "queue {queue}: somebody scaled Deployment {deployment} from {set} to {}; put back to {}, because the operator decides its replicas; to decide them yourself, set scaling.mode to Paused",
+                "queue {queue}: {who} scaled Deployment {deployment} from {set} to {}; put back to {}, because the operator decides its replicas; to decide them yourself, set scaling.mode to Paused",
                 scaled.from, scaled.to
             ),
             deployment: Some(deployment),

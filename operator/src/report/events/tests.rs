@@ -1,9 +1,14 @@
 //! Events only on transitions.
 
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
 use super::*;
+use crate::apply::Scaled;
 use crate::report::notes;
-use crate::report::passed::{Passed, status_with};
-use crate::testing::{NOW, backlog, unseen};
+use crate::report::passed::{Passed, healthy, status_with};
+use crate::testing::{NOW, backlog, held, simple, unseen};
 
 #[test]
 fn events_tell_transitions_and_nothing_else() {
@@ -37,6 +42,60 @@ fn events_tell_transitions_and_nothing_else() {
         ),
         []
     );
+}
+
+#[test]
+fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
+    let and_stalled = |mut status: TaskQueueWorkerStatus, stalled: TaskQueueWorkerStatus| {
+        status.conditions.extend(stalled.conditions);
+        status
+    };
+    let well = and_stalled(
+        status_with("Ready", "True", "Available"),
+        status_with("Stalled", "False", "NotStalled"),
+    );
+    let told = |ready: (&str, &str), stalled: &str| {
+        let new = and_stalled(
+            status_with("Ready", ready.0, ready.1),
+            status_with("Stalled", "True", stalled),
+        );
+        let happenings = |old, new| transitions(old, new, &BTreeMap::new());
+        let reasons = |all: Vec<Happening>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
+        (
+            reasons(happenings(&well, &new)),
+            reasons(happenings(&new, &well)),
+        )
+    };
+    let (turned, back) = told(("True", "Available"), "RolloutStalled");
+    assert_eq!((turned, back), (vec!["RolloutStalled".to_owned()], vec![]));
+    let (turned, back) = told(("False", "ApplyFailed"), "ApplyFailed");
+    assert_eq!(turned, ["ApplyFailed"]);
+    assert_eq!(back, ["Available"]);
+}
+
+#[test]
+fn who_changed_the_replicas_that_are_put_back_is_named() {
+    let mut queue = healthy();
+    let mut held = held(&simple(), 4, "9");
+    held.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+        manager: Some("kubectl".to_owned()),
+        ..ManagedFieldsEntry::default()
+    }]);
+    queue.held = Some(Arc::new(held));
+    let mut passed = Passed::of(queue);
+    passed.plan.queues[0].changed_by_others = Some(2);
+    passed.applied.queues.get_mut("a").unwrap().scaled = Some(Scaled {
+        from: 4,
+        to: 2,
+        resource_version: None,
+    });
+    let told = changes(&passed.facts()[0]);
+    assert_eq!(told[0].reason, "ReplicasReset");
+    let deployment = &passed.fleet.queues[0].deployment_name;
+    let begins = format!(
+        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; put back to 2"
+    );
+    assert!(told[0].note.starts_with(&begins), "{}", told[0].note);
 }
 
 #[test]

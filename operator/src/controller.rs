@@ -27,6 +27,7 @@ use crate::observe::{self, Observed, Sources};
 use crate::plan::{self, Plan, QueuePlan, Step};
 use crate::report::{Pass, Reports, Subject, conditions, drains};
 use crate::scrape::Scrapers;
+use crate::tried;
 
 /// What every pass in the process shares.
 pub struct Shared {
@@ -269,6 +270,7 @@ async fn pass(
     };
     let created = created(subject.metadata);
     let observed = observe::observe(&context.sources(), &fleet, created, now).await;
+    tried::record(memory, &observed, insists(subject.metadata), now.monotonic);
     let wanted = plan::wanted(&fleet, &observed, memory, now.monotonic);
     plan::record(&fleet, &wanted, memory, now.monotonic);
     let plan = plan::plan(&fleet, &observed, wanted, memory, now.monotonic);
@@ -283,7 +285,10 @@ async fn pass(
     let reported = shared.reports.pass(subject, &report, memory, now).await;
     count(memory, &plan, &observed, now);
     account(shared, &plan, &applied, reported.as_ref().err());
-    let look_again = plan.look_again.min(until_schedule(&fleet, now));
+    let look_again = plan
+        .look_again
+        .min(until_schedule(&fleet, now))
+        .min(conditions::until_told(memory, now.monotonic));
     finish(applied, reported, look_again)
 }
 
@@ -308,6 +313,14 @@ fn until_schedule(fleet: &Fleet, now: Moment) -> Duration {
         .map_or(Duration::MAX, |change| {
             change.duration_since(now.wall).unsigned_abs()
         })
+}
+
+/// Whether the user wants the connection written without its being tried.
+fn insists(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(tried::SKIP_CHECK))
+        .is_some_and(|value| value == "true")
 }
 
 fn created(metadata: &ObjectMeta) -> Timestamp {

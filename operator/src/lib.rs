@@ -30,6 +30,7 @@ pub mod scrape;
 pub mod settings;
 pub mod simulate;
 pub mod top;
+pub mod tried;
 
 #[cfg(test)]
 #[path = "../temporal/src/exposure.rs"]

@@ -10,6 +10,7 @@ use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
 use crate::fingerprint;
 use crate::observe::drains::Draining;
 use crate::problem::Problem;
+use crate::tried::Tried;
 
 /// Which worker version a queue's Deployment runs. There is one until versions are managed; the
 /// key is here so that nothing has to be rekeyed then.
@@ -46,6 +47,8 @@ pub struct FleetMemory {
     pub queues: BTreeMap<QueueKey, QueueMemory>,
     /// The status that was written last, and the version of the object that it led to.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
+    /// What is known of the connection that the spec asks for.
+    pub tried: Option<Tried>,
     /// Since when a Deployment whose queue has left the spec could not be deleted.
     pub unpruned: Option<Time>,
 }
@@ -67,6 +70,10 @@ pub struct QueueMemory {
     pub taken_at: (Option<Time>, Option<Time>),
     /// How many tasks waited when that was last known.
     pub backlog: Option<u64>,
+    /// The task queue that this was read of.
+    pub task_queue: Option<String>,
+    /// The task queue that the workers still poll, though the spec names another one by now.
+    pub left: Option<Left>,
     /// Since when the workers' slots have been unknown.
     pub slots_unknown_since: Option<Time>,
     /// The last decision that was made on a reading of its own, not on one that had been acted on.
@@ -88,6 +95,15 @@ pub struct Unapplied {
     pub passes: bool,
     /// The last error, as a condition says it.
     pub problem: Problem,
+}
+
+/// A task queue that workers leave for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Its name in Temporal.
+    pub task_queue: String,
+    /// How many tasks waited in it when that was last known.
+    pub backlog: Option<u64>,
 }
 
 /// A pod that was told to stop, as it was when it was last seen.
@@ -164,6 +180,22 @@ impl Written {
 }
 
 impl QueueMemory {
+    /// Notes which task queue is read from now on. What was known of another one is kept until the workers have left it.
+    pub fn reads(&mut self, task_queue: &str) {
+        match self.task_queue.replace(task_queue.to_owned()) {
+            Some(before) if before != task_queue => {
+                let backlog = self.backlog.take();
+                let left = self.left.take().unwrap_or(Left {
+                    task_queue: before,
+                    backlog,
+                });
+                // They never went.
+                self.left = Some(left).filter(|left| left.task_queue != task_queue);
+            }
+            Some(_) | None => {}
+        }
+    }
+
     /// Keeps what outlives the reading it came with.
     pub fn note(&mut self, observation: &Observation, now: Time) {
         let (backlog, slots) = self.taken_at;

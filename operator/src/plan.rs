@@ -18,6 +18,7 @@ use crate::memory::{FleetMemory, QueueKey, QueueMemory, Written};
 use crate::observe::pods::{self, Pods};
 use crate::observe::{Observed, ObservedQueue, asked, connection, replicas_set_by};
 use crate::problem::Problem;
+use crate::tried::{self, Tried};
 
 /// An annotation that stands on a Deployment only while it is being created: it is owned by the
 /// manager of the replicas alone, and goes when that manager gives up everything but the replicas.
@@ -60,7 +61,8 @@ pub enum Step {
         /// replicas still owns all of it.
         finish_creation: Option<u32>,
     },
-    /// The API server refused just this a moment ago: it is not tried again yet. What runs is scaled.
+    /// The API server refused just this a moment ago, or Temporal has not answered over the connection in it: it is
+    /// not written yet. What runs is scaled.
     Refused(Problem),
     /// Nothing about this queue may be touched.
     Hold(Problem),
@@ -170,6 +172,7 @@ pub fn wanted(
     now: Time,
 ) -> BTreeMap<String, Wanted> {
     let nothing = QueueMemory::default();
+    let tried = memory.tried.as_ref();
     let one = |queue: &Queue| {
         let seen = observed.queues.get(&queue.name)?;
         let memory = memory
@@ -178,7 +181,7 @@ pub fn wanted(
             .unwrap_or(&nothing);
         Some((
             queue.name.clone(),
-            wanted_queue(fleet, queue, observed, seen, memory, now),
+            wanted_queue(fleet, queue, observed, seen, (memory, tried), now),
         ))
     };
     fleet.queues.iter().filter_map(one).collect()
@@ -189,7 +192,7 @@ fn wanted_queue(
     queue: &Queue,
     observed: &Observed,
     seen: &ObservedQueue,
-    memory: &QueueMemory,
+    (memory, tried): (&QueueMemory, Option<&Tried>),
     now: Time,
 ) -> Wanted {
     let held = seen.held.as_deref();
@@ -202,7 +205,9 @@ fn wanted_queue(
         (Ok(_), Some(rival)) => Step::Hold(rivalry(queue, rival)),
         (Ok(usable), None) => {
             let object = render(fleet, queue, &usable.spec);
-            refused(&object, memory, now).unwrap_or_else(|| step(object, held, written))
+            let untried = tried::untried(&object, seen, tried).map(Step::Refused);
+            let put_off = untried.or_else(|| refused(&object, memory, now));
+            put_off.unwrap_or_else(|| step(object, held, written))
         }
     };
     let applying = matches!(step, Step::Apply { .. });
@@ -298,6 +303,7 @@ pub fn record(
         memory
             .history
             .observe(&queue.policy, &wanted.observation, now);
+        memory.reads(&queue.task_queue);
         memory.note(&wanted.observation, now);
     }
 }

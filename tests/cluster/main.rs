@@ -16,6 +16,7 @@ mod availability;
 mod busy;
 mod clients;
 mod conflicts;
+mod connection;
 mod credentials;
 mod dashboards;
 mod errors;

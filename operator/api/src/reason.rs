@@ -122,6 +122,8 @@ reasons! {
     ConnectionNotFound,
     /// Ready is false: the TemporalConnection that connectionRef names is itself invalid.
     ConnectionInvalid,
+    /// Ready is false: Temporal has not answered for a minute over the connection that is asked for now; the workers keep the one that they have.
+    ConnectionUntried,
     /// Ready is false: an object of the name that the operator needs exists and belongs to someone else.
     NameConflict,
     /// Ready or ScalingActive is false: an older fleet serves the same task queue; this one holds still.
@@ -206,6 +208,8 @@ reasons! {
     DeploymentRecreated,
     /// Event: a queue left the spec; its Deployment was deleted and drains.
     QueueRemoved,
+    /// Event: the task queue of a queue was changed; its workers go over to the other one.
+    QueueMoved,
     /// Event: tasks that ran on a pod that was told to stop were cut off: they took longer than its grace period, or it was killed.
     DrainExceeded,
     /// Event: the worker of a pod that was told to stop goes on taking tasks; it does not heed SIGTERM.

@@ -4,6 +4,7 @@
 //! Nothing good is said of a generation that was not applied. Errors that pass by themselves keep what was
 //! said before for [`KEPT`], about the generation of then.
 
+mod blocked;
 mod rollout;
 mod scaling;
 
@@ -14,17 +15,17 @@ use taskqueue_api::{ConditionType, Fleet, Queue, Reason};
 use taskqueue_scaling::{Decision, PodPhase, Time};
 
 use crate::apply::{Applied, QueueApplied};
-use crate::error::{Class, Error};
-use crate::memory::{FleetMemory, QueueKey, QueueMemory, Unapplied};
+use crate::memory::{FleetMemory, QueueKey, QueueMemory};
 use crate::observe::{Observed, ObservedQueue, pods};
-use crate::plan::{Plan, QueuePlan, Step};
+use crate::plan::{Plan, QueuePlan};
 use crate::problem::Problem;
 use crate::report::Thresholds;
 
+use blocked::Blocked;
+pub use blocked::{KEPT, Standing, Unpruned, lasting, problem, until_told};
+
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;
-/// How long an error that passes by itself leaves a condition as it was.
-pub const KEPT: Duration = Duration::from_mins(1);
 /// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is there, or comes
 /// from near by.
 const WAKES: Duration = Duration::from_mins(5);
@@ -166,59 +167,6 @@ impl<'a> QueueFacts<'a> {
     fn exists(&self) -> bool {
         self.seen.held.is_some() || self.done.written.is_some()
     }
-
-    /// What keeps the present generation from being applied, if something does.
-    fn blocked(&self, now: Time) -> Option<Unapplied> {
-        if let Step::Hold(problem) = &self.plan.step {
-            return Some(Unapplied {
-                since: now,
-                passes: false,
-                problem: problem.clone(),
-            });
-        }
-        let before = self.memory.unapplied.as_ref();
-        let since = before.map_or(now, |before| before.since);
-        match (&self.plan.step, &self.done.error) {
-            (_, Some(error)) => Some(Unapplied {
-                since,
-                passes: error.passes(),
-                problem: problem(error),
-            }),
-            // Nothing was tried: it is as it was.
-            (Step::Refused(problem), None) => Some(Unapplied {
-                since,
-                passes: before.is_some_and(|before| before.passes),
-                problem: problem.clone(),
-            }),
-            (_, None) => None,
-        }
-    }
-
-    /// What the conditions after the next pass need to know of this one.
-    pub fn standing(&self, now: Time) -> Standing {
-        let held = matches!(self.plan.step, Step::Hold(_));
-        let at_zero = if self.exists() && self.asked() == 0 {
-            Some(now)
-        } else {
-            let none_ready = self.plan.observation.replicas.ready == 0;
-            self.memory.at_zero.filter(|_| none_ready)
-        };
-        Standing {
-            queue: self.queue.name.clone(),
-            unapplied: self.blocked(now).filter(|_| !held),
-            at_zero,
-        }
-    }
-}
-
-/// Since when a queue is not as it should be.
-pub struct Standing {
-    /// The queue.
-    pub queue: String,
-    /// Writes that fail.
-    pub unapplied: Option<Unapplied>,
-    /// When it was last meant to have no replicas.
-    pub at_zero: Option<Time>,
 }
 
 /// What the queues say about one condition.
@@ -248,14 +196,6 @@ impl Say {
 
 /// Something that is wrong, and the queue that it is wrong with, if it is one queue.
 type Trouble<'a> = (Option<&'a str>, Problem);
-
-/// Deployments whose queue has left the spec and that could not be deleted.
-pub struct Unpruned<'a> {
-    /// Why.
-    pub errors: &'a [Error],
-    /// Since when.
-    pub since: Option<Time>,
-}
 
 /// The conditions of a fleet that was worked on.
 pub fn conditions(
@@ -298,56 +238,6 @@ pub fn conditions(
         note: say.note,
     };
     first.into_iter().chain(all).map(verdict).collect()
-}
-
-/// What keeps the present generation from being applied, over all queues.
-struct Blocked<'a> {
-    /// What somebody must mend, or has been there for long.
-    lasting: Vec<Trouble<'a>>,
-    /// What passes by itself and came up lately.
-    lately: Vec<Trouble<'a>>,
-    /// What passes by itself, however long it has been there.
-    passing: Vec<Trouble<'a>>,
-}
-
-impl<'a> Blocked<'a> {
-    fn collect(queues: &[QueueFacts<'a>], unpruned: &Unpruned<'_>, now: Time) -> Self {
-        let of_queues = queues
-            .iter()
-            .filter_map(|facts| Some((Some(name(facts)), facts.blocked(now)?)));
-        let of_prunes = unpruned.errors.iter().map(|error| {
-            let unapplied = Unapplied {
-                since: unpruned.since.unwrap_or(now),
-                passes: error.passes(),
-                problem: problem(error),
-            };
-            (None, unapplied)
-        });
-        let mut blocked = Self {
-            lasting: Vec::new(),
-            lately: Vec::new(),
-            passing: Vec::new(),
-        };
-        for (queue, unapplied) in of_queues.chain(of_prunes) {
-            let trouble = (queue, unapplied.problem);
-            if unapplied.passes {
-                blocked.passing.push(trouble.clone());
-            }
-            let list = if unapplied.passes && now.since(unapplied.since) < KEPT {
-                &mut blocked.lately
-            } else {
-                &mut blocked.lasting
-            };
-            list.push(trouble);
-        }
-        blocked
-    }
-
-    /// Whether a queue is among those that are not applied.
-    fn has(&self, facts: &QueueFacts<'_>) -> bool {
-        let mut all = self.lasting.iter().chain(&self.lately);
-        all.any(|(queue, _)| *queue == Some(name(facts)))
-    }
 }
 
 fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> Say {
@@ -411,29 +301,6 @@ fn drains(queues: &[QueueFacts<'_>]) -> bool {
     pods.any(|pod| pod.phase == PodPhase::Terminating)
 }
 
-/// An error that stays until somebody does something. The others pass by themselves, and a
-/// condition that flickers with them would say nothing.
-pub fn lasting(error: &Error) -> Option<Problem> {
-    (!error.passes()).then(|| problem(error))
-}
-
-/// An error as a condition says it.
-pub fn problem(error: &Error) -> Problem {
-    let reason = match (error.class(), error.reason()) {
-        (Class::Invalid, _) | (Class::Denied, "QuotaExceeded" | "AdmissionDenied") => {
-            Reason::ApplyFailed
-        }
-        (Class::Denied, _) => Reason::Forbidden,
-        (Class::Bug, _) => Reason::InternalError,
-        (Class::Dependency, "NameConflict") => Reason::NameConflict,
-        (Class::Throttled, _) => Reason::Throttled,
-        (Class::Unavailable, "WebhookUnavailable") => Reason::WebhookUnavailable,
-        (Class::Unavailable, _) => Reason::ApiServerUnavailable,
-        (Class::Dependency | Class::Conflict, _) => Reason::Conflict,
-    };
-    Problem::new(reason, error.told())
-}
-
 /// What comes first where several things are wrong: what a person must mend first.
 fn ready_rank(reason: Reason) -> u8 {
     match reason {
@@ -442,6 +309,7 @@ fn ready_rank(reason: Reason) -> u8 {
         Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
         | Reason::InvalidSpec
+        | Reason::ConnectionUntried
         | Reason::SecretNotFound
         | Reason::SecretUnavailable
         | Reason::SecretInvalid => 2,

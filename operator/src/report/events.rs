@@ -8,9 +8,10 @@ use std::hash::{Hash, Hasher};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
-use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
+use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, injected};
 use tracing::warn;
 
+use crate::memory::Left;
 use crate::observe::replicas_set_by;
 use crate::plan::Prune;
 use crate::report::conditions::QueueFacts;
@@ -189,14 +190,51 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
     }]
 }
 
-/// A queue left the spec.
-pub fn removed(prune: &Prune) -> Happening {
-    let backlog = match prune.backlog {
+/// The workers of a queue go over to another task queue.
+pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
+    let queue = &facts.queue.name;
+    let polled = || {
+        let annotations = facts.seen.held.as_ref()?.metadata.annotations.as_ref()?;
+        annotations.get(injected::TASK_QUEUE_ANNOTATION).cloned()
+    };
+    let left = facts.memory.left.clone().or_else(|| {
+        let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;
+        // This process has not read it.
+        Some(Left {
+            task_queue,
+            backlog: None,
+        })
+    });
+    let Some(left) = left.filter(|_| facts.done.written.is_some()) else {
+        return Vec::new();
+    };
+    vec![Happening {
+        warning: left.backlog.is_none_or(|backlog| backlog > 0),
+        reason: Reason::QueueMoved.as_str().to_owned(),
+        action: "Apply",
+        note: format!(
+            "queue {queue}: its workers go over from task queue {} to {}; when the former was last read, {}",
+            left.task_queue,
+            facts.queue.task_queue,
+            waited(left.backlog)
+        ),
+        deployment: Some(facts.queue.deployment_name.clone()),
+    }]
+}
+
+/// How many tasks are left behind.
+fn waited(backlog: Option<u64>) -> String {
+    match backlog {
         Some(0) => "no task waited in it".to_owned(),
         Some(1) => "1 task waited in it, and nobody here works on it any more".to_owned(),
         Some(many) => format!("{many} tasks waited in it, and nobody here works on them any more"),
         None => "how many tasks wait in it is not known".to_owned(),
-    };
+    }
+}
+
+/// A queue left the spec.
+pub fn removed(prune: &Prune) -> Happening {
+    let backlog = waited(prune.backlog);
     Happening {
         warning: prune.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueRemoved.as_str().to_owned(),

@@ -212,6 +212,9 @@ impl Reports {
             let memory = memory.queue(QueueKey::unversioned(&standing.queue));
             memory.unapplied = standing.unapplied;
             memory.at_zero = standing.at_zero;
+            if standing.gone_over {
+                memory.left = None;
+            }
         }
         let failed = !applied.prune_errors.is_empty();
         memory.unpruned = failed.then(|| memory.unpruned.unwrap_or(now.monotonic));
@@ -335,6 +338,7 @@ fn happenings(
     let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
         [
             events::changes(facts),
+            events::gone_over(facts),
             drains::happenings(facts, now.monotonic),
             advice.happenings(facts.memory, pass.fleet.generation),
         ]

@@ -82,9 +82,10 @@ fn rolling(facts: &QueueFacts<'_>) -> Problem {
 
 /// What a person must mend, as `Ready` or `Progressing` say it.
 pub(super) fn stalled(queues: &[QueueFacts<'_>], ready: &Say, progressing: &Say) -> Say {
-    let bad = [ready, progressing]
-        .into_iter()
-        .find(|say| say.status == Status::False && waits_for_a_person(say, queues));
+    // What was said before and is kept says nothing of now.
+    let bad = [ready, progressing].into_iter().find(|say| {
+        say.status == Status::False && say.about != About::Former && waits_for_a_person(say, queues)
+    });
     match bad {
         Some(say) => Say::new(Status::True, say.reason, say.message.clone()),
         None => Say::new(
@@ -103,6 +104,7 @@ fn waits_for_a_person(say: &Say, queues: &[QueueFacts<'_>]) -> bool {
         | Reason::SecretInvalid
         | Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
+        | Reason::ConnectionUntried
         | Reason::NameConflict
         | Reason::QueueConflict
         | Reason::ApplyFailed

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::*;
 use crate::apply::Scaled;
+use crate::memory::{QueueKey, Written};
 use crate::report::notes;
 use crate::report::passed::{Passed, healthy, status_with};
 use crate::testing::{NOW, backlog, held, simple, unseen};
@@ -96,6 +97,51 @@ fn who_changed_the_replicas_that_are_put_back_is_named() {
         "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; put back to 2"
     );
     assert!(told[0].note.starts_with(&begins), "{}", told[0].note);
+}
+
+#[test]
+fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go() {
+    let told = |left: Option<Left>, polled: &str, written: bool| {
+        let mut queue = healthy();
+        let mut object = held(&simple(), 1, "9");
+        let annotations = object.metadata.annotations.as_mut().unwrap();
+        annotations.insert(
+            injected::TASK_QUEUE_ANNOTATION.to_owned(),
+            polled.to_owned(),
+        );
+        queue.held = Some(Arc::new(object.clone()));
+        let mut passed = Passed::of(queue);
+        passed.memory.queue(QueueKey::unversioned("a")).left = left;
+        let done = passed.applied.queues.get_mut("a").unwrap();
+        done.written = written.then(|| Written::after_apply(&object, &object));
+        let told = gone_over(&passed.facts()[0]);
+        told.into_iter()
+            .map(|h| (h.warning, h.note))
+            .collect::<Vec<_>>()
+    };
+    let left = |backlog| {
+        Some(Left {
+            task_queue: "old".to_owned(),
+            backlog,
+        })
+    };
+    let said = |rest: &str| {
+        format!(
+            "queue a: its workers go over from task queue old to a; when the former was last read, {rest}"
+        )
+    };
+    let many = said("7 tasks waited in it, and nobody here works on them any more");
+    assert_eq!(told(left(Some(7)), "old", true), [(true, many)]);
+    let none = said("no task waited in it");
+    assert_eq!(told(left(Some(0)), "old", true), [(false, none)]);
+    let unknown = said("how many tasks wait in it is not known");
+    assert_eq!(
+        told(None, "old", true),
+        [(true, unknown)],
+        "after a restart"
+    );
+    assert_eq!(told(left(Some(7)), "old", false), [], "not yet");
+    assert_eq!(told(None, "a", true), []);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use taskqueue_api::TaskQueueWorkerStatus;
 
 use super::*;
 use crate::apply::Scaled;
-use crate::error::Call;
+use crate::error::{Call, Error};
 use crate::memory::{Unapplied, Written};
+use crate::plan::Step;
 
 /// The apply of the Deployment, answered so.
 fn answered(code: u16, message: &str) -> Error {
@@ -207,6 +208,22 @@ fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
     assert_eq!(since(&passed), None);
     passed.plan.queues[0].step = Step::Refused(Problem::new(Reason::ApplyFailed, "no"));
     assert_eq!(since(&passed), Some(earlier), "nothing was tried");
+}
+
+#[test]
+fn there_is_a_pass_when_the_minute_is_over() {
+    let mut memory = FleetMemory::default();
+    assert_eq!(until_told(&memory, NOW), Duration::MAX);
+    let earlier = NOW.minus(Duration::from_secs(42));
+    memory.queue(QueueKey::unversioned("a")).unapplied = Some(failing(earlier, true));
+    assert_eq!(until_told(&memory, NOW), Duration::from_secs(18));
+    memory.unpruned = Some(NOW.minus(Duration::from_secs(50)));
+    assert_eq!(until_told(&memory, NOW), Duration::from_secs(10));
+    assert_eq!(
+        until_told(&memory, earlier.plus(KEPT)),
+        Duration::MAX,
+        "it has been told"
+    );
 }
 
 #[test]
@@ -477,4 +494,22 @@ fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
     let conditions = Passed::of(queue).conditions();
     assert_eq!(conditions[0], ("Ready", "True", "Available"));
     assert_eq!(conditions[1], ("Progressing", "False", "PodsFailing"));
+}
+
+#[test]
+fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
+    let mut passed = Passed::of(healthy());
+    let problem = Problem::new(Reason::ConnectionUntried, "not yet");
+    passed.plan.queues[0].step = Step::Refused(problem);
+    let status = passed.status(&well(), 2);
+    assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
+    let trying = is("True", "ConnectionUntried", 2);
+    assert_eq!(said(&status, "Reconciling"), trying);
+    let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
+    assert_eq!((standing.since, standing.passes), (NOW, true));
+    let memory = passed.memory.queue(QueueKey::unversioned("a"));
+    memory.unapplied = Some(failing(NOW.minus(KEPT), true));
+    let status = passed.status(&well(), 2);
+    assert_eq!(said(&status, "Ready"), is("False", "ConnectionUntried", 2));
+    assert_eq!(said(&status, "Stalled"), is("True", "ConnectionUntried", 2));
 }

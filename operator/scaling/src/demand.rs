@@ -443,7 +443,8 @@ impl DemandTerms {
 /// more is that of a queue which the server has just loaded: it divides by the moment since.
 fn believable_arrivals(backlog: &TypeBacklog) -> u64 {
     let window = millis(RATE_WINDOW).max(1);
-    let waiting = u128::from(backlog.count).saturating_mul(1_000_000) / u128::from(window);
+    let waiting = u128::from(backlog.count).saturating_mul(1_000_000);
+    let waiting = waiting.checked_div(window.into()).unwrap_or_default();
     let most = u128::from(backlog.dispatch_rate_milli).saturating_add(waiting);
     narrow(most.min(u128::from(backlog.add_rate_milli)))
 }

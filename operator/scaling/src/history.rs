@@ -191,9 +191,7 @@ impl History {
                 done,
                 slots.saturating_mul(ready.into()),
             ];
-            let found = found
-                .into_iter()
-                .fold(0_u64, |sum, some| sum.saturating_add(some));
+            let found = found.into_iter().fold(0_u64, u64::saturating_add);
             let said = is.add_rate_milli.saturating_mul(RATE_WINDOW.as_secs()) / 1000;
             let quiet = was.count == 0 && was.add_rate_milli == 0;
             quiet && said > found.saturating_mul(2)

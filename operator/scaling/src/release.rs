@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::demand::is_blind;
 use crate::learn::{Learner, PerWork, Work};
+use crate::worker::WorkerMemory;
 use crate::{PodPhase, PodSlots, Replicas, Time};
 
 /// Why a pod may not be told to stop.
@@ -67,7 +68,9 @@ impl Hold {
             Self::Outlasts => "runs tasks of a kind that outlasts the drain grace period",
             Self::LongestYet => "runs a task that has taken longer than any that was seen to end",
             Self::NotLearned => "is busy, and too little was seen yet of how long its tasks take",
-            Self::Unproven => "is busy, and it is not proven yet that such tasks end within the drain grace period",
+            Self::Unproven => {
+                "is busy, and it is not proven yet that such tasks end within the drain grace period"
+            }
             Self::Behind => {
                 "is behind a busy pod that is not ready, which Kubernetes removes first"
             }
@@ -157,38 +160,43 @@ impl Judge<'_> {
             )
         });
         let mut budget = Budget::new(self);
+        let holds = judged
+            .into_iter()
+            .map(|(pod, verdict)| (pod, self.holds_back(pod, &verdict, &mut budget)));
+        let mut ranked: Vec<(&PodSlots, Option<Hold>)> = holds.collect();
+        // Those that may go do so before those that stay; both keep their order.
+        ranked.sort_by_key(|(pod, hold)| (pod.phase == PodPhase::Ready, hold.is_some()));
+        let first_held = ranked.iter().find(|(_, hold)| hold.is_some());
+        let unready_stays = first_held.is_some_and(|(pod, _)| pod.phase != PodPhase::Ready);
         let mut held = Vec::new();
-        let mut blocked = None;
-        for (pod, verdict) in &judged {
-            let hold = match verdict {
-                _ if blocked.is_some_and(|ready| ready != (pod.phase == PodPhase::Ready)) => {
-                    Some(Hold::Behind)
-                }
-                Verdict::Idle => None,
-                Verdict::MayGo { tasks, .. } => {
-                    let worker = |work| self.learner.pod(&pod.pod)?.work(work);
-                    let waits_in_vain = Work::ALL.into_iter().any(|work| {
-                        worker(work).is_some_and(crate::worker::WorkerMemory::is_never_idle)
-                    });
-                    (!budget.take(tasks, waits_in_vain)).then_some(Hold::Unproven)
-                }
-                Verdict::Stays(hold) => Some(*hold),
-            };
-            match hold {
-                Some(hold) => {
-                    blocked.get_or_insert(pod.phase == PodPhase::Ready);
-                    held.push(HeldPod {
-                        pod: pod.pod.clone(),
-                        hold,
-                    });
-                }
-                None => free = free.saturating_add(1),
-            }
+        for (pod, hold) in &ranked {
+            let behind = unready_stays && pod.phase == PodPhase::Ready;
+            let why = if behind { Some(Hold::Behind) } else { *hold };
+            held.extend(why.map(|hold| HeldPod {
+                pod: pod.pod.clone(),
+                hold,
+            }));
+            free = free.saturating_add(u32::from(why.is_none()));
         }
         Release {
             replicas: free.saturating_sub(going),
-            order: judged.into_iter().map(|(pod, _)| pod).collect(),
+            order: ranked.into_iter().map(|(pod, _)| pod).collect(),
             held,
+        }
+    }
+
+    /// Why a pod must stay, if it must; one that may drain takes its share of the budget.
+    fn holds_back(&self, pod: &PodSlots, verdict: &Verdict, budget: &mut Budget) -> Option<Hold> {
+        match verdict {
+            Verdict::Idle => None,
+            Verdict::MayGo { tasks, .. } => {
+                let worker = |work| self.learner.pod(&pod.pod)?.work(work);
+                let waits_in_vain = Work::ALL
+                    .into_iter()
+                    .any(|work| worker(work).is_some_and(WorkerMemory::is_never_idle));
+                (!budget.take(tasks, waits_in_vain)).then_some(Hold::Unproven)
+            }
+            Verdict::Stays(hold) => Some(*hold),
         }
     }
 
@@ -211,14 +219,14 @@ impl Judge<'_> {
             if let Some(hold) = self.hold(work, worker) {
                 return Verdict::Stays(hold);
             }
-            let idle_at = worker.and_then(crate::worker::WorkerMemory::idle_at);
+            let idle_at = worker.and_then(WorkerMemory::idle_at);
             let age = idle_at.map_or(Duration::MAX, |idle_at| self.now.since(idle_at));
             oldest = oldest.max(age);
         }
         Verdict::MayGo { tasks, oldest }
     }
 
-    fn hold(&self, work: Work, worker: Option<&crate::worker::WorkerMemory>) -> Option<Hold> {
+    fn hold(&self, work: Work, worker: Option<&WorkerMemory>) -> Option<Hold> {
         let learned = self.learner.learned(work);
         // Of many tasks one takes several times the mean.
         let safe = self.grace.checked_div(10).unwrap_or(self.grace);
@@ -269,7 +277,10 @@ impl Budget {
             let allowed = if slow { 0 } else { proven.saturating_mul(2) };
             *left.get_mut(work) = allowed.saturating_sub(*draining.get(work));
         }
-        Self { left, one: !busy && judge.drains }
+        Self {
+            left,
+            one: !busy && judge.drains,
+        }
     }
 
     /// The first busy pod that drains, before anything is proven, is one that would be waited for in vain.

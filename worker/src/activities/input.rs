@@ -4,6 +4,8 @@
 //! The inputs are open to any caller of any language: a workflow of another program needs to send no more of a field than
 //! has no default, and may send an order as a whole.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -137,17 +139,17 @@ pub(super) struct Caller<'a> {
     workflow_id: &'a str,
     run_id: &'a str,
     activity_id: &'a str,
+    /// The same for all attempts. Without a workflow, an id of an activity may be used again.
+    scheduled: Option<SystemTime>,
 }
 
 impl<'a> Caller<'a> {
     fn of(info: &'a ActivityInfo) -> Self {
-        let run_id = info.workflow_run_id.as_deref();
         Self {
             workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
-            run_id: run_id
-                .or(info.activity_run_id.as_deref())
-                .unwrap_or_default(),
+            run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
             activity_id: &info.activity_id,
+            scheduled: info.scheduled_time,
         }
     }
 }
@@ -282,8 +284,11 @@ fn mailing_id(caller: &Caller<'_>) -> String {
         workflow_id,
         run_id,
         activity_id,
+        scheduled,
     } = caller;
-    let digest = Sha256::digest(format!("{workflow_id}\0{run_id}\0{activity_id}"));
+    let digest = Sha256::digest(format!(
+        "{workflow_id}\0{run_id}\0{activity_id}\0{scheduled:?}"
+    ));
     let short = digest
         .iter()
         .take(8)

@@ -94,8 +94,7 @@ fn outcome(reason: &Reason) -> &'static str {
 
 /// The workflow that owns the order; an activity started without one owns it by the order's id.
 pub(super) fn workflow_id(ctx: &ActivityContext, order_id: &str) -> String {
-    ctx.info()
-        .workflow_id
-        .clone()
-        .unwrap_or_else(|| format!("order-{order_id}"))
+    // The SDK gives an activity without a workflow an empty id.
+    let workflow_id = ctx.info().workflow_id.clone().filter(|id| !id.is_empty());
+    workflow_id.unwrap_or_else(|| format!("order-{order_id}"))
 }

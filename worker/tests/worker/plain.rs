@@ -14,24 +14,31 @@ use order_worker::failure::FailureType;
 use order_worker::order::{OrderInput, OrderResult, OrderState, Payment};
 use order_worker::payment::GatewayClient;
 use serde_json::{Value, json};
-use temporalio_client::WorkflowExecutionStatus;
+use temporalio_client::{ActivityStartOptions, WorkflowExecutionStatus};
+use temporalio_common::UntypedActivity;
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::common::v1::Payload;
+use temporalio_sdk::ActivityCloseTimeouts;
 
 use crate::orders::{reason, status_of, unpaid};
-use crate::support::{Shop, init};
+use crate::support::{DEADLINE, Shop, init};
 
 /// Answers by order: each is given to every request for that order.
 type Answers = BTreeMap<String, (u16, Value)>;
 
-/// The gateway, and the bodies of the requests that it got.
+/// The bodies of the requests for a charge.
+type Charges = Arc<Mutex<Vec<Value>>>;
+
+/// The gateway, and what it was asked for.
 pub(crate) struct PlainGateway {
     pub(crate) url: String,
-    charges: Arc<Mutex<Vec<Value>>>,
+    charges: Charges,
 }
 
 impl PlainGateway {
     /// Answers `otherwise` to every path but `/charge`.
     pub(crate) async fn start(answers: Answers, otherwise: StatusCode) -> Self {
-        let charges: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let charges = Charges::default();
         let router = Router::new()
             .route("/charge", post(charge))
             .fallback(move || std::future::ready(otherwise))
@@ -51,7 +58,7 @@ impl PlainGateway {
 }
 
 async fn charge(
-    State((answers, charges)): State<(Arc<Answers>, Arc<Mutex<Vec<Value>>>)>,
+    State((answers, charges)): State<(Arc<Answers>, Charges)>,
     Json(body): Json<Value>,
 ) -> Response {
     let answer = answers.get(body["order_id"].as_str().unwrap_or_default());
@@ -137,6 +144,13 @@ async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_un
     assert_eq!(shop.stored_state("lost-1").await, "created");
     let left = shop.store().await.available("lamp").await.unwrap();
     assert_eq!(left, Some(before - 2));
+    // A person has found out that it was not charged, and does what GATEWAY.md says.
+    for activity in ["release_inventory", "cancel_order_activity"] {
+        by_hand(&shop, activity, "lost-1").await;
+    }
+    assert_eq!(shop.stored_state("lost-1").await, "cancelled");
+    let left = shop.store().await.available("lamp").await.unwrap();
+    assert_eq!(left, Some(before));
     let metrics = worker.metrics().await;
     let counted = "order_worker_payments_total{outcome=\"unsettled\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
@@ -145,6 +159,21 @@ async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_un
         log.contains("payment unsettled, nothing is undone"),
         "{log}"
     );
+}
+
+/// Runs an activity without a workflow, with the id of an order as all of its input.
+async fn by_hand(shop: &Shop, activity: &str, order_id: &str) {
+    let timeout = ActivityCloseTimeouts::StartToClose(DEADLINE);
+    let id = format!("undo-{order_id}-{activity}");
+    let options = ActivityStartOptions::new(shop.queue.as_str(), id, timeout).build();
+    let input = RawValue::new(vec![Payload {
+        metadata: [("encoding".to_owned(), b"json/plain".to_vec())].into(),
+        data: format!("{order_id:?}").into_bytes(),
+        ..Payload::default()
+    }]);
+    let activity = UntypedActivity::new(activity);
+    let started = shop.client.start_activity(activity, input, options).await;
+    started.unwrap().result().await.unwrap();
 }
 
 #[tokio::test]

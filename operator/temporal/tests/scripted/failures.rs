@@ -27,6 +27,7 @@ async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
             method: Method::DescribeTaskQueue,
             message: "DescribeTaskQueue at temporal:7233/default failed with Timeout: as scripted"
                 .to_owned(),
+            fault: None,
         })
     );
     // It goes on to fail, now in another way: since stays, the reason follows.

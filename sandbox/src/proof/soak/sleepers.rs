@@ -212,8 +212,11 @@ mod tests {
         let long_before = task("before", 10, 60, None);
         let long_since = task("since", 79, 140, None);
         let long_too_late = task("late", 81, 140, None);
-        assert_eq!(whys(&[short.clone()], &since(60)), [Cut::First]);
-        assert_eq!(whys(&[long_before.clone()], &since(60)), [Cut::Known]);
+        assert_eq!(whys(std::slice::from_ref(&short), &since(60)), [Cut::First]);
+        assert_eq!(
+            whys(std::slice::from_ref(&long_before), &since(60)),
+            [Cut::Known]
+        );
         assert_eq!(whys(&[long_since], &since(60)), [Cut::Known]);
         assert_eq!(whys(&[long_too_late], &since(60)), [Cut::First]);
         assert_eq!(whys(&[long_before], &since(91)), [Cut::Raced]);

@@ -7,6 +7,7 @@ const CALLER: Caller<'static> = Caller {
     workflow_id: "shop-7",
     run_id: "run",
     activity_id: "3",
+    scheduled: Some(SystemTime::UNIX_EPOCH),
 };
 
 fn payload(encoding: Option<&str>, data: &[u8]) -> Payload {

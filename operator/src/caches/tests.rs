@@ -1,5 +1,7 @@
 //! Which namespaces are covered, and that what cannot be read is kept as that.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -170,7 +172,10 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
         "containers": [{"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}],
     });
     assert_eq!(serde_json::to_value(&seen.spec).unwrap(), spec);
-    assert_eq!(caches.pods.len(), 0);
+    assert_eq!(
+        caches.pods.of(&worker_key("shop", "orders")),
+        Vec::<Arc<Pod>>::new()
+    );
     let said = crate::observe::drains::Draining::of(&seen).unwrap();
     assert!(said.end.is_some() && said.hooked, "{said:?}");
     assert_eq!(

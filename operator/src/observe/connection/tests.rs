@@ -83,7 +83,7 @@ async fn resolved(
             .collect();
         (200, secret(&name, &of_it))
     });
-    Secrets::new(client).resolve(fleet, spec, NOW).await
+    Secrets::new(client).resolve(fleet, spec, false, NOW).await
 }
 
 #[tokio::test]
@@ -192,7 +192,9 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         ),
     ] {
         let (client, _) = api(move |_| (code, answer.clone()));
-        let told = Secrets::new(client).resolve(&simple(), &spec, NOW).await;
+        let told = Secrets::new(client)
+            .resolve(&simple(), &spec, false, NOW)
+            .await;
         assert_eq!(told.unwrap_err(), Problem::new(reason, why));
     }
 }

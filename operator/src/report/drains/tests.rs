@@ -337,7 +337,12 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         }
         let again = pass(
             &mut memory,
-            heard(pod.clone(), status, 14, taken[2] + u64::from(!expected.is_empty())),
+            heard(
+                pod.clone(),
+                status,
+                14,
+                taken[2] + u64::from(!expected.is_empty()),
+            ),
             16,
         );
         assert_eq!(again, [], "{what}: again");

@@ -1,0 +1,173 @@
+//! A webhook that hangs, and Deployments that are not where they were, in whole passes.
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::testing::slow_api;
+
+/// As long as the API server waits for a webhook by default.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// A fleet of 20 queues, the last of which has this minimum.
+fn twenty(image: &str, last: u32) -> Value {
+    let queue = |number: u32| {
+        let min = if number == 19 { last } else { 1 };
+        json!({"name": format!("q{number}"), "replicas": {"min": min, "max": 9}})
+    };
+    let queues: Vec<Value> = (0..20).map(queue).collect();
+    let mut object = serde_json::to_value(resource(&json!(queues))).unwrap();
+    object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    object["metadata"]["generation"] = json!(4 + last);
+    object
+}
+
+/// The Deployments of such a fleet as they run.
+fn running(object: &Value) -> Vec<Deployment> {
+    let fleet = validate(&serde_json::from_value(object.clone()).unwrap()).unwrap();
+    let spec = testing::usable(&fleet).spec;
+    let made = |queue| {
+        let mut made = taskqueue_api::render(&fleet, queue, &spec);
+        made.metadata.uid = Some("deployment-uid".to_owned());
+        made.metadata.resource_version = Some("9".to_owned());
+        made.spec.as_mut().unwrap().replicas = Some(1);
+        made
+    };
+    fleet.queues.iter().map(made).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
+    let mut operator = Operator::over(slow_api(|asked| {
+        let template = asked.line.contains("/deployments/") && !asked.line.contains("/scale?");
+        if template {
+            let why = "failed calling webhook \"pods.example.com\"";
+            return (HANGS, (500, failure(500, "InternalError", why)));
+        }
+        (Duration::ZERO, (200, accepted(asked)))
+    }));
+    for deployment in running(&twenty("worker:1", 1)) {
+        let event = Event::Apply(deployment);
+        operator.caches.deployments.apply_watcher_event(&event);
+    }
+    let began = Instant::now();
+    let (_, lines) = operator.pass(&twenty("worker:2", 1)).await;
+    assert!(
+        lines.iter().any(|line| line.contains("force=true")),
+        "{lines:?}"
+    );
+    // While they hang, one queue is to have three replicas.
+    let (_, lines) = operator.pass(&twenty("worker:2", 3)).await;
+    let scaled = |line: &String| line.contains("q19") && line.contains("/scale?");
+    assert!(lines.iter().any(scaled), "{lines:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+
+    // Each end leads to a pass, in which it is an error; and just that is not sent again at once.
+    assert!(operator.nudges.recv().await.is_some());
+    let (result, lines) = operator.pass(&twenty("worker:2", 3)).await;
+    assert_eq!(result.unwrap_err().class(), Class::Unavailable);
+    let again = |line: &&String| line.contains("q0-") && line.contains("force=true");
+    assert_eq!(lines.iter().find(again), None);
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again_after_its_pause_and_not_at_every_pass() {
+    let mut operator = Operator::new(|asked| {
+        if asked.line.contains("/deployments/") {
+            return (503, failure(503, "ServiceUnavailable", "etcd is away"));
+        }
+        (200, accepted(asked))
+    });
+    assert!(operator.pass(&object()).await.0.is_err());
+    let (_, lines) = operator.pass(&object()).await;
+    let touched = lines.iter().filter(|line| line.contains("/deployments/"));
+    assert_eq!(touched.count(), 0, "{lines:?}");
+}
+
+/// A running Deployment that the watch shows with one replica.
+fn shown(replicas: i32, version: &str) -> Deployment {
+    let mut held = held(&testing::simple(), replicas, version);
+    held.metadata.generation = Some(i64::from(replicas));
+    held
+}
+
+#[tokio::test]
+async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_same_pass() {
+    // The watch shows 1; somebody has made it 2, and the minimum is 4.
+    let present = serde_json::to_value(shown(2, "12")).unwrap();
+    let mut operator = Operator::new(move |asked| {
+        if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
+            return (200, present.clone());
+        }
+        let named = asked.body["metadata"]["resourceVersion"] == "12";
+        if asked.line.contains("/scale?") && !named {
+            return (
+                409,
+                failure(409, "Conflict", "the object has been modified"),
+            );
+        }
+        (200, accepted(asked))
+    });
+    let event = Event::Apply(shown(1, "9"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    let mut object = object();
+    object["spec"]["queues"][0]["replicas"]["min"] = json!(4);
+    operator.pass(&object).await.0.unwrap();
+    let memory = operator.context.shared.memory(&metadata(&object));
+    let memory = memory.lock().await;
+    let decided = memory.queues[&QueueKey::unversioned("a")].decided.clone();
+    let decided = decided.unwrap();
+    assert_eq!((decided.previous, decided.desired), (2, 4));
+}
+
+#[tokio::test]
+async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_is_decided() {
+    let present = serde_json::to_value(shown(3, "12")).unwrap();
+    let mut operator = Operator::new(move |asked| {
+        if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
+            return (200, present.clone());
+        }
+        (200, accepted(asked))
+    });
+    let event = Event::Apply(shown(3, "9"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    operator.pass(&object()).await.0.unwrap();
+    let event = Event::Delete(shown(3, "10"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    let (_, lines) = operator.pass(&object()).await;
+    let lines = short(&lines);
+    let writes = lines
+        .iter()
+        .filter(|line| ["create", "apply"].contains(line));
+    assert_eq!((lines[0], writes.count()), ("look", 0), "{lines:?}");
+    let memory = operator.context.shared.memory(&metadata(&object()));
+    let memory = memory.lock().await;
+    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    assert_eq!(queue.decided.as_ref().unwrap().previous, 3);
+}
+
+#[tokio::test]
+async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut older = object();
+    older["metadata"]["name"] = json!("older");
+    older["metadata"]["uid"] = json!("older-uid");
+    older["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
+    let fleet = validate(&serde_json::from_value(older.clone()).unwrap()).unwrap();
+    let runs = held(&fleet, 1, "9");
+    operator
+        .caches
+        .deployments
+        .apply_watcher_event(&Event::Apply(runs));
+    older["spec"]["queues"] = json!("not a list");
+    let older: GuardedFleet = serde_json::from_value(older).unwrap();
+    operator
+        .caches
+        .fleets
+        .apply_watcher_event(&Event::Apply(older));
+    operator.pass(&object()).await.0.unwrap();
+    assert_eq!(operator.ready(&object()).await.0, "QueueConflict");
+}

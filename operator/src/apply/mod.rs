@@ -79,26 +79,39 @@ pub struct QueueApplied {
     pub scaled: Option<Scaled>,
     /// The Deployment was made anew.
     pub created: bool,
-    /// The Deployment or its budget was sent and is not answered yet.
-    pub pending: bool,
-    /// The Deployment or its budget could not be written.
-    pub refused: bool,
-    /// What was under way was broken off, because this process does not lead any more: it was carried out or not.
-    pub broken_off: bool,
+    /// How the write of the Deployment or its budget ended, if there was one.
+    pub end: End,
     /// What went wrong: with the Deployment or its budget, or else with the replicas.
     pub error: Option<Error>,
 }
 
+/// How a write of a Deployment or its budget ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum End {
+    /// It was carried out, or the object has become another one, or there was none.
+    #[default]
+    Settled,
+    /// It is not answered yet.
+    Pending,
+    /// It could not be carried out.
+    Refused,
+    /// It was broken off, because this process does not lead any more: it was carried out or not.
+    BrokenOff,
+}
+
 impl QueueApplied {
     /// Adds what came of another write for the same queue. What this one says counts more.
+    #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             written: self.written.or(other.written),
             scaled: self.scaled.or(other.scaled),
             created: self.created || other.created,
-            pending: self.pending || other.pending,
-            refused: self.refused || other.refused,
-            broken_off: self.broken_off || other.broken_off,
+            end: if self.end == End::Settled {
+                other.end
+            } else {
+                self.end
+            },
             error: self.error.or(other.error),
         }
     }
@@ -206,7 +219,7 @@ impl Writer {
                     let writing = Writing { rendered, task };
                     applied.writing.insert(queue.queue.clone(), writing);
                     QueueApplied {
-                        pending: true,
+                        end: End::Pending,
                         ..QueueApplied::default()
                     }
                 }

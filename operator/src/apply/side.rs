@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 use tokio::time::Sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{QueueApplied, Writer, is_another};
+use super::{End, QueueApplied, Writer, is_another};
 use crate::error::Error;
 use crate::plan::QueuePlan;
 
@@ -42,7 +42,7 @@ impl Side {
             let done = tokio::select! {
                 biased;
                 () = leading.ended() => QueueApplied {
-                    broken_off: true,
+                    end: End::BrokenOff,
                     ..QueueApplied::default()
                 },
                 done = self.write(&permits) => done,
@@ -75,7 +75,9 @@ impl Side {
             .await;
         if let Err(error) = prepared {
             // What is another object now says nothing about what was to be written.
-            done.refused = !is_another(&error);
+            if !is_another(&error) {
+                done.end = End::Refused;
+            }
             done.error = Some(error);
         }
         done
@@ -105,7 +107,7 @@ impl Begun {
 /// What came of a task. One that broke off is an error of its queue alone.
 pub(crate) fn outcome(done: Result<QueueApplied, JoinError>) -> QueueApplied {
     done.unwrap_or_else(|error| QueueApplied {
-        refused: true,
+        end: End::Refused,
         error: Some(Error::Bug(format!("a write broke off: {error}"))),
         ..QueueApplied::default()
     })

@@ -2,7 +2,7 @@
 //! with its cache by whoever fills that.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kube::Resource;
@@ -31,7 +31,7 @@ type Name = (String, String);
 /// Objects by owner, and the owner of each.
 #[derive(Debug, Default)]
 struct Index {
-    of: HashMap<String, BTreeMap<Name, ()>>,
+    of: HashMap<String, BTreeSet<Name>>,
     owner: HashMap<Name, String>,
 }
 
@@ -45,7 +45,7 @@ impl Index {
             self.of
                 .entry(owner.clone())
                 .or_default()
-                .insert(name.clone(), ());
+                .insert(name.clone());
             self.owner.insert(name, owner);
         }
     }
@@ -119,7 +119,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Indexed<K> {
     /// What belongs to an owner, by name.
     pub fn of(&self, owner: &str) -> Vec<Arc<K>> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let names = index.of.get(owner).into_iter().flat_map(BTreeMap::keys);
+        let names = index.of.get(owner).into_iter().flatten();
         names
             .filter_map(|(namespace, name)| self.store.get(&ObjectRef::new(name).within(namespace)))
             .collect()

@@ -128,6 +128,13 @@ async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_
     assert_eq!(failed, Vec::<&str>::new());
 }
 
+#[test]
+fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed() {
+    let pauses: Vec<Duration> = pauses().take(7).collect();
+    let halves: Vec<u128> = pauses.iter().map(|pause| pause.as_millis() / 500).collect();
+    assert_eq!(halves, [1, 2, 4, 8, 16, 16, 16]);
+}
+
 /// A pod with a hook, and with much that nobody looks at, whose worker ended before it was let go.
 fn ended_pod() -> Value {
     json!({

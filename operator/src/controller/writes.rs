@@ -10,12 +10,12 @@ use taskqueue_temporal::OwnerKey;
 use tracing::debug;
 
 use super::Shared;
-use crate::apply::{Applied, QueueApplied, Writer, outcome};
+use crate::apply::{Applied, End, QueueApplied, Writer, outcome};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::memory::{FleetMemory, QueueKey, QueueMemory, Refused};
 use crate::observe::{Observed, owned_by};
-use crate::plan::{self, BudgetStep, Plan, QueuePlan, Step};
+use crate::plan::{self, BudgetStep, Plan, QueuePlan, Scale, Step};
 use crate::problem::Problem;
 use crate::report::conditions;
 
@@ -95,7 +95,7 @@ pub(super) async fn decide_and_write(
         // Whoever wrote may know better what else is to be written: only replicas that are added go on from there.
         again.prunes.clear();
         again.queues.retain(|queue| {
-            let grows = queue.scale.as_ref().is_some_and(|scale| scale.grows());
+            let grows = queue.scale.as_ref().is_some_and(Scale::grows);
             grows && moved.contains_key(&queue.queue)
         });
         if again.queues.is_empty() {
@@ -138,7 +138,7 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
 /// The queues whose growth was refused because their Deployment has moved, with its name.
 fn moved_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
     let moved = |queue: &&QueuePlan| {
-        let grows = queue.scale.as_ref().is_some_and(|scale| scale.grows());
+        let grows = queue.scale.as_ref().is_some_and(Scale::grows);
         let done = applied.queues.get(&queue.queue);
         let moved = done.is_some_and(|done| {
             done.scaled.is_none() && matches!(done.error, Some(Error::Moved { .. }))
@@ -216,15 +216,15 @@ pub(super) fn remember(
 /// Takes in what came of writing a Deployment that was rendered so.
 fn settle(memory: &mut QueueMemory, rendered: u64, done: &QueueApplied, now: Moment) {
     written(memory, done);
-    if done.broken_off {
+    if done.end == End::BrokenOff {
         // It was carried out or not: it is written again, and that changes nothing if it was.
         memory.written = None;
     }
-    if done.pending {
+    if done.end == End::Pending {
         return;
     }
     let before = memory.refused.take();
-    let error = done.error.as_ref().filter(|_| done.refused);
+    let error = done.error.as_ref().filter(|_| done.end == End::Refused);
     memory.refused = error.map(|error| refused(before.as_ref(), rendered, error, now));
 }
 

@@ -103,7 +103,7 @@ async fn hold(
             "the leader lease cannot be renewed: the API server does not answer".to_owned(),
         ));
         let regained = async {
-            for claim in claims.iter_mut() {
+            for claim in &mut *claims {
                 if !claim.regain().await {
                     return false;
                 }

@@ -124,7 +124,11 @@ async fn a_template_finds_the_one_it_was_decided_on_or_is_not_written() {
         assert_eq!(done.written.is_some(), written, "{what}");
         let moved = matches!(done.error, Some(Error::Moved { .. }));
         assert_eq!(moved, !written, "{what}: {:?}", done.error);
-        assert!(!done.refused, "{what}: it says nothing about the template");
+        assert_eq!(
+            done.end,
+            End::Settled,
+            "{what}: it says nothing about the template"
+        );
         let writes = log
             .lines()
             .iter()

@@ -60,13 +60,19 @@ async fn replicas_that_are_added_are_written_first_and_no_template_is_waited_for
     assert!(lines[0].contains("/deployments/d19/scale?"), "{lines:?}");
     assert_eq!(lines.len(), 1 + SIDE_BY_SIDE, "side by side: {lines:?}");
     let grown = &applied.queues["q19"];
-    assert!(grown.scaled.is_some() && grown.pending, "{grown:?}");
+    assert!(
+        grown.scaled.is_some() && grown.end == End::Pending,
+        "{grown:?}"
+    );
     assert_eq!(applied.writing.len(), 20);
 
     // Each ends for itself, says what became of it, and that somebody is to look.
     for (queue, writing) in std::mem::take(&mut applied.writing) {
         let done = outcome(writing.task.await);
-        assert!(done.refused && done.error.is_some(), "{queue}: {done:?}");
+        assert!(
+            done.end == End::Refused && done.error.is_some(),
+            "{queue}: {done:?}"
+        );
     }
     assert_eq!(began.elapsed(), HANGS * 3, "20 by 8");
     assert_eq!(told.load(Ordering::SeqCst), 20);
@@ -83,7 +89,10 @@ async fn what_is_under_way_is_broken_off_when_this_process_no_longer_leads() {
     leading.suspend();
     let writing = applied.writing.remove("q0").unwrap();
     let done = outcome(writing.task.await);
-    assert!(done.broken_off && done.error.is_none(), "{done:?}");
+    assert!(
+        done.end == End::BrokenOff && done.error.is_none(),
+        "{done:?}"
+    );
     assert_eq!(began.elapsed(), PATIENCE);
 }
 

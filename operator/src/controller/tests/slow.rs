@@ -171,3 +171,42 @@ async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
     operator.pass(&object()).await.0.unwrap();
     assert_eq!(operator.ready(&object()).await.0, "QueueConflict");
 }
+
+#[tokio::test]
+async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut scheduled = object();
+    scheduled["spec"]["scaling"] = json!({"schedule": [
+        {"start": "0 0 1 1 *", "end": "0 0 2 1 *", "timeZone": "UTC", "minReplicas": 1},
+    ]});
+    let accepted = |operator: &Operator| {
+        let memory = operator.context.shared.memory(&metadata(&object()));
+        let memory = memory.try_lock().unwrap();
+        Arc::clone(&memory.accepted.as_ref().unwrap().fleet)
+    };
+    operator.pass(&scheduled).await.0.unwrap();
+    let first = accepted(&operator);
+    operator.pass(&scheduled).await.0.unwrap();
+    assert!(Arc::ptr_eq(&first, &accepted(&operator)));
+    scheduled["metadata"]["generation"] = json!(5);
+    operator.pass(&scheduled).await.0.unwrap();
+    assert!(!Arc::ptr_eq(&first, &accepted(&operator)));
+}
+
+#[test]
+fn what_a_schedule_asks_for_holds_until_its_next_edge() {
+    let mut scheduled = object();
+    scheduled["spec"]["scaling"] = json!({"schedule": [
+        {"start": "0 8 * * *", "end": "0 18 * * *", "timeZone": "UTC", "minReplicas": 3},
+    ]});
+    let fleet = validate(&serde_json::from_value(scheduled).unwrap()).unwrap();
+    let generation = Some(fleet.generation);
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let accepted = Accepted::at(fleet, at("2026-11-20T09:00:00Z"));
+    assert_eq!(accepted.fleet.queues[0].policy.scheduled_min, 3);
+    assert!(accepted.holds(generation, at("2026-11-20T17:59:59Z")));
+    assert!(!accepted.holds(generation, at("2026-11-20T18:00:00Z")));
+    // A clock that was set back, another spec.
+    assert!(!accepted.holds(generation, at("2026-11-20T08:59:59Z")));
+    assert!(!accepted.holds(Some(99), at("2026-11-20T09:00:00Z")));
+}

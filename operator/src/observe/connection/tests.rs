@@ -1,5 +1,7 @@
 //! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret is told.
 
+mod often;
+
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};

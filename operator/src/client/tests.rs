@@ -44,6 +44,9 @@ fn pods(address: SocketAddr, call: Duration) -> Api<Pod> {
 const AWAY: &str =
     "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 60\r\n\r\n";
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
+const WATCH: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+const EMPTY: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 const SHORT: Duration = Duration::from_millis(300);
 
 fn ring() {
@@ -87,8 +90,6 @@ async fn a_call_that_is_not_answered_or_only_half_ends_in_its_time() {
 #[tokio::test]
 async fn a_watch_may_last_and_its_beginning_may_not() {
     ring();
-    const WATCH: &str =
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let (address, _) = server(WATCH).await;
     let pods = pods(address, SHORT);
     let events = pods.watch(&WatchParams::default(), "0").await.unwrap();
@@ -118,7 +119,6 @@ async fn a_list_has_more_time_than_a_call() {
 #[tokio::test]
 async fn an_idle_connection_is_probed() {
     ring();
-    const EMPTY: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
     let (address, _) = server(EMPTY).await;
     let pods = pods(address, CALL);
     assert!(pods.get("a").await.is_err());

@@ -34,9 +34,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// On a lease that is held beside another: whose it is, in the words of `holderIdentity`. Earlier versions leave it as
-/// it is when they take the lease, and then the two differ.
-const BESIDE: &str = "taskqueue.dev/held-beside-its-own";
+/// Says on a lease that this version holds it: the same as `holderIdentity`. Version 0.1.0 leaves it as it is when it takes
+/// the lease, and then the two differ.
+const HELD_BY: &str = "taskqueue.dev/held-by";
 
 /// Why a lease is no longer ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Claim {
         self.beside
             && holder.is_some_and(|holder| holder != self.identity)
             && annotations
-                .and_then(|all| all.get(BESIDE))
+                .and_then(|all| all.get(HELD_BY))
                 .map(String::as_str)
                 == holder
     }
@@ -307,10 +307,8 @@ impl Claim {
     /// The lease with us as its holder.
     fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
         let ours = holder(&lease) == Some(self.identity.as_str());
-        if self.beside {
-            let annotations = lease.metadata.annotations.get_or_insert_default();
-            annotations.insert(BESIDE.to_owned(), self.identity.clone());
-        }
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(HELD_BY.to_owned(), self.identity.clone());
         let spec = lease.spec.get_or_insert_default();
         if !ours {
             spec.acquire_time = Some(MicroTime(now));

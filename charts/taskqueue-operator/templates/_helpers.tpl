@@ -22,6 +22,11 @@
 
 {{/* The name of the leader lease. */}}
 {{- define "taskqueue-operator.leaseName" -}}
+{{- with .Values.leaderElection.leaseName -}}
+{{- if not (regexMatch "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$" .) -}}
+{{- fail (printf "leaderElection.leaseName %q is no name of an object: use lower-case letters, digits, - and ., or leave it empty" .) -}}
+{{- end -}}
+{{- end -}}
 {{- default (printf "%s-leader" (include "taskqueue-operator.fullname" .)) .Values.leaderElection.leaseName -}}
 {{- end -}}
 

@@ -266,7 +266,7 @@ async fn a_lease_is_given_back_by_its_holder_only() {
 fn former(holder: &str, of_this_version: bool) -> Value {
     let mut lease = lease(holder);
     if of_this_version {
-        lease["metadata"]["annotations"] = json!({BESIDE: holder});
+        lease["metadata"]["annotations"] = json!({HELD_BY: holder});
     }
     lease
 }
@@ -281,14 +281,14 @@ async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_
     tokio::time::advance(DURATION).await;
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
     let taken = log.take().pop().unwrap().body;
-    assert_eq!(taken["metadata"]["annotations"][BESIDE], "me");
+    assert_eq!(taken["metadata"]["annotations"][HELD_BY], "me");
 
     let (claim, _) = self::claim(Some(former("version-0.1.0", false)), 200);
     let mut claim = claim.beside();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
     // An earlier version that takes the lease leaves the annotation of whoever had it before.
     let mut stale = former("version-0.1.0", false);
-    stale["metadata"]["annotations"] = json!({BESIDE: "another-release"});
+    stale["metadata"]["annotations"] = json!({HELD_BY: "another-release"});
     let (claim, _) = self::claim(Some(stale), 200);
     assert_eq!(claim.beside().attempt().await.unwrap(), Outcome::Others);
     // On a lease of its own nobody is a peer.

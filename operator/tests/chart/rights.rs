@@ -102,7 +102,7 @@ fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
     arguments.extend(["--namespace", "taskqueue-system"]);
     arguments.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
     let objects = objects(&helm(&arguments).expect("the chart can be rendered"));
-    let of_kind = |kind: &str| objects.iter().filter(move |object| object["kind"] == kind);
+    let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
     let environment = of_kind("Deployment")
         .flat_map(|object| object["spec"]["template"]["spec"]["containers"][0]["env"].as_array())
         .flatten();

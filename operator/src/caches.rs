@@ -275,9 +275,11 @@ pub enum Gone<'a> {
 
 impl Caches {
     /// Says whether they can be filled.
-    pub fn see(&self, sight: Sight) {
+    pub fn see(&self, sight: &Sight) {
         self.progress.send_if_modified(|progress| {
-            std::mem::replace(&mut progress.sight, sight.clone()) != sight
+            let other = progress.sight != *sight;
+            progress.sight.clone_from(sight);
+            other
         });
     }
 

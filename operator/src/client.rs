@@ -34,7 +34,7 @@ const PROBE: Duration = Duration::from_secs(3);
 /// A connection is closed if nothing that was sent on it, probes among it, was acknowledged for this long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Connections that nobody uses are kept this long.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// A client for the cluster that the kubeconfig, or in a pod the ServiceAccount, names.
 ///

@@ -159,15 +159,12 @@ impl Shared {
                 .as_ref()
                 .and_then(|fleet| Some((fleet, connection::spec(fleet, caches).ok()?)));
             let created = created(subject.metadata);
-            match spec {
-                Some((fleet, spec)) => {
-                    self.claims.claim(fleet, created, &spec);
-                }
-                None => {
-                    let made = caches.deployments.of(&key.uid);
-                    self.claims
-                        .claim_as_made(&key, created, made.iter().map(AsRef::as_ref));
-                }
+            if let Some((fleet, spec)) = spec {
+                self.claims.claim(fleet, created, &spec);
+            } else {
+                let made = caches.deployments.of(&key.uid);
+                let made = made.iter().map(AsRef::as_ref);
+                self.claims.claim_as_made(&key, created, made);
             }
         }
     }

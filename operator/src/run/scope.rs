@@ -73,7 +73,7 @@ async fn visible(
             let watched = sight == Sight::Clear;
             context.shared.metrics.set_namespace_watched(name, watched);
         }
-        context.caches.see(sight.clone());
+        context.caches.see(&sight);
         let (Sight::Denied(why) | Sight::Unknown(why)) = &sight else {
             return true;
         };

@@ -104,12 +104,12 @@ fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
     let objects = objects(&helm(&arguments).expect("the chart can be rendered"));
     let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
     let environment = of_kind("Deployment")
-        .flat_map(|object| object["spec"]["template"]["spec"]["containers"][0]["env"].as_array())
+        .filter_map(|object| object["spec"]["template"]["spec"]["containers"][0]["env"].as_array())
         .flatten();
     let taken = environment.filter(|variable| text(variable, "/name").ends_with("LEASE_NAME"));
     let taken = taken.map(|variable| text(variable, "/value").to_owned());
     let rules = of_kind("Role")
-        .flat_map(|object| object["rules"].as_array())
+        .filter_map(|object| object["rules"].as_array())
         .flatten();
     let allowed = rules.filter(|rule| strings(&rule["resources"]) == ["leases"]);
     let allowed = allowed.flat_map(|rule| strings(&rule["resourceNames"]));

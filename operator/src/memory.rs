@@ -2,11 +2,16 @@
 //! empty after a restart, and everything still works then, only more carefully.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use taskqueue_api::{Reason, TaskQueueWorkerStatus};
+use taskqueue_api::{Connection, Fleet, Queue, Reason, TaskQueueWorkerStatus, render};
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::apply::QueueApplied;
 use crate::fingerprint;
 use crate::observe::drains::Draining;
 use crate::problem::Problem;
@@ -43,6 +48,8 @@ impl QueueKey {
 /// Everything remembered about one fleet.
 #[derive(Debug, Default)]
 pub struct FleetMemory {
+    /// What the spec means, once it was accepted.
+    pub accepted: Option<Accepted>,
     /// Per queue and version.
     pub queues: BTreeMap<QueueKey, QueueMemory>,
     /// The status that was written last, and the version of the object that it led to.
@@ -53,13 +60,46 @@ pub struct FleetMemory {
     pub unpruned: Option<Time>,
 }
 
+/// A spec that was accepted: parsed once, and its schedules evaluated once per edge of them.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The fleet, with the minimums of its schedules.
+    pub fleet: Arc<Fleet>,
+    from: Timestamp,
+    /// When a schedule may ask for another minimum.
+    pub until: Option<Timestamp>,
+}
+
+impl Accepted {
+    /// The fleet as it is at a moment.
+    pub fn at(fleet: Fleet, now: Timestamp) -> Self {
+        let fleet = fleet.at(now);
+        Self {
+            until: fleet.next_scheduled_change(now),
+            fleet: Arc::new(fleet),
+            from: now,
+        }
+    }
+
+    /// Whether it is about this generation of the spec, and holds at this moment.
+    pub fn holds(&self, generation: Option<i64>, now: Timestamp) -> bool {
+        generation == Some(self.fleet.generation)
+            && now >= self.from
+            && self.until.is_none_or(|until| now < until)
+    }
+}
+
 /// Everything remembered about one queue.
 #[derive(Debug, Default)]
 pub struct QueueMemory {
     /// What the decisions need.
     pub history: History,
+    /// The Deployment as it is to be.
+    pub rendered: Option<Rendered>,
     /// The Deployment as we left it.
     pub written: Option<Written>,
+    /// What is being written and was not answered when the last pass ended.
+    pub writing: Option<Writing>,
     /// What the API server refused last, if it has accepted nothing since.
     pub refused: Option<Refused>,
     /// Pods that drained when they were last seen.
@@ -124,6 +164,63 @@ pub struct Drain {
     pub told: bool,
 }
 
+/// A Deployment as it is to be, made once for a spec and a connection.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    generation: i64,
+    connection: Connection,
+    /// The object, without replicas.
+    pub object: Arc<Deployment>,
+    /// Its hash.
+    pub hash: u64,
+    /// The version of the Deployment that was looked at last, and the hash of what concerns us in it.
+    seen: Option<(String, u64)>,
+}
+
+impl Rendered {
+    /// Renders it.
+    pub fn new(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Self {
+        let object = render(fleet, queue, connection);
+        Self {
+            generation: fleet.generation,
+            connection: connection.clone(),
+            hash: fingerprint::rendered(&object),
+            object: Arc::new(object),
+            seen: None,
+        }
+    }
+
+    /// Whether it was made for this spec and connection.
+    pub fn is_of(&self, fleet: &Fleet, connection: &Connection) -> bool {
+        self.generation == fleet.generation && self.connection == *connection
+    }
+
+    /// Keeps the hash of what concerns us in the Deployment that is there.
+    pub fn look_at(&mut self, held: &Deployment) {
+        let version = held.metadata.resource_version.clone().unwrap_or_default();
+        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != version) {
+            self.seen = Some((version, fingerprint::live(held, &self.object)));
+        }
+    }
+
+    /// The hash of what concerns us in the Deployment that is there.
+    pub fn live_of(&self, held: &Deployment) -> u64 {
+        let version = held.metadata.resource_version.as_ref();
+        let seen = self.seen.as_ref();
+        let kept = seen.filter(|(seen, _)| version.is_some_and(|version| version == seen));
+        kept.map_or_else(|| fingerprint::live(held, &self.object), |(_, live)| *live)
+    }
+}
+
+/// A write that outlasted the pass that began it. It is broken off when this is dropped.
+#[derive(Debug)]
+pub struct Writing {
+    /// The hash of what we rendered.
+    pub rendered: u64,
+    /// The write, and what comes of it.
+    pub task: AbortOnDropHandle<QueueApplied>,
+}
+
 /// A Deployment that the API server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -131,8 +228,19 @@ pub struct Refused {
     pub rendered: u64,
     /// When.
     pub at: Time,
+    /// How long it is not tried again.
+    pub pause: Duration,
+    /// How often just this was refused before.
+    pub before: u32,
     /// What it said.
     pub problem: Problem,
+}
+
+impl Refused {
+    /// How long it is still not tried again.
+    pub fn remains(&self, now: Time) -> Duration {
+        self.pause.saturating_sub(now.since(self.at))
+    }
 }
 
 /// The Deployment as it was after our last write to it.
@@ -166,17 +274,46 @@ impl Written {
         }
     }
 
-    /// Whether `cached` is from before this write: the watch has not caught up yet. Kubernetes
-    /// promises since 1.35 that versions of one object can be compared as numbers, and every
-    /// earlier server kept to it.
-    pub fn is_newer_than(&self, cached: &Deployment) -> bool {
-        let number = |text: &str| text.parse::<u64>().ok();
-        let theirs = cached.metadata.resource_version.as_deref().and_then(number);
-        cached.metadata.uid.as_deref() == Some(self.uid.as_str())
-            && number(&self.resource_version)
-                .zip(theirs)
-                .is_some_and(|(ours, theirs)| ours > theirs)
+    /// This write, of two to the same Deployment that were answered in whichever order: the replicas and the version
+    /// are those of the later one.
+    #[must_use]
+    pub fn beside(self, other: Option<&Self>) -> Self {
+        let later = other.filter(|other| {
+            other.uid == self.uid && is_newer(&other.resource_version, &self.resource_version)
+        });
+        match later {
+            Some(later) => Self {
+                replicas: later.replicas,
+                resource_version: later.resource_version.clone(),
+                ..self
+            },
+            None => self,
+        }
     }
+
+    /// Notes that the replicas were changed, which led to this version.
+    pub fn scaled(&mut self, replicas: u32, resource_version: &str) {
+        if !is_newer(&self.resource_version, resource_version) {
+            self.replicas = replicas;
+            resource_version.clone_into(&mut self.resource_version);
+        }
+    }
+
+    /// Whether `cached` is from before this write: the watch has not caught up yet.
+    pub fn is_newer_than(&self, cached: &Deployment) -> bool {
+        let theirs = cached.metadata.resource_version.as_deref();
+        cached.metadata.uid.as_deref() == Some(self.uid.as_str())
+            && theirs.is_some_and(|theirs| is_newer(&self.resource_version, theirs))
+    }
+}
+
+/// Whether one version of an object came after another. Kubernetes promises since 1.35 that they can be compared as
+/// numbers, and every earlier server kept to it.
+fn is_newer(version: &str, than: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    number(version)
+        .zip(number(than))
+        .is_some_and(|(version, than)| version > than)
 }
 
 impl QueueMemory {
@@ -219,6 +356,16 @@ impl QueueMemory {
 }
 
 impl FleetMemory {
+    /// Whether what was under way was carried out is not known: everything is written again, which changes nothing where
+    /// it was.
+    pub fn doubt(&mut self) {
+        for memory in self.queues.values_mut() {
+            memory.written = None;
+            memory.writing = None;
+            memory.refused = None;
+        }
+    }
+
     /// The memory of a queue, made if there is none.
     pub fn queue(&mut self, key: QueueKey) -> &mut QueueMemory {
         self.queues.entry(key).or_default()

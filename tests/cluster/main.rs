@@ -24,6 +24,7 @@ mod errors;
 mod exposure;
 mod faults;
 mod front;
+mod hanging;
 mod harness;
 mod hints;
 mod keys;

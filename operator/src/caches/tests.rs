@@ -1,5 +1,7 @@
 //! Which namespaces are covered, and that what cannot be read is kept as that.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -126,6 +128,13 @@ async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_
     assert_eq!(failed, Vec::<&str>::new());
 }
 
+#[test]
+fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed() {
+    let pauses: Vec<Duration> = pauses().take(7).collect();
+    let halves: Vec<u128> = pauses.iter().map(|pause| pause.as_millis() / 500).collect();
+    assert_eq!(halves, [1, 2, 4, 8, 16, 16, 16]);
+}
+
 /// A pod with a hook, and with much that nobody looks at, whose worker ended before it was let go.
 fn ended_pod() -> Value {
     json!({
@@ -170,7 +179,10 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
         "containers": [{"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}],
     });
     assert_eq!(serde_json::to_value(&seen.spec).unwrap(), spec);
-    assert_eq!(caches.pods.len(), 0);
+    assert_eq!(
+        caches.pods.of(&worker_key("shop", "orders")),
+        Vec::<Arc<Pod>>::new()
+    );
     let said = crate::observe::drains::Draining::of(&seen).unwrap();
     assert!(said.end.is_some() && said.hooked, "{said:?}");
     assert_eq!(

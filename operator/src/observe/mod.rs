@@ -10,6 +10,7 @@ pub mod pods;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -21,7 +22,7 @@ use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
 use crate::apply::REPLICAS_MANAGER;
-use crate::caches::Caches;
+use crate::caches::{self, Caches};
 use crate::claims::Claims;
 use crate::clock::Moment;
 use crate::observe::connection::{Secrets, Usable};
@@ -52,6 +53,8 @@ pub struct Observed {
     pub queues: BTreeMap<String, ObservedQueue>,
     /// Deployments of this fleet that no queue of the spec has.
     pub orphans: Vec<Arc<Deployment>>,
+    /// How soon a Secret of the connection is to be read again; `None` if it has none.
+    pub secrets_due: Option<Duration>,
 }
 
 /// What is known about one queue.
@@ -59,6 +62,9 @@ pub struct Observed {
 pub struct ObservedQueue {
     /// Its Deployment, if it exists and is ours.
     pub held: Option<Arc<Deployment>>,
+    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is not seen may only be out
+    /// of sight.
+    pub gone: bool,
     /// Its pods.
     pub pods: Pods,
     /// What Temporal says about it.
@@ -83,9 +89,24 @@ pub async fn observe(
         Ok(spec) => sources.claims.claim(fleet, created, spec),
         Err(_) => BTreeMap::new(),
     };
-    let connection = match spec {
-        Ok(spec) => sources.secrets.resolve(fleet, &spec, now.monotonic).await,
-        Err(problem) => Err(problem),
+    let owner = owner_of(fleet);
+    let (connection, secrets_due) = match spec {
+        Ok(spec) => {
+            let named = !spec.secrets().is_empty();
+            let doubtful = named
+                && fleet.queues.iter().any(|queue| {
+                    let reading = sources.readers.reading(&owner, &queue.name);
+                    reading.backlog_problem.is_some() || reading.workers_problem.is_some()
+                });
+            let namespace = &fleet.key.namespace;
+            let secrets = sources.secrets;
+            let resolved = secrets.resolve(fleet, &spec, doubtful, now.monotonic).await;
+            (
+                resolved,
+                secrets.due(namespace, &spec, doubtful, now.monotonic),
+            )
+        }
+        Err(problem) => (Err(problem), None),
     };
     let pods = pods_by_queue(fleet, sources.caches);
     let gone = sources
@@ -97,7 +118,6 @@ pub async fn observe(
         .iter()
         .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
         .collect();
-    let owner = owner_of(fleet);
     match &connection {
         Ok(usable) => sources
             .readers
@@ -128,6 +148,7 @@ pub async fn observe(
             queue.name.clone(),
             ObservedQueue {
                 held,
+                gone: false,
                 pods,
                 reading,
                 slots,
@@ -144,6 +165,7 @@ pub async fn observe(
         connection,
         queues,
         orphans: orphans(fleet, sources.caches),
+        secrets_due,
     }
 }
 
@@ -226,6 +248,7 @@ fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
             queue: queue.name.clone(),
             task_queue: queue.task_queue.clone(),
             task_types: queue.task_types.iter().copied().collect(),
+            generation: fleet.generation,
             polling_interval: queue.policy.polling_interval,
             quiet_polling_interval: queue.policy.quiet_polling_interval,
             queue_wait_target: queue.policy.queue_wait_target,
@@ -269,15 +292,12 @@ pub fn owns(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
 }
 
 fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod>>> {
-    let label = |pod: &Pod, key: &str| pod.metadata.labels.as_ref()?.get(key).cloned();
-    let mine = caches.pods.state_filter(|pod| {
-        pod.metadata.namespace.as_deref() == Some(&fleet.key.namespace)
-            && label(pod, injected::WORKER_LABEL).as_deref() == Some(&fleet.key.name)
-    });
     let mut queues: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
-    for pod in mine {
-        if let Some(queue) = label(&pod, injected::QUEUE_LABEL) {
-            queues.entry(queue).or_default().push(pod);
+    let key = caches::worker_key(&fleet.key.namespace, &fleet.key.name);
+    for pod in caches.pods.of(&key) {
+        let labels = pod.metadata.labels.as_ref();
+        if let Some(queue) = labels.and_then(|labels| labels.get(injected::QUEUE_LABEL)) {
+            queues.entry(queue.clone()).or_default().push(pod);
         }
     }
     queues
@@ -290,12 +310,12 @@ fn orphans(fleet: &Fleet, caches: &Caches) -> Vec<Arc<Deployment>> {
             .iter()
             .any(|queue| queue.deployment_name == name)
     };
-    let mut found = caches.deployments.state_filter(|deployment| {
-        deployment.metadata.namespace.as_deref() == Some(&fleet.key.namespace)
-            && owned_by(deployment, &fleet.key)
-            && deployment.metadata.deletion_timestamp.is_none()
-            && !deployment.metadata.name.as_deref().is_some_and(wanted)
+    let mut found = caches.deployments.of(&fleet.key.uid);
+    found.retain(|deployment| {
+        let metadata = &deployment.metadata;
+        metadata.namespace.as_deref() == Some(&fleet.key.namespace)
+            && metadata.deletion_timestamp.is_none()
+            && !metadata.name.as_deref().is_some_and(wanted)
     });
-    found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     found
 }

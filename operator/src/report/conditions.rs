@@ -22,7 +22,7 @@ use crate::problem::Problem;
 use crate::report::Thresholds;
 
 use blocked::Blocked;
-pub use blocked::{KEPT, Standing, Unpruned, lasting, problem, until_told};
+pub use blocked::{KEPT, Standing, Unpruned, problem, until_told};
 
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;

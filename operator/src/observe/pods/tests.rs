@@ -116,6 +116,7 @@ fn a_pod_in_which_only_a_sidecar_is_left_works_on_nothing() {
                 ]},
             }))],
             WORKER,
+            now(),
         )
     };
     let running = deleted(json!({"running": {"startedAt": "2026-01-01T00:00:01Z"}}));

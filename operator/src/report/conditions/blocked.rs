@@ -6,6 +6,7 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::Time;
 
 use super::{QueueFacts, Trouble, name};
+use crate::apply::End;
 use crate::error::{Class, Error};
 use crate::memory::{FleetMemory, Unapplied};
 use crate::plan::Step;
@@ -35,13 +36,40 @@ impl QueueFacts<'_> {
             // Nothing was tried: it is as it was.
             (Step::Refused(problem), None) => Some(Unapplied {
                 since,
-                // A connection that is only just asked for needs a moment to be tried.
-                passes: problem.reason == Reason::ConnectionUntried
-                    || before.is_some_and(|before| before.passes),
+                passes: match (problem.reason, before) {
+                    // A connection that is only just asked for needs a moment to be tried.
+                    (Reason::ConnectionUntried, _) => true,
+                    (_, Some(before)) => before.passes,
+                    (reason, None) => passes(reason),
+                },
                 problem: problem.clone(),
             }),
+            (Step::Pending, None) => Some(self.unanswered(now)),
+            _ if self.done.end == End::Pending => Some(self.unanswered(now)),
             (Step::Keep | Step::Create(_) | Step::Apply { .. } | Step::Hold(_), None) => None,
         }
+    }
+
+    /// A write that is under way is not applied. What was wrong before it may still be.
+    fn unanswered(&self, now: Time) -> Unapplied {
+        let before = self.memory.unapplied.clone();
+        before.unwrap_or_else(|| {
+            // Of a Deployment that is there the former condition stands for a while. One that is being made has none
+            // yet, and a start is no fault.
+            let reason = if self.exists() {
+                Reason::ApiServerUnavailable
+            } else {
+                Reason::WaitingForReplicas
+            };
+            let deployment = &self.queue.deployment_name;
+            let message =
+                format!("what was sent for Deployment {deployment} has not been answered yet");
+            Unapplied {
+                since: now,
+                passes: true,
+                problem: Problem::new(reason, message),
+            }
+        })
     }
 
     /// What the conditions after the next pass need to know of this one.
@@ -148,10 +176,15 @@ impl<'a> Blocked<'a> {
     }
 }
 
-/// An error that stays until somebody does something. The others pass by themselves, and a
-/// condition that flickers with them would say nothing.
-pub fn lasting(error: &Error) -> Option<Problem> {
-    (!error.passes()).then(|| problem(error))
+/// Whether what is told so may go by itself.
+fn passes(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Throttled
+            | Reason::WebhookUnavailable
+            | Reason::ApiServerUnavailable
+            | Reason::Conflict
+    )
 }
 
 /// An error as a condition says it.

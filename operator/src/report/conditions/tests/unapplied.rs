@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use taskqueue_api::TaskQueueWorkerStatus;
 
 use super::*;
-use crate::apply::Scaled;
+use crate::apply::{End, Scaled};
 use crate::error::{Call, Error};
 use crate::memory::{Unapplied, Written};
 use crate::plan::Step;
@@ -189,6 +189,79 @@ fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
     assert_eq!(ready(true, 59), is("True", "Available", 1));
     assert_eq!(ready(true, 60), is("False", "WebhookUnavailable", 2));
     assert_eq!(ready(false, 0), is("False", "WebhookUnavailable", 2));
+}
+
+#[test]
+fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error() {
+    for (error, reason) in passing() {
+        let mut passed = Passed::of(healthy());
+        passed.plan.queues[0].step = Step::Refused(problem(&error));
+        let status = passed.status(&well(), 2);
+        assert_eq!(
+            said(&status, "Ready"),
+            is("True", "Available", 1),
+            "{error}"
+        );
+        assert_eq!(
+            said(&status, "Reconciling"),
+            is("True", reason, 2),
+            "{error}"
+        );
+    }
+    for (error, reason) in lasting() {
+        let mut passed = Passed::of(healthy());
+        passed.plan.queues[0].step = Step::Refused(problem(&error));
+        let status = passed.status(&well(), 2);
+        assert_eq!(said(&status, "Ready"), is("False", reason, 2), "{error}");
+    }
+}
+
+/// A pass over `queue` in which a write began, and one in which it is still under way.
+fn under_way(queue: &ObservedQueue) -> [Passed; 2] {
+    let mut begun = Passed::of(queue.clone());
+    begun.applied.queues.get_mut("a").unwrap().end = End::Pending;
+    let mut pending = Passed::of(queue.clone());
+    pending.plan.queues[0].step = Step::Pending;
+    [begun, pending]
+}
+
+#[test]
+fn what_is_not_answered_yet_is_not_applied() {
+    for mut passed in under_way(&healthy()) {
+        let status = passed.status(&well(), 2);
+        assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
+        assert_eq!(said(&status, "Progressing"), is("False", "RolledOut", 1));
+        let reconciling = is("True", "ApiServerUnavailable", 2);
+        assert_eq!(said(&status, "Reconciling"), reconciling);
+        let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
+        assert_eq!((standing.since, standing.passes), (NOW, true));
+        // What was wrong before counts until it is answered, and so does its time.
+        for (seconds, passes, ready) in [
+            (59, true, is("True", "Available", 1)),
+            (60, true, is("False", "Throttled", 2)),
+            (0, false, is("False", "Throttled", 2)),
+        ] {
+            let before = failing(NOW.minus(Duration::from_secs(seconds)), passes);
+            let memory = passed.memory.queue(QueueKey::unversioned("a"));
+            memory.unapplied = Some(before.clone());
+            assert_eq!(said(&passed.status(&well(), 2), "Ready"), ready);
+            assert_eq!(passed.facts()[0].standing(NOW).unapplied, Some(before));
+        }
+        // An error of something else that was written in the same pass comes first.
+        let failed = passed.failed(answered(422, "bad"));
+        assert_eq!(said(&failed.status(&well(), 2), "Ready").1, "ApplyFailed");
+    }
+}
+
+#[test]
+fn a_deployment_that_is_being_made_is_waited_for_and_nothing_is_at_fault() {
+    for passed in under_way(&unseen()) {
+        let status = passed.status(&TaskQueueWorkerStatus::default(), 1);
+        assert_eq!(said(&status, "Ready"), is("False", "WaitingForReplicas", 1));
+        let reconciling = is("True", "WaitingForReplicas", 1);
+        assert_eq!(said(&status, "Reconciling"), reconciling);
+        assert_eq!(said(&status, "Stalled"), is("False", "NotStalled", 1));
+    }
 }
 
 #[test]

@@ -143,7 +143,6 @@ fn wrong_object<'a>(call: &Call) -> Cause<'a> {
 
 fn by_reason<'a>(call: &Call, status: &Status) -> Cause<'a> {
     match (status.reason.as_str(), status.code) {
-        ("Unauthorized", _) => Cause::Right,
         ("Forbidden", _) => forbidden(&status.message),
         ("NotFound", _) => Cause::Missing,
         ("AlreadyExists" | "Conflict", _) => Cause::Conflict,
@@ -152,7 +151,7 @@ fn by_reason<'a>(call: &Call, status: &Status) -> Cause<'a> {
         ("InternalError" | "ServerTimeout" | "ServiceUnavailable" | "Timeout", _) => {
             Cause::Unavailable
         }
-        (_, 401) => Cause::Right,
+        ("Unauthorized", _) | (_, 401) => Cause::Right,
         (_, 403) => forbidden(&status.message),
         (_, 404) => Cause::Missing,
         (_, 409) => Cause::Conflict,

@@ -77,12 +77,8 @@ fn whatever_changes_in_a_connection_reaches_no_running_pod_untried() {
     }
     let without = [
         changed(|object| {
-            drop(
-                object["spec"]["connection"]
-                    .as_object_mut()
-                    .unwrap()
-                    .remove("apiKeySecretRef"),
-            )
+            let connection = object["spec"]["connection"].as_object_mut();
+            connection.unwrap().remove("apiKeySecretRef");
         }),
         changed(|object| object["spec"]["connection"]["tls"] = json!({})),
     ];

@@ -41,7 +41,7 @@ fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
 }
 
 /// The status of generation 2 after a pass, where all was well with generation 1.
-fn then(passed: Passed) -> TaskQueueWorkerStatus {
+fn then(passed: &Passed) -> TaskQueueWorkerStatus {
     let before = Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1);
     passed.status(&before, 2)
 }
@@ -88,7 +88,7 @@ fn kstatus_sees_a_fleet_as_it_is() {
     let at = NOW.minus(Duration::from_secs(2));
     waking.memory.queue(QueueKey::unversioned("a")).at_zero = Some(at);
     let denied = answered(400, "admission webhook \"x\" denied the request: no");
-    let table = [
+    let table = vec![
         ("all is well", Passed::of(healthy()), "Current"),
         (
             "Temporal is away",
@@ -154,11 +154,11 @@ fn kstatus_sees_a_fleet_as_it_is() {
         ("a rollout is paused", Passed::of(with(paused)), "Failed"),
     ];
     for (what, passed, expected) in table {
-        let status = then(passed);
+        let status = then(&passed);
         assert_eq!(kstatus(2, &status), expected, "{what}: {status:#?}");
         assert_eq!(kstatus(3, &status), "InProgress", "{what}, changed again");
     }
-    let before = then(Passed::of(healthy()));
+    let before = then(&Passed::of(healthy()));
     let now = "2026-02-03T04:05:06Z".parse().unwrap();
     let invalid = refused(&before, 3, &invalid("no such mode"), now);
     assert_eq!(kstatus(3, &invalid), "Failed", "the spec is refused");

@@ -5,23 +5,23 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A container with this state, the state before it, and so many restarts.
-fn container(name: &str, restarts: u32, state: Value, last: Value) -> Value {
+fn container(name: &str, restarts: u32, state: &Value, last: &Value) -> Value {
     json!({
         "name": name, "image": "shop/fetch:1", "imageID": "", "ready": false,
         "restartCount": restarts, "state": state, "lastState": last,
     })
 }
 
-fn with_init(init: Value) -> Arc<Pod> {
+fn with_init(init: &Value) -> Arc<Pod> {
     let waits = json!({"waiting": {"reason": "PodInitializing"}});
     pod(json!({
         "metadata": {"name": "p"},
         "status": {"phase": "Pending", "initContainerStatuses": [init],
-            "containerStatuses": [container("worker", 0, waits, json!({}))]},
+            "containerStatuses": [container("worker", 0, &waits, &json!({}))]},
     }))
 }
 
-fn with_worker(name: &str, ready: bool, worker: Value) -> Arc<Pod> {
+fn with_worker(name: &str, ready: bool, worker: &Value) -> Arc<Pod> {
     let status = if ready { "True" } else { "False" };
     pod(json!({
         "metadata": {"name": name},
@@ -51,7 +51,7 @@ fn runs_since(time: &str) -> Value {
 #[test]
 fn an_init_container_or_a_sidecar_that_does_not_start_is_named() {
     let of =
-        |restarts, state, last| message(&[with_init(container("fetch", restarts, state, last))]);
+        |restarts, state, last| message(&[with_init(&container("fetch", restarts, &state, &last))]);
     assert_eq!(
         of(0, waits("ErrImageNeverPull"), json!({})),
         "the image shop/fetch:1 of init container fetch cannot be pulled (ErrImageNeverPull); correct the image, or give the pods a pull Secret for it"
@@ -72,15 +72,15 @@ fn a_crash_loop_is_one_trouble_whether_it_waits_runs_or_has_just_ended() {
     let ends = message(&[with_worker(
         "p",
         false,
-        container("worker", 1, waits("CrashLoopBackOff"), failed.clone()),
+        &container("worker", 1, &waits("CrashLoopBackOff"), &failed),
     )]);
     assert!(
         ends.starts_with("container worker ends with exit code 2 each time"),
         "{ends}"
     );
     let at = |restarts, ready, since: &str| {
-        let worker = container("worker", restarts, runs_since(since), failed.clone());
-        let facts = read(&[with_worker("p", ready, worker)], WORKER, now());
+        let worker = container("worker", restarts, &runs_since(since), &failed);
+        let facts = read(&[with_worker("p", ready, &worker)], WORKER, now());
         let said = facts.trouble.map(|trouble| trouble.message);
         (said, facts.relapsing)
     };
@@ -95,8 +95,8 @@ fn a_crash_loop_is_one_trouble_whether_it_waits_runs_or_has_just_ended() {
         (None, 0),
         "once is no loop"
     );
-    let between = container("worker", 2, failed.clone(), failed);
-    assert_eq!(message(&[with_worker("p", false, between)]), ends);
+    let between = container("worker", 2, &failed, &failed);
+    assert_eq!(message(&[with_worker("p", false, &between)]), ends);
 }
 
 #[test]
@@ -104,22 +104,22 @@ fn of_several_troubles_the_worst_is_told_in_whatever_order_the_pods_come() {
     let crashes = with_worker(
         "a",
         false,
-        container("worker", 3, waits("CrashLoopBackOff"), ended(1, "Error")),
+        &container("worker", 3, &waits("CrashLoopBackOff"), &ended(1, "Error")),
     );
     let killed = with_worker(
         "b",
         false,
-        container(
+        &container(
             "worker",
             3,
-            waits("CrashLoopBackOff"),
-            ended(137, "OOMKilled"),
+            &waits("CrashLoopBackOff"),
+            &ended(137, "OOMKilled"),
         ),
     );
     let no_image = with_worker(
         "c",
         false,
-        container("worker", 0, waits("ErrImagePull"), json!({})),
+        &container("worker", 0, &waits("ErrImagePull"), &json!({})),
     );
     let mut pods = [crashes, killed, no_image];
     let worst = message(&pods);
@@ -143,7 +143,7 @@ fn what_the_kubelet_says_stands_without_ids_that_differ_from_start_to_start() {
         message(&[with_worker(
             "p",
             false,
-            container("worker", 0, state, json!({})),
+            &container("worker", 0, &state, &json!({})),
         )])
     };
     assert_eq!(
@@ -168,7 +168,7 @@ fn what_the_kubelet_says_stands_without_ids_that_differ_from_start_to_start() {
         message(&[with_worker(
             "p",
             false,
-            container("worker", 2, waits("CrashLoopBackOff"), last)
+            &container("worker", 2, &waits("CrashLoopBackOff"), &last)
         )]),
         "container worker cannot be started (StartError): exec: \"wroker\": executable file not found in $PATH"
     );

@@ -197,7 +197,7 @@ fn prometheus(paths: &Paths) -> Value {
             // A Temporal with much to do takes seconds to answer, and each answer costs it.
             {
                 "job_name": "temporal",
-                "scrape_interval": "15s",
+                "scrape_interval": "10s",
                 "scrape_timeout": "10s",
                 "static_configs": [{"targets": ["127.0.0.1:7243"]}],
             },

@@ -3,17 +3,20 @@
 //! One set of caches per scope: the whole cluster, or one namespace of the list. What nobody looks
 //! at is dropped before it is kept (managed fields, pod specs), since that is most of the memory.
 
+mod index;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::api::Api;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Client, Resource};
@@ -23,8 +26,14 @@ use taskqueue_api::{TaskQueueWorker, TemporalConnection};
 use tokio::sync::watch as signal;
 use tracing::warn;
 
+use crate::kubeconfig;
 use crate::metrics::Metrics;
 use crate::observe::drains::{LastWords, is_hooked};
+
+#[cfg(test)]
+use index::Filling;
+pub use index::Indexed;
+use index::indexed;
 
 /// A fleet as it is watched: a malformed one is a value, it cannot stop the watch.
 pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
@@ -79,17 +88,57 @@ pub struct Caches {
     pub fleets: Store<GuardedFleet>,
     /// The connections that fleets may refer to.
     pub connections: Store<GuardedConnection>,
-    /// The Deployments that carry our label.
-    pub deployments: Store<Deployment>,
-    /// The pods that carry our label.
-    pub pods: Store<Pod>,
+    /// The Deployments that carry our label, by the uid of the fleet that owns them.
+    pub deployments: Indexed<Deployment>,
+    /// The pods that carry our label, by [`worker_key`].
+    pub pods: Indexed<Pod>,
     /// How the workers of pods that were told to stop ended.
     pub last_words: LastWords,
-    /// The kinds whose cache has been filled.
+    /// How far they have come.
     ///
     /// A signal of our own, because several wait for it: `Store::wait_until_ready` wakes only the
     /// one that asked last (kube-runtime 5.0.0, `DelayedInit`), and the controller asks too.
-    filled: signal::Receiver<BTreeSet<&'static str>>,
+    progress: signal::Sender<Progress>,
+}
+
+/// Whether a scope can be watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// It can.
+    Clear,
+    /// The API server answers that it cannot, and why.
+    Denied(String),
+    /// That is not known, and why.
+    Unknown(String),
+}
+
+/// How far the caches of a scope have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether they can be filled.
+    pub sight: Sight,
+    /// The kinds whose cache has been filled.
+    filled: BTreeSet<&'static str>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            sight: Sight::Unknown("looking for the resources".to_owned()),
+            filled: BTreeSet::new(),
+        }
+    }
+
+    /// The kinds whose cache has not been filled yet.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let kinds = KINDS.into_iter();
+        kinds.filter(|kind| !self.filled.contains(kind)).collect()
+    }
+
+    /// Whether nothing is to be waited for: all is there, or the API server says that it cannot be.
+    fn is_settled(&self) -> bool {
+        self.missing().is_empty() || matches!(self.sight, Sight::Denied(_))
+    }
 }
 
 /// The kinds that are watched, as they are counted and logged.
@@ -123,90 +172,97 @@ pub fn watch(
     let all = watcher::Config::default();
     let (fleets, fleet_writer) = store();
     let (connections, connection_writer) = store();
-    let (deployments, deployment_writer) = store();
-    let (pods, pod_writer) = store();
+    let (deployments, mut deployment_filling) = indexed(owner_of);
+    let (pods, mut pod_filling) = indexed(worker_of);
     let last_words = LastWords::default();
     let said = last_words.clone();
-    let (told, filled) = signal::channel(BTreeSet::new());
-    let told = Arc::new(told);
+    let (progress, _) = signal::channel(Progress::new());
     let reader = fleets.clone();
     let fleet_events = reflector(
         fleet_writer,
         kube::runtime::watcher(scope.api::<GuardedFleet>(client), all.clone())
             .modify(|fleet| fleet.meta_mut().managed_fields = None)
-            .default_backoff(),
+            .backoff(pauses()),
     )
     .inspect(move |event| match event {
         Ok(Event::Delete(fleet)) => gone(Gone::Deleted(fleet)),
         Ok(Event::InitDone) => gone(Gone::AllBut(&reader)),
         Ok(_) | Err(_) => {}
     });
+    let connection_events = reflector(
+        connection_writer,
+        kube::runtime::watcher(scope.api::<GuardedConnection>(client), all)
+            .modify(|connection| connection.meta_mut().managed_fields = None)
+            .backoff(pauses()),
+    );
+    let deployment_events = kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
+        .modify(|deployment| keep_owners_of_replicas(&mut deployment.metadata))
+        .backoff(pauses())
+        .inspect_ok(move |event| deployment_filling.apply_watcher_event(event));
+    let pod_events = kube::runtime::watcher(scope.api::<Pod>(client), ours)
+        .modify(move |pod| {
+            said.keep(pod);
+            prune_pod(pod);
+        })
+        .backoff(pauses())
+        .inspect_ok(move |event| pod_filling.apply_watcher_event(event));
     let watches = Watches {
-        fleets: quiet(
-            KINDS[0],
-            metrics,
-            filling(KINDS[0], &told, fleet_events).touched_objects(),
-        ),
-        connections: quiet(
-            KINDS[1],
-            metrics,
-            filling(
-                KINDS[1],
-                &told,
-                reflector(
-                    connection_writer,
-                    kube::runtime::watcher(scope.api::<GuardedConnection>(client), all)
-                        .modify(|connection| connection.meta_mut().managed_fields = None)
-                        .default_backoff(),
-                ),
-            )
-            .touched_objects(),
-        ),
-        deployments: quiet(
-            KINDS[2],
-            metrics,
-            filling(
-                KINDS[2],
-                &told,
-                reflector(
-                    deployment_writer,
-                    kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
-                        .modify(|deployment| deployment.metadata.managed_fields = None)
-                        .default_backoff(),
-                ),
-            )
-            .touched_objects(),
-        ),
-        pods: quiet(
-            KINDS[3],
-            metrics,
-            filling(
-                KINDS[3],
-                &told,
-                reflector(
-                    pod_writer,
-                    kube::runtime::watcher(scope.api::<Pod>(client), ours)
-                        .modify(move |pod| {
-                            said.keep(pod);
-                            prune_pod(pod);
-                        })
-                        .default_backoff(),
-                ),
-            )
-            .touched_objects(),
-        ),
+        fleets: touched(KINDS[0], metrics, &progress, fleet_events),
+        connections: touched(KINDS[1], metrics, &progress, connection_events),
+        deployments: touched(KINDS[2], metrics, &progress, deployment_events),
+        pods: touched(KINDS[3], metrics, &progress, pod_events),
     };
-    (
-        Caches {
-            fleets,
-            connections,
-            deployments,
-            pods,
-            last_words,
-            filled,
-        },
-        watches,
+    let caches = Caches {
+        fleets,
+        connections,
+        deployments,
+        pods,
+        last_words,
+        progress,
+    };
+    (caches, watches)
+}
+
+/// The objects that a watch tells of, once they are in their cache.
+fn touched<K>(
+    kind: &'static str,
+    metrics: &Metrics,
+    progress: &signal::Sender<Progress>,
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+) -> Touched<K>
+where
+    K: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
+{
+    quiet(
+        kind,
+        metrics,
+        filling(kind, progress, events).touched_objects(),
     )
+}
+
+/// The pauses between attempts of a watch that fails. kube's own grow to 30 s: so long after an outage the operator
+/// would go on with what it saw before it.
+fn pauses() -> ResetTimerBackoff<Doubling> {
+    ResetTimerBackoff::new(Doubling(0), Duration::from_mins(2))
+}
+
+/// Half a second, and twice as long each time, up to 8 s.
+struct Doubling(u32);
+
+impl Iterator for Doubling {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(500).saturating_mul(1 << self.0);
+        self.0 = (self.0 + 1).min(4);
+        Some(pause)
+    }
+}
+
+impl Backoff for Doubling {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
 }
 
 /// What is known about fleets that are gone.
@@ -218,28 +274,39 @@ pub enum Gone<'a> {
 }
 
 impl Caches {
-    /// Waits until every cache has been filled once. `waiting` is told which kinds are missing, at
-    /// first and whenever that changes.
-    ///
-    /// # Errors
-    /// If the watches have ended, which happens only while the process stops.
-    pub async fn filled(
-        &self,
-        waiting: impl Fn(&[&'static str]),
-    ) -> Result<(), signal::error::RecvError> {
-        let mut filled = self.filled.clone();
-        let all = |kinds: &BTreeSet<&'static str>| {
-            let missing: Vec<_> = KINDS
-                .into_iter()
-                .filter(|kind| !kinds.contains(kind))
-                .collect();
-            if !missing.is_empty() {
-                waiting(&missing);
-            }
-            missing.is_empty()
-        };
-        filled.wait_for(all).await?;
-        Ok(())
+    /// Says whether they can be filled.
+    pub fn see(&self, sight: &Sight) {
+        self.progress.send_if_modified(|progress| {
+            let other = progress.sight != *sight;
+            progress.sight.clone_from(sight);
+            other
+        });
+    }
+
+    /// How far they have come, now and from now on.
+    pub fn progress(&self) -> signal::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Whether every cache has been filled once.
+    pub fn are_filled(&self) -> bool {
+        self.progress.borrow().missing().is_empty()
+    }
+
+    /// Waits until every cache has been filled once.
+    pub async fn filled(&self) {
+        self.until(|progress| progress.missing().is_empty()).await;
+    }
+
+    /// Waits until every cache has been filled once, or the API server says that they cannot be.
+    pub async fn settled(&self) {
+        self.until(Progress::is_settled).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&Progress) -> bool) {
+        // The sender is in `self`: it cannot be gone.
+        let reached = self.progress().wait_for(reached).await.is_ok();
+        debug_assert!(reached, "the sender lives");
     }
 
     /// The fleets that refer to a connection.
@@ -266,6 +333,24 @@ impl Caches {
     }
 }
 
+/// The uid of the fleet that owns a Deployment.
+fn owner_of(deployment: &Deployment) -> Option<String> {
+    let mut owners = deployment.metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true));
+    owner.map(|owner| owner.uid.clone())
+}
+
+/// What the pods of a fleet are found by: they carry its name.
+pub fn worker_key(namespace: &str, fleet: &str) -> String {
+    format!("{namespace}/{fleet}")
+}
+
+/// The same, of a pod.
+pub(crate) fn worker_of(pod: &Pod) -> Option<String> {
+    let fleet = pod.metadata.labels.as_ref()?.get(injected::WORKER_LABEL)?;
+    Some(worker_key(pod.metadata.namespace.as_deref()?, fleet))
+}
+
 /// The fleet that a pod belongs to, by its labels.
 pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
     let name = pod.metadata.labels.as_ref()?.get(injected::WORKER_LABEL)?;
@@ -281,28 +366,49 @@ fn prune_pod(pod: &mut Pod) {
         ..PodSpec::default()
     });
     if let Some(status) = pod.status.as_mut() {
-        status.init_container_statuses = None;
+        // An init container that has ended well, or a sidecar that runs, says nothing.
+        if let Some(containers) = status.init_container_statuses.as_mut() {
+            containers.retain(|container| !is_well(container));
+        }
         status.ephemeral_container_statuses = None;
         status.pod_ips = None;
         status.host_ips = None;
     }
 }
 
+/// Whether a container has ended well, or runs and has never ended.
+fn is_well(container: &ContainerStatus) -> bool {
+    let state = container.state.as_ref();
+    let ended = state.and_then(|state| state.terminated.as_ref());
+    let runs = state.is_some_and(|state| state.running.is_some());
+    ended.is_some_and(|ended| ended.exit_code == 0) || (runs && container.restart_count == 0)
+}
+
+/// Keeps of the managed fields of a Deployment only who set its replicas.
+pub fn keep_owners_of_replicas(metadata: &mut ObjectMeta) {
+    let Some(entries) = metadata.managed_fields.as_mut() else {
+        return;
+    };
+    entries.retain_mut(|entry| {
+        let fields = entry.fields_v1.take();
+        fields.is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
+    });
+    entries.shrink_to_fit();
+}
+
 /// Notes when a cache has been filled; the events have passed the reflector by then.
 fn filling<K>(
     kind: &'static str,
-    told: &Arc<signal::Sender<BTreeSet<&'static str>>>,
+    progress: &signal::Sender<Progress>,
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
 where
     K: 'static,
 {
-    let told = Arc::clone(told);
+    let progress = progress.clone();
     events.inspect(move |event| {
         if matches!(event, Ok(Event::InitDone)) {
-            told.send_modify(|kinds| {
-                kinds.insert(kind);
-            });
+            progress.send_if_modified(|progress| progress.filled.insert(kind));
         }
     })
 }
@@ -345,7 +451,7 @@ impl std::fmt::Display for Explained<'_> {
         };
         match source {
             kube::Error::Api(status) => write!(f, "{} (HTTP {})", status.message, status.code),
-            other => write!(f, "{other}"),
+            other => f.write_str(&kubeconfig::said(other)),
         }
     }
 }
@@ -354,10 +460,10 @@ impl std::fmt::Display for Explained<'_> {
 #[cfg(test)]
 pub(crate) struct Filler {
     pub(crate) fleets: reflector::store::Writer<GuardedFleet>,
-    pub(crate) deployments: reflector::store::Writer<Deployment>,
+    pub(crate) deployments: Filling<Deployment>,
     pub(crate) connections: reflector::store::Writer<GuardedConnection>,
-    _pods: reflector::store::Writer<Pod>,
-    told: signal::Sender<BTreeSet<&'static str>>,
+    _pods: Filling<Pod>,
+    progress: signal::Sender<Progress>,
 }
 
 #[cfg(test)]
@@ -366,33 +472,40 @@ impl Filler {
     pub(crate) fn new() -> (Caches, Self) {
         let (fleets, fleet_writer) = store();
         let (connections, connection_writer) = store();
-        let (deployments, deployment_writer) = store();
-        let (pods, pod_writer) = store();
-        let (told, filled) = signal::channel(KINDS.into_iter().collect());
+        let (deployments, deployment_filling) = indexed(owner_of);
+        let (pods, pod_filling) = indexed(worker_of);
+        let (progress, _) = signal::channel(Progress {
+            sight: Sight::Clear,
+            filled: KINDS.into_iter().collect(),
+        });
         let by_hand = Self {
             fleets: fleet_writer,
-            deployments: deployment_writer,
+            deployments: deployment_filling,
             connections: connection_writer,
-            _pods: pod_writer,
-            told,
+            _pods: pod_filling,
+            progress: progress.clone(),
         };
-        (
-            Caches {
-                fleets,
-                connections,
-                deployments,
-                pods,
-                last_words: LastWords::default(),
-                filled,
-            },
-            by_hand,
-        )
+        let caches = Caches {
+            fleets,
+            connections,
+            deployments,
+            pods,
+            last_words: LastWords::default(),
+            progress,
+        };
+        (caches, by_hand)
     }
 
     /// Whether the caches count as filled.
     pub(crate) fn set_filled(&self, filled: bool) {
         let kinds = KINDS.into_iter().filter(|_| filled).collect();
-        self.told.send_replace(kinds);
+        self.progress
+            .send_modify(|progress| progress.filled = kinds);
+    }
+
+    /// Whether they can be filled.
+    pub(crate) fn see(&self, sight: Sight) {
+        self.progress.send_modify(|progress| progress.sight = sight);
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use taskqueue_api::{Connection, Fleet, FleetKey};
+use k8s_openapi::api::apps::v1::Deployment;
+use taskqueue_api::{Connection, Fleet, FleetKey, injected};
 use taskqueue_scaling::TaskType;
 
 /// One task queue and type in one Temporal namespace.
@@ -65,6 +66,24 @@ impl Claims {
             .collect()
     }
 
+    /// States what a fleet claims whose spec cannot be used, unless it has stated something before: what its Deployments
+    /// were made for. They do not say which task types, so it is all of them.
+    pub fn claim_as_made<'a>(
+        &self,
+        fleet: &FleetKey,
+        created: Timestamp,
+        made: impl Iterator<Item = &'a Deployment>,
+    ) {
+        let mut index = self.index();
+        if index.fleets.contains_key(fleet) {
+            return;
+        }
+        let wanted: BTreeSet<Claimed> = made.flat_map(as_made).collect();
+        if !wanted.is_empty() {
+            index.replace(fleet, created, wanted);
+        }
+    }
+
     /// The fleet is gone, and with it its claims.
     pub fn forget(&self, fleet: &FleetKey) {
         let mut index = self.index();
@@ -108,6 +127,39 @@ impl Index {
             }
         }
     }
+}
+
+/// What a Deployment was made for: it and its workers are told.
+fn as_made(deployment: &Deployment) -> Vec<Claimed> {
+    let annotations = deployment.metadata.annotations.as_ref();
+    let task_queue = annotations.and_then(|all| all.get(injected::TASK_QUEUE_ANNOTATION));
+    let pod = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let variables = || {
+        let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+        containers.flat_map(|container| container.env.iter().flatten())
+    };
+    // A dollar sign stands twice in a variable.
+    let told = |name: &str| {
+        let value = variables()
+            .find(|variable| variable.name == name)?
+            .value
+            .as_ref();
+        value.map(|value| value.replace("$$", "$"))
+    };
+    let place = told(injected::ADDRESS).zip(told(injected::TEMPORAL_NAMESPACE));
+    let Some(((address, temporal_namespace), task_queue)) = place.zip(task_queue) else {
+        return Vec::new();
+    };
+    let of_type = |task_type: TaskType| Claimed {
+        address: address.to_ascii_lowercase(),
+        temporal_namespace: temporal_namespace.clone(),
+        task_queue: task_queue.clone(),
+        task_type: task_type.as_str(),
+    };
+    TaskType::ALL.into_iter().map(of_type).collect()
 }
 
 fn claimed(connection: &Connection, task_queue: &str, task_type: TaskType) -> Claimed {
@@ -161,6 +213,24 @@ mod tests {
         );
         claims.forget(&old.key);
         assert_eq!(claim(&new, 20), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_fleet_whose_spec_cannot_be_used_claims_what_its_workers_were_made_for() {
+        let claims = Claims::default();
+        let (old, new) = (
+            named("old", "a", &["Activity"]),
+            named("new", "b", &["Nexus"]),
+        );
+        let connection = usable(&old).spec;
+        let made = taskqueue_api::render(&old, &old.queues[0], &connection);
+        claims.claim_as_made(&old.key, at(1), std::iter::once(&made));
+        let rival = BTreeMap::from([("b".to_owned(), old.key.clone())]);
+        assert_eq!(claims.claim(&new, at(2), &connection), rival);
+        // What it stated itself is not made more of.
+        assert_eq!(claims.claim(&old, at(1), &connection), BTreeMap::new());
+        claims.claim_as_made(&old.key, at(1), std::iter::once(&made));
+        assert_eq!(claims.claim(&new, at(2), &connection), BTreeMap::new());
     }
 
     #[test]

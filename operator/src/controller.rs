@@ -1,32 +1,43 @@
 //! One pass over a fleet: the table of contents of the operator, and what surrounds it.
 
-use std::collections::HashMap;
+mod writes;
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::join_all;
 use jiff::Timestamp;
 use kube::Client;
 use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use taskqueue_api::{Fleet, FleetKey, validate};
-use taskqueue_scaling::Reason;
+use taskqueue_scaling::Time;
 use taskqueue_temporal::{OwnerKey, Readers};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
-use tracing::{debug, info};
+use tracing::{info, warn};
 
-use crate::apply::{Applied, QueueApplied, Writer};
+use crate::apply::{Applied, Writer};
 use crate::caches::{Caches, GuardedFleet};
 use crate::claims::Claims;
 use crate::clock::{Clock, Moment};
 use crate::error::{Class, Error};
-use crate::fingerprint;
-use crate::memory::{FleetMemory, QueueKey, Refused};
+use crate::leading::Leading;
+use crate::memory::{Accepted, FleetMemory, QueueKey};
 use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
 use crate::observe::{self, Observed, Sources};
-use crate::plan::{self, Plan, QueuePlan, Step};
+use crate::plan::Plan;
 use crate::report::{Pass, Reports, Subject, conditions, drains};
 use crate::scrape::Scrapers;
+use crate::tried;
+
+/// How long the start of one scope waits for what another one's fleets claim.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// What every pass in the process shares.
 pub struct Shared {
@@ -46,16 +57,32 @@ pub struct Shared {
     pub writer: Writer,
     /// The writer of status and Events.
     pub reports: Reports,
+    standing: Standing,
     fleets: Mutex<HashMap<String, Remembered>>,
-    started: OnceCell<()>,
+}
+
+/// What the passes need of whoever runs them.
+pub struct Standing {
+    /// Whether anything may be written now.
+    pub leading: Leading,
+    /// Whom to tell of a fleet that is to be looked at.
+    pub told: UnboundedSender<OwnerKey>,
 }
 
 /// What is kept about a fleet, by its uid.
 struct Remembered {
     key: FleetKey,
     memory: Arc<AsyncMutex<FleetMemory>>,
-    /// Failed passes in a row.
-    failures: u32,
+    failures: Failures,
+}
+
+/// What went wrong lately with a fleet.
+#[derive(Default)]
+struct Failures {
+    /// Failed passes since the last good one, by the class of the error.
+    count: BTreeMap<Class, u32>,
+    /// When the fleet was to be looked at again all the same.
+    look_again: Option<Time>,
 }
 
 /// What the passes of one scope have.
@@ -66,6 +93,7 @@ pub struct Context {
     pub caches: Caches,
     /// Those of every scope.
     everywhere: Arc<[Caches]>,
+    started: OnceCell<()>,
 }
 
 impl Shared {
@@ -77,30 +105,31 @@ impl Shared {
         readers: Readers,
         scrapers: Scrapers,
         reports: Reports,
+        standing: Standing,
     ) -> Self {
+        let leading = standing.leading.clone();
         Self {
             clock,
             readers,
             scrapers,
             secrets: Secrets::new(client.clone()),
             claims: Claims::default(),
-            writer: Writer::new(client.clone(), metrics.clone()),
+            writer: Writer::new(client.clone(), metrics.clone(), leading),
             reports,
             metrics,
+            standing,
             fleets: Mutex::default(),
-            started: OnceCell::new(),
         }
+    }
+
+    /// Waits until no write is under way beside the passes.
+    pub async fn writes_ended(&self) {
+        self.writer.ended().await;
     }
 
     /// Drops everything about a fleet that is gone.
     pub fn forget(&self, metadata: &ObjectMeta) {
-        let uid = metadata.uid.clone().unwrap_or_default();
-        let key = FleetKey {
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-            uid,
-        };
-        self.forget_key(&key);
+        self.forget_key(&key_of(metadata));
     }
 
     /// Drops everything about fleets of which `exists` says that they are gone.
@@ -116,16 +145,27 @@ impl Shared {
         }
     }
 
-    /// States what every fleet of a scope claims.
+    /// States what every fleet of a scope claims. Where the spec cannot be used, as when it was changed for the worse, it
+    /// is what its workers were made for: they run.
     fn claim_all(&self, caches: &Caches) {
         for object in caches.fleets.state() {
-            let Ok(resource) = &object.0 else { continue };
-            let Ok(fleet) = validate(resource) else {
-                continue;
-            };
-            if let Ok(spec) = connection::spec(&fleet, caches) {
-                self.claims
-                    .claim(&fleet, created(&resource.metadata), &spec);
+            let subject = Subject::of(&object);
+            let key = key_of(subject.metadata);
+            let fleet = object
+                .0
+                .as_ref()
+                .ok()
+                .and_then(|resource| validate(resource).ok());
+            let spec = fleet
+                .as_ref()
+                .and_then(|fleet| Some((fleet, connection::spec(fleet, caches).ok()?)));
+            let created = created(subject.metadata);
+            if let Some((fleet, spec)) = spec {
+                self.claims.claim(fleet, created, &spec);
+            } else {
+                let made = caches.deployments.of(&key.uid);
+                let made = made.iter().map(AsRef::as_ref);
+                self.claims.claim_as_made(&key, created, made);
             }
         }
     }
@@ -150,30 +190,42 @@ impl Shared {
     }
 
     fn memory(&self, metadata: &ObjectMeta) -> Arc<AsyncMutex<FleetMemory>> {
-        let uid = metadata.uid.clone().unwrap_or_default();
-        let key = FleetKey {
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-            uid: uid.clone(),
-        };
+        let key = key_of(metadata);
+        let uid = key.uid.clone();
         let fresh = || Remembered {
             key,
             memory: Arc::default(),
-            failures: 0,
+            failures: Failures::default(),
         };
         Arc::clone(&self.fleets().entry(uid).or_insert_with(fresh).memory)
     }
 
-    /// Counts a failure in a row and says how many came before it; a success starts over.
-    fn failures(&self, metadata: &ObjectMeta, failed: bool) -> u32 {
+    /// A pass was good.
+    fn succeeded(&self, metadata: &ObjectMeta) {
+        self.of(metadata, |fleet| fleet.failures = Failures::default());
+    }
+
+    /// Counts a failure and says how many of its class came before it since the last good pass, and when the fleet was to
+    /// be looked at again all the same.
+    fn failed(&self, metadata: &ObjectMeta, class: Class) -> (u32, Option<Time>) {
+        let count = |fleet: &mut Remembered| {
+            let count = fleet.failures.count.entry(class).or_default();
+            let before = *count;
+            *count = before.saturating_add(1);
+            (before, fleet.failures.look_again)
+        };
+        self.of(metadata, count).unwrap_or_default()
+    }
+
+    /// When a fleet is to be looked at again, whatever comes of the pass.
+    fn look_again_at(&self, metadata: &ObjectMeta, at: Time) {
+        self.of(metadata, |fleet| fleet.failures.look_again = Some(at));
+    }
+
+    fn of<T>(&self, metadata: &ObjectMeta, with: impl FnOnce(&mut Remembered) -> T) -> Option<T> {
         let mut fleets = self.fleets();
         let uid = metadata.uid.as_deref().unwrap_or_default();
-        let Some(fleet) = fleets.get_mut(uid) else {
-            return 0;
-        };
-        let before = fleet.failures;
-        fleet.failures = if failed { before.saturating_add(1) } else { 0 };
-        before
+        fleets.get_mut(uid).map(with)
     }
 
     fn fleets(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
@@ -188,29 +240,35 @@ impl Context {
             shared,
             caches,
             everywhere,
+            started: OnceCell::new(),
         }
     }
 
-    /// Waits, once, until every cache of every scope is filled, and then states what every fleet
-    /// claims: without that, whichever of two rivals came first after a restart would believe to be
-    /// alone.
+    /// Waits, once, until the caches of this scope are filled, and those of every other that can be watched, and then states
+    /// what every fleet claims: without that, whichever of two rivals came first after a restart would believe to be
+    /// alone. A scope that cannot be watched, or takes too long, is not waited for.
     async fn started(&self) {
         let all = async {
-            for caches in self.everywhere.iter() {
-                if caches.filled(|_| {}).await.is_err() {
-                    debug!("the watches have ended: the process is stopping");
-                }
+            self.caches.filled().await;
+            let others = self.everywhere.iter().map(Caches::settled);
+            let others = tokio::time::timeout(SETTLING, join_all(others));
+            if others.await.is_err() {
+                warn!(
+                    "the other namespaces take too long: going on without what their fleets claim"
+                );
             }
-            for caches in self.everywhere.iter() {
+            for caches in self.everywhere.iter().filter(|caches| caches.are_filled()) {
                 self.shared.claim_all(caches);
             }
         };
-        self.shared.started.get_or_init(|| all).await;
+        self.started.get_or_init(|| all).await;
     }
 
     fn exists(&self, metadata: &ObjectMeta) -> bool {
-        let same = |object: &GuardedFleet| Subject::of(object).metadata.uid == metadata.uid;
-        self.caches.fleets.find(same).is_some()
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
+        let there = self.caches.fleets.get(&reference.within(namespace));
+        there.is_some_and(|object| Subject::of(&object).metadata.uid == metadata.uid)
     }
 
     fn sources(&self) -> Sources<'_> {
@@ -227,25 +285,58 @@ impl Context {
 /// One pass over one fleet.
 ///
 /// # Errors
-/// If something could not be written. What could not be read is part of what is reported.
+/// If something could not be written, or the pass broke off. What could not be read is part of what is reported.
 pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Result<Action, Error> {
     context.started().await;
     let shared = &context.shared;
+    let leading = &shared.standing.leading;
+    if !leading.begun().await {
+        return Ok(Action::await_change());
+    }
     let began = shared.clock.now();
     let subject = Subject::of(&object);
     if subject.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let result = pass(&subject, &object, &context, began).await;
+    let pass = caught(shared, pass(&subject, &object, &context, began));
+    let result = tokio::select! {
+        biased;
+        () = leading.ended() => {
+            // Whether what was under way was carried out is not known: it is written again.
+            shared.memory(subject.metadata).lock().await.doubt();
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        result = pass => result,
+    };
     let took = shared.clock.now().monotonic.since(began.monotonic);
     shared.metrics.pass(took, result.is_ok());
     if result.is_ok() {
-        shared.failures(subject.metadata, false);
+        shared.succeeded(subject.metadata);
     }
     if !context.exists(subject.metadata) {
         shared.forget(subject.metadata);
     }
     result
+}
+
+/// A pass that panics is an error of its fleet, and of no other: it is counted, and everything else goes on.
+async fn caught<T>(
+    shared: &Shared,
+    pass: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let error = Error::Bug(format!(
+                "a pass broke off: {}",
+                text.unwrap_or("it did not say why")
+            ));
+            shared.metrics.error(&error);
+            Err(error)
+        })
 }
 
 /// validate, observe, plan, apply, report.
@@ -258,57 +349,88 @@ async fn pass(
     let shared = &context.shared;
     let memory = shared.memory(subject.metadata);
     let memory = &mut *memory.lock().await;
-    let fleet = match accepted(object) {
-        Ok(fleet) => fleet.at(now.wall),
+    let fleet = match accepted(object, memory, now) {
+        Ok(fleet) => fleet,
         Err(message) => {
-            shared
-                .reports
-                .refused(subject, &message, memory, now)
-                .await?;
-            return Ok(Action::await_change());
+            let told = shared.reports.refused(subject, &message, memory, now).await;
+            return told
+                .map(|()| Action::await_change())
+                .inspect_err(|error| shared.metrics.error(error));
         }
     };
+    let fleet = &*fleet;
+    let mut late = writes::late(memory, now).await;
     let created = created(subject.metadata);
-    let observed = observe::observe(&context.sources(), &fleet, created, now).await;
-    let wanted = plan::wanted(&fleet, &observed, memory, now.monotonic);
-    plan::record(&fleet, &wanted, memory, now.monotonic);
-    let plan = plan::plan(&fleet, &observed, wanted, memory, now.monotonic);
-    let applied = shared.writer.apply(&plan).await;
-    remember(memory, &fleet, &plan, &applied, now);
+    let mut observed = observe::observe(&context.sources(), fleet, created, now).await;
+    tried::record(memory, &observed, insists(subject.metadata), now.monotonic);
+    writes::look_for_unseen(&shared.writer, fleet, &mut observed, memory).await;
+    let (plan, mut applied) =
+        writes::decide_and_write(shared, fleet, &mut observed, memory, now).await;
+    applied.add(&mut late);
     let report = Pass {
-        fleet: &fleet,
+        fleet,
         observed: &observed,
         plan: &plan,
         applied: &applied,
     };
     let reported = shared.reports.pass(subject, &report, memory, now).await;
     count(memory, &plan, &observed, now);
-    account(shared, &plan, &applied);
-    let look_again = plan.look_again.min(until_schedule(&fleet, now));
+    account(shared, &plan, &applied, reported.as_ref().err());
+    let look_again = plan
+        .look_again
+        .min(until_schedule(memory, now))
+        .min(conditions::until_told(memory, now.monotonic));
+    shared.look_again_at(subject.metadata, now.monotonic.plus(look_again));
     finish(applied, reported, look_again)
 }
 
-/// The fleet that an object stands for, or everything that is wrong with it.
-fn accepted(object: &GuardedFleet) -> Result<Fleet, String> {
+/// The fleet that an object stands for, or everything that is wrong with it. Parsed once per generation of its spec.
+fn accepted(
+    object: &GuardedFleet,
+    memory: &mut FleetMemory,
+    now: Moment,
+) -> Result<Arc<Fleet>, String> {
     let resource = object.0.as_ref().map_err(|malformed| {
         format!(
             "the resource cannot be read: {}; correct it or apply it again with the present CRD",
             malformed.error
         )
     })?;
-    validate(resource).map_err(|errors| {
+    let kept = memory.accepted.as_ref();
+    let kept = kept.filter(|kept| kept.holds(resource.metadata.generation, now.wall));
+    if let Some(kept) = kept {
+        return Ok(Arc::clone(&kept.fleet));
+    }
+    let fleet = validate(resource).map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         all.join("; ")
-    })
+    })?;
+    let accepted = memory.accepted.insert(Accepted::at(fleet, now.wall));
+    Ok(Arc::clone(&accepted.fleet))
 }
 
 /// How long until a schedule may ask for another minimum.
-fn until_schedule(fleet: &Fleet, now: Moment) -> Duration {
-    fleet
-        .next_scheduled_change(now.wall)
-        .map_or(Duration::MAX, |change| {
-            change.duration_since(now.wall).unsigned_abs()
-        })
+fn until_schedule(memory: &FleetMemory, now: Moment) -> Duration {
+    let change = memory.accepted.as_ref().and_then(|accepted| accepted.until);
+    change.map_or(Duration::MAX, |change| {
+        change.duration_since(now.wall).unsigned_abs()
+    })
+}
+
+fn key_of(metadata: &ObjectMeta) -> FleetKey {
+    FleetKey {
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// Whether the user wants the connection written without its being tried.
+fn insists(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(tried::SKIP_CHECK))
+        .is_some_and(|value| value == "true")
 }
 
 fn created(metadata: &ObjectMeta) -> Timestamp {
@@ -316,69 +438,6 @@ fn created(metadata: &ObjectMeta) -> Timestamp {
         .creation_timestamp
         .as_ref()
         .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
-}
-
-/// Keeps what the next pass needs to know of this one.
-fn remember(memory: &mut FleetMemory, fleet: &Fleet, plan: &Plan, applied: &Applied, now: Moment) {
-    let names: Vec<QueueKey> = fleet
-        .queues
-        .iter()
-        .map(|queue| QueueKey::unversioned(&queue.name))
-        .collect();
-    memory.queues.retain(|key, _| names.contains(key));
-    for queue in &plan.queues {
-        let Some(done) = applied.queues.get(&queue.queue) else {
-            continue;
-        };
-        let memory = memory.queue(QueueKey::unversioned(&queue.queue));
-        if let Some(written) = &done.written {
-            memory.written = Some(written.clone());
-        }
-        if let (Some(scaled), Some(written)) = (&done.scaled, memory.written.as_mut()) {
-            written.replicas = scaled.to;
-            if let Some(version) = &scaled.resource_version {
-                written.resource_version.clone_from(version);
-            }
-        }
-        memory.refused = refused(queue, done, now).or_else(|| {
-            memory
-                .refused
-                .take()
-                .filter(|_| matches!(queue.step, Step::Refused(_)))
-        });
-        let Some(decision) = &queue.decision else {
-            let asked = queue.observation.replicas.asked;
-            memory.history.held(asked, now.monotonic);
-            continue;
-        };
-        if decision.reason != Reason::AlreadyActedOn {
-            memory.decided = Some(decision.clone());
-        }
-        // What was decided about the replicas stands, whatever became of the template.
-        let failed = done.error.is_some() && done.scaled.is_none() && decision.act;
-        if queue.carries_out() && !failed {
-            memory.history.carried_out(decision, now.monotonic);
-        }
-        // While nobody decides, whatever somebody sets is right.
-        if decision.reason == Reason::Paused
-            && let Some(written) = memory.written.as_mut()
-        {
-            written.replicas = queue.observation.replicas.asked;
-        }
-    }
-}
-
-/// What the API server refused in this pass for a reason that lasts.
-fn refused(queue: &QueuePlan, done: &QueueApplied, now: Moment) -> Option<Refused> {
-    let (Step::Create(object) | Step::Apply { object, .. }) = &queue.step else {
-        return None;
-    };
-    let problem = conditions::lasting(done.error.as_ref()?)?;
-    Some(Refused {
-        rendered: fingerprint::rendered(object),
-        at: now.monotonic,
-        problem,
-    })
 }
 
 /// Notes what has been counted, and the drains that have been told.
@@ -394,7 +453,7 @@ fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment
 }
 
 /// One line in the log per change, and every error in the metrics.
-fn account(shared: &Shared, plan: &Plan, applied: &Applied) {
+fn account(shared: &Shared, plan: &Plan, applied: &Applied, unreported: Option<&Error>) {
     let fleet = format!("{}/{}", plan.fleet.namespace, plan.fleet.name);
     for queue in &plan.queues {
         let done = applied.queues.get(&queue.queue);
@@ -430,6 +489,7 @@ fn account(shared: &Shared, plan: &Plan, applied: &Applied) {
     }
     applied
         .errors()
+        .chain(unreported)
         .for_each(|error| shared.metrics.error(error));
 }
 
@@ -446,16 +506,17 @@ fn finish(
     }
 }
 
-/// When to try again after an error: by its class, later each time, and not in step with others.
+/// When to try again after an error: by its class, later each time, and not in step with others. And when the fleet was
+/// to be looked at all the same: its other queues do not wait for this one.
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
     let metadata = Subject::of(&object).metadata;
-    let attempt = context.shared.failures(metadata, true);
+    let (attempt, look_again) = context.shared.failed(metadata, error.class());
     let wait = error.class().wait(attempt);
     let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
-    // A queue's readings go on meanwhile and lead to passes of their own, so a conflict or a bad
-    // template never keeps the other queues waiting for this.
-    Action::requeue(wait.saturating_add(jitter(metadata, error.class())))
+    let wait = wait.saturating_add(jitter(metadata, error.class()));
+    let now = context.shared.clock.now().monotonic;
+    Action::requeue(look_again.map_or(wait, |at| wait.min(at.since(now))))
 }
 
 /// Up to a fifth of the class's first wait, by the object's uid: stable, so that tests are too.

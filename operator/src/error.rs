@@ -3,10 +3,12 @@
 //! Missing knowledge (Temporal does not answer, a Secret is not there) is never an `Error`:
 //! it is a value in the observation, because it must not stop the other queues.
 
+mod answer;
+
 use std::fmt;
 use std::time::Duration;
 
-use kube::core::Status;
+use answer::Cause;
 
 use crate::kubeconfig;
 
@@ -112,7 +114,7 @@ impl Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("cannot {call}: {}{}", explain(source), way_out(call, source))]
+    #[error("cannot {call}: {}{}", explain(source), cause(call, source).way_out())]
     Kube {
         /// What was tried.
         call: Call,
@@ -156,17 +158,17 @@ impl Error {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Kube { source, .. } => kube_class(source),
+            Self::Kube { call, source } => cause(call, source).class(),
             Self::NameConflict { .. } => Class::Dependency,
             Self::Moved { .. } => Class::Conflict,
             Self::Bug(_) => Class::Bug,
         }
     }
 
-    /// The reason, a fixed word: condition, Event and metric use the same.
+    /// The reason, a fixed word: the label `reason` of `reconcile_errors_total`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Kube { source, .. } => kube_reason(source),
+            Self::Kube { call, source } => cause(call, source).reason(),
             Self::NameConflict { .. } => "NameConflict",
             Self::Moved { .. } => "Conflict",
             Self::Bug(_) => "InternalError",
@@ -177,10 +179,10 @@ impl Error {
     pub fn reasons(class: Class) -> &'static [&'static str] {
         match class {
             Class::Invalid => &["TemplateRefused"],
-            Class::Dependency => &["NameConflict", "NotFound"],
+            Class::Dependency => &["DefinitionOutdated", "NameConflict", "NotFound"],
             Class::Denied => &["AccessDenied", "AdmissionDenied", "QuotaExceeded"],
             Class::Throttled => &["Throttled"],
-            Class::Unavailable => &["ApiServerUnavailable"],
+            Class::Unavailable => &["ApiServerUnavailable", "WebhookUnavailable"],
             Class::Conflict => &["Conflict"],
             Class::Bug => &["InternalError"],
         }
@@ -198,91 +200,82 @@ impl Error {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
-    /// True for "there is no such object".
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Kube { source, .. }
-            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 404))
+    /// Whether it may go by itself, soon and without anybody's doing.
+    pub fn passes(&self) -> bool {
+        match self.class() {
+            Class::Throttled | Class::Unavailable | Class::Conflict => true,
+            Class::Dependency => self.reason() == "NotFound",
+            Class::Invalid | Class::Denied | Class::Bug => false,
+        }
     }
 
-    /// True for an answer 409.
+    /// The error as a condition says it: without what differs from one attempt to the next.
+    pub fn told(&self) -> String {
+        let Self::Kube { call, source } = self else {
+            return self.to_string();
+        };
+        match (cause(call, source), source.as_ref()) {
+            (cause @ Cause::WebhookDown(name), _) => format!(
+                "cannot {call}: the admission webhook \"{name}\" has to be asked and cannot be called{}",
+                cause.way_out()
+            ),
+            // What the client says of it differs: refused, timed out, closed.
+            (Cause::Unavailable, source) if !matches!(source, kube::Error::Api(_)) => {
+                format!("cannot {call}: the API server does not answer")
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    /// True for "there is no such object".
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Kube { call, source } if cause(call, source) == Cause::Missing)
+    }
+
+    /// True where the object is not as the write expected it, or is another one.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Kube { source, .. }
-            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
+        matches!(self, Self::Kube { call, source }
+            if cause(call, source) == Cause::Conflict
+                && matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 }
+
+/// The longest answer that is quoted whole, in bytes.
+const LONGEST_QUOTE: usize = 2000;
 
 /// The API server's own sentence where there is one; `kube::Error` prints the whole status twice.
 fn explain(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => format!("{} (HTTP {})", status.message.trim(), status.code),
+        kube::Error::Api(status) => {
+            format!("{} (HTTP {})", quote(status.message.trim()), status.code)
+        }
         other => kubeconfig::said(other),
     }
 }
 
-/// What to do about an answer that does not say so itself.
-fn way_out(call: &Call, error: &kube::Error) -> &'static str {
-    match error {
-        // A server-side apply is refused for fields that the definition does not have, with 500.
-        kube::Error::Api(status)
-            if call.kind == "TaskQueueWorker"
-                && status.message.contains("field not declared in schema") =>
-        {
-            "; the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
-        }
-        _ => "",
+/// What somebody else says, cut where it goes on for pages.
+fn quote(text: &str) -> String {
+    if text.len() <= LONGEST_QUOTE {
+        return text.to_owned();
     }
+    let end = (0..=LONGEST_QUOTE)
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    let begin = end.and_then(|end| text.get(..end));
+    format!("{}...", begin.unwrap_or_default())
 }
 
-fn kube_class(error: &kube::Error) -> Class {
+/// The cause of what the client reports.
+fn cause<'a>(call: &Call, error: &'a kube::Error) -> Cause<'a> {
     match error {
-        kube::Error::Api(status) => status_class(status),
+        kube::Error::Api(status) => answer::cause(call, status),
         kube::Error::SerdeError(_)
         | kube::Error::BuildRequest(_)
         | kube::Error::HttpError(_)
-        | kube::Error::FromUtf8(_) => Class::Bug,
-        kube::Error::Auth(_) => Class::Denied,
+        | kube::Error::FromUtf8(_) => Cause::Unexpected,
+        kube::Error::Auth(_) => Cause::Right,
         // What is left is transport: connect, TLS, read, timeouts.
-        _ => Class::Unavailable,
-    }
-}
-
-fn status_class(status: &Status) -> Class {
-    match status.code {
-        // A namespace that is going away refuses everything; the fleet in it goes as well.
-        403 if status.message.contains("being terminated") => Class::Conflict,
-        401 | 403 => Class::Denied,
-        404 => Class::Dependency,
-        // 422 is about the user's pod template: everything else in the object is ours and fixed.
-        422 => Class::Invalid,
-        409 => Class::Conflict,
-        429 => Class::Throttled,
-        408 | 500.. => Class::Unavailable,
-        _ => Class::Bug,
-    }
-}
-
-fn kube_reason(error: &kube::Error) -> &'static str {
-    let kube::Error::Api(status) = error else {
-        return match kube_class(error) {
-            Class::Bug => "InternalError",
-            Class::Denied => "AccessDenied",
-            Class::Invalid
-            | Class::Dependency
-            | Class::Throttled
-            | Class::Unavailable
-            | Class::Conflict => "ApiServerUnavailable",
-        };
-    };
-    match status_class(status) {
-        Class::Invalid => "TemplateRefused",
-        Class::Dependency => "NotFound",
-        Class::Denied if status.message.contains("exceeded quota") => "QuotaExceeded",
-        Class::Denied if status.message.contains("admission webhook") => "AdmissionDenied",
-        Class::Denied => "AccessDenied",
-        Class::Throttled => "Throttled",
-        Class::Unavailable => "ApiServerUnavailable",
-        Class::Conflict => "Conflict",
-        Class::Bug => "InternalError",
+        _ => Cause::Unavailable,
     }
 }
 
@@ -291,58 +284,11 @@ mod tests {
     use super::*;
 
     fn api(code: u16, message: &str) -> Error {
-        let status = Status {
-            code,
-            message: message.to_owned(),
-            ..Status::failure("", "")
-        };
+        let status = kube::core::Status::failure(message, "").with_code(code);
         Error::kube(
             Call::new("apply", "Deployment", "shop", "a"),
             kube::Error::Api(status.boxed()),
         )
-    }
-
-    #[test]
-    fn every_answer_has_its_class_and_reason() {
-        let table = [
-            (401, "", Class::Denied, "AccessDenied"),
-            (403, "cannot patch", Class::Denied, "AccessDenied"),
-            (403, "exceeded quota: pods", Class::Denied, "QuotaExceeded"),
-            (
-                403,
-                "admission webhook \"x\" denied",
-                Class::Denied,
-                "AdmissionDenied",
-            ),
-            (
-                403,
-                "namespace shop is being terminated",
-                Class::Conflict,
-                "Conflict",
-            ),
-            (404, "", Class::Dependency, "NotFound"),
-            (408, "", Class::Unavailable, "ApiServerUnavailable"),
-            (409, "", Class::Conflict, "Conflict"),
-            (
-                422,
-                "spec.template invalid",
-                Class::Invalid,
-                "TemplateRefused",
-            ),
-            (429, "", Class::Throttled, "Throttled"),
-            (500, "", Class::Unavailable, "ApiServerUnavailable"),
-            (503, "", Class::Unavailable, "ApiServerUnavailable"),
-            (400, "", Class::Bug, "InternalError"),
-        ];
-        for (code, message, class, reason) in table {
-            let error = api(code, message);
-            assert_eq!(
-                (code, error.class(), error.reason()),
-                (code, class, reason),
-                "{message}"
-            );
-            assert!(Error::reasons(class).contains(&reason));
-        }
     }
 
     #[test]
@@ -375,20 +321,48 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_says_of_an_error_only_what_is_the_same_at_the_next_attempt() {
+        let down = |why: &str| {
+            let said = format!(
+                "Internal error occurred: failed calling webhook \"x.test\": failed to call webhook: Post \"https://x.shop.svc:443/\": {why}"
+            );
+            api(500, &said)
+        };
+        let refused = down("dial tcp 10.1.2.3:443: connect: connection refused");
+        assert!(refused.to_string().contains("10.1.2.3"), "{refused}");
+        assert_eq!(
+            refused.told(),
+            "cannot apply Deployment shop/a: the admission webhook \"x.test\" has to be asked and cannot be called; start the server of that webhook again, or remove its configuration"
+        );
+        assert_eq!(refused.told(), down("context deadline exceeded").told());
+        let call = Call::new("apply", "Deployment", "shop", "a");
+        let silent = Error::kube(call, kube::Error::LinesCodecMaxLineLengthExceeded);
+        assert_eq!(
+            silent.told(),
+            "cannot apply Deployment shop/a: the API server does not answer"
+        );
+        let answered = api(500, "etcd is away");
+        assert_eq!(answered.told(), answered.to_string());
+    }
+
+    #[test]
+    fn an_endless_answer_is_cut() {
+        let long = api(422, &"ö".repeat(5000)).to_string();
+        assert!(long.len() < LONGEST_QUOTE + 100, "{}", long.len());
+    }
+
+    #[test]
     fn a_definition_that_is_older_than_the_operator_is_named_with_the_way_out() {
         let unknown = "failed to create typed patch object (shop/orders; taskqueue.dev/v1alpha1, Kind=TaskQueueWorker): .status.made: field not declared in schema";
-        let status = Status::failure(unknown, "").with_code(500);
-        let error = |kind| {
-            let call = Call::new("write the status of", kind, "shop", "orders");
-            Error::kube(call, kube::Error::Api(status.clone().boxed())).to_string()
-        };
+        let status = kube::core::Status::failure(unknown, "InternalError").with_code(500);
+        let call = Call::new("write the status of", "TaskQueueWorker", "shop", "orders");
+        let error = Error::kube(call, kube::Error::Api(status.boxed()));
         assert_eq!(
-            error("TaskQueueWorker"),
+            error.to_string(),
             format!(
                 "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
             )
         );
-        assert!(error("Deployment").ends_with("(HTTP 500)"));
     }
 
     #[test]

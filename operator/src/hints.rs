@@ -24,6 +24,7 @@ use taskqueue_temporal::{Budget, BudgetLimits, OwnerKey};
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::kubeconfig;
 
 /// The audience that a caller's token must be made for.
 pub const AUDIENCE: &str = "taskqueue.dev";
@@ -197,7 +198,7 @@ fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
 async fn asked<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => kubeconfig::said(&error),
         Err(_) => "no answer in time".to_owned(),
     };
     warn!(error = why, "the sender of a hint cannot be checked");

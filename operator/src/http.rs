@@ -3,17 +3,27 @@
 //! Live means that the controller's task runs. Ready means that the resources are installed and
 //! the watch caches are filled (or that this process stands by for the leader). Neither depends
 //! on Temporal: restarting the operator would not bring Temporal back.
+//!
+//! Every listener has limits: whoever only opens connections costs a bounded amount, for a bounded time.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus::{Encoder, Registry, TextEncoder};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
 
 /// What the process is doing, as the two health endpoints tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,19 +71,82 @@ struct Shared {
     registry: Registry,
 }
 
+/// Connections at once, per listener. One more waits until another has ended.
+const CONNECTIONS: usize = 128;
+/// How long a request's head may take to come, and how long a connection may be idle.
+const HEAD: Duration = Duration::from_secs(5);
+/// How long a connection may last: whoever takes its answer slowly must not keep others out.
+const LASTS: Duration = Duration::from_secs(30);
+/// How long connections may go on at the end.
+const END: Duration = Duration::from_secs(2);
+/// The pause after a connection that could not be accepted, as when there are too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Serves until `stop` resolves.
-///
-/// # Errors
-/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     health: Health,
     registry: Registry,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(health, registry))
-        .with_graceful_shutdown(stop)
-        .await
+) {
+    bounded(listener, router(health, registry), stop).await;
+}
+
+/// Serves `router` within limits until `stop` resolves.
+pub async fn bounded(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = TaskTracker::new();
+    let stopped = CancellationToken::new();
+    let accept = async {
+        // The semaphore is never closed.
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let one = connection(stream, router.clone(), stopped.clone());
+                    connections.spawn(async move {
+                        one.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    debug!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        () = accept => {}
+    }
+    drop(listener);
+    stopped.cancel();
+    connections.close();
+    if tokio::time::timeout(END, connections.wait()).await.is_err() {
+        debug!("connections are cut off");
+    }
+}
+
+/// Answers on one connection until it ends, lasts too long, or everything stops.
+async fn connection(stream: TcpStream, router: Router, stopped: CancellationToken) {
+    let served = tokio::time::timeout(LASTS, async {
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        tokio::pin!(serving);
+        tokio::select! {
+            served = serving.as_mut() => return served,
+            () = stopped.cancelled() => {}
+        }
+        serving.as_mut().graceful_shutdown();
+        serving.await
+    });
+    match served.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a connection ended early"),
+        Err(_) => debug!("a connection lasted too long and was cut off"),
+    }
 }
 
 /// The endpoints, without a socket.
@@ -128,9 +201,75 @@ mod tests {
     use axum::body::Body;
     use axum::http::Request;
     use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tower::ServiceExt as _;
 
     use super::*;
+
+    /// A listener of its own that is served; it stops when the token is dropped.
+    async fn serving() -> (std::net::SocketAddr, tokio_util::sync::DropGuard) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = serve(
+            listener,
+            Health::default(),
+            Registry::new(),
+            stop.clone().cancelled_owned(),
+        );
+        tokio::spawn(served);
+        (address, stop.drop_guard())
+    }
+
+    /// What a connection is told until it is closed.
+    async fn told(mut stream: TcpStream, says: &[u8]) -> String {
+        stream.write_all(says).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n";
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_keep_nobody_out_for_long() {
+        let (address, _serving) = serving().await;
+        let mut silent = Vec::new();
+        for half in [&b""[..], &b"GET /livez HTTP/1.1\r\nhost:"[..]] {
+            for _ in 0..CONNECTIONS {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(half).await.unwrap();
+                silent.push(stream);
+            }
+        }
+        // All places are taken, twice over. Each is free again after its patience.
+        let began = tokio::time::Instant::now();
+        let probe = TcpStream::connect(address).await.unwrap();
+        let answer = told(probe, LIVE).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        let waited = began.elapsed();
+        assert!(waited < HEAD * 3, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_half_sent_request_does_not_delay_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(
+            listener,
+            Health::default(),
+            Registry::new(),
+            stop.clone().cancelled_owned(),
+        ));
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        let probe = TcpStream::connect(address).await.unwrap();
+        assert!(told(probe, LIVE).await.starts_with("HTTP/1.1 200 OK"));
+        stop.cancel();
+        let ended = tokio::time::timeout(END * 2, served).await;
+        ended.expect("it ends").unwrap();
+    }
 
     async fn get(health: &Health, path: &str) -> (u16, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();

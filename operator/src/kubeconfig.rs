@@ -3,9 +3,9 @@
 //! The errors of the libraries below quote the lines that they cannot read, and the output of a plugin that
 //! fails. Those may hold a key or a token, so they are told by kind here.
 
+use kube::Config;
 use kube::client::{AuthError, RustlsTlsError};
 use kube::config::{KubeConfigOptions, KubeconfigError};
-use kube::{Client, Config};
 
 /// The configuration of a context of the kubeconfig, or of what is there: its current context, or the
 /// ServiceAccount.
@@ -36,15 +36,6 @@ pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// A client of this configuration.
-///
-/// # Errors
-/// If its credentials cannot be used.
-pub fn client(config: Config) -> anyhow::Result<Client> {
-    Client::try_from(config)
-        .map_err(|error| anyhow::anyhow!("the kubeconfig cannot be used: {}", said(&error)))
-}
-
 /// What the client for Kubernetes said, without what it may have quoted.
 pub fn said(error: &kube::Error) -> String {
     match error {
@@ -60,6 +51,11 @@ pub fn said(error: &kube::Error) -> String {
         ),
         kube::Error::Auth(AuthError::AuthExecParse(_)) => {
             "the credential plugin of the kubeconfig printed no credential that can be read"
+                .to_owned()
+        }
+        // The address of a proxy may hold a password.
+        kube::Error::ProxyProtocolUnsupported { .. } => {
+            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; reach the API server without one"
                 .to_owned()
         }
         other => other.to_string(),
@@ -84,6 +80,7 @@ mod tests {
     use kube::config::Kubeconfig;
 
     use super::*;
+    use crate::client::client;
     use crate::exposure::exposed;
 
     fn key() -> String {
@@ -126,6 +123,23 @@ mod tests {
             assert!(text.contains("line breaks may have been lost"), "{text}");
             assert_eq!(exposed(&[body.as_bytes()], &text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_password_of_a_proxy_is_not_printed() {
+        let password = "a-password-that-nobody-may-see";
+        let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
+        config.proxy_url = Some(
+            format!("http://user:{password}@proxy:3128")
+                .parse()
+                .unwrap(),
+        );
+        let Err(refused) = client(config) else {
+            panic!("a proxy was taken")
+        };
+        let text = shown(&refused);
+        assert!(text.contains("a proxy"), "{text}");
+        assert_eq!(exposed(&[password.as_bytes()], &text), None, "{text}");
     }
 
     #[test]

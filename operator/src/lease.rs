@@ -1,7 +1,11 @@
 //! The leader lease: one writer at a time. Talks to the API server (`leases`), nothing else.
 //!
-//! A lease does not fence: a paused leader may wake up and still believe in it. What it could
-//! then shrink is protected by the resourceVersion that every shrinking write carries.
+//! A lease does not fence: a paused leader may wake up and still believe in it. What it could then write is
+//! protected by what each write says about the object that it was decided on.
+//!
+//! A claim may be one *beside* another lease: on the name that earlier versions used for every release. Who
+//! writes holds that one too, so that no process of an earlier version writes at the same time. Releases of
+//! this version do not wait for each other there: they see by an annotation that the holder is one of them.
 
 use std::time::Duration;
 
@@ -30,12 +34,27 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
+/// Says on a lease that this version holds it: the same as `holderIdentity`. Version 0.1.0 leaves it as it is when it takes
+/// the lease, and then the two differ.
+const HELD_BY: &str = "taskqueue.dev/held-by";
+
+/// Why a lease is no longer ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Another holds it.
+    Taken,
+    /// It could not be renewed in time. Nobody else is known to hold it.
+    OutOfReach,
+}
+
 /// A claim on the lease.
 pub struct Claim {
     leases: Api<Lease>,
     namespace: String,
     name: String,
     identity: String,
+    /// It is held beside another one.
+    beside: bool,
     seen: Option<Seen>,
     /// The lease as we wrote it, until an attempt fails: while we lead nobody else writes it.
     held: Option<Lease>,
@@ -55,6 +74,9 @@ struct Seen {
 enum Outcome {
     /// It is ours.
     Ours,
+    /// It is one beside another, and held by another release for the same purpose: no process of an earlier version
+    /// has it.
+    Peers,
     /// Another holds it.
     Others,
     /// It was written between our look and our write: by another, or by an earlier attempt of ours
@@ -70,9 +92,19 @@ impl Claim {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             identity,
+            beside: false,
             seen: None,
             held: None,
             renewed: Instant::now(),
+        }
+    }
+
+    /// The same claim on a lease that is held beside another.
+    #[must_use]
+    pub fn beside(self) -> Self {
+        Self {
+            beside: true,
+            ..self
         }
     }
 
@@ -81,8 +113,8 @@ impl Claim {
         info!(lease = %self.name, identity = %self.identity, "waiting for the leader lease");
         loop {
             match tokio::time::timeout(PATIENCE_TO_TAKE, self.attempt()).await {
-                Ok(Ok(Outcome::Ours)) => {
-                    info!(lease = %self.name, "this process is the leader");
+                Ok(Ok(Outcome::Ours | Outcome::Peers)) => {
+                    info!(lease = %self.name, "this process has the leader lease");
                     return true;
                 }
                 Ok(Ok(Outcome::Others | Outcome::Raced)) => {}
@@ -98,23 +130,68 @@ impl Claim {
 
     /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for 8 s.
     /// No single attempt loses it.
-    pub async fn keep(&mut self) {
+    pub async fn keep(&mut self) -> Lost {
         let mut pause = RETRY;
         loop {
             tokio::time::sleep(pause.min(self.left())).await;
             let left = self.left();
             if left.is_zero() {
-                return;
+                return Lost::OutOfReach;
             }
             pause = AGAIN;
             match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
-                Ok(Ok(Outcome::Ours)) => pause = RETRY,
-                Ok(Ok(Outcome::Others)) => return,
+                Ok(Ok(Outcome::Ours | Outcome::Peers)) => pause = RETRY,
+                Ok(Ok(Outcome::Others)) => return Lost::Taken,
                 Ok(Ok(Outcome::Raced)) => warn!("the leader lease was written meanwhile; looking"),
                 Ok(Err(error)) => warn!(%error, "cannot renew the leader lease"),
                 Err(_) => warn!("renewing the leader lease took too long"),
             }
         }
+    }
+
+    /// After [`Lost::OutOfReach`]: looks until the lease answers again. True if it still names us, and so nobody else has
+    /// led meanwhile; it is renewed then. False if anybody has written it, or removed it.
+    pub async fn regain(&mut self) -> bool {
+        self.held = None;
+        loop {
+            match tokio::time::timeout(PATIENCE, self.renew_if_ours()).await {
+                Ok(Ok(Outcome::Ours | Outcome::Peers)) => return true,
+                Ok(Ok(Outcome::Others)) => return false,
+                Ok(Ok(Outcome::Raced)) => {}
+                Ok(Err(error)) => warn!(%error, "cannot look at the leader lease"),
+                Err(_) => warn!("looking at the leader lease took too long"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn renew_if_ours(&mut self) -> Result<Outcome, Error> {
+        let began = Instant::now();
+        let found = self.leases.get_opt(&self.name).await;
+        let found = found.map_err(|e| self.error("get", e))?;
+        let outcome = match found {
+            Some(found) if holder(&found) == Some(self.identity.as_str()) => {
+                self.write(found).await?
+            }
+            Some(found) if self.is_peers(&found) => Outcome::Peers,
+            Some(_) | None => Outcome::Others,
+        };
+        if matches!(outcome, Outcome::Ours | Outcome::Peers) {
+            self.renewed = began;
+        }
+        Ok(outcome)
+    }
+
+    /// Whether a lease that is held beside others is held so by another release of this version.
+    fn is_peers(&self, lease: &Lease) -> bool {
+        let annotations = lease.metadata.annotations.as_ref();
+        let holder = holder(lease);
+        self.beside
+            && holder.is_some_and(|holder| holder != self.identity)
+            && annotations
+                .and_then(|all| all.get(HELD_BY))
+                .map(String::as_str)
+                == holder
     }
 
     fn left(&self) -> Duration {
@@ -156,7 +233,7 @@ impl Claim {
         } else {
             self.look().await?
         };
-        if outcome == Outcome::Ours {
+        if matches!(outcome, Outcome::Ours | Outcome::Peers) {
             self.renewed = began;
         }
         Ok(outcome)
@@ -173,7 +250,12 @@ impl Claim {
         };
         self.observe(&current);
         if holder(&current).is_some_and(|h| h != self.identity) && !self.expired() {
-            return Ok(Outcome::Others);
+            let peers = self.is_peers(&current);
+            return Ok(if peers {
+                Outcome::Peers
+            } else {
+                Outcome::Others
+            });
         }
         self.write(current).await
     }
@@ -225,6 +307,8 @@ impl Claim {
     /// The lease with us as its holder.
     fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
         let ours = holder(&lease) == Some(self.identity.as_str());
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(HELD_BY.to_owned(), self.identity.clone());
         let spec = lease.spec.get_or_insert_default();
         if !ours {
             spec.acquire_time = Some(MicroTime(now));

@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod caches;
 pub mod claims;
+pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod fingerprint;
 pub mod hints;
 pub mod http;
 pub mod kubeconfig;
+pub mod leading;
 pub mod lease;
 pub mod logs;
 pub mod memory;
@@ -30,6 +32,7 @@ pub mod scrape;
 pub mod settings;
 pub mod simulate;
 pub mod top;
+pub mod tried;
 
 #[cfg(test)]
 #[path = "../temporal/src/exposure.rs"]

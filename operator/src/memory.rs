@@ -2,14 +2,20 @@
 //! empty after a restart, and everything still works then, only more carefully.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use taskqueue_api::{Reason, TaskQueueWorkerStatus};
+use taskqueue_api::{Connection, Fleet, Queue, Reason, TaskQueueWorkerStatus, render};
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::apply::QueueApplied;
 use crate::fingerprint;
 use crate::observe::drains::Draining;
 use crate::problem::Problem;
+use crate::tried::Tried;
 
 /// Which worker version a queue's Deployment runs. There is one until versions are managed; the
 /// key is here so that nothing has to be rekeyed then.
@@ -42,10 +48,45 @@ impl QueueKey {
 /// Everything remembered about one fleet.
 #[derive(Debug, Default)]
 pub struct FleetMemory {
+    /// What the spec means, once it was accepted.
+    pub accepted: Option<Accepted>,
     /// Per queue and version.
     pub queues: BTreeMap<QueueKey, QueueMemory>,
     /// The status that was written last, and the version of the object that it led to.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
+    /// What is known of the connection that the spec asks for.
+    pub tried: Option<Tried>,
+    /// Since when a Deployment whose queue has left the spec could not be deleted.
+    pub unpruned: Option<Time>,
+}
+
+/// A spec that was accepted: parsed once, and its schedules evaluated once per edge of them.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The fleet, with the minimums of its schedules.
+    pub fleet: Arc<Fleet>,
+    from: Timestamp,
+    /// When a schedule may ask for another minimum.
+    pub until: Option<Timestamp>,
+}
+
+impl Accepted {
+    /// The fleet as it is at a moment.
+    pub fn at(fleet: Fleet, now: Timestamp) -> Self {
+        let fleet = fleet.at(now);
+        Self {
+            until: fleet.next_scheduled_change(now),
+            fleet: Arc::new(fleet),
+            from: now,
+        }
+    }
+
+    /// Whether it is about this generation of the spec, and holds at this moment.
+    pub fn holds(&self, generation: Option<i64>, now: Timestamp) -> bool {
+        generation == Some(self.fleet.generation)
+            && now >= self.from
+            && self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// Everything remembered about one queue.
@@ -53,8 +94,12 @@ pub struct FleetMemory {
 pub struct QueueMemory {
     /// What the decisions need.
     pub history: History,
+    /// The Deployment as it is to be.
+    pub rendered: Option<Rendered>,
     /// The Deployment as we left it.
     pub written: Option<Written>,
+    /// What is being written and was not answered when the last pass ended.
+    pub writing: Option<Writing>,
     /// What the API server refused last, if it has accepted nothing since.
     pub refused: Option<Refused>,
     /// Pods that drained when they were last seen.
@@ -65,12 +110,40 @@ pub struct QueueMemory {
     pub taken_at: (Option<Time>, Option<Time>),
     /// How many tasks waited when that was last known.
     pub backlog: Option<u64>,
+    /// The task queue that this was read of.
+    pub task_queue: Option<String>,
+    /// The task queue that the workers still poll, though the spec names another one by now.
+    pub left: Option<Left>,
     /// Since when the workers' slots have been unknown.
     pub slots_unknown_since: Option<Time>,
     /// The last decision that was made on a reading of its own, not on one that had been acted on.
     pub decided: Option<Decision>,
     /// What was advised, and about which generation of the spec.
     pub advised: BTreeMap<Reason, i64>,
+    /// The present rendering or size is not what the API server holds.
+    pub unapplied: Option<Unapplied>,
+    /// When the queue was last meant to have no replicas, unless one was ready since.
+    pub at_zero: Option<Time>,
+}
+
+/// Writes of a queue that fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unapplied {
+    /// Since when none has succeeded.
+    pub since: Time,
+    /// Whether the last error may go by itself.
+    pub passes: bool,
+    /// The last error, as a condition says it.
+    pub problem: Problem,
+}
+
+/// A task queue that workers leave for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Its name in Temporal.
+    pub task_queue: String,
+    /// How many tasks waited in it when that was last known.
+    pub backlog: Option<u64>,
 }
 
 /// A pod that was told to stop, as it was when it was last seen.
@@ -91,6 +164,63 @@ pub struct Drain {
     pub told: bool,
 }
 
+/// A Deployment as it is to be, made once for a spec and a connection.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    generation: i64,
+    connection: Connection,
+    /// The object, without replicas.
+    pub object: Arc<Deployment>,
+    /// Its hash.
+    pub hash: u64,
+    /// The version of the Deployment that was looked at last, and the hash of what concerns us in it.
+    seen: Option<(String, u64)>,
+}
+
+impl Rendered {
+    /// Renders it.
+    pub fn new(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Self {
+        let object = render(fleet, queue, connection);
+        Self {
+            generation: fleet.generation,
+            connection: connection.clone(),
+            hash: fingerprint::rendered(&object),
+            object: Arc::new(object),
+            seen: None,
+        }
+    }
+
+    /// Whether it was made for this spec and connection.
+    pub fn is_of(&self, fleet: &Fleet, connection: &Connection) -> bool {
+        self.generation == fleet.generation && self.connection == *connection
+    }
+
+    /// Keeps the hash of what concerns us in the Deployment that is there.
+    pub fn look_at(&mut self, held: &Deployment) {
+        let version = held.metadata.resource_version.clone().unwrap_or_default();
+        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != version) {
+            self.seen = Some((version, fingerprint::live(held, &self.object)));
+        }
+    }
+
+    /// The hash of what concerns us in the Deployment that is there.
+    pub fn live_of(&self, held: &Deployment) -> u64 {
+        let version = held.metadata.resource_version.as_ref();
+        let seen = self.seen.as_ref();
+        let kept = seen.filter(|(seen, _)| version.is_some_and(|version| version == seen));
+        kept.map_or_else(|| fingerprint::live(held, &self.object), |(_, live)| *live)
+    }
+}
+
+/// A write that outlasted the pass that began it. It is broken off when this is dropped.
+#[derive(Debug)]
+pub struct Writing {
+    /// The hash of what we rendered.
+    pub rendered: u64,
+    /// The write, and what comes of it.
+    pub task: AbortOnDropHandle<QueueApplied>,
+}
+
 /// A Deployment that the API server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -98,8 +228,19 @@ pub struct Refused {
     pub rendered: u64,
     /// When.
     pub at: Time,
+    /// How long it is not tried again.
+    pub pause: Duration,
+    /// How often just this was refused before.
+    pub before: u32,
     /// What it said.
     pub problem: Problem,
+}
+
+impl Refused {
+    /// How long it is still not tried again.
+    pub fn remains(&self, now: Time) -> Duration {
+        self.pause.saturating_sub(now.since(self.at))
+    }
 }
 
 /// The Deployment as it was after our last write to it.
@@ -109,6 +250,8 @@ pub struct Written {
     pub uid: String,
     /// Its version then.
     pub resource_version: String,
+    /// Its generation then: the Deployment controller works on the template once it has observed this one.
+    pub generation: Option<i64>,
     /// Its replicas then.
     pub replicas: u32,
     /// The hash of what we rendered.
@@ -124,26 +267,72 @@ impl Written {
         Self {
             uid: held.metadata.uid.clone().unwrap_or_default(),
             resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
+            generation: held.metadata.generation,
             replicas: replicas.map_or(1, |replicas| u32::try_from(replicas).unwrap_or(0)),
             rendered: fingerprint::rendered(rendered),
             live: fingerprint::live(held, rendered),
         }
     }
 
-    /// Whether `cached` is from before this write: the watch has not caught up yet. Kubernetes
-    /// promises since 1.35 that versions of one object can be compared as numbers, and every
-    /// earlier server kept to it.
+    /// This write, of two to the same Deployment that were answered in whichever order: the replicas and the version
+    /// are those of the later one.
+    #[must_use]
+    pub fn beside(self, other: Option<&Self>) -> Self {
+        let later = other.filter(|other| {
+            other.uid == self.uid && is_newer(&other.resource_version, &self.resource_version)
+        });
+        match later {
+            Some(later) => Self {
+                replicas: later.replicas,
+                resource_version: later.resource_version.clone(),
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// Notes that the replicas were changed, which led to this version.
+    pub fn scaled(&mut self, replicas: u32, resource_version: &str) {
+        if !is_newer(&self.resource_version, resource_version) {
+            self.replicas = replicas;
+            resource_version.clone_into(&mut self.resource_version);
+        }
+    }
+
+    /// Whether `cached` is from before this write: the watch has not caught up yet.
     pub fn is_newer_than(&self, cached: &Deployment) -> bool {
-        let number = |text: &str| text.parse::<u64>().ok();
-        let theirs = cached.metadata.resource_version.as_deref().and_then(number);
+        let theirs = cached.metadata.resource_version.as_deref();
         cached.metadata.uid.as_deref() == Some(self.uid.as_str())
-            && number(&self.resource_version)
-                .zip(theirs)
-                .is_some_and(|(ours, theirs)| ours > theirs)
+            && theirs.is_some_and(|theirs| is_newer(&self.resource_version, theirs))
     }
 }
 
+/// Whether one version of an object came after another. Kubernetes promises since 1.35 that they can be compared as
+/// numbers, and every earlier server kept to it.
+fn is_newer(version: &str, than: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    number(version)
+        .zip(number(than))
+        .is_some_and(|(version, than)| version > than)
+}
+
 impl QueueMemory {
+    /// Notes which task queue is read from now on. What was known of another one is kept until the workers have left it.
+    pub fn reads(&mut self, task_queue: &str) {
+        match self.task_queue.replace(task_queue.to_owned()) {
+            Some(before) if before != task_queue => {
+                let backlog = self.backlog.take();
+                let left = self.left.take().unwrap_or(Left {
+                    task_queue: before,
+                    backlog,
+                });
+                // They never went.
+                self.left = Some(left).filter(|left| left.task_queue != task_queue);
+            }
+            Some(_) | None => {}
+        }
+    }
+
     /// Keeps what outlives the reading it came with.
     pub fn note(&mut self, observation: &Observation, now: Time) {
         let (backlog, slots) = self.taken_at;
@@ -167,6 +356,16 @@ impl QueueMemory {
 }
 
 impl FleetMemory {
+    /// Whether what was under way was carried out is not known: everything is written again, which changes nothing where
+    /// it was.
+    pub fn doubt(&mut self) {
+        for memory in self.queues.values_mut() {
+            memory.written = None;
+            memory.writing = None;
+            memory.refused = None;
+        }
+    }
+
     /// The memory of a queue, made if there is none.
     pub fn queue(&mut self, key: QueueKey) -> &mut QueueMemory {
         self.queues.entry(key).or_default()

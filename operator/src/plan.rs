@@ -1,46 +1,34 @@
 //! From what was observed to what is to be written. Pure: no I/O, no clock, no choices left to the
 //! writer. Compared whole in tests.
 
+mod wanted;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use taskqueue_api::{Fleet, FleetKey, Queue, Reason, injected, render};
+use taskqueue_api::{Fleet, FleetKey, Queue, injected, render};
 use taskqueue_scaling::{
-    self as scaling, Decision, History, Mode, Observation, PodSlots, Replicas, Time, decide,
-    initial_replicas, victims, when_to_look_again,
+    self as scaling, Backlog, Decision, History, Mode, Observation, PodSlots, Replicas, Time,
+    decide, initial_replicas, victims, when_to_look_again,
 };
 
-use crate::fingerprint;
-use crate::memory::{FleetMemory, QueueKey, QueueMemory, Written};
-use crate::observe::pods::{self, Pods};
-use crate::observe::{Observed, ObservedQueue, asked, connection};
+use crate::memory::{FleetMemory, QueueKey, QueueMemory};
+use crate::observe::pods::Pods;
+use crate::observe::{Observed, ObservedQueue};
 use crate::problem::Problem;
 
-/// An annotation that stands on a Deployment only while it is being created: it is owned by the
-/// manager of the replicas alone, and goes when that manager gives up everything but the replicas.
-/// Where it is found, a creation was interrupted and has to be finished.
-pub const CREATING: &str = "taskqueue.dev/creating";
+pub use wanted::{CREATING, Wanted, is_being_created, prepare, wanted};
 
-/// How long what the API server refused is not tried again; a little less than the wait after the
-/// error itself.
-const REFUSED_PAUSE: Duration = Duration::from_secs(55);
 /// How soon a deferred decision is made again.
 const DEFERRED: Duration = Duration::from_secs(1);
-
-/// What the objects of a fleet should be, before anything is decided about replicas.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
-    /// What to do about the Deployment.
-    pub step: Step,
-    /// What a decision is to be made from.
-    pub observation: Observation,
-    /// The version of the Deployment that the observation is about.
-    pub resource_version: Option<String>,
-    /// The replicas of the Deployment as we set them last, if somebody has changed them since.
-    pub changed_by_others: Option<u32>,
-}
+/// How soon a fleet at rest is looked at although nothing happens. Less than the 5 minutes without a reading after
+/// which rates are not trusted, by the longest that a reading may be old.
+const REST: Duration = Duration::from_mins(4);
+/// The next reading is expected after a polling interval, and leads to a pass by itself: this much later one is made
+/// all the same.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What to do about one Deployment.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,14 +43,40 @@ pub enum Step {
         object: Box<Deployment>,
         /// The uid of the one that is there: it, and no other, is meant.
         uid: String,
+        /// What it was when this was decided.
+        decided_on: Seen,
         /// Its creation was interrupted: it has this many replicas now, and the manager of the
         /// replicas still owns all of it.
         finish_creation: Option<u32>,
     },
-    /// The API server refused just this a moment ago: it is not tried again yet. What runs is scaled.
+    /// The API server refused just this a moment ago, or Temporal has not answered over the connection in it: it is
+    /// not written yet. What runs is scaled.
     Refused(Problem),
+    /// Something was sent for it and is not answered yet, so that it may still change. What runs is scaled out.
+    Pending,
     /// Nothing about this queue may be touched.
     Hold(Problem),
+}
+
+/// A Deployment as it was when its template was decided on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its version.
+    pub resource_version: String,
+    /// The hash of what concerns us in it: whether another version is the same in that. `None` if that is not known,
+    /// because the watch is behind our own last write.
+    pub live: Option<u64>,
+}
+
+/// A Deployment as it was when its replicas were decided on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Version {
+    /// Its uid.
+    pub uid: String,
+    /// Its version.
+    pub resource_version: String,
+    /// Its generation, which moves with its spec alone; `None` if that is not known, because the watch is behind.
+    pub generation: Option<i64>,
 }
 
 /// Everything that is to be written in one pass.
@@ -132,6 +146,23 @@ impl QueuePlan {
         let acts = self.decision.as_ref().is_some_and(|decision| decision.act);
         !acts || self.scale.is_some() || matches!(self.step, Step::Create(_))
     }
+
+    /// Whether nothing is to be done, and only news can change that: no replicas, none wanted, and no tasks as far as
+    /// is known.
+    fn is_at_rest(&self) -> bool {
+        let zero = |decision: &Decision| !decision.act && decision.desired == 0;
+        let idle = |backlog: &Backlog| {
+            let mut types = backlog
+                .types
+                .iter()
+                .filter_map(|(_, of_type)| of_type.as_ref());
+            types.all(|of_type| of_type.count == 0 && of_type.add_rate_milli == 0)
+        };
+        self.step == Step::Keep
+            && self.observation.replicas.is_zero()
+            && self.decision.as_ref().is_some_and(zero)
+            && self.observation.backlog.known().is_none_or(idle)
+    }
 }
 
 /// A change of the replicas.
@@ -141,9 +172,15 @@ pub struct Scale {
     pub from: u32,
     /// What is to be asked for.
     pub to: u32,
-    /// The version of the Deployment that was decided on; set if the change shrinks, so that one
-    /// that was made on outdated knowledge is refused.
-    pub resource_version: Option<String>,
+    /// The Deployment that was decided on: a change that was made on outdated knowledge is refused.
+    pub decided_on: Version,
+}
+
+impl Scale {
+    /// Whether replicas are added.
+    pub fn grows(&self) -> bool {
+        self.to > self.from
+    }
 }
 
 /// A Deployment whose queue has left the spec.
@@ -161,124 +198,6 @@ pub struct Prune {
     pub budget: bool,
 }
 
-/// Renders what every queue should have, and compares.
-pub fn wanted(
-    fleet: &Fleet,
-    observed: &Observed,
-    memory: &FleetMemory,
-    now: Time,
-) -> BTreeMap<String, Wanted> {
-    let nothing = QueueMemory::default();
-    let one = |queue: &Queue| {
-        let seen = observed.queues.get(&queue.name)?;
-        let memory = memory
-            .queues
-            .get(&QueueKey::unversioned(&queue.name))
-            .unwrap_or(&nothing);
-        Some((
-            queue.name.clone(),
-            wanted_queue(fleet, queue, observed, seen, memory, now),
-        ))
-    };
-    fleet.queues.iter().filter_map(one).collect()
-}
-
-fn wanted_queue(
-    fleet: &Fleet,
-    queue: &Queue,
-    observed: &Observed,
-    seen: &ObservedQueue,
-    memory: &QueueMemory,
-    now: Time,
-) -> Wanted {
-    let held = seen.held.as_deref();
-    let written = memory.written.as_ref();
-    // What this process wrote and the watch has not shown yet.
-    let ahead = held.and_then(|held| written.filter(|written| written.is_newer_than(held)));
-    let replicas = ahead.map_or_else(|| held.map_or(0, asked), |written| written.replicas);
-    let step = match (&observed.connection, &seen.rival) {
-        (Err(problem), _) => Step::Hold(problem.clone()),
-        (Ok(_), Some(rival)) => Step::Hold(rivalry(queue, rival)),
-        (Ok(usable), None) => {
-            let object = render(fleet, queue, &usable.spec);
-            refused(&object, memory, now).unwrap_or_else(|| step(object, held, written))
-        }
-    };
-    let applying = matches!(step, Step::Apply { .. });
-    let ours = written.filter(|written| {
-        ahead.is_none() && held.is_some_and(|held| held.metadata.uid.as_ref() == Some(&written.uid))
-    });
-    Wanted {
-        step,
-        observation: Observation {
-            replicas: pods::replicas(replicas, held, &seen.pods, applying),
-            backlog: seen.reading.backlog.clone(),
-            slots: seen.slots.clone(),
-        },
-        resource_version: ahead.map_or_else(
-            || held.and_then(|held| held.metadata.resource_version.clone()),
-            |written| Some(written.resource_version.clone()),
-        ),
-        changed_by_others: ours
-            .map(|written| written.replicas)
-            .filter(|set| *set != replicas),
-    }
-}
-
-/// What the API server refused is tried again when it changes, or after a while: what it objects to
-/// may be somewhere else, in a quota or an admission rule.
-fn refused(object: &Deployment, memory: &QueueMemory, now: Time) -> Option<Step> {
-    let refused = memory.refused.as_ref()?;
-    let lately = now.since(refused.at) < REFUSED_PAUSE;
-    (lately && refused.rendered == fingerprint::rendered(object))
-        .then(|| Step::Refused(refused.problem.clone()))
-}
-
-fn step(object: Deployment, held: Option<&Deployment>, written: Option<&Written>) -> Step {
-    let Some(held) = held else {
-        return Step::Create(Box::new(object));
-    };
-    if held.metadata.deletion_timestamp.is_some() {
-        return Step::Keep;
-    }
-    let uid = held.metadata.uid.clone().unwrap_or_default();
-    let creating = is_being_created(held);
-    let unchanged = written.is_some_and(|written| {
-        written.uid == uid
-            && written.rendered == fingerprint::rendered(&object)
-            && (written.is_newer_than(held)
-                || (!creating && written.live == fingerprint::live(held, &object)))
-    });
-    if unchanged {
-        return Step::Keep;
-    }
-    let finish_creation = creating.then(|| asked(held));
-    Step::Apply {
-        object: Box::new(object),
-        uid,
-        finish_creation,
-    }
-}
-
-/// Whether the creation of a Deployment was begun and not finished.
-pub fn is_being_created(held: &Deployment) -> bool {
-    held.metadata
-        .annotations
-        .iter()
-        .flatten()
-        .any(|(key, _)| key == CREATING)
-}
-
-fn rivalry(queue: &Queue, rival: &FleetKey) -> Problem {
-    Problem::new(
-        Reason::QueueConflict,
-        format!(
-            "TaskQueueWorker {}/{} is older and serves task queue {} already; this fleet leaves the queue alone until one of the two gives it up",
-            rival.namespace, rival.name, queue.task_queue
-        ),
-    )
-}
-
 /// Lets every queue's history take in what was observed. The same readings twice change nothing.
 pub fn record(
     fleet: &Fleet,
@@ -294,6 +213,7 @@ pub fn record(
         memory
             .history
             .observe(&queue.policy, &wanted.observation, now);
+        memory.reads(&queue.task_queue);
         memory.note(&wanted.observation, now);
     }
 }
@@ -308,7 +228,7 @@ pub fn plan(
 ) -> Plan {
     let nothing = QueueMemory::default();
     let mut wanted = wanted;
-    let mut look_again = connection::FRESH;
+    let mut look_again = observed.secrets_due.unwrap_or(REST);
     let mut queues = Vec::new();
     for queue in &fleet.queues {
         let (Some(wanted), Some(seen)) =
@@ -318,17 +238,12 @@ pub fn plan(
         };
         let key = QueueKey::unversioned(&queue.name);
         let memory = memory.queues.get(&key).unwrap_or(&nothing);
-        let history = &memory.history;
-        let pause = when_to_look_again(&queue.policy, &wanted.observation, history, now);
-        look_again = look_again.min(pause);
         let plan = QueuePlan {
             vanished: memory.written.is_some() && matches!(wanted.step, Step::Create(_)),
             budget: budget(fleet, queue, &wanted.step, seen),
-            ..plan_queue(queue, wanted, seen, history, now)
+            ..plan_queue(queue, wanted, seen, &memory.history, now)
         };
-        if matches!(plan.step, Step::Apply { .. }) && !plan.carries_out() {
-            look_again = look_again.min(DEFERRED);
-        }
+        look_again = look_again.min(pause(queue, &plan, memory, now));
         queues.push(plan);
     }
     let prunes = observed
@@ -344,6 +259,30 @@ pub fn plan(
     }
 }
 
+/// When a queue is to be looked at again even if nothing happens.
+fn pause(queue: &Queue, plan: &QueuePlan, memory: &QueueMemory, now: Time) -> Duration {
+    if plan.is_at_rest() {
+        return REST;
+    }
+    let policy = &queue.policy;
+    let pause = when_to_look_again(policy, &plan.observation, &memory.history, now);
+    let intervals = [policy.polling_interval, policy.quiet_polling_interval];
+    let pause = if intervals.contains(&pause) {
+        pause.saturating_add(LATE)
+    } else {
+        pause
+    };
+    match (&plan.step, &memory.refused) {
+        (Step::Apply { .. }, _) if !plan.carries_out() => pause.min(DEFERRED),
+        (Step::Refused(_), Some(refused)) => match refused.remains(now) {
+            // Something else is waited for by now.
+            Duration::ZERO => pause,
+            remains => pause.min(remains),
+        },
+        _ => pause,
+    }
+}
+
 fn plan_queue(
     queue: &Queue,
     wanted: Wanted,
@@ -354,28 +293,26 @@ fn plan_queue(
     let Wanted {
         step,
         observation,
-        resource_version,
+        version,
         changed_by_others,
     } = wanted;
     let decision = match &step {
         Step::Hold(_) => None,
-        Step::Keep | Step::Refused(_) | Step::Create(_) | Step::Apply { .. } => {
+        Step::Keep | Step::Refused(_) | Step::Pending | Step::Create(_) | Step::Apply { .. } => {
             Some(decide(&queue.policy, &observation, history, now))
         }
     };
-    let changes = matches!(step, Step::Apply { .. });
-    let scale = decision
-        .as_ref()
-        .filter(|decision| decision.act && seen.held.is_some());
-    let scale = scale.and_then(|decision| {
-        let shrinks = decision.desired < decision.previous;
-        // An apply moves the version on, and with it the proof that nobody else has written: what
-        // shrinks waits for the next pass.
-        (!(shrinks && changes)).then(|| Scale {
+    let changes = matches!(step, Step::Apply { .. } | Step::Pending);
+    let scale = decision.as_ref().filter(|decision| decision.act);
+    let scale = scale.zip(version).and_then(|(decision, decided_on)| {
+        let scale = Scale {
             from: decision.previous,
             to: decision.desired,
-            resource_version: resource_version.filter(|_| shrinks),
-        })
+            decided_on,
+        };
+        // An apply moves the version on, and with it the proof that nobody else has written: what
+        // shrinks waits for the next pass.
+        (scale.grows() || !changes).then_some(scale)
     });
     let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
         costs(scale, queue, &observation, history, &seen.pods, now)
@@ -397,7 +334,9 @@ fn plan_queue(
 
 fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> BudgetStep {
     match step {
-        Step::Keep | Step::Refused(_) | Step::Hold(_) => return BudgetStep::Keep,
+        Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => {
+            return BudgetStep::Keep;
+        }
         Step::Create(_) | Step::Apply { .. } => {}
     }
     match render::disruption_budget(fleet, queue) {

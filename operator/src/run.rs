@@ -1,40 +1,37 @@
 //! Wires everything up and keeps it running until SIGTERM. I/O only; decides nothing about fleets.
 
+mod leader;
+mod scope;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use futures::{StreamExt, future, stream};
-use kube::api::ListParams;
-use kube::runtime::controller::{Config, Controller, Error as ControllerError};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Client, Resource};
+use kube::Client;
 use taskqueue_temporal::{OwnerKey, Readers, ReadersConfig, TemporalClient};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
-use crate::caches::{self, Caches, Gone, GuardedConnection, GuardedFleet, Scope, Watches};
+use crate::caches::{Caches, Scope, Sight};
+use crate::client;
 use crate::clock::Clock;
-use crate::controller::{Context, Shared, error_policy, reconcile};
-use crate::error::{Class, Error};
+use crate::controller::{Context, Shared, Standing};
 use crate::hints::Hints;
 use crate::http::{self, Health, Phase};
-use crate::kubeconfig;
-use crate::lease::Claim;
+use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::metrics::temporal::TemporalNumbers;
-use crate::observe::connection;
-use crate::report::{Reports, Subject, Thresholds};
+use crate::report::{Reports, Thresholds};
 use crate::scrape::{Http, Scrapers};
 use crate::settings::Settings;
 
-/// How often it is asked whether the resources have been installed.
-const CRD_RETRY: Duration = Duration::from_secs(2);
+use leader::lead;
+
 /// What is in flight at SIGTERM gets this long.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// How often Secrets that nobody needs any more are dropped from memory.
@@ -60,16 +57,23 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         served.clone().cancelled_owned(),
     ));
     info!(version = env!("CARGO_PKG_VERSION"), address = %settings.metrics_address, "starting");
-    let config = kubeconfig::config(None).await;
-    let client = config
-        .and_then(kubeconfig::client)
-        .context("finding out how to reach Kubernetes")?;
-    let result = lead(settings, &client, clock, &metrics, &health, &stop).await;
-    served.cancel();
-    endpoints
+    let client = client::inferred()
         .await
-        .context("the HTTP server")?
-        .context("serving /metrics")?;
+        .context("finding out how to reach Kubernetes")?;
+    let parts = Parts {
+        settings,
+        client: &client,
+        clock,
+        metrics: &metrics,
+        health: &health,
+    };
+    let working = |leading, stop| {
+        let parts = &parts;
+        async move { work(parts, leading, &stop).await }
+    };
+    let result = lead(settings, &client, &metrics, &health, &stop, working).await;
+    served.cancel();
+    endpoints.await.context("the HTTP server")?;
     info!("stopped");
     result
 }
@@ -91,149 +95,120 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Works, with the leader lease if there is one.
-async fn lead(
-    settings: &Settings,
-    client: &Client,
+/// What all work is done with.
+struct Parts<'a> {
+    settings: &'a Settings,
+    client: &'a Client,
     clock: Clock,
-    metrics: &Metrics,
-    health: &Health,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    if !settings.leader_election {
-        return work(settings, client, clock, metrics, health, stop).await;
-    }
-    let mut claim = Claim::new(
-        client.clone(),
-        &settings.pod_namespace,
-        &settings.lease_name,
-        settings.pod_name.clone(),
-    );
-    health.set(Phase::Standby);
-    if !claim.acquire(stop).await {
-        return Ok(());
-    }
-    let kept = stop.child_token();
-    let working = work(settings, client, clock, metrics, health, &kept);
-    tokio::pin!(working);
-    // Renewed until the last write is done, also after `stop`: nobody else may lead before that.
-    tokio::select! {
-        result = &mut working => {
-            release(&claim).await;
-            result
-        }
-        () = claim.keep() => {
-            // Another process may lead by now: no time for what is in flight. What it could still do
-            // is protected by the version that each shrinking write carries.
-            kept.cancel();
-            health.set(Phase::Dead("the leader lease was lost".to_owned()));
-            bail!("the leader lease was lost; this process ends so that it starts over as a standby")
-        }
-    }
-}
-
-async fn release(claim: &Claim) {
-    let mut given = claim.release().await;
-    if given.as_ref().is_err_and(Error::is_conflict) {
-        // A renewal that was under way when the work ended came between.
-        given = claim.release().await;
-    }
-    if let Err(error) = given {
-        warn!(%error, "cannot give the leader lease back; it expires by itself");
-    }
+    metrics: &'a Metrics,
+    health: &'a Health,
 }
 
 /// Reconciles until told to stop.
-async fn work(
-    settings: &Settings,
-    client: &Client,
-    clock: Clock,
-    metrics: &Metrics,
-    health: &Health,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let scopes = Scope::all(&settings.namespaces());
-    metrics.set_leader(true);
-    if !installed(client, &scopes, health, stop).await {
-        return Ok(());
-    }
-    let (readers, numbers) = start_readers(settings, clock, metrics)?;
-    hints(settings, client, clock, &readers, stop).await?;
-    let (told, scraped) = mpsc::unbounded_channel();
-    let http = Http::new().context("making the client that reads the pods' metrics")?;
-    let scrapers = Scrapers::new(Arc::new(http), clock, told);
-    let thresholds = Thresholds {
-        statistics_cache: settings.temporal_statistics_cache.into(),
-        certificate_warning: settings.certificate_warning.into(),
-    };
-    let reports = Reports::new(
-        client.clone(),
-        metrics.clone(),
-        settings.pod_name.clone(),
-        thresholds,
-    );
-    let shared = Arc::new(Shared::new(
+async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> anyhow::Result<()> {
+    let Parts {
+        settings,
         client,
         clock,
-        metrics.clone(),
-        readers.clone(),
-        scrapers,
-        reports,
-    ));
+        metrics,
+        health,
+    } = *parts;
+    metrics.set_leader(true);
     health.set(Phase::Waiting("filling the watch caches".to_owned()));
-    let tasks = TaskTracker::new();
-    let mut routes = Vec::new();
-    let mut contexts = Vec::new();
-    let watched: Vec<_> = scopes
-        .iter()
-        .map(|scope| watch(client, scope, &shared))
+    let (readers, numbers) = start_readers(settings, clock, metrics)?;
+    hints(settings, client, clock, &readers, stop).await?;
+    let (told, nudged) = mpsc::unbounded_channel();
+    let shared = Arc::new(shared(parts, &readers, leading, told)?);
+    let watched: Vec<_> = Scope::all(&settings.namespaces())
+        .into_iter()
+        .map(|scope| {
+            let (caches, watches) = scope::watch(client, &scope, &shared);
+            (scope, caches, watches)
+        })
         .collect();
-    let everywhere: Arc<[Caches]> = watched.iter().map(|(caches, _)| caches.clone()).collect();
-    for (scope, (caches, watches)) in scopes.into_iter().zip(watched) {
+    let everywhere: Arc<[Caches]> = watched
+        .iter()
+        .map(|(_, caches, _)| caches.clone())
+        .collect();
+    let mut tasks = JoinSet::new();
+    let mut routes = Vec::new();
+    for (scope, caches, watches) in watched {
         let (told, news) = mpsc::unbounded_channel();
-        routes.push((scope, told));
-        let everywhere = Arc::clone(&everywhere);
-        let context = Arc::new(Context::new(Arc::clone(&shared), caches, everywhere));
-        contexts.push(Arc::clone(&context));
-        tasks.spawn(controller(
-            context,
+        routes.push((scope.clone(), told));
+        let context = Context::new(Arc::clone(&shared), caches, Arc::clone(&everywhere));
+        tasks.spawn(scope::run(
+            client.clone(),
+            scope,
+            Arc::new(context),
             watches,
             news,
             settings.concurrency,
-            stop,
+            stop.clone(),
         ));
     }
-    tasks.close();
     let background = background(
         readers.clone(),
-        scraped,
+        nudged,
         numbers,
         routes,
         Arc::clone(&shared),
     );
-    let synced = synced(contexts, metrics.clone(), health.clone());
+    let synced = synced(&everywhere, metrics, health);
     let endless = async {
         future::join(background, synced).await;
-        future::pending::<bool>().await
+        future::pending::<()>().await;
     };
-    let ended = tokio::select! {
-        () = stop.cancelled() => false,
-        () = tasks.wait() => !stop.is_cancelled(),
-        never = endless => never,
-    };
-    if ended {
-        health.set(Phase::Dead("the controller ended".to_owned()));
-        return Err(anyhow!("the controller ended although nobody asked it to"));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ended = tasks.join_next() => if !stop.is_cancelled() {
+            health.set(Phase::Dead("a controller ended".to_owned()));
+            return Err(match ended {
+                Some(Err(error)) => anyhow::Error::new(error).context("a controller broke off"),
+                Some(Ok(())) | None => anyhow!("a controller ended although nobody asked it to"),
+            });
+        },
+        () = endless => {}
     }
     health.set(Phase::Stopping);
-    if tokio::time::timeout(STOP_DEADLINE, tasks.wait())
-        .await
-        .is_err()
-    {
+    let ending = async {
+        while tasks.join_next().await.is_some() {}
+        shared.writes_ended().await;
+    };
+    if tokio::time::timeout(STOP_DEADLINE, ending).await.is_err() {
         error!("writes in flight did not end in time; ending anyway");
     }
     readers.shutdown().await;
     Ok(())
+}
+
+/// What the passes of every scope share; `told` hears of fleets that are to be looked at.
+fn shared(
+    parts: &Parts<'_>,
+    readers: &Readers,
+    leading: Leading,
+    told: mpsc::UnboundedSender<OwnerKey>,
+) -> anyhow::Result<Shared> {
+    let http = Http::new().context("making the client that reads the pods' metrics")?;
+    let scrapers = Scrapers::new(Arc::new(http), parts.clock, told.clone());
+    let thresholds = Thresholds {
+        statistics_cache: parts.settings.temporal_statistics_cache.into(),
+        certificate_warning: parts.settings.certificate_warning.into(),
+    };
+    let reports = Reports::new(
+        parts.client.clone(),
+        parts.metrics.clone(),
+        parts.settings.pod_name.clone(),
+        thresholds,
+    );
+    Ok(Shared::new(
+        parts.client,
+        parts.clock,
+        parts.metrics.clone(),
+        readers.clone(),
+        scrapers,
+        reports,
+        Standing { leading, told },
+    ))
 }
 
 fn start_readers(
@@ -250,6 +225,14 @@ fn start_readers(
     };
     let client = Arc::new(TemporalClient::new(settings.pod_name.clone()));
     let readers = Readers::new(client, Arc::clone(&numbers) as _, config, clock.monotonic());
+    let times = readers.clone();
+    metrics.ask_read_at(Box::new(move |fleet, queue| {
+        let owner = OwnerKey {
+            namespace: fleet.namespace.clone(),
+            name: fleet.name.clone(),
+        };
+        times.read_at(&owner, queue)
+    }));
     let budgets = readers.clone();
     crate::metrics::temporal::register_budgets(metrics.registry(), move || budgets.budgets())?;
     Ok((readers, numbers))
@@ -273,173 +256,26 @@ async fn hints(
     let tell = move |fleet: &OwnerKey, queue: &str| readers.hint(fleet, queue);
     let router = Hints::new(client.clone(), clock, Arc::new(tell)).router();
     let stopped = stop.clone().cancelled_owned();
-    tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
-        if let Err(error) = served.await {
-            error!(%error, "hints are no longer taken");
-        }
-    });
+    tokio::spawn(http::bounded(listener, router, stopped));
     info!(%address, "taking hints");
     Ok(())
 }
 
-/// Waits until the resources are installed and may be read. False if told to stop first.
-async fn installed(
-    client: &Client,
-    scopes: &[Scope],
-    health: &Health,
-    stop: &CancellationToken,
-) -> bool {
-    let mut said = String::new();
-    loop {
-        let Err(why) = readable(client, scopes).await else {
-            return true;
-        };
-        if why != said {
-            warn!(reason = why, "waiting");
-            health.set(Phase::Waiting(why.clone()));
-            said = why;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return false,
-            () = tokio::time::sleep(CRD_RETRY) => {}
-        }
-    }
-}
-
-async fn readable(client: &Client, scopes: &[Scope]) -> Result<(), String> {
-    for scope in scopes {
-        let fleets = scope
-            .api::<GuardedFleet>(client)
-            .list(&ListParams::default().limit(1))
-            .await;
-        explain(fleets.err(), "taskqueueworkers", scope)?;
-        let connections = scope
-            .api::<GuardedConnection>(client)
-            .list(&ListParams::default().limit(1))
-            .await;
-        explain(connections.err(), "temporalconnections", scope)?;
-    }
-    Ok(())
-}
-
-fn explain(error: Option<kube::Error>, resource: &str, scope: &Scope) -> Result<(), String> {
-    let place = match scope {
-        Scope::Cluster => "in all namespaces".to_owned(),
-        Scope::Namespace(name) => format!("in namespace {name}"),
-    };
-    match error {
-        None => Ok(()),
-        Some(kube::Error::Api(status)) if status.code == 404 => Err(format!(
-            "the CustomResourceDefinition {resource}.taskqueue.dev is not installed; install the chart with crds.install=true, or apply the folder crds/ with kubectl"
-        )),
-        Some(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => Err(format!(
-            "the operator may not list {resource} {place}: {}; install the chart's roles",
-            status.message
-        )),
-        Some(kube::Error::Api(status)) => Err(format!(
-            "the API server answers: {} (HTTP {})",
-            status.message, status.code
-        )),
-        Some(error) => Err(format!("the API server cannot be reached: {error}")),
-    }
-}
-
-/// The caches of one scope; what is gone from them is forgotten.
-fn watch(client: &Client, scope: &Scope, shared: &Arc<Shared>) -> (Caches, Watches) {
-    let forget = Arc::clone(shared);
-    let covered = scope.clone();
-    caches::watch(client, scope, &shared.metrics, move |gone| match gone {
-        Gone::Deleted(fleet) => forget.forget(Subject::of(fleet).metadata),
-        Gone::AllBut(store) => forget.forget_all_but(|key| {
-            let reference = ObjectRef::new(&key.name).within(&key.namespace);
-            let there = store.get(&reference);
-            !covered.covers(&key.namespace)
-                || there.is_some_and(|fleet| fleet.meta().uid.as_deref() == Some(&key.uid))
-        }),
-    })
-}
-
-/// The controller of one scope, ready to be run.
-fn controller(
-    context: Arc<Context>,
-    watches: Watches,
-    news: mpsc::UnboundedReceiver<OwnerKey>,
-    concurrency: u16,
-    stop: &CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
-    let Watches {
-        fleets,
-        connections,
-        deployments,
-        pods,
-    } = watches;
-    let news = stream::unfold(news, |mut news| async move {
-        let owner = news.recv().await?;
-        Some((ObjectRef::new(&owner.name).within(&owner.namespace), news))
-    });
-    let referring = context.caches.clone();
-    let controller = Controller::for_stream(fleets, context.caches.fleets.clone())
-        .with_config(Config::default().concurrency(concurrency))
-        .owns_stream(deployments)
-        .watches_stream(pods, |pod| caches::fleet_of_pod(&pod))
-        .watches_stream(connections, move |connection| {
-            let name = connection::name_of(&connection);
-            name.map(|(namespace, name)| referring.fleets_with_connection(namespace, name))
-                .unwrap_or_default()
-        })
-        .reconcile_on(news)
-        .graceful_shutdown_on(stop.clone().cancelled_owned());
-    controller
-        .run(reconcile, error_policy, context)
-        .for_each(|result| {
-            ended(result);
-            future::ready(())
-        })
-}
-
-/// Logs what became of a pass, once, by the class of the error.
-fn ended(
-    result: Result<
-        (ObjectRef<GuardedFleet>, kube::runtime::controller::Action),
-        ControllerError<Error, watcher::Error>,
-    >,
-) {
-    match result {
-        Ok((fleet, action)) => debug!(%fleet, ?action, "reconciled"),
-        Err(ControllerError::ReconcilerFailed(error, fleet)) => {
-            let (class, reason) = (error.class().as_str(), error.reason());
-            match error.class() {
-                Class::Conflict => debug!(%fleet, class, reason, %error, "again"),
-                Class::Throttled => info!(%fleet, class, reason, %error, "again, later"),
-                Class::Invalid | Class::Dependency | Class::Unavailable => {
-                    warn!(%fleet, class, reason, %error, "a pass failed");
-                }
-                Class::Denied | Class::Bug => {
-                    error!(%fleet, class, reason, %error, "a pass failed");
-                }
-            }
-        }
-        Err(ControllerError::ObjectNotFound(fleet)) => debug!(%fleet, "gone"),
-        Err(other) => warn!(error = %other, "the controller"),
-    }
-}
-
-/// Hands the news of the readers and the scrapers to the scope they are about, and keeps house.
+/// Hands the news of the readers, the scrapers and the writes to the scope they are about, and keeps house.
 /// Never ends.
 async fn background(
     readers: Readers,
-    scraped: mpsc::UnboundedReceiver<OwnerKey>,
+    nudged: mpsc::UnboundedReceiver<OwnerKey>,
     numbers: Arc<TemporalNumbers>,
     routes: Vec<(Scope, mpsc::UnboundedSender<OwnerKey>)>,
     shared: Arc<Shared>,
 ) {
     let updates = async {
-        let scraped = stream::unfold(scraped, |mut scraped| async move {
-            let owner = scraped.recv().await?;
-            Some((owner, scraped))
+        let nudged = stream::unfold(nudged, |mut nudged| async move {
+            let owner = nudged.recv().await?;
+            Some((owner, nudged))
         });
-        let mut updates = std::pin::pin!(stream::select(readers.updates(), scraped));
+        let mut updates = std::pin::pin!(stream::select(readers.updates(), nudged));
         while let Some(owner) = updates.next().await {
             let route = routes
                 .iter()
@@ -468,18 +304,30 @@ async fn background(
     future::join(updates, housekeeping).await;
 }
 
-/// Becomes ready once every cache is filled.
-async fn synced(contexts: Vec<Arc<Context>>, metrics: Metrics, health: Health) {
-    for context in &contexts {
-        let waiting = |missing: &[&str]| {
-            health.set(Phase::Waiting(format!(
-                "waiting for the first list of {}; the log says why if it fails",
-                missing.join(", ")
-            )));
-        };
-        if context.caches.filled(waiting).await.is_err() {
-            return;
+/// Becomes ready once every cache is filled of every scope that can be watched, and of one at least.
+async fn synced(everywhere: &[Caches], metrics: &Metrics, health: &Health) {
+    let mut progress: Vec<_> = everywhere.iter().map(Caches::progress).collect();
+    loop {
+        let (mut missing, mut denied, mut filled) = (Vec::new(), Vec::new(), false);
+        for one in &mut progress {
+            let one = one.borrow_and_update();
+            let kinds = one.missing();
+            match &one.sight {
+                _ if kinds.is_empty() => filled = true,
+                Sight::Denied(why) => denied.push(why.clone()),
+                Sight::Unknown(why) => missing.push(why.clone()),
+                Sight::Clear => missing.push(format!(
+                    "waiting for the first list of {}; the log says why if it fails",
+                    kinds.join(", ")
+                )),
+            }
         }
+        let Some(why) = missing.first().or(denied.first().filter(|_| !filled)) else {
+            break;
+        };
+        health.set(Phase::Waiting(why.clone()));
+        let changes = progress.iter_mut().map(|one| Box::pin(one.changed()));
+        future::select_all(changes).await.0.unwrap_or_default();
     }
     metrics.set_caches_synced(true);
     health.set(Phase::Running);

@@ -96,6 +96,11 @@ pub struct Settings {
     )]
     pub lease_name: String,
 
+    /// The name of a lease that is held as well while this process leads: the one that an earlier version took, so that
+    /// the two never write at the same time during an upgrade.
+    #[arg(long, env = "TASKQUEUE_OPERATOR_FORMER_LEASE_NAME")]
+    pub former_lease_name: Option<String>,
+
     /// The name of this process: in Events and in the leader lease. In a pod, the pod's name.
     #[arg(long, env = "POD_NAME", default_value = "taskqueue-operator")]
     pub pod_name: String,

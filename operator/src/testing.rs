@@ -43,6 +43,11 @@ impl Log {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
+    /// Whether there has been such a request since they were taken out.
+    pub(crate) fn peek(&self, is: impl FnMut(&Asked) -> bool) -> bool {
+        self.0.lock().unwrap().iter().any(is)
+    }
+
     /// Takes the requests out and returns their lines.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.take().into_iter().map(|asked| asked.line).collect()
@@ -189,6 +194,7 @@ pub(crate) fn unseen() -> ObservedQueue {
     }
     ObservedQueue {
         held: None,
+        gone: false,
         pods: Pods::default(),
         reading: QueueReading {
             backlog: not_yet(),
@@ -231,6 +237,7 @@ pub(crate) fn observed(fleet: &Fleet, a: ObservedQueue) -> Observed {
         connection: Ok(usable(fleet)),
         queues: BTreeMap::from([("a".to_owned(), a)]),
         orphans: Vec::new(),
+        secrets_due: None,
     }
 }
 

@@ -194,7 +194,13 @@ fn prometheus(paths: &Paths) -> Value {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "5s"},
         "rule_files": [paths.config().join("rules.yaml")],
         "scrape_configs": [
-            {"job_name": "temporal", "static_configs": [{"targets": ["127.0.0.1:7243"]}]},
+            // A Temporal with much to do takes seconds to answer, and each answer costs it.
+            {
+                "job_name": "temporal",
+                "scrape_interval": "10s",
+                "scrape_timeout": "10s",
+                "static_configs": [{"targets": ["127.0.0.1:7243"]}],
+            },
             // The label `namespace` of the operator's series is the fleet's, as the chart's ServiceMonitor has it.
             {
                 "job_name": OPERATOR_RELEASE,

@@ -37,7 +37,7 @@ pub use foreign::Foreign;
 pub use images::{Image, Loaded, cargo};
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
 pub use net::{FORWARDS, Forward, NODE_ADDRESS, Ports};
-pub use operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE};
+pub use operator::{OPERATOR_LEASE, OPERATOR_NAMESPACE, OPERATOR_RELEASE};
 pub use paths::{Name, Paths};
 pub use pki::NODE;
 pub use programs::Programs;

@@ -12,6 +12,8 @@ use crate::{
 pub const OPERATOR_NAMESPACE: &str = "taskqueue-system";
 /// The name of its Helm release.
 pub const OPERATOR_RELEASE: &str = "taskqueue-operator";
+/// The lease of whoever leads.
+pub const OPERATOR_LEASE: &str = "taskqueue-operator-leader";
 
 impl Sandbox {
     /// Installs or upgrades the operator and waits until it is available. `settings` are `name=value` as for
@@ -40,15 +42,17 @@ impl Sandbox {
             args.extend(what);
             self.kubectl_output(&args)
         };
-        let lease = [
-            "lease",
-            OPERATOR_RELEASE,
-            "--ignore-not-found",
-            "--output=jsonpath={.spec.holderIdentity}",
-        ];
-        let holder = of(&lease)?;
-        if !holder.is_empty() {
-            return Ok(holder);
+        // The second is that of version 0.1.0.
+        for lease in [OPERATOR_LEASE, OPERATOR_RELEASE] {
+            let holder = of(&[
+                "lease",
+                lease,
+                "--ignore-not-found",
+                "--output=jsonpath={.spec.holderIdentity}",
+            ])?;
+            if !holder.is_empty() {
+                return Ok(holder);
+            }
         }
         let running = [
             "pods",

@@ -10,8 +10,9 @@ use taskqueue_api::FleetKey;
 use taskqueue_operator::{
     apply::Writer,
     clock::Clock,
+    leading::Leading,
     metrics::Metrics,
-    plan::{BudgetStep, Plan, QueuePlan, Scale, Step},
+    plan::{BudgetStep, Plan, QueuePlan, Scale, Step, Version},
 };
 use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
 
@@ -38,16 +39,29 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
         // The knowledge of a leader that slept, and what happened meanwhile.
         let known = settled.resource_version().context("a Deployment has a version")?;
         world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
-        let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?);
-        let applied = writer.apply(&shrinking(&world, known)).await;
+        let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?, Leading::default());
+        let carry_out = async |plan: Plan| writer.apply(&plan, Duration::MAX, || {}).await;
+        let uid = settled.uid().context("a Deployment has a uid")?;
+        let decided_on = |resource_version: String| Version { uid: uid.clone(), resource_version, generation: None };
+        let applied = carry_out(changing(&world, (2, 1), decided_on(known.clone()))).await;
         let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert_eq!(applied.errors().next().map(|error| error.class().as_str()), Some("conflict"), "{errors:?}");
         assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
+        // What grows is refused too if the number is another one, and carried out if only the version is.
+        let applied = carry_out(changing(&world, (2, 5), decided_on(known.clone()))).await;
+        assert_eq!(applied.errors().count(), 1, "{applied:?}");
+        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
+        let applied = carry_out(changing(&world, (3, 4), decided_on(known.clone()))).await;
+        assert_eq!(applied.errors().count(), 0, "{applied:?}");
+        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(4));
+        let another = Version { uid: "another".to_owned(), ..decided_on(known) };
+        let applied = carry_out(changing(&world, (4, 5), another)).await;
+        assert_eq!(applied.errors().count(), 1, "{applied:?}");
         // The same with present knowledge is carried out. (Its controller may write in between.)
         eventually("it shrinks on present knowledge", || async {
             let known = api.get("stale").await?.resource_version().unwrap_or_default();
-            let applied = writer.apply(&shrinking(&world, known)).await;
+            let applied = carry_out(changing(&world, (4, 1), decided_on(known))).await;
             let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
             Ok(if errors.is_empty() { Ok(()) } else { Err(format!("{errors:?}")) })
         })
@@ -58,8 +72,8 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
     .await;
 }
 
-/// What the leader wrote last week: one replica, decided on this version.
-fn shrinking(world: &World, resource_version: String) -> Plan {
+/// What the leader wrote last week: replicas from one number to another, decided on this version.
+fn changing(world: &World, (from, to): (u32, u32), decided_on: Version) -> Plan {
     let since = Time::default();
     let reason = UnknownReason::NotReadYet;
     let queue = QueuePlan {
@@ -70,9 +84,9 @@ fn shrinking(world: &World, resource_version: String) -> Plan {
         initial_replicas: 0,
         costs: Vec::new(),
         scale: Some(Scale {
-            from: 2,
-            to: 1,
-            resource_version: Some(resource_version),
+            from,
+            to,
+            decided_on,
         }),
         decision: None,
         observation: Observation {

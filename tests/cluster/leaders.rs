@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::Process;
+use sandbox::{OPERATOR_LEASE, Process};
 
 use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, eventually, output};
 
@@ -72,8 +72,14 @@ fn waits_to_restart(pod: &Pod) -> bool {
 }
 
 pub(crate) async fn lease(world: &World) -> anyhow::Result<LeaseSpec> {
+    let lease = lease_of(world, OPERATOR_LEASE).await?;
+    Ok(lease.unwrap_or_default())
+}
+
+/// A lease in the operator's namespace, if it is there.
+pub(crate) async fn lease_of(world: &World, name: &str) -> anyhow::Result<Option<LeaseSpec>> {
     let api: Api<Lease> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
-    Ok(api.get(OPERATOR).await?.spec.unwrap_or_default())
+    Ok(api.get_opt(name).await?.and_then(|lease| lease.spec))
 }
 
 async fn another_leads(world: &World, than: &str) -> anyhow::Result<LeaseSpec> {

@@ -114,6 +114,110 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
     .await;
 }
 
+/// A release of another name: version 0.1.0 took the same lease for every name, this version takes one of its own.
+const OTHER: &str = "orders-operator";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_under_another_release_name_never_has_two_processes_that_write() {
+    alone("an-upgrade-under-another-name", |world| async move {
+        on_a_bare_cluster(&world, |release| async move {
+            let helm = |verb: &str, chart: &Path| {
+                let mut helm = release.world.sandbox.helm();
+                helm.arg(verb).arg(OTHER).arg(chart).args(PLACE);
+                helm.args(["--wait", "--timeout=120s", "--values"]);
+                helm.arg(&release.values);
+                helm
+            };
+            output(&mut helm("install", &frozen_chart()))?;
+            let result = async {
+                eventually("the old version leads", || async {
+                    let leads = leading(&release.world)?;
+                    Ok(if leads.len() == 1 {
+                        Ok(())
+                    } else {
+                        Err(format!("{leads:?}"))
+                    })
+                })
+                .await?;
+                let mut upgrade = helm("upgrade", &chart()).spawn()?;
+                let ended = loop {
+                    at_most_one_leads(&release.world)?;
+                    if let Some(ended) = upgrade.try_wait()? {
+                        break ended;
+                    }
+                };
+                anyhow::ensure!(ended.success(), "helm upgrade: {ended}");
+                // The pods of before are on their way out still; one of the new ones comes to lead.
+                eventually("the new version leads alone", || async {
+                    at_most_one_leads(&release.world)?;
+                    let leads = leading(&release.world)?;
+                    let lease = crate::leaders::lease_of(
+                        &release.world,
+                        &format!("{OTHER}-taskqueue-operator-leader"),
+                    )
+                    .await?;
+                    let holder = lease.and_then(|lease| lease.holder_identity);
+                    Ok(match (leads.as_slice(), holder) {
+                        ([leads], Some(holder)) if *leads == holder => Ok(()),
+                        (leads, holder) => {
+                            Err(format!("{leads:?} lead, {holder:?} holds the lease"))
+                        }
+                    })
+                })
+                .await
+            }
+            .await;
+            let world = &release.world;
+            let removed = output(
+                world
+                    .sandbox
+                    .helm()
+                    .args(["uninstall", OTHER, "--wait", "--timeout=120s"])
+                    .args(PLACE),
+            );
+            result?;
+            removed?;
+            release.helm(&["install"], &chart(), &[]).map(drop)
+        })
+        .await
+    })
+    .await;
+}
+
+/// The replicas that say that they lead.
+fn leading(world: &World) -> anyhow::Result<Vec<String>> {
+    let names = output(
+        world
+            .sandbox
+            .kubectl()
+            .args(["get", "pods", "--output=jsonpath={.items[*].metadata.name}"])
+            .args(PLACE),
+    )?;
+    let names = names.split_whitespace().map(str::to_owned);
+    Ok(names.filter(|pod| leads(world, pod)).collect())
+}
+
+/// Whether a replica says that it leads. One that does not answer has not begun, or has ended.
+fn leads(world: &World, pod: &str) -> bool {
+    let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
+    let metrics = output(world.sandbox.kubectl().args(["get", "--raw", &path]));
+    metrics.is_ok_and(|metrics| {
+        metrics
+            .lines()
+            .any(|line| line == "taskqueue_operator_leader 1")
+    })
+}
+
+/// Not more than one replica leads. They are asked one after the other: who hands over in between is asked again.
+fn at_most_one_leads(world: &World) -> anyhow::Result<()> {
+    let mut leads_now = leading(world)?;
+    if leads_now.len() > 1 {
+        leads_now.retain(|pod| leads(world, pod));
+    }
+    anyhow::ensure!(leads_now.len() <= 1, "these lead at once: {leads_now:?}");
+    Ok(())
+}
+
 const PLACE: [&str; 2] = ["--namespace", OPERATOR_NAMESPACE];
 
 fn chart() -> PathBuf {

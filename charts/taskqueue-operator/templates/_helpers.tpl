@@ -20,6 +20,24 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The name of the leader lease. */}}
+{{- define "taskqueue-operator.leaseName" -}}
+{{- with .Values.leaderElection.leaseName -}}
+{{- if not (regexMatch "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$" .) -}}
+{{- fail (printf "leaderElection.leaseName %q is no name of an object: use lower-case letters, digits, - and ., or leave it empty" .) -}}
+{{- end -}}
+{{- end -}}
+{{- default (printf "%s-leader" (include "taskqueue-operator.fullname" .)) .Values.leaderElection.leaseName -}}
+{{- end -}}
+
+{{/* The lease that version 0.1.0 took, whatever the release was called, unless a name was chosen. Who leads holds it as
+     well, so that the two versions never write at the same time. */}}
+{{- define "taskqueue-operator.formerLeaseName" -}}
+{{- if not .Values.leaderElection.leaseName -}}
+taskqueue-operator
+{{- end -}}
+{{- end -}}
+
 {{/* What the selectors hold. It can never change in a running release. */}}
 {{- define "taskqueue-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "taskqueue-operator.name" . }}

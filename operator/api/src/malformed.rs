@@ -34,7 +34,10 @@ pub fn well_formed() -> Value {
                 "spec": {
                     "containers": [
                         {"name": "worker", "image": "worker:1", "env": [{"name": "A", "value": "1"}]},
-                        {"name": "sidecar", "image": "sidecar:1"},
+                        {"name": "sidecar", "image": "sidecar:1", "resources": {
+                            "limits": {"cpu": 2, "memory": "1.5Gi", "ephemeral-storage": "2e9"},
+                            "requests": {"cpu": "500m", "memory": "+.5G", "ephemeral-storage": "1."},
+                        }},
                     ],
                     "volumes": [{"name": "cache", "emptyDir": {}}],
                 },

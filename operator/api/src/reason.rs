@@ -15,17 +15,23 @@ pub enum ConditionType {
     ScalingActive,
     /// A limit keeps the replicas of some queue from what its demand asks for.
     ScalingLimited,
+    /// The present generation is not yet what runs.
+    Reconciling,
+    /// Something waits for a person.
+    Stalled,
     /// A certificate of the connection expires soon, or has expired.
     CertificateExpiring,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they stand in the status.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Ready,
         Self::Progressing,
         Self::ScalingActive,
         Self::ScalingLimited,
+        Self::Reconciling,
+        Self::Stalled,
         Self::CertificateExpiring,
     ];
 
@@ -36,6 +42,8 @@ impl ConditionType {
             Self::Progressing => "Progressing",
             Self::ScalingActive => "ScalingActive",
             Self::ScalingLimited => "ScalingLimited",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
             Self::CertificateExpiring => "CertificateExpiring",
         }
     }
@@ -50,6 +58,12 @@ impl ConditionType {
             Self::ScalingActive => "the demand of every queue is known and acted on",
             Self::ScalingLimited => {
                 "a limit keeps the replicas of some queue from what its demand asks for"
+            }
+            Self::Reconciling => {
+                "the template is being written, or some replica does not run it yet, or is not available since"
+            }
+            Self::Stalled => {
+                "nothing goes on until a person mends what the message says; Reconciling is False then"
             }
             Self::CertificateExpiring => {
                 "a certificate of the connection expires soon, or has expired; absent without certificates"
@@ -108,14 +122,24 @@ reasons! {
     ConnectionNotFound,
     /// Ready is false: the TemporalConnection that connectionRef names is itself invalid.
     ConnectionInvalid,
+    /// Ready is false: Temporal has not answered for a minute over the connection that is asked for now; the workers keep the one that they have.
+    ConnectionUntried,
     /// Ready is false: an object of the name that the operator needs exists and belongs to someone else.
     NameConflict,
     /// Ready or ScalingActive is false: an older fleet serves the same task queue; this one holds still.
     QueueConflict,
-    /// Ready is false: the API server refused an object; the message quotes it.
+    /// Ready is false: the API server refused an object, or an admission rule or a quota did; the message quotes it.
     ApplyFailed,
     /// Ready is false: the operator lacks a permission in Kubernetes; the message names it.
     Forbidden,
+    /// Ready is false: for a minute an admission webhook that has to be asked could not be called; the message names it.
+    WebhookUnavailable,
+    /// Ready is false: for a minute the API server has not answered, or has answered with an error of its own.
+    ApiServerUnavailable,
+    /// Ready is false: for a minute the API server has asked the operator to slow down.
+    Throttled,
+    /// Ready is false: for a minute somebody else has written before each write of the operator, or what it writes to was gone.
+    Conflict,
     /// Ready is false: the image of a container cannot be pulled.
     ImagePullFailed,
     /// Ready is false: containers of the workers end with errors or crash in a loop.
@@ -126,12 +150,18 @@ reasons! {
     PodsRefused,
     /// An invariant inside the operator is broken; please report it with the message.
     InternalError,
-    /// Progressing: pods of a new template are replacing old ones.
+    /// Progressing or Reconciling: pods of a new template start, or replace old ones.
     RollingOut,
     /// Progressing is false: no rollout is under way.
     RolledOut,
     /// Progressing is false: a rollout makes no progress; the message says which.
     RolloutStalled,
+    /// Progressing is false: somebody has paused the rollout of a Deployment with kubectl, and pods of the old template stay.
+    RolloutPaused,
+    /// Reconciling is false: every replica runs the present template.
+    Reconciled,
+    /// Stalled is false: nothing waits for a person.
+    NotStalled,
     /// ScalingActive: the demand of every queue is known and acted on.
     Active,
     /// ScalingActive is unknown: the first readings are not there yet.
@@ -178,6 +208,8 @@ reasons! {
     DeploymentRecreated,
     /// Event: a queue left the spec; its Deployment was deleted and drains.
     QueueRemoved,
+    /// Event: the task queue of a queue was changed; its workers go over to the other one.
+    QueueMoved,
     /// Event: tasks that ran on a pod that was told to stop were cut off: they took longer than its grace period, or it was killed.
     DrainExceeded,
     /// Event: the worker of a pod that was told to stop goes on taking tasks; it does not heed SIGTERM.

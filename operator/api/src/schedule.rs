@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
+use jiff::{
+    Timestamp, ToSpan,
+    civil::DateTime,
+    tz::{AmbiguousOffset, TimeZone},
+};
 
 use crate::cron::Cron;
 
@@ -76,11 +80,7 @@ pub fn next_after(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timest
             let times = cron
                 .times()
                 .map(|(hour, minute)| date.at(hour, minute, 0, 0));
-            let found = times
-                .filter(|time| *time >= earliest)
-                .filter_map(|time| instant(zone, time))
-                .filter(|instant| *instant > now)
-                .min_by_key(|instant| *instant);
+            let found = first(zone, times.filter(|time| *time >= earliest), now);
             if found.is_some() {
                 return found;
             }
@@ -90,9 +90,24 @@ pub fn next_after(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timest
     None
 }
 
-/// A local time as a moment: the first of two where clocks go back, the shifted one where it is skipped.
-fn instant(zone: &TimeZone, time: DateTime) -> Option<Timestamp> {
-    zone.to_ambiguous_timestamp(time).compatible().ok()
+/// The first moment after `now` of local times in order: of two where clocks go back the first, and where one is skipped
+/// the shifted one. Only after a shifted one may a later local time be an earlier moment, so few are looked at.
+fn first(
+    zone: &TimeZone,
+    times: impl Iterator<Item = DateTime>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut found: Option<Timestamp> = None;
+    for time in times {
+        let time = zone.to_ambiguous_timestamp(time);
+        let skipped = matches!(time.offset(), AmbiguousOffset::Gap { .. });
+        let instant = time.compatible().ok().filter(|instant| *instant > now);
+        found = found.into_iter().chain(instant).min();
+        if instant.is_some() && !skipped {
+            break;
+        }
+    }
+    found
 }
 
 /// The names of all time zones that are known, for messages and tests.

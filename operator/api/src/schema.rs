@@ -230,13 +230,54 @@ pub(crate) fn no_description(schema: &mut Schema) {
 
 const RULES: &str = "x-kubernetes-validations";
 
-/// The schema of a Kubernetes type without its descriptions.
+/// What Kubernetes reads as a quantity, such as `500m`, `1.5Gi` or `1e3`: anything else makes it refuse the whole
+/// object, with words that name no field.
+const QUANTITY: &str =
+    r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+
+/// The schema of a Kubernetes type without its descriptions, and with a pattern where it has quantities.
 fn bare<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = generator.subschema_for::<T>();
     if let Some(object) = schema.as_object_mut() {
         drop_descriptions(object);
+        check_quantities(object);
     }
     schema
+}
+
+/// Gives the strings of quantities their pattern. The type cannot tell them from ports, which are numbers or
+/// names; the names of their fields can.
+fn check_quantities(schema: &mut Map<String, Value>) {
+    for (name, field) in fields(schema) {
+        match name.as_str() {
+            "limits" | "requests" | "overhead" => {
+                if let Some(Value::Object(value)) = field.get_mut("additionalProperties") {
+                    value.insert("pattern".to_owned(), json!(QUANTITY));
+                }
+            }
+            "sizeLimit" | "divisor" => {
+                field.insert("pattern".to_owned(), json!(QUANTITY));
+            }
+            _ => {}
+        }
+        check_quantities(field);
+    }
+    for inside in ["items", "additionalProperties"] {
+        if let Some(Value::Object(inner)) = schema.get_mut(inside) {
+            check_quantities(inner);
+        }
+    }
+}
+
+/// The properties of a schema that are schemas themselves.
+fn fields(
+    schema: &mut Map<String, Value>,
+) -> impl Iterator<Item = (&String, &mut Map<String, Value>)> {
+    let properties = schema.get_mut("properties");
+    let properties = properties.and_then(Value::as_object_mut).into_iter();
+    properties
+        .flatten()
+        .filter_map(|(name, field)| Some((name, field.as_object_mut()?)))
 }
 
 /// Only schema positions are visited: `description` may also be the name of a property.

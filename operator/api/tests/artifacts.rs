@@ -1,7 +1,11 @@
 //! The committed definitions and examples are what the types say.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use serde_json::Value;
 use taskqueue_api::{
@@ -59,6 +63,38 @@ fn definitions_stay_under_half_of_what_a_client_side_apply_can_carry() {
             crd.metadata.name
         );
     }
+}
+
+/// The fields that hold a number or a string, by whether the string must be a quantity.
+fn numbers_or_strings(schema: &Value, name: &str, found: &mut [BTreeSet<String>; 2]) {
+    if schema["x-kubernetes-int-or-string"] == true {
+        let pattern = schema["pattern"].as_str().unwrap_or_default();
+        let quantity = pattern.contains("[KMGTPE]i");
+        found[usize::from(quantity)].insert(name.to_owned());
+    }
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        numbers_or_strings(field, name, found);
+    }
+    for inside in ["items", "additionalProperties"] {
+        if schema[inside].is_object() {
+            numbers_or_strings(&schema[inside], name, found);
+        }
+    }
+}
+
+#[test]
+fn a_quantity_has_a_pattern_and_a_port_has_none() {
+    let crd = serde_json::to_value(&crds()[0].spec.versions[0].schema).unwrap();
+    let mut found = [BTreeSet::new(), BTreeSet::new()];
+    numbers_or_strings(&crd["openAPIV3Schema"], "", &mut found);
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(
+        found,
+        [
+            names(&["maxUnavailable", "minAvailable", "port"]),
+            names(&["divisor", "limits", "overhead", "requests", "sizeLimit"]),
+        ]
+    );
 }
 
 #[test]

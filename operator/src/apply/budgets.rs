@@ -19,16 +19,18 @@ impl Writer {
         fleet: &FleetKey,
         budget: &PodDisruptionBudget,
     ) -> Result<(), Error> {
-        let name = budget.metadata.name.as_deref().unwrap_or_default();
+        let name = &budget.metadata.name.clone().unwrap_or_default();
         let found = self.found_budget(fleet, name).await?;
+        let mut budget = budget.clone();
         if let Some(found) = found {
-            ours(found, budget, fleet)?;
+            // It, and no other of that name.
+            budget.metadata.uid = ours(found, &budget, fleet)?.metadata.uid;
         }
         self.metrics.write("apply", KIND);
         let params = PatchParams::apply(MANAGER).force();
         let written = self
             .budgets(fleet)
-            .patch(name, &params, &Patch::Apply(budget))
+            .patch(name, &params, &Patch::Apply(&budget))
             .await;
         written
             .map(drop)

@@ -8,40 +8,54 @@
 //!   admission rules see the real template); the whole object without replicas by the first; the
 //!   replicas alone by the second, which gives up all the rest. Until then an annotation says that
 //!   the creation is not finished.
-//! - Every write names the uid it means, and a write that shrinks the version it was decided on.
-//! - Queues do not wait for each other's failures, and a fleet that has to grow does not wait for its
-//!   template or its budget to be accepted. Deletions come last.
+//! - Every write names the object that was decided on, by its uid and, where that is known, its version: whatever was
+//!   decided on outdated knowledge is refused. Versions move with the status too; where nothing else has, the same is
+//!   sent again at once.
+//! - Replicas that are added come first, before budgets and templates. The queues of a fleet are written side by side,
+//!   and a pass does not wait long for a template: what is not answered by then goes on beside it, and its end leads to
+//!   another pass. Deletions come last.
 
 mod budgets;
 mod ownership;
+mod replicas;
+mod side;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v1::Scale as ScaleObject;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use taskqueue_api::FleetKey;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::error::{Call, Class, Error};
-use crate::memory::Written;
+use crate::fingerprint;
+use crate::leading::Leading;
+use crate::memory::{Writing, Written};
 use crate::metrics::Metrics;
 use crate::observe::asked;
-use crate::observe::pods::DELETION_COST;
-use crate::plan::{
-    BudgetStep, CREATING, Cost, Plan, Prune, QueuePlan, Scale, Step, is_being_created,
-};
+use crate::plan::{BudgetStep, CREATING, Plan, Prune, QueuePlan, Seen, Step, is_being_created};
 
 use ownership::ours;
+use side::Side;
+pub(crate) use side::outcome;
 
 /// The field manager of everything but the replicas.
 pub const MANAGER: &str = "taskqueue-operator";
 /// The field manager of the replicas.
 pub const REPLICAS_MANAGER: &str = "taskqueue-operator/scaling";
+
+/// The writes of a fleet that are under way at once.
+const SIDE_BY_SIDE: usize = 8;
+/// How often a write is sent while nothing but the status of its object has changed since it was decided on.
+const TRIES: usize = 5;
 
 /// What became of a plan.
 #[derive(Debug, Default)]
@@ -52,6 +66,8 @@ pub struct Applied {
     pub pruned: Vec<Prune>,
     /// Deployments that could not be deleted.
     pub prune_errors: Vec<Error>,
+    /// What is not answered yet, by queue.
+    pub writing: BTreeMap<String, Writing>,
 }
 
 /// What became of one queue.
@@ -63,8 +79,42 @@ pub struct QueueApplied {
     pub scaled: Option<Scaled>,
     /// The Deployment was made anew.
     pub created: bool,
-    /// What went wrong first; what came after it was not tried, but for replicas that go up.
+    /// How the write of the Deployment or its budget ended, if there was one.
+    pub end: End,
+    /// What went wrong: with the Deployment or its budget, or else with the replicas.
     pub error: Option<Error>,
+}
+
+/// How a write of a Deployment or its budget ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum End {
+    /// It was carried out, or the object has become another one, or there was none.
+    #[default]
+    Settled,
+    /// It is not answered yet.
+    Pending,
+    /// It could not be carried out.
+    Refused,
+    /// It was broken off, because this process does not lead any more: it was carried out or not.
+    BrokenOff,
+}
+
+impl QueueApplied {
+    /// Adds what came of another write for the same queue. What this one says counts more.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            written: self.written.or(other.written),
+            scaled: self.scaled.or(other.scaled),
+            created: self.created || other.created,
+            end: if self.end == End::Settled {
+                other.end
+            } else {
+                self.end
+            },
+            error: self.error.or(other.error),
+        }
+    }
 }
 
 /// A change of the replicas that was carried out.
@@ -79,6 +129,15 @@ pub struct Scaled {
 }
 
 impl Applied {
+    /// Adds what has come of writes of earlier passes.
+    pub fn add(&mut self, late: &mut BTreeMap<String, QueueApplied>) {
+        for (queue, done) in &mut self.queues {
+            if let Some(late) = late.remove(queue) {
+                *done = std::mem::take(done).and(late);
+            }
+        }
+    }
+
     /// Every error, for the metrics and the log.
     pub fn errors(&self) -> impl Iterator<Item = &Error> {
         self.queues
@@ -99,24 +158,88 @@ impl Applied {
 pub struct Writer {
     client: Client,
     metrics: Metrics,
+    /// What is under way beside the passes.
+    beside: TaskTracker,
+    leading: Leading,
 }
 
 impl Writer {
-    /// A writer that counts what it writes.
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, metrics }
+    /// A writer that counts what it writes, and breaks off what is under way when this process no longer leads.
+    pub fn new(client: Client, metrics: Metrics, leading: Leading) -> Self {
+        Self {
+            client,
+            metrics,
+            beside: TaskTracker::new(),
+            leading,
+        }
     }
 
-    /// Carries the plan out.
-    pub async fn apply(&self, plan: &Plan) -> Applied {
+    /// Carries the plan out. What is not answered within `patience` goes on; `told` is called when it ends.
+    pub async fn apply(
+        &self,
+        plan: &Plan,
+        patience: Duration,
+        told: impl Fn() + Clone + Send + 'static,
+    ) -> Applied {
+        let queues = plan.queues.iter();
+        let resizing: Vec<_> = queues
+            .map(|queue| self.resized(&plan.fleet, queue))
+            .collect();
+        let resized = stream::iter(resizing).buffered(SIDE_BY_SIDE);
+        let resized: Vec<QueueApplied> = resized.collect().await;
         let mut applied = Applied::default();
-        for queue in &plan.queues {
-            let mut done = QueueApplied::default();
-            if let Err(error) = self.apply_queue(&plan.fleet, queue, &mut done).await {
-                done.error = Some(error);
+        let mut begun = Vec::new();
+        let permits = Arc::new(Semaphore::new(SIDE_BY_SIDE));
+        for (queue, done) in plan.queues.iter().zip(resized) {
+            let moved = done.error.as_ref().is_some_and(is_another);
+            if queue.is_prepared() && !moved {
+                let side = Side {
+                    writer: self.clone(),
+                    fleet: plan.fleet.clone(),
+                    plan: queue.clone(),
+                    version: done
+                        .scaled
+                        .as_ref()
+                        .and_then(|s| s.resource_version.clone()),
+                };
+                begun.push((queue, side.begin(Arc::clone(&permits), told.clone())));
             }
             applied.queues.insert(queue.queue.clone(), done);
         }
+        let deadline = tokio::time::sleep(patience);
+        tokio::pin!(deadline);
+        for (queue, begun) in begun {
+            let Some(done) = applied.queues.remove(&queue.queue) else {
+                continue;
+            };
+            let prepared = match begun.ended_before(deadline.as_mut()).await {
+                Ok(prepared) => prepared,
+                Err(task) => {
+                    let rendered = queue.rendered();
+                    let writing = Writing { rendered, task };
+                    applied.writing.insert(queue.queue.clone(), writing);
+                    QueueApplied {
+                        end: End::Pending,
+                        ..QueueApplied::default()
+                    }
+                }
+            };
+            applied
+                .queues
+                .insert(queue.queue.clone(), prepared.and(done));
+        }
+        self.prune_all(plan, &mut applied).await;
+        applied
+    }
+
+    /// Waits until nothing is under way beside the passes.
+    pub async fn ended(&self) {
+        self.beside.close();
+        self.beside.wait().await;
+        self.beside.reopen();
+    }
+
+    async fn prune_all(&self, plan: &Plan, applied: &mut Applied) {
         for prune in &plan.prunes {
             let removed = async {
                 if prune.budget {
@@ -130,21 +253,6 @@ impl Writer {
                 Err(error) => applied.prune_errors.push(error),
             }
         }
-        applied
-    }
-
-    async fn apply_queue(
-        &self,
-        fleet: &FleetKey,
-        plan: &QueuePlan,
-        done: &mut QueueApplied,
-    ) -> Result<(), Error> {
-        let prepared = self.prepare(fleet, plan, done).await;
-        let scaled = match &prepared {
-            Err(error) if !grows_anyway(plan, error) => Ok(()),
-            Ok(()) | Err(_) => self.resize(fleet, plan, done).await,
-        };
-        prepared.and(scaled)
     }
 
     /// Everything but the replicas of a Deployment that is there.
@@ -152,6 +260,7 @@ impl Writer {
         &self,
         fleet: &FleetKey,
         plan: &QueuePlan,
+        version: Option<&str>,
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
         match &plan.budget {
@@ -160,7 +269,7 @@ impl Writer {
             BudgetStep::Delete => self.delete_budget(fleet, &plan.deployment_name).await?,
         }
         match &plan.step {
-            Step::Hold(_) | Step::Keep | Step::Refused(_) => {}
+            Step::Hold(_) | Step::Keep | Step::Refused(_) | Step::Pending => {}
             Step::Create(object) => {
                 self.create(fleet, object, plan.initial_replicas, done)
                     .await?;
@@ -168,35 +277,19 @@ impl Writer {
             Step::Apply {
                 object,
                 uid,
-                finish_creation,
+                decided_on,
+                finish_creation: _,
             } => {
-                let mut held = self.apply_object(fleet, object, uid).await?;
-                if let Some(replicas) = finish_creation {
-                    held = self.finish(fleet, object, uid, *replicas).await?;
+                let mut seen = decided_on.clone();
+                if let Some(version) = version {
+                    version.clone_into(&mut seen.resource_version);
+                }
+                let mut held = self.apply_object(fleet, object, uid, Some(seen)).await?;
+                if is_being_created(&held) {
+                    held = self.finish(fleet, held).await?;
                 }
                 done.written = Some(Written::after_apply(&held, object));
             }
-        }
-        Ok(())
-    }
-
-    /// The replicas, after the ranks of the pods.
-    async fn resize(
-        &self,
-        fleet: &FleetKey,
-        plan: &QueuePlan,
-        done: &mut QueueApplied,
-    ) -> Result<(), Error> {
-        if let Some(scale) = &plan.scale {
-            for cost in &plan.costs {
-                self.mark(fleet, cost).await?;
-            }
-            let version = self.scale(fleet, &plan.deployment_name, scale).await?;
-            done.scaled = Some(Scaled {
-                from: scale.from,
-                to: scale.to,
-                resource_version: Some(version),
-            });
         }
         Ok(())
     }
@@ -215,9 +308,14 @@ impl Writer {
             None => (self.make(fleet, object, replicas).await?, true),
         };
         let uid = made.metadata.uid.clone().unwrap_or_default();
-        let mut held = self.apply_object(fleet, object, &uid).await?;
+        // Of one that was just made nobody else has an opinion yet.
+        let seen = (!fresh).then(|| Seen {
+            resource_version: made.metadata.resource_version.clone().unwrap_or_default(),
+            live: Some(fingerprint::live(&made, object)),
+        });
+        let mut held = self.apply_object(fleet, object, &uid, seen).await?;
         if is_being_created(&held) {
-            held = self.finish(fleet, object, &uid, asked(&held)).await?;
+            held = self.finish(fleet, held).await?;
         }
         done.written = Some(Written::after_apply(&held, object));
         done.created = fresh;
@@ -255,47 +353,79 @@ impl Writer {
         object: &Deployment,
     ) -> Result<Option<Deployment>, Error> {
         let name = name_of(object)?;
-        let call = || Call::new("get", "Deployment", &fleet.namespace, name);
-        let found = self
-            .deployments(fleet)
-            .get_opt(name)
-            .await
-            .map_err(|error| Error::kube(call(), error))?;
+        let found = self.look(fleet, name).await?;
         found.map(|found| ours(found, object, fleet)).transpose()
     }
 
+    /// The Deployment of that name as it is now, whosever it is.
+    pub async fn look(&self, fleet: &FleetKey, name: &str) -> Result<Option<Deployment>, Error> {
+        let found = self.deployments(fleet).get_opt(name).await;
+        let call = || Call::new("get", "Deployment", &fleet.namespace, name);
+        found.map_err(|error| Error::kube(call(), error))
+    }
+
+    /// Applies the whole object over the Deployment of that uid, if it is as it was seen.
     async fn apply_object(
         &self,
         fleet: &FleetKey,
         object: &Deployment,
         uid: &str,
+        mut seen: Option<Seen>,
     ) -> Result<Deployment, Error> {
         let name = name_of(object)?;
         let mut body = value(object)?;
         body["metadata"]["uid"] = json!(uid);
         let params = PatchParams::apply(MANAGER).force();
-        let call = Call::new("apply", "Deployment", &fleet.namespace, name);
-        self.send(call, "apply", &params, &body).await
+        for _ in 0..TRIES {
+            if let Some(seen) = &seen {
+                body["metadata"]["resourceVersion"] = json!(seen.resource_version);
+            }
+            let call = Call::new("apply", "Deployment", &fleet.namespace, name);
+            let sent = self.send(call, "apply", &params, &body).await;
+            let (Err(error), Some(before)) = (&sent, &mut seen) else {
+                return sent;
+            };
+            if !error.is_conflict() {
+                return sent;
+            }
+            let found = self.look(fleet, name).await?.filter(|found| {
+                let same = found.metadata.uid.as_deref() == Some(uid);
+                same && before.live == Some(fingerprint::live(found, object))
+            });
+            let Some(found) = found else { break };
+            before.resource_version = found.metadata.resource_version.unwrap_or_default();
+        }
+        Err(moved(fleet, name))
     }
 
-    /// The manager of the replicas gives up everything but the replicas.
-    async fn finish(
-        &self,
-        fleet: &FleetKey,
-        object: &Deployment,
-        uid: &str,
-        replicas: u32,
-    ) -> Result<Deployment, Error> {
-        let name = name_of(object)?;
-        let body = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name, "namespace": fleet.namespace, "uid": uid},
-            "spec": {"replicas": replicas},
-        });
+    /// The manager of the replicas gives up everything but the replicas, as they are.
+    async fn finish(&self, fleet: &FleetKey, held: Deployment) -> Result<Deployment, Error> {
+        let mut held = held;
+        let name = name_of(&held)?.to_owned();
         let params = PatchParams::apply(REPLICAS_MANAGER).force();
-        let call = Call::new("finish creating", "Deployment", &fleet.namespace, name);
-        self.send(call, "apply", &params, &body).await
+        for _ in 0..TRIES {
+            let mut body = json!({
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": name, "namespace": fleet.namespace, "uid": held.metadata.uid},
+                "spec": {"replicas": asked(&held)},
+            });
+            if let Some(version) = &held.metadata.resource_version {
+                body["metadata"]["resourceVersion"] = json!(version);
+            }
+            let call = Call::new("finish creating", "Deployment", &fleet.namespace, &name);
+            let sent = self.send(call, "apply", &params, &body).await;
+            if !sent.as_ref().is_err_and(Error::is_conflict) {
+                return sent;
+            }
+            let found = self.look(fleet, &name).await?;
+            let found = found.filter(|found| found.metadata.uid == held.metadata.uid);
+            let Some(found) = found.filter(is_being_created) else {
+                break;
+            };
+            held = found;
+        }
+        Err(moved(fleet, &name))
     }
 
     /// Applies the Deployment that a call names, whole or in part; `counted` is the write as the
@@ -313,67 +443,6 @@ impl Writer {
             .patch(&call.name, params, &Patch::Apply(body))
             .await
             .map_err(|error| Error::kube(call, error))
-    }
-
-    async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &fleet.namespace);
-        let body = json!({"metadata": {"annotations": {DELETION_COST: cost.cost.to_string()}}});
-        let params = PatchParams {
-            field_manager: Some(REPLICAS_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        self.metrics.write("annotate", "Pod");
-        match pods
-            .patch_metadata(&cost.pod, &params, &Patch::Merge(&body))
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let error = Error::kube(
-                    Call::new("annotate", "Pod", &fleet.namespace, &cost.pod),
-                    error,
-                );
-                // A pod that is gone needs no rank.
-                if error.is_not_found() {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
-        }
-    }
-
-    async fn scale(&self, fleet: &FleetKey, name: &str, scale: &Scale) -> Result<String, Error> {
-        let mut body = json!({"spec": {"replicas": scale.to}});
-        if let Some(version) = &scale.resource_version {
-            body["metadata"] = json!({"resourceVersion": version});
-        }
-        let params = PatchParams {
-            field_manager: Some(REPLICAS_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        self.metrics.write("scale", "Deployment");
-        let answer: Result<ScaleObject, kube::Error> = self
-            .deployments(fleet)
-            .patch_scale(name, &params, &Patch::Merge(&body))
-            .await;
-        match answer {
-            Ok(answer) => Ok(answer.metadata.resource_version.unwrap_or_default()),
-            Err(error) => {
-                let error = Error::kube(
-                    Call::new("scale", "Deployment", &fleet.namespace, name),
-                    error,
-                );
-                Err(if error.is_conflict() {
-                    Error::Moved {
-                        namespace: fleet.namespace.clone(),
-                        name: name.to_owned(),
-                    }
-                } else {
-                    error
-                })
-            }
-        }
     }
 
     /// Deletes a Deployment; its pods drain within their grace period.
@@ -428,23 +497,42 @@ impl Writer {
     }
 }
 
-/// Whether the replicas may go up although what comes before them could not be written: tasks wait,
-/// and what an admission rule or a quota objects to need not concern them. Not where the answer was that
-/// the Deployment is another one now, and not while it is still being made.
-fn grows_anyway(plan: &QueuePlan, error: &Error) -> bool {
-    let grows = plan
-        .scale
-        .as_ref()
-        .is_some_and(|scale| scale.to > scale.from);
-    let whole = match &plan.step {
-        Step::Keep | Step::Refused(_) => true,
-        Step::Apply {
-            finish_creation, ..
-        } => finish_creation.is_none(),
-        Step::Create(_) | Step::Hold(_) => false,
-    };
-    let another = error.is_not_found() || error.class() == Class::Conflict;
-    grows && whole && !another
+impl QueuePlan {
+    /// Whether the Deployment is there and not still being made, so that its replicas can be changed at once.
+    fn is_whole(&self) -> bool {
+        match &self.step {
+            Step::Keep | Step::Refused(_) | Step::Pending => true,
+            Step::Apply {
+                finish_creation, ..
+            } => finish_creation.is_none(),
+            Step::Create(_) | Step::Hold(_) => false,
+        }
+    }
+
+    /// Whether anything but replicas is to be written.
+    fn is_prepared(&self) -> bool {
+        self.budget != BudgetStep::Keep || matches!(self.step, Step::Create(_) | Step::Apply { .. })
+    }
+
+    /// The hash of the Deployment that is to be written.
+    pub fn rendered(&self) -> u64 {
+        match &self.step {
+            Step::Create(object) | Step::Apply { object, .. } => fingerprint::rendered(object),
+            Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => 0,
+        }
+    }
+}
+
+/// Whether an error says that the object is another one than was decided on, or gone.
+pub fn is_another(error: &Error) -> bool {
+    error.is_not_found() || error.class() == Class::Conflict
+}
+
+fn moved(fleet: &FleetKey, name: &str) -> Error {
+    Error::Moved {
+        namespace: fleet.namespace.clone(),
+        name: name.to_owned(),
+    }
 }
 
 fn name_of(object: &Deployment) -> Result<&str, Error> {

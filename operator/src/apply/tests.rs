@@ -7,15 +7,29 @@ use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
 use super::*;
 use crate::clock::Clock;
 use crate::error::Class;
+use crate::observe::pods::DELETION_COST;
+use crate::plan::{Cost, Scale, Version};
 use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
 
 mod budgets;
+mod moved;
+mod slow;
 
 const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments";
 const BUDGETS: &str = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
 
-fn writer(client: Client) -> Writer {
-    Writer::new(client, Metrics::new(Clock::start()).unwrap())
+/// A writer that a pass waits for to the end.
+struct Patient(Writer);
+
+impl Patient {
+    async fn apply(&self, plan: &Plan) -> Applied {
+        self.0.apply(plan, Duration::MAX, || {}).await
+    }
+}
+
+fn writer(client: Client) -> Patient {
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    Patient(Writer::new(client, metrics, Leading::default()))
 }
 
 fn object() -> Deployment {
@@ -75,7 +89,19 @@ fn apply_step() -> Step {
     Step::Apply {
         object: Box::new(object()),
         uid: "deployment-uid".to_owned(),
+        decided_on: Seen {
+            resource_version: "9".to_owned(),
+            live: Some(fingerprint::live(&held(&simple(), 1, "9"), &object())),
+        },
         finish_creation: None,
+    }
+}
+
+fn decided_on() -> Version {
+    Version {
+        uid: "deployment-uid".to_owned(),
+        resource_version: "9".to_owned(),
+        generation: None,
     }
 }
 
@@ -83,7 +109,7 @@ fn shrink() -> Scale {
     Scale {
         from: 5,
         to: 3,
-        resource_version: Some("9".to_owned()),
+        decided_on: decided_on(),
     }
 }
 
@@ -133,7 +159,9 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
         asked[3].body,
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": name, "namespace": "shop", "uid": "deployment-uid"},
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": "deployment-uid", "resourceVersion": "100",
+            },
             "spec": {"replicas": 3},
         }),
         "the replicas alone, as they are"
@@ -257,7 +285,10 @@ async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along(
                     "PATCH {PATH}/{}/scale?&fieldManager=taskqueue-operator%2Fscaling",
                     name()
                 ),
-                json!({"metadata": {"resourceVersion": "9"}, "spec": {"replicas": 3}}),
+                json!({
+                    "metadata": {"uid": "deployment-uid", "resourceVersion": "9"},
+                    "spec": {"replicas": 3},
+                }),
             ),
         ]
     );
@@ -378,7 +409,7 @@ async fn a_fleet_grows_although_its_template_or_its_budget_is_not_accepted() {
     let grow = || Scale {
         from: 0,
         to: 4,
-        resource_version: None,
+        decided_on: decided_on(),
     };
     let with = |scale| {
         let mut queue = queue(apply_step());
@@ -395,8 +426,8 @@ async fn a_fleet_grows_although_its_template_or_its_budget_is_not_accepted() {
         ("/deployments/", 500, grow(), true),
         ("/deployments/", 422, grow(), true),
         ("/poddisruptionbudgets/", 503, grow(), true),
-        ("/deployments/", 409, grow(), false),
-        ("/deployments/", 404, grow(), false),
+        ("/deployments/", 409, grow(), true),
+        ("/deployments/", 404, grow(), true),
         ("/poddisruptionbudgets/", 503, shrink(), false),
     ];
     for (fails, code, scale, written) in table {

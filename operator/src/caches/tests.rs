@@ -1,5 +1,7 @@
 //! Which namespaces are covered, and that what cannot be read is kept as that.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -126,6 +128,13 @@ async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_
     assert_eq!(failed, Vec::<&str>::new());
 }
 
+#[test]
+fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed() {
+    let pauses: Vec<Duration> = pauses().take(7).collect();
+    let halves: Vec<u128> = pauses.iter().map(|pause| pause.as_millis() / 500).collect();
+    assert_eq!(halves, [1, 2, 4, 8, 16, 16, 16]);
+}
+
 /// A pod with a hook, and with much that nobody looks at, whose worker ended before it was let go.
 fn ended_pod() -> Value {
     json!({
@@ -170,11 +179,52 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
         "containers": [{"name": "worker", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}],
     });
     assert_eq!(serde_json::to_value(&seen.spec).unwrap(), spec);
-    assert_eq!(caches.pods.len(), 0);
+    assert_eq!(
+        caches.pods.of(&worker_key("shop", "orders")),
+        Vec::<Arc<Pod>>::new()
+    );
     let said = crate::observe::drains::Draining::of(&seen).unwrap();
     assert!(said.end.is_some() && said.hooked, "{said:?}");
     assert_eq!(
         caches.last_words.take("shop", "orders"),
         [("a".to_owned(), said)]
     );
+}
+
+#[test]
+fn of_a_deployment_only_who_set_the_replicas_is_kept_and_of_a_pod_only_what_ails_it() {
+    let mut deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "d", "managedFields": [
+            {"manager": "taskqueue-operator", "fieldsV1": {"f:spec": {"f:template": {}}}},
+            {"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {"f:replicas": {}}}},
+        ]},
+    }))
+    .unwrap();
+    keep_owners_of_replicas(&mut deployment.metadata);
+    assert_eq!(
+        crate::observe::replicas_set_by(&deployment),
+        Some("kubectl")
+    );
+    let kept = deployment.metadata.managed_fields.unwrap();
+    assert_eq!((kept.len(), &kept[0].fields_v1), (1, &None));
+    let init = |name: &str, restarts: u32, state: Value| {
+        json!({"name": name, "image": "", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state})
+    };
+    let mut pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p"},
+        "status": {"initContainerStatuses": [
+            init("done", 0, json!({"terminated": {"exitCode": 0}})),
+            init("failed", 0, json!({"terminated": {"exitCode": 1}})),
+            init("runs", 0, json!({"running": {}})),
+            init("runs-again", 1, json!({"running": {}})),
+            init("waits", 0, json!({"waiting": {"reason": "ErrImagePull"}})),
+        ]},
+    }))
+    .unwrap();
+    prune_pod(&mut pod);
+    let kept = pod.status.unwrap().init_container_statuses.unwrap();
+    let names: Vec<String> = kept.into_iter().map(|container| container.name).collect();
+    assert_eq!(names, ["failed", "runs-again", "waits"]);
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use taskqueue_api::TaskQueueWorkerStatus;
-use taskqueue_scaling::TaskType;
+use taskqueue_scaling::{Reason, TaskType};
 use taskqueue_temporal::{
     CallError, CallErrorKind, Described, Heartbeat, Method, NoObserver, QueueStats, ReadersConfig,
     ResolvedConnection, WorkersPage,
@@ -17,18 +17,22 @@ use taskqueue_temporal::{
 
 use tokio::sync::mpsc;
 
+use super::writes::remember;
 use super::*;
-use crate::apply::Scaled;
+use crate::apply::{QueueApplied, Scaled};
 use crate::caches::Filler;
 use crate::error::Call;
 use crate::memory::Written;
+use crate::plan;
 use crate::report::Thresholds;
 use crate::scrape::{Failure, Fetch};
 use crate::testing::{
     self, Asked, Log, NOW, accepted, api, backlog, failure, held, observed, resource, unseen,
 };
 
+mod leading;
 mod refused;
+mod slow;
 
 /// A Temporal that is away.
 struct Away;
@@ -100,11 +104,16 @@ struct Operator {
     /// The caches of a scope beside this one.
     other_scope: Filler,
     log: Log,
+    /// The fleets that are to be looked at because a write has ended.
+    nudges: mpsc::UnboundedReceiver<OwnerKey>,
 }
 
 impl Operator {
     fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> Self {
-        let (client, log) = api(answer);
+        Self::over(api(answer))
+    }
+
+    fn over((client, log): (Client, Log)) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new(clock).unwrap();
         let config = ReadersConfig::default();
@@ -122,7 +131,14 @@ impl Operator {
             "test".to_owned(),
             Thresholds::default(),
         );
-        let shared = Shared::new(&client, clock, metrics, readers, scrapers, reports);
+        let (told, nudges) = mpsc::unbounded_channel();
+        let standing = Standing {
+            leading: Leading::default(),
+            told,
+        };
+        let shared = Shared::new(
+            &client, clock, metrics, readers, scrapers, reports, standing,
+        );
         let (caches, filler) = Filler::new();
         let (elsewhere, other_scope) = Filler::new();
         let everywhere = Arc::from([caches.clone(), elsewhere]);
@@ -132,6 +148,7 @@ impl Operator {
             caches: filler,
             other_scope,
             log,
+            nudges,
         }
     }
 
@@ -265,6 +282,10 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
     assert_eq!(error.class(), Class::Unavailable);
     assert_eq!(short(&lines)[..2], ["look", "status"]);
     let guarded: Arc<GuardedFleet> = Arc::new(serde_json::from_value(object()).unwrap());
+    // Nothing else is to be looked at for a day.
+    let shared = &operator.context.shared;
+    let tomorrow = shared.clock.now().monotonic.plus(Duration::from_hours(24));
+    shared.look_again_at(&metadata(&object()), tomorrow);
     let wait = |_| {
         let action = error_policy(Arc::clone(&guarded), &error, Arc::clone(&operator.context));
         let extra = jitter(&metadata(&object()), Class::Unavailable);
@@ -315,10 +336,36 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
             ..QueueApplied::default()
         },
     );
-    remember(&mut memory, &fleet, &plan, &applied, now);
+    remember(&mut memory, &fleet, &plan, &mut applied, now);
     let plan = pass(&mut memory, i32::try_from(scale.to).unwrap());
     let again = plan.queues[0].decision.as_ref().unwrap();
     assert_eq!((again.reason, again.act), (Reason::AlreadyActedOn, false));
+}
+
+#[test]
+fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
+    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
+    let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
+    let mut memory = FleetMemory::default();
+    let written = Written::after_apply(&held(&fleet, 2, "7"), &object);
+    memory.queue(QueueKey::unversioned("a")).written = Some(written);
+    let mut queue = unseen();
+    queue.held = Some(Arc::new(held(&fleet, 3, "9")));
+    queue.reading.backlog = backlog(0, NOW);
+    let observed = observed(&fleet, queue);
+    let wanted = plan::wanted(&fleet, &observed, &memory, NOW);
+    plan::record(&fleet, &wanted, &mut memory, NOW);
+    let plan = plan::plan(&fleet, &observed, wanted, &memory, NOW);
+    assert_eq!(plan.queues[0].scale, None);
+    let mut applied = Applied::default();
+    applied.queues.entry("a".to_owned()).or_default();
+    let now = Moment {
+        monotonic: NOW,
+        wall: Timestamp::UNIX_EPOCH,
+    };
+    remember(&mut memory, &fleet, &plan, &mut applied, now);
+    let left = &memory.queues[&QueueKey::unversioned("a")];
+    assert_eq!(left.written.as_ref().unwrap().replicas, 3);
 }
 
 #[test]
@@ -343,7 +390,7 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
         // The template is as it should be from here on.
         let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
         done.written = Some(Written::after_apply(&held(&fleet, 3, "9"), &object));
-        remember(&mut memory, &fleet, &plan, &applied, now);
+        remember(&mut memory, &fleet, &plan, &mut applied, now);
         let decision = plan.queues[0].decision.as_ref();
         decision.map(|decision| (decision.desired, decision.reason))
     };

@@ -66,7 +66,7 @@ fn scripted(
 async fn lost(claim: &mut Claim) -> Option<Duration> {
     let began = Instant::now();
     tokio::select! {
-        () = claim.keep() => Some(began.elapsed()),
+        _ = claim.keep() => Some(began.elapsed()),
         () = tokio::time::sleep(Duration::from_mins(1)) => None,
     }
 }
@@ -260,4 +260,79 @@ async fn a_lease_is_given_back_by_its_holder_only() {
     let (claim, log) = self::claim(Some(lease("other")), 200);
     claim.release().await.unwrap();
     assert_eq!(log.lines().len(), 1);
+}
+
+/// The lease of earlier versions as `holder` holds it; a process of this version says so beside.
+fn former(holder: &str, of_this_version: bool) -> Value {
+    let mut lease = lease(holder);
+    if of_this_version {
+        lease["metadata"]["annotations"] = json!({HELD_BY: holder});
+    }
+    lease
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_already() {
+    let (claim, log) = claim(Some(former("another-release", true)), 200);
+    let mut claim = claim.beside();
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Peers);
+    assert_eq!(log.lines().len(), 1, "it is left to that one");
+    // When that one is gone it is taken, before an earlier version may.
+    tokio::time::advance(DURATION).await;
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
+    let taken = log.take().pop().unwrap().body;
+    assert_eq!(taken["metadata"]["annotations"][HELD_BY], "me");
+
+    let (claim, _) = self::claim(Some(former("version-0.1.0", false)), 200);
+    let mut claim = claim.beside();
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
+    // An earlier version that takes the lease leaves the annotation of whoever had it before.
+    let mut stale = former("version-0.1.0", false);
+    stale["metadata"]["annotations"] = json!({HELD_BY: "another-release"});
+    let (claim, _) = self::claim(Some(stale), 200);
+    assert_eq!(claim.beside().attempt().await.unwrap(), Outcome::Others);
+    // On a lease of its own nobody is a peer.
+    let (mut claim, _) = self::claim(Some(former("other", true)), 200);
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_could_reach_nobody_goes_on_if_nobody_else_has_led() {
+    // The lease as it is found afterwards, and whether it is ours still.
+    let table = [
+        (Some(lease("me")), true),
+        (Some(lease("other")), false),
+        (Some(lease("")), false),
+        (None, false),
+    ];
+    for (found, ours) in table {
+        let (mut claim, log) = scripted("me", |_| (Duration::ZERO, 500));
+        assert_eq!(claim.keep().await, Lost::OutOfReach);
+        drop(log);
+        let answers = AtomicUsize::new(0);
+        let (client, log) = api(move |asked| {
+            // Away a little longer, and then back.
+            if answers.fetch_add(1, Ordering::Relaxed) < 3 {
+                return refused(503);
+            }
+            match (&found, asked.line.starts_with("GET")) {
+                (Some(found), true) => (200, found.clone()),
+                (None, true) => refused(404),
+                (_, false) => (200, asked.body.clone()),
+            }
+        });
+        claim.leases = Api::namespaced(client, "op");
+        assert_eq!(claim.regain().await, ours);
+        let renewed = log.lines().iter().any(|line| line.starts_with("PUT"));
+        assert_eq!(renewed, ours);
+        assert!(!ours || claim.left() > RETRY, "it was renewed just now");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_another_has_is_lost_and_one_that_nobody_answers_for_is_out_of_reach() {
+    let (mut claim, _) = scripted("other", |_| (Duration::ZERO, 200));
+    assert_eq!(claim.keep().await, Lost::Taken);
+    let (mut claim, _) = scripted("me", |_| (NEVER, 200));
+    assert_eq!(claim.keep().await, Lost::OutOfReach);
 }

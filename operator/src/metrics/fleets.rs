@@ -194,8 +194,15 @@ impl Families {
     }
 }
 
+/// When the backlog of a queue was read last, if that is later than the last pass knows.
+pub type ReadAt = dyn Fn(&FleetName, &str) -> Option<Time> + Send + Sync;
+
 /// Everything about every fleet, as it is at `now`.
-pub(super) fn families(fleets: &BTreeMap<FleetName, FleetNumbers>, now: Time) -> Vec<MetricFamily> {
+pub(super) fn families(
+    fleets: &BTreeMap<FleetName, FleetNumbers>,
+    read_at: &ReadAt,
+    now: Time,
+) -> Vec<MetricFamily> {
     let mut families = Families::new();
     for (fleet, numbers) in fleets {
         for (kind, status, reason) in &numbers.conditions {
@@ -225,13 +232,20 @@ pub(super) fn families(fleets: &BTreeMap<FleetName, FleetNumbers>, now: Time) ->
                 queue.as_str(),
                 numbers.task_queue.as_str(),
             ];
-            queue_series(&mut families, labels, numbers, now);
+            let read_at = read_at(fleet, queue);
+            queue_series(&mut families, labels, numbers, read_at, now);
         }
     }
     families.finish()
 }
 
-fn queue_series(families: &mut Families, labels: [&str; 4], queue: &QueueNumbers, now: Time) {
+fn queue_series(
+    families: &mut Families,
+    labels: [&str; 4],
+    queue: &QueueNumbers,
+    read_at: Option<Time>,
+    now: Time,
+) {
     let plain = [
         f64::from(queue.desired),
         f64::from(queue.current),
@@ -267,11 +281,11 @@ fn queue_series(families: &mut Families, labels: [&str; 4], queue: &QueueNumbers
             .finding
             .add(&with(finding), f64::from(u8::from(*holds)));
     }
-    for (name, source) in [
-        ("backlog", queue.backlog_source),
-        ("slots", queue.slots_source),
+    for (name, source, read_at) in [
+        ("backlog", queue.backlog_source, read_at),
+        ("slots", queue.slots_source, None),
     ] {
-        if let Some(taken_at) = source.taken_at {
+        if let Some(taken_at) = source.taken_at.max(read_at) {
             families
                 .reading_age
                 .add(&with(name), now.since(taken_at).as_secs_f64());

@@ -6,7 +6,7 @@ pub mod table;
 pub mod temporal;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
@@ -14,8 +14,9 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 pub use fleets::{
-    CertificateNumbers, FleetName, FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers,
+    CertificateNumbers, FleetName, FleetNumbers, QueueNumbers, ReadAt, SlotNumbers, SourceNumbers,
 };
+use tracing::debug;
 
 use crate::clock::Clock;
 use crate::error::{Class, Error};
@@ -34,7 +35,9 @@ pub struct Metrics {
     writes: IntCounterVec,
     leader: IntGauge,
     caches_synced: IntGauge,
+    namespace_watched: IntGaugeVec,
     fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+    read_at: Arc<OnceLock<Box<ReadAt>>>,
 }
 
 impl Metrics {
@@ -45,6 +48,7 @@ impl Metrics {
     pub fn new(clock: Clock) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let fleets = Arc::new(Mutex::new(BTreeMap::new()));
+        let read_at = Arc::<OnceLock<Box<ReadAt>>>::default();
         let metrics = Self {
             reconcile: IntCounterVec::new(opts(&table::RECONCILE), table::RECONCILE.labels)?,
             duration: Histogram::with_opts(
@@ -65,13 +69,18 @@ impl Metrics {
             writes: IntCounterVec::new(opts(&table::WRITES), table::WRITES.labels)?,
             leader: IntGauge::with_opts(opts(&table::LEADER))?,
             caches_synced: IntGauge::with_opts(opts(&table::CACHES_SYNCED))?,
+            namespace_watched: IntGaugeVec::new(
+                opts(&table::NAMESPACE_WATCHED),
+                table::NAMESPACE_WATCHED.labels,
+            )?,
             fleets: Arc::clone(&fleets),
+            read_at: Arc::clone(&read_at),
             registry,
         };
         metrics.register()?;
         metrics
             .registry
-            .register(Box::new(FleetCollector::new(fleets, clock)?))?;
+            .register(Box::new(FleetCollector::new(fleets, read_at, clock)?))?;
         metrics.preset();
         Ok(metrics)
     }
@@ -79,7 +88,7 @@ impl Metrics {
     fn register(&self) -> prometheus::Result<()> {
         let build = IntGaugeVec::new(opts(&table::BUILD_INFO), table::BUILD_INFO.labels)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(build),
             Box::new(self.reconcile.clone()),
             Box::new(self.duration.clone()),
@@ -88,6 +97,7 @@ impl Metrics {
             Box::new(self.writes.clone()),
             Box::new(self.leader.clone()),
             Box::new(self.caches_synced.clone()),
+            Box::new(self.namespace_watched.clone()),
         ];
         collectors
             .into_iter()
@@ -141,9 +151,23 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
+    /// Where to ask when a backlog was read last: not every reading leads to a pass. Said once.
+    pub fn ask_read_at(&self, read_at: Box<ReadAt>) {
+        if self.read_at.set(read_at).is_err() {
+            debug!("it has been said already");
+        }
+    }
+
     /// Whether every watch cache has been filled.
     pub fn set_caches_synced(&self, synced: bool) {
         self.caches_synced.set(i64::from(synced));
+    }
+
+    /// Whether a namespace of the list can be watched.
+    pub fn set_namespace_watched(&self, namespace: &str, watched: bool) {
+        self.namespace_watched
+            .with_label_values(&[namespace])
+            .set(i64::from(watched));
     }
 
     /// Replaces what is exposed about a fleet; its counters go on from where they were.
@@ -186,6 +210,7 @@ fn opts(spec: &table::Spec) -> Opts {
 /// Renders the fleets as they are at the moment of the scrape.
 struct FleetCollector {
     fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+    read_at: Arc<OnceLock<Box<ReadAt>>>,
     clock: Clock,
     descs: Vec<Desc>,
 }
@@ -193,6 +218,7 @@ struct FleetCollector {
 impl FleetCollector {
     fn new(
         fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+        read_at: Arc<OnceLock<Box<ReadAt>>>,
         clock: Clock,
     ) -> prometheus::Result<Self> {
         let about_fleets = table::ALL
@@ -203,6 +229,7 @@ impl FleetCollector {
             .collect::<prometheus::Result<_>>()?;
         Ok(Self {
             fleets,
+            read_at,
             clock,
             descs,
         })
@@ -216,7 +243,9 @@ impl Collector for FleetCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
-        fleets::families(&fleets, self.clock.now().monotonic)
+        let unknown: &ReadAt = &|_, _| None;
+        let read_at = self.read_at.get().map_or(unknown, |read_at| &**read_at);
+        fleets::families(&fleets, read_at, self.clock.now().monotonic)
     }
 }
 

@@ -66,7 +66,13 @@ pub const LEADER: Spec = gauge(
 pub const CACHES_SYNCED: Spec = gauge(
     "taskqueue_operator_caches_synced",
     &[],
-    "1 once every watch cache has been filled, 0 before.",
+    "1 once every watch cache has been filled that can be, 0 before.",
+);
+/// `namespace_watched`.
+pub const NAMESPACE_WATCHED: Spec = gauge(
+    "taskqueue_operator_namespace_watched",
+    &["watch_namespace"],
+    "For each namespace of --watch-namespaces: 1 if it is watched, 0 if it cannot be, as when it was deleted.",
 );
 /// `watch_errors_total`.
 pub const WATCH_ERRORS: Spec = counter(
@@ -312,6 +318,7 @@ pub const ALL: &[Spec] = &[
     BUILD_INFO,
     LEADER,
     CACHES_SYNCED,
+    NAMESPACE_WATCHED,
     WATCH_ERRORS,
     RECONCILE,
     RECONCILE_DURATION,

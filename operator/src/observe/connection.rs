@@ -1,12 +1,13 @@
 //! The connection of a fleet: from the spec or a `TemporalConnection`, with its Secrets read.
 //!
-//! Reads only: the cache of connections, and Secrets with `get` by name, each at most once in
-//! [`FRESH`]. What is missing is a value with a reason. No message holds any part of a Secret's value:
-//! errors that may quote it are dropped where they arise.
+//! Reads only: the cache of connections, and Secrets with `get` by name. A Secret is read once for all fleets that
+//! name it, after [`FRESH`], and more seldom the longer it has stayed as it is; at once after [`FRESH`] again where
+//! Temporal cannot be read with it. What is missing is a value with a reason. No message holds any part of a Secret's
+//! value: errors that may quote it are dropped where they arise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -22,13 +23,20 @@ use taskqueue_scaling::Time;
 use taskqueue_temporal::{
     ClientCertificate, ConnectionFields, ResolvedConnection, Secret as Hidden, SecretPart, Tls,
 };
+use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
 use crate::caches::Caches;
+use crate::kubeconfig;
 use crate::problem::Problem;
 
-/// How long a Secret that was read is used before it is read again.
+/// How long a Secret that was read is used before it is read again, if it has just changed, is missing, or if Temporal
+/// cannot be read with it.
 pub const FRESH: Duration = Duration::from_secs(30);
+/// The same, if it has been as it is for long.
+const LONGEST: Duration = Duration::from_mins(2);
+/// A pass that is made to read a Secret again comes no sooner than this: nobody else may have come to it.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection that can be used, with the spec it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,10 +99,38 @@ enum Seen {
     Failed(Problem),
 }
 
+/// A Secret that was read.
+#[derive(Clone)]
+struct Kept {
+    seen: Seen,
+    /// When.
+    at: Time,
+    /// Since when it has been the same.
+    since: Time,
+}
+
+impl Kept {
+    /// How long it is used from when it was read: as long as it has been the same.
+    fn lasts(&self, doubtful: bool) -> Duration {
+        match self.seen {
+            Seen::Present(_) if !doubtful => self.at.since(self.since).clamp(FRESH, LONGEST),
+            Seen::Present(_) | Seen::Absent | Seen::Failed(_) => FRESH,
+        }
+    }
+
+    /// How long it is still used.
+    fn remains(&self, doubtful: bool, now: Time) -> Duration {
+        self.lasts(doubtful).saturating_sub(now.since(self.at))
+    }
+}
+
+/// One Secret; whoever reads it holds the lock, and the others wait for what comes of it.
+type Slot = Arc<AsyncMutex<Option<Kept>>>;
+
 /// Reads Secrets by name and keeps them for a short while.
 pub struct Secrets {
     client: Client,
-    seen: Mutex<HashMap<(String, String), (Time, Seen)>>,
+    slots: Mutex<HashMap<(String, String), Slot>>,
 }
 
 impl Secrets {
@@ -102,11 +138,33 @@ impl Secrets {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            seen: Mutex::default(),
+            slots: Mutex::default(),
         }
     }
 
-    /// Reads what the fleet's connection names and checks it.
+    /// How soon a Secret of the connection is to be read again; `None` if it names none.
+    pub fn due(
+        &self,
+        namespace: &str,
+        spec: &Connection,
+        doubtful: bool,
+        now: Time,
+    ) -> Option<Duration> {
+        let remains = |(name, _)| {
+            let slot = self.slot(namespace, name);
+            // Somebody reads it just now: what comes of that is new.
+            let kept = slot.try_lock().ok()?;
+            Some(kept.as_ref()?.remains(doubtful, now))
+        };
+        let secrets = spec.secrets();
+        let each = secrets
+            .into_iter()
+            .map(|secret| remains(secret).unwrap_or(FRESH));
+        each.min().map(|due| due.max(LEAST_WAIT))
+    }
+
+    /// Reads what the fleet's connection names and checks it. `doubtful` says that Temporal could not be read with it
+    /// lately.
     ///
     /// # Errors
     /// If a Secret is missing, may not be read, or does not hold what it should.
@@ -114,12 +172,13 @@ impl Secrets {
         &self,
         fleet: &Fleet,
         spec: &Connection,
+        doubtful: bool,
         now: Time,
     ) -> Result<Usable, Problem> {
         let namespace = &fleet.key.namespace;
         let mut data = BTreeMap::new();
         for (name, keys) in spec.secrets() {
-            let secret = self.read(namespace, name, now).await?;
+            let secret = self.read(namespace, name, doubtful, now).await?;
             for key in keys {
                 let value = secret.get(key).ok_or_else(|| {
                     Problem::new(
@@ -148,21 +207,40 @@ impl Secrets {
         })
     }
 
-    async fn read(&self, namespace: &str, name: &str, now: Time) -> Result<Data, Problem> {
-        let key = (namespace.to_owned(), name.to_owned());
-        let kept = self.seen().get(&key).cloned();
-        if let Some((at, seen)) = &kept
-            && now.since(*at) < FRESH
+    async fn read(
+        &self,
+        namespace: &str,
+        name: &str,
+        doubtful: bool,
+        now: Time,
+    ) -> Result<Data, Problem> {
+        let slot = self.slot(namespace, name);
+        let mut slot = slot.lock().await;
+        if let Some(kept) = slot.as_ref()
+            && !kept.remains(doubtful, now).is_zero()
         {
-            return known(namespace, name, seen);
+            return known(namespace, name, &kept.seen);
         }
+        let before = slot.as_ref();
         let seen = match self.fetch(namespace, name).await {
             Ok(data) => Seen::Present(data),
             Err(Unread::Absent) => Seen::Absent,
-            Err(why) => unread(namespace, name, &why, kept.map(|(_, seen)| seen)),
+            Err(why) => unread(namespace, name, &why, before.map(|kept| kept.seen.clone())),
         };
-        self.seen().insert(key, (now, seen.clone()));
-        known(namespace, name, &seen)
+        let same = before.filter(|kept| kept.seen.is_as(&seen));
+        let since = same.map_or(now, |kept| kept.since);
+        let kept = slot.insert(Kept {
+            seen,
+            at: now,
+            since,
+        });
+        known(namespace, name, &kept.seen)
+    }
+
+    fn slot(&self, namespace: &str, name: &str) -> Slot {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(key).or_default())
     }
 
     /// Reads one Secret. It is decoded here: kube's client writes an answer that it cannot decode to the
@@ -180,7 +258,7 @@ impl Secrets {
                 kube::Error::Api(status) if status.code == 404 => Unread::Absent,
                 kube::Error::Api(status) => Unread::Refused(status.code),
                 kube::Error::FromUtf8(_) => Unread::Undecodable,
-                other => Unread::NoAnswer(other.to_string()),
+                other => Unread::NoAnswer(kubeconfig::said(&other)),
             })?;
         let secret: Values = serde_json::from_str(&text).map_err(|_| Unread::Undecodable)?;
         let values = secret.data.unwrap_or_default().into_iter();
@@ -189,12 +267,25 @@ impl Secrets {
 
     /// Drops what nobody has asked for lately.
     pub fn prune(&self, now: Time) {
-        self.seen()
-            .retain(|_, (at, _)| now.since(*at) < FRESH.saturating_mul(10));
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|_, slot| {
+            // Whoever reads one holds its lock.
+            slot.try_lock().map_or(true, |kept| {
+                let at = kept.as_ref().map(|kept| kept.at);
+                at.is_some_and(|at| now.since(at) < LONGEST.saturating_mul(2))
+            })
+        });
     }
+}
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (Time, Seen)>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+impl Seen {
+    /// Whether the Secret is the same.
+    fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Present(one), Self::Present(other)) => one == other,
+            (Self::Absent, Self::Absent) => true,
+            _ => false,
+        }
     }
 }
 

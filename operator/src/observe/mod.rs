@@ -10,6 +10,7 @@ pub mod pods;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -20,7 +21,8 @@ use taskqueue_api::{Fleet, FleetKey, Queue, injected};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
-use crate::caches::Caches;
+use crate::apply::REPLICAS_MANAGER;
+use crate::caches::{self, Caches};
 use crate::claims::Claims;
 use crate::clock::Moment;
 use crate::observe::connection::{Secrets, Usable};
@@ -51,6 +53,8 @@ pub struct Observed {
     pub queues: BTreeMap<String, ObservedQueue>,
     /// Deployments of this fleet that no queue of the spec has.
     pub orphans: Vec<Arc<Deployment>>,
+    /// How soon a Secret of the connection is to be read again; `None` if it has none.
+    pub secrets_due: Option<Duration>,
 }
 
 /// What is known about one queue.
@@ -58,6 +62,9 @@ pub struct Observed {
 pub struct ObservedQueue {
     /// Its Deployment, if it exists and is ours.
     pub held: Option<Arc<Deployment>>,
+    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is not seen may only be out
+    /// of sight.
+    pub gone: bool,
     /// Its pods.
     pub pods: Pods,
     /// What Temporal says about it.
@@ -82,9 +89,24 @@ pub async fn observe(
         Ok(spec) => sources.claims.claim(fleet, created, spec),
         Err(_) => BTreeMap::new(),
     };
-    let connection = match spec {
-        Ok(spec) => sources.secrets.resolve(fleet, &spec, now.monotonic).await,
-        Err(problem) => Err(problem),
+    let owner = owner_of(fleet);
+    let (connection, secrets_due) = match spec {
+        Ok(spec) => {
+            let named = !spec.secrets().is_empty();
+            let doubtful = named
+                && fleet.queues.iter().any(|queue| {
+                    let reading = sources.readers.reading(&owner, &queue.name);
+                    reading.backlog_problem.is_some() || reading.workers_problem.is_some()
+                });
+            let namespace = &fleet.key.namespace;
+            let secrets = sources.secrets;
+            let resolved = secrets.resolve(fleet, &spec, doubtful, now.monotonic).await;
+            (
+                resolved,
+                secrets.due(namespace, &spec, doubtful, now.monotonic),
+            )
+        }
+        Err(problem) => (Err(problem), None),
     };
     let pods = pods_by_queue(fleet, sources.caches);
     let gone = sources
@@ -94,9 +116,8 @@ pub async fn observe(
     let held: BTreeMap<&str, Held> = fleet
         .queues
         .iter()
-        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods)))
+        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
         .collect();
-    let owner = owner_of(fleet);
     match &connection {
         Ok(usable) => sources
             .readers
@@ -127,6 +148,7 @@ pub async fn observe(
             queue.name.clone(),
             ObservedQueue {
                 held,
+                gone: false,
                 pods,
                 reading,
                 slots,
@@ -143,6 +165,7 @@ pub async fn observe(
         connection,
         queues,
         orphans: orphans(fleet, sources.caches),
+        secrets_due,
     }
 }
 
@@ -200,6 +223,7 @@ fn held(
     fleet: &Fleet,
     queue: &Queue,
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
+    now: Moment,
 ) -> Held {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
     let held = sources.caches.deployments.get(&reference);
@@ -207,7 +231,7 @@ fn held(
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
     Held {
         held,
-        pods: pods::read(mine, &queue.pods.worker.name),
+        pods: pods::read(mine, &queue.pods.worker.name, now.wall),
     }
 }
 
@@ -224,6 +248,7 @@ fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
             queue: queue.name.clone(),
             task_queue: queue.task_queue.clone(),
             task_types: queue.task_types.iter().copied().collect(),
+            generation: fleet.generation,
             polling_interval: queue.policy.polling_interval,
             quiet_polling_interval: queue.policy.quiet_polling_interval,
             queue_wait_target: queue.policy.queue_wait_target,
@@ -243,6 +268,16 @@ pub fn asked(deployment: &Deployment) -> u32 {
     u32::try_from(replicas).unwrap_or(0)
 }
 
+/// The field manager that set the replicas that a Deployment asks for: ours, if it is one of several that set
+/// the same number. The cache keeps no other managed fields.
+pub fn replicas_set_by(deployment: &Deployment) -> Option<&str> {
+    let managers = deployment.metadata.managed_fields.iter().flatten();
+    let managers = managers.filter_map(|entry| Some((&entry.time, entry.manager.as_deref()?)));
+    let last = managers
+        .max_by_key(|(time, name)| (*name == REPLICAS_MANAGER, time.as_ref().map(|time| time.0)));
+    last.map(|(_, name)| name)
+}
+
 /// Whether an object belongs to this fleet: by uid, since a name can be used again.
 pub fn owned_by(deployment: &Deployment, fleet: &FleetKey) -> bool {
     owns(&deployment.metadata, fleet)
@@ -257,15 +292,12 @@ pub fn owns(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
 }
 
 fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod>>> {
-    let label = |pod: &Pod, key: &str| pod.metadata.labels.as_ref()?.get(key).cloned();
-    let mine = caches.pods.state_filter(|pod| {
-        pod.metadata.namespace.as_deref() == Some(&fleet.key.namespace)
-            && label(pod, injected::WORKER_LABEL).as_deref() == Some(&fleet.key.name)
-    });
     let mut queues: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
-    for pod in mine {
-        if let Some(queue) = label(&pod, injected::QUEUE_LABEL) {
-            queues.entry(queue).or_default().push(pod);
+    let key = caches::worker_key(&fleet.key.namespace, &fleet.key.name);
+    for pod in caches.pods.of(&key) {
+        let labels = pod.metadata.labels.as_ref();
+        if let Some(queue) = labels.and_then(|labels| labels.get(injected::QUEUE_LABEL)) {
+            queues.entry(queue.clone()).or_default().push(pod);
         }
     }
     queues
@@ -278,12 +310,12 @@ fn orphans(fleet: &Fleet, caches: &Caches) -> Vec<Arc<Deployment>> {
             .iter()
             .any(|queue| queue.deployment_name == name)
     };
-    let mut found = caches.deployments.state_filter(|deployment| {
-        deployment.metadata.namespace.as_deref() == Some(&fleet.key.namespace)
-            && owned_by(deployment, &fleet.key)
-            && deployment.metadata.deletion_timestamp.is_none()
-            && !deployment.metadata.name.as_deref().is_some_and(wanted)
+    let mut found = caches.deployments.of(&fleet.key.uid);
+    found.retain(|deployment| {
+        let metadata = &deployment.metadata;
+        metadata.namespace.as_deref() == Some(&fleet.key.namespace)
+            && metadata.deletion_timestamp.is_none()
+            && !metadata.name.as_deref().is_some_and(wanted)
     });
-    found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     found
 }

@@ -1,12 +1,15 @@
 //! What the pods of a queue say. Pure: objects from the cache in, facts out.
 
+mod trouble;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use taskqueue_api::Reason;
 use taskqueue_scaling::{PodPhase, Replicas};
 use taskqueue_temporal::LivePod;
@@ -28,8 +31,10 @@ pub struct Pods {
     pub draining: Vec<Draining>,
     /// Those that have gone since the last pass, as far as it is known how their workers ended.
     pub gone: Vec<Draining>,
-    /// Why pods cannot start, if some cannot.
+    /// Why pods cannot start, if some cannot: the worst, whatever their order.
     pub trouble: Option<Problem>,
+    /// Ready pods with a container that keeps ending and was started again a moment ago.
+    pub relapsing: u32,
     /// The annotation that ranks pods for removal, of those that carry it.
     pub costs: Vec<(String, String)>,
     /// Where the pods can be reached, of those that have an address yet.
@@ -39,7 +44,8 @@ pub struct Pods {
 }
 
 /// Reads the pods of one queue, whose worker is the container of that name.
-pub fn read(pods: &[Arc<Pod>], worker: &str) -> Pods {
+pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
+    let mut troubles: Vec<Problem> = Vec::new();
     let mut live: Vec<LivePod> = Vec::new();
     let mut replica_sets = BTreeSet::new();
     let mut facts = Pods::default();
@@ -61,17 +67,21 @@ pub fn read(pods: &[Arc<Pod>], worker: &str) -> Pods {
         if phase == PodPhase::Terminating {
             continue;
         }
-        replica_sets.insert(label(pod, TEMPLATE_HASH));
+        // A pod without it is of no ReplicaSet: somebody has made it by hand.
+        replica_sets.extend(label(pod, TEMPLATE_HASH));
         if let Some(cost) = annotation(pod, DELETION_COST) {
             facts.costs.push((name.clone(), cost.to_owned()));
         }
         if phase == PodPhase::Ready {
             facts.start = facts.start.into_iter().chain(start(pod)).min();
         }
-        if phase != PodPhase::Ready && facts.trouble.is_none() {
-            facts.trouble = trouble(pod);
+        let trouble = trouble::of(pod, phase, now);
+        if phase == PodPhase::Ready && trouble.is_some() {
+            facts.relapsing = facts.relapsing.saturating_add(1);
         }
+        troubles.extend(trouble);
     }
+    facts.trouble = troubles.into_iter().min_by(trouble::order);
     live.sort_by(|a, b| a.name.cmp(&b.name));
     facts.costs.sort();
     Pods {
@@ -100,8 +110,7 @@ pub fn replicas(
     let starting = count(PodPhase::Starting).saturating_add(count(PodPhase::Unready));
     let to_be_made = asked.saturating_sub(ready.saturating_add(starting));
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
-    let outdated = status
-        .is_some_and(|status| status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0));
+    let outdated = status.is_some_and(outdated);
     let counted = |number: Option<i32>| u32::try_from(number.unwrap_or(0)).unwrap_or(0);
     let unseen = status.map_or(0, |status| {
         let of_ready = counted(status.ready_replicas).saturating_sub(ready);
@@ -118,29 +127,100 @@ pub fn replicas(
     }
 }
 
+/// Where the rollout of a Deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// Every replica is of the present template, and all of them have been available.
+    Complete,
+    /// The first pods are on their way.
+    Starting,
+    /// Pods of an earlier template are being replaced.
+    Replacing,
+    /// Pods of an earlier template stay, because somebody has paused the rollout.
+    Paused,
+}
+
+/// Where the rollout is. `written` is the generation of the Deployment after our last write to it: until
+/// the Deployment controller has seen that one, its numbers are about the template before.
+pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64>) -> Rollout {
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let observed = status.and_then(|status| status.observed_generation);
+    let replaced = pods.replica_sets > 1
+        || status.is_some_and(outdated)
+        || observed
+            .zip(written)
+            .is_some_and(|(seen, ours)| seen < ours);
+    if replaced {
+        let paused = deployment
+            .and_then(|deployment| deployment.spec.as_ref()?.paused)
+            .unwrap_or(false);
+        return if paused {
+            Rollout::Paused
+        } else {
+            Rollout::Replacing
+        };
+    }
+    // Once a rollout has ended, a change of the replicas leaves this reason alone.
+    let underway = status
+        .and_then(|status| deployment_condition(status, "Progressing"))
+        .is_some_and(|progressing| {
+            progressing.status == "True"
+                && matches!(
+                    progressing.reason.as_deref(),
+                    Some("NewReplicaSetCreated" | "FoundNewReplicaSet" | "ReplicaSetUpdated")
+                )
+        });
+    if underway || (observed.is_none() && written.is_some()) {
+        Rollout::Starting
+    } else {
+        Rollout::Complete
+    }
+}
+
+/// Whether pods of an earlier template are left.
+fn outdated(status: &DeploymentStatus) -> bool {
+    status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0)
+}
+
+fn deployment_condition<'a>(
+    status: &'a DeploymentStatus,
+    kind: &str,
+) -> Option<&'a DeploymentCondition> {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == kind)
+}
+
 /// What the Deployment itself says about pods that cannot be made, or a rollout that is stuck.
-pub fn deployment_trouble(deployment: &Deployment) -> Option<Problem> {
-    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+/// `draining` says that pods of the fleet are on their way out, which a quota counts until they are gone.
+pub fn deployment_trouble(deployment: &Deployment, draining: bool) -> Option<Problem> {
+    let status = deployment.status.as_ref()?;
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let refused = conditions
-        .iter()
-        .find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
-    if let Some(condition) = refused {
-        let said = condition
-            .message
-            .as_deref()
-            .unwrap_or("no reason was given");
+    let refused =
+        deployment_condition(status, "ReplicaFailure").filter(|failure| failure.status == "True");
+    if let Some(failure) = refused {
+        let said = failure.message.as_deref();
+        let said = said.unwrap_or("no reason was given");
+        // Before that stands the name of a pod that was never made.
+        let said = said
+            .split_once(" is forbidden: ")
+            .map_or(said, |(_, said)| said);
+        let way_out = if !said.contains("quota") {
+            "change what the admission rule objects to"
+        } else if draining {
+            "pods of this fleet that drain count until they are gone, and then there may be room; raise the quota if new pods should not wait for that"
+        } else {
+            "raise the quota"
+        };
         return Some(Problem {
             reason: Reason::PodsRefused,
             message: format!(
-                "Kubernetes refuses to create pods of Deployment {name}: {said}; raise the quota or change what the admission rule objects to"
+                "Kubernetes refuses to create pods of Deployment {name}: {said}; {way_out}"
             ),
         });
     }
-    let stalled = conditions.iter().find(|c| {
-        c.type_ == "Progressing"
-            && c.status == "False"
-            && c.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    let stalled = deployment_condition(status, "Progressing").filter(|progressing| {
+        progressing.status == "False"
+            && progressing.reason.as_deref() == Some("ProgressDeadlineExceeded")
     });
     stalled.map(|_| Problem {
         reason: Reason::RolloutStalled,
@@ -207,89 +287,6 @@ fn start(pod: &Pod) -> Option<Duration> {
     let ready = condition(pod, "Ready")?.last_transition_time.as_ref()?.0;
     let took = Duration::try_from(ready.duration_since(made)).ok()?;
     (took <= LONGEST).then_some(took)
-}
-
-/// Why a pod that is not ready does not become ready, if that is certain.
-fn trouble(pod: &Pod) -> Option<Problem> {
-    let unplaced = condition(pod, "PodScheduled").filter(|scheduled| {
-        scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable")
-    });
-    if let Some(unplaced) = unplaced {
-        let message = unplaced.message.as_deref();
-        let said = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
-        return Some(Problem {
-            reason: Reason::PodsUnschedulable,
-            message: format!(
-                "pods cannot be placed on any node: {said}; add nodes or change resources, nodeSelector or tolerations"
-            ),
-        });
-    }
-    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    containers.iter().find_map(container_trouble)
-}
-
-/// The scheduler's message without its counts of nodes, which move as nodes come and go:
-/// "0/7 nodes are available: 3 Insufficient cpu, 4 node(s) had untolerated taint(s)."
-fn why_unschedulable(message: &str) -> String {
-    let about_pods = message.split("preemption:").next().unwrap_or(message);
-    let (_, reasons) = about_pods.split_once(": ").unwrap_or(("", about_pods));
-    let bare = |reason: &str| {
-        let reason = reason
-            .trim()
-            .trim_start_matches(|c: char| c.is_ascii_digit());
-        reason.trim().trim_end_matches('.').to_owned()
-    };
-    let reasons = reasons
-        .split([',', '.'])
-        .map(bare)
-        .filter(|reason| !reason.is_empty());
-    let reasons: BTreeSet<String> = reasons.collect();
-    reasons.into_iter().collect::<Vec<_>>().join(", ")
-}
-
-fn container_trouble(container: &ContainerStatus) -> Option<Problem> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let word = waiting.reason.as_deref()?;
-    let name = &container.name;
-    match word {
-        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => {
-            Some(Problem {
-                reason: Reason::ImagePullFailed,
-                message: format!(
-                    "the image {} of container {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
-                    container.image,
-                    // The two words take turns while the kubelet backs off.
-                    if word == "ErrImagePull" {
-                        "ImagePullBackOff"
-                    } else {
-                        word
-                    }
-                ),
-            })
-        }
-        "CrashLoopBackOff" => {
-            let exit = container
-                .last_state
-                .as_ref()
-                .and_then(|state| state.terminated.as_ref())
-                .map(|ended| format!(" with exit code {}", ended.exit_code))
-                .unwrap_or_default();
-            Some(Problem {
-                reason: Reason::PodsFailing,
-                message: format!(
-                    "container {name} ends{exit} each time it is started; kubectl logs --previous of its pod says why"
-                ),
-            })
-        }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            let said = waiting.message.as_deref().unwrap_or(word);
-            Some(Problem {
-                reason: Reason::PodsFailing,
-                message: format!("container {name} cannot be started: {said}"),
-            })
-        }
-        _ => None,
-    }
 }
 
 fn address(pod: &Pod) -> Option<IpAddr> {

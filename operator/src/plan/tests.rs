@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
+use taskqueue_api::Reason;
 use taskqueue_api::fleet::DisruptionBudget;
 use taskqueue_scaling::{PodPhase, PodSlots, Slots, TypeSlots, decide};
 use taskqueue_temporal::LivePod;
 
 use super::*;
-use crate::memory::Refused;
+use crate::apply::REPLICAS_MANAGER;
+use crate::fingerprint;
+use crate::memory::{Refused, Written};
 use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen, usable};
+use crate::tried;
 
 fn rendered(fleet: &Fleet) -> Deployment {
     render(fleet, &fleet.queues[0], &usable(fleet).spec)
@@ -30,6 +35,14 @@ fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetMemory {
     let written = Written::after_apply(&held(fleet, replicas, version), &rendered(fleet));
     memory.queue(QueueKey::unversioned("a")).written = Some(written);
     memory
+}
+
+/// The Deployment as it is decided on.
+fn seen_as(fleet: &Fleet, held: &Deployment) -> Seen {
+    Seen {
+        resource_version: held.metadata.resource_version.clone().unwrap(),
+        live: Some(fingerprint::live(held, &rendered(fleet))),
+    }
 }
 
 fn seen(fleet: &Fleet, replicas: i32, version: &str) -> ObservedQueue {
@@ -70,7 +83,7 @@ fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
                 budget: BudgetStep::Keep,
             }],
             prunes: Vec::new(),
-            look_again: fleet.queues[0].policy.polling_interval,
+            look_again: fleet.queues[0].policy.polling_interval + LATE,
         }
     );
     assert_eq!(
@@ -115,6 +128,7 @@ fn a_restarted_operator_applies_once() {
         Step::Apply {
             object: Box::new(rendered(&fleet)),
             uid: "deployment-uid".to_owned(),
+            decided_on: seen_as(&fleet, &held(&fleet, 1, "9")),
             finish_creation: None
         }
     );
@@ -162,6 +176,53 @@ fn a_change_of_the_replicas_by_hand_is_noticed() {
 }
 
 #[test]
+fn a_write_of_our_own_whose_answer_was_lost_is_no_change_by_others() {
+    let fleet = simple();
+    let changed = |managers: &[&str]| {
+        let mut queue = seen(&fleet, 4, "9");
+        let mut object = held(&fleet, 4, "9");
+        let entry = |manager: &&str| ManagedFieldsEntry {
+            manager: Some((*manager).to_owned()),
+            ..ManagedFieldsEntry::default()
+        };
+        object.metadata.managed_fields = Some(managers.iter().map(entry).collect());
+        queue.held = Some(Arc::new(object));
+        let plan = pass(&fleet, &observed(&fleet, queue), &mut left(&fleet, 2, "7"));
+        plan.queues[0].changed_by_others
+    };
+    assert_eq!(changed(&["kubectl"]), Some(2));
+    assert_eq!(changed(&[REPLICAS_MANAGER]), None);
+    assert_eq!(changed(&["kubectl", REPLICAS_MANAGER]), None);
+}
+
+#[test]
+fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
+    let fleet = simple();
+    let mut memory = FleetMemory::default();
+    let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
+    let usable = observed.connection.as_mut().unwrap();
+    usable.spec.address = "elsewhere:7233".to_owned();
+    tried::record(&mut memory, &observed, false, NOW);
+    let look_again = |memory: &mut FleetMemory| {
+        let plan = pass(&fleet, &observed, memory);
+        let step = &plan.queues[0].step;
+        let untried =
+            matches!(step, Step::Refused(problem) if problem.reason == Reason::ConnectionUntried);
+        assert!(untried, "{step:?}");
+        plan.look_again
+    };
+    let usual = look_again(&mut memory);
+    memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
+        rendered: 0,
+        at: NOW.minus(Duration::from_mins(2)),
+        pause: Duration::from_secs(1),
+        before: 0,
+        problem: Problem::new(Reason::Throttled, "slow down"),
+    });
+    assert_eq!(look_again(&mut memory), usual);
+}
+
+#[test]
 fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
     let fleet = simple();
     let mut begun = held(&fleet, 2, "9");
@@ -172,7 +233,7 @@ fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
         .unwrap()
         .insert(CREATING.to_owned(), "true".to_owned());
     let queue = ObservedQueue {
-        held: Some(Arc::new(begun)),
+        held: Some(Arc::new(begun.clone())),
         ..unseen()
     };
     let plan = pass(
@@ -185,6 +246,7 @@ fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
         Step::Apply {
             object: Box::new(rendered(&fleet)),
             uid: "deployment-uid".to_owned(),
+            decided_on: seen_as(&fleet, &begun),
             finish_creation: Some(2)
         }
     );
@@ -265,7 +327,11 @@ fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
         Some(Scale {
             from: 5,
             to: 3,
-            resource_version: Some("9".to_owned())
+            decided_on: Version {
+                uid: "deployment-uid".to_owned(),
+                resource_version: "9".to_owned(),
+                generation: None,
+            },
         })
     );
     let cost = |pod: &str, cost| Cost {
@@ -296,27 +362,112 @@ fn what_shrinks_waits_while_the_deployment_itself_changes() {
 #[test]
 fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() {
     let fleet = simple();
+    let pause = Duration::from_secs(55);
     let problem = Problem::new(Reason::ApplyFailed, "no such volume");
     let refused = |rendered, at| {
         let mut memory = FleetMemory::default();
         memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
             rendered,
             at,
+            pause,
+            before: 0,
             problem: problem.clone(),
         });
         let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
-        plan.queues[0].step.clone()
+        (plan.queues[0].step.clone(), plan.look_again)
     };
     let same = fingerprint::rendered(&rendered(&fleet));
-    assert_eq!(refused(same, NOW), Step::Refused(problem.clone()));
-    assert!(matches!(
-        refused(same, NOW.minus(REFUSED_PAUSE)),
-        Step::Create(_)
-    ));
-    assert!(matches!(
-        refused(same.wrapping_add(1), NOW),
-        Step::Create(_)
-    ));
+    let lately = NOW.minus(Duration::from_secs(53));
+    let soon = Duration::from_secs(2);
+    // And the queue is looked at again when the pause is over.
+    let step = Step::Refused(problem.clone());
+    assert_eq!(refused(same, lately), (step, soon));
+    let (after, _) = refused(same, NOW.minus(pause));
+    assert!(matches!(after, Step::Create(_)), "{after:?}");
+    let (changed, _) = refused(same.wrapping_add(1), NOW);
+    assert!(matches!(changed, Step::Create(_)), "{changed:?}");
+}
+
+#[test]
+fn what_shrinks_does_not_wait_for_a_template_that_cannot_be_written() {
+    let (fleet, queue) = too_many();
+    let mut memory = FleetMemory::default();
+    memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
+        rendered: fingerprint::rendered(&rendered(&fleet)),
+        at: NOW,
+        pause: Duration::from_secs(1),
+        before: 0,
+        problem: Problem::new(Reason::ApplyFailed, "no webhook answers"),
+    });
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+    let scale = plan.queues[0].scale.as_ref();
+    assert_eq!(scale.map(|scale| (scale.from, scale.to)), Some((5, 3)));
+}
+
+#[test]
+fn a_deployment_out_of_sight_has_the_replicas_that_it_was_left_with() {
+    let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 0, "max": 9}}]));
+    let asked = |gone| {
+        let mut queue = unseen();
+        queue.gone = gone;
+        queue.reading.backlog = backlog(0, NOW);
+        let mut memory = left(&fleet, 5, "7");
+        let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+        plan.queues[0].observation.replicas.asked
+    };
+    assert_eq!((asked(false), asked(true)), (5, 0));
+}
+
+#[test]
+fn a_queue_at_rest_is_looked_at_again_seldom_and_one_with_work_soon() {
+    let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 0, "max": 9}}]));
+    let look_again = |replicas, waiting: Option<u64>| {
+        let mut queue = seen(&fleet, replicas, "9");
+        if let Some(waiting) = waiting {
+            queue.reading.backlog = backlog(waiting, NOW);
+        }
+        let mut memory = left(&fleet, replicas, "9");
+        pass(&fleet, &observed(&fleet, queue), &mut memory).look_again
+    };
+    assert_eq!(look_again(0, Some(0)), REST);
+    assert_eq!(look_again(0, None), REST, "news will come");
+    for (replicas, waiting) in [(0, Some(3)), (2, Some(0)), (2, None)] {
+        let soon = look_again(replicas, waiting);
+        assert!(
+            soon <= Duration::from_secs(31),
+            "{replicas} {waiting:?}: {soon:?}"
+        );
+    }
+}
+
+#[test]
+fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
+    let fleet = simple();
+    let mut memory = left(&fleet, 1, "9");
+    let first = observed(&fleet, seen(&fleet, 1, "9"));
+    prepare(&fleet, &first, &mut memory);
+    let key = QueueKey::unversioned("a");
+    let object = |memory: &FleetMemory| {
+        let rendered = memory.queues[&key].rendered.as_ref().unwrap();
+        Arc::clone(&rendered.object)
+    };
+    let before = object(&memory);
+    prepare(
+        &fleet,
+        &observed(&fleet, seen(&fleet, 3, "10")),
+        &mut memory,
+    );
+    assert!(Arc::ptr_eq(&before, &object(&memory)));
+    // What is kept says the same as what would be worked out.
+    let kept = wanted(&fleet, &first, &memory, NOW);
+    let fresh = wanted(&fleet, &first, &left(&fleet, 1, "9"), NOW);
+    assert_eq!(kept, fresh);
+    let changed = Fleet {
+        generation: fleet.generation + 1,
+        ..fleet.clone()
+    };
+    prepare(&changed, &first, &mut memory);
+    assert!(!Arc::ptr_eq(&before, &object(&memory)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
 use crate::metrics::CertificateNumbers;
 use crate::observe::connection::Usable;
-use crate::report::conditions::{Status, Verdict};
+use crate::report::conditions::{About, Status, Verdict};
 
 /// The certificates of a connection, each use's that expires first, as they are at one moment.
 pub struct Certificates<'a> {
@@ -47,6 +47,7 @@ impl<'a> Certificates<'a> {
             reason,
             message,
             note: None,
+            about: About::Present,
         })
     }
 

@@ -1,23 +1,34 @@
 //! The conditions of a fleet. Pure. No number that moves by itself stands in a message, so that an
 //! unchanged fleet has unchanged conditions.
+//!
+//! Nothing good is said of a generation that was not applied. Errors that pass by themselves keep what was
+//! said before for [`KEPT`], about the generation of then.
 
+mod blocked;
+mod rollout;
 mod scaling;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use taskqueue_api::{ConditionType, Fleet, Queue, Reason};
-use taskqueue_scaling::{Decision, Time};
+use taskqueue_scaling::{Decision, PodPhase, Time};
 
 use crate::apply::{Applied, QueueApplied};
-use crate::error::{Class, Error};
 use crate::memory::{FleetMemory, QueueKey, QueueMemory};
 use crate::observe::{Observed, ObservedQueue, pods};
-use crate::plan::{Plan, QueuePlan, Step};
+use crate::plan::{Plan, QueuePlan};
 use crate::problem::Problem;
 use crate::report::Thresholds;
 
+use blocked::Blocked;
+pub use blocked::{KEPT, Standing, Unpruned, problem, until_told};
+
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;
+/// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is there, or comes
+/// from near by.
+const WAKES: Duration = Duration::from_mins(5);
 
 /// One condition, without its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +43,21 @@ pub struct Verdict {
     pub message: String,
     /// What an Event about it says, where it can say more: numbers as they were at that moment.
     pub note: Option<String>,
+    /// Which generation of the spec it is about.
+    pub about: About,
+}
+
+/// Which generation of the spec a condition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The present one.
+    Present,
+    /// The present one, unless what was said of it before still stands.
+    PresentIfNew,
+    /// The one before, as it was said then. If nothing was said, the present one.
+    Former,
+    /// The last one whose rollout has ended: that of the present one goes on.
+    RolledOut,
 }
 
 /// The status of a condition.
@@ -64,10 +90,13 @@ pub fn invalid(message: &str) -> Vec<Verdict> {
         reason: Reason::InvalidSpec,
         message: message.to_owned(),
         note: None,
+        about: About::Present,
     };
     vec![
         verdict(ConditionType::Ready, Status::False),
         verdict(ConditionType::ScalingActive, Status::False),
+        verdict(ConditionType::Reconciling, Status::False),
+        verdict(ConditionType::Stalled, Status::True),
     ]
 }
 
@@ -118,8 +147,25 @@ impl<'a> QueueFacts<'a> {
 
     /// The replicas that the Deployment asks for after this pass.
     pub fn asked(&self) -> u32 {
-        let before = self.plan.observation.replicas.asked;
-        self.done.scaled.as_ref().map_or(before, |scaled| scaled.to)
+        match (&self.done.scaled, &self.done.written, &self.seen.held) {
+            (Some(scaled), _, _) => scaled.to,
+            // It was there, and the watch has not shown it yet.
+            (None, Some(written), None) => written.replicas,
+            (None, _, _) => self.plan.observation.replicas.asked,
+        }
+    }
+
+    /// The replicas that there should be: of a Deployment that is not there, those that it is made with.
+    fn wanted(&self) -> u32 {
+        if self.exists() {
+            self.asked()
+        } else {
+            self.plan.initial_replicas
+        }
+    }
+
+    fn exists(&self) -> bool {
+        self.seen.held.is_some() || self.done.written.is_some()
     }
 }
 
@@ -129,64 +175,107 @@ struct Say {
     reason: Reason,
     message: String,
     note: Option<String>,
+    about: About,
 }
+
+impl Say {
+    fn new(status: Status, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason,
+            message: message.into(),
+            note: None,
+            about: About::Present,
+        }
+    }
+
+    fn about(self, about: About) -> Self {
+        Self { about, ..self }
+    }
+}
+
+/// Something that is wrong, and the queue that it is wrong with, if it is one queue.
+type Trouble<'a> = (Option<&'a str>, Problem);
 
 /// The conditions of a fleet that was worked on.
 pub fn conditions(
     queues: &[QueueFacts<'_>],
-    pruning: &[Error],
+    unpruned: &Unpruned<'_>,
     thresholds: &Thresholds,
     now: Time,
 ) -> Vec<Verdict> {
+    let blocked = Blocked::collect(queues, unpruned, now);
+    let ready = ready(queues, &blocked, now);
+    let progressing = rollout::progressing(queues, &blocked);
+    let stalled = rollout::stalled(queues, &ready, &progressing);
     let all = [
-        (ConditionType::Ready, ready(queues, pruning)),
-        (ConditionType::Progressing, progressing(queues)),
         (
             ConditionType::ScalingActive,
             scaling::active(queues, thresholds, now),
         ),
         (ConditionType::ScalingLimited, scaling::limited(queues)),
+        (
+            ConditionType::Reconciling,
+            rollout::reconciling(queues, &blocked, &stalled),
+        ),
+        (ConditionType::Stalled, stalled),
+    ];
+    let first = [
+        (ConditionType::Ready, ready),
+        (ConditionType::Progressing, progressing),
     ];
     let verdict = |(kind, say): (ConditionType, Say)| Verdict {
         kind,
         status: say.status,
+        about: match say.reason {
+            // Right after a restart of the operator nothing has been read yet. What was known about this
+            // generation a moment ago is worth more than that.
+            Reason::Starting => About::PresentIfNew,
+            _ => say.about,
+        },
         reason: say.reason,
         message: say.message,
         note: say.note,
     };
-    all.into_iter().map(verdict).collect()
+    first.into_iter().chain(all).map(verdict).collect()
 }
 
-fn ready(queues: &[QueueFacts<'_>], pruning: &[Error]) -> Say {
-    let mut problems: Vec<(Option<&str>, Problem)> = queues
-        .iter()
-        .filter_map(|facts| Some((Some(name(facts)), not_ready(facts)?)))
-        .collect();
-    problems.extend(
-        pruning
-            .iter()
-            .filter_map(|error| Some((None, lasting(error)?))),
-    );
-    worst(Status::False, &problems, ready_rank).unwrap_or_else(|| Say {
-        status: Status::True,
-        reason: Reason::Available,
-        message: "everything is applied, and a replica is available wherever one is desired"
-            .to_owned(),
-        note: None,
-    })
+fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> Say {
+    let applied = queues.iter().filter(|facts| !blocked.has(facts));
+    let waiting =
+        applied.filter_map(|facts| Some((Some(name(facts)), no_worker(facts, queues, now)?)));
+    let problems: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
+    if let Some(say) = worst(Status::False, &problems, ready_rank) {
+        return say;
+    }
+    if let Some(say) = worst(Status::False, &blocked.lately, ready_rank) {
+        return say.about(About::Former);
+    }
+    let about = if queues.iter().any(rollout::replaces) {
+        About::RolledOut
+    } else {
+        About::Present
+    };
+    Say::new(
+        Status::True,
+        Reason::Available,
+        "everything is applied, and a replica is available wherever one is desired",
+    )
+    .about(about)
 }
 
-fn not_ready(facts: &QueueFacts<'_>) -> Option<Problem> {
-    if let Step::Hold(problem) | Step::Refused(problem) = &facts.plan.step {
-        return Some(problem.clone());
-    }
-    if let Some(problem) = facts.done.error.as_ref().and_then(lasting) {
-        return Some(problem);
-    }
-    if facts.asked() == 0 || facts.plan.observation.replicas.ready > 0 {
+/// Why a queue that should have a worker has none.
+fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Option<Problem> {
+    let ready = facts.plan.observation.replicas.ready;
+    let stays = ready > facts.seen.pods.relapsing;
+    if facts.wanted() == 0 || (facts.exists() && stays) {
         return None;
     }
-    Some(trouble(facts).unwrap_or_else(|| {
+    if let Some(trouble) = trouble(facts, queues) {
+        return Some(trouble);
+    }
+    let wakes = facts.memory.at_zero.is_some_and(|at| now.since(at) < WAKES);
+    (!wakes).then(|| {
         Problem::new(
             Reason::WaitingForReplicas,
             format!(
@@ -194,35 +283,22 @@ fn not_ready(facts: &QueueFacts<'_>) -> Option<Problem> {
                 facts.queue.deployment_name
             ),
         )
-    }))
-}
-
-/// Why pods do not start or cannot be made.
-fn trouble(facts: &QueueFacts<'_>) -> Option<Problem> {
-    let of_pods = facts.seen.pods.trouble.clone();
-    of_pods.or_else(|| {
-        facts
-            .seen
-            .held
-            .as_deref()
-            .and_then(pods::deployment_trouble)
     })
 }
 
-/// An error that stays until somebody does something. The others pass by themselves, and a
-/// condition that flickers with them would say nothing.
-pub fn lasting(error: &Error) -> Option<Problem> {
-    let reason = match error.class() {
-        Class::Invalid => Reason::ApplyFailed,
-        Class::Denied => match error.reason() {
-            "QuotaExceeded" | "AdmissionDenied" => Reason::ApplyFailed,
-            _ => Reason::Forbidden,
-        },
-        Class::Bug => Reason::InternalError,
-        Class::Dependency if error.reason() == "NameConflict" => Reason::NameConflict,
-        Class::Dependency | Class::Throttled | Class::Unavailable | Class::Conflict => return None,
-    };
-    Some(Problem::new(reason, error.to_string()))
+/// Why pods do not start or cannot be made.
+fn trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<Problem> {
+    let of_pods = facts.seen.pods.trouble.clone();
+    of_pods.or_else(|| {
+        let held = facts.seen.held.as_deref()?;
+        pods::deployment_trouble(held, drains(queues))
+    })
+}
+
+/// Whether pods of the fleet are on their way out.
+fn drains(queues: &[QueueFacts<'_>]) -> bool {
+    let mut pods = queues.iter().flat_map(|facts| &facts.seen.pods.live);
+    pods.any(|pod| pod.phase == PodPhase::Terminating)
 }
 
 /// What comes first where several things are wrong: what a person must mend first.
@@ -233,56 +309,17 @@ fn ready_rank(reason: Reason) -> u8 {
         Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
         | Reason::InvalidSpec
+        | Reason::ConnectionUntried
         | Reason::SecretNotFound
         | Reason::SecretUnavailable
         | Reason::SecretInvalid => 2,
         Reason::ApplyFailed | Reason::NameConflict => 3,
         Reason::QueueConflict => 4,
-        Reason::WaitingForReplicas => 6,
-        _ => 5,
+        Reason::WebhookUnavailable => 5,
+        Reason::ApiServerUnavailable | Reason::Throttled | Reason::Conflict => 6,
+        Reason::WaitingForReplicas => 8,
+        _ => 7,
     }
-}
-
-fn progressing(queues: &[QueueFacts<'_>]) -> Say {
-    let stuck: Vec<(Option<&str>, Problem)> = queues
-        .iter()
-        .filter_map(|facts| {
-            let trouble = trouble(facts)?;
-            // While old pods serve, the new ones' trouble is the rollout's; the message says which.
-            let reason = if rolls(facts) {
-                Reason::RolloutStalled
-            } else {
-                trouble.reason
-            };
-            Some((Some(name(facts)), Problem { reason, ..trouble }))
-        })
-        .collect();
-    if let Some(say) = worst(Status::False, &stuck, |_| 0) {
-        return say;
-    }
-    let rolling: Vec<(Option<&str>, Problem)> = queues
-        .iter()
-        .filter(|facts| rolls(facts))
-        .map(|facts| {
-            let message = format!(
-                "Deployment {} replaces its pods",
-                facts.queue.deployment_name
-            );
-            (Some(name(facts)), Problem::new(Reason::RollingOut, message))
-        })
-        .collect();
-    worst(Status::True, &rolling, |_| 0).unwrap_or_else(|| Say {
-        status: Status::False,
-        reason: Reason::RolledOut,
-        message: "no rollout is under way".to_owned(),
-        note: None,
-    })
-}
-
-/// Whether pods are really being replaced: an apply alone may have changed nothing.
-fn rolls(facts: &QueueFacts<'_>) -> bool {
-    let held = facts.seen.held.as_deref();
-    pods::replicas(0, held, &facts.seen.pods, false).rollout_in_progress
 }
 
 fn name<'a>(facts: &QueueFacts<'a>) -> &'a str {
@@ -290,15 +327,11 @@ fn name<'a>(facts: &QueueFacts<'a>) -> &'a str {
 }
 
 /// The most important reason, and a message that names the queues which have it.
-fn worst(
-    status: Status,
-    problems: &[(Option<&str>, Problem)],
-    rank: impl Fn(Reason) -> u8,
-) -> Option<Say> {
+fn worst(status: Status, problems: &[Trouble<'_>], rank: impl Fn(Reason) -> u8) -> Option<Say> {
     let (_, first) = problems
         .iter()
         .min_by_key(|(_, problem)| rank(problem.reason))?;
-    let same: Vec<&(Option<&str>, Problem)> = problems
+    let same: Vec<&Trouble<'_>> = problems
         .iter()
         .filter(|(_, problem)| problem.reason == first.reason)
         .collect();
@@ -321,12 +354,7 @@ fn worst(
         let more = (more > 0).then(|| format!("and {more} more queues"));
         parts.chain(more).collect::<Vec<_>>().join("; ")
     };
-    Some(Say {
-        status,
-        reason: first.reason,
-        message,
-        note: None,
-    })
+    Some(Say::new(status, first.reason, message))
 }
 
 fn list(names: &[&str]) -> String {

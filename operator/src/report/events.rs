@@ -8,9 +8,11 @@ use std::hash::{Hash, Hasher};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
-use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus};
+use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, injected};
 use tracing::warn;
 
+use crate::memory::Left;
+use crate::observe::replicas_set_by;
 use crate::plan::Prune;
 use crate::report::conditions::QueueFacts;
 
@@ -45,6 +47,7 @@ pub fn transitions(
         ConditionType::ScalingActive,
         ConditionType::ScalingLimited,
         ConditionType::CertificateExpiring,
+        ConditionType::Stalled,
     ];
     let mut happenings: Vec<Happening> = Vec::new();
     for happening in told.into_iter().filter_map(|kind| {
@@ -120,17 +123,18 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
         return Weight::Everyday;
     }
     match (kind, condition.status.as_str()) {
-        // That a limit no longer counts is part of every quiet minute.
-        (ConditionType::ScalingLimited, "False") | (ConditionType::Progressing, _) => {
-            Weight::Everyday
-        }
+        // That a limit no longer counts is part of every quiet minute. What ends a stall, the other
+        // conditions tell.
+        (ConditionType::ScalingLimited | ConditionType::Stalled, "False")
+        | (ConditionType::Progressing | ConditionType::Reconciling, _) => Weight::Everyday,
         (ConditionType::Ready | ConditionType::ScalingActive, "True")
         | (ConditionType::CertificateExpiring, "False") => Weight::Good,
         (
             ConditionType::ScalingLimited
             | ConditionType::Ready
             | ConditionType::ScalingActive
-            | ConditionType::CertificateExpiring,
+            | ConditionType::CertificateExpiring
+            | ConditionType::Stalled,
             _,
         ) => Weight::Bad,
     }
@@ -156,12 +160,17 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
         }];
     }
     if let Some(set) = facts.plan.changed_by_others.filter(|set| *set == scaled.to) {
+        let held = facts.seen.held.as_deref();
+        let who = held.and_then(replicas_set_by).map_or_else(
+            || "somebody".to_owned(),
+            |manager| format!("the field manager {manager}"),
+        );
         return vec![Happening {
             warning: true,
             reason: Reason::ReplicasReset.as_str().to_owned(),
             action: "Scale",
             note: format!(
-                "queue {queue}: somebody scaled Deployment {deployment} from {set} to {}; put back to {}, because the operator decides its replicas; to decide them yourself, set scaling.mode to Paused",
+                "queue {queue}: {who} scaled Deployment {deployment} from {set} to {}; put back to {}, because the operator decides its replicas; to decide them yourself, set scaling.mode to Paused",
                 scaled.from, scaled.to
             ),
             deployment: Some(deployment),
@@ -181,14 +190,51 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
     }]
 }
 
-/// A queue left the spec.
-pub fn removed(prune: &Prune) -> Happening {
-    let backlog = match prune.backlog {
+/// The workers of a queue go over to another task queue.
+pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
+    let queue = &facts.queue.name;
+    let polled = || {
+        let annotations = facts.seen.held.as_ref()?.metadata.annotations.as_ref()?;
+        annotations.get(injected::TASK_QUEUE_ANNOTATION).cloned()
+    };
+    let left = facts.memory.left.clone().or_else(|| {
+        let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;
+        // This process has not read it.
+        Some(Left {
+            task_queue,
+            backlog: None,
+        })
+    });
+    let Some(left) = left.filter(|_| facts.done.written.is_some()) else {
+        return Vec::new();
+    };
+    vec![Happening {
+        warning: left.backlog.is_none_or(|backlog| backlog > 0),
+        reason: Reason::QueueMoved.as_str().to_owned(),
+        action: "Apply",
+        note: format!(
+            "queue {queue}: its workers go over from task queue {} to {}; when the former was last read, {}",
+            left.task_queue,
+            facts.queue.task_queue,
+            waited(left.backlog)
+        ),
+        deployment: Some(facts.queue.deployment_name.clone()),
+    }]
+}
+
+/// How many tasks are left behind.
+fn waited(backlog: Option<u64>) -> String {
+    match backlog {
         Some(0) => "no task waited in it".to_owned(),
         Some(1) => "1 task waited in it, and nobody here works on it any more".to_owned(),
         Some(many) => format!("{many} tasks waited in it, and nobody here works on them any more"),
         None => "how many tasks wait in it is not known".to_owned(),
-    };
+    }
+}
+
+/// A queue left the spec.
+pub fn removed(prune: &Prune) -> Happening {
+    let backlog = waited(prune.backlog);
     Happening {
         warning: prune.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueRemoved.as_str().to_owned(),

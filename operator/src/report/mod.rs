@@ -32,7 +32,7 @@ use crate::observe::Observed;
 use crate::plan::Plan;
 use crate::report::advice::Advice;
 use crate::report::certificates::Certificates;
-use crate::report::conditions::{QueueFacts, Verdict};
+use crate::report::conditions::{QueueFacts, Standing, Unpruned, Verdict};
 use crate::report::events::Happening;
 
 /// Writes status and Events and sets the metrics of fleets.
@@ -176,12 +176,12 @@ impl Reports {
             applied,
         } = pass;
         let queues = QueueFacts::collect(fleet, observed, plan, applied, memory);
-        let mut verdicts = conditions::conditions(
-            &queues,
-            &applied.prune_errors,
-            &self.thresholds,
-            now.monotonic,
-        );
+        let unpruned = Unpruned {
+            errors: &applied.prune_errors,
+            since: memory.unpruned,
+        };
+        let mut verdicts =
+            conditions::conditions(&queues, &unpruned, &self.thresholds, now.monotonic);
         let usable = observed.connection.as_ref().ok();
         let certificates = usable.map(|usable| Certificates::of(usable, now.wall));
         let warning = self.thresholds.certificate_warning;
@@ -196,6 +196,10 @@ impl Reports {
             .map(|facts| Advice::of(facts, &self.thresholds))
             .collect();
         let happenings = happenings(&queues, &advised, pass, now);
+        let standing: Vec<Standing> = queues
+            .iter()
+            .map(|facts| facts.standing(now.monotonic))
+            .collect();
         self.metrics.set_fleet(subject.fleet_name(), numbers);
         let written = self
             .write(subject, (&old, new), happenings, &notes, memory)
@@ -204,6 +208,16 @@ impl Reports {
             let memory = memory.queue(QueueKey::unversioned(advice.queue()));
             advice.remember(memory, fleet.generation);
         }
+        for standing in standing {
+            let memory = memory.queue(QueueKey::unversioned(&standing.queue));
+            memory.unapplied = standing.unapplied;
+            memory.at_zero = standing.at_zero;
+            if standing.gone_over {
+                memory.left = None;
+            }
+        }
+        let failed = !applied.prune_errors.is_empty();
+        memory.unpruned = failed.then(|| memory.unpruned.unwrap_or(now.monotonic));
         written
     }
 
@@ -324,6 +338,7 @@ fn happenings(
     let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
         [
             events::changes(facts),
+            events::gone_over(facts),
             drains::happenings(facts, now.monotonic),
             advice.happenings(facts.memory, pass.fleet.generation),
         ]

@@ -78,8 +78,11 @@ impl Passed {
     }
 
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
-        let pruning = &self.applied.prune_errors;
-        conditions::conditions(&self.facts(), pruning, &Thresholds::default(), NOW)
+        let unpruned = conditions::Unpruned {
+            errors: &self.applied.prune_errors,
+            since: self.memory.unpruned,
+        };
+        conditions::conditions(&self.facts(), &unpruned, &Thresholds::default(), NOW)
     }
 
     /// The status after the pass.

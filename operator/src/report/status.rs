@@ -11,7 +11,7 @@ use taskqueue_api::status::{
 };
 use taskqueue_scaling::{Decision, Mode, PerType, Reason, TaskType, Term};
 
-use crate::report::conditions::{QueueFacts, Verdict};
+use crate::report::conditions::{About, QueueFacts, Status, Verdict};
 
 /// The status after a pass over an accepted spec.
 pub fn status(
@@ -63,32 +63,44 @@ fn conditions(
 ) -> Vec<Condition> {
     let condition = |verdict: &Verdict| {
         let kind = verdict.kind.as_str();
-        // Right after a restart of the operator nothing has been read yet. What was known about this
-        // generation a moment ago is worth more than that.
-        if verdict.reason == taskqueue_api::Reason::Starting
-            && let Some(known) = old
-                .conditions
-                .iter()
-                .find(|old| old.type_ == kind && old.observed_generation == Some(generation))
-        {
-            return known.clone();
-        }
+        let before = old.conditions.iter().find(|old| old.type_ == kind);
+        let about = match (verdict.about, before) {
+            (About::Former, Some(before)) => return before.clone(),
+            (About::PresentIfNew, Some(before))
+                if before.observed_generation == Some(generation) =>
+            {
+                return before.clone();
+            }
+            (About::RolledOut, before) => rolled_out(before, generation),
+            (About::Former | About::PresentIfNew | About::Present, _) => generation,
+        };
         let status = verdict.status.as_str();
-        let before = old
-            .conditions
-            .iter()
-            .find(|old| old.type_ == kind && old.status == status);
         Condition {
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: verdict.reason.as_str().to_owned(),
             message: verdict.message.clone(),
-            observed_generation: Some(generation),
+            observed_generation: Some(about),
             last_transition_time: before
+                .filter(|before| before.status == status)
                 .map_or(Time(now), |before| before.last_transition_time.clone()),
         }
     };
     verdicts.iter().map(condition).collect()
+}
+
+/// The generation that a good condition is about while pods are replaced: the last one that has been rolled
+/// out, as far as the status knows. A rollout that has another cause than the spec leaves it where it was.
+fn rolled_out(before: Option<&Condition>, generation: i64) -> i64 {
+    let about = before.and_then(|before| {
+        let good = before.status == Status::True.as_str();
+        before
+            .observed_generation
+            .filter(|about| good || *about < generation)
+    });
+    about
+        .unwrap_or_else(|| generation.saturating_sub(1).max(1))
+        .min(generation)
 }
 
 fn queue(old: &TaskQueueWorkerStatus, facts: &QueueFacts<'_>, now: Timestamp) -> QueueStatus {
@@ -248,5 +260,7 @@ fn timeless(status: &TaskQueueWorkerStatus) -> TaskQueueWorkerStatus {
     status
 }
 
+#[cfg(test)]
+mod kstatus;
 #[cfg(test)]
 mod tests;

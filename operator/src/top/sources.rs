@@ -14,6 +14,7 @@ use taskqueue_api::TaskQueueWorker;
 use super::figures::{self, Scrape};
 use crate::apply::MANAGER;
 use crate::caches::GuardedFleet;
+use crate::client;
 use crate::kubeconfig;
 
 /// How long a server may be silent before it is given up.
@@ -77,13 +78,12 @@ impl Sources {
     /// # Errors
     /// If there is no usable kubeconfig or a flag makes no sense.
     pub async fn connect(place: &Place) -> anyhow::Result<Self> {
-        let mut config = kubeconfig::config(place.context.as_deref()).await?;
-        impatient(&mut config);
+        let config = kubeconfig::config(place.context.as_deref()).await?;
         let namespace = place
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client = kubeconfig::client(config)?;
+        let client = client::bounded(config, PATIENCE).context("the kubeconfig cannot be used")?;
         Self::new(client, namespace, place)
     }
 
@@ -237,13 +237,6 @@ impl Sources {
     }
 }
 
-/// A person waits: no silent retries, and an end to silence.
-fn impatient(config: &mut Config) {
-    config.connect_timeout = Some(PATIENCE);
-    config.read_timeout = Some(PATIENCE);
-    config.default_retry = false;
-}
-
 fn direct(url: &str) -> anyhow::Result<Metrics> {
     let uri: http::Uri = url.parse()?;
     let (scheme, authority) = uri
@@ -255,10 +248,9 @@ fn direct(url: &str) -> anyhow::Result<Metrics> {
         "/" => "/metrics",
         path => path,
     };
-    let mut config = Config::new(format!("{scheme}://{authority}").parse()?);
-    impatient(&mut config);
+    let config = Config::new(format!("{scheme}://{authority}").parse()?);
     Ok(Metrics::Direct {
-        client: Client::try_from(config)?,
+        client: client::bounded(config, PATIENCE)?,
         url: url.to_owned(),
         path: path.to_owned(),
     })

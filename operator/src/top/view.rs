@@ -191,7 +191,8 @@ pub fn holds_back(condition: &Condition) -> bool {
         Some(ConditionType::ScalingLimited | ConditionType::CertificateExpiring) => {
             condition.status == "True"
         }
-        None => false,
+        // They say for programs what Ready and Progressing say for people.
+        Some(ConditionType::Reconciling | ConditionType::Stalled) | None => false,
     }
 }
 

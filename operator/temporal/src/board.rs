@@ -85,6 +85,12 @@ impl Board {
             .map(|entry| entry.reading.clone())
     }
 
+    /// When the backlog was read last, if it is known.
+    pub(crate) fn read_at(&self, subscriber: &Subscriber) -> Option<Time> {
+        let entries = lock(&self.entries);
+        entries.get(subscriber)?.reading.backlog.taken_at()
+    }
+
     /// Changes a reading; tells its owner if `change` says that this is news.
     pub(crate) fn publish(
         &self,

@@ -1,7 +1,7 @@
 //! One credential in a Temporal namespace: its connection's state and the workers seen with it.
 //! Pure; the time is passed in.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
 
@@ -232,6 +232,23 @@ impl Credential {
             .filter(in_use)
             .map(|report| report.task_queue.as_str())
             .collect()
+    }
+
+    /// The task types that living workers serve, by task queue.
+    pub(crate) fn served(&self, now: Time) -> BTreeMap<String, BTreeSet<TaskType>> {
+        let mut served: BTreeMap<String, BTreeSet<TaskType>> = BTreeMap::new();
+        let Workers::Known { reports, .. } = &self.workers else {
+            return served;
+        };
+        for report in reports.iter().filter(|report| report.is_fresh(now)) {
+            let types = TaskType::ALL.into_iter();
+            let types = types.filter(|task_type| report.slots.get(*task_type).is_some());
+            served
+                .entry(report.task_queue.clone())
+                .or_default()
+                .extend(types);
+        }
+        served
     }
 
     /// How long after a whole list, or a failed one, the next begins. A list that took many

@@ -18,6 +18,7 @@
 //!     queue: "payments".to_owned(),
 //!     task_queue: "payments".to_owned(),
 //!     task_types: Vec::new(),
+//!     generation: 1,
 //!     polling_interval: Duration::from_secs(5),
 //!     quiet_polling_interval: Duration::from_secs(30),
 //!     queue_wait_target: Duration::from_secs(5),

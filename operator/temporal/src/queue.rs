@@ -1,7 +1,7 @@
 //! One task queue as read with one credential: who wants it, what the last read said, when the
 //! next is worth making. Pure; the time is passed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeBacklog};
@@ -30,6 +30,10 @@ const DENIED_BACKOFF: Millis = 60_000;
 /// older server during a rolling change.
 pub(crate) const UNSUPPORTED_BACKOFF: Millis = 600_000;
 
+/// How often a task type is read that no worker serves. A read makes the server load the type's queue for 5 minutes
+/// and more, which costs it the better part of a megabyte: so seldom that it is unloaded in between.
+const UNSERVED_INTERVAL: Millis = 600_000;
+
 /// Who wants the queue, for what, under which watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -42,6 +46,20 @@ pub(crate) struct Wanted {
 struct TypeState {
     last: Option<TypeBacklog>,
     failing: Option<Failing>,
+    /// When it was last asked for.
+    asked_at: Millis,
+}
+
+impl TypeState {
+    /// Whether it is known that there is nothing.
+    fn is_idle(&self) -> bool {
+        self.failing.is_none() && self.last.as_ref().is_some_and(is_idle)
+    }
+}
+
+/// Whether nothing waits, comes, or goes.
+fn is_idle(backlog: &TypeBacklog) -> bool {
+    backlog.count == 0 && backlog.add_rate_milli == 0 && backlog.dispatch_rate_milli == 0
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +76,9 @@ pub(crate) struct Queue {
     pub(crate) name: String,
     pub(crate) wanted: BTreeMap<Subscriber, Wanted>,
     types: BTreeMap<TaskType, TypeState>,
+    /// The task types that a worker has been seen to serve, since the spec of its fleet changed last. As long as there
+    /// is none, nothing is known, and all are read.
+    served: BTreeSet<TaskType>,
     /// The answer to a read sent this long after it, or earlier, may be the same cached value.
     cached_until: Millis,
     /// When the last successful read ended.
@@ -99,6 +120,7 @@ impl Queue {
             name,
             wanted: BTreeMap::new(),
             types: BTreeMap::new(),
+            served: BTreeSet::new(),
             cached_until: 0,
             taken_at: None,
             sequence: 0,
@@ -109,8 +131,8 @@ impl Queue {
         }
     }
 
-    /// The task types that anybody wants; each is one call.
-    pub(crate) fn types(&self) -> Vec<TaskType> {
+    /// The task types that anybody wants.
+    pub(crate) fn wanted_types(&self) -> Vec<TaskType> {
         let wants = |task_type: &TaskType| {
             self.wanted
                 .values()
@@ -119,9 +141,38 @@ impl Queue {
         TaskType::ALL.into_iter().filter(wants).collect()
     }
 
-    /// How many calls one read costs.
-    pub(crate) fn cost(&self) -> u64 {
-        self.types().len() as u64
+    /// The task types to read now; each is one call. What no worker serves is read seldom, as long as nothing comes.
+    pub(crate) fn types(&self, now: Time) -> Vec<TaskType> {
+        let hinted = now.as_millis() < self.hinted_until;
+        let rests = |task_type: &TaskType| {
+            let state = self.types.get(task_type);
+            let rests = state.is_some_and(|state| {
+                let asked_for = now.as_millis().saturating_sub(state.asked_at);
+                state.is_idle() && asked_for < UNSERVED_INTERVAL
+            });
+            !self.served.is_empty() && !self.served.contains(task_type) && !hinted && rests
+        };
+        let mut types = self.wanted_types();
+        let needed = types.iter().filter(|task_type| !rests(task_type)).count();
+        if needed > 0 {
+            types.retain(|task_type| !rests(task_type));
+        }
+        types
+    }
+
+    /// How many calls one read costs now.
+    pub(crate) fn cost(&self, now: Time) -> u64 {
+        self.types(now).len() as u64
+    }
+
+    /// A worker serves these task types.
+    pub(crate) fn serves(&mut self, types: impl IntoIterator<Item = TaskType>) {
+        self.served.extend(types);
+    }
+
+    /// The spec of a fleet has changed: its workers may come to serve others.
+    pub(crate) fn forget_served(&mut self) {
+        self.served.clear();
     }
 
     /// Takes the answers in. True if they are a new sample, false if they may be, and look like,
@@ -132,13 +183,15 @@ impl Queue {
         let mut complete = true;
         for (task_type, answer) in answers {
             let state = self.types.entry(task_type).or_default();
+            state.asked_at = span.sent.as_millis();
             match answer {
                 Ok(backlog) => {
                     changed |= state.failing.is_some() || state.last != Some(backlog);
-                    *state = TypeState {
-                        last: Some(backlog),
-                        failing: None,
-                    };
+                    state.last = Some(backlog);
+                    state.failing = None;
+                    if backlog.pollers.is_some_and(|pollers| pollers > 0) {
+                        self.served.insert(task_type);
+                    }
                 }
                 Err(error) => {
                     complete = false;
@@ -381,6 +434,33 @@ impl TypeState {
         });
     }
 }
+
+/// Whether a reading says of a queue without replicas that there is nothing, as the one before it did shortly before:
+/// whoever has seen that one need not see this one.
+pub(crate) fn is_no_news(
+    before: &Reading<Backlog>,
+    after: &Reading<Backlog>,
+    spec: &QueueWatch,
+) -> bool {
+    let (Some(was), Some(is)) = (before.known(), after.known()) else {
+        return false;
+    };
+    let idle = |backlog: &Backlog| {
+        let mut types = backlog
+            .types
+            .iter()
+            .filter_map(|(_, of_type)| of_type.as_ref());
+        types.all(is_idle)
+    };
+    // What is older than this is not acted on: then it is news that it is known again.
+    let shortly = SHORTLY.max(spec.quiet_polling_interval.saturating_mul(2));
+    let gap = before.taken_at().zip(after.taken_at());
+    let gap = gap.map(|(before, after)| after.since(before));
+    !spec.has_replicas && was.types == is.types && idle(is) && gap.is_some_and(|gap| gap <= shortly)
+}
+
+/// See [`is_no_news`].
+const SHORTLY: Duration = Duration::from_mins(1);
 
 /// Whether a watch asks for a task type.
 fn wants(spec: &QueueWatch, task_type: TaskType) -> bool {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::stream::{self, Stream};
+use taskqueue_scaling::Time;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -224,6 +225,15 @@ impl Readers {
             .unwrap_or_else(|| unread(self.inner.clock.now()))
     }
 
+    /// When the backlog of a queue was read last, if it is known. Not every reading is news.
+    pub fn read_at(&self, owner: &OwnerKey, queue: &str) -> Option<Time> {
+        let subscriber = Subscriber {
+            owner: owner.clone(),
+            queue: queue.to_owned(),
+        };
+        self.inner.board.read_at(&subscriber)
+    }
+
     /// Somebody knows that the queue has got work. It is read a tenth of a second later, when a
     /// task that was just started has reached its queue, as far as the budget allows. Where the
     /// server would answer from its statistics cache, the read is made past it, which works once
@@ -246,7 +256,8 @@ impl Readers {
     }
 
     /// The owners with news, each once however much there is, oldest news first: a new sample, a
-    /// failed attempt, or workers that differ. For one consumer. Ends with [`Readers::shutdown`].
+    /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a moment ago is no
+    /// news. For one consumer. Ends with [`Readers::shutdown`].
     pub fn updates(&self) -> impl Stream<Item = OwnerKey> + Send + use<> {
         stream::unfold(self.inner.board.clone(), |board| async move {
             let owner = board.next_owner().await?;

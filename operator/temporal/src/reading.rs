@@ -30,8 +30,12 @@ pub struct QueueWatch {
     pub queue: String,
     /// Temporal's name of the task queue.
     pub task_queue: String,
-    /// The task types that count. Each costs one call per read. Empty means all.
+    /// The task types that count. Each costs one call per read. Empty means all. Once workers have been seen that serve
+    /// some of them only, the others are read seldom as long as nothing comes.
     pub task_types: Vec<TaskType>,
+    /// Which spec of the owner this is: with another one its workers may come to serve other task types than they have
+    /// been seen to serve.
+    pub generation: i64,
     /// Longest gap between readings while the queue has work, as far as the budget lasts.
     /// Shorter than the server's statistics cache (5 s) has no effect.
     pub polling_interval: Duration,

@@ -139,6 +139,8 @@ fn narrowed(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
                 new_rules(before, after, &old_properties(old), path, found);
             }
             "nullable" if after == &json!(true) => {}
+            // What is no quantity never worked: Kubernetes refused the Deployment.
+            "pattern" if before.is_null() && is_quantity(path) => {}
             // What is no longer asked takes what it took.
             "pattern" | "format" | "multipleOf" | "const" | "uniqueItems" | "exclusiveMinimum"
             | "exclusiveMaximum"
@@ -147,6 +149,19 @@ fn narrowed(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
             _ => same(before, after, &format!("{path}: {keyword}"), found),
         }
     }
+}
+
+/// Whether Kubernetes reads a quantity at this path of a pod template.
+fn is_quantity(path: &str) -> bool {
+    [
+        ".limits{}",
+        ".requests{}",
+        ".overhead{}",
+        ".sizeLimit",
+        ".divisor",
+    ]
+    .iter()
+    .any(|field| path.ends_with(field))
 }
 
 /// A rule that was not there before, unless it begins by asking for a field that was not there before either: no object of

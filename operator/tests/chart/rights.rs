@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::helm::{chart, rendered, value_sets};
+use crate::helm::{chart, helm, rendered, value_sets};
 use crate::objects::{objects, text, title};
 
 #[test]
@@ -93,6 +93,46 @@ fn the_operators_rights_are_these_in_every_mode() {
     };
     insta::assert_snapshot!("rights_cluster_wide", table("ci/production.yaml"));
     insta::assert_snapshot!("rights_namespaced", table("ci/namespaced.yaml"));
+}
+
+/// The leases that a release's operator takes, and may take.
+fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
+    let chart = chart();
+    let mut arguments = vec!["template", release, chart.to_str().expect("a path is text")];
+    arguments.extend(["--namespace", "taskqueue-system"]);
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
+    let objects = objects(&helm(&arguments).expect("the chart can be rendered"));
+    let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+    let environment = of_kind("Deployment")
+        .filter_map(|object| object["spec"]["template"]["spec"]["containers"][0]["env"].as_array())
+        .flatten();
+    let taken = environment.filter(|variable| text(variable, "/name").ends_with("LEASE_NAME"));
+    let taken = taken.map(|variable| text(variable, "/value").to_owned());
+    let rules = of_kind("Role")
+        .filter_map(|object| object["rules"].as_array())
+        .flatten();
+    let allowed = rules.filter(|rule| strings(&rule["resources"]) == ["leases"]);
+    let allowed = allowed.flat_map(|rule| strings(&rule["resourceNames"]));
+    (taken.collect(), allowed.map(str::to_owned).collect())
+}
+
+#[test]
+fn releases_in_one_namespace_have_leases_of_their_own_and_share_that_of_the_first_version() {
+    let both = |own: &str| {
+        let names = vec![own.to_owned(), "taskqueue-operator".to_owned()];
+        (names.clone(), names)
+    };
+    assert_eq!(leases("a", &[]), both("a-taskqueue-operator-leader"));
+    assert_eq!(leases("b", &[]), both("b-taskqueue-operator-leader"));
+    // The name that the first version's lease has is that of no release's own.
+    assert_eq!(
+        leases("taskqueue-operator", &[]),
+        both("taskqueue-operator-leader")
+    );
+    // A name that was chosen is that of the release in every version.
+    let chosen = vec!["mine".to_owned()];
+    let settings = ["leaderElection.leaseName=mine"];
+    assert_eq!(leases("a", &settings), (chosen.clone(), chosen));
 }
 
 #[test]

@@ -46,6 +46,28 @@ pub(super) const FLEET: &[Mistake] = &[
         &["spec.template.spec.nodeSelector"],
     ),
     (
+        "a quantity with a unit that Kubernetes does not know",
+        &[(
+            "/spec/template/spec/containers/0/resources",
+            r#"{"requests": {"memory": "512MB"}}"#,
+        )],
+        &[
+            "spec.template.spec.containers[0].resources.requests.memory",
+            "should match",
+        ],
+    ),
+    (
+        "a quantity that is no number",
+        &[(
+            "/spec/template/spec/volumes/0/emptyDir",
+            r#"{"sizeLimit": "a lot"}"#,
+        )],
+        &[
+            "spec.template.spec.volumes[0].emptyDir.sizeLimit",
+            "should match",
+        ],
+    ),
+    (
         "no container named worker",
         &[("/spec/template/spec/containers/0/name", r#""main""#)],
         &[

@@ -87,6 +87,50 @@ async fn a_definition_that_does_not_know_a_field_of_the_status_stops_no_fleet() 
         let error = result.unwrap_err().to_string();
         assert!(error.contains("is older than this operator"), "{error}");
     }
+    // The same of a spec that is refused: there is nothing to write but the status.
+    let mut contradictory = object();
+    let queue = contradictory["spec"]["queues"][0].clone();
+    contradictory["spec"]["queues"] = json!([queue, queue]);
+    assert!(operator.pass(&contradictory).await.0.is_err());
+    let text = operator.metrics();
+    let counted = r#"errors_total{class="dependency",reason="DefinitionOutdated"} 3"#;
+    assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test]
+async fn a_fleet_that_cannot_be_made_has_a_condition_ready_that_says_why() {
+    let denied = "admission webhook \"x.test\" denied the request: no";
+    let down = "Internal error occurred: failed calling webhook \"x.test\": refused";
+    let policy = "deployments.apps \"a\" is forbidden: ValidatingAdmissionPolicy 'x.test' with binding 'b' denied request: no";
+    let table = [
+        (400, denied, "ApplyFailed", "x.test"),
+        (403, policy, "ApplyFailed", "x.test"),
+        (409, denied, "ApplyFailed", "x.test"),
+        (429, denied, "ApplyFailed", "x.test"),
+        (500, denied, "ApplyFailed", "x.test"),
+        (500, down, "WebhookUnavailable", "x.test"),
+        (429, "slow down", "Throttled", "slow down"),
+        (500, "etcd is away", "ApiServerUnavailable", "etcd is away"),
+        (503, "no", "ApiServerUnavailable", "no"),
+    ];
+    for (code, said, reason, named) in table {
+        let mut operator = Operator::new(move |asked| {
+            if asked.line.starts_with("PATCH") && asked.line.contains("/deployments/") {
+                return (code, failure(code, "", said));
+            }
+            empty_cluster(asked)
+        });
+        assert!(operator.pass(&object()).await.0.is_err(), "{code} {said}");
+        let memory = operator.context.shared.memory(&metadata(&object()));
+        let status = memory.lock().await.status.clone().unwrap().1;
+        let ready = &status.conditions[0];
+        let found = (ready.type_.as_str(), ready.status.as_str());
+        assert_eq!(found, ("Ready", "False"), "{code} {said}");
+        assert_eq!(ready.reason, reason, "{code} {said}");
+        assert!(ready.message.contains(named), "{}", ready.message);
+        let bug = r#"errors_total{class="bug",reason="InternalError"} 0"#;
+        assert!(operator.metrics().contains(bug), "{code} {said}");
+    }
 }
 
 #[tokio::test]

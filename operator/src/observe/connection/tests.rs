@@ -1,5 +1,7 @@
 //! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret is told.
 
+mod often;
+
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -83,7 +85,7 @@ async fn resolved(
             .collect();
         (200, secret(&name, &of_it))
     });
-    Secrets::new(client).resolve(fleet, spec, NOW).await
+    Secrets::new(client).resolve(fleet, spec, false, NOW).await
 }
 
 #[tokio::test]
@@ -192,7 +194,9 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         ),
     ] {
         let (client, _) = api(move |_| (code, answer.clone()));
-        let told = Secrets::new(client).resolve(&simple(), &spec, NOW).await;
+        let told = Secrets::new(client)
+            .resolve(&simple(), &spec, false, NOW)
+            .await;
         assert_eq!(told.unwrap_err(), Problem::new(reason, why));
     }
 }

@@ -9,6 +9,13 @@ fn pod(value: serde_json::Value) -> Arc<Pod> {
 
 const WORKER: &str = "worker";
 
+mod trouble;
+
+/// The moment of every look.
+fn now() -> Timestamp {
+    "2026-01-01T01:00:00Z".parse().unwrap()
+}
+
 fn waiting(reason: &str) -> Arc<Pod> {
     pod(json!({
         "metadata": {"name": "p"},
@@ -47,7 +54,7 @@ fn pods_are_counted_by_where_they_are_in_their_life() {
         })),
         pod(json!({"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})),
     ];
-    let facts = read(&pods, WORKER);
+    let facts = read(&pods, WORKER, now());
     let ends = |name: &str, at: &str| Draining {
         pod: name.to_owned(),
         grace: Duration::ZERO,
@@ -76,6 +83,7 @@ fn pods_are_counted_by_where_they_are_in_their_life() {
             ],
             gone: Vec::new(),
             trouble: None,
+            relapsing: 0,
             costs: vec![("ready".to_owned(), "-1".to_owned())],
             addresses: BTreeMap::from([("ready".to_owned(), [10, 0, 0, 7].into())]),
             start: Some(Duration::from_secs(3)),
@@ -108,6 +116,7 @@ fn a_pod_in_which_only_a_sidecar_is_left_works_on_nothing() {
                 ]},
             }))],
             WORKER,
+            now(),
         )
     };
     let running = deleted(json!({"running": {"startedAt": "2026-01-01T00:00:01Z"}}));
@@ -140,6 +149,7 @@ fn a_pod_that_was_ready_since_its_worker_started_is_not_starting() {
                 },
             }))],
             WORKER,
+            now(),
         )
         .live[0]
             .phase
@@ -207,10 +217,15 @@ fn pods_that_cannot_start_say_why_and_what_to_do() {
         ("PodInitializing", None),
     ];
     for (word, reason) in table {
-        let found = read(&[waiting(word)], WORKER).trouble;
+        let found = read(&[waiting(word)], WORKER, now()).trouble;
         assert_eq!(found.map(|trouble| trouble.reason), reason, "{word}");
     }
-    let message = |word| read(&[waiting(word)], WORKER).trouble.unwrap().message;
+    let message = |word| {
+        read(&[waiting(word)], WORKER, now())
+            .trouble
+            .unwrap()
+            .message
+    };
     assert_eq!(
         message("ErrImagePull"),
         message("ImagePullBackOff"),
@@ -222,7 +237,7 @@ fn pods_that_cannot_start_say_why_and_what_to_do() {
     );
     assert_eq!(
         message("CreateContainerConfigError"),
-        "container worker cannot be started: secret \"x\" not found"
+        "container worker cannot be started (CreateContainerConfigError): secret \"x\" not found"
     );
 }
 
@@ -235,7 +250,7 @@ fn a_pod_without_a_node_is_reported() {
             "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/9 nodes are available: 9 Preemption is not helpful for scheduling.",
         }]},
     }));
-    let trouble = read(&[pending], WORKER).trouble.unwrap();
+    let trouble = read(&[pending], WORKER, now()).trouble.unwrap();
     assert_eq!(trouble.reason, Reason::PodsUnschedulable);
     assert_eq!(
         trouble.message,
@@ -252,7 +267,7 @@ fn a_deployment_that_may_not_create_pods_is_reported() {
             "reason": "FailedCreate", "message": "exceeded quota: pods"}]},
     }))
     .unwrap();
-    let trouble = deployment_trouble(&deployment).unwrap();
+    let trouble = deployment_trouble(&deployment, false).unwrap();
     assert_eq!(trouble.reason, Reason::PodsRefused);
     assert!(trouble.message.contains("exceeded quota"), "{trouble}");
 }

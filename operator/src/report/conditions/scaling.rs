@@ -29,23 +29,17 @@ pub(super) fn active(queues: &[QueueFacts<'_>], thresholds: &Thresholds, now: Ti
         .collect();
     said.sort_by_key(|(status, _, problem)| (rank(problem.reason), *status));
     let Some((status, _, _)) = said.first() else {
-        return Say {
-            status: Status::True,
-            reason: Reason::Active,
-            message: "the demand of every queue is known and acted on".to_owned(),
-            note: None,
-        };
+        let message = "the demand of every queue is known and acted on";
+        return Say::new(Status::True, Reason::Active, message);
     };
     let status = *status;
     let problems: Vec<(Option<&str>, Problem)> = said
         .into_iter()
         .map(|(_, queue, problem)| (queue, problem))
         .collect();
-    worst(status, &problems, rank).unwrap_or_else(|| Say {
-        status,
-        reason: Reason::InternalError,
-        message: "a condition without a reason".to_owned(),
-        note: None,
+    worst(status, &problems, rank).unwrap_or_else(|| {
+        let message = "a condition without a reason";
+        Say::new(status, Reason::InternalError, message)
     })
 }
 
@@ -229,11 +223,9 @@ pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
         .unzip();
     let note = worst(Status::True, &noted, |_| 0).map(|say| say.message);
     let say = worst(Status::True, &limited, |_| 0).map(|say| Say { note, ..say });
-    say.unwrap_or_else(|| Say {
-        status: Status::False,
-        reason: Reason::NotLimited,
-        message: "every queue has the replicas that its demand asks for".to_owned(),
-        note: None,
+    say.unwrap_or_else(|| {
+        let message = "every queue has the replicas that its demand asks for";
+        Say::new(Status::False, Reason::NotLimited, message)
     })
 }
 

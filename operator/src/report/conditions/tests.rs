@@ -8,10 +8,11 @@ use taskqueue_scaling::{PodPhase, Reading, UnknownReason};
 use taskqueue_temporal::CallErrorKind;
 
 use super::*;
-use crate::error::Call;
 use crate::plan;
 use crate::report::passed::{Passed, healthy, unread};
 use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen};
+
+mod unapplied;
 
 impl Passed {
     /// Type, status and reason of every condition.
@@ -23,6 +24,8 @@ impl Passed {
 
 const LIMITED: (&str, &str, &str) = ("ScalingLimited", "False", "NotLimited");
 const STILL: (&str, &str, &str) = ("Progressing", "False", "RolledOut");
+const RECONCILED: (&str, &str, &str) = ("Reconciling", "False", "Reconciled");
+const FREE: (&str, &str, &str) = ("Stalled", "False", "NotStalled");
 
 #[test]
 fn a_healthy_fleet_is_ready_and_scaled() {
@@ -32,7 +35,9 @@ fn a_healthy_fleet_is_ready_and_scaled() {
             ("Ready", "True", "Available"),
             STILL,
             ("ScalingActive", "True", "Active"),
-            LIMITED
+            LIMITED,
+            RECONCILED,
+            FREE
         ]
     );
 }
@@ -59,7 +64,9 @@ fn what_temporal_answers_is_told_by_scaling_active_and_leaves_ready_alone() {
                 ("Ready", "True", "Available"),
                 STILL,
                 ("ScalingActive", status, reason),
-                LIMITED
+                LIMITED,
+                RECONCILED,
+                FREE
             ],
             "{kind:?}"
         );
@@ -106,41 +113,6 @@ fn a_rollout_is_progress() {
         Passed::of(rolling).conditions()[1],
         ("Progressing", "True", "RollingOut")
     );
-}
-
-#[test]
-fn errors_that_last_are_told_and_those_that_pass_are_not() {
-    let api_error = |code, message: &str| {
-        let status = kube::core::Status::failure(message, "").with_code(code);
-        Error::kube(
-            Call::new("apply", "Deployment", "shop", "d"),
-            kube::Error::Api(status.boxed()),
-        )
-    };
-    let (namespace, name) = ("shop".to_owned(), "d".to_owned());
-    let table = [
-        (api_error(422, "bad"), "False", "ApplyFailed"),
-        (api_error(403, "may not"), "False", "Forbidden"),
-        (api_error(403, "exceeded quota"), "False", "ApplyFailed"),
-        (
-            Error::NameConflict {
-                kind: "Deployment",
-                namespace,
-                name,
-            },
-            "False",
-            "NameConflict",
-        ),
-        (Error::Bug("no".to_owned()), "False", "InternalError"),
-        (api_error(409, "modified"), "True", "Available"),
-        (api_error(429, "slow down"), "True", "Available"),
-        (api_error(500, "etcd"), "True", "Available"),
-    ];
-    for (error, status, reason) in table {
-        let text = error.to_string();
-        let conditions = Passed::of(healthy()).failed(error).conditions();
-        assert_eq!(conditions[0], ("Ready", status, reason), "{text}");
-    }
 }
 
 #[test]

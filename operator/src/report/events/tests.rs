@@ -1,9 +1,15 @@
 //! Events only on transitions.
 
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
 use super::*;
+use crate::apply::Scaled;
+use crate::memory::{QueueKey, Written};
 use crate::report::notes;
-use crate::report::passed::{Passed, status_with};
-use crate::testing::{NOW, backlog, unseen};
+use crate::report::passed::{Passed, healthy, status_with};
+use crate::testing::{NOW, backlog, held, simple, unseen};
 
 #[test]
 fn events_tell_transitions_and_nothing_else() {
@@ -37,6 +43,105 @@ fn events_tell_transitions_and_nothing_else() {
         ),
         []
     );
+}
+
+#[test]
+fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
+    let and_stalled = |mut status: TaskQueueWorkerStatus, stalled: TaskQueueWorkerStatus| {
+        status.conditions.extend(stalled.conditions);
+        status
+    };
+    let well = and_stalled(
+        status_with("Ready", "True", "Available"),
+        status_with("Stalled", "False", "NotStalled"),
+    );
+    let told = |ready: (&str, &str), stalled: &str| {
+        let new = and_stalled(
+            status_with("Ready", ready.0, ready.1),
+            status_with("Stalled", "True", stalled),
+        );
+        let happenings = |old, new| transitions(old, new, &BTreeMap::new());
+        let reasons = |all: Vec<Happening>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
+        (
+            reasons(happenings(&well, &new)),
+            reasons(happenings(&new, &well)),
+        )
+    };
+    let (turned, back) = told(("True", "Available"), "RolloutStalled");
+    assert_eq!((turned, back), (vec!["RolloutStalled".to_owned()], vec![]));
+    let (turned, back) = told(("False", "ApplyFailed"), "ApplyFailed");
+    assert_eq!(turned, ["ApplyFailed"]);
+    assert_eq!(back, ["Available"]);
+}
+
+#[test]
+fn who_changed_the_replicas_that_are_put_back_is_named() {
+    let mut queue = healthy();
+    let mut held = held(&simple(), 4, "9");
+    held.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+        manager: Some("kubectl".to_owned()),
+        ..ManagedFieldsEntry::default()
+    }]);
+    queue.held = Some(Arc::new(held));
+    let mut passed = Passed::of(queue);
+    passed.plan.queues[0].changed_by_others = Some(2);
+    passed.applied.queues.get_mut("a").unwrap().scaled = Some(Scaled {
+        from: 4,
+        to: 2,
+        resource_version: None,
+    });
+    let told = changes(&passed.facts()[0]);
+    assert_eq!(told[0].reason, "ReplicasReset");
+    let deployment = &passed.fleet.queues[0].deployment_name;
+    let begins = format!(
+        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; put back to 2"
+    );
+    assert!(told[0].note.starts_with(&begins), "{}", told[0].note);
+}
+
+#[test]
+fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go() {
+    let told = |left: Option<Left>, polled: &str, written: bool| {
+        let mut queue = healthy();
+        let mut object = held(&simple(), 1, "9");
+        let annotations = object.metadata.annotations.as_mut().unwrap();
+        annotations.insert(
+            injected::TASK_QUEUE_ANNOTATION.to_owned(),
+            polled.to_owned(),
+        );
+        queue.held = Some(Arc::new(object.clone()));
+        let mut passed = Passed::of(queue);
+        passed.memory.queue(QueueKey::unversioned("a")).left = left;
+        let done = passed.applied.queues.get_mut("a").unwrap();
+        done.written = written.then(|| Written::after_apply(&object, &object));
+        let told = gone_over(&passed.facts()[0]);
+        told.into_iter()
+            .map(|h| (h.warning, h.note))
+            .collect::<Vec<_>>()
+    };
+    let left = |backlog| {
+        Some(Left {
+            task_queue: "old".to_owned(),
+            backlog,
+        })
+    };
+    let said = |rest: &str| {
+        format!(
+            "queue a: its workers go over from task queue old to a; when the former was last read, {rest}"
+        )
+    };
+    let many = said("7 tasks waited in it, and nobody here works on them any more");
+    assert_eq!(told(left(Some(7)), "old", true), [(true, many)]);
+    let none = said("no task waited in it");
+    assert_eq!(told(left(Some(0)), "old", true), [(false, none)]);
+    let unknown = said("how many tasks wait in it is not known");
+    assert_eq!(
+        told(None, "old", true),
+        [(true, unknown)],
+        "after a restart"
+    );
+    assert_eq!(told(left(Some(7)), "old", false), [], "not yet");
+    assert_eq!(told(None, "a", true), []);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::connection::Fingerprint;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
 use crate::link::{Change, concerns_everybody};
-use crate::queue::{Answers, Pace, Queue, Span, Wanted, millis, problem};
+use crate::queue::{Answers, Pace, Queue, Span, Wanted, is_no_news, millis, problem};
 use crate::readers::next_sequence;
 use crate::schedule::JobId;
 
@@ -25,7 +25,7 @@ impl Reader {
         };
         if let Some((_, queue)) = self.queues.get(&job) {
             let answers = queue
-                .types()
+                .types(now)
                 .into_iter()
                 .map(|t| (t, Err(error.clone())))
                 .collect();
@@ -214,8 +214,10 @@ impl Reader {
             .into_iter()
             .map(str::to_owned)
             .collect();
+        let mut served = credential.served(now);
         for queue_job in credential.queues.clone() {
             if let Some((_, queue)) = self.queues.get_mut(&queue_job) {
+                queue.serves(served.remove(&queue.name).unwrap_or_default());
                 let was_busy = queue.is_busy(now);
                 queue.slots_in_use = in_use.contains(&queue.name);
                 if !was_busy && queue.slots_in_use {
@@ -237,9 +239,10 @@ impl Reader {
                 self.parts
                     .board
                     .publish(subscriber, wanted.watch, |on_board| {
+                        let news = !is_no_news(&on_board.backlog, &reading, &wanted.spec);
                         on_board.backlog = reading;
                         on_board.backlog_problem = problem;
-                        true
+                        news
                     });
             }
         }

@@ -187,7 +187,10 @@ impl Reader {
             if self.calls.len() >= self.parts.config.reads_in_flight.max(1) {
                 return None;
             }
-            let cost = self.queues.get(&job).map_or(1, |(_, queue)| queue.cost());
+            let cost = self
+                .queues
+                .get(&job)
+                .map_or(1, |(_, queue)| queue.cost(now));
             if let Err(wait) = lock(&self.parts.budget).take(cost, at) {
                 return Some(at.saturating_add(wait));
             }
@@ -222,7 +225,7 @@ impl Reader {
         match self.queues.get_mut(&job) {
             Some((_, queue)) => {
                 let past_cache = queue.wants_past_cache(now) && reads_past_cache;
-                let (name, types) = (queue.name.clone(), queue.types());
+                let (name, types) = (queue.name.clone(), queue.types(now));
                 self.calls.push(caller.describe(name, types, past_cache));
             }
             None => match step {
@@ -251,11 +254,11 @@ impl Reader {
         for (_, queue) in self.queues.values() {
             if queue.is_busy(now) {
                 let period = queue.busy_period(cache).max(1);
-                let rate = queue.cost().saturating_mul(1_000_000) / period;
+                let rate = queue.cost(now).saturating_mul(1_000_000) / period;
                 busy_rate_milli = busy_rate_milli.saturating_add(rate);
                 busy_queues += 1;
             } else {
-                quiet_calls = quiet_calls.saturating_add(queue.cost());
+                quiet_calls = quiet_calls.saturating_add(queue.cost(now));
             }
         }
         let rate_milli = lock(&self.parts.budget).rate_milli();

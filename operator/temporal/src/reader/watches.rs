@@ -114,10 +114,14 @@ impl Reader {
         let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
             return;
         };
-        let (was_busy, types) = (queue.is_busy(now), queue.types());
+        let (was_busy, types) = (queue.is_busy(now), queue.types(now));
         let new = queue.wanted.insert(subscriber.clone(), wanted.clone());
+        let same = |before: &Wanted| before.spec.generation == wanted.spec.generation;
+        if !new.as_ref().is_some_and(same) {
+            queue.forget_served();
+        }
         let got_replicas = !was_busy && queue.is_busy(now);
-        let got_types = queue.types() != types;
+        let got_types = queue.types(now) != types;
         if got_types || got_replicas {
             self.schedule.hasten(job, now.as_millis());
         }

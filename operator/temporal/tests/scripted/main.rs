@@ -10,6 +10,7 @@
 mod budget;
 mod failures;
 mod hints;
+mod idle;
 mod support;
 mod timing;
 mod watching;

@@ -260,6 +260,7 @@ pub(crate) fn watch(queue: &str) -> QueueWatch {
         queue: queue.to_owned(),
         task_queue: queue.to_owned(),
         task_types: vec![TaskType::Activity],
+        generation: 1,
         polling_interval: Duration::from_secs(5),
         quiet_polling_interval: Duration::from_secs(30),
         queue_wait_target: Duration::from_secs(5),

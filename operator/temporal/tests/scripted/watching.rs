@@ -126,7 +126,7 @@ async fn an_owner_is_told_once_however_much_is_new_and_of_every_sample() {
         &connection(),
         &[watch("orders"), watch("payments")],
     );
-    readers.watch(&owner("b"), &connection(), &[watch("mails")]);
+    readers.watch(&owner("b"), &connection(), &[with_replicas("mails")]);
     until(&readers, 1.0).await;
     let mut first = told(&mut updates);
     first.sort();

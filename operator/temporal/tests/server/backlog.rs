@@ -17,6 +17,7 @@ use crate::support::{owner, watch};
 fn all_types(queue: &str) -> QueueWatch {
     QueueWatch {
         task_types: Vec::new(),
+        generation: 1,
         ..watch(queue)
     }
 }

@@ -1,0 +1,140 @@
+//! The replicas of a Deployment and the ranks of its pods: written by the writer of all owned objects alone.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale as ScaleObject;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use taskqueue_api::FleetKey;
+
+use super::{QueueApplied, REPLICAS_MANAGER, SIDE_BY_SIDE, Scaled, TRIES, Writer, moved};
+use crate::error::{Call, Error};
+use crate::observe::asked;
+use crate::observe::pods::DELETION_COST;
+use crate::plan::{Cost, QueuePlan, Scale};
+
+impl Writer {
+    /// Changes the replicas of a Deployment that is there and whole.
+    pub(super) async fn resized(&self, fleet: &FleetKey, plan: &QueuePlan) -> QueueApplied {
+        let mut done = QueueApplied::default();
+        // What shrinks never goes with another write: that would move the version that it was decided on.
+        let now = |scale: &&Scale| plan.is_whole() && (scale.grows() || !plan.is_prepared());
+        if let Some(scale) = plan.scale.as_ref().filter(now)
+            && let Err(error) = self.resize(fleet, plan, scale, &mut done).await
+        {
+            done.error = Some(error);
+        }
+        done
+    }
+
+    /// The replicas, after the ranks of the pods.
+    async fn resize(
+        &self,
+        fleet: &FleetKey,
+        plan: &QueuePlan,
+        scale: &Scale,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
+        let marks: Vec<_> = plan
+            .costs
+            .iter()
+            .map(|cost| self.mark(fleet, cost))
+            .collect();
+        let marked = stream::iter(marks).buffered(SIDE_BY_SIDE);
+        marked.try_collect::<()>().await?;
+        let version = self.scale(fleet, &plan.deployment_name, scale).await?;
+        done.scaled = Some(Scaled {
+            from: scale.from,
+            to: scale.to,
+            resource_version: Some(version),
+        });
+        Ok(())
+    }
+
+    async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &fleet.namespace);
+        let body = json!({"metadata": {"annotations": {DELETION_COST: cost.cost.to_string()}}});
+        let params = PatchParams {
+            field_manager: Some(REPLICAS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.metrics.write("annotate", "Pod");
+        match pods
+            .patch_metadata(&cost.pod, &params, &Patch::Merge(&body))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = Error::kube(
+                    Call::new("annotate", "Pod", &fleet.namespace, &cost.pod),
+                    error,
+                );
+                // A pod that is gone needs no rank.
+                if error.is_not_found() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// Sets the replicas, if the Deployment is as it was decided on. Its version moves with its status all the time while
+    /// pods start: replicas that are added need only find their number, and its spec, as they were.
+    async fn scale(&self, fleet: &FleetKey, name: &str, scale: &Scale) -> Result<String, Error> {
+        let mut version = scale.decided_on.resource_version.clone();
+        for _ in 0..TRIES {
+            let sent = self.scale_once(fleet, name, scale, &version).await;
+            if !sent.as_ref().is_err_and(Error::is_conflict) {
+                return sent;
+            }
+            let found = if scale.grows() {
+                self.look(fleet, name).await?
+            } else {
+                None
+            };
+            let Some(found) = found.filter(|found| is_as_decided_on(found, scale)) else {
+                break;
+            };
+            version = found.metadata.resource_version.unwrap_or_default();
+        }
+        Err(moved(fleet, name))
+    }
+
+    async fn scale_once(
+        &self,
+        fleet: &FleetKey,
+        name: &str,
+        scale: &Scale,
+        version: &str,
+    ) -> Result<String, Error> {
+        let body = json!({
+            "metadata": {"uid": scale.decided_on.uid, "resourceVersion": version},
+            "spec": {"replicas": scale.to},
+        });
+        let params = PatchParams {
+            field_manager: Some(REPLICAS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.metrics.write("scale", "Deployment");
+        let answer: Result<ScaleObject, kube::Error> = self
+            .deployments(fleet)
+            .patch_scale(name, &params, &Patch::Merge(&body))
+            .await;
+        let call = || Call::new("scale", "Deployment", &fleet.namespace, name);
+        let answer = answer.map_err(|error| Error::kube(call(), error))?;
+        Ok(answer.metadata.resource_version.unwrap_or_default())
+    }
+}
+
+/// Whether a Deployment is in all that matters for its replicas as it was when they were decided on.
+fn is_as_decided_on(found: &Deployment, scale: &Scale) -> bool {
+    let decided_on = &scale.decided_on;
+    found.metadata.uid.as_deref() == Some(decided_on.uid.as_str())
+        && found.metadata.deletion_timestamp.is_none()
+        && asked(found) == scale.from
+        && decided_on
+            .generation
+            .is_none_or(|generation| found.metadata.generation == Some(generation))
+}

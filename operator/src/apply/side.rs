@@ -1,0 +1,114 @@
+//! Writes that a pass does not wait for: a webhook may take its time. Each is a task of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use taskqueue_api::FleetKey;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio::time::Sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{End, QueueApplied, Writer, is_another};
+use crate::error::Error;
+use crate::plan::QueuePlan;
+
+/// Everything but the replicas of one queue, to be written.
+pub(super) struct Side {
+    pub(super) writer: Writer,
+    pub(super) fleet: FleetKey,
+    pub(super) plan: QueuePlan,
+    /// The version of the Deployment, where this pass has already written to it.
+    pub(super) version: Option<String>,
+}
+
+/// It is under way.
+pub(super) struct Begun {
+    task: AbortOnDropHandle<QueueApplied>,
+    /// The task has nothing left to do.
+    over: Arc<AtomicBool>,
+    /// Nobody waits any more: the task is to tell when it is over.
+    late: Arc<AtomicBool>,
+}
+
+impl Side {
+    pub(super) fn begin(self, permits: Arc<Semaphore>, told: impl Fn() + Send + 'static) -> Begun {
+        let (over, late) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (is_over, is_late) = (Arc::clone(&over), Arc::clone(&late));
+        let tasks = self.writer.beside.clone();
+        let task = tasks.spawn(async move {
+            let leading = self.writer.leading.clone();
+            let done = tokio::select! {
+                biased;
+                () = leading.ended() => QueueApplied {
+                    end: End::BrokenOff,
+                    ..QueueApplied::default()
+                },
+                done = self.write(&permits) => done,
+            };
+            is_over.store(true, Ordering::SeqCst);
+            if is_late.load(Ordering::SeqCst) {
+                told();
+            }
+            done
+        });
+        Begun {
+            task: AbortOnDropHandle::new(task),
+            over,
+            late,
+        }
+    }
+
+    async fn write(&self, permits: &Semaphore) -> QueueApplied {
+        // The semaphore is never closed.
+        let _permit = permits.acquire().await;
+        let Self {
+            writer,
+            fleet,
+            plan,
+            version,
+        } = self;
+        let mut done = QueueApplied::default();
+        let prepared = writer
+            .prepare(fleet, plan, version.as_deref(), &mut done)
+            .await;
+        if let Err(error) = prepared {
+            // What is another object now says nothing about what was to be written.
+            if !is_another(&error) {
+                done.end = End::Refused;
+            }
+            done.error = Some(error);
+        }
+        done
+    }
+}
+
+impl Begun {
+    /// What came of it, or the task if it takes longer than until the deadline.
+    pub(super) async fn ended_before(
+        mut self,
+        deadline: Pin<&mut Sleep>,
+    ) -> Result<QueueApplied, AbortOnDropHandle<QueueApplied>> {
+        tokio::select! {
+            biased;
+            done = &mut self.task => return Ok(outcome(done)),
+            () = deadline => {}
+        }
+        self.late.store(true, Ordering::SeqCst);
+        // It may have ended in this moment, without knowing that it is late.
+        if self.over.load(Ordering::SeqCst) {
+            return Ok(outcome(self.task.await));
+        }
+        Err(self.task)
+    }
+}
+
+/// What came of a task. One that broke off is an error of its queue alone.
+pub(crate) fn outcome(done: Result<QueueApplied, JoinError>) -> QueueApplied {
+    done.unwrap_or_else(|error| QueueApplied {
+        end: End::Refused,
+        error: Some(Error::Bug(format!("a write broke off: {error}"))),
+        ..QueueApplied::default()
+    })
+}

@@ -1,0 +1,139 @@
+//! Deployments that are not what was decided on any more: only their status has moved, or more.
+
+use super::*;
+
+/// An API server whose Deployment is `present`, and which takes a write only if it names that one's version.
+fn versioned_api(present: Deployment) -> (Client, Log) {
+    let version = present.metadata.resource_version.clone();
+    let present = serde_json::to_value(present).unwrap();
+    api(move |asked| {
+        if asked.line.starts_with("GET") {
+            return (200, present.clone());
+        }
+        let named = asked.body["metadata"]["resourceVersion"].as_str();
+        if named.map(str::to_owned) != version {
+            return (
+                409,
+                failure(409, "Conflict", "the object has been modified"),
+            );
+        }
+        (200, accepted(asked))
+    })
+}
+
+/// The Deployment of the queue at version 12, after whatever has become of it since version 9.
+fn at_12(change: impl FnOnce(&mut Deployment)) -> Deployment {
+    let mut present = held(&simple(), 2, "12");
+    present.metadata.generation = Some(3);
+    change(&mut present);
+    present
+}
+
+fn replicas(deployment: &mut Deployment) -> &mut Option<i32> {
+    &mut deployment.spec.as_mut().unwrap().replicas
+}
+
+type Change = fn(&mut Deployment);
+
+#[tokio::test]
+async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
+    let table: [(&str, Change, bool); 5] = [
+        ("pods became ready", |_| {}, true),
+        ("somebody scaled", |d| *replicas(d) = Some(20), false),
+        (
+            "another of that name",
+            |d| d.metadata.uid = Some("another".to_owned()),
+            false,
+        ),
+        (
+            "another template",
+            |d| d.metadata.generation = Some(4),
+            false,
+        ),
+        (
+            "on its way out",
+            |d| {
+                let at = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+                let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at);
+                d.metadata.deletion_timestamp = Some(at);
+            },
+            false,
+        ),
+    ];
+    for (what, change, written) in table {
+        let (client, log) = versioned_api(at_12(change));
+        let grow = Scale {
+            from: 2,
+            to: 5,
+            decided_on: Version {
+                generation: Some(3),
+                ..decided_on()
+            },
+        };
+        let queue = QueuePlan {
+            scale: Some(grow),
+            ..queue(Step::Keep)
+        };
+        let applied = writer(client).apply(&plan(vec![queue])).await;
+        let done = &applied.queues["a"];
+        assert_eq!(done.scaled.is_some(), written, "{what}");
+        let moved = matches!(done.error, Some(Error::Moved { .. }));
+        assert_eq!(moved, !written, "{what}: {:?}", done.error);
+        let writes: Vec<Value> = log
+            .take()
+            .into_iter()
+            .filter(|asked| asked.line.starts_with("PATCH"))
+            .map(|asked| asked.body["metadata"].clone())
+            .collect();
+        let named = |version: &str| json!({"uid": "deployment-uid", "resourceVersion": version});
+        let expected: &[Value] = &[named("9"), named("12")];
+        assert_eq!(writes, expected[..if written { 2 } else { 1 }], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_shrinks_is_never_sent_again() {
+    let (client, log) = versioned_api(held(&simple(), 5, "12"));
+    let queue = QueuePlan {
+        scale: Some(shrink()),
+        ..queue(Step::Keep)
+    };
+    let applied = writer(client).apply(&plan(vec![queue])).await;
+    assert!(matches!(
+        applied.queues["a"].error,
+        Some(Error::Moved { .. })
+    ));
+    assert_eq!(log.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn a_template_finds_the_one_it_was_decided_on_or_is_not_written() {
+    let other: Change = |deployment| {
+        let template = &mut deployment.spec.as_mut().unwrap().template;
+        template.spec.as_mut().unwrap().containers[0].image = Some("newer:2".to_owned());
+    };
+    let table: [(&str, Change, bool); 3] = [
+        ("pods became ready", |_| {}, true),
+        ("somebody scaled", |d| *replicas(d) = Some(20), true),
+        ("another template", other, false),
+    ];
+    for (what, change, written) in table {
+        let (client, log) = versioned_api(at_12(change));
+        let applied = writer(client).apply(&plan(vec![queue(apply_step())])).await;
+        let done = &applied.queues["a"];
+        assert_eq!(done.written.is_some(), written, "{what}");
+        let moved = matches!(done.error, Some(Error::Moved { .. }));
+        assert_eq!(moved, !written, "{what}: {:?}", done.error);
+        assert_eq!(
+            done.end,
+            End::Settled,
+            "{what}: it says nothing about the template"
+        );
+        let writes = log
+            .lines()
+            .iter()
+            .filter(|line| line.starts_with("PATCH"))
+            .count();
+        assert_eq!(writes, if written { 2 } else { 1 }, "{what}");
+    }
+}

@@ -1,0 +1,108 @@
+//! An API server that takes its time: a webhook that hangs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::testing::slow_api;
+
+/// As long as the API server waits for a webhook by default.
+const HANGS: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Templates take 10 s and are refused then; replicas are taken at once.
+fn hanging() -> (Client, Log) {
+    slow_api(|asked| {
+        if asked.line.contains("/scale?") {
+            return (Duration::ZERO, (200, accepted(asked)));
+        }
+        let why = "failed calling webhook \"pods.example.com\": context deadline exceeded";
+        (HANGS, (500, failure(500, "InternalError", why)))
+    })
+}
+
+fn named(number: usize) -> QueuePlan {
+    let mut plan = QueuePlan {
+        queue: format!("q{number}"),
+        deployment_name: format!("d{number}"),
+        ..queue(apply_step())
+    };
+    if let Step::Apply { object, .. } = &mut plan.step {
+        object.metadata.name = Some(plan.deployment_name.clone());
+    }
+    plan
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_are_added_are_written_first_and_no_template_is_waited_for() {
+    let mut queues: Vec<QueuePlan> = (0..20).map(named).collect();
+    queues[19].scale = Some(Scale {
+        from: 2,
+        to: 5,
+        decided_on: decided_on(),
+    });
+    let (client, log) = hanging();
+    let writer = Writer::new(
+        client,
+        Metrics::new(Clock::start()).unwrap(),
+        Leading::default(),
+    );
+    let told = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&told);
+    let tell = move || {
+        counts.fetch_add(1, Ordering::SeqCst);
+    };
+    let began = Instant::now();
+    let mut applied = writer.apply(&plan(queues), PATIENCE, tell).await;
+    assert_eq!(began.elapsed(), PATIENCE, "the pass goes on");
+    let lines = log.lines();
+    assert!(lines[0].contains("/deployments/d19/scale?"), "{lines:?}");
+    assert_eq!(lines.len(), 1 + SIDE_BY_SIDE, "side by side: {lines:?}");
+    let grown = &applied.queues["q19"];
+    assert!(
+        grown.scaled.is_some() && grown.end == End::Pending,
+        "{grown:?}"
+    );
+    assert_eq!(applied.writing.len(), 20);
+
+    // Each ends for itself, says what became of it, and that somebody is to look.
+    for (queue, writing) in std::mem::take(&mut applied.writing) {
+        let done = outcome(writing.task.await);
+        assert!(
+            done.end == End::Refused && done.error.is_some(),
+            "{queue}: {done:?}"
+        );
+    }
+    assert_eq!(began.elapsed(), HANGS * 3, "20 by 8");
+    assert_eq!(told.load(Ordering::SeqCst), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_broken_off_when_this_process_no_longer_leads() {
+    let (client, _) = hanging();
+    let leading = Leading::default();
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let writer = Writer::new(client, metrics, leading.clone());
+    let began = Instant::now();
+    let mut applied = writer.apply(&plan(vec![named(0)]), PATIENCE, || {}).await;
+    leading.suspend();
+    let writing = applied.writing.remove("q0").unwrap();
+    let done = outcome(writing.task.await);
+    assert!(
+        done.end == End::BrokenOff && done.error.is_none(),
+        "{done:?}"
+    );
+    assert_eq!(began.elapsed(), PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_what_is_under_way() {
+    let (client, _) = hanging();
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let writer = Writer::new(client, metrics, Leading::default());
+    let began = Instant::now();
+    let _applied = writer.apply(&plan(vec![named(0)]), PATIENCE, || {}).await;
+    writer.ended().await;
+    assert_eq!(began.elapsed(), HANGS);
+}

@@ -1,0 +1,181 @@
+//! Which objects of a cache belong to whom, so that nobody has to look through all of them. In memory; kept in step
+//! with its cache by whoever fills that.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kube::Resource;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
+
+/// A cache with an index beside it, for reading.
+pub struct Indexed<K: Resource<DynamicType = ()> + 'static> {
+    /// The cache.
+    store: Store<K>,
+    index: Arc<RwLock<Index>>,
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> Clone for Indexed<K> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            index: Arc::clone(&self.index),
+        }
+    }
+}
+
+/// An object in its namespace.
+type Name = (String, String);
+
+/// Objects by owner, and the owner of each.
+#[derive(Debug, Default)]
+struct Index {
+    of: HashMap<String, BTreeSet<Name>>,
+    owner: HashMap<Name, String>,
+}
+
+impl Index {
+    fn put(&mut self, name: Name, owner: Option<String>) {
+        if self.owner.get(&name) == owner.as_ref() {
+            return;
+        }
+        self.remove(&name);
+        if let Some(owner) = owner {
+            self.of
+                .entry(owner.clone())
+                .or_default()
+                .insert(name.clone());
+            self.owner.insert(name, owner);
+        }
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if let Some(owner) = self.owner.remove(name)
+            && let Entry::Occupied(mut mine) = self.of.entry(owner)
+        {
+            mine.get_mut().remove(name);
+            if mine.get().is_empty() {
+                mine.remove();
+            }
+        }
+    }
+}
+
+/// Fills a cache and its index.
+pub(crate) struct Filling<K: Resource<DynamicType = ()> + Clone + 'static> {
+    writer: reflector::store::Writer<K>,
+    indexed: Indexed<K>,
+    /// Whose an object is.
+    owner: fn(&K) -> Option<String>,
+}
+
+/// An empty cache, and what fills it.
+pub(crate) fn indexed<K>(owner: fn(&K) -> Option<String>) -> (Indexed<K>, Filling<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let (store, writer) = reflector::store();
+    let indexed = Indexed {
+        store,
+        index: Arc::default(),
+    };
+    let filling = Filling {
+        writer,
+        indexed: indexed.clone(),
+        owner,
+    };
+    (indexed, filling)
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Filling<K> {
+    /// Takes in what a watch tells.
+    pub(crate) fn apply_watcher_event(&mut self, event: &Event<K>) {
+        self.writer.apply_watcher_event(event);
+        // Nothing that is done under this lock can panic half-way, so a poisoned one is still whole.
+        let lock = self.indexed.index.write();
+        let mut index = lock.unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Apply(object) => index.put(name(object), (self.owner)(object)),
+            Event::Delete(object) => index.remove(&name(object)),
+            // A relist is swapped in when it is whole.
+            Event::Init | Event::InitApply(_) => {}
+            Event::InitDone => {
+                *index = Index::default();
+                for object in self.indexed.store.state() {
+                    index.put(name(object.as_ref()), (self.owner)(&object));
+                }
+            }
+        }
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Indexed<K> {
+    /// The object of that name.
+    pub fn get(&self, reference: &ObjectRef<K>) -> Option<Arc<K>> {
+        self.store.get(reference)
+    }
+
+    /// What belongs to an owner, by name.
+    pub fn of(&self, owner: &str) -> Vec<Arc<K>> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let names = index.of.get(owner).into_iter().flatten();
+        names
+            .filter_map(|(namespace, name)| self.store.get(&ObjectRef::new(name).within(namespace)))
+            .collect()
+    }
+}
+
+fn name<K: Resource>(object: &K) -> Name {
+    let metadata = object.meta();
+    (
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+    use crate::caches::worker_of;
+
+    fn pod(name: &str, worker: Option<&str>) -> Pod {
+        let labels = worker.map(|worker| json!({"taskqueue.dev/worker": worker}));
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "shop", "labels": labels},
+        }))
+        .unwrap()
+    }
+
+    fn names(pods: &Indexed<Pod>, worker: &str) -> Vec<String> {
+        let found = pods.of(&format!("shop/{worker}"));
+        let name = |pod: Arc<Pod>| pod.metadata.name.clone().unwrap();
+        found.into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn an_owner_has_just_the_objects_that_the_cache_holds_of_it() {
+        let (pods, mut filling) = indexed(worker_of);
+        let mut tell = |event| filling.apply_watcher_event(&event);
+        tell(Event::Apply(pod("b", Some("orders"))));
+        tell(Event::Apply(pod("a", Some("orders"))));
+        tell(Event::Apply(pod("c", Some("mails"))));
+        assert_eq!(names(&pods, "orders"), ["a", "b"]);
+        tell(Event::Apply(pod("a", Some("mails"))));
+        tell(Event::Apply(pod("b", None)));
+        assert_eq!(names(&pods, "orders"), Vec::<String>::new());
+        assert_eq!(names(&pods, "mails"), ["a", "c"]);
+        tell(Event::Delete(pod("c", Some("mails"))));
+        assert_eq!(names(&pods, "mails"), ["a"]);
+        // A relist, which counts when it is whole.
+        tell(Event::Init);
+        tell(Event::InitApply(pod("d", Some("orders"))));
+        assert_eq!(names(&pods, "mails"), ["a"]);
+        tell(Event::InitDone);
+        assert_eq!(names(&pods, "mails"), Vec::<String>::new());
+        assert_eq!(names(&pods, "orders"), ["d"]);
+    }
+}

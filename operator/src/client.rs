@@ -1,0 +1,159 @@
+//! The Kubernetes client that every command uses. Opens connections; decides nothing.
+//!
+//! kube's own default retries a request up to 15 times without a word, for minutes, and waits for an answer for
+//! ever. Here each call is sent once and ends within its time: whoever calls decides when to try again. A
+//! connection whose other end has gone without a word is found out and closed.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt as _};
+use kube::{Client, Config};
+use tower::{BoxError, Service, ServiceBuilder};
+
+use crate::kubeconfig;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long one call may take, its body included: a little longer than the 10 s that the API server gives an
+/// admission webhook by default, so that its answer, which names the webhook, comes first.
+pub const CALL: Duration = Duration::from_secs(12);
+/// How long one page of a list may take.
+const LIST: Duration = Duration::from_secs(30);
+/// A connection on which nothing came for this long is probed, this often.
+const PROBE: Duration = Duration::from_secs(3);
+/// A connection is closed if nothing that was sent on it, probes among it, was acknowledged for this long.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// Connections that nobody uses are kept this long.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// A client for the cluster that the kubeconfig, or in a pod the ServiceAccount, names.
+///
+/// # Errors
+/// If neither is there, or it cannot be used.
+pub async fn inferred() -> anyhow::Result<Client> {
+    client(kubeconfig::config(None).await?).context("the kubeconfig cannot be used")
+}
+
+/// A client for this cluster. Its own timeouts and retries are not taken over.
+///
+/// # Errors
+/// If the configuration cannot be used: a certificate that cannot be read, a proxy.
+pub fn client(config: Config) -> anyhow::Result<Client> {
+    bounded(config, CALL)
+}
+
+/// A client whose calls other than lists end within `call`.
+///
+/// # Errors
+/// As [`client`]. The message quotes nothing that may be secret.
+pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
+    build(config, call).map_err(|error| anyhow::Error::msg(kubeconfig::said(&error)))
+}
+
+fn build(config: Config, call: Duration) -> kube::Result<Client> {
+    if let Some(proxy) = &config.proxy_url {
+        return Err(kube::Error::ProxyProtocolUnsupported {
+            proxy_url: Box::new(proxy.clone()),
+        });
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_keepalive(Some(PROBE));
+    tcp.set_keepalive_interval(Some(PROBE));
+    tcp.set_keepalive_retries(Some(3));
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    let bounded = Bounded {
+        inner: service,
+        call,
+    };
+    Ok(Client::new(bounded, config.default_namespace))
+}
+
+/// No answer came in time.
+#[derive(Debug)]
+struct Silence(Duration);
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the API server did not answer within {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Silence {}
+
+/// Ends calls that take too long. Of a watch only the beginning is a call; what follows may take as long as it does,
+/// since the watcher notices an end of its own.
+struct Bounded<S> {
+    inner: S,
+    call: Duration,
+}
+
+type Answer<B> = Response<Either<B, Full<Bytes>>>;
+type Answered<B> = Pin<Box<dyn Future<Output = Result<Answer<B>, BoxError>> + Send>>;
+
+impl<S, B> Service<Request<Body>> for Bounded<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
+    S::Future: Send + 'static,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Answer<B>;
+    type Error = BoxError;
+    type Future = Answered<B>;
+
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answered<B> {
+        let asks = |word: &str| {
+            let query = request.uri().query().unwrap_or_default();
+            query.split('&').any(|pair| pair.starts_with(word))
+        };
+        let watch = asks("watch=true");
+        let limit = if asks("limit=") { LIST } else { self.call };
+        let answer = self.inner.call(request);
+        let whole = async move {
+            let (head, body) = answer.await?.into_parts();
+            let body = if watch {
+                Either::Left(body)
+            } else {
+                Either::Right(Full::new(
+                    body.collect().await.map_err(Into::into)?.to_bytes(),
+                ))
+            };
+            Ok(Response::from_parts(head, body))
+        };
+        Box::pin(async move {
+            let answered = tokio::time::timeout(limit, whole).await;
+            answered.map_err(|_| Silence(limit))?
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

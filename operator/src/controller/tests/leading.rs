@@ -1,0 +1,120 @@
+//! A leader that cannot reach anybody, another namespace that is gone, a pass that breaks off.
+
+use futures::poll;
+
+use super::*;
+use crate::caches::Sight;
+use crate::testing::slow_api;
+
+fn arc(object: &Value) -> Arc<GuardedFleet> {
+    Arc::new(serde_json::from_value(object.clone()).unwrap())
+}
+
+#[tokio::test]
+async fn nothing_is_written_while_the_lease_is_out_of_reach_and_then_it_goes_on() {
+    let operator = Operator::new(empty_cluster);
+    let leading = &operator.context.shared.standing.leading;
+    leading.suspend();
+    let pass = reconcile(arc(&object()), Arc::clone(&operator.context));
+    tokio::pin!(pass);
+    assert!(poll!(&mut pass).is_pending());
+    assert_eq!(operator.log.lines(), Vec::<String>::new());
+    leading.resume();
+    assert!(pass.await.is_ok());
+    assert_ne!(operator.log.lines(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_is_under_way_when_the_lease_is_lost_ends_and_is_made_again() {
+    let operator = Operator::over(slow_api(|asked| {
+        let hangs = Duration::from_secs(10);
+        let waits = asked.line.contains("/status");
+        let answer = if asked.line.starts_with("GET") {
+            (404, failure(404, "NotFound", "not found"))
+        } else {
+            (200, accepted(asked))
+        };
+        (if waits { hangs } else { Duration::ZERO }, answer)
+    }));
+    let pass = reconcile(arc(&object()), Arc::clone(&operator.context));
+    let pass = tokio::spawn(pass);
+    while !operator.log.peek(|asked| asked.line.contains("/status")) {
+        tokio::task::yield_now().await;
+    }
+    let began = tokio::time::Instant::now();
+    operator.context.shared.standing.leading.suspend();
+    assert_eq!(
+        pass.await.unwrap().unwrap(),
+        Action::requeue(Duration::ZERO)
+    );
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let memory = operator.context.shared.memory(&metadata(&object()));
+    let memory = memory.lock().await;
+    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    assert!(
+        queue.written.is_none(),
+        "what became of its writes is not known"
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_watched_holds_up_no_other() {
+    let mut operator = Operator::new(empty_cluster);
+    operator.other_scope.set_filled(false);
+    operator
+        .other_scope
+        .see(Sight::Denied("it was deleted".to_owned()));
+    let (result, lines) = operator.pass(&object()).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(short(&lines)[..3], ["look", "create", "apply"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_takes_too_long_is_not_waited_for() {
+    let mut operator = Operator::new(empty_cluster);
+    operator.other_scope.set_filled(false);
+    let began = tokio::time::Instant::now();
+    assert!(operator.pass(&object()).await.0.is_ok());
+    assert_eq!(began.elapsed(), SETTLING);
+}
+
+#[tokio::test]
+async fn a_pass_that_panics_is_an_error_of_its_fleet_that_is_counted() {
+    let operator = Operator::new(empty_cluster);
+    let shared = &operator.context.shared;
+    let index = operator.log.lines().len();
+    let pass = async { Ok([1][index + 1]) };
+    let error = caught(shared, pass).await.unwrap_err();
+    assert_eq!(error.class(), Class::Bug);
+    assert!(error.to_string().contains("index out of bounds"), "{error}");
+    let counted = r#"reconcile_errors_total{class="bug",reason="InternalError"} 1"#;
+    let text = operator.metrics();
+    assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test]
+async fn the_classes_of_errors_are_counted_apart_and_the_next_look_is_not_forgotten() {
+    let mut operator = Operator::new(empty_cluster);
+    operator.pass(&object()).await.0.unwrap();
+    let guarded = arc(&object());
+    let error = |code| {
+        let status = kube::core::Status::failure("no", "").with_code(code);
+        let call = Call::new("apply", "Deployment", "shop", "a");
+        Error::kube(call, kube::Error::Api(status.boxed()))
+    };
+    let shared = Arc::clone(&operator.context.shared);
+    let wait = |code| {
+        let error = error(code);
+        let action = error_policy(Arc::clone(&guarded), &error, Arc::clone(&operator.context));
+        let extra = jitter(&metadata(&object()), error.class());
+        (0..400).find(|s| action == Action::requeue(Duration::from_secs(*s) + extra))
+    };
+    // It was to be looked at in a day: nothing sooner than the errors.
+    let now = shared.clock.now().monotonic;
+    shared.look_again_at(&metadata(&object()), now.plus(Duration::from_hours(24)));
+    assert_eq!([wait(403), wait(403)], [Some(60), Some(60)]);
+    assert_eq!([wait(503), wait(503)], [Some(1), Some(2)]);
+    shared.look_again_at(&metadata(&object()), now);
+    let action = error_policy(guarded, &error(422), Arc::clone(&operator.context));
+    assert_eq!(action, Action::requeue(Duration::ZERO));
+}

@@ -1,0 +1,272 @@
+//! A webhook that hangs, and Deployments that are not where they were, in whole passes.
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::testing::slow_api;
+
+/// As long as the API server waits for a webhook by default.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// A fleet of 20 queues, the last of which has this minimum.
+fn twenty(image: &str, last: u32) -> Value {
+    let queue = |number: u32| {
+        let min = if number == 19 { last } else { 1 };
+        json!({"name": format!("q{number}"), "replicas": {"min": min, "max": 9}})
+    };
+    let queues: Vec<Value> = (0..20).map(queue).collect();
+    let mut object = serde_json::to_value(resource(&json!(queues))).unwrap();
+    object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    object["metadata"]["generation"] = json!(4 + last);
+    object
+}
+
+/// The Deployments of such a fleet as they run.
+fn running(object: &Value) -> Vec<Deployment> {
+    let fleet = validate(&serde_json::from_value(object.clone()).unwrap()).unwrap();
+    let spec = testing::usable(&fleet).spec;
+    let made = |queue| {
+        let mut made = taskqueue_api::render(&fleet, queue, &spec);
+        made.metadata.uid = Some("deployment-uid".to_owned());
+        made.metadata.resource_version = Some("9".to_owned());
+        made.spec.as_mut().unwrap().replicas = Some(1);
+        made
+    };
+    fleet.queues.iter().map(made).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
+    let mut operator = Operator::over(slow_api(|asked| {
+        let template = asked.line.contains("/deployments/") && !asked.line.contains("/scale?");
+        if template {
+            let why = "failed calling webhook \"pods.example.com\"";
+            return (HANGS, (500, failure(500, "InternalError", why)));
+        }
+        (Duration::ZERO, (200, accepted(asked)))
+    }));
+    for deployment in running(&twenty("worker:1", 1)) {
+        let event = Event::Apply(deployment);
+        operator.caches.deployments.apply_watcher_event(&event);
+    }
+    let began = Instant::now();
+    let (_, lines) = operator.pass(&twenty("worker:2", 1)).await;
+    assert!(
+        lines.iter().any(|line| line.contains("force=true")),
+        "{lines:?}"
+    );
+    // While they hang, one queue is to have three replicas.
+    let (_, lines) = operator.pass(&twenty("worker:2", 3)).await;
+    let scaled = |line: &String| line.contains("q19") && line.contains("/scale?");
+    assert!(lines.iter().any(scaled), "{lines:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+
+    // Each end leads to a pass, in which it is an error; and just that is not sent again at once.
+    assert!(operator.nudges.recv().await.is_some());
+    let (result, lines) = operator.pass(&twenty("worker:2", 3)).await;
+    assert_eq!(result.unwrap_err().class(), Class::Unavailable);
+    let again = |line: &&String| line.contains("q0-") && line.contains("force=true");
+    assert_eq!(lines.iter().find(again), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not_sent_again() {
+    let mut operator = Operator::over(slow_api(|asked| {
+        if asked.line.contains("/deployments/") && asked.line.contains("force=true") {
+            let why = "Internal error occurred: failed calling webhook \"x.test\": refused";
+            return (HANGS, (500, failure(500, "InternalError", why)));
+        }
+        (Duration::ZERO, (200, accepted(asked)))
+    }));
+    let event = Event::Apply(shown(1, "9"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    let mut changed = object();
+    changed["metadata"]["generation"] = json!(9);
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("worker:2");
+    let key = QueueKey::unversioned("a");
+    let told = async |operator: &Operator| {
+        let memory = operator.context.shared.memory(&metadata(&object()));
+        let memory = memory.lock().await;
+        let unapplied = memory.queues[&key].unapplied.clone().unwrap();
+        assert!(unapplied.passes, "{unapplied:?}");
+        let status = memory.status.clone().unwrap().1;
+        let mut conditions = status.conditions.iter();
+        let found = conditions.find(|found| found.type_ == "Reconciling");
+        assert_eq!(found.unwrap().status, "True");
+        unapplied.problem.reason.as_str()
+    };
+    for _ in ["it is sent", "it is under way"] {
+        operator.pass(&changed).await.0.unwrap();
+        assert_eq!(told(&operator).await, "ApiServerUnavailable");
+    }
+    assert!(operator.nudges.recv().await.is_some());
+    assert!(operator.pass(&changed).await.0.is_err());
+    assert_eq!(told(&operator).await, "WebhookUnavailable");
+    let (result, lines) = operator.pass(&changed).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert!(!short(&lines).contains(&"apply"), "{lines:?}");
+    assert_eq!(told(&operator).await, "WebhookUnavailable");
+}
+
+#[tokio::test]
+async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_a_watched_one() {
+    let mut present = serde_json::to_value(shown(3, "12")).unwrap();
+    present["metadata"]["managedFields"] = json!([
+        {"manager": "kubectl", "time": "2026-01-01T00:00:00Z",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+        {"manager": "kube-controller-manager", "time": "2026-01-01T00:00:09Z",
+            "fieldsV1": {"f:status": {}}},
+    ]);
+    let operator = Operator::new(move |_| (200, present.clone()));
+    let fleet = testing::simple();
+    let mut memory = FleetMemory::default();
+    let left = Written::after_apply(&shown(2, "9"), &shown(2, "9"));
+    memory.queue(QueueKey::unversioned("a")).written = Some(left);
+    let mut observed = observed(&fleet, unseen());
+    let writer = &operator.context.shared.writer;
+    writes::look_for_unseen(writer, &fleet, &mut observed, &memory).await;
+    let held = observed.queues["a"].held.as_deref().unwrap();
+    assert_eq!(observe::replicas_set_by(held), Some("kubectl"));
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again_after_its_pause_and_not_at_every_pass() {
+    let mut operator = Operator::new(|asked| {
+        if asked.line.contains("/deployments/") {
+            return (503, failure(503, "ServiceUnavailable", "etcd is away"));
+        }
+        (200, accepted(asked))
+    });
+    assert!(operator.pass(&object()).await.0.is_err());
+    let (_, lines) = operator.pass(&object()).await;
+    let touched = lines.iter().filter(|line| line.contains("/deployments/"));
+    assert_eq!(touched.count(), 0, "{lines:?}");
+}
+
+/// A running Deployment that the watch shows with one replica.
+fn shown(replicas: i32, version: &str) -> Deployment {
+    let mut held = held(&testing::simple(), replicas, version);
+    held.metadata.generation = Some(i64::from(replicas));
+    held
+}
+
+#[tokio::test]
+async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_same_pass() {
+    // The watch shows 1; somebody has made it 2, and the minimum is 4.
+    let present = serde_json::to_value(shown(2, "12")).unwrap();
+    let mut operator = Operator::new(move |asked| {
+        if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
+            return (200, present.clone());
+        }
+        let named = asked.body["metadata"]["resourceVersion"] == "12";
+        if asked.line.contains("/scale?") && !named {
+            return (
+                409,
+                failure(409, "Conflict", "the object has been modified"),
+            );
+        }
+        (200, accepted(asked))
+    });
+    let event = Event::Apply(shown(1, "9"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    let mut object = object();
+    object["spec"]["queues"][0]["replicas"]["min"] = json!(4);
+    operator.pass(&object).await.0.unwrap();
+    let memory = operator.context.shared.memory(&metadata(&object));
+    let memory = memory.lock().await;
+    let decided = memory.queues[&QueueKey::unversioned("a")].decided.clone();
+    let decided = decided.unwrap();
+    assert_eq!((decided.previous, decided.desired), (2, 4));
+}
+
+#[tokio::test]
+async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_is_decided() {
+    let present = serde_json::to_value(shown(3, "12")).unwrap();
+    let mut operator = Operator::new(move |asked| {
+        if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
+            return (200, present.clone());
+        }
+        (200, accepted(asked))
+    });
+    let event = Event::Apply(shown(3, "9"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    operator.pass(&object()).await.0.unwrap();
+    let event = Event::Delete(shown(3, "10"));
+    operator.caches.deployments.apply_watcher_event(&event);
+    let (_, lines) = operator.pass(&object()).await;
+    let lines = short(&lines);
+    let writes = lines
+        .iter()
+        .filter(|line| ["create", "apply"].contains(line));
+    assert_eq!((lines[0], writes.count()), ("look", 0), "{lines:?}");
+    let memory = operator.context.shared.memory(&metadata(&object()));
+    let memory = memory.lock().await;
+    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    assert_eq!(queue.decided.as_ref().unwrap().previous, 3);
+}
+
+#[tokio::test]
+async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut older = object();
+    older["metadata"]["name"] = json!("older");
+    older["metadata"]["uid"] = json!("older-uid");
+    older["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
+    let fleet = validate(&serde_json::from_value(older.clone()).unwrap()).unwrap();
+    let runs = held(&fleet, 1, "9");
+    operator
+        .caches
+        .deployments
+        .apply_watcher_event(&Event::Apply(runs));
+    older["spec"]["queues"] = json!("not a list");
+    let older: GuardedFleet = serde_json::from_value(older).unwrap();
+    operator
+        .caches
+        .fleets
+        .apply_watcher_event(&Event::Apply(older));
+    operator.pass(&object()).await.0.unwrap();
+    assert_eq!(operator.ready(&object()).await.0, "QueueConflict");
+}
+
+#[tokio::test]
+async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation() {
+    let mut operator = Operator::new(empty_cluster);
+    let mut scheduled = object();
+    scheduled["spec"]["scaling"] = json!({"schedule": [
+        {"start": "0 0 1 1 *", "end": "0 0 2 1 *", "timeZone": "UTC", "minReplicas": 1},
+    ]});
+    let accepted = |operator: &Operator| {
+        let memory = operator.context.shared.memory(&metadata(&object()));
+        let memory = memory.try_lock().unwrap();
+        Arc::clone(&memory.accepted.as_ref().unwrap().fleet)
+    };
+    operator.pass(&scheduled).await.0.unwrap();
+    let first = accepted(&operator);
+    operator.pass(&scheduled).await.0.unwrap();
+    assert!(Arc::ptr_eq(&first, &accepted(&operator)));
+    scheduled["metadata"]["generation"] = json!(5);
+    operator.pass(&scheduled).await.0.unwrap();
+    assert!(!Arc::ptr_eq(&first, &accepted(&operator)));
+}
+
+#[test]
+fn what_a_schedule_asks_for_holds_until_its_next_edge() {
+    let mut scheduled = object();
+    scheduled["spec"]["scaling"] = json!({"schedule": [
+        {"start": "0 8 * * *", "end": "0 18 * * *", "timeZone": "UTC", "minReplicas": 3},
+    ]});
+    let fleet = validate(&serde_json::from_value(scheduled).unwrap()).unwrap();
+    let generation = Some(fleet.generation);
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let accepted = Accepted::at(fleet, at("2026-11-20T09:00:00Z"));
+    assert_eq!(accepted.fleet.queues[0].policy.scheduled_min, 3);
+    assert!(accepted.holds(generation, at("2026-11-20T17:59:59Z")));
+    assert!(!accepted.holds(generation, at("2026-11-20T18:00:00Z")));
+    // A clock that was set back, another spec.
+    assert!(!accepted.holds(generation, at("2026-11-20T08:59:59Z")));
+    assert!(!accepted.holds(Some(99), at("2026-11-20T09:00:00Z")));
+}

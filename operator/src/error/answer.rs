@@ -1,0 +1,181 @@
+//! What an answer of the API server means. Pure: the call and the answer in, one cause out.
+//!
+//! The reason and the message count before the number: a webhook may deny with any code, and a wrong
+//! template is refused with 400, 422 or 500, depending on which part of the server notices.
+
+use kube::core::Status;
+
+use super::{Call, Class};
+
+/// Why the API server did not do what it was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause<'a> {
+    /// An admission webhook denied the request.
+    Webhook(&'a str),
+    /// An admission policy denied the request.
+    Policy(&'a str),
+    /// Another admission rule denied the request.
+    Admission,
+    /// A quota has no room.
+    Quota,
+    /// An admission webhook that has to be asked cannot be called.
+    WebhookDown(&'a str),
+    /// What the user wrote is no valid object.
+    Object,
+    /// The CustomResourceDefinition in the cluster is not the operator's.
+    Definition,
+    /// The operator lacks a right.
+    Right,
+    /// There is no such object, or no such kind.
+    Missing,
+    /// Someone else wrote first, or the namespace goes away.
+    Conflict,
+    /// The server asks to slow down.
+    Throttled,
+    /// The server is in trouble.
+    Unavailable,
+    /// The operator asked for something that makes no sense.
+    Unexpected,
+}
+
+impl Cause<'_> {
+    /// What to do about it.
+    pub(super) const fn class(self) -> Class {
+        match self {
+            Self::Object => Class::Invalid,
+            Self::Definition | Self::Missing => Class::Dependency,
+            Self::Webhook(_) | Self::Policy(_) | Self::Admission | Self::Quota | Self::Right => {
+                Class::Denied
+            }
+            Self::Throttled => Class::Throttled,
+            Self::WebhookDown(_) | Self::Unavailable => Class::Unavailable,
+            Self::Conflict => Class::Conflict,
+            Self::Unexpected => Class::Bug,
+        }
+    }
+
+    /// The reason, a fixed word.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Webhook(_) | Self::Policy(_) | Self::Admission => "AdmissionDenied",
+            Self::Quota => "QuotaExceeded",
+            Self::WebhookDown(_) => "WebhookUnavailable",
+            Self::Object => "TemplateRefused",
+            Self::Definition => "DefinitionOutdated",
+            Self::Right => "AccessDenied",
+            Self::Missing => "NotFound",
+            Self::Conflict => "Conflict",
+            Self::Throttled => "Throttled",
+            Self::Unavailable => "ApiServerUnavailable",
+            Self::Unexpected => "InternalError",
+        }
+    }
+
+    /// What to do about an answer that does not say so itself.
+    pub(super) const fn way_out(self) -> &'static str {
+        match self {
+            Self::WebhookDown(_) => {
+                "; start the server of that webhook again, or remove its configuration"
+            }
+            Self::Definition => {
+                "; the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
+            }
+            _ => "",
+        }
+    }
+}
+
+/// The cause of an answer to a call.
+pub(super) fn cause<'a>(call: &Call, status: &'a Status) -> Cause<'a> {
+    let message = status.message.as_str();
+    admission(message)
+        .or_else(|| invalid(call, message))
+        .unwrap_or_else(|| by_reason(call, status))
+}
+
+/// What an admission rule says of itself, whatever the code.
+fn admission(message: &str) -> Option<Cause<'_>> {
+    // A webhook's own words come after its name, so the beginning is the API server's.
+    if let Some(rest) = message.strip_prefix("admission webhook \"") {
+        let (name, said) = rest.split_once('"')?;
+        return said
+            .starts_with(" denied the request")
+            .then_some(Cause::Webhook(name));
+    }
+    if let Some((_, rest)) = message.split_once("failed calling webhook \"") {
+        return Some(Cause::WebhookDown(rest.split_once('"')?.0));
+    }
+    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ...", after what was asked for.
+    let (_, rest) = message.split_once("olicy '")?;
+    let (name, said) = rest.split_once('\'')?;
+    said.contains("denied request")
+        .then_some(Cause::Policy(name))
+}
+
+/// Words by which the server says that an object makes no sense, with 400 or with 500.
+const NO_OBJECT: [&str; 7] = [
+    "failed to create typed patch object",
+    "field not declared in schema",
+    "quantities must match the regular expression",
+    "unable to parse quantity",
+    "duplicate entries for key",
+    "strict decoding error",
+    "etcdserver: request is too large",
+];
+
+fn invalid<'a>(call: &Call, message: &str) -> Option<Cause<'a>> {
+    NO_OBJECT
+        .iter()
+        .any(|words| message.contains(words))
+        .then(|| wrong_object(call))
+}
+
+/// Whose mistake an object is that the server does not accept.
+fn wrong_object<'a>(call: &Call) -> Cause<'a> {
+    match (call.kind, call.verb) {
+        // The operator writes nothing but the status, whole and of its own making.
+        ("TaskQueueWorker", _) => Cause::Definition,
+        // The pod template and the budget are the user's; all else in these is fixed.
+        ("Deployment", "create" | "apply") | ("PodDisruptionBudget", "apply") => Cause::Object,
+        _ => Cause::Unexpected,
+    }
+}
+
+fn by_reason<'a>(call: &Call, status: &Status) -> Cause<'a> {
+    match (status.reason.as_str(), status.code) {
+        ("Forbidden", _) => forbidden(&status.message),
+        ("NotFound", _) => Cause::Missing,
+        ("AlreadyExists" | "Conflict", _) => Cause::Conflict,
+        ("Invalid" | "BadRequest" | "RequestEntityTooLarge", _) => wrong_object(call),
+        ("TooManyRequests", _) => Cause::Throttled,
+        ("InternalError" | "ServerTimeout" | "ServiceUnavailable" | "Timeout", _) => {
+            Cause::Unavailable
+        }
+        ("Unauthorized", _) | (_, 401) => Cause::Right,
+        (_, 403) => forbidden(&status.message),
+        (_, 404) => Cause::Missing,
+        (_, 409) => Cause::Conflict,
+        (_, 400 | 413 | 422) => wrong_object(call),
+        (_, 429) => Cause::Throttled,
+        (_, 408 | 500..) => Cause::Unavailable,
+        _ => Cause::Unexpected,
+    }
+}
+
+/// The authorizer, a quota and every admission plugin answer with 403.
+fn forbidden<'a>(message: &str) -> Cause<'a> {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if says(&["being terminated"]) {
+        // Everything in the namespace goes, the fleet too.
+        Cause::Conflict
+    } else if says(&["exceeded quota", "failed quota", "insufficient quota"]) {
+        Cause::Quota
+    } else if says(&["\" cannot ", "cannot set blockOwnerDeletion"]) || !says(&["is forbidden: "]) {
+        Cause::Right
+    } else {
+        Cause::Admission
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Why pods do not start or do not stay. Pure. What is said is the same for every pod with the same
+//! trouble and at every look at it, so that a condition neither flickers nor depends on an order.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use taskqueue_api::Reason;
+use taskqueue_scaling::PodPhase;
+
+use super::condition;
+use crate::problem::Problem;
+
+/// How long a container that has ended again and again must run until it is believed to stay, in a pod
+/// that is not ready. The kubelet forgets about the ends of a container after as long.
+const STAYS: SignedDuration = SignedDuration::from_mins(10);
+/// The same in a pod that is ready: without a readiness probe it is that as soon as it is started.
+const STAYS_READY: SignedDuration = SignedDuration::from_mins(1);
+
+/// What is wrong with a pod in this phase, if that is certain.
+pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<Problem> {
+    if phase != PodPhase::Ready
+        && let Some(problem) = unplaced(pod)
+    {
+        return Some(problem);
+    }
+    let status = pod.status.as_ref()?;
+    let stays = if phase == PodPhase::Ready {
+        STAYS_READY
+    } else {
+        STAYS
+    };
+    let init = status.init_container_statuses.iter().flatten();
+    let init = init.map(|container| ("init container", container));
+    let main = status.container_statuses.iter().flatten();
+    let main = main.map(|container| ("container", container));
+    init.chain(main)
+        .find_map(|(kind, container)| of_container(kind, container, now, stays))
+}
+
+/// The worst first, and of equal ones always the same.
+pub(super) fn order(a: &Problem, b: &Problem) -> Ordering {
+    let rank = |problem: &Problem| match problem.reason {
+        Reason::ImagePullFailed => 0,
+        Reason::PodsFailing => 1,
+        _ => 2,
+    };
+    (rank(a), &a.message).cmp(&(rank(b), &b.message))
+}
+
+fn unplaced(pod: &Pod) -> Option<Problem> {
+    let unplaced = condition(pod, "PodScheduled").filter(|scheduled| {
+        scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable")
+    })?;
+    let message = unplaced.message.as_deref();
+    let said = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
+    Some(Problem {
+        reason: Reason::PodsUnschedulable,
+        message: format!(
+            "pods cannot be placed on any node: {said}; add nodes or change resources, nodeSelector or tolerations"
+        ),
+    })
+}
+
+/// The scheduler's message without its counts of nodes, which move as nodes come and go:
+/// "0/7 nodes are available: 3 Insufficient cpu, 4 node(s) had untolerated taint(s)."
+fn why_unschedulable(message: &str) -> String {
+    let about_pods = message.split("preemption:").next().unwrap_or(message);
+    let (_, reasons) = about_pods.split_once(": ").unwrap_or(("", about_pods));
+    let bare = |reason: &str| {
+        let reason = reason
+            .trim()
+            .trim_start_matches(|c: char| c.is_ascii_digit());
+        reason.trim().trim_end_matches('.').to_owned()
+    };
+    let reasons = reasons
+        .split([',', '.'])
+        .map(bare)
+        .filter(|reason| !reason.is_empty());
+    let reasons: BTreeSet<String> = reasons.collect();
+    reasons.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn of_container(
+    kind: &str,
+    container: &ContainerStatus,
+    now: Timestamp,
+    stays: SignedDuration,
+) -> Option<Problem> {
+    let name = &container.name;
+    let Some(waiting) = container.state.as_ref().and_then(|s| s.waiting.as_ref()) else {
+        return relapses(container, now, stays).then(|| failing(kind, container));
+    };
+    let word = waiting.reason.as_deref()?;
+    match word {
+        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => {
+            Some(Problem {
+                reason: Reason::ImagePullFailed,
+                message: format!(
+                    "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
+                    container.image,
+                    // The two words take turns while the kubelet backs off.
+                    if word == "ErrImagePull" {
+                        "ImagePullBackOff"
+                    } else {
+                        word
+                    }
+                ),
+            })
+        }
+        "CrashLoopBackOff" => Some(failing(kind, container)),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            let said = waiting.message.as_deref().map(steady);
+            Some(not_started(kind, name, word, said))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a container that does not wait has ended so often, and so lately, that it will again. The first
+/// end is followed by a start at once, each later one by a wait that says so.
+fn relapses(container: &ContainerStatus, now: Timestamp, stays: SignedDuration) -> bool {
+    let Some(state) = container.state.as_ref() else {
+        return false;
+    };
+    let started = state.running.as_ref().map(|running| &running.started_at);
+    let lately = started.is_none_or(|started| {
+        let started = started.as_ref().map(|started| started.0);
+        started.is_some_and(|started| now.duration_since(started) < stays)
+    });
+    // An init container that has ended well has done its work.
+    let done = state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
+    container.restart_count > 1 && last_end(container).is_some() && lately && !done
+}
+
+fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let now = container.state.as_ref();
+    let before = container.last_state.as_ref();
+    now.and_then(|state| state.terminated.as_ref())
+        .or_else(|| before.and_then(|state| state.terminated.as_ref()))
+}
+
+fn failing(kind: &str, container: &ContainerStatus) -> Problem {
+    let name = &container.name;
+    let ended = last_end(container);
+    let why = ended.and_then(|ended| ended.reason.as_deref());
+    if let Some(word @ ("StartError" | "ContainerCannotRun")) = why {
+        let said = ended.and_then(|ended| ended.message.as_deref());
+        return not_started(kind, name, word, said.map(steady));
+    }
+    let exit = ended.map(|ended| format!(" with exit code {}", ended.exit_code));
+    // The other words say no more than the code.
+    let why = why.filter(|why| !matches!(*why, "Error" | "Completed"));
+    let why = why.map(|why| format!(" ({why})"));
+    Problem {
+        reason: Reason::PodsFailing,
+        message: format!(
+            "{kind} {name} ends{}{} each time it is started; kubectl logs --previous of its pod says why",
+            exit.unwrap_or_default(),
+            why.unwrap_or_default(),
+        ),
+    }
+}
+
+fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> Problem {
+    Problem {
+        reason: Reason::PodsFailing,
+        message: match said {
+            Some(said) => format!("{kind} {name} cannot be started ({word}): {said}"),
+            None => format!("{kind} {name} cannot be started ({word})"),
+        },
+    }
+}
+
+/// What the kubelet or the container runtime says, without ids of pods and containers, which differ from
+/// pod to pod and from start to start.
+fn steady(text: &str) -> String {
+    let is_id = |run: &str| run.chars().filter(char::is_ascii_hexdigit).count() >= 32;
+    let has_id = |word: &&str| {
+        word.split(|c: char| !c.is_ascii_hexdigit() && c != '-')
+            .any(is_id)
+    };
+    let words = text.split_whitespace();
+    let words = words.map(|word| if has_id(&word) { "(id)" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,165 @@
+//! A fleet as Flux, Argo CD's and Helm's waiting, and other users of kstatus see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::DeploymentStatus;
+use taskqueue_api::{Reason, TaskQueueWorkerStatus};
+use taskqueue_scaling::PodPhase;
+use taskqueue_temporal::CallErrorKind;
+
+use crate::error::{Call, Error};
+use crate::memory::QueueKey;
+use crate::observe::ObservedQueue;
+use crate::plan::Step;
+use crate::problem::Problem;
+use crate::report::conditions::invalid;
+use crate::report::passed::{Passed, healthy, unread};
+use crate::report::status::refused;
+use crate::testing::{NOW, held, simple, unseen};
+
+/// The rules of kstatus for a resource that it has no rules of its own for, in their order.
+fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
+    if status
+        .observed_generation
+        .is_some_and(|seen| seen != generation)
+    {
+        return "InProgress";
+    }
+    for condition in &status.conditions {
+        match (condition.type_.as_str(), condition.status.as_str()) {
+            ("Reconciling", "True") => return "InProgress",
+            ("Stalled", "True") => return "Failed",
+            _ => {}
+        }
+    }
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+    match ready.map(|ready| ready.status.as_str()) {
+        Some("False" | "Unknown") => "InProgress",
+        _ => "Current",
+    }
+}
+
+/// The status of generation 2 after a pass, where all was well with generation 1.
+fn then(passed: &Passed) -> TaskQueueWorkerStatus {
+    let before = Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1);
+    passed.status(&before, 2)
+}
+
+fn with(change: impl FnOnce(&mut ObservedQueue)) -> ObservedQueue {
+    let mut queue = healthy();
+    change(&mut queue);
+    queue
+}
+
+fn answered(code: u16, message: &str) -> Error {
+    let status = kube::core::Status::failure(message, "").with_code(code);
+    let call = Call::new("apply", "Deployment", "shop", "d");
+    Error::kube(call, kube::Error::Api(status.boxed()))
+}
+
+fn paused(queue: &mut ObservedQueue) {
+    let mut deployment = held(&simple(), 1, "9");
+    deployment.spec.as_mut().unwrap().paused = Some(true);
+    deployment.status = Some(DeploymentStatus {
+        replicas: Some(1),
+        updated_replicas: Some(0),
+        ..DeploymentStatus::default()
+    });
+    queue.held = Some(Arc::new(deployment));
+}
+
+/// A queue whose pods are starting, with what is known to be wrong with them.
+fn starting(reason: Option<Reason>) -> ObservedQueue {
+    with(|queue| {
+        queue.pods.live[0].phase = PodPhase::Starting;
+        queue.pods.trouble = reason.map(|reason| Problem::new(reason, "it is so"));
+    })
+}
+
+#[test]
+fn kstatus_sees_a_fleet_as_it_is() {
+    let held_back = |reason| {
+        let mut passed = Passed::of(healthy());
+        passed.plan.queues[0].step = Step::Hold(Problem::new(reason, "it is so"));
+        passed
+    };
+    let mut waking = Passed::of(starting(None));
+    let at = NOW.minus(Duration::from_secs(2));
+    waking.memory.queue(QueueKey::unversioned("a")).at_zero = Some(at);
+    let denied = answered(400, "admission webhook \"x\" denied the request: no");
+    let table = vec![
+        ("all is well", Passed::of(healthy()), "Current"),
+        (
+            "Temporal is away",
+            Passed::of(unread(CallErrorKind::Unavailable)),
+            "Current",
+        ),
+        ("a queue wakes from zero", waking, "Current"),
+        ("nothing is there", Passed::of(unseen()), "InProgress"),
+        (
+            "the first pods start",
+            Passed::of(starting(None)),
+            "InProgress",
+        ),
+        (
+            "pods are replaced",
+            Passed::of(with(|queue| queue.pods.replica_sets = 2)),
+            "InProgress",
+        ),
+        (
+            "the API server is away",
+            Passed::of(healthy()).failed(answered(503, "")),
+            "InProgress",
+        ),
+        (
+            "the API server is busy",
+            Passed::of(healthy()).failed(answered(429, "")),
+            "InProgress",
+        ),
+        (
+            "no node has room",
+            Passed::of(starting(Some(Reason::PodsUnschedulable))),
+            "InProgress",
+        ),
+        (
+            "a webhook denies",
+            Passed::of(healthy()).failed(denied),
+            "Failed",
+        ),
+        (
+            "a Secret is missing",
+            held_back(Reason::SecretNotFound),
+            "Failed",
+        ),
+        (
+            "a rival is older",
+            held_back(Reason::QueueConflict),
+            "Failed",
+        ),
+        (
+            "the image is not there",
+            Passed::of(starting(Some(Reason::ImagePullFailed))),
+            "Failed",
+        ),
+        (
+            "the image of a rollout is not there",
+            Passed::of(with(|queue| {
+                queue.pods.replica_sets = 2;
+                let problem = Problem::new(Reason::ImagePullFailed, "it is so");
+                queue.pods.trouble = Some(problem);
+            })),
+            "Failed",
+        ),
+        ("a rollout is paused", Passed::of(with(paused)), "Failed"),
+    ];
+    for (what, passed, expected) in table {
+        let status = then(&passed);
+        assert_eq!(kstatus(2, &status), expected, "{what}: {status:#?}");
+        assert_eq!(kstatus(3, &status), "InProgress", "{what}, changed again");
+    }
+    let before = then(&Passed::of(healthy()));
+    let now = "2026-02-03T04:05:06Z".parse().unwrap();
+    let invalid = refused(&before, 3, &invalid("no such mode"), now);
+    assert_eq!(kstatus(3, &invalid), "Failed", "the spec is refused");
+}

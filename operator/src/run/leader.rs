@@ -1,0 +1,140 @@
+//! Who may work, and until when: around all work stands the leader lease, if there is one. I/O: the lease.
+
+use anyhow::bail;
+use futures::future;
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::Error;
+use crate::http::{Health, Phase};
+use crate::leading::Leading;
+use crate::lease::{Claim, Lost};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+/// The leases that this process needs to write: its own, and the one that earlier versions took, if that has another
+/// name.
+fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
+    let claim = |name: &str| {
+        let (client, identity) = (client.clone(), settings.pod_name.clone());
+        Claim::new(client, &settings.pod_namespace, name, identity)
+    };
+    let former = settings.former_lease_name.as_deref();
+    let former = former.filter(|name| !name.is_empty() && *name != settings.lease_name);
+    let beside = former.map(|name| claim(name).beside());
+    std::iter::once(claim(&settings.lease_name))
+        .chain(beside)
+        .collect()
+}
+
+/// Works, with the leader lease if there is one.
+pub(super) async fn lead<W>(
+    settings: &Settings,
+    client: &Client,
+    metrics: &Metrics,
+    health: &Health,
+    stop: &CancellationToken,
+    work: impl FnOnce(Leading, CancellationToken) -> W,
+) -> anyhow::Result<()>
+where
+    W: Future<Output = anyhow::Result<()>>,
+{
+    let leading = Leading::default();
+    if !settings.leader_election {
+        return work(leading, stop.clone()).await;
+    }
+    let mut claims = claims(settings, client);
+    health.set(Phase::Standby);
+    for claim in &mut claims {
+        if !claim.acquire(stop).await {
+            release(&claims).await;
+            return Ok(());
+        }
+    }
+    let kept = stop.child_token();
+    let working = work(leading.clone(), kept.clone());
+    tokio::pin!(working);
+    // Renewed until the last write is done, also after `stop`: nobody else may lead before that.
+    tokio::select! {
+        result = &mut working => {
+            release(&claims).await;
+            result
+        }
+        () = hold(&mut claims, &leading, metrics, health, stop) => {
+            // Another process may lead by now: no time for what is in flight. What it could still do is protected by
+            // what each write says about the object that it was decided on.
+            leading.end();
+            kept.cancel();
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            health.set(Phase::Dead("the leader lease was lost".to_owned()));
+            bail!("the leader lease was lost; this process ends so that it starts over as a standby")
+        }
+    }
+}
+
+/// Renews until another process may have led. While only nobody can be reached nothing is written, but what is known is
+/// kept: once the API server is back, and if nobody else was quicker, it goes on where it was.
+async fn hold(
+    claims: &mut [Claim],
+    leading: &Leading,
+    metrics: &Metrics,
+    health: &Health,
+    stop: &CancellationToken,
+) {
+    loop {
+        let keeping: Vec<_> = claims
+            .iter_mut()
+            .map(|claim| Box::pin(claim.keep()))
+            .collect();
+        let (lost, _, _) = future::select_all(keeping).await;
+        if lost == Lost::Taken {
+            return;
+        }
+        warn!(
+            "the leader lease cannot be renewed: nothing is written until the API server answers again"
+        );
+        leading.suspend();
+        metrics.set_leader(false);
+        let before = health.phase();
+        health.set(Phase::Waiting(
+            "the leader lease cannot be renewed: the API server does not answer".to_owned(),
+        ));
+        let regained = async {
+            for claim in &mut *claims {
+                if !claim.regain().await {
+                    return false;
+                }
+            }
+            true
+        };
+        let regained = tokio::select! {
+            regained = regained => regained,
+            // There is nothing to finish: no pass is under way.
+            () = stop.cancelled() => return leading.end(),
+        };
+        if !regained {
+            return;
+        }
+        info!("the leader lease is still ours: going on");
+        health.set(before);
+        metrics.set_leader(true);
+        leading.resume();
+    }
+}
+
+async fn release(claims: &[Claim]) {
+    // In the reverse order of taking: who waits for the first finds the others free.
+    for claim in claims.iter().rev() {
+        let mut given = claim.release().await;
+        if given.as_ref().is_err_and(Error::is_conflict) {
+            // A renewal that was under way when the work ended came between.
+            given = claim.release().await;
+        }
+        if let Err(error) = given {
+            warn!(%error, "cannot give the leader lease back; it expires by itself");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Whether Temporal has answered over the connection of a fleet, and what is not written into running pods until it
+//! has. Pure.
+//!
+//! A typo in an address would otherwise replace every worker by one that cannot work: without a readiness probe a new pod
+//! counts as available as soon as it is started.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec};
+use taskqueue_api::{Connection, Reason, injected};
+use taskqueue_scaling::Time;
+
+use crate::memory::FleetMemory;
+use crate::observe::{Observed, ObservedQueue, asked};
+use crate::plan::is_being_created;
+use crate::problem::Problem;
+
+/// The annotation of a `TaskQueueWorker` by which its connection is written without being tried.
+pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";
+
+/// What is known of the connection that the spec asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    connection: Connection,
+    /// Since when it is asked for.
+    since: Time,
+    /// Temporal has answered over it since.
+    answered: bool,
+    /// It is to be written whatever it is worth.
+    insisted: bool,
+}
+
+impl Tried {
+    /// A connection that is asked for from now on.
+    fn new(connection: &Connection, now: Time) -> Self {
+        Self {
+            connection: connection.clone(),
+            since: now,
+            answered: false,
+            insisted: false,
+        }
+    }
+}
+
+/// Takes in what was observed, and whether the user insists. A reading counts if it was made after the connection
+/// was asked for: one of before may have come with another credential.
+pub fn record(memory: &mut FleetMemory, observed: &Observed, insisted: bool, now: Time) {
+    let Ok(usable) = &observed.connection else {
+        return;
+    };
+    let known = memory.tried.take();
+    let mut tried = known
+        .filter(|tried| tried.connection == usable.spec)
+        .unwrap_or_else(|| Tried::new(&usable.spec, now));
+    let mut taken = observed
+        .queues
+        .values()
+        .map(|seen| seen.reading.backlog.taken_at());
+    tried.answered |= taken.any(|taken| taken.is_some_and(|taken| taken > tried.since));
+    tried.insisted = insisted;
+    memory.tried = Some(tried);
+}
+
+/// Why an object is not written over the Deployment that is there: it would give running pods a connection over which
+/// Temporal has not answered.
+pub fn untried(
+    object: &Deployment,
+    seen: &ObservedQueue,
+    tried: Option<&Tried>,
+) -> Option<Problem> {
+    let tried = tried.filter(|tried| !tried.answered && !tried.insisted)?;
+    let held = seen.held.as_deref()?;
+    let runs = asked(held) > 0 || !seen.pods.live.is_empty();
+    if !runs || is_being_created(held) || connection_of(held) == connection_of(object) {
+        return None;
+    }
+    let Connection {
+        address,
+        temporal_namespace,
+        ..
+    } = &tried.connection;
+    Some(Problem::new(
+        Reason::ConnectionUntried,
+        format!(
+            "Temporal has not answered over the connection that is asked for now ({address}, Temporal namespace {temporal_namespace}), so the workers keep the one that they have; correct it, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to have it written all the same"
+        ),
+    ))
+}
+
+/// What the worker of a Deployment is told of its connection, by what it is found under. Without what the API server
+/// fills in.
+fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
+    let Some(spec) = &deployment.spec else {
+        return BTreeMap::new();
+    };
+    variables(&spec.template)
+        .chain(volumes(&spec.template))
+        .collect()
+}
+
+fn variables(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
+    // These two are about the queue and the drain.
+    let others = [injected::TASK_QUEUE, injected::DRAIN_GRACE_PERIOD_SECONDS];
+    let containers = template.spec.iter().flat_map(|pod| &pod.containers);
+    let worker = containers.filter(|container| container.name == injected::WORKER_CONTAINER);
+    let variables = worker.flat_map(|worker| worker.env.iter().flatten());
+    let ours = variables.filter(move |variable| {
+        let name = variable.name.as_str();
+        injected::RESERVED_VARIABLES.contains(&name) && !others.contains(&name)
+    });
+    ours.map(|variable| {
+        let from = variable.value_from.as_ref();
+        let secret = from.and_then(|from| from.secret_key_ref.as_ref());
+        let secret = secret.map(|secret| format!("{}/{}", secret.name, secret.key));
+        let value = secret.or_else(|| variable.value.clone());
+        (variable.name.clone(), value.unwrap_or_default())
+    })
+}
+
+fn volumes(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
+    let volumes = template
+        .spec
+        .iter()
+        .flat_map(|pod| pod.volumes.iter().flatten());
+    let ours = volumes.filter(|v| injected::RESERVED_VOLUMES.contains(&v.name.as_str()));
+    ours.map(|volume| {
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|p| p.sources.iter().flatten());
+        let projected = projected.filter_map(|source| source.secret.as_ref());
+        let projected = projected.map(|secret| (secret.name.as_str(), secret.items.as_ref()));
+        let whole = volume.secret.iter();
+        let whole = whole.map(|s| {
+            (
+                s.secret_name.as_deref().unwrap_or_default(),
+                s.items.as_ref(),
+            )
+        });
+        let files: Vec<String> = projected
+            .chain(whole)
+            .map(|(secret, items)| format!("{secret}: {}", files(items)))
+            .collect();
+        (volume.name.clone(), files.join("; "))
+    })
+}
+
+fn files(items: Option<&Vec<KeyToPath>>) -> String {
+    let items = items.into_iter().flatten();
+    let items = items.map(|item| format!("{} as {}", item.key, item.path));
+    items.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

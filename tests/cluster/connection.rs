@@ -1,0 +1,81 @@
+//! A changed connection is tried before it reaches running pods.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use crate::harness::{World, eventually, one_queue, throughout, with_namespace};
+
+/// The names of the pods that are not on their way out, in order.
+async fn pods(world: &World) -> anyhow::Result<Vec<String>> {
+    let pods = world.live_pods().await?;
+    let mut names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+    names.sort();
+    Ok(names)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_over_which_temporal_does_not_answer_reaches_no_running_pod() {
+    with_namespace("a-connection-is-tried-first", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
+        world.apply(spec.clone()).await?;
+        world
+            .replicas_are("all", "the minimum runs", |_, ready| ready == 2)
+            .await?;
+        let before = pods(&world).await?;
+
+        let good = spec["connection"]["address"].clone();
+        spec["connection"]["address"] = json!("temporl.sandbox-services.svc:7233");
+        world.apply(spec.clone()).await?;
+        world
+            .condition_is("Reconciling", "True", "ConnectionUntried")
+            .await?;
+        throughout(Duration::from_secs(10), "the same pods run", || async {
+            let now = pods(&world).await?;
+            Ok(if now == before {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            })
+        })
+        .await?;
+        let told = world
+            .condition_is("Ready", "False", "ConnectionUntried")
+            .await?;
+        assert!(told.message.contains("temporl"), "{}", told.message);
+
+        spec["connection"]["address"] = good;
+        spec["queues"][0]["taskQueue"] = json!(world.queue("other"));
+        world.apply(spec.clone()).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        eventually("an Event says what was left", || async {
+            let notes = world.events("QueueMoved").await?;
+            let left = world.queue("all");
+            let told = notes.iter().any(|note| note.contains(&left));
+            Ok(if told {
+                Ok(())
+            } else {
+                Err(format!("{notes:?}"))
+            })
+        })
+        .await?;
+
+        // The user insists.
+        let before = pods(&world).await?;
+        spec["connection"]["address"] = json!("temporl.sandbox-services.svc:7233");
+        world.kubectl(&[
+            "annotate",
+            "tqw/orders",
+            "taskqueue.dev/skip-connection-check=true",
+        ])?;
+        world.apply(spec).await?;
+        eventually("a pod of the new connection is there", || async {
+            let now = pods(&world).await?;
+            let new = now.iter().any(|pod| !before.contains(pod));
+            Ok(if new { Ok(()) } else { Err(format!("{now:?}")) })
+        })
+        .await
+    })
+    .await;
+}

@@ -1,0 +1,160 @@
+//! An admission webhook that hangs on Deployments, and not on their replicas: a queue that needs workers gets them.
+
+use std::time::Duration;
+
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingWebhookConfiguration, apps::v1::Deployment,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::Instant};
+
+use crate::harness::{World, eventually, one_queue, with_namespace};
+
+/// From an order at a queue at zero to its replicas, on a sandbox that does other things too: a reading of at most 5 s,
+/// and what is promised after it.
+const PROMISED: Duration = Duration::from_secs(5 + 2 + 1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_hangs_on_twenty_templates_keeps_no_queue_from_its_replicas() {
+    with_namespace("a-webhook-that-hangs", |world| async move {
+        world.apply(twenty(&world, "first")).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        let webhook = Webhook::hang(&world).await?;
+        world.apply(twenty(&world, "second")).await?;
+        webhook.called().await?;
+        let began = Instant::now();
+        world
+            .temporal
+            .order(&world.queue("q19"), 0, json!({"total": 100}))?;
+        let api: Api<Deployment> = world.api();
+        let grown = eventually("the queue has a replica", || async {
+            let found = world.replicas("q19").await?;
+            Ok(if found.0 > 0 {
+                Ok(found)
+            } else {
+                Err(format!("{found:?}"))
+            })
+        })
+        .await;
+        let took = began.elapsed();
+        let listed = api.list(&kube::api::ListParams::default()).await?;
+        let outdated = listed
+            .items
+            .iter()
+            .filter(|deployment| !is(deployment, "second"));
+        let outdated = outdated.count();
+        webhook.remove().await?;
+        grown?;
+        println!(
+            "from an order to a replica beside {outdated} templates that hang: {:.1} s",
+            took.as_secs_f64()
+        );
+        anyhow::ensure!(outdated > 0, "nothing hung");
+        anyhow::ensure!(took < PROMISED, "it took {took:?}");
+        // And what hung is carried out in the end.
+        eventually("every template is the second", || async {
+            let all = api.list(&kube::api::ListParams::default()).await?.items;
+            let left = all
+                .iter()
+                .filter(|deployment| !is(deployment, "second"))
+                .count();
+            Ok(if left == 0 {
+                Ok(())
+            } else {
+                Err(format!("{left} are not"))
+            })
+        })
+        .await
+    })
+    .await;
+}
+
+/// Twenty queues at zero, with an annotation in the template.
+fn twenty(world: &World, marked: &str) -> Value {
+    let mut spec = one_queue(&world.queue("all"), 0, 1, &json!({}));
+    let queue = |number: u32| {
+        let name = format!("q{number}");
+        json!({"name": name, "taskQueue": world.queue(&name), "replicas": {"min": 0, "max": 1}})
+    };
+    spec["queues"] = (0..20).map(queue).collect();
+    spec["template"]["metadata"] = json!({"annotations": {"example.com/marked": marked}});
+    spec
+}
+
+fn is(deployment: &Deployment, marked: &str) -> bool {
+    let template = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.metadata.as_ref());
+    let annotations = template.and_then(|template| template.annotations.as_ref());
+    annotations
+        .and_then(|all| all.get("example.com/marked"))
+        .map(String::as_str)
+        == Some(marked)
+}
+
+/// A webhook for the Deployments of a namespace that takes connections and never says anything.
+struct Webhook {
+    api: Api<ValidatingWebhookConfiguration>,
+    name: String,
+    called: tokio::sync::watch::Receiver<usize>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Webhook {
+    async fn hang(world: &World) -> anyhow::Result<Self> {
+        let listener = world.sandbox.listener_for_pods()?;
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let (calls, called) = tokio::sync::watch::channel(0);
+        let accepting = tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                open.push(stream);
+                calls.send_replace(open.len());
+            }
+        });
+        let name = format!("{}-hangs", world.namespace);
+        let configuration = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "webhooks": [{
+                "name": "hangs.example.com",
+                "clientConfig": {"url": format!("https://{address}/")},
+                "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                    "resources": ["deployments"]}],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}},
+                "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }],
+        }))?;
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
+        api.create(&PostParams::default(), &configuration).await?;
+        Ok(Self {
+            api,
+            name,
+            called,
+            accepting,
+        })
+    }
+
+    /// Waits until the API server has asked it.
+    async fn called(&self) -> anyhow::Result<()> {
+        let mut called = self.called.clone();
+        let asked = called.wait_for(|calls| *calls > 0);
+        tokio::time::timeout(Duration::from_mins(1), asked).await??;
+        Ok(())
+    }
+
+    async fn remove(self) -> anyhow::Result<()> {
+        self.api
+            .delete(&self.name, &DeleteParams::default())
+            .await?;
+        self.accepting.abort();
+        Ok(())
+    }
+}

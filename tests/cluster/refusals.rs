@@ -1,0 +1,250 @@
+//! What only a real API server says: why it takes no Deployment, what becomes of one that it takes, and what programs
+//! that wait for a fleet see.
+
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{World, eventually, one_queue, throughout, with_namespace},
+    webhook::{self, Denier},
+};
+
+/// A template that differs from every other one by this word.
+fn changed(mut spec: Value, word: &str) -> Value {
+    spec["template"]["metadata"] = json!({"annotations": {"example.com/change": word}});
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_behind_a_webhook_that_is_down_is_not_ready_until_it_is_gone() {
+    with_namespace("a-webhook-that-is-down", |world| async move {
+        let nobody =
+            json!({"service": {"name": "none", "namespace": world.namespace, "path": "/"}});
+        webhook::install(&world, &nobody).await?;
+        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        world.apply(spec.clone()).await?;
+        let ready = world
+            .condition_is("Ready", "False", "WebhookUnavailable")
+            .await?;
+        assert!(ready.message.contains(webhook::NAME), "{}", ready.message);
+        world
+            .condition_is("Reconciling", "True", "WebhookUnavailable")
+            .await?;
+        webhook::remove(&world).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_denies_is_named_whatever_its_code() {
+    with_namespace("a-webhook-that-denies", |world| async move {
+        let denier = Denier::start(&world)?;
+        webhook::install(&world, &denier.client).await?;
+        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        for code in [0, 403, 409, 422, 429, 500] {
+            denier.deny_with(code);
+            world
+                .apply(changed(spec.clone(), &code.to_string()))
+                .await?;
+            let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
+            let number = if code == 0 { 400 } else { code };
+            for part in [webhook::NAME, &format!("HTTP {number}")] {
+                assert!(ready.message.contains(part), "{part}: {}", ready.message);
+            }
+            world.condition_is("Stalled", "True", "ApplyFailed").await?;
+        }
+        webhook::remove(&world).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admission_policy_that_denies_is_named() {
+    with_namespace("an-admission-policy-that-denies", |world| async move {
+        let name = world.namespace.as_str();
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+        let api = "admissionregistration.k8s.io/v1";
+        let policy = json!({
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+                    "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]},
+                "validations": [{"expression": "has(object.metadata.labels) && 'team' in object.metadata.labels",
+                    "reason": "Forbidden", "message": "a team label is needed"}],
+            },
+        });
+        let binding = json!({
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
+        });
+        let params = PatchParams::apply("cluster-test").force();
+        policies.patch(name, &params, &Patch::Apply(&policy)).await?;
+        bindings.patch(name, &params, &Patch::Apply(&binding)).await?;
+        webhook::is_refused(&world, "a team label is needed").await?;
+        world
+            .apply(one_queue(&world.queue("all"), 1, 1, &json!({})))
+            .await?;
+        let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
+        assert!(ready.message.contains(&format!("Policy '{name}'")), "{}", ready.message);
+        bindings.delete(name, &DeleteParams::default()).await?;
+        policies.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_stands_twice_in_the_template_is_the_users_to_mend() {
+    with_namespace("a-port-that-stands-twice", |world| async move {
+        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        spec["template"]["spec"]["containers"][0]["ports"] =
+            json!([{"name": "a", "containerPort": 9090}, {"name": "b", "containerPort": 9090}]);
+        world.apply(spec).await?;
+        let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
+        assert!(
+            ready.message.contains("containerPort=9090"),
+            "{}",
+            ready.message
+        );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_container_that_cannot_start_is_named() {
+    with_namespace("an-init-container-that-cannot-start", |world| async move {
+        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        let with = |init: Value| {
+            let mut spec = spec.clone();
+            spec["template"]["spec"]["initContainers"] = json!([init]);
+            spec
+        };
+        world
+            .apply(with(json!({
+                "name": "fetch", "image": "localhost/none:1", "imagePullPolicy": "Never",
+            })))
+            .await?;
+        let ready = world
+            .condition_is("Ready", "False", "ImagePullFailed")
+            .await?;
+        assert!(
+            ready.message.contains("init container fetch"),
+            "{}",
+            ready.message
+        );
+        // A native sidecar of an image that is there, with a program that is not.
+        let image = &spec["template"]["spec"]["containers"][0]["image"];
+        world
+            .apply(with(json!({
+                "name": "proxy", "image": image, "imagePullPolicy": "Never",
+                "restartPolicy": "Always", "command": ["/no-such-program"],
+            })))
+            .await?;
+        eventually("the sidecar is named", || async {
+            let ready = world.condition("Ready").await?;
+            let named = ready.as_ref().is_some_and(|ready| {
+                ready.reason == "PodsFailing" && ready.message.contains("init container proxy")
+            });
+            Ok(if named {
+                Ok(())
+            } else {
+                Err(format!("{ready:?}"))
+            })
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_wait_ends_when_a_changed_template_has_reached_every_pod() {
+    with_namespace("kubectl-wait-ends", |world| async move {
+        let spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
+        world.apply(spec.clone()).await?;
+        for (word, condition) in [("1", "Ready"), ("2", "Reconciling=false")] {
+            world
+                .condition_is("Reconciling", "False", "Reconciled")
+                .await?;
+            world.apply(changed(spec.clone(), word)).await?;
+            world.kubectl(&[
+                "wait",
+                &format!("--for=condition={condition}"),
+                "--timeout=120s",
+                "tqw/orders",
+            ])?;
+            let pods = world.live_pods().await?;
+            let new = pods.iter().filter(|pod| {
+                let change = pod.annotations().get("example.com/change");
+                change.is_some_and(|change| change == word)
+            });
+            assert_eq!((new.count(), pods.len()), (2, 2), "{condition}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_rollout_is_told_and_goes_on_when_it_is_resumed() {
+    with_namespace("a-paused-rollout-is-told", |world| async move {
+        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        world.apply(spec.clone()).await?;
+        world.condition_is("Ready", "True", "Available").await?;
+        let deployment = format!(
+            "deployment/{}",
+            world.deployments().await?["all"].name_any()
+        );
+        world.kubectl(&["rollout", "pause", &deployment])?;
+        world.apply(changed(spec, "1")).await?;
+        let told = world
+            .condition_is("Progressing", "False", "RolloutPaused")
+            .await?;
+        assert!(told.message.contains(&deployment), "{}", told.message);
+        world.kubectl(&["rollout", "resume", &deployment])?;
+        world.condition_is("Ready", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// The status of the condition Ready, whatever generation it is about.
+async fn ready(world: &World) -> anyhow::Result<String> {
+    let status = world.fleet().await?.status.unwrap_or_default();
+    let mut conditions = status.conditions.into_iter();
+    let ready = conditions.find(|condition| condition.type_ == "Ready");
+    Ok(ready.map_or_else(String::new, |ready| ready.status))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_wakes_from_zero_is_ready_all_the_while() {
+    with_namespace("a-queue-that-wakes-from-zero", |world| async move {
+        let queue = world.queue("all");
+        world.start_from_zero(&queue, 1).await?;
+        // The minimum makes it wake as work would.
+        world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+        throughout(Duration::from_secs(8), "Ready is True", || async {
+            let ready = ready(&world).await?;
+            Ok(if ready == "True" { Ok(()) } else { Err(ready) })
+        })
+        .await?;
+        world
+            .replicas_are("all", "it wakes", |_, ready| ready == 1)
+            .await?;
+        Ok(())
+    })
+    .await;
+}

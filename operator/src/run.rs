@@ -113,7 +113,6 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
         metrics,
         health,
     } = *parts;
-    metrics.set_leader(true);
     health.set(Phase::Waiting("filling the watch caches".to_owned()));
     let (readers, numbers) = start_readers(settings, clock, metrics)?;
     hints(settings, client, clock, &readers, stop).await?;

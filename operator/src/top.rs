@@ -27,7 +27,7 @@ replicas. WAIT is how long the oldest waiting task has waited, TARGET how long i
 
 It takes the right to list taskqueueworkers, and for the metrics the right to get services/proxy in the operator's
 namespace. Without the latter:
-    kubectl -n taskqueue-system get lease taskqueue-operator    # says which POD leads
+    kubectl -n taskqueue-system get lease taskqueue-operator-leader    # HOLDER is the POD that leads
     kubectl -n taskqueue-system port-forward POD 8080 &
     taskqueue-operator top --metrics http://127.0.0.1:8080
 

@@ -31,7 +31,7 @@ pub struct Pods {
     pub draining: Vec<Draining>,
     /// Those that have gone since the last pass, as far as it is known how their workers ended.
     pub gone: Vec<Draining>,
-    /// Why pods cannot start, if some cannot: the worst, whatever their order.
+    /// Why pods cannot start, if some cannot: the worst of the newest template, or else of the ones before it.
     pub trouble: Option<Problem>,
     /// Ready pods with a container that keeps ending and was started again a moment ago.
     pub relapsing: u32,
@@ -45,7 +45,8 @@ pub struct Pods {
 
 /// Reads the pods of one queue, whose worker is the container of that name.
 pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
-    let mut troubles: Vec<Problem> = Vec::new();
+    let newest = newest_replica_set(pods);
+    let mut troubles: Vec<(bool, Problem)> = Vec::new();
     let mut live: Vec<LivePod> = Vec::new();
     let mut replica_sets = BTreeSet::new();
     let mut facts = Pods::default();
@@ -79,9 +80,18 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
         if phase == PodPhase::Ready && trouble.is_some() {
             facts.relapsing = facts.relapsing.saturating_add(1);
         }
-        troubles.extend(trouble);
+        // A rollout replaces the pods of an earlier template: what is wrong with them was answered by it.
+        let replaced = label(pod, TEMPLATE_HASH) != newest;
+        troubles.extend(trouble.map(|trouble| (replaced, trouble)));
     }
-    facts.trouble = troubles.into_iter().min_by(trouble::order);
+    let worst = troubles
+        .into_iter()
+        .min_by(|(a_replaced, a), (b_replaced, b)| {
+            a_replaced
+                .cmp(b_replaced)
+                .then_with(|| trouble::order(a, b))
+        });
+    facts.trouble = worst.map(|(_, trouble)| trouble);
     live.sort_by(|a, b| a.name.cmp(&b.name));
     facts.costs.sort();
     Pods {
@@ -89,6 +99,15 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
         replica_sets: replica_sets.len(),
         ..facts
     }
+}
+
+/// The template hash of the pod that was created last.
+fn newest_replica_set(pods: &[Arc<Pod>]) -> Option<&str> {
+    let created = pods.iter().filter_map(|pod| {
+        let at = pod.metadata.creation_timestamp.as_ref()?.0;
+        Some((at, label(pod, TEMPLATE_HASH)?))
+    });
+    created.max().map(|(_, hash)| hash)
 }
 
 /// The annotation by which a ReplicaSet ranks its pods when it removes some.

@@ -42,6 +42,7 @@ where
 {
     let leading = Leading::default();
     if !settings.leader_election {
+        metrics.set_leader(true);
         return work(leading, stop.clone()).await;
     }
     let mut claims = claims(settings, client);
@@ -52,12 +53,15 @@ where
             return Ok(());
         }
     }
+    metrics.set_leader(true);
     let kept = stop.child_token();
     let working = work(leading.clone(), kept.clone());
     tokio::pin!(working);
     // Renewed until the last write is done, also after `stop`: nobody else may lead before that.
     tokio::select! {
         result = &mut working => {
+            // Before the lease is free: two processes never say at once that they lead.
+            metrics.set_leader(false);
             release(&claims).await;
             result
         }
@@ -65,6 +69,7 @@ where
             // Another process may lead by now: no time for what is in flight. What it could still do is protected by
             // what each write says about the object that it was decided on.
             leading.end();
+            metrics.set_leader(false);
             kept.cancel();
             if stop.is_cancelled() {
                 return Ok(());

@@ -185,3 +185,30 @@ fn a_pod_that_no_replica_set_made_is_no_rollout() {
     ];
     assert_eq!(read(&pods, WORKER, now()).replica_sets, 1);
 }
+
+#[test]
+fn what_is_wrong_with_the_newest_template_is_said_before_what_it_replaces() {
+    let failing = |name: &str, hash: &str, created: &str, reason: &str| {
+        pod(json!({
+            "metadata": {"name": name, "labels": {"pod-template-hash": hash},
+                "creationTimestamp": created},
+            "status": {"phase": "Pending", "containerStatuses": [{
+                "name": "worker", "image": "shop/worker:2", "imageID": "", "ready": false,
+                "restartCount": 3, "state": {"waiting": {"reason": reason}},
+            }]},
+        }))
+    };
+    let old = failing("old", "1", "2026-01-01T00:00:00Z", "ImagePullBackOff");
+    let new = failing("new", "2", "2026-01-01T00:01:00Z", "CrashLoopBackOff");
+    let starting = failing("new", "2", "2026-01-01T00:01:00Z", "ContainerCreating");
+    let reason = |pods: &[Arc<Pod>]| read(pods, WORKER, now()).trouble.map(|found| found.reason);
+    let table = [
+        (&old, &new, Reason::PodsFailing),
+        (&old, &starting, Reason::ImagePullFailed),
+    ];
+    for (old, new, expected) in table {
+        for pods in [[old.clone(), new.clone()], [new.clone(), old.clone()]] {
+            assert_eq!(reason(&pods), Some(expected));
+        }
+    }
+}

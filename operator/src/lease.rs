@@ -5,7 +5,8 @@
 //!
 //! A claim may be one *beside* another lease: on the name that earlier versions used for every release. Who
 //! writes holds that one too, so that no process of an earlier version writes at the same time. Releases of
-//! this version do not wait for each other there: they see by an annotation that the holder is one of them.
+//! this version do not wait for each other there: an annotation marks the holder as one of them. Whoever holds
+//! that name as its only lease, as a release whose chart is the earlier one does, leaves no mark and is waited for.
 
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Says on a lease that this version holds it: the same as `holderIdentity`. Version 0.1.0 leaves it as it is when it takes
-/// the lease, and then the two differ.
+/// Marks the holder of a lease as one that holds another lease beside it: the same as `holderIdentity`. Version 0.1.0
+/// leaves it as it is when it takes the lease, and then the two differ.
 const HELD_BY: &str = "taskqueue.dev/held-by";
 
 /// Why a lease is no longer ours.
@@ -55,6 +56,8 @@ pub struct Claim {
     identity: String,
     /// It is held beside another one.
     beside: bool,
+    /// Its holder is marked for those who claim it beside another one.
+    marked: bool,
     seen: Option<Seen>,
     /// The lease as we wrote it, until an attempt fails: while we lead nobody else writes it.
     held: Option<Lease>,
@@ -93,6 +96,7 @@ impl Claim {
             name: name.to_owned(),
             identity,
             beside: false,
+            marked: false,
             seen: None,
             held: None,
             renewed: Instant::now(),
@@ -104,6 +108,15 @@ impl Claim {
     pub fn beside(self) -> Self {
         Self {
             beside: true,
+            ..self.marked()
+        }
+    }
+
+    /// The same claim, on whose lease the others of this version need not wait if they hold it beside another.
+    #[must_use]
+    pub fn marked(self) -> Self {
+        Self {
+            marked: true,
             ..self
         }
     }
@@ -307,8 +320,10 @@ impl Claim {
     /// The lease with us as its holder.
     fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
         let ours = holder(&lease) == Some(self.identity.as_str());
-        let annotations = lease.metadata.annotations.get_or_insert_default();
-        annotations.insert(HELD_BY.to_owned(), self.identity.clone());
+        if self.marked {
+            let annotations = lease.metadata.annotations.get_or_insert_default();
+            annotations.insert(HELD_BY.to_owned(), self.identity.clone());
+        }
         let spec = lease.spec.get_or_insert_default();
         if !ours {
             spec.acquire_time = Some(MicroTime(now));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use serde_json::{Value, json};
@@ -121,67 +122,80 @@ const OTHER: &str = "orders-operator";
 async fn an_upgrade_under_another_release_name_never_has_two_processes_that_write() {
     alone("an-upgrade-under-another-name", |world| async move {
         on_a_bare_cluster(&world, |release| async move {
-            let helm = |verb: &str, chart: &Path| {
+            // As version 0.1.0 is by default, and with its lease.
+            for settings in [&[][..], &["--set=replicas=2,leaderElection.enabled=true"]] {
+                let result = upgraded_under_another_name(&release, settings).await;
+                if result.is_err() {
+                    eprintln!("{}", evidence(&release.world));
+                }
                 let mut helm = release.world.sandbox.helm();
-                helm.arg(verb).arg(OTHER).arg(chart).args(PLACE);
-                helm.args(["--wait", "--timeout=120s", "--values"]);
-                helm.arg(&release.values);
-                helm
-            };
-            output(&mut helm("install", &frozen_chart()))?;
-            let result = async {
-                eventually("the old version leads", || async {
-                    let leads = leading(&release.world)?;
-                    Ok(if leads.len() == 1 {
-                        Ok(())
-                    } else {
-                        Err(format!("{leads:?}"))
-                    })
-                })
-                .await?;
-                let mut upgrade = helm("upgrade", &chart()).spawn()?;
-                let ended = loop {
-                    at_most_one_leads(&release.world)?;
-                    if let Some(ended) = upgrade.try_wait()? {
-                        break ended;
-                    }
-                };
-                anyhow::ensure!(ended.success(), "helm upgrade: {ended}");
-                // The pods of before are on their way out still; one of the new ones comes to lead.
-                eventually("the new version leads alone", || async {
-                    at_most_one_leads(&release.world)?;
-                    let leads = leading(&release.world)?;
-                    let lease = crate::leaders::lease_of(
-                        &release.world,
-                        &format!("{OTHER}-taskqueue-operator-leader"),
-                    )
-                    .await?;
-                    let holder = lease.and_then(|lease| lease.holder_identity);
-                    Ok(match (leads.as_slice(), holder) {
-                        ([leads], Some(holder)) if *leads == holder => Ok(()),
-                        (leads, holder) => {
-                            Err(format!("{leads:?} lead, {holder:?} holds the lease"))
-                        }
-                    })
-                })
-                .await
+                helm.args(["uninstall", OTHER, "--wait", "--timeout=120s"]);
+                let removed = output(helm.args(PLACE));
+                result.with_context(|| format!("version 0.1.0 with {settings:?}"))?;
+                removed?;
             }
-            .await;
-            let world = &release.world;
-            let removed = output(
-                world
-                    .sandbox
-                    .helm()
-                    .args(["uninstall", OTHER, "--wait", "--timeout=120s"])
-                    .args(PLACE),
-            );
-            result?;
-            removed?;
-            release.helm(&["install"], &chart(), &[]).map(drop)
+            // The definitions that stay are the other release's.
+            let verb = ["install", "--take-ownership", "--force-conflicts"];
+            release.helm(&verb, &chart(), &[]).map(drop)
         })
         .await
     })
     .await;
+}
+
+/// Installs version 0.1.0 with these settings, and upgrades until there are two replicas: at no time do two lead.
+async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> anyhow::Result<()> {
+    let world = &release.world;
+    let helm = |verb: &str, chart: &Path| {
+        let mut helm = world.sandbox.helm();
+        helm.arg(verb).arg(OTHER).arg(chart).args(PLACE);
+        helm.args(["--wait", "--timeout=120s", "--values"]);
+        helm.arg(&release.values);
+        helm
+    };
+    output(helm("install", &frozen_chart()).args(settings))?;
+    eventually("the old version leads", || async {
+        let leads = leading(world)?;
+        Ok(if leads.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{leads:?}"))
+        })
+    })
+    .await?;
+    // A process without a lease is replaced by one with a lease, which the second upgrade gives a standby.
+    for _ in 0..2 {
+        let mut upgrade = helm("upgrade", &chart()).spawn()?;
+        let ended = loop {
+            at_most_one_leads(world)?;
+            if let Some(ended) = upgrade.try_wait()? {
+                break ended;
+            }
+        };
+        anyhow::ensure!(ended.success(), "helm upgrade: {ended}");
+        // The pods of before may be on their way out still; one of the new ones comes to lead.
+        eventually("the new version leads alone", || async {
+            at_most_one_leads(world)?;
+            let leads = leading(world)?;
+            let lease = format!("{OTHER}-taskqueue-operator-leader");
+            let lease = crate::leaders::lease_of(world, &lease).await?;
+            let holder = lease.and_then(|lease| lease.holder_identity);
+            Ok(match (leads.as_slice(), holder) {
+                ([leads], Some(holder)) if *leads == holder => Ok(()),
+                (leads, holder) => Err(format!("{leads:?} lead, {holder:?} holds the lease")),
+            })
+        })
+        .await?;
+    }
+    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    let name = format!("{OTHER}-taskqueue-operator");
+    let replicas = deployments
+        .get(&name)
+        .await?
+        .spec
+        .and_then(|spec| spec.replicas);
+    anyhow::ensure!(replicas == Some(2), "{replicas:?} replicas");
+    Ok(())
 }
 
 /// The replicas that say that they lead.
@@ -195,6 +209,21 @@ fn leading(world: &World) -> anyhow::Result<Vec<String>> {
     )?;
     let names = names.split_whitespace().map(str::to_owned);
     Ok(names.filter(|pod| leads(world, pod)).collect())
+}
+
+/// Who holds which lease, and what the replicas have logged.
+fn evidence(world: &World) -> String {
+    let instance = format!("--selector=app.kubernetes.io/instance={OTHER}");
+    let commands: [&[&str]; 3] = [
+        &["get", "leases", "--output=yaml"],
+        &["get", "pods", "--output=wide"],
+        &["logs", "--prefix", "--tail=50", &instance],
+    ];
+    let printed = commands.map(|command| {
+        let printed = output(world.sandbox.kubectl().args(command).args(PLACE));
+        printed.unwrap_or_else(|error| format!("{error:#}"))
+    });
+    printed.join("\n")
 }
 
 /// Whether a replica says that it leads. One that does not answer has not begun, or has ended.

@@ -33,8 +33,25 @@
 {{/* The lease that version 0.1.0 took, whatever the release was called, unless a name was chosen. Who leads holds it as
      well, so that the two versions never write at the same time. */}}
 {{- define "taskqueue-operator.formerLeaseName" -}}
-{{- if not .Values.leaderElection.leaseName -}}
+{{- if has .Values.leaderElection.leaseName (list "" "taskqueue-operator") -}}
 taskqueue-operator
+{{- end -}}
+{{- end -}}
+
+{{/* Whether this upgrade replaces a process that writes without a lease, as version 0.1.0 did by default, by one that takes
+     a lease. Kubernetes gives the old ReplicaSet the new number of replicas before it starts the new one, and the old
+     process waits for nobody: only one replica, ended first, keeps it to one writer. Empty where the cluster cannot be
+     asked (`helm template`). */}}
+{{- define "taskqueue-operator.replacesOneWithoutLease" -}}
+{{- if .Values.leaderElection.enabled -}}
+{{- $running := lookup "apps/v1" "Deployment" .Release.Namespace (include "taskqueue-operator.fullname" .) -}}
+{{- range dig "spec" "template" "spec" "containers" (list) $running -}}
+{{- range .env -}}
+{{- if and (eq .name "TASKQUEUE_OPERATOR_LEADER_ELECTION") (eq (toString .value) "false") -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -282,6 +282,11 @@ async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
     let taken = log.take().pop().unwrap().body;
     assert_eq!(taken["metadata"]["annotations"][HELD_BY], "me");
+    // Who holds that lease alone is no peer, whatever its program.
+    let (mut claim, log) = self::claim(None, 200);
+    claim.attempt().await.unwrap();
+    let taken = log.take().pop().unwrap().body;
+    assert_eq!(taken["metadata"]["annotations"], Value::Null);
 
     let (claim, _) = self::claim(Some(former("version-0.1.0", false)), 200);
     let mut claim = claim.beside();

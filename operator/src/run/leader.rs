@@ -20,12 +20,13 @@ fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
         let (client, identity) = (client.clone(), settings.pod_name.clone());
         Claim::new(client, &settings.pod_namespace, name, identity)
     };
+    let own = claim(&settings.lease_name);
     let former = settings.former_lease_name.as_deref();
-    let former = former.filter(|name| !name.is_empty() && *name != settings.lease_name);
-    let beside = former.map(|name| claim(name).beside());
-    std::iter::once(claim(&settings.lease_name))
-        .chain(beside)
-        .collect()
+    match former.filter(|name| !name.is_empty()) {
+        Some(former) if former == settings.lease_name => vec![own.marked()],
+        Some(former) => vec![own, claim(former).beside()],
+        None => vec![own],
+    }
 }
 
 /// Works, with the leader lease if there is one.

@@ -133,6 +133,11 @@ fn releases_in_one_namespace_have_leases_of_their_own_and_share_that_of_the_firs
     let chosen = vec!["mine".to_owned()];
     let settings = ["leaderElection.leaseName=mine"];
     assert_eq!(leases("a", &settings), (chosen.clone(), chosen));
+    // The first version's name can be chosen: the two variables tell the process whom it need not wait for.
+    let first = "taskqueue-operator".to_owned();
+    let settings = ["leaderElection.leaseName=taskqueue-operator"];
+    let expected = (vec![first.clone(), first.clone()], vec![first]);
+    assert_eq!(leases("a", &settings), expected);
 }
 
 #[test]

@@ -468,7 +468,7 @@ proptest! {
             history.carried_out(&decision, now);
             let wait = when_to_look_again(&policy, &observation, &history, now);
             prop_assert!(wait <= policy.quiet_polling_interval);
-            drop(findings(&history, now));
+            drop(history.findings(now));
             asked = decision.desired;
             prop_assert!(asked >= policy.min && asked <= policy.max);
         }

@@ -114,7 +114,7 @@ fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
                 ..TypeBacklog::default()
             }));
         }
-        let findings = findings(&world.history, world.now);
+        let findings = world.history.findings(world.now);
         findings.first().map(|finding| finding.kind)
     };
     let stuck = Some(Stuck::ReadyButNotPolling);

@@ -10,7 +10,7 @@ use taskqueue_scaling::{PerType, TaskType, TypeBacklog, TypeSlots, UnknownReason
 
 use crate::connection::ResolvedConnection;
 use crate::fault::Fault;
-use crate::reading::WorkerStatus;
+use crate::subscription::WorkerStatus;
 
 /// The calls to Temporal, by the name of their RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

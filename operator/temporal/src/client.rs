@@ -22,11 +22,11 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     DescribeTaskQueueRequest, DescribeWorkerRequest, ListWorkersRequest,
 };
 
-use crate::board::lock;
 use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
 };
 use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::readings::lock;
 use crate::{fault, probe, wire};
 
 /// How long opening a connection may take, and how long a call may take. A cached answer takes

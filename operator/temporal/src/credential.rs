@@ -7,12 +7,12 @@ use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
 
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind, Heartbeat, WorkersPage};
+use crate::circuit_breaker::Link;
 use crate::connection::ResolvedConnection;
 use crate::heartbeats::{Gathering, Heartbeats, Step};
-use crate::link::Link;
 use crate::queue::{Span, UNSUPPORTED_BACKOFF, doubled};
-use crate::reading::WorkerReport;
 use crate::schedule::JobId;
+use crate::subscription::WorkerReport;
 
 /// Without a worker list, the next attempt comes within this time.
 const LONGEST_BACKOFF: Millis = 60_000;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeBacklog};
 
-use crate::board::Subscriber;
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
-use crate::reading::{Problem, QueueWatch};
+use crate::readings::Subscriber;
+use crate::subscription::{Problem, QueueWatch};
 
 /// The next read is made this long after the server's cached value has expired: timers on both
 /// sides are exact to about ten milliseconds.

@@ -5,7 +5,7 @@ use taskqueue_scaling::{
     UnknownReason,
 };
 
-use crate::reading::{WorkerReport, WorkerStatus};
+use crate::subscription::{WorkerReport, WorkerStatus};
 
 /// A pod of the queue's Deployment that exists in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,16 +4,16 @@
 use taskqueue_scaling::Time;
 
 use super::{Reader, jitter};
-use crate::board::{Subscriber, lock};
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
-use crate::calls::{Done, Outcome};
+use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::Fingerprint;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::link::{Change, concerns_everybody};
+use crate::pool::next_sequence;
 use crate::queue::{Answers, Pace, Queue, Span, Wanted, is_no_news, millis, problem};
-use crate::readers::next_sequence;
+use crate::reader::read::{Done, Outcome};
+use crate::readings::{Subscriber, lock};
 use crate::schedule::JobId;
 
 impl Reader {

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::board::{Board, Subscriber, lock, unread};
 use crate::budget::{Budget, BudgetLimits};
 use crate::call::QueueStats;
 use crate::clock::Clock;
@@ -21,7 +20,8 @@ use crate::connection::{Place, ResolvedConnection};
 use crate::observer::{BudgetReading, Observer};
 use crate::queue::Wanted;
 use crate::reader::{Command, Gauges, Parts, Reader};
-use crate::reading::{OwnerKey, QueueReading, QueueWatch};
+use crate::readings::{Board, Subscriber, lock, unread};
+use crate::subscription::{OwnerKey, QueueReading, QueueWatch};
 
 /// How reading is done, for all Temporal namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

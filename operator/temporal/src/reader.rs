@@ -5,6 +5,7 @@
 //! they end.
 
 mod answers;
+mod read;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -17,20 +18,20 @@ use taskqueue_scaling::Time;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{Board, Subscriber, lock};
 use crate::budget::{Budget, Millis};
 use crate::call::QueueStats;
-use crate::calls::{Caller, Done};
+use crate::circuit_breaker::Gate;
 use crate::clock::Clock;
 use crate::connection::{Fingerprint, Place, ResolvedConnection};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
-use crate::link::Gate;
 use crate::observer::Observer;
+use crate::pool::{ReadersConfig, Registry};
 use crate::queue::{Queue, Wanted, millis};
-use crate::readers::{ReadersConfig, Registry};
-use crate::reading::OwnerKey;
+use crate::reader::read::{Caller, Done};
+use crate::readings::{Board, Subscriber, lock};
 use crate::schedule::{JobId, Schedule};
+use crate::subscription::OwnerKey;
 
 /// A reader that nobody needs stays this long, so that its budget is full again when it goes:
 /// fleets that come and go quickly cannot outrun it.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use taskqueue_scaling::{Reading, Time, UnknownReason};
 use tokio::sync::Notify;
 
-use crate::reading::{OwnerKey, QueueReading};
+use crate::subscription::{OwnerKey, QueueReading};
 
 /// One queue of one owner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
 
 use crate::budget::Millis;
-use crate::call::{CallError, CallErrorKind, Heartbeat, WorkersPage};
-use crate::circuit_breaker::Link;
+use crate::call::{CallError, CallErrorKind, Heartbeat, Method, WorkersPage};
+use crate::circuit_breaker::CircuitBreaker;
 use crate::connection::ResolvedConnection;
 use crate::heartbeats::{Gathering, Heartbeats, Step};
 use crate::queue::{Span, UNSUPPORTED_BACKOFF, doubled};
@@ -20,7 +20,7 @@ const LONGEST_BACKOFF: Millis = 60_000;
 /// See the module.
 pub(crate) struct Credential {
     pub(crate) connection: ResolvedConnection,
-    pub(crate) link: Link,
+    pub(crate) breaker: CircuitBreaker,
     /// The job that lists the workers.
     pub(crate) job: JobId,
     /// Whether hinted queues can be read past the server's cache: until the server refuses.
@@ -59,7 +59,7 @@ impl Credential {
     pub(crate) fn new(connection: ResolvedConnection, job: JobId) -> Self {
         Self {
             connection,
-            link: Link::default(),
+            breaker: CircuitBreaker::default(),
             job,
             reads_past_cache: true,
             lists_often: false,
@@ -90,7 +90,7 @@ impl Credential {
                 .page(page, wanted)
                 .map_err(|problem| CallError {
                     kind: CallErrorKind::Failed,
-                    method: crate::call::Method::ListWorkers,
+                    method: Method::ListWorkers,
                     code: "Ok",
                     message: problem.to_owned(),
                     connection_lost: false,

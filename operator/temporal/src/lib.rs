@@ -75,7 +75,7 @@ mod wire;
 
 pub use budget::{Budget, BudgetLimits};
 pub use call::{
-    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkersPage,
+    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkerStatus, WorkersPage,
 };
 pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
@@ -87,6 +87,7 @@ pub use connection::{
 pub use fault::Fault;
 pub use observer::{BudgetReading, NoObserver, Observer};
 pub use pem::{Block, KeyType, PemProblem};
-pub use pool::{Readers, ReadersConfig};
+pub use pool::Readers;
+pub use reader::config::ReadersConfig;
 pub use slots::{LivePod, slots};
-pub use subscription::{OwnerKey, Problem, QueueReading, QueueWatch, WorkerReport, WorkerStatus};
+pub use subscription::{OwnerKey, Problem, QueueReading, QueueWatch, WorkerReport};

@@ -1,9 +1,9 @@
-//! The public face of reading: who watches what, and what was read last. Starts one reader task
-//! per Temporal namespace and stops them; makes no call itself.
+//! The pool of readers: who watches what, and what was read last. Starts one reader task per
+//! Temporal namespace and stops them; makes no call itself.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,48 +19,10 @@ use crate::clock::Clock;
 use crate::connection::{Place, ResolvedConnection};
 use crate::observer::{BudgetReading, Observer};
 use crate::queue::Wanted;
-use crate::reader::{Command, Gauges, Parts, Reader};
-use crate::readings::{Board, Subscriber, lock, unread};
+use crate::reader::config::ReadersConfig;
+use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
+use crate::readings::{Readings, Subscriber, lock, unread};
 use crate::subscription::{OwnerKey, QueueReading, QueueWatch};
-
-/// How reading is done, for all Temporal namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadersConfig {
-    /// Calls per second to one Temporal namespace, over all fleets in it. Default 20: the server
-    /// allows 2,400 per namespace and frontend, and each read that is not answered from the
-    /// server's cache costs its matching service about five internal calls of the 1,200 per
-    /// second that one host allows by default. So 20 is under a hundredth of the one limit and a
-    /// tenth of the other, costs the server some 25 ms of processor time per second at most, and
-    /// still reads 33 queues with all three task types every five seconds.
-    pub calls_per_second: u32,
-    /// Calls that may follow each other at once after a pause. Default 20. At least 3.
-    pub burst: u32,
-    /// How long the server keeps an answer: `matching.TaskQueueInfoByBuildIdTTL`. Default 5 s.
-    /// Reading a queue more often than this returns the same numbers, so set it where the
-    /// server's differs.
-    pub statistics_cache: Duration,
-    /// How often the workers of a Temporal namespace are listed while any fleet in it has
-    /// replicas. Default 5 s.
-    pub workers_interval: Duration,
-    /// The same while no fleet in it has replicas: so that a worker that appears can be told
-    /// from one that was left over. Default 30 s.
-    pub idle_workers_interval: Duration,
-    /// Reads under way at once per Temporal namespace. Default 16.
-    pub reads_in_flight: usize,
-}
-
-impl Default for ReadersConfig {
-    fn default() -> Self {
-        Self {
-            calls_per_second: 20,
-            burst: 20,
-            statistics_cache: Duration::from_secs(5),
-            workers_interval: Duration::from_secs(5),
-            idle_workers_interval: Duration::from_secs(30),
-            reads_in_flight: 16,
-        }
-    }
-}
 
 /// Reads the watched queues of every Temporal namespace in the background, each namespace by a
 /// task and a budget of its own, so that none waits for another. Cheap to clone; dropping the
@@ -75,23 +37,13 @@ struct Inner {
     observer: Arc<dyn Observer>,
     config: ReadersConfig,
     clock: Clock,
-    board: Arc<Board>,
+    readings: Arc<Readings>,
     sequences: Arc<AtomicU64>,
     registry: Registry,
     watches: Mutex<Watches>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
-}
-
-/// The running readers. A reader that has had nothing to read for a while takes itself out.
-pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
-
-/// A running reader.
-pub(crate) struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
-    budget: Arc<Mutex<Budget>>,
-    gauges: Arc<Mutex<Gauges>>,
 }
 
 #[derive(Default)]
@@ -121,7 +73,7 @@ impl Readers {
             observer,
             config,
             clock,
-            board: Arc::default(),
+            readings: Arc::default(),
             sequences: Arc::default(),
             registry: Registry::default(),
             watches: Mutex::default(),
@@ -164,7 +116,7 @@ impl Readers {
             let watch = kept.unwrap_or_else(|| {
                 last = last.saturating_add(1);
                 let queue = spec.queue.clone();
-                self.inner.board.open(
+                self.inner.readings.open(
                     Subscriber {
                         owner: owner.clone(),
                         queue,
@@ -220,7 +172,7 @@ impl Readers {
             queue: queue.to_owned(),
         };
         self.inner
-            .board
+            .readings
             .reading(&subscriber)
             .unwrap_or_else(|| unread(self.inner.clock.now()))
     }
@@ -231,7 +183,7 @@ impl Readers {
             owner: owner.clone(),
             queue: queue.to_owned(),
         };
-        self.inner.board.read_at(&subscriber)
+        self.inner.readings.read_at(&subscriber)
     }
 
     /// Somebody knows that the queue has got work. It is read a tenth of a second later, when a
@@ -259,9 +211,9 @@ impl Readers {
     /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a moment ago is no
     /// news. For one consumer. Ends with [`Readers::shutdown`].
     pub fn updates(&self) -> impl Stream<Item = OwnerKey> + Send + use<> {
-        stream::unfold(self.inner.board.clone(), |board| async move {
-            let owner = board.next_owner().await?;
-            Some((owner, board))
+        stream::unfold(self.inner.readings.clone(), |readings| async move {
+            let owner = readings.next_owner().await?;
+            Some((owner, readings))
         })
     }
 
@@ -292,7 +244,7 @@ impl Readers {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         lock(&self.inner.registry).clear();
-        self.inner.board.shut();
+        self.inner.readings.shut();
     }
 
     fn limits(&self) -> BudgetLimits {
@@ -314,7 +266,7 @@ impl Readers {
                 owner: owner.clone(),
                 queue: queue.clone(),
             };
-            self.inner.board.close(&subscriber);
+            self.inner.readings.close(&subscriber);
         }
     }
 
@@ -353,7 +305,7 @@ impl Readers {
             clock: inner.clock,
             stats: inner.stats.clone(),
             observer: inner.observer.clone(),
-            board: inner.board.clone(),
+            readings: inner.readings.clone(),
             sequences: inner.sequences.clone(),
             budget: budget.clone(),
             gauges: gauges.clone(),
@@ -367,11 +319,6 @@ impl Readers {
             gauges,
         }
     }
-}
-
-/// The next number in a row that all readings share.
-pub(crate) fn next_sequence(sequences: &AtomicU64) -> u64 {
-    sequences.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }
 
 /// Task types in order, each once.

@@ -1,10 +1,11 @@
 //! The task that reads one Temporal namespace: it holds all of the namespace's state, makes the
-//! calls through [`QueueStats`] and puts the answers on the board. Decides nothing about scaling.
+//! calls through [`QueueStats`] and publishes the answers. Decides nothing about scaling.
 //!
 //! Everything happens in this one task; calls under way are futures inside it. When it ends,
 //! they end.
 
 mod answers;
+pub(crate) mod config;
 mod read;
 mod watches;
 
@@ -15,21 +16,21 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use taskqueue_scaling::Time;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Millis};
 use crate::call::QueueStats;
-use crate::circuit_breaker::Gate;
+use crate::circuit_breaker::State;
 use crate::clock::Clock;
 use crate::connection::{Fingerprint, Place, ResolvedConnection};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
 use crate::observer::Observer;
-use crate::pool::{ReadersConfig, Registry};
+use crate::reader::config::ReadersConfig;
 use crate::queue::{Queue, Wanted, millis};
 use crate::reader::read::{Caller, Done};
-use crate::readings::{Board, Subscriber, lock};
+use crate::readings::{Readings, Subscriber, lock};
 use crate::schedule::{JobId, Schedule};
 use crate::subscription::OwnerKey;
 
@@ -60,6 +61,16 @@ pub(crate) struct Gauges {
     pub(crate) busy_queues: u64,
 }
 
+/// The running readers. A reader that has had nothing to read for a while takes itself out.
+pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
+
+/// A running reader.
+pub(crate) struct Handle {
+    pub(crate) commands: UnboundedSender<Command>,
+    pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) gauges: Arc<Mutex<Gauges>>,
+}
+
 /// What a reader is made of.
 pub(crate) struct Parts {
     pub(crate) place: Place,
@@ -67,13 +78,13 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) stats: Arc<dyn QueueStats>,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) readings: Arc<Readings>,
     pub(crate) sequences: Arc<AtomicU64>,
     pub(crate) budget: Arc<Mutex<Budget>>,
     pub(crate) gauges: Arc<Mutex<Gauges>>,
 }
 
-/// See the module.
+/// The state of one Temporal namespace.
 pub(crate) struct Reader {
     parts: Parts,
     owners: BTreeMap<OwnerKey, BTreeMap<String, JobId>>,
@@ -179,8 +190,8 @@ impl Reader {
                 self.schedule.remove(job);
                 continue;
             };
-            let gate = credential.link.gate(at);
-            if let Gate::Shut(error) = gate {
+            let state = credential.breaker.state(at);
+            if let State::Open(error) = state {
                 self.schedule.start(job);
                 self.fail_without_a_call(job, &error, now);
                 continue;
@@ -195,11 +206,11 @@ impl Reader {
             if let Err(wait) = lock(&self.parts.budget).take(cost, at) {
                 return Some(at.saturating_add(wait));
             }
-            if gate == Gate::Probe {
-                credential.link.probe();
+            if state == State::HalfOpen {
+                credential.breaker.probe();
             }
             self.schedule.start(job);
-            self.call(job, fingerprint, gate == Gate::Probe);
+            self.call(job, fingerprint, state == State::HalfOpen);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Where readers put what they read and callers find it, and who must be told. In memory, no I/O.
+//! The latest readings: readers publish them, callers look them up, and owners with news wait in a
+//! queue. In memory, no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ pub(crate) struct Subscriber {
 /// An entry carries the number of the watch it belongs to. A reader that answers for a watch
 /// that has since been replaced by another server or task queue writes nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub(crate) struct Readings {
     entries: Mutex<BTreeMap<Subscriber, Entry>>,
     pending: Mutex<Pending>,
     changed: Notify,
@@ -61,7 +62,7 @@ pub(crate) fn unread(since: Time) -> QueueReading {
     }
 }
 
-impl Board {
+impl Readings {
     /// A new watch of a queue: its reading starts as not read yet.
     pub(crate) fn open(&self, subscriber: Subscriber, watch: u64, now: Time) {
         lock(&self.entries).insert(
@@ -116,7 +117,7 @@ impl Board {
         }
     }
 
-    /// The next owner with news; `None` once the board is shut.
+    /// The next owner with news; `None` once it is shut.
     pub(crate) async fn next_owner(&self) -> Option<OwnerKey> {
         loop {
             let changed = self.changed.notified();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeSlots};
 
-use crate::call::{CallErrorKind, Method};
+use crate::call::{CallErrorKind, Method, WorkerStatus};
 use crate::fault::Fault;
 
 /// The Kubernetes object on whose behalf queues are read.
@@ -106,20 +106,6 @@ pub struct WorkerReport {
     pub started_at: Option<i128>,
     /// Its slots per task type; `None` for a type that it does not poll.
     pub slots: PerType<Option<TypeSlots>>,
-}
-
-/// A worker's status as it reported it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WorkerStatus {
-    /// It polls.
-    Running,
-    /// It stopped polling and finishes what it has. A worker that ended cleanly stays listed
-    /// like this for up to six minutes.
-    ShuttingDown,
-    /// It has ended.
-    Shutdown,
-    /// The server said nothing or something newer than this code.
-    Unspecified,
 }
 
 impl WorkerReport {

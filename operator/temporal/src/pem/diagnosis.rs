@@ -1,7 +1,8 @@
 //! Why a text that the PEM parser refuses, or in which it finds nothing, is not PEM. Pure.
 
-use super::{Block, KeyType, PemProblem, Wanted};
 use crate::der::{Reader, tag};
+use crate::pem::key_type::KeyType;
+use crate::pem::problem::{Block, PemProblem, Wanted};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";

@@ -1,16 +1,17 @@
-//! What answers mean: for the connection, for the next read, for the readings on the board.
+//! What answers mean: for the connection, for the next read, for the readings.
 //! No I/O.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskqueue_scaling::Time;
 
-use super::{Reader, jitter};
+use crate::reader::{Reader, jitter};
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
 use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::Fingerprint;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::pool::next_sequence;
 use crate::queue::{Answers, Pace, Queue, Span, Wanted, is_no_news, millis, problem};
 use crate::reader::read::{Done, Outcome};
 use crate::readings::{Subscriber, lock};
@@ -58,7 +59,7 @@ impl Reader {
         let fingerprint = done.connection.fingerprint();
         let change = if let Some(credential) = self.credentials.get_mut(&fingerprint) {
             credential
-                .link
+                .breaker
                 .result(error, done.probe, at, jitter(done.job, at))
         } else {
             // Nobody wants it any more, but this call may have opened the connection again.
@@ -237,11 +238,11 @@ impl Reader {
             if let Some((reading, error)) = queue.reading(&wanted.spec) {
                 let problem = error.map(|error| problem(error, &place));
                 self.parts
-                    .board
-                    .publish(subscriber, wanted.watch, |on_board| {
-                        let news = !is_no_news(&on_board.backlog, &reading, &wanted.spec);
-                        on_board.backlog = reading;
-                        on_board.backlog_problem = problem;
+                    .readings
+                    .publish(subscriber, wanted.watch, |latest| {
+                        let news = !is_no_news(&latest.backlog, &reading, &wanted.spec);
+                        latest.backlog = reading;
+                        latest.backlog_problem = problem;
                         news
                     });
             }
@@ -261,15 +262,15 @@ impl Reader {
         let problem = error.map(|error| problem(error, &self.parts.place.to_string()));
         for (subscriber, wanted) in selected(queue, only) {
             self.parts
-                .board
-                .publish(subscriber, wanted.watch, |on_board| {
-                    let news = match (on_board.workers.known(), reading.known()) {
+                .readings
+                .publish(subscriber, wanted.watch, |latest| {
+                    let news = match (latest.workers.known(), reading.known()) {
                         (Some(before), Some(after)) => differ(before, after),
-                        (None, None) => on_board.workers.unknown() != reading.unknown(),
+                        (None, None) => latest.workers.unknown() != reading.unknown(),
                         (Some(_), None) | (None, Some(_)) => true,
                     };
-                    on_board.workers = reading.clone();
-                    on_board.workers_problem.clone_from(&problem);
+                    latest.workers = reading.clone();
+                    latest.workers_problem.clone_from(&problem);
                     news
                 });
         }
@@ -284,4 +285,9 @@ fn selected<'a>(
         .wanted
         .iter()
         .filter(move |(subscriber, _)| only.is_none_or(|only| only == *subscriber))
+}
+
+/// The next number in a row that all readings share.
+fn next_sequence(sequences: &AtomicU64) -> u64 {
+    sequences.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use taskqueue_scaling::Time;
 
-use super::{Command, Reader};
+use crate::reader::{Command, Reader};
 use crate::connection::ResolvedConnection;
 use crate::credential::Credential;
 use crate::queue::{Queue, Wanted, millis};

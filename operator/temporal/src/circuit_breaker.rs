@@ -209,6 +209,9 @@ mod tests {
         assert_eq!(breaker.state(1), State::Open(missing));
         // Any answer that is not the same shows that the namespace is there.
         let denied = error(CallErrorKind::Denied, false);
-        assert_eq!(breaker.result(Some(&denied), true, 5_000, 1_000), Change::Back);
+        assert_eq!(
+            breaker.result(Some(&denied), true, 5_000, 1_000),
+            Change::Back
+        );
     }
 }

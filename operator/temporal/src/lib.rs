@@ -38,7 +38,7 @@
 //! | module | what for | I/O |
 //! | --- | --- | --- |
 //! | `connection` | addresses and credentials, checked; fingerprints | no |
-//! | `pem`, `der` | certificates and keys out of PEM, and what is wrong with it by kind | no |
+//! | `pem` | certificates and keys out of PEM, and what is wrong with it by kind | no |
 //! | `certificate` | when certificates expire | no |
 //! | `call` | the seam: calls, answers and failures as plain data | no |
 //! | `client`, `wire` | the seam over the network, with the official client | yes |
@@ -56,7 +56,6 @@ mod client;
 mod clock;
 mod connection;
 mod credential;
-mod der;
 #[cfg(test)]
 mod exposure;
 mod fault;
@@ -75,7 +74,8 @@ mod wire;
 
 pub use budget::{Budget, BudgetLimits};
 pub use call::{
-    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkerStatus, WorkersPage,
+    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkerStatus,
+    WorkersPage,
 };
 pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;

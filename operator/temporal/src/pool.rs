@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::stream::{self, Stream};
+use parking_lot::Mutex;
 use taskqueue_scaling::Time;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,7 +22,7 @@ use crate::observer::{BudgetReading, Observer};
 use crate::queue::Wanted;
 use crate::reader::config::ReadersConfig;
 use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
-use crate::readings::{Readings, Subscriber, lock, unread};
+use crate::readings::{Readings, Subscriber, unread};
 use crate::subscription::{OwnerKey, QueueReading, QueueWatch};
 
 /// Reads the watched queues of every Temporal namespace in the background, each namespace by a
@@ -99,7 +100,7 @@ impl Readers {
     /// types stay; a changed credential keeps it too, and is used from the next read on.
     pub fn watch(&self, owner: &OwnerKey, connection: &ResolvedConnection, queues: &[QueueWatch]) {
         let now = self.inner.clock.now();
-        let mut watches = lock(&self.inner.watches);
+        let mut watches = self.inner.watches.lock();
         let before = watches.owners.remove(owner);
         let same_place = before
             .as_ref()
@@ -158,7 +159,7 @@ impl Readers {
     /// The owner is gone: nothing is read for it any more, and its connection is closed if
     /// nobody else uses it.
     pub fn forget(&self, owner: &OwnerKey) {
-        let mut watches = lock(&self.inner.watches);
+        let mut watches = self.inner.watches.lock();
         if let Some(before) = watches.owners.remove(owner) {
             self.close_missing(owner, &before, &BTreeMap::new());
             self.tell(before.connection.place(), Command::Forget(owner.clone()));
@@ -192,7 +193,7 @@ impl Readers {
     /// per `statistics_cache`; further hints wait for the next moment at which a read can see
     /// something new. False if nobody watches such a queue.
     pub fn hint(&self, owner: &OwnerKey, queue: &str) -> bool {
-        let watches = lock(&self.inner.watches);
+        let watches = self.inner.watches.lock();
         let Some(watch) = watches.owners.get(owner) else {
             return false;
         };
@@ -221,10 +222,10 @@ impl Readers {
     pub fn budgets(&self) -> Vec<BudgetReading> {
         let now = self.inner.clock.now().as_millis();
         let full = self.limits().rate_milli;
-        let registry = lock(&self.inner.registry);
+        let registry = self.inner.registry.lock();
         let read = |(place, handle): (&Place, &Handle)| {
-            let mut budget = lock(&handle.budget);
-            let gauges = *lock(&handle.gauges);
+            let mut budget = handle.budget.lock();
+            let gauges = *handle.gauges.lock();
             BudgetReading {
                 place: place.clone(),
                 tokens: budget.tokens(now),
@@ -243,7 +244,7 @@ impl Readers {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        lock(&self.inner.registry).clear();
+        self.inner.registry.lock().clear();
         self.inner.readings.shut();
     }
 
@@ -276,7 +277,7 @@ impl Readers {
     /// either sees the command or is no longer there to get it.
     fn tell(&self, place: Place, command: Command) {
         let inner = &self.inner;
-        let mut registry = lock(&inner.registry);
+        let mut registry = inner.registry.lock();
         if inner.stop.is_cancelled() {
             return;
         }

@@ -10,11 +10,12 @@ mod read;
 mod watches;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use taskqueue_scaling::Time;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
@@ -27,10 +28,10 @@ use crate::connection::{Fingerprint, Place, ResolvedConnection};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
 use crate::observer::Observer;
-use crate::reader::config::ReadersConfig;
 use crate::queue::{Queue, Wanted, millis};
+use crate::reader::config::ReadersConfig;
 use crate::reader::read::{Caller, Done};
-use crate::readings::{Readings, Subscriber, lock};
+use crate::readings::{Readings, Subscriber};
 use crate::schedule::{JobId, Schedule};
 use crate::subscription::OwnerKey;
 
@@ -147,7 +148,7 @@ impl Reader {
                 },
                 Some(done) = self.calls.next() => self.finish(done),
                 () = until(timer) => if idle {
-                    let mut registry = lock(&registry);
+                    let mut registry = registry.lock();
                     if inbox.is_empty() {
                         registry.remove(&self.parts.place);
                         break;
@@ -203,7 +204,7 @@ impl Reader {
                 .queues
                 .get(&job)
                 .map_or(1, |(_, queue)| queue.cost(now));
-            if let Err(wait) = lock(&self.parts.budget).take(cost, at) {
+            if let Err(wait) = self.parts.budget.lock().take(cost, at) {
                 return Some(at.saturating_add(wait));
             }
             if state == State::HalfOpen {
@@ -273,14 +274,14 @@ impl Reader {
                 quiet_calls = quiet_calls.saturating_add(queue.cost(now));
             }
         }
-        let rate_milli = lock(&self.parts.budget).rate_milli();
+        let rate_milli = self.parts.budget.lock().rate_milli();
         let left_milli = (rate_milli / 2).saturating_sub(busy_rate_milli);
         self.quiet = match left_milli {
             0 => Millis::MAX,
             left => quiet_calls.saturating_mul(1_000_000) / left,
         };
         let queues = self.queues.len() as u64;
-        *lock(&self.parts.gauges) = Gauges {
+        *self.parts.gauges.lock() = Gauges {
             behind: self.schedule.behind(at),
             queues,
             busy_queues,

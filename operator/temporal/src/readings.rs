@@ -2,8 +2,8 @@
 //! queue. In memory, no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use taskqueue_scaling::{Reading, Time, UnknownReason};
 use tokio::sync::Notify;
 
@@ -40,11 +40,6 @@ struct Pending {
     closed: bool,
 }
 
-/// Nothing that is done under these locks can panic half-way, so a poisoned one is still whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Nothing has been read yet.
 pub(crate) fn unread(since: Time) -> QueueReading {
     fn not_yet<T>(since: Time) -> Reading<T> {
@@ -65,7 +60,7 @@ pub(crate) fn unread(since: Time) -> QueueReading {
 impl Readings {
     /// A new watch of a queue: its reading starts as not read yet.
     pub(crate) fn open(&self, subscriber: Subscriber, watch: u64, now: Time) {
-        lock(&self.entries).insert(
+        self.entries.lock().insert(
             subscriber,
             Entry {
                 watch,
@@ -76,19 +71,20 @@ impl Readings {
 
     /// The queue is no longer watched.
     pub(crate) fn close(&self, subscriber: &Subscriber) {
-        lock(&self.entries).remove(subscriber);
+        self.entries.lock().remove(subscriber);
     }
 
     /// What was read last.
     pub(crate) fn reading(&self, subscriber: &Subscriber) -> Option<QueueReading> {
-        lock(&self.entries)
+        self.entries
+            .lock()
             .get(subscriber)
             .map(|entry| entry.reading.clone())
     }
 
     /// When the backlog was read last, if it is known.
     pub(crate) fn read_at(&self, subscriber: &Subscriber) -> Option<Time> {
-        let entries = lock(&self.entries);
+        let entries = self.entries.lock();
         entries.get(subscriber)?.reading.backlog.taken_at()
     }
 
@@ -99,7 +95,7 @@ impl Readings {
         watch: u64,
         change: impl FnOnce(&mut QueueReading) -> bool,
     ) {
-        let news = match lock(&self.entries).get_mut(subscriber) {
+        let news = match self.entries.lock().get_mut(subscriber) {
             Some(entry) if entry.watch == watch => change(&mut entry.reading),
             Some(_) | None => false,
         };
@@ -109,7 +105,7 @@ impl Readings {
     }
 
     fn tell(&self, owner: &OwnerKey) {
-        let mut pending = lock(&self.pending);
+        let mut pending = self.pending.lock();
         if pending.members.insert(owner.clone()) {
             pending.order.push_back(owner.clone());
             drop(pending);
@@ -122,7 +118,7 @@ impl Readings {
         loop {
             let changed = self.changed.notified();
             {
-                let mut pending = lock(&self.pending);
+                let mut pending = self.pending.lock();
                 if let Some(owner) = pending.order.pop_front() {
                     pending.members.remove(&owner);
                     return Some(owner);
@@ -137,7 +133,7 @@ impl Readings {
 
     /// Ends the stream of owners.
     pub(crate) fn shut(&self) {
-        lock(&self.pending).closed = true;
+        self.pending.lock().closed = true;
         self.changed.notify_one();
     }
 }

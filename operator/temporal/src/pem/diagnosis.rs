@@ -1,6 +1,7 @@
 //! Why a text that the PEM parser refuses, or in which it finds nothing, is not PEM. Pure.
 
-use crate::der::{Reader, tag};
+use x509_parser::asn1_rs::{Any, FromDer, Tag};
+
 use crate::pem::key_type::KeyType;
 use crate::pem::problem::{Block, PemProblem, Wanted};
 
@@ -39,8 +40,8 @@ pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemProblem {
         return PemProblem::Binary;
     };
     if !text.contains("-----BEGIN") {
-        let mut der = Reader(pem);
-        let whole = der.expect(tag::SEQUENCE).is_some() && der.0.is_empty();
+        let whole = Any::from_der(pem)
+            .is_ok_and(|(rest, value)| rest.is_empty() && value.tag() == Tag::Sequence);
         return if whole || text.contains('\0') {
             PemProblem::Binary
         } else {

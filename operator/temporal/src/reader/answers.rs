@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskqueue_scaling::Time;
 
-use crate::reader::{Reader, jitter};
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
 use crate::circuit_breaker::{Change, concerns_everybody};
@@ -14,7 +13,8 @@ use crate::credential::Credential;
 use crate::heartbeats::differ;
 use crate::queue::{Answers, Pace, Queue, Span, Wanted, is_no_news, millis, problem};
 use crate::reader::read::{Done, Outcome};
-use crate::readings::{Subscriber, lock};
+use crate::reader::{Reader, jitter};
+use crate::readings::Subscriber;
 use crate::schedule::JobId;
 
 impl Reader {
@@ -47,7 +47,7 @@ impl Reader {
             .iter()
             .any(|error| error.kind == CallErrorKind::Throttled)
         {
-            lock(&self.parts.budget).halve(at);
+            self.parts.budget.lock().halve(at);
         }
         // One answer shows that the connection works, whatever became of the other types.
         let lost = errors.iter().find(|error| concerns_everybody(error));
@@ -203,7 +203,7 @@ impl Reader {
         } else {
             config.idle_workers_interval
         };
-        let rate = lock(&self.parts.budget).rate_milli();
+        let rate = self.parts.budget.lock().rate_milli();
         let pause = credential.pause(millis(interval), rate, jitter(job, now.as_millis()));
         self.schedule.set(
             job,

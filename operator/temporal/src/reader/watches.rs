@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use taskqueue_scaling::Time;
 
-use crate::reader::{Command, Reader};
 use crate::connection::ResolvedConnection;
 use crate::credential::Credential;
 use crate::queue::{Queue, Wanted, millis};
+use crate::reader::{Command, Reader};
 use crate::readings::Subscriber;
 use crate::schedule::JobId;
 use crate::subscription::OwnerKey;

@@ -9,7 +9,6 @@ pub mod cron;
 pub mod duration;
 pub mod fleet;
 pub mod injected;
-pub mod malformed;
 pub mod name;
 pub mod reason;
 pub mod render;

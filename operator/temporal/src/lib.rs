@@ -56,8 +56,6 @@ mod client;
 mod clock;
 mod connection;
 mod credential;
-#[cfg(test)]
-mod exposure;
 mod fault;
 mod heartbeats;
 mod observer;

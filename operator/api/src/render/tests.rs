@@ -2,12 +2,12 @@
 //! must be wanted, and the changelog must say so.
 
 use serde_json::json;
+use taskqueue_testkit::malformed::well_formed;
 
 use super::render;
 use crate::{
     TaskQueueWorker, TemporalConnection,
     fleet::{ConnectionSource, Fleet},
-    malformed::well_formed,
     validate,
 };
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use taskqueue_scaling::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy, TaskType,
 };
+use taskqueue_testkit::malformed::well_formed;
 
 use super::validate;
 use crate::{
     TaskQueueWorker,
     fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls},
-    malformed::well_formed,
 };
 
 fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {

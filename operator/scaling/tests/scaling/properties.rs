@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskqueue_scaling::*;
-
-use crate::fixtures::{activities, pod};
+use taskqueue_testkit::world::{activities, pod};
 
 fn rules() -> impl Strategy<Value = ScalingRules> {
     let kind = prop_oneof![Just(StepKind::Pods), Just(StepKind::Percent)];

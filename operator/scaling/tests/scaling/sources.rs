@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, activities, outcome, policy, waiting};
+use taskqueue_testkit::world::{World, activities, outcome, policy, waiting};
 
 /// A fleet whose slots are scraped.
 fn scraped(asked: u32, counts: bool) -> World {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Reading, UnknownReason};
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {

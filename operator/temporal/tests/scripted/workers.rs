@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{PodPhase, Reading, Slots, UnknownReason};
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 fn pods(names: &[&str]) -> Vec<LivePod> {
     let pod = |name: &&str| LivePod {

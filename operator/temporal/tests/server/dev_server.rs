@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use taskqueue_scaling::{TaskType, Time};
 use taskqueue_temporal::*;
+use taskqueue_testkit::scripted::{connection_to, owner};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::{Connection, ConnectionOptions, Url};
-
-use crate::support::{connection_to, owner};
 
 /// Long enough for a loaded machine; a condition that holds is seen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

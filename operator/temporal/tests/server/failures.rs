@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use taskqueue_scaling::{TaskType, UnknownReason};
 use taskqueue_temporal::*;
+use taskqueue_testkit::scripted::{connection_to, owner, watch, with_replicas};
 
 use crate::dev_server::{Server, first_reading, problem, watching};
-use crate::support::{connection_to, owner, watch, with_replicas};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_that_does_not_exist_is_named() {

@@ -22,14 +22,11 @@ use k8s_openapi::{
 };
 use kube::Resource;
 
-use crate::{
-    TaskQueueWorker,
-    fleet::{
-        Connection, DisruptionBudget, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY,
-        TLS_PRIVATE_KEY_KEY,
-    },
-    injected,
+use crate::fleet::{
+    Connection, DisruptionBudget, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY,
 };
+use crate::injected;
+use crate::worker::TaskQueueWorker;
 
 /// The certificate authority in the volume of the certificates.
 const CA_FILE: &str = "ca.crt";

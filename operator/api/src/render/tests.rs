@@ -5,11 +5,10 @@ use serde_json::json;
 use taskqueue_testkit::malformed::well_formed;
 
 use super::render;
-use crate::{
-    TaskQueueWorker, TemporalConnection,
-    fleet::{ConnectionSource, Fleet},
-    validate,
-};
+use crate::connection::TemporalConnection;
+use crate::fleet::{ConnectionSource, Fleet};
+use crate::validate;
+use crate::worker::TaskQueueWorker;
 
 const ORDERS: &str = include_str!("../../../../crds/examples/orders.yaml");
 const TLS_API_KEY: &str = include_str!("../../../../crds/examples/tls-api-key.yaml");

@@ -10,10 +10,8 @@ use taskqueue_scaling::{
 use taskqueue_testkit::malformed::well_formed;
 
 use super::validate;
-use crate::{
-    TaskQueueWorker,
-    fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls},
-};
+use crate::fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls};
+use crate::worker::TaskQueueWorker;
 
 fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {
     let mut resource = well_formed();

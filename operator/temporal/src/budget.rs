@@ -3,6 +3,9 @@
 //!
 //! Pure: the time is passed in, integers only. One token is one call. In any span of `t` seconds
 //! at most `burst + rate * t` calls are let through, whatever the schedule.
+//!
+//! Why not governor: the rate of its limiters is fixed. To halve it means to begin with another limiter, which
+//! forgets what has been spent.
 
 /// Milliseconds on the crate's monotonic clock.
 pub(crate) type Millis = u64;

@@ -8,7 +8,6 @@ mod crd;
 pub mod cron;
 pub mod duration;
 pub mod fleet;
-pub mod injected;
 pub mod name;
 pub mod reason;
 pub mod render;
@@ -17,6 +16,7 @@ pub mod schedule;
 mod schema;
 pub mod status;
 pub mod validate;
+pub mod well_known;
 pub mod worker;
 
 pub use connection::{TemporalConnection, TemporalConnectionSpec};

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, PodTemplateSpec};
 
 use crate::fleet::WorkerPods;
-use crate::injected::{
+use crate::validate::findings::Findings;
+use crate::well_known::{
     OWN_PREFIX, RESERVED_VARIABLES, RESERVED_VOLUMES, SECRETS_FOLDER, WORKER_CONTAINER,
 };
-use crate::validate::findings::Findings;
 use crate::worker::QueueSpec;
 
 /// Checks the template of the fleet and takes the container `worker` out of it. Where there is none,

@@ -96,7 +96,7 @@ pub async fn observe(
             let doubtful = named
                 && fleet.queues.iter().any(|queue| {
                     let reading = sources.readers.reading(&owner, &queue.name);
-                    reading.backlog_problem.is_some() || reading.workers_problem.is_some()
+                    reading.backlog_failure.is_some() || reading.workers_failure.is_some()
                 });
             let namespace = &fleet.key.namespace;
             let secrets = sources.secrets;

@@ -88,4 +88,4 @@ pub use pem::{Block, KeyType, PemProblem};
 pub use pool::Readers;
 pub use reader::config::ReadersConfig;
 pub use slots::{LivePod, slots};
-pub use subscription::{OwnerKey, Problem, QueueReading, QueueWatch, WorkerReport};
+pub use subscription::{CallFailure, OwnerKey, QueueReading, QueueWatch, WorkerReport};

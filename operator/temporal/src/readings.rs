@@ -52,8 +52,8 @@ pub(crate) fn unread(since: Time) -> QueueReading {
     QueueReading {
         backlog: not_yet(since),
         workers: not_yet(since),
-        backlog_problem: None,
-        workers_problem: None,
+        backlog_failure: None,
+        workers_failure: None,
     }
 }
 

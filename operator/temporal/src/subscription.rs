@@ -60,14 +60,14 @@ pub struct QueueReading {
     pub workers: Reading<Vec<WorkerReport>>,
     /// Why the backlog is unknown, for people; stays word for word the same while the same
     /// failure lasts.
-    pub backlog_problem: Option<Problem>,
+    pub backlog_failure: Option<CallFailure>,
     /// Why the workers are unknown.
-    pub workers_problem: Option<Problem>,
+    pub workers_failure: Option<CallFailure>,
 }
 
 /// A failed call, for conditions and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct CallFailure {
     /// What kind of failure.
     pub kind: CallErrorKind,
     /// The call that failed.

@@ -94,7 +94,7 @@ fn not_scaling(
 }
 
 fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
-    let Some(problem) = &facts.seen.reading.backlog_problem else {
+    let Some(problem) = &facts.seen.reading.backlog_failure else {
         return match reason {
             UnknownReason::NotReadYet => {
                 let message = "the first readings are not there yet";

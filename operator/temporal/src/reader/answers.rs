@@ -11,7 +11,7 @@ use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::Fingerprint;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::queue::{Answers, Pace, Queue, Span, Wanted, is_no_news, millis, problem};
+use crate::queue::{Answers, Pace, Queue, Span, Wanted, failure, is_no_news, millis};
 use crate::reader::read::{Done, Outcome};
 use crate::reader::{Reader, jitter};
 use crate::readings::Subscriber;
@@ -236,13 +236,13 @@ impl Reader {
         let place = self.parts.place.to_string();
         for (subscriber, wanted) in selected(queue, only) {
             if let Some((reading, error)) = queue.reading(&wanted.spec) {
-                let problem = error.map(|error| problem(error, &place));
+                let failure = error.map(|error| failure(error, &place));
                 self.parts
                     .readings
                     .publish(subscriber, wanted.watch, |latest| {
                         let news = !is_no_news(&latest.backlog, &reading, &wanted.spec);
                         latest.backlog = reading;
-                        latest.backlog_problem = problem;
+                        latest.backlog_failure = failure;
                         news
                     });
             }
@@ -259,7 +259,7 @@ impl Reader {
         let Some((reading, error)) = credential.reading(&queue.name) else {
             return;
         };
-        let problem = error.map(|error| problem(error, &self.parts.place.to_string()));
+        let failure = error.map(|error| failure(error, &self.parts.place.to_string()));
         for (subscriber, wanted) in selected(queue, only) {
             self.parts
                 .readings
@@ -270,7 +270,7 @@ impl Reader {
                         (Some(_), None) | (None, Some(_)) => true,
                     };
                     latest.workers = reading.clone();
-                    latest.workers_problem.clone_from(&problem);
+                    latest.workers_failure.clone_from(&failure);
                     news
                 });
         }

@@ -160,9 +160,9 @@ pub(crate) async fn first_reading(readers: &Readers) -> Time {
 }
 
 /// Waits until the backlog of the queue `orders` cannot be read, and says why.
-pub(crate) async fn problem(readers: &Readers) -> Problem {
-    reading(readers, "orders", "the problem", |reading| {
-        reading.backlog_problem.clone()
+pub(crate) async fn failure(readers: &Readers) -> CallFailure {
+    reading(readers, "orders", "the failure", |reading| {
+        reading.backlog_failure.clone()
     })
     .await
 }

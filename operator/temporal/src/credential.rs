@@ -17,7 +17,7 @@ use crate::subscription::WorkerReport;
 /// Without a worker list, the next attempt comes within this time.
 const LONGEST_BACKOFF: Millis = 60_000;
 
-/// See the module.
+/// One credential: its connection, the queues that are read with it, and the workers seen with it.
 pub(crate) struct Credential {
     pub(crate) connection: ResolvedConnection,
     pub(crate) breaker: CircuitBreaker,

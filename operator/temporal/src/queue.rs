@@ -69,7 +69,7 @@ struct Failing {
     error: CallError,
 }
 
-/// See the module.
+/// One task queue as read with one credential.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Temporal's name of the task queue.

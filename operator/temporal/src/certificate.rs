@@ -91,7 +91,7 @@ fn certificates(used_as: CertificateUse, pem: &[u8]) -> Vec<Expiry> {
 }
 
 /// Parts of a name that are printed.
-const NAMES: [(Oid<'_>, &str); 4] = [
+static NAMES: [(Oid<'_>, &str); 4] = [
     (OID_X509_COMMON_NAME, "CN"),
     (OID_X509_ORGANIZATION_NAME, "O"),
     (OID_X509_ORGANIZATIONAL_UNIT, "OU"),

@@ -10,7 +10,11 @@ use parking_lot::Mutex;
 use taskqueue_scaling::{
     Backlog, PerType, Reading, TaskType, Time, TypeBacklog, TypeSlots, UnknownReason,
 };
-use taskqueue_temporal::*;
+use taskqueue_temporal::{
+    CallError, CallErrorKind, Clock, ConnectionFields, Described, Fingerprint, Heartbeat, Method,
+    NoObserver, OwnerKey, QueueStats, QueueWatch, Readers, ReadersConfig, ResolvedConnection,
+    Secret, Tls, WorkerStatus, WorkersPage,
+};
 
 /// One call as the fake saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Which type a private key is of, by the identifiers in it. Pure.
 
 use rustls::pki_types::PrivateKeyDer;
-
 use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 
 /// Types of keys that are not supported.

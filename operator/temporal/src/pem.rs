@@ -3,6 +3,7 @@
 //! The text comes from Secrets. The PEM library quotes the line that it stumbles over, which can be a whole
 //! key, so its errors are dropped here. A [`PemProblem`] is one of fixed sentences: it has no room for input.
 
+mod der;
 mod diagnosis;
 mod key_type;
 mod problem;

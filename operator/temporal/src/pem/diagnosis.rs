@@ -1,7 +1,8 @@
 //! Why a text that the PEM parser refuses, or in which it finds nothing, is not PEM. Pure.
 
-use x509_parser::asn1_rs::{Any, FromDer, Tag};
+use x509_parser::asn1_rs::Tag;
 
+use crate::pem::der::expect;
 use crate::pem::key_type::KeyType;
 use crate::pem::problem::{Block, PemProblem, Wanted};
 
@@ -40,8 +41,8 @@ pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemProblem {
         return PemProblem::Binary;
     };
     if !text.contains("-----BEGIN") {
-        let whole = Any::from_der(pem)
-            .is_ok_and(|(rest, value)| rest.is_empty() && value.tag() == Tag::Sequence);
+        let mut der = pem;
+        let whole = expect(&mut der, Tag::Sequence).is_some() && der.is_empty();
         return if whole || text.contains('\0') {
             PemProblem::Binary
         } else {

@@ -1,7 +1,9 @@
 //! Which type a private key is of, by the identifiers in it. Pure.
 
 use rustls::pki_types::PrivateKeyDer;
-use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
+use x509_parser::asn1_rs::Tag;
+
+use crate::pem::der::{expect, expect_first_optional};
 
 /// Types of keys that are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +119,7 @@ fn rsa(mut key: &[u8]) -> Option<Result<(), KeyType>> {
 fn sec1(mut key: &[u8]) -> Option<Result<(), KeyType>> {
     expect(&mut key, Tag::Integer)?;
     expect(&mut key, Tag::OctetString)?;
-    let (_, parameters) = Any::from_der(key).ok()?;
-    let first_optional = parameters.class() == Class::ContextSpecific && parameters.tag().0 == 0;
-    first_optional.then(|| curve(parameters.data))
+    expect_first_optional(&mut key).map(curve)
 }
 
 fn curve(mut parameters: &[u8]) -> Result<(), KeyType> {
@@ -131,11 +131,4 @@ fn curve(mut parameters: &[u8]) -> Result<(), KeyType> {
         Some(other) if other.starts_with(oid::BRAINPOOL) => KeyType::Brainpool,
         _ => KeyType::OtherCurve,
     })
-}
-
-/// The content of the next value, if it has this tag; `der` is what follows it.
-fn expect<'a>(der: &mut &'a [u8], tag: Tag) -> Option<&'a [u8]> {
-    let (rest, value) = Any::from_der(der).ok()?;
-    *der = rest;
-    (value.class() == Class::Universal && value.tag() == tag).then_some(value.data)
 }

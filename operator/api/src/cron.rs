@@ -1,12 +1,14 @@
 //! Cron expressions with five fields, as crontab and CronJob have them. Pure.
 //!
 //! Minute, hour, day of month, month, day of week; `*`, numbers, ranges, lists, steps, and the
-//! English three-letter names of months and days. Where both days are restricted, one of them suffices.
+//! English three-letter names of months and days. Where both days are restricted, one of them
+//! suffices.
 //!
-//! Why not a crate: cronexpr reads the same expressions, but a time that clocks skip never comes, one that they
-//! repeat comes twice, and it looks no further than four years ahead. A schedule would lose a minimum for a day.
-//! The pattern of the CRD cannot refuse that, since it depends on the date; `tests/cron.rs` compares both.
-//! jiff-cron has a field of seconds, counts Sunday as 1, and wants both days.
+//! Why not a crate: cronexpr reads the same expressions, but a time that clocks skip never comes,
+//! one that they repeat comes twice, and it looks no further than four years ahead. A schedule
+//! would lose a minimum for a day. The pattern of the CRD cannot refuse that, since it depends on
+//! the date; `tests/cron.rs` compares both. jiff-cron has a field of seconds, counts Sunday as 1,
+//! and wants both days.
 
 use std::{fmt, str::FromStr};
 
@@ -80,7 +82,8 @@ const FIELDS: [Field; 5] = [
     },
 ];
 
-/// What the schema accepts: the shape and the numbers of each field. The order of a range is left to the parser.
+/// What the schema accepts: the shape and the numbers of each field. The order of a range is left
+/// to the parser.
 pub(crate) const PATTERN: &str = concat!(
     r"^(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*",
     r" (\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?(,(\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)*",

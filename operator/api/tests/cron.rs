@@ -1,5 +1,5 @@
-//! Our cron expressions beside those of the crate cronexpr, which agrees on everything but the hours in
-//! which clocks change, and rare days. No I/O.
+//! Our cron expressions beside those of the crate cronexpr, which agrees on everything but the
+//! hours in which clocks change, and rare days. No I/O.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use taskqueue_api::cron::Cron;
 use taskqueue_api::schedule::next_after;
 
-/// Zones with their rules, so that no database is needed: without changes, with a change at night in
-/// each hemisphere, at midnight, and by half an hour.
+/// Zones with their rules, so that no database is needed: without changes, with a change at night
+/// in each hemisphere, at midnight, and by half an hour.
 const ZONES: [&str; 6] = [
     "UTC0",
     "IST-5:30",
@@ -87,8 +87,8 @@ fn repeats(at: &Zoned) -> bool {
     matches!(local.offset(), AmbiguousOffset::Fold { after, .. } if after == at.offset())
 }
 
-/// Where they differ, either ours is a time that clocks skip and comes after the gap, or theirs is a time
-/// that clocks repeat and comes once more.
+/// Where they differ, either ours is a time that clocks skip and comes after the gap, or theirs is
+/// a time that clocks repeat and comes once more.
 fn check(text: &str, rules: &str, now: Timestamp) -> Result<(), TestCaseError> {
     let (ours, theirs): (Cron, Crontab) = (text.parse().unwrap(), theirs(text, rules));
     let zone = zone(rules);
@@ -143,7 +143,8 @@ fn of_two_days_one_suffices_as_with_cronexpr() {
     }
 }
 
-/// Why cronexpr is not used: no pattern of a field can tell these apart, since they depend on the date.
+/// Why cronexpr is not used: no pattern of a field can tell these apart, since they depend on the
+/// date.
 #[test]
 fn cronexpr_loses_skipped_times_repeats_others_and_ends_its_search_after_four_years() {
     let berlin = "CET-1CEST,M3.5.0,M10.5.0/3";

@@ -39,8 +39,9 @@ impl Term {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
     /// Slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation); at least slots
-    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod that is not heard of
-    /// counts as full: it earns itself one replica, but never asks for more pods than there are.
+    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod that is not
+    /// heard of counts as full: it earns itself one replica, but never asks for more pods than
+    /// there are.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
     /// target utilisation); never more than a slot for every task that is there or comes within
@@ -64,9 +65,9 @@ pub struct TypeDemand {
     pub binding: Term,
     /// Whether the queue's rate limit made it smaller.
     pub rate_limited: bool,
-    /// Tasks wait that these workers do not take, although they have free slots: a version that is not
-    /// current, or a type that nobody polls. More replicas would not take them either, so what waits asks
-    /// for none.
+    /// Tasks wait that these workers do not take, although they have free slots: a version that is
+    /// not current, or a type that nobody polls. More replicas would not take them either, so what
+    /// waits asks for none.
     pub untaken: bool,
 }
 
@@ -265,9 +266,9 @@ impl Formula {
 
     /// max( ū ÷ (S × U), u ÷ S ) + blind pods, but not more than there are live pods.
     ///
-    /// The head room is for the mean; what is in use at this moment needs no more than itself, or the
-    /// room would be counted on top of every peak. With nothing in use the mean is history: what still
-    /// comes is in the arrivals.
+    /// The head room is for the mean; what is in use at this moment needs no more than itself, or
+    /// the room would be counted on top of every peak. With nothing in use the mean is history:
+    /// what still comes is in the arrivals.
     fn in_flight(&self) -> Milli {
         let mean = if self.used == Milli::ZERO {
             Milli::ZERO
@@ -284,8 +285,8 @@ impl Formula {
         (rate * self.service_time).min(self.tasks()) / self.useful_slots
     }
 
-    /// u + B + λ × W: a task never needs more than one slot, be it in flight, waiting, or coming within
-    /// one target.
+    /// u + B + λ × W: a task never needs more than one slot, be it in flight, waiting, or coming
+    /// within one target.
     fn tasks(&self) -> Milli {
         self.in_work + self.backlog + limited(self.arrivals, self.limit) * self.wait_target
     }
@@ -337,8 +338,9 @@ impl DemandTerms {
     }
 }
 
-/// A task that was added within the rates' window was dispatched within it or waits still. A rate that claims
-/// more is that of a queue which the server has just loaded: it divides by the moment since.
+/// A task that was added within the rates' window was dispatched within it or waits still. A rate
+/// that claims more is that of a queue which the server has just loaded: it divides by the moment
+/// since.
 fn believable_arrivals(backlog: &TypeBacklog) -> Milli {
     let dispatched = Milli::from_thousandths(backlog.dispatch_rate_milli);
     let waiting = Milli::whole(backlog.count).rate_rounded_down(RATE_WINDOW);

@@ -30,8 +30,8 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// Ready pods without a single heartbeat for this long are taken never to send any (the SDKs' own
 /// default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
-/// Two watches are never in step: the one on pods may be behind the Deployment's status for this long
-/// without anything being wrong.
+/// Two watches are never in step: the one on pods may be behind the Deployment's status for this
+/// long without anything being wrong.
 const OUT_OF_STEP: Duration = Duration::from_secs(10);
 
 /// The memory of one queue.
@@ -166,9 +166,9 @@ impl History {
         });
     }
 
-    /// Whether a queue that was quiet is said to get more tasks than can be found anywhere: waiting, in work,
-    /// done since, or in slots whose heartbeats have not come yet. The server has just loaded it, and
-    /// divides by the moment since.
+    /// Whether a queue that was quiet is said to get more tasks than can be found anywhere:
+    /// waiting, in work, done since, or in slots whose heartbeats have not come yet. The server has
+    /// just loaded it, and divides by the moment since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -275,8 +275,8 @@ impl History {
         }
     }
 
-    /// Notes that nothing was decided and the replicas stayed as they are. When deciding begins again,
-    /// the stabilization windows hold that number like one that was recommended.
+    /// Notes that nothing was decided and the replicas stayed as they are. When deciding begins
+    /// again, the stabilization windows hold that number like one that was recommended.
     pub fn held(&mut self, asked: u32, now: Time) {
         self.target = None;
         self.recommend(asked, now);
@@ -429,7 +429,8 @@ impl History {
     }
 }
 
-/// Whether a reading may have failed because the server was away: when it comes back, its rates begin anew.
+/// Whether a reading may have failed because the server was away: when it comes back, its rates
+/// begin anew.
 const fn may_have_restarted(reason: UnknownReason) -> bool {
     match reason {
         UnknownReason::TemporalUnavailable

@@ -7,8 +7,8 @@ use crate::time::millis;
 
 /// A quantity in thousandths of its unit: replicas, slots, tasks, or tasks per second.
 ///
-/// Saturates instead of overflowing. Products and quotients are rounded up; a divisor of zero counts
-/// as the smallest one, and a duration as at least a millisecond.
+/// Saturates instead of overflowing. Products and quotients are rounded up; a divisor of zero
+/// counts as the smallest one, and a duration as at least a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Milli(u128);
 

@@ -13,8 +13,8 @@ const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
 /// A backlog must have grown for this long with slots free.
 const GROWING_AFTER: Duration = Duration::from_mins(1);
 
-/// A head of the backlog that stays where it is for this long while slots are free is not for these workers:
-/// six readings, and longer than a pod takes to send its second heartbeat.
+/// A head of the backlog that stays where it is for this long while slots are free is not for these
+/// workers: six readings, and longer than a pod takes to send its second heartbeat.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
 /// The server tells the age of the head from a cache, a little late.
 const HEAD_SLACK: Duration = Duration::from_secs(2);
@@ -166,7 +166,8 @@ impl Watch {
 }
 
 impl Watch {
-    /// Whether the head of the backlog of a type has stayed where it is for long although slots are free.
+    /// Whether the head of the backlog of a type has stayed where it is for long although slots are
+    /// free.
     pub(crate) fn is_untaken(&self, task_type: TaskType, now: Time) -> bool {
         let unmoved = self.unmoved.get(task_type);
         unmoved.is_some_and(|head| now.since(head.since) >= UNTAKEN_AFTER)
@@ -232,9 +233,9 @@ impl Watch {
     }
 }
 
-/// Whether a worker had a slot free for a task that has waited for `age`: by a heartbeat that was sent while
-/// it waited. A worker without a bound has room if it does nothing; one that does not serve the type never
-/// takes it. `None` if no worker was heard of since the task came.
+/// Whether a worker had a slot free for a task that has waited for `age`: by a heartbeat that was
+/// sent while it waited. A worker without a bound has room if it does nothing; one that does not
+/// serve the type never takes it. `None` if no worker was heard of since the task came.
 fn had_room(
     observation: &Observation,
     facts: &SlotFacts,

@@ -391,8 +391,8 @@ impl World {
         }
     }
 
-    /// The last heartbeat of every worker. What it gives away of tasks that outlast the grace counts from
-    /// now on as known.
+    /// The last heartbeat of every worker. What it gives away of tasks that outlast the grace
+    /// counts from now on as known.
     fn list_workers(&mut self) -> Vec<WorkerRow> {
         let mut rows = Vec::new();
         for id in &self.fleet.alive {

@@ -42,8 +42,8 @@ pub struct Summary {
 pub struct Cut {
     /// Neither of the others: it could have been known.
     pub known: u32,
-    /// No task longer than the grace had ended on the queue when the pod was told to stop, and no heartbeat
-    /// that was read was from a pod on which one had run for longer than that.
+    /// No task longer than the grace had ended on the queue when the pod was told to stop, and no
+    /// heartbeat that was read was from a pod on which one had run for longer than that.
     pub first: u32,
     /// It was started after the last heartbeat of its pod that the policy had read when it decided.
     pub raced: u32,

@@ -1,7 +1,8 @@
 //! A small deterministic source of randomness (SplitMix64). Not for secrets.
 //!
-//! Why not rand: its generators and distributions may give other numbers in another release, and every table
-//! of the documentation and every expected result in the tests stands for one sequence of numbers.
+//! Why not rand: its generators and distributions may give other numbers in another release, and
+//! every table of the documentation and every expected result in the tests stands for one sequence
+//! of numbers.
 
 /// The same seed always gives the same numbers.
 #[derive(Debug, Clone)]

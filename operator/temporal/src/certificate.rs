@@ -1,7 +1,7 @@
 //! When certificates expire. Pure: PEM text and the time in, nothing opened.
 //!
-//! The text comes from Secrets. What the parser says of a certificate that it cannot read may quote it, so its
-//! errors are dropped.
+//! The text comes from Secrets. What the parser says of a certificate that it cannot read may quote
+//! it, so its errors are dropped.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

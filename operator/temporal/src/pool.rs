@@ -209,8 +209,8 @@ impl Readers {
     }
 
     /// The owners with news, each once however much there is, oldest news first: a new sample, a
-    /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a moment ago is no
-    /// news. For one consumer. Ends with [`Readers::shutdown`].
+    /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a
+    /// moment ago is no news. For one consumer. Ends with [`Readers::shutdown`].
     pub fn updates(&self) -> impl Stream<Item = OwnerKey> + Send + use<> {
         stream::unfold(self.inner.readings.clone(), |readings| async move {
             let owner = readings.next_owner().await?;

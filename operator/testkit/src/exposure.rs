@@ -1,5 +1,5 @@
-//! Finds parts of a secret in a text, in whatever form: as they are, or as programs print and encode
-//! bytes.
+//! Finds parts of a secret in a text, in whatever form: as they are, or as programs print and
+//! encode bytes.
 
 use std::collections::HashSet;
 

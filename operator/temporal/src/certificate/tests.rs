@@ -124,7 +124,8 @@ proptest! {
         }
     }
 
-    /// One bit that is wrong anywhere: what can still be read has the dates and names of a certificate.
+    /// One bit that is wrong anywhere: what can still be read has the dates and names of a
+    /// certificate.
     #[test]
     fn a_damaged_certificate_is_read_without_harm(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
         let (text, _) = certificate("leaf", 90);

@@ -70,7 +70,8 @@ fn of_blocks(text: &str, wanted: Wanted) -> PemProblem {
     match blocks.last() {
         None => PemProblem::NoBlock,
         Some(_) if !blocks.iter().all(ends) => PemProblem::NoEnd,
-        // Of several blocks the last one is what the text is for: parameters and certificates come before keys.
+        // Of several blocks the last one is what the text is for: parameters and certificates come
+        // before keys.
         Some((label, _)) if !found => instead(label, wanted),
         Some(_) if blocks.iter().any(encrypted) => PemProblem::Encrypted,
         Some(_) => PemProblem::NotBase64,

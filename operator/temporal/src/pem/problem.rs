@@ -11,7 +11,8 @@ pub(super) enum Wanted {
     PrivateKey,
 }
 
-/// What is wrong with a PEM text. Its text continues a sentence that begins with what the PEM is for.
+/// What is wrong with a PEM text. Its text continues a sentence that begins with what the PEM is
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PemProblem {
     /// Nothing, or nothing but white space.

@@ -1,5 +1,5 @@
-//! Each kind of mistake by its name. The keys are in form what their labels say, and mostly invented: the
-//! types that are not supported are told apart by the identifiers in them.
+//! Each kind of mistake by its name. The keys are in form what their labels say, and mostly
+//! invented: the types that are not supported are told apart by the identifiers in them.
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 

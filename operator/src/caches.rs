@@ -21,7 +21,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use taskqueue_api::injected;
+use taskqueue_api::well_known;
 use taskqueue_api::{TaskQueueWorker, TemporalConnection};
 use tokio::sync::watch as signal;
 use tracing::warn;
@@ -168,7 +168,7 @@ pub fn watch(
     metrics: &Metrics,
     gone: impl Fn(Gone<'_>) + Send + Sync + 'static,
 ) -> (Caches, Watches) {
-    let ours = watcher::Config::default().labels(injected::WORKER_LABEL);
+    let ours = watcher::Config::default().labels(well_known::WORKER_LABEL);
     let all = watcher::Config::default();
     let (fleets, fleet_writer) = store();
     let (connections, connection_writer) = store();
@@ -347,13 +347,21 @@ pub fn worker_key(namespace: &str, fleet: &str) -> String {
 
 /// The same, of a pod.
 pub(crate) fn worker_of(pod: &Pod) -> Option<String> {
-    let fleet = pod.metadata.labels.as_ref()?.get(injected::WORKER_LABEL)?;
+    let fleet = pod
+        .metadata
+        .labels
+        .as_ref()?
+        .get(well_known::WORKER_LABEL)?;
     Some(worker_key(pod.metadata.namespace.as_deref()?, fleet))
 }
 
 /// The fleet that a pod belongs to, by its labels.
 pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
-    let name = pod.metadata.labels.as_ref()?.get(injected::WORKER_LABEL)?;
+    let name = pod
+        .metadata
+        .labels
+        .as_ref()?
+        .get(well_known::WORKER_LABEL)?;
     Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use taskqueue_api::{Connection, Fleet, FleetKey, injected};
+use taskqueue_api::{Connection, Fleet, FleetKey, well_known};
 use taskqueue_scaling::TaskType;
 
 /// One task queue and type in one Temporal namespace.
@@ -132,7 +132,7 @@ impl Index {
 /// What a Deployment was made for: it and its workers are told.
 fn as_made(deployment: &Deployment) -> Vec<Claimed> {
     let annotations = deployment.metadata.annotations.as_ref();
-    let task_queue = annotations.and_then(|all| all.get(injected::TASK_QUEUE_ANNOTATION));
+    let task_queue = annotations.and_then(|all| all.get(well_known::TASK_QUEUE_ANNOTATION));
     let pod = deployment
         .spec
         .as_ref()
@@ -149,7 +149,7 @@ fn as_made(deployment: &Deployment) -> Vec<Claimed> {
             .as_ref();
         value.map(|value| value.replace("$$", "$"))
     };
-    let place = told(injected::ADDRESS).zip(told(injected::TEMPORAL_NAMESPACE));
+    let place = told(well_known::ADDRESS).zip(told(well_known::TEMPORAL_NAMESPACE));
     let Some(((address, temporal_namespace), task_queue)) = place.zip(task_queue) else {
         return Vec::new();
     };

@@ -78,10 +78,10 @@ mod tests {
     use std::process::Command;
 
     use kube::config::Kubeconfig;
+    use taskqueue_testkit::exposure::exposed;
 
     use super::*;
     use crate::client::client;
-    use crate::exposure::exposed;
 
     fn key() -> String {
         rcgen::KeyPair::generate().unwrap().serialize_pem()

@@ -35,7 +35,4 @@ pub mod top;
 pub mod tried;
 
 #[cfg(test)]
-#[path = "../temporal/src/exposure.rs"]
-mod exposure;
-#[cfg(test)]
 mod testing;

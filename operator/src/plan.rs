@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use taskqueue_api::{Fleet, FleetKey, Queue, injected, render};
+use taskqueue_api::{Fleet, FleetKey, Queue, render, well_known};
 use taskqueue_scaling::{
     self as scaling, Backlog, Decision, History, Mode, Observation, PodSlots, Replicas, Time,
     decide, initial_replicas, victims, when_to_look_again,
@@ -349,7 +349,7 @@ fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> Bu
 /// Whether a Deployment has a PodDisruptionBudget beside it.
 fn has_budget(held: &Deployment) -> bool {
     let mut annotations = held.metadata.annotations.iter().flatten();
-    annotations.any(|(key, _)| key == injected::BUDGET_ANNOTATION)
+    annotations.any(|(key, _)| key == well_known::BUDGET_ANNOTATION)
 }
 
 /// The replicas of a Deployment that is made anew: as decided, where decisions are carried out.
@@ -411,7 +411,7 @@ fn removed(replicas: &Replicas, pods: &[PodSlots], scale: &Scale) -> u32 {
 fn prune(orphan: &Deployment, memory: &FleetMemory) -> Option<Prune> {
     let labels = orphan.metadata.labels.as_ref();
     let queue = labels
-        .and_then(|labels| labels.get(injected::QUEUE_LABEL))
+        .and_then(|labels| labels.get(well_known::QUEUE_LABEL))
         .cloned();
     let queue = queue.unwrap_or_default();
     let key = QueueKey::unversioned(&queue);

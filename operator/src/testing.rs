@@ -199,8 +199,8 @@ pub(crate) fn unseen() -> ObservedQueue {
         reading: QueueReading {
             backlog: not_yet(),
             workers: not_yet(),
-            backlog_problem: None,
-            workers_problem: None,
+            backlog_failure: None,
+            workers_failure: None,
         },
         slots: Reading::Known {
             value: Slots::default(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec};
-use taskqueue_api::{Connection, Reason, injected};
+use taskqueue_api::{Connection, Reason, well_known};
 use taskqueue_scaling::Time;
 
 use crate::memory::FleetMemory;
@@ -101,13 +101,16 @@ fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
 
 fn variables(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
     // These two are about the queue and the drain.
-    let others = [injected::TASK_QUEUE, injected::DRAIN_GRACE_PERIOD_SECONDS];
+    let others = [
+        well_known::TASK_QUEUE,
+        well_known::DRAIN_GRACE_PERIOD_SECONDS,
+    ];
     let containers = template.spec.iter().flat_map(|pod| &pod.containers);
-    let worker = containers.filter(|container| container.name == injected::WORKER_CONTAINER);
+    let worker = containers.filter(|container| container.name == well_known::WORKER_CONTAINER);
     let variables = worker.flat_map(|worker| worker.env.iter().flatten());
     let ours = variables.filter(move |variable| {
         let name = variable.name.as_str();
-        injected::RESERVED_VARIABLES.contains(&name) && !others.contains(&name)
+        well_known::RESERVED_VARIABLES.contains(&name) && !others.contains(&name)
     });
     ours.map(|variable| {
         let from = variable.value_from.as_ref();
@@ -123,7 +126,7 @@ fn volumes(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)>
         .spec
         .iter()
         .flat_map(|pod| pod.volumes.iter().flatten());
-    let ours = volumes.filter(|v| injected::RESERVED_VOLUMES.contains(&v.name.as_str()));
+    let ours = volumes.filter(|v| well_known::RESERVED_VOLUMES.contains(&v.name.as_str()));
     ours.map(|volume| {
         let projected = volume
             .projected

@@ -7,9 +7,9 @@ use kube::{
 };
 use serde_json::json;
 use taskqueue_api::TaskQueueWorker;
+use taskqueue_testkit::exposure::exposed;
 
 use crate::authority::{Authority, LONG, secret};
-use crate::exposure::exposed;
 use crate::harness::{eventually, one_queue, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]

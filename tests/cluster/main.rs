@@ -20,8 +20,6 @@ mod connection;
 mod credentials;
 mod dashboards;
 mod errors;
-#[path = "../../operator/temporal/src/exposure.rs"]
-mod exposure;
 mod faults;
 mod front;
 mod hanging;

@@ -4,7 +4,7 @@
 use std::{path::Path, process::Stdio};
 
 use serde_json::Value;
-use taskqueue_api::malformed::{malformed, well_formed, well_formed_connection};
+use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
 
 use crate::harness::{World, output, with_namespace};
 

@@ -21,7 +21,3 @@ pub mod settings;
 pub mod store;
 pub mod tls;
 pub mod workflow;
-
-#[cfg(test)]
-#[path = "../../operator/temporal/src/exposure.rs"]
-mod exposure;

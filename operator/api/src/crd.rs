@@ -5,7 +5,9 @@ use kube::CustomResourceExt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{TaskQueueWorker, TemporalConnection, scaling::ScalingSpec};
+use crate::connection::TemporalConnection;
+use crate::scaling::ScalingSpec;
+use crate::worker::TaskQueueWorker;
 
 /// Why a definition could not be printed. It cannot happen with the types as they are; a test shows it.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,14 @@
 //! Cron expressions with five fields, as crontab and CronJob have them. Pure.
 //!
 //! Minute, hour, day of month, month, day of week; `*`, numbers, ranges, lists, steps, and the
-//! English three-letter names of months and days. Where both days are restricted, one of them suffices.
+//! English three-letter names of months and days. Where both days are restricted, one of them
+//! suffices.
+//!
+//! Why not a crate: cronexpr reads the same expressions, but a time that clocks skip never comes,
+//! one that they repeat comes twice, and it looks no further than four years ahead. A schedule
+//! would lose a minimum for a day. The pattern of the CRD cannot refuse that, since it depends on
+//! the date; `tests/cron.rs` compares both. jiff-cron has a field of seconds, counts Sunday as 1,
+//! and wants both days.
 
 use std::{fmt, str::FromStr};
 
@@ -75,7 +82,8 @@ const FIELDS: [Field; 5] = [
     },
 ];
 
-/// What the schema accepts: the shape and the numbers of each field. The order of a range is left to the parser.
+/// What the schema accepts: the shape and the numbers of each field. The order of a range is left
+/// to the parser.
 pub(crate) const PATTERN: &str = concat!(
     r"^(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*",
     r" (\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?(,(\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)*",
@@ -85,7 +93,7 @@ pub(crate) const PATTERN: &str = concat!(
 );
 
 impl Cron {
-    /// After so many days every date has come round: eight years without a leap year, and a day.
+    /// How far to search: eight years, the longest time without a leap day, and a day.
     pub const CYCLE_DAYS: u32 = 8 * 366 + 1;
 
     /// Whether it happens on this day.
@@ -136,14 +144,10 @@ impl FromStr for Cron {
             months: set(months, month)?,
             // Sunday is 7 as well as 0.
             weekdays: weekdays | weekdays >> 7 & 1,
-            either_day: !day.starts_with('*') && !weekday_is_open(parts[4]),
+            // As in crontab, a field that begins with a star leaves its day open.
+            either_day: !day.starts_with('*') && !weekday.starts_with('*'),
         })
     }
-}
-
-/// As crontab has it: a field that begins with a star leaves its day open.
-fn weekday_is_open(text: &str) -> bool {
-    text.starts_with('*')
 }
 
 impl Field {

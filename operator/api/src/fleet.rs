@@ -10,10 +10,8 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taskqueue_scaling::{Policy, TaskType};
 
-use crate::{
-    duration::DurationString,
-    schedule::{self, Window},
-};
+use crate::duration::DurationString;
+use crate::schedule::{self, Window};
 
 /// A fleet of workers: one accepted `TaskQueueWorker`.
 #[derive(Clone, Debug, PartialEq)]

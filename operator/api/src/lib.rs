@@ -8,8 +8,6 @@ mod crd;
 pub mod cron;
 pub mod duration;
 pub mod fleet;
-pub mod injected;
-pub mod malformed;
 pub mod name;
 pub mod reason;
 pub mod render;
@@ -18,6 +16,7 @@ pub mod schedule;
 mod schema;
 pub mod status;
 pub mod validate;
+pub mod well_known;
 pub mod worker;
 
 pub use connection::{TemporalConnection, TemporalConnectionSpec};

@@ -22,14 +22,11 @@ use k8s_openapi::{
 };
 use kube::Resource;
 
-use crate::{
-    TaskQueueWorker,
-    fleet::{
-        Connection, DisruptionBudget, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY,
-        TLS_PRIVATE_KEY_KEY,
-    },
-    injected,
+use crate::fleet::{
+    Connection, DisruptionBudget, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY,
 };
+use crate::well_known;
+use crate::worker::TaskQueueWorker;
 
 /// The certificate authority in the volume of the certificates.
 const CA_FILE: &str = "ca.crt";
@@ -63,7 +60,7 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
 
 fn annotations(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::from([(
-        injected::TASK_QUEUE_ANNOTATION.to_owned(),
+        well_known::TASK_QUEUE_ANNOTATION.to_owned(),
         queue.task_queue.clone(),
     )]);
     let said = |kind: &str, value: &IntOrString| match value {
@@ -75,7 +72,7 @@ fn annotations(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
         Some(DisruptionBudget::MaxUnavailable(value)) => said("maxUnavailable", value),
         Some(DisruptionBudget::MinAvailable(value)) => said("minAvailable", value),
     };
-    annotations.insert(injected::BUDGET_ANNOTATION.to_owned(), budget);
+    annotations.insert(well_known::BUDGET_ANNOTATION.to_owned(), budget);
     annotations
 }
 
@@ -123,8 +120,8 @@ pub fn owner_reference(key: &FleetKey) -> OwnerReference {
 /// The labels by which a Deployment finds its pods. They never change: the field is immutable.
 pub fn selector(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (injected::WORKER_LABEL.to_owned(), fleet.key.name.clone()),
-        (injected::QUEUE_LABEL.to_owned(), queue.name.clone()),
+        (well_known::WORKER_LABEL.to_owned(), fleet.key.name.clone()),
+        (well_known::QUEUE_LABEL.to_owned(), queue.name.clone()),
     ])
 }
 
@@ -146,7 +143,7 @@ fn labels(
         ("app.kubernetes.io/component".to_owned(), queue.name.clone()),
         (
             "app.kubernetes.io/managed-by".to_owned(),
-            injected::MANAGER.to_owned(),
+            well_known::MANAGER.to_owned(),
         ),
     ]);
     labels.extend(users);
@@ -178,7 +175,7 @@ fn pod_template(fleet: &Fleet, queue: &Queue, connection: &Connection) -> PodTem
     );
     let seconds = i64::from(fleet.drain_grace_seconds);
     pod.termination_grace_period_seconds =
-        Some(seconds.saturating_add(injected::TERMINATION_MARGIN_SECONDS.into()));
+        Some(seconds.saturating_add(well_known::TERMINATION_MARGIN_SECONDS.into()));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels(fleet, queue, pods.labels.clone())),
@@ -224,7 +221,7 @@ const TLS_FOLDER: &str = "tls";
 const API_KEY_FOLDER: &str = "api-key";
 
 fn folder_path(folder: &str) -> String {
-    format!("{}/{folder}", injected::SECRETS_FOLDER)
+    format!("{}/{folder}", well_known::SECRETS_FOLDER)
 }
 
 fn tls_file(name: &str) -> String {
@@ -234,43 +231,46 @@ fn tls_file(name: &str) -> String {
 /// What the worker learns, first in its list so that the user's own variables can refer to it.
 fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<EnvVar> {
     let mut env = vec![
-        variable(injected::ADDRESS, &connection.address),
-        variable(injected::TEMPORAL_NAMESPACE, &connection.temporal_namespace),
-        variable(injected::TASK_QUEUE, &queue.task_queue),
+        variable(well_known::ADDRESS, &connection.address),
         variable(
-            injected::DRAIN_GRACE_PERIOD_SECONDS,
+            well_known::TEMPORAL_NAMESPACE,
+            &connection.temporal_namespace,
+        ),
+        variable(well_known::TASK_QUEUE, &queue.task_queue),
+        variable(
+            well_known::DRAIN_GRACE_PERIOD_SECONDS,
             &fleet.drain_grace_seconds.to_string(),
         ),
     ];
     if let Some(tls) = &connection.tls {
-        env.push(variable(injected::TLS, "true"));
+        env.push(variable(well_known::TLS, "true"));
         if let Some(name) = &tls.server_name {
-            env.push(variable(injected::TLS_SERVER_NAME, name));
+            env.push(variable(well_known::TLS_SERVER_NAME, name));
         }
         if tls.ca.is_some() {
             env.push(variable(
-                injected::TLS_SERVER_CA_CERT_PATH,
+                well_known::TLS_SERVER_CA_CERT_PATH,
                 &tls_file(CA_FILE),
             ));
         }
         if tls.client_certificate.is_some() {
             env.push(variable(
-                injected::TLS_CLIENT_CERT_PATH,
+                well_known::TLS_CLIENT_CERT_PATH,
                 &tls_file(TLS_CERTIFICATE_KEY),
             ));
             env.push(variable(
-                injected::TLS_CLIENT_KEY_PATH,
+                well_known::TLS_CLIENT_KEY_PATH,
                 &tls_file(TLS_PRIVATE_KEY_KEY),
             ));
         }
     }
     if let Some(api_key) = &connection.api_key {
         env.push(variable(
-            injected::API_KEY_FILE,
+            well_known::API_KEY_FILE,
             &format!("{}/{API_KEY_FILE}", folder_path(API_KEY_FOLDER)),
         ));
         env.push(EnvVar {
-            name: injected::API_KEY.to_owned(),
+            name: well_known::API_KEY.to_owned(),
             value: None,
             value_from: Some(EnvVarSource {
                 secret_key_ref: Some(SecretKeySelector {
@@ -312,7 +312,7 @@ fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
         files.push((
             TLS_FOLDER,
             Volume {
-                name: injected::TLS_VOLUME.to_owned(),
+                name: well_known::TLS_VOLUME.to_owned(),
                 projected: Some(ProjectedVolumeSource {
                     default_mode: None,
                     sources: Some(certificates),
@@ -325,7 +325,7 @@ fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
         files.push((
             API_KEY_FOLDER,
             Volume {
-                name: injected::API_KEY_VOLUME.to_owned(),
+                name: well_known::API_KEY_VOLUME.to_owned(),
                 secret: Some(SecretVolumeSource {
                     secret_name: Some(api_key.secret.clone()),
                     items: Some(vec![path(&api_key.key, API_KEY_FILE)]),

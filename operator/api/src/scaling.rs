@@ -13,11 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskqueue_scaling::Policy;
 
-use crate::{
-    cron,
-    duration::{DurationRange, DurationString},
-    schema,
-};
+use crate::duration::{DurationRange, DurationString};
+use crate::{cron, schema};
 
 /// A second in milliseconds.
 const SECOND: u64 = 1_000;

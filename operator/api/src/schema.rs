@@ -11,7 +11,7 @@ use k8s_openapi::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use crate::injected;
+use crate::well_known;
 
 /// The most containers and init containers of a pod.
 const MAX_CONTAINERS: u32 = 20;
@@ -104,9 +104,9 @@ fn bound_containers(schema: &mut Schema, list: &str) {
 
 /// What a pod of a worker may not say, each with the way out.
 fn pod_rules() -> Value {
-    let worker = injected::WORKER_CONTAINER;
-    let reserved = quoted(&injected::RESERVED_VARIABLES);
-    let volumes = quoted(&injected::RESERVED_VOLUMES);
+    let worker = well_known::WORKER_CONTAINER;
+    let reserved = quoted(&well_known::RESERVED_VARIABLES);
+    let volumes = quoted(&well_known::RESERVED_VOLUMES);
     let absent = |field: &str, message: &str| {
         json!({
             "rule": format!("!has(self.{field})"),
@@ -123,12 +123,12 @@ fn pod_rules() -> Value {
         },
         {
             "rule": format!("self.containers.all(c, c.name != '{worker}' || !has(c.env) || c.env.all(e, !(e.name in [{reserved}])))"),
-            "message": format!("the env of the container {worker} must not set the variables that the operator sets: {}; set spec.connection, queues[].taskQueue and drain.gracePeriod instead", injected::RESERVED_VARIABLES.join(", ")),
+            "message": format!("the env of the container {worker} must not set the variables that the operator sets: {}; set spec.connection, queues[].taskQueue and drain.gracePeriod instead", well_known::RESERVED_VARIABLES.join(", ")),
             "fieldPath": ".containers",
         },
         {
             "rule": format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{volumes}]))"),
-            "message": format!("volumes must not use the names {}, which the operator uses", injected::RESERVED_VOLUMES.join(" and ")),
+            "message": format!("volumes must not use the names {}, which the operator uses", well_known::RESERVED_VOLUMES.join(" and ")),
             "fieldPath": ".volumes",
         },
         absent("hostname", found_by_name),
@@ -155,7 +155,7 @@ fn pod_rules() -> Value {
 }
 
 fn own_prefix_rule(what: &str) -> Value {
-    let prefix = injected::OWN_PREFIX;
+    let prefix = well_known::OWN_PREFIX;
     json!({
         "rule": format!("self.all(key, !key.startsWith('{prefix}'))"),
         "message": format!("{what} must not start with {prefix}: these are the operator's own"),
@@ -183,8 +183,8 @@ pub(crate) fn env(generator: &mut SchemaGenerator) -> Schema {
     schema.insert(
         RULES.to_owned(),
         json!([{
-            "rule": format!("self.all(e, !(e.name in [{}]))", quoted(&injected::RESERVED_VARIABLES)),
-            "message": format!("env must not set the variables that the operator sets: {}", injected::RESERVED_VARIABLES.join(", ")),
+            "rule": format!("self.all(e, !(e.name in [{}]))", quoted(&well_known::RESERVED_VARIABLES)),
+            "message": format!("env must not set the variables that the operator sets: {}", well_known::RESERVED_VARIABLES.join(", ")),
         }]),
     );
     schema

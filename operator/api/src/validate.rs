@@ -5,6 +5,7 @@
 //! must not be able to fail.
 
 mod connection;
+mod findings;
 mod pods;
 mod policy;
 mod schedule;
@@ -17,32 +18,19 @@ use taskqueue_scaling as scaling;
 
 pub use connection::connection;
 
-use crate::{
-    fleet::{ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, grace_seconds},
-    name::{deployment_name, is_dns_label},
-    worker::{
-        DisruptionBudgetSpec, GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec,
-        TaskType,
-    },
+use crate::fleet::{
+    ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, grace_seconds,
+};
+use crate::name::{deployment_name, is_dns_label};
+use crate::validate::findings::Findings;
+use crate::worker::{
+    DisruptionBudgetSpec, GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec, TaskType,
 };
 
 /// The most queues of a fleet.
 const MAX_QUEUES: usize = 100;
 /// The longest name of a task queue that Temporal takes.
 const MAX_TASK_QUEUE: usize = 1000;
-
-/// What was found wrong so far.
-#[derive(Debug, Default)]
-struct Findings(Vec<Invalid>);
-
-impl Findings {
-    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Invalid {
-            path: path.into(),
-            message: message.into(),
-        });
-    }
-}
 
 /// Parses a resource. What it returns is complete: every default filled in, every override applied.
 pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {

@@ -12,13 +12,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    connection::{LocalReference, TemporalConnectionSpec},
-    duration::{DurationRange, DurationString},
-    scaling::ScalingSpec,
-    schema,
-    status::TaskQueueWorkerStatus,
-};
+use crate::connection::{LocalReference, TemporalConnectionSpec};
+use crate::duration::{DurationRange, DurationString};
+use crate::scaling::ScalingSpec;
+use crate::schema;
+use crate::status::TaskQueueWorkerStatus;
 
 /// A fleet of Temporal workers: one pod template, one Deployment per task queue.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -18,16 +18,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use taskqueue_scaling::{Decision, Policy, Reading, TypeBacklog, decide};
-
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the tests use what this does not"
-)]
-#[path = "../tests/scaling/fixtures.rs"]
-mod fixtures;
-
-use fixtures::{World, activities, policy, waiting};
+use taskqueue_testkit::world::{World, activities, policy, waiting};
 
 const QUEUES: u32 = 1_000;
 const ROUNDS: usize = 15;

@@ -1,9 +1,14 @@
 //! The promises of a decision as a list of checks, shared by the properties, the simulation and a
 //! `debug_assert` after each decision. Pure.
 
-use crate::demand::{Signal, slot_facts};
+use crate::decision::Decision;
+use crate::history::History;
 use crate::limits::{self, Allowed, Context};
-use crate::{Decision, History, Mode, Observation, Policy, Reading, Time};
+use crate::observation::{Observation, Reading};
+use crate::policy::{Mode, Policy};
+use crate::reason::Reason;
+use crate::slots::Signal;
+use crate::time::Time;
 
 /// A promise that a decision breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,12 +65,12 @@ pub fn violations(
     let before_max = decision
         .limits
         .iter()
-        .find(|limited| limited.by == crate::Reason::MaxReplicas);
+        .find(|limited| limited.by == Reason::MaxReplicas);
     let wanted = before_max.map_or(decision.desired, |limited| limited.from);
     let floor = policy.min.max(policy.scheduled_min.min(policy.max));
     let asked = observation.replicas.asked;
     let shrinks = wanted < asked;
-    let facts = slot_facts(observation, history);
+    let facts = history.slot_facts(observation);
     let context = Context {
         policy,
         observation,

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use crate::demand::{Demand, Signal, SlotFacts, demand, slot_facts};
+use crate::decision::{Decision, Inputs, SampleId};
+use crate::demand::{Demand, demand};
+use crate::history::History;
 use crate::limits::{self, Context, Number};
-use crate::{
-    Decision, History, Inputs, Mode, Observation, PerType, Policy, Reading, Reason, SampleId, Time,
-    UnknownReason, check, explain,
-};
+use crate::observation::{Observation, PerType, Reading, UnknownReason};
+use crate::policy::{Mode, Policy};
+use crate::reason::Reason;
+use crate::slots::{Signal, SlotFacts};
+use crate::time::Time;
+use crate::{check, explain};
 
 /// Decides how many replicas a queue should have.
 ///
@@ -19,7 +23,7 @@ pub fn decide(
     history: &History,
     now: Time,
 ) -> Decision {
-    let facts = slot_facts(observation, history);
+    let facts = history.slot_facts(observation);
     let context = Context {
         policy,
         observation,
@@ -34,7 +38,8 @@ pub fn decide(
             Reading::Unknown { failures, .. } => unknown(&context, *failures),
             Reading::Known { .. } if acted_on(&context) => again(&context),
             Reading::Known { value, .. } => {
-                fresh(&context, demand(policy, &value.types, &facts, history))
+                let queue = history.queue_facts(policy);
+                fresh(&context, demand(policy, &value.types, &facts, &queue))
             }
         }
     };

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{
-    Demand, HeldPod, PerType, Reason, Replicas, ServiceTime, Time, TypeBacklog, UnknownReason,
-};
+use crate::demand::Demand;
+use crate::learn::ServiceTime;
+use crate::observation::{PerType, Replicas, TypeBacklog, UnknownReason};
+use crate::reason::Reason;
+use crate::release::HeldPod;
+use crate::time::Time;
 
 /// How many replicas a queue should have, and why. Complete: whoever carries it out chooses
 /// nothing.

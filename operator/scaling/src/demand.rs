@@ -1,13 +1,14 @@
 //! How many replicas the work asks for, before any limit. Pure, integers only.
 //!
-//! Everything is in thousandths of a replica, rounded up, so that limits can tell 7.02 from 8.
+//! The formula of docs/scaling.md: one function per term, in thousandths of a replica.
 
 use std::time::Duration;
 
-use crate::history::RATE_WINDOW;
-use crate::time::millis;
-use crate::{History, Observation, PerType, Policy, Reason, Slots, TaskType, Time, TypeBacklog};
-use crate::{PodPhase, PodSlots, Reading, ServiceTime, UnknownReason};
+use crate::milli::Milli;
+use crate::observation::{PerType, RATE_WINDOW, TaskType, TypeBacklog};
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::slots::{Signal, SlotFacts};
 
 /// What the demand is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,8 +39,9 @@ impl Term {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
     /// Slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation); at least slots
-    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod that is not heard of
-    /// counts as full: it earns itself one replica, but never asks for more pods than there are.
+    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod that is not
+    /// heard of counts as full: it earns itself one replica, but never asks for more pods than
+    /// there are.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
     /// target utilisation); never more than a slot for every task that is there or comes within
@@ -63,9 +65,9 @@ pub struct TypeDemand {
     pub binding: Term,
     /// Whether the queue's rate limit made it smaller.
     pub rate_limited: bool,
-    /// Tasks wait that these workers do not take, although they have free slots: a version that is not
-    /// current, or a type that nobody polls. More replicas would not take them either, so what waits asks
-    /// for none.
+    /// Tasks wait that these workers do not take, although they have free slots: a version that is
+    /// not current, or a type that nobody polls. More replicas would not take them either, so what
+    /// waits asks for none.
     pub untaken: bool,
 }
 
@@ -89,151 +91,39 @@ impl Demand {
     }
 }
 
-/// What is known about the slots in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// Known now (or there are no pods, so that nothing is in use).
-    Known,
-    /// There is a signal, but not at the moment: nothing shrinks.
-    Missing(UnknownReason),
-    /// These workers or this server never tell: shrinking by stabilization only, and no zero.
-    None,
+/// What earlier readings say about a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueueFacts {
+    /// The replicas that were ready when the last reading was taken: they earned it.
+    pub(crate) earned: u32,
+    /// Whether the server's rates can be used.
+    pub(crate) rates_trusted: bool,
+    pub(crate) types: PerType<TypeFacts>,
 }
 
-/// The slots of the live pods, summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotFacts {
-    pub(crate) signal: Signal,
-    /// Slots in use per type, over live pods with a fresh heartbeat.
-    pub(crate) used: PerType<u64>,
-    /// Whether every slot of the type is taken (as far as is known).
-    pub(crate) all_taken: PerType<bool>,
-    /// Live pods without a fresh heartbeat.
-    pub(crate) blind: u32,
-    /// Live pods with a slot in use, blind ones included.
-    pub(crate) busy: u32,
-    /// Live pods that have a fresh heartbeat, and the blind ones.
-    pub(crate) live: u32,
-    /// Since when the heartbeats that the sum stands on were sent, all of them.
-    pub(crate) oldest_report: Option<Time>,
-}
-
-impl SlotFacts {
-    /// Whether it is known that no slot is in use.
-    pub(crate) fn idle(&self) -> bool {
-        self.signal == Signal::Known && self.busy == 0
-    }
-}
-
-/// Sums the slots up, and says how far the sum can be believed.
-pub(crate) fn slot_facts(observation: &Observation, history: &History) -> SlotFacts {
-    let nothing = SlotFacts {
-        signal: Signal::Known,
-        used: PerType::default(),
-        all_taken: PerType::from_fn(|_| false),
-        blind: 0,
-        busy: 0,
-        live: 0,
-        oldest_report: None,
-    };
-    if observation.replicas.is_zero() {
-        return nothing;
-    }
-    if observation.replicas.unseen > 0 {
-        return missing(UnknownReason::PodsUnseen, nothing);
-    }
-    match &observation.slots {
-        // A worker list without any heartbeat, or a server that does not offer one: for a while it
-        // may be a server that has just restarted, or a proxy before it; after that, these workers
-        // are never heard of. The same with pods whose own metrics have never been read. Workers
-        // that were heard of once are never taken for such.
-        slots if history.mute() && slots.unknown().is_none_or(UnknownReason::is_silence) => {
-            no_signal(nothing)
-        }
-        Reading::Unknown { reason, .. } => missing(*reason, nothing),
-        Reading::Known { value, .. } => sum_slots(value, nothing),
-    }
-}
-
-/// Where the slots are not known, every one of them counts as taken.
-fn missing(reason: UnknownReason, nothing: SlotFacts) -> SlotFacts {
-    SlotFacts {
-        signal: Signal::Missing(reason),
-        all_taken: PerType::from_fn(|_| true),
-        ..nothing
-    }
-}
-
-fn no_signal(nothing: SlotFacts) -> SlotFacts {
-    SlotFacts {
-        signal: Signal::None,
-        all_taken: PerType::from_fn(|_| true),
-        ..nothing
-    }
-}
-
-fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
-    let mut free = PerType::<u64>::default();
-    let mut unheard = false;
-    for pod in slots
-        .pods
-        .iter()
-        .filter(|pod| pod.phase != PodPhase::Terminating)
-    {
-        let Some(used) = pod.used() else {
-            if is_blind(pod) {
-                facts.blind = facts.blind.saturating_add(1);
-                facts.busy = facts.busy.saturating_add(1);
-                facts.live = facts.live.saturating_add(1);
-                unheard |= pod.reported_at.is_none();
-            }
-            continue;
-        };
-        facts.live = facts.live.saturating_add(1);
-        let oldest = facts.oldest_report.into_iter();
-        facts.oldest_report = oldest.chain(pod.reported_after).min();
-        facts.busy = facts.busy.saturating_add(u32::from(used > 0));
-        for task_type in TaskType::ALL {
-            let Some(slots) = pod.types.get(task_type) else {
-                continue;
-            };
-            let sum = facts.used.get_mut(task_type);
-            *sum = sum.saturating_add(u64::from(slots.used));
-            let sum = free.get_mut(task_type);
-            *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
-        }
-    }
-    // A pod that has just become ready and was never heard of probably has free slots.
-    facts.all_taken = PerType::from_fn(|task_type| {
-        let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
-        full && *free.get(task_type) == 0 && !unheard
-    });
-    facts
-}
-
-/// A live pod that may be working although nothing is heard from it. One that has not become ready
-/// and whose worker is not listed is still starting, and starting pods hold no tasks.
-pub(crate) fn is_blind(pod: &PodSlots) -> bool {
-    !pod.fresh
-        && match pod.phase {
-            PodPhase::Ready | PodPhase::Unready => true,
-            PodPhase::Starting => pod.listed,
-            PodPhase::Terminating => false,
-        }
+/// What earlier readings say about one task type of a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TypeFacts {
+    /// Slots of one replica, at least 1.
+    pub(crate) slots_per_replica: u32,
+    /// The mean service time.
+    pub(crate) service_time: Duration,
+    /// The mean of the slots in use.
+    pub(crate) mean_used: Milli,
+    /// See [`TypeDemand::untaken`].
+    pub(crate) untaken: bool,
 }
 
 /// The demand of a queue whose statistics are known.
 pub(crate) fn demand(
     policy: &Policy,
     types: &PerType<Option<TypeBacklog>>,
-    facts: &SlotFacts,
-    history: &History,
+    slots: &SlotFacts,
+    queue: &QueueFacts,
 ) -> Demand {
     let types = PerType::from_fn(|task_type| {
-        types.get(task_type).map(|backlog| {
-            let task = TaskFacts::new(policy, task_type, backlog, facts, history);
-            task.demand(policy, history.ready_at_sample())
-        })
+        let backlog = (*types.get(task_type))?;
+        Some(Formula::new(policy, task_type, backlog, slots, queue).demand())
     });
     let mut total = Demand {
         milli: 0,
@@ -252,37 +142,57 @@ pub(crate) fn demand(
     total
 }
 
-/// One task type with everything its arithmetic needs, in plain integers.
-struct TaskFacts {
-    backlog: TypeBacklog,
-    /// Arrivals in thousandths per second; 0 while the rates are not trusted.
-    arrivals_milli: u128,
-    service_millis: u128,
-    slots: u128,
-    /// Slots of a replica times the target utilisation, in hundredths of a slot.
-    useful_slots_percent: u128,
-    used: u128,
-    /// The same, smoothed, in thousandths.
-    used_milli: u128,
-    /// Tasks that are in work: `used`, or every slot of the replicas that were ready where it is not known.
-    in_work: u128,
+/// The formula for one task type. The letters are those of docs/scaling.md.
+struct Formula {
+    /// B: tasks that wait.
+    backlog: Milli,
+    /// a: how long the oldest of them has waited.
+    age: Duration,
+    /// λ: tasks that arrive per second; 0 while the rates are not trusted.
+    arrivals: Milli,
+    /// L: the queue's rate limit, if the server tells one.
+    limit: Option<Milli>,
+    /// Whether the server says that it limits.
+    rate_limited: bool,
+    /// u: slots in use now.
+    used: Milli,
+    /// ū: their mean; 0 where the slots are not known.
+    mean_used: Milli,
+    /// Tasks in work: u, or every slot of the replicas that earned the reading where the slots are
+    /// not known.
+    in_work: Milli,
+    /// Whether every slot is taken.
+    all_taken: bool,
+    /// S: slots of a replica.
+    slots: Milli,
+    /// S × U: the slots of a replica that should be in use.
+    useful_slots: Milli,
+    /// s: mean service time.
+    service_time: Duration,
+    /// W: how long a task may wait.
+    wait_target: Duration,
+    /// `backlogPerReplica`.
+    backlog_per_replica: Option<u32>,
+    /// Live pods that are not heard of.
+    blind: Milli,
+    /// Live pods.
+    live: Milli,
+    /// Replicas that were ready when the reading was taken.
+    earned: u32,
     /// See [`TypeDemand::untaken`].
     untaken: bool,
-    blind: u128,
-    live: u128,
-    all_taken: bool,
 }
 
-impl TaskFacts {
+impl Formula {
     fn new(
         policy: &Policy,
         task_type: TaskType,
         backlog: TypeBacklog,
-        facts: &SlotFacts,
-        history: &History,
+        slots: &SlotFacts,
+        queue: &QueueFacts,
     ) -> Self {
-        let untaken = history.is_untaken(task_type);
-        let backlog = if untaken {
+        let learned = queue.types.get(task_type);
+        let backlog = if learned.untaken {
             TypeBacklog {
                 count: 0,
                 age: Duration::ZERO,
@@ -291,137 +201,126 @@ impl TaskFacts {
         } else {
             backlog
         };
-        let service: ServiceTime = history.service_time(task_type, policy);
-        let slots = u128::from(history.slots_per_replica(task_type, policy));
-        let utilization = u128::from(policy.target_utilization.clamp(1, 100));
-        let arrivals = if history.rates_trusted() {
+        let arrivals = if queue.rates_trusted {
             believable_arrivals(&backlog)
         } else {
-            0
+            Milli::ZERO
         };
-        let used = u128::from(*facts.used.get(task_type));
-        let in_work = match facts.signal {
-            Signal::Known => used,
-            Signal::Missing(_) | Signal::None => {
-                u128::from(history.ready_at_sample()).saturating_mul(slots)
-            }
+        let used = *slots.used.get(task_type);
+        let all_slots = u64::from(queue.earned).saturating_mul(learned.slots_per_replica.into());
+        let (in_work, mean_used) = match slots.signal {
+            Signal::Known => (used, learned.mean_used),
+            Signal::Missing(_) | Signal::None => (all_slots, Milli::ZERO),
         };
-        let smoothed = match facts.signal {
-            Signal::Known => u128::from(history.used_milli(task_type)),
-            Signal::Missing(_) | Signal::None => 0,
-        };
+        let slots_per_replica = Milli::whole(learned.slots_per_replica);
         Self {
-            backlog,
-            arrivals_milli: u128::from(arrivals),
-            service_millis: u128::from(millis(service.mean()).max(1)),
-            useful_slots_percent: slots.saturating_mul(utilization).max(1),
-            used,
-            used_milli: smoothed,
-            in_work,
-            untaken,
-            slots,
-            blind: u128::from(facts.blind),
-            live: u128::from(facts.live),
-            all_taken: *facts.all_taken.get(task_type),
+            backlog: Milli::whole(backlog.count),
+            age: backlog.age,
+            arrivals,
+            limit: backlog.effective_limit_milli.map(Milli::from_thousandths),
+            rate_limited: backlog.rate_limited,
+            used: Milli::whole(used),
+            mean_used,
+            in_work: Milli::whole(in_work),
+            all_taken: *slots.all_taken.get(task_type),
+            slots: slots_per_replica,
+            useful_slots: slots_per_replica.percent(policy.target_utilization.clamp(1, 100)),
+            service_time: learned.service_time,
+            wait_target: policy.queue_wait_target,
+            backlog_per_replica: policy.backlog_per_replica,
+            blind: Milli::whole(slots.blind),
+            live: Milli::whole(slots.live),
+            earned: queue.earned,
+            untaken: learned.untaken,
         }
     }
 
-    fn demand(&self, policy: &Policy, earned: u32) -> TypeDemand {
-        let target = u128::from(millis(policy.queue_wait_target).max(1));
-        let count = u128::from(self.backlog.count);
-        let limit = self
-            .backlog
-            .effective_limit_milli
-            .map_or(u128::MAX, u128::from);
-
-        let asked_rate = self
-            .arrivals_milli
-            .saturating_add(count.saturating_mul(1_000_000).div_ceil(target));
-        let drain_slots = asked_rate
-            .min(limit)
-            .saturating_mul(self.service_millis)
-            .div_ceil(1000);
-        // A task never needs more than one slot: those in flight, those that wait, and those that
-        // come within one target.
-        let coming = self
-            .arrivals_milli
-            .min(limit)
-            .saturating_mul(target)
-            .div_ceil(1000);
-        let tasks = self
-            .in_work
-            .saturating_add(count)
-            .saturating_mul(1000)
-            .saturating_add(coming);
-        let drain = self.replicas_milli(drain_slots.min(tasks));
-        let unlimited = self.replicas_milli(
-            asked_rate
-                .saturating_mul(self.service_millis)
-                .div_ceil(1000)
-                .min(tasks),
-        );
-
-        // The head room is for the mean; what is in use at this moment needs no more than itself,
-        // or the room would be counted on top of every peak.
-        // With nothing in use the mean is history: what still comes is in the arrivals.
-        let mean = if self.used == 0 { 0 } else { self.used_milli };
-        let heard = self.replicas_milli(mean).max(self.full_replicas_milli());
-        let with_blind = heard.saturating_add(self.blind.saturating_mul(1000));
-        let in_flight = with_blind.min(self.live.saturating_mul(1000)).max(heard);
-        // What the limit can feed, or, where only the fact of limiting is known, what there is.
-        let feeds = if self.backlog.rate_limited && limit == u128::MAX {
-            u128::from(earned).saturating_mul(1000)
-        } else {
-            self.replicas_milli(limit.saturating_mul(self.service_millis).div_ceil(1000))
-        };
-        let age = self.age_step(policy.queue_wait_target, earned, tasks);
-        let plain = policy.backlog_per_replica.map_or(0, |per| {
-            count.saturating_mul(1000).div_ceil(u128::from(per.max(1)))
-        });
-
+    fn demand(&self) -> TypeDemand {
+        let age = self.age();
+        let plain = self.backlog_per_replica();
         let terms = DemandTerms {
-            in_flight_milli: narrow(in_flight),
-            drain_milli: narrow(drain.min(feeds.max(1000))),
-            age_milli: narrow(if self.backlog.rate_limited { 0 } else { age }),
-            backlog_per_replica_milli: narrow(plain.min(feeds.max(1000))),
+            in_flight_milli: self.in_flight().thousandths(),
+            drain_milli: self.fed(self.drain(self.limit)).thousandths(),
+            age_milli: if self.rate_limited {
+                0
+            } else {
+                age.thousandths()
+            },
+            backlog_per_replica_milli: self.fed(plain).thousandths(),
         };
-        let wanted = unlimited
-            .max(plain)
-            .max(if self.backlog.rate_limited { age } else { 0 });
         let (milli, binding) = terms.largest();
+        let without_limit = self.drain(None).max(plain);
+        let without_limit = if self.rate_limited {
+            without_limit.max(age)
+        } else {
+            without_limit
+        };
         TypeDemand {
             terms,
             milli,
             binding,
-            rate_limited: wanted > u128::from(milli),
+            rate_limited: without_limit > Milli::from_thousandths(milli),
             untaken: self.untaken,
         }
     }
 
-    /// Thousandths of a replica that hold the tasks in flight and nothing else.
-    fn full_replicas_milli(&self) -> u128 {
-        self.used.saturating_mul(1_000).div_ceil(self.slots.max(1))
+    /// max( ū ÷ (S × U), u ÷ S ) + blind pods, but not more than there are live pods.
+    ///
+    /// The head room is for the mean; what is in use at this moment needs no more than itself, or
+    /// the room would be counted on top of every peak. With nothing in use the mean is history:
+    /// what still comes is in the arrivals.
+    fn in_flight(&self) -> Milli {
+        let mean = if self.used == Milli::ZERO {
+            Milli::ZERO
+        } else {
+            self.mean_used
+        };
+        let heard = (mean / self.useful_slots).max(self.used / self.slots);
+        (heard + self.blind).min(self.live).max(heard)
     }
 
-    /// Thousandths of a replica for thousandths of a slot.
-    fn replicas_milli(&self, slots_milli: u128) -> u128 {
-        slots_milli
-            .saturating_mul(100)
-            .div_ceil(self.useful_slots_percent)
+    /// min( (λ + B ÷ W) × s, tasks ) ÷ (S × U), where no more tasks than `limit` are dispatched.
+    fn drain(&self, limit: Option<Milli>) -> Milli {
+        let rate = limited(self.arrivals + self.backlog / self.wait_target, limit);
+        (rate * self.service_time).min(self.tasks()) / self.useful_slots
     }
 
-    /// One step is a quarter more, at least one replica, and never more than the tasks can fill.
-    fn age_step(&self, target: Duration, earned: u32, tasks_milli: u128) -> u128 {
-        if self.backlog.count == 0 || self.backlog.age <= target || !self.all_taken {
-            return 0;
+    /// u + B + λ × W: a task never needs more than one slot, be it in flight, waiting, or coming
+    /// within one target.
+    fn tasks(&self) -> Milli {
+        self.in_work + self.backlog + limited(self.arrivals, self.limit) * self.wait_target
+    }
+
+    /// earned + max(1, a quarter of earned), but never more than the tasks can fill.
+    fn age(&self) -> Milli {
+        if self.backlog == Milli::ZERO || self.age <= self.wait_target || !self.all_taken {
+            return Milli::ZERO;
         }
-        let step = earned.div_ceil(4).max(1);
-        let wanted = u128::from(earned.saturating_add(step)).saturating_mul(1000);
-        let fill = self
-            .replicas_milli(tasks_milli)
-            .saturating_add(self.blind.saturating_mul(1000));
-        wanted.min(fill)
+        let step = self.earned.div_ceil(4).max(1);
+        let filled = self.tasks() / self.useful_slots + self.blind;
+        Milli::whole(self.earned.saturating_add(step)).min(filled)
     }
+
+    /// B ÷ `backlogPerReplica`.
+    fn backlog_per_replica(&self) -> Milli {
+        self.backlog_per_replica
+            .map_or(Milli::ZERO, |per| self.backlog / Milli::whole(per.max(1)))
+    }
+
+    /// At most the replicas that the rate limit can feed, L × s ÷ (S × U), or those that earned the
+    /// reading where only the fact of limiting is known. Never less than one.
+    fn fed(&self, replicas: Milli) -> Milli {
+        let fed = match self.limit {
+            Some(limit) => limit * self.service_time / self.useful_slots,
+            None if self.rate_limited => Milli::whole(self.earned),
+            None => return replicas,
+        };
+        replicas.min(fed.max(Milli::ONE))
+    }
+}
+
+fn limited(rate: Milli, limit: Option<Milli>) -> Milli {
+    limit.map_or(rate, |limit| rate.min(limit))
 }
 
 impl DemandTerms {
@@ -439,16 +338,11 @@ impl DemandTerms {
     }
 }
 
-/// A task that was added within the rates' window was dispatched within it or waits still. A rate that claims
-/// more is that of a queue which the server has just loaded: it divides by the moment since.
-fn believable_arrivals(backlog: &TypeBacklog) -> u64 {
-    let window = millis(RATE_WINDOW).max(1);
-    let waiting = u128::from(backlog.count).saturating_mul(1_000_000);
-    let waiting = waiting.checked_div(window.into()).unwrap_or_default();
-    let most = u128::from(backlog.dispatch_rate_milli).saturating_add(waiting);
-    narrow(most.min(u128::from(backlog.add_rate_milli)))
-}
-
-fn narrow(value: u128) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
+/// A task that was added within the rates' window was dispatched within it or waits still. A rate
+/// that claims more is that of a queue which the server has just loaded: it divides by the moment
+/// since.
+fn believable_arrivals(backlog: &TypeBacklog) -> Milli {
+    let dispatched = Milli::from_thousandths(backlog.dispatch_rate_milli);
+    let waiting = Milli::whole(backlog.count).rate_rounded_down(RATE_WINDOW);
+    Milli::from_thousandths(backlog.add_rate_milli).min(dispatched + waiting)
 }

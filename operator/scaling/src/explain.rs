@@ -1,11 +1,14 @@
 //! One plain sentence per decision: the change, the inputs, the binding demand, the binding limit.
 //! Text only; nothing is decided here.
 
-use std::time::Duration;
-
+use crate::decision::Decision;
+use crate::demand::Term;
+use crate::format::{count, duration, thousandths};
 use crate::limits::Context;
-use crate::time::millis;
-use crate::{Decision, HeldPod, Mode, Reading, Reason, TaskType, Term, UnknownReason};
+use crate::observation::{Reading, TaskType, UnknownReason};
+use crate::policy::Mode;
+use crate::reason::Reason;
+use crate::release::HeldPod;
 
 /// The sentence of a decision whose other fields are final.
 pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
@@ -199,46 +202,4 @@ fn held(pods: &[HeldPod]) -> String {
         said.push(format!("{} must stay", count(more, "more pod")));
     }
     said.join("; ")
-}
-
-fn count(number: u64, what: &str) -> String {
-    if number == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{number} {what}s")
-    }
-}
-
-/// A number of thousandths with at most one decimal, or three below one.
-pub(crate) fn thousandths(milli: u64) -> String {
-    let whole = milli / 1000;
-    let rest = milli % 1000;
-    let text = if whole == 0 {
-        format!("{whole}.{rest:03}")
-    } else {
-        format!("{whole}.{}", rest / 100)
-    };
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text.is_empty() {
-        "0".to_owned()
-    } else {
-        text.to_owned()
-    }
-}
-
-/// A duration as a person would say it.
-pub(crate) fn duration(duration: Duration) -> String {
-    let all = millis(duration);
-    match all {
-        0..1000 => format!("{all}ms"),
-        1000..120_000 => format!("{}s", thousandths(all)),
-        _ => {
-            let (minutes, seconds) = (all / 60_000, all % 60_000 / 1000);
-            if seconds == 0 {
-                format!("{minutes}m")
-            } else {
-                format!("{minutes}m{seconds}s")
-            }
-        }
-    }
 }

@@ -4,16 +4,20 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::demand::{Signal, SlotFacts, slot_facts};
-use crate::learn::Learner;
-use crate::stuck::Watch;
-use crate::{
-    Backlog, Decision, Observation, PerType, Policy, Reading, Reason, Replicas, SampleId,
-    ServiceTime, StepPolicy, TaskType, Time, TypeBacklog, UnknownReason,
+use crate::decision::{Decision, SampleId};
+use crate::demand::{QueueFacts, TypeFacts};
+use crate::learn::{Learner, ServiceTime};
+use crate::milli::Milli;
+use crate::observation::{
+    Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, TaskType, TypeBacklog,
+    UnknownReason,
 };
+use crate::policy::{Policy, StepPolicy};
+use crate::reason::Reason;
+use crate::slots::{Signal, SlotFacts, slot_facts};
+use crate::stuck::{Finding, Watch};
+use crate::time::Time;
 
-/// The server's rates cover this long.
-pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(30);
 /// Slots in use are smoothed over this long, as the server smooths its rates.
 const SMOOTHED: Duration = Duration::from_secs(30);
 /// No more readings of slots than this are kept for it.
@@ -26,8 +30,8 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// Ready pods without a single heartbeat for this long are taken never to send any (the SDKs' own
 /// default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
-/// Two watches are never in step: the one on pods may be behind the Deployment's status for this long
-/// without anything being wrong.
+/// Two watches are never in step: the one on pods may be behind the Deployment's status for this
+/// long without anything being wrong.
 const OUT_OF_STEP: Duration = Duration::from_secs(10);
 
 /// The memory of one queue.
@@ -65,7 +69,7 @@ pub struct History {
     used: VecDeque<(Time, PerType<u64>)>,
     /// When the last observation was taken in.
     latest: Time,
-    pub(crate) watch: Watch,
+    watch: Watch,
 }
 
 /// The last known reading.
@@ -116,7 +120,7 @@ impl History {
                 let repeated = self
                     .sample
                     .is_some_and(|sample| sample.sequence == value.sequence);
-                let facts = slot_facts(observation, self);
+                let facts = self.slot_facts(observation);
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
                 }
@@ -162,9 +166,9 @@ impl History {
         });
     }
 
-    /// Whether a queue that was quiet is said to get more tasks than can be found anywhere: waiting, in work,
-    /// done since, or in slots whose heartbeats have not come yet. The server has just loaded it, and
-    /// divides by the moment since.
+    /// Whether a queue that was quiet is said to get more tasks than can be found anywhere:
+    /// waiting, in work, done since, or in slots whose heartbeats have not come yet. The server has
+    /// just loaded it, and divides by the moment since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -271,8 +275,8 @@ impl History {
         }
     }
 
-    /// Notes that nothing was decided and the replicas stayed as they are. When deciding begins again,
-    /// the stabilization windows hold that number like one that was recommended.
+    /// Notes that nothing was decided and the replicas stayed as they are. When deciding begins
+    /// again, the stabilization windows hold that number like one that was recommended.
     pub fn held(&mut self, asked: u32, now: Time) {
         self.target = None;
         self.recommend(asked, now);
@@ -332,19 +336,38 @@ impl History {
     }
 
     /// Whether the workers are taken never to send heartbeats.
-    pub(crate) fn mute(&self) -> bool {
+    fn mute(&self) -> bool {
         self.unheard_since
             .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
+    }
+
+    /// The slots of an observation that this memory has seen, summed.
+    pub(crate) fn slot_facts(&self, observation: &Observation) -> SlotFacts {
+        slot_facts(observation, self.mute())
+    }
+
+    /// What the readings so far say for the demand.
+    pub(crate) fn queue_facts(&self, policy: &Policy) -> QueueFacts {
+        QueueFacts {
+            earned: self.sample.map_or(0, |sample| sample.ready),
+            rates_trusted: self.rates_trusted(),
+            types: PerType::from_fn(|task_type| TypeFacts {
+                slots_per_replica: self.slots_per_replica(task_type, policy),
+                service_time: self.service_time(task_type, policy).mean(),
+                mean_used: Milli::from_thousandths(self.used_milli(task_type)),
+                untaken: self.watch.is_untaken(task_type, self.latest),
+            }),
+        }
+    }
+
+    /// What is stuck as of the last observation.
+    pub fn findings(&self, now: Time) -> Vec<Finding> {
+        self.watch.findings(now)
     }
 
     /// What was learned from the workers' heartbeats.
     pub(crate) const fn learner(&self) -> &Learner {
         &self.learner
-    }
-
-    /// The replicas that were ready when the last reading was taken: they earned it.
-    pub(crate) fn ready_at_sample(&self) -> u32 {
-        self.sample.map_or(0, |sample| sample.ready)
     }
 
     /// When the last known reading was taken.
@@ -365,11 +388,6 @@ impl History {
     /// Whether the last reading is the first of all.
     pub(crate) const fn first_sample(&self) -> bool {
         self.first
-    }
-
-    /// Whether tasks of this type wait that the workers do not take, although they have free slots.
-    pub(crate) fn is_untaken(&self, task_type: TaskType) -> bool {
-        self.watch.is_untaken(task_type, self.latest)
     }
 
     pub(crate) const fn rates_bad_until(&self) -> Option<Time> {
@@ -411,7 +429,8 @@ impl History {
     }
 }
 
-/// Whether a reading may have failed because the server was away: when it comes back, its rates begin anew.
+/// Whether a reading may have failed because the server was away: when it comes back, its rates
+/// begin anew.
 const fn may_have_restarted(reason: UnknownReason) -> bool {
     match reason {
         UnknownReason::TemporalUnavailable

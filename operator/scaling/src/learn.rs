@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::time::millis;
+use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots};
+use crate::time::{Time, millis};
 use crate::worker::{Counts, WorkerMemory};
-use crate::{PerType, PodPhase, PodSlots, Slots, TaskType, Time, TypeSlots};
 
 /// What a task is assumed to take before anything was learned (or the queue's wait target, if that
 /// is shorter). With the default target of 5 s it gives every waiting task a slot of its own, which

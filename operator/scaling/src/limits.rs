@@ -3,12 +3,15 @@
 //! Each limit is one small function that may only move the number, and leaves its name if it does.
 //! The order is the specification; the user's bounds come last and always win.
 
-use crate::demand::{Demand, Signal, SlotFacts};
+use crate::decision::Limited;
+use crate::demand::Demand;
+use crate::history::History;
+use crate::observation::Observation;
+use crate::policy::{Fallback, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy};
+use crate::reason::Reason;
 use crate::release::{Judge, Release};
-use crate::{
-    Fallback, History, Limited, Observation, Policy, Reason, ScalingRules, SelectPolicy, StepKind,
-    StepPolicy, Time,
-};
+use crate::slots::{Signal, SlotFacts};
+use crate::time::Time;
 
 /// What every limit may look at.
 pub(crate) struct Context<'a> {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Time;
+use crate::time::Time;
+
+/// The time over which the server averages its rates.
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(30);
 
 /// The three kinds of tasks of a Temporal task queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,10 +16,11 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::demand::is_blind;
 use crate::learn::{Learner, PerWork, Work};
+use crate::observation::{PodPhase, PodSlots, Replicas};
+use crate::slots::is_blind;
+use crate::time::Time;
 use crate::worker::WorkerMemory;
-use crate::{PodPhase, PodSlots, Replicas, Time};
 
 /// Why a pod may not be told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::demand::{Signal, SlotFacts};
-use crate::explain;
-use crate::{
-    Backlog, History, Observation, PerType, PodPhase, Reading, SlotSource, TaskType, Time,
-};
+use crate::format::duration;
+use crate::observation::{Backlog, Observation, PerType, PodPhase, Reading, SlotSource, TaskType};
+use crate::slots::{Signal, SlotFacts};
+use crate::time::Time;
 
 /// How long something must have been so before it is said: longer than a pod takes to start and to
 /// send its first heartbeat at the SDKs' own interval of 60 s.
@@ -14,8 +13,8 @@ const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
 /// A backlog must have grown for this long with slots free.
 const GROWING_AFTER: Duration = Duration::from_mins(1);
 
-/// A head of the backlog that stays where it is for this long while slots are free is not for these workers:
-/// six readings, and longer than a pod takes to send its second heartbeat.
+/// A head of the backlog that stays where it is for this long while slots are free is not for these
+/// workers: six readings, and longer than a pod takes to send its second heartbeat.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
 /// The server tells the age of the head from a cache, a little late.
 const HEAD_SLACK: Duration = Duration::from_secs(2);
@@ -167,16 +166,76 @@ impl Watch {
 }
 
 impl Watch {
-    /// Whether the head of the backlog of a type has stayed where it is for long although slots are free.
+    /// Whether the head of the backlog of a type has stayed where it is for long although slots are
+    /// free.
     pub(crate) fn is_untaken(&self, task_type: TaskType, now: Time) -> bool {
         let unmoved = self.unmoved.get(task_type);
         unmoved.is_some_and(|head| now.since(head.since) >= UNTAKEN_AFTER)
     }
+
+    /// What has been stuck for long enough to be said.
+    pub(crate) fn findings(&self, now: Time) -> Vec<Finding> {
+        let after = |since: Option<Time>, least| since.filter(|since| now.since(*since) >= least);
+        let mut findings = Vec::new();
+        if let Some(since) = after(self.not_polling, NO_POLLERS_AFTER) {
+            let sentence =
+                "pods are Ready, but Temporal sees neither a poller nor a heartbeat of theirs; \
+                            check the worker's address, namespace, credentials and task queue"
+                    .to_owned();
+            findings.push(Finding {
+                kind: Stuck::ReadyButNotPolling,
+                since,
+                sentence,
+            });
+        }
+        for task_type in TaskType::ALL {
+            let kind = task_type.as_str();
+            let growing = *self.growing.get(task_type);
+            if let Some(growth) = growing.filter(|growth| growth.last > growth.first)
+                && now.since(growth.since) >= GROWING_AFTER
+            {
+                let sentence = format!(
+                    "the backlog of {kind} tasks has grown for {} or more while {kind} slots are free; \
+                     check that the workers register these {kind} types and that their pollers reach Temporal",
+                    duration(GROWING_AFTER)
+                );
+                findings.push(Finding {
+                    kind: Stuck::BacklogGrowsWithFreeSlots,
+                    since: growth.since,
+                    sentence,
+                });
+            }
+            if let Some(since) = after(*self.passed_by.get(task_type), NO_POLLERS_AFTER) {
+                let sentence = format!(
+                    "{kind} tasks wait, and none of the workers that poll for them is of the Worker Deployment version that \
+                     they go to; make the workers' version the current one (`temporal worker deployment set-current-version`)"
+                );
+                findings.push(Finding {
+                    kind: Stuck::VersionNotCurrent,
+                    since,
+                    sentence,
+                });
+            }
+            let silent = after(*self.not_polled.get(task_type), NO_POLLERS_AFTER);
+            if let Some(since) = silent.filter(|_| self.not_polling.is_none()) {
+                let sentence = format!(
+                    "{kind} tasks wait and pods are Ready, but nobody polls for {kind} tasks; \
+                     check that the workers serve this task type, or leave it out of taskTypes"
+                );
+                findings.push(Finding {
+                    kind: Stuck::QueueNotPolled,
+                    since,
+                    sentence,
+                });
+            }
+        }
+        findings
+    }
 }
 
-/// Whether a worker had a slot free for a task that has waited for `age`: by a heartbeat that was sent while
-/// it waited. A worker without a bound has room if it does nothing; one that does not serve the type never
-/// takes it. `None` if no worker was heard of since the task came.
+/// Whether a worker had a slot free for a task that has waited for `age`: by a heartbeat that was
+/// sent while it waited. A worker without a bound has room if it does nothing; one that does not
+/// serve the type never takes it. `None` if no worker was heard of since the task came.
 fn had_room(
     observation: &Observation,
     facts: &SlotFacts,
@@ -222,64 +281,4 @@ fn any_sign_of_temporal(observation: &Observation) -> bool {
         SlotSource::Heartbeats => live.next().is_some(),
         SlotSource::Scraped => live.any(|pod| pod.used() > Some(0)),
     }
-}
-
-/// What is stuck now. `history` must have seen the observation.
-pub fn findings(history: &History, now: Time) -> Vec<Finding> {
-    let watch = &history.watch;
-    let after = |since: Option<Time>, least| since.filter(|since| now.since(*since) >= least);
-    let mut findings = Vec::new();
-    if let Some(since) = after(watch.not_polling, NO_POLLERS_AFTER) {
-        let sentence =
-            "pods are Ready, but Temporal sees neither a poller nor a heartbeat of theirs; \
-                        check the worker's address, namespace, credentials and task queue"
-                .to_owned();
-        findings.push(Finding {
-            kind: Stuck::ReadyButNotPolling,
-            since,
-            sentence,
-        });
-    }
-    for task_type in TaskType::ALL {
-        let kind = task_type.as_str();
-        let growing = *watch.growing.get(task_type);
-        if let Some(growth) = growing.filter(|growth| growth.last > growth.first)
-            && now.since(growth.since) >= GROWING_AFTER
-        {
-            let sentence = format!(
-                "the backlog of {kind} tasks has grown for {} or more while {kind} slots are free; \
-                 check that the workers register these {kind} types and that their pollers reach Temporal",
-                explain::duration(GROWING_AFTER)
-            );
-            findings.push(Finding {
-                kind: Stuck::BacklogGrowsWithFreeSlots,
-                since: growth.since,
-                sentence,
-            });
-        }
-        if let Some(since) = after(*watch.passed_by.get(task_type), NO_POLLERS_AFTER) {
-            let sentence = format!(
-                "{kind} tasks wait, and none of the workers that poll for them is of the Worker Deployment version that \
-                 they go to; make the workers' version the current one (`temporal worker deployment set-current-version`)"
-            );
-            findings.push(Finding {
-                kind: Stuck::VersionNotCurrent,
-                since,
-                sentence,
-            });
-        }
-        let silent = after(*watch.not_polled.get(task_type), NO_POLLERS_AFTER);
-        if let Some(since) = silent.filter(|_| watch.not_polling.is_none()) {
-            let sentence = format!(
-                "{kind} tasks wait and pods are Ready, but nobody polls for {kind} tasks; \
-                 check that the workers serve this task type, or leave it out of taskTypes"
-            );
-            findings.push(Finding {
-                kind: Stuck::QueueNotPolled,
-                since,
-                sentence,
-            });
-        }
-    }
-    findings
 }

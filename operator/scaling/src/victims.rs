@@ -4,8 +4,11 @@
 //! first, and among equal ones those with the lowest `controller.kubernetes.io/pod-deletion-cost`; so
 //! the pods that may go get a negative cost, once, just before the replicas are lowered.
 
+use crate::history::History;
+use crate::observation::{Observation, PodPhase, PodSlots};
+use crate::policy::Policy;
 use crate::release::{Judge, surplus};
-use crate::{History, Observation, PodPhase, PodSlots, Policy, Time};
+use crate::time::Time;
 
 /// The deletion cost of the pod that goes first; each one after it has one more, up to −1, so that all of them
 /// go before every pod without a cost of its own (0).

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::Time;
+use crate::time::Time;
 
 /// Heartbeats whose slots in use are kept per worker and kind.
 const RECENT: usize = 12;

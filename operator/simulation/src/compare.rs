@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use taskqueue_scaling::Policy;
 
+use crate::engine::{Outcome, Scaler, run};
+use crate::report::{Summary, table};
 use crate::scaler::{Fixed, Hpa, Keda, RateBased, TaskQueue};
-use crate::{Millis, Outcome, Scaler, Scenario, Setup, Summary, Trace, run, table};
+use crate::scenario::Scenario;
+use crate::time::Millis;
+use crate::trace::{Setup, Trace};
 
 /// What all policies made of one scenario.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,9 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::fleet::{Fleet, Pod, Running};
-use crate::queue::{Queue, Waiting};
-use crate::{Millis, PodId, PodState, Rng, Scaler, Setup, Summary, Trace};
+use crate::fleet::{Fleet, PodId, PodState, Running};
+use crate::queue::{Queue, Statistics, Waiting};
+use crate::report::{Cut, Summary};
+use crate::rng::Rng;
+use crate::time::Millis;
+use crate::trace::{Setup, Trace};
 
 /// From a change of `replicas` to the ReplicaSet controller's answer.
 const CONTROL_PLANE: Millis = 200;
@@ -15,23 +18,6 @@ const GAUGE: Millis = 60_000;
 const POINT: Millis = 5_000;
 /// A trace whose tasks do not end is given up after this much more time.
 const PATIENCE: Millis = 4 * 3_600_000;
-
-/// What DescribeTaskQueue answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statistics {
-    /// Tasks that wait.
-    pub count: u64,
-    /// How long the head has waited.
-    pub age: Millis,
-    /// Tasks added per second, in thousandths.
-    pub add_rate_milli: u64,
-    /// Tasks dispatched per second, in thousandths.
-    pub dispatch_rate_milli: u64,
-    /// A dispatch was rate-limited in the last 30 s.
-    pub rate_limited: bool,
-    /// The effective limit, in thousandths per second.
-    pub limit_milli: Option<u64>,
-}
 
 /// What ListWorkers says about one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +116,34 @@ impl Cluster<'_> {
     }
 }
 
+/// The grace that Kubernetes gives a pod unless somebody says otherwise.
+pub const DEFAULT_GRACE: Millis = 30_000;
+
+/// A policy.
+pub trait Scaler {
+    /// Its name in the table.
+    fn name(&self) -> &str;
+
+    /// The replicas it starts with.
+    fn initial_replicas(&self) -> u32;
+
+    /// The termination grace of its pods. Only a tool that wires it gives more than Kubernetes'.
+    fn grace(&self) -> Millis {
+        DEFAULT_GRACE
+    }
+
+    /// Whether it is this project's.
+    fn is_ours(&self) -> bool {
+        false
+    }
+
+    /// It is time to look, and perhaps to act.
+    fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action;
+
+    /// The process restarts: what is in memory is lost.
+    fn restart(&mut self) {}
+}
+
 /// A point of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
@@ -154,38 +168,6 @@ pub struct Outcome {
     pub summary: Summary,
     /// The timeline for plots.
     pub timeline: Vec<Point>,
-}
-
-/// Tasks that were cut off when a pod's grace ended, by what could have been known of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cut {
-    /// Neither of the others: it could have been known.
-    pub known: u32,
-    /// No task longer than the grace had ended on the queue when the pod was told to stop, and no heartbeat
-    /// that was read was from a pod on which one had run for longer than that.
-    pub first: u32,
-    /// It was started after the last heartbeat of its pod that the policy had read when it decided.
-    pub raced: u32,
-}
-
-impl Cut {
-    /// All of them.
-    pub const fn total(self) -> u32 {
-        self.known + self.first + self.raced
-    }
-
-    fn count(&mut self, pod: &Pod, running: Running) {
-        // A pod that became ready after the decision could not be heard of; any other one could.
-        let unheard = (pod.ready_at > pod.decided.at).then_some(pod.decided.at);
-        let seen = pod.decided.read.or(unheard);
-        if seen.is_some_and(|seen| running.since > seen) {
-            self.raced += 1;
-        } else if pod.forewarned {
-            self.known += 1;
-        } else {
-            self.first += 1;
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -366,7 +348,7 @@ impl World {
             }
             Event::Kill(pod) => {
                 for running in self.fleet.kill(pod, now) {
-                    self.cut.count(&self.fleet.pods[pod], running);
+                    self.count_cut(pod, running);
                     self.queue.add(running.task, now);
                 }
             }
@@ -386,6 +368,21 @@ impl World {
         self.dispatch(now);
     }
 
+    /// Counts a task that was cut off with its pod.
+    fn count_cut(&mut self, id: PodId, running: Running) {
+        let pod = &self.fleet.pods[id];
+        // A pod that became ready after the decision could not be heard of; any other one could.
+        let unheard = (pod.ready_at > pod.decided.at).then_some(pod.decided.at);
+        let seen = pod.decided.read.or(unheard);
+        if seen.is_some_and(|seen| running.since > seen) {
+            self.cut.raced += 1;
+        } else if pod.forewarned {
+            self.cut.known += 1;
+        } else {
+            self.cut.first += 1;
+        }
+    }
+
     fn become_ready(&mut self, pod: PodId, now: Millis) {
         // A worker sends its first heartbeat when it starts, before it has a task.
         if self.fleet.ready(pod, now) {
@@ -394,8 +391,8 @@ impl World {
         }
     }
 
-    /// The last heartbeat of every worker. What it gives away of tasks that outlast the grace counts from
-    /// now on as known.
+    /// The last heartbeat of every worker. What it gives away of tasks that outlast the grace
+    /// counts from now on as known.
     fn list_workers(&mut self) -> Vec<WorkerRow> {
         let mut rows = Vec::new();
         for id in &self.fleet.alive {

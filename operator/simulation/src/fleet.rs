@@ -1,6 +1,7 @@
 //! The pods of one Deployment, and Kubernetes' choice of victims. Deterministic, no I/O.
 
-use crate::{Millis, Rng};
+use crate::rng::Rng;
+use crate::time::Millis;
 
 /// A pod, counted from 0 in the order of creation.
 pub type PodId = usize;

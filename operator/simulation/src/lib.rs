@@ -25,18 +25,17 @@ mod report;
 mod rng;
 pub mod scaler;
 mod scenario;
+mod time;
 mod trace;
 
 pub use compare::{Comparison, compare, compare_with, smallest_fixed_fleet};
-pub use engine::{Action, Cluster, Cut, Outcome, Point, Scale, Statistics, WorkerRow, run};
+pub use engine::{Action, Cluster, DEFAULT_GRACE, Outcome, Point, Scale, Scaler, WorkerRow, run};
 pub use fleet::{PodId, PodState};
 pub use mixed::mixed;
 pub use plot::svg;
-pub use report::{Summary, table};
+pub use queue::Statistics;
+pub use report::{Cut, Summary, table};
 pub use rng::Rng;
-pub use scaler::Scaler;
 pub use scenario::{Scenario, standard};
+pub use time::Millis;
 pub use trace::{Setup, Task, Trace, TraceError};
-
-/// Milliseconds of virtual time.
-pub type Millis = u64;

@@ -2,8 +2,9 @@
 
 use std::f64::consts::PI;
 
-use crate::trace::{millis, poisson};
-use crate::{Rng, Scenario, Setup, Task, Trace};
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+use crate::trace::{Setup, Task, Trace, millis, poisson};
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;

@@ -1,7 +1,7 @@
 //! A timeline as an SVG picture: backlog, replicas asked for and ready, and the age of the head.
 //! Text only; writing the file is the caller's.
 
-use crate::{Outcome, Point};
+use crate::engine::{Outcome, Point};
 
 const WIDTH: f64 = 960.0;
 const PANEL: f64 = 150.0;

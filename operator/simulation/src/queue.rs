@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::Statistics;
-use crate::{Millis, Trace};
+use crate::time::Millis;
+use crate::trace::Trace;
 
 /// Rates are kept in buckets of this length ...
 const BUCKET: Millis = 5_000;
@@ -11,6 +11,23 @@ const BUCKET: Millis = 5_000;
 const BUCKETS: usize = 6;
 /// For how long a rate-limited dispatch is remembered.
 const LIMITED_MEMORY: Millis = 30_000;
+
+/// What DescribeTaskQueue answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Tasks that wait.
+    pub count: u64,
+    /// How long the head has waited.
+    pub age: Millis,
+    /// Tasks added per second, in thousandths.
+    pub add_rate_milli: u64,
+    /// Tasks dispatched per second, in thousandths.
+    pub dispatch_rate_milli: u64,
+    /// A dispatch was rate-limited in the last 30 s.
+    pub rate_limited: bool,
+    /// The effective limit, in thousandths per second.
+    pub limit_milli: Option<u64>,
+}
 
 /// A task that waits: which one, since when in this attempt.
 #[derive(Debug, Clone, Copy)]

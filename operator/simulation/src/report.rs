@@ -1,6 +1,6 @@
 //! The table of one trace. Text only.
 
-use crate::{Cut, Millis};
+use crate::time::Millis;
 
 /// The numbers of one policy on one trace.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,25 @@ pub struct Summary {
     pub peak: u32,
     /// Tasks that never ended while the simulation lasted.
     pub unfinished: u32,
+}
+
+/// Tasks that were cut off when a pod's grace ended, by what could have been known of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cut {
+    /// Neither of the others: it could have been known.
+    pub known: u32,
+    /// No task longer than the grace had ended on the queue when the pod was told to stop, and no
+    /// heartbeat that was read was from a pod on which one had run for longer than that.
+    pub first: u32,
+    /// It was started after the last heartbeat of its pod that the policy had read when it decided.
+    pub raced: u32,
+}
+
+impl Cut {
+    /// All of them.
+    pub const fn total(self) -> u32 {
+        self.known + self.first + self.raced
+    }
 }
 
 /// The table of one trace, as plain text.

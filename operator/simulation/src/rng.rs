@@ -1,6 +1,10 @@
 //! A small deterministic source of randomness (SplitMix64). Not for secrets.
+//!
+//! Why not rand: its generators and distributions may give other numbers in another release, and
+//! every table of the documentation and every expected result in the tests stands for one sequence
+//! of numbers.
 
-/// The same seed gives the same numbers for ever.
+/// The same seed always gives the same numbers.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 

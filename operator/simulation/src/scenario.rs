@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
-use crate::trace::{millis, poisson};
-use crate::{Rng, Setup, Task, Trace};
+use crate::rng::Rng;
+use crate::trace::{Setup, Task, Trace, millis, poisson};
 
 /// A trace with the world it runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use taskqueue_scaling::Policy;
 
-use crate::{Millis, Rng};
+use crate::rng::Rng;
+use crate::time::Millis;
 
 /// One task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

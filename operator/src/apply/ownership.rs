@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use taskqueue_api::FleetKey;
-use taskqueue_api::injected::{QUEUE_LABEL, WORKER_LABEL};
+use taskqueue_api::well_known::{QUEUE_LABEL, WORKER_LABEL};
 
 use crate::error::Error;
 use crate::observe::owns;

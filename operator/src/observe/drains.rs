@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
-use taskqueue_api::injected;
+use taskqueue_api::well_known;
 
 /// What a pod gets on top of its drain grace period.
-const MARGIN: Duration = Duration::from_secs(injected::TERMINATION_MARGIN_SECONDS as u64);
+const MARGIN: Duration = Duration::from_secs(well_known::TERMINATION_MARGIN_SECONDS as u64);
 
 /// A pod that was told to stop. The times are those of the API server and the pod's node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Draining {
 /// Whether it is the worker's container, and a preStop hook runs in it.
 pub fn is_hooked(container: &Container) -> bool {
     let lifecycle = container.lifecycle.as_ref();
-    container.name == injected::WORKER_CONTAINER
+    container.name == well_known::WORKER_CONTAINER
         && lifecycle.is_some_and(|lifecycle| lifecycle.pre_stop.is_some())
 }
 
@@ -90,7 +90,7 @@ impl WorkerEnd {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         let worker = statuses
             .iter()
-            .find(|container| container.name == injected::WORKER_CONTAINER)?;
+            .find(|container| container.name == well_known::WORKER_CONTAINER)?;
         let state = worker.state.as_ref()?;
         let crashed = worker
             .last_state
@@ -141,8 +141,8 @@ impl LastWords {
             .and_then(|draining| {
                 Some(LastWord {
                     namespace: pod.metadata.namespace.clone(),
-                    fleet: label(injected::WORKER_LABEL)?,
-                    queue: label(injected::QUEUE_LABEL)?,
+                    fleet: label(well_known::WORKER_LABEL)?,
+                    queue: label(well_known::QUEUE_LABEL)?,
                     draining,
                 })
             });

@@ -17,7 +17,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::{Fleet, FleetKey, Queue, injected};
+use taskqueue_api::{Fleet, FleetKey, Queue, well_known};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
@@ -96,7 +96,7 @@ pub async fn observe(
             let doubtful = named
                 && fleet.queues.iter().any(|queue| {
                     let reading = sources.readers.reading(&owner, &queue.name);
-                    reading.backlog_problem.is_some() || reading.workers_problem.is_some()
+                    reading.backlog_failure.is_some() || reading.workers_failure.is_some()
                 });
             let namespace = &fleet.key.namespace;
             let secrets = sources.secrets;
@@ -296,7 +296,7 @@ fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod
     let key = caches::worker_key(&fleet.key.namespace, &fleet.key.name);
     for pod in caches.pods.of(&key) {
         let labels = pod.metadata.labels.as_ref();
-        if let Some(queue) = labels.and_then(|labels| labels.get(injected::QUEUE_LABEL)) {
+        if let Some(queue) = labels.and_then(|labels| labels.get(well_known::QUEUE_LABEL)) {
             queues.entry(queue.clone()).or_default().push(pod);
         }
     }

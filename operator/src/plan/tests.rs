@@ -509,7 +509,7 @@ fn a_queue_that_left_the_spec_is_pruned_with_what_was_known_of_its_backlog() {
     orphan.metadata.name = Some("orders-old-1".to_owned());
     orphan.metadata.uid = Some("old-uid".to_owned());
     let labels = orphan.metadata.labels.as_mut().unwrap();
-    labels.insert(injected::QUEUE_LABEL.to_owned(), "old".to_owned());
+    labels.insert(well_known::QUEUE_LABEL.to_owned(), "old".to_owned());
     observed.orphans.push(Arc::new(orphan));
     let mut memory = FleetMemory::default();
     memory.queue(QueueKey::unversioned("old")).backlog = Some(12);

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
-use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, injected};
+use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, well_known};
 use tracing::warn;
 
 use crate::memory::Left;
@@ -195,7 +195,7 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
     let queue = &facts.queue.name;
     let polled = || {
         let annotations = facts.seen.held.as_ref()?.metadata.annotations.as_ref()?;
-        annotations.get(injected::TASK_QUEUE_ANNOTATION).cloned()
+        annotations.get(well_known::TASK_QUEUE_ANNOTATION).cloned()
     };
     let left = facts.memory.left.clone().or_else(|| {
         let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;

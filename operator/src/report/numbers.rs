@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use taskqueue_api::TaskQueueWorkerStatus;
 use taskqueue_scaling::{
     self as scaling, Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, UnknownReason,
-    findings,
 };
 
 use crate::clock::Moment;
@@ -42,7 +41,7 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     let present = facts.plan.decision.as_ref();
     let slots = facts.seen.slots.known();
     let (backlog_at, slots_at) = facts.memory.taken_at;
-    let stuck = findings(&facts.memory.history, now.monotonic);
+    let stuck = facts.memory.history.findings(now.monotonic);
     QueueNumbers {
         task_queue: facts.queue.task_queue.clone(),
         desired: present.map_or(replicas.asked, |decision| decision.desired),

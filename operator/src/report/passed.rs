@@ -134,7 +134,7 @@ pub(crate) fn unread(kind: CallErrorKind) -> ObservedQueue {
         since: NOW,
         failures: 1,
     };
-    queue.reading.backlog_problem = Some(taskqueue_temporal::Problem {
+    queue.reading.backlog_failure = Some(taskqueue_temporal::CallFailure {
         kind,
         method: Method::DescribeTaskQueue,
         message: "DescribeTaskQueue failed".to_owned(),

@@ -13,7 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use taskqueue_api::injected;
+use taskqueue_api::well_known;
 use taskqueue_temporal::OwnerKey;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,7 @@ async fn visible(
 /// Whether everything that the caches of a scope hold can be listed.
 async fn sight(client: &Client, scope: &Scope) -> Sight {
     let all = ListParams::default().limit(1);
-    let ours = all.clone().labels(injected::WORKER_LABEL);
+    let ours = all.clone().labels(well_known::WORKER_LABEL);
     let looks = [
         listed::<GuardedFleet>(client, scope, &all, "taskqueueworkers").await,
         listed::<GuardedConnection>(client, scope, &all, "temporalconnections").await,

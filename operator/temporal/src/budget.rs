@@ -3,6 +3,9 @@
 //!
 //! Pure: the time is passed in, integers only. One token is one call. In any span of `t` seconds
 //! at most `burst + rate * t` calls are let through, whatever the schedule.
+//!
+//! Why not governor: the rate of its limiters is fixed. To halve it means to begin with another
+//! limiter, which forgets what has been spent.
 
 /// Milliseconds on the crate's monotonic clock.
 pub(crate) type Millis = u64;
@@ -29,8 +32,8 @@ pub struct BudgetLimits {
     pub burst: u64,
 }
 
-/// A token bucket; one token is one call. In any span of `t` seconds at most `burst + rate * t` calls
-/// are let through. Times are milliseconds on one clock that never goes back.
+/// A token bucket; one token is one call. In any span of `t` seconds at most `burst + rate * t`
+/// calls are let through. Times are milliseconds on one clock that never goes back.
 #[derive(Clone, Debug)]
 pub struct Budget {
     limits: BudgetLimits,

@@ -10,7 +10,6 @@ use taskqueue_scaling::{PerType, TaskType, TypeBacklog, TypeSlots, UnknownReason
 
 use crate::connection::ResolvedConnection;
 use crate::fault::Fault;
-use crate::reading::WorkerStatus;
 
 /// The calls to Temporal, by the name of their RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,6 +180,20 @@ pub struct Heartbeat {
     pub elapsed: Option<Duration>,
     /// Its slots per task type that it polls.
     pub slots: PerType<Option<TypeSlots>>,
+}
+
+/// A worker's status as it reported it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkerStatus {
+    /// It polls.
+    Running,
+    /// It stopped polling and finishes what it has. A worker that ended cleanly stays listed
+    /// like this for up to six minutes.
+    ShuttingDown,
+    /// It has ended.
+    Shutdown,
+    /// The server said nothing or something newer than this code.
+    Unspecified,
 }
 
 /// The reads that Temporal is asked for. One call each, except that the first over a connection

@@ -1,9 +1,16 @@
 //! When certificates expire. Pure: PEM text and the time in, nothing opened.
-
-mod der;
+//!
+//! The text comes from Secrets. What the parser says of a certificate that it cannot read may quote
+//! it, so its errors are dropped.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use x509_parser::asn1_rs::Oid;
+use x509_parser::oid_registry::{
+    OID_X509_COMMON_NAME, OID_X509_COUNTRY_NAME, OID_X509_ORGANIZATION_NAME,
+    OID_X509_ORGANIZATIONAL_UNIT,
+};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use crate::connection::ResolvedConnection;
 
@@ -73,14 +80,32 @@ fn certificates(used_as: CertificateUse, pem: &[u8]) -> Vec<Expiry> {
     CertificateDer::pem_slice_iter(pem)
         .filter_map(Result::ok)
         .filter_map(|der| {
-            let (not_after, subject) = der::validity(&der)?;
+            let (_, certificate) = X509Certificate::from_der(&der).ok()?;
             Some(Expiry {
                 used_as,
-                subject,
-                not_after,
+                subject: name(certificate.subject()),
+                not_after: certificate.validity().not_after.timestamp(),
             })
         })
         .collect()
+}
+
+/// Parts of a name that are printed.
+static NAMES: [(Oid<'_>, &str); 4] = [
+    (OID_X509_COMMON_NAME, "CN"),
+    (OID_X509_ORGANIZATION_NAME, "O"),
+    (OID_X509_ORGANIZATIONAL_UNIT, "OU"),
+    (OID_X509_COUNTRY_NAME, "C"),
+];
+
+/// A name in the usual form, as far as it has the usual parts: `CN=orders, O=Example`.
+fn name(name: &X509Name<'_>) -> String {
+    let parts = name.iter_attributes().filter_map(|attribute| {
+        let (_, word) = NAMES.iter().find(|(oid, _)| oid == attribute.attr_type())?;
+        let value = String::from_utf8_lossy(attribute.as_slice());
+        Some(format!("{word}={value}"))
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use taskqueue_scaling::TaskType;
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::grpc::WorkflowService;
@@ -22,7 +23,6 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     DescribeTaskQueueRequest, DescribeWorkerRequest, ListWorkersRequest,
 };
 
-use crate::board::lock;
 use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
 };
@@ -79,12 +79,12 @@ impl TemporalClient {
 
     /// How many connections are kept, open or being opened.
     pub fn connections(&self) -> usize {
-        lock(&self.channels).len()
+        self.channels.lock().len()
     }
 
     fn channel(&self, connection: &ResolvedConnection) -> Arc<Channel> {
         let key = (connection.place(), connection.fingerprint());
-        lock(&self.channels).entry(key).or_default().clone()
+        self.channels.lock().entry(key).or_default().clone()
     }
 
     async fn open(&self, to: &ResolvedConnection) -> Result<Connection, CallError> {
@@ -170,7 +170,7 @@ impl TemporalClient {
         };
         if answer.connection_lost || answer.kind == CallErrorKind::Denied {
             let key = (to.place(), to.fingerprint());
-            let channel = lock(&self.channels).get(&key).cloned();
+            let channel = self.channels.lock().get(&key).cloned();
             if let Some(channel) = channel {
                 channel.state.lock().await.open = None;
             }
@@ -307,7 +307,9 @@ impl QueueStats for TemporalClient {
     }
 
     fn release(&self, connection: &ResolvedConnection) {
-        lock(&self.channels).remove(&(connection.place(), connection.fingerprint()));
+        self.channels
+            .lock()
+            .remove(&(connection.place(), connection.fingerprint()));
     }
 }
 

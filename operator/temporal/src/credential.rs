@@ -6,21 +6,21 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
 
 use crate::budget::Millis;
-use crate::call::{CallError, CallErrorKind, Heartbeat, WorkersPage};
+use crate::call::{CallError, CallErrorKind, Heartbeat, Method, WorkersPage};
+use crate::circuit_breaker::CircuitBreaker;
 use crate::connection::ResolvedConnection;
 use crate::heartbeats::{Gathering, Heartbeats, Step};
-use crate::link::Link;
 use crate::queue::{Span, UNSUPPORTED_BACKOFF, doubled};
-use crate::reading::WorkerReport;
 use crate::schedule::JobId;
+use crate::subscription::WorkerReport;
 
 /// Without a worker list, the next attempt comes within this time.
 const LONGEST_BACKOFF: Millis = 60_000;
 
-/// See the module.
+/// One credential: its connection, the queues that are read with it, and the workers seen with it.
 pub(crate) struct Credential {
     pub(crate) connection: ResolvedConnection,
-    pub(crate) link: Link,
+    pub(crate) breaker: CircuitBreaker,
     /// The job that lists the workers.
     pub(crate) job: JobId,
     /// Whether hinted queues can be read past the server's cache: until the server refuses.
@@ -59,7 +59,7 @@ impl Credential {
     pub(crate) fn new(connection: ResolvedConnection, job: JobId) -> Self {
         Self {
             connection,
-            link: Link::default(),
+            breaker: CircuitBreaker::default(),
             job,
             reads_past_cache: true,
             lists_often: false,
@@ -90,7 +90,7 @@ impl Credential {
                 .page(page, wanted)
                 .map_err(|problem| CallError {
                     kind: CallErrorKind::Failed,
-                    method: crate::call::Method::ListWorkers,
+                    method: Method::ListWorkers,
                     code: "Ok",
                     message: problem.to_owned(),
                     connection_lost: false,

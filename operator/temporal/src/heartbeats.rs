@@ -11,7 +11,7 @@ use std::time::Duration;
 use taskqueue_scaling::Time;
 
 use crate::call::{Heartbeat, ListedWorker, WorkersPage};
-use crate::reading::WorkerReport;
+use crate::subscription::WorkerReport;
 
 /// Remembers the last heartbeat of every worker in a Temporal namespace.
 #[derive(Debug, Default)]
@@ -209,7 +209,7 @@ mod tests {
     use taskqueue_scaling::PerType;
 
     use super::*;
-    use crate::reading::WorkerStatus;
+    use crate::subscription::WorkerStatus;
 
     const SECOND: i128 = 1_000_000_000;
 

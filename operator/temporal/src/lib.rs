@@ -38,45 +38,42 @@
 //! | module | what for | I/O |
 //! | --- | --- | --- |
 //! | `connection` | addresses and credentials, checked; fingerprints | no |
-//! | `pem`, `der` | certificates and keys out of PEM, and what is wrong with it by kind | no |
+//! | `pem` | certificates and keys out of PEM, and what is wrong with it by kind | no |
 //! | `certificate` | when certificates expire | no |
 //! | `call` | the seam: calls, answers and failures as plain data | no |
 //! | `client`, `wire` | the seam over the network, with the official client | yes |
 //! | `fault`, `probe` | why no connection came about; what a server speaks instead | probe |
-//! | `reading`, `slots` | what callers ask for and get; workers joined with pods | no |
-//! | `readers`, `reader`, `calls` | the tasks that read | through the seam |
-//! | `budget`, `schedule`, `link`, `queue`, `credential`, `heartbeats` | what to read when, and what an answer means | no |
-//! | `board`, `clock`, `observer` | where readings lie; the time; what reading costs | no |
+//! | `subscription`, `slots` | what callers ask for and get; workers joined with pods | no |
+//! | `pool`, `reader` | the tasks that read | through the seam |
+//! | `budget`, `schedule`, `circuit_breaker`, `queue`, `credential`, `heartbeats` | what to read when, and what an answer means | no |
+//! | `readings`, `clock`, `observer` | where readings lie; the time; what reading costs | no |
 
-mod board;
 mod budget;
 mod call;
-mod calls;
 mod certificate;
+mod circuit_breaker;
 mod client;
 mod clock;
 mod connection;
 mod credential;
-mod der;
-#[cfg(test)]
-mod exposure;
 mod fault;
 mod heartbeats;
-mod link;
 mod observer;
 mod pem;
+mod pool;
 mod probe;
 mod queue;
 mod reader;
-mod readers;
-mod reading;
+mod readings;
 mod schedule;
 mod slots;
+mod subscription;
 mod wire;
 
 pub use budget::{Budget, BudgetLimits};
 pub use call::{
-    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkersPage,
+    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkerStatus,
+    WorkersPage,
 };
 pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
@@ -88,6 +85,7 @@ pub use connection::{
 pub use fault::Fault;
 pub use observer::{BudgetReading, NoObserver, Observer};
 pub use pem::{Block, KeyType, PemProblem};
-pub use readers::{Readers, ReadersConfig};
-pub use reading::{OwnerKey, Problem, QueueReading, QueueWatch, WorkerReport, WorkerStatus};
+pub use pool::Readers;
+pub use reader::config::ReadersConfig;
 pub use slots::{LivePod, slots};
+pub use subscription::{CallFailure, OwnerKey, QueueReading, QueueWatch, WorkerReport};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeBacklog};
 
-use crate::board::Subscriber;
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
-use crate::reading::{Problem, QueueWatch};
+use crate::readings::Subscriber;
+use crate::subscription::{CallFailure, QueueWatch};
 
 /// The next read is made this long after the server's cached value has expired: timers on both
 /// sides are exact to about ten milliseconds.
@@ -69,7 +69,7 @@ struct Failing {
     error: CallError,
 }
 
-/// See the module.
+/// One task queue as read with one credential.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Temporal's name of the task queue.
@@ -467,9 +467,9 @@ fn wants(spec: &QueueWatch, task_type: TaskType) -> bool {
     spec.task_types.is_empty() || spec.task_types.contains(&task_type)
 }
 
-/// The problem that a failed call is, in words for people.
-pub(crate) fn problem(error: &CallError, place: &str) -> Problem {
-    Problem {
+/// A failed call in words for people.
+pub(crate) fn failure(error: &CallError, place: &str) -> CallFailure {
+    CallFailure {
         kind: error.kind,
         method: error.method,
         message: format!(

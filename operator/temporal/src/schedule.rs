@@ -12,7 +12,7 @@ use crate::budget::Millis;
 /// Names a job.
 pub(crate) type JobId = u64;
 
-/// See the module.
+/// The jobs of one reader, by due time and by deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     jobs: BTreeMap<JobId, Job>,

@@ -26,7 +26,7 @@ use crate::call::{
 };
 use crate::connection::ResolvedConnection;
 use crate::fault::{self, Fault};
-use crate::reading::WorkerStatus;
+use crate::subscription::WorkerStatus;
 
 /// The number of a task type in requests.
 pub(crate) fn task_queue_type(task_type: TaskType) -> i32 {

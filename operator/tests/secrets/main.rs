@@ -10,8 +10,6 @@
 )]
 
 mod cluster;
-#[path = "../../temporal/src/exposure.rs"]
-mod exposure;
 mod temporal;
 
 use std::collections::BTreeMap;
@@ -22,9 +20,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::ByteString;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
+use taskqueue_testkit::exposure::exposed;
 
 use cluster::Cluster;
-use exposure::exposed;
 
 const API_KEY: &str = "an-api-key-that-nobody-may-see";
 const BROKEN_API_KEY: &str = "another-key that-nobody-may-see-either";

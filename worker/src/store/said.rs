@@ -33,11 +33,11 @@ mod tests {
     use std::path::PathBuf;
 
     use rcgen::{CertificateParams, KeyPair};
+    use taskqueue_testkit::exposure::exposed;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::exposure::exposed;
     use crate::store::Store;
 
     /// A server that offers TLS and says no more.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use rcgen::{CertificateParams, KeyPair};
+use taskqueue_testkit::exposure::exposed;
 
 use super::*;
-use crate::exposure::exposed;
 
 /// A folder that goes with the test.
 struct Files(PathBuf);

@@ -2,14 +2,13 @@
 //! must be wanted, and the changelog must say so.
 
 use serde_json::json;
+use taskqueue_testkit::malformed::well_formed;
 
 use super::render;
-use crate::{
-    TaskQueueWorker, TemporalConnection,
-    fleet::{ConnectionSource, Fleet},
-    malformed::well_formed,
-    validate,
-};
+use crate::connection::TemporalConnection;
+use crate::fleet::{ConnectionSource, Fleet};
+use crate::validate;
+use crate::worker::TaskQueueWorker;
 
 const ORDERS: &str = include_str!("../../../../crds/examples/orders.yaml");
 const TLS_API_KEY: &str = include_str!("../../../../crds/examples/tls-api-key.yaml");

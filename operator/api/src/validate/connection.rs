@@ -1,10 +1,8 @@
 //! Checks how Temporal is to be reached. Pure.
 
-use super::Findings;
-use crate::{
-    connection::{ADDRESS_MESSAGE, SecretKeyReference, TemporalConnectionSpec},
-    fleet::{Connection, Invalid, SecretKey, Tls},
-};
+use crate::connection::{ADDRESS_MESSAGE, SecretKeyReference, TemporalConnectionSpec};
+use crate::fleet::{Connection, Invalid, SecretKey, Tls};
+use crate::validate::findings::Findings;
 
 /// Parses a connection that stands at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
 /// `TemporalConnection`.

@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, PodTemplateSpec};
 
-use super::Findings;
-use crate::{
-    fleet::WorkerPods,
-    injected::{
-        OWN_PREFIX, RESERVED_VARIABLES, RESERVED_VOLUMES, SECRETS_FOLDER, WORKER_CONTAINER,
-    },
-    worker::QueueSpec,
+use crate::fleet::WorkerPods;
+use crate::validate::findings::Findings;
+use crate::well_known::{
+    OWN_PREFIX, RESERVED_VARIABLES, RESERVED_VOLUMES, SECRETS_FOLDER, WORKER_CONTAINER,
 };
+use crate::worker::QueueSpec;
 
 /// Checks the template of the fleet and takes the container `worker` out of it. Where there is none,
 /// that is a finding, and an empty container stands in so that the other checks go on.

@@ -5,16 +5,14 @@ use std::time::Duration;
 use taskqueue_scaling as scaling;
 use taskqueue_scaling::Policy;
 
-use super::Findings;
-use crate::{
-    duration::{DurationRange, DurationString},
-    fleet::grace_seconds,
-    scaling::{
-        BehaviorSpec, COOLDOWN_PERIOD, Mode, POLLING_INTERVAL, PolicyType, QUEUE_WAIT_TARGET,
-        QUIET_POLLING_INTERVAL, ScalingPolicy, ScalingRules, ScalingSpec, SelectPolicy,
-    },
-    worker::{QueueSpec, TaskQueueWorkerSpec},
+use crate::duration::{DurationRange, DurationString};
+use crate::fleet::grace_seconds;
+use crate::scaling::{
+    BehaviorSpec, COOLDOWN_PERIOD, Mode, POLLING_INTERVAL, PolicyType, QUEUE_WAIT_TARGET,
+    QUIET_POLLING_INTERVAL, ScalingPolicy, ScalingRules, ScalingSpec, SelectPolicy,
 };
+use crate::validate::findings::Findings;
+use crate::worker::{QueueSpec, TaskQueueWorkerSpec};
 
 /// The two places where a value may stand, the queue's first.
 struct Layers<'a> {

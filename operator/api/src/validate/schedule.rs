@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::Findings;
-use crate::{
-    cron::Cron,
-    scaling::ScheduleSpec,
-    schedule::{Window, next_after, time_zone},
-    worker::{QueueSpec, TaskQueueWorkerSpec},
-};
+use crate::cron::Cron;
+use crate::scaling::ScheduleSpec;
+use crate::schedule::{Window, next_after, time_zone};
+use crate::validate::findings::Findings;
+use crate::worker::{QueueSpec, TaskQueueWorkerSpec};
 
 /// The windows of one queue: its own list if it has one, else the fleet's.
 pub(super) fn windows(

@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use taskqueue_scaling::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy, TaskType,
 };
+use taskqueue_testkit::malformed::well_formed;
 
 use super::validate;
-use crate::{
-    TaskQueueWorker,
-    fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls},
-    malformed::well_formed,
-};
+use crate::fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls};
+use crate::worker::TaskQueueWorker;
 
 fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {
     let mut resource = well_formed();

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, activities, pod, policy};
+use taskqueue_testkit::world::{World, activities, pod, policy};
 
 const SECOND: Duration = Duration::from_secs(1);
 

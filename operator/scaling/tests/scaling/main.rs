@@ -3,7 +3,6 @@
 // The helpers of tests may panic as the tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod fixtures;
 mod learning;
 mod properties;
 mod release;

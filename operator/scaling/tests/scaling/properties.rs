@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskqueue_scaling::*;
-
-use crate::fixtures::{activities, pod};
+use taskqueue_testkit::world::{activities, pod};
 
 fn rules() -> impl Strategy<Value = ScalingRules> {
     let kind = prop_oneof![Just(StepKind::Pods), Just(StepKind::Percent)];
@@ -468,7 +467,7 @@ proptest! {
             history.carried_out(&decision, now);
             let wait = when_to_look_again(&policy, &observation, &history, now);
             prop_assert!(wait <= policy.quiet_polling_interval);
-            drop(findings(&history, now));
+            drop(history.findings(now));
             asked = decision.desired;
             prop_assert!(asked >= policy.min && asked <= policy.max);
         }

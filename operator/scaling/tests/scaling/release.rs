@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{activities, pod, policy, waiting};
+use taskqueue_testkit::world::{activities, pod, policy, waiting};
 
 const GRACE: Duration = Duration::from_mins(2);
 

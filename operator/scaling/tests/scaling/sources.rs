@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, activities, outcome, policy, waiting};
+use taskqueue_testkit::world::{World, activities, outcome, policy, waiting};
 
 /// A fleet whose slots are scraped.
 fn scraped(asked: u32, counts: bool) -> World {
@@ -114,7 +113,7 @@ fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
                 ..TypeBacklog::default()
             }));
         }
-        let findings = findings(&world.history, world.now);
+        let findings = world.history.findings(world.now);
         findings.first().map(|finding| finding.kind)
     };
     let stuck = Some(Stuck::ReadyButNotPolling);

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, policy, waiting};
+use taskqueue_testkit::world::{World, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,7 +19,9 @@ fn stuck_fleets_are_found_with_the_time_since() {
             ..waiting(count)
         }));
     }
-    let kinds: Vec<(Stuck, u64)> = findings(&world.history, world.now)
+    let kinds: Vec<(Stuck, u64)> = world
+        .history
+        .findings(world.now)
         .into_iter()
         .map(|finding| (finding.kind, finding.since.since(start).as_secs()))
         .collect();
@@ -30,7 +31,9 @@ fn stuck_fleets_are_found_with_the_time_since() {
         pollers: Some(0),
         ..waiting(15)
     }));
-    let kinds: Vec<Stuck> = findings(&world.history, world.now)
+    let kinds: Vec<Stuck> = world
+        .history
+        .findings(world.now)
         .into_iter()
         .map(|finding| finding.kind)
         .collect();
@@ -47,7 +50,9 @@ fn stuck_fleets_are_found_with_the_time_since() {
             ..waiting(15)
         }));
     }
-    let kinds: Vec<Stuck> = findings(&world.history, world.now)
+    let kinds: Vec<Stuck> = world
+        .history
+        .findings(world.now)
         .into_iter()
         .map(|finding| finding.kind)
         .collect();
@@ -66,7 +71,7 @@ fn workers_whose_version_gets_no_tasks_are_found_and_forgotten_when_it_does() {
                 ..waiting(3)
             }));
         }
-        let found = findings(&world.history, world.now);
+        let found = world.history.findings(world.now);
         found.into_iter().map(|f| f.kind).collect::<Vec<Stuck>>()
     };
     assert_eq!(kinds_with(Some(false), 24), vec![]);

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, activities, outcome, pod, policy, waiting};
+use taskqueue_testkit::world::{World, activities, outcome, pod, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 

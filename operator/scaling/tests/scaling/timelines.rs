@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, outcome, policy, waiting};
+use taskqueue_testkit::world::{World, outcome, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -155,7 +154,7 @@ fn after_a_restart_nothing_shrinks_and_the_first_reading_moves_no_running_fleet(
 fn the_same_reading_is_acted_on_once_even_when_windows_end() {
     let mut world = World::settled(policy(), 5, SECOND);
     world.wait(5);
-    let backlog = crate::fixtures::activities(9000, idle());
+    let backlog = taskqueue_testkit::world::activities(9000, idle());
     let observation = world.observation(Reading::Known {
         value: backlog,
         taken_at: world.now,
@@ -172,7 +171,7 @@ fn somebody_elses_change_is_put_back_on_the_same_reading() {
     world.wait(5);
     world.used = vec![8, 7];
     let observation = world.observation(Reading::Known {
-        value: crate::fixtures::activities(9000, idle()),
+        value: taskqueue_testkit::world::activities(9000, idle()),
         taken_at: world.now,
     });
     assert_eq!(outcome(&world.step(&observation)), (2, "SlotsInUse"));
@@ -299,7 +298,7 @@ fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
         for sequence in 9_000..9_040 {
             world.wait(5);
             let backlog = Reading::Known {
-                value: crate::fixtures::activities(sequence, idle()),
+                value: taskqueue_testkit::world::activities(sequence, idle()),
                 taken_at: world.now,
             };
             let mut observation = world.observation(backlog);
@@ -311,7 +310,7 @@ fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
                 fresh: false,
                 reported_at: None,
                 types: PerType::default(),
-                ..crate::fixtures::pod("new", 0, world.now)
+                ..taskqueue_testkit::world::pod("new", 0, world.now)
             };
             observation.slots = Reading::Known {
                 value: Slots {
@@ -421,7 +420,7 @@ fn rates_are_not_used_until_half_a_minute_after_a_first_or_failed_reading() {
 fn the_caller_is_told_when_to_look_again() {
     let world = World::settled(policy(), 0, SECOND);
     let idle = world.observation(Reading::Known {
-        value: crate::fixtures::activities(9000, idle()),
+        value: taskqueue_testkit::world::activities(9000, idle()),
         taken_at: world.now,
     });
     let quiet = when_to_look_again(&world.policy, &idle, &world.history, world.now);

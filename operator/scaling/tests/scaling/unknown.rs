@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-
-use crate::fixtures::{World, outcome, policy, waiting};
+use taskqueue_testkit::world::{World, outcome, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,6 @@
 //! A fleet that never changes.
 
-use super::Scaler;
-use crate::{Action, Cluster};
+use crate::engine::{Action, Cluster, Scaler};
 
 /// A fixed number of replicas.
 #[derive(Debug)]

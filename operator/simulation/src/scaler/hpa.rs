@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::Scaler;
-use crate::{Action, Cluster, Millis, Scale};
+use crate::engine::{Action, Cluster, Scale, Scaler};
+use crate::time::Millis;
 
 /// How often the controller looks.
 const SYNC: Millis = 15_000;

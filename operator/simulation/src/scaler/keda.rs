@@ -1,9 +1,9 @@
 //! KEDA with its `temporal` scaler, after its published rules: the operator moves 0 ↔ 1 at its
 //! polling interval, an HPA on the queue size moves 1 ↔ n and asks anew at each of its syncs.
 
-use super::hpa::Rules;
-use super::{DEFAULT_GRACE, Scaler};
-use crate::{Action, Cluster, Millis, Scale};
+use crate::engine::{Action, Cluster, DEFAULT_GRACE, Scale, Scaler};
+use crate::scaler::hpa::Rules;
+use crate::time::Millis;
 
 /// How often the HPA looks.
 const SYNC: Millis = 15_000;

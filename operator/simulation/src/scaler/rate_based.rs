@@ -2,8 +2,8 @@
 //! of a worker, pushed up by tasks that found no poller, down one at a time. It keeps its own count
 //! of workers and sees neither pods nor slots.
 
-use super::Scaler;
-use crate::{Action, Cluster, Millis, Scale};
+use crate::engine::{Action, Cluster, Scale, Scaler};
+use crate::time::Millis;
 
 /// The smoothing of rates.
 const ALPHA: f64 = 0.45;

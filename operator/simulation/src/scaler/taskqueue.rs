@@ -8,8 +8,11 @@ use taskqueue_scaling::{
     Replicas, Slots, Time, TypeBacklog, TypeSlots, UnknownReason, decide, victims,
 };
 
-use super::Scaler;
-use crate::{Action, Cluster, Millis, PodId, PodState, Scale, Setup, Statistics, WorkerRow};
+use crate::engine::{Action, Cluster, Scale, Scaler, WorkerRow};
+use crate::fleet::{PodId, PodState};
+use crate::queue::Statistics;
+use crate::time::Millis;
+use crate::trace::Setup;
 
 /// The reader asks just after the server's cache has expired.
 const PHASE_MARGIN: Millis = 50;

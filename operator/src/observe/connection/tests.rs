@@ -6,9 +6,9 @@ use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use taskqueue_api::fleet::Tls as SpecTls;
+use taskqueue_testkit::exposure::exposed;
 
 use super::*;
-use crate::exposure::exposed;
 use crate::testing::{NOW, api, failure, simple, usable};
 
 /// A certificate and its key.

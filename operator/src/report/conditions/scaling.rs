@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskqueue_api::Reason;
 use taskqueue_scaling::{
-    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason, findings,
+    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason,
 };
 use taskqueue_temporal::{CallErrorKind, Fault};
 
@@ -66,7 +66,10 @@ fn not_scaling(
         }
         Mode::Active => {}
     }
-    let stuck = findings(&facts.memory.history, now)
+    let stuck = facts
+        .memory
+        .history
+        .findings(now)
         .into_iter()
         .map(|finding| Problem::new(stuck(finding.kind), finding.sentence))
         .min_by_key(|problem| rank(problem.reason));
@@ -91,7 +94,7 @@ fn not_scaling(
 }
 
 fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
-    let Some(problem) = &facts.seen.reading.backlog_problem else {
+    let Some(problem) = &facts.seen.reading.backlog_failure else {
         return match reason {
             UnknownReason::NotReadYet => {
                 let message = "the first readings are not there yet";

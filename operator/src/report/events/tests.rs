@@ -106,7 +106,7 @@ fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go()
         let mut object = held(&simple(), 1, "9");
         let annotations = object.metadata.annotations.as_mut().unwrap();
         annotations.insert(
-            injected::TASK_QUEUE_ANNOTATION.to_owned(),
+            well_known::TASK_QUEUE_ANNOTATION.to_owned(),
             polled.to_owned(),
         );
         queue.held = Some(Arc::new(object.clone()));

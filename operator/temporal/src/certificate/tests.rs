@@ -1,10 +1,11 @@
 //! Certificates made for the purpose, in every order and company.
 
 use proptest::prelude::*;
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use super::*;
 use crate::connection::{ClientCertificate, ConnectionFields, Secret, Tls};
+use crate::pem::tests::pem;
 
 const DAY: i64 = 86_400;
 /// 2030-01-01.
@@ -109,4 +110,64 @@ proptest! {
         drop(certificates(CertificateUse::Client, framed.as_bytes()));
         prop_assert_eq!(certificates(CertificateUse::Client, &bytes), []);
     }
+
+    #[test]
+    fn any_bytes_in_pem_are_read_without_harm(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        lengths in proptest::collection::vec(any::<u8>(), 0..12),
+    ) {
+        // Nested sequences with lengths that lie.
+        let framed: Vec<u8> =
+            lengths.iter().flat_map(|length| [0x30, *length]).chain(bytes.clone()).collect();
+        for der in [bytes, framed] {
+            drop(certificates(CertificateUse::Client, pem("CERTIFICATE", &der).as_bytes()));
+        }
+    }
+
+    /// One bit that is wrong anywhere: what can still be read has the dates and names of a
+    /// certificate.
+    #[test]
+    fn a_damaged_certificate_is_read_without_harm(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let (text, _) = certificate("leaf", 90);
+        let mut der = CertificateDer::from_pem_slice(text.as_bytes()).unwrap().to_vec();
+        let at = at.index(der.len());
+        der[at] ^= 1 << bit;
+        drop(certificates(CertificateUse::Client, pem("CERTIFICATE", &der).as_bytes()));
+    }
+}
+
+#[test]
+fn the_last_second_is_read_in_both_forms_of_a_date() {
+    // A year up to 2049 is written with two digits, a later one with four.
+    for (year, seconds) in [
+        (2049, 2_493_072_000),
+        (2050, 2_524_608_000),
+        (9999, 253_370_764_800),
+    ] {
+        let mut params = CertificateParams::new(vec!["temporal".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let found = certificates(CertificateUse::Authority, made.pem().as_bytes());
+        let found: Vec<i64> = found.iter().map(|expiry| expiry.not_after).collect();
+        assert_eq!(found, [seconds], "{year}");
+    }
+}
+
+#[test]
+fn a_name_has_its_usual_parts_in_their_order() {
+    let mut params = CertificateParams::new(vec!["temporal".to_owned()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    for (kind, value) in [
+        (DnType::CountryName, "CH"),
+        (DnType::LocalityName, "Bern"),
+        (DnType::OrganizationName, "Example"),
+        (DnType::OrganizationalUnitName, "Orders"),
+        (DnType::CommonName, "b\u{e4}r"),
+    ] {
+        params.distinguished_name.push(kind, value);
+    }
+    let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let found = certificates(CertificateUse::Client, made.pem().as_bytes());
+    let subjects: Vec<&str> = found.iter().map(|expiry| &*expiry.subject).collect();
+    assert_eq!(subjects, ["C=CH, O=Example, OU=Orders, CN=b\u{e4}r"]);
 }

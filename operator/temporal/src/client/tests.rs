@@ -7,13 +7,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use taskqueue_testkit::exposure::exposed;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::connection::{ClientCertificate, ConnectionFields, Secret, Tls};
-use crate::exposure::exposed;
 use crate::fault::Fault;
 
 /// The name in the servers' certificates.

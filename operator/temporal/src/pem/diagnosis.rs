@@ -1,7 +1,10 @@
 //! Why a text that the PEM parser refuses, or in which it finds nothing, is not PEM. Pure.
 
-use super::{Block, KeyType, PemProblem, Wanted};
-use crate::der::{Reader, tag};
+use x509_parser::asn1_rs::Tag;
+
+use crate::pem::der::expect;
+use crate::pem::key_type::KeyType;
+use crate::pem::problem::{Block, PemProblem, Wanted};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -38,8 +41,8 @@ pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemProblem {
         return PemProblem::Binary;
     };
     if !text.contains("-----BEGIN") {
-        let mut der = Reader(pem);
-        let whole = der.expect(tag::SEQUENCE).is_some() && der.0.is_empty();
+        let mut der = pem;
+        let whole = expect(&mut der, Tag::Sequence).is_some() && der.is_empty();
         return if whole || text.contains('\0') {
             PemProblem::Binary
         } else {
@@ -67,7 +70,8 @@ fn of_blocks(text: &str, wanted: Wanted) -> PemProblem {
     match blocks.last() {
         None => PemProblem::NoBlock,
         Some(_) if !blocks.iter().all(ends) => PemProblem::NoEnd,
-        // Of several blocks the last one is what the text is for: parameters and certificates come before keys.
+        // Of several blocks the last one is what the text is for: parameters and certificates come
+        // before keys.
         Some((label, _)) if !found => instead(label, wanted),
         Some(_) if blocks.iter().any(encrypted) => PemProblem::Encrypted,
         Some(_) => PemProblem::NotBase64,

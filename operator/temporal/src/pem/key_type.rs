@@ -1,8 +1,9 @@
 //! Which type a private key is of, by the identifiers in it. Pure.
 
 use rustls::pki_types::PrivateKeyDer;
+use x509_parser::asn1_rs::Tag;
 
-use crate::der::{Reader, tag};
+use crate::pem::der::{expect, expect_first_optional};
 
 /// Types of keys that are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ mod oid {
 
 /// Whether the type of a key is supported, or which type it is. `None` if that cannot be told.
 pub(super) fn supported(key: &PrivateKeyDer<'_>) -> Option<Result<(), KeyType>> {
-    let content = |der| Reader(der).expect(tag::SEQUENCE).map(Reader);
+    let content = |mut der| expect(&mut der, Tag::Sequence);
     match key {
         PrivateKeyDer::Pkcs1(der) => rsa(content(der.secret_pkcs1_der())?),
         PrivateKeyDer::Sec1(der) => sec1(content(der.secret_sec1_der())?),
@@ -83,16 +84,15 @@ pub(super) fn supported(key: &PrivateKeyDer<'_>) -> Option<Result<(), KeyType>> 
 }
 
 /// Version, algorithm, key.
-fn pkcs8(mut key: Reader<'_>) -> Option<Result<(), KeyType>> {
-    key.expect(tag::INTEGER)?;
-    let mut algorithm = Reader(key.expect(tag::SEQUENCE)?);
-    let unsupported = match algorithm.expect(tag::OBJECT_IDENTIFIER)? {
+fn pkcs8(mut key: &[u8]) -> Option<Result<(), KeyType>> {
+    expect(&mut key, Tag::Integer)?;
+    let mut algorithm = expect(&mut key, Tag::Sequence)?;
+    let unsupported = match expect(&mut algorithm, Tag::Oid)? {
         oid::RSA => {
-            return rsa(Reader(
-                Reader(key.expect(tag::OCTET_STRING)?).expect(tag::SEQUENCE)?,
-            ));
+            let mut key = expect(&mut key, Tag::OctetString)?;
+            return rsa(expect(&mut key, Tag::Sequence)?);
         }
-        oid::EC => return Some(curve(&mut algorithm)),
+        oid::EC => return Some(curve(algorithm)),
         oid::ED25519 => return Some(Ok(())),
         oid::ED448 => KeyType::Ed448,
         oid::X25519 | oid::X448 => KeyType::KeyAgreement,
@@ -105,9 +105,9 @@ fn pkcs8(mut key: Reader<'_>) -> Option<Result<(), KeyType>> {
 }
 
 /// Version, modulus and more.
-fn rsa(mut key: Reader<'_>) -> Option<Result<(), KeyType>> {
-    key.expect(tag::INTEGER)?;
-    let modulus = key.expect(tag::INTEGER)?;
+fn rsa(mut key: &[u8]) -> Option<Result<(), KeyType>> {
+    expect(&mut key, Tag::Integer)?;
+    let modulus = expect(&mut key, Tag::Integer)?;
     let leading = modulus.iter().position(|byte| *byte != 0)?;
     let (first, rest) = modulus.get(leading..)?.split_first()?;
     let bits = rest.len() * 8 + (8 - first.leading_zeros() as usize);
@@ -116,14 +116,14 @@ fn rsa(mut key: Reader<'_>) -> Option<Result<(), KeyType>> {
 }
 
 /// Version, key, and the curve, which may be left out.
-fn sec1(mut key: Reader<'_>) -> Option<Result<(), KeyType>> {
-    key.expect(tag::INTEGER)?;
-    key.expect(tag::OCTET_STRING)?;
-    Some(curve(&mut Reader(key.expect(tag::CONTEXT_0)?)))
+fn sec1(mut key: &[u8]) -> Option<Result<(), KeyType>> {
+    expect(&mut key, Tag::Integer)?;
+    expect(&mut key, Tag::OctetString)?;
+    expect_first_optional(&mut key).map(curve)
 }
 
-fn curve(parameters: &mut Reader<'_>) -> Result<(), KeyType> {
-    Err(match parameters.expect(tag::OBJECT_IDENTIFIER) {
+fn curve(mut parameters: &[u8]) -> Result<(), KeyType> {
+    Err(match expect(&mut parameters, Tag::Oid) {
         Some(oid::P256 | oid::P384) => return Ok(()),
         Some(oid::P224) => KeyType::P224,
         Some(oid::P521) => KeyType::P521,

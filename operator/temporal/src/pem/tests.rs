@@ -1,10 +1,18 @@
-//! Each kind of mistake by its name. The keys are in form what their labels say, and mostly invented: the
-//! types that are not supported are told apart by the identifiers in them.
+//! Each kind of mistake by its name. The keys are in form what their labels say, and mostly
+//! invented: the types that are not supported are told apart by the identifiers in them.
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use super::*;
-use crate::der::tag;
+
+/// Tags of DER, as they appear in private keys.
+mod tag {
+    pub(super) const INTEGER: u8 = 0x02;
+    pub(super) const OCTET_STRING: u8 = 0x04;
+    pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+    pub(super) const SEQUENCE: u8 = 0x30;
+    pub(super) const CONTEXT_0: u8 = 0xa0;
+}
 
 /// PEM with lines of 64 characters.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {

@@ -1,19 +1,20 @@
-//! What answers mean: for the connection, for the next read, for the readings on the board.
+//! What answers mean: for the connection, for the next read, for the readings.
 //! No I/O.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskqueue_scaling::Time;
 
-use super::{Reader, jitter};
-use crate::board::{Subscriber, lock};
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
-use crate::calls::{Done, Outcome};
+use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::Fingerprint;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::link::{Change, concerns_everybody};
-use crate::queue::{Answers, Pace, Queue, Span, Wanted, is_no_news, millis, problem};
-use crate::readers::next_sequence;
+use crate::queue::{Answers, Pace, Queue, Span, Wanted, failure, is_no_news, millis};
+use crate::reader::read::{Done, Outcome};
+use crate::reader::{Reader, jitter};
+use crate::readings::Subscriber;
 use crate::schedule::JobId;
 
 impl Reader {
@@ -46,7 +47,7 @@ impl Reader {
             .iter()
             .any(|error| error.kind == CallErrorKind::Throttled)
         {
-            lock(&self.parts.budget).halve(at);
+            self.parts.budget.lock().halve(at);
         }
         // One answer shows that the connection works, whatever became of the other types.
         let lost = errors.iter().find(|error| concerns_everybody(error));
@@ -58,7 +59,7 @@ impl Reader {
         let fingerprint = done.connection.fingerprint();
         let change = if let Some(credential) = self.credentials.get_mut(&fingerprint) {
             credential
-                .link
+                .breaker
                 .result(error, done.probe, at, jitter(done.job, at))
         } else {
             // Nobody wants it any more, but this call may have opened the connection again.
@@ -202,7 +203,7 @@ impl Reader {
         } else {
             config.idle_workers_interval
         };
-        let rate = lock(&self.parts.budget).rate_milli();
+        let rate = self.parts.budget.lock().rate_milli();
         let pause = credential.pause(millis(interval), rate, jitter(job, now.as_millis()));
         self.schedule.set(
             job,
@@ -235,13 +236,13 @@ impl Reader {
         let place = self.parts.place.to_string();
         for (subscriber, wanted) in selected(queue, only) {
             if let Some((reading, error)) = queue.reading(&wanted.spec) {
-                let problem = error.map(|error| problem(error, &place));
+                let failure = error.map(|error| failure(error, &place));
                 self.parts
-                    .board
-                    .publish(subscriber, wanted.watch, |on_board| {
-                        let news = !is_no_news(&on_board.backlog, &reading, &wanted.spec);
-                        on_board.backlog = reading;
-                        on_board.backlog_problem = problem;
+                    .readings
+                    .publish(subscriber, wanted.watch, |latest| {
+                        let news = !is_no_news(&latest.backlog, &reading, &wanted.spec);
+                        latest.backlog = reading;
+                        latest.backlog_failure = failure;
                         news
                     });
             }
@@ -258,18 +259,18 @@ impl Reader {
         let Some((reading, error)) = credential.reading(&queue.name) else {
             return;
         };
-        let problem = error.map(|error| problem(error, &self.parts.place.to_string()));
+        let failure = error.map(|error| failure(error, &self.parts.place.to_string()));
         for (subscriber, wanted) in selected(queue, only) {
             self.parts
-                .board
-                .publish(subscriber, wanted.watch, |on_board| {
-                    let news = match (on_board.workers.known(), reading.known()) {
+                .readings
+                .publish(subscriber, wanted.watch, |latest| {
+                    let news = match (latest.workers.known(), reading.known()) {
                         (Some(before), Some(after)) => differ(before, after),
-                        (None, None) => on_board.workers.unknown() != reading.unknown(),
+                        (None, None) => latest.workers.unknown() != reading.unknown(),
                         (Some(_), None) | (None, Some(_)) => true,
                     };
-                    on_board.workers = reading.clone();
-                    on_board.workers_problem.clone_from(&problem);
+                    latest.workers = reading.clone();
+                    latest.workers_failure.clone_from(&failure);
                     news
                 });
         }
@@ -284,4 +285,9 @@ fn selected<'a>(
         .wanted
         .iter()
         .filter(move |(subscriber, _)| only.is_none_or(|only| only == *subscriber))
+}
+
+/// The next number in a row that all readings share.
+fn next_sequence(sequences: &AtomicU64) -> u64 {
+    sequences.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }

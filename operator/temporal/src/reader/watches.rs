@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use taskqueue_scaling::Time;
 
-use super::{Command, Reader};
-use crate::board::Subscriber;
 use crate::connection::ResolvedConnection;
 use crate::credential::Credential;
 use crate::queue::{Queue, Wanted, millis};
-use crate::reading::OwnerKey;
+use crate::reader::{Command, Reader};
+use crate::readings::Subscriber;
 use crate::schedule::JobId;
+use crate::subscription::OwnerKey;
 
 impl Reader {
     pub(super) fn obey(&mut self, command: Command) {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 #[derive(Clone, Debug)]
 struct Plan {

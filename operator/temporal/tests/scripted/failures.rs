@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Reading, UnknownReason};
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
@@ -21,8 +20,8 @@ async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
         unknown(UnknownReason::TemporalUnavailable, 5.02, 1)
     );
     assert_eq!(
-        first.backlog_problem,
-        Some(Problem {
+        first.backlog_failure,
+        Some(CallFailure {
             kind: CallErrorKind::Timeout,
             method: Method::DescribeTaskQueue,
             message: "DescribeTaskQueue at temporal:7233/default failed with Timeout: as scripted"
@@ -45,7 +44,7 @@ async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
     assert_eq!((reason, since), (UnknownReason::Throttled, at(5.02)));
     assert!((4..10).contains(&failures), "{failures}");
     assert_eq!(
-        later.backlog_problem.unwrap().kind,
+        later.backlog_failure.unwrap().kind,
         CallErrorKind::Throttled
     );
     fake.backlog("orders", 4);
@@ -55,7 +54,7 @@ async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
         back.backlog.known().unwrap().types.activity,
         Some(waiting(4))
     );
-    assert_eq!(back.backlog_problem, None);
+    assert_eq!(back.backlog_failure, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +81,7 @@ async fn every_kind_of_failure_has_its_reason() {
         let reading = readers.reading(&owner("a"), "orders");
         assert_eq!(reading.backlog, unknown(reason, 0.0, 1));
         assert_eq!(
-            reading.backlog_problem.map(|problem| problem.kind),
+            reading.backlog_failure.map(|failure| failure.kind),
             Some(kind)
         );
     }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_sees_past_the_cache_that_an_earlier_read_has_filled() {

@@ -2,8 +2,7 @@
 
 use taskqueue_scaling::TaskType;
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 fn all_types(queue: &str) -> QueueWatch {
     QueueWatch {

@@ -11,7 +11,6 @@ mod budget;
 mod failures;
 mod hints;
 mod idle;
-mod support;
 mod timing;
 mod watching;
 mod workers;

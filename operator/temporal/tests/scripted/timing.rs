@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading};
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_with_work_is_read_just_after_each_expiry_of_the_servers_cache() {
@@ -84,7 +83,7 @@ async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_t
     );
 
     // With budget to spare a quiet queue is read as often as the server has news.
-    let (fake, readers) = crate::support::readers();
+    let (fake, readers) = taskqueue_testkit::scripted::readers();
     readers.watch(&owner("a"), &connection(), &queues[..4]);
     until(&readers, 11.0).await;
     assert_eq!(fake.times("describe q00"), [0.0, 5.02, 10.04]);

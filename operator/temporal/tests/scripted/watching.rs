@@ -5,8 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, UnknownReason};
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn fleets_on_the_same_task_queue_share_one_read_and_each_gets_its_own_types() {
@@ -72,10 +71,7 @@ async fn a_changed_credential_is_used_at_once_the_old_one_is_released_and_the_re
     fake.script(|script| script.latency = Duration::from_millis(500));
     readers.watch(&owner("a"), &with_api_key("new"), &[watch("orders")]);
     until(&readers, 1.2).await;
-    assert_eq!(
-        *fake.released.lock().unwrap(),
-        [with_api_key("old").fingerprint()]
-    );
+    assert_eq!(*fake.released.lock(), [with_api_key("old").fingerprint()]);
     assert_eq!(
         readers.reading(&owner("a"), "orders").backlog,
         activities(1, 3, 0.0)
@@ -149,11 +145,11 @@ async fn forgetting_stops_the_reads_and_closes_the_connection() {
     readers.forget(&owner("a"));
     until(&readers, 6.0).await;
     assert_eq!(fake.times("describe orders"), [0.0, 5.02]);
-    assert!(fake.released.lock().unwrap().is_empty());
+    assert!(fake.released.lock().is_empty());
     readers.forget(&owner("b"));
     until(&readers, 60.0).await;
     assert_eq!(fake.times("describe orders"), [0.0, 5.02]);
-    assert_eq!(*fake.released.lock().unwrap(), [connection().fingerprint()]);
+    assert_eq!(*fake.released.lock(), [connection().fingerprint()]);
     let unread = readers.reading(&owner("a"), "orders").backlog;
     assert_eq!(unread.unknown(), Some(UnknownReason::NotReadYet));
     // The budget outlives its fleets for a while, so that coming and going does not outrun it.
@@ -208,7 +204,7 @@ async fn shutdown_leaves_no_task_and_ends_the_updates() {
     readers.shutdown().await;
     assert_eq!(tasks(), 0);
     assert_eq!(updates.next().await, None);
-    assert_eq!(fake.released.lock().unwrap().len(), 2);
+    assert_eq!(fake.released.lock().len(), 2);
     let calls = fake.calls().len();
     readers.watch(&owner("c"), &connection(), &[watch("orders")]);
     until(&readers, 30.0).await;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{PodPhase, Reading, Slots, UnknownReason};
 use taskqueue_temporal::*;
-
-use crate::support::*;
+use taskqueue_testkit::scripted::*;
 
 fn pods(names: &[&str]) -> Vec<LivePod> {
     let pod = |name: &&str| LivePod {
@@ -155,7 +154,7 @@ async fn a_server_without_worker_lists_is_asked_again_ever_more_rarely() {
     let reading = readers.reading(&owner("a"), "orders");
     assert_eq!(reading.workers.unknown(), Some(UnknownReason::NotSupported));
     assert_eq!(
-        reading.workers_problem.unwrap().kind,
+        reading.workers_failure.unwrap().kind,
         CallErrorKind::Unsupported
     );
     // The backlog is not concerned.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use taskqueue_temporal::*;
+use taskqueue_testkit::scripted::{owner, watch};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::common::v1::{ActivityType, WorkflowType};
@@ -12,7 +13,6 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 };
 
 use crate::dev_server::{PATIENCE, Server, first_reading, reading, watching};
-use crate::support::{owner, watch};
 
 fn all_types(queue: &str) -> QueueWatch {
     QueueWatch {

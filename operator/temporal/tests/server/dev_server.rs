@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use taskqueue_scaling::{TaskType, Time};
 use taskqueue_temporal::*;
+use taskqueue_testkit::scripted::{connection_to, owner};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::{Connection, ConnectionOptions, Url};
-
-use crate::support::{connection_to, owner};
 
 /// Long enough for a loaded machine; a condition that holds is seen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -161,9 +160,9 @@ pub(crate) async fn first_reading(readers: &Readers) -> Time {
 }
 
 /// Waits until the backlog of the queue `orders` cannot be read, and says why.
-pub(crate) async fn problem(readers: &Readers) -> Problem {
-    reading(readers, "orders", "the problem", |reading| {
-        reading.backlog_problem.clone()
+pub(crate) async fn failure(readers: &Readers) -> CallFailure {
+    reading(readers, "orders", "the failure", |reading| {
+        reading.backlog_failure.clone()
     })
     .await
 }

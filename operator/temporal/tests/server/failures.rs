@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use taskqueue_scaling::{TaskType, UnknownReason};
 use taskqueue_temporal::*;
+use taskqueue_testkit::scripted::{connection_to, owner, watch, with_replicas};
 
-use crate::dev_server::{Server, first_reading, problem, watching};
-use crate::support::{connection_to, owner, watch, with_replicas};
+use crate::dev_server::{Server, failure, first_reading, watching};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_that_does_not_exist_is_named() {
     let server = Server::start().await;
     let readers = watching(&server.connection("no-such"), &[with_replicas("orders")]);
-    let problem = problem(&readers).await;
-    assert_eq!(problem.kind, CallErrorKind::NamespaceNotFound);
-    assert!(problem.message.contains("no-such"), "{}", problem.message);
+    let failure = failure(&readers).await;
+    assert_eq!(failure.kind, CallErrorKind::NamespaceNotFound);
+    assert!(failure.message.contains("no-such"), "{}", failure.message);
     let backlog = readers.reading(&owner("fleet"), "orders").backlog;
     assert_eq!(backlog.unknown(), Some(UnknownReason::TemporalAccessDenied));
     readers.shutdown().await;
@@ -27,8 +27,8 @@ async fn a_server_that_goes_is_unavailable_and_is_found_again_when_it_comes_back
     let readers = watching(&server.connection("default"), &[with_replicas("orders")]);
     first_reading(&readers).await;
     server.stop();
-    let problem = problem(&readers).await;
-    assert_eq!(problem.kind, CallErrorKind::Unavailable);
+    let failure = failure(&readers).await;
+    assert_eq!(failure.kind, CallErrorKind::Unavailable);
     let backlog = readers.reading(&owner("fleet"), "orders").backlog;
     assert_eq!(backlog.unknown(), Some(UnknownReason::TemporalUnavailable));
     let again = Server::start_on(server.port).await;
@@ -45,9 +45,9 @@ async fn a_peer_that_never_answers_is_a_timeout_and_holds_up_nobody() {
     let address = silent.local_addr().unwrap().to_string();
     let readers = watching(&connection_to(&address, "default"), &[watch("orders")]);
     let began = Instant::now();
-    let problem = problem(&readers).await;
+    let failure = failure(&readers).await;
     assert_eq!(
-        (problem.kind, problem.method),
+        (failure.kind, failure.method),
         (CallErrorKind::Timeout, Method::Connect)
     );
     assert!(
@@ -75,12 +75,12 @@ async fn tls_towards_a_server_without_it_is_unavailable_and_says_why() {
     })
     .unwrap();
     let readers = watching(&encrypted, &[watch("orders")]);
-    let problem = problem(&readers).await;
+    let failure = failure(&readers).await;
     assert_eq!(
-        (problem.kind, problem.method),
+        (failure.kind, failure.method),
         (CallErrorKind::Unavailable, Method::Connect)
     );
-    assert!(!problem.message.contains("not-to-be-printed"));
+    assert!(!failure.message.contains("not-to-be-printed"));
     readers.shutdown().await;
 }
 

@@ -14,6 +14,4 @@
 mod backlog;
 mod dev_server;
 mod failures;
-#[path = "../scripted/support.rs"]
-mod support;
 mod workers;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use taskqueue_scaling::{PodPhase, Reading, TypeSlots, UnknownReason};
 use taskqueue_temporal::*;
+use taskqueue_testkit::scripted::{owner, with_replicas};
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::WorkerStatus as WireStatus;
 use temporalio_common::protos::temporal::api::worker::v1::{
@@ -12,7 +13,6 @@ use temporalio_common::protos::temporal::api::worker::v1::{
 use temporalio_common::protos::temporal::api::workflowservice::v1::RecordWorkerHeartbeatRequest;
 
 use crate::dev_server::{Server, reading, watching};
-use crate::support::{owner, with_replicas};
 
 fn beat(key: &str, queue: &str, used: i32, elapsed: Option<Duration>) -> WorkerHeartbeat {
     let slots = |used: i32| {

@@ -3,9 +3,9 @@
 use std::error::Error as _;
 
 use proptest::prelude::*;
+use taskqueue_testkit::exposure::exposed;
 
 use super::*;
-use crate::exposure::exposed;
 use crate::pem::tests::{base64, pem};
 
 /// What tools do to text, and people to files.

@@ -1,6 +1,6 @@
-//! Mistakes in what is said of a whole fleet and of its pods. Data for tests.
+//! Mistakes in what is said of a whole fleet and of its pods.
 
-use super::Mistake;
+use crate::malformed::mistake::Mistake;
 
 /// In a `TaskQueueWorker`, outside of its queues, its scaling and its connection.
 pub(super) const FLEET: &[Mistake] = &[

@@ -1,5 +1,5 @@
-//! Finds parts of a secret in a text, in whatever form: as they are, or as programs print and encode
-//! bytes. For tests.
+//! Finds parts of a secret in a text, in whatever form: as they are, or as programs print and
+//! encode bytes.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ const PART: usize = 16;
 
 /// The first part of a secret that can be read back from a text: as it is, or from decimal numbers,
 /// hexadecimal digits or base64.
-pub(crate) fn exposed(secrets: &[&[u8]], text: &str) -> Option<String> {
+pub fn exposed(secrets: &[&[u8]], text: &str) -> Option<String> {
     let parts: HashSet<&[u8]> = secrets
         .iter()
         .inspect(|secret| assert!(secret.len() >= PART, "too short to be found: {secret:?}"))
@@ -101,33 +101,38 @@ fn base64(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-#[test]
-fn a_part_of_a_secret_is_found_in_every_form() {
-    let secret: Vec<u8> = (0..40_u8)
-        .map(|n| n.wrapping_mul(37).wrapping_add(11))
-        .collect();
-    let word = b"open-sesame-and-shut-again".as_slice();
-    let part = &secret[7..27];
-    let upper: Vec<String> = part.iter().map(|byte| format!("{byte:02X}")).collect();
-    let upper = upper.join(":");
-    for text in [
-        format!("marker: {part:?}"),
-        format!("marker: {part:x?}"),
-        format!("marker: {part:#04x?}"),
-        format!("marker: {upper}"),
-        format!("{:?} and so on", &word[3..22]),
-        "the key open-sesame-and-shut-".to_owned(),
-        // The same word in base64, with one and two bytes before it.
-        "eCBvcGVuLXNlc2FtZS1hbmQtc2h1dC1hZ2Fpbg==".to_owned(),
-        "eHggb3Blbi1zZXNhbWUtYW5kLXNodXQtYWdhaW4=".to_owned(),
-    ] {
-        assert!(exposed(&[&secret, word], &text).is_some(), "{text}");
-    }
-    for text in [
-        "",
-        "open-sesame-and",
-        "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17",
-    ] {
-        assert_eq!(exposed(&[&secret, word], text), None, "{text}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_secret_is_found_in_every_form() {
+        let secret: Vec<u8> = (0..40_u8)
+            .map(|n| n.wrapping_mul(37).wrapping_add(11))
+            .collect();
+        let word = b"open-sesame-and-shut-again".as_slice();
+        let part = &secret[7..27];
+        let upper: Vec<String> = part.iter().map(|byte| format!("{byte:02X}")).collect();
+        let upper = upper.join(":");
+        for text in [
+            format!("marker: {part:?}"),
+            format!("marker: {part:x?}"),
+            format!("marker: {part:#04x?}"),
+            format!("marker: {upper}"),
+            format!("{:?} and so on", &word[3..22]),
+            "the key open-sesame-and-shut-".to_owned(),
+            // The same word in base64, with one and two bytes before it.
+            "eCBvcGVuLXNlc2FtZS1hbmQtc2h1dC1hZ2Fpbg==".to_owned(),
+            "eHggb3Blbi1zZXNhbWUtYW5kLXNodXQtYWdhaW4=".to_owned(),
+        ] {
+            assert!(exposed(&[&secret, word], &text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "open-sesame-and",
+            "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17",
+        ] {
+            assert_eq!(exposed(&[&secret, word], text), None, "{text}");
+        }
     }
 }

@@ -1,66 +1,29 @@
-//! The public face of reading: who watches what, and what was read last. Starts one reader task
-//! per Temporal namespace and stops them; makes no call itself.
+//! The pool of readers: who watches what, and what was read last. Starts one reader task per
+//! Temporal namespace and stops them; makes no call itself.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::stream::{self, Stream};
+use parking_lot::Mutex;
 use taskqueue_scaling::Time;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::board::{Board, Subscriber, lock, unread};
 use crate::budget::{Budget, BudgetLimits};
 use crate::call::QueueStats;
 use crate::clock::Clock;
 use crate::connection::{Place, ResolvedConnection};
 use crate::observer::{BudgetReading, Observer};
 use crate::queue::Wanted;
-use crate::reader::{Command, Gauges, Parts, Reader};
-use crate::reading::{OwnerKey, QueueReading, QueueWatch};
-
-/// How reading is done, for all Temporal namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadersConfig {
-    /// Calls per second to one Temporal namespace, over all fleets in it. Default 20: the server
-    /// allows 2,400 per namespace and frontend, and each read that is not answered from the
-    /// server's cache costs its matching service about five internal calls of the 1,200 per
-    /// second that one host allows by default. So 20 is under a hundredth of the one limit and a
-    /// tenth of the other, costs the server some 25 ms of processor time per second at most, and
-    /// still reads 33 queues with all three task types every five seconds.
-    pub calls_per_second: u32,
-    /// Calls that may follow each other at once after a pause. Default 20. At least 3.
-    pub burst: u32,
-    /// How long the server keeps an answer: `matching.TaskQueueInfoByBuildIdTTL`. Default 5 s.
-    /// Reading a queue more often than this returns the same numbers, so set it where the
-    /// server's differs.
-    pub statistics_cache: Duration,
-    /// How often the workers of a Temporal namespace are listed while any fleet in it has
-    /// replicas. Default 5 s.
-    pub workers_interval: Duration,
-    /// The same while no fleet in it has replicas: so that a worker that appears can be told
-    /// from one that was left over. Default 30 s.
-    pub idle_workers_interval: Duration,
-    /// Reads under way at once per Temporal namespace. Default 16.
-    pub reads_in_flight: usize,
-}
-
-impl Default for ReadersConfig {
-    fn default() -> Self {
-        Self {
-            calls_per_second: 20,
-            burst: 20,
-            statistics_cache: Duration::from_secs(5),
-            workers_interval: Duration::from_secs(5),
-            idle_workers_interval: Duration::from_secs(30),
-            reads_in_flight: 16,
-        }
-    }
-}
+use crate::reader::config::ReadersConfig;
+use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
+use crate::readings::{Readings, Subscriber, unread};
+use crate::subscription::{OwnerKey, QueueReading, QueueWatch};
 
 /// Reads the watched queues of every Temporal namespace in the background, each namespace by a
 /// task and a budget of its own, so that none waits for another. Cheap to clone; dropping the
@@ -75,23 +38,13 @@ struct Inner {
     observer: Arc<dyn Observer>,
     config: ReadersConfig,
     clock: Clock,
-    board: Arc<Board>,
+    readings: Arc<Readings>,
     sequences: Arc<AtomicU64>,
     registry: Registry,
     watches: Mutex<Watches>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
-}
-
-/// The running readers. A reader that has had nothing to read for a while takes itself out.
-pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
-
-/// A running reader.
-pub(crate) struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
-    budget: Arc<Mutex<Budget>>,
-    gauges: Arc<Mutex<Gauges>>,
 }
 
 #[derive(Default)]
@@ -121,7 +74,7 @@ impl Readers {
             observer,
             config,
             clock,
-            board: Arc::default(),
+            readings: Arc::default(),
             sequences: Arc::default(),
             registry: Registry::default(),
             watches: Mutex::default(),
@@ -147,7 +100,7 @@ impl Readers {
     /// types stay; a changed credential keeps it too, and is used from the next read on.
     pub fn watch(&self, owner: &OwnerKey, connection: &ResolvedConnection, queues: &[QueueWatch]) {
         let now = self.inner.clock.now();
-        let mut watches = lock(&self.inner.watches);
+        let mut watches = self.inner.watches.lock();
         let before = watches.owners.remove(owner);
         let same_place = before
             .as_ref()
@@ -164,7 +117,7 @@ impl Readers {
             let watch = kept.unwrap_or_else(|| {
                 last = last.saturating_add(1);
                 let queue = spec.queue.clone();
-                self.inner.board.open(
+                self.inner.readings.open(
                     Subscriber {
                         owner: owner.clone(),
                         queue,
@@ -206,7 +159,7 @@ impl Readers {
     /// The owner is gone: nothing is read for it any more, and its connection is closed if
     /// nobody else uses it.
     pub fn forget(&self, owner: &OwnerKey) {
-        let mut watches = lock(&self.inner.watches);
+        let mut watches = self.inner.watches.lock();
         if let Some(before) = watches.owners.remove(owner) {
             self.close_missing(owner, &before, &BTreeMap::new());
             self.tell(before.connection.place(), Command::Forget(owner.clone()));
@@ -220,7 +173,7 @@ impl Readers {
             queue: queue.to_owned(),
         };
         self.inner
-            .board
+            .readings
             .reading(&subscriber)
             .unwrap_or_else(|| unread(self.inner.clock.now()))
     }
@@ -231,7 +184,7 @@ impl Readers {
             owner: owner.clone(),
             queue: queue.to_owned(),
         };
-        self.inner.board.read_at(&subscriber)
+        self.inner.readings.read_at(&subscriber)
     }
 
     /// Somebody knows that the queue has got work. It is read a tenth of a second later, when a
@@ -240,7 +193,7 @@ impl Readers {
     /// per `statistics_cache`; further hints wait for the next moment at which a read can see
     /// something new. False if nobody watches such a queue.
     pub fn hint(&self, owner: &OwnerKey, queue: &str) -> bool {
-        let watches = lock(&self.inner.watches);
+        let watches = self.inner.watches.lock();
         let Some(watch) = watches.owners.get(owner) else {
             return false;
         };
@@ -256,12 +209,12 @@ impl Readers {
     }
 
     /// The owners with news, each once however much there is, oldest news first: a new sample, a
-    /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a moment ago is no
-    /// news. For one consumer. Ends with [`Readers::shutdown`].
+    /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a
+    /// moment ago is no news. For one consumer. Ends with [`Readers::shutdown`].
     pub fn updates(&self) -> impl Stream<Item = OwnerKey> + Send + use<> {
-        stream::unfold(self.inner.board.clone(), |board| async move {
-            let owner = board.next_owner().await?;
-            Some((owner, board))
+        stream::unfold(self.inner.readings.clone(), |readings| async move {
+            let owner = readings.next_owner().await?;
+            Some((owner, readings))
         })
     }
 
@@ -269,10 +222,10 @@ impl Readers {
     pub fn budgets(&self) -> Vec<BudgetReading> {
         let now = self.inner.clock.now().as_millis();
         let full = self.limits().rate_milli;
-        let registry = lock(&self.inner.registry);
+        let registry = self.inner.registry.lock();
         let read = |(place, handle): (&Place, &Handle)| {
-            let mut budget = lock(&handle.budget);
-            let gauges = *lock(&handle.gauges);
+            let mut budget = handle.budget.lock();
+            let gauges = *handle.gauges.lock();
             BudgetReading {
                 place: place.clone(),
                 tokens: budget.tokens(now),
@@ -291,8 +244,8 @@ impl Readers {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        lock(&self.inner.registry).clear();
-        self.inner.board.shut();
+        self.inner.registry.lock().clear();
+        self.inner.readings.shut();
     }
 
     fn limits(&self) -> BudgetLimits {
@@ -314,7 +267,7 @@ impl Readers {
                 owner: owner.clone(),
                 queue: queue.clone(),
             };
-            self.inner.board.close(&subscriber);
+            self.inner.readings.close(&subscriber);
         }
     }
 
@@ -324,7 +277,7 @@ impl Readers {
     /// either sees the command or is no longer there to get it.
     fn tell(&self, place: Place, command: Command) {
         let inner = &self.inner;
-        let mut registry = lock(&inner.registry);
+        let mut registry = inner.registry.lock();
         if inner.stop.is_cancelled() {
             return;
         }
@@ -353,7 +306,7 @@ impl Readers {
             clock: inner.clock,
             stats: inner.stats.clone(),
             observer: inner.observer.clone(),
-            board: inner.board.clone(),
+            readings: inner.readings.clone(),
             sequences: inner.sequences.clone(),
             budget: budget.clone(),
             gauges: gauges.clone(),
@@ -367,11 +320,6 @@ impl Readers {
             gauges,
         }
     }
-}
-
-/// The next number in a row that all readings share.
-pub(crate) fn next_sequence(sequences: &AtomicU64) -> u64 {
-    sequences.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }
 
 /// Task types in order, each once.

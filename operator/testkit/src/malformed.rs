@@ -1,14 +1,17 @@
-//! Resources that the API server must refuse, each with what the refusal has to say. Data for tests.
+//! Resources that the API server must refuse, each with what the refusal has to say.
 //!
 //! The cluster tests apply each to a real API server: the schema and its rules live there, and only
 //! there can it be shown that they refuse.
 
 mod connection;
 mod fleet;
+mod mistake;
 mod queues;
 mod scaling;
 
 use serde_json::{Value, json};
+
+use crate::malformed::mistake::Mistake;
 
 /// A resource with one mistake in it.
 #[derive(Clone, Debug)]
@@ -60,13 +63,6 @@ pub fn well_formed_connection() -> Value {
     })
 }
 
-/// A mistake, the fields that make it (JSON pointer and value; null removes the field), and the refusal.
-type Mistake = (
-    &'static str,
-    &'static [(&'static str, &'static str)],
-    &'static [&'static str],
-);
-
 /// Every mistake that the API server refuses, one resource each.
 pub fn malformed() -> Vec<Malformed> {
     let workers = [
@@ -112,46 +108,5 @@ fn set(resource: &mut Value, pointer: &str, value: Value) {
         }
         Some(Value::Array(items)) => items.push(value),
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{TaskQueueWorker, TemporalConnection, validate};
-
-    #[test]
-    fn each_mistake_is_one_change_of_a_resource_that_is_accepted() {
-        let mut worker: TaskQueueWorker = serde_json::from_value(well_formed()).unwrap();
-        worker.metadata.uid = Some("uid".to_owned());
-        validate(&worker).unwrap();
-        let _: TemporalConnection = serde_json::from_value(well_formed_connection()).unwrap();
-        for malformed in malformed() {
-            assert_ne!(malformed.resource, well_formed(), "{}", malformed.mistake);
-            assert_ne!(
-                malformed.resource,
-                well_formed_connection(),
-                "{}",
-                malformed.mistake
-            );
-        }
-    }
-
-    /// What passes an older definition must not pass the operator.
-    #[test]
-    fn what_can_be_read_of_the_malformed_is_refused_or_harmless() {
-        let accepted: Vec<&str> = malformed()
-            .into_iter()
-            .filter(|malformed| {
-                serde_json::from_value::<TaskQueueWorker>(malformed.resource.clone()).is_ok_and(
-                    |mut worker| {
-                        worker.metadata.uid = Some("uid".to_owned());
-                        validate(&worker).is_ok()
-                    },
-                )
-            })
-            .map(|malformed| malformed.mistake)
-            .collect();
-        insta::assert_yaml_snapshot!(accepted);
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a connection is worth using: after it was lost one call at a time finds out, with
-//! growing pauses, and nobody else waits for it. Pure; the time is passed in.
+//! The circuit breaker of a connection: once it is lost, one call at a time probes it, with growing
+//! pauses, and every other call fails at once. Pure; the time is passed in.
 
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
@@ -13,9 +13,9 @@ const LONGEST_PAUSE: Millis = 15_000;
 /// A Temporal namespace that does not exist is seldom made within a second.
 const NAMESPACE_PAUSE: Millis = 5_000;
 
-/// The state of one connection.
+/// The circuit breaker of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Link {
+pub(crate) struct CircuitBreaker {
     down: Option<Down>,
 }
 
@@ -29,13 +29,13 @@ struct Down {
 
 /// Whether a call may be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(crate) enum State {
     /// Yes.
-    Open,
+    Closed,
     /// Yes, as the one call that finds out whether the connection is back.
-    Probe,
+    HalfOpen,
     /// No; it would fail like this.
-    Shut(CallError),
+    Open(CallError),
 }
 
 /// What a result changed.
@@ -52,13 +52,13 @@ pub(crate) enum Change {
     Back,
 }
 
-impl Link {
+impl CircuitBreaker {
     /// Whether a call may be made at `now`.
-    pub(crate) fn gate(&self, now: Millis) -> Gate {
+    pub(crate) fn state(&self, now: Millis) -> State {
         match &self.down {
-            None => Gate::Open,
-            Some(down) if !down.probing && now >= down.probe_at => Gate::Probe,
-            Some(down) => Gate::Shut(down.error.clone()),
+            None => State::Closed,
+            Some(down) if !down.probing && now >= down.probe_at => State::HalfOpen,
+            Some(down) => State::Open(down.error.clone()),
         }
     }
 
@@ -139,61 +139,61 @@ mod tests {
     #[test]
     fn one_probe_at_a_time_with_growing_pauses_up_to_a_bound() {
         let lost = error(CallErrorKind::Unavailable, true);
-        let mut link = Link::default();
-        assert_eq!(link.gate(0), Gate::Open);
+        let mut breaker = CircuitBreaker::default();
+        assert_eq!(breaker.state(0), State::Closed);
         assert_eq!(
-            link.result(Some(&lost), false, 0, 1_000),
+            breaker.result(Some(&lost), false, 0, 1_000),
             Change::Lost { probe_at: 1_000 }
         );
-        assert_eq!(link.result(Some(&lost), false, 1, 1_000), Change::None);
-        assert_eq!(link.gate(999), Gate::Shut(lost.clone()));
+        assert_eq!(breaker.result(Some(&lost), false, 1, 1_000), Change::None);
+        assert_eq!(breaker.state(999), State::Open(lost.clone()));
         let mut now = 1_000;
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            assert_eq!(link.gate(now), Gate::Probe);
-            link.probe();
-            assert_eq!(link.gate(now), Gate::Shut(lost.clone()));
-            let Change::Lost { probe_at } = link.result(Some(&lost), true, now, 1_000) else {
+            assert_eq!(breaker.state(now), State::HalfOpen);
+            breaker.probe();
+            assert_eq!(breaker.state(now), State::Open(lost.clone()));
+            let Change::Lost { probe_at } = breaker.result(Some(&lost), true, now, 1_000) else {
                 panic!("the probe failed");
             };
             pauses.push(probe_at - now);
             now = probe_at;
         }
         assert_eq!(pauses, [2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
-        link.probe();
-        assert_eq!(link.result(None, true, now, 1_000), Change::Back);
-        assert_eq!(link.gate(now), Gate::Open);
+        breaker.probe();
+        assert_eq!(breaker.result(None, true, now, 1_000), Change::Back);
+        assert_eq!(breaker.state(now), State::Closed);
     }
 
     #[test]
     fn an_answer_about_one_queue_does_not_close_the_connection() {
-        let mut link = Link::default();
+        let mut breaker = CircuitBreaker::default();
         for kind in [
             CallErrorKind::Timeout,
             CallErrorKind::Unavailable,
             CallErrorKind::Denied,
         ] {
             assert_eq!(
-                link.result(Some(&error(kind, false)), false, 0, 1_000),
+                breaker.result(Some(&error(kind, false)), false, 0, 1_000),
                 Change::None
             );
-            assert_eq!(link.gate(0), Gate::Open);
+            assert_eq!(breaker.state(0), State::Closed);
         }
     }
 
     #[test]
     fn a_probe_without_an_answer_does_not_bring_the_connection_back() {
-        let mut link = Link::default();
-        link.result(
+        let mut breaker = CircuitBreaker::default();
+        breaker.result(
             Some(&error(CallErrorKind::Unavailable, true)),
             false,
             0,
             1_000,
         );
-        link.probe();
+        breaker.probe();
         let silence = error(CallErrorKind::Timeout, false);
         assert_eq!(
-            link.result(Some(&silence), true, 6_000, 1_000),
+            breaker.result(Some(&silence), true, 6_000, 1_000),
             Change::Lost { probe_at: 8_000 }
         );
     }
@@ -201,14 +201,17 @@ mod tests {
     #[test]
     fn a_missing_namespace_concerns_everybody() {
         let missing = error(CallErrorKind::NamespaceNotFound, false);
-        let mut link = Link::default();
+        let mut breaker = CircuitBreaker::default();
         assert_eq!(
-            link.result(Some(&missing), false, 0, 1_000),
+            breaker.result(Some(&missing), false, 0, 1_000),
             Change::Lost { probe_at: 5_000 }
         );
-        assert_eq!(link.gate(1), Gate::Shut(missing));
+        assert_eq!(breaker.state(1), State::Open(missing));
         // Any answer that is not the same shows that the namespace is there.
         let denied = error(CallErrorKind::Denied, false);
-        assert_eq!(link.result(Some(&denied), true, 5_000, 1_000), Change::Back);
+        assert_eq!(
+            breaker.result(Some(&denied), true, 5_000, 1_000),
+            Change::Back
+        );
     }
 }

@@ -1,12 +1,13 @@
-//! Where readers put what they read and callers find it, and who must be told. In memory, no I/O.
+//! The latest readings: readers publish them, callers look them up, and owners with news wait in a
+//! queue. In memory, no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use taskqueue_scaling::{Reading, Time, UnknownReason};
 use tokio::sync::Notify;
 
-use crate::reading::{OwnerKey, QueueReading};
+use crate::subscription::{OwnerKey, QueueReading};
 
 /// One queue of one owner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +21,7 @@ pub(crate) struct Subscriber {
 /// An entry carries the number of the watch it belongs to. A reader that answers for a watch
 /// that has since been replaced by another server or task queue writes nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub(crate) struct Readings {
     entries: Mutex<BTreeMap<Subscriber, Entry>>,
     pending: Mutex<Pending>,
     changed: Notify,
@@ -39,11 +40,6 @@ struct Pending {
     closed: bool,
 }
 
-/// Nothing that is done under these locks can panic half-way, so a poisoned one is still whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Nothing has been read yet.
 pub(crate) fn unread(since: Time) -> QueueReading {
     fn not_yet<T>(since: Time) -> Reading<T> {
@@ -56,15 +52,15 @@ pub(crate) fn unread(since: Time) -> QueueReading {
     QueueReading {
         backlog: not_yet(since),
         workers: not_yet(since),
-        backlog_problem: None,
-        workers_problem: None,
+        backlog_failure: None,
+        workers_failure: None,
     }
 }
 
-impl Board {
+impl Readings {
     /// A new watch of a queue: its reading starts as not read yet.
     pub(crate) fn open(&self, subscriber: Subscriber, watch: u64, now: Time) {
-        lock(&self.entries).insert(
+        self.entries.lock().insert(
             subscriber,
             Entry {
                 watch,
@@ -75,19 +71,20 @@ impl Board {
 
     /// The queue is no longer watched.
     pub(crate) fn close(&self, subscriber: &Subscriber) {
-        lock(&self.entries).remove(subscriber);
+        self.entries.lock().remove(subscriber);
     }
 
     /// What was read last.
     pub(crate) fn reading(&self, subscriber: &Subscriber) -> Option<QueueReading> {
-        lock(&self.entries)
+        self.entries
+            .lock()
             .get(subscriber)
             .map(|entry| entry.reading.clone())
     }
 
     /// When the backlog was read last, if it is known.
     pub(crate) fn read_at(&self, subscriber: &Subscriber) -> Option<Time> {
-        let entries = lock(&self.entries);
+        let entries = self.entries.lock();
         entries.get(subscriber)?.reading.backlog.taken_at()
     }
 
@@ -98,7 +95,7 @@ impl Board {
         watch: u64,
         change: impl FnOnce(&mut QueueReading) -> bool,
     ) {
-        let news = match lock(&self.entries).get_mut(subscriber) {
+        let news = match self.entries.lock().get_mut(subscriber) {
             Some(entry) if entry.watch == watch => change(&mut entry.reading),
             Some(_) | None => false,
         };
@@ -108,7 +105,7 @@ impl Board {
     }
 
     fn tell(&self, owner: &OwnerKey) {
-        let mut pending = lock(&self.pending);
+        let mut pending = self.pending.lock();
         if pending.members.insert(owner.clone()) {
             pending.order.push_back(owner.clone());
             drop(pending);
@@ -116,12 +113,12 @@ impl Board {
         }
     }
 
-    /// The next owner with news; `None` once the board is shut.
+    /// The next owner with news; `None` once it is shut.
     pub(crate) async fn next_owner(&self) -> Option<OwnerKey> {
         loop {
             let changed = self.changed.notified();
             {
-                let mut pending = lock(&self.pending);
+                let mut pending = self.pending.lock();
                 if let Some(owner) = pending.order.pop_front() {
                     pending.members.remove(&owner);
                     return Some(owner);
@@ -136,7 +133,7 @@ impl Board {
 
     /// Ends the stream of owners.
     pub(crate) fn shut(&self) {
-        lock(&self.pending).closed = true;
+        self.pending.lock().closed = true;
         self.changed.notify_one();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeSlots};
 
-use crate::call::{CallErrorKind, Method};
+use crate::call::{CallErrorKind, Method, WorkerStatus};
 use crate::fault::Fault;
 
 /// The Kubernetes object on whose behalf queues are read.
@@ -30,11 +30,11 @@ pub struct QueueWatch {
     pub queue: String,
     /// Temporal's name of the task queue.
     pub task_queue: String,
-    /// The task types that count. Each costs one call per read. Empty means all. Once workers have been seen that serve
-    /// some of them only, the others are read seldom as long as nothing comes.
+    /// The task types that count. Each costs one call per read. Empty means all. Once workers have
+    /// been seen that serve some of them only, the others are read seldom as long as nothing comes.
     pub task_types: Vec<TaskType>,
-    /// Which spec of the owner this is: with another one its workers may come to serve other task types than they have
-    /// been seen to serve.
+    /// Which spec of the owner this is: with another one its workers may come to serve other task
+    /// types than they have been seen to serve.
     pub generation: i64,
     /// Longest gap between readings while the queue has work, as far as the budget lasts.
     /// Shorter than the server's statistics cache (5 s) has no effect.
@@ -54,20 +54,20 @@ pub struct QueueWatch {
 pub struct QueueReading {
     /// The queue's statistics, per task type that was asked for.
     pub backlog: Reading<Backlog>,
-    /// The workers that poll the queue, dead ones included, and the workers of their hosts on other task
-    /// queues: join them with the live pods by [`crate::slots`]. Unknown with `NoHeartbeats` if the server knows of no worker in the whole
-    /// Temporal namespace.
+    /// The workers that poll the queue, dead ones included, and the workers of their hosts on other
+    /// task queues: join them with the live pods by [`crate::slots`]. Unknown with `NoHeartbeats`
+    /// if the server knows of no worker in the whole Temporal namespace.
     pub workers: Reading<Vec<WorkerReport>>,
     /// Why the backlog is unknown, for people; stays word for word the same while the same
     /// failure lasts.
-    pub backlog_problem: Option<Problem>,
+    pub backlog_failure: Option<CallFailure>,
     /// Why the workers are unknown.
-    pub workers_problem: Option<Problem>,
+    pub workers_failure: Option<CallFailure>,
 }
 
 /// A failed call, for conditions and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct CallFailure {
     /// What kind of failure.
     pub kind: CallErrorKind,
     /// The call that failed.
@@ -108,25 +108,11 @@ pub struct WorkerReport {
     pub slots: PerType<Option<TypeSlots>>,
 }
 
-/// A worker's status as it reported it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WorkerStatus {
-    /// It polls.
-    Running,
-    /// It stopped polling and finishes what it has. A worker that ended cleanly stays listed
-    /// like this for up to six minutes.
-    ShuttingDown,
-    /// It has ended.
-    Shutdown,
-    /// The server said nothing or something newer than this code.
-    Unspecified,
-}
-
 impl WorkerReport {
-    /// Whether the heartbeat had changed lately enough to be believed when the list was read: within
-    /// two and a half of the worker's own intervals, and a little for the way. A living worker has sent
-    /// one within its interval before any look, so it does not matter how far apart the looks are; and
-    /// between two looks nobody can know more.
+    /// Whether the heartbeat had changed lately enough to be believed when the list was read:
+    /// within two and a half of the worker's own intervals, and a little for the way. A living
+    /// worker has sent one within its interval before any look, so it does not matter how far apart
+    /// the looks are; and between two looks nobody can know more.
     pub fn is_fresh(&self, looked_at: Time) -> bool {
         let interval = self
             .heartbeat_interval

@@ -1,36 +1,39 @@
 //! The task that reads one Temporal namespace: it holds all of the namespace's state, makes the
-//! calls through [`QueueStats`] and puts the answers on the board. Decides nothing about scaling.
+//! calls through [`QueueStats`] and publishes the answers. Decides nothing about scaling.
 //!
 //! Everything happens in this one task; calls under way are futures inside it. When it ends,
 //! they end.
 
 mod answers;
+pub(crate) mod config;
+mod read;
 mod watches;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use taskqueue_scaling::Time;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{Board, Subscriber, lock};
 use crate::budget::{Budget, Millis};
 use crate::call::QueueStats;
-use crate::calls::{Caller, Done};
+use crate::circuit_breaker::State;
 use crate::clock::Clock;
 use crate::connection::{Fingerprint, Place, ResolvedConnection};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
-use crate::link::Gate;
 use crate::observer::Observer;
 use crate::queue::{Queue, Wanted, millis};
-use crate::readers::{ReadersConfig, Registry};
-use crate::reading::OwnerKey;
+use crate::reader::config::ReadersConfig;
+use crate::reader::read::{Caller, Done};
+use crate::readings::{Readings, Subscriber};
 use crate::schedule::{JobId, Schedule};
+use crate::subscription::OwnerKey;
 
 /// A reader that nobody needs stays this long, so that its budget is full again when it goes:
 /// fleets that come and go quickly cannot outrun it.
@@ -59,6 +62,16 @@ pub(crate) struct Gauges {
     pub(crate) busy_queues: u64,
 }
 
+/// The running readers. A reader that has had nothing to read for a while takes itself out.
+pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
+
+/// A running reader.
+pub(crate) struct Handle {
+    pub(crate) commands: UnboundedSender<Command>,
+    pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) gauges: Arc<Mutex<Gauges>>,
+}
+
 /// What a reader is made of.
 pub(crate) struct Parts {
     pub(crate) place: Place,
@@ -66,13 +79,13 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) stats: Arc<dyn QueueStats>,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) readings: Arc<Readings>,
     pub(crate) sequences: Arc<AtomicU64>,
     pub(crate) budget: Arc<Mutex<Budget>>,
     pub(crate) gauges: Arc<Mutex<Gauges>>,
 }
 
-/// See the module.
+/// The state of one Temporal namespace.
 pub(crate) struct Reader {
     parts: Parts,
     owners: BTreeMap<OwnerKey, BTreeMap<String, JobId>>,
@@ -135,7 +148,7 @@ impl Reader {
                 },
                 Some(done) = self.calls.next() => self.finish(done),
                 () = until(timer) => if idle {
-                    let mut registry = lock(&registry);
+                    let mut registry = registry.lock();
                     if inbox.is_empty() {
                         registry.remove(&self.parts.place);
                         break;
@@ -178,8 +191,8 @@ impl Reader {
                 self.schedule.remove(job);
                 continue;
             };
-            let gate = credential.link.gate(at);
-            if let Gate::Shut(error) = gate {
+            let state = credential.breaker.state(at);
+            if let State::Open(error) = state {
                 self.schedule.start(job);
                 self.fail_without_a_call(job, &error, now);
                 continue;
@@ -191,14 +204,14 @@ impl Reader {
                 .queues
                 .get(&job)
                 .map_or(1, |(_, queue)| queue.cost(now));
-            if let Err(wait) = lock(&self.parts.budget).take(cost, at) {
+            if let Err(wait) = self.parts.budget.lock().take(cost, at) {
                 return Some(at.saturating_add(wait));
             }
-            if gate == Gate::Probe {
-                credential.link.probe();
+            if state == State::HalfOpen {
+                credential.breaker.probe();
             }
             self.schedule.start(job);
-            self.call(job, fingerprint, gate == Gate::Probe);
+            self.call(job, fingerprint, state == State::HalfOpen);
         }
     }
 
@@ -261,14 +274,14 @@ impl Reader {
                 quiet_calls = quiet_calls.saturating_add(queue.cost(now));
             }
         }
-        let rate_milli = lock(&self.parts.budget).rate_milli();
+        let rate_milli = self.parts.budget.lock().rate_milli();
         let left_milli = (rate_milli / 2).saturating_sub(busy_rate_milli);
         self.quiet = match left_milli {
             0 => Millis::MAX,
             left => quiet_calls.saturating_mul(1_000_000) / left,
         };
         let queues = self.queues.len() as u64;
-        *lock(&self.parts.gauges) = Gauges {
+        *self.parts.gauges.lock() = Gauges {
             behind: self.schedule.behind(at),
             queues,
             busy_queues,

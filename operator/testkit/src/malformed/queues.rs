@@ -1,6 +1,6 @@
-//! Mistakes in the queues of a `TaskQueueWorker`. Data for tests.
+//! Mistakes in the queues of a `TaskQueueWorker`.
 
-use super::Mistake;
+use crate::malformed::mistake::Mistake;
 
 /// In `spec.queues`, but for their scaling.
 pub(super) const QUEUES: &[Mistake] = &[

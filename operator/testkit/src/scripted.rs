@@ -1,53 +1,72 @@
-//! A Temporal that answers from a script, and small things that tests of the readers share.
-
-#![allow(dead_code, reason = "each test binary uses its own part")]
+//! A Temporal that answers from a script, and values that tests of the readers share.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
+use parking_lot::Mutex;
 use taskqueue_scaling::{
     Backlog, PerType, Reading, TaskType, Time, TypeBacklog, TypeSlots, UnknownReason,
 };
-use taskqueue_temporal::*;
+use taskqueue_temporal::{
+    CallError, CallErrorKind, Clock, ConnectionFields, Described, Fingerprint, Heartbeat, Method,
+    NoObserver, OwnerKey, QueueStats, QueueWatch, Readers, ReadersConfig, ResolvedConnection,
+    Secret, Tls, WorkerStatus, WorkersPage,
+};
 
 /// One call as the fake saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) at: Time,
-    pub(crate) what: String,
-    pub(crate) credential: Fingerprint,
+pub struct Seen {
+    /// When it came.
+    pub at: Time,
+    /// The call and what it was about.
+    pub what: String,
+    /// The connection over which it came.
+    pub credential: Fingerprint,
 }
 
-type Answer = Result<TypeBacklog, CallErrorKind>;
+/// The answer for a queue.
+pub type Answer = Result<TypeBacklog, CallErrorKind>;
 
 /// What the fake answers. Queues without an entry have zeros; without a worker list it is empty.
 #[derive(Default)]
-pub(crate) struct Script {
-    pub(crate) queues: BTreeMap<String, Answer>,
+pub struct Script {
+    /// The answer per queue.
+    pub queues: BTreeMap<String, Answer>,
     /// Answers that come first, one per call, for any queue.
-    pub(crate) first: VecDeque<Answer>,
-    pub(crate) connection_lost: bool,
-    pub(crate) pages: Vec<Result<WorkersPage, CallErrorKind>>,
-    pub(crate) workers: BTreeMap<String, Heartbeat>,
-    pub(crate) past_cache: Option<CallErrorKind>,
-    pub(crate) latency: Duration,
+    pub first: VecDeque<Answer>,
+    /// Whether a call that fails as unavailable has lost the connection.
+    pub connection_lost: bool,
+    /// The pages of the worker list.
+    pub pages: Vec<Result<WorkersPage, CallErrorKind>>,
+    /// Workers that are asked for one by one.
+    pub workers: BTreeMap<String, Heartbeat>,
+    /// The failure of reads past the cache; `None` = they are answered.
+    pub past_cache: Option<CallErrorKind>,
+    /// How long every call takes.
+    pub latency: Duration,
     /// Answers like the server: the same value for this long.
-    pub(crate) cache: Duration,
+    pub cache: Duration,
     cached: BTreeMap<(String, TaskType), (Time, TypeBacklog)>,
 }
 
-pub(crate) struct FakeTemporal {
-    pub(crate) clock: Clock,
-    pub(crate) script: Mutex<Script>,
-    pub(crate) seen: Mutex<Vec<Seen>>,
-    pub(crate) released: Mutex<Vec<Fingerprint>>,
+/// A Temporal that answers from a script and notes every call.
+pub struct FakeTemporal {
+    /// The clock of the test.
+    pub clock: Clock,
+    /// What it answers.
+    pub script: Mutex<Script>,
+    /// The calls so far.
+    pub seen: Mutex<Vec<Seen>>,
+    /// The connections that were closed.
+    pub released: Mutex<Vec<Fingerprint>>,
 }
 
 impl FakeTemporal {
-    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+    /// One that answers zeros.
+    pub fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
             script: Mutex::default(),
@@ -56,27 +75,31 @@ impl FakeTemporal {
         })
     }
 
-    pub(crate) fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
-        change(&mut self.script.lock().unwrap())
+    /// Changes the script.
+    pub fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.script.lock())
     }
 
-    pub(crate) fn backlog(&self, queue: &str, count: u64) {
+    /// From now on this many tasks wait in this queue.
+    pub fn backlog(&self, queue: &str, count: u64) {
         self.script(|script| script.queues.insert(queue.to_owned(), Ok(waiting(count))));
     }
 
-    pub(crate) fn fails(&self, queue: &str, kind: CallErrorKind) {
+    /// From now on reads of this queue fail.
+    pub fn fails(&self, queue: &str, kind: CallErrorKind) {
         self.script(|script| script.queues.insert(queue.to_owned(), Err(kind)));
     }
 
     /// The calls so far whose text begins so, by the seconds at which they came.
-    pub(crate) fn times(&self, prefix: &str) -> Vec<f64> {
-        let seen = self.seen.lock().unwrap();
+    pub fn times(&self, prefix: &str) -> Vec<f64> {
+        let seen = self.seen.lock();
         let mine = seen.iter().filter(|seen| seen.what.starts_with(prefix));
         mine.map(|seen| seconds(seen.at)).collect()
     }
 
-    pub(crate) fn calls(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
     }
 
     fn note(&self, connection: &ResolvedConnection, what: String) {
@@ -85,7 +108,7 @@ impl FakeTemporal {
             what,
             credential: connection.fingerprint(),
         };
-        self.seen.lock().unwrap().push(seen);
+        self.seen.lock().push(seen);
     }
 
     async fn take_time(&self) {
@@ -208,11 +231,12 @@ impl QueueStats for FakeTemporal {
     }
 
     fn release(&self, connection: &ResolvedConnection) {
-        self.released.lock().unwrap().push(connection.fingerprint());
+        self.released.lock().push(connection.fingerprint());
     }
 }
 
-pub(crate) fn waiting(count: u64) -> TypeBacklog {
+/// `count` tasks that wait.
+pub fn waiting(count: u64) -> TypeBacklog {
     TypeBacklog {
         count,
         ..TypeBacklog::default()
@@ -220,18 +244,20 @@ pub(crate) fn waiting(count: u64) -> TypeBacklog {
 }
 
 /// Seconds since the clock of the test was started, in milliseconds' precision.
-pub(crate) fn seconds(time: Time) -> f64 {
+pub fn seconds(time: Time) -> f64 {
     time.since(Time::from_secs(24 * 60 * 60)).as_secs_f64()
 }
 
-pub(crate) fn owner(name: &str) -> OwnerKey {
+/// The owner of this name.
+pub fn owner(name: &str) -> OwnerKey {
     OwnerKey {
         namespace: "shop".to_owned(),
         name: name.to_owned(),
     }
 }
 
-pub(crate) fn connection_to(address: &str, temporal_namespace: &str) -> ResolvedConnection {
+/// A connection without TLS or credential.
+pub fn connection_to(address: &str, temporal_namespace: &str) -> ResolvedConnection {
     ResolvedConnection::new(ConnectionFields {
         address: address.to_owned(),
         temporal_namespace: temporal_namespace.to_owned(),
@@ -240,7 +266,8 @@ pub(crate) fn connection_to(address: &str, temporal_namespace: &str) -> Resolved
     .unwrap()
 }
 
-pub(crate) fn with_api_key(key: &str) -> ResolvedConnection {
+/// A connection with an API key.
+pub fn with_api_key(key: &str) -> ResolvedConnection {
     ResolvedConnection::new(ConnectionFields {
         address: "temporal:7233".to_owned(),
         temporal_namespace: "default".to_owned(),
@@ -250,12 +277,13 @@ pub(crate) fn with_api_key(key: &str) -> ResolvedConnection {
     .unwrap()
 }
 
-pub(crate) fn connection() -> ResolvedConnection {
+/// The connection that most tests use.
+pub fn connection() -> ResolvedConnection {
     connection_to("temporal:7233", "default")
 }
 
 /// A queue without replicas that counts activities only.
-pub(crate) fn watch(queue: &str) -> QueueWatch {
+pub fn watch(queue: &str) -> QueueWatch {
     QueueWatch {
         queue: queue.to_owned(),
         task_queue: queue.to_owned(),
@@ -268,14 +296,16 @@ pub(crate) fn watch(queue: &str) -> QueueWatch {
     }
 }
 
-pub(crate) fn with_replicas(queue: &str) -> QueueWatch {
+/// The same with replicas.
+pub fn with_replicas(queue: &str) -> QueueWatch {
     QueueWatch {
         has_replicas: true,
         ..watch(queue)
     }
 }
 
-pub(crate) fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Heartbeat {
+/// A heartbeat of a worker that polls for activities with 100 slots.
+pub fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Heartbeat {
     Heartbeat {
         instance_key: key.to_owned(),
         identity: key.to_owned(),
@@ -297,8 +327,8 @@ pub(crate) fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Hea
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as it stands in a script")]
-pub(crate) fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind> {
+/// The only page of a worker list.
+pub fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind> {
     Ok(WorkersPage {
         workers,
         ..WorkersPage::default()
@@ -306,7 +336,7 @@ pub(crate) fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind
 }
 
 /// A fake, and readers over it with a given rate.
-pub(crate) fn readers_at(calls_per_second: u32) -> (Arc<FakeTemporal>, Readers) {
+pub fn readers_at(calls_per_second: u32) -> (Arc<FakeTemporal>, Readers) {
     let clock = Clock::start();
     let fake = FakeTemporal::new(clock);
     let config = ReadersConfig {
@@ -318,19 +348,20 @@ pub(crate) fn readers_at(calls_per_second: u32) -> (Arc<FakeTemporal>, Readers) 
     (fake, readers)
 }
 
-pub(crate) fn readers() -> (Arc<FakeTemporal>, Readers) {
+/// A fake, and readers over it with the usual rate.
+pub fn readers() -> (Arc<FakeTemporal>, Readers) {
     readers_at(20)
 }
 
 /// Lets time pass up to `second` after the start; under a paused clock everything that is due
 /// until then happens.
-pub(crate) async fn until(readers: &Readers, second: f64) {
+pub async fn until(readers: &Readers, second: f64) {
     let passed = seconds(readers.clock().now());
     tokio::time::sleep(Duration::from_secs_f64(second - passed)).await;
 }
 
-/// The owners told of news so far.
-pub(crate) fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
+/// The owners with news so far.
+pub fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
     let mut owners = Vec::new();
     while let Some(Some(owner)) = updates.next().now_or_never() {
         owners.push(owner.name);
@@ -338,11 +369,13 @@ pub(crate) fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<
     owners
 }
 
-pub(crate) fn at(second: f64) -> Time {
+/// The time this many seconds after the start.
+pub fn at(second: f64) -> Time {
     Time::from_secs(24 * 60 * 60).plus(Duration::from_secs_f64(second))
 }
 
-pub(crate) fn activities(sequence: u64, count: u64, second: f64) -> Reading<Backlog> {
+/// A backlog of activities that was read at `second`.
+pub fn activities(sequence: u64, count: u64, second: f64) -> Reading<Backlog> {
     let types = PerType {
         activity: Some(waiting(count)),
         ..PerType::default()
@@ -353,7 +386,8 @@ pub(crate) fn activities(sequence: u64, count: u64, second: f64) -> Reading<Back
     }
 }
 
-pub(crate) fn unknown<T>(reason: UnknownReason, second: f64, failures: u32) -> Reading<T> {
+/// A reading that has been unknown since `second`.
+pub fn unknown<T>(reason: UnknownReason, second: f64, failures: u32) -> Reading<T> {
     Reading::Unknown {
         reason,
         since: at(second),

@@ -1,6 +1,6 @@
-//! Mistakes in the scaling of a `TaskQueueWorker`. Data for tests.
+//! Mistakes in the scaling of a `TaskQueueWorker`.
 
-use super::Mistake;
+use crate::malformed::mistake::Mistake;
 
 /// In `spec.scaling`, and in a queue's own.
 pub(super) const SCALING: &[Mistake] = &[

@@ -1,6 +1,6 @@
-//! Mistakes in a connection, in the fleet or shared. Data for tests.
+//! Mistakes in a connection, in the fleet or shared.
 
-use super::Mistake;
+use crate::malformed::mistake::Mistake;
 
 /// In the connection of a `TaskQueueWorker`.
 pub(super) const INLINE: &[Mistake] = &[

@@ -8,7 +8,7 @@ use taskqueue_scaling::{
 };
 
 /// A policy with easy numbers: pods of 10 slots at 75 %, a target of 5 s, 0 to 20 replicas.
-pub(crate) fn policy() -> Policy {
+pub fn policy() -> Policy {
     Policy {
         max: 20,
         slots_per_replica: 10,
@@ -17,7 +17,7 @@ pub(crate) fn policy() -> Policy {
 }
 
 /// Activities that wait, with nothing else counted.
-pub(crate) fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
+pub fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
     Backlog {
         sequence,
         types: PerType {
@@ -28,7 +28,7 @@ pub(crate) fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
 }
 
 /// `count` tasks that wait.
-pub(crate) fn waiting(count: u64) -> TypeBacklog {
+pub fn waiting(count: u64) -> TypeBacklog {
     TypeBacklog {
         count,
         ..TypeBacklog::default()
@@ -36,7 +36,7 @@ pub(crate) fn waiting(count: u64) -> TypeBacklog {
 }
 
 /// A ready pod of 10 activity slots with `used` of them in use.
-pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
+pub fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
     let slots = TypeSlots {
         used,
         available: Some(10_u32.saturating_sub(used)),
@@ -58,32 +58,38 @@ pub(crate) fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
 }
 
 /// One queue and its fleet. Pods are ready the moment they are asked for.
-pub(crate) struct World {
-    pub(crate) policy: Policy,
-    pub(crate) history: History,
-    pub(crate) now: Time,
-    pub(crate) asked: u32,
-    pub(crate) rollout: bool,
+pub struct World {
+    /// The policy of the queue.
+    pub policy: Policy,
+    /// What the core remembers of the queue.
+    pub history: History,
+    /// The time, which only the test moves.
+    pub now: Time,
+    /// The replicas that are asked for; each is a ready pod.
+    pub asked: u32,
+    /// Whether a rollout is under way.
+    pub rollout: bool,
     /// Pods that the Deployment counts and the watch on pods does not show: the last ones.
-    pub(crate) unseen: u32,
+    pub unseen: u32,
     /// Slots in use per pod, first pod first; the rest are idle.
-    pub(crate) used: Vec<u32>,
+    pub used: Vec<u32>,
     /// Tasks processed so far by every pod.
-    pub(crate) processed: u64,
+    pub processed: u64,
     /// Pods that are ready but have no fresh heartbeat, from the last one.
-    pub(crate) blind: u32,
+    pub blind: u32,
     /// What the worker list answers, if not the truth.
-    pub(crate) slots_unknown: Option<UnknownReason>,
+    pub slots_unknown: Option<UnknownReason>,
     /// Where the slots are known from.
-    pub(crate) source: SlotSource,
+    pub source: SlotSource,
     /// Whether the workers say how many tasks they have processed.
-    pub(crate) counts: bool,
+    pub counts: bool,
     sequence: u64,
     failures: u32,
 }
 
 impl World {
-    pub(crate) fn new(policy: Policy, asked: u32) -> Self {
+    /// A world without history.
+    pub fn new(policy: Policy, asked: u32) -> Self {
         Self {
             policy,
             history: History::new(),
@@ -103,7 +109,7 @@ impl World {
     }
 
     /// A world whose history is long enough for everything, and whose tasks take `service` each.
-    pub(crate) fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
+    pub fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
         let mut world = Self::new(policy, asked);
         let kept = world.policy.clone();
         // Enough completions for the mean, with as many slots in use as Little's law wants.
@@ -133,11 +139,13 @@ impl World {
         world
     }
 
-    pub(crate) fn wait(&mut self, seconds: u64) {
+    /// Lets seconds pass.
+    pub fn wait(&mut self, seconds: u64) {
         self.now = self.now.plus(Duration::from_secs(seconds));
     }
 
-    pub(crate) fn slots(&self) -> Reading<Slots> {
+    /// What is known of the slots now.
+    pub fn slots(&self) -> Reading<Slots> {
         if let Some(reason) = self.slots_unknown {
             return Reading::Unknown {
                 reason,
@@ -169,7 +177,8 @@ impl World {
         }
     }
 
-    pub(crate) fn observation(&self, backlog: Reading<Backlog>) -> Observation {
+    /// An observation with this backlog.
+    pub fn observation(&self, backlog: Reading<Backlog>) -> Observation {
         let replicas = Replicas {
             asked: self.asked,
             ready: self.asked.saturating_sub(self.unseen),
@@ -186,20 +195,20 @@ impl World {
     }
 
     /// The next reading says this; the decision is carried out.
-    pub(crate) fn reads(&mut self, activity: TypeBacklog) -> Decision {
+    pub fn reads(&mut self, activity: TypeBacklog) -> Decision {
         self.sequence += 1;
         self.failures = 0;
         self.rereads(activity)
     }
 
     /// The same, 5 s later.
-    pub(crate) fn reads_next(&mut self, activity: TypeBacklog) -> Decision {
+    pub fn reads_next(&mut self, activity: TypeBacklog) -> Decision {
         self.wait(5);
         self.reads(activity)
     }
 
     /// The last reading is looked at again.
-    pub(crate) fn rereads(&mut self, activity: TypeBacklog) -> Decision {
+    pub fn rereads(&mut self, activity: TypeBacklog) -> Decision {
         let backlog = Reading::Known {
             value: activities(self.sequence, activity),
             taken_at: self.now,
@@ -209,7 +218,7 @@ impl World {
     }
 
     /// The next reading fails.
-    pub(crate) fn fails(&mut self) -> Decision {
+    pub fn fails(&mut self) -> Decision {
         self.failures += 1;
         let reason = UnknownReason::TemporalUnavailable;
         let observation = self.observation(Reading::Unknown {
@@ -220,7 +229,8 @@ impl World {
         self.step(&observation)
     }
 
-    pub(crate) fn step(&mut self, observation: &Observation) -> Decision {
+    /// Takes an observation in, decides, checks the decision and carries it out.
+    pub fn step(&mut self, observation: &Observation) -> Decision {
         self.history.observe(&self.policy, observation, self.now);
         let decision = decide(&self.policy, observation, &self.history, self.now);
         let broken = check::violations(
@@ -253,6 +263,6 @@ impl World {
 }
 
 /// What a table or a timeline compares: the number and the reason.
-pub(crate) fn outcome(decision: &Decision) -> (u32, &'static str) {
+pub fn outcome(decision: &Decision) -> (u32, &'static str) {
     (decision.desired, decision.reason.as_str())
 }

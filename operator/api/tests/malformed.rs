@@ -1,0 +1,39 @@
+//! What the API server must refuse, beside what the operator itself refuses. No I/O.
+
+use taskqueue_api::{TaskQueueWorker, TemporalConnection, validate};
+use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
+
+#[test]
+fn each_mistake_is_one_change_of_a_resource_that_is_accepted() {
+    let mut worker: TaskQueueWorker = serde_json::from_value(well_formed()).unwrap();
+    worker.metadata.uid = Some("uid".to_owned());
+    validate(&worker).unwrap();
+    let _: TemporalConnection = serde_json::from_value(well_formed_connection()).unwrap();
+    for malformed in malformed() {
+        assert_ne!(malformed.resource, well_formed(), "{}", malformed.mistake);
+        assert_ne!(
+            malformed.resource,
+            well_formed_connection(),
+            "{}",
+            malformed.mistake
+        );
+    }
+}
+
+/// What passes an older definition must not pass the operator.
+#[test]
+fn what_can_be_read_of_the_malformed_is_refused_or_harmless() {
+    let accepted: Vec<&str> = malformed()
+        .into_iter()
+        .filter(|malformed| {
+            serde_json::from_value::<TaskQueueWorker>(malformed.resource.clone()).is_ok_and(
+                |mut worker| {
+                    worker.metadata.uid = Some("uid".to_owned());
+                    validate(&worker).is_ok()
+                },
+            )
+        })
+        .map(|malformed| malformed.mistake)
+        .collect();
+    insta::assert_yaml_snapshot!(accepted);
+}

@@ -1,0 +1,48 @@
+//! Numbers and durations as text. Decides nothing.
+
+use std::time::Duration;
+
+use crate::time::millis;
+
+/// A number with its noun, which takes an `s` unless the number is one.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
+}
+
+/// A number of thousandths with at most one decimal, or three below one.
+pub(crate) fn thousandths(milli: u64) -> String {
+    let whole = milli / 1000;
+    let rest = milli % 1000;
+    let text = if whole == 0 {
+        format!("{whole}.{rest:03}")
+    } else {
+        format!("{whole}.{}", rest / 100)
+    };
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A duration as a person would say it.
+pub(crate) fn duration(duration: Duration) -> String {
+    let all = millis(duration);
+    match all {
+        0..1000 => format!("{all}ms"),
+        1000..120_000 => format!("{}s", thousandths(all)),
+        _ => {
+            let (minutes, seconds) = (all / 60_000, all % 60_000 / 1000);
+            if seconds == 0 {
+                format!("{minutes}m")
+            } else {
+                format!("{minutes}m{seconds}s")
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The slots of the live pods, summed, and how far the sum can be believed. Pure.
+
+use crate::observation::{
+    Observation, PerType, PodPhase, PodSlots, Reading, Slots, TaskType, UnknownReason,
+};
+use crate::time::Time;
+
+/// What is known about the slots in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Known now (or there are no pods, so that nothing is in use).
+    Known,
+    /// There is a signal, but not at the moment: nothing shrinks.
+    Missing(UnknownReason),
+    /// These workers or this server never tell: shrinking by stabilization only, and no zero.
+    None,
+}
+
+/// The slots of the live pods, summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotFacts {
+    pub(crate) signal: Signal,
+    /// Slots in use per type, over live pods with a fresh heartbeat.
+    pub(crate) used: PerType<u64>,
+    /// Whether every slot of the type is taken (as far as is known).
+    pub(crate) all_taken: PerType<bool>,
+    /// Live pods without a fresh heartbeat.
+    pub(crate) blind: u32,
+    /// Live pods with a slot in use, blind ones included.
+    pub(crate) busy: u32,
+    /// Live pods that have a fresh heartbeat, and the blind ones.
+    pub(crate) live: u32,
+    /// Since when the heartbeats that the sum stands on were sent, all of them.
+    pub(crate) oldest_report: Option<Time>,
+}
+
+impl SlotFacts {
+    /// Whether it is known that no slot is in use.
+    pub(crate) fn idle(&self) -> bool {
+        self.signal == Signal::Known && self.busy == 0
+    }
+}
+
+/// Sums the slots up, and says how far the sum can be believed.
+///
+/// `mute` says that these workers are taken never to send heartbeats.
+pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
+    let nothing = SlotFacts {
+        signal: Signal::Known,
+        used: PerType::default(),
+        all_taken: PerType::from_fn(|_| false),
+        blind: 0,
+        busy: 0,
+        live: 0,
+        oldest_report: None,
+    };
+    if observation.replicas.is_zero() {
+        return nothing;
+    }
+    if observation.replicas.unseen > 0 {
+        return missing(UnknownReason::PodsUnseen, nothing);
+    }
+    match &observation.slots {
+        // A worker list without any heartbeat, or a server that does not offer one: for a while it
+        // may be a server that has just restarted, or a proxy before it; after that, these workers
+        // are never heard of. The same with pods whose own metrics have never been read. Workers
+        // that were heard of once are never taken for such.
+        slots if mute && slots.unknown().is_none_or(UnknownReason::is_silence) => {
+            no_signal(nothing)
+        }
+        Reading::Unknown { reason, .. } => missing(*reason, nothing),
+        Reading::Known { value, .. } => sum_slots(value, nothing),
+    }
+}
+
+/// Where the slots are not known, every one of them counts as taken.
+fn missing(reason: UnknownReason, nothing: SlotFacts) -> SlotFacts {
+    SlotFacts {
+        signal: Signal::Missing(reason),
+        all_taken: PerType::from_fn(|_| true),
+        ..nothing
+    }
+}
+
+fn no_signal(nothing: SlotFacts) -> SlotFacts {
+    SlotFacts {
+        signal: Signal::None,
+        all_taken: PerType::from_fn(|_| true),
+        ..nothing
+    }
+}
+
+fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
+    let mut free = PerType::<u64>::default();
+    let mut unheard = false;
+    for pod in slots
+        .pods
+        .iter()
+        .filter(|pod| pod.phase != PodPhase::Terminating)
+    {
+        let Some(used) = pod.used() else {
+            if is_blind(pod) {
+                facts.blind = facts.blind.saturating_add(1);
+                facts.busy = facts.busy.saturating_add(1);
+                facts.live = facts.live.saturating_add(1);
+                unheard |= pod.reported_at.is_none();
+            }
+            continue;
+        };
+        facts.live = facts.live.saturating_add(1);
+        let oldest = facts.oldest_report.into_iter();
+        facts.oldest_report = oldest.chain(pod.reported_after).min();
+        facts.busy = facts.busy.saturating_add(u32::from(used > 0));
+        for task_type in TaskType::ALL {
+            let Some(slots) = pod.types.get(task_type) else {
+                continue;
+            };
+            let sum = facts.used.get_mut(task_type);
+            *sum = sum.saturating_add(u64::from(slots.used));
+            let sum = free.get_mut(task_type);
+            *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
+        }
+    }
+    // A pod that has just become ready and was never heard of probably has free slots.
+    facts.all_taken = PerType::from_fn(|task_type| {
+        let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
+        full && *free.get(task_type) == 0 && !unheard
+    });
+    facts
+}
+
+/// A live pod that may be working although nothing is heard from it. One that has not become ready
+/// and whose worker is not listed is still starting, and starting pods hold no tasks.
+pub(crate) fn is_blind(pod: &PodSlots) -> bool {
+    !pod.fresh
+        && match pod.phase {
+            PodPhase::Ready | PodPhase::Unready => true,
+            PodPhase::Starting => pod.listed,
+            PodPhase::Terminating => false,
+        }
+}

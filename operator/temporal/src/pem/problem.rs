@@ -1,0 +1,126 @@
+//! What can be wrong with a PEM text, in fixed sentences. Pure.
+
+use std::fmt;
+
+use crate::pem::key_type::KeyType;
+
+/// What a PEM text is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Certificate,
+    PrivateKey,
+}
+
+/// What is wrong with a PEM text. Its text continues a sentence that begins with what the PEM is
+/// for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemProblem {
+    /// Nothing, or nothing but white space.
+    Empty,
+    /// DER, PKCS#12 or another binary format.
+    Binary,
+    /// UTF-16.
+    Utf16,
+    /// UTF-8 with a byte order mark, which no PEM parser expects.
+    ByteOrderMark,
+    /// The base64 of a PEM text.
+    EncodedTwice,
+    /// No line that begins a block.
+    NoBlock,
+    /// Line breaks became the characters `\n`, spaces, or nothing.
+    LineBreaksLost,
+    /// The line that begins or ends a block is indented, has text before it, or lacks its dashes.
+    DamagedMarker,
+    /// The line that ends the block is missing, or ends a block of another kind.
+    NoEnd,
+    /// Something between the two lines is not base64.
+    NotBase64,
+    /// The block is of another kind.
+    Instead(Block),
+    /// The key is protected by a passphrase.
+    Encrypted,
+    /// The key is of a type that the TLS library does not know.
+    UnsupportedKey(KeyType),
+    /// The content of the block is not a private key, or a damaged one.
+    UnreadableKey,
+    /// The content of the block is not a certificate, or a damaged one.
+    UnreadableCertificate,
+}
+
+/// Blocks that are found where a certificate or a private key should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// A certificate.
+    Certificate,
+    /// A private key.
+    PrivateKey,
+    /// A private key in the format of OpenSSH.
+    OpenSshKey,
+    /// A public key.
+    PublicKey,
+    /// A certificate signing request.
+    Request,
+    /// Parameters of an elliptic curve, without the key.
+    Parameters,
+    /// Anything else.
+    Other,
+}
+
+impl Block {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "a certificate",
+            Self::PrivateKey => "a private key",
+            Self::OpenSshKey => "a private key in the format of OpenSSH",
+            Self::PublicKey => "a public key",
+            Self::Request => "a certificate signing request",
+            Self::Parameters => "the parameters of a key without the key",
+            Self::Other => "a PEM block of another kind",
+        }
+    }
+}
+
+impl fmt::Display for PemProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty",
+            Self::Binary => "is binary, as DER and PKCS#12 are; convert it to PEM",
+            Self::Utf16 => "is UTF-16 text; store it as UTF-8",
+            Self::ByteOrderMark => {
+                "begins with a byte order mark; store it as UTF-8 without that mark"
+            }
+            Self::EncodedTwice => {
+                "is base64 of PEM; store the PEM itself under stringData, or its base64 under data"
+            }
+            Self::NoBlock => "holds no PEM block; its first line must begin with -----BEGIN",
+            Self::LineBreaksLost => {
+                "has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file"
+            }
+            Self::DamagedMarker => {
+                "has a damaged -----BEGIN or -----END line; nothing may stand before it, and it must end in five dashes"
+            }
+            Self::NoEnd => "was cut off: the -----END line that belongs to -----BEGIN is missing",
+            Self::NotBase64 => "holds something between -----BEGIN and -----END that is not base64",
+            Self::Instead(block) => return write!(f, "holds {} instead", block.as_str()),
+            Self::Encrypted => {
+                "is encrypted with a passphrase; store it decrypted, as openssl pkey writes it"
+            }
+            Self::UnsupportedKey(key_type) => {
+                return write!(
+                    f,
+                    "is {}, which is not supported; use {SUPPORTED_KEYS}",
+                    key_type.as_str()
+                );
+            }
+            Self::UnreadableKey => {
+                "cannot be read as a private key: it is damaged, or its public part is missing"
+            }
+            Self::UnreadableCertificate => {
+                "cannot be read as a certificate: it is damaged, or not X.509 of version 3"
+            }
+        })
+    }
+}
+
+/// What ring signs with.
+const SUPPORTED_KEYS: &str = "RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519";

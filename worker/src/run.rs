@@ -2,8 +2,7 @@
 //! workers, drains on SIGTERM. What an order does is elsewhere.
 
 mod drain;
-mod generation;
-mod polls;
+mod sdk_workarounds;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use crate::payment::GatewayClient;
 use crate::settings::{SettingError, Settings};
 use crate::store::{self, Store};
 
-use generation::{Generation, Part, Temporal, Workshop};
+use sdk_workarounds::generation::{self, Generation, Part, Temporal, Workshop};
 
 /// Pause between attempts to reach the database at start-up.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,30 +1,31 @@
-//! Connections that may be dead. The database's server can be gone without a word (a node that lost
-//! its power, a network that drops packets); a connection to it then swallows whatever is sent, and
-//! waits for as long as the system believes in it, some fifteen minutes.
+//! Connections that may be dead. The database's server can disappear without closing them (a node
+//! loses its power, a network drops packets). Such a connection accepts whatever is sent and waits
+//! until the system's TCP timeout, some fifteen minutes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::{AnyConnection, Connection};
 
 /// Longest wait for the answer of a connection that works.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long every connection is asked after one of them did not answer.
+/// How long connections are tested before use after one of them did not answer.
 const DOUBTED_FOR: Duration = Duration::from_secs(30);
 
-/// Whether a connection of the pool has lately not answered. Clones are the same.
+/// When a connection of the pool last failed to answer. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Doubts(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Health(Arc<Mutex<Option<Instant>>>);
 
-impl Doubts {
-    /// A connection has not answered.
-    pub(super) fn raise(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+impl Health {
+    /// Records that a connection did not answer.
+    pub(super) fn doubt(&self) {
+        *self.0.lock() = Some(Instant::now());
     }
 
-    /// Whether connections have to be asked before they are used again.
-    pub(super) fn raised(&self) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether connections must be tested before they are used again.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let last = *self.0.lock();
         last.is_some_and(|at| at.elapsed() < DOUBTED_FOR)
     }
 }

@@ -66,7 +66,7 @@ const AT_THE_END: Duration = Duration::from_secs(10);
 
 /// What one SDK worker polls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(in crate::run) enum Part {
     /// Everything the role plays.
     Whole,
     /// The role's workflows.
@@ -76,15 +76,15 @@ pub(super) enum Part {
 }
 
 /// The way to Temporal.
-pub(super) struct Temporal {
-    pub(super) runtime: Runtime,
-    pub(super) connector: Connector,
+pub(in crate::run) struct Temporal {
+    pub(in crate::run) runtime: Runtime,
+    pub(in crate::run) connector: Connector,
     /// Takes the metrics of the SDK's requests.
-    pub(super) meter: TemporalMeter,
+    pub(in crate::run) meter: TemporalMeter,
 }
 
 /// What workers are made of. Lives as long as the process.
-pub(super) struct Workshop {
+pub(in crate::run) struct Workshop {
     settings: Settings,
     temporal: Temporal,
     store: Store,
@@ -96,7 +96,7 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    pub(super) fn new(
+    pub(in crate::run) fn new(
         settings: Settings,
         temporal: Temporal,
         store: Store,
@@ -116,20 +116,20 @@ impl Workshop {
         }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(in crate::run) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(in crate::run) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(in crate::run) fn store(&self) -> &Store {
         &self.store
     }
 
     /// The worker that stays, if there is one, and the one that is replaced.
-    pub(super) fn parts(&self) -> (Option<Part>, Part) {
+    pub(in crate::run) fn parts(&self) -> (Option<Part>, Part) {
         if self.settings.recycle_after == 0 {
             (None, Part::Whole)
         } else if self.settings.role.plays(Role::Orders) {
@@ -140,7 +140,7 @@ impl Workshop {
     }
 
     /// What the SDK calls the tasks that this process polls for.
-    pub(super) fn poller_kinds(&self) -> &'static [&'static str] {
+    pub(in crate::run) fn poller_kinds(&self) -> &'static [&'static str] {
         if self.settings.role.plays(Role::Orders) {
             &["workflow_task", "activity_task"]
         } else {
@@ -150,14 +150,14 @@ impl Workshop {
 
     /// A connection for the generations of one part, as soon as Temporal answers. `None` if `stop`
     /// came first.
-    pub(super) async fn connect(&self, stop: &CancellationToken) -> Option<Connection> {
+    pub(in crate::run) async fn connect(&self, stop: &CancellationToken) -> Option<Connection> {
         let stopped = stop.clone().cancelled_owned();
         let client = self.temporal.connector.connect_patiently(stopped).await?;
         Some(client.connection().clone())
     }
 
     /// Makes a worker on a connection and lets it poll. `None` if `stop` came first.
-    pub(super) async fn start_generation(
+    pub(in crate::run) async fn start_generation(
         &self,
         part: Part,
         connection: &Connection,
@@ -311,7 +311,7 @@ fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
 }
 
 /// One SDK worker that runs.
-pub(super) struct Generation {
+pub(in crate::run) struct Generation {
     stop: Rc<dyn Fn()>,
     running: JoinHandle<Result<(), WorkerRunError>>,
     polls: Polls,
@@ -324,7 +324,7 @@ pub(super) struct Generation {
 impl Generation {
     /// Completes when the worker has ended by itself or after `retire`. Must not be awaited again
     /// afterwards.
-    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+    pub(in crate::run) async fn ended(&mut self) -> anyhow::Result<()> {
         match (&mut self.running).await {
             Ok(Ok(())) if self.retired.get() => Ok(()),
             Ok(Ok(())) => Err(anyhow::anyhow!("it ended without being told to")),
@@ -334,25 +334,25 @@ impl Generation {
     }
 
     /// Completes when the worker has run as many activities as it should.
-    pub(super) fn worn(&self) -> impl Future<Output = ()> + use<> {
+    pub(in crate::run) fn worn(&self) -> impl Future<Output = ()> + use<> {
         let wear = self.wear.clone();
         async move { wear.reached.notified().await }
     }
 
     /// Gives it another stretch.
-    pub(super) fn go_on(&self) {
+    pub(in crate::run) fn go_on(&self) {
         self.wear.reset();
     }
 
     /// Sends no further poll, and stops the worker when those under way are home; what runs goes
     /// on to its end. For a worker that is replaced: there is time.
-    pub(super) fn retire(&self) {
+    pub(in crate::run) fn retire(&self) {
         self.leave(UNTIL_POLLS_RETURN, false);
     }
 
     /// The same for a process that ends within `grace`: polls that wait on a queue without tasks
     /// are cut off, and so are all when it is over, or they would bring what has no time to run.
-    pub(super) fn retire_soon(&self, grace: Duration) {
+    pub(in crate::run) fn retire_soon(&self, grace: Duration) {
         self.leave(AT_THE_END.min(grace), true);
     }
 
@@ -368,13 +368,13 @@ impl Generation {
     }
 
     /// Ends every activity of every generation, because the grace period is over.
-    pub(super) fn end_activities(&self) {
+    pub(in crate::run) fn end_activities(&self) {
         self.deadline.cancel();
     }
 }
 
 /// Completes when the worker that stays has ended. Never completes if there is none.
-pub(super) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Result<()> {
+pub(in crate::run) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Result<()> {
     match steady {
         Some(steady) => steady.ended().await,
         None => std::future::pending().await,
@@ -383,7 +383,7 @@ pub(super) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Res
 
 /// Completes when one of the retired workers has ended, and takes it out. Never completes while
 /// there is none.
-pub(super) async fn first_ended(retired: &mut Vec<Generation>) {
+pub(in crate::run) async fn first_ended(retired: &mut Vec<Generation>) {
     if retired.is_empty() {
         return std::future::pending().await;
     }

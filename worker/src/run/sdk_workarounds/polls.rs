@@ -13,14 +13,12 @@
 //! The SDK also refuses two workers for one queue on one connection. Each worker has one of these,
 //! and all of them share the connection behind it, so that replacing a worker opens nothing.
 
-mod pace;
-mod unsent;
-
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 use temporalio_client::callback_based::{
     CallbackBasedGrpcService, GrpcRequest, GrpcSuccessResponse,
@@ -36,8 +34,8 @@ use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use pace::Pace;
-use unsent::was_never_sent;
+use super::pace::Pace;
+use super::unsent::was_never_sent;
 
 /// Where the SDK believes to connect to. It appears nowhere: requests go to the connection behind.
 const BEHIND: &str = "http://connection.behind.invalid";
@@ -123,8 +121,7 @@ impl Polls {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock still holds a whole state: no step in it can fail halfway.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     async fn all_home(&self, if_quiet: bool) {

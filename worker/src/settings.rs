@@ -1,5 +1,9 @@
 //! The settings of the process, read from the environment. Pure: the variables are passed in, no
 //! file is opened. Every mistake is one sentence that names the variable and what it allows.
+//!
+//! clap's `env` was looked at and not taken: its messages repeat the value, which may be a
+//! credential, it takes an empty variable for a value, and what two variables mean together would
+//! have to be checked after it all the same.
 
 mod credentials;
 mod database;

@@ -1,5 +1,8 @@
 //! One mail over SMTP, on connections that are kept. Judges what stops a mail by how far it has
 //! come: only an answer to the recipient or to the mail itself says something of the recipient.
+//!
+//! lettre's `AsyncSmtpTransport` was looked at and not taken: it sends a mail in one call, whose error
+//! does not say whether the sender, the recipient or the mail was refused.
 
 use std::fmt::Display;
 use std::sync::Arc;

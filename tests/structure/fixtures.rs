@@ -1,6 +1,6 @@
 //! Small crates with a planted circle of each kind, and crates without one.
 
-use crate::circles_of;
+use crate::{circles_of, lines};
 
 /// The sources of a crate: files, with a line of circles expected of it.
 struct Case {
@@ -315,8 +315,7 @@ fn each_planted_circle_is_found_with_the_names_that_tie_it() {
             Some(file.1.to_owned())
         };
         let found = circles_of("lib.rs", &read);
-        let text: String = found.iter().map(|circle| crate::lines(circle)).collect();
-        let arrows: Vec<&str> = text.lines().map(str::trim).collect();
+        let arrows: Vec<String> = found.iter().flat_map(|circle| lines(circle)).collect();
         assert_eq!(arrows, case.arrows, "{}", case.about);
     }
 }

@@ -29,31 +29,26 @@ fn circles_of(root: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Vec<Arro
 }
 
 /// A circle as people read it: one arrow a line, with the names that the first file takes.
-fn lines(circle: &[Arrow]) -> String {
-    circle
-        .iter()
-        .map(|arrow| {
-            let names: Vec<&str> = arrow.names.iter().map(String::as_str).collect();
-            format!("  {} -> {}: {}\n", arrow.from, arrow.to, names.join(", "))
-        })
-        .collect()
+fn lines(circle: &[Arrow]) -> Vec<String> {
+    let line = |arrow: &Arrow| {
+        let names: Vec<&str> = arrow.names.iter().map(String::as_str).collect();
+        format!("{} -> {}: {}", arrow.from, arrow.to, names.join(", "))
+    };
+    circle.iter().map(line).collect()
 }
 
 #[test]
 fn no_file_of_the_workspace_imports_another_in_a_circle() {
-    let mut found = String::new();
+    let mut found = Vec::new();
     for target in workspace::targets() {
         for circle in circles_of(&target.root, &workspace::read) {
-            let files = circle.len();
-            found.push_str(&format!(
-                "{}, {files} files\n{}",
-                target.name,
-                lines(&circle)
-            ));
+            found.push(format!("{}, {} files", target.name, circle.len()));
+            found.extend(lines(&circle).iter().map(|line| format!("  {line}")));
         }
     }
     assert!(
         found.is_empty(),
-        "these files import each other in a circle; move what they share to a file of its own:\n{found}"
+        "these files import each other in a circle; move what they share to a file of its own:\n{}",
+        found.join("\n")
     );
 }

@@ -15,7 +15,7 @@ fn paths(text: &str) -> Vec<&str> {
         .filter(|line| line.starts_with('|'))
         .filter_map(|line| line.split('|').nth(2))
         // Outside backticks is prose, such as the name of a package in brackets.
-        .flat_map(|places| places.split('(').next().into_iter())
+        .map(|places| places.split('(').next().unwrap_or(places))
         .flat_map(|places| places.split('`').skip(1).step_by(2))
         .collect()
 }

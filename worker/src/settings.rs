@@ -313,6 +313,8 @@ pub fn log_format(variables: &Variables) -> Result<LogFormat, SettingError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {

@@ -274,6 +274,16 @@ const CASES: &[Case] = &[
         arrows: &[],
     },
     Case {
+        about: "no circle: a function with the name of the module behind it",
+        files: &[
+            ("lib.rs", "mod p;"),
+            ("p.rs", "mod charge; mod child; fn charge() { child::g(); }"),
+            ("p/charge.rs", "pub struct C;"),
+            ("p/child.rs", "use super::charge::C; pub fn g() -> C { C }"),
+        ],
+        arrows: &[],
+    },
+    Case {
         about: "no circle: only in tests",
         files: &[
             ("lib.rs", "mod a; mod b; #[cfg(test)] mod tests;"),

@@ -53,6 +53,10 @@ fn follow(
         name => look_up(modules, module, name, underway),
     };
     for name in rest {
+        let is_module = |definition: &Definition| matches!(definition, Definition::Module(_));
+        // Where a function has the name of a module, the path goes on from the module.
+        let modules_only = found.iter().any(is_module);
+        found.retain(|definition| !modules_only || is_module(definition));
         let parts = found.into_iter().flat_map(|definition| match definition {
             Definition::Module(module) => look_up(modules, module, name, underway),
             item @ Definition::Item { .. } => [item].into(),

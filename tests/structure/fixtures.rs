@@ -155,7 +155,7 @@ const CASES: &[Case] = &[
             ("lib.rs", "mod a; mod b;"),
             (
                 "a.rs",
-                "pub fn f() -> String { format!(\"{}\", [x.crate_::y, crate::b::g(1)]) }",
+                "pub fn f() -> String { format!(\"{}\", x.g(0..crate::b::g(1))) }",
             ),
             (
                 "b.rs",

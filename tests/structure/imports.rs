@@ -90,22 +90,23 @@ impl Uses<'_> {
         let mut path: Vec<String> = Vec::new();
         // Colons since the last part of the path; two join it with the next.
         let mut colons = 0;
-        // After a dot comes a field or a method.
-        let mut dot = false;
+        // After one dot comes a field or a method; after two, anything.
+        let mut dots = 0;
         for token in tokens {
             match token {
                 TokenTree::Ident(name) => {
                     if colons != 2 {
                         self.path(&std::mem::take(&mut path));
                     }
-                    if !dot {
+                    if dots != 1 {
                         path.push(plain(&name));
                     }
-                    (colons, dot) = (0, false);
+                    (colons, dots) = (0, 0);
                 }
                 TokenTree::Punct(mark) if mark.as_char() == ':' && !path.is_empty() => colons += 1,
                 other => {
-                    dot = matches!(&other, TokenTree::Punct(mark) if mark.as_char() == '.');
+                    let dot = matches!(&other, TokenTree::Punct(mark) if mark.as_char() == '.');
+                    dots = if dot { dots + 1 } else { 0 };
                     self.path(&std::mem::take(&mut path));
                     colons = 0;
                     if let TokenTree::Group(group) = other {

@@ -1,9 +1,9 @@
 //! The imports between the files of a crate: what one file names that another defines.
 //!
-//! Counted are `use` items (also those that pass a name on), paths in code, in attributes and in the
-//! arguments and rules of macros, and globs. A name counts for the file that defines it, whatever
-//! modules it passes through. Not counted: `mod child;`, the import of a module alone (what is used
-//! of it counts), restricted visibilities, documentation, and what is compiled for tests only.
+//! Counted: `use` items with re-exports and globs, and paths in code, in attributes, and in the
+//! arguments and rules of macros. A name counts for the file that defines it, through whatever
+//! modules it passes. Not counted: `mod child;`, the import of a module alone (what is used of it
+//! counts), restricted visibilities, documentation, and code that is compiled for tests only.
 
 use std::collections::{BTreeMap, BTreeSet};
 

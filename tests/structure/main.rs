@@ -1,5 +1,6 @@
 //! The structure of the workspace: no Rust file imports another in a circle, and the map in
-//! ARCHITECTURE.md names what exists. Reads the sources and runs `cargo metadata`; needs no cluster.
+//! ARCHITECTURE.md names only what exists. Reads the sources and runs `cargo metadata`; needs no
+//! cluster.
 //!
 //! What counts as an import is in `imports`, how a name leads to the file that defines it in
 //! `resolve`. Code that is only compiled for tests does not count.

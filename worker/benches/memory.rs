@@ -62,8 +62,8 @@ struct Args {
     /// Whole orders between two lines (three of the activities each).
     #[arg(long, default_value_t = 200)]
     orders: u64,
-    /// Activities that wait or run at once: enough for the server to be busy. With many more a backlog stands, of which the
-    /// server does not give out the oldest first, and nothing is punctual.
+    /// Activities that wait or run at once: enough for the server to be busy. With many more there is
+    /// a backlog, of which the server does not give out the oldest first, and nothing is punctual.
     #[arg(long, default_value_t = 20)]
     waiting: u64,
     /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; its own default if left out.

@@ -7,9 +7,6 @@
 #   buildah build --target taskqueue-operator --tag REGISTRY/taskqueue-operator:VERSION context -f Dockerfile
 #   buildah push REGISTRY/taskqueue-operator:VERSION
 #
-# A faster order-worker, built after it was watched at work: `cargo bench --profile dev --workspace --bench release`, which
-# needs PostgreSQL and the `temporal` command; its last line is the binary.
-#
 # Needed: Linux on x86_64, rustup, gcc, and buildah or docker (`docker build` and `docker push` take the same). VERSION is
 # the chart's appVersion, or what its `image.tag` says. The certificates are where Debian has them.
 #

@@ -1,1 +1,1 @@
-//! Holds nothing: this package is its test targets. See `tests/cluster`.
+//! Holds nothing: this package is its test targets. See `tests/cluster` and `tests/structure`.

@@ -22,10 +22,6 @@
     reason = "a measurement that cannot go on ends, and its output is the purpose"
 )]
 
-#[path = "worker/binary.rs"]
-mod binary;
-
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -34,12 +30,15 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures::{StreamExt, stream};
-use order_worker::activities::{InventoryActivities, ReleaseInventory};
+use order_worker::activities::InventoryActivities;
 use order_worker::commands::start_order;
 use order_worker::connection::Connector;
 use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::order::OrderInput;
+use order_worker::order::messages::ReleaseInventory;
 use order_worker::settings::{TemporalSettings, Variables};
+use order_worker_testkit::{binary, servers::free_port};
+use tempfile::TempDir;
 use temporalio_client::{ActivityStartOptions, Client, UntypedWorkflow, WorkflowDescribeOptions};
 use temporalio_sdk::ActivityCloseTimeouts;
 use tokio::task::JoinHandle;
@@ -63,14 +62,14 @@ struct Args {
     /// Whole orders between two lines (three of the activities each).
     #[arg(long, default_value_t = 200)]
     orders: u64,
-    /// Activities that wait or run at once: enough for the server to be busy. With many more a backlog stands, of which the
-    /// server does not give out the oldest first, and nothing is punctual.
+    /// Activities that wait or run at once: enough for the server to be busy. With many more there is
+    /// a backlog, of which the server does not give out the oldest first, and nothing is punctual.
     #[arg(long, default_value_t = 20)]
     waiting: u64,
     /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; its own default if left out.
     #[arg(long)]
     recycle: Option<u64>,
-    /// A finished order-worker to measure, such as the shipped one, instead of the one that cargo
+    /// A finished order-worker to measure instead of the one that cargo
     /// builds with the profile of this program.
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
@@ -109,29 +108,25 @@ impl Process {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// A folder for what the run writes, which goes with the value.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let name = format!("order-worker-memory-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        let folder = tempfile::Builder::new().prefix("order-worker-memory-");
+        Self(folder.tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("What the servers wrote is in {}.", self.0.display());
-        } else if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            println!("{} is left behind: {error}", self.0.display());
+            self.0.disable_cleanup(true);
+            println!("What the servers wrote is in {}.", self.path().display());
         }
     }
 }
@@ -371,12 +366,12 @@ async fn main() {
         .install_default()
         .unwrap();
     let folder = Folder::new();
-    let (_server, temporal) = start_temporal(&folder.0);
+    let (_server, temporal) = start_temporal(folder.path());
     let client = connect(&temporal).await;
     let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
         .await
         .unwrap();
-    let file = folder.0.join("orders.db");
+    let file = folder.path().join("orders.db");
     let place = Place {
         temporal,
         database: format!("sqlite://{}?mode=rwc", file.display()),

@@ -1,7 +1,7 @@
 //! The activities, one struct per role so that a process registers exactly what its role plays.
 //! All I/O of an order happens here. Every activity is safe to run again after any failure.
 //!
-//! This file holds what they take and return; the folder holds how it is read (`input`) and what they do.
+//! What they take and return is in [`crate::order::messages`]; how it is read, in `input`.
 
 mod input;
 mod inventory;
@@ -9,114 +9,8 @@ mod notifications;
 mod orders;
 mod payments;
 
-use serde::{Deserialize, Serialize};
-
-use crate::order::{CardToken, Item, Payment, Reason};
-
 pub use input::Sent;
 pub use inventory::InventoryActivities;
 pub use notifications::NotificationActivities;
 pub use orders::OrderActivities;
 pub use payments::PaymentActivities;
-
-/// Input of `create_order`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreateOrder {
-    /// The order's id.
-    pub order_id: String,
-    /// Total in minor units.
-    pub total: i64,
-    /// ISO 4217 code.
-    pub currency: String,
-}
-
-/// Input of `cancel_order_activity`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CancelOrder {
-    /// The order's id.
-    pub order_id: String,
-    /// Why; kept with the order.
-    pub reason: Reason,
-}
-
-/// Input of `reserve_inventory`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reservation {
-    /// The order's id.
-    pub order_id: String,
-    /// What to reserve, each SKU once.
-    pub items: Vec<Item>,
-}
-
-/// Input of `release_inventory`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseInventory {
-    /// The order's id.
-    pub order_id: String,
-}
-
-/// Input of `process_payment` and `settle_payment`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaymentRequest {
-    /// The order's id.
-    pub order_id: String,
-    /// Amount in minor units.
-    pub amount: i64,
-    /// ISO 4217 code.
-    pub currency: String,
-    /// Means of payment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub card: Option<CardToken>,
-}
-
-/// What `settle_payment` found out. After `Declined` and `Voided` no charge can follow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "outcome", content = "payment")]
-pub enum Settlement {
-    /// The charge went through.
-    Charged(Payment),
-    /// The card was declined.
-    Declined,
-    /// There was no charge, and the key now refuses one.
-    Voided,
-}
-
-/// Input of `send_notification`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mailing {
-    /// The order's id; names the mails' Message-IDs and records. By default an id of this activity alone.
-    pub order_id: String,
-    /// Mail addresses, each once.
-    pub recipients: Vec<String>,
-    /// Subject line.
-    pub subject: String,
-    /// Plain text.
-    pub body: String,
-}
-
-/// The second payload of a heartbeat of `send_notification`, from which the next attempt goes on; the first is the text
-/// "Sending i/n", for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MailProgress {
-    /// How many of the first recipients need no further work.
-    pub done: usize,
-}
-
-/// Input of `count_mails`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountMails {
-    /// The order's id.
-    pub order_id: String,
-}
-
-/// Result of `send_notification` and of `count_mails`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MailReport {
-    /// Recipients mailed, over all attempts.
-    pub sent: u64,
-    /// Recipients that the mail server refused for good.
-    pub refused: u64,
-    /// The last refusal, if there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason>,
-}

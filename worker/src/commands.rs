@@ -1,43 +1,31 @@
 //! The client's commands: start, status, cancel, migrate. They talk to Temporal (or, for
 //! `migrate`, to the database), print data to standard output, and end.
 
+mod client;
+mod outcome;
 mod start;
+mod stdout;
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use temporalio_client::{
-    Client, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions,
-    WorkflowExecutionStatus, WorkflowGetResultOptions, WorkflowHandle, WorkflowQueryOptions,
-    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowUpdateError},
+    WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions,
+    WorkflowExecutionStatus, WorkflowQueryOptions,
+    errors::{WorkflowInteractionError, WorkflowUpdateError},
 };
-use temporalio_common::error::IncomingError;
 
 use crate::cli::{CancelArgs, OrderArgs};
-use crate::connection::Connector;
-use crate::order::{OrderResult, OrderState, Reason};
 use crate::settings::TemporalSettings;
 use crate::store::{self, Store};
 use crate::workflow::{OrderWorkflow, Words};
 
+use client::connect;
+use stdout::print;
+
+pub use client::OrderHandle;
+pub use outcome::outcome;
 pub use start::{Started, start, start_order};
-
-/// The handle of an order's workflow.
-pub type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;
-
-/// One attempt to connect: a command says at once what is wrong.
-async fn connect(settings: TemporalSettings) -> anyhow::Result<Client> {
-    let connector = Connector::new(settings)?;
-    Ok(connector.connect().await?)
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "the data that the command is asked for"
-)]
-fn print(line: &str) {
-    println!("{line}");
-}
 
 /// Prints where an order stands.
 pub async fn status(settings: TemporalSettings, args: &OrderArgs) -> anyhow::Result<ExitCode> {
@@ -128,86 +116,5 @@ fn not_found(error: WorkflowInteractionError, workflow_id: &str) -> anyhow::Erro
             anyhow::anyhow!("{workflow_id}: there is no such order")
         }
         other => anyhow::Error::new(other).context(workflow_id.to_owned()),
-    }
-}
-
-/// How an order ended, in the shape of a result whatever the workflow's end was. Waits for it.
-pub async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<OrderResult> {
-    let error = match handle.get_result(WorkflowGetResultOptions::default()).await {
-        Ok(result) => return Ok(result),
-        Err(error) => error,
-    };
-    let reason = match error {
-        WorkflowGetResultError::Cancelled { details } => {
-            if let Ok(result) = details.deserialize::<OrderResult>() {
-                return Ok(result);
-            }
-            return Ok(ended(
-                workflow_id,
-                OrderState::Cancelled,
-                "Canceled",
-                "it was cancelled",
-            ));
-        }
-        WorkflowGetResultError::Failed(failure) => match *failure {
-            IncomingError::Application(failure) => {
-                // A failure of a placed order carries the whole result.
-                if let Ok(Some(result)) = failure.details::<OrderResult>() {
-                    return Ok(result);
-                }
-                Reason {
-                    kind: failure
-                        .type_name()
-                        .unwrap_or("ApplicationFailure")
-                        .to_owned(),
-                    message: failure.to_string(),
-                }
-            }
-            other => Reason {
-                kind: "Failed".to_owned(),
-                message: other.to_string(),
-            },
-        },
-        WorkflowGetResultError::Terminated { .. } => {
-            return Ok(ended(
-                workflow_id,
-                OrderState::Failed,
-                "Terminated",
-                "it was terminated",
-            ));
-        }
-        WorkflowGetResultError::TimedOut => {
-            return Ok(ended(
-                workflow_id,
-                OrderState::Failed,
-                "TimedOut",
-                "it timed out",
-            ));
-        }
-        other => return Err(anyhow::Error::new(other).context(workflow_id.to_owned())),
-    };
-    Ok(ended(
-        workflow_id,
-        OrderState::Failed,
-        &reason.kind,
-        &reason.message,
-    ))
-}
-
-fn ended(workflow_id: &str, state: OrderState, kind: &str, message: &str) -> OrderResult {
-    OrderResult {
-        order_id: workflow_id
-            .strip_prefix("order-")
-            .unwrap_or(workflow_id)
-            .to_owned(),
-        state,
-        total: 0,
-        currency: String::new(),
-        payment: None,
-        notification: crate::order::Notification::default(),
-        reason: Some(Reason {
-            kind: kind.to_owned(),
-            message: message.to_owned(),
-        }),
     }
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::error::{ActivityExecutionError, ApplicationFailure, IncomingError};
 use temporalio_sdk::activities::ActivityError;
 
-use crate::order::Reason;
-
+/// Longest reason of a cancellation that is kept, in characters.
+pub const MAX_REASON: usize = 500;
 /// Pause before the next worker takes over what another one had to end: enough for the server to see that one leave.
 const TAKEOVER_DELAY: Duration = Duration::from_secs(1);
 
@@ -135,6 +135,37 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Of a payment: that there is no charge for certain.
     pub uncharged: bool,
+}
+
+/// Why an order ended as it did: a failure type of the table in the README, and one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable name, such as `PaymentDeclined`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason in somebody's own words, made fit for every database, log and terminal: one line,
+    /// no control characters, at most [`MAX_REASON`] characters.
+    pub fn in_words(kind: FailureType, words: &str) -> Self {
+        Self::of(kind.name(), words)
+    }
+
+    /// The same of a type that another program has named.
+    pub(crate) fn of(kind: &str, words: &str) -> Self {
+        Self {
+            kind: one_line(kind),
+            message: one_line(words),
+        }
+    }
+}
+
+fn one_line(words: &str) -> String {
+    let line = words.replace(char::is_control, " ");
+    line.trim().chars().take(MAX_REASON).collect()
 }
 
 /// The details of a failed payment of which is known whether it was charged.

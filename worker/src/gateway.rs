@@ -2,12 +2,13 @@
 //! and lost answers, and a ledger that tells what was charged. HTTP server; the rules are in
 //! `faults` (pure) and `ledger` (pure, apart from its optional file).
 
+mod charge;
 mod faults;
 mod ledger;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -15,13 +16,14 @@ use axum::http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::payment::{DECLINED_MESSAGE, IDEMPOTENCY_HEADER};
+use charge::ChargeRequest;
 use faults::Fault;
 pub use faults::FaultOptions;
 use ledger::Ledger;
@@ -83,7 +85,7 @@ impl Gateway {
 
     /// All entries, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
-        lock(&self.ledger).entries()
+        self.ledger.lock().entries()
     }
 
     /// Lets it serve until the process ends.
@@ -103,11 +105,6 @@ struct Shared {
     options: Arc<GatewayOptions>,
 }
 
-// Entries are whole at every moment, so a panic elsewhere leaves nothing half done.
-fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/charge", post(charge))
@@ -117,17 +114,6 @@ fn router(shared: Shared) -> Router {
         .route("/ledger/summary", get(summary))
         .route("/livez", get(|| async { "ok\n" }))
         .with_state(shared)
-}
-
-/// The body of `POST /charge`.
-#[derive(Clone, Deserialize)]
-struct ChargeRequest {
-    order_id: String,
-    amount: i64,
-    #[serde(default)]
-    currency: Option<String>,
-    #[serde(default)]
-    card: Option<String>,
 }
 
 fn problem(status: StatusCode, error: &str, message: &str) -> Response {
@@ -178,7 +164,7 @@ async fn charge(
 /// The answer to one attempt and how long to sit on it.
 fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Duration) {
     let faults = &shared.options.faults;
-    let mut ledger = lock(&shared.ledger);
+    let mut ledger = shared.ledger.lock();
     let Some(entry) = ledger.attempt(key, request) else {
         let refused = problem(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -252,21 +238,21 @@ fn answer(entry: Option<&Entry>) -> Response {
 }
 
 async fn one_charge(State(shared): State<Shared>, Path(key): Path<String>) -> Response {
-    match lock(&shared.ledger).get(&key) {
+    match shared.ledger.lock().get(&key) {
         Some(entry) => Json(entry).into_response(),
         None => answer(None),
     }
 }
 
 async fn void(State(shared): State<Shared>, Path(key): Path<String>) -> Response {
-    let mut ledger = lock(&shared.ledger);
+    let mut ledger = shared.ledger.lock();
     Json(ledger.void(&key)).into_response()
 }
 
 async fn whole_ledger(State(shared): State<Shared>) -> Response {
-    Json(lock(&shared.ledger).entries()).into_response()
+    Json(shared.ledger.lock().entries()).into_response()
 }
 
 async fn summary(State(shared): State<Shared>) -> Response {
-    Json(lock(&shared.ledger).summary()).into_response()
+    Json(shared.ledger.lock().summary()).into_response()
 }

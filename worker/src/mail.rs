@@ -3,8 +3,7 @@
 
 mod relay;
 mod smtp;
-
-use std::time::Duration;
+mod unsent;
 
 use lettre::Message;
 use lettre::message::Mailbox;
@@ -13,13 +12,8 @@ use sha2::{Digest, Sha256};
 use smtp::Smtp;
 
 pub use relay::UrlError;
+pub use unsent::Unsent;
 
-/// Longest wait for a connection to one address of the mail server.
-const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for one mail, and for a connection to send it on.
-const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections to the mail server that one process keeps.
-const SMTP_CONNECTIONS: usize = 10;
 /// The value of `SMTP_URL` that means the log.
 pub const CONSOLE: &str = "console:";
 
@@ -28,24 +22,6 @@ pub const CONSOLE: &str = "console:";
 pub struct Mailer {
     from: Mailbox,
     transport: Transport,
-}
-
-/// Why a mail was not sent, in one sentence, by what it means for the others.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsent {
-    /// This recipient, or this mail, is refused for good.
-    #[error("{0}")]
-    Refused(String),
-    /// This recipient is put off to a later time; others can be mailed.
-    #[error("{0}")]
-    PutOff(String),
-    /// The mail server broke off over this mail, and may have sent it. Others can be mailed, unless it
-    /// breaks off over every one.
-    #[error("{0}")]
-    BrokenOff(String),
-    /// No mail goes out at present, whoever it is for.
-    #[error("{0}")]
-    Unavailable(String),
 }
 
 #[derive(Clone)]

@@ -11,9 +11,9 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::activities::{PaymentRequest, Settlement};
 use crate::failure::{Failure, FailureType};
 use crate::order::Payment;
+use crate::order::messages::{PaymentRequest, Settlement};
 use answer::Says;
 
 /// The message of a declined payment.

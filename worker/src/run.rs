@@ -2,8 +2,7 @@
 //! workers, drains on SIGTERM. What an order does is elsewhere.
 
 mod drain;
-mod generation;
-mod polls;
+mod sdk_workarounds;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use crate::payment::GatewayClient;
 use crate::settings::{SettingError, Settings};
 use crate::store::{self, Store};
 
-use generation::{Generation, Part, Temporal, Workshop};
+use sdk_workarounds::generation::{self, Generation, TaskKinds, Temporal, WorkerFactory};
 
 /// Pause between attempts to reach the database at start-up.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -97,15 +96,15 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
         connector,
         meter: request_meter,
     };
-    let Some(workshop) = open_workshop(&settings, standalone, temporal, metrics, &stop).await?
+    let Some(factory) = worker_factory(&settings, standalone, temporal, metrics, &stop).await?
     else {
         return Ok(());
     };
     let outcome = LocalSet::new()
-        .run_until(work(&workshop, &health, &sdk, &stop))
+        .run_until(work(&factory, &health, &sdk, &stop))
         .await;
     closing.cancel();
-    workshop.store().close().await;
+    factory.store().close().await;
     tracing::debug!("the database is closed");
     // A scraper that keeps its connection open must not keep the process alive.
     let _ended = tokio::time::timeout(LAST_ANSWERS, server).await;
@@ -158,13 +157,13 @@ async fn serve(
 
 /// Everything a worker needs besides Temporal. `None` if told to stop while waiting for the
 /// database.
-async fn open_workshop(
+async fn worker_factory(
     settings: &Settings,
     standalone: bool,
     temporal: Temporal,
     metrics: Metrics,
     stop: &CancellationToken,
-) -> anyhow::Result<Option<Workshop>> {
+) -> anyhow::Result<Option<WorkerFactory>> {
     let Some(store) = open_store(settings, stop).await? else {
         return Ok(None);
     };
@@ -196,7 +195,7 @@ async fn open_workshop(
             })
         })
         .transpose()?;
-    Ok(Some(Workshop::new(
+    Ok(Some(WorkerFactory::new(
         settings.clone(),
         temporal,
         store,
@@ -239,41 +238,41 @@ async fn open_store(
 
 /// The poll loop: one generation after the other, then the drain.
 async fn work(
-    workshop: &Workshop,
+    factory: &WorkerFactory,
     health: &Health,
     sdk: &SdkMetrics,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     tokio::task::spawn_local(health.clone().keep_turning(TURN));
-    let (stays, replaced) = workshop.parts();
+    let (stays, replaced) = factory.task_kinds();
     let mut steady = None;
-    if let Some(part) = stays {
+    if let Some(kinds) = stays {
         // A connection of its own: one may carry only so many polls at a time.
-        let Some(connection) = workshop.connect(stop).await else {
+        let Some(connection) = factory.connect(stop).await else {
             return Ok(());
         };
-        steady = workshop.start_generation(part, &connection, stop).await?;
+        steady = factory.start_generation(kinds, &connection, stop).await?;
     }
     let early = |steady: Option<Generation>| {
         let begun = steady.into_iter().collect();
-        drain::drain(begun, workshop.settings().drain_grace)
+        drain::drain(begun, factory.settings().drain_grace)
     };
-    let Some(connection) = workshop.connect(stop).await else {
+    let Some(connection) = factory.connect(stop).await else {
         return early(steady).await;
     };
-    let first = workshop.start_generation(replaced, &connection, stop);
+    let first = factory.start_generation(replaced, &connection, stop);
     let Some(mut current) = first.await? else {
         return early(steady).await;
     };
     tokio::spawn(watch_readiness(
         health.clone(),
         sdk.clone(),
-        workshop.poller_kinds(),
+        factory.poller_kinds(),
         stop.clone(),
     ));
     let mut retired: Vec<Generation> = Vec::new();
     loop {
-        let worn = current.worn();
+        let recycle_due = current.recycle_due();
         tokio::select! {
             () = stop.cancelled() => break,
             ended = current.ended() => {
@@ -284,12 +283,12 @@ async fn work(
                 health.set_ready(false);
                 return ended.context("the workflow worker stopped polling");
             }
-            () = worn => {
-                if let Some(next) = replace(workshop, replaced, &connection, stop).await {
+            () = recycle_due => {
+                if let Some(next) = replace(factory, replaced, &connection, stop).await {
                     current.retire();
                     retired.push(std::mem::replace(&mut current, next));
                 } else {
-                    current.go_on();
+                    current.postpone_recycle();
                 }
             }
             () = generation::first_ended(&mut retired) => {}
@@ -298,23 +297,23 @@ async fn work(
     health.set_ready(false);
     retired.push(current);
     retired.extend(steady);
-    drain::drain(retired, workshop.settings().drain_grace).await
+    drain::drain(retired, factory.settings().drain_grace).await
 }
 
 /// A new generation, or `None` if Temporal does not answer right now.
 async fn replace(
-    workshop: &Workshop,
-    part: Part,
+    factory: &WorkerFactory,
+    kinds: TaskKinds,
     connection: &Connection,
     stop: &CancellationToken,
 ) -> Option<Generation> {
     let started = tokio::select! {
-        started = workshop.start_generation(part, connection, stop) => started,
+        started = factory.start_generation(kinds, connection, stop) => started,
         () = tokio::time::sleep(RECYCLE_PAUSE) => return None,
     };
     match started {
         Ok(Some(next)) => {
-            workshop.metrics().recycles.inc();
+            factory.metrics().recycles.inc();
             tracing::info!("the SDK worker is being replaced to keep memory flat");
             Some(next)
         }

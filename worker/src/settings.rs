@@ -1,41 +1,28 @@
 //! The settings of the process, read from the environment. Pure: the variables are passed in, no
 //! file is opened. Every mistake is one sentence that names the variable and what it allows.
+//!
+//! clap's `env` was looked at and not taken: its messages repeat the value, which may be a
+//! credential, it takes an empty variable for a value, and what two variables mean together would
+//! have to be checked after it all the same.
 
+mod credentials;
 mod database;
+mod error;
 mod reader;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lettre::message::Mailbox;
 use reqwest::Url;
 
 use crate::order::TaskQueues;
+use error::wrong;
 use reader::Reader;
 
+pub use credentials::{ApiKey, TlsSettings};
 pub use database::database_url;
-
-/// The environment as a map.
-pub type Variables = BTreeMap<String, String>;
-
-/// A setting that is missing or wrong. `Display` is one sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} {problem}")]
-pub struct SettingError {
-    /// The variable.
-    pub variable: String,
-    /// What is wrong and what is allowed. Never repeats a credential.
-    pub problem: String,
-}
-
-fn wrong(variable: &str, problem: impl Into<String>) -> SettingError {
-    SettingError {
-        variable: variable.to_owned(),
-        problem: problem.into(),
-    }
-}
+pub use error::{SettingError, Variables};
 
 /// How to reach Temporal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,35 +40,6 @@ pub struct TemporalSettings {
     /// The deployment version, if `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are
     /// set: worker versioning is on then.
     pub deployment: Option<(String, String)>,
-}
-
-/// TLS to Temporal. All files are read again when they change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// `TEMPORAL_TLS_SERVER_NAME`: the name in the server's certificate, if it is not the host.
-    pub server_name: Option<String>,
-    /// `TEMPORAL_TLS_SERVER_CA_CERT_PATH`; the system's roots if absent.
-    pub ca: Option<PathBuf>,
-    /// `TEMPORAL_TLS_CLIENT_CERT_PATH` and `TEMPORAL_TLS_CLIENT_KEY_PATH`.
-    pub client: Option<(PathBuf, PathBuf)>,
-}
-
-/// An API key, by file or by value. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum ApiKey {
-    /// Read again when it changes.
-    File(PathBuf),
-    /// Fixed for the life of the process.
-    Value(String),
-}
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Value(_) => f.write_str("Value(…)"),
-        }
-    }
 }
 
 /// Which activities a process runs.
@@ -355,6 +313,8 @@ pub fn log_format(variables: &Variables) -> Result<LogFormat, SettingError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {

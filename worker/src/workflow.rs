@@ -16,6 +16,7 @@ mod input;
 mod mails;
 mod options;
 mod placement;
+mod progress;
 mod reasons;
 
 pub use attributes::ORDER_STATE;
@@ -25,9 +26,10 @@ use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
-use crate::failure::Failure;
-use crate::order::{Order, OrderInput, OrderResult, OrderState, Reason, TaskQueues};
+use crate::failure::{Failure, Reason};
+use crate::order::{Order, OrderInput, OrderResult, OrderState, TaskQueues};
 use placement::Placement;
+use progress::Progress;
 
 /// The workflow of one order. Registered as `OrderWorkflow`.
 ///
@@ -37,9 +39,7 @@ use placement::Placement;
 #[derive(Default)]
 pub struct OrderWorkflow {
     order_id: String,
-    state: OrderState,
-    reason: Option<Reason>,
-    cancel_requested: Option<String>,
+    progress: Progress,
     /// Where this worker's settings send the activities of orders that do not say it.
     default_queues: TaskQueues,
 }
@@ -55,6 +55,18 @@ impl OrderWorkflow {
             default_queues,
             ..Self::default()
         }
+    }
+}
+
+impl AsRef<Progress> for OrderWorkflow {
+    fn as_ref(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+impl AsMut<Progress> for OrderWorkflow {
+    fn as_mut(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 }
 
@@ -92,8 +104,8 @@ impl OrderWorkflow {
             Err(invalid) => {
                 let reason = invalid.reason();
                 ctx.state_mut(|s| {
-                    s.state = OrderState::Failed;
-                    s.reason = Some(reason);
+                    s.progress.state = OrderState::Failed;
+                    s.progress.reason = Some(reason);
                 });
                 Err(invalid.into_application().into())
             }
@@ -105,8 +117,8 @@ impl OrderWorkflow {
     pub fn state(&self, _ctx: &WorkflowContextView) -> OrderStatus {
         OrderStatus {
             order_id: self.order_id.clone(),
-            state: self.state,
-            reason: self.reason.clone(),
+            state: self.progress.state,
+            reason: self.progress.reason.clone(),
         }
     }
 
@@ -141,7 +153,7 @@ impl OrderWorkflow {
     }
 
     fn can_be_cancelled(&self) -> bool {
-        match self.state {
+        match self.progress.state {
             OrderState::Received
             | OrderState::Creating
             | OrderState::Reserving
@@ -160,8 +172,8 @@ impl OrderWorkflow {
     }
 
     fn request_cancellation(&mut self, reason: Words) {
-        if self.can_be_cancelled() && self.cancel_requested.is_none() {
-            self.cancel_requested = Some(reason.0);
+        if self.can_be_cancelled() && self.progress.cancel_requested.is_none() {
+            self.progress.cancel_requested = Some(reason.0);
         }
     }
 }

@@ -45,7 +45,7 @@ fn finished(name: &'static str, program: PathBuf) -> Built {
 
 fn order_worker() -> PathBuf {
     eprintln!("building order-worker with the profile release");
-    cargo::order_worker(&[])
+    cargo::order_worker()
 }
 
 fn go_worker() -> Option<Built> {

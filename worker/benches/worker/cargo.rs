@@ -1,6 +1,5 @@
 //! The order worker, built with cargo.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,12 +10,11 @@ pub(crate) fn scratch() -> PathBuf {
     folder
 }
 
-/// Builds the order worker with the profile release and more arguments of cargo.
-pub(crate) fn order_worker(arguments: &[OsString]) -> PathBuf {
+/// Builds the order worker with the profile release.
+pub(crate) fn order_worker() -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--release", "--workspace", "--bin", "order-worker"]);
     command.arg("--message-format=json-render-diagnostics");
-    command.args(arguments);
     // What cargo tells this program about its own package must not reach other build scripts.
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();

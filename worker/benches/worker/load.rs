@@ -1,8 +1,9 @@
 //! The work: single activities and whole orders, a bounded number of them under way at once.
 
 use futures::{StreamExt, stream};
-use order_worker::activities::{CreateOrder, OrderActivities};
+use order_worker::activities::OrderActivities;
 use order_worker::commands::{outcome, start_order};
+use order_worker::order::messages::CreateOrder;
 use order_worker::order::{OrderInput, OrderState};
 use temporalio_client::{ActivityStartOptions, Client};
 use temporalio_sdk::ActivityCloseTimeouts;

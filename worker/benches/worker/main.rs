@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The profile is that of this program alone. The worker that it measures is the one that `--worker`
-//! names, such as the shipped one; without it, one is built with the profile release first. The dev server and its database share the machine and
-//! bound the throughput, so processor time per task is what compares.
+//! names; without it, one is built with the profile release first. The dev server and its database
+//! share the machine and bound the throughput, so processor time per task is what compares.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,13 +20,10 @@
     reason = "a measurement that cannot go on ends, and its output is the purpose"
 )]
 
-mod binary;
 mod build;
 mod cargo;
 mod load;
 mod process;
-#[path = "../../tests/worker/servers.rs"]
-mod servers;
 mod support;
 mod table;
 
@@ -35,6 +32,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use order_worker::store::Store;
+use order_worker_testkit::{binary, servers};
 use temporalio_client::Client;
 
 use crate::build::Built;
@@ -62,7 +60,7 @@ struct Args {
     /// How often each worker is started to time its first poll.
     #[arg(long, default_value_t = 7)]
     starts: usize,
-    /// A finished order-worker to measure, such as the shipped one, instead of building one. The
+    /// A finished order-worker to measure instead of building one. The
     /// table says which profile it was built with.
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
@@ -126,7 +124,6 @@ async fn main() {
                 database,
                 gateway: format!("http://{}", gateway.address()),
                 eager: args.eager,
-                tls: None,
             },
             built,
             first_polls: Vec::new(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use order_worker_testkit::eventually;
 use temporalio_client::Client;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
@@ -14,7 +15,6 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQ
 
 use crate::cargo::scratch;
 use crate::load::Round;
-use crate::support::eventually;
 
 /// Clock ticks per second of `/proc/PID/stat`: fixed on Linux for programs.
 const TICKS: f64 = 100.0;
@@ -25,8 +25,6 @@ pub(crate) struct Place {
     pub(crate) database: String,
     pub(crate) gateway: String,
     pub(crate) eager: bool,
-    /// For TLS to Temporal: the CA of the server's certificate, and the name in it.
-    pub(crate) tls: Option<(PathBuf, &'static str)>,
 }
 
 /// Memory of a process in MB of a million bytes.
@@ -81,11 +79,6 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file);
-        if let Some((ca, name)) = &place.tls {
-            command
-                .env("TEMPORAL_TLS_SERVER_CA_CERT_PATH", ca)
-                .env("TEMPORAL_TLS_SERVER_NAME", name);
-        }
         let started = SystemTime::now();
         let child = command.spawn().unwrap();
         Self {
@@ -107,16 +100,6 @@ impl Process {
         })
         .await;
         polled.duration_since(self.started).unwrap()
-    }
-
-    /// Ends it as Kubernetes does, and waits until it has ended.
-    #[allow(dead_code, reason = "only the building of the release needs it")]
-    pub(crate) async fn drain(mut self) {
-        let pid = self.child.id().to_string();
-        let signalled = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(signalled.success(), "a worker is gone before its end");
-        let status = eventually("the worker ends", async || self.child.try_wait().unwrap()).await;
-        assert!(status.success(), "a worker ended with {status}");
     }
 
     fn proc(&self, file: &str) -> String {

@@ -1,31 +1,10 @@
-//! Waiting, and what every worker needs: a Temporal server and a payment gateway stand-in.
-
-use std::time::{Duration, Instant};
+//! What every worker needs: a Temporal server and a payment gateway stand-in.
 
 use order_worker::connection::Connector;
 use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::settings::{TemporalSettings, Variables};
+use order_worker_testkit::{DEADLINE, servers};
 use temporalio_client::Client;
-
-use crate::servers;
-
-/// The longest that a server or a worker may take to come up.
-pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
-
-/// Polls a condition until it holds.
-pub(crate) async fn eventually<T, F>(what: &str, mut condition: F) -> T
-where
-    F: AsyncFnMut() -> Option<T>,
-{
-    let started = Instant::now();
-    loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(started.elapsed() < DEADLINE, "still not true: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// The address of a Temporal server, a client of it, and a payment gateway stand-in.
 pub(crate) async fn surroundings() -> (String, Client, Gateway) {

@@ -16,11 +16,11 @@ use temporalio_common::data_converters::{
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 
-use super::{
+use crate::failure::{Failure, FailureType, Reason};
+use crate::order::messages::{
     CancelOrder, CountMails, CreateOrder, Mailing, PaymentRequest, ReleaseInventory, Reservation,
 };
-use crate::failure::{Failure, FailureType};
-use crate::order::{Fields, Misspelt, ORDER_FIELDS, Reason, is_order_id};
+use crate::order::{Fields, Misspelt, ORDER_FIELDS, is_order_id};
 
 /// The input of an activity: given by this program's own code, or as a caller sent it.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{ReleaseInventory, Reservation, Sent};
+use super::Sent;
 use crate::failure::Failure;
+use crate::order::messages::{ReleaseInventory, Reservation};
 use crate::store::Store;
 
 /// The activities of the role `inventory`.

@@ -24,11 +24,11 @@ use temporalio_common::protos::temporal::api::common::v1::Payload;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{CountMails, MailProgress, MailReport, Mailing, Sent};
-use crate::failure::{Failure, FailureType};
+use super::Sent;
+use crate::failure::{Failure, FailureType, Reason};
 use crate::mail::{Mailer, Unsent, message_id};
 use crate::metrics::Metrics;
-use crate::order::Reason;
+use crate::order::messages::{CountMails, MailProgress, MailReport, Mailing};
 use crate::store::Store;
 
 /// How often a mail that takes long beats, well within the heartbeat timeout.

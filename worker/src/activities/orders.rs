@@ -10,10 +10,10 @@ use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{CancelOrder, CreateOrder, Sent};
-use crate::failure::{self, Failure, FailureType};
+use super::Sent;
+use crate::failure::{self, Failure, FailureType, Reason};
 use crate::metrics::Metrics;
-use crate::order::Reason;
+use crate::order::messages::{CancelOrder, CreateOrder};
 use crate::store::Store;
 
 /// The activities of the role `orders`.

@@ -11,11 +11,12 @@ use std::time::Instant;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
+use super::Sent;
 use super::orders::workflow_id;
-use super::{PaymentRequest, Sent, Settlement};
 use crate::failure::{Failure, FailureType};
 use crate::metrics::Metrics;
 use crate::order::Payment;
+use crate::order::messages::{PaymentRequest, Settlement};
 use crate::payment::{GatewayClient, idempotency_key};
 use crate::store::{PaymentState, Store};
 

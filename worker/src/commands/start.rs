@@ -14,7 +14,9 @@ use temporalio_client::{
 
 use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
 
-use super::{OrderHandle, connect, outcome, print};
+use super::client::{OrderHandle, connect};
+use super::outcome::outcome;
+use super::stdout::print;
 use crate::cli::{StartArgs, workflow_id};
 use crate::order::{OrderInput, OrderState, TaskQueues};
 use crate::settings::TemporalSettings;

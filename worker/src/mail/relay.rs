@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt::Display;
+use std::time::Duration;
 
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -15,7 +16,10 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tokio::net::TcpStream;
 
-use super::{SMTP_TIMEOUT, Unsent};
+use super::unsent::Unsent;
+
+/// Longest wait for a connection to one address of the mail server.
+const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an `SMTP_URL` cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,18 +1,28 @@
 //! One mail over SMTP, on connections that are kept. Judges what stops a mail by how far it has
 //! come: only an answer to the recipient or to the mail itself says something of the recipient.
+//!
+//! lettre's `AsyncSmtpTransport` was looked at and not taken: it sends a mail in one call, whose error
+//! does not say whether the sender, the recipient or the mail was refused.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter, ServerInfo};
 use lettre::{Address, Message};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::relay::{Relay, UrlError};
-use super::{MAIL_TIMEOUT, SMTP_CONNECTIONS, Unsent};
+use super::unsent::Unsent;
+
+/// Longest time for one mail, and for a connection to send it on.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections to the mail server that one process keeps.
+const SMTP_CONNECTIONS: usize = 10;
 
 /// Sends over a few connections that are kept. Clones share them.
 #[derive(Clone)]
@@ -81,13 +91,11 @@ impl Smtp {
     }
 
     fn take(&self) -> Option<AsyncSmtpConnection> {
-        // A poisoned list still holds whole connections.
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop()
+        self.idle.lock().pop()
     }
 
     fn keep(&self, connection: AsyncSmtpConnection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         if idle.len() < SMTP_CONNECTIONS {
             idle.push(connection);
         }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{
+use super::checked::{
     CardToken, DEFAULT_CURRENCY, DEFAULT_SKU, Item, MAX_ID_LENGTH, MAX_ITEMS, MAX_RECIPIENTS,
-    MAX_TOTAL, is_order_id, names,
+    MAX_TOTAL, is_order_id,
 };
+use super::names;
 
 const MAX_QUANTITY: u64 = 1_000_000;
 const MAX_SUBJECT_LENGTH: usize = 200;

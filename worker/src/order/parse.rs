@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::checked::{Order, TaskQueues, money};
 use super::fields::{Fields, Misspelt};
-use super::{Order, TaskQueues, money};
 
 const MAX_CANCEL_WINDOW_SECONDS: u64 = 30 * 24 * 3600;
 /// Longest name of a task queue, in bytes.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::activities::{PaymentRequest, Settlement};
+use crate::order::messages::{PaymentRequest, Settlement};
 use crate::order::{Payment, whole_number};
 
 /// Longest id of a charge that is kept, in bytes.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::generation::{Generation, first_ended};
+use super::sdk_workarounds::generation::{Generation, first_ended};
 
 /// After the grace period: long enough to tell the server, short enough to stay within the 15 s
 /// that the pod's termination grace has on top.

@@ -2,8 +2,8 @@
 
 use reqwest::Url;
 
+use super::error::{SettingError, Variables, wrong};
 use super::reader::Reader;
-use super::{SettingError, Variables, wrong};
 use crate::store::Backend;
 
 /// What may stand behind the `?` of a URL of PostgreSQL, beside `options[…]`: what the driver reads.

@@ -9,7 +9,8 @@ use reqwest::Url;
 
 use crate::order::{MAX_QUEUE_LENGTH, TaskQueues};
 
-use super::{ApiKey, SettingError, TlsSettings, Variables, wrong};
+use super::credentials::{ApiKey, TlsSettings};
+use super::error::{SettingError, Variables, wrong};
 
 /// Reads single variables; an empty one counts as absent.
 pub(super) struct Reader<'a>(pub(super) &'a Variables);

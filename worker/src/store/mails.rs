@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sqlx::Row;
 
-use super::{Store, now};
+use super::pool::{Store, now};
 use crate::failure::Failure;
 
 /// How many mails of an order need no further work.

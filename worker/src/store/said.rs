@@ -30,8 +30,6 @@ pub fn said_of_migration(error: &MigrateError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use rcgen::{CertificateParams, KeyPair};
     use taskqueue_testkit::exposure::exposed;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -54,15 +52,6 @@ mod tests {
         port
     }
 
-    /// A folder that goes with the test.
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).ok();
-        }
-    }
-
     #[tokio::test]
     async fn a_key_that_the_driver_cannot_read_is_not_shown() {
         let key = KeyPair::generate().unwrap();
@@ -70,11 +59,9 @@ mod tests {
         let certificate = params.self_signed(&key).unwrap().pem();
         let (der, pem) = (key.serialize_der(), key.serialize_pem());
         let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-        let name = format!("order-worker-said-{}", uuid::Uuid::new_v4().simple());
-        let folder = Folder(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
-            let path = folder.0.join(name);
+            let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };

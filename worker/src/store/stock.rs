@@ -2,10 +2,11 @@
 
 use sqlx::{Any, Row, Transaction};
 
-use super::{Store, cancelled, conflict, now};
-use crate::activities::Reservation;
+use super::orders::{cancelled, conflict};
+use super::pool::{Store, now};
 use crate::failure::{Failure, FailureType};
 use crate::order::Item;
+use crate::order::messages::Reservation;
 
 impl Store {
     /// Takes all items out of the stock or none. Running it again changes nothing, and with other

@@ -1,26 +1,22 @@
 //! Files that cannot be used: what is said of them, and that nothing of them is.
 
-use std::path::PathBuf;
-
 use rcgen::{CertificateParams, KeyPair};
 use taskqueue_testkit::exposure::exposed;
+use tempfile::TempDir;
 
 use super::*;
 
 /// A folder that goes with the test.
-struct Files(PathBuf);
+struct Files(TempDir);
 
 impl Files {
     fn new() -> Self {
-        let name = format!("order-worker-files-{}", uuid::Uuid::new_v4().simple());
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
+        Self(tempfile::tempdir().unwrap())
     }
 
     /// What is said of a certificate and a key.
     fn problem(&self, certificate: &str, key: &str) -> String {
-        let (at, of) = (self.0.join("tls.crt"), self.0.join("tls.key"));
+        let (at, of) = (self.0.path().join("tls.crt"), self.0.path().join("tls.key"));
         std::fs::write(&at, certificate).unwrap();
         std::fs::write(&of, key).unwrap();
         let settings = TlsSettings {
@@ -33,7 +29,7 @@ impl Files {
 
     /// What is said of a CA.
     fn problem_of_ca(&self, ca: &str) -> String {
-        let at = self.0.join("ca.crt");
+        let at = self.0.path().join("ca.crt");
         std::fs::write(&at, ca).unwrap();
         let settings = TlsSettings {
             ca: Some(at),
@@ -41,12 +37,6 @@ impl Files {
         };
         let error = TlsFiles::load(&settings).unwrap_err();
         format!("{error} {error:?}")
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
     }
 }
 

@@ -3,8 +3,8 @@
 use temporalio_sdk::ActivityExecutionError;
 
 use super::reasons::cancelled_by_request;
-use crate::activities::MailReport;
 use crate::failure;
+use crate::order::messages::MailReport;
 use crate::order::{Notification, NotificationState};
 
 /// From the report of `send_notification`.

@@ -5,14 +5,17 @@ use temporalio_sdk::{
     WorkflowTermination, workflows::select,
 };
 
-use super::{OrderWorkflow, attributes, mails, options, reasons};
+use super::progress::Progress;
+use super::{attributes, mails, options, reasons};
 use crate::activities::{
-    CancelOrder, CountMails, CreateOrder, InventoryActivities, MailReport, Mailing,
-    NotificationActivities, OrderActivities, PaymentActivities, PaymentRequest, ReleaseInventory,
+    InventoryActivities, NotificationActivities, OrderActivities, PaymentActivities,
+};
+use crate::failure::{self, FailureType, Reason};
+use crate::order::messages::{
+    CancelOrder, CountMails, CreateOrder, MailReport, Mailing, PaymentRequest, ReleaseInventory,
     Reservation, Settlement,
 };
-use crate::failure::{self, FailureType};
-use crate::order::{Notification, Order, OrderResult, OrderState, Payment, Reason};
+use crate::order::{Notification, Order, OrderResult, OrderState, Payment};
 
 /// Why an order stops before it is paid.
 enum Stop {
@@ -44,15 +47,15 @@ enum Undo {
     ReleaseInventory,
 }
 
-/// One run of one order.
-pub(super) struct Placement {
-    ctx: WorkflowContext<OrderWorkflow>,
+/// One run of one order, in a workflow `W` that keeps its progress.
+pub(super) struct Placement<W> {
+    ctx: WorkflowContext<W>,
     order: Order,
     undo: Vec<Undo>,
 }
 
-impl Placement {
-    pub(super) fn new(ctx: WorkflowContext<OrderWorkflow>, order: Order) -> Self {
+impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
+    pub(super) fn new(ctx: WorkflowContext<W>, order: Order) -> Self {
         Self {
             ctx,
             order,
@@ -80,7 +83,7 @@ impl Placement {
     }
 
     fn enter(&self, state: OrderState) {
-        self.ctx.state_mut(|s| s.state = state);
+        self.ctx.state_mut(|s| s.as_mut().state = state);
         if self.order.search_attributes {
             self.ctx
                 .upsert_search_attributes(attributes::to_state(state));
@@ -127,7 +130,7 @@ impl Placement {
             let window = std::time::Duration::from_secs(self.order.cancel_window_seconds);
             select! {
                 _ = self.ctx.timer(window) => {}
-                _ = self.ctx.wait_condition(|s| s.cancel_requested.is_some()) => {}
+                _ = self.ctx.wait_condition(|s| s.as_ref().cancel_requested.is_some()) => {}
             }
         }
         self.stop_if_asked()
@@ -140,7 +143,7 @@ impl Placement {
                 token.reason(),
             )));
         }
-        match self.ctx.state(|s| s.cancel_requested.clone()) {
+        match self.ctx.state(|s| s.as_ref().cancel_requested.clone()) {
             None => Ok(()),
             Some(message) => Err(Stop::Refused(
                 OrderState::Cancelled,
@@ -262,7 +265,8 @@ impl Placement {
     /// Undoes, last step first.
     async fn compensate(&mut self, reason: &Reason) {
         self.enter(OrderState::Compensating);
-        self.ctx.state_mut(|s| s.reason = Some(reason.clone()));
+        self.ctx
+            .state_mut(|s| s.as_mut().reason = Some(reason.clone()));
         while let Some(step) = self.undo.pop() {
             let order_id = self.order.order_id.clone();
             let undone = match step {
@@ -323,7 +327,8 @@ impl Placement {
     /// The failure of the workflow, with the whole result.
     fn fail(&self, state: OrderState, reason: Reason) -> WorkflowTermination {
         self.enter(state);
-        self.ctx.state_mut(|s| s.reason = Some(reason.clone()));
+        self.ctx
+            .state_mut(|s| s.as_mut().reason = Some(reason.clone()));
         let result = OrderResult {
             reason: Some(reason.clone()),
             ..self.result(state)

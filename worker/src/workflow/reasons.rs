@@ -2,8 +2,7 @@
 
 use temporalio_sdk::ActivityExecutionError;
 
-use crate::failure::{self, FailureType};
-use crate::order::Reason;
+use crate::failure::{self, FailureType, Reason};
 use crate::payment::DECLINED_MESSAGE;
 
 /// The gateway was asked what became of the payment, and has declined it.

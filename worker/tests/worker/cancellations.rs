@@ -17,9 +17,9 @@ use crate::history::{events_of, place_of, tells, told};
 use crate::hold::{Hold, Step};
 use crate::orders::{reason, status_of, unpaid};
 use crate::pending::{asked_to_stop, failed_attempts};
-use crate::servers::postgres_database;
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually};
+use order_worker_testkit::servers::postgres_database;
 
 /// The gateway keeps every answer back for so long, which is less than the worker waits for one.
 const KEPT_BACK: Duration = Duration::from_secs(8);

@@ -21,8 +21,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::authority::{Authority, SERVER_NAME};
 use crate::drains::late;
-use crate::servers::temporal;
 use crate::support::{Shop, Worker, eventually};
+use order_worker_testkit::servers::temporal;
 
 /// The status of a request without a valid key, as gRPC numbers it.
 const UNAUTHENTICATED: &str = "16";

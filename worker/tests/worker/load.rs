@@ -15,9 +15,9 @@ use order_worker::order::{NotificationState, OrderInput, OrderResult, OrderState
 use serde_json::json;
 use sqlx::Row;
 
-use crate::servers::postgres_database;
 use crate::smtp::{Behaviour, mailed};
 use crate::support::{Shop, Worker, eventually};
+use order_worker_testkit::servers::postgres_database;
 
 /// Each kill leaves activities to their timeout, so the largest run needs minutes.
 const PATIENCE: Duration = Duration::from_mins(15);

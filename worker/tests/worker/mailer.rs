@@ -6,9 +6,9 @@ use std::time::Duration;
 use order_worker::mail::{Mailer, Unsent};
 use tokio::net::TcpListener;
 
-use crate::servers::free_port;
 use crate::smtp::{Behaviour, SmtpServer};
 use crate::support::init;
+use order_worker_testkit::servers::free_port;
 
 const TO: &str = "a@example.com";
 

@@ -35,7 +35,6 @@ mod replay;
 mod routing;
 mod search;
 mod secrets;
-mod servers;
 mod silence;
 mod smtp;
 mod storage;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use order_worker::commands::{outcome, start_order};
+use order_worker::failure::Reason;
 use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::order::{
-    Notification, NotificationState, OrderInput, OrderResult, OrderState, Payment, Reason,
+    Notification, NotificationState, OrderInput, OrderResult, OrderState, Payment,
 };
 use order_worker::workflow::{OrderStatus, OrderWorkflow, Words};
 use serde_json::json;

@@ -13,9 +13,9 @@ use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::VersioningBehavior;
 use temporalio_common::protos::temporal::api::workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest;
 
-use crate::servers::{free_port, temporal};
 use crate::smtp::Behaviour;
-use crate::support::{Shop, TempDir, Worker, eventually, init};
+use crate::support::{Shop, Worker, eventually, init, temp_dir};
+use order_worker_testkit::servers::{free_port, temporal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_order-worker");
 
@@ -191,7 +191,7 @@ pub(crate) fn run_binary(
 
 #[test]
 fn wrong_settings_end_the_process_with_one_sentence() {
-    let dir = TempDir::new("settings");
+    let dir = temp_dir("settings");
     let key = dir.path().join("missing.key");
     let key = key.to_str().unwrap();
     let table: [(&[(&str, &str)], &str); 6] = [
@@ -350,7 +350,7 @@ async fn the_commands_start_watch_and_cancel_orders() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_laptop_needs_only_temporal() {
     init();
-    let dir = TempDir::new("laptop");
+    let dir = temp_dir("laptop");
     let address = tokio::task::spawn_blocking(temporal).await.unwrap();
     let database = format!(
         "sqlite://{}?mode=rwc",

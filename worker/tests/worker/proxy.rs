@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::servers::temporal;
+use order_worker_testkit::servers::temporal;
 
 /// Ends TLS and passes the rest on to Temporal.
 pub(crate) struct Proxy {

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use order_worker::activities::CreateOrder;
 use order_worker::commands::OrderHandle;
 use order_worker::gateway::{FaultOptions, GatewayOptions};
+use order_worker::order::messages::CreateOrder;
 use order_worker::order::{OrderInput, OrderState};
 use order_worker::workflow::{OrderWorkflow, Words};
 use serde_json::{Value, json};
@@ -24,9 +24,9 @@ use crate::orders::state_of;
 use crate::pending::{asked_to_stop, failed_attempts, last_attempt, pending};
 use crate::plain::PlainGateway;
 use crate::replay::{PATHS, UPDATE_REFUSED, check, folder, replayer};
-use crate::servers::postgres_database;
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually, have_search_attribute};
+use order_worker_testkit::servers::postgres_database;
 
 /// A recipient whom the mail server never takes, so that the mailing goes on until it is cancelled.
 const PUT_OFF: &str = "later@example.com";

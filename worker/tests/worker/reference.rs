@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 use order_worker::gateway::{FaultOptions, GatewayOptions};
 use serde_json::{Value, json};
 
-use crate::servers::temporal;
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker};
+use order_worker_testkit::servers::temporal;
 
 const DECLINED: i64 = 402;
 

@@ -9,8 +9,8 @@ use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 
 use crate::process::run_binary;
-use crate::servers::temporal;
 use crate::support::{Shop, eventually, have_search_attribute};
+use order_worker_testkit::servers::temporal;
 
 /// How many workflows of the shop's queue a condition finds, as soon as it is this many: the
 /// server's index is behind by a moment.

@@ -25,9 +25,9 @@ use crate::disguises::found;
 use crate::history::events_of;
 use crate::orders::state_of;
 use crate::pending::failed_attempts;
-use crate::servers::{free_port, postgres_database};
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually, have_search_attribute};
+use order_worker_testkit::servers::{free_port, postgres_database};
 
 const DATABASE_PASSWORD: &str = "oleander-of-the-database";
 const SMTP_PASSWORD: &str = "foxglove-of-the-mails";

@@ -6,8 +6,8 @@ use serde_json::json;
 use temporalio_client::{WorkflowQueryOptions, WorkflowSignalOptions};
 
 use crate::line::Line;
-use crate::servers::postgres_database;
 use crate::support::{Shop, Worker, eventually};
+use order_worker_testkit::servers::postgres_database;
 
 /// More than the worker has connections, so that some wait for one.
 const ORDERS: usize = 20;

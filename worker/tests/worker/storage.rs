@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use order_worker::activities::{CreateOrder, PaymentRequest, Reservation};
-use order_worker::failure::{Failure, FailureType};
-use order_worker::order::{Item, Reason};
+use order_worker::failure::{Failure, FailureType, Reason};
+use order_worker::order::Item;
+use order_worker::order::messages::{CreateOrder, PaymentRequest, Reservation};
 use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
 
-use crate::servers::postgres_database;
-use crate::support::{DEADLINE, TempDir};
+use crate::support::{DEADLINE, temp_dir};
+use order_worker_testkit::servers::postgres_database;
+use tempfile::TempDir;
 
 fn order(order_id: &str) -> CreateOrder {
     CreateOrder {
@@ -288,7 +289,7 @@ async fn opened_by_many(url: &str) -> Store {
 }
 
 async fn sqlite() -> (Store, TempDir) {
-    let dir = TempDir::new("storage");
+    let dir = temp_dir("storage");
     let url = format!(
         "sqlite://{}?mode=rwc",
         dir.path().join("orders.db").display()

@@ -2,10 +2,9 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Once;
-use std::time::{Duration, Instant};
 
 use order_worker::commands::{OrderHandle, outcome, start_order};
 use order_worker::connection::Connector;
@@ -13,16 +12,16 @@ use order_worker::gateway::{Entry, Gateway, GatewayOptions};
 use order_worker::order::{OrderInput, OrderResult};
 use order_worker::settings::{TemporalSettings, Variables};
 use order_worker::store::Store;
+use order_worker_testkit::servers::temporal;
+use tempfile::TempDir;
 use temporalio_client::Client;
 use temporalio_client::tonic::{Code, IntoRequest};
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 use temporalio_common::protos::temporal::api::operatorservice::v1::AddSearchAttributesRequest;
 
-use crate::servers::temporal;
 use crate::smtp::{Behaviour, SmtpServer};
 
-/// The longest that anything in these tests may take.
-pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
+pub(crate) use order_worker_testkit::{DEADLINE, eventually};
 
 /// TLS provider for every client in the test process, as `main` does it.
 pub(crate) fn init() {
@@ -34,42 +33,10 @@ pub(crate) fn init() {
     });
 }
 
-/// Polls a condition until it holds.
-pub(crate) async fn eventually<T, F>(what: &str, mut condition: F) -> T
-where
-    F: AsyncFnMut() -> Option<T>,
-{
-    let started = Instant::now();
-    loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(started.elapsed() < DEADLINE, "still not true: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A directory that goes away with the value.
-pub(crate) struct TempDir(PathBuf);
-
-impl TempDir {
-    pub(crate) fn new(name: &str) -> Self {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let path = std::env::temp_dir().join(format!("order-worker-{name}-{}", &id[..8]));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        // A server that is just ending may still write; the system cleans its temporary files.
-        let _left_behind = std::fs::remove_dir_all(&self.0);
-    }
+/// A folder that goes away with the value.
+pub(crate) fn temp_dir(name: &str) -> TempDir {
+    let prefix = format!("order-worker-{name}-");
+    tempfile::Builder::new().prefix(&prefix).tempdir().unwrap()
 }
 
 /// A client of the test run's Temporal server.
@@ -241,7 +208,7 @@ impl Shop {
 
     pub(crate) async fn open_with(name: &str, gateway: GatewayOptions, smtp: Behaviour) -> Self {
         let client = client().await;
-        let dir = TempDir::new(name);
+        let dir = temp_dir(name);
         Self {
             client,
             queue: name.to_owned(),

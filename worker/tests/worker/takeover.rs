@@ -8,9 +8,9 @@ use serde_json::json;
 use temporalio_client::WorkflowCancelOptions;
 
 use crate::line::Line;
-use crate::servers::{postgres_database, temporal};
 use crate::smtp::{self, Behaviour};
 use crate::support::{Shop, Worker, eventually};
+use order_worker_testkit::servers::{postgres_database, temporal};
 
 /// So many that mailing them takes far longer than another attempt takes to begin.
 const ALL: usize = 600;

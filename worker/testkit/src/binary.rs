@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Name, version, profile and size, for the first line of a measurement.
-pub(crate) fn describe(program: &Path) -> String {
+pub fn describe(program: &Path) -> String {
     let output = Command::new(program)
         .arg("--version")
         .output()
@@ -20,7 +20,7 @@ pub(crate) fn describe(program: &Path) -> String {
 }
 
 /// Cores, and how busy they are: the load average of the last minute.
-pub(crate) fn machine() -> String {
+pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let minute = load.split(' ').next().unwrap_or_default();

@@ -21,9 +21,10 @@ pub(super) fn was_never_sent(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use parking_lot::Mutex;
     use temporalio_client::tonic::transport::Endpoint;
     use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
     use temporalio_common::protos::temporal::api::workflowservice::v1::workflow_service_client::WorkflowServiceClient;
@@ -40,7 +41,7 @@ mod tests {
 
     impl hyper::rt::Executor<Task> for Holding {
         fn execute(&self, task: Task) {
-            let mut tasks = self.0.lock().unwrap();
+            let mut tasks = self.0.lock();
             if std::mem::replace(&mut tasks.0, true) {
                 tasks.1.push(task);
             } else {
@@ -69,7 +70,7 @@ mod tests {
         let asking = tokio::spawn(ask(endpoint.executor(tasks.clone())));
         while !asking.is_finished() {
             // The connection goes away with the requests that wait for it.
-            tasks.0.lock().unwrap().1.clear();
+            tasks.0.lock().1.clear();
             tokio::task::yield_now().await;
         }
         let status = asking.await.unwrap();

@@ -9,11 +9,13 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use order_worker::store::Store;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
 
-use crate::support::eventually;
+use crate::eventually;
 
-pub(crate) fn free_port() -> u16 {
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -52,6 +54,12 @@ fn start_server(command: Vec<OsString>, user: Option<u32>, log: &Path, after: &s
     child.stdin.take().unwrap()
 }
 
+/// A folder for a server, which the server's shell removes.
+fn folder(prefix: &str) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix(prefix).tempdir();
+    folder.unwrap().keep()
+}
+
 fn wait_for_port(port: u16, what: &str, log: &Path) {
     let started = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -82,13 +90,11 @@ fn temporal_cli() -> PathBuf {
 }
 
 /// The address of a Temporal dev server of this test run.
-pub(crate) fn temporal() -> String {
+pub fn temporal() -> String {
     static SERVER: OnceLock<(u16, Mutex<ChildStdin>)> = OnceLock::new();
     let (port, _) = SERVER.get_or_init(|| {
         let port = free_port();
-        let dir =
-            std::env::temp_dir().join(format!("order-worker-temporal-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = folder("order-worker-temporal-");
         let log = dir.join("log");
         let command = [
             temporal_cli().into(),
@@ -129,30 +135,28 @@ fn postgres_program(name: &str) -> PathBuf {
 }
 
 /// The URL of a fresh, empty PostgreSQL database.
-pub(crate) async fn postgres_database() -> String {
+pub async fn postgres_database() -> String {
     static SERVER: OnceLock<(u16, Mutex<ChildStdin>)> = OnceLock::new();
     let port = tokio::task::spawn_blocking(|| SERVER.get_or_init(start_postgres).0)
         .await
         .unwrap();
     let name = format!("t{}", uuid::Uuid::new_v4().simple());
     let url = |database: &str| format!("postgres://orders@127.0.0.1:{port}/{database}");
-    let admin = Store::open(&url("postgres"), 1).await.unwrap();
     let create = format!("CREATE DATABASE {name}");
     eventually("PostgreSQL makes a database", async || {
-        sqlx::query(sqlx::AssertSqlSafe(create.as_str()))
-            .execute(admin.pool())
-            .await
-            .ok()
+        let mut admin = PgConnection::connect(&url("postgres")).await.ok()?;
+        let created = sqlx::query(AssertSqlSafe(create.as_str()))
+            .execute(&mut admin)
+            .await;
+        created.ok()
     })
     .await;
-    admin.close().await;
     url(&name)
 }
 
 fn start_postgres() -> (u16, Mutex<ChildStdin>) {
     let port = free_port();
-    let dir = std::env::temp_dir().join(format!("order-worker-postgres-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+    let dir = folder("order-worker-postgres-");
     // PostgreSQL refuses to run as root.
     let id = |args: &[&str]| -> Option<u32> {
         let out = Command::new("id").args(args).output().ok()?;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A queue on which nothing has come home for this long has no tasks. Longer than the second that
+/// A queue from which no poll has returned for this long has no tasks. Longer than the second that
 /// Temporal gives itself to write down that a waiting poll is given a new task.
 const QUIET: Duration = Duration::from_millis(1200);
 /// The same as a multiple of the slowest answer of late: a server that is slow to write down what

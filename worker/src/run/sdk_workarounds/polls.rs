@@ -5,22 +5,20 @@
 //! to stop (`WFStream::shutdown_done` looks only at the workflows it already has), and drops its
 //! polls then. A task that the server has just put into one of them comes back only after its
 //! timeout: 10 s for a workflow task, an attempt for an activity. So polls are ended here, before
-//! the worker is told: no new one goes out, those under way may bring home what they have, and what
-//! they brought is answered. Nor is a poll answered as empty any more: the first empty answer after
-//! the worker was told ends its stream of activities, and loses what stands behind it in the line
+//! the worker is told: no new one goes out, those under way may return with a task, and those tasks
+//! are answered. Nor is a poll answered as empty any more: the first empty answer after the worker
+//! was told ends its stream of activities, and loses what stands behind it in the line
 //! (`TaskPollerStream`).
 //!
 //! The SDK also refuses two workers for one queue on one connection. Each worker has one of these,
 //! and all of them share the connection behind it, so that replacing a worker opens nothing.
 
-mod pace;
-mod unsent;
-
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 use temporalio_client::callback_based::{
     CallbackBasedGrpcService, GrpcRequest, GrpcSuccessResponse,
@@ -36,13 +34,13 @@ use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use pace::Pace;
-use unsent::was_never_sent;
+use super::pace::Pace;
+use super::unsent::was_never_sent;
 
 /// Where the SDK believes to connect to. It appears nowhere: requests go to the connection behind.
 const BEHIND: &str = "http://connection.behind.invalid";
 /// Longest wait for the server to take note that a worker leaves.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the server, and a poll that is not sent any more, is told of a worker that leaves.
 const REASON: &str = "the worker stops polling";
 /// More workflow tasks than any worker has at once. Beyond it the list holds tasks that the SDK
@@ -66,11 +64,11 @@ struct Inner {
 #[derive(Default)]
 struct State {
     under_way: usize,
-    /// Tokens of workflow tasks that were brought home and are not answered yet.
+    /// Tokens of workflow tasks that polls returned and that are not answered yet.
     tasks: HashSet<Vec<u8>>,
     pace: Pace,
     /// What takes this worker off the server's list, as far as its polls have told.
-    farewell: api::ShutdownWorkerRequest,
+    shutdown: api::ShutdownWorkerRequest,
 }
 
 impl Polls {
@@ -97,17 +95,17 @@ impl Polls {
         Connection::connect(options).await
     }
 
-    /// Sends no further poll, and waits until all that are under way have come home and the
+    /// Sends no further poll, and waits until all that are under way have returned and the
     /// workflow tasks they brought are answered, but not longer than `patience`. With `if_quiet`,
-    /// also no longer than until nothing has come home for a while: what is left then waits on a
+    /// also no longer than until none has returned for a while: what is left then waits on a
     /// queue without tasks.
     pub(super) async fn end(&self, behind: &Connection, patience: Duration, if_quiet: bool) {
         self.0.parked.cancel();
-        let home = async {
-            self.say_farewell(behind).await;
-            self.all_home(if_quiet).await;
+        let returned = async {
+            self.announce_shutdown(behind).await;
+            self.all_returned(if_quiet).await;
         };
-        let _late = tokio::time::timeout(patience, home).await;
+        let _late = tokio::time::timeout(patience, returned).await;
         let state = self.state();
         // A task in a poll that is cut off, or not answered, comes back by its timeout.
         tracing::info!(
@@ -123,11 +121,10 @@ impl Polls {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock still holds a whole state: no step in it can fail halfway.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
-    async fn all_home(&self, if_quiet: bool) {
+    async fn all_returned(&self, if_quiet: bool) {
         loop {
             let changed = self.0.changed.notified();
             let (answered, quiet) = {
@@ -148,18 +145,18 @@ impl Polls {
     /// Has the server unload the sticky queue: its polls end, and the workflows that it was for go
     /// to any worker from now on, instead of waiting for this one. A server with
     /// `frontend.enableCancelWorkerPollsOnShutdown` ends the other polls as well.
-    async fn say_farewell(&self, behind: &Connection) {
-        let farewell = self.state().farewell.clone();
-        if farewell.worker_instance_key.is_empty() {
+    async fn announce_shutdown(&self, behind: &Connection) {
+        let shutdown = self.state().shutdown.clone();
+        if shutdown.worker_instance_key.is_empty() {
             return;
         }
-        let mut request = farewell.into_request();
-        request.set_timeout(FAREWELL_TIMEOUT);
+        let mut request = shutdown.into_request();
+        request.set_timeout(SHUTDOWN_TIMEOUT);
         let asked = Instant::now();
         let mut retrying = behind.clone();
         if let Err(status) = WorkflowService::shutdown_worker(&mut retrying, request).await {
             // The next tasks of cached workflows are late by the sticky timeout, no more.
-            tracing::debug!("the server did not take the farewell: {status}");
+            tracing::debug!("the server did not take the shutdown of the worker: {status}");
         }
         self.took(asked);
     }
@@ -171,7 +168,7 @@ impl Polls {
     }
 
     /// Sends a poll, unless none may go out any more. `has_task` sees the answer before the poll
-    /// counts as home.
+    /// counts as returned.
     async fn poll<R: Message>(
         &self,
         call: impl Future<Output = Result<Response<R>, Status>>,
@@ -198,8 +195,8 @@ impl Polls {
         Err(Status::cancelled(REASON))
     }
 
-    /// Takes note of a workflow task that was brought home; says whether there is one.
-    fn brought(&self, task_token: &[u8]) -> bool {
+    /// Takes note of the workflow task that a poll returned; says whether there is one.
+    fn note_workflow_task(&self, task_token: &[u8]) -> bool {
         if task_token.is_empty() {
             return false;
         }
@@ -223,7 +220,7 @@ impl Polls {
         let answer = call.await;
         self.took(asked);
         if let Ok(answer) = &answer {
-            self.brought(next(answer.get_ref()));
+            self.note_workflow_task(next(answer.get_ref()));
         }
         // What was never sent comes again.
         if !answer.as_ref().is_err_and(was_never_sent) {
@@ -292,7 +289,7 @@ impl Polls {
             "PollWorkflowTaskQueue" => poll!(
                 poll_workflow_task_queue,
                 PollWorkflowTaskQueueRequest,
-                |task| self.brought(&task.task_token)
+                |task| self.note_workflow_task(&task.task_token)
             ),
             "PollActivityTaskQueue" => poll!(
                 poll_activity_task_queue,
@@ -370,18 +367,18 @@ impl Polls {
             return;
         };
         let mut state = self.state();
-        let farewell = &mut state.farewell;
+        let shutdown = &mut state.shutdown;
         if queue.kind == TaskQueueKind::Sticky as i32 {
-            farewell.sticky_task_queue.clone_from(&queue.name);
-        } else if farewell.task_queue.is_empty() {
+            shutdown.sticky_task_queue.clone_from(&queue.name);
+        } else if shutdown.task_queue.is_empty() {
             let [namespace, identity, instance] = worker.map(String::clone);
-            *farewell = api::ShutdownWorkerRequest {
+            *shutdown = api::ShutdownWorkerRequest {
                 namespace,
                 identity,
                 reason: REASON.to_owned(),
                 worker_instance_key: instance,
                 task_queue: queue.name.clone(),
-                ..std::mem::take(farewell)
+                ..std::mem::take(shutdown)
             };
         }
     }
@@ -485,12 +482,12 @@ mod tests {
         let polls = Polls::default();
         let _waiting = UnderWay::begin(&polls);
         let quick = tokio::time::Instant::now();
-        polls.all_home(true).await;
+        polls.all_returned(true).await;
         let quick = quick.elapsed();
         let now = Instant::now();
         polls.state().pace.note(now, Duration::from_secs(1));
         let slow = tokio::time::Instant::now();
-        polls.all_home(true).await;
+        polls.all_returned(true).await;
         assert!(slow.elapsed() > quick * 3, "{:?}", slow.elapsed());
     }
 }

@@ -57,7 +57,7 @@ const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before a server that did not answer is asked again.
 const ANOTHER_TRY: Duration = Duration::from_secs(1);
 
-/// How long the polls of a worker that is replaced may take to come home: longer than the server
+/// How long the polls of a worker that is replaced may take to return: longer than the server
 /// holds a poll (60 s), so that none is ever cut off with a task in it.
 const UNTIL_POLLS_RETURN: Duration = Duration::from_secs(75);
 
@@ -66,9 +66,9 @@ const AT_THE_END: Duration = Duration::from_secs(10);
 
 /// What one SDK worker polls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(in crate::run) enum TaskKinds {
     /// Everything the role plays.
-    Whole,
+    All,
     /// The role's workflows.
     Workflows,
     /// The role's activities.
@@ -76,15 +76,15 @@ pub(super) enum Part {
 }
 
 /// The way to Temporal.
-pub(super) struct Temporal {
-    pub(super) runtime: Runtime,
-    pub(super) connector: Connector,
+pub(in crate::run) struct Temporal {
+    pub(in crate::run) runtime: Runtime,
+    pub(in crate::run) connector: Connector,
     /// Takes the metrics of the SDK's requests.
-    pub(super) meter: TemporalMeter,
+    pub(in crate::run) meter: TemporalMeter,
 }
 
-/// What workers are made of. Lives as long as the process.
-pub(super) struct Workshop {
+/// Makes the SDK workers of this process, from what they share. Lives as long as the process.
+pub(in crate::run) struct WorkerFactory {
     settings: Settings,
     temporal: Temporal,
     store: Store,
@@ -95,8 +95,8 @@ pub(super) struct Workshop {
     deadline: CancellationToken,
 }
 
-impl Workshop {
-    pub(super) fn new(
+impl WorkerFactory {
+    pub(in crate::run) fn new(
         settings: Settings,
         temporal: Temporal,
         store: Store,
@@ -116,31 +116,32 @@ impl Workshop {
         }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(in crate::run) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(in crate::run) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(in crate::run) fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The worker that stays, if there is one, and the one that is replaced.
-    pub(super) fn parts(&self) -> (Option<Part>, Part) {
+    /// What the worker that stays polls for, if there is one, and what the one polls for that is
+    /// replaced.
+    pub(in crate::run) fn task_kinds(&self) -> (Option<TaskKinds>, TaskKinds) {
         if self.settings.recycle_after == 0 {
-            (None, Part::Whole)
+            (None, TaskKinds::All)
         } else if self.settings.role.plays(Role::Orders) {
-            (Some(Part::Workflows), Part::Activities)
+            (Some(TaskKinds::Workflows), TaskKinds::Activities)
         } else {
-            (None, Part::Activities)
+            (None, TaskKinds::Activities)
         }
     }
 
     /// What the SDK calls the tasks that this process polls for.
-    pub(super) fn poller_kinds(&self) -> &'static [&'static str] {
+    pub(in crate::run) fn poller_kinds(&self) -> &'static [&'static str] {
         if self.settings.role.plays(Role::Orders) {
             &["workflow_task", "activity_task"]
         } else {
@@ -148,18 +149,18 @@ impl Workshop {
         }
     }
 
-    /// A connection for the generations of one part, as soon as Temporal answers. `None` if `stop`
+    /// A connection for the generations of one kind, as soon as Temporal answers. `None` if `stop`
     /// came first.
-    pub(super) async fn connect(&self, stop: &CancellationToken) -> Option<Connection> {
+    pub(in crate::run) async fn connect(&self, stop: &CancellationToken) -> Option<Connection> {
         let stopped = stop.clone().cancelled_owned();
         let client = self.temporal.connector.connect_patiently(stopped).await?;
         Some(client.connection().clone())
     }
 
     /// Makes a worker on a connection and lets it poll. `None` if `stop` came first.
-    pub(super) async fn start_generation(
+    pub(in crate::run) async fn start_generation(
         &self,
-        part: Part,
+        kinds: TaskKinds,
         connection: &Connection,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Generation>> {
@@ -184,13 +185,13 @@ impl Workshop {
         let namespace = self.settings.temporal.temporal_namespace.clone();
         let client = Client::new(own, ClientOptions::new(namespace).build())
             .map_err(|error| anyhow::anyhow!("the client cannot be made: {error}"))?;
-        let wear = Arc::new(Wear::new(self.settings.recycle_after));
-        let gate = Gate {
-            wear: wear.clone(),
+        let recycle = Arc::new(RecycleCounter::new(self.settings.recycle_after));
+        let interceptor = ActivityInterceptor {
+            recycle: recycle.clone(),
             deadline: self.deadline.clone(),
             metrics: self.metrics.clone(),
         };
-        let options = self.worker_options(part, gate)?;
+        let options = self.worker_options(kinds, interceptor)?;
         let mut worker = Worker::new(&self.temporal.runtime, client, options)
             .map_err(|error| anyhow::anyhow!("the worker cannot be made: {error}"))?;
         let stop = Rc::new(worker.shutdown_handle());
@@ -210,13 +211,17 @@ impl Workshop {
             running,
             polls,
             connection: connection.clone(),
-            wear,
+            recycle,
             retired: Cell::new(false),
             deadline: self.deadline.clone(),
         }))
     }
 
-    fn worker_options(&self, part: Part, gate: Gate) -> anyhow::Result<WorkerOptions> {
+    fn worker_options(
+        &self,
+        kinds: TaskKinds,
+        interceptor: ActivityInterceptor,
+    ) -> anyhow::Result<WorkerOptions> {
         let settings = &self.settings;
         let slots = |number| FixedSizeSlotSupplier::new(number);
         let pollers = PollerBehavior::Autoscaling(
@@ -236,7 +241,7 @@ impl Workshop {
             .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
             .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
             .default_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
-            .activity_inbound_interceptor(gate)
+            .activity_inbound_interceptor(interceptor)
             .tuner(
                 TunerHolder::builder()
                     .workflow_task_slot_supplier(slots(settings.workflow_slots))
@@ -247,21 +252,22 @@ impl Workshop {
             )
             .maybe_deployment_options(deployment(settings))
             // No graceful_shutdown_period: the SDK would cancel the activities of a worker that is
-            // merely being replaced. The gate ends them when the process's grace period is over.
+            // merely being replaced. The interceptor ends them when the process's grace period is
+            // over.
             .build();
-        self.register(part, &mut options)?;
+        self.register(kinds, &mut options)?;
         Ok(options)
     }
 
     /// Registers what the role plays, and nothing else: a worker polls for what is registered.
-    fn register(&self, part: Part, options: &mut WorkerOptions) -> anyhow::Result<()> {
+    fn register(&self, kinds: TaskKinds, options: &mut WorkerOptions) -> anyhow::Result<()> {
         let role = self.settings.role;
-        if part != Part::Activities && role.plays(Role::Orders) {
+        if kinds != TaskKinds::Activities && role.plays(Role::Orders) {
             let queues = self.settings.activity_queues.clone();
             options
                 .register_workflow_with_factory(move || OrderWorkflow::routed(queues.clone()))?;
         }
-        if part == Part::Workflows {
+        if kinds == TaskKinds::Workflows {
             return Ok(());
         }
         if role.plays(Role::Orders) {
@@ -311,12 +317,12 @@ fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
 }
 
 /// One SDK worker that runs.
-pub(super) struct Generation {
+pub(in crate::run) struct Generation {
     stop: Rc<dyn Fn()>,
     running: JoinHandle<Result<(), WorkerRunError>>,
     polls: Polls,
     connection: Connection,
-    wear: Arc<Wear>,
+    recycle: Arc<RecycleCounter>,
     retired: Cell<bool>,
     deadline: CancellationToken,
 }
@@ -324,7 +330,7 @@ pub(super) struct Generation {
 impl Generation {
     /// Completes when the worker has ended by itself or after `retire`. Must not be awaited again
     /// afterwards.
-    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+    pub(in crate::run) async fn ended(&mut self) -> anyhow::Result<()> {
         match (&mut self.running).await {
             Ok(Ok(())) if self.retired.get() => Ok(()),
             Ok(Ok(())) => Err(anyhow::anyhow!("it ended without being told to")),
@@ -333,26 +339,26 @@ impl Generation {
         }
     }
 
-    /// Completes when the worker has run as many activities as it should.
-    pub(super) fn worn(&self) -> impl Future<Output = ()> + use<> {
-        let wear = self.wear.clone();
-        async move { wear.reached.notified().await }
+    /// Completes when the worker has run so many activities that it must be replaced.
+    pub(in crate::run) fn recycle_due(&self) -> impl Future<Output = ()> + use<> {
+        let recycle = self.recycle.clone();
+        async move { recycle.reached.notified().await }
     }
 
-    /// Gives it another stretch.
-    pub(super) fn go_on(&self) {
-        self.wear.reset();
+    /// Lets it run as many activities again before it must be replaced.
+    pub(in crate::run) fn postpone_recycle(&self) {
+        self.recycle.reset();
     }
 
-    /// Sends no further poll, and stops the worker when those under way are home; what runs goes
-    /// on to its end. For a worker that is replaced: there is time.
-    pub(super) fn retire(&self) {
+    /// Sends no further poll, and stops the worker when those under way have returned; what runs
+    /// goes on to its end. For a worker that is replaced: there is time.
+    pub(in crate::run) fn retire(&self) {
         self.leave(UNTIL_POLLS_RETURN, false);
     }
 
     /// The same for a process that ends within `grace`: polls that wait on a queue without tasks
     /// are cut off, and so are all when it is over, or they would bring what has no time to run.
-    pub(super) fn retire_soon(&self, grace: Duration) {
+    pub(in crate::run) fn retire_soon(&self, grace: Duration) {
         self.leave(AT_THE_END.min(grace), true);
     }
 
@@ -368,13 +374,13 @@ impl Generation {
     }
 
     /// Ends every activity of every generation, because the grace period is over.
-    pub(super) fn end_activities(&self) {
+    pub(in crate::run) fn end_activities(&self) {
         self.deadline.cancel();
     }
 }
 
 /// Completes when the worker that stays has ended. Never completes if there is none.
-pub(super) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Result<()> {
+pub(in crate::run) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Result<()> {
     match steady {
         Some(steady) => steady.ended().await,
         None => std::future::pending().await,
@@ -383,7 +389,7 @@ pub(super) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Res
 
 /// Completes when one of the retired workers has ended, and takes it out. Never completes while
 /// there is none.
-pub(super) async fn first_ended(retired: &mut Vec<Generation>) {
+pub(in crate::run) async fn first_ended(retired: &mut Vec<Generation>) {
     if retired.is_empty() {
         return std::future::pending().await;
     }
@@ -402,13 +408,13 @@ pub(super) async fn first_ended(retired: &mut Vec<Generation>) {
 }
 
 /// Counts the activities of one generation.
-struct Wear {
+struct RecycleCounter {
     started: AtomicU64,
     limit: u64,
     reached: Notify,
 }
 
-impl Wear {
+impl RecycleCounter {
     fn new(limit: u64) -> Self {
         Self {
             started: AtomicU64::new(0),
@@ -429,20 +435,20 @@ impl Wear {
     }
 }
 
-/// Stands before every activity: counts it, ends it at the deadline, and keeps its metric.
-struct Gate {
-    wear: Arc<Wear>,
+/// Wraps every activity: counts it, ends it at the deadline, and keeps its metric.
+struct ActivityInterceptor {
+    recycle: Arc<RecycleCounter>,
     deadline: CancellationToken,
     metrics: Metrics,
 }
 
-impl ActivityInboundInterceptor for Gate {
+impl ActivityInboundInterceptor for ActivityInterceptor {
     fn execute_activity<'a>(
         &'a self,
         input: ExecuteActivityInput,
         next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
     ) -> ExecuteActivityOutput<'a> {
-        self.wear.count();
+        self.recycle.count();
         let activity = input.activity_info().activity_type.clone();
         let run = next.run(input);
         async move {

@@ -1,0 +1,55 @@
+//! The structure of the workspace: no Rust file imports another in a circle, and the map in
+//! ARCHITECTURE.md names only what exists. Reads the sources and runs `cargo metadata`; needs no
+//! cluster.
+//!
+//! What counts as an import is in `imports`, how a name leads to the file that defines it in
+//! `resolve`. Code that is only compiled for tests does not count.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests panic freely"
+)]
+
+mod attributes;
+mod circles;
+mod fixtures;
+mod imports;
+mod map;
+mod modules;
+mod resolve;
+mod workspace;
+
+use crate::circles::{Arrow, circles};
+use crate::modules::Modules;
+
+/// The circles of a crate whose root is `root`; `read` gives the text of a file, if there is one.
+fn circles_of(root: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Vec<Arrow>> {
+    let modules = Modules::load(root, read);
+    circles(&imports::imports(&modules))
+}
+
+/// A circle as people read it: one arrow a line, with the names that the first file takes.
+fn lines(circle: &[Arrow]) -> Vec<String> {
+    let line = |arrow: &Arrow| {
+        let names: Vec<&str> = arrow.names.iter().map(String::as_str).collect();
+        format!("{} -> {}: {}", arrow.from, arrow.to, names.join(", "))
+    };
+    circle.iter().map(line).collect()
+}
+
+#[test]
+fn no_file_of_the_workspace_imports_another_in_a_circle() {
+    let mut found = Vec::new();
+    for target in workspace::targets() {
+        for circle in circles_of(&target.root, &workspace::read) {
+            found.push(format!("{}, {} files", target.name, circle.len()));
+            found.extend(lines(&circle).iter().map(|line| format!("  {line}")));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "these files import each other in a circle; move what they share to a file of its own:\n{}",
+        found.join("\n")
+    );
+}

@@ -1,0 +1,130 @@
+//! The checked order and its parts, with the ranges that hold for every field. Pure.
+
+use serde::{Deserialize, Serialize};
+
+/// Largest total accepted, in minor units (ten billion of the major unit).
+pub const MAX_TOTAL: i64 = 1_000_000_000_000;
+/// Most items an order may have.
+pub const MAX_ITEMS: usize = 100;
+/// Most recipients an order may have; Temporal's payload limit of 2 MB is reached a little later.
+pub const MAX_RECIPIENTS: usize = 20_000;
+/// The item of an order that names none: one piece of this SKU.
+pub const DEFAULT_SKU: &str = "standard";
+/// The currency of an order that names none.
+pub const DEFAULT_CURRENCY: &str = "USD";
+
+pub(super) const MAX_ID_LENGTH: usize = 100;
+
+/// A reference to a means of payment at the gateway. Never a card number; never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CardToken(String);
+
+impl CardToken {
+    /// A token by its value.
+    pub fn new(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+
+    /// The value, for the request to the gateway and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for CardToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CardToken(…)")
+    }
+}
+
+/// One line of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Stock keeping unit.
+    pub sku: String,
+    /// Pieces, at least 1.
+    pub quantity: i64,
+}
+
+/// Where the activities of each role run. A queue that an order leaves open is the worker's default, or else the
+/// workflow's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskQueues {
+    /// Task queue of `reserve_inventory` and `release_inventory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<String>,
+    /// Task queue of `process_payment` and `settle_payment`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payments: Option<String>,
+    /// Task queue of `send_notification`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<String>,
+}
+
+impl TaskQueues {
+    /// The same queues; those that are left open are taken from `defaults`.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        let or = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
+        Self {
+            inventory: or(self.inventory, &defaults.inventory),
+            payments: or(self.payments, &defaults.payments),
+            notifications: or(self.notifications, &defaults.notifications),
+        }
+    }
+
+    pub(super) fn named(&self) -> [(&'static str, Option<&str>); 3] {
+        [
+            ("inventory", self.inventory.as_deref()),
+            ("payments", self.payments.as_deref()),
+            ("notifications", self.notifications.as_deref()),
+        ]
+    }
+}
+
+/// A checked order. What holds: the ranges said on each field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// 1 to 100 characters of `A–Z a–z 0–9 . _ -`.
+    pub order_id: String,
+    /// Total in minor units of the currency (cents), 1 to [`MAX_TOTAL`].
+    pub total: i64,
+    /// ISO 4217 code, three capital letters.
+    pub currency: String,
+    /// 1 to [`MAX_ITEMS`] items, each SKU once, in order of SKU (so that two orders lock stock
+    /// in the same order and never wait for each other in a circle).
+    pub items: Vec<Item>,
+    /// Means of payment; absent means the gateway's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardToken>,
+    /// Mail addresses, each once, in the order given; may be empty.
+    pub recipients: Vec<String>,
+    /// Subject of the mail.
+    pub subject: String,
+    /// Body of the mail.
+    pub body: String,
+    /// How long the workflow waits before it pays, so that the order can still be cancelled.
+    #[serde(default)]
+    pub cancel_window_seconds: u64,
+    /// Task queues of the activities.
+    #[serde(default)]
+    pub task_queues: TaskQueues,
+    /// Whether the workflow keeps the search attribute `OrderState` up to date. Part of the input,
+    /// so that replaying an order's history does what the order did.
+    #[serde(default)]
+    pub search_attributes: bool,
+}
+
+/// Whether `id` may be an order id or a SKU.
+pub fn is_order_id(id: &str) -> bool {
+    (1..=MAX_ID_LENGTH).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// An amount in minor units as people write it: 12345 USD is "123.45 USD".
+pub fn money(amount: i64, currency: &str) -> String {
+    format!("{}.{:02} {currency}", amount / 100, amount % 100)
+}

@@ -1,0 +1,69 @@
+//! The record of the payments.
+
+use super::pool::{Store, now};
+use crate::failure::Failure;
+use crate::order::messages::PaymentRequest;
+
+/// What is known of a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentState<'a> {
+    /// Charged, with the gateway's id.
+    Charged(&'a str),
+    /// The gateway declined.
+    Declined,
+    /// There was no charge and there will be none.
+    Voided,
+}
+
+impl Store {
+    /// Writes down what became of a payment; says whether the order became paid by it. A charge
+    /// is never overwritten.
+    pub async fn record_payment(
+        &self,
+        key: &str,
+        request: &PaymentRequest,
+        state: PaymentState<'_>,
+    ) -> Result<bool, Failure> {
+        self.in_time(async {
+            let (name, charge_id) = match state {
+                PaymentState::Charged(id) => ("charged", id),
+                PaymentState::Declined => ("declined", ""),
+                PaymentState::Voided => ("voided", ""),
+            };
+            let mut tx = self.begin().await?;
+            sqlx::query(
+                "INSERT INTO payments (order_id, idempotency_key, state, charge_id, amount, currency, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)
+                 ON CONFLICT (order_id) DO UPDATE
+                 SET state = excluded.state, charge_id = excluded.charge_id,
+                     updated_at = excluded.updated_at
+                 WHERE payments.state <> 'charged'",
+            )
+            .bind(request.order_id.as_str())
+            .bind(key)
+            .bind(name)
+            .bind(charge_id)
+            .bind(request.amount)
+            .bind(request.currency.as_str())
+            .bind(now())
+            .execute(&mut *tx)
+            .await?;
+            let mut paid = false;
+            if matches!(state, PaymentState::Charged(_)) {
+                paid = sqlx::query(
+                    "UPDATE orders SET state = 'paid', updated_at = $2
+                     WHERE order_id = $1 AND state = 'created'",
+                )
+                .bind(request.order_id.as_str())
+                .bind(now())
+                .execute(&mut *tx)
+                .await?
+                .rows_affected()
+                    == 1;
+            }
+            tx.commit().await?;
+            Ok(paid)
+        })
+        .await
+    }
+}

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use sandbox::{Clients, Image, Name, Programs, Progress, Sandbox, cargo};
 
-use crate::cli::print;
+use crate::stdout::print;
 
 /// The sandbox of the cluster stage. It is removed at the end.
 const NAME: &str = "checks";

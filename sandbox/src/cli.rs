@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use crate::stdout::print;
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox::{
@@ -437,8 +438,4 @@ fn logs(name: &Name, component: &str, follow: bool) -> anyhow::Result<()> {
 fn replace(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_owned();
     bail!("cannot start {}: {}", program.display(), command.exec())
-}
-
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }

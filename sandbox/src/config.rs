@@ -4,20 +4,16 @@
 use serde_json::{Value, json};
 
 use crate::{
-    discovery,
     error::Result,
     manifests,
+    names::{OPERATOR_RELEASE, PAUSE_IMAGE},
     net::{DNS_SERVICE, NODE_ADDRESS, POD_RANGE},
-    operator::OPERATOR_RELEASE,
     paths::Paths,
     state,
 };
 
 /// The recording rules and alerts of the chart: the sandbox's Prometheus evaluates them as a cluster's would.
 const RULES: &str = include_str!("../../charts/taskqueue-operator/files/rules.yaml");
-
-/// The image of the process that holds a pod's namespaces.
-pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:1";
 
 /// Facts about the machine on which the configuration depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +185,7 @@ fn corefile(paths: &Paths) -> String {
 }
 
 fn prometheus(paths: &Paths) -> Value {
-    let pods = json!({"files": [discovery::targets_file(paths)]});
+    let pods = json!({"files": [paths.targets_file()]});
     json!({
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "5s"},
         "rule_files": [paths.config().join("rules.yaml")],

@@ -20,11 +20,6 @@ use crate::{
     state,
 };
 
-/// Where Prometheus reads its targets.
-pub(crate) fn targets_file(paths: &Paths) -> std::path::PathBuf {
-    paths.run().join("targets.json")
-}
-
 #[derive(Debug, Deserialize)]
 struct Change {
     #[serde(rename = "type")]
@@ -35,7 +30,7 @@ struct Change {
 /// Writes the targets until kubectl ends, which is an error: whoever keeps this running starts it again.
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     let programs = Programs::locate(paths)?;
-    let file = targets_file(paths);
+    let file = paths.targets_file();
     let mut targets = BTreeMap::new();
     let foreign = Foreign::read(paths)?.is_some();
     let server = if foreign {

@@ -56,9 +56,27 @@ pub enum Error {
         /// What the parser says.
         source: serde_json::Error,
     },
+    /// A server or program did not answer as it should.
+    #[error("reading {what}: {why}")]
+    Source {
+        /// Which one, with its address.
+        what: String,
+        /// What came instead.
+        why: String,
+    },
     /// A certificate could not be made.
     #[error("making certificates: {0}")]
     Pki(#[from] rcgen::Error),
+}
+
+impl Error {
+    /// An answer that could not be understood.
+    pub fn source(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Source {
+            what: what.into(),
+            why: why.into(),
+        }
+    }
 }
 
 /// The result of a call into the sandbox.

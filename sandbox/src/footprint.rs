@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     error::{Attempt, Error, Result},
     manifests::SERVICES_NAMESPACE,
-    operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
+    names::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
     progress::Progress,
     sandbox::Sandbox,
     state,

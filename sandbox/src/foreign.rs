@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     error::{Attempt, Error, Result},
-    images::Image,
+    image::Image,
     manifests::{self, SERVICES, SERVICES_NAMESPACE},
     net::Ports,
     paths::Paths,

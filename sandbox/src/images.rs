@@ -14,45 +14,21 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     buildah,
+    cargo::cargo,
+    checkout::checkout,
     control::Action,
     error::{Attempt, Error, Result},
+    image::Image,
     programs,
     progress::Progress,
     provision::plan::hex,
     run,
-    sandbox::{Sandbox, checkout},
+    sandbox::Sandbox,
     state,
 };
 
 /// The certificates that the images trust, as Debian keeps them.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-/// One of the project's images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Image {
-    /// The operator.
-    TaskqueueOperator,
-    /// The order worker, which is also the payment gateway.
-    OrderWorker,
-}
-
-impl Image {
-    /// Both images.
-    pub const ALL: [Self; 2] = [Self::TaskqueueOperator, Self::OrderWorker];
-
-    /// The name of its binary, of its stage in the Dockerfile, and of its repository.
-    pub fn binary(self) -> &'static str {
-        match self {
-            Self::TaskqueueOperator => "taskqueue-operator",
-            Self::OrderWorker => "order-worker",
-        }
-    }
-
-    /// Its name in the sandbox: repository and tag.
-    pub fn reference(self) -> String {
-        format!("localhost/{}:{}", self.binary(), env!("CARGO_PKG_VERSION"))
-    }
-}
 
 /// What became of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,20 +242,6 @@ struct Made {
 #[derive(Debug, Deserialize)]
 struct Target {
     name: String,
-}
-
-/// Cargo, as if a person called it. `cargo run` tells the program that it runs about the package that it belongs to; an
-/// inner cargo whose build scripts see that builds *ring* again, and with it the Temporal SDK, each time that the two
-/// take turns.
-pub fn cargo() -> Command {
-    let mut command = Command::new("cargo");
-    for (variable, _) in std::env::vars_os() {
-        let name = variable.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&variable);
-        }
-    }
-    command
 }
 
 /// Builds the images' binaries with cargo, with the features that the whole workspace has: the tests then find every

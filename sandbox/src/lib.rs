@@ -2,7 +2,10 @@
 //! in namespaces of its own. [`Sandbox`] brings it up; the command `sandbox` and the cluster tests both use it.
 
 mod buildah;
+mod cargo;
 mod cgroup;
+mod checkout;
+pub mod clients;
 mod components;
 mod config;
 mod control;
@@ -13,9 +16,11 @@ mod error;
 pub mod footprint;
 mod foreign;
 mod forward;
+mod image;
 mod images;
 mod init;
 mod manifests;
+mod names;
 mod net;
 mod operator;
 mod paths;
@@ -31,15 +36,16 @@ mod sleeper;
 mod state;
 mod supervise;
 
+pub use cargo::cargo;
 pub use control::Action;
 pub use error::{Error, Result};
 pub use foreign::Foreign;
-pub use images::{Image, Loaded, cargo};
+pub use image::Image;
+pub use images::Loaded;
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
+pub use names::{NODE, OPERATOR_LEASE, OPERATOR_NAMESPACE, OPERATOR_RELEASE};
 pub use net::{FORWARDS, Forward, NODE_ADDRESS, Ports};
-pub use operator::{OPERATOR_LEASE, OPERATOR_NAMESPACE, OPERATOR_RELEASE};
 pub use paths::{Name, Paths};
-pub use pki::NODE;
 pub use programs::Programs;
 pub use progress::{Progress, Step};
 pub use provision::clients::Clients;

@@ -2,6 +2,7 @@
 
 mod checks;
 mod cli;
+mod stdout;
 
 use std::process::ExitCode;
 

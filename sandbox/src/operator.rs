@@ -2,18 +2,13 @@
 //! kubectl.
 
 use crate::{
+    checkout::checkout,
     error::{Error, Result},
-    images::Image,
+    image::Image,
+    names::{OPERATOR_LEASE, OPERATOR_NAMESPACE, OPERATOR_RELEASE},
     run,
-    sandbox::{Sandbox, checkout},
+    sandbox::Sandbox,
 };
-
-/// The namespace of the operator.
-pub const OPERATOR_NAMESPACE: &str = "taskqueue-system";
-/// The name of its Helm release.
-pub const OPERATOR_RELEASE: &str = "taskqueue-operator";
-/// The lease of whoever leads.
-pub const OPERATOR_LEASE: &str = "taskqueue-operator-leader";
 
 impl Sandbox {
     /// Installs or upgrades the operator and waits until it is available. `settings` are `name=value` as for

@@ -170,6 +170,11 @@ impl Paths {
         self.run().join(format!("{inside}.sock"))
     }
 
+    /// Where Prometheus reads its targets.
+    pub(crate) fn targets_file(&self) -> PathBuf {
+        self.run().join("targets.json")
+    }
+
     /// Which process supervises the sandbox.
     pub fn supervisor_file(&self) -> PathBuf {
         self.run().join("supervisor.json")

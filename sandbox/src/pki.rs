@@ -16,9 +16,6 @@ use crate::{
     state,
 };
 
-/// The name of the only node.
-pub const NODE: &str = "local";
-
 /// A client of the Kubernetes API: file name, user, group.
 const CLIENTS: [(&str, &str, Option<&str>); 8] = [
     ("admin", "sandbox-admin", Some("system:masters")),

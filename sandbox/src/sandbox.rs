@@ -13,8 +13,8 @@ use crate::{
     error::{Attempt, Error, Result},
     foreign::Foreign,
     forward,
-    images::Image,
-    init,
+    image::Image,
+    init::failure::failure,
     net::{NODE, Ports},
     paths::{Name, Paths},
     programs::Programs,
@@ -366,7 +366,7 @@ fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress)
     let mut told = Vec::new();
     loop {
         if let Some(Ok(Some(ended))) = child.as_mut().map(Child::try_wait) {
-            return Err(init::failure(
+            return Err(failure(
                 paths,
                 "supervisor",
                 &format!("it ended with {ended}"),
@@ -381,7 +381,7 @@ fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress)
                     progress.say(&format!("{name} ready ({:.1} s)", seconds.as_secs_f64()));
                 }
                 if component.phase == Phase::Failed {
-                    return Err(init::failure(paths, name, &component.message));
+                    return Err(failure(paths, name, &component.message));
                 }
             }
             if status
@@ -409,20 +409,12 @@ fn too_late(paths: &Paths, status: Option<&Status>) -> Error {
     match late {
         Some((name, component)) => {
             let why = format!("it is not ready after {patience} s: {}", component.message);
-            init::failure(paths, name, &why)
+            failure(paths, name, &why)
         }
-        None => init::failure(
+        None => failure(
             paths,
             "supervisor",
             &format!("nothing started within {patience} s"),
         ),
     }
-}
-
-/// The checkout that this program was built from: charts, CRDs and the Dockerfile are there.
-pub(crate) fn checkout() -> Result<PathBuf> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    folder
-        .canonicalize()
-        .attempt(|| format!("finding the checkout at {}", folder.display()))
 }

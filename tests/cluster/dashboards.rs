@@ -3,7 +3,10 @@
 
 use std::{path::PathBuf, process::Command};
 
-use sandbox::dashboard::{DASHBOARD, Dashboard, Kind, prometheus::Prometheus, variables};
+use sandbox::{
+    clients::prometheus::Prometheus,
+    dashboard::{DASHBOARD, Dashboard, Kind, variables},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{World, eventually, output, with_namespace};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
+    names::NODE,
     net::{NODE_ADDRESS, SERVICE_RANGE},
-    pki::NODE,
     probe::Probe,
 };
 

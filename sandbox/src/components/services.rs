@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{discovery, net::NODE_ADDRESS, probe::Probe};
+use crate::{net::NODE_ADDRESS, probe::Probe};
 
 use super::{Build, Component, MOUNTED, Owner, Step, Stop, step, text};
 
@@ -171,7 +171,7 @@ impl Build<'_> {
 
     pub(super) fn discovery(&self) -> Component {
         Component {
-            ready: Probe::File(discovery::targets_file(self.paths)),
+            ready: Probe::File(self.paths.targets_file()),
             ..Self::component(
                 "discovery",
                 &self.programs.own,

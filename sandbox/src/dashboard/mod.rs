@@ -3,16 +3,19 @@
 //! [`draw`] does all of it and writes one file.
 
 pub mod picture;
-pub mod prometheus;
 
 use std::{collections::BTreeMap, path::Path};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{demo::Error, sandbox::Sandbox, state};
+use crate::{
+    clients::prometheus::Prometheus,
+    error::{Error, Result},
+    sandbox::Sandbox,
+    state,
+};
 use picture::Drawn;
-use prometheus::Prometheus;
 
 /// The dashboard of the chart.
 pub const DASHBOARD: &str = include_str!("../../../charts/taskqueue-operator/files/dashboard.json");
@@ -198,7 +201,7 @@ pub fn draw_last(
     fleet: &str,
     minutes: u32,
     file: &Path,
-) -> Result<(), Error> {
+) -> Result<()> {
     let now = Timestamp::now();
     let from = now.as_second() - i64::from(minutes) * 60;
     let caption = format!(
@@ -224,7 +227,7 @@ pub fn draw(
     (from, to): (i64, i64),
     caption: &str,
     file: &Path,
-) -> Result<(), Error> {
+) -> Result<()> {
     let dashboard = Dashboard::parse(DASHBOARD, variables)
         .map_err(|why| Error::source("the chart's dashboard", why))?;
     let prometheus = Prometheus::of(sandbox)?;

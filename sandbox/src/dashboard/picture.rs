@@ -8,7 +8,8 @@ mod ink;
 
 use std::collections::BTreeMap;
 
-use super::{Kind, Panel, Query, prometheus::Series};
+use super::{Kind, Panel, Query};
+use crate::clients::prometheus::Series;
 use ink::{Area, CHARACTER, LINE, escape, float, number, put, signed, whole};
 
 /// Pixels of one column and one line of Grafana's grid.

@@ -17,14 +17,6 @@ pub enum Error {
         /// The state of things: objects, events, the ends of logs. [`run`](super::run) prints it.
         state: String,
     },
-    /// One of the places that the demo reads did not answer as it should.
-    #[error("reading {what}: {why}")]
-    Source {
-        /// Which place, with its address.
-        what: String,
-        /// What came instead.
-        why: String,
-    },
     /// What was read back is not what the orders ask for; the summary names the orders.
     #[error("{0} findings; the lines above name them and their orders")]
     Mismatch(usize),
@@ -39,9 +31,6 @@ pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An answer that could not be understood.
     pub(crate) fn source(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Source {
-            what: what.into(),
-            why: why.into(),
-        }
+        Self::Sandbox(crate::Error::source(what, why))
     }
 }

@@ -8,10 +8,11 @@ use super::{
     table::QueueRow,
 };
 use crate::{
+    checkout::checkout,
     error::Attempt,
-    images::Image,
-    operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
-    sandbox::{Sandbox, checkout},
+    image::Image,
+    names::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
+    sandbox::Sandbox,
 };
 
 /// The namespace of the fleet.

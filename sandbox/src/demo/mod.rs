@@ -9,7 +9,6 @@ mod chart;
 mod check;
 mod error;
 mod fleet;
-pub(crate) mod http;
 mod orders;
 mod place;
 mod readings;
@@ -31,13 +30,8 @@ use error::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    dashboard,
-    error::Attempt,
-    images::Image,
-    paths::Name,
-    progress::Progress,
-    sandbox::{Sandbox, checkout},
-    state,
+    checkout::checkout, dashboard, error::Attempt, image::Image, paths::Name, progress::Progress,
+    sandbox::Sandbox, state,
 };
 use chart::Scraped;
 use orders::{Expected, Order, Pieces};

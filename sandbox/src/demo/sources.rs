@@ -6,11 +6,10 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use super::{
     chart::{self, ByQueue, Scraped},
     error::{Error, Result},
-    http,
     orders::Pieces,
     readings::{self, Database, Execution, LedgerEntry, LiveOrders, Mail, Readings},
 };
-use crate::{error::Attempt, run, sandbox::Sandbox};
+use crate::{clients::http, error::Attempt, run, sandbox::Sandbox};
 
 /// Temporal's namespace.
 pub(super) const TEMPORAL_NAMESPACE: &str = "default";
@@ -83,10 +82,8 @@ impl<'a> Sources<'a> {
     }
 
     fn temporal(&self, path: &str) -> Result<String> {
-        http::get(
-            &self.temporal,
-            &format!("/api/v1/namespaces/{TEMPORAL_NAMESPACE}/{path}"),
-        )
+        let path = format!("/api/v1/namespaces/{TEMPORAL_NAMESPACE}/{path}");
+        Ok(http::get(&self.temporal, &path)?)
     }
 
     /// How many workflows of a run are closed, and how many are open.

@@ -4,11 +4,10 @@
 
 mod board;
 mod control;
+pub(crate) mod failure;
 mod reaper;
 mod runner;
 mod world;
-
-pub(crate) use runner::failure;
 
 use std::{
     net::TcpListener,
@@ -19,14 +18,12 @@ use std::{
 
 use crate::{
     components::{self, Owners},
-    config,
     error::{Attempt, Error, Result},
     foreign::Foreign,
     forward::{self, Target},
     net::FORWARDS,
     paths::Paths,
     programs::Programs,
-    provision::plan,
 };
 
 use rustix::process::Signal;
@@ -129,13 +126,4 @@ fn owners() -> Result<Owners> {
         postgres: world::owner("postgres")?,
         mail: world::owner("nobody")?,
     })
-}
-
-/// The facts about this machine that the configuration depends on.
-pub(crate) fn machine(paths: &Paths, programs: &Programs) -> config::Machine {
-    config::Machine {
-        runc: programs.runc.display().to_string(),
-        cni_plugins: plan::CNI_FOLDER.into(),
-        overlay: !world::is_overlay(&paths.state),
-    }
 }

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 use crate::{
     components::{Component, Owner, Step},
-    error::{Error, Result},
+    error::Result,
     paths::Paths,
     probe::{self, Probe},
     programs::Programs,
@@ -287,17 +287,4 @@ impl Runner {
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-}
-
-/// Describes a component that failed, with the end of its log.
-pub(crate) fn failure(paths: &Paths, name: &str, why: &str) -> Error {
-    let log = paths.log(name);
-    let text = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let tail = crate::error::last_lines(&text.unwrap_or_default(), crate::run::TAIL);
-    Error::Component {
-        name: name.into(),
-        why: why.into(),
-        tail,
-        log,
-    }
 }

@@ -17,6 +17,7 @@ use crate::{
     net::{BRIDGE, NODE_ADDRESS, SERVICE_RANGE},
     paths::{COVERED, Paths},
     programs::{self, Programs},
+    provision::plan,
     state::make_folder,
 };
 
@@ -49,9 +50,18 @@ pub(super) fn cluster(
     ] {
         make_folder(&folder)?;
     }
-    config::write(paths, &super::machine(paths, programs))?;
+    config::write(paths, &machine(paths, programs))?;
     mounts(paths, owners)?;
     network(reaper, &paths.run())
+}
+
+/// The facts about this machine that the configuration depends on.
+fn machine(paths: &Paths, programs: &Programs) -> config::Machine {
+    config::Machine {
+        runc: programs.runc.display().to_string(),
+        cni_plugins: plan::CNI_FOLDER.into(),
+        overlay: !is_overlay(&paths.state),
+    }
 }
 
 fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
@@ -135,7 +145,7 @@ fn find_owner(passwd: &str, user: &str) -> Option<Owner> {
 }
 
 /// Whether a folder is on an overlay file system (as the root of a container is).
-pub(super) fn is_overlay(folder: &Path) -> bool {
+fn is_overlay(folder: &Path) -> bool {
     rustix::fs::statfs(folder).is_ok_and(|about| about.f_type == OVERLAY_MAGIC)
 }
 

@@ -14,10 +14,10 @@ use super::{
     history::{self, Workflow},
 };
 use crate::{
-    demo::http,
+    clients::http,
     error::last_lines,
-    images::Image,
-    operator::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
+    image::Image,
+    names::{OPERATOR_NAMESPACE, OPERATOR_RELEASE},
     run,
     sandbox::Sandbox,
     state,

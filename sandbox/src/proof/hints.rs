@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::error::{Error, Result};
-use crate::{demo::http, error::Attempt, operator::OPERATOR_NAMESPACE, run, sandbox::Sandbox};
+use crate::{clients::http, error::Attempt, names::OPERATOR_NAMESPACE, run, sandbox::Sandbox};
 
 /// The port on which the chart lets the operator take hints.
 const PORT: u16 = 8081;

@@ -20,7 +20,7 @@ pub use error::Error;
 use error::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{images::Image, paths::Name, progress::Progress, sandbox::Sandbox};
+use crate::{image::Image, paths::Name, progress::Progress, sandbox::Sandbox};
 
 /// A sandbox that is up, with the images loaded and the operator installed by its chart with the chart's own values.
 fn prepare(name: &Name, progress: Progress) -> Result<Sandbox> {

@@ -23,7 +23,7 @@ use super::{
     waves::{Wave, waves},
 };
 use crate::{
-    operator::OPERATOR_NAMESPACE,
+    names::OPERATOR_NAMESPACE,
     paths::Name,
     progress::Progress,
     sandbox::Sandbox,

@@ -12,8 +12,8 @@ use std::fs::File;
 
 use crate::{
     buildah,
-    config::PAUSE_IMAGE,
     error::{Attempt, Error, Result},
+    names::PAUSE_IMAGE,
     paths::Paths,
     programs::{self, Programs},
     progress::Progress,

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    demo::{Error, http},
+    error::{Error, Result},
     sandbox::Sandbox,
 };
+
+use super::http;
 
 /// One series of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +42,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// If the sandbox is not up.
-    pub fn of(sandbox: &Sandbox) -> Result<Self, Error> {
+    pub fn of(sandbox: &Sandbox) -> Result<Self> {
         Ok(Self {
             address: sandbox.address("prometheus")?,
         })
@@ -50,7 +52,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// If Prometheus refuses the query or does not answer.
-    pub fn instant(&self, query: &str, at: i64) -> Result<Vec<Series>, Error> {
+    pub fn instant(&self, query: &str, at: i64) -> Result<Vec<Series>> {
         self.ask(
             query,
             &format!("query?query={}&time={at}", http::escape(query)),
@@ -61,7 +63,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// If Prometheus refuses the query or does not answer.
-    pub fn range(&self, query: &str, from: i64, to: i64, step: i64) -> Result<Vec<Series>, Error> {
+    pub fn range(&self, query: &str, from: i64, to: i64, step: i64) -> Result<Vec<Series>> {
         let query_text = http::escape(query);
         self.ask(
             query,
@@ -73,12 +75,12 @@ impl Prometheus {
     ///
     /// # Errors
     /// If Prometheus does not answer.
-    pub fn rules(&self) -> Result<Vec<Rule>, Error> {
+    pub fn rules(&self) -> Result<Vec<Rule>> {
         let text = http::get(&self.address, "/api/v1/rules")?;
         rules(&text).map_err(|why| Error::source("Prometheus' rules", why))
     }
 
-    fn ask(&self, query: &str, path: &str) -> Result<Vec<Series>, Error> {
+    fn ask(&self, query: &str, path: &str) -> Result<Vec<Series>> {
         let refused = |why: String| Error::source(format!("Prometheus: {query}"), why);
         let text = http::get(&self.address, &format!("/api/v1/{path}"))
             .map_err(|error| refused(error.to_string()))?;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How long the server may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,4 @@
+//! Clients of the servers that run in a sandbox.
+
+pub mod http;
+pub mod prometheus;

@@ -15,9 +15,9 @@ use std::{
 use crate::stdout::print;
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{
-    Action, Foreign, Image, Name, Paths, Progress, Sandbox, Status,
-    proof::{latency, soak},
+use sandbox_bench::{footprint, latency, soak};
+use sandbox_machine::{
+    Action, Foreign, Image, Name, Paths, Phase, Progress, Sandbox, Status, own_processes,
 };
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
@@ -223,20 +223,20 @@ impl Cli {
                 picture,
             } => {
                 let orders = orders.map(usize::try_from).transpose()?;
-                let options = sandbox::demo::Options {
+                let options = sandbox_demo::Options {
                     orders,
                     file,
                     binaries,
                     picture,
                 };
-                sandbox::demo::run(name, &options, Progress::default())?;
+                sandbox_demo::run(name, &options, Progress::default())?;
             }
             Subcommands::Picture {
                 file,
                 minutes,
                 namespace,
                 fleet,
-            } => sandbox::dashboard::draw_last(
+            } => sandbox_demo::dashboard::draw_last(
                 &Sandbox::open(name)?,
                 &namespace,
                 &fleet,
@@ -254,23 +254,23 @@ impl Cli {
                 Sandbox::open(name)?.component_with(&component, action, &arguments)?;
             }
             Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
-            Subcommands::Test { only, list, keep } => crate::checks::run(&only, list, keep)?,
+            Subcommands::Test { only, list, keep } => crate::ci::run(&only, list, keep)?,
             Subcommands::Footprint { fleets, seconds } => {
-                let options = sandbox::footprint::Options {
+                let options = footprint::Options {
                     fleets,
                     window: Duration::from_secs(seconds),
                 };
                 let sandbox = Sandbox::open(name)?;
                 let progress = Progress::default();
-                print(&sandbox::footprint::run(&sandbox, options, progress)?)?;
+                print(&footprint::run(&sandbox, options, progress)?)?;
             }
             Subcommands::Down => Sandbox::down(name)?,
             Subcommands::Clean { all } => Sandbox::clean(name, all)?,
-            Subcommands::Supervise => sandbox::process::supervise(&Paths::of(name)?)?,
-            Subcommands::Enter => sandbox::process::enter(&Paths::of(name)?)?,
-            Subcommands::ApiProxy => sandbox::process::api_proxy(&Paths::of(name)?)?,
-            Subcommands::Discover => sandbox::process::discover(&Paths::of(name)?)?,
-            Subcommands::Init => sandbox::process::init(&Paths::of(name)?)?,
+            Subcommands::Supervise => own_processes::supervise(&Paths::of(name)?)?,
+            Subcommands::Enter => own_processes::enter(&Paths::of(name)?)?,
+            Subcommands::ApiProxy => own_processes::api_proxy(&Paths::of(name)?)?,
+            Subcommands::Discover => own_processes::discover(&Paths::of(name)?)?,
+            Subcommands::Init => own_processes::init(&Paths::of(name)?)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -331,12 +331,10 @@ fn status(name: &Name) -> anyhow::Result<ExitCode> {
     let status = sandbox.status()?;
     print(&table(&status))?;
     print(&addresses(&sandbox)?)?;
-    let well = status.components.values().all(|component| {
-        matches!(
-            component.phase,
-            sandbox::Phase::Ready | sandbox::Phase::Absent
-        )
-    });
+    let well = status
+        .components
+        .values()
+        .all(|component| matches!(component.phase, Phase::Ready | Phase::Absent));
     Ok(if well {
         ExitCode::SUCCESS
     } else {

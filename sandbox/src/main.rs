@@ -1,6 +1,6 @@
 //! The command `sandbox`: parses the command line and calls the library.
 
-mod checks;
+mod ci;
 mod cli;
 mod stdout;
 
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            sandbox::Progress::default().say(&format!("error: {error:#}"));
+            sandbox_machine::Progress::default().say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

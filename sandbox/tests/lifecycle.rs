@@ -58,12 +58,12 @@ impl Machine {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn paths(&self) -> sandbox::Paths {
-        sandbox::Paths::of(&self.0.parse().expect("a good name")).expect("folders")
+    fn paths(&self) -> sandbox_machine::Paths {
+        sandbox_machine::Paths::of(&self.0.parse().expect("a good name")).expect("folders")
     }
 
-    fn status(&self) -> sandbox::Status {
-        sandbox::Status::read(&self.paths().status_file())
+    fn status(&self) -> sandbox_machine::Status {
+        sandbox_machine::Status::read(&self.paths().status_file())
             .expect("readable")
             .expect("a status")
     }
@@ -184,17 +184,17 @@ fn up_twice_is_harmless(machine: &Machine) {
 fn components_obey(machine: &Machine) {
     let phase = || machine.status().components["temporal"].phase;
     machine.ok(&["component", "stop", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Stopped);
+    assert_eq!(phase(), sandbox_machine::Phase::Stopped);
     let dialled = machine.run(&[
         "kubectl", "exec", "probe", "--", "/pause", "dial", TARGETS[0],
     ]);
     assert!(!dialled.status.success(), "a stopped Temporal was reached");
     machine.ok(&["component", "start", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Ready);
+    assert_eq!(phase(), sandbox_machine::Phase::Ready);
     machine.ok(&["component", "pause", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Paused);
+    assert_eq!(phase(), sandbox_machine::Phase::Paused);
     machine.ok(&["component", "resume", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Ready);
+    assert_eq!(phase(), sandbox_machine::Phase::Ready);
     machine.ok(&[
         "component",
         "restart",
@@ -203,7 +203,7 @@ fn components_obey(machine: &Machine) {
         "--namespace=second",
     ]);
     let temporal = machine.paths();
-    let temporal = sandbox::Programs::locate(&temporal)
+    let temporal = sandbox_machine::Programs::locate(&temporal)
         .expect("programs")
         .temporal;
     let address = machine.ok(&["env"]);
@@ -221,7 +221,7 @@ fn components_obey(machine: &Machine) {
     );
     machine.ok(&["component", "stop", "temporal"]);
     machine.ok(&["up"]);
-    assert_eq!(phase(), sandbox::Phase::Ready);
+    assert_eq!(phase(), sandbox_machine::Phase::Ready);
     let unknown = machine.run(&["component", "stop", "nothing"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(
@@ -243,7 +243,7 @@ fn a_component_that_dies_is_started_again(machine: &Machine) {
         machine.ok(&["component", "kill", component]);
         until(&format!("{component} is ready again"), || {
             let status = machine.status().components[component].clone();
-            status.restarts == before + 1 && status.phase == sandbox::Phase::Ready
+            status.restarts == before + 1 && status.phase == sandbox_machine::Phase::Ready
         });
     }
     machine.ok(&["up"]);

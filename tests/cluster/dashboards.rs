@@ -3,10 +3,8 @@
 
 use std::{path::PathBuf, process::Command};
 
-use sandbox::{
-    clients::prometheus::Prometheus,
-    dashboard::{DASHBOARD, Dashboard, Kind, variables},
-};
+use sandbox_demo::dashboard::{DASHBOARD, Dashboard, Kind, variables};
+use sandbox_machine::clients::prometheus::Prometheus;
 use serde_json::{Value, json};
 
 use crate::harness::{World, eventually, output, with_namespace};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox::proof::hints::{Target, Way, sender, token};
+use sandbox_bench::hint_client::{Target, Way, sender, token};
 use serde_json::json;
 
 use crate::harness::{World, one_queue, throughout, with_namespace};

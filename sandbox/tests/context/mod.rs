@@ -63,7 +63,7 @@ pub(crate) fn a_cluster_that_is_there_is_used(cluster: &Machine, beside: &Machin
     });
     // It is this Temporal that they reach: without it, nothing answers.
     beside.ok(&["component", "stop", "temporal"]);
-    assert!(cluster.status().components["temporal"].phase == sandbox::Phase::Ready);
+    assert!(cluster.status().components["temporal"].phase == sandbox_machine::Phase::Ready);
     beside.ok(&["component", "start", "temporal"]);
 
     beside.ok(&["down"]);

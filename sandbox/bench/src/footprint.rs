@@ -1,0 +1,251 @@
+//! What the operator needs for fleets that have nothing to do: memory, processor time, writes to Kubernetes and calls
+//! to Temporal, before and with a number of fleets. Starts kubectl, reads `/proc`; removes what it made.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use sandbox_machine::{
+    Attempt, Error, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Progress, Result, SERVICES_NAMESPACE,
+    Sandbox, files,
+};
+
+/// The namespace that the fleets are made in.
+const NAMESPACE: &str = "footprint";
+/// How long the fleets may take to be applied.
+const PATIENCE: &str = "--timeout=300s";
+/// How long everything is left alone before it counts as idle: longer than the quiet polling interval.
+const SETTLE: Duration = Duration::from_secs(45);
+/// Clock ticks per second of `/proc/PID/stat`: fixed on Linux for programs.
+const TICKS: f64 = 100.0;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How many fleets are made, of one queue each that is idle at zero.
+    pub fleets: u32,
+    /// How long the operator is watched, each time.
+    pub window: Duration,
+}
+
+/// The operator over one window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Window {
+    resident_megabytes: f64,
+    /// Thousandths of a processor.
+    cpu: f64,
+    passes: f64,
+    writes: f64,
+    calls_per_second: f64,
+}
+
+/// Counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sample {
+    resident_megabytes: f64,
+    cpu_seconds: f64,
+    passes: f64,
+    writes: f64,
+    calls: f64,
+}
+
+/// Measures the operator of a sandbox that is up, first as it is and then with the fleets; returns a table.
+pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<String> {
+    let before = idle(sandbox, options, progress)?;
+    progress.say(&format!("making {} fleets", options.fleets));
+    let began = Instant::now();
+    let made = make(sandbox, options.fleets);
+    let took = began.elapsed();
+    let with = made.and_then(|()| idle(sandbox, options, progress));
+    let removed = sandbox.kubectl_output(&[
+        "delete",
+        "namespace",
+        NAMESPACE,
+        "--ignore-not-found",
+        PATIENCE,
+    ]);
+    let with = with?;
+    removed?;
+    Ok(table(before, with, options, took))
+}
+
+/// Waits until things have settled, then watches.
+fn idle(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<Window> {
+    let window = options.window.as_secs_f64();
+    progress.say(&format!(
+        "leaving the operator alone for {} s, watching it for {window:.0} s",
+        SETTLE.as_secs()
+    ));
+    thread::sleep(SETTLE);
+    let (first, began) = (sample(sandbox)?, Instant::now());
+    thread::sleep(options.window);
+    let (last, seconds) = (sample(sandbox)?, began.elapsed().as_secs_f64());
+    Ok(Window {
+        resident_megabytes: last.resident_megabytes,
+        cpu: (last.cpu_seconds - first.cpu_seconds) * 1000.0 / seconds,
+        passes: last.passes - first.passes,
+        writes: last.writes - first.writes,
+        calls_per_second: (last.calls - first.calls) / seconds,
+    })
+}
+
+/// Makes the fleets, all at once, and waits until every one is ready.
+fn make(sandbox: &Sandbox, fleets: u32) -> Result<()> {
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE},
+    });
+    let items: Vec<Value> = std::iter::once(namespace)
+        .chain((0..fleets).map(fleet))
+        .collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let file = sandbox.paths().state.join("footprint.json");
+    files::write_json(&file, &list)?;
+    sandbox.kubectl_output(&["create", "--filename", &file.display().to_string()])?;
+    fs::remove_file(&file).attempt(|| format!("removing {}", file.display()))?;
+    sandbox
+        .kubectl_output(&[
+            "--namespace",
+            NAMESPACE,
+            "wait",
+            "taskqueueworkers",
+            "--all",
+            "--for=condition=Ready",
+            PATIENCE,
+        ])
+        .map(drop)
+}
+
+fn fleet(number: u32) -> Value {
+    json!({
+        "apiVersion": "taskqueue.dev/v1alpha1",
+        "kind": "TaskQueueWorker",
+        "metadata": {"name": format!("fleet-{number:04}"), "namespace": NAMESPACE},
+        "spec": {
+            "connection": {"address": format!("temporal.{SERVICES_NAMESPACE}.svc:7233")},
+            "template": {"spec": {"containers": [{"name": "worker", "image": "never-started:1"}]}},
+            "queues": [{
+                "name": "work",
+                "taskQueue": format!("{NAMESPACE}-{number}"),
+                "replicas": {"min": 0, "max": 1},
+            }],
+        },
+    })
+}
+
+fn sample(sandbox: &Sandbox) -> Result<Sample> {
+    // The standby has no fleets: memory, time and counters are those of the one that leads.
+    let pod = sandbox.operator_pod()?;
+    let (resident_megabytes, cpu_seconds) = process(sandbox, &pod)?;
+    let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
+    let metrics = sandbox.kubectl_output(&["get", "--raw", &path])?;
+    Ok(Sample {
+        resident_megabytes,
+        cpu_seconds,
+        passes: sum(&metrics, "taskqueue_operator_reconcile_total"),
+        writes: sum(&metrics, "taskqueue_operator_writes_total"),
+        calls: sum(&metrics, "taskqueue_operator_temporal_requests_total"),
+    })
+}
+
+/// The sum of a metric over all its labels.
+fn sum(metrics: &str, name: &str) -> f64 {
+    metrics
+        .lines()
+        .filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// Resident memory in MB and processor time in seconds of the operator's process in a pod of this sandbox.
+fn process(sandbox: &Sandbox, pod: &str) -> Result<(f64, f64)> {
+    // Kubernetes names every container's host after its pod.
+    let host = format!("HOSTNAME={pod}");
+    let cgroup = sandbox.paths().cgroup();
+    let entries = fs::read_dir("/proc").attempt(|| "reading /proc".into())?;
+    for entry in entries.flatten() {
+        let folder = entry.path();
+        // Processes come and go while this looks.
+        let is_operator = fs::read_link(folder.join("exe"))
+            .is_ok_and(|program| program.file_name().is_some_and(|n| n == OPERATOR_RELEASE));
+        let is_here = fs::read_to_string(folder.join("cgroup"))
+            .is_ok_and(|cgroups| cgroups.contains(&cgroup));
+        let is_of_pod = fs::read(folder.join("environ")).is_ok_and(|environment| {
+            environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == host.as_bytes())
+        });
+        if is_operator && is_here && is_of_pod {
+            return read(&folder).ok_or_else(|| {
+                Error::Machine(format!("{} cannot be understood", folder.display()))
+            });
+        }
+    }
+    Err(Error::Usage(format!(
+        "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} images` and `cargo sandbox --name {0} operator`",
+        sandbox.paths().name
+    )))
+}
+
+fn read(process: &Path) -> Option<(f64, f64)> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kilobytes: u32 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
+    Some((
+        f64::from(kilobytes) * 1024.0 / 1e6,
+        f64::from(ticks) / TICKS,
+    ))
+}
+
+fn table(before: Window, with: Window, options: Options, took: Duration) -> String {
+    let fleets = format!("{} fleets", options.fleets);
+    let mut text = format!(
+        "{fleets} made and ready after {:.1} s; idle over {} s each time\n\n{:<38}{:>12}{fleets:>12}\n",
+        took.as_secs_f64(),
+        options.window.as_secs(),
+        "the operator",
+        "before",
+    );
+    // Writing to a String cannot fail.
+    let mut line = |what: &str, value: fn(&Window) -> f64, digits: usize| {
+        let _written = writeln!(
+            text,
+            "{what:<38}{:>12.digits$}{:>12.digits$}",
+            value(&before),
+            value(&with)
+        );
+    };
+    line("resident memory, MB", |w| w.resident_megabytes, 1);
+    line("processor, thousandths of a core", |w| w.cpu, 1);
+    line("passes", |w| w.passes, 0);
+    line("writes to Kubernetes", |w| w.writes, 0);
+    line("calls to Temporal per second", |w| w.calls_per_second, 1);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_and_not_mixed_with_longer_names() {
+        let text =
+            "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3.5\na_total_more 7\n";
+        assert!((sum(text, "a_total") - 5.5).abs() < f64::EPSILON);
+        assert!((sum("a_total 4\n", "a_total") - 4.0).abs() < f64::EPSILON);
+        assert!(sum("", "a_total").abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,141 @@
+//! Sends wake-up hints to the operator, as somebody does who has just started work. Starts `kubectl port-forward`,
+//! because this machine is not in the cluster's network.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpStream,
+    process::{Child, ChildStdout, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use sandbox_machine::{Attempt, OPERATOR_NAMESPACE, Sandbox, clients::http, run};
+
+/// The port on which the chart lets the operator take hints.
+const PORT: u16 = 8081;
+/// The audience that a sender's token must be made for.
+const AUDIENCE: &str = "taskqueue.dev";
+
+/// A way to the hint port of the replica of the operator that leads now.
+#[derive(Debug)]
+pub struct Way {
+    child: Child,
+    /// kubectl says a word about each connection, and would end if nobody could hear it.
+    output: Option<BufReader<ChildStdout>>,
+    address: String,
+}
+
+impl Way {
+    /// Opens it. The chart must have been installed with `hints.enabled=true`.
+    pub fn open(sandbox: &Sandbox) -> Result<Self> {
+        let what = "kubectl port-forward to the operator's hint port";
+        let mut child = sandbox
+            .kubectl()
+            .args(["--namespace", OPERATOR_NAMESPACE, "port-forward"])
+            .args([
+                format!("pod/{}", sandbox.operator_pod()?),
+                format!(":{PORT}"),
+                "--address=127.0.0.1".to_owned(),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .attempt(|| format!("starting {what}"))?;
+        let mut way = Self {
+            output: child.stdout.take().map(BufReader::new),
+            child,
+            address: String::new(),
+        };
+        let mut line = String::new();
+        if let Some(output) = &mut way.output {
+            output
+                .read_line(&mut line)
+                .attempt(|| format!("reading what {what} says"))?;
+        }
+        // "Forwarding from 127.0.0.1:40321 -> 8081"
+        let address = line.split(' ').find(|word| word.starts_with("127.0.0.1:"));
+        address.unwrap_or_default().clone_into(&mut way.address);
+        if way.address.is_empty() {
+            let hint = "is the operator installed with the chart's value hints.enabled=true?";
+            return Err(Error::source(what, format!("{line:?}; {hint}")));
+        }
+        Ok(way)
+    }
+
+    /// A connection on which one hint can be sent at once.
+    pub fn connect(&self) -> Result<Knock> {
+        let stream = TcpStream::connect(&self.address)
+            .attempt(|| format!("connecting to the operator's hint port at {}", self.address))?;
+        stream
+            .set_nodelay(true)
+            .attempt(|| "setting TCP_NODELAY".to_owned())?;
+        Ok(Knock(stream))
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A connection for one hint.
+#[derive(Debug)]
+pub struct Knock(TcpStream);
+
+impl Knock {
+    /// Sends a hint about a queue of a fleet, with this token if there is one. Returns the status of the answer, 202 if
+    /// the hint was taken, and its text.
+    pub fn send(self, token: Option<&str>, target: &Target<'_>) -> Result<(u16, String)> {
+        let Target {
+            namespace,
+            fleet,
+            queue,
+        } = target;
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let path = format!("/hints/{namespace}/{fleet}/{queue}");
+        Ok(http::post(self.0, &path, bearer.as_deref())?)
+    }
+}
+
+/// What a hint is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The namespace of the fleet.
+    pub namespace: &'a str,
+    /// The name of the `TaskQueueWorker`.
+    pub fleet: &'a str,
+    /// The name of the queue in its spec.
+    pub queue: &'a str,
+}
+
+/// A ServiceAccount of this name and the right to send hints for every fleet of the namespace.
+pub fn sender(namespace: &str, name: &str) -> Value {
+    let metadata = json!({"name": name, "namespace": namespace});
+    let group = "rbac.authorization.k8s.io";
+    json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {
+            "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata,
+            "rules": [{"apiGroups": ["taskqueue.dev"], "resources": ["taskqueueworkers/hint"], "verbs": ["update"]}],
+        },
+        {
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        },
+    ]})
+}
+
+/// A token of a ServiceAccount, good for hints and nothing else.
+pub fn token(sandbox: &Sandbox, namespace: &str, account: &str) -> Result<String> {
+    let mut kubectl = sandbox.kubectl();
+    kubectl
+        .args(["--namespace", namespace, "create", "token", account])
+        .arg(format!("--audience={AUDIENCE}"));
+    Ok(run::output(&mut kubectl)?.trim().to_owned())
+}

@@ -1,0 +1,383 @@
+//! How long it takes from the first task on an idle queue, whose fleet is at zero, to the right replicas, to the first
+//! poll and to the first activity completed. Several fleets take turns: while one goes back to zero, the next is
+//! measured. Restarts the sandbox's Temporal and changes the operator's settings, and puts both back at the end.
+
+mod report;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+pub use report::Measured;
+use report::{Trial, figures};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Result},
+    hint_client::{self, Target, Way},
+    history::Workflow,
+    kubectl_watch::{Replicas, Watch},
+    percentiles::{between, seconds},
+    prepare::prepare,
+    scenario::Ground,
+};
+use sandbox_machine::{Action, Name, Progress, Sandbox, run_id};
+
+/// The namespace of the fleets.
+const NAMESPACE: &str = "latency";
+/// The queue of each fleet.
+const QUEUE: &str = "orders";
+/// How many fleets take turns. A fleet is at zero again some 45 s after its trial.
+const LANES: usize = 10;
+/// How many orders a trial places at once.
+const ORDERS: usize = 6;
+/// So many waiting tasks make one replica, in these fleets; so the right number is known beforehand.
+const PER_REPLICA: usize = 3;
+/// The right number of replicas for a trial. The fleets' maximum is twice that.
+const RIGHT: u32 = 2;
+/// How long a fleet must have been at zero: its pods have gone, and no poller waits at its queue.
+const REST: Duration = Duration::from_secs(8);
+/// The trials begin at a random moment of the longest time between two reads of a queue.
+const PHASE: Duration = Duration::from_secs(5);
+/// How long a fleet may take to be accepted, or to be at zero.
+const IDLE_PATIENCE: Duration = Duration::from_mins(4);
+/// How long the right number of replicas, and then the orders, may take.
+const TRIAL_PATIENCE: Duration = Duration::from_mins(1);
+/// The ServiceAccount that sends hints.
+const SENDER: &str = "sender";
+
+/// Under which settings it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Setting {
+    /// Temporal and the operator as they come: statistics are cached for 5 s.
+    Default,
+    /// The same, and whoever places the orders sends the operator a wake-up hint.
+    Hint,
+    /// Temporal caches its statistics for 1 s, and the operator knows.
+    ShortCache,
+}
+
+impl Setting {
+    /// Every setting; the one that restarts Temporal last.
+    pub const ALL: [Self; 3] = [Self::Default, Self::Hint, Self::ShortCache];
+
+    /// Its name in tables.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Default => "defaults: cache of 5 s",
+            Self::Hint => "with a hint, cache of 5 s",
+            Self::ShortCache => "cache of 1 s",
+        }
+    }
+
+    /// The p99 to the right replicas that is aimed for.
+    fn aim(self) -> Duration {
+        match self {
+            Self::Default => Duration::from_secs(6),
+            Self::Hint => Duration::from_millis(300),
+            Self::ShortCache => Duration::from_millis(1_500),
+        }
+    }
+
+    /// Values of the operator's chart.
+    fn operator(self) -> &'static [&'static str] {
+        match self {
+            Self::Default => &[],
+            Self::Hint => &["hints.enabled=true"],
+            // A read of every queue every second costs five times the calls.
+            Self::ShortCache => &["temporal.statisticsCache=1s", "temporal.callsPerSecond=100"],
+        }
+    }
+
+    /// Arguments of Temporal's server.
+    fn temporal(self) -> &'static [&'static str] {
+        match self {
+            Self::Default | Self::Hint => &[],
+            Self::ShortCache => &[
+                "--dynamic-config-value",
+                "matching.TaskQueueInfoByBuildIdTTL=\"1s\"",
+            ],
+        }
+    }
+
+    fn polling_interval(self) -> &'static str {
+        match self {
+            Self::Default | Self::Hint => "5s",
+            Self::ShortCache => "1s",
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// How many trials under each setting.
+    pub trials: usize,
+    /// The settings.
+    pub settings: Vec<Setting>,
+}
+
+/// Brings a sandbox up and measures in it.
+pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<Vec<Measured>, Error> {
+    let sandbox = prepare(name, progress)?;
+    let mut measured = Vec::new();
+    let mut outcome = Ok(());
+    for setting in &options.settings {
+        match measure(&sandbox, *setting, options.trials, progress) {
+            Ok(trials) => measured.push(trials),
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    progress.say("putting back the operator's settings");
+    let restored = sandbox.install_operator(&[]);
+    outcome?;
+    restored?;
+    Ok(measured)
+}
+
+fn measure(
+    sandbox: &Sandbox,
+    setting: Setting,
+    trials: usize,
+    progress: Progress,
+) -> Result<Measured> {
+    progress.say(&format!("setting up: {}", setting.title()));
+    let arguments = setting.temporal();
+    if !arguments.is_empty() {
+        sandbox.component_with("temporal", Action::Restart, arguments)?;
+    }
+    let result = under(sandbox, setting, trials, progress);
+    if !arguments.is_empty() {
+        progress.say("restarting Temporal without arguments");
+        sandbox.component("temporal", Action::Restart)?;
+    }
+    result
+}
+
+fn under(
+    sandbox: &Sandbox,
+    setting: Setting,
+    trials: usize,
+    progress: Progress,
+) -> Result<Measured> {
+    sandbox.install_operator(setting.operator())?;
+    let ground = Ground::fresh(sandbox, NAMESPACE)?;
+    let fleets: Vec<Value> = (0..LANES)
+        .map(|lane| fleet(&ground, lane, setting))
+        .collect();
+    let deployments = Watch::deployments(&ground)?;
+    ground.apply(&json!({"apiVersion": "v1", "kind": "List", "items": fleets}))?;
+    let sender = if setting == Setting::Hint {
+        Some(Sender::new(&ground)?)
+    } else {
+        None
+    };
+    let mut bench = Bench {
+        ground: &ground,
+        deployments: &deployments,
+        sender,
+        run: format!("latency-{}", run_id()),
+        chance: Chance::new(),
+    };
+    let mut done = Vec::new();
+    for number in 0..trials {
+        let trial = bench.trial(number)?;
+        progress.say(&format!(
+            "{} of {trials}: {} s to the right replicas, {} s to the first poll, {} s to the first activity completed",
+            number + 1,
+            seconds(trial.right),
+            seconds(trial.taken),
+            seconds(trial.completed)
+        ));
+        done.push(trial);
+    }
+    drop(deployments);
+    ground.remove()?;
+    Ok(Measured {
+        setting,
+        trials: done,
+    })
+}
+
+fn lane(number: usize) -> String {
+    format!("lane-{}", number % LANES)
+}
+
+fn fleet(ground: &Ground<'_>, number: usize, setting: Setting) -> Value {
+    let name = lane(number);
+    let spec = json!({
+        "queues": [{
+            "name": QUEUE, "taskQueue": format!("{NAMESPACE}-{name}"), "taskTypes": ["Workflow", "Activity"],
+            "replicas": {"min": 0, "max": 2 * RIGHT},
+        }],
+        "scaling": {
+            "backlogPerReplica": PER_REPLICA,
+            "pollingInterval": setting.polling_interval(),
+            "cooldownPeriod": "5s",
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+        },
+        "drain": {"gracePeriod": "30s"},
+    });
+    ground.fleet(&name, 10, spec)
+}
+
+/// Somebody who sends hints.
+struct Sender {
+    way: Way,
+    token: String,
+}
+
+impl Sender {
+    fn new(ground: &Ground<'_>) -> Result<Self> {
+        ground.apply(&hint_client::sender(ground.namespace, SENDER))?;
+        Ok(Self {
+            way: Way::open(ground.sandbox)?,
+            token: hint_client::token(ground.sandbox, ground.namespace, SENDER)?,
+        })
+    }
+}
+
+/// Everything that a trial needs.
+struct Bench<'a> {
+    ground: &'a Ground<'a>,
+    deployments: &'a Watch,
+    sender: Option<Sender>,
+    run: String,
+    chance: Chance,
+}
+
+impl Bench<'_> {
+    fn trial(&mut self, number: usize) -> Result<Trial> {
+        let fleet = lane(number);
+        self.until_idle(&fleet)?;
+        thread::sleep(PHASE.mul_f64(self.chance.next()));
+        let run = format!("{}-{number}", self.run);
+        let orders: Vec<Value> = (0..ORDERS)
+            .map(|index| json!({"order_id": format!("{run}-{index}"), "total": 100}))
+            .collect();
+        // The connection is there before, as in a program that places orders all day.
+        let knock = self
+            .sender
+            .as_ref()
+            .map(|sender| sender.way.connect())
+            .transpose()?;
+        let before = Timestamp::now();
+        self.ground
+            .place(&["--task-queue", &format!("{NAMESPACE}-{fleet}")], &orders)?;
+        if let (Some(sender), Some(knock)) = (&self.sender, knock) {
+            let target = Target {
+                namespace: self.ground.namespace,
+                fleet: &fleet,
+                queue: QUEUE,
+            };
+            let (status, text) = knock.send(Some(&sender.token), &target)?;
+            if status != 202 {
+                let why = format!("status {status}: {}", text.trim());
+                return Err(Error::source("the operator's answer to a hint", why));
+            }
+        }
+        self.until_right(&fleet, before)?;
+        self.ground
+            .until_ended(&format!("order-{run}-"), ORDERS as u64, TRIAL_PATIENCE)?;
+        let workflows: Vec<Workflow> = (0..ORDERS)
+            .map(|index| self.ground.workflow(&format!("order-{run}-{index}")))
+            .collect::<Result<_>>()?;
+        figures(&workflows, &self.steps(&fleet, before)).map_err(|why| {
+            self.ground
+                .not_reached(&format!("the trial {run} cannot be told: {why}"))
+        })
+    }
+
+    /// Waits until a fleet has been at zero for a while.
+    fn until_idle(&self, fleet: &str) -> Result<()> {
+        let deadline = Instant::now() + IDLE_PATIENCE;
+        while Instant::now() < deadline {
+            let seen = self.deployments.replicas();
+            let latest = seen.iter().rev().find(|one| one.fleet == fleet);
+            if let Some(idle) = latest.filter(|one| (one.asked, one.there) == (0, 0)) {
+                let since = between(idle.at, Timestamp::now());
+                if since >= REST {
+                    return Ok(());
+                }
+                thread::sleep(REST.saturating_sub(since));
+            } else {
+                thread::sleep(Duration::from_millis(200));
+            }
+        }
+        Err(self.ground.not_reached(&format!(
+            "the fleet {fleet} should be at zero and was not within {} s",
+            IDLE_PATIENCE.as_secs()
+        )))
+    }
+
+    fn until_right(&self, fleet: &str, since: Timestamp) -> Result<()> {
+        // At any moment, not only now: six quick orders may be done, and a replica let go, before this is asked.
+        let right = self.deployments.wait(TRIAL_PATIENCE, |seen| {
+            seen.iter()
+                .any(|one| one.fleet == fleet && one.at >= since && one.asked >= RIGHT)
+                .then_some(())
+        });
+        right.ok_or_else(|| {
+            self.ground.not_reached(&format!(
+                "the fleet {fleet} should have {RIGHT} replicas and had not within {} s",
+                TRIAL_PATIENCE.as_secs()
+            ))
+        })
+    }
+
+    /// What a fleet asked for, and from when on.
+    fn steps(&self, fleet: &str, since: Timestamp) -> Vec<(Timestamp, u32)> {
+        let of_fleet = |one: &Replicas| one.fleet == fleet && one.at >= since;
+        self.deployments
+            .replicas()
+            .into_iter()
+            .filter(of_fleet)
+            .map(|one| (one.at, one.asked))
+            .collect()
+    }
+}
+
+/// Random moments, from the clock of the start. Nothing depends on their quality but that they are spread.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let seed = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        // Zero would stay zero.
+        Self(seed | 1)
+    }
+
+    /// From 0 to below 1.
+    fn next(&mut self) -> f64 {
+        // Xorshift.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        f64::from(u32::try_from(self.0 >> 32).unwrap_or(0)) / 4_294_967_296.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phases_are_spread_over_the_whole_interval() {
+        let mut chance = Chance(42);
+        let mut quarters = [0_u32; 4];
+        for _ in 0..400 {
+            let next = chance.next();
+            let quarter = (0..4_i32)
+                .rev()
+                .find(|quarter| f64::from(*quarter) / 4.0 <= next)
+                .unwrap();
+            quarters[usize::try_from(quarter).unwrap()] += 1;
+        }
+        assert!(quarters.iter().all(|count| *count > 60), "{quarters:?}");
+    }
+}

@@ -1,0 +1,208 @@
+//! A cluster that the person already has, used instead of one of the sandbox's own: which one it is, how its pods reach
+//! this machine, and what the sandbox puts into it. Runs kubectl; writes below the state folder and, in that cluster,
+//! one namespace.
+
+use std::{
+    io::Write,
+    net::IpAddr,
+    process::{Command, Stdio},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    error::{Attempt, Error, Result},
+    files,
+    image::Image,
+    manifests::{self, SERVICES, SERVICES_NAMESPACE},
+    net::Ports,
+    paths::Paths,
+    programs::Programs,
+    run,
+};
+
+/// The label by which the namespace of the Services is known to be the sandbox's.
+const LABEL: &str = "taskqueue.dev/sandbox";
+
+/// A cluster that is there already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The context of the person's kubeconfig.
+    pub context: String,
+    /// The address at which the cluster's pods reach this machine.
+    pub host_address: IpAddr,
+    /// Where images are pushed, for example `registry.example.com/team`; without it they are written to archives.
+    pub registry: Option<String>,
+}
+
+impl Foreign {
+    /// What the sandbox was told to use; `None` means a cluster of its own.
+    pub(crate) fn read(paths: &Paths) -> Result<Option<Self>> {
+        files::read_json(&paths.foreign_file())
+    }
+
+    /// The name under which the cluster knows an image.
+    pub(crate) fn reference(&self, image: Image) -> String {
+        match &self.registry {
+            Some(registry) => {
+                let registry = registry.trim_end_matches('/');
+                format!(
+                    "{registry}/{}:{}",
+                    image.binary(),
+                    env!("CARGO_PKG_VERSION")
+                )
+            }
+            None => image.reference(),
+        }
+    }
+
+    /// Registries on this machine speak plain HTTP, as every container tool assumes.
+    pub(crate) fn registry_has_tls(&self) -> bool {
+        let registry = self.registry.as_deref().unwrap_or_default();
+        let host = registry.split(['/', ':']).next().unwrap_or_default();
+        !matches!(host, "localhost" | "127.0.0.1")
+    }
+
+    /// Copies the context, and nothing else, out of the person's kubeconfig.
+    pub(crate) fn write_kubeconfig(&self, paths: &Paths, programs: &Programs) -> Result<()> {
+        let mut command = Command::new(&programs.kubectl);
+        command.args([
+            "config",
+            "view",
+            "--minify",
+            "--flatten",
+            "--raw",
+            "--output=json",
+        ]);
+        let config = run::output(command.args(["--context", &self.context]))?;
+        files::write_secret(&paths.kubeconfig(), config.as_bytes())?;
+        let mut version = Self::kubectl(paths, programs);
+        run::output(version.args(["version", "--request-timeout=10s"])).map(drop)
+    }
+
+    /// Makes the Services by which the cluster's pods reach what runs on this machine.
+    pub(crate) fn apply(&self, paths: &Paths, programs: &Programs, ports: &Ports) -> Result<()> {
+        let services: Vec<(&str, u16, u16)> = SERVICES
+            .iter()
+            .filter_map(|(name, port)| Some((*name, *port, *ports.get(forward_of(name))?)))
+            .collect();
+        let mut namespace = manifests::namespace();
+        namespace["metadata"]["labels"] = json!({LABEL: paths.name.as_str()});
+        let mut items = vec![namespace];
+        items.extend(manifests::backing_services(
+            &self.host_address.to_string(),
+            &services,
+        ));
+        let text = manifests::list(&items).to_string();
+        let mut command = Self::kubectl(paths, programs);
+        command
+            .args([
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "--field-manager=sandbox",
+            ])
+            .args(["--filename", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let what = run::describe(&command);
+        let mut child = command.spawn().attempt(|| format!("starting {what}"))?;
+        if let Some(mut input) = child.stdin.take() {
+            input
+                .write_all(text.as_bytes())
+                .attempt(|| format!("writing to {what}"))?;
+        }
+        let status = child.wait().attempt(|| format!("waiting for {what}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            let why = format!("{status}; what is wrong stands above");
+            Err(Error::Command {
+                what,
+                why,
+                tail: String::new(),
+            })
+        }
+    }
+
+    /// Takes those Services away again.
+    pub(crate) fn remove(paths: &Paths, programs: &Programs) -> Result<()> {
+        let selector = format!("{LABEL}={}", paths.name);
+        let field = format!("metadata.name={SERVICES_NAMESPACE}");
+        let mut command = Self::kubectl(paths, programs);
+        command
+            .args([
+                "delete",
+                "namespace",
+                "--selector",
+                &selector,
+                "--field-selector",
+                &field,
+            ])
+            .args([
+                "--ignore-not-found",
+                "--wait=false",
+                "--request-timeout=10s",
+            ]);
+        run::output(&mut command).map(drop)
+    }
+
+    fn kubectl(paths: &Paths, programs: &Programs) -> Command {
+        let mut command = Command::new(&programs.kubectl);
+        command.env("KUBECONFIG", paths.kubeconfig());
+        command
+    }
+}
+
+/// Services carry the names that pods use, ports the names that people use.
+fn forward_of(service: &str) -> &str {
+    if service == "payment-gateway" {
+        "gateway"
+    } else {
+        service
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn foreign(registry: Option<&str>) -> Foreign {
+        Foreign {
+            context: "kind".into(),
+            host_address: "192.0.2.1".parse().unwrap(),
+            registry: registry.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn images_carry_the_registry_if_there_is_one() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            foreign(Some("r.example.com/team/")).reference(Image::OrderWorker),
+            format!("r.example.com/team/order-worker:{version}")
+        );
+        assert_eq!(
+            foreign(None).reference(Image::OrderWorker),
+            format!("localhost/order-worker:{version}")
+        );
+    }
+
+    #[test]
+    fn only_a_registry_on_this_machine_is_spoken_to_without_tls() {
+        assert!(!foreign(Some("localhost:5000/a")).registry_has_tls());
+        assert!(!foreign(Some("127.0.0.1:5000")).registry_has_tls());
+        assert!(foreign(Some("localhost.example.com/a")).registry_has_tls());
+    }
+
+    #[test]
+    fn every_service_has_a_port_outside() {
+        for (service, port) in SERVICES {
+            let forward = crate::net::FORWARDS
+                .iter()
+                .find(|f| f.name == forward_of(service));
+            assert_eq!(forward.map(|f| f.inside), Some(port), "{service}");
+        }
+    }
+}

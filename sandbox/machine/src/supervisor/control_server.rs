@@ -1,0 +1,181 @@
+//! Takes orders on a unix socket and carries them out, one thread per connection.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    sync::{Arc, mpsc::Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    components::Stop,
+    error::{Attempt, Result},
+    status::Phase,
+    supervisor::{
+        control_client::{Action, Answer, Order},
+        desired_state::Board,
+        reaper::{Reaper, kill},
+    },
+};
+
+/// How long a component may take to end when asked, before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a component may take until it answers.
+const START_PATIENCE: Duration = Duration::from_mins(2);
+
+/// Starts to listen.
+pub(super) fn serve(
+    socket: &Path,
+    board: &Arc<Board>,
+    reaper: &Arc<Reaper>,
+    end: Sender<()>,
+) -> Result<()> {
+    let listener =
+        UnixListener::bind(socket).attempt(|| format!("listening on {}", socket.display()))?;
+    let (board, reaper) = (Arc::clone(board), Arc::clone(reaper));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (board, reaper, end) = (Arc::clone(&board), Arc::clone(&reaper), end.clone());
+            thread::spawn(move || {
+                // A caller that went away before its answer has no use for an error.
+                drop(answer(stream, &board, &reaper, &end));
+            });
+        }
+    });
+    Ok(())
+}
+
+fn answer(
+    mut stream: UnixStream,
+    board: &Board,
+    reaper: &Reaper,
+    end: &Sender<()>,
+) -> std::io::Result<()> {
+    let mut line = String::new();
+    BufReader::new(stream.try_clone()?).read_line(&mut line)?;
+    let result = match serde_json::from_str::<Order>(&line) {
+        Ok(Order::End) => Ok(()),
+        Ok(Order::Component {
+            name,
+            action,
+            arguments,
+        }) => carry_out(board, reaper, &name, action, arguments),
+        Err(error) => Err(format!("not an order: {error}")),
+    };
+    let answer = serde_json::to_string(&Answer {
+        error: result.err(),
+    })?;
+    stream.write_all(answer.as_bytes())?;
+    stream.write_all(b"\n")?;
+    if line.trim() == "\"end\"" {
+        // Ending twice is one end.
+        end.send(()).ok();
+    }
+    Ok(())
+}
+
+fn carry_out(
+    board: &Board,
+    reaper: &Reaper,
+    name: &str,
+    action: Action,
+    arguments: Vec<String>,
+) -> Result<(), String> {
+    let Some(status) = board.component(name) else {
+        return Err(format!(
+            "there is no component {name:?}; there are {}",
+            board.names().join(", ")
+        ));
+    };
+    match action {
+        Action::Stop => stop(board, name),
+        Action::Start => start(board, name, arguments),
+        Action::Restart => stop(board, name).and_then(|()| start(board, name, arguments)),
+        Action::Kill | Action::Pause | Action::Resume => {
+            let pid = status.pid.ok_or_else(|| format!("{name} has no process"))?;
+            if reaper.has_ended(pid) {
+                return Err(format!("{name} is just ending"));
+            }
+            signal(board, name, pid, action);
+            Ok(())
+        }
+    }
+}
+
+fn signal(board: &Board, name: &str, pid: i32, action: Action) {
+    match action {
+        Action::Pause => {
+            kill(pid, Signal::STOP);
+            board.set(name, |status| status.phase = Phase::Paused);
+        }
+        Action::Resume => {
+            kill(pid, Signal::CONT);
+            board.set(name, |status| {
+                if status.phase == Phase::Paused {
+                    status.phase = Phase::Ready;
+                }
+            });
+        }
+        _ => {
+            kill(pid, Signal::KILL);
+            // Whoever asks for the status next must not see the process that is gone.
+            board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+                status.pid != Some(pid)
+            });
+        }
+    }
+}
+
+fn stop(board: &Board, name: &str) -> Result<(), String> {
+    board.want(name, false);
+    let no_process = |status: &crate::status::ComponentStatus| status.pid.is_none();
+    if let Some(pid) = board.component(name).and_then(|status| status.pid) {
+        ask_to_stop(pid, board.stop_of(name));
+        let left = board.wait_until(name, Instant::now() + STOP_PATIENCE, no_process);
+        if let Some(pid) = left.and_then(|status| status.pid) {
+            kill(pid, Signal::KILL);
+        }
+    }
+    let stopped = board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+        status.phase == Phase::Stopped && status.pid.is_none()
+    });
+    match stopped {
+        Some(status) if status.phase == Phase::Stopped => Ok(()),
+        // There was nothing to stop.
+        Some(status) if status.phase == Phase::Absent => Ok(()),
+        _ => Err(format!("{name} did not end")),
+    }
+}
+
+/// Asks a process to end. A frozen one has to go on first.
+pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
+    let signal = match stop {
+        Stop::Terminate => Signal::TERM,
+        Stop::Interrupt => Signal::INT,
+    };
+    kill(pid, signal);
+    kill(pid, Signal::CONT);
+}
+
+fn start(board: &Board, name: &str, arguments: Vec<String>) -> Result<(), String> {
+    board.set_arguments(name, arguments);
+    // A missing program or an earlier failure is looked at afresh.
+    board.set(name, |status| {
+        if matches!(status.phase, Phase::Absent | Phase::Failed) {
+            status.phase = Phase::Waiting;
+        }
+    });
+    board.want(name, true);
+    let status = board.wait_until(name, Instant::now() + START_PATIENCE, |status| {
+        matches!(status.phase, Phase::Ready | Phase::Failed | Phase::Absent)
+    });
+    match status {
+        Some(status) if status.phase == Phase::Ready => Ok(()),
+        Some(status) => Err(format!("{name} is not ready: {}", status.message)),
+        None => Err(format!("{name} is not ready")),
+    }
+}

@@ -1,0 +1,261 @@
+//! What is wanted of each component and how each is: shared by the threads of the init process, and written to the
+//! status file at every change.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    components::{Component, Stop},
+    error::Result,
+    files,
+    status::{ComponentStatus, Phase, Status},
+};
+
+/// The shared board.
+#[derive(Debug)]
+pub(super) struct Board {
+    file: PathBuf,
+    began: Instant,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner {
+    status: Status,
+    wanted: BTreeMap<String, bool>,
+    arguments: BTreeMap<String, Vec<String>>,
+    stops: BTreeMap<String, Stop>,
+    keep_data: Vec<&'static str>,
+}
+
+impl Board {
+    /// A board on which every component is wanted and none has started.
+    pub(super) fn new(file: PathBuf, components: &[Component]) -> Result<Self> {
+        let status = Status {
+            started: jiff::Timestamp::now(),
+            ending: false,
+            components: components
+                .iter()
+                .map(|c| (c.name.to_owned(), waiting(c)))
+                .collect(),
+        };
+        files::write_json(&file, &status)?;
+        let wanted = components
+            .iter()
+            .map(|c| (c.name.to_owned(), true))
+            .collect();
+        let stops = components
+            .iter()
+            .map(|c| (c.name.to_owned(), c.stop))
+            .collect();
+        let keep_data = components
+            .iter()
+            .filter(|c| c.keeps_data)
+            .map(|c| c.name)
+            .collect();
+        Ok(Self {
+            file,
+            began: Instant::now(),
+            inner: Mutex::new(Inner {
+                status,
+                wanted,
+                arguments: BTreeMap::new(),
+                stops,
+                keep_data,
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, patience: Duration) -> MutexGuard<'a, Inner> {
+        self.changed
+            .wait_timeout(inner, patience)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+
+    /// Changes one component's status.
+    pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut ComponentStatus)) {
+        let mut inner = self.lock();
+        let Some(component) = inner.status.components.get_mut(name) else {
+            return;
+        };
+        let before = component.clone();
+        change(component);
+        if *component != before {
+            self.publish(&inner);
+        }
+    }
+
+    fn publish(&self, inner: &Inner) {
+        // A full disk must not end the sandbox; what is wrong shows in the components' own logs.
+        drop(files::write_json(&self.file, &inner.status));
+        self.changed.notify_all();
+    }
+
+    /// Records the first time that a component answered.
+    pub(super) fn ready(&self, name: &str) {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.set(name, |component| {
+            component.phase = Phase::Ready;
+            component.message.clear();
+            component.ready_after_ms.get_or_insert(elapsed);
+        });
+    }
+
+    /// How a component is; `None` for a name that no component has.
+    pub(super) fn component(&self, name: &str) -> Option<ComponentStatus> {
+        self.lock().status.components.get(name).cloned()
+    }
+
+    /// The names of all components.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock().status.components.keys().cloned().collect()
+    }
+
+    /// Says whether a component shall run.
+    pub(super) fn want(&self, name: &str, wanted: bool) {
+        let mut inner = self.lock();
+        inner.wanted.insert(name.to_owned(), wanted);
+        self.publish(&inner);
+    }
+
+    /// Gives a component further arguments from its next start on.
+    pub(super) fn set_arguments(&self, name: &str, arguments: Vec<String>) {
+        self.lock().arguments.insert(name.to_owned(), arguments);
+    }
+
+    /// The further arguments of a component.
+    pub(super) fn arguments(&self, name: &str) -> Vec<String> {
+        self.lock().arguments.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Whether a component shall run.
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        let inner = self.lock();
+        !inner.status.ending && inner.wanted.get(name) == Some(&true)
+    }
+
+    /// How a component is asked to end.
+    pub(super) fn stop_of(&self, name: &str) -> Stop {
+        self.lock()
+            .stops
+            .get(name)
+            .copied()
+            .unwrap_or(Stop::Terminate)
+    }
+
+    /// Waits until the component is wanted and everything that it needs is ready.
+    pub(super) fn wait_for_turn(&self, name: &str, after: &[&str]) {
+        let mut inner = self.lock();
+        loop {
+            let wanted = !inner.status.ending && inner.wanted.get(name) == Some(&true);
+            let is_ready = |needed: &&&str| {
+                inner
+                    .status
+                    .components
+                    .get(**needed)
+                    .is_none_or(|c| c.phase == Phase::Ready)
+            };
+            let missing: Vec<&str> = after
+                .iter()
+                .filter(|needed| !is_ready(needed))
+                .copied()
+                .collect();
+            if wanted && missing.is_empty() {
+                return;
+            }
+            let (phase, message) = if wanted {
+                (Phase::Waiting, format!("waits for {}", missing.join(", ")))
+            } else {
+                (Phase::Stopped, String::new())
+            };
+            if let Some(component) = inner.status.components.get_mut(name)
+                && (component.phase != phase || component.message != message)
+            {
+                component.phase = phase;
+                component.message = message;
+                self.publish(&inner);
+            }
+            inner = self.wait(inner, Duration::from_hours(1));
+        }
+    }
+
+    /// Waits for any change, at most this long.
+    pub(super) fn wait_for_change(&self, patience: Duration) {
+        drop(self.wait(self.lock(), patience));
+    }
+
+    /// Waits until a component is as the caller wants it; returns how it is.
+    pub(super) fn wait_until(
+        &self,
+        name: &str,
+        deadline: Instant,
+        done: impl Fn(&ComponentStatus) -> bool,
+    ) -> Option<ComponentStatus> {
+        let mut inner = self.lock();
+        loop {
+            let component = inner.status.components.get(name)?.clone();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if done(&component) || left.is_zero() {
+                return Some(component);
+            }
+            inner = self.wait(inner, left);
+        }
+    }
+
+    /// From now on nothing is started any more. Returns every component's process, and how to ask it to end if it keeps
+    /// data.
+    pub(super) fn end(&self) -> Vec<(i32, Option<Stop>)> {
+        let mut inner = self.lock();
+        inner.status.ending = true;
+        self.publish(&inner);
+        let stop = |name: &str| {
+            let keeps_data = inner.keep_data.contains(&name);
+            keeps_data.then(|| inner.stops.get(name).copied().unwrap_or(Stop::Terminate))
+        };
+        let components = inner.status.components.iter();
+        components
+            .filter_map(|(name, component)| Some((component.pid?, stop(name))))
+            .collect()
+    }
+
+    /// Waits until no component that keeps data has a process any more.
+    pub(super) fn wait_until_stopped(&self, deadline: Instant) {
+        let mut inner = self.lock();
+        loop {
+            let has_process = |name: &&str| {
+                inner
+                    .status
+                    .components
+                    .get(*name)
+                    .is_some_and(|component| component.pid.is_some())
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !inner.keep_data.iter().any(has_process) {
+                return;
+            }
+            inner = self.wait(inner, left);
+        }
+    }
+}
+
+fn waiting(component: &Component) -> ComponentStatus {
+    ComponentStatus {
+        phase: Phase::Waiting,
+        pid: None,
+        restarts: 0,
+        ready_after_ms: None,
+        message: String::new(),
+        address: component.address.clone(),
+    }
+}

@@ -1,0 +1,126 @@
+//! The first process inside a sandbox's namespaces: makes the world that the components live in, starts them, keeps
+//! them running, takes orders, and ends with all of them. Everything it does is inside the namespaces, except for
+//! files below the state folder.
+
+use std::{
+    net::TcpListener,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    components::{self, Owners},
+    error::{Attempt, Error, Result},
+    external_cluster::Foreign,
+    forward::{self, Target},
+    net::FORWARDS,
+    paths::Paths,
+    programs::Programs,
+    supervisor::{
+        control_server,
+        desired_state::Board,
+        namespaces,
+        reaper::{self, Reaper},
+        runner,
+    },
+};
+
+use rustix::process::Signal;
+
+/// How long components may take to end in order when the sandbox ends.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// Runs the sandbox until it is told to end. Never returns to the caller's namespaces.
+pub(crate) fn run(paths: &Paths) -> Result<()> {
+    if std::process::id() != 1 {
+        return Err(Error::Usage(
+            "`sandbox init` is started by the sandbox itself, as the first process of its namespaces".into(),
+        ));
+    }
+    let reaper = Reaper::start();
+    let programs = Programs::locate(paths)?;
+    let owners = owners()?;
+    let components = if Foreign::read(paths)?.is_some() {
+        namespaces::beside(paths, &owners, &reaper)?;
+        lead_outside(paths)?;
+        components::beside(paths, &programs, &owners)
+    } else {
+        namespaces::cluster(paths, &owners, &reaper, &programs)?;
+        components::cluster(paths, &programs, &owners)
+    };
+    supervise(paths, &reaper, components)
+}
+
+/// Beside a foreign cluster: the way to the proxy of its API, and, for a supervisor that may not enter this network,
+/// the ways in.
+fn lead_outside(paths: &Paths) -> Result<()> {
+    let listener = TcpListener::bind(components::API_PROXY)
+        .attempt(|| format!("listening on {}", components::API_PROXY))?;
+    forward::serve(listener, Target::Socket(paths.api_socket()));
+    for forward in FORWARDS.iter().filter(|forward| forward.name != "api") {
+        let target = Target::Port(forward.inside);
+        forward::serve_socket(&paths.port_socket(forward.inside), target)?;
+    }
+    Ok(())
+}
+
+fn supervise(
+    paths: &Paths,
+    reaper: &Arc<Reaper>,
+    components: Vec<components::Component>,
+) -> Result<()> {
+    let board = Arc::new(Board::new(paths.status_file(), &components)?);
+    let (end, ended) = mpsc::channel();
+    control_server::serve(&paths.control_socket(), &board, reaper, end)?;
+    let environment = Arc::new(runner::environment(paths)?);
+    for component in components {
+        let runner = runner::Runner {
+            log: paths.log(component.name),
+            component,
+            board: Arc::clone(&board),
+            reaper: Arc::clone(reaper),
+            environment: Arc::clone(&environment),
+            scratch: paths.run(),
+        };
+        thread::spawn(move || runner.run());
+    }
+    // Nobody sends any more only if the control server's thread has died: end then, too.
+    ended.recv().ok();
+    farewell(&board);
+    Ok(())
+}
+
+/// Lets the components that keep data end in order; everything else ends with this process.
+fn farewell(board: &Board) {
+    let deadline = Instant::now() + FAREWELL;
+    let processes = board.end();
+    // etcd would wait for its clients, and they are among the others.
+    for (pid, _) in processes.iter().filter(|(_, stop)| stop.is_none()) {
+        reaper::kill(*pid, Signal::KILL);
+    }
+    for (pid, stop) in processes {
+        if let Some(stop) = stop {
+            control_server::ask_to_stop(pid, stop);
+        }
+    }
+    board.wait_until_stopped(deadline);
+}
+
+fn owners() -> Result<Owners> {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can be had without root, and this user is not root.
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        return Ok(Owners {
+            postgres: own,
+            mail: own,
+        });
+    }
+    Ok(Owners {
+        postgres: namespaces::owner("postgres")?,
+        mail: namespaces::owner("nobody")?,
+    })
+}

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use sandbox_demo::dashboard::{DASHBOARD, Dashboard, Kind, variables};
+use sandbox_demo::dashboard::panels::{DASHBOARD, Dashboard, Kind, variables};
 use sandbox_machine::clients::prometheus::Prometheus;
 use serde_json::{Value, json};
 

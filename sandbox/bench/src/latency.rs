@@ -3,6 +3,7 @@
 //! measured. Restarts the sandbox's Temporal and changes the operator's settings, and puts both back at the end.
 
 mod report;
+mod setting;
 
 use std::{
     thread,
@@ -13,6 +14,8 @@ use jiff::Timestamp;
 pub use report::Measured;
 use report::{Trial, figures};
 use serde_json::{Value, json};
+pub use setting::Setting;
+use setting::{ORDERS, RIGHT};
 
 use crate::{
     error::{Error, Result},
@@ -31,12 +34,8 @@ const NAMESPACE: &str = "latency";
 const QUEUE: &str = "orders";
 /// How many fleets take turns. A fleet is at zero again some 45 s after its trial.
 const LANES: usize = 10;
-/// How many orders a trial places at once.
-const ORDERS: usize = 6;
 /// So many waiting tasks make one replica, in these fleets; so the right number is known beforehand.
 const PER_REPLICA: usize = 3;
-/// The right number of replicas for a trial. The fleets' maximum is twice that.
-const RIGHT: u32 = 2;
 /// How long a fleet must have been at zero: its pods have gone, and no poller waits at its queue.
 const REST: Duration = Duration::from_secs(8);
 /// The trials begin at a random moment of the longest time between two reads of a queue.
@@ -47,68 +46,6 @@ const IDLE_PATIENCE: Duration = Duration::from_mins(4);
 const TRIAL_PATIENCE: Duration = Duration::from_mins(1);
 /// The ServiceAccount that sends hints.
 const SENDER: &str = "sender";
-
-/// Under which settings it is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Setting {
-    /// Temporal and the operator as they come: statistics are cached for 5 s.
-    Default,
-    /// The same, and whoever places the orders sends the operator a wake-up hint.
-    Hint,
-    /// Temporal caches its statistics for 1 s, and the operator knows.
-    ShortCache,
-}
-
-impl Setting {
-    /// Every setting; the one that restarts Temporal last.
-    pub const ALL: [Self; 3] = [Self::Default, Self::Hint, Self::ShortCache];
-
-    /// Its name in tables.
-    fn title(self) -> &'static str {
-        match self {
-            Self::Default => "defaults: cache of 5 s",
-            Self::Hint => "with a hint, cache of 5 s",
-            Self::ShortCache => "cache of 1 s",
-        }
-    }
-
-    /// The p99 to the right replicas that is aimed for.
-    fn aim(self) -> Duration {
-        match self {
-            Self::Default => Duration::from_secs(6),
-            Self::Hint => Duration::from_millis(300),
-            Self::ShortCache => Duration::from_millis(1_500),
-        }
-    }
-
-    /// Values of the operator's chart.
-    fn operator(self) -> &'static [&'static str] {
-        match self {
-            Self::Default => &[],
-            Self::Hint => &["hints.enabled=true"],
-            // A read of every queue every second costs five times the calls.
-            Self::ShortCache => &["temporal.statisticsCache=1s", "temporal.callsPerSecond=100"],
-        }
-    }
-
-    /// Arguments of Temporal's server.
-    fn temporal(self) -> &'static [&'static str] {
-        match self {
-            Self::Default | Self::Hint => &[],
-            Self::ShortCache => &[
-                "--dynamic-config-value",
-                "matching.TaskQueueInfoByBuildIdTTL=\"1s\"",
-            ],
-        }
-    }
-
-    fn polling_interval(self) -> &'static str {
-        match self {
-            Self::Default | Self::Hint => "5s",
-            Self::ShortCache => "1s",
-        }
-    }
-}
 
 /// What is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -235,7 +235,7 @@ fn draw(
     );
     dashboard::draw(
         sandbox,
-        &dashboard::variables(
+        &dashboard::panels::variables(
             fleet::NAMESPACE,
             fleet::NAME,
             ".*",

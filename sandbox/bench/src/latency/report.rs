@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     history::Workflow,
-    latency::{ORDERS, RIGHT, Setting},
+    latency::setting::{ORDERS, RIGHT, Setting},
     percentiles::{between, columns, seconds},
 };
 

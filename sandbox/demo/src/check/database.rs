@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    check::{Findings, by_order, of},
+    check::findings::{Findings, by_order, of},
     orders::{Expected, Outcome, Pieces},
     readings::{Database, Readings},
 };
@@ -19,7 +19,7 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
 
 fn orders(expected: &[Expected], database: &Database, found: &mut Findings<'_>) {
     let rows = by_order(&database.orders, |row| &row.order_id);
-    found.strangers(&rows, expected);
+    found.unexpected_orders(&rows, expected);
     for order in expected {
         let id = &order.order_id;
         let [row] = of(&rows, id) else {

@@ -1,14 +1,14 @@
 //! The ledger: an accepted order is charged exactly once with the right amount, any other not at all. Pure.
 
 use crate::{
-    check::{Findings, by_order, of},
+    check::findings::{Findings, by_order, of},
     orders::{Expected, Outcome},
     readings::{LedgerEntry, Readings},
 };
 
 pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
     let charges = by_order(&readings.ledger, order_of);
-    found.strangers(&charges, expected);
+    found.unexpected_orders(&charges, expected);
     for order in expected {
         let charges = of(&charges, &order.order_id);
         let status = match order.outcome {

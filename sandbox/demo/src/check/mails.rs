@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    check::{Findings, by_order, of},
+    check::findings::{Findings, by_order, of},
     orders::{Expected, Outcome},
     readings::{Mail, Readings},
 };
 
 pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
     let mails = by_order(&readings.mails, |mail: &Mail| &mail.order_id);
-    found.strangers(&mails, expected);
+    found.unexpected_orders(&mails, expected);
     for order in expected {
         let id = &order.order_id;
         let mut by_recipient: BTreeMap<&str, usize> = BTreeMap::new();

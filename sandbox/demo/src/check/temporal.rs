@@ -1,7 +1,7 @@
 //! Temporal: each order is one workflow, closed, with the right result. Pure.
 
 use crate::{
-    check::{Findings, by_order, of},
+    check::findings::{Findings, by_order, of},
     orders::{Expected, Outcome},
     readings::{Ended, Execution, Readings},
 };
@@ -13,7 +13,7 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
             .strip_prefix("order-")
             .unwrap_or(&execution.workflow_id)
     });
-    found.strangers(&executions, expected);
+    found.unexpected_orders(&executions, expected);
     for order in expected {
         let id = &order.order_id;
         match of(&executions, id) {

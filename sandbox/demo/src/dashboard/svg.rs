@@ -4,11 +4,13 @@
 //! `primitives` is what both write with. A queue has one colour in all panels; what the dashboard dashes is dashed here too.
 
 mod chart;
+pub(super) mod page;
 mod primitives;
 
-use std::collections::BTreeMap;
-
-use crate::dashboard::{Kind, Panel, Query};
+use crate::dashboard::{
+    panels::Kind,
+    svg::page::{Drawn, Page, colours},
+};
 use primitives::{Area, CHARACTER, LINE, escape, float, number, put, signed, whole};
 use sandbox_machine::clients::prometheus::Series;
 
@@ -16,30 +18,6 @@ use sandbox_machine::clients::prometheus::Series;
 const CELL: (f64, f64) = (50.0, 27.0);
 /// Pixels above the first panel.
 const HEAD: f64 = 46.0;
-/// Colours that differ for colour-blind people too.
-const COLOURS: [&str; 8] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#666666",
-];
-
-/// A panel with what was answered to its queries.
-pub struct Drawn<'a> {
-    /// The panel.
-    pub panel: &'a Panel,
-    /// Its queries and their series.
-    pub answers: Vec<(&'a Query, Vec<Series>)>,
-}
-
-/// What all panels of a picture share.
-struct Page {
-    /// The colour of each queue.
-    colours: BTreeMap<String, &'static str>,
-    /// Where the time axis begins, in seconds since 1970.
-    from: f64,
-    /// Where it ends.
-    to: f64,
-    /// Seconds between two samples.
-    step: f64,
-}
 
 /// The picture. Times are seconds since 1970; samples further apart than two and a half steps are not joined.
 pub fn svg(
@@ -81,20 +59,6 @@ pub fn svg(
     }
     out.push_str("</svg>\n");
     out
-}
-
-/// A colour for each queue, the same in all panels.
-fn colours(panels: &[Drawn<'_>]) -> BTreeMap<String, &'static str> {
-    let mut queues: Vec<&String> = panels
-        .iter()
-        .flat_map(|drawn| &drawn.answers)
-        .flat_map(|(_, series)| series)
-        .filter_map(|series| series.labels.get("queue"))
-        .collect();
-    queues.sort();
-    queues.dedup();
-    let colours = COLOURS.iter().cycle();
-    queues.into_iter().cloned().zip(colours.copied()).collect()
 }
 
 fn panel(out: &mut String, drawn: &Drawn<'_>, area: Area, page: &Page) {
@@ -199,7 +163,10 @@ fn table(out: &mut String, drawn: &Drawn<'_>, area: Area) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::dashboard::panels::{Panel, Query};
 
     pub(super) fn series(queue: &str, values: &[f64]) -> Series {
         let times = (0..).map(|index: u32| 1000.0 + f64::from(index) * 10.0);

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::dashboard::svg::{
-    COLOURS, Drawn, Kind, Page, Series,
-    primitives::{Area, CHARACTER, LINE, escape, float, number, put, round, second, whole},
+use crate::dashboard::{
+    panels::Kind,
+    svg::{
+        page::{COLOURS, Drawn, Page},
+        primitives::{Area, CHARACTER, LINE, escape, float, number, put, round, second, whole},
+    },
 };
+use sandbox_machine::clients::prometheus::Series;
 
 /// Entries of a legend.
 const LEGEND: usize = 9;
@@ -259,8 +263,8 @@ fn tick(most: f64) -> f64 {
 mod tests {
     use super::super::primitives::short;
     use super::super::tests::{panel, series};
-    use super::super::{Query, colours};
     use super::*;
+    use crate::dashboard::{panels::Query, svg::page::colours};
 
     #[test]
     fn a_queue_has_one_colour_in_all_panels() {

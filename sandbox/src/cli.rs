@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
 use sandbox_machine::{
-    Action, Foreign, Image, Name, Paths, Phase, Progress, Sandbox, Status, own_processes,
+    Action, Foreign, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status, own_processes,
 };
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
@@ -266,11 +266,11 @@ impl Cli {
             }
             Subcommands::Down => Sandbox::down(name)?,
             Subcommands::Clean { all } => Sandbox::clean(name, all)?,
-            Subcommands::Supervise => own_processes::supervise(&Paths::of(name)?)?,
-            Subcommands::Enter => own_processes::enter(&Paths::of(name)?)?,
-            Subcommands::ApiProxy => own_processes::api_proxy(&Paths::of(name)?)?,
-            Subcommands::Discover => own_processes::discover(&Paths::of(name)?)?,
-            Subcommands::Init => own_processes::init(&Paths::of(name)?)?,
+            Subcommands::Supervise => own_processes::supervise(&Machine::read(name)?)?,
+            Subcommands::Enter => own_processes::enter(&Machine::read(name)?)?,
+            Subcommands::ApiProxy => own_processes::api_proxy(&Machine::read(name)?)?,
+            Subcommands::Discover => own_processes::discover(&Machine::read(name)?)?,
+            Subcommands::Init => own_processes::init(&Machine::read(name)?)?,
         }
         Ok(ExitCode::SUCCESS)
     }

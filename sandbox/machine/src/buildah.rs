@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     files::{make_folder, remove_folder},
     paths::Paths,
-    programs, run,
+    run, which,
 };
 
 /// An image to be built.
@@ -62,7 +62,7 @@ struct Storage {
 
 impl Storage {
     fn open(paths: &Paths) -> Result<Self> {
-        let program = programs::find("buildah").ok_or_else(|| {
+        let program = which::find("buildah").ok_or_else(|| {
             Error::Machine("buildah is not installed; install your distribution's package".into())
         })?;
         let folder = paths

@@ -16,7 +16,7 @@ const RULES: &str = include_str!("../../../charts/taskqueue-operator/files/rules
 
 /// Facts about the machine on which the configuration depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Machine {
+pub(crate) struct HostFacts {
     /// Where `runc` is.
     pub(crate) runc: String,
     /// Where the CNI plugins are.
@@ -26,7 +26,7 @@ pub(crate) struct Machine {
 }
 
 /// Writes every configuration file of a cluster and of everything beside it.
-pub(crate) fn write(paths: &Paths, machine: &Machine) -> Result<()> {
+pub(crate) fn write(paths: &Paths, host: &HostFacts) -> Result<()> {
     let folder = paths.config();
     files::make_folder(&folder.join("cni"))?;
     let json_files = [
@@ -38,7 +38,7 @@ pub(crate) fn write(paths: &Paths, machine: &Machine) -> Result<()> {
         files::write_json(&folder.join(file), &content)?;
     }
     let text_files = [
-        ("containerd.toml", containerd(paths, machine)),
+        ("containerd.toml", containerd(paths, host)),
         ("Corefile", corefile(paths)),
         ("resolv.conf", format!("nameserver {NODE_ADDRESS}\n")),
     ];
@@ -63,15 +63,11 @@ host all all 127.0.0.1/32 trust\n\
 host all all 10.250.0.0/24 trust\n\
 host all all 10.244.0.0/16 trust\n";
 
-fn containerd(paths: &Paths, machine: &Machine) -> String {
+fn containerd(paths: &Paths, host: &HostFacts) -> String {
     let root = paths.state.join("containerd");
     let socket = paths.containerd_socket();
     let cni = paths.config().join("cni");
-    let snapshotter = if machine.overlay {
-        "overlayfs"
-    } else {
-        "native"
-    };
+    let snapshotter = if host.overlay { "overlayfs" } else { "native" };
     format!(
         r#"version = 3
 root = "{root}"
@@ -100,8 +96,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
         root = root.display(),
         socket = socket.display(),
         cni = cni.display(),
-        plugins = machine.cni_plugins,
-        runc = machine.runc,
+        plugins = host.cni_plugins,
+        runc = host.runc,
     )
 }
 
@@ -226,12 +222,12 @@ mod tests {
 
     #[test]
     fn everything_that_two_sandboxes_could_share_carries_the_name() {
-        let machine = Machine {
+        let host = HostFacts {
             runc: "/usr/sbin/runc".into(),
             cni_plugins: "/usr/lib/cni".into(),
             overlay: true,
         };
-        let containerd = containerd(&paths(), &machine);
+        let containerd = containerd(&paths(), &host);
         assert!(containerd.contains("root = \"/s/t1/containerd\""));
         assert!(containerd.contains("address = \"/s/t1/run/containerd.sock\""));
         assert!(containerd.contains("snapshotter = \"overlayfs\""));
@@ -248,12 +244,12 @@ mod tests {
 
     #[test]
     fn without_overlay_file_systems_containerd_copies() {
-        let machine = Machine {
+        let host = HostFacts {
             runc: "/r".into(),
             cni_plugins: "/p".into(),
             overlay: false,
         };
-        assert!(containerd(&paths(), &machine).contains("snapshotter = \"native\""));
+        assert!(containerd(&paths(), &host).contains("snapshotter = \"native\""));
     }
 
     #[test]

@@ -19,12 +19,12 @@ use crate::{
     error::{Attempt, Error, Result},
     files,
     image::Image,
-    programs,
     progress::Progress,
     provision::plan::hex,
     run,
     sandbox::Sandbox,
     supervisor::control_client::Action,
+    which,
 };
 
 /// The certificates that the images trust, as Debian keeps them.
@@ -210,7 +210,7 @@ fn context(folder: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
     let context = folder.join(image.binary());
     files::make_folder(&context)?;
     let stripped = context.join(image.binary());
-    if programs::find("strip").is_some() {
+    if which::find("strip").is_some() {
         run::output(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
     } else {
         fs::copy(binary, &stripped).attempt(|| format!("copying {}", binary.display()))?;

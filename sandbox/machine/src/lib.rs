@@ -15,6 +15,7 @@ pub mod files;
 mod forward;
 mod image;
 mod images;
+mod machine;
 mod manifests;
 mod names;
 mod net;
@@ -32,6 +33,7 @@ mod scrape_targets;
 mod sleeper;
 mod status;
 mod supervisor;
+mod which;
 
 pub use cargo::cargo;
 pub use checkout::checkout;
@@ -39,6 +41,7 @@ pub use error::{Attempt, Error, Result, last_lines};
 pub use external_cluster::Foreign;
 pub use image::Image;
 pub use images::Loaded;
+pub use machine::Machine;
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
 pub use names::{NODE, OPERATOR_LEASE, OPERATOR_NAMESPACE, OPERATOR_RELEASE};
 pub use net::{FORWARDS, Forward, NODE_ADDRESS, Ports};
@@ -56,30 +59,30 @@ pub use supervisor::control_client::Action;
 /// What the supervisor's own processes run. Only the command line calls them.
 #[doc(hidden)]
 pub mod own_processes {
-    use crate::{Paths, Result, scrape_targets, supervisor};
+    use crate::{Machine, Result, scrape_targets, supervisor};
 
     /// `sandbox supervise`.
-    pub fn supervise(paths: &Paths) -> Result<()> {
-        supervisor::daemon::run(paths)
+    pub fn supervise(machine: &Machine) -> Result<()> {
+        supervisor::daemon::run(machine)
     }
 
     /// `sandbox enter`.
-    pub fn enter(paths: &Paths) -> Result<()> {
-        supervisor::daemon::become_namespaces(paths)
+    pub fn enter(machine: &Machine) -> Result<()> {
+        supervisor::daemon::become_namespaces(&machine.paths)
     }
 
     /// `sandbox api-proxy`.
-    pub fn api_proxy(paths: &Paths) -> Result<()> {
-        supervisor::daemon::become_api_proxy(paths)
+    pub fn api_proxy(machine: &Machine) -> Result<()> {
+        supervisor::daemon::become_api_proxy(machine)
     }
 
     /// `sandbox discover`.
-    pub fn discover(paths: &Paths) -> Result<()> {
-        scrape_targets::run(paths)
+    pub fn discover(machine: &Machine) -> Result<()> {
+        scrape_targets::run(machine)
     }
 
     /// `sandbox init`.
-    pub fn init(paths: &Paths) -> Result<()> {
-        supervisor::init::run(paths)
+    pub fn init(machine: &Machine) -> Result<()> {
+        supervisor::init::run(machine)
     }
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::{
-    error::{Attempt, Error, Result},
+    error::{Attempt, Result},
     paths::Paths,
     provision::plan::{self, Module},
+    which,
 };
 
 /// The programs, each as an absolute path.
@@ -59,17 +60,8 @@ pub struct Programs {
     pub buildah: PathBuf,
 }
 
-/// The folders in which programs of the machine are looked for, after PATH.
-const SYSTEM_FOLDERS: [&str; 5] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-];
-
 impl Programs {
-    /// Where the programs are once provisioning is done. Does not check the built ones.
+    /// Where the programs are once provisioning is done. Does not check that they are there.
     pub fn locate(paths: &Paths) -> Result<Self> {
         let modules = plan::modules();
         let built = |module: &str, program: &str| {
@@ -81,7 +73,7 @@ impl Programs {
                 })
         };
         // What is missing here is either installed by `up` or not needed by this sandbox.
-        let system = |program: &str| find(program).unwrap_or_else(|| program.into());
+        let system = |program: &str| which::find(program).unwrap_or_else(|| program.into());
         let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
         Ok(Self {
             own,
@@ -99,11 +91,8 @@ impl Programs {
             kubeconform: built("kubeconform", "kubeconform"),
             pause_archive: built("pause", "pause.tar"),
             temporal: plan::temporal_folder(&paths.cache).join("temporal"),
-            postgres_folder: postgres_folder().ok_or_else(|| {
-                Error::Machine(
-                    "PostgreSQL is not installed; `cargo sandbox up` installs it on Debian".into(),
-                )
-            })?,
+            postgres_folder: which::postgres_folder()
+                .unwrap_or_else(|| "/usr/lib/postgresql/bin".into()),
             python: PathBuf::from(plan::PYTHON),
             prometheus: system("prometheus"),
             promtool: system("promtool"),
@@ -141,30 +130,4 @@ impl Programs {
             buildah: program("buildah"),
         }
     }
-}
-
-/// Finds a program in PATH and the usual folders.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-}
-
-/// The folder of the newest PostgreSQL, as Debian and its relatives lay it out.
-pub(crate) fn postgres_folder() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    versions
-        .flatten()
-        .filter_map(|entry| {
-            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let folder = entry.path().join("bin");
-            folder
-                .join("postgres")
-                .is_file()
-                .then_some((version, folder))
-        })
-        .max()
-        .map(|(_, folder)| folder)
 }

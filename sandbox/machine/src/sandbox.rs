@@ -13,11 +13,12 @@ use crate::{
     external_cluster::Foreign,
     files, forward,
     image::Image,
+    machine::Machine,
     net::{NODE, Ports},
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
-    provision::{self, Scope, order_clients::Clients},
+    provision::order_clients::{self, Clients},
     run,
     status::{Phase, Status},
     supervisor::{
@@ -35,36 +36,39 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(150);
 /// A sandbox that is up.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    paths: Paths,
-    programs: Programs,
+    machine: Machine,
     ports: Ports,
-    foreign: Option<Foreign>,
 }
 
 impl Sandbox {
     /// Brings a sandbox up: provisions the machine, starts what does not run, repairs what is broken, and returns when
     /// every component answers. Harmless if it is up already.
     pub fn up(name: &Name, progress: Progress) -> Result<Self> {
-        let paths = Paths::of(name)?;
-        let foreign = Foreign::read(&paths)?;
-        check_machine(foreign.is_some())?;
-        let programs = provision::provision(&paths, scope(foreign.as_ref()), progress)?;
-        let _one_at_a_time = lock(&paths)?;
-        if let Some(foreign) = &foreign {
-            foreign.write_kubeconfig(&paths, &programs)?;
+        let mut machine = Machine::read(name)?;
+        check_privileges(&machine)?;
+        machine.provision(progress)?;
+        let paths = &machine.paths;
+        let _one_at_a_time = lock(paths)?;
+        if let Some(foreign) = &machine.external_cluster {
+            foreign.write_kubeconfig(paths, &machine.programs)?;
         }
-        let child = if lifecycle::is_up(&paths)? {
-            wake(&paths)?;
+        let child = if lifecycle::is_up(paths)? {
+            wake(paths)?;
             None
         } else {
             // Whatever a crash left behind has to go first.
-            lifecycle::end(&paths)?;
-            Some(lifecycle::start(&paths)?)
+            lifecycle::end(paths)?;
+            Some(lifecycle::start(paths)?)
         };
-        wait_until_ready(&paths, child, progress)?;
-        let sandbox = Self::open(name)?;
-        if let Some(foreign) = &foreign {
-            foreign.apply(&paths, &programs, &sandbox.ports)?;
+        wait_until_ready(paths, child, progress)?;
+        let sandbox = Self::of(machine)?;
+        let Machine {
+            paths,
+            programs,
+            external_cluster,
+        } = &sandbox.machine;
+        if let Some(foreign) = external_cluster {
+            foreign.apply(paths, programs, &sandbox.ports)?;
         }
         Ok(sandbox)
     }
@@ -77,9 +81,13 @@ impl Sandbox {
                 foreign.host_address
             )));
         }
-        let paths = Paths::of(name)?;
+        let Machine {
+            paths,
+            external_cluster,
+            ..
+        } = Machine::read(name)?;
         let _one_at_a_time = lock(&paths)?;
-        if Foreign::read(&paths)?.as_ref() == Some(foreign) {
+        if external_cluster.as_ref() == Some(foreign) {
             return Ok(());
         }
         if paths.state.join("etcd").exists() || lifecycle::is_up(&paths)? {
@@ -93,55 +101,46 @@ impl Sandbox {
 
     /// Installs and builds what is missing on the machine, and starts nothing.
     pub fn provision(name: &Name, progress: Progress) -> Result<Programs> {
-        let paths = Paths::of(name)?;
-        let foreign = Foreign::read(&paths)?;
-        check_machine(foreign.is_some())?;
-        provision::provision(&paths, scope(foreign.as_ref()), progress)
+        let mut machine = Machine::read(name)?;
+        check_privileges(&machine)?;
+        machine.provision(progress)?;
+        Ok(machine.programs)
     }
 
     /// Builds what is missing of the order system's clients that the tests run. Needs what [`Self::provision`] installs.
     pub fn provision_clients(name: &Name, progress: Progress) -> Result<Clients> {
-        provision::order_clients::provision(&Paths::of(name)?, progress)
+        order_clients::provision(&Paths::of(name)?, progress)
     }
 
     /// Finds a sandbox that is up.
     pub fn open(name: &Name) -> Result<Self> {
-        let paths = Paths::of(name)?;
-        if !lifecycle::is_up(&paths)? {
-            return Err(Error::NotUp(name.to_string()));
+        Self::of(Machine::read(name)?)
+    }
+
+    fn of(machine: Machine) -> Result<Self> {
+        let not_up = || Error::NotUp(machine.paths.name.to_string());
+        if !lifecycle::is_up(&machine.paths)? {
+            return Err(not_up());
         }
-        let ports =
-            files::read_json(&paths.ports_file())?.ok_or_else(|| Error::NotUp(name.to_string()))?;
-        let programs = Programs::locate(&paths)?;
-        let foreign = Foreign::read(&paths)?;
-        Ok(Self {
-            paths,
-            programs,
-            ports,
-            foreign,
-        })
+        let ports = files::read_json(&machine.paths.ports_file())?.ok_or_else(not_up)?;
+        Ok(Self { machine, ports })
     }
 
     /// Ends a sandbox. Its state stays. Harmless if it is not up.
     pub fn down(name: &Name) -> Result<()> {
-        let paths = Paths::of(name)?;
-        let _one_at_a_time = lock(&paths)?;
-        lifecycle::end(&paths)?;
-        if Foreign::read(&paths)?.is_some() && paths.kubeconfig().exists() {
-            Foreign::remove(&paths, &Programs::locate(&paths)?)?;
-        }
-        Ok(())
+        end(&Machine::read(name)?)
     }
 
     /// Ends a sandbox and removes its state; with `cache`, also everything that was built for all sandboxes.
     pub fn clean(name: &Name, cache: bool) -> Result<()> {
-        let paths = Paths::of(name)?;
+        let machine = Machine::read(name)?;
+        let paths = &machine.paths;
         if cache {
-            no_other_is_up(&paths)?;
+            no_other_is_up(paths)?;
         }
         // A foreign cluster that does not answer is no reason to keep the state.
-        let down = Self::down(name);
-        if !lifecycle::is_up(&paths)? {
+        let down = end(&machine);
+        if !lifecycle::is_up(paths)? {
             files::remove_folder(&paths.state)?;
         }
         down?;
@@ -155,35 +154,34 @@ impl Sandbox {
 
     /// Its folders and files.
     pub fn paths(&self) -> &Paths {
-        &self.paths
+        &self.machine.paths
     }
 
     /// The programs: kubectl, helm, temporal, promtool, kubeconform and the rest.
     pub fn programs(&self) -> &Programs {
-        &self.programs
+        &self.machine.programs
     }
 
     /// The cluster that it uses instead of one of its own, if any.
     pub fn foreign(&self) -> Option<&Foreign> {
-        self.foreign.as_ref()
+        self.machine.external_cluster.as_ref()
     }
 
     /// The name under which its cluster knows an image.
     pub fn image_reference(&self, image: Image) -> String {
-        self.foreign
-            .as_ref()
+        self.foreign()
             .map_or_else(|| image.reference(), |foreign| foreign.reference(image))
     }
 
     /// The kubeconfig of an administrator, for use on this machine.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.paths.kubeconfig()
+        self.paths().kubeconfig()
     }
 
     /// How its components are now.
     pub fn status(&self) -> Result<Status> {
-        Status::read(&self.paths.status_file())?
-            .ok_or_else(|| Error::NotUp(self.paths.name.to_string()))
+        Status::read(&self.paths().status_file())?
+            .ok_or_else(|| Error::NotUp(self.paths().name.to_string()))
     }
 
     /// `127.0.0.1:PORT` of a port that is reachable from this machine: `api`, `temporal`, `temporal-ui`, `prometheus`,
@@ -203,10 +201,10 @@ impl Sandbox {
 
     /// A listener of the calling process that pods reach: at its own address, on a free port.
     pub fn listener_for_pods(&self) -> Result<TcpListener> {
-        match &self.foreign {
+        match self.foreign() {
             Some(foreign) => TcpListener::bind((foreign.host_address, 0))
                 .attempt(|| format!("listening on {}", foreign.host_address)),
-            None => forward::listen_inside(&lifecycle::network(&self.paths)?, NODE),
+            None => forward::listen_inside(&lifecycle::network(self.paths())?, NODE),
         }
     }
 
@@ -246,12 +244,12 @@ impl Sandbox {
             action,
             arguments: arguments.iter().map(|&argument| argument.into()).collect(),
         };
-        control_client::send(&self.paths.control_socket(), &order, ORDER_PATIENCE)
+        control_client::send(&self.paths().control_socket(), &order, ORDER_PATIENCE)
     }
 
     /// `kubectl` with the sandbox's kubeconfig.
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(&self.programs.kubectl);
+        let mut command = Command::new(&self.programs().kubectl);
         command.env("KUBECONFIG", self.kubeconfig());
         command
     }
@@ -259,8 +257,8 @@ impl Sandbox {
     /// `helm` with the sandbox's kubeconfig, and with folders of its own: no repository or plugin of the person's is
     /// used.
     pub fn helm(&self) -> Command {
-        let folder = self.paths.state.join("helm");
-        let mut command = Command::new(&self.programs.helm);
+        let folder = self.paths().state.join("helm");
+        let mut command = Command::new(&self.programs().helm);
         command
             .env("KUBECONFIG", self.kubeconfig())
             .env("HELM_CACHE_HOME", folder.join("cache"))
@@ -281,8 +279,8 @@ compile_error!(
 );
 
 /// Refuses a cluster of the sandbox's own where none can be built, and names the way out.
-fn check_machine(foreign: bool) -> Result<()> {
-    if foreign || rustix::process::geteuid().is_root() {
+fn check_privileges(machine: &Machine) -> Result<()> {
+    if machine.external_cluster.is_some() || rustix::process::geteuid().is_root() {
         return Ok(());
     }
     Err(Error::Machine(
@@ -309,12 +307,14 @@ fn wake(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-fn scope(foreign: Option<&Foreign>) -> Scope {
-    if foreign.is_some() {
-        Scope::Beside
-    } else {
-        Scope::Cluster
+fn end(machine: &Machine) -> Result<()> {
+    let paths = &machine.paths;
+    let _one_at_a_time = lock(paths)?;
+    lifecycle::end(paths)?;
+    if machine.external_cluster.is_some() && paths.kubeconfig().exists() {
+        Foreign::remove(paths, &machine.programs)?;
     }
+    Ok(())
 }
 
 /// Other sandboxes run from the same cache.

@@ -14,10 +14,8 @@ use serde_json::{Value, json};
 use crate::{
     components::API_PROXY,
     error::{Attempt, Error, Result},
-    external_cluster::Foreign,
     files,
-    paths::Paths,
-    programs::Programs,
+    machine::Machine,
 };
 
 #[derive(Debug, Deserialize)]
@@ -28,11 +26,11 @@ struct Change {
 }
 
 /// Writes the targets until kubectl ends, which is an error: whoever keeps this running starts it again.
-pub(crate) fn run(paths: &Paths) -> Result<()> {
-    let programs = Programs::locate(paths)?;
+pub(crate) fn run(machine: &Machine) -> Result<()> {
+    let paths = &machine.paths;
     let file = paths.targets_file();
     let mut targets = BTreeMap::new();
-    let foreign = Foreign::read(paths)?.is_some();
+    let foreign = machine.external_cluster.is_some();
     let server = if foreign {
         format!("--server=http://{API_PROXY}")
     } else {
@@ -41,7 +39,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
             paths.pki().join("prometheus.kubeconfig").display()
         )
     };
-    let mut kubectl = Command::new(programs.kubectl)
+    let mut kubectl = Command::new(&machine.programs.kubectl)
         .arg(server)
         .args([
             "get",

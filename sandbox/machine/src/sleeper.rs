@@ -59,7 +59,7 @@ impl Sandbox {
             program: built.program.clone(),
             image: format!("{repository}:{}", built.tag),
         };
-        let _one_at_a_time = provision::lock(self.paths(), progress)?;
+        let _one_at_a_time = provision::lock::lock(self.paths(), progress)?;
         let file = self.paths().state.join("sleeper.json");
         if files::read_json::<String>(&file)?.as_ref() == Some(&sleeper.image) {
             return Ok(sleeper);

@@ -4,7 +4,7 @@
 //! `primitives` is what both write with. A queue has one colour in all panels; what the dashboard dashes is dashed here too.
 
 mod chart;
-pub(super) mod page;
+pub mod page;
 mod primitives;
 
 use crate::dashboard::{

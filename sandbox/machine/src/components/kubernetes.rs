@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    components::{Build, Component, step, text},
+    components::{Build, Component, readiness::Probe, step, text},
     names::NODE,
     net::{NODE_ADDRESS, SERVICE_RANGE},
-    supervisor::probe::Probe,
 };
 
 impl Build<'_> {

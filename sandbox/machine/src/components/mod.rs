@@ -2,6 +2,7 @@
 //! only describes.
 
 mod kubernetes;
+pub(crate) mod readiness;
 mod services;
 
 use std::{
@@ -9,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{net::NODE_ADDRESS, paths::Paths, programs::Programs, supervisor::probe::Probe};
+use crate::{
+    components::readiness::Probe, machine::Machine, net::NODE_ADDRESS, paths::Paths,
+    programs::Programs,
+};
 
 /// A user and group by number.
 pub(crate) type Owner = (u32, u32);
@@ -78,8 +82,11 @@ pub(crate) struct Owners {
 pub(crate) const API_PROXY: &str = "127.0.0.1:8001";
 
 /// Every component of a sandbox with a cluster of its own.
-pub(crate) fn cluster(paths: &Paths, programs: &Programs, owners: &Owners) -> Vec<Component> {
-    let build = Build { paths, programs };
+pub(crate) fn cluster(machine: &Machine, owners: &Owners) -> Vec<Component> {
+    let build = Build {
+        paths: &machine.paths,
+        programs: &machine.programs,
+    };
     let mut components = vec![
         build.etcd(),
         build.api_server(),
@@ -100,8 +107,11 @@ pub(crate) fn cluster(paths: &Paths, programs: &Programs, owners: &Owners) -> Ve
 }
 
 /// What a foreign cluster lacks: everything beside the pods.
-pub(crate) fn beside(paths: &Paths, programs: &Programs, owners: &Owners) -> Vec<Component> {
-    let build = Build { paths, programs };
+pub(crate) fn beside(machine: &Machine, owners: &Owners) -> Vec<Component> {
+    let build = Build {
+        paths: &machine.paths,
+        programs: &machine.programs,
+    };
     let mut components = build.services(owners);
     components.push(build.discovery());
     for component in &mut components {
@@ -190,7 +200,12 @@ mod tests {
             postgres: (101, 102),
             mail: (65534, 65534),
         };
-        cluster(&paths, &Programs::example(), &owners)
+        let machine = Machine {
+            paths,
+            programs: Programs::example(),
+            external_cluster: None,
+        };
+        cluster(&machine, &owners)
     }
 
     #[test]

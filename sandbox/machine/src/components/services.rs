@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    components::{Build, Component, MOUNTED, Owner, Step, Stop, step, text},
+    components::{Build, Component, MOUNTED, Owner, Step, Stop, readiness::Probe, step, text},
     net::NODE_ADDRESS,
-    supervisor::probe::Probe,
 };
 
 /// The mail server's program. Its user may not enter the folders where a file of it could lie.

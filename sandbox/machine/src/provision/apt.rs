@@ -8,10 +8,9 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    programs,
     progress::Step,
     provision::plan::{PACKAGES, PYTHON, Package, Scope},
-    run,
+    run, which,
 };
 
 /// Debian starts the services of packages when it installs them, unless this program says no.
@@ -27,7 +26,7 @@ pub(super) fn missing(scope: Scope) -> Vec<Package> {
 
 fn is_there(package: Package) -> bool {
     match package.package {
-        "postgresql" => programs::postgres_folder().is_some(),
+        "postgresql" => which::postgres_folder().is_some(),
         // Any Python that can make virtual environments will do; a distribution splits that part off.
         "python3-venv" => {
             Path::new(PYTHON).exists()
@@ -39,14 +38,14 @@ fn is_there(package: Package) -> bool {
                     .is_ok_and(|status| status.success())
         }
         _ if package.shown_by.starts_with('/') => Path::new(package.shown_by).exists(),
-        _ => programs::find(package.shown_by).is_some(),
+        _ => which::find(package.shown_by).is_some(),
     }
 }
 
 /// Installs packages without starting their services.
 pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
-    if programs::find("apt-get").is_none() {
+    if which::find("apt-get").is_none() {
         return Err(Error::Machine(format!(
             "these are not installed, and this machine has no apt-get to install them with: {}; install what your distribution calls them, then run this again",
             names.join(", ")

@@ -3,29 +3,28 @@
 
 mod apt;
 mod go;
+pub(crate) mod lock;
 pub(crate) mod order_clients;
 pub(crate) mod plan;
 pub(crate) mod sleeper;
 mod temporal;
 
-use std::fs::File;
-
 use crate::{
     buildah,
-    error::{Attempt, Error, Result},
+    error::{Error, Result},
     files,
     names::PAUSE_IMAGE,
     paths::Paths,
-    programs::{self, Programs},
     progress::Progress,
+    which,
 };
 
 pub(crate) use plan::Scope;
 
-/// Provisions the machine and returns where everything is.
-pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Result<Programs> {
+/// Provisions the machine.
+pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Result<()> {
     files::make_folder(&paths.cache)?;
-    let _one_at_a_time = lock(paths, progress)?;
+    let _one_at_a_time = lock::lock(paths, progress)?;
     let modules = plan::modules();
     let missing_modules: Vec<_> = modules
         .iter()
@@ -52,7 +51,7 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
         number += 1;
         temporal::install(paths, progress.step(number, total, "temporal"))?;
     }
-    if !missing_modules.is_empty() && programs::find("go").is_none() {
+    if !missing_modules.is_empty() && which::find("go").is_none() {
         return Err(Error::Machine(
             "go is not installed, and the sandbox builds Kubernetes with it; install Go 1.26 or newer (https://go.dev/dl) and put it into PATH".into(),
         ));
@@ -80,17 +79,5 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
         }
         build.finish()?;
     }
-    Programs::locate(paths)
-}
-
-/// Two commands that provision at the same time would do everything twice.
-pub(crate) fn lock(paths: &Paths, progress: Progress) -> Result<File> {
-    let file = paths.cache.join("lock");
-    let lock = File::create(&file).attempt(|| format!("making {}", file.display()))?;
-    if lock.try_lock().is_err() {
-        progress.say("another sandbox command is provisioning this machine; waiting for it");
-        lock.lock()
-            .attempt(|| format!("locking {}", file.display()))?;
-    }
-    Ok(lock)
+    Ok(())
 }

@@ -9,8 +9,8 @@ use crate::{
     paths::Paths,
     programs,
     progress::{Progress, Step},
-    provision::{go, lock, plan},
-    run,
+    provision::{go, lock::lock, plan},
+    run, which,
 };
 
 /// What the tests of the order system's clients run.
@@ -40,7 +40,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Clients> {
         install(&environment, step)?;
     }
     if no_go {
-        if programs::find("go").is_none() {
+        if which::find("go").is_none() {
             return Err(Error::Machine(
                 "go is not installed, and a client of the order system is built with it; install Go 1.26 or newer (https://go.dev/dl) and put it into PATH".into(),
             ));

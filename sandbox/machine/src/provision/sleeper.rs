@@ -8,9 +8,9 @@ use crate::{
     error::{Error, Result},
     files::{make_folder, write_file},
     paths::Paths,
-    programs,
     progress::Progress,
-    provision::{go, lock, plan::Module},
+    provision::{go, lock::lock, plan::Module},
+    which,
 };
 
 /// What there is of the sleeper once it is built.
@@ -84,7 +84,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Built> {
     if sleeper.folder.is_dir() {
         return Ok(sleeper);
     }
-    if programs::find("go").is_none() {
+    if which::find("go").is_none() {
         return Err(Error::Machine(
             "go is not installed, and the sleeper, a worker for the soak, is built with it; install Go 1.26 or newer (https://go.dev/dl) and put it into PATH".into(),
         ));

@@ -14,14 +14,13 @@ use rustix::process::Signal;
 use crate::{
     cgroup,
     error::{Attempt, Error, Result},
-    external_cluster::Foreign,
     files,
     forward::{self, Target},
+    machine::Machine,
     net::{self, Ports},
     paths::Paths,
     pki,
     process::{self, Process},
-    programs::Programs,
     progress::Progress,
     supervisor::{
         lifecycle::clear,
@@ -30,7 +29,8 @@ use crate::{
 };
 
 /// Runs the sandbox. Called in a process of its own.
-pub(crate) fn run(paths: &Paths) -> Result<()> {
+pub(crate) fn run(machine: &Machine) -> Result<()> {
+    let paths = &machine.paths;
     // A terminal that closes must not take the sandbox with it. It fails only where it is so already.
     rustix::process::setsid().ok();
     let mut record = Supervisor {
@@ -38,8 +38,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
         init: None,
     };
     files::write_json(&paths.supervisor_file(), &record)?;
-    let foreign = Foreign::read(paths)?;
-    let bound = bind(paths, foreign.as_ref())?;
+    let bound = bind(machine)?;
     let mut namespaces = enter(paths)?;
     let init = init_of(&mut namespaces)?;
     record.init = Some(Process::of(init)?);
@@ -47,7 +46,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     serve(paths, init, bound)?;
     let watched = (paths.clone(), record.clone());
     thread::spawn(move || end_with_the_record(&watched.0, &watched.1));
-    if foreign.is_some() {
+    if machine.external_cluster.is_some() {
         let paths = paths.clone();
         thread::spawn(move || keep_api_proxy(&paths));
     }
@@ -64,9 +63,10 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     }
 }
 
-fn bind(paths: &Paths, foreign: Option<&Foreign>) -> Result<Vec<net::Bound>> {
+fn bind(machine: &Machine) -> Result<Vec<net::Bound>> {
+    let paths = &machine.paths;
     let before: Ports = files::read_json(&paths.ports_file())?.unwrap_or_default();
-    let bound = if let Some(foreign) = foreign {
+    let bound = if let Some(foreign) = &machine.external_cluster {
         net::bind_beside(&paths.name, &before, foreign.host_address)?
     } else {
         pki::ensure(paths)?;
@@ -134,12 +134,13 @@ fn keep_api_proxy(paths: &Paths) {
 }
 
 /// Becomes `kubectl proxy` for the foreign cluster.
-pub(crate) fn become_api_proxy(paths: &Paths) -> Result<()> {
+pub(crate) fn become_api_proxy(machine: &Machine) -> Result<()> {
+    let paths = &machine.paths;
     die_with_supervisor(paths)?;
     let socket = paths.api_socket();
     // What an earlier one left would be in the way.
     fs::remove_file(&socket).ok();
-    let source = Command::new(Programs::locate(paths)?.kubectl)
+    let source = Command::new(&machine.programs.kubectl)
         .env("KUBECONFIG", paths.kubeconfig())
         .arg("proxy")
         .arg(format!("--unix-socket={}", socket.display()))

@@ -12,11 +12,10 @@ use std::{
 use crate::{
     components::{self, Owners},
     error::{Attempt, Error, Result},
-    external_cluster::Foreign,
     forward::{self, Target},
+    machine::Machine,
     net::FORWARDS,
     paths::Paths,
-    programs::Programs,
     supervisor::{
         control_server,
         desired_state::Board,
@@ -32,24 +31,23 @@ use rustix::process::Signal;
 const FAREWELL: Duration = Duration::from_secs(4);
 
 /// Runs the sandbox until it is told to end. Never returns to the caller's namespaces.
-pub(crate) fn run(paths: &Paths) -> Result<()> {
+pub(crate) fn run(machine: &Machine) -> Result<()> {
     if std::process::id() != 1 {
         return Err(Error::Usage(
             "`sandbox init` is started by the sandbox itself, as the first process of its namespaces".into(),
         ));
     }
     let reaper = Reaper::start();
-    let programs = Programs::locate(paths)?;
     let owners = owners()?;
-    let components = if Foreign::read(paths)?.is_some() {
-        namespaces::beside(paths, &owners, &reaper)?;
-        lead_outside(paths)?;
-        components::beside(paths, &programs, &owners)
+    let components = if machine.external_cluster.is_some() {
+        namespaces::beside(&machine.paths, &owners, &reaper)?;
+        lead_outside(&machine.paths)?;
+        components::beside(machine, &owners)
     } else {
-        namespaces::cluster(paths, &owners, &reaper, &programs)?;
-        components::cluster(paths, &programs, &owners)
+        namespaces::cluster(machine, &owners, &reaper)?;
+        components::cluster(machine, &owners)
     };
-    supervise(paths, &reaper, components)
+    supervise(machine, &reaper, components)
 }
 
 /// Beside a foreign cluster: the way to the proxy of its API, and, for a supervisor that may not enter this network,
@@ -66,14 +64,15 @@ fn lead_outside(paths: &Paths) -> Result<()> {
 }
 
 fn supervise(
-    paths: &Paths,
+    machine: &Machine,
     reaper: &Arc<Reaper>,
     components: Vec<components::Component>,
 ) -> Result<()> {
+    let paths = &machine.paths;
     let board = Arc::new(Board::new(paths.status_file(), &components)?);
     let (end, ended) = mpsc::channel();
     control_server::serve(&paths.control_socket(), &board, reaper, end)?;
-    let environment = Arc::new(runner::environment(paths)?);
+    let environment = Arc::new(runner::environment(machine)?);
     for component in components {
         let runner = runner::Runner {
             log: paths.log(component.name),

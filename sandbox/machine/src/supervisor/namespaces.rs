@@ -12,14 +12,14 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_
 
 use crate::{
     components::{self, MOUNTED, Owner, Owners},
-    config,
+    config::{self, HostFacts},
     error::{Attempt, Error, Result},
     files::make_folder,
+    machine::Machine,
     net::{BRIDGE, NODE_ADDRESS, SERVICE_RANGE},
     paths::{COVERED, Paths},
-    programs::{self, Programs},
-    provision::plan,
     supervisor::reaper::Reaper,
+    which,
 };
 
 /// What statfs says of an overlay file system, on which no other can be put.
@@ -36,12 +36,8 @@ pub(super) fn beside(paths: &Paths, owners: &Owners, reaper: &Reaper) -> Result<
 }
 
 /// Makes the world of a cluster and everything beside it.
-pub(super) fn cluster(
-    paths: &Paths,
-    owners: &Owners,
-    reaper: &Reaper,
-    programs: &Programs,
-) -> Result<()> {
+pub(super) fn cluster(machine: &Machine, owners: &Owners, reaper: &Reaper) -> Result<()> {
+    let paths = &machine.paths;
     for folder in [
         paths.logs(),
         paths.state.join("prometheus"),
@@ -49,17 +45,17 @@ pub(super) fn cluster(
     ] {
         make_folder(&folder)?;
     }
-    config::write(paths, &machine(paths, programs))?;
+    config::write(paths, &host_facts(machine))?;
     mounts(paths, owners)?;
     network(reaper, &paths.run())
 }
 
 /// The facts about this machine that the configuration depends on.
-fn machine(paths: &Paths, programs: &Programs) -> config::Machine {
-    config::Machine {
-        runc: programs.runc.display().to_string(),
-        cni_plugins: plan::CNI_FOLDER.into(),
-        overlay: !is_overlay(&paths.state),
+fn host_facts(machine: &Machine) -> HostFacts {
+    HostFacts {
+        runc: machine.programs.runc.display().to_string(),
+        cni_plugins: machine.programs.cni_folder.display().to_string(),
+        overlay: !is_overlay(&machine.paths.state),
     }
 }
 
@@ -109,7 +105,7 @@ fn network(reaper: &Reaper, scratch: &Path) -> Result<()> {
 }
 
 fn ip(reaper: &Reaper, scratch: &Path, commands: &[&[&str]]) -> Result<()> {
-    let ip = programs::find("ip")
+    let ip = which::find("ip")
         .ok_or_else(|| Error::Machine("ip (package iproute2) is not installed".into()))?;
     for args in commands {
         reaper

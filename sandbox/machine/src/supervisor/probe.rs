@@ -4,50 +4,30 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
+
+use crate::components::readiness::Probe;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What shows that a component is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Probe {
-    /// `GET path` on this loopback port answers with status 200.
-    Http(u16, &'static str),
-    /// Something accepts connections on this loopback port.
-    Tcp(u16),
-    /// A connection to this loopback port is greeted with this text.
-    Greeting(u16, &'static str),
-    /// Something accepts connections on this unix socket.
-    Socket(PathBuf),
-    /// This file exists.
-    File(PathBuf),
-    /// The command succeeds and, if a text is given, prints it.
-    Command(Vec<String>, Option<&'static str>),
-    /// The command prints a time (RFC 3339) that is not before the component's start, after the word `True`.
-    /// A node's Ready condition outlives its kubelet in etcd, so a bare `True` would prove nothing.
-    FreshTrue(Vec<String>),
-}
-
-impl Probe {
-    /// Asks once; `Err` says what was missing. Commands are not asked here: they need the caller's way of running.
-    pub(crate) fn ask(&self) -> Result<(), String> {
-        match self {
-            Self::Http(port, path) => http_ok(*port, path),
-            Self::Tcp(port) => connect(*port).map(drop),
-            Self::Greeting(port, text) => greeting(*port, text),
-            Self::Socket(path) => socket(path),
-            Self::File(path) if path.exists() => Ok(()),
-            Self::File(path) => Err(format!("{} is not there", path.display())),
-            Self::Command(..) | Self::FreshTrue(_) => Err("a command has to be run".into()),
-        }
+/// Asks once; `Err` says what was missing. Commands are not asked here: they need the caller's way of running.
+pub(super) fn ask(probe: &Probe) -> Result<(), String> {
+    match probe {
+        Probe::Http(port, path) => http_ok(*port, path),
+        Probe::Tcp(port) => connect(*port).map(drop),
+        Probe::Greeting(port, text) => greeting(*port, text),
+        Probe::Socket(path) => socket(path),
+        Probe::File(path) if path.exists() => Ok(()),
+        Probe::File(path) => Err(format!("{} is not there", path.display())),
+        Probe::Command(..) | Probe::FreshTrue(_) => Err("a command has to be run".into()),
     }
 }
 
 /// Whether the output of [`Probe::FreshTrue`]'s command says that the condition is true since `start` or later.
-pub(crate) fn is_fresh_true(output: &str, start: jiff::Timestamp) -> bool {
+pub(super) fn is_fresh_true(output: &str, start: jiff::Timestamp) -> bool {
     let mut words = output.split_whitespace();
     // The API's times have whole seconds.
     let second_of_start = start.as_second();
@@ -69,7 +49,7 @@ fn connect(port: u16) -> Result<TcpStream, String> {
 }
 
 /// `GET path` on a loopback port; the error is the first line of another answer.
-pub(crate) fn http_ok(port: u16, path: &str) -> Result<(), String> {
+fn http_ok(port: u16, path: &str) -> Result<(), String> {
     let mut stream = connect(port)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
@@ -148,14 +128,10 @@ mod tests {
     #[test]
     fn a_mail_server_is_known_by_its_greeting() {
         assert_eq!(
-            Probe::Greeting(serve("", "220 hello"), "220 ").ask(),
+            ask(&Probe::Greeting(serve("", "220 hello"), "220 ")),
             Ok(())
         );
-        assert!(
-            Probe::Greeting(serve("", "554 hello"), "220 ")
-                .ask()
-                .is_err()
-        );
+        assert!(ask(&Probe::Greeting(serve("", "554 hello"), "220 ")).is_err());
     }
 
     #[test]

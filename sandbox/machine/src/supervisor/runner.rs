@@ -15,14 +15,13 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    components::{Component, Owner, Step},
+    components::{Component, Owner, Step, readiness::Probe},
     error::Result,
-    paths::Paths,
-    programs::Programs,
+    machine::Machine,
     status::Phase,
     supervisor::{
         desired_state::Board,
-        probe::{self, Probe},
+        probe,
         reaper::{Reaper, kill},
     },
 };
@@ -44,9 +43,10 @@ const STEP_PATIENCE: Duration = Duration::from_mins(1);
 pub(super) type Environment = BTreeMap<&'static str, String>;
 
 /// That environment.
-pub(super) fn environment(paths: &Paths) -> Result<Environment> {
-    let programs = Programs::locate(paths)?;
-    let shim = programs
+pub(super) fn environment(machine: &Machine) -> Result<Environment> {
+    let paths = &machine.paths;
+    let shim = machine
+        .programs
         .containerd
         .parent()
         .unwrap_or(Path::new("/"))
@@ -232,7 +232,7 @@ impl Runner {
                     Err("the node is not ready yet".into())
                 }
             }
-            other => other.ask(),
+            other => probe::ask(other),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use sandbox_machine::{Clients, Image, Name, Programs, Progress, Sandbox, cargo, checkout};
+use sandbox_machine::{Image, Name, OrderClients, Programs, Progress, Sandbox, cargo, checkout};
 
 use crate::stdout::print;
 
@@ -186,7 +186,7 @@ impl Stage {
 }
 
 /// Tells the tests where the programs are.
-fn equip(command: &mut Command, programs: &Programs, clients: &Clients) -> anyhow::Result<()> {
+fn equip(command: &mut Command, programs: &Programs, clients: &OrderClients) -> anyhow::Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::iter::once(programs.postgres_folder.clone())
         .chain(std::env::split_paths(&path))

@@ -17,7 +17,8 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
 use sandbox_machine::{
-    Action, Foreign, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status, own_processes,
+    Action, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
+    own_processes,
 };
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
@@ -196,9 +197,9 @@ impl Cli {
                 bail!("--context is for `up` and `demo`; the sandbox remembers it from then on");
             }
             let registry = self.registry;
-            Sandbox::use_context(
+            Sandbox::use_external_cluster(
                 name,
-                &Foreign {
+                &ExternalCluster {
                     context,
                     host_address,
                     registry,

@@ -1,6 +1,6 @@
-//! What can go wrong while something is proven, in words that say what was not reached and where to look. No I/O.
+//! What can go wrong while something is measured, in words that say what was not reached and where to look. No I/O.
 
-/// An error of a proof.
+/// An error of a measurement.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The sandbox, or a program that was run, failed.
@@ -16,10 +16,10 @@ pub enum Error {
     },
     /// What was seen is not what is promised; the text names the workflows.
     #[error("{0}")]
-    Broken(String),
+    Violated(String),
 }
 
-/// The result of a step of a proof.
+/// The result of a step of a measurement.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {

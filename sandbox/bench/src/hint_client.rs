@@ -17,16 +17,16 @@ const PORT: u16 = 8081;
 /// The audience that a sender's token must be made for.
 const AUDIENCE: &str = "taskqueue.dev";
 
-/// A way to the hint port of the replica of the operator that leads now.
+/// A client of the hint port of the replica of the operator that leads now.
 #[derive(Debug)]
-pub struct Way {
+pub struct HintClient {
     child: Child,
     /// kubectl says a word about each connection, and would end if nobody could hear it.
     output: Option<BufReader<ChildStdout>>,
     address: String,
 }
 
-impl Way {
+impl HintClient {
     /// Opens it. The chart must have been installed with `hints.enabled=true`.
     pub fn open(sandbox: &Sandbox) -> Result<Self> {
         let what = "kubectl port-forward to the operator's hint port";
@@ -43,39 +43,39 @@ impl Way {
             .stderr(Stdio::null())
             .spawn()
             .attempt(|| format!("starting {what}"))?;
-        let mut way = Self {
+        let mut client = Self {
             output: child.stdout.take().map(BufReader::new),
             child,
             address: String::new(),
         };
         let mut line = String::new();
-        if let Some(output) = &mut way.output {
+        if let Some(output) = &mut client.output {
             output
                 .read_line(&mut line)
                 .attempt(|| format!("reading what {what} says"))?;
         }
         // "Forwarding from 127.0.0.1:40321 -> 8081"
         let address = line.split(' ').find(|word| word.starts_with("127.0.0.1:"));
-        address.unwrap_or_default().clone_into(&mut way.address);
-        if way.address.is_empty() {
+        address.unwrap_or_default().clone_into(&mut client.address);
+        if client.address.is_empty() {
             let hint = "is the operator installed with the chart's value hints.enabled=true?";
             return Err(Error::source(what, format!("{line:?}; {hint}")));
         }
-        Ok(way)
+        Ok(client)
     }
 
     /// A connection on which one hint can be sent at once.
-    pub fn connect(&self) -> Result<Knock> {
+    pub fn connect(&self) -> Result<HintConnection> {
         let stream = TcpStream::connect(&self.address)
             .attempt(|| format!("connecting to the operator's hint port at {}", self.address))?;
         stream
             .set_nodelay(true)
             .attempt(|| "setting TCP_NODELAY".to_owned())?;
-        Ok(Knock(stream))
+        Ok(HintConnection(stream))
     }
 }
 
-impl Drop for Way {
+impl Drop for HintClient {
     fn drop(&mut self) {
         // It may have ended by itself.
         self.child.kill().ok();
@@ -85,9 +85,9 @@ impl Drop for Way {
 
 /// A connection for one hint.
 #[derive(Debug)]
-pub struct Knock(TcpStream);
+pub struct HintConnection(TcpStream);
 
-impl Knock {
+impl HintConnection {
     /// Sends a hint about a queue of a fleet, with this token if there is one. Returns the status of the answer, 202 if
     /// the hint was taken, and its text.
     pub fn send(self, token: Option<&str>, target: &Target<'_>) -> Result<(u16, String)> {

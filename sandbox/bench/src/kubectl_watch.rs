@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{error::Result, scenario::Ground};
+use crate::{error::Result, scenario::Scenario};
 use sandbox_machine::{Attempt, Sandbox};
 
 /// The pause before a watch that ended is begun again.
@@ -55,32 +55,36 @@ impl Shared {
     }
 }
 
-/// What a Deployment asked for, from one moment to the next change.
+/// The replicas of a Deployment, from one moment to the next change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replicas {
     pub(crate) at: Timestamp,
     pub(crate) fleet: String,
     pub(crate) queue: String,
-    /// As the spec asks.
-    pub(crate) asked: u32,
+    /// As its spec says.
+    pub(crate) desired: u32,
     /// The pods that there are, without those that were told to stop.
-    pub(crate) there: u32,
+    pub(crate) current: u32,
 }
 
 impl Watch {
     /// Follows the Deployments of a namespace.
-    pub(crate) fn deployments(ground: &Ground<'_>) -> Result<Self> {
-        Self::start(ground, "deployments", DEPLOYMENTS)
+    pub(crate) fn deployments(scenario: &Scenario<'_>) -> Result<Self> {
+        Self::start(scenario, "deployments", DEPLOYMENTS)
     }
 
     /// Follows the pods of a namespace.
-    pub(crate) fn pods(ground: &Ground<'_>) -> Result<Self> {
-        Self::start(ground, "pods", PODS)
+    pub(crate) fn pods(scenario: &Scenario<'_>) -> Result<Self> {
+        Self::start(scenario, "pods", PODS)
     }
 
-    fn start(ground: &Ground<'_>, resource: &'static str, columns: &'static str) -> Result<Self> {
+    fn start(
+        scenario: &Scenario<'_>,
+        resource: &'static str,
+        columns: &'static str,
+    ) -> Result<Self> {
         let shared = Arc::<Shared>::default();
-        let (sandbox, namespace) = (ground.sandbox.clone(), ground.namespace.to_owned());
+        let (sandbox, namespace) = (scenario.sandbox.clone(), scenario.namespace.to_owned());
         let followed = Arc::clone(&shared);
         // The first start is tried here, where it can be told why it fails.
         let first = spawn(&sandbox, &namespace, resource, columns)?;
@@ -124,8 +128,8 @@ impl Watch {
     }
 
     /// When each pod was seen to have been told to stop.
-    pub(crate) fn told_to_stop(&self) -> BTreeMap<String, Timestamp> {
-        told_to_stop(&self.shared.lock().lines)
+    pub(crate) fn terminating(&self) -> BTreeMap<String, Timestamp> {
+        terminating(&self.shared.lock().lines)
     }
 }
 
@@ -198,28 +202,30 @@ fn replicas(lines: &[Line]) -> Vec<Replicas> {
     let mut changes = Vec::new();
     for line in lines {
         let mut words = line.text.split(' ');
-        let (Some(fleet), Some(queue), Some(asked)) = (words.next(), words.next(), words.next())
+        let (Some(fleet), Some(queue), Some(desired)) = (words.next(), words.next(), words.next())
         else {
             continue;
         };
-        let Ok(asked) = asked.parse() else { continue };
+        let Ok(desired) = desired.parse() else {
+            continue;
+        };
         // What is zero is left out of the status.
-        let there = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        let state = (asked, there);
+        let current = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let state = (desired, current);
         if last.insert((fleet, queue), state) != Some(state) {
             changes.push(Replicas {
                 at: line.at,
                 fleet: fleet.to_owned(),
                 queue: queue.to_owned(),
-                asked,
-                there,
+                desired,
+                current,
             });
         }
     }
     changes
 }
 
-fn told_to_stop(lines: &[Line]) -> BTreeMap<String, Timestamp> {
+fn terminating(lines: &[Line]) -> BTreeMap<String, Timestamp> {
     let mut stopped = BTreeMap::new();
     for line in lines {
         if let Some((pod, when)) = line.text.split_once(' ')
@@ -263,8 +269,8 @@ mod tests {
                 (
                     change.at.as_second(),
                     change.fleet.as_str(),
-                    change.asked,
-                    change.there,
+                    change.desired,
+                    change.current,
                 )
             })
             .collect();
@@ -281,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_told_to_stop_when_that_is_first_seen() {
-        let stopped = told_to_stop(&lines(&[
+        let stopped = terminating(&lines(&[
             "pod-a ",
             "pod-b ",
             "pod-a 2026-01-01T00:00:00Z",

@@ -19,12 +19,12 @@ use setting::{ORDERS, RIGHT};
 
 use crate::{
     error::{Error, Result},
-    hint_client::{self, Target, Way},
+    hint_client::{self, HintClient, Target},
     history::Workflow,
     kubectl_watch::{Replicas, Watch},
     percentiles::{between, seconds},
     prepare::prepare,
-    scenario::Ground,
+    scenario::Scenario,
 };
 use sandbox_machine::{Action, Name, Progress, Sandbox, run_id};
 
@@ -103,19 +103,19 @@ fn under(
     progress: Progress,
 ) -> Result<Measured> {
     sandbox.install_operator(setting.operator())?;
-    let ground = Ground::fresh(sandbox, NAMESPACE)?;
+    let scenario = Scenario::fresh(sandbox, NAMESPACE)?;
     let fleets: Vec<Value> = (0..LANES)
-        .map(|lane| fleet(&ground, lane, setting))
+        .map(|lane| fleet(&scenario, lane, setting))
         .collect();
-    let deployments = Watch::deployments(&ground)?;
-    ground.apply(&json!({"apiVersion": "v1", "kind": "List", "items": fleets}))?;
+    let deployments = Watch::deployments(&scenario)?;
+    scenario.apply(&json!({"apiVersion": "v1", "kind": "List", "items": fleets}))?;
     let sender = if setting == Setting::Hint {
-        Some(Sender::new(&ground)?)
+        Some(Sender::new(&scenario)?)
     } else {
         None
     };
     let mut bench = Bench {
-        ground: &ground,
+        scenario: &scenario,
         deployments: &deployments,
         sender,
         run: format!("latency-{}", run_id()),
@@ -134,7 +134,7 @@ fn under(
         done.push(trial);
     }
     drop(deployments);
-    ground.remove()?;
+    scenario.remove()?;
     Ok(Measured {
         setting,
         trials: done,
@@ -145,7 +145,7 @@ fn lane(number: usize) -> String {
     format!("lane-{}", number % LANES)
 }
 
-fn fleet(ground: &Ground<'_>, number: usize, setting: Setting) -> Value {
+fn fleet(scenario: &Scenario<'_>, number: usize, setting: Setting) -> Value {
     let name = lane(number);
     let spec = json!({
         "queues": [{
@@ -160,28 +160,28 @@ fn fleet(ground: &Ground<'_>, number: usize, setting: Setting) -> Value {
         },
         "drain": {"gracePeriod": "30s"},
     });
-    ground.fleet(&name, 10, spec)
+    scenario.fleet(&name, 10, spec)
 }
 
 /// Somebody who sends hints.
 struct Sender {
-    way: Way,
+    client: HintClient,
     token: String,
 }
 
 impl Sender {
-    fn new(ground: &Ground<'_>) -> Result<Self> {
-        ground.apply(&hint_client::sender(ground.namespace, SENDER))?;
+    fn new(scenario: &Scenario<'_>) -> Result<Self> {
+        scenario.apply(&hint_client::sender(scenario.namespace, SENDER))?;
         Ok(Self {
-            way: Way::open(ground.sandbox)?,
-            token: hint_client::token(ground.sandbox, ground.namespace, SENDER)?,
+            client: HintClient::open(scenario.sandbox)?,
+            token: hint_client::token(scenario.sandbox, scenario.namespace, SENDER)?,
         })
     }
 }
 
 /// Everything that a trial needs.
 struct Bench<'a> {
-    ground: &'a Ground<'a>,
+    scenario: &'a Scenario<'a>,
     deployments: &'a Watch,
     sender: Option<Sender>,
     run: String,
@@ -198,34 +198,34 @@ impl Bench<'_> {
             .map(|index| json!({"order_id": format!("{run}-{index}"), "total": 100}))
             .collect();
         // The connection is there before, as in a program that places orders all day.
-        let knock = self
+        let connection = self
             .sender
             .as_ref()
-            .map(|sender| sender.way.connect())
+            .map(|sender| sender.client.connect())
             .transpose()?;
         let before = Timestamp::now();
-        self.ground
+        self.scenario
             .place(&["--task-queue", &format!("{NAMESPACE}-{fleet}")], &orders)?;
-        if let (Some(sender), Some(knock)) = (&self.sender, knock) {
+        if let (Some(sender), Some(connection)) = (&self.sender, connection) {
             let target = Target {
-                namespace: self.ground.namespace,
+                namespace: self.scenario.namespace,
                 fleet: &fleet,
                 queue: QUEUE,
             };
-            let (status, text) = knock.send(Some(&sender.token), &target)?;
+            let (status, text) = connection.send(Some(&sender.token), &target)?;
             if status != 202 {
                 let why = format!("status {status}: {}", text.trim());
                 return Err(Error::source("the operator's answer to a hint", why));
             }
         }
         self.until_right(&fleet, before)?;
-        self.ground
+        self.scenario
             .until_ended(&format!("order-{run}-"), ORDERS as u64, TRIAL_PATIENCE)?;
         let workflows: Vec<Workflow> = (0..ORDERS)
-            .map(|index| self.ground.workflow(&format!("order-{run}-{index}")))
+            .map(|index| self.scenario.workflow(&format!("order-{run}-{index}")))
             .collect::<Result<_>>()?;
         figures(&workflows, &self.steps(&fleet, before)).map_err(|why| {
-            self.ground
+            self.scenario
                 .not_reached(&format!("the trial {run} cannot be told: {why}"))
         })
     }
@@ -236,7 +236,7 @@ impl Bench<'_> {
         while Instant::now() < deadline {
             let seen = self.deployments.replicas();
             let latest = seen.iter().rev().find(|one| one.fleet == fleet);
-            if let Some(idle) = latest.filter(|one| (one.asked, one.there) == (0, 0)) {
+            if let Some(idle) = latest.filter(|one| (one.desired, one.current) == (0, 0)) {
                 let since = between(idle.at, Timestamp::now());
                 if since >= REST {
                     return Ok(());
@@ -246,7 +246,7 @@ impl Bench<'_> {
                 thread::sleep(Duration::from_millis(200));
             }
         }
-        Err(self.ground.not_reached(&format!(
+        Err(self.scenario.not_reached(&format!(
             "the fleet {fleet} should be at zero and was not within {} s",
             IDLE_PATIENCE.as_secs()
         )))
@@ -256,11 +256,11 @@ impl Bench<'_> {
         // At any moment, not only now: six quick orders may be done, and a replica let go, before this is asked.
         let right = self.deployments.wait(TRIAL_PATIENCE, |seen| {
             seen.iter()
-                .any(|one| one.fleet == fleet && one.at >= since && one.asked >= RIGHT)
+                .any(|one| one.fleet == fleet && one.at >= since && one.desired >= RIGHT)
                 .then_some(())
         });
         right.ok_or_else(|| {
-            self.ground.not_reached(&format!(
+            self.scenario.not_reached(&format!(
                 "the fleet {fleet} should have {RIGHT} replicas and had not within {} s",
                 TRIAL_PATIENCE.as_secs()
             ))
@@ -274,7 +274,7 @@ impl Bench<'_> {
             .replicas()
             .into_iter()
             .filter(of_fleet)
-            .map(|one| (one.at, one.asked))
+            .map(|one| (one.at, one.desired))
             .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What a proof puts into the cluster and how it asks Temporal: a namespace, fleets of order workers, orders. Runs
+//! What a measurement puts into the cluster and how it asks Temporal: a namespace, fleets of order workers, orders. Runs
 //! kubectl and order-worker; reads Temporal over its HTTP API.
 
 use std::{
@@ -25,14 +25,14 @@ const PACE: Duration = Duration::from_millis(400);
 const CONCURRENCY: &str = "10";
 
 /// A namespace of the cluster, and the Temporal beside it.
-pub(crate) struct Ground<'a> {
+pub(crate) struct Scenario<'a> {
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) namespace: &'a str,
     /// The interface of Temporal's web page, which passes the HTTP API on.
     temporal: String,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> Scenario<'a> {
     /// In a namespace that exists.
     pub(crate) fn within(sandbox: &'a Sandbox, namespace: &'a str) -> Result<Self> {
         Ok(Self {
@@ -44,10 +44,10 @@ impl<'a> Ground<'a> {
 
     /// In a new namespace; what an earlier run left there is removed first.
     pub(crate) fn fresh(sandbox: &'a Sandbox, namespace: &'a str) -> Result<Self> {
-        let ground = Self::within(sandbox, namespace)?;
-        ground.remove()?;
+        let scenario = Self::within(sandbox, namespace)?;
+        scenario.remove()?;
         sandbox.kubectl_output(&["create", "namespace", namespace])?;
-        Ok(ground)
+        Ok(scenario)
     }
 
     /// Removes the namespace. The fleets go first, so that nothing is made anew while it goes.
@@ -81,7 +81,7 @@ impl<'a> Ground<'a> {
             .sandbox
             .paths()
             .run()
-            .join(format!("proof-{}.json", self.namespace));
+            .join(format!("bench-{}.json", self.namespace));
         files::write_json(&file, objects)?;
         self.kubectl(&["apply", "--filename", &file.display().to_string()])?;
         Ok(())
@@ -133,7 +133,7 @@ impl<'a> Ground<'a> {
     /// client's flags that say where the orders and their activities run.
     pub(crate) fn place(&self, queues: &[&str], orders: &[Value]) -> Result<()> {
         let folder = self.sandbox.paths().run();
-        let file = folder.join(format!("proof-{}-orders.jsonl", self.namespace));
+        let file = folder.join(format!("bench-{}-orders.jsonl", self.namespace));
         let lines = orders.iter().fold(String::new(), |mut lines, order| {
             lines.push_str(&order.to_string());
             lines.push('\n');

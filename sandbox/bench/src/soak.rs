@@ -20,7 +20,7 @@ use crate::{
     history::Workflow,
     kubectl_watch::{Replicas, Watch},
     prepare::prepare,
-    scenario::Ground,
+    scenario::Scenario,
     soak::waves::{Wave, waves},
 };
 use sandbox_machine::{Name, OPERATOR_NAMESPACE, Progress, Sandbox, Sleeper, Tasks, run_id};
@@ -55,9 +55,9 @@ pub struct Options {
 /// have been.
 pub fn run(name: &Name, options: Options, progress: Progress) -> Result<Report, Error> {
     let sandbox = prepare(name, progress)?;
-    let ground = Ground::fresh(&sandbox, NAMESPACE)?;
+    let scenario = Scenario::fresh(&sandbox, NAMESPACE)?;
     let report = soak(&sandbox, NAMESPACE, options, progress)?;
-    ground.remove()?;
+    scenario.remove()?;
     Ok(report)
 }
 
@@ -68,27 +68,27 @@ pub fn soak(
     options: Options,
     progress: Progress,
 ) -> Result<Report, Error> {
-    let ground = Ground::within(sandbox, namespace)?;
+    let scenario = Scenario::within(sandbox, namespace)?;
     let run = format!("soak-{}-{namespace}", run_id());
     let sleeper = sandbox.sleeper(progress)?;
     let waves = waves(&run, options.length, options.longest);
-    let deployments = Watch::deployments(&ground)?;
-    let pods = Watch::pods(&ground)?;
+    let deployments = Watch::deployments(&scenario)?;
+    let pods = Watch::pods(&scenario)?;
     let grace = sleepers::grace(options.longest);
-    ground.apply(&fleet(&ground))?;
+    scenario.apply(&fleet(&scenario))?;
     for fleet in sleepers::Fleet::ALL {
-        let spec = fleet.spec(&task_queue(&ground, fleet.name()), grace);
+        let spec = fleet.spec(&task_queue(&scenario, fleet.name()), grace);
         let template = sleeper.template(fleet.env());
-        ground.apply(&ground.fleet_of(fleet.name(), template, spec))?;
+        scenario.apply(&scenario.fleet_of(fleet.name(), template, spec))?;
     }
-    at_zero(&ground, &deployments, ACCEPT_PATIENCE)?;
+    at_zero(&scenario, &deployments, ACCEPT_PATIENCE)?;
 
     let began = Instant::now();
     let mut batches = Vec::new();
     for (number, wave) in waves.iter().enumerate() {
         thread::sleep(wave.at.saturating_sub(began.elapsed()));
-        place(&ground, wave)?;
-        batches.extend(put_to_sleep(&ground, &sleeper, &run, number, options)?);
+        place(&scenario, wave)?;
+        batches.extend(put_to_sleep(&scenario, &sleeper, &run, number, options)?);
         if options.kill_the_leader && number == waves.len() / 2 {
             kill_the_leader(sandbox, progress)?;
         }
@@ -104,28 +104,28 @@ pub fn soak(
     let orders: Vec<&Value> = waves.iter().flat_map(|wave| &wave.orders).collect();
     let tasks = batches.iter().map(|(_, ids)| ids.len()).sum::<usize>();
     let patience = options.longest + STALL_PATIENCE;
-    ground.until_ended(&format!("order-{run}-"), orders.len() as u64, patience)?;
-    ground.until_ended(&format!("{run}-"), tasks as u64, patience)?;
+    scenario.until_ended(&format!("order-{run}-"), orders.len() as u64, patience)?;
+    scenario.until_ended(&format!("{run}-"), tasks as u64, patience)?;
     progress.say(&format!(
         "everything had ended after {} s; waiting until the fleets are at zero",
         began.elapsed().as_secs()
     ));
-    at_zero(&ground, &deployments, ZERO_PATIENCE)?;
+    at_zero(&scenario, &deployments, ZERO_PATIENCE)?;
     let lasted = began.elapsed();
     let workflows: Vec<Workflow> = orders
         .iter()
         .map(|order| {
             let id = order["order_id"].as_str().unwrap_or_default();
-            ground.workflow(&format!("order-{id}"))
+            scenario.workflow(&format!("order-{id}"))
         })
         .collect::<Result<_>>()?;
-    let told = pods.told_to_stop();
+    let told = pods.terminating();
     let mut report = Report::new(&workflows, &deployments.replicas(), &told, lasted);
     for fleet in sleepers::Fleet::ALL {
         let ids = batches.iter().filter(|(of, _)| *of == fleet);
         let slept = ids
             .flat_map(|(_, ids)| ids)
-            .map(|id| ground.workflow(id))
+            .map(|id| scenario.workflow(id))
             .collect::<Result<Vec<_>>>()?;
         report.add(&slept, sleepers::cuts(&slept, &told, grace));
     }
@@ -134,18 +134,18 @@ pub fn soak(
 
 /// Starts the other tasks of a wave: the ids of their workflows.
 fn put_to_sleep(
-    ground: &Ground<'_>,
+    scenario: &Scenario<'_>,
     sleeper: &Sleeper,
     run: &str,
     wave: usize,
     options: Options,
 ) -> Result<Vec<(sleepers::Fleet, Vec<String>)>> {
-    let temporal = ground.sandbox.temporal()?;
+    let temporal = scenario.sandbox.temporal()?;
     let batches = sleepers::batches(wave, options.longest).into_iter();
     batches
         .map(|batch| {
             let tasks = Tasks {
-                queue: &task_queue(ground, batch.fleet.name()),
+                queue: &task_queue(scenario, batch.fleet.name()),
                 id: &format!("{run}-{wave}-{}", batch.name),
                 count: batch.count,
                 takes: batch.takes,
@@ -167,9 +167,9 @@ fn kill_the_leader(sandbox: &Sandbox, progress: Progress) -> Result<()> {
 }
 
 /// Short cooldown and stabilization, so that the fleet follows every wave down.
-fn fleet(ground: &Ground<'_>) -> Value {
+fn fleet(scenario: &Scenario<'_>) -> Value {
     let role = |role: &str| json!([{"name": "ORDER_WORKER_ROLE", "value": role}]);
-    let queue = |name: &str, max: u32| json!({"name": name, "taskQueue": task_queue(ground, name), "replicas": {"min": 0, "max": max}});
+    let queue = |name: &str, max: u32| json!({"name": name, "taskQueue": task_queue(scenario, name), "replicas": {"min": 0, "max": max}});
     let mut queues = [
         queue(QUEUES[0], 3),
         queue(QUEUES[1], 4),
@@ -190,15 +190,15 @@ fn fleet(ground: &Ground<'_>) -> Value {
         // of scaling in are met, pods that drain and pods that are left alone because they are busy.
         "drain": {"gracePeriod": "3m"},
     });
-    ground.fleet(FLEET, SLOTS, spec)
+    scenario.fleet(FLEET, SLOTS, spec)
 }
 
-fn task_queue(ground: &Ground<'_>, queue: &str) -> String {
-    format!("{}-{queue}", ground.namespace)
+fn task_queue(scenario: &Scenario<'_>, queue: &str) -> String {
+    format!("{}-{queue}", scenario.namespace)
 }
 
-fn place(ground: &Ground<'_>, wave: &Wave) -> Result<()> {
-    let [orders, payments, mails] = QUEUES.map(|queue| task_queue(ground, queue));
+fn place(scenario: &Scenario<'_>, wave: &Wave) -> Result<()> {
+    let [orders, payments, mails] = QUEUES.map(|queue| task_queue(scenario, queue));
     let flags = [
         "--task-queue",
         &orders,
@@ -207,22 +207,22 @@ fn place(ground: &Ground<'_>, wave: &Wave) -> Result<()> {
         "--notifications-queue",
         &mails,
     ];
-    ground.place(&flags, &wave.orders)
+    scenario.place(&flags, &wave.orders)
 }
 
 /// Waits until the Deployment of every queue is there and has no replica.
-fn at_zero(ground: &Ground<'_>, deployments: &Watch, patience: Duration) -> Result<()> {
+fn at_zero(scenario: &Scenario<'_>, deployments: &Watch, patience: Duration) -> Result<()> {
     let zero = deployments.wait(patience, |seen| {
         let latest = latest(seen);
         let sleepers = sleepers::Fleet::ALL.map(sleepers::Fleet::name);
         let zero = QUEUES
             .iter()
             .chain(&sleepers)
-            .all(|queue| latest.get(queue).is_some_and(|now| now.asked == 0));
+            .all(|queue| latest.get(queue).is_some_and(|now| now.desired == 0));
         zero.then_some(())
     });
     zero.ok_or_else(|| {
-        ground.not_reached(&format!(
+        scenario.not_reached(&format!(
             "every queue should be at zero replicas and was not within {} s",
             patience.as_secs()
         ))
@@ -238,6 +238,6 @@ fn latest(seen: &[Replicas]) -> BTreeMap<&str, &Replicas> {
 fn now(seen: &[Replicas]) -> String {
     let each = latest(seen)
         .into_iter()
-        .map(|(queue, now)| format!("{queue} {}", now.asked));
+        .map(|(queue, now)| format!("{queue} {}", now.desired));
     each.collect::<Vec<_>>().join(", ")
 }

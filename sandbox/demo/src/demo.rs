@@ -18,7 +18,7 @@ use crate::{
     screen::Screen,
     sources::{Fleet, Sources},
     summary,
-    wait::{self, Watched},
+    wait::{self, WaitTimes},
 };
 use jiff::Timestamp;
 use sandbox_machine::{Attempt, Image, Name, Progress, Sandbox, checkout, files, run_id};
@@ -97,16 +97,18 @@ fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()>
 
     let readings = phases.time("read back", || sources.read(&run_id, &stock))?;
     let mismatches = report(&mut screen, &run_id, &expected, &readings);
-    let proof = phases.time("Prometheus", || prove(&sources, placed_at, &mut screen));
+    let metrics = phases.time("Prometheus", || {
+        verify_metrics(&sources, placed_at, &mut screen)
+    });
     if let Some(file) = &options.picture {
         draw(&sandbox, (placed_at, orders.len()), file, &mut screen)?;
     }
     screen.print(&phases.render());
-    screen.print(&ways_on(&sandbox)?);
+    screen.print(&next_steps(&sandbox)?);
     if mismatches > 0 {
         return Err(Error::Mismatch(mismatches));
     }
-    proof
+    metrics
 }
 
 /// Watches the orders while the customers who think again ask for their cancellations.
@@ -117,7 +119,7 @@ fn follow(
     orders: &[Order],
     stock: &Pieces,
     screen: &mut Screen,
-) -> Result<Watched> {
+) -> Result<WaitTimes> {
     let cancellations = placing::cancel(sandbox, orders, stock)?;
     let watched = wait::until_done(sandbox, sources, run_id, orders.len() as u64, screen)?;
     for cancellation in cancellations {
@@ -161,7 +163,7 @@ fn report(screen: &mut Screen, run_id: &str, expected: &[Expected], readings: &R
 }
 
 /// Prints what Prometheus scraped since the orders were placed, as soon as it has scraped the end.
-fn prove(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Result<()> {
+fn verify_metrics(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Result<()> {
     let began = Instant::now();
     let queues = queues();
     let fleet = Fleet {
@@ -185,7 +187,7 @@ fn prove(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Screen) -> Re
         screen.print("SHOWN for each queue: the backlog rose, the replicas followed, and both returned to zero.\n");
         Ok(())
     } else {
-        Err(Error::Proof(missing.join("\n")))
+        Err(Error::Metrics(missing.join("\n")))
     }
 }
 
@@ -207,7 +209,7 @@ fn until_scraped(sources: &Sources<'_>) -> Result<()> {
             return Ok(());
         }
         if began.elapsed() > SCRAPE_PATIENCE {
-            return Err(Error::Proof(format!(
+            return Err(Error::Metrics(format!(
                 "within {} s the operator's metrics of these queues were not scraped: {}",
                 SCRAPE_PATIENCE.as_secs(),
                 missing.join(", ")
@@ -252,7 +254,7 @@ fn draw(
     Ok(())
 }
 
-fn ways_on(sandbox: &Sandbox) -> Result<String> {
+fn next_steps(sandbox: &Sandbox) -> Result<String> {
     let name = &sandbox.paths().name;
     let command = if name.is_default() {
         "cargo sandbox".to_owned()

@@ -22,7 +22,7 @@ pub enum Error {
     Mismatch(usize),
     /// What Prometheus scraped does not show the scaling.
     #[error("the metrics in Prometheus do not show what they should:\n{0}")]
-    Proof(String),
+    Metrics(String),
 }
 
 /// The result of a step of the demo.

@@ -145,7 +145,7 @@ fn conditions(fleet: &Value) -> (bool, String) {
 }
 
 /// The state of things, for an error: objects, events, the ends of logs. What cannot be read is said, not hidden.
-pub(crate) fn state_of_things(sandbox: &Sandbox) -> String {
+pub(crate) fn diagnostics(sandbox: &Sandbox) -> String {
     // What is said of it, and how many of its last lines.
     let calls = [
         (

@@ -27,7 +27,7 @@ const STALL_PATIENCE: Duration = Duration::from_mins(3);
 const FAILURES: u32 = 10;
 
 /// What the waiting ended with.
-pub(crate) struct Watched {
+pub(crate) struct WaitTimes {
     /// From the first look until every order had ended.
     pub(crate) drained_after: Duration,
     /// From the first look until every pod was gone.
@@ -75,7 +75,7 @@ fn not_reached(sandbox: &Sandbox, what: &str, state: &FleetState) -> Error {
     let what = format!("{what}; its conditions:\n{}", state.conditions.trim_end());
     Error::NotReached {
         what,
-        state: fleet::state_of_things(sandbox),
+        state: fleet::diagnostics(sandbox),
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn until_done(
     run: &str,
     placed: u64,
     screen: &mut Screen,
-) -> Result<Watched> {
+) -> Result<WaitTimes> {
     let began = Instant::now();
     let mut drained: Option<Instant> = None;
     let mut progress = (0, Instant::now());
@@ -114,7 +114,7 @@ pub(crate) fn until_done(
         screen.show(&snapshot, began.elapsed(), done.is_some());
         if let Some(drained) = done {
             let zero_after = began.elapsed();
-            return Ok(Watched {
+            return Ok(WaitTimes {
                 drained_after: drained - began,
                 zero_after,
             });

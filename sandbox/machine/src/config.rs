@@ -45,11 +45,11 @@ pub(crate) fn write(paths: &Paths, host: &HostFacts) -> Result<()> {
     for (file, content) in text_files {
         files::write_file(&folder.join(file), content.as_bytes())?;
     }
-    write_beside(paths)
+    write_services(paths)
 }
 
 /// Writes the configuration files of what runs beside the pods.
-pub(crate) fn write_beside(paths: &Paths) -> Result<()> {
+pub(crate) fn write_services(paths: &Paths) -> Result<()> {
     let folder = paths.config();
     files::make_folder(&folder)?;
     files::write_json(&folder.join("prometheus.json"), &prometheus(paths))?;

@@ -27,7 +27,7 @@ const LABEL: &str = "taskqueue.dev/sandbox";
 
 /// A cluster that is there already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Foreign {
+pub struct ExternalCluster {
     /// The context of the person's kubeconfig.
     pub context: String,
     /// The address at which the cluster's pods reach this machine.
@@ -36,10 +36,10 @@ pub struct Foreign {
     pub registry: Option<String>,
 }
 
-impl Foreign {
+impl ExternalCluster {
     /// What the sandbox was told to use; `None` means a cluster of its own.
     pub(crate) fn read(paths: &Paths) -> Result<Option<Self>> {
-        files::read_json(&paths.foreign_file())
+        files::read_json(&paths.external_cluster_file())
     }
 
     /// The name under which the cluster knows an image.
@@ -168,8 +168,8 @@ fn forward_of(service: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn foreign(registry: Option<&str>) -> Foreign {
-        Foreign {
+    fn external_cluster(registry: Option<&str>) -> ExternalCluster {
+        ExternalCluster {
             context: "kind".into(),
             host_address: "192.0.2.1".parse().unwrap(),
             registry: registry.map(str::to_owned),
@@ -180,20 +180,20 @@ mod tests {
     fn images_carry_the_registry_if_there_is_one() {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
-            foreign(Some("r.example.com/team/")).reference(Image::OrderWorker),
+            external(Some("r.example.com/team/")).reference(Image::OrderWorker),
             format!("r.example.com/team/order-worker:{version}")
         );
         assert_eq!(
-            foreign(None).reference(Image::OrderWorker),
+            external(None).reference(Image::OrderWorker),
             format!("localhost/order-worker:{version}")
         );
     }
 
     #[test]
     fn only_a_registry_on_this_machine_is_spoken_to_without_tls() {
-        assert!(!foreign(Some("localhost:5000/a")).registry_has_tls());
-        assert!(!foreign(Some("127.0.0.1:5000")).registry_has_tls());
-        assert!(foreign(Some("localhost.example.com/a")).registry_has_tls());
+        assert!(!external(Some("localhost:5000/a")).registry_has_tls());
+        assert!(!external(Some("127.0.0.1:5000")).registry_has_tls());
+        assert!(external(Some("localhost.example.com/a")).registry_has_tls());
     }
 
     #[test]

@@ -53,7 +53,7 @@ struct Entry {
 }
 
 impl Sandbox {
-    /// Builds images and brings those that changed into the cluster; beside a foreign cluster they are pushed to its
+    /// Builds images and brings those that changed into the cluster; beside an external cluster they are pushed to its
     /// registry or written to archives. The gateway is started or restarted with a new order worker.
     /// `binaries` is a folder of finished static binaries; without it cargo builds them with the development profile.
     pub fn images(
@@ -82,7 +82,7 @@ impl Sandbox {
         Ok(loaded)
     }
 
-    /// Beside a foreign cluster without a registry, new images are of no use before the person has loaded them.
+    /// Beside an external cluster without a registry, new images are of no use before the person has loaded them.
     pub fn check_loaded(&self, loaded: &[Loaded]) -> Result<()> {
         let new: Vec<String> = loaded
             .iter()
@@ -136,8 +136,10 @@ impl Sandbox {
 
     /// Where an image is written for the person to load.
     fn archive(&self, image: Image) -> Option<PathBuf> {
-        let foreign = self.foreign().filter(|foreign| foreign.registry.is_none());
-        foreign.map(|_| self.paths().state.join(format!("{}.tar", image.binary())))
+        let external = self
+            .external_cluster()
+            .filter(|external| external.registry.is_none());
+        external.map(|_| self.paths().state.join(format!("{}.tar", image.binary())))
     }
 
     /// Builds an image and brings it to where the cluster finds it; returns its size.
@@ -150,8 +152,11 @@ impl Sandbox {
             target: Some(image.binary()),
             name: &reference,
         };
-        if let Some(foreign) = self.foreign().filter(|foreign| foreign.registry.is_some()) {
-            buildah::push(self.paths(), plan, &reference, foreign.registry_has_tls())?;
+        if let Some(external) = self
+            .external_cluster()
+            .filter(|external| external.registry.is_some())
+        {
+            buildah::push(self.paths(), plan, &reference, external.registry_has_tls())?;
             return size(&context.join(image.binary()));
         }
         if let Some(archive) = self.archive(image) {

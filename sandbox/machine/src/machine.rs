@@ -2,7 +2,7 @@
 
 use crate::{
     error::Result,
-    external_cluster::Foreign,
+    external_cluster::ExternalCluster,
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
@@ -17,7 +17,7 @@ pub struct Machine {
     /// The programs that it runs.
     pub programs: Programs,
     /// The cluster that it uses instead of one of its own, if any.
-    pub external_cluster: Option<Foreign>,
+    pub external_cluster: Option<ExternalCluster>,
 }
 
 impl Machine {
@@ -26,7 +26,7 @@ impl Machine {
         let paths = Paths::of(name)?;
         Ok(Self {
             programs: Programs::locate(&paths)?,
-            external_cluster: Foreign::read(&paths)?,
+            external_cluster: ExternalCluster::read(&paths)?,
             paths,
         })
     }
@@ -34,7 +34,7 @@ impl Machine {
     /// Installs and builds what is missing, and finds the programs again: some may be new.
     pub(crate) fn provision(&mut self, progress: Progress) -> Result<()> {
         let scope = if self.external_cluster.is_some() {
-            Scope::Beside
+            Scope::Services
         } else {
             Scope::Cluster
         };

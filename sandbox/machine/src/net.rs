@@ -92,12 +92,16 @@ pub(crate) fn bind_all(name: &Name, before: &Ports) -> Result<Vec<Bound>> {
         .collect()
 }
 
-/// The ports that pods of a foreign cluster need.
+/// The ports that pods of an external cluster need.
 const FOR_PODS: [&str; 4] = ["temporal", "postgres", "smtp", "gateway"];
 
-/// The same beside a foreign cluster, whose API is elsewhere. What its pods need is bound at `host`, too, or at every
+/// The same beside an external cluster, whose API is elsewhere. What its pods need is bound at `host`, too, or at every
 /// address where `host` is none of this machine's (then something translates it).
-pub(crate) fn bind_beside(name: &Name, before: &Ports, host: IpAddr) -> Result<Vec<Bound>> {
+pub(crate) fn bind_for_external_cluster(
+    name: &Name,
+    before: &Ports,
+    host: IpAddr,
+) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for forward in FORWARDS.into_iter().filter(|forward| forward.name != "api") {
         let local = bind(forward, name, before)?;
@@ -168,7 +172,8 @@ mod tests {
     fn what_pods_need_is_bound_where_they_look_for_it() {
         let bound = |host: &str| -> Vec<(&'static str, String)> {
             let name: Name = "other".parse().unwrap();
-            let all = bind_beside(&name, &Ports::new(), host.parse().unwrap()).unwrap();
+            let all =
+                bind_for_external_cluster(&name, &Ports::new(), host.parse().unwrap()).unwrap();
             let ip = |listener: &TcpListener| listener.local_addr().unwrap().ip().to_string();
             all.iter()
                 .map(|(forward, listener)| (forward.name, ip(listener)))

@@ -156,11 +156,11 @@ impl Paths {
     }
 
     /// The cluster that is used instead of one of the sandbox's own, if any.
-    pub(crate) fn foreign_file(&self) -> PathBuf {
+    pub(crate) fn external_cluster_file(&self) -> PathBuf {
         self.state.join("context.json")
     }
 
-    /// Where `kubectl proxy` answers for the foreign cluster; a unix socket, so that it is reached from inside.
+    /// Where `kubectl proxy` answers for the external cluster; a unix socket, so that it is reached from inside.
     pub(crate) fn api_socket(&self) -> PathBuf {
         self.run().join("api.sock")
     }

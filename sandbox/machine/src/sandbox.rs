@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     error::{Attempt, Error, Result},
-    external_cluster::Foreign,
+    external_cluster::ExternalCluster,
     files, forward,
     image::Image,
     machine::Machine,
@@ -18,11 +18,11 @@ use crate::{
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
-    provision::order_clients::{self, Clients},
+    provision::order_clients::{self, OrderClients},
     run,
     status::{Phase, Status},
     supervisor::{
-        control_client::{self, Action, Order},
+        control_client::{self, Action, Request},
         failure::failure,
         lifecycle,
     },
@@ -31,7 +31,7 @@ use crate::{
 /// How long all components together may take.
 const UP_PATIENCE: Duration = Duration::from_mins(3);
 /// How long one order to a component may take.
-const ORDER_PATIENCE: Duration = Duration::from_secs(150);
+const REQUEST_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A sandbox that is up.
 #[derive(Debug, Clone)]
@@ -49,8 +49,8 @@ impl Sandbox {
         machine.provision(progress)?;
         let paths = &machine.paths;
         let _one_at_a_time = lock(paths)?;
-        if let Some(foreign) = &machine.external_cluster {
-            foreign.write_kubeconfig(paths, &machine.programs)?;
+        if let Some(external) = &machine.external_cluster {
+            external.write_kubeconfig(paths, &machine.programs)?;
         }
         let child = if lifecycle::is_up(paths)? {
             wake(paths)?;
@@ -67,18 +67,18 @@ impl Sandbox {
             programs,
             external_cluster,
         } = &sandbox.machine;
-        if let Some(foreign) = external_cluster {
-            foreign.apply(paths, programs, &sandbox.ports)?;
+        if let Some(external) = external_cluster {
+            external.apply(paths, programs, &sandbox.ports)?;
         }
         Ok(sandbox)
     }
 
     /// From now on, the sandbox of this name uses a cluster that is there already instead of building one.
-    pub fn use_context(name: &Name, foreign: &Foreign) -> Result<()> {
-        if foreign.host_address.is_loopback() || foreign.host_address.is_unspecified() {
+    pub fn use_external_cluster(name: &Name, external: &ExternalCluster) -> Result<()> {
+        if external.host_address.is_loopback() || external.host_address.is_unspecified() {
             return Err(Error::Usage(format!(
                 "no pod reaches this machine at {}; give --host-address the address of the network that the cluster's nodes share with it (`ip address` lists this machine's)",
-                foreign.host_address
+                external.host_address
             )));
         }
         let Machine {
@@ -87,7 +87,7 @@ impl Sandbox {
             ..
         } = Machine::read(name)?;
         let _one_at_a_time = lock(&paths)?;
-        if external_cluster.as_ref() == Some(foreign) {
+        if external_cluster.as_ref() == Some(external) {
             return Ok(());
         }
         if paths.state.join("etcd").exists() || lifecycle::is_up(&paths)? {
@@ -96,7 +96,7 @@ impl Sandbox {
                 name = name.as_str()
             )));
         }
-        files::write_json(&paths.foreign_file(), foreign)
+        files::write_json(&paths.external_cluster_file(), external)
     }
 
     /// Installs and builds what is missing on the machine, and starts nothing.
@@ -108,7 +108,7 @@ impl Sandbox {
     }
 
     /// Builds what is missing of the order system's clients that the tests run. Needs what [`Self::provision`] installs.
-    pub fn provision_clients(name: &Name, progress: Progress) -> Result<Clients> {
+    pub fn provision_clients(name: &Name, progress: Progress) -> Result<OrderClients> {
         order_clients::provision(&Paths::of(name)?, progress)
     }
 
@@ -138,7 +138,7 @@ impl Sandbox {
         if cache {
             no_other_is_up(paths)?;
         }
-        // A foreign cluster that does not answer is no reason to keep the state.
+        // An external cluster that does not answer is no reason to keep the state.
         let down = end(&machine);
         if !lifecycle::is_up(paths)? {
             files::remove_folder(&paths.state)?;
@@ -163,14 +163,14 @@ impl Sandbox {
     }
 
     /// The cluster that it uses instead of one of its own, if any.
-    pub fn foreign(&self) -> Option<&Foreign> {
+    pub fn external_cluster(&self) -> Option<&ExternalCluster> {
         self.machine.external_cluster.as_ref()
     }
 
     /// The name under which its cluster knows an image.
     pub fn image_reference(&self, image: Image) -> String {
-        self.foreign()
-            .map_or_else(|| image.reference(), |foreign| foreign.reference(image))
+        self.external_cluster()
+            .map_or_else(|| image.reference(), |external| external.reference(image))
     }
 
     /// The kubeconfig of an administrator, for use on this machine.
@@ -201,9 +201,9 @@ impl Sandbox {
 
     /// A listener of the calling process that pods reach: at its own address, on a free port.
     pub fn listener_for_pods(&self) -> Result<TcpListener> {
-        match self.foreign() {
-            Some(foreign) => TcpListener::bind((foreign.host_address, 0))
-                .attempt(|| format!("listening on {}", foreign.host_address)),
+        match self.external_cluster() {
+            Some(external) => TcpListener::bind((external.host_address, 0))
+                .attempt(|| format!("listening on {}", external.host_address)),
             None => forward::listen_inside(&lifecycle::network(self.paths())?, NODE),
         }
     }
@@ -239,12 +239,12 @@ impl Sandbox {
     /// The same; a component that this starts gets these arguments after its own, until it is started by another call.
     /// For example `--dynamic-config-value` for `temporal`.
     pub fn component_with(&self, name: &str, action: Action, arguments: &[&str]) -> Result<()> {
-        let order = Order::Component {
+        let request = Request::Component {
             name: name.into(),
             action,
             arguments: arguments.iter().map(|&argument| argument.into()).collect(),
         };
-        control_client::send(&self.paths().control_socket(), &order, ORDER_PATIENCE)
+        control_client::send(&self.paths().control_socket(), &request, REQUEST_PATIENCE)
     }
 
     /// `kubectl` with the sandbox's kubeconfig.
@@ -297,12 +297,12 @@ fn wake(paths: &Paths) -> Result<()> {
             Phase::Paused => Action::Resume,
             _ => continue,
         };
-        let order = Order::Component {
+        let request = Request::Component {
             name,
             action,
             arguments: Vec::new(),
         };
-        control_client::send(&paths.control_socket(), &order, ORDER_PATIENCE)?;
+        control_client::send(&paths.control_socket(), &request, REQUEST_PATIENCE)?;
     }
     Ok(())
 }
@@ -312,7 +312,7 @@ fn end(machine: &Machine) -> Result<()> {
     let _one_at_a_time = lock(paths)?;
     lifecycle::end(paths)?;
     if machine.external_cluster.is_some() && paths.kubeconfig().exists() {
-        Foreign::remove(paths, &machine.programs)?;
+        ExternalCluster::remove(paths, &machine.programs)?;
     }
     Ok(())
 }

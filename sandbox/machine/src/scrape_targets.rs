@@ -30,8 +30,8 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
     let file = paths.targets_file();
     let mut targets = BTreeMap::new();
-    let foreign = machine.external_cluster.is_some();
-    let server = if foreign {
+    let external = machine.external_cluster.is_some();
+    let server = if external {
         format!("--server=http://{API_PROXY}")
     } else {
         format!(
@@ -61,7 +61,7 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
                 what: "kubectl's output".into(),
                 source,
             })?;
-            if note(&mut targets, &change, foreign) {
+            if note(&mut targets, &change, external) {
                 write(&file, &targets)?;
             }
         }
@@ -75,14 +75,14 @@ fn write(file: &Path, targets: &BTreeMap<String, Value>) -> Result<()> {
 }
 
 /// Applies a change; says whether the targets differ afterwards.
-fn note(targets: &mut BTreeMap<String, Value>, change: &Change, foreign: bool) -> bool {
+fn note(targets: &mut BTreeMap<String, Value>, change: &Change, external: bool) -> bool {
     let Some(uid) = change.object["metadata"]["uid"].as_str() else {
         return false;
     };
     let target = if change.kind == "DELETED" {
         None
     } else {
-        target(&change.object, foreign)
+        target(&change.object, external)
     };
     let before = match &target {
         Some(target) => targets.insert(uid.to_owned(), target.clone()),
@@ -91,9 +91,9 @@ fn note(targets: &mut BTreeMap<String, Value>, change: &Change, foreign: bool) -
     before != target
 }
 
-/// The target of a pod that runs and wants to be read: the pod itself, or, in a foreign cluster, the pod through the
+/// The target of a pod that runs and wants to be read: the pod itself, or, in an external cluster, the pod through the
 /// proxy of its API.
-fn target(pod: &Value, foreign: bool) -> Option<Value> {
+fn target(pod: &Value, external: bool) -> Option<Value> {
     let metadata = &pod["metadata"];
     let annotation = |name: &str| metadata["annotations"][name].as_str();
     let address = pod["status"]["podIP"]
@@ -107,7 +107,7 @@ fn target(pod: &Value, foreign: bool) -> Option<Value> {
     let (namespace, name) = (metadata["namespace"].as_str()?, metadata["name"].as_str()?);
     let instance = format!("{address}:{port}");
     let through_api = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy{path}");
-    let (at, path) = if foreign {
+    let (at, path) = if external {
         (API_PROXY, through_api.as_str())
     } else {
         (instance.as_str(), path)
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_a_foreign_cluster_is_read_through_the_proxy_of_its_api() {
+    fn a_pod_of_an_external_cluster_is_read_through_the_proxy_of_its_api() {
         assert_eq!(
             target(&pod("Running", "true"), true),
             Some(json!({"targets": ["127.0.0.1:8001"], "labels": {

@@ -51,7 +51,10 @@ impl Sandbox {
     /// The sleeper, with its image in the cluster.
     pub fn sleeper(&self, progress: Progress) -> Result<Sleeper> {
         let built = provision::sleeper::provision(self.paths(), progress)?;
-        let repository = match self.foreign().and_then(|foreign| foreign.registry.as_ref()) {
+        let repository = match self
+            .external_cluster()
+            .and_then(|external| external.registry.as_ref())
+        {
             Some(registry) => format!("{}/sleeper", registry.trim_end_matches('/')),
             None => "localhost/sleeper".to_owned(),
         };
@@ -66,13 +69,13 @@ impl Sandbox {
         }
         let dockerfile = built.dockerfile();
         let image = built.image(&dockerfile, &sleeper.image);
-        match self.foreign() {
-            Some(foreign) if foreign.registry.is_some() => {
+        match self.external_cluster() {
+            Some(external) if external.registry.is_some() => {
                 buildah::push(
                     self.paths(),
                     image,
                     &sleeper.image,
-                    foreign.registry_has_tls(),
+                    external.registry_has_tls(),
                 )?;
             }
             Some(_) => {

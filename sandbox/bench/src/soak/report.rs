@@ -49,7 +49,7 @@ impl Report {
     pub(super) fn new(
         workflows: &[Workflow],
         replicas: &[Replicas],
-        told_to_stop: &BTreeMap<String, Timestamp>,
+        terminating: &BTreeMap<String, Timestamp>,
         lasted: Duration,
     ) -> Self {
         let activities: Vec<(&Workflow, &Activity)> = workflows
@@ -68,7 +68,7 @@ impl Report {
                 .any(|(_, one)| one.started < at && at < one.ended)
         };
         let stopped_under = |activity: &Activity| {
-            told_to_stop.iter().any(|(pod, at)| {
+            terminating.iter().any(|(pod, at)| {
                 activity.worker.contains(pod) && activity.started < *at && *at < activity.ended
             })
         };
@@ -115,7 +115,7 @@ impl Report {
         if broken.is_empty() {
             Ok(())
         } else {
-            Err(Error::Broken(format!(
+            Err(Error::Violated(format!(
                 "the soak found what must not be:\n  {}",
                 broken.join("\n  ")
             )))
@@ -130,10 +130,10 @@ fn changes(replicas: &[Replicas]) -> (BTreeMap<String, Changes>, Vec<Timestamp>)
     let mut downs = Vec::new();
     for now in replicas {
         let changes = queues.entry(now.queue.clone()).or_default();
-        changes.most = changes.most.max(now.asked);
-        match before.insert(&now.queue, now.asked) {
-            Some(before) if before < now.asked => changes.up += 1,
-            Some(before) if before > now.asked => {
+        changes.most = changes.most.max(now.desired);
+        match before.insert(&now.queue, now.desired) {
+            Some(before) if before < now.desired => changes.up += 1,
+            Some(before) if before > now.desired => {
                 changes.down += 1;
                 downs.push(now.at);
             }
@@ -261,8 +261,8 @@ mod tests {
                 at: second(*at),
                 fleet: "soak".into(),
                 queue: "mails".into(),
-                asked: *asked,
-                there: 0,
+                desired: *asked,
+                current: 0,
             })
             .collect()
     }

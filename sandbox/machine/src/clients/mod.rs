@@ -1,4 +1,4 @@
-//! Clients of the servers that run in a sandbox.
+//! OrderClients of the servers that run in a sandbox.
 
 pub mod http;
 pub mod prometheus;

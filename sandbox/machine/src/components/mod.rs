@@ -78,7 +78,7 @@ pub(crate) struct Owners {
     pub(crate) mail: Owner,
 }
 
-/// Where components inside the sandbox find the API of a foreign cluster.
+/// Where components inside the sandbox find the API of an external cluster.
 pub(crate) const API_PROXY: &str = "127.0.0.1:8001";
 
 /// Every component of a sandbox with a cluster of its own.
@@ -106,8 +106,8 @@ pub(crate) fn cluster(machine: &Machine, owners: &Owners) -> Vec<Component> {
     components
 }
 
-/// What a foreign cluster lacks: everything beside the pods.
-pub(crate) fn beside(machine: &Machine, owners: &Owners) -> Vec<Component> {
+/// What an external cluster lacks: everything beside the pods.
+pub(crate) fn services_only(machine: &Machine, owners: &Owners) -> Vec<Component> {
     let build = Build {
         paths: &machine.paths,
         programs: &machine.programs,

@@ -15,7 +15,7 @@ use crate::{
 
 /// What the tests of the order system's clients run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clients {
+pub struct OrderClients {
     /// The client in Go.
     pub go: PathBuf,
     /// The Python that has what the client in Python needs.
@@ -23,13 +23,13 @@ pub struct Clients {
 }
 
 /// Makes what is missing of the clients. The machine has been provisioned.
-pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Clients> {
+pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<OrderClients> {
     make_folder(&paths.cache)?;
     let _one_at_a_time = lock(paths, progress)?;
     let module = plan::client();
     let folder = module.folder(&paths.cache);
     let environment = plan::python_client_folder(&paths.cache);
-    let clients = Clients {
+    let clients = OrderClients {
         go: folder.join("order-client"),
         python: environment.join("bin/python"),
     };

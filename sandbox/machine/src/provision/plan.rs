@@ -16,8 +16,8 @@ pub(crate) const TEMPORAL_VERSION: &str = "1.9.1";
 pub(crate) enum Scope {
     /// A cluster and everything beside it.
     Cluster,
-    /// Only what runs beside the pods of a foreign cluster.
-    Beside,
+    /// Only what runs beside the pods of an external cluster.
+    Services,
 }
 
 /// A program of the distribution: the package that has it, and a path that shows it is installed (a bare name is
@@ -168,7 +168,7 @@ pub(crate) fn modules() -> Vec<Module> {
             version_symbol: Some("k8s.io/component-base/version.gitVersion"),
             files: files!("kubernetes"),
         },
-        // Apart from the others, because with a foreign cluster it is needed alone.
+        // Apart from the others, because with an external cluster it is needed alone.
         Module {
             name: "kubectl",
             programs: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
@@ -380,16 +380,16 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_foreign_cluster_little_is_needed() {
+    fn beside_an_external_cluster_little_is_needed() {
         let modules: Vec<_> = modules()
             .into_iter()
-            .filter(|module| module.is_for(Scope::Beside))
+            .filter(|module| module.is_for(Scope::Services))
             .map(|module| module.name)
             .collect();
         assert_eq!(modules, ["kubectl", "helm"]);
         let left_out: Vec<_> = PACKAGES
             .iter()
-            .filter(|package| !package.is_for(Scope::Beside))
+            .filter(|package| !package.is_for(Scope::Services))
             .map(|package| package.package)
             .collect();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Orders to a running sandbox: one line of JSON each way over a unix socket. This side asks; the init process
+//! Requests to a running sandbox: one line of JSON each way over a unix socket. This side asks; the init process
 //! answers.
 
 use std::{
@@ -30,10 +30,10 @@ pub enum Action {
     Resume,
 }
 
-/// An order.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Order {
+pub(crate) enum Request {
     /// End the sandbox.
     End,
     /// Do something with one component.
@@ -42,20 +42,20 @@ pub(crate) enum Order {
         name: String,
         /// What to do.
         action: Action,
-        /// Arguments that it gets after its own, from the start that this order makes to the next ordered one.
+        /// Arguments that it gets after its own, from the start that this request makes to the next requested one.
         #[serde(default)]
         arguments: Vec<String>,
     },
 }
 
-/// The answer: nothing, or what went wrong.
+/// The response: nothing, or what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) error: Option<String>,
 }
 
-/// Sends an order and waits until it has been carried out.
-pub(crate) fn send(socket: &Path, order: &Order, patience: Duration) -> Result<()> {
+/// Sends a request and waits until it has been carried out.
+pub(crate) fn send(socket: &Path, request: &Request, patience: Duration) -> Result<()> {
     let what = || format!("asking the sandbox at {}", socket.display());
     let mut stream = UnixStream::connect(socket).attempt(what)?;
     stream.set_read_timeout(Some(patience)).attempt(what)?;
@@ -63,15 +63,15 @@ pub(crate) fn send(socket: &Path, order: &Order, patience: Duration) -> Result<(
         what: "the sandbox's answer".into(),
         source,
     };
-    let mut line = serde_json::to_vec(order).map_err(json)?;
+    let mut line = serde_json::to_vec(request).map_err(json)?;
     line.push(b'\n');
     stream.write_all(&line).attempt(what)?;
     let mut answer = String::new();
     BufReader::new(stream)
         .read_line(&mut answer)
         .attempt(what)?;
-    let answer: Answer = serde_json::from_str(&answer).map_err(json)?;
-    answer.error.map_or(Ok(()), |why| Err(Error::Usage(why)))
+    let response: Response = serde_json::from_str(&answer).map_err(json)?;
+    response.error.map_or(Ok(()), |why| Err(Error::Usage(why)))
 }
 
 #[cfg(test)]
@@ -79,17 +79,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_one_readable_line() {
-        let order = Order::Component {
+    fn a_request_is_one_readable_line() {
+        let request = Request::Component {
             name: "temporal".into(),
             action: Action::Stop,
             arguments: Vec::new(),
         };
-        let line = serde_json::to_string(&order).unwrap();
+        let line = serde_json::to_string(&request).unwrap();
         assert_eq!(
             line,
             r#"{"component":{"name":"temporal","action":"stop","arguments":[]}}"#
         );
-        assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
     }
 }

@@ -1,4 +1,4 @@
-//! Takes orders on a unix socket and carries them out, one thread per connection.
+//! Takes requests on a unix socket and carries them out, one thread per connection.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -16,8 +16,8 @@ use crate::{
     error::{Attempt, Result},
     status::Phase,
     supervisor::{
-        control_client::{Action, Answer, Order},
-        desired_state::Board,
+        component_states::ComponentStates,
+        control_client::{Action, Request, Response},
         reaper::{Reaper, kill},
     },
 };
@@ -30,19 +30,19 @@ const START_PATIENCE: Duration = Duration::from_mins(2);
 /// Starts to listen.
 pub(super) fn serve(
     socket: &Path,
-    board: &Arc<Board>,
+    states: &Arc<ComponentStates>,
     reaper: &Arc<Reaper>,
     end: Sender<()>,
 ) -> Result<()> {
     let listener =
         UnixListener::bind(socket).attempt(|| format!("listening on {}", socket.display()))?;
-    let (board, reaper) = (Arc::clone(board), Arc::clone(reaper));
+    let (states, reaper) = (Arc::clone(states), Arc::clone(reaper));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (board, reaper, end) = (Arc::clone(&board), Arc::clone(&reaper), end.clone());
+            let (states, reaper, end) = (Arc::clone(&states), Arc::clone(&reaper), end.clone());
             thread::spawn(move || {
                 // A caller that went away before its answer has no use for an error.
-                drop(answer(stream, &board, &reaper, &end));
+                drop(answer(stream, &states, &reaper, &end));
             });
         }
     });
@@ -51,25 +51,25 @@ pub(super) fn serve(
 
 fn answer(
     mut stream: UnixStream,
-    board: &Board,
+    states: &ComponentStates,
     reaper: &Reaper,
     end: &Sender<()>,
 ) -> std::io::Result<()> {
     let mut line = String::new();
     BufReader::new(stream.try_clone()?).read_line(&mut line)?;
-    let result = match serde_json::from_str::<Order>(&line) {
-        Ok(Order::End) => Ok(()),
-        Ok(Order::Component {
+    let result = match serde_json::from_str::<Request>(&line) {
+        Ok(Request::End) => Ok(()),
+        Ok(Request::Component {
             name,
             action,
             arguments,
-        }) => carry_out(board, reaper, &name, action, arguments),
-        Err(error) => Err(format!("not an order: {error}")),
+        }) => carry_out(states, reaper, &name, action, arguments),
+        Err(error) => Err(format!("not a request: {error}")),
     };
-    let answer = serde_json::to_string(&Answer {
+    let response = serde_json::to_string(&Response {
         error: result.err(),
     })?;
-    stream.write_all(answer.as_bytes())?;
+    stream.write_all(response.as_bytes())?;
     stream.write_all(b"\n")?;
     if line.trim() == "\"end\"" {
         // Ending twice is one end.
@@ -79,42 +79,42 @@ fn answer(
 }
 
 fn carry_out(
-    board: &Board,
+    states: &ComponentStates,
     reaper: &Reaper,
     name: &str,
     action: Action,
     arguments: Vec<String>,
 ) -> Result<(), String> {
-    let Some(status) = board.component(name) else {
+    let Some(status) = states.component(name) else {
         return Err(format!(
             "there is no component {name:?}; there are {}",
-            board.names().join(", ")
+            states.names().join(", ")
         ));
     };
     match action {
-        Action::Stop => stop(board, name),
-        Action::Start => start(board, name, arguments),
-        Action::Restart => stop(board, name).and_then(|()| start(board, name, arguments)),
+        Action::Stop => stop(states, name),
+        Action::Start => start(states, name, arguments),
+        Action::Restart => stop(states, name).and_then(|()| start(states, name, arguments)),
         Action::Kill | Action::Pause | Action::Resume => {
             let pid = status.pid.ok_or_else(|| format!("{name} has no process"))?;
             if reaper.has_ended(pid) {
                 return Err(format!("{name} is just ending"));
             }
-            signal(board, name, pid, action);
+            signal(states, name, pid, action);
             Ok(())
         }
     }
 }
 
-fn signal(board: &Board, name: &str, pid: i32, action: Action) {
+fn signal(states: &ComponentStates, name: &str, pid: i32, action: Action) {
     match action {
         Action::Pause => {
             kill(pid, Signal::STOP);
-            board.set(name, |status| status.phase = Phase::Paused);
+            states.set(name, |status| status.phase = Phase::Paused);
         }
         Action::Resume => {
             kill(pid, Signal::CONT);
-            board.set(name, |status| {
+            states.set(name, |status| {
                 if status.phase == Phase::Paused {
                     status.phase = Phase::Ready;
                 }
@@ -123,24 +123,24 @@ fn signal(board: &Board, name: &str, pid: i32, action: Action) {
         _ => {
             kill(pid, Signal::KILL);
             // Whoever asks for the status next must not see the process that is gone.
-            board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+            states.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
                 status.pid != Some(pid)
             });
         }
     }
 }
 
-fn stop(board: &Board, name: &str) -> Result<(), String> {
-    board.want(name, false);
+fn stop(states: &ComponentStates, name: &str) -> Result<(), String> {
+    states.want(name, false);
     let no_process = |status: &crate::status::ComponentStatus| status.pid.is_none();
-    if let Some(pid) = board.component(name).and_then(|status| status.pid) {
-        ask_to_stop(pid, board.stop_of(name));
-        let left = board.wait_until(name, Instant::now() + STOP_PATIENCE, no_process);
+    if let Some(pid) = states.component(name).and_then(|status| status.pid) {
+        ask_to_stop(pid, states.stop_of(name));
+        let left = states.wait_until(name, Instant::now() + STOP_PATIENCE, no_process);
         if let Some(pid) = left.and_then(|status| status.pid) {
             kill(pid, Signal::KILL);
         }
     }
-    let stopped = board.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+    let stopped = states.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
         status.phase == Phase::Stopped && status.pid.is_none()
     });
     match stopped {
@@ -161,16 +161,16 @@ pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
     kill(pid, Signal::CONT);
 }
 
-fn start(board: &Board, name: &str, arguments: Vec<String>) -> Result<(), String> {
-    board.set_arguments(name, arguments);
+fn start(states: &ComponentStates, name: &str, arguments: Vec<String>) -> Result<(), String> {
+    states.set_arguments(name, arguments);
     // A missing program or an earlier failure is looked at afresh.
-    board.set(name, |status| {
+    states.set(name, |status| {
         if matches!(status.phase, Phase::Absent | Phase::Failed) {
             status.phase = Phase::Waiting;
         }
     });
-    board.want(name, true);
-    let status = board.wait_until(name, Instant::now() + START_PATIENCE, |status| {
+    states.want(name, true);
+    let status = states.wait_until(name, Instant::now() + START_PATIENCE, |status| {
         matches!(status.phase, Phase::Ready | Phase::Failed | Phase::Absent)
     });
     match status {

@@ -66,8 +66,8 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
 fn bind(machine: &Machine) -> Result<Vec<net::Bound>> {
     let paths = &machine.paths;
     let before: Ports = files::read_json(&paths.ports_file())?.unwrap_or_default();
-    let bound = if let Some(foreign) = &machine.external_cluster {
-        net::bind_beside(&paths.name, &before, foreign.host_address)?
+    let bound = if let Some(external) = &machine.external_cluster {
+        net::bind_for_external_cluster(&paths.name, &before, external.host_address)?
     } else {
         pki::ensure(paths)?;
         cgroup::create(&paths.cgroup())?;
@@ -120,7 +120,7 @@ fn end_with_the_record(paths: &Paths, own: &Supervisor) {
     }
 }
 
-/// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of a foreign cluster.
+/// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of an external cluster.
 fn keep_api_proxy(paths: &Paths) {
     loop {
         let ended = own_command(&paths.name, API_PROXY)
@@ -133,7 +133,7 @@ fn keep_api_proxy(paths: &Paths) {
     }
 }
 
-/// Becomes `kubectl proxy` for the foreign cluster.
+/// Becomes `kubectl proxy` for the external cluster.
 pub(crate) fn become_api_proxy(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
     die_with_supervisor(paths)?;

@@ -17,9 +17,8 @@ use crate::{
     net::FORWARDS,
     paths::Paths,
     supervisor::{
-        control_server,
-        desired_state::Board,
-        namespaces,
+        component_states::ComponentStates,
+        control_server, namespaces,
         reaper::{self, Reaper},
         runner,
     },
@@ -28,7 +27,7 @@ use crate::{
 use rustix::process::Signal;
 
 /// How long components may take to end in order when the sandbox ends.
-const FAREWELL: Duration = Duration::from_secs(4);
+const END_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Runs the sandbox until it is told to end. Never returns to the caller's namespaces.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
@@ -40,9 +39,9 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     let reaper = Reaper::start();
     let owners = owners()?;
     let components = if machine.external_cluster.is_some() {
-        namespaces::beside(&machine.paths, &owners, &reaper)?;
-        lead_outside(&machine.paths)?;
-        components::beside(machine, &owners)
+        namespaces::services_only(&machine.paths, &owners, &reaper)?;
+        open_ways_out(&machine.paths)?;
+        components::services_only(machine, &owners)
     } else {
         namespaces::cluster(machine, &owners, &reaper)?;
         components::cluster(machine, &owners)
@@ -50,9 +49,9 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     supervise(machine, &reaper, components)
 }
 
-/// Beside a foreign cluster: the way to the proxy of its API, and, for a supervisor that may not enter this network,
+/// Beside an external cluster: the way to the proxy of its API, and, for a supervisor that may not enter this network,
 /// the ways in.
-fn lead_outside(paths: &Paths) -> Result<()> {
+fn open_ways_out(paths: &Paths) -> Result<()> {
     let listener = TcpListener::bind(components::API_PROXY)
         .attempt(|| format!("listening on {}", components::API_PROXY))?;
     forward::serve(listener, Target::Socket(paths.api_socket()));
@@ -69,15 +68,15 @@ fn supervise(
     components: Vec<components::Component>,
 ) -> Result<()> {
     let paths = &machine.paths;
-    let board = Arc::new(Board::new(paths.status_file(), &components)?);
+    let states = Arc::new(ComponentStates::new(paths.status_file(), &components)?);
     let (end, ended) = mpsc::channel();
-    control_server::serve(&paths.control_socket(), &board, reaper, end)?;
+    control_server::serve(&paths.control_socket(), &states, reaper, end)?;
     let environment = Arc::new(runner::environment(machine)?);
     for component in components {
         let runner = runner::Runner {
             log: paths.log(component.name),
             component,
-            board: Arc::clone(&board),
+            states: Arc::clone(&states),
             reaper: Arc::clone(reaper),
             environment: Arc::clone(&environment),
             scratch: paths.run(),
@@ -86,14 +85,14 @@ fn supervise(
     }
     // Nobody sends any more only if the control server's thread has died: end then, too.
     ended.recv().ok();
-    farewell(&board);
+    end_components(&states);
     Ok(())
 }
 
 /// Lets the components that keep data end in order; everything else ends with this process.
-fn farewell(board: &Board) {
-    let deadline = Instant::now() + FAREWELL;
-    let processes = board.end();
+fn end_components(states: &ComponentStates) {
+    let deadline = Instant::now() + END_PATIENCE;
+    let processes = states.end();
     // etcd would wait for its clients, and they are among the others.
     for (pid, _) in processes.iter().filter(|(_, stop)| stop.is_none()) {
         reaper::kill(*pid, Signal::KILL);
@@ -103,7 +102,7 @@ fn farewell(board: &Board) {
             control_server::ask_to_stop(pid, stop);
         }
     }
-    board.wait_until_stopped(deadline);
+    states.wait_until_stopped(deadline);
 }
 
 fn owners() -> Result<Owners> {

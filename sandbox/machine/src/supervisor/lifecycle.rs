@@ -101,7 +101,7 @@ pub(crate) fn end(paths: &Paths) -> Result<()> {
         // Asked over its socket, the init process ends its components in order. If it does not answer, it is killed.
         let asked = control_client::send(
             &paths.control_socket(),
-            &control_client::Order::End,
+            &control_client::Request::End,
             END_PATIENCE,
         );
         if asked.is_err() || !within(END_PATIENCE, gone) {

@@ -4,10 +4,10 @@
 //! its own and starts the init process there ([`init`]), which keeps the components running
 //! ([`runner`]) and takes requests ([`control_server`], asked through [`control_client`]).
 
+mod component_states;
 pub(crate) mod control_client;
 mod control_server;
 pub(crate) mod daemon;
-mod desired_state;
 pub(crate) mod failure;
 pub(crate) mod init;
 pub(crate) mod lifecycle;

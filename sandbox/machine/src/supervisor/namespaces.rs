@@ -25,12 +25,12 @@ use crate::{
 /// What statfs says of an overlay file system, on which no other can be put.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 
-/// Makes the world of what runs beside a foreign cluster: nothing but loopback.
-pub(super) fn beside(paths: &Paths, owners: &Owners, reaper: &Reaper) -> Result<()> {
+/// Makes the world of what runs beside an external cluster: nothing but loopback.
+pub(super) fn services_only(paths: &Paths, owners: &Owners, reaper: &Reaper) -> Result<()> {
     for folder in [paths.logs(), paths.state.join("prometheus")] {
         make_folder(&folder)?;
     }
-    config::write_beside(paths)?;
+    config::write_services(paths)?;
     mounts(paths, owners)?;
     ip(reaper, &paths.run(), &[&["link", "set", "lo", "up"]])
 }

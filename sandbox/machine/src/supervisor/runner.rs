@@ -20,7 +20,7 @@ use crate::{
     machine::Machine,
     status::Phase,
     supervisor::{
-        desired_state::Board,
+        component_states::ComponentStates,
         probe,
         reaper::{Reaper, kill},
     },
@@ -78,7 +78,7 @@ pub(super) fn environment(machine: &Machine) -> Result<Environment> {
 /// One component and what its thread needs.
 pub(super) struct Runner {
     pub(super) component: Component,
-    pub(super) board: Arc<Board>,
+    pub(super) states: Arc<ComponentStates>,
     pub(super) reaper: Arc<Reaper>,
     pub(super) environment: Arc<Environment>,
     pub(super) log: PathBuf,
@@ -92,13 +92,13 @@ impl Runner {
         let mut pause = SHORTEST_PAUSE;
         let mut failures = 0;
         loop {
-            self.board.wait_for_turn(name, self.component.after);
+            self.states.wait_for_turn(name, self.component.after);
             if !is_program(&self.component.program) {
-                self.board.set(name, |status| {
+                self.states.set(name, |status| {
                     status.phase = Phase::Absent;
                     status.message = "built by `cargo sandbox images`".into();
                 });
-                self.board.wait_for_change(Duration::from_secs(2));
+                self.states.wait_for_change(Duration::from_secs(2));
                 continue;
             }
             let began = Instant::now();
@@ -106,8 +106,8 @@ impl Runner {
                 Ok(pid) => self.watch(pid),
                 Err(why) => (false, why),
             };
-            self.board.set(name, |status| status.pid = None);
-            if !self.board.is_wanted(name) {
+            self.states.set(name, |status| status.pid = None);
+            if !self.states.is_wanted(name) {
                 failures = 0;
                 pause = SHORTEST_PAUSE;
                 continue;
@@ -122,7 +122,7 @@ impl Runner {
                 "{ending}; it is started again in {} ms",
                 pause.as_millis()
             ));
-            self.board.set(name, |status| {
+            self.states.set(name, |status| {
                 status.phase = if failures >= TRIES {
                     Phase::Failed
                 } else {
@@ -138,14 +138,14 @@ impl Runner {
 
     fn pause(&self, pause: Duration) {
         let end = Instant::now() + pause;
-        while Instant::now() < end && self.board.is_wanted(self.component.name) {
-            self.board
+        while Instant::now() < end && self.states.is_wanted(self.component.name) {
+            self.states
                 .wait_for_change(end.saturating_duration_since(Instant::now()));
         }
     }
 
     fn start(&self) -> Result<i32, String> {
-        self.board.set(self.component.name, |status| {
+        self.states.set(self.component.name, |status| {
             // A failed component that is tried again is still one that has never answered.
             if status.phase != Phase::Failed {
                 status.phase = Phase::Starting;
@@ -159,14 +159,14 @@ impl Runner {
         let mut command = self.command(&self.component.program, self.component.owner);
         command
             .args(&self.component.args)
-            .args(self.board.arguments(self.component.name))
+            .args(self.states.arguments(self.component.name))
             .stdout(log)
             .stderr(errors);
         let pid = self
             .reaper
             .spawn(&mut command)
             .map_err(|error| format!("{}: {error}", self.component.program.display()))?;
-        self.board
+        self.states
             .set(self.component.name, |status| status.pid = Some(pid));
         Ok(pid)
     }
@@ -180,13 +180,13 @@ impl Runner {
             if self.reaper.has_ended(pid) {
                 break;
             }
-            if !self.board.is_wanted(self.component.name) {
+            if !self.states.is_wanted(self.component.name) {
                 kill(pid, Signal::TERM);
             }
             match self.ask(started).and_then(|()| self.then()) {
                 Ok(()) => {
                     ready = true;
-                    self.board.ready(self.component.name);
+                    self.states.ready(self.component.name);
                     break;
                 }
                 Err(why) if Instant::now() > deadline => {
@@ -199,7 +199,7 @@ impl Runner {
                     );
                 }
                 Err(why) => self
-                    .board
+                    .states
                     .set(self.component.name, |status| status.message = why),
             }
             std::thread::sleep(ASK_EVERY);

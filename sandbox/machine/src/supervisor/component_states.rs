@@ -15,9 +15,9 @@ use crate::{
     status::{ComponentStatus, Phase, Status},
 };
 
-/// The shared board.
+/// The components: whether each is wanted, and how it is.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct ComponentStates {
     file: PathBuf,
     began: Instant,
     inner: Mutex<Inner>,
@@ -33,8 +33,8 @@ struct Inner {
     keep_data: Vec<&'static str>,
 }
 
-impl Board {
-    /// A board on which every component is wanted and none has started.
+impl ComponentStates {
+    /// The states at the start: every component is wanted and none has started.
     pub(super) fn new(file: PathBuf, components: &[Component]) -> Result<Self> {
         let status = Status {
             started: jiff::Timestamp::now(),

@@ -118,10 +118,11 @@ fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-fn manifest(name: &str) -> String {
-    let file = std::env::temp_dir().join(format!("sandbox-lifecycle-{name}.json"));
-    std::fs::write(&file, POD).expect("a temporary file");
-    file.display().to_string()
+/// The manifest of the pod, in a file that is removed with the value.
+fn manifest() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), POD).expect("a temporary file");
+    file
 }
 
 /// One test, because the traces of two at once could not be told apart.
@@ -159,7 +160,8 @@ fn a_sandbox_comes_up_survives_sudden_deaths_and_leaves_nothing() {
 }
 
 fn pods_run_and_reach_what_they_should(machine: &Machine) {
-    machine.ok(&["kubectl", "apply", "-f", &manifest(machine.0)]);
+    let file = manifest();
+    machine.ok(&["kubectl", "apply", "-f", &file.path().display().to_string()]);
     machine.probe_runs();
     let reached = machine.dial();
     assert_eq!(reached.lines().count(), TARGETS.len(), "{reached}");
@@ -280,7 +282,8 @@ fn two_do_not_touch_each_other(one: &Machine, two: &Machine) {
         "--output=name",
     ]);
     assert_eq!(pods, "", "a new sandbox has pods");
-    two.ok(&["kubectl", "apply", "-f", &manifest(two.0)]);
+    let file = manifest();
+    two.ok(&["kubectl", "apply", "-f", &file.path().display().to_string()]);
     two.probe_runs();
     two.dial();
     two.ok(&["clean"]);

@@ -2,18 +2,24 @@
 //! to Temporal, before and with a number of fleets. Starts kubectl, reads `/proc`; removes what it made.
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
     fs,
-    path::Path,
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
+use procfs::{
+    ProcResult,
+    process::{Process, all_processes},
+    ticks_per_second,
+};
 use serde_json::{Value, json};
 
 use sandbox_machine::{
     Attempt, Error, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Progress, Result, SERVICES_NAMESPACE,
-    Sandbox, files,
+    Sandbox, clients::exposition, files,
 };
 
 /// The namespace that the fleets are made in.
@@ -22,8 +28,6 @@ const NAMESPACE: &str = "footprint";
 const PATIENCE: &str = "--timeout=300s";
 /// How long everything is left alone before it counts as idle: longer than the quiet polling interval.
 const SETTLE: Duration = Duration::from_secs(45);
-/// Clock ticks per second of `/proc/PID/stat`: fixed on Linux for programs.
-const TICKS: f64 = 100.0;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -149,64 +153,56 @@ fn sample(sandbox: &Sandbox) -> Result<Sample> {
     Ok(Sample {
         resident_megabytes,
         cpu_seconds,
-        passes: sum(&metrics, "taskqueue_operator_reconcile_total"),
-        writes: sum(&metrics, "taskqueue_operator_writes_total"),
-        calls: sum(&metrics, "taskqueue_operator_temporal_requests_total"),
+        passes: exposition::sum(&metrics, "taskqueue_operator_reconcile_total"),
+        writes: exposition::sum(&metrics, "taskqueue_operator_writes_total"),
+        calls: exposition::sum(&metrics, "taskqueue_operator_temporal_requests_total"),
     })
-}
-
-/// The sum of a metric over all its labels.
-fn sum(metrics: &str, name: &str) -> f64 {
-    metrics
-        .lines()
-        .filter(|line| {
-            let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-        })
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
 }
 
 /// Resident memory in MB and processor time in seconds of the operator's process in a pod of this sandbox.
 fn process(sandbox: &Sandbox, pod: &str) -> Result<(f64, f64)> {
-    // Kubernetes names every container's host after its pod.
-    let host = format!("HOSTNAME={pod}");
     let cgroup = sandbox.paths().cgroup();
-    let entries = fs::read_dir("/proc").attempt(|| "reading /proc".into())?;
-    for entry in entries.flatten() {
-        let folder = entry.path();
+    let mut processes =
+        all_processes().map_err(|error| Error::source("/proc", error.to_string()))?;
+    let operator = processes.find_map(|process| {
         // Processes come and go while this looks.
-        let is_operator = fs::read_link(folder.join("exe"))
-            .is_ok_and(|program| program.file_name().is_some_and(|n| n == OPERATOR_RELEASE));
-        let is_here = fs::read_to_string(folder.join("cgroup"))
-            .is_ok_and(|cgroups| cgroups.contains(&cgroup));
-        let is_of_pod = fs::read(folder.join("environ")).is_ok_and(|environment| {
-            environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == host.as_bytes())
-        });
-        if is_operator && is_here && is_of_pod {
-            return read(&folder).ok_or_else(|| {
-                Error::Machine(format!("{} cannot be understood", folder.display()))
-            });
-        }
-    }
-    Err(Error::Usage(format!(
-        "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} images` and `cargo sandbox --name {0} operator`",
-        sandbox.paths().name
-    )))
+        process
+            .ok()
+            .filter(|process| is_operator(process, &cgroup, pod))
+    });
+    let Some(operator) = operator else {
+        return Err(Error::Usage(format!(
+            "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} images` and `cargo sandbox --name {0} operator`",
+            sandbox.paths().name
+        )));
+    };
+    usage(&operator)
+        .map_err(|why| Error::source(format!("process {}", operator.pid()), why.to_string()))
 }
 
-fn read(process: &Path) -> Option<(f64, f64)> {
-    let status = fs::read_to_string(process.join("status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kilobytes: u32 = line.split_whitespace().nth(1)?.parse().ok()?;
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let ticks = fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
-    Some((
-        f64::from(kilobytes) * 1024.0 / 1e6,
-        f64::from(ticks) / TICKS,
+fn is_operator(process: &Process, cgroup: &str, pod: &str) -> bool {
+    let is_program = |program: PathBuf| program.file_name().is_some_and(|n| n == OPERATOR_RELEASE);
+    process.exe().is_ok_and(is_program)
+        && process
+            .cgroups()
+            .is_ok_and(|groups| groups.0.iter().any(|group| group.pathname.contains(cgroup)))
+        // Kubernetes names every container's host after its pod.
+        && process
+            .environ()
+            .is_ok_and(|variables| variables.get(OsStr::new("HOSTNAME")) == Some(&pod.into()))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "memory and seconds of one process"
+)]
+fn usage(process: &Process) -> ProcResult<(f64, f64)> {
+    let kilobytes = process.status()?.vmrss.unwrap_or(0);
+    let stat = process.stat()?;
+    let ticks = stat.utime + stat.stime;
+    Ok((
+        kilobytes as f64 * 1024.0 / 1e6,
+        ticks as f64 / ticks_per_second() as f64,
     ))
 }
 
@@ -234,18 +230,4 @@ fn table(before: Window, with: Window, options: Options, took: Duration) -> Stri
     line("writes to Kubernetes", |w| w.writes, 0);
     line("calls to Temporal per second", |w| w.calls_per_second, 1);
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_summed_over_its_labels_and_not_mixed_with_longer_names() {
-        let text =
-            "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3.5\na_total_more 7\n";
-        assert!((sum(text, "a_total") - 5.5).abs() < f64::EPSILON);
-        assert!((sum("a_total 4\n", "a_total") - 4.0).abs() < f64::EPSILON);
-        assert!(sum("", "a_total").abs() < f64::EPSILON);
-    }
 }

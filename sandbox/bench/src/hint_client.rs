@@ -3,11 +3,11 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::TcpStream,
     process::{Child, ChildStdout, Stdio},
 };
 
 use serde_json::{Value, json};
+use ureq::Agent;
 
 use crate::error::{Error, Result};
 use sandbox_machine::{Attempt, OPERATOR_NAMESPACE, Sandbox, clients::http, run};
@@ -66,12 +66,12 @@ impl HintClient {
 
     /// A connection on which one hint can be sent at once.
     pub fn connect(&self) -> Result<HintConnection> {
-        let stream = TcpStream::connect(&self.address)
-            .attempt(|| format!("connecting to the operator's hint port at {}", self.address))?;
-        stream
-            .set_nodelay(true)
-            .attempt(|| "setting TCP_NODELAY".to_owned())?;
-        Ok(HintConnection(stream))
+        let agent = http::config().build().new_agent();
+        let url = format!("http://{}", self.address);
+        // Any answer will do: it leaves an open connection behind.
+        http::text(agent.get(&url).call())
+            .map_err(|error| Error::source(&url, error.to_string()))?;
+        Ok(HintConnection { agent, url })
     }
 }
 
@@ -85,7 +85,10 @@ impl Drop for HintClient {
 
 /// A connection for one hint.
 #[derive(Debug)]
-pub struct HintConnection(TcpStream);
+pub struct HintConnection {
+    agent: Agent,
+    url: String,
+}
 
 impl HintConnection {
     /// Sends a hint about a queue of a fleet, with this token if there is one. Returns the status of the answer, 202 if
@@ -96,9 +99,13 @@ impl HintConnection {
             fleet,
             queue,
         } = target;
-        let bearer = token.map(|token| format!("Bearer {token}"));
-        let path = format!("/hints/{namespace}/{fleet}/{queue}");
-        Ok(http::post(self.0, &path, bearer.as_deref())?)
+        let url = format!("{}/hints/{namespace}/{fleet}/{queue}", self.url);
+        let mut request = self.agent.post(&url);
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let answer = http::text(request.send_empty());
+        answer.map_err(|error| Error::source(&url, error.to_string()))
     }
 }
 

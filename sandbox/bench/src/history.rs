@@ -2,6 +2,7 @@
 //! went wrong before. Pure; the form is that of Temporal's HTTP API.
 
 use jiff::Timestamp;
+use sandbox_machine::clients::temporal::number;
 use serde_json::Value;
 
 /// An activity that ended.
@@ -141,11 +142,6 @@ fn heartbeat_missed(failure: &Value) -> bool {
 
 fn time(event: &Value) -> Option<Timestamp> {
     event["eventTime"].as_str()?.parse().ok()
-}
-
-/// A 64-bit number, which protobuf's JSON writes as a string, or a small one, which it writes as a number.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// How many workflows an answer to a count tells of.

@@ -5,12 +5,13 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex};
 
 use crate::{error::Result, scenario::Scenario};
 use sandbox_machine::{Attempt, Sandbox};
@@ -47,12 +48,6 @@ struct State {
     lines: Vec<Line>,
     child: Option<Child>,
     stop: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The replicas of a Deployment, from one moment to the next change.
@@ -108,34 +103,32 @@ impl Watch {
         mut look: impl FnMut(&[Replicas]) -> Option<T>,
     ) -> Option<T> {
         let deadline = Instant::now() + patience;
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         loop {
             if let Some(found) = look(&replicas(&state.lines)) {
                 return Some(found);
             }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            (state, _) = self
-                .shared
-                .news
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            if Instant::now() >= deadline {
+                return None;
+            }
+            self.shared.news.wait_until(&mut state, deadline);
         }
     }
 
     /// Every change of replicas that was seen, oldest first. The first of each Deployment is how it was found.
     pub(crate) fn replicas(&self) -> Vec<Replicas> {
-        replicas(&self.shared.lock().lines)
+        replicas(&self.shared.state.lock().lines)
     }
 
     /// When each pod was seen to have been told to stop.
     pub(crate) fn terminating(&self) -> BTreeMap<String, Timestamp> {
-        terminating(&self.shared.lock().lines)
+        terminating(&self.shared.state.lock().lines)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         state.stop = true;
         if let Some(child) = &mut state.child {
             // It may have ended by itself.
@@ -170,11 +163,11 @@ fn spawn(
 fn follow(shared: &Shared, child: Option<Child>) -> bool {
     let Some(mut child) = child else {
         thread::sleep(PAUSE);
-        return !shared.lock().stop;
+        return !shared.state.lock().stop;
     };
     let output = child.stdout.take();
     {
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         if state.stop {
             child.kill().ok();
         }
@@ -185,15 +178,15 @@ fn follow(shared: &Shared, child: Option<Child>) -> bool {
         .flat_map(|output| BufReader::new(output).lines().map_while(Result::ok))
     {
         let at = Timestamp::now();
-        shared.lock().lines.push(Line { at, text });
+        shared.state.lock().lines.push(Line { at, text });
         shared.news.notify_all();
     }
-    let child = shared.lock().child.take();
+    let child = shared.state.lock().child.take();
     if let Some(mut child) = child {
         child.wait().ok();
     }
     thread::sleep(PAUSE);
-    !shared.lock().stop
+    !shared.state.lock().stop
 }
 
 /// The changes that the lines of a watch on Deployments tell of.

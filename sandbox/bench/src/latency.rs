@@ -114,12 +114,11 @@ fn under(
     } else {
         None
     };
-    let mut bench = Bench {
+    let bench = Bench {
         scenario: &scenario,
         deployments: &deployments,
         sender,
         run: format!("latency-{}", run_id()),
-        chance: Chance::new(),
     };
     let mut done = Vec::new();
     for number in 0..trials {
@@ -185,14 +184,13 @@ struct Bench<'a> {
     deployments: &'a Watch,
     sender: Option<Sender>,
     run: String,
-    chance: Chance,
 }
 
 impl Bench<'_> {
-    fn trial(&mut self, number: usize) -> Result<Trial> {
+    fn trial(&self, number: usize) -> Result<Trial> {
         let fleet = lane(number);
         self.until_idle(&fleet)?;
-        thread::sleep(PHASE.mul_f64(self.chance.next()));
+        thread::sleep(PHASE.mul_f64(fastrand::f64()));
         let run = format!("{}-{number}", self.run);
         let orders: Vec<Value> = (0..ORDERS)
             .map(|index| json!({"order_id": format!("{run}-{index}"), "total": 100}))
@@ -276,45 +274,5 @@ impl Bench<'_> {
             .filter(of_fleet)
             .map(|one| (one.at, one.desired))
             .collect()
-    }
-}
-
-/// Random moments, from the clock of the start. Nothing depends on their quality but that they are spread.
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Self {
-        let seed = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
-        // Zero would stay zero.
-        Self(seed | 1)
-    }
-
-    /// From 0 to below 1.
-    fn next(&mut self) -> f64 {
-        // Xorshift.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        f64::from(u32::try_from(self.0 >> 32).unwrap_or(0)) / 4_294_967_296.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_phases_are_spread_over_the_whole_interval() {
-        let mut chance = Chance(42);
-        let mut quarters = [0_u32; 4];
-        for _ in 0..400 {
-            let next = chance.next();
-            let quarter = (0..4_i32)
-                .rev()
-                .find(|quarter| f64::from(*quarter) / 4.0 <= next)
-                .unwrap();
-            quarters[usize::try_from(quarter).unwrap()] += 1;
-        }
-        assert!(quarters.iter().all(|count| *count > 60), "{quarters:?}");
     }
 }

@@ -2,7 +2,6 @@
 //! kubectl and order-worker; reads Temporal over its HTTP API.
 
 use std::{
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -14,11 +13,14 @@ use crate::{
     history::{self, Workflow},
 };
 use sandbox_machine::{
-    Image, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Sandbox, clients::http, files, last_lines, run,
+    Image, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Sandbox,
+    clients::{
+        http,
+        temporal::{self, Temporal},
+    },
+    files, last_lines, run,
 };
 
-/// Temporal's namespace.
-const TEMPORAL_NAMESPACE: &str = "default";
 /// How often something that takes its time is asked for.
 const PACE: Duration = Duration::from_millis(400);
 /// How many orders are on their way to Temporal at once.
@@ -28,8 +30,7 @@ const CONCURRENCY: &str = "10";
 pub(crate) struct Scenario<'a> {
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) namespace: &'a str,
-    /// The interface of Temporal's web page, which passes the HTTP API on.
-    temporal: String,
+    temporal: Temporal,
 }
 
 impl<'a> Scenario<'a> {
@@ -38,7 +39,7 @@ impl<'a> Scenario<'a> {
         Ok(Self {
             sandbox,
             namespace,
-            temporal: sandbox.address("temporal-ui")?,
+            temporal: Temporal::of(sandbox)?,
         })
     }
 
@@ -97,7 +98,7 @@ impl<'a> Scenario<'a> {
     pub(crate) fn fleet_of(&self, name: &str, template: Value, mut spec: Value) -> Value {
         spec["connection"] = json!({
             "address": "temporal.sandbox-services.svc.cluster.local:7233",
-            "temporalNamespace": TEMPORAL_NAMESPACE,
+            "temporalNamespace": temporal::NAMESPACE,
         });
         spec["template"] = template;
         json!({
@@ -140,18 +141,12 @@ impl<'a> Scenario<'a> {
             lines
         });
         files::write_file(&file, lines.as_bytes())?;
-        let mut command = Command::new(self.sandbox.paths().gateway_program());
+        let mut command = self.sandbox.order_client()?;
         command
             .arg("start")
             .args(queues)
             .args(["--concurrency", CONCURRENCY, "--file"])
-            .arg(&file)
-            .env("TEMPORAL_ADDRESS", self.sandbox.temporal()?)
-            .env("TEMPORAL_NAMESPACE", TEMPORAL_NAMESPACE);
-        // A person's own settings for another Temporal must not leak in.
-        for variable in ["TEMPORAL_API_KEY", "TEMPORAL_API_KEY_FILE", "TEMPORAL_TLS"] {
-            command.env_remove(variable);
-        }
+            .arg(&file);
         run::output(&mut command)?;
         Ok(())
     }
@@ -164,7 +159,7 @@ impl<'a> Scenario<'a> {
         let (mut most, mut since) = (0, Instant::now());
         loop {
             let path = format!("workflow-count?query={}", http::escape(&ended));
-            let now = history::count(&self.ask(&path)?)
+            let now = history::count(&self.temporal.get(&path)?)
                 .map_err(|why| Error::source("Temporal's count of workflows", why))?;
             if now >= placed {
                 return Ok(());
@@ -188,13 +183,8 @@ impl<'a> Scenario<'a> {
             "workflows/{}/history?maximumPageSize=1000",
             http::escape(id)
         );
-        history::workflow(id, &self.ask(&path)?)
+        history::workflow(id, &self.temporal.get(&path)?)
             .map_err(|why| Error::source(format!("Temporal's history of {id}"), why))
-    }
-
-    fn ask(&self, path: &str) -> Result<String> {
-        let path = format!("/api/v1/namespaces/{TEMPORAL_NAMESPACE}/{path}");
-        Ok(http::get(&self.temporal, &path)?)
     }
 
     /// An error with the state of things: what cannot be read is said, not hidden.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::Value;
+use sandbox_machine::clients::prometheus;
 
 /// Columns of a chart.
 const WIDTH: u64 = 60;
@@ -24,40 +24,31 @@ pub(crate) struct Scraped {
     pub(crate) ready: ByQueue,
 }
 
-/// The answer to a range query that is grouped by `queue`.
-pub(crate) fn parse(text: &str) -> Result<ByQueue, String> {
-    let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let result = answer["data"]["result"]
-        .as_array()
-        .ok_or("the answer holds no result")?;
+/// The series of a range query that is grouped by `queue`.
+pub(crate) fn by_queue(all: Vec<prometheus::Series>) -> Result<ByQueue, String> {
     let mut queues = ByQueue::new();
-    for entry in result {
-        let queue = entry["metric"]["queue"]
-            .as_str()
+    for series in all {
+        let queue = series
+            .labels
+            .get("queue")
             .ok_or("a series has no label queue")?;
-        let samples = entry["values"].as_array().ok_or("a series has no values")?;
-        let series = samples
-            .iter()
-            .map(sample)
-            .collect::<Result<Series, String>>()?;
-        queues.insert(queue.to_owned(), series);
+        let samples = series.samples.iter().map(|(time, value)| {
+            whole(time * 1000.0)
+                .zip(
+                    Some(*value)
+                        .filter(|value| value.fract() == 0.0)
+                        .and_then(whole),
+                )
+                .ok_or_else(|| format!("[{time},{value}] is no sample of a whole number"))
+        });
+        queues.insert(queue.clone(), samples.collect::<Result<Series, String>>()?);
     }
     Ok(queues)
 }
 
-fn sample(sample: &Value) -> Result<(u64, u64), String> {
-    let wrong = || format!("{sample} is no sample of a whole number");
-    let time = sample[0]
-        .as_f64()
-        .and_then(|time| Duration::try_from_secs_f64(time).ok());
-    let millis = time
-        .and_then(|time| u64::try_from(time.as_millis()).ok())
-        .ok_or_else(wrong)?;
-    let value = sample[1]
-        .as_str()
-        .and_then(|value| value.parse().ok())
-        .ok_or_else(wrong)?;
-    Ok((millis, value))
+fn whole(value: f64) -> Option<u64> {
+    let duration = Duration::try_from_secs_f64(value.round()).ok()?;
+    Some(duration.as_secs())
 }
 
 impl Scraped {
@@ -268,22 +259,24 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_of_prometheus_is_understood() {
-        let text = r#"{"status":"success","data":{"resultType":"matrix","result":[
-            {"metric":{"queue":"payments"},"values":[[1000,"0"],[1002.5,"40"]]}]}}"#;
+    fn only_whole_numbers_of_a_queue_are_understood() {
+        let series = |label: &str, samples: &[(f64, f64)]| prometheus::Series {
+            labels: BTreeMap::from([(label.to_owned(), "payments".to_owned())]),
+            samples: samples.to_vec(),
+        };
         assert_eq!(
-            parse(text),
+            super::by_queue(vec![series("queue", &[(1000.0, 0.0), (1002.5, 40.0)])]),
             Ok(ByQueue::from([(
                 "payments".to_owned(),
                 vec![(1_000_000, 0), (1_002_500, 40)]
             )]))
         );
-        assert!(parse(r#"{"status":"error"}"#).is_err());
-        let fraction = r#"{"data":{"result":[{"metric":{"queue":"q"},"values":[[1,"0.5"]]}]}}"#;
+        assert!(super::by_queue(vec![series("fleet", &[])]).is_err());
         assert_eq!(
-            parse(fraction),
-            Err("[1,\"0.5\"] is no sample of a whole number".to_owned())
+            super::by_queue(vec![series("queue", &[(1.0, 0.5)])]),
+            Err("[1,0.5] is no sample of a whole number".to_owned())
         );
+        assert!(super::by_queue(vec![series("queue", &[(1.0, -1.0)])]).is_err());
     }
 
     #[test]

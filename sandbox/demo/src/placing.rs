@@ -3,7 +3,6 @@
 
 use std::{
     path::PathBuf,
-    process::Command,
     thread::{self, JoinHandle},
 };
 
@@ -11,13 +10,12 @@ use crate::{
     error::{Error, Result},
     fleet::QUEUES,
     orders::{self, Order, Pieces},
-    sources::TEMPORAL_NAMESPACE,
 };
 use sandbox_machine::{Sandbox, files, run};
 
 /// Brings the database's tables up to date, so that the stock can be read before the first worker has run.
 pub(crate) fn migrate(sandbox: &Sandbox) -> Result<()> {
-    let mut command = client(sandbox)?;
+    let mut command = sandbox.order_client()?;
     command
         .arg("migrate")
         .env("DATABASE_URL", sandbox.postgres()?);
@@ -33,7 +31,7 @@ pub(crate) fn place(sandbox: &Sandbox, run: &str, orders: &[Order]) -> Result<Pa
     files::write_file(&file, orders::lines(orders).as_bytes())?;
     // As any client would: only the workers know of the other queues.
     let [orders_queue, ..] = QUEUES;
-    let mut command = client(sandbox)?;
+    let mut command = sandbox.order_client()?;
     command
         .args(["start", "--task-queue", orders_queue, "--file"])
         .arg(&file);
@@ -60,7 +58,7 @@ pub(crate) fn cancel(
         .iter()
         .filter(|order| order.is_cancelled_by_customer(stock))
         .map(|order| {
-            let mut command = client(sandbox)?;
+            let mut command = sandbox.order_client()?;
             command.args([
                 "cancel",
                 &order.id,
@@ -70,25 +68,4 @@ pub(crate) fn cancel(
             Ok(thread::spawn(move || run::output(&mut command)))
         })
         .collect()
-}
-
-/// The order worker's program, told where Temporal is.
-fn client(sandbox: &Sandbox) -> Result<Command> {
-    let program = sandbox.paths().gateway_program();
-    let mut command = Command::new(program);
-    command
-        .env("TEMPORAL_ADDRESS", sandbox.temporal()?)
-        .env("TEMPORAL_NAMESPACE", TEMPORAL_NAMESPACE);
-    // A person's own settings must not leak in.
-    for variable in [
-        "TEMPORAL_API_KEY",
-        "TEMPORAL_API_KEY_FILE",
-        "TEMPORAL_TLS",
-        "ORDER_WORKER_INVENTORY_QUEUE",
-        "ORDER_WORKER_PAYMENTS_QUEUE",
-        "ORDER_WORKER_NOTIFICATIONS_QUEUE",
-    ] {
-        command.env_remove(variable);
-    }
-    Ok(command)
 }

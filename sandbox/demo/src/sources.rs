@@ -9,10 +9,12 @@ use crate::{
     orders::Pieces,
     readings::{self, Database, Execution, LedgerEntry, LiveOrders, Mail, Readings},
 };
-use sandbox_machine::{Attempt, Sandbox, clients::http, run};
+use sandbox_machine::{
+    Attempt, Sandbox,
+    clients::{http, prometheus::Prometheus, temporal::Temporal},
+    run,
+};
 
-/// Temporal's namespace.
-pub(crate) const TEMPORAL_NAMESPACE: &str = "default";
 /// Workflows per page of a list.
 const PAGE: usize = 500;
 /// Most of a mail's beginning that is looked at: its headers are there.
@@ -21,10 +23,9 @@ const HEADERS: usize = 8192;
 /// The places of one sandbox.
 pub(crate) struct Sources<'a> {
     sandbox: &'a Sandbox,
-    /// The interface of Temporal's web page, which passes the HTTP API on.
-    temporal: String,
+    temporal: Temporal,
     gateway: String,
-    prometheus: String,
+    prometheus: Prometheus,
 }
 
 impl<'a> Sources<'a> {
@@ -32,9 +33,9 @@ impl<'a> Sources<'a> {
     pub(crate) fn of(sandbox: &'a Sandbox) -> Result<Self> {
         Ok(Self {
             sandbox,
-            temporal: sandbox.address("temporal-ui")?,
+            temporal: Temporal::of(sandbox)?,
             gateway: sandbox.address("gateway")?,
-            prometheus: sandbox.address("prometheus")?,
+            prometheus: Prometheus::of(sandbox)?,
         })
     }
 
@@ -81,22 +82,21 @@ impl<'a> Sources<'a> {
         Ok(run::output(&mut command)?)
     }
 
-    fn temporal(&self, path: &str) -> Result<String> {
-        let path = format!("/api/v1/namespaces/{TEMPORAL_NAMESPACE}/{path}");
-        Ok(http::get(&self.temporal, &path)?)
-    }
-
     /// How many workflows of a run are closed, and how many are open.
     pub(crate) fn closed_and_open(&self, run: &str) -> Result<(u64, u64)> {
         let query = format!("{} GROUP BY ExecutionStatus", of_run(run));
-        let text = self.temporal(&format!("workflow-count?query={}", http::escape(&query)))?;
+        let text = self
+            .temporal
+            .get(&format!("workflow-count?query={}", http::escape(&query)))?;
         readings::closed_and_open(&text).map_err(|why| Error::source("Temporal's count", why))
     }
 
     /// How many orders are open, whichever run or person placed them.
     pub(crate) fn open_orders(&self) -> Result<u64> {
         let query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running' GROUP BY ExecutionStatus";
-        let text = self.temporal(&format!("workflow-count?query={}", http::escape(query)))?;
+        let text = self
+            .temporal
+            .get(&format!("workflow-count?query={}", http::escape(query)))?;
         let (_closed, open) = readings::closed_and_open(&text)
             .map_err(|why| Error::source("Temporal's count of open orders", why))?;
         Ok(open)
@@ -106,7 +106,7 @@ impl<'a> Sources<'a> {
     pub(crate) fn backlog(&self, task_queue: &str) -> Result<(u64, Duration)> {
         let (mut backlog, mut oldest) = (0, Duration::ZERO);
         for kind in ["WORKFLOW", "ACTIVITY"] {
-            let text = self.temporal(&format!(
+            let text = self.temporal.get(&format!(
                 "task-queues/{task_queue}?reportStats=true&taskQueueType=TASK_QUEUE_TYPE_{kind}"
             ))?;
             let (count, age) = readings::task_queue_stats(&text)
@@ -122,7 +122,7 @@ impl<'a> Sources<'a> {
         let mut token = String::new();
         loop {
             let (query, next) = (http::escape(&of_run(run)), http::escape(&token));
-            let text = self.temporal(&format!(
+            let text = self.temporal.get(&format!(
                 "workflows?pageSize={PAGE}&query={query}&nextPageToken={next}"
             ))?;
             let (ids, next) = readings::list_page(&text)
@@ -138,7 +138,7 @@ impl<'a> Sources<'a> {
     }
 
     fn execution(&self, workflow_id: &str, run_id: &str) -> Result<Execution> {
-        let text = self.temporal(&format!(
+        let text = self.temporal.get(&format!(
             "workflows/{}/history?execution.runId={run_id}&maximumPageSize=1000",
             http::escape(workflow_id)
         ))?;
@@ -153,14 +153,7 @@ impl<'a> Sources<'a> {
         let query = format!(
             "max by (queue) (max_over_time(taskqueue_operator_desired_replicas{{namespace=\"{namespace}\",name=\"{name}\"}}[5s]))"
         );
-        let path = format!(
-            "/api/v1/query_range?query={}&start={now}&end={now}&step=1",
-            http::escape(&query)
-        );
-        let text = http::get(&self.prometheus, &path)?;
-        let queues = chart::parse(&text)
-            .map_err(|why| Error::source(format!("Prometheus: {query}"), why))?;
-        Ok(queues.into_keys().collect())
+        Ok(self.by_queue(&query, (now, now), 1)?.into_keys().collect())
     }
 
     /// What Prometheus scraped about a fleet between two times (seconds since 1970).
@@ -172,18 +165,18 @@ impl<'a> Sources<'a> {
             let query = format!(
                 "{join} by (queue) (taskqueue_operator_{metric}{{namespace=\"{namespace}\",name=\"{name}\"}})"
             );
-            let path = format!(
-                "/api/v1/query_range?query={}&start={from}&end={to}&step={step}",
-                http::escape(&query)
-            );
-            let text = http::get(&self.prometheus, &path)?;
-            chart::parse(&text).map_err(|why| Error::source(format!("Prometheus: {query}"), why))
+            self.by_queue(&query, (from, to), step)
         };
         Ok(Scraped {
             backlog: range("backlog_tasks", "sum")?,
             desired: range("desired_replicas", "max")?,
             ready: range("ready_replicas", "max")?,
         })
+    }
+
+    fn by_queue(&self, query: &str, (from, to): (i64, i64), step: i64) -> Result<ByQueue> {
+        let series = self.prometheus.range(query, from, to, step)?;
+        chart::by_queue(series).map_err(|why| Error::source(format!("Prometheus: {query}"), why))
     }
 }
 
@@ -224,7 +217,8 @@ mod tests {
 
     #[test]
     fn mails_are_found_in_both_folders_of_a_maildir_and_not_in_tmp() {
-        let maildir = std::env::temp_dir().join(format!("demo-maildir-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let maildir = folder.path().join("Maildir");
         for (folder, id) in [
             ("new", "r-1"),
             ("cur", "r-2"),

@@ -107,43 +107,36 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn scratch(name: &str) -> PathBuf {
-        let folder =
-            std::env::temp_dir().join(format!("sandbox-cgroup-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
     #[test]
     fn the_first_version_has_one_folder_per_hierarchy_and_none_per_link() {
-        let root = scratch("v1");
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
         for hierarchy in ["cpu,cpuacct", "memory"] {
             fs::create_dir_all(root.join(hierarchy)).unwrap();
         }
         symlink("cpu,cpuacct", root.join("cpu")).unwrap();
         assert_eq!(
-            folders_below(&root, "mine"),
+            folders_below(root, "mine"),
             [root.join("cpu,cpuacct/mine"), root.join("memory/mine")]
         );
-        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
     fn the_second_version_has_one_folder() {
-        let root = scratch("v2");
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
         fs::write(root.join(V2_MARK), "cpu memory\n").unwrap();
         fs::create_dir_all(root.join("system.slice")).unwrap();
-        assert_eq!(folders_below(&root, "mine"), [root.join("mine")]);
-        fs::remove_dir_all(root).unwrap();
+        assert_eq!(folders_below(root, "mine"), [root.join("mine")]);
     }
 
     #[test]
     fn a_tree_is_removed_from_its_leaves_up() {
-        let root = scratch("tree");
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
         fs::create_dir_all(root.join("mine/a/b")).unwrap();
         fs::create_dir_all(root.join("mine/c")).unwrap();
         remove_tree(&root.join("mine"), Instant::now()).unwrap();
         assert!(!root.join("mine").exists());
-        fs::remove_dir_all(root).unwrap();
     }
 }

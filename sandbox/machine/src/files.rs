@@ -70,3 +70,19 @@ pub fn remove_folder(folder: &Path) -> Result<()> {
         other => other.attempt(|| format!("removing {}", folder.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_removed_with_all_that_is_in_it_and_may_be_gone() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a");
+        make_folder(&folder.join("b")).unwrap();
+        write_file(&folder.join("b/c"), b"text").unwrap();
+        remove_folder(&folder).unwrap();
+        assert!(!folder.exists());
+        remove_folder(&folder).unwrap();
+    }
+}

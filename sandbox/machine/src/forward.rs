@@ -169,17 +169,17 @@ mod tests {
                 .write_all(format!("{asked} answered").as_bytes())
                 .unwrap();
         });
-        let socket = std::env::temp_dir().join(format!("forward-{}.sock", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("forward.sock");
         serve_socket(&socket, Target::Port(port)).unwrap();
         let front = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = front.local_addr().unwrap();
-        serve(front, Target::Socket(socket.clone()));
+        serve(front, Target::Socket(socket));
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"asked").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "asked answered");
-        std::fs::remove_file(socket).unwrap();
     }
 }

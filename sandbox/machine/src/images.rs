@@ -20,7 +20,6 @@ use crate::{
     files,
     image::Image,
     progress::Progress,
-    provision::plan::hex,
     run,
     sandbox::Sandbox,
     supervisor::control_client::Action,
@@ -234,7 +233,7 @@ fn hash(files: &[&Path]) -> Result<String> {
             .attempt(|| format!("reading {}", file.display()))?;
         hasher.update(&content);
     }
-    Ok(hex(&hasher.finalize()))
+    Ok(hex::encode(&hasher.finalize()))
 }
 
 /// A line of cargo's output about something that it made.

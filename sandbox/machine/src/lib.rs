@@ -20,6 +20,7 @@ mod manifests;
 mod names;
 mod net;
 mod operator;
+mod order_client;
 mod paths;
 mod pki;
 mod process;

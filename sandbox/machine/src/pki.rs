@@ -155,6 +155,7 @@ fn validity(params: &mut CertificateParams) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NODE;
 
     #[test]
     fn a_kubeconfig_names_the_server_and_the_files_of_one_client() {
@@ -182,11 +183,12 @@ mod tests {
 
     #[test]
     fn certificates_are_made_once_and_closed_to_others() {
-        let state = std::env::temp_dir().join(format!("sandbox-pki-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().to_owned();
         let paths = Paths {
             name: crate::paths::Name::default(),
             cache: state.clone(),
-            state: state.clone(),
+            state,
         };
         ensure(&paths).unwrap();
         let first = fs::read_to_string(paths.pki().join("ca.crt")).unwrap();
@@ -198,6 +200,5 @@ mod tests {
         );
         let mode = fs::metadata(paths.pki()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        files::remove_folder(&state).unwrap();
     }
 }

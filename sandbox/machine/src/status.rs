@@ -76,7 +76,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{make_folder, remove_folder, write_json};
+    use crate::files::write_json;
 
     #[test]
     fn a_status_is_read_back_as_it_was_written() {
@@ -95,13 +95,10 @@ mod tests {
                 },
             )]),
         };
-        let folder = std::env::temp_dir().join(format!("sandbox-state-{}", std::process::id()));
-        make_folder(&folder).unwrap();
-        let file = folder.join("status.json");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("status.json");
         assert_eq!(Status::read(&file).unwrap(), None);
         write_json(&file, &status).unwrap();
         assert_eq!(Status::read(&file).unwrap(), Some(status));
-        remove_folder(&folder).unwrap();
-        remove_folder(&folder).unwrap();
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use base64::decode;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
+use sandbox_machine::clients::temporal::number;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -190,11 +191,6 @@ fn wait(events: &[Value], event: &Value) -> Option<Wait> {
     })
 }
 
-/// A 64-bit number, which protobuf's JSON writes as a string, or a small one, which it writes as a number.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
-}
-
 /// A duration such as `0.751058418s`.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
@@ -206,49 +202,15 @@ fn payload(payload: &Value) -> Result<Value, String> {
     let data = payload["data"]
         .as_str()
         .ok_or_else(|| format!("{payload} holds no data"))?;
-    let bytes = decode(data).ok_or_else(|| format!("{data:?} is no base64"))?;
+    let bytes = STANDARD
+        .decode(data)
+        .map_err(|error| format!("{data:?} is no base64: {error}"))?;
     serde_json::from_slice(&bytes).map_err(|error| error.to_string())
-}
-
-/// Base64 with the standard alphabet: the data of payloads.
-mod base64 {
-    pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-        let (mut bits, mut count) = (0_u32, 0_u32);
-        for byte in text.bytes().filter(|byte| *byte != b'=') {
-            let value = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' | b'-' => 62,
-                b'/' | b'_' => 63,
-                _ => return None,
-            };
-            bits = (bits << 6 | u32::from(value)) & 0xFF_FFFF;
-            count += 6;
-            if count >= 8 {
-                count -= 8;
-                bytes.push(u8::try_from(bits >> count & 0xFF).ok()?);
-            }
-        }
-        Some(bytes)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_of_every_length_is_read() {
-        assert_eq!(decode("").unwrap(), b"");
-        assert_eq!(decode("IlJ1bm5pbmci").unwrap(), b"\"Running\"");
-        assert_eq!(decode("YQ==").unwrap(), b"a");
-        assert_eq!(decode("YWI=").unwrap(), b"ab");
-        assert_eq!(decode("YWJj").unwrap(), b"abc");
-        assert_eq!(decode("w7/Dv8O/").unwrap(), "ÿÿÿ".as_bytes());
-        assert_eq!(decode("a b"), None);
-    }
 
     #[test]
     fn statistics_leave_out_what_is_zero() {

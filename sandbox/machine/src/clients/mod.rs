@@ -1,4 +1,6 @@
-//! OrderClients of the servers that run in a sandbox.
+//! Clients of the servers that run in a sandbox.
 
+pub mod exposition;
 pub mod http;
 pub mod prometheus;
+pub mod temporal;

@@ -236,7 +236,7 @@ pub(crate) fn python_client_folder(cache: &Path) -> PathBuf {
     let digest = Sha256::digest(PYTHON_CLIENT);
     cache
         .join("bin")
-        .join(format!("python-client-{}", hex(&digest[..6])))
+        .join(format!("python-client-{}", hex::encode(&digest[..6])))
 }
 
 impl Module {
@@ -261,7 +261,7 @@ impl Module {
             hasher.update([0]);
         }
         hasher.update(self.flags().join(" ").as_bytes());
-        hex(&hasher.finalize()[..6])
+        hex::encode(&hasher.finalize()[..6])
     }
 
     /// The version that go.mod pins; empty for a module of ours alone.
@@ -297,16 +297,6 @@ pub(crate) fn temporal_folder(cache: &Path) -> PathBuf {
     cache
         .join("bin")
         .join(format!("temporal-{TEMPORAL_VERSION}"))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }
 
 #[cfg(test)]

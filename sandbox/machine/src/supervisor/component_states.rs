@@ -4,9 +4,10 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::{
     components::{Component, Stop},
@@ -72,20 +73,9 @@ impl ComponentStates {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, patience: Duration) -> MutexGuard<'a, Inner> {
-        self.changed
-            .wait_timeout(inner, patience)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-    }
-
     /// Changes one component's status.
     pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut ComponentStatus)) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let Some(component) = inner.status.components.get_mut(name) else {
             return;
         };
@@ -114,40 +104,55 @@ impl ComponentStates {
 
     /// How a component is; `None` for a name that no component has.
     pub(super) fn component(&self, name: &str) -> Option<ComponentStatus> {
-        self.lock().status.components.get(name).cloned()
+        self.inner.lock().status.components.get(name).cloned()
     }
 
     /// The names of all components.
     pub(super) fn names(&self) -> Vec<String> {
-        self.lock().status.components.keys().cloned().collect()
+        self.inner
+            .lock()
+            .status
+            .components
+            .keys()
+            .cloned()
+            .collect()
     }
 
     /// Says whether a component shall run.
     pub(super) fn want(&self, name: &str, wanted: bool) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.wanted.insert(name.to_owned(), wanted);
         self.publish(&inner);
     }
 
     /// Gives a component further arguments from its next start on.
     pub(super) fn set_arguments(&self, name: &str, arguments: Vec<String>) {
-        self.lock().arguments.insert(name.to_owned(), arguments);
+        self.inner
+            .lock()
+            .arguments
+            .insert(name.to_owned(), arguments);
     }
 
     /// The further arguments of a component.
     pub(super) fn arguments(&self, name: &str) -> Vec<String> {
-        self.lock().arguments.get(name).cloned().unwrap_or_default()
+        self.inner
+            .lock()
+            .arguments
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Whether a component shall run.
     pub(super) fn is_wanted(&self, name: &str) -> bool {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         !inner.status.ending && inner.wanted.get(name) == Some(&true)
     }
 
     /// How a component is asked to end.
     pub(super) fn stop_of(&self, name: &str) -> Stop {
-        self.lock()
+        self.inner
+            .lock()
             .stops
             .get(name)
             .copied()
@@ -156,7 +161,7 @@ impl ComponentStates {
 
     /// Waits until the component is wanted and everything that it needs is ready.
     pub(super) fn wait_for_turn(&self, name: &str, after: &[&str]) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         loop {
             let wanted = !inner.status.ending && inner.wanted.get(name) == Some(&true);
             let is_ready = |needed: &&&str| {
@@ -186,13 +191,13 @@ impl ComponentStates {
                 component.message = message;
                 self.publish(&inner);
             }
-            inner = self.wait(inner, Duration::from_hours(1));
+            self.changed.wait(&mut inner);
         }
     }
 
     /// Waits for any change, at most this long.
     pub(super) fn wait_for_change(&self, patience: Duration) {
-        drop(self.wait(self.lock(), patience));
+        self.changed.wait_for(&mut self.inner.lock(), patience);
     }
 
     /// Waits until a component is as the caller wants it; returns how it is.
@@ -202,21 +207,21 @@ impl ComponentStates {
         deadline: Instant,
         done: impl Fn(&ComponentStatus) -> bool,
     ) -> Option<ComponentStatus> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         loop {
             let component = inner.status.components.get(name)?.clone();
             let left = deadline.saturating_duration_since(Instant::now());
             if done(&component) || left.is_zero() {
                 return Some(component);
             }
-            inner = self.wait(inner, left);
+            self.changed.wait_for(&mut inner, left);
         }
     }
 
     /// From now on nothing is started any more. Returns every component's process, and how to ask it to end if it keeps
     /// data.
     pub(super) fn end(&self) -> Vec<(i32, Option<Stop>)> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.status.ending = true;
         self.publish(&inner);
         let stop = |name: &str| {
@@ -231,7 +236,7 @@ impl ComponentStates {
 
     /// Waits until no component that keeps data has a process any more.
     pub(super) fn wait_until_stopped(&self, deadline: Instant) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         loop {
             let has_process = |name: &&str| {
                 inner
@@ -244,7 +249,7 @@ impl ComponentStates {
             if left.is_zero() || !inner.keep_data.iter().any(has_process) {
                 return;
             }
-            inner = self.wait(inner, left);
+            self.changed.wait_for(&mut inner, left);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::components::readiness::Probe;
+use crate::{clients::http, components::readiness::Probe};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,21 +48,12 @@ fn connect(port: u16) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
-/// `GET path` on a loopback port; the error is the first line of another answer.
+/// `GET path` on a loopback port.
 fn http_ok(port: u16, path: &str) -> Result<(), String> {
-    let mut stream = connect(port)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let mut answer = Vec::new();
-    stream
-        .write_all(request.as_bytes())
-        .and_then(|()| stream.take(4096).read_to_end(&mut answer))
-        .map_err(|error| format!("port {port}{path}: {error}"))?;
-    let text = String::from_utf8_lossy(&answer);
-    let status = text.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) == Some("200") {
-        Ok(())
-    } else {
-        Err(format!("port {port}{path} answers {status:?}"))
+    match http::status(&format!("127.0.0.1:{port}"), path, PATIENCE) {
+        Ok(200) => Ok(()),
+        Ok(status) => Err(format!("port {port}{path} answers with status {status}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -121,7 +112,7 @@ mod tests {
         let port = serve("\r\n\r\n", "HTTP/1.1 500 no\r\n\r\n");
         assert_eq!(
             http_ok(port, "/healthz"),
-            Err(format!("port {port}/healthz answers \"HTTP/1.1 500 no\""))
+            Err(format!("port {port}/healthz answers with status 500"))
         );
     }
 

@@ -7,11 +7,12 @@ use std::{
     io,
     path::Path,
     process::{Command, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 
 /// How a child ended, in words.
@@ -47,7 +48,7 @@ impl Reaper {
             thread::sleep(Duration::from_millis(20));
             return;
         }
-        let mut children = self.lock();
+        let mut children = self.children.lock();
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if let Some(ending) = children.get_mut(&pid.as_raw_nonzero().get()) {
                 *ending = Some(in_words(status));
@@ -59,7 +60,7 @@ impl Reaper {
 
     /// Starts a child.
     pub(super) fn spawn(&self, command: &mut Command) -> io::Result<i32> {
-        let mut children = self.lock();
+        let mut children = self.children.lock();
         let child = command.stdin(Stdio::null()).spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         children.insert(pid, None);
@@ -68,30 +69,26 @@ impl Reaper {
 
     /// Waits for a child's end; `None` if it has not come by then.
     pub(super) fn wait(&self, pid: i32, deadline: Option<Instant>) -> Option<Ending> {
-        let mut children = self.lock();
+        let mut children = self.children.lock();
         loop {
             match children.get(&pid) {
                 Some(None) => {}
                 Some(Some(_)) => return children.remove(&pid).flatten(),
                 None => return Some("it is no child of the init process".into()),
             }
-            let now = Instant::now();
-            let left = match deadline {
-                Some(deadline) if now >= deadline => return None,
-                Some(deadline) => deadline - now,
-                None => Duration::from_hours(1),
-            };
-            children = self
-                .changed
-                .wait_timeout(children, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            match deadline {
+                None => self.changed.wait(&mut children),
+                Some(deadline) if Instant::now() >= deadline => return None,
+                Some(deadline) => {
+                    self.changed.wait_until(&mut children, deadline);
+                }
+            }
         }
     }
 
     /// Whether a child has ended already.
     pub(super) fn has_ended(&self, pid: i32) -> bool {
-        self.lock().get(&pid).is_none_or(Option::is_some)
+        self.children.lock().get(&pid).is_none_or(Option::is_some)
     }
 
     /// Runs a command to its end and returns what it printed, or how it failed.
@@ -142,10 +139,6 @@ impl Reaper {
                 ))
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Option<Ending>>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

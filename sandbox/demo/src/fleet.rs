@@ -7,7 +7,9 @@ use crate::{
     error::{Error, Result},
     table::QueueRow,
 };
-use sandbox_machine::{Attempt, Image, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Sandbox, checkout};
+use sandbox_machine::{
+    Attempt, Image, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Sandbox, checkout, files, last_lines,
+};
 
 /// The namespace of the fleet.
 pub(crate) const NAMESPACE: &str = "shop";

@@ -233,7 +233,7 @@ fn hash(files: &[&Path]) -> Result<String> {
             .attempt(|| format!("reading {}", file.display()))?;
         hasher.update(&content);
     }
-    Ok(hex::encode(&hasher.finalize()))
+    Ok(hex::encode(hasher.finalize()))
 }
 
 /// A line of cargo's output about something that it made.

@@ -30,7 +30,7 @@ use crate::{
 
 /// How long all components together may take.
 const UP_PATIENCE: Duration = Duration::from_mins(3);
-/// How long one order to a component may take.
+/// How long one request about a component may take.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A sandbox that is up.

@@ -7,7 +7,6 @@ use crate::{
     error::{Attempt, Error, Result},
     files::{make_folder, remove_folder},
     paths::Paths,
-    programs,
     progress::{Progress, Step},
     provision::{go, lock::lock, plan},
     run, which,

@@ -25,18 +25,20 @@ use sandbox_machine::{
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Cli {
-    /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at once.
+    /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at
+    /// once.
     #[arg(long, global = true, default_value = "default")]
     name: Name,
-    /// Use the cluster of this context of your kubeconfig and build none; start only what it lacks. With `up` or `demo`.
+    /// Use the cluster of this context of your kubeconfig and build none; start only what it lacks.
+    /// With `up` or `demo`.
     #[arg(long, global = true, value_name = "CONTEXT", requires = "host_address")]
     context: Option<String>,
-    /// The address of this machine at which that cluster's pods reach it. Temporal, PostgreSQL, SMTP and the gateway
-    /// listen there, without passwords: use a network that you trust.
+    /// The address of this machine at which that cluster's pods reach it. Temporal, PostgreSQL,
+    /// SMTP and the gateway listen there, without passwords: use a network that you trust.
     #[arg(long, global = true, value_name = "ADDRESS", requires = "context")]
     host_address: Option<IpAddr>,
-    /// Where that cluster gets its images, for example registry.example.com/team: `images` pushes there. Without it,
-    /// `images` writes archives for you to load.
+    /// Where that cluster gets its images, for example registry.example.com/team: `images` pushes
+    /// there. Without it, `images` writes archives for you to load.
     #[arg(long, global = true, value_name = "HOST/PATH", requires = "context")]
     registry: Option<String>,
     #[command(subcommand)]
@@ -45,7 +47,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Install and build what is missing, start what does not run, and wait until everything answers.
+    /// Install and build what is missing, start what does not run, and wait until everything
+    /// answers.
     Up,
     /// Say how each component is, and where it is reached.
     Status,
@@ -86,9 +89,11 @@ enum Subcommands {
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
-    /// Bring everything up, place orders, watch the fleet follow them, and verify what became of each.
+    /// Bring everything up, place orders, watch the fleet follow them, and verify what became of
+    /// each.
     Demo {
-        /// How many orders: the first ones of the file, which begins again at its end. Default: all of the file.
+        /// How many orders: the first ones of the file, which begins again at its end. Default: all
+        /// of the file.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         orders: Option<u32>,
         /// A file of orders, one JSON object per line. Default: sandbox/demo/orders.jsonl.
@@ -116,8 +121,8 @@ enum Subcommands {
         #[arg(long, value_name = "REGEX", default_value = ".*")]
         fleet: String,
     },
-    /// Bring everything up, drive fleets up and down under activities of up to 120 s, and verify from Temporal's
-    /// histories that none was interrupted that need not have been.
+    /// Bring everything up, drive fleets up and down under activities of up to 120 s, and verify
+    /// from Temporal's histories that none was interrupted that need not have been.
     Soak {
         /// For how many minutes waves of orders are placed. What they began is always waited for.
         #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1440))]
@@ -126,8 +131,9 @@ enum Subcommands {
         #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=120))]
         longest: u64,
     },
-    /// Bring everything up and measure from the first task on an idle queue at zero to the right replicas, the first
-    /// poll and the first activity completed. Restarts Temporal for the short cache, and installs the operator anew.
+    /// Bring everything up and measure from the first task on an idle queue at zero to the right
+    /// replicas, the first poll and the first activity completed. Restarts Temporal for the short
+    /// cache, and installs the operator anew.
     Latency {
         /// How many trials under each setting.
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -142,7 +148,8 @@ enum Subcommands {
         action: Action,
         /// The component, as `status` names it.
         component: String,
-        /// With start and restart: arguments for it after its own, until it is next started by this command.
+        /// With start and restart: arguments for it after its own, until it is next started by this
+        /// command.
         #[arg(last = true)]
         arguments: Vec<String>,
     },

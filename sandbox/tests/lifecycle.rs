@@ -1,6 +1,7 @@
-//! A whole sandbox from nothing to nothing, on this machine: needs root on Linux, and everything that `sandbox up`
-//! builds. It proves that a sandbox comes up, that pods run and reach what they should, that it is repaired after every
-//! kind of sudden death, that two do not touch each other, and that `down` leaves the machine as it was.
+//! A whole sandbox from nothing to nothing, on this machine: needs root on Linux, and everything
+//! that `sandbox up` builds. It proves that a sandbox comes up, that pods run and reach what they
+//! should, that it is repaired after every kind of sudden death, that two do not touch each other,
+//! and that `down` leaves the machine as it was.
 
 #![allow(
     clippy::expect_used,
@@ -259,8 +260,8 @@ fn up_repairs_after_the_death_of(machine: &Machine, which: &str) {
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
     assert!(said.contains("is not up"), "{said}");
     machine.ok(&["up"]);
-    // The cluster remembers its objects; the pod is started again, as after a restart of a machine. Until the kubelet
-    // has looked, the pod's status is the one from before.
+    // The cluster remembers its objects; the pod is started again, as after a restart of a machine.
+    // Until the kubelet has looked, the pod's status is the one from before.
     let command = [
         &["kubectl", "exec", "probe", "--", "/pause", "dial"][..],
         &TARGETS[..],

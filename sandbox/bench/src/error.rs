@@ -1,4 +1,5 @@
-//! What can go wrong while something is measured, in words that say what was not reached and where to look. No I/O.
+//! What can go wrong while something is measured, in words that say what was not reached and where
+//! to look. No I/O.
 
 /// An error of a measurement.
 #[derive(Debug, thiserror::Error)]

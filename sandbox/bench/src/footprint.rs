@@ -1,5 +1,6 @@
-//! What the operator needs for fleets that have nothing to do: memory, processor time, writes to Kubernetes and calls
-//! to Temporal, before and with a number of fleets. Starts kubectl, reads `/proc`; removes what it made.
+//! What the operator needs for fleets that have nothing to do: memory, processor time, writes to
+//! Kubernetes and calls to Temporal, before and with a number of fleets. Starts kubectl, reads
+//! `/proc`; removes what it made.
 
 use std::{
     ffi::OsStr,
@@ -26,7 +27,8 @@ use sandbox_machine::{
 const NAMESPACE: &str = "footprint";
 /// How long the fleets may take to be applied.
 const PATIENCE: &str = "--timeout=300s";
-/// How long everything is left alone before it counts as idle: longer than the quiet polling interval.
+/// How long everything is left alone before it counts as idle: longer than the quiet polling
+/// interval.
 const SETTLE: Duration = Duration::from_secs(45);
 
 /// What is measured.
@@ -59,7 +61,8 @@ struct Sample {
     calls: f64,
 }
 
-/// Measures the operator of a sandbox that is up, first as it is and then with the fleets; returns a table.
+/// Measures the operator of a sandbox that is up, first as it is and then with the fleets; returns
+/// a table.
 pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<String> {
     let before = idle(sandbox, options, progress)?;
     progress.say(&format!("making {} fleets", options.fleets));
@@ -159,7 +162,8 @@ fn sample(sandbox: &Sandbox) -> Result<Sample> {
     })
 }
 
-/// Resident memory in MB and processor time in seconds of the operator's process in a pod of this sandbox.
+/// Resident memory in MB and processor time in seconds of the operator's process in a pod of this
+/// sandbox.
 fn process(sandbox: &Sandbox, pod: &str) -> Result<(f64, f64)> {
     let cgroup = sandbox.paths().cgroup();
     let mut processes =

@@ -1,5 +1,5 @@
-//! Sends wake-up hints to the operator, as somebody does who has just started work. Starts `kubectl port-forward`,
-//! because this machine is not in the cluster's network.
+//! Sends wake-up hints to the operator, as somebody does who has just started work. Starts `kubectl
+//! port-forward`, because this machine is not in the cluster's network.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -91,8 +91,8 @@ pub struct HintConnection {
 }
 
 impl HintConnection {
-    /// Sends a hint about a queue of a fleet, with this token if there is one. Returns the status of the answer, 202 if
-    /// the hint was taken, and its text.
+    /// Sends a hint about a queue of a fleet, with this token if there is one. Returns the status
+    /// of the answer, 202 if the hint was taken, and its text.
     pub fn send(self, token: Option<&str>, target: &Target<'_>) -> Result<(u16, String)> {
         let Target {
             namespace,

@@ -1,5 +1,5 @@
-//! Follows objects of a namespace through `kubectl get --watch` and notes when each line came. Starts kubectl, one
-//! thread per watch; understanding the lines is pure.
+//! Follows objects of a namespace through `kubectl get --watch` and notes when each line came.
+//! Starts kubectl, one thread per watch; understanding the lines is pure.
 
 use std::{
     collections::BTreeMap,
@@ -115,7 +115,8 @@ impl Watch {
         }
     }
 
-    /// Every change of replicas that was seen, oldest first. The first of each Deployment is how it was found.
+    /// Every change of replicas that was seen, oldest first. The first of each Deployment is how it
+    /// was found.
     pub(crate) fn replicas(&self) -> Vec<Replicas> {
         replicas(&self.shared.state.lock().lines)
     }

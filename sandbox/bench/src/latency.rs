@@ -1,6 +1,7 @@
-//! How long it takes from the first task on an idle queue, whose fleet is at zero, to the right replicas, to the first
-//! poll and to the first activity completed. Several fleets take turns: while one goes back to zero, the next is
-//! measured. Restarts the sandbox's Temporal and changes the operator's settings, and puts both back at the end.
+//! How long it takes from the first task on an idle queue, whose fleet is at zero, to the right
+//! replicas, to the first poll and to the first activity completed. Several fleets take turns:
+//! while one goes back to zero, the next is measured. Restarts the sandbox's Temporal and changes
+//! the operator's settings, and puts both back at the end.
 
 mod report;
 mod setting;
@@ -34,7 +35,8 @@ const NAMESPACE: &str = "latency";
 const QUEUE: &str = "orders";
 /// How many fleets take turns. A fleet is at zero again some 45 s after its trial.
 const LANES: usize = 10;
-/// So many waiting tasks make one replica, in these fleets; so the right number is known beforehand.
+/// So many waiting tasks make one replica, in these fleets; so the right number is known
+/// beforehand.
 const PER_REPLICA: usize = 3;
 /// How long a fleet must have been at zero: its pods have gone, and no poller waits at its queue.
 const REST: Duration = Duration::from_secs(8);
@@ -251,7 +253,8 @@ impl Bench<'_> {
     }
 
     fn until_right(&self, fleet: &str, since: Timestamp) -> Result<()> {
-        // At any moment, not only now: six quick orders may be done, and a replica let go, before this is asked.
+        // At any moment, not only now: six quick orders may be done, and a replica let go, before
+        // this is asked.
         let right = self.deployments.wait(TRIAL_PATIENCE, |seen| {
             seen.iter()
                 .any(|one| one.fleet == fleet && one.at >= since && one.desired >= RIGHT)

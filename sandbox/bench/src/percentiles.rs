@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// From one moment to another; zero if the other is earlier (Temporal's clock and ours are the same machine's).
+/// From one moment to another; zero if the other is earlier (Temporal's clock and ours are the same
+/// machine's).
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
 }
 
-/// The value that `percent` of the values do not exceed: the nearest rank, always one of the values.
+/// The value that `percent` of the values do not exceed: the nearest rank, always one of the
+/// values.
 pub(crate) fn percentile(values: &[Duration], percent: usize) -> Option<Duration> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();

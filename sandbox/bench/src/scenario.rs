@@ -1,5 +1,5 @@
-//! What a measurement puts into the cluster and how it asks Temporal: a namespace, fleets of order workers, orders. Runs
-//! kubectl and order-worker; reads Temporal over its HTTP API.
+//! What a measurement puts into the cluster and how it asks Temporal: a namespace, fleets of order
+//! workers, orders. Runs kubectl and order-worker; reads Temporal over its HTTP API.
 
 use std::{
     thread,
@@ -88,8 +88,8 @@ impl<'a> Scenario<'a> {
         Ok(())
     }
 
-    /// The `TaskQueueWorker` of this name, with everything that fleets of order workers have in common. `spec` adds its
-    /// queues, its scaling and its drain.
+    /// The `TaskQueueWorker` of this name, with everything that fleets of order workers have in
+    /// common. `spec` adds its queues, its scaling and its drain.
     pub(crate) fn fleet(&self, name: &str, activity_slots: u32, spec: Value) -> Value {
         self.fleet_of(name, self.template(activity_slots), spec)
     }
@@ -130,8 +130,8 @@ impl<'a> Scenario<'a> {
         }})
     }
 
-    /// Places orders with the order worker's own client and returns when Temporal has taken them all. `queues` are the
-    /// client's flags that say where the orders and their activities run.
+    /// Places orders with the order worker's own client and returns when Temporal has taken them
+    /// all. `queues` are the client's flags that say where the orders and their activities run.
     pub(crate) fn place(&self, queues: &[&str], orders: &[Value]) -> Result<()> {
         let folder = self.sandbox.paths().run();
         let file = folder.join(format!("bench-{}-orders.jsonl", self.namespace));
@@ -151,8 +151,8 @@ impl<'a> Scenario<'a> {
         Ok(())
     }
 
-    /// Waits until as many workflows whose ids begin with `prefix` have ended as were started. `patience` begins anew
-    /// whenever one ends.
+    /// Waits until as many workflows whose ids begin with `prefix` have ended as were started.
+    /// `patience` begins anew whenever one ends.
     pub(crate) fn until_ended(&self, prefix: &str, placed: u64, patience: Duration) -> Result<()> {
         let of_run = format!("WorkflowId STARTS_WITH '{prefix}'");
         let ended = format!("{of_run} AND ExecutionStatus != 'Running'");

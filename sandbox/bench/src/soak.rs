@@ -1,6 +1,6 @@
-//! The soak: waves of real orders with activities of one second to two minutes, and of other tasks on other workers,
-//! drive fleets up and down, and afterwards every activity's history is read back. Puts the parts together; `report`
-//! counts.
+//! The soak: waves of real orders with activities of one second to two minutes, and of other tasks
+//! on other workers, drive fleets up and down, and afterwards every activity's history is read
+//! back. Puts the parts together; `report` counts.
 
 mod report;
 mod sleepers;
@@ -51,8 +51,8 @@ pub struct Options {
     pub kill_the_leader: bool,
 }
 
-/// Brings a sandbox up, soaks fleets in it, and prints what was seen. An error if anything was interrupted that need not
-/// have been.
+/// Brings a sandbox up, soaks fleets in it, and prints what was seen. An error if anything was
+/// interrupted that need not have been.
 pub fn run(name: &Name, options: Options, progress: Progress) -> Result<Report, Error> {
     let sandbox = prepare(name, progress)?;
     let scenario = Scenario::fresh(&sandbox, NAMESPACE)?;
@@ -186,8 +186,9 @@ fn fleet(scenario: &Scenario<'_>) -> Value {
             "cooldownPeriod": "5s",
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
         },
-        // Longer than any activity, which is what the promise asks for, and less than twice the longest: so both ways
-        // of scaling in are met, pods that drain and pods that are left alone because they are busy.
+        // Longer than any activity, which is what the promise asks for, and less than twice the
+        // longest: so both ways of scaling in are met, pods that drain and pods that are left alone
+        // because they are busy.
         "drain": {"gracePeriod": "3m"},
     });
     scenario.fleet(FLEET, SLOTS, spec)

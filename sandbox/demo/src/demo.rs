@@ -33,10 +33,11 @@ const SCRAPE_PATIENCE: Duration = Duration::from_secs(90);
 /// What the person chose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// How many orders are placed: the first ones of the file, which begins again if it has fewer. Default: all.
+    /// How many orders are placed: the first ones of the file, which begins again if it has fewer.
+    /// Default: all.
     pub orders: Option<usize>,
-    /// A file of orders, one JSON object per line as `order-worker start --file` takes it. Default: the one that ships
-    /// with the project.
+    /// A file of orders, one JSON object per line as `order-worker start --file` takes it. Default:
+    /// the one that ships with the project.
     pub file: Option<PathBuf>,
     /// A folder of finished static binaries for the images. Default: cargo builds them.
     pub binaries: Option<PathBuf>,
@@ -44,8 +45,8 @@ pub struct Options {
     pub picture: Option<PathBuf>,
 }
 
-/// Runs the whole demo. Returns an error, after everything that can be said was printed, if an order did not come to
-/// the end that it should have, or the scaling cannot be shown.
+/// Runs the whole demo. Returns an error, after everything that can be said was printed, if an
+/// order did not come to the end that it should have, or the scaling cannot be shown.
 pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<(), Error> {
     let result = run_through(name, options, progress);
     if let Err(Error::NotReached { state, .. }) = &result {
@@ -123,7 +124,8 @@ fn follow(
     let cancellations = placing::cancel(sandbox, orders, stock)?;
     let watched = wait::until_done(sandbox, sources, run_id, orders.len() as u64, screen)?;
     for cancellation in cancellations {
-        // What a refused cancellation did to its order shows in the checks; why it was refused shows only here.
+        // What a refused cancellation did to its order shows in the checks; why it was refused
+        // shows only here.
         if let Ok(Err(error)) = cancellation.join() {
             screen.print(&format!("A cancellation was refused: {error}\n"));
         }
@@ -191,8 +193,8 @@ fn verify_metrics(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Scre
     }
 }
 
-/// Waits until Prometheus scrapes the operator: after an installation it is a new pod, and what is not scraped from
-/// the beginning cannot show a rise from zero.
+/// Waits until Prometheus scrapes the operator: after an installation it is a new pod, and what is
+/// not scraped from the beginning cannot show a rise from zero.
 fn until_scraped(sources: &Sources<'_>) -> Result<()> {
     let began = Instant::now();
     let fleet = Fleet {

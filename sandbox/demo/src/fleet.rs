@@ -1,5 +1,5 @@
-//! The fleet in the cluster: applying it, reading its replicas, and collecting the state of things when something went
-//! wrong. Runs kubectl; reading kubectl's answers is pure.
+//! The fleet in the cluster: applying it, reading its replicas, and collecting the state of things
+//! when something went wrong. Runs kubectl; reading kubectl's answers is pure.
 
 use serde_json::Value;
 
@@ -146,7 +146,8 @@ fn conditions(fleet: &Value) -> (bool, String) {
     (current && ready, lines.concat())
 }
 
-/// The state of things, for an error: objects, events, the ends of logs. What cannot be read is said, not hidden.
+/// The state of things, for an error: objects, events, the ends of logs. What cannot be read is
+/// said, not hidden.
 pub(crate) fn diagnostics(sandbox: &Sandbox) -> String {
     // What is said of it, and how many of its last lines.
     let calls = [
@@ -280,7 +281,8 @@ mod tests {
             assert!(manifest[start + min..].starts_with("min: 0,"), "{queue}");
         }
         assert_eq!(manifest.matches("replicas: {").count(), QUEUES.len());
-        // The workers of the workflow know where its activities run, so that an order need not say it.
+        // The workers of the workflow know where its activities run, so that an order need not say
+        // it.
         for queue in &QUEUES[1..] {
             let variable = format!("ORDER_WORKER_{}_QUEUE", queue.to_uppercase());
             let set = format!("{{name: {variable}, value: {queue}}}");

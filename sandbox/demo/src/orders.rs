@@ -1,7 +1,9 @@
-//! The orders of a run: read from a file, given ids of their own, and what has to become of each. Pure.
+//! The orders of a run: read from a file, given ids of their own, and what has to become of each.
+//! Pure.
 //!
-//! What is expected follows from the orders, the stock before the run and the documented behaviour of the payment
-//! gateway's stand-in towards its test cards; nothing of it is read from what happened.
+//! What is expected follows from the orders, the stock before the run and the documented behaviour
+//! of the payment gateway's stand-in towards its test cards; nothing of it is read from what
+//! happened.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,8 @@ use crate::error::{Error, Result};
 /// Pieces per SKU.
 pub(crate) type Pieces = BTreeMap<String, i64>;
 
-/// The demo plays a customer who thinks again for orders that can be cancelled for at least this long.
+/// The demo plays a customer who thinks again for orders that can be cancelled for at least this
+/// long.
 const CUSTOMER_CANCELS_FROM_SECONDS: u64 = 60;
 /// The card that the gateway declines.
 const DECLINED_CARD: &str = "tok_declined";
@@ -109,8 +112,9 @@ fn one() -> i64 {
     1
 }
 
-/// The first `count` orders of a file with one JSON object per line, as the orders of a run. A count beyond the end
-/// begins again at the top. Every id is put behind the run's, so that runs never meet.
+/// The first `count` orders of a file with one JSON object per line, as the orders of a run. A
+/// count beyond the end begins again at the top. Every id is put behind the run's, so that runs
+/// never meet.
 pub(crate) fn parse(text: &str, run: &str, count: Option<usize>) -> Result<Vec<Order>> {
     let lines: Vec<(usize, &str)> = text
         .lines()

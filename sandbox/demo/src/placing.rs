@@ -1,5 +1,5 @@
-//! Placing the orders of a run with the order worker's own client, and cancelling those whose customer thinks again.
-//! Runs order-worker; writes the run's file below the state folder.
+//! Placing the orders of a run with the order worker's own client, and cancelling those whose
+//! customer thinks again. Runs order-worker; writes the run's file below the state folder.
 
 use std::{
     path::PathBuf,
@@ -13,7 +13,8 @@ use crate::{
 };
 use sandbox_machine::{Sandbox, files, run};
 
-/// Brings the database's tables up to date, so that the stock can be read before the first worker has run.
+/// Brings the database's tables up to date, so that the stock can be read before the first worker
+/// has run.
 pub(crate) fn migrate(sandbox: &Sandbox) -> Result<()> {
     let mut command = sandbox.order_client()?;
     command
@@ -48,7 +49,8 @@ pub(crate) fn place(sandbox: &Sandbox, run: &str, orders: &[Order]) -> Result<Pa
     }
 }
 
-/// Plays the customers who think again. Each request is answered by a worker, so it waits until one runs.
+/// Plays the customers who think again. Each request is answered by a worker, so it waits until one
+/// runs.
 pub(crate) fn cancel(
     sandbox: &Sandbox,
     orders: &[Order],

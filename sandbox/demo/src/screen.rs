@@ -1,5 +1,5 @@
-//! The live table on a terminal, drawn in place, or as blocks of lines where there is no terminal. Writes to standard
-//! output.
+//! The live table on a terminal, drawn in place, or as blocks of lines where there is no terminal.
+//! Writes to standard output.
 
 use std::{
     io::{self, IsTerminal, Write},

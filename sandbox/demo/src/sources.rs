@@ -1,5 +1,6 @@
-//! Reads the places that know what became of the orders: the gateway over HTTP, the database with psql, the mail
-//! server's Maildir, Temporal over its HTTP API. I/O only: what is read is understood in `readings`. Changes nothing.
+//! Reads the places that know what became of the orders: the gateway over HTTP, the database with
+//! psql, the mail server's Maildir, Temporal over its HTTP API. I/O only: what is read is
+//! understood in `readings`. Changes nothing.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -102,7 +103,8 @@ impl<'a> Sources<'a> {
         Ok(open)
     }
 
-    /// Tasks that wait in a task queue, and how long the oldest has waited, over workflow and activity tasks.
+    /// Tasks that wait in a task queue, and how long the oldest has waited, over workflow and
+    /// activity tasks.
     pub(crate) fn backlog(&self, task_queue: &str) -> Result<(u64, Duration)> {
         let (mut backlog, mut oldest) = (0, Duration::ZERO);
         for kind in ["WORKFLOW", "ACTIVITY"] {
@@ -146,7 +148,8 @@ impl<'a> Sources<'a> {
             .map_err(|why| Error::source(format!("Temporal's history of {workflow_id}"), why))
     }
 
-    /// The queues of a fleet of which Prometheus has scraped something in the last seconds before `now`.
+    /// The queues of a fleet of which Prometheus has scraped something in the last seconds before
+    /// `now`.
     pub(crate) fn scraped_just_now(&self, fleet: &Fleet<'_>, now: i64) -> Result<Vec<String>> {
         let Fleet { namespace, name } = fleet;
         // Over a window, because an old sample would be repeated for minutes otherwise.

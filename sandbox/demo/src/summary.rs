@@ -1,5 +1,5 @@
-//! The summary: what was expected beside what each place says, and how long tasks waited. Pure. Every figure comes from
-//! what was read back.
+//! The summary: what was expected beside what each place says, and how long tasks waited. Pure.
+//! Every figure comes from what was read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,8 @@ use crate::{
     readings::{Ended, OrderResult, Readings},
 };
 
-/// One line: what is counted, what was expected, and what Temporal, the ledger, the database and the mail server say.
+/// One line: what is counted, what was expected, and what Temporal, the ledger, the database and
+/// the mail server say.
 struct Line {
     what: String,
     expected: String,

@@ -1,5 +1,5 @@
-//! Waiting with open eyes: until the fleet is accepted, until it is at zero, until every order has ended. Reads the
-//! cluster, Temporal and the database; changes nothing.
+//! Waiting with open eyes: until the fleet is accepted, until it is at zero, until every order has
+//! ended. Reads the cluster, Temporal and the database; changes nothing.
 
 use std::{
     thread,
@@ -34,8 +34,9 @@ pub(crate) struct WaitTimes {
     pub(crate) zero_after: Duration,
 }
 
-/// Waits until the operator has accepted the fleet, no order of an earlier run is open, and every queue is at zero.
-/// After an earlier run that may take the cooldown; orders left over would take stock while this run counts it.
+/// Waits until the operator has accepted the fleet, no order of an earlier run is open, and every
+/// queue is at zero. After an earlier run that may take the cooldown; orders left over would take
+/// stock while this run counts it.
 pub(crate) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_>) -> Result<()> {
     let began = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! Building images without a network and without an engine: buildah with a storage of the sandbox's own. Writes to
-//! the cache folder.
+//! Building images without a network and without an engine: buildah with a storage of the sandbox's
+//! own. Writes to the cache folder.
 
 use std::{
     path::{Path, PathBuf},
@@ -35,7 +35,8 @@ pub(crate) fn archive(paths: &Paths, image: Image<'_>, archive: &Path) -> Result
     storage.run(&["push", "--quiet", image.name, &destination])
 }
 
-/// Builds an image and pushes it to `destination` (for example `registry.example.com/team/order-worker:0.1.0`).
+/// Builds an image and pushes it to `destination` (for example
+/// `registry.example.com/team/order-worker:0.1.0`).
 pub(crate) fn push(paths: &Paths, image: Image<'_>, destination: &str, tls: bool) -> Result<()> {
     let storage = Storage::open(paths)?;
     storage.build(image)?;
@@ -54,7 +55,8 @@ fn remove_file(file: &Path) {
     drop(std::fs::remove_file(file));
 }
 
-/// A storage for one build. It is thrown away afterwards: an image is one binary, so there is nothing to reuse.
+/// A storage for one build. It is thrown away afterwards: an image is one binary, so there is
+/// nothing to reuse.
 struct Storage {
     program: PathBuf,
     folder: PathBuf,

@@ -1,5 +1,5 @@
-//! The sandbox's own folder in each cgroup hierarchy, below which all of its pods are. Writes below /sys/fs/cgroup,
-//! and there only to folders of the sandbox's name.
+//! The sandbox's own folder in each cgroup hierarchy, below which all of its pods are. Writes below
+//! /sys/fs/cgroup, and there only to folders of the sandbox's name.
 
 use std::{
     fs,
@@ -16,7 +16,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// A hierarchy of the second version carries this file at its root.
 const V2_MARK: &str = "cgroup.controllers";
 
-/// The folders of the sandbox: one for the unified hierarchy, or one in each hierarchy of the first version.
+/// The folders of the sandbox: one for the unified hierarchy, or one in each hierarchy of the first
+/// version.
 pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
     folders_below(Path::new(ROOT), name)
 }
@@ -73,7 +74,8 @@ fn enable(folder: &Path, controllers: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes the sandbox's folders, from the leaves up. Waits a little for processes that are just ending.
+/// Removes the sandbox's folders, from the leaves up. Waits a little for processes that are just
+/// ending.
 pub(crate) fn remove(name: &str) -> Result<()> {
     for folder in folders(name) {
         remove_tree(&folder, Instant::now() + Duration::from_secs(10))?;

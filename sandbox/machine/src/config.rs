@@ -1,5 +1,5 @@
-//! The configuration files of the components, rendered from the sandbox's paths. Pure, except [`write`], which
-//! writes them below the state folder.
+//! The configuration files of the components, rendered from the sandbox's paths. Pure, except
+//! [`write`], which writes them below the state folder.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,8 @@ use crate::{
     paths::Paths,
 };
 
-/// The recording rules and alerts of the chart: the sandbox's Prometheus evaluates them as a cluster's would.
+/// The recording rules and alerts of the chart: the sandbox's Prometheus evaluates them as a
+/// cluster's would.
 const RULES: &str = include_str!("../../../charts/taskqueue-operator/files/rules.yaml");
 
 /// Facts about the machine on which the configuration depends.
@@ -143,7 +144,8 @@ fn kubelet(paths: &Paths) -> Value {
         "failCgroupV1": false,
         "failSwapOn": false,
         "enforceNodeAllocatable": [],
-        // The sandbox must not throw out its images or pods because the machine's disk is rather full.
+        // The sandbox must not throw out its images or pods because the machine's disk is rather
+        // full.
         "evictionHard": {},
         "imageGCHighThresholdPercent": 100,
         "serializeImagePulls": false,
@@ -155,8 +157,8 @@ fn kubelet(paths: &Paths) -> Value {
 }
 
 fn corefile(paths: &Paths) -> String {
-    // A name outside the cluster is answered at once with "no such name": nothing outside is reachable, and pods
-    // that search through their domains must not wait for it.
+    // A name outside the cluster is answered at once with "no such name": nothing outside is
+    // reachable, and pods that search through their domains must not wait for it.
     format!(
         "cluster.local:53 in-addr.arpa:53 {{
     bind {NODE_ADDRESS}
@@ -192,7 +194,8 @@ fn prometheus(paths: &Paths) -> Value {
                 "scrape_timeout": "10s",
                 "static_configs": [{"targets": ["127.0.0.1:7243"]}],
             },
-            // The label `namespace` of the operator's series is the fleet's, as the chart's ServiceMonitor has it.
+            // The label `namespace` of the operator's series is the fleet's, as the chart's
+            // ServiceMonitor has it.
             {
                 "job_name": OPERATOR_RELEASE,
                 "honor_labels": true,

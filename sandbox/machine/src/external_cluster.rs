@@ -1,6 +1,6 @@
-//! A cluster that the person already has, used instead of one of the sandbox's own: which one it is, how its pods reach
-//! this machine, and what the sandbox puts into it. Runs kubectl; writes below the state folder and, in that cluster,
-//! one namespace.
+//! A cluster that the person already has, used instead of one of the sandbox's own: which one it
+//! is, how its pods reach this machine, and what the sandbox puts into it. Runs kubectl; writes
+//! below the state folder and, in that cluster, one namespace.
 
 use std::{
     io::Write,
@@ -32,7 +32,8 @@ pub struct ExternalCluster {
     pub context: String,
     /// The address at which the cluster's pods reach this machine.
     pub host_address: IpAddr,
-    /// Where images are pushed, for example `registry.example.com/team`; without it they are written to archives.
+    /// Where images are pushed, for example `registry.example.com/team`; without it they are
+    /// written to archives.
     pub registry: Option<String>,
 }
 

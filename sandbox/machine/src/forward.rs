@@ -1,6 +1,6 @@
-//! Connects ports of the machine with ports inside a sandbox's network namespace. Network I/O. Where the namespace may
-//! be entered (as root), a thread of its own enters it for each connection; where not, a unix socket in the file system
-//! leads into it.
+//! Connects ports of the machine with ports inside a sandbox's network namespace. Network I/O.
+//! Where the namespace may be entered (as root), a thread of its own enters it for each connection;
+//! where not, a unix socket in the file system leads into it.
 
 use std::{
     fs::File,
@@ -42,7 +42,8 @@ pub(crate) fn namespace_of(pid: i32) -> Result<Arc<File>> {
         .attempt(|| format!("opening {file}"))
 }
 
-/// Listens on a free port of an address in a network namespace. The listener stays there, whoever serves it.
+/// Listens on a free port of an address in a network namespace. The listener stays there, whoever
+/// serves it.
 pub(crate) fn listen_inside(namespace: &Arc<File>, address: Ipv4Addr) -> Result<TcpListener> {
     let namespace = Arc::clone(namespace);
     let listening = thread::spawn(move || {
@@ -80,7 +81,8 @@ pub(crate) fn serve_socket(socket: &Path, target: Target) -> Result<()> {
 }
 
 fn pass_on(stream: impl Stream, target: Target) {
-    // Without a new thread the connection just closes, as it does when nothing listens at the target.
+    // Without a new thread the connection just closes, as it does when nothing listens at the
+    // target.
     drop(thread::Builder::new().spawn(move || match target {
         Target::Inside(namespace, port) => {
             // The namespace is this thread's alone; a connection keeps the one that it was made in.

@@ -1,5 +1,6 @@
-//! The project's own images: builds the binaries with cargo, puts them into images with the project's Dockerfile, and
-//! loads those into the sandbox's containerd. Starts cargo, buildah and ctr; writes below the state folder.
+//! The project's own images: builds the binaries with cargo, puts them into images with the
+//! project's Dockerfile, and loads those into the sandbox's containerd. Starts cargo, buildah and
+//! ctr; writes below the state folder.
 
 use std::{
     collections::BTreeMap,
@@ -52,9 +53,10 @@ struct Entry {
 }
 
 impl Sandbox {
-    /// Builds images and brings those that changed into the cluster; beside an external cluster they are pushed to its
-    /// registry or written to archives. The gateway is started or restarted with a new order worker.
-    /// `binaries` is a folder of finished static binaries; without it cargo builds them with the development profile.
+    /// Builds images and brings those that changed into the cluster; beside an external cluster
+    /// they are pushed to its registry or written to archives. The gateway is started or restarted
+    /// with a new order worker. `binaries` is a folder of finished static binaries; without it
+    /// cargo builds them with the development profile.
     pub fn images(
         &self,
         images: &[Image],
@@ -81,7 +83,8 @@ impl Sandbox {
         Ok(loaded)
     }
 
-    /// Beside an external cluster without a registry, new images are of no use before the person has loaded them.
+    /// Beside an external cluster without a registry, new images are of no use before the person
+    /// has loaded them.
     pub fn check_loaded(&self, loaded: &[Loaded]) -> Result<()> {
         let new: Vec<String> = loaded
             .iter()
@@ -248,8 +251,8 @@ struct Target {
     name: String,
 }
 
-/// Builds the images' binaries with cargo, with the features that the whole workspace has: the tests then find every
-/// dependency built.
+/// Builds the images' binaries with cargo, with the features that the whole workspace has: the
+/// tests then find every dependency built.
 fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     progress.say("building the binaries of the images with cargo");
     let mut command = cargo();

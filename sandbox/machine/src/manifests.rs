@@ -1,5 +1,5 @@
-//! The Kubernetes objects that the sandbox itself puts into its cluster: DNS, the Services of what runs beside the
-//! pods, and the rights of CoreDNS and Prometheus. Pure.
+//! The Kubernetes objects that the sandbox itself puts into its cluster: DNS, the Services of what
+//! runs beside the pods, and the rights of CoreDNS and Prometheus. Pure.
 
 use serde_json::{Value, json};
 
@@ -50,8 +50,8 @@ pub(crate) fn namespace() -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SERVICES_NAMESPACE}})
 }
 
-/// Services in [`SERVICES_NAMESPACE`] whose only endpoint is this address: name, the Service's port, and the port at
-/// the address.
+/// Services in [`SERVICES_NAMESPACE`] whose only endpoint is this address: name, the Service's
+/// port, and the port at the address.
 pub(crate) fn backing_services(address: &str, services: &[(&str, u16, u16)]) -> Vec<Value> {
     services
         .iter()

@@ -1,5 +1,5 @@
-//! Addresses and ports, inside the sandbox's network namespace and outside on loopback. Binds loopback ports to
-//! see whether they are free; no other I/O.
+//! Addresses and ports, inside the sandbox's network namespace and outside on loopback. Binds
+//! loopback ports to see whether they are free; no other I/O.
 
 use std::{
     collections::BTreeMap,
@@ -83,8 +83,8 @@ pub type Ports = BTreeMap<String, u16>;
 /// A listener with the forward that it serves.
 pub(crate) type Bound = (Forward, TcpListener);
 
-/// Binds every forwarded port on loopback: the one used before, else the preferred one of the sandbox `default`,
-/// else any free one.
+/// Binds every forwarded port on loopback: the one used before, else the preferred one of the
+/// sandbox `default`, else any free one.
 pub(crate) fn bind_all(name: &Name, before: &Ports) -> Result<Vec<Bound>> {
     FORWARDS
         .iter()
@@ -95,8 +95,9 @@ pub(crate) fn bind_all(name: &Name, before: &Ports) -> Result<Vec<Bound>> {
 /// The ports that pods of an external cluster need.
 const FOR_PODS: [&str; 4] = ["temporal", "postgres", "smtp", "gateway"];
 
-/// The same beside an external cluster, whose API is elsewhere. What its pods need is bound at `host`, too, or at every
-/// address where `host` is none of this machine's (then something translates it).
+/// The same beside an external cluster, whose API is elsewhere. What its pods need is bound at
+/// `host`, too, or at every address where `host` is none of this machine's (then something
+/// translates it).
 pub(crate) fn bind_for_external_cluster(
     name: &Name,
     before: &Ports,

@@ -1,5 +1,5 @@
-//! Installing the operator into the sandbox by its own chart, the only way it is ever installed. Starts helm and
-//! kubectl.
+//! Installing the operator into the sandbox by its own chart, the only way it is ever installed.
+//! Starts helm and kubectl.
 
 use crate::{
     checkout::checkout,
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Sandbox {
-    /// Installs or upgrades the operator and waits until it is available. `settings` are `name=value` as for
-    /// `helm --set`. The images have to be loaded before.
+    /// Installs or upgrades the operator and waits until it is available. `settings` are
+    /// `name=value` as for `helm --set`. The images have to be loaded before.
     pub fn install_operator(&self, settings: &[&str]) -> Result<()> {
         let image = Image::TaskqueueOperator;
         let hash = self.image_hash(image)?;
@@ -29,8 +29,8 @@ impl Sandbox {
         )
     }
 
-    /// The pod of the operator that works: the holder of its lease, or the only one where there is no lease. The other
-    /// replicas stand by and take no hints.
+    /// The pod of the operator that works: the holder of its lease, or the only one where there is
+    /// no lease. The other replicas stand by and take no hints.
     pub fn operator_pod(&self) -> Result<String> {
         let of = |what: &[&str]| {
             let mut args = vec!["--namespace", OPERATOR_NAMESPACE, "get"];
@@ -73,7 +73,8 @@ impl Sandbox {
     }
 }
 
-/// The image's tag stays the same while its content changes, so the pods carry its hash and roll when it changes.
+/// The image's tag stays the same while its content changes, so the pods carry its hash and roll
+/// when it changes.
 fn operator_settings(reference: &str, hash: &str) -> Vec<String> {
     let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
     vec![

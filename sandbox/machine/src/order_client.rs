@@ -1,4 +1,5 @@
-//! The order worker's own client, which places and cancels orders. Makes the command; starts nothing.
+//! The order worker's own client, which places and cancels orders. Makes the command; starts
+//! nothing.
 
 use std::process::Command;
 

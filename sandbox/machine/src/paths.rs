@@ -1,4 +1,5 @@
-//! Where the sandbox keeps its files, and which names it accepts. Reads the environment, touches no file.
+//! Where the sandbox keeps its files, and which names it accepts. Reads the environment, touches no
+//! file.
 
 use std::{
     fmt,
@@ -160,12 +161,14 @@ impl Paths {
         self.state.join("context.json")
     }
 
-    /// Where `kubectl proxy` answers for the external cluster; a unix socket, so that it is reached from inside.
+    /// Where `kubectl proxy` answers for the external cluster; a unix socket, so that it is reached
+    /// from inside.
     pub(crate) fn api_socket(&self) -> PathBuf {
         self.run().join("api.sock")
     }
 
-    /// Where a port inside is reached from outside by those who may not enter the sandbox's network.
+    /// Where a port inside is reached from outside by those who may not enter the sandbox's
+    /// network.
     pub(crate) fn port_socket(&self, inside: u16) -> PathBuf {
         self.run().join(format!("{inside}.sock"))
     }

@@ -1,5 +1,5 @@
-//! The sandbox's certificate authority, the certificates that it signs, and the kubeconfigs that use them.
-//! Writes files below the state folder; talks to nobody.
+//! The sandbox's certificate authority, the certificates that it signs, and the kubeconfigs that
+//! use them. Writes files below the state folder; talks to nobody.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -82,7 +82,8 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
     files::write_file(&complete, b"")
 }
 
-/// A kubeconfig (JSON is YAML too) for the client certificate `client` and a server at this address.
+/// A kubeconfig (JSON is YAML too) for the client certificate `client` and a server at this
+/// address.
 pub(crate) fn kubeconfig(pki: &Path, client: &str, server: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -146,7 +147,8 @@ fn sign(
     )
 }
 
-/// A sandbox is local and short-lived; a fixed long span means that no clock can make it stop working.
+/// A sandbox is local and short-lived; a fixed long span means that no clock can make it stop
+/// working.
 fn validity(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2099, 1, 1);

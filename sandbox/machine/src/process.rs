@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A process that is recognised for certain: a process id alone may have been given to another process.
+/// A process that is recognised for certain: a process id alone may have been given to another
+/// process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// The process id, as the machine (not the sandbox) counts.

@@ -1,4 +1,5 @@
-//! The sandbox as a library: bring it up, find it, ask where its parts are, stop and start single components, end it.
+//! The sandbox as a library: bring it up, find it, ask where its parts are, stop and start single
+//! components, end it.
 
 use std::{
     net::TcpListener,
@@ -41,8 +42,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Brings a sandbox up: provisions the machine, starts what does not run, repairs what is broken, and returns when
-    /// every component answers. Harmless if it is up already.
+    /// Brings a sandbox up: provisions the machine, starts what does not run, repairs what is
+    /// broken, and returns when every component answers. Harmless if it is up already.
     pub fn up(name: &Name, progress: Progress) -> Result<Self> {
         let mut machine = Machine::read(name)?;
         check_privileges(&machine)?;
@@ -73,7 +74,8 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// From now on, the sandbox of this name uses a cluster that is there already instead of building one.
+    /// From now on, the sandbox of this name uses a cluster that is there already instead of
+    /// building one.
     pub fn use_external_cluster(name: &Name, external: &ExternalCluster) -> Result<()> {
         if external.host_address.is_loopback() || external.host_address.is_unspecified() {
             return Err(Error::Usage(format!(
@@ -107,7 +109,8 @@ impl Sandbox {
         Ok(machine.programs)
     }
 
-    /// Builds what is missing of the order system's clients that the tests run. Needs what [`Self::provision`] installs.
+    /// Builds what is missing of the order system's clients that the tests run. Needs what
+    /// [`Self::provision`] installs.
     pub fn provision_clients(name: &Name, progress: Progress) -> Result<OrderClients> {
         order_clients::provision(&Paths::of(name)?, progress)
     }
@@ -131,7 +134,8 @@ impl Sandbox {
         end(&Machine::read(name)?)
     }
 
-    /// Ends a sandbox and removes its state; with `cache`, also everything that was built for all sandboxes.
+    /// Ends a sandbox and removes its state; with `cache`, also everything that was built for all
+    /// sandboxes.
     pub fn clean(name: &Name, cache: bool) -> Result<()> {
         let machine = Machine::read(name)?;
         let paths = &machine.paths;
@@ -184,8 +188,8 @@ impl Sandbox {
             .ok_or_else(|| Error::NotUp(self.paths().name.to_string()))
     }
 
-    /// `127.0.0.1:PORT` of a port that is reachable from this machine: `api`, `temporal`, `temporal-ui`, `prometheus`,
-    /// `gateway`, `postgres` or `smtp`.
+    /// `127.0.0.1:PORT` of a port that is reachable from this machine: `api`, `temporal`,
+    /// `temporal-ui`, `prometheus`, `gateway`, `postgres` or `smtp`.
     pub fn address(&self, name: &str) -> Result<String> {
         self.ports
             .get(name)
@@ -231,13 +235,14 @@ impl Sandbox {
         ))
     }
 
-    /// Stops, starts, restarts, kills, pauses or resumes one component; returns when that has happened.
+    /// Stops, starts, restarts, kills, pauses or resumes one component; returns when that has
+    /// happened.
     pub fn component(&self, name: &str, action: Action) -> Result<()> {
         self.component_with(name, action, &[])
     }
 
-    /// The same; a component that this starts gets these arguments after its own, until it is started by another call.
-    /// For example `--dynamic-config-value` for `temporal`.
+    /// The same; a component that this starts gets these arguments after its own, until it is
+    /// started by another call. For example `--dynamic-config-value` for `temporal`.
     pub fn component_with(&self, name: &str, action: Action, arguments: &[&str]) -> Result<()> {
         let request = Request::Component {
             name: name.into(),
@@ -254,8 +259,8 @@ impl Sandbox {
         command
     }
 
-    /// `helm` with the sandbox's kubeconfig, and with folders of its own: no repository or plugin of the person's is
-    /// used.
+    /// `helm` with the sandbox's kubeconfig, and with folders of its own: no repository or plugin
+    /// of the person's is used.
     pub fn helm(&self) -> Command {
         let folder = self.paths().state.join("helm");
         let mut command = Command::new(&self.programs().helm);

@@ -1,6 +1,6 @@
-//! Tells Prometheus which pods to read: watches the pods through kubectl and writes those that are annotated with
-//! `prometheus.io/scrape: "true"` to a file of targets. Debian's Prometheus is built without its own discovery in
-//! Kubernetes. Starts kubectl; writes one file.
+//! Tells Prometheus which pods to read: watches the pods through kubectl and writes those that are
+//! annotated with `prometheus.io/scrape: "true"` to a file of targets. Debian's Prometheus is built
+//! without its own discovery in Kubernetes. Starts kubectl; writes one file.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,8 @@ struct Change {
     object: Value,
 }
 
-/// Writes the targets until kubectl ends, which is an error: whoever keeps this running starts it again.
+/// Writes the targets until kubectl ends, which is an error: whoever keeps this running starts it
+/// again.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
     let file = paths.targets_file();
@@ -91,8 +92,8 @@ fn note(targets: &mut BTreeMap<String, Value>, change: &Change, external: bool) 
     before != target
 }
 
-/// The target of a pod that runs and wants to be read: the pod itself, or, in an external cluster, the pod through the
-/// proxy of its API.
+/// The target of a pod that runs and wants to be read: the pod itself, or, in an external cluster,
+/// the pod through the proxy of its API.
 fn target(pod: &Value, external: bool) -> Option<Value> {
     let metadata = &pod["metadata"];
     let annotation = |name: &str| metadata["annotations"][name].as_str();

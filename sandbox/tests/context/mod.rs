@@ -1,5 +1,6 @@
-//! A sandbox that uses a cluster which is there already, tried with another sandbox as that cluster. A sandbox's network
-//! is closed, so the test lays a cable (a veth pair) from it to the machine, as a real cluster would have one.
+//! A sandbox that uses a cluster which is there already, tried with another sandbox as that
+//! cluster. A sandbox's network is closed, so the test lays a cable (a veth pair) from it to the
+//! machine, as a real cluster would have one.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! The figures of the trials, from histories and from what the fleets asked for, and the table of them. Pure.
+//! The figures of the trials, from histories and from what the fleets asked for, and the table of
+//! them. Pure.
 
 use std::{
     collections::BTreeMap,

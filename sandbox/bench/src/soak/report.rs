@@ -105,7 +105,8 @@ impl Report {
         }
     }
 
-    /// An error that names the workflows if anything was interrupted, or if the fleet did not go up and down.
+    /// An error that names the workflows if anything was interrupted, or if the fleet did not go up
+    /// and down.
     pub fn verdict(&self) -> Result<(), Error> {
         let mut broken = self.broken.clone();
         let moved = |of: fn(&Changes) -> usize| self.queues.values().map(of).sum::<usize>();
@@ -143,7 +144,8 @@ fn changes(replicas: &[Replicas]) -> (BTreeMap<String, Changes>, Vec<Timestamp>)
     (queues, downs)
 }
 
-/// Every activity that was not completed at its first attempt, and every order that did not end well.
+/// Every activity that was not completed at its first attempt, and every order that did not end
+/// well.
 fn broken(workflows: &[Workflow]) -> Vec<String> {
     let mut broken = Vec::new();
     for workflow in workflows {

@@ -1,6 +1,6 @@
-//! The part of the soak with other workers than the order workers: tasks that are short and then long, workers that
-//! have a queue of their host's own, and workers that do not know how many slots they have. Which tasks, when, and what
-//! it means that one was cut off. Pure.
+//! The part of the soak with other workers than the order workers: tasks that are short and then
+//! long, workers that have a queue of their host's own, and workers that do not know how many slots
+//! they have. Which tasks, when, and what it means that one was cut off. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::history::Workflow;
 const SLOTS: &str = "4";
 /// The most replicas of each queue.
 pub(super) const MOST: u32 = 5;
-/// A task that was started so shortly before its pod was told to stop may not have been known: the worker sends a
-/// heartbeat every 5 s, and the operator reads them every 5 s.
+/// A task that was started so shortly before its pod was told to stop may not have been known: the
+/// worker sends a heartbeat every 5 s, and the operator reads them every 5 s.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(10);
 
 /// A fleet of sleepers, with one queue of the same name.
@@ -72,13 +72,14 @@ pub(super) struct Batch {
     pub(super) takes: Duration,
 }
 
-/// How long the workers have to finish: half of the longest task, so that some tasks fit in and some do not.
+/// How long the workers have to finish: half of the longest task, so that some tasks fit in and
+/// some do not.
 pub(super) fn grace(longest: Duration) -> Duration {
     Duration::from_secs((longest.as_secs() / 2).max(10))
 }
 
-/// What a wave brings. The short tasks of one wave leave a large fleet behind, to which the next one brings a few long
-/// ones and nothing else.
+/// What a wave brings. The short tasks of one wave leave a large fleet behind, to which the next
+/// one brings a few long ones and nothing else.
 pub(super) fn batches(wave: usize, longest: Duration) -> Vec<Batch> {
     let batch = |fleet, name, count, takes| Batch {
         fleet,
@@ -108,7 +109,8 @@ pub(super) fn batches(wave: usize, longest: Duration) -> Vec<Batch> {
 /// Why a task was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cut {
-    /// It was known that tasks like it take longer than the grace period, or that it could not be known. It must not be.
+    /// It was known that tasks like it take longer than the grace period, or that it could not be
+    /// known. It must not be.
     Known,
     /// It took longer than the grace period, and none like it had been seen on its queue.
     First,
@@ -124,15 +126,17 @@ pub(super) struct CutOff {
     pub(super) what: String,
 }
 
-/// The tasks of one queue that were attempted again, and why they had to be. `told` has when each pod was told to stop.
-/// The failure of an attempt that was cut off says where it ran, and since when.
+/// The tasks of one queue that were attempted again, and why they had to be. `told` has when each
+/// pod was told to stop. The failure of an attempt that was cut off says where it ran, and since
+/// when.
 pub(super) fn cuts(
     workflows: &[Workflow],
     told: &BTreeMap<String, Timestamp>,
     grace: Duration,
 ) -> Vec<CutOff> {
     let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-    // When it was first to be known that tasks of this queue outlast the grace period: as soon as one had run for it.
+    // When it was first to be known that tasks of this queue outlast the grace period: as soon as
+    // one had run for it.
     let known_from = workflows
         .iter()
         .flat_map(|workflow| &workflow.activities)

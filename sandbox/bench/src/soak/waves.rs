@@ -1,5 +1,5 @@
-//! The load of the soak: waves of orders whose activities last from one second to the longest asked for. Pure, and
-//! without chance: the same options give the same orders.
+//! The load of the soak: waves of orders whose activities last from one second to the longest asked
+//! for. Pure, and without chance: the same options give the same orders.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ const SIZES: [usize; 3] = [8, 12, 6];
 const SHORTEST_PAUSE: Duration = Duration::from_secs(20);
 /// The longest that one mail takes: well below the 30 s that the worker allows it.
 const LONGEST_MAIL_MS: u64 = 5_000;
-/// A payment takes from 1 s to this many seconds, well below the 10 s that the worker waits for the gateway.
+/// A payment takes from 1 s to this many seconds, well below the 10 s that the worker waits for the
+/// gateway.
 const LONGEST_PAYMENT: usize = 6;
 
 /// Orders that are placed at once.
@@ -23,8 +24,9 @@ pub(super) struct Wave {
     pub(super) orders: Vec<Value>,
 }
 
-/// The waves that begin within `length`, with mailings of 1 s to `longest`. The next one comes while the long tasks of
-/// the last still run and its short ones have ended, so that fleets go down under running activities and up again.
+/// The waves that begin within `length`, with mailings of 1 s to `longest`. The next one comes
+/// while the long tasks of the last still run and its short ones have ended, so that fleets go down
+/// under running activities and up again.
 pub(super) fn waves(run: &str, length: Duration, longest: Duration) -> Vec<Wave> {
     let pause = (longest * 5 / 8).max(SHORTEST_PAUSE);
     let mut waves = Vec::new();
@@ -52,7 +54,8 @@ fn order(id: &str, index: usize, size: usize, longest: Duration) -> Value {
     })
 }
 
-/// How long the mailing of one order of a wave takes: each as many times as long as the one before it.
+/// How long the mailing of one order of a wave takes: each as many times as long as the one before
+/// it.
 fn mailing(index: usize, size: usize, longest: Duration) -> Duration {
     let last = u32::try_from(size.saturating_sub(1).max(1)).unwrap_or(u32::MAX);
     let step = f64::from(u32::try_from(index).unwrap_or(u32::MAX)) / f64::from(last);

@@ -1,4 +1,5 @@
-//! The database: the state of each order, its payment, its reservation, its mails, and the stock as a whole. Pure.
+//! The database: the state of each order, its payment, its reservation, its mails, and the stock as
+//! a whole. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! The ledger: an accepted order is charged exactly once with the right amount, any other not at all. Pure.
+//! The ledger: an accepted order is charged exactly once with the right amount, any other not at
+//! all. Pure.
 
 use crate::{
     check::findings::{Findings, by_order, of},

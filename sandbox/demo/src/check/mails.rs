@@ -1,4 +1,5 @@
-//! The mail server: each recipient of a paid order has exactly one mail, and nobody else has any. Pure.
+//! The mail server: each recipient of a paid order has exactly one mail, and nobody else has any.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

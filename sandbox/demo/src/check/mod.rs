@@ -1,5 +1,5 @@
-//! Compares what had to become of the orders with what was read back. Pure. Each place is checked by itself, order by
-//! order; what differs is named with the order.
+//! Compares what had to become of the orders with what was read back. Pure. Each place is checked
+//! by itself, order by order; what differs is named with the order.
 
 mod database;
 mod findings;

@@ -1,6 +1,6 @@
-//! The Grafana dashboard of the chart without Grafana: its panels and queries, and a picture of them
-//! from what a sandbox's Prometheus has. [`panels`] and [`svg`] are pure; [`draw`] asks and writes one
-//! file.
+//! The Grafana dashboard of the chart without Grafana: its panels and queries, and a picture of
+//! them from what a sandbox's Prometheus has. [`panels`] and [`svg`] are pure; [`draw`] asks and
+//! writes one file.
 
 pub mod panels;
 pub mod svg;
@@ -20,8 +20,8 @@ const POINTS: i64 = 90;
 /// The scrape interval of the sandbox's Prometheus, in seconds.
 const SCRAPE: i64 = 2;
 
-/// Over how long rates are taken in the picture. Grafana takes four scrape intervals; the operator's events are rarer
-/// than the sandbox's scrapes.
+/// Over how long rates are taken in the picture. Grafana takes four scrape intervals; the
+/// operator's events are rarer than the sandbox's scrapes.
 pub const RATE_INTERVAL: &str = "30s";
 
 /// Draws the last minutes of the fleets that match.

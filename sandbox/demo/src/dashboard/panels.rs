@@ -120,8 +120,8 @@ impl Panel {
     }
 }
 
-/// The words with which the names of dashed lines begin: an override dashes what matches `^word .*` or
-/// `^(word|other) .*`, the only forms that the dashboard uses.
+/// The words with which the names of dashed lines begin: an override dashes what matches `^word .*`
+/// or `^(word|other) .*`, the only forms that the dashboard uses.
 fn dashed(overrides: &Value) -> Vec<String> {
     let overrides = overrides.as_array().cloned().unwrap_or_default();
     let dashing = overrides.iter().filter(|one| {
@@ -156,7 +156,8 @@ fn fill_in(text: &str, variables: &BTreeMap<&str, &str>) -> String {
     })
 }
 
-/// What Grafana would fill in for one fleet. `queue` is a regular expression, `rate_interval` a duration.
+/// What Grafana would fill in for one fleet. `queue` is a regular expression, `rate_interval` a
+/// duration.
 pub fn variables<'a>(
     namespace: &'a str,
     fleet: &'a str,

@@ -1,7 +1,8 @@
 //! The dashboard as an SVG picture: the same panels in the same places, drawn from series. Pure.
 //!
-//! Here are the page, the frames of the panels, single numbers and tables; `chart` draws what has a time axis, and
-//! `primitives` is what both write with. A queue has one colour in all panels; what the dashboard dashes is dashed here too.
+//! Here are the page, the frames of the panels, single numbers and tables; `chart` draws what has a
+//! time axis, and `primitives` is what both write with. A queue has one colour in all panels; what
+//! the dashboard dashes is dashed here too.
 
 mod chart;
 pub mod page;
@@ -19,7 +20,8 @@ const CELL: (f64, f64) = (50.0, 27.0);
 /// Pixels above the first panel.
 const HEAD: f64 = 46.0;
 
-/// The picture. Times are seconds since 1970; samples further apart than two and a half steps are not joined.
+/// The picture. Times are seconds since 1970; samples further apart than two and a half steps are
+/// not joined.
 pub fn svg(
     title: &str,
     caption: &str,

@@ -1,4 +1,5 @@
-//! The database of the order system, as `psql` prints it as JSON. Pure: the statements are here, running them is not.
+//! The database of the order system, as `psql` prints it as JSON. Pure: the statements are here,
+//! running them is not.
 
 use serde::Deserialize;
 

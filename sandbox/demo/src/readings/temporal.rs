@@ -1,4 +1,5 @@
-//! Temporal's answers over its HTTP API (the paths are those of `workflowservice`'s annotations). Pure.
+//! Temporal's answers over its HTTP API (the paths are those of `workflowservice`'s annotations).
+//! Pure.
 
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ pub(crate) struct Execution {
     pub(crate) waits: Vec<Wait>,
 }
 
-/// The workflow and run ids of one page of a list, and the token of the next page (empty at the end).
+/// The workflow and run ids of one page of a list, and the token of the next page (empty at the
+/// end).
 pub(crate) fn list_page(text: &str) -> Result<(Vec<(String, String)>, String), String> {
     let page: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let ids = page["executions"]

@@ -1,4 +1,5 @@
-//! Asking a sandbox's Prometheus over its HTTP API. Network I/O on loopback; understanding the answers is pure.
+//! Asking a sandbox's Prometheus over its HTTP API. Network I/O on loopback; understanding the
+//! answers is pure.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What runs in a sandbox: each component's command, what it waits for, and what shows that it is ready. Pure: it
-//! only describes.
+//! What runs in a sandbox: each component's command, what it waits for, and what shows that it is
+//! ready. Pure: it only describes.
 
 mod kubernetes;
 pub(crate) mod readiness;

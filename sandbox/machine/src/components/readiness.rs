@@ -17,7 +17,8 @@ pub(crate) enum Probe {
     File(PathBuf),
     /// The command succeeds and, if a text is given, prints it.
     Command(Vec<String>, Option<&'static str>),
-    /// The command prints a time (RFC 3339) that is not before the component's start, after the word `True`.
-    /// A node's Ready condition outlives its kubelet in etcd, so a bare `True` would prove nothing.
+    /// The command prints a time (RFC 3339) that is not before the component's start, after the
+    /// word `True`. A node's Ready condition outlives its kubelet in etcd, so a bare `True` would
+    /// prove nothing.
     FreshTrue(Vec<String>),
 }

@@ -1,4 +1,5 @@
-//! Packages of the distribution. Installs them with apt, and only those whose programs are not there.
+//! Packages of the distribution. Installs them with apt, and only those whose programs are not
+//! there.
 
 use std::{
     fs,
@@ -27,7 +28,8 @@ pub(super) fn missing(scope: Scope) -> Vec<Package> {
 fn is_there(package: Package) -> bool {
     match package.package {
         "postgresql" => which::postgres_folder().is_some(),
-        // Any Python that can make virtual environments will do; a distribution splits that part off.
+        // Any Python that can make virtual environments will do; a distribution splits that part
+        // off.
         "python3-venv" => {
             Path::new(PYTHON).exists()
                 && Command::new("python3")

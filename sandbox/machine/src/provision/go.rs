@@ -1,5 +1,5 @@
-//! Building the pinned Go programs. Runs `go build` in a temporary folder of the cache that takes its final name only
-//! when everything in it is complete.
+//! Building the pinned Go programs. Runs `go build` in a temporary folder of the cache that takes
+//! its final name only when everything in it is complete.
 
 use std::{
     fs,

@@ -1,5 +1,6 @@
-//! The clients of the order system in Go and in Python that the tests run: a program, and a virtual environment with
-//! Temporal's SDK from PyPI. Writes to the cache folder, so that the checkout stays as it is.
+//! The clients of the order system in Go and in Python that the tests run: a program, and a virtual
+//! environment with Temporal's SDK from PyPI. Writes to the cache folder, so that the checkout
+//! stays as it is.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -54,7 +55,8 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<OrderClient
     Ok(clients)
 }
 
-/// Makes the virtual environment. It takes its final name when it is complete; its Python finds itself by where it is.
+/// Makes the virtual environment. It takes its final name when it is complete; its Python finds
+/// itself by where it is.
 fn install(environment: &std::path::Path, mut step: Step) -> Result<()> {
     let unfinished = environment.with_extension("venv.tmp");
     remove_folder(&unfinished)?;

@@ -20,8 +20,8 @@ pub(crate) enum Scope {
     Services,
 }
 
-/// A program of the distribution: the package that has it, and a path that shows it is installed (a bare name is
-/// looked for in PATH).
+/// A program of the distribution: the package that has it, and a path that shows it is installed (a
+/// bare name is looked for in PATH).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) package: &'static str,
@@ -117,7 +117,8 @@ macro_rules! files {
     };
 }
 
-/// The modules in the order in which they are built: quick ones first, so that a missing compiler shows early.
+/// The modules in the order in which they are built: quick ones first, so that a missing compiler
+/// shows early.
 pub(crate) fn modules() -> Vec<Module> {
     vec![
         Module {

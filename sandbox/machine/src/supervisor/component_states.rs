@@ -1,5 +1,5 @@
-//! What is wanted of each component and how each is: shared by the threads of the init process, and written to the
-//! status file at every change.
+//! What is wanted of each component and how each is: shared by the threads of the init process, and
+//! written to the status file at every change.
 
 use std::{
     collections::BTreeMap,
@@ -218,8 +218,8 @@ impl ComponentStates {
         }
     }
 
-    /// From now on nothing is started any more. Returns every component's process, and how to ask it to end if it keeps
-    /// data.
+    /// From now on nothing is started any more. Returns every component's process, and how to ask
+    /// it to end if it keeps data.
     pub(super) fn end(&self) -> Vec<(i32, Option<Stop>)> {
         let mut inner = self.inner.lock();
         inner.status.ending = true;

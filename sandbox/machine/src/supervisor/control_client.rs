@@ -1,5 +1,5 @@
-//! Requests to a running sandbox: one line of JSON each way over a unix socket. This side asks; the init process
-//! answers.
+//! Requests to a running sandbox: one line of JSON each way over a unix socket. This side asks; the
+//! init process answers.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -42,7 +42,8 @@ pub(crate) enum Request {
         name: String,
         /// What to do.
         action: Action,
-        /// Arguments that it gets after its own, from the start that this request makes to the next requested one.
+        /// Arguments that it gets after its own, from the start that this request makes to the next
+        /// requested one.
         #[serde(default)]
         arguments: Vec<String>,
     },

@@ -1,5 +1,5 @@
-//! The process that stays: it holds the loopback ports, starts the init process in namespaces of its
-//! own, and clears up after it. Every function here is called in a process of its own.
+//! The process that stays: it holds the loopback ports, starts the init process in namespaces of
+//! its own, and clears up after it. Every function here is called in a process of its own.
 
 use std::{
     fs,
@@ -31,7 +31,8 @@ use crate::{
 /// Runs the sandbox. Called in a process of its own.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
-    // A terminal that closes must not take the sandbox with it. It fails only where it is so already.
+    // A terminal that closes must not take the sandbox with it. It fails only where it is so
+    // already.
     rustix::process::setsid().ok();
     let mut record = Supervisor {
         supervisor: Process::of(own_pid()?)?,
@@ -106,7 +107,8 @@ fn serve(paths: &Paths, init: i32, bound: Vec<net::Bound>) -> Result<()> {
     Ok(())
 }
 
-/// A sandbox whose record is gone (someone removed its folder) could never be found again to be ended: it ends itself.
+/// A sandbox whose record is gone (someone removed its folder) could never be found again to be
+/// ended: it ends itself.
 fn end_with_the_record(paths: &Paths, own: &Supervisor) {
     let is_recorded = || {
         let record = files::read_json::<Supervisor>(&paths.supervisor_file());
@@ -120,7 +122,8 @@ fn end_with_the_record(paths: &Paths, own: &Supervisor) {
     }
 }
 
-/// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of an external cluster.
+/// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of an external
+/// cluster.
 fn keep_api_proxy(paths: &Paths) {
     loop {
         let ended = own_command(&paths.name, API_PROXY)
@@ -178,15 +181,15 @@ fn die_with_supervisor(paths: &Paths) -> Result<()> {
     }
 }
 
-/// Becomes `unshare`, which dies with the supervisor, has the kernel kill the init process when it dies itself; and with
-/// the init process everything in its namespaces ends.
+/// Becomes `unshare`, which dies with the supervisor, has the kernel kill the init process when it
+/// dies itself; and with the init process everything in its namespaces ends.
 pub(crate) fn become_namespaces(paths: &Paths) -> Result<()> {
     die_with_supervisor(paths)?;
     let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
-        // In a user namespace of its own, an ordinary user may make the other namespaces, too. PostgreSQL refuses to
-        // run as root, so the user stays who it is.
+        // In a user namespace of its own, an ordinary user may make the other namespaces, too.
+        // PostgreSQL refuses to run as root, so the user stays who it is.
         command.args(["--user", "--map-current-user", "--keep-caps"]);
     }
     let source = command

@@ -1,6 +1,6 @@
-//! The first process inside a sandbox's namespaces: makes the world that the components live in, starts them, keeps
-//! them running, takes orders, and ends with all of them. Everything it does is inside the namespaces, except for
-//! files below the state folder.
+//! The first process inside a sandbox's namespaces: makes the world that the components live in,
+//! starts them, keeps them running, takes orders, and ends with all of them. Everything it does is
+//! inside the namespaces, except for files below the state folder.
 
 use std::{
     net::TcpListener,
@@ -49,8 +49,8 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     supervise(machine, &reaper, components)
 }
 
-/// Beside an external cluster: the way to the proxy of its API, and, for a supervisor that may not enter this network,
-/// the ways in.
+/// Beside an external cluster: the way to the proxy of its API, and, for a supervisor that may not
+/// enter this network, the ways in.
 fn open_ways_out(paths: &Paths) -> Result<()> {
     let listener = TcpListener::bind(components::API_PROXY)
         .attempt(|| format!("listening on {}", components::API_PROXY))?;

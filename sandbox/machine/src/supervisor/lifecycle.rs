@@ -98,7 +98,8 @@ pub(crate) fn end(paths: &Paths) -> Result<()> {
                 .iter()
                 .all(|(process, word)| !is_ours(process, word))
         };
-        // Asked over its socket, the init process ends its components in order. If it does not answer, it is killed.
+        // Asked over its socket, the init process ends its components in order. If it does not
+        // answer, it is killed.
         let asked = control_client::send(
             &paths.control_socket(),
             &control_client::Request::End,

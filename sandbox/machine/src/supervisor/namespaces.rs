@@ -1,4 +1,5 @@
-//! The world that the components live in: mounts, the network, the users. Acts inside the sandbox's namespaces only.
+//! The world that the components live in: mounts, the network, the users. Acts inside the sandbox's
+//! namespaces only.
 
 use std::{
     fs,
@@ -65,7 +66,8 @@ fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .attempt(|| "making the mounts private".into())?;
-    // Programs write to fixed paths below these: each sandbox has its own, and the machine's stay as they are.
+    // Programs write to fixed paths below these: each sandbox has its own, and the machine's stay
+    // as they are.
     for covered in COVERED {
         mount("tmpfs", covered, "tmpfs", MountFlags::NOSUID, c"mode=755")
             .attempt(|| format!("covering {covered}"))?;

@@ -1,4 +1,5 @@
-//! Asking a local server whether it answers: TCP, HTTP, a greeting, a unix socket. Network I/O on loopback only.
+//! Asking a local server whether it answers: TCP, HTTP, a greeting, a unix socket. Network I/O on
+//! loopback only.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +14,8 @@ use crate::{clients::http, components::readiness::Probe};
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks once; `Err` says what was missing. Commands are not asked here: they need the caller's way of running.
+/// Asks once; `Err` says what was missing. Commands are not asked here: they need the caller's way
+/// of running.
 pub(super) fn ask(probe: &Probe) -> Result<(), String> {
     match probe {
         Probe::Http(port, path) => http_ok(*port, path),
@@ -26,7 +28,8 @@ pub(super) fn ask(probe: &Probe) -> Result<(), String> {
     }
 }
 
-/// Whether the output of [`Probe::FreshTrue`]'s command says that the condition is true since `start` or later.
+/// Whether the output of [`Probe::FreshTrue`]'s command says that the condition is true since
+/// `start` or later.
 pub(super) fn is_fresh_true(output: &str, start: jiff::Timestamp) -> bool {
     let mut words = output.split_whitespace();
     // The API's times have whole seconds.

@@ -1,5 +1,5 @@
-//! Reaps every process whose parent is the init process: its own children, and whatever was orphaned inside the
-//! sandbox (containers' shims). It is the only place that waits for a child.
+//! Reaps every process whose parent is the init process: its own children, and whatever was
+//! orphaned inside the sandbox (containers' shims). It is the only place that waits for a child.
 
 use std::{
     collections::HashMap,
@@ -39,8 +39,8 @@ impl Reaper {
     }
 
     fn reap(&self) {
-        // Look without reaping first. A child that fails to start is reaped by the standard library within `spawn`,
-        // which holds the lock; so nothing is taken away from it.
+        // Look without reaping first. A child that fails to start is reaped by the standard library
+        // within `spawn`, which holds the lock; so nothing is taken away from it.
         let seen =
             rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         if seen.is_err() {

@@ -1,4 +1,5 @@
-//! What every panel of the picture is written with: rectangles, numbers as people read them, escaped text. Pure.
+//! What every panel of the picture is written with: rectangles, numbers as people read them,
+//! escaped text. Pure.
 
 use std::fmt::Write as _;
 

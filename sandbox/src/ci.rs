@@ -1,6 +1,6 @@
-//! `cargo sandbox test`: everything a change must pass, in stages, cheapest first. Runs cargo and a
-//! sandbox of its own; holds no check itself: each stage is a command that a person can run by
-//! hand, and is printed as such.
+//! `cargo sandbox test`: everything a change must pass, in stages, cheapest first. Runs cargo and
+//! its own sandbox. Holds no check itself: each stage is a command that a person can run by hand,
+//! and is printed as such.
 
 use std::{
     ffi::OsString,

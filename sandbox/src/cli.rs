@@ -89,7 +89,7 @@ enum Subcommands {
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
-    /// Bring everything up, place orders, watch the fleet follow them, and verify what became of
+    /// Bring everything up, place orders, watch the fleet follow them, and verify the outcome of
     /// each.
     Demo {
         /// How many orders: the first ones of the file, which begins again at its end. Default: all
@@ -133,7 +133,7 @@ enum Subcommands {
     },
     /// Bring everything up and measure from the first task on an idle queue at zero to the right
     /// replicas, the first poll and the first activity completed. Restarts Temporal for the short
-    /// cache, and installs the operator anew.
+    /// cache, and reinstalls the operator.
     Latency {
         /// How many trials under each setting.
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -1,5 +1,4 @@
-//! What can go wrong while something is measured, in words that say what was not reached and where
-//! to look. No I/O.
+//! Errors of a measurement. Each names what was not reached and where to look. No I/O.
 
 /// An error of a measurement.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
-//! What the operator needs for fleets that have nothing to do: memory, processor time, writes to
-//! Kubernetes and calls to Temporal, before and with a number of fleets. Starts kubectl, reads
-//! `/proc`; removes what it made.
+//! The cost of idle fleets: the operator's memory, processor time, writes to Kubernetes and calls
+//! to Temporal, before and with a number of idle fleets. Starts kubectl and reads `/proc`; removes
+//! the fleets at the end.
 
 use std::{
     ffi::OsStr,

@@ -1,5 +1,5 @@
-//! Sends wake-up hints to the operator, as somebody does who has just started work. Starts `kubectl
-//! port-forward`, because this machine is not in the cluster's network.
+//! Sends wake-up hints to the operator. Starts `kubectl port-forward`, because this machine is not
+//! in the cluster's network.
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -1,5 +1,5 @@
-//! What a workflow's history says of its activities: when each began and ended, where, at which
-//! attempt, and what went wrong before. Pure; the form is that of Temporal's HTTP API.
+//! Reads a workflow's history: when and where each activity ran, at which attempt, and which
+//! failures came before. Pure; the format is that of Temporal's HTTP API.
 
 use jiff::Timestamp;
 use sandbox_machine::clients::temporal::number;

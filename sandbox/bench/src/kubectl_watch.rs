@@ -1,5 +1,5 @@
-//! Follows objects of a namespace through `kubectl get --watch` and notes when each line came.
-//! Starts kubectl, one thread per watch; understanding the lines is pure.
+//! Watches objects of a namespace with `kubectl get --watch` and records when each line arrived.
+//! Starts kubectl, one thread per watch; parsing the lines is pure.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The name of a fleet and its queue, what its Deployment asks for, and the pods that it has.
 const DEPLOYMENTS: &str = r#"jsonpath={.metadata.labels.taskqueue\.dev/worker} {.metadata.labels.taskqueue\.dev/queue} {.spec.replicas} {.status.replicas}{"\n"}"#;
-/// A pod, and something more if it was told to stop.
+/// A pod, with its deletion timestamp if it is terminating.
 const PODS: &str = r#"jsonpath={.metadata.name} {.metadata.deletionTimestamp}{"\n"}"#;
 
 /// A line, and when it came.
@@ -58,7 +58,7 @@ pub(crate) struct Replicas {
     pub(crate) queue: String,
     /// As its spec says.
     pub(crate) desired: u32,
-    /// The pods that there are, without those that were told to stop.
+    /// The existing pods, without those that are terminating.
     pub(crate) current: u32,
 }
 
@@ -81,7 +81,7 @@ impl Watch {
         let shared = Arc::<Shared>::default();
         let (sandbox, namespace) = (scenario.sandbox.clone(), scenario.namespace.to_owned());
         let followed = Arc::clone(&shared);
-        // The first start is tried here, where it can be told why it fails.
+        // The first start happens here, where an error can be returned.
         let first = spawn(&sandbox, &namespace, resource, columns)?;
         let thread = thread::spawn(move || {
             let mut next = Some(first);
@@ -121,7 +121,7 @@ impl Watch {
         replicas(&self.shared.state.lock().lines)
     }
 
-    /// When each pod was seen to have been told to stop.
+    /// When each pod was first seen terminating.
     pub(crate) fn terminating(&self) -> BTreeMap<String, Timestamp> {
         terminating(&self.shared.state.lock().lines)
     }

@@ -1,7 +1,7 @@
-//! How long it takes from the first task on an idle queue, whose fleet is at zero, to the right
-//! replicas, to the first poll and to the first activity completed. Several fleets take turns:
-//! while one goes back to zero, the next is measured. Restarts the sandbox's Temporal and changes
-//! the operator's settings, and puts both back at the end.
+//! Measures the time from the first task on an idle queue, whose fleet is at zero, to the right
+//! number of replicas, the first poll and the first completed activity. Several fleets take turns:
+//! while one returns to zero, the next is measured. Restarts the sandbox's Temporal and changes the
+//! operator's settings, and restores both at the end.
 
 mod report;
 mod setting;
@@ -35,8 +35,7 @@ const NAMESPACE: &str = "latency";
 const QUEUE: &str = "orders";
 /// How many fleets take turns. A fleet is at zero again some 45 s after its trial.
 const LANES: usize = 10;
-/// So many waiting tasks make one replica, in these fleets; so the right number is known
-/// beforehand.
+/// Waiting tasks per replica in these fleets; it makes the right number of replicas known.
 const PER_REPLICA: usize = 3;
 /// How long a fleet must have been at zero: its pods have gone, and no poller waits at its queue.
 const REST: Duration = Duration::from_secs(8);
@@ -226,7 +225,7 @@ impl Bench<'_> {
             .collect::<Result<_>>()?;
         figures(&workflows, &self.steps(&fleet, before)).map_err(|why| {
             self.scenario
-                .not_reached(&format!("the trial {run} cannot be told: {why}"))
+                .not_reached(&format!("the trial {run} has no result: {why}"))
         })
     }
 

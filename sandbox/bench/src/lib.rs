@@ -1,11 +1,12 @@
-//! What is shown on real pods and takes longer than a test may: the soak (fleets go up and down and
-//! no activity is interrupted), the latency (from the first task on an idle queue to the replicas,
-//! the poll and the activity) and the footprint (what an operator with idle fleets costs).
+//! Measurements on real pods that take longer than a test may: the soak (fleets scale up and down
+//! and no activity is interrupted), the latency (from the first task on an idle queue to the
+//! replicas, the poll and the activity) and the footprint (the cost of an operator with idle
+//! fleets).
 //!
 //! Pure: `percentiles`, `history`, `soak::waves`. I/O: `scenario` writes to the cluster,
-//! `kubectl_watch` follows it, `hint_client` sends hints to the operator, `soak` and `latency` put
-//! the parts together. Every figure is read back from Temporal's histories or from what the API
-//! server said; none is what was intended.
+//! `kubectl_watch` watches it, `hint_client` sends hints to the operator, `soak` and `latency`
+//! combine the parts. Every reported value is read back from Temporal's histories or from the API
+//! server.
 
 mod error;
 pub mod footprint;

@@ -1,5 +1,5 @@
-//! What a measurement puts into the cluster and how it asks Temporal: a namespace, fleets of order
-//! workers, orders. Runs kubectl and order-worker; reads Temporal over its HTTP API.
+//! Sets up a namespace, fleets of order workers and orders for a measurement, and reads the results
+//! from Temporal. Runs kubectl and order-worker; reads Temporal over its HTTP API.
 
 use std::{
     thread,
@@ -51,7 +51,7 @@ impl<'a> Scenario<'a> {
         Ok(scenario)
     }
 
-    /// Removes the namespace. The fleets go first, so that nothing is made anew while it goes.
+    /// Removes the namespace. The fleets go first, so that nothing is recreated meanwhile.
     pub(crate) fn remove(&self) -> Result<()> {
         let there = self.sandbox.kubectl_output(&[
             "get",
@@ -152,7 +152,7 @@ impl<'a> Scenario<'a> {
     }
 
     /// Waits until as many workflows whose ids begin with `prefix` have ended as were started.
-    /// `patience` begins anew whenever one ends.
+    /// `patience` restarts whenever one ends.
     pub(crate) fn until_ended(&self, prefix: &str, placed: u64, patience: Duration) -> Result<()> {
         let of_run = format!("WorkflowId STARTS_WITH '{prefix}'");
         let ended = format!("{of_run} AND ExecutionStatus != 'Running'");

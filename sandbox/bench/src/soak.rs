@@ -1,6 +1,6 @@
-//! The soak: waves of real orders with activities of one second to two minutes, and of other tasks
-//! on other workers, drive fleets up and down, and afterwards every activity's history is read
-//! back. Puts the parts together; `report` counts.
+//! The soak: waves of real orders with activities of one second to two minutes, and of tasks on
+//! other workers, scale fleets up and down; afterwards every activity's history is read back.
+//! Combines the parts; `report` counts.
 
 mod report;
 mod sleepers;
@@ -119,15 +119,15 @@ pub fn soak(
             scenario.workflow(&format!("order-{id}"))
         })
         .collect::<Result<_>>()?;
-    let told = pods.terminating();
-    let mut report = Report::new(&workflows, &deployments.replicas(), &told, lasted);
+    let terminated = pods.terminating();
+    let mut report = Report::new(&workflows, &deployments.replicas(), &terminated, lasted);
     for fleet in sleepers::Fleet::ALL {
         let ids = batches.iter().filter(|(of, _)| *of == fleet);
         let slept = ids
             .flat_map(|(_, ids)| ids)
             .map(|id| scenario.workflow(id))
             .collect::<Result<Vec<_>>>()?;
-        report.add(&slept, sleepers::cuts(&slept, &told, grace));
+        report.add(&slept, sleepers::cuts(&slept, &terminated, grace));
     }
     Ok(report)
 }

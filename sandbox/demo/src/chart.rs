@@ -1,4 +1,4 @@
-//! What Prometheus scraped during the run: a small chart per queue, and whether it shows the
+//! Charts the metrics that Prometheus scraped during the run, and checks that they show the
 //! scaling. Pure.
 
 use std::{collections::BTreeMap, time::Duration};

@@ -1,4 +1,4 @@
-//! The demo from beginning to end: its table of contents.
+//! Runs the demo from beginning to end. Table of contents of the crate.
 
 use std::{
     fs,

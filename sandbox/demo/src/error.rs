@@ -1,4 +1,4 @@
-//! What can go wrong in the demo, in words that say what was not reached and where to look. No I/O.
+//! Errors of the demo. Each names what was not reached and where to look. No I/O.
 
 /// An error of the demo.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,5 @@
-//! The fleet in the cluster: applying it, reading its replicas, and collecting the state of things
-//! when something went wrong. Runs kubectl; reading kubectl's answers is pure.
+//! The fleet in the cluster: applies it, reads its replicas, and collects diagnostics after a
+//! failure. Runs kubectl; parsing its output is pure.
 
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ pub(crate) fn apply(sandbox: &Sandbox) -> Result<()> {
 pub(crate) struct FleetState {
     /// Whether the operator has accepted and applied the spec as it is now.
     pub(crate) ready: bool,
-    /// Condition, reason and message of what stands in the way, for people.
+    /// Each condition with its reason and message, for people.
     pub(crate) conditions: String,
     /// One row per queue, in the order of [`QUEUES`], without backlog.
     pub(crate) rows: Vec<QueueRow>,

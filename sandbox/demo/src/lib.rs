@@ -1,10 +1,10 @@
 //! The demo: brings a sandbox up, installs the operator, applies a fleet, places orders, shows how
-//! the fleet follows them, and proves from four places that every order came to the right end.
+//! the fleet follows them, and verifies from four sources that every order ended correctly.
 //!
 //! Pure: `orders`, `readings`, `check`, `summary`, `table`, `chart`. I/O: `sources` reads, `fleet`
-//! and `placing` act, `wait` waits, `screen` prints; `demo` puts them together. No figure of the
-//! summary is counted here: what was expected comes from the orders, everything else is read back
-//! from where it is kept.
+//! and `placing` act, `wait` waits, `screen` prints; `demo` combines them. No value of the summary
+//! is counted here: the expected values come from the orders, all others are read back from their
+//! source.
 
 mod chart;
 mod check;

@@ -1,9 +1,8 @@
-//! The orders of a run: read from a file, given ids of their own, and what has to become of each.
+//! The orders of a run: read from a file, given unique ids, with the expected outcome of each.
 //! Pure.
 //!
-//! What is expected follows from the orders, the stock before the run and the documented behaviour
-//! of the payment gateway's stand-in towards its test cards; nothing of it is read from what
-//! happened.
+//! The expectation follows from the orders, the stock before the run and the documented behaviour
+//! of the payment gateway's stand-in towards its test cards, never from what happened.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +25,7 @@ const BROKEN_CARD: &str = "tok_broken";
 const DEFAULT_SKU: &str = "standard";
 const DEFAULT_CURRENCY: &str = "USD";
 
-/// What has to become of an order.
+/// The expected outcome of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
     /// Charged, and every recipient mailed.
@@ -63,7 +62,7 @@ impl Outcome {
     }
 }
 
-/// An order and what has to become of it.
+/// An order and its expected outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) order_id: String,
@@ -169,7 +168,7 @@ pub(crate) fn lines(orders: &[Order]) -> String {
     })
 }
 
-/// What has to become of each order, given the pieces in stock before the first of them.
+/// The expected outcome of each order, given the stock before the first of them.
 pub(crate) fn expect(orders: &[Order], stock: &Pieces) -> Result<Vec<Expected>> {
     let expected: Vec<Expected> = orders.iter().map(|order| order.expected(stock)).collect();
     let mut wanted = Pieces::new();

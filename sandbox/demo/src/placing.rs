@@ -1,5 +1,5 @@
-//! Placing the orders of a run with the order worker's own client, and cancelling those whose
-//! customer thinks again. Runs order-worker; writes the run's file below the state folder.
+//! Places the orders of a run with the order worker's own client, and plays the customers who
+//! cancel. Runs order-worker; writes the run's file below the state folder.
 
 use std::{
     path::PathBuf,

@@ -15,7 +15,7 @@ const BLOCK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Screen {
     terminal: bool,
-    /// Lines of the table that stand on the terminal.
+    /// Lines of the table now on the terminal.
     drawn: usize,
     printed: Option<(Instant, Snapshot)>,
 }
@@ -30,7 +30,7 @@ impl Screen {
         }
     }
 
-    /// Prints text below what stands there.
+    /// Prints text below the table.
     pub(crate) fn print(&mut self, text: &str) {
         self.drawn = 0;
         write(text);

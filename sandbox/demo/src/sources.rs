@@ -1,6 +1,6 @@
-//! Reads the places that know what became of the orders: the gateway over HTTP, the database with
-//! psql, the mail server's Maildir, Temporal over its HTTP API. I/O only: what is read is
-//! understood in `readings`. Changes nothing.
+//! Reads the four sources that record the orders: the gateway over HTTP, the database with psql,
+//! the mail server's Maildir, Temporal over its HTTP API. I/O only: `readings` parses the answers.
+//! Changes nothing.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 

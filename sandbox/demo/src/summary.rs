@@ -1,5 +1,5 @@
-//! The summary: what was expected beside what each place says, and how long tasks waited. Pure.
-//! Every figure comes from what was read back.
+//! The summary: the expected values beside those of each source, and how long tasks waited. Pure.
+//! Every value comes from what was read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,7 +15,7 @@ pub(crate) struct QueueRow {
     pub(crate) desired: u64,
     /// Replicas that are ready.
     pub(crate) ready: u64,
-    /// Pods that were told to stop and are still there.
+    /// Pods that are terminating.
     pub(crate) draining: u64,
     /// The operator's last decision, from the fleet's status.
     pub(crate) why: String,
@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
     /// Workflows of the run, as Temporal says.
     pub(crate) open: u64,
     pub(crate) closed: u64,
-    /// Orders of the run by what became of them, as the database says.
+    /// Orders of the run by outcome, from the database.
     pub(crate) done: u64,
     pub(crate) declined: u64,
     pub(crate) cancelled: u64,

@@ -1,5 +1,5 @@
-//! Waiting with open eyes: until the fleet is accepted, until it is at zero, until every order has
-//! ended. Reads the cluster, Temporal and the database; changes nothing.
+//! Polls until the fleet is accepted, until it is at zero, or until every order has ended. Reads
+//! the cluster, Temporal and the database; changes nothing.
 
 use std::{
     thread,

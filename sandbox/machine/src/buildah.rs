@@ -1,5 +1,5 @@
-//! Building images without a network and without an engine: buildah with a storage of the sandbox's
-//! own. Writes to the cache folder.
+//! Builds images without a network and without an engine: buildah with its own storage. Writes to
+//! the cache folder.
 
 use std::{
     path::{Path, PathBuf},

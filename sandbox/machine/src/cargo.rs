@@ -1,4 +1,4 @@
-//! Cargo as a person calls it. Starts nothing: it only makes the command.
+//! The cargo command without the environment of an outer cargo. Starts nothing.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Where the checkout is. Looks at the file system.
+//! Finds the checkout that this program was built from. Reads the file system.
 
 use std::path::{Path, PathBuf};
 

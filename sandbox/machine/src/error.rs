@@ -1,4 +1,4 @@
-//! What can go wrong in the sandbox, in words that name the object and the way out. No I/O.
+//! Errors of the sandbox. Each names the object and the remedy. No I/O.
 
 use std::{io, path::PathBuf};
 

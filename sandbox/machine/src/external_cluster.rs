@@ -1,6 +1,6 @@
-//! A cluster that the person already has, used instead of one of the sandbox's own: which one it
-//! is, how its pods reach this machine, and what the sandbox puts into it. Runs kubectl; writes
-//! below the state folder and, in that cluster, one namespace.
+//! An existing cluster that the sandbox uses instead of its own: its context, how its pods reach
+//! this machine, and the objects that the sandbox creates in it. Runs kubectl; writes below the
+//! state folder and, in that cluster, to one namespace.
 
 use std::{
     io::Write,
@@ -38,7 +38,7 @@ pub struct ExternalCluster {
 }
 
 impl ExternalCluster {
-    /// What the sandbox was told to use; `None` means a cluster of its own.
+    /// The cluster that this sandbox was configured to use; `None` means its own.
     pub(crate) fn read(paths: &Paths) -> Result<Option<Self>> {
         files::read_json(&paths.external_cluster_file())
     }
@@ -118,7 +118,7 @@ impl ExternalCluster {
         if status.success() {
             Ok(())
         } else {
-            let why = format!("{status}; what is wrong stands above");
+            let why = format!("{status}; see the output above");
             Err(Error::Command {
                 what,
                 why,

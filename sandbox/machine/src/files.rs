@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and folders.
+//! Atomic writes of files, JSON files, and folders.
 
 use std::{
     fs,

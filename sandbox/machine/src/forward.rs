@@ -1,6 +1,6 @@
-//! Connects ports of the machine with ports inside a sandbox's network namespace. Network I/O.
-//! Where the namespace may be entered (as root), a thread of its own enters it for each connection;
-//! where not, a unix socket in the file system leads into it.
+//! Forwards ports of the machine to ports inside a sandbox's network namespace. Network I/O. As
+//! root, a separate thread enters the namespace for each connection; otherwise a unix socket in the
+//! file system leads into it.
 
 use std::{
     fs::File,

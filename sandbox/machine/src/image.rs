@@ -1,4 +1,4 @@
-//! The project's own images: their names. No I/O.
+//! Names of the project's own images. No I/O.
 
 /// One of the project's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

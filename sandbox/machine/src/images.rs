@@ -1,6 +1,6 @@
-//! The project's own images: builds the binaries with cargo, puts them into images with the
-//! project's Dockerfile, and loads those into the sandbox's containerd. Starts cargo, buildah and
-//! ctr; writes below the state folder.
+//! Builds the project's own images: compiles the binaries with cargo, packs them with the project's
+//! Dockerfile, and loads them into the sandbox's containerd. Starts cargo, buildah and ctr; writes
+//! below the state folder.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ use crate::{
 /// The certificates that the images trust, as Debian keeps them.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// What became of an image.
+/// A built image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// Repository and tag.
@@ -272,7 +272,7 @@ fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
         .output()
         .attempt(|| format!("starting {what}"))?;
     if !output.status.success() {
-        let why = format!("{}; what is wrong stands above", output.status);
+        let why = format!("{}; see the output above", output.status);
         return Err(Error::Command {
             what,
             why,

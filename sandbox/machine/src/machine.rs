@@ -1,4 +1,4 @@
-//! What is known of a sandbox on this machine: read once, at the door, and handed down.
+//! The paths, programs and cluster of one sandbox: read once and passed down.
 
 use crate::{
     error::Result,

@@ -1,5 +1,4 @@
-//! Installing the operator into the sandbox by its own chart, the only way it is ever installed.
-//! Starts helm and kubectl.
+//! Installs the operator into the sandbox by its Helm chart. Starts helm and kubectl.
 
 use crate::{
     checkout::checkout,

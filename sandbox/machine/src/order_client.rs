@@ -1,5 +1,4 @@
-//! The order worker's own client, which places and cancels orders. Makes the command; starts
-//! nothing.
+//! The command of the order worker's own client, which places and cancels orders. Starts nothing.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Where the sandbox keeps its files, and which names it accepts. Reads the environment, touches no
+//! The folders and files of a sandbox, and the names that it accepts. Reads the environment, no
 //! file.
 
 use std::{

@@ -1,4 +1,4 @@
-//! Processes that are recognised for certain. Reads /proc; starts nothing.
+//! Identifies processes beyond their process id, which may be reused. Reads /proc.
 
 use procfs::{
     ProcResult,

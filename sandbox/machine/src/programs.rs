@@ -1,4 +1,4 @@
-//! Where every program that the sandbox runs is. Looks at the file system, starts nothing.
+//! The paths of all programs that the sandbox runs. Reads the file system, starts nothing.
 
 #[cfg(test)]
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a person sees while something takes its time: one line per step with its number and its
-//! seconds. Writes to standard error only.
+//! Prints progress: one line per step with its number and its seconds. Writes to standard error
+//! only.
 
 use std::{
     io::{IsTerminal, Write},

@@ -1,5 +1,5 @@
-//! Running a program to its end and saying properly how it failed. Starts processes; not for use in
-//! the init process, where one thread reaps every child.
+//! Runs a program to its end and reports how it failed. Starts processes; not for use in the init
+//! process, where one thread reaps every child.
 
 use std::{
     path::Path,

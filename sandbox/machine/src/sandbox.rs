@@ -1,5 +1,5 @@
-//! The sandbox as a library: bring it up, find it, ask where its parts are, stop and start single
-//! components, end it.
+//! The sandbox as a library: bring it up, find it, get its addresses, control its components, end
+//! it.
 
 use std::{
     net::TcpListener,

@@ -1,6 +1,6 @@
-//! Tells Prometheus which pods to read: watches the pods through kubectl and writes those that are
-//! annotated with `prometheus.io/scrape: "true"` to a file of targets. Debian's Prometheus is built
-//! without its own discovery in Kubernetes. Starts kubectl; writes one file.
+//! Writes Prometheus' scrape targets: watches the pods with kubectl and writes those annotated with
+//! `prometheus.io/scrape: "true"` to a file. Debian's Prometheus is built without service discovery
+//! for Kubernetes. Starts kubectl; writes one file.
 
 use std::{
     collections::BTreeMap,

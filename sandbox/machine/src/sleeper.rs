@@ -1,7 +1,6 @@
-//! The sleeper in a sandbox: a worker as any team writes one with Temporal's Go SDK, whose tasks
-//! only take time. The soak and the tests on real pods show with it what the operator does with
-//! other workers than its own. Builds it when it is needed first, brings its image into the
-//! cluster, and starts its tasks.
+//! The sleeper: a plain worker written with Temporal's Go SDK, whose tasks only take time. The soak
+//! and the cluster tests use it to show how the operator treats workers other than its own. Builds
+//! it on first use, loads its image into the cluster, and starts its tasks.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How a running sandbox is, as its init process records it. Reads one file.
+//! The status of a running sandbox, as its init process records it. Reads one file.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,4 +1,4 @@
-//! Finding programs of the machine. Looks at the file system, starts nothing.
+//! Finds programs on the machine. Reads the file system, starts nothing.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! The figures of the trials, from histories and from what the fleets asked for, and the table of
-//! them. Pure.
+//! Computes the times of a trial from histories and replica changes, and prints the table. Pure.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Under which settings the latency is measured, and what a trial is. Pure.
+//! The settings under which the latency is measured, and the size of a trial. Pure.
 
 use std::time::Duration;
 

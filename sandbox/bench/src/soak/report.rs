@@ -1,4 +1,4 @@
-//! What the soak saw, counted from histories and watches. Pure.
+//! Counts the results of the soak from histories and watches. Pure.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ pub struct Report {
     queues: BTreeMap<String, Changes>,
     /// Scale-ins of a queue during which activities were running in the fleet.
     downs_while_busy: usize,
-    /// Activities that were running on a pod when it was told to stop, and completed there.
+    /// Activities that were running on a pod when it was terminated, and completed there.
     completed_on_stopped_pods: usize,
     attempts_beyond_first: usize,
     heartbeats_missed: usize,
@@ -37,7 +37,7 @@ pub struct Report {
     broken: Vec<String>,
 }
 
-/// What became of a queue's replicas.
+/// Changes of a queue's replicas.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Changes {
     up: usize,

@@ -1,6 +1,6 @@
-//! The part of the soak with other workers than the order workers: tasks that are short and then
-//! long, workers that have a queue of their host's own, and workers that do not know how many slots
-//! they have. Which tasks, when, and what it means that one was cut off. Pure.
+//! The part of the soak with workers other than the order workers: tasks that are short and then
+//! long, workers with a task queue for their host alone, and workers that do not report how many
+//! slots they have. Which tasks run when, and why one was cut off. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::history::Workflow;
 const SLOTS: &str = "4";
 /// The most replicas of each queue.
 pub(super) const MOST: u32 = 5;
-/// A task that was started so shortly before its pod was told to stop may not have been known: the
-/// worker sends a heartbeat every 5 s, and the operator reads them every 5 s.
+/// A task that started this shortly before its pod was terminated may be unknown to the operator:
+/// the worker sends a heartbeat every 5 s, and the operator reads them every 5 s.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(10);
 
 /// A fleet of sleepers, with one queue of the same name.
@@ -126,12 +126,12 @@ pub(super) struct CutOff {
     pub(super) what: String,
 }
 
-/// The tasks of one queue that were attempted again, and why they had to be. `told` has when each
-/// pod was told to stop. The failure of an attempt that was cut off says where it ran, and since
-/// when.
+/// The tasks of one queue that were attempted again, and why they had to be. `terminated` has the
+/// time at which each pod was terminated. The failure of an attempt that was cut off says where it
+/// ran, and since when.
 pub(super) fn cuts(
     workflows: &[Workflow],
-    told: &BTreeMap<String, Timestamp>,
+    terminated: &BTreeMap<String, Timestamp>,
     grace: Duration,
 ) -> Vec<CutOff> {
     let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
@@ -153,11 +153,15 @@ pub(super) fn cuts(
                 .and_then(|rest| rest.split_once(" since "))
                 .and_then(|(pod, rest)| {
                     let began: Timestamp = rest.split([' ', ';']).next()?.parse().ok()?;
-                    Some((began, *told.get(pod)?))
+                    Some((began, *terminated.get(pod)?))
                 });
             let why = match stopped {
-                Some((began, told)) if told.duration_since(began) < UNHEARD => Cut::Raced,
-                Some((_, told)) if known_from.is_none_or(|known| told < known) => Cut::First,
+                Some((began, terminated)) if terminated.duration_since(began) < UNHEARD => {
+                    Cut::Raced
+                }
+                Some((_, terminated)) if known_from.is_none_or(|known| terminated < known) => {
+                    Cut::First
+                }
                 Some(_) | None => Cut::Known,
             };
             let what = format!(
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_cut_is_excused_only_if_nothing_could_be_known() {
-        let told = BTreeMap::from([("pod-a".to_owned(), second(100))]);
+        let terminated = BTreeMap::from([("pod-a".to_owned(), second(100))]);
         let since = |second: i64| {
             let began = self::second(second);
             format!("cut off on pod-a since {began}")
@@ -209,7 +213,7 @@ mod tests {
         let whys = |others: &[Workflow], trouble: &str| {
             let cut = task("t", 200, 260, Some(trouble));
             let all: Vec<Workflow> = others.iter().cloned().chain([cut]).collect();
-            let cuts = cuts(&all, &told, Duration::from_secs(20));
+            let cuts = cuts(&all, &terminated, Duration::from_secs(20));
             cuts.into_iter().map(|cut| cut.why).collect::<Vec<_>>()
         };
         let short = task("short", 0, 5, None);
@@ -230,7 +234,11 @@ mod tests {
             "nothing is known in its favour"
         );
         assert_eq!(
-            cuts(&[task("well", 0, 60, None)], &told, Duration::from_secs(20)),
+            cuts(
+                &[task("well", 0, 60, None)],
+                &terminated,
+                Duration::from_secs(20)
+            ),
             []
         );
     }

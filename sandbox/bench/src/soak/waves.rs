@@ -1,5 +1,5 @@
 //! The load of the soak: waves of orders whose activities last from one second to the longest asked
-//! for. Pure, and without chance: the same options give the same orders.
+//! for. Pure and deterministic: the same options give the same orders.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Collects what a place has that differs from what it should have. Pure.
+//! Collects the differences between one source and what is expected. Pure.
 
 use std::{collections::BTreeMap, fmt};
 

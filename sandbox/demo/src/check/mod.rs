@@ -1,5 +1,5 @@
-//! Compares what had to become of the orders with what was read back. Pure. Each place is checked
-//! by itself, order by order; what differs is named with the order.
+//! Compares the expected outcome of every order with what was read back. Pure. Each source is
+//! checked by itself, order by order; every difference names its order.
 
 mod database;
 mod findings;

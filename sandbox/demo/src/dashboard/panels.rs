@@ -11,7 +11,7 @@ pub const DASHBOARD: &str =
 /// Everything that a dashboard shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dashboard {
-    /// What stands above it.
+    /// Its heading.
     pub title: String,
     /// What it is made of, in the order of the file.
     pub panels: Vec<Panel>,
@@ -35,7 +35,7 @@ pub enum Kind {
 /// One panel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panel {
-    /// What stands above it.
+    /// Its heading.
     pub title: String,
     /// How it shows its data.
     pub kind: Kind,

@@ -1,8 +1,8 @@
-//! The dashboard as an SVG picture: the same panels in the same places, drawn from series. Pure.
+//! Draws the dashboard as SVG: the same panels in the same places, from series. Pure.
 //!
-//! Here are the page, the frames of the panels, single numbers and tables; `chart` draws what has a
-//! time axis, and `primitives` is what both write with. A queue has one colour in all panels; what
-//! the dashboard dashes is dashed here too.
+//! This file draws the page, the frames of the panels, single numbers and tables; `chart` draws
+//! everything with a time axis; `primitives` is shared by both. A queue has one colour in all
+//! panels. Lines that the dashboard dashes are dashed here too.
 
 mod chart;
 pub mod page;

@@ -1,5 +1,5 @@
-//! The database of the order system, as `psql` prints it as JSON. Pure: the statements are here,
-//! running them is not.
+//! The order system's database, as `psql` prints it as JSON. Pure: holds the statements, does not
+//! run them.
 
 use serde::Deserialize;
 

@@ -1,11 +1,11 @@
-//! A mail as it lies in the mail server's Maildir. Pure: the file's text is passed in.
+//! A mail in the mail server's Maildir. Pure: the file's text is passed in.
 
 /// What matters of a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mail {
     /// The order, from the Message-ID.
     pub(crate) order_id: String,
-    /// The address to which the mail server was told to deliver it; from `To` where it kept none.
+    /// The envelope recipient; from `To` where the mail server recorded none.
     pub(crate) recipient: String,
     pub(crate) subject: String,
     /// `<ORDER.HASH@order-worker>`, the same at every attempt.

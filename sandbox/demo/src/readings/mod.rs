@@ -1,5 +1,5 @@
-//! What was read back from the four places that know what became of the orders, and how their
-//! answers are understood. Pure: the answers are passed in as text.
+//! The data read back about the orders from four sources (ledger, database, mail, Temporal), and
+//! its parsing. Pure: the answers are passed in as text.
 
 mod database;
 mod ledger;

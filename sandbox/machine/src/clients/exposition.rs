@@ -1,4 +1,4 @@
-//! Prometheus' text format, as far as it is read here. Pure.
+//! Reads Prometheus' text format. Pure.
 
 /// The sum of a metric over all its labels.
 pub fn sum(metrics: &str, name: &str) -> f64 {

@@ -1,4 +1,4 @@
-//! HTTP to a port on loopback: one request per connection. Network I/O.
+//! HTTP client for ports on loopback. Network I/O.
 
 use std::{sync::LazyLock, time::Duration};
 

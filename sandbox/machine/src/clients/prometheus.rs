@@ -1,5 +1,4 @@
-//! Asking a sandbox's Prometheus over its HTTP API. Network I/O on loopback; understanding the
-//! answers is pure.
+//! Client of a sandbox's Prometheus over its HTTP API. Network I/O on loopback; parsing is pure.
 
 use std::collections::BTreeMap;
 

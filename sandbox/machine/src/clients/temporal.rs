@@ -1,4 +1,4 @@
-//! Asking a sandbox's Temporal over its HTTP API (the paths are those of `workflowservice`'s
+//! Client of a sandbox's Temporal over its HTTP API (the paths are those of `workflowservice`'s
 //! annotations). Network I/O on loopback.
 
 use serde_json::Value;

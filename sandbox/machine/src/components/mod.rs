@@ -1,5 +1,4 @@
-//! What runs in a sandbox: each component's command, what it waits for, and what shows that it is
-//! ready. Pure: it only describes.
+//! The components of a sandbox: the command, dependencies and readiness probe of each. Pure.
 
 mod kubernetes;
 pub(crate) mod readiness;

@@ -1,4 +1,4 @@
-//! What shows that a component is ready. Pure: it only describes.
+//! Readiness probes of components. Pure: `supervisor::probe` runs them.
 
 use std::path::PathBuf;
 

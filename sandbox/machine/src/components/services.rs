@@ -1,4 +1,4 @@
-//! The components beside Kubernetes: what an order fleet needs, and what watches it. Pure.
+//! The components beside Kubernetes: the services that the order fleet needs, and Prometheus. Pure.
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
-//! Packages of the distribution. Installs them with apt, and only those whose programs are not
-//! there.
+//! Installs packages of the distribution with apt, only those whose programs are missing.
 
 use std::{
     fs,

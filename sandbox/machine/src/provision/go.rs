@@ -1,5 +1,5 @@
-//! Building the pinned Go programs. Runs `go build` in a temporary folder of the cache that takes
-//! its final name only when everything in it is complete.
+//! Builds the pinned Go programs. Runs `go build` in a temporary folder of the cache, which gets
+//! its final name only when the build is complete.
 
 use std::{
     fs,

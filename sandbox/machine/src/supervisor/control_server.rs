@@ -1,4 +1,4 @@
-//! Takes requests on a unix socket and carries them out, one thread per connection.
+//! Serves control requests on a unix socket in the init process, one thread per connection.
 
 use std::{
     io::{BufRead, BufReader, Write},

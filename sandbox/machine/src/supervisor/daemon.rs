@@ -1,5 +1,5 @@
-//! The process that stays: it holds the loopback ports, starts the init process in namespaces of
-//! its own, and clears up after it. Every function here is called in a process of its own.
+//! The supervisor process: holds the loopback ports, starts the init process in namespaces of its
+//! own, and cleans up after it. Every public function runs in a process of its own.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The error about a component that did not start. Reads its log.
+//! The error about a component that did not start, with the end of its log.
 
 use std::fs;
 

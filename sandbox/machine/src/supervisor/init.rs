@@ -1,5 +1,5 @@
-//! The first process inside a sandbox's namespaces: makes the world that the components live in,
-//! starts them, keeps them running, takes orders, and ends with all of them. Everything it does is
+//! The first process inside a sandbox's namespaces: sets up mounts and network, starts the
+//! components, keeps them running, takes control requests, and ends with all of them. Acts only
 //! inside the namespaces, except for files below the state folder.
 
 use std::{
@@ -29,7 +29,7 @@ use rustix::process::Signal;
 /// How long components may take to end in order when the sandbox ends.
 const END_PATIENCE: Duration = Duration::from_secs(4);
 
-/// Runs the sandbox until it is told to end. Never returns to the caller's namespaces.
+/// Runs the sandbox until a request ends it. Never returns to the caller's namespaces.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
     if std::process::id() != 1 {
         return Err(Error::Usage(
@@ -40,7 +40,7 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     let owners = owners()?;
     let components = if machine.external_cluster.is_some() {
         namespaces::services_only(&machine.paths, &owners, &reaper)?;
-        open_ways_out(&machine.paths)?;
+        forward_for_external_cluster(&machine.paths)?;
         components::services_only(machine, &owners)
     } else {
         namespaces::cluster(machine, &owners, &reaper)?;
@@ -49,9 +49,9 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     supervise(machine, &reaper, components)
 }
 
-/// Beside an external cluster: the way to the proxy of its API, and, for a supervisor that may not
-/// enter this network, the ways in.
-fn open_ways_out(paths: &Paths) -> Result<()> {
+/// With an external cluster: forwards to the proxy of its API and, for a supervisor that may not
+/// enter this network, into it.
+fn forward_for_external_cluster(paths: &Paths) -> Result<()> {
     let listener = TcpListener::bind(components::API_PROXY)
         .attempt(|| format!("listening on {}", components::API_PROXY))?;
     forward::serve(listener, Target::Socket(paths.api_socket()));

@@ -1,4 +1,4 @@
-//! Starting, finding and ending a sandbox, from the command line's side.
+//! Starts, finds and ends a sandbox's supervisor. Called by the command line.
 
 use std::{
     fs::{self, File, OpenOptions},

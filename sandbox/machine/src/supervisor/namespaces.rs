@@ -1,5 +1,4 @@
-//! The world that the components live in: mounts, the network, the users. Acts inside the sandbox's
-//! namespaces only.
+//! Sets up mounts, network and users inside the sandbox's namespaces.
 
 use std::{
     fs,

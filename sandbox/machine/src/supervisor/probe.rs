@@ -1,5 +1,5 @@
-//! Asking a local server whether it answers: TCP, HTTP, a greeting, a unix socket. Network I/O on
-//! loopback only.
+//! Runs readiness probes against local servers: TCP, HTTP, a greeting, a unix socket. Network I/O
+//! on loopback only.
 
 use std::{
     io::{Read, Write},

@@ -1,5 +1,5 @@
-//! The sandbox's own processes: the words by which they are known, the record of them, and how they
-//! are recognised again. Reads /proc.
+//! The sandbox's own processes: their names on the command line, the record of them, and how they
+//! are identified. Reads /proc.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! Reaps every process whose parent is the init process: its own children, and whatever was
-//! orphaned inside the sandbox (containers' shims). It is the only place that waits for a child.
+//! Reaps every process whose parent is the init process: its own children, and orphans inside the
+//! sandbox (containers' shims). The only place that waits for a child.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! Keeps one component running: waits for its turn, prepares and starts it, sees that it answers,
-//! and starts it again when it ends by itself. One thread per component.
+//! Keeps one component running: waits for its dependencies, prepares and starts it, probes it, and
+//! restarts it when it ends. One thread per component.
 
 use std::{
     collections::BTreeMap,
@@ -31,8 +31,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A component that ran this long is started again without a pause.
 const STEADY: Duration = Duration::from_secs(30);
-/// After so many starts without one answer a component counts as failed. It is tried further all
-/// the same.
+/// Starts without an answer after which a component counts as failed. It is still restarted.
 const TRIES: u32 = 3;
 /// How often a component that is starting is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(100);

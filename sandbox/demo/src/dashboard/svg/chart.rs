@@ -1,4 +1,4 @@
-//! What has a time axis: the axes, the lines or bars, and the legend below. Pure.
+//! Draws the axes, the lines or bars, and the legend of a panel over time. Pure.
 
 use std::collections::BTreeMap;
 

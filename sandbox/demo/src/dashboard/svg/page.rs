@@ -1,4 +1,4 @@
-//! What all panels of a picture share. Pure.
+//! What all panels of an SVG picture share. Pure.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! What every panel of the picture is written with: rectangles, numbers as people read them,
-//! escaped text. Pure.
+//! SVG primitives: rectangles, formatted numbers, escaped text. Pure.
 
 use std::fmt::Write as _;
 

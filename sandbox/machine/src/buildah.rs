@@ -51,12 +51,11 @@ pub(crate) fn push(paths: &Paths, image: Image<'_>, destination: &str, tls: bool
 }
 
 fn remove_file(file: &Path) {
-    // The push that follows says it better if the file is still there.
+    // If the file is still there, the error of the push that follows is clearer.
     drop(std::fs::remove_file(file));
 }
 
-/// A storage for one build. It is thrown away afterwards: an image is one binary, so there is
-/// nothing to reuse.
+/// Storage for one build, removed afterwards: an image is one binary, so nothing can be reused.
 struct Storage {
     program: PathBuf,
     folder: PathBuf,
@@ -76,7 +75,7 @@ impl Storage {
 
     fn build(&self, image: Image<'_>) -> Result<()> {
         let mut args = vec!["build", "--quiet", "--isolation=chroot"];
-        // The same binary gives the same image, whenever it is built.
+        // The same binary always gives the same image.
         args.extend(["--timestamp=0", "--format=docker", "--tag", image.name]);
         if let Some(target) = image.target {
             args.extend(["--target", target]);

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-/// Cargo, as if a person called it. `cargo run` tells the program that it runs about the package
-/// that it belongs to; an inner cargo whose build scripts see that builds *ring* again, and with it
-/// the Temporal SDK, each time that the two take turns.
+/// Cargo with the environment of a direct call. `cargo run` sets variables about the package for
+/// the program that it runs. If the build scripts of an inner cargo see them, *ring* and with it
+/// the Temporal SDK are rebuilt on every alternation between the two.
 pub fn cargo() -> Command {
     let mut command = Command::new("cargo");
     for (variable, _) in std::env::vars_os() {

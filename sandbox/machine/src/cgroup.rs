@@ -10,14 +10,13 @@ use std::{
 
 use crate::error::{Attempt, Result};
 
-/// Where the hierarchies are.
+/// The root of the cgroup hierarchies.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// A hierarchy of the second version carries this file at its root.
+/// This file exists at the root of a cgroup v2 hierarchy only.
 const V2_MARK: &str = "cgroup.controllers";
 
-/// The folders of the sandbox: one for the unified hierarchy, or one in each hierarchy of the first
-/// version.
+/// The sandbox's folders: one with cgroup v2, one per hierarchy with cgroup v1.
 pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
     folders_below(Path::new(ROOT), name)
 }
@@ -38,7 +37,7 @@ fn folders_below(root: &Path, name: &str) -> Vec<PathBuf> {
     hierarchies
 }
 
-/// Makes the sandbox's folders and gives them what pods below them need.
+/// Creates the sandbox's folders and enables the controllers that pods need.
 pub(crate) fn create(name: &str) -> Result<()> {
     let unified = Path::new(ROOT).join(V2_MARK);
     if let Ok(controllers) = fs::read_to_string(&unified) {
@@ -74,8 +73,7 @@ fn enable(folder: &Path, controllers: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes the sandbox's folders, from the leaves up. Waits a little for processes that are just
-/// ending.
+/// Removes the sandbox's folders, from the leaves up. Waits briefly for processes that are ending.
 pub(crate) fn remove(name: &str) -> Result<()> {
     for folder in folders(name) {
         remove_tree(&folder, Instant::now() + Duration::from_secs(10))?;

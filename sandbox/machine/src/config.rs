@@ -58,7 +58,7 @@ pub(crate) fn write_services(paths: &Paths) -> Result<()> {
     files::write_file(&folder.join("pg_hba.conf"), PG_HBA.as_bytes())
 }
 
-/// Nobody but the sandbox's own network reaches this server, so it asks for no password.
+/// Only the sandbox's own network reaches this server, so it needs no password.
 const PG_HBA: &str = "local all all trust\n\
 host all all 127.0.0.1/32 trust\n\
 host all all 10.250.0.0/24 trust\n\
@@ -144,7 +144,7 @@ fn kubelet(paths: &Paths) -> Value {
         "failCgroupV1": false,
         "failSwapOn": false,
         "enforceNodeAllocatable": [],
-        // The sandbox must not throw out its images or pods because the machine's disk is rather
+        // The sandbox must not evict its images or pods because the disk of the machine is nearly
         // full.
         "evictionHard": {},
         "imageGCHighThresholdPercent": 100,
@@ -187,7 +187,7 @@ fn prometheus(paths: &Paths) -> Value {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "5s"},
         "rule_files": [paths.config().join("rules.yaml")],
         "scrape_configs": [
-            // A Temporal with much to do takes seconds to answer, and each answer costs it.
+            // A busy Temporal takes seconds to answer, and each scrape costs it time.
             {
                 "job_name": "temporal",
                 "scrape_interval": "10s",

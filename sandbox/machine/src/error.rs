@@ -39,16 +39,16 @@ pub enum Error {
         /// Where the whole log is.
         log: PathBuf,
     },
-    /// This machine cannot do what was asked; the text says what to do instead.
+    /// This machine cannot carry out the request; the text names the remedy.
     #[error("{0}")]
     Machine(String),
-    /// The request cannot be carried out as it was made; the text says why.
+    /// The request is invalid; the text says why.
     #[error("{0}")]
     Usage(String),
     /// The sandbox is not up.
     #[error("the sandbox {0:?} is not up; start it with `cargo sandbox --name {0} up`")]
     NotUp(String),
-    /// A file of the sandbox does not hold what it should.
+    /// A file of the sandbox cannot be parsed.
     #[error("{what} cannot be read: {source}; `cargo sandbox clean` removes a damaged state")]
     Json {
         /// The file.
@@ -82,7 +82,7 @@ impl Error {
 /// The result of a call into the sandbox.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Adds to an error of the operating system what was attempted.
+/// Adds the attempted action to an error of the operating system.
 pub trait Attempt<T> {
     /// `what` says what was attempted, for example `reading /etc/hosts`.
     fn attempt(self, what: impl FnOnce() -> String) -> Result<T>;

@@ -22,10 +22,10 @@ use crate::{
     run,
 };
 
-/// The label by which the namespace of the Services is known to be the sandbox's.
+/// The label that marks the namespace of the Services as the sandbox's.
 const LABEL: &str = "taskqueue.dev/sandbox";
 
-/// A cluster that is there already.
+/// An existing cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExternalCluster {
     /// The context of the person's kubeconfig.
@@ -82,7 +82,7 @@ impl ExternalCluster {
         run::output(version.args(["version", "--request-timeout=10s"])).map(drop)
     }
 
-    /// Makes the Services by which the cluster's pods reach what runs on this machine.
+    /// Creates the Services through which the cluster's pods reach this machine.
     pub(crate) fn apply(&self, paths: &Paths, programs: &Programs, ports: &Ports) -> Result<()> {
         let services: Vec<(&str, u16, u16)> = SERVICES
             .iter()
@@ -127,7 +127,7 @@ impl ExternalCluster {
         }
     }
 
-    /// Takes those Services away again.
+    /// Removes those Services.
     pub(crate) fn remove(paths: &Paths, programs: &Programs) -> Result<()> {
         let selector = format!("{LABEL}={}", paths.name);
         let field = format!("metadata.name={SERVICES_NAMESPACE}");
@@ -156,7 +156,7 @@ impl ExternalCluster {
     }
 }
 
-/// Services carry the names that pods use, ports the names that people use.
+/// The name of the forwarded port of a Service.
 fn forward_of(service: &str) -> &str {
     if service == "payment-gateway" {
         "gateway"

@@ -23,7 +23,7 @@ use crate::error::{Attempt, Result};
 /// How long a connection inside may take to be accepted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a connection is passed on to.
+/// The target of a forwarded connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
     /// A loopback port in a network namespace that is held open.
@@ -47,7 +47,7 @@ pub(crate) fn namespace_of(pid: i32) -> Result<Arc<File>> {
 pub(crate) fn listen_inside(namespace: &Arc<File>, address: Ipv4Addr) -> Result<TcpListener> {
     let namespace = Arc::clone(namespace);
     let listening = thread::spawn(move || {
-        // The namespace is this thread's alone.
+        // Only this thread enters the namespace.
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         TcpListener::bind((address, 0))
     });
@@ -147,7 +147,7 @@ fn join(one: impl Stream, other: impl Stream) {
     }
 }
 
-/// Copies until one side ends, and passes the end on. An error means the same as an end.
+/// Copies until one side ends, and shuts down the other. An error counts as an end.
 fn copy(mut from: impl Stream, mut to: impl Stream) {
     io::copy(&mut from, &mut to).ok();
     to.end(Shutdown::Write);

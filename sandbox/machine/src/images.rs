@@ -83,8 +83,8 @@ impl Sandbox {
         Ok(loaded)
     }
 
-    /// Beside an external cluster without a registry, new images are of no use before the person
-    /// has loaded them.
+    /// An error if new images have to be loaded by hand first: with an external cluster without a
+    /// registry.
     pub fn check_loaded(&self, loaded: &[Loaded]) -> Result<()> {
         let new: Vec<String> = loaded
             .iter()
@@ -191,7 +191,7 @@ impl Sandbox {
         }
         let folder = program.parent().unwrap_or(Path::new("/"));
         files::make_folder(folder)?;
-        // Under a running process the file cannot be written, but its name can be given to another.
+        // The file of a running process cannot be written, but it can be replaced.
         let beside = folder.join("order-worker.tmp");
         let from = context.join(Image::OrderWorker.binary());
         fs::copy(&from, &beside).attempt(|| format!("copying {}", from.display()))?;
@@ -239,7 +239,7 @@ fn hash(files: &[&Path]) -> Result<String> {
     Ok(hex::encode(hasher.finalize()))
 }
 
-/// A line of cargo's output about something that it made.
+/// A line of cargo's output about an artifact.
 #[derive(Debug, Deserialize)]
 struct Made {
     executable: Option<PathBuf>,
@@ -251,8 +251,8 @@ struct Target {
     name: String,
 }
 
-/// Builds the images' binaries with cargo, with the features that the whole workspace has: the
-/// tests then find every dependency built.
+/// Builds the images' binaries with cargo, with the features of the whole workspace, so that the
+/// tests can reuse every dependency.
 fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     progress.say("building the binaries of the images with cargo");
     let mut command = cargo();

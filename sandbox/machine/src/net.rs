@@ -14,7 +14,7 @@ use crate::{
 
 /// The node's address, on a bridge of its own; everything beside the pods listens on it.
 pub const NODE_ADDRESS: &str = "10.250.0.1";
-/// The same, to bind to.
+/// The node's address, to bind to.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 250, 0, 1);
 /// The bridge that carries the node's address.
 pub(crate) const BRIDGE: &str = "node0";

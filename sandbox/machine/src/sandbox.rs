@@ -283,7 +283,7 @@ compile_error!(
     "the sandbox is made of Linux's own means and needs Linux; on another system run it in a Linux machine, and use a cluster that you have with `cargo sandbox --context NAME up`"
 );
 
-/// Refuses a cluster of the sandbox's own where none can be built, and names the way out.
+/// Returns an error that names the remedy if the sandbox needs root to build its own cluster.
 fn check_privileges(machine: &Machine) -> Result<()> {
     if machine.external_cluster.is_some() || rustix::process::geteuid().is_root() {
         return Ok(());
@@ -293,7 +293,7 @@ fn check_privileges(machine: &Machine) -> Result<()> {
     ))
 }
 
-/// Starts what someone has stopped or paused.
+/// Starts components that were stopped, and resumes those that were paused.
 fn wake(paths: &Paths) -> Result<()> {
     let status = Status::read(&paths.status_file())?;
     for (name, component) in status.into_iter().flat_map(|status| status.components) {

@@ -25,8 +25,8 @@ struct Change {
     object: Value,
 }
 
-/// Writes the targets until kubectl ends, which is an error: whoever keeps this running starts it
-/// again.
+/// Writes the targets until kubectl ends. That is an error, after which the supervisor restarts
+/// this.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
     let file = paths.targets_file();
@@ -75,7 +75,7 @@ fn write(file: &Path, targets: &BTreeMap<String, Value>) -> Result<()> {
     files::write_json(file, &targets.values().collect::<Vec<_>>())
 }
 
-/// Applies a change; says whether the targets differ afterwards.
+/// Applies a change; returns whether the targets changed.
 fn note(targets: &mut BTreeMap<String, Value>, change: &Change, external: bool) -> bool {
     let Some(uid) = change.object["metadata"]["uid"].as_str() else {
         return false;

@@ -34,7 +34,7 @@ pub struct Tasks<'a> {
     pub count: usize,
     /// How long each takes.
     pub takes: Duration,
-    /// Whether they run on the queue of the host that a worker names, and not on the shared one.
+    /// Whether they run on a worker's own host queue instead of the shared one.
     pub on_host: bool,
 }
 

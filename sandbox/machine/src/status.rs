@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::Result, files::read_json};
 
-/// How a component is.
+/// The phase of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -29,7 +29,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether nothing more is to be expected without a change from outside.
+    /// Whether the phase stays until something outside changes it.
     pub fn is_settled(self) -> bool {
         matches!(
             self,
@@ -41,7 +41,7 @@ impl Phase {
 /// One component as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentStatus {
-    /// How it is.
+    /// Its phase.
     pub phase: Phase,
     /// Its process inside the sandbox, if it has one.
     pub pid: Option<i32>,

@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 
 /// How long the server may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How much of a refusal's text an error repeats.
+/// Bytes of the body that an error shows.
 const SHOWN: usize = 300;
-/// What a part of a query may not hold as it is.
+/// The characters that are percent-encoded in a query.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -22,8 +22,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 static AGENT: LazyLock<Agent> =
     LazyLock::new(|| config().max_idle_connections(0).build().new_agent());
 
-/// The configuration of a client of a server on this machine: no proxy of the person's is asked,
-/// and every status is an answer.
+/// The configuration of a client for servers on this machine: it ignores the proxy settings of the
+/// environment, and a status other than 2xx is no error.
 pub fn config() -> ConfigBuilder<AgentScope> {
     Agent::config_builder()
         .proxy(None)
@@ -69,7 +69,7 @@ pub fn text(answer: Result<Response<Body>, ureq::Error>) -> Result<(u16, String)
     Ok((status, body))
 }
 
-/// Text as one part of a query: everything but letters, digits and `-._~` is escaped.
+/// Percent-encodes everything but ASCII letters, digits and `-._~`.
 pub fn escape(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }

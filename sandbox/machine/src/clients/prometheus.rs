@@ -15,7 +15,7 @@ use crate::{
 pub struct Series {
     /// Its labels, `__name__` among them if it has one.
     pub labels: BTreeMap<String, String>,
-    /// Seconds since 1970 and values, in order of time. What is no number is left out.
+    /// Seconds since 1970 and values, in order of time, without values that are not finite.
     pub samples: Vec<(f64, f64)>,
 }
 
@@ -37,7 +37,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Finds out where it is.
+    /// Finds its address.
     ///
     /// # Errors
     /// If the sandbox is not up.

@@ -16,7 +16,7 @@ pub struct Temporal {
 }
 
 impl Temporal {
-    /// Finds out where it is.
+    /// Finds its address.
     pub fn of(sandbox: &Sandbox) -> Result<Self> {
         Ok(Self {
             address: sandbox.address("temporal-ui")?,

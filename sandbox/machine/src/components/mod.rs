@@ -22,13 +22,13 @@ pub(crate) type Owner = (u32, u32);
 pub(crate) struct Step {
     /// Program and arguments.
     pub(crate) command: Vec<String>,
-    /// As whom it runs; root if not given.
+    /// The user that runs it; root if `None`.
     pub(crate) owner: Option<Owner>,
-    /// It is left out where this path exists.
+    /// It is skipped if this path exists.
     pub(crate) unless: Option<PathBuf>,
 }
 
-/// How a component is asked to end.
+/// The signal that ends a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// SIGTERM.
@@ -52,15 +52,15 @@ pub(crate) struct Component {
     /// Run after each start, as soon as the probe succeeds, before the component counts as ready.
     pub(crate) then: Vec<Step>,
     pub(crate) stop: Stop,
-    /// It is given time to write its data when the sandbox ends.
+    /// Whether it gets time to write its data when the sandbox ends.
     pub(crate) keeps_data: bool,
-    /// How long it may take from its start to its first answer.
+    /// The longest time from its start to its first successful probe.
     pub(crate) patience: Duration,
-    /// Where it is reached inside the sandbox, for people.
+    /// Its address inside the sandbox, shown to people.
     pub(crate) address: String,
 }
 
-/// Where the init process shows folders of the state to users who may not enter the state folder.
+/// The init process mounts folders of the state here, for users who may not enter the state folder.
 pub(crate) const MOUNTED: &str = "/run/sandbox";
 
 /// The folders below [`MOUNTED`], with their owners.
@@ -68,7 +68,7 @@ pub(crate) fn mounted(owners: &Owners) -> [(&'static str, Owner); 2] {
     [("postgres", owners.postgres), ("mail", owners.mail)]
 }
 
-/// As whom the components that must not be root run.
+/// The users of the components that must not run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owners {
     /// Debian's user `postgres`.
@@ -77,7 +77,7 @@ pub(crate) struct Owners {
     pub(crate) mail: Owner,
 }
 
-/// Where components inside the sandbox find the API of an external cluster.
+/// The address of an external cluster's API inside the sandbox.
 pub(crate) const API_PROXY: &str = "127.0.0.1:8001";
 
 /// Every component of a sandbox with a cluster of its own.
@@ -105,7 +105,7 @@ pub(crate) fn cluster(machine: &Machine, owners: &Owners) -> Vec<Component> {
     components
 }
 
-/// What an external cluster lacks: everything beside the pods.
+/// The components that an external cluster lacks: the services beside the pods.
 pub(crate) fn services_only(machine: &Machine, owners: &Owners) -> Vec<Component> {
     let build = Build {
         paths: &machine.paths,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What shows that a component is ready.
+/// A readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Probe {
     /// `GET path` on this loopback port answers with status 200.

@@ -68,7 +68,7 @@ impl Build<'_> {
                 program("psql")
             )
         };
-        // CREATE DATABASE knows no IF NOT EXISTS.
+        // CREATE DATABASE has no IF NOT EXISTS.
         let script = format!(
             "set -e\n{} | grep -q 1 || {}\n{} | grep -q 1 || {}\n",
             sql("SELECT 1 FROM pg_roles WHERE rolname = 'orders'"),
@@ -164,7 +164,7 @@ impl Build<'_> {
             ..Self::component(
                 "gateway",
                 &program,
-                // A payment provider does not forget what it charged because it was restarted.
+                // A payment provider keeps its charges over a restart.
                 &["gateway", "--listen=0.0.0.0:8090", &ledger],
             )
         }

@@ -102,7 +102,7 @@ impl ComponentStates {
         });
     }
 
-    /// How a component is; `None` for a name that no component has.
+    /// The status of a component; `None` if no component has this name.
     pub(super) fn component(&self, name: &str) -> Option<ComponentStatus> {
         self.inner.lock().status.components.get(name).cloned()
     }
@@ -118,14 +118,14 @@ impl ComponentStates {
             .collect()
     }
 
-    /// Says whether a component shall run.
+    /// Sets whether a component should run.
     pub(super) fn want(&self, name: &str, wanted: bool) {
         let mut inner = self.inner.lock();
         inner.wanted.insert(name.to_owned(), wanted);
         self.publish(&inner);
     }
 
-    /// Gives a component further arguments from its next start on.
+    /// Sets the extra arguments of a component, used from its next start.
     pub(super) fn set_arguments(&self, name: &str, arguments: Vec<String>) {
         self.inner
             .lock()
@@ -133,7 +133,7 @@ impl ComponentStates {
             .insert(name.to_owned(), arguments);
     }
 
-    /// The further arguments of a component.
+    /// The extra arguments of a component.
     pub(super) fn arguments(&self, name: &str) -> Vec<String> {
         self.inner
             .lock()
@@ -143,13 +143,13 @@ impl ComponentStates {
             .unwrap_or_default()
     }
 
-    /// Whether a component shall run.
+    /// Whether a component should run.
     pub(super) fn is_wanted(&self, name: &str) -> bool {
         let inner = self.inner.lock();
         !inner.status.ending && inner.wanted.get(name) == Some(&true)
     }
 
-    /// How a component is asked to end.
+    /// The signal that ends a component.
     pub(super) fn stop_of(&self, name: &str) -> Stop {
         self.inner
             .lock()
@@ -200,7 +200,7 @@ impl ComponentStates {
         self.changed.wait_for(&mut self.inner.lock(), patience);
     }
 
-    /// Waits until a component is as the caller wants it; returns how it is.
+    /// Waits until `done` or the deadline; returns the status of the component.
     pub(super) fn wait_until(
         &self,
         name: &str,
@@ -218,8 +218,8 @@ impl ComponentStates {
         }
     }
 
-    /// From now on nothing is started any more. Returns every component's process, and how to ask
-    /// it to end if it keeps data.
+    /// Prevents further starts. Returns the process of every component, with the signal that ends
+    /// it if it keeps data.
     pub(super) fn end(&self) -> Vec<(i32, Option<Stop>)> {
         let mut inner = self.inner.lock();
         inner.status.ending = true;
@@ -234,7 +234,7 @@ impl ComponentStates {
             .collect()
     }
 
-    /// Waits until no component that keeps data has a process any more.
+    /// Waits until every component that keeps data has ended.
     pub(super) fn wait_until_stopped(&self, deadline: Instant) {
         let mut inner = self.inner.lock();
         loop {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Attempt, Error, Result};
 
-/// What is to be done with a component.
+/// An action on a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -25,7 +25,7 @@ pub enum Action {
     Kill,
     /// Freeze it (SIGSTOP): connections stay open and nothing answers.
     Pause,
-    /// Let a frozen one go on.
+    /// Resume a frozen component.
     Resume,
 }
 
@@ -41,8 +41,7 @@ pub(crate) enum Request {
         name: String,
         /// What to do.
         action: Action,
-        /// Arguments that it gets after its own, from the start that this request makes to the next
-        /// requested one.
+        /// Extra arguments, used until the next requested start.
         #[serde(default)]
         arguments: Vec<String>,
     },

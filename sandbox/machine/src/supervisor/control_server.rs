@@ -122,7 +122,7 @@ fn signal(states: &ComponentStates, name: &str, pid: i32, action: Action) {
         }
         _ => {
             kill(pid, Signal::KILL);
-            // Whoever asks for the status next must not see the process that is gone.
+            // The next status must not show the process that has ended.
             states.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
                 status.pid != Some(pid)
             });
@@ -151,7 +151,7 @@ fn stop(states: &ComponentStates, name: &str) -> Result<(), String> {
     }
 }
 
-/// Asks a process to end. A frozen one has to go on first.
+/// Signals a process to end, and resumes it, since a frozen process would not react.
 pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
     let signal = match stop {
         Stop::Terminate => Signal::TERM,
@@ -163,7 +163,7 @@ pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
 
 fn start(states: &ComponentStates, name: &str, arguments: Vec<String>) -> Result<(), String> {
     states.set_arguments(name, arguments);
-    // A missing program or an earlier failure is looked at afresh.
+    // Forget a missing program or an earlier failure.
     states.set(name, |status| {
         if matches!(status.phase, Phase::Absent | Phase::Failed) {
             status.phase = Phase::Waiting;

@@ -31,8 +31,7 @@ use crate::{
 /// Runs the sandbox. Called in a process of its own.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
-    // A terminal that closes must not take the sandbox with it. It fails only where it is so
-    // already.
+    // A closing terminal must not end the sandbox. The call fails only for a session leader.
     rustix::process::setsid().ok();
     let mut record = Supervisor {
         supervisor: Process::of(own_pid()?)?,
@@ -91,7 +90,7 @@ fn bind(machine: &Machine) -> Result<Vec<net::Bound>> {
 }
 
 fn serve(paths: &Paths, init: i32, bound: Vec<net::Bound>) -> Result<()> {
-    // Only root may enter the sandbox's network; for others there are sockets that lead into it.
+    // Only root may enter the sandbox's network; other users reach it through sockets.
     let namespace = if rustix::process::geteuid().is_root() {
         Some(forward::namespace_of(init)?)
     } else {
@@ -107,8 +106,7 @@ fn serve(paths: &Paths, init: i32, bound: Vec<net::Bound>) -> Result<()> {
     Ok(())
 }
 
-/// A sandbox whose record is gone (someone removed its folder) could never be found again to be
-/// ended: it ends itself.
+/// Ends the sandbox if its record is removed: without the record, no command can find it.
 fn end_with_the_record(paths: &Paths, own: &Supervisor) {
     let is_recorded = || {
         let record = files::read_json::<Supervisor>(&paths.supervisor_file());
@@ -122,13 +120,12 @@ fn end_with_the_record(paths: &Paths, own: &Supervisor) {
     }
 }
 
-/// Keeps `kubectl proxy` running: the way from inside the sandbox to the API of an external
-/// cluster.
+/// Keeps `kubectl proxy` running, through which the sandbox reaches the API of an external cluster.
 fn keep_api_proxy(paths: &Paths) {
     loop {
         let ended = own_command(&paths.name, API_PROXY)
             .and_then(|mut command| command.status().attempt(|| "starting kubectl proxy".into()));
-        // The supervisor's log is the place where a person would look.
+        // This goes to the supervisor's log.
         Progress::default().say(&format!(
             "kubectl proxy ended ({ended:?}) and is started again"
         ));
@@ -141,7 +138,7 @@ pub(crate) fn become_api_proxy(machine: &Machine) -> Result<()> {
     let paths = &machine.paths;
     die_with_supervisor(paths)?;
     let socket = paths.api_socket();
-    // What an earlier one left would be in the way.
+    // A socket left by an earlier proxy would prevent the bind.
     fs::remove_file(&socket).ok();
     let source = Command::new(&machine.programs.kubectl)
         .env("KUBECONFIG", paths.kubeconfig())

@@ -83,7 +83,7 @@ fn supervise(
         };
         thread::spawn(move || runner.run());
     }
-    // Nobody sends any more only if the control server's thread has died: end then, too.
+    // The channel closes only if the control server's thread has died: end then, too.
     ended.recv().ok();
     end_components(&states);
     Ok(())
@@ -107,7 +107,7 @@ fn end_components(states: &ComponentStates) {
 
 fn owners() -> Result<Owners> {
     if !rustix::process::geteuid().is_root() {
-        // Nobody else can be had without root, and this user is not root.
+        // Without root, no other user is available, and this user is not root.
         let own = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),

@@ -22,10 +22,10 @@ use crate::{
     which,
 };
 
-/// What statfs says of an overlay file system, on which no other can be put.
+/// The `statfs` type of overlay file systems, which cannot be stacked.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 
-/// Makes the world of what runs beside an external cluster: nothing but loopback.
+/// Sets up the namespaces for services with an external cluster: loopback is the only network.
 pub(super) fn services_only(paths: &Paths, owners: &Owners, reaper: &Reaper) -> Result<()> {
     for folder in [paths.logs(), paths.state.join("prometheus")] {
         make_folder(&folder)?;
@@ -35,7 +35,7 @@ pub(super) fn services_only(paths: &Paths, owners: &Owners, reaper: &Reaper) -> 
     ip(reaper, &paths.run(), &[&["link", "set", "lo", "up"]])
 }
 
-/// Makes the world of a cluster and everything beside it.
+/// Sets up the namespaces for a cluster and the services beside it.
 pub(super) fn cluster(machine: &Machine, owners: &Owners, reaper: &Reaper) -> Result<()> {
     let paths = &machine.paths;
     for folder in [
@@ -65,8 +65,8 @@ fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .attempt(|| "making the mounts private".into())?;
-    // Programs write to fixed paths below these: each sandbox has its own, and the machine's stay
-    // as they are.
+    // Programs write to fixed paths below these folders: each sandbox has its own, and those of the
+    // machine stay unchanged.
     for covered in COVERED {
         mount("tmpfs", covered, "tmpfs", MountFlags::NOSUID, c"mode=755")
             .attempt(|| format!("covering {covered}"))?;

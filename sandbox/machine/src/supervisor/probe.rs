@@ -14,8 +14,7 @@ use crate::{clients::http, components::readiness::Probe};
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks once; `Err` says what was missing. Commands are not asked here: they need the caller's way
-/// of running.
+/// Probes once; `Err` says what was missing. The caller runs probes that are commands.
 pub(super) fn ask(probe: &Probe) -> Result<(), String> {
     match probe {
         Probe::Http(port, path) => http_ok(*port, path),

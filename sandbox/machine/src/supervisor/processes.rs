@@ -12,13 +12,13 @@ use crate::{
     process::Process,
 };
 
-/// The words by which our own processes are known in their command lines.
+/// Subcommands that identify the sandbox's own processes on their command lines.
 pub(super) const SUPERVISE: &str = "supervise";
 pub(super) const ENTER: &str = "enter";
 pub(super) const INIT: &str = "init";
 pub(super) const API_PROXY: &str = "api-proxy";
 
-/// Which processes make up the sandbox, as the machine counts.
+/// The processes of a sandbox, with the process ids of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Supervisor {
     /// `sandbox supervise`.
@@ -27,7 +27,7 @@ pub(super) struct Supervisor {
     pub(super) init: Option<Process>,
 }
 
-/// This program again, as the process that this word names.
+/// The command that runs this program with the given subcommand.
 pub(super) fn own_command(name: &Name, word: &str) -> Result<Command> {
     let own = std::env::current_exe().attempt(|| "finding the sandbox's own program".into())?;
     let mut command = Command::new(own);
@@ -42,7 +42,7 @@ pub(super) fn is_ours(process: &Process, word: &str) -> bool {
     process.is_alive() && process.runs(word)
 }
 
-/// Kills a process that is certainly ours; a process id may have been given to another since.
+/// Kills a process if it is still ours: its process id may have been reused.
 pub(super) fn kill(process: &Process, word: &str) {
     if is_ours(process, word)
         && let Some(pid) = Pid::from_raw(process.pid)

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatu
 /// How a child ended, in words.
 pub(super) type Ending = String;
 
-/// Starts children and learns of their end.
+/// Starts children and records how they end.
 #[derive(Debug, Default)]
 pub(super) struct Reaper {
     children: Mutex<HashMap<i32, Option<Ending>>>,
@@ -142,7 +142,7 @@ impl Reaper {
     }
 }
 
-/// Sends a signal; a process that is gone already is as good.
+/// Sends a signal. A process that has already ended is no error.
 pub(super) fn kill(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
         rustix::process::kill_process(pid, signal).ok();

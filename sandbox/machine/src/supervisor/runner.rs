@@ -42,7 +42,7 @@ const STEP_PATIENCE: Duration = Duration::from_mins(1);
 /// The environment that every component gets: nothing of the person's own reaches them.
 pub(super) type Environment = BTreeMap<&'static str, String>;
 
-/// That environment.
+/// Returns that environment.
 pub(super) fn environment(machine: &Machine) -> Result<Environment> {
     let paths = &machine.paths;
     let shim = machine
@@ -54,7 +54,7 @@ pub(super) fn environment(machine: &Machine) -> Result<Environment> {
         .to_string();
     let home = paths.run().join("home");
     crate::files::make_folder(&home)?;
-    // Our own program among the components finds its folders by these.
+    // The component that runs this program finds its folders through these variables.
     let above = |folder: &Path, levels| {
         folder
             .ancestors()
@@ -146,7 +146,7 @@ impl Runner {
 
     fn start(&self) -> Result<i32, String> {
         self.states.set(self.component.name, |status| {
-            // A failed component that is tried again is still one that has never answered.
+            // A failed component stays failed until it answers.
             if status.phase != Phase::Failed {
                 status.phase = Phase::Starting;
             }
@@ -278,7 +278,7 @@ impl Runner {
     /// Writes a line of the sandbox's own into the component's log.
     fn note(&self, text: &str) {
         if let Ok(mut log) = self.open_log() {
-            // A log that cannot be written is no reason to leave the component alone.
+            // A log that cannot be written must not stop the component.
             drop(writeln!(log, "--- sandbox: {text}"));
         }
     }

@@ -6,15 +6,15 @@ pub enum Error {
     /// The sandbox, or a program that was run, failed.
     #[error(transparent)]
     Sandbox(#[from] sandbox_machine::Error),
-    /// Something that should have happened did not, within the time that was given for it.
+    /// A wait timed out.
     #[error("{what}\n{state}")]
     NotReached {
         /// What was waited for, and for how long.
         what: String,
-        /// The state of things: objects, events, the end of the operator's log.
+        /// Diagnostics: objects, events, the end of the operator's log.
         state: String,
     },
-    /// What was seen is not what is promised; the text names the workflows.
+    /// A promise was broken; the text names the workflows.
     #[error("{0}")]
     Violated(String),
 }

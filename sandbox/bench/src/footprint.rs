@@ -27,7 +27,7 @@ use sandbox_machine::{
 const NAMESPACE: &str = "footprint";
 /// How long the fleets may take to be applied.
 const PATIENCE: &str = "--timeout=300s";
-/// How long everything is left alone before it counts as idle: longer than the quiet polling
+/// Time without any change before the operator counts as idle: longer than the quiet polling
 /// interval.
 const SETTLE: Duration = Duration::from_secs(45);
 
@@ -82,7 +82,7 @@ pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<St
     Ok(table(before, with, options, took))
 }
 
-/// Waits until things have settled, then watches.
+/// Waits until the operator is idle, then measures one window.
 fn idle(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<Window> {
     let window = options.window.as_secs_f64();
     progress.say(&format!(

@@ -17,11 +17,11 @@ const PORT: u16 = 8081;
 /// The audience that a sender's token must be made for.
 const AUDIENCE: &str = "taskqueue.dev";
 
-/// A client of the hint port of the replica of the operator that leads now.
+/// A client of the hint port of the operator's present leader.
 #[derive(Debug)]
 pub struct HintClient {
     child: Child,
-    /// kubectl says a word about each connection, and would end if nobody could hear it.
+    /// kubectl prints a line per connection, and would end if the pipe were closed.
     output: Option<BufReader<ChildStdout>>,
     address: String,
 }

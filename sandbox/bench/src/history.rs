@@ -18,11 +18,11 @@ pub(crate) struct Activity {
     pub(crate) attempt: u64,
     /// The identity of the worker, which names its pod.
     pub(crate) worker: String,
-    /// Whether it came to its end as completed.
+    /// Whether it completed.
     pub(crate) completed: bool,
-    /// What went wrong at an earlier attempt or at the end, if anything, in Temporal's words.
+    /// The failures of earlier attempts and of the end, if any, in Temporal's words.
     pub(crate) trouble: Option<String>,
-    /// Whether that was a heartbeat that did not come.
+    /// Whether one of them was a heartbeat timeout.
     pub(crate) heartbeat_missed: bool,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Workflow {
 }
 
 impl Workflow {
-    /// Whether it ended well.
+    /// Whether it completed.
     pub(crate) fn completed(&self) -> bool {
         self.end == "WORKFLOW_EXECUTION_COMPLETED"
     }
@@ -144,7 +144,7 @@ fn time(event: &Value) -> Option<Timestamp> {
     event["eventTime"].as_str()?.parse().ok()
 }
 
-/// How many workflows an answer to a count tells of.
+/// The number of workflows in the answer to a count.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match &answer["count"] {

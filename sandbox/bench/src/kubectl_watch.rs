@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::{error::Result, scenario::Scenario};
 use sandbox_machine::{Attempt, Sandbox};
 
-/// The pause before a watch that ended is begun again.
+/// The pause before a watch that ended is restarted.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The name of a fleet and its queue, what its Deployment asks for, and the pods that it has.
@@ -137,7 +137,7 @@ impl Drop for Watch {
         }
         drop(state);
         if let Some(thread) = self.thread.take() {
-            // A reader that panicked has nothing to say here.
+            // A panic of the reader is ignored here.
             thread.join().ok();
         }
     }
@@ -160,7 +160,7 @@ fn spawn(
         .attempt(|| format!("starting kubectl get {resource} --watch"))
 }
 
-/// Notes what one watch says until it ends. False if it is not to be begun again.
+/// Records the lines of one watch until it ends. Returns whether to restart it.
 fn follow(shared: &Shared, child: Option<Child>) -> bool {
     let Some(mut child) = child else {
         thread::sleep(PAUSE);
@@ -190,7 +190,7 @@ fn follow(shared: &Shared, child: Option<Child>) -> bool {
     !shared.state.lock().stop
 }
 
-/// The changes that the lines of a watch on Deployments tell of.
+/// The replica changes in the lines of a watch on Deployments.
 fn replicas(lines: &[Line]) -> Vec<Replicas> {
     let mut last = BTreeMap::new();
     let mut changes = Vec::new();

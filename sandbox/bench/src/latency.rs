@@ -39,7 +39,7 @@ const LANES: usize = 10;
 const PER_REPLICA: usize = 3;
 /// How long a fleet must have been at zero: its pods have gone, and no poller waits at its queue.
 const REST: Duration = Duration::from_secs(8);
-/// The trials begin at a random moment of the longest time between two reads of a queue.
+/// Each trial starts at a random moment within the longest time between two reads of a queue.
 const PHASE: Duration = Duration::from_secs(5);
 /// How long a fleet may take to be accepted, or to be at zero.
 const IDLE_PATIENCE: Duration = Duration::from_mins(4);
@@ -196,7 +196,7 @@ impl Bench<'_> {
         let orders: Vec<Value> = (0..ORDERS)
             .map(|index| json!({"order_id": format!("{run}-{index}"), "total": 100}))
             .collect();
-        // The connection is there before, as in a program that places orders all day.
+        // The connection is opened beforehand, as in a program that places orders all day.
         let connection = self
             .sender
             .as_ref()
@@ -252,8 +252,8 @@ impl Bench<'_> {
     }
 
     fn until_right(&self, fleet: &str, since: Timestamp) -> Result<()> {
-        // At any moment, not only now: six quick orders may be done, and a replica let go, before
-        // this is asked.
+        // At any moment, not only now: six quick orders may have ended, and a replica may be gone,
+        // before this check.
         let right = self.deployments.wait(TRIAL_PATIENCE, |seen| {
             seen.iter()
                 .any(|one| one.fleet == fleet && one.at >= since && one.desired >= RIGHT)

@@ -21,9 +21,9 @@ use sandbox_machine::{
     files, last_lines, run,
 };
 
-/// How often something that takes its time is asked for.
+/// The pause between two polls.
 const PACE: Duration = Duration::from_millis(400);
-/// How many orders are on their way to Temporal at once.
+/// How many orders are started at once.
 const CONCURRENCY: &str = "10";
 
 /// A namespace of the cluster, and the Temporal beside it.
@@ -177,7 +177,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// A workflow as its history has it.
+    /// A workflow from its history.
     pub(crate) fn workflow(&self, id: &str) -> Result<Workflow> {
         let path = format!(
             "workflows/{}/history?maximumPageSize=1000",
@@ -187,7 +187,7 @@ impl<'a> Scenario<'a> {
             .map_err(|why| Error::source(format!("Temporal's history of {id}"), why))
     }
 
-    /// An error with the state of things: what cannot be read is said, not hidden.
+    /// An error with diagnostics. What cannot be read is named in them.
     pub(crate) fn not_reached(&self, what: &str) -> Error {
         let views = [
             (

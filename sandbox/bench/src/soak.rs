@@ -43,7 +43,7 @@ const ZERO_PATIENCE: Duration = Duration::from_mins(5);
 /// How long, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// For how long waves of orders are placed. What they began is always waited for.
+    /// For how long waves of orders are placed. The run always waits until they have ended.
     pub length: Duration,
     /// How long the longest mailing takes, and the longest of the other tasks.
     pub longest: Duration,
@@ -61,7 +61,7 @@ pub fn run(name: &Name, options: Options, progress: Progress) -> Result<Report, 
     Ok(report)
 }
 
-/// Soaks fleets in a namespace that exists, and leaves them there at zero.
+/// Soaks fleets in an existing namespace, and leaves them there at zero.
 pub fn soak(
     sandbox: &Sandbox,
     namespace: &str,

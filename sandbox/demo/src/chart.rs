@@ -53,8 +53,8 @@ fn whole(value: f64) -> Option<u64> {
 }
 
 impl Scraped {
-    /// What of it is not shown: for each queue the backlog and then the replicas rise from zero,
-    /// and all return to zero.
+    /// What the samples do not show. Required for each queue: the backlog and then the replicas
+    /// rise from zero, and all return to zero.
     pub(crate) fn missing(&self, queues: &[String]) -> Vec<String> {
         queues
             .iter()
@@ -128,8 +128,8 @@ impl Scraped {
     }
 }
 
-/// When a series first stood above zero after it had been at zero. What an earlier run left at the
-/// beginning is no rise.
+/// When a series first rose above zero after being at zero. Values left by an earlier run at the
+/// beginning are no rise.
 fn rise(series: &Series) -> Option<u64> {
     let from_zero = series.iter().skip_while(|(_, value)| *value > 0);
     from_zero

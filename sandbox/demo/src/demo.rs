@@ -45,8 +45,8 @@ pub struct Options {
     pub picture: Option<PathBuf>,
 }
 
-/// Runs the whole demo. Returns an error, after everything that can be said was printed, if an
-/// order did not come to the end that it should have, or the scaling cannot be shown.
+/// Runs the whole demo. After printing everything, returns an error if an order did not end as
+/// expected, or if the metrics do not show the scaling.
 pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<(), Error> {
     let result = run_through(name, options, progress);
     if let Err(Error::NotReached { state, .. }) = &result {
@@ -112,7 +112,7 @@ fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()>
     metrics
 }
 
-/// Watches the orders while the customers who think again ask for their cancellations.
+/// Watches the orders while some customers cancel theirs.
 fn follow(
     sandbox: &Sandbox,
     sources: &Sources<'_>,

@@ -9,15 +9,15 @@ pub enum Error {
     /// The file of orders cannot be used; the text names the line and the field.
     #[error("{0}")]
     Orders(String),
-    /// Something that should have happened did not, within the time that was given for it.
+    /// A wait timed out.
     #[error("{what}")]
     NotReached {
         /// What was waited for, for how long, and how far it came.
         what: String,
-        /// The state of things: objects, events, the ends of logs. [`run`](crate::run) prints it.
+        /// Diagnostics: objects, events, the ends of logs. [`run`](crate::run) prints it.
         state: String,
     },
-    /// What was read back is not what the orders ask for; the summary names the orders.
+    /// The data read back differ from what the orders ask for; the summary names the orders.
     #[error("{0} findings; the lines above name them and their orders")]
     Mismatch(usize),
     /// What Prometheus scraped does not show the scaling.

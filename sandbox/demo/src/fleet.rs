@@ -24,7 +24,7 @@ const MANIFEST: &str = "crds/examples/orders.yaml";
 const WORKER_LABEL: &str = "taskqueue.dev/worker";
 const QUEUE_LABEL: &str = "taskqueue.dev/queue";
 
-/// Makes the namespace and applies the manifest. Harmless if both are there.
+/// Creates the namespace and applies the manifest. Harmless if both exist.
 pub(crate) fn apply(sandbox: &Sandbox) -> Result<()> {
     let namespace = serde_json::json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
@@ -146,8 +146,8 @@ fn conditions(fleet: &Value) -> (bool, String) {
     (current && ready, lines.concat())
 }
 
-/// The state of things, for an error: objects, events, the ends of logs. What cannot be read is
-/// said, not hidden.
+/// Diagnostics for an error: objects, events, the ends of logs. What cannot be read is named in
+/// them.
 pub(crate) fn diagnostics(sandbox: &Sandbox) -> String {
     // What is said of it, and how many of its last lines.
     let calls = [

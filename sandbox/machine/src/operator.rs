@@ -28,15 +28,15 @@ impl Sandbox {
         )
     }
 
-    /// The pod of the operator that works: the holder of its lease, or the only one where there is
-    /// no lease. The other replicas stand by and take no hints.
+    /// The pod of the operator's leader: the holder of its lease, or the only pod if there is no
+    /// lease. The other replicas are on standby and take no hints.
     pub fn operator_pod(&self) -> Result<String> {
         let of = |what: &[&str]| {
             let mut args = vec!["--namespace", OPERATOR_NAMESPACE, "get"];
             args.extend(what);
             self.kubectl_output(&args)
         };
-        // The second is that of version 0.1.0.
+        // The second is the lease of version 0.1.0.
         for lease in [OPERATOR_LEASE, OPERATOR_RELEASE] {
             let holder = of(&[
                 "lease",

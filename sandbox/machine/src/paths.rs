@@ -9,8 +9,8 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// Folders that the sandbox covers with empty ones of its own, in its own mount namespace.
-/// Neither the state nor the cache may lie in them.
+/// Folders over which the sandbox mounts empty ones, in its own mount namespace. Neither the state
+/// nor the cache may be in them.
 pub(crate) const COVERED: [&str; 3] = ["/run", "/var/log", "/var/lib"];
 
 /// A unix socket's path may have 107 bytes; containerd adds a suffix of 6 to its own.
@@ -183,7 +183,7 @@ impl Paths {
         self.run().join("supervisor.json")
     }
 
-    /// Where the init process takes orders.
+    /// The socket on which the init process takes requests.
     pub fn control_socket(&self) -> PathBuf {
         self.run().join("control.sock")
     }

@@ -147,7 +147,7 @@ fn sign(
     )
 }
 
-/// A sandbox is local and short-lived; a fixed long span means that no clock can make it stop
+/// A sandbox is local and short-lived; with a fixed long validity, no clock can make it stop
 /// working.
 fn validity(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2020, 1, 1);

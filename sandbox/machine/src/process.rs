@@ -9,20 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A process that is recognised for certain: a process id alone may have been given to another
-/// process.
+/// The identity of a process: a process id alone may be reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// The process id, as the machine (not the sandbox) counts.
     pub pid: i32,
     /// When it started, in clock ticks since the machine's start.
     pub start_ticks: u64,
-    /// Which start of the machine that was.
+    /// The boot of the machine in which it started.
     pub boot_id: String,
 }
 
 impl Process {
-    /// Recognises a process that exists now.
+    /// The identity of a process that exists now.
     pub fn of(pid: i32) -> Result<Self> {
         let read = || -> ProcResult<Self> {
             Ok(Self {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Without a terminal, a line that changes in place is of no use: say something this often instead.
+/// Without a terminal, no line can change in place: print one this often instead.
 const QUIET_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Prints progress.

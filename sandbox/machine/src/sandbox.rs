@@ -57,7 +57,7 @@ impl Sandbox {
             wake(paths)?;
             None
         } else {
-            // Whatever a crash left behind has to go first.
+            // Clean up after a crash first.
             lifecycle::end(paths)?;
             Some(lifecycle::start(paths)?)
         };
@@ -74,8 +74,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// From now on, the sandbox of this name uses a cluster that is there already instead of
-    /// building one.
+    /// Makes the sandbox of this name use an existing cluster instead of its own.
     pub fn use_external_cluster(name: &Name, external: &ExternalCluster) -> Result<()> {
         if external.host_address.is_loopback() || external.host_address.is_unspecified() {
             return Err(Error::Usage(format!(
@@ -182,7 +181,7 @@ impl Sandbox {
         self.paths().kubeconfig()
     }
 
-    /// How its components are now.
+    /// The status of its components.
     pub fn status(&self) -> Result<Status> {
         Status::read(&self.paths().status_file())?
             .ok_or_else(|| Error::NotUp(self.paths().name.to_string()))

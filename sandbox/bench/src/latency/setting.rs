@@ -7,7 +7,7 @@ pub(super) const ORDERS: usize = 6;
 /// The right number of replicas for a trial. The fleets' maximum is twice that.
 pub(super) const RIGHT: u32 = 2;
 
-/// Under which settings it is measured.
+/// The settings under which the latency is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Setting {
     /// Temporal and the operator as they come: statistics are cached for 5 s.
@@ -31,7 +31,7 @@ impl Setting {
         }
     }
 
-    /// The p99 to the right replicas that is aimed for.
+    /// The target for the p99 to the right replicas.
     pub(super) fn aim(self) -> Duration {
         match self {
             Self::Default => Duration::from_secs(6),

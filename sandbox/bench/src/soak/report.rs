@@ -33,7 +33,7 @@ pub struct Report {
     /// Tasks of other workers, and those of them that were cut off, by why.
     others: usize,
     cut: BTreeMap<Cut, Vec<String>>,
-    /// What must not be, with the workflow's id.
+    /// Broken promises, with the workflow's id.
     broken: Vec<String>,
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::history::Workflow;
 
-/// How many tasks one pod works on, where it is said.
+/// How many tasks one pod works on, in fleets that set it.
 const SLOTS: &str = "4";
 /// The most replicas of each queue.
 pub(super) const MOST: u32 = 5;
@@ -66,7 +66,7 @@ impl Fleet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) fleet: Fleet,
-    /// What tells it from the others of its wave.
+    /// Distinguishes it from the other batches of its wave.
     pub(super) name: &'static str,
     pub(super) count: usize,
     pub(super) takes: Duration,
@@ -135,8 +135,8 @@ pub(super) fn cuts(
     grace: Duration,
 ) -> Vec<CutOff> {
     let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-    // When it was first to be known that tasks of this queue outlast the grace period: as soon as
-    // one had run for it.
+    // The operator can know that tasks of this queue outlast the grace period as soon as one has
+    // run that long.
     let known_from = workflows
         .iter()
         .flat_map(|workflow| &workflow.activities)

@@ -49,7 +49,7 @@ impl Findings<'_> {
         }
     }
 
-    /// What belongs to no order of the run.
+    /// Adds the entries that belong to no order of the run.
     pub(super) fn unexpected_orders<T>(
         &mut self,
         by_order: &ByOrder<'_, T>,

@@ -86,7 +86,7 @@ pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Res
     Ok(())
 }
 
-/// Returns whether there was no such policy before, so that it has to go again.
+/// Returns whether it created the policy, which must then be removed.
 fn hold_services() -> Result<bool> {
     if Path::new(POLICY).exists() {
         return Ok(false);

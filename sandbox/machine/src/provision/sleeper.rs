@@ -13,14 +13,14 @@ use crate::{
     which,
 };
 
-/// What there is of the sleeper once it is built.
+/// The built sleeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Built {
     /// The program, which also starts its tasks.
     pub(crate) program: PathBuf,
     /// The folder that its image is made from.
     pub(crate) folder: PathBuf,
-    /// What changes with the program.
+    /// The tag of its image, which changes with the program.
     pub(crate) tag: String,
 }
 

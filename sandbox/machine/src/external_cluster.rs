@@ -169,7 +169,7 @@ fn forward_of(service: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn external_cluster(registry: Option<&str>) -> ExternalCluster {
+    fn external(registry: Option<&str>) -> ExternalCluster {
         ExternalCluster {
             context: "kind".into(),
             host_address: "192.0.2.1".parse().unwrap(),

@@ -30,19 +30,20 @@ const START_PATIENCE: Duration = Duration::from_mins(2);
 /// Starts to listen.
 pub(super) fn serve(
     socket: &Path,
-    states: &Arc<ComponentStates>,
+    components: &Arc<ComponentStates>,
     reaper: &Arc<Reaper>,
     end: Sender<()>,
 ) -> Result<()> {
     let listener =
         UnixListener::bind(socket).attempt(|| format!("listening on {}", socket.display()))?;
-    let (states, reaper) = (Arc::clone(states), Arc::clone(reaper));
+    let (components, reaper) = (Arc::clone(components), Arc::clone(reaper));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (states, reaper, end) = (Arc::clone(&states), Arc::clone(&reaper), end.clone());
+            let (components, reaper, end) =
+                (Arc::clone(&components), Arc::clone(&reaper), end.clone());
             thread::spawn(move || {
                 // A caller that went away before its answer has no use for an error.
-                drop(answer(stream, &states, &reaper, &end));
+                drop(answer(stream, &components, &reaper, &end));
             });
         }
     });
@@ -51,7 +52,7 @@ pub(super) fn serve(
 
 fn answer(
     mut stream: UnixStream,
-    states: &ComponentStates,
+    components: &ComponentStates,
     reaper: &Reaper,
     end: &Sender<()>,
 ) -> std::io::Result<()> {
@@ -63,7 +64,7 @@ fn answer(
             name,
             action,
             arguments,
-        }) => carry_out(states, reaper, &name, action, arguments),
+        }) => carry_out(components, reaper, &name, action, arguments),
         Err(error) => Err(format!("not a request: {error}")),
     };
     let response = serde_json::to_string(&Response {
@@ -79,42 +80,42 @@ fn answer(
 }
 
 fn carry_out(
-    states: &ComponentStates,
+    components: &ComponentStates,
     reaper: &Reaper,
     name: &str,
     action: Action,
     arguments: Vec<String>,
 ) -> Result<(), String> {
-    let Some(status) = states.component(name) else {
+    let Some(status) = components.component(name) else {
         return Err(format!(
             "there is no component {name:?}; there are {}",
-            states.names().join(", ")
+            components.names().join(", ")
         ));
     };
     match action {
-        Action::Stop => stop(states, name),
-        Action::Start => start(states, name, arguments),
-        Action::Restart => stop(states, name).and_then(|()| start(states, name, arguments)),
+        Action::Stop => stop(components, name),
+        Action::Start => start(components, name, arguments),
+        Action::Restart => stop(components, name).and_then(|()| start(components, name, arguments)),
         Action::Kill | Action::Pause | Action::Resume => {
             let pid = status.pid.ok_or_else(|| format!("{name} has no process"))?;
             if reaper.has_ended(pid) {
                 return Err(format!("{name} is just ending"));
             }
-            signal(states, name, pid, action);
+            signal(components, name, pid, action);
             Ok(())
         }
     }
 }
 
-fn signal(states: &ComponentStates, name: &str, pid: i32, action: Action) {
+fn signal(components: &ComponentStates, name: &str, pid: i32, action: Action) {
     match action {
         Action::Pause => {
             kill(pid, Signal::STOP);
-            states.set(name, |status| status.phase = Phase::Paused);
+            components.set(name, |status| status.phase = Phase::Paused);
         }
         Action::Resume => {
             kill(pid, Signal::CONT);
-            states.set(name, |status| {
+            components.set(name, |status| {
                 if status.phase == Phase::Paused {
                     status.phase = Phase::Ready;
                 }
@@ -123,24 +124,24 @@ fn signal(states: &ComponentStates, name: &str, pid: i32, action: Action) {
         _ => {
             kill(pid, Signal::KILL);
             // The next status must not show the process that has ended.
-            states.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+            components.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
                 status.pid != Some(pid)
             });
         }
     }
 }
 
-fn stop(states: &ComponentStates, name: &str) -> Result<(), String> {
-    states.want(name, false);
+fn stop(components: &ComponentStates, name: &str) -> Result<(), String> {
+    components.want(name, false);
     let no_process = |status: &crate::status::ComponentStatus| status.pid.is_none();
-    if let Some(pid) = states.component(name).and_then(|status| status.pid) {
-        ask_to_stop(pid, states.stop_of(name));
-        let left = states.wait_until(name, Instant::now() + STOP_PATIENCE, no_process);
+    if let Some(pid) = components.component(name).and_then(|status| status.pid) {
+        ask_to_stop(pid, components.stop_of(name));
+        let left = components.wait_until(name, Instant::now() + STOP_PATIENCE, no_process);
         if let Some(pid) = left.and_then(|status| status.pid) {
             kill(pid, Signal::KILL);
         }
     }
-    let stopped = states.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+    let stopped = components.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
         status.phase == Phase::Stopped && status.pid.is_none()
     });
     match stopped {
@@ -161,16 +162,16 @@ pub(super) fn ask_to_stop(pid: i32, stop: Stop) {
     kill(pid, Signal::CONT);
 }
 
-fn start(states: &ComponentStates, name: &str, arguments: Vec<String>) -> Result<(), String> {
-    states.set_arguments(name, arguments);
+fn start(components: &ComponentStates, name: &str, arguments: Vec<String>) -> Result<(), String> {
+    components.set_arguments(name, arguments);
     // Forget a missing program or an earlier failure.
-    states.set(name, |status| {
+    components.set(name, |status| {
         if matches!(status.phase, Phase::Absent | Phase::Failed) {
             status.phase = Phase::Waiting;
         }
     });
-    states.want(name, true);
-    let status = states.wait_until(name, Instant::now() + START_PATIENCE, |status| {
+    components.want(name, true);
+    let status = components.wait_until(name, Instant::now() + START_PATIENCE, |status| {
         matches!(status.phase, Phase::Ready | Phase::Failed | Phase::Absent)
     });
     match status {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox_bench::hint_client::{Target, HintClient, sender, token};
+use sandbox_bench::hint_client::{HintClient, Target, sender, token};
 use serde_json::json;
 
 use crate::harness::{World, one_queue, throughout, with_namespace};

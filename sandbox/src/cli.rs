@@ -12,29 +12,33 @@ use std::{
     time::Duration,
 };
 
+use crate::stdout::print;
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{
-    Action, Foreign, Image, Name, Paths, Progress, Sandbox, Status,
-    proof::{latency, soak},
+use sandbox_bench::{footprint, latency, soak};
+use sandbox_machine::{
+    Action, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
+    own_processes,
 };
 
 /// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Cli {
-    /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at once.
+    /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at
+    /// once.
     #[arg(long, global = true, default_value = "default")]
     name: Name,
-    /// Use the cluster of this context of your kubeconfig and build none; start only what it lacks. With `up` or `demo`.
+    /// Use the cluster of this context of your kubeconfig and build none; start only what it lacks.
+    /// With `up` or `demo`.
     #[arg(long, global = true, value_name = "CONTEXT", requires = "host_address")]
     context: Option<String>,
-    /// The address of this machine at which that cluster's pods reach it. Temporal, PostgreSQL, SMTP and the gateway
-    /// listen there, without passwords: use a network that you trust.
+    /// The address of this machine at which that cluster's pods reach it. Temporal, PostgreSQL,
+    /// SMTP and the gateway listen there, without passwords: use a network that you trust.
     #[arg(long, global = true, value_name = "ADDRESS", requires = "context")]
     host_address: Option<IpAddr>,
-    /// Where that cluster gets its images, for example registry.example.com/team: `images` pushes there. Without it,
-    /// `images` writes archives for you to load.
+    /// Where that cluster gets its images, for example registry.example.com/team: `images` pushes
+    /// there. Without it, `images` writes archives for you to load.
     #[arg(long, global = true, value_name = "HOST/PATH", requires = "context")]
     registry: Option<String>,
     #[command(subcommand)]
@@ -43,7 +47,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Install and build what is missing, start what does not run, and wait until everything answers.
+    /// Install and build what is missing, start what does not run, and wait until everything
+    /// answers.
     Up,
     /// Say how each component is, and where it is reached.
     Status,
@@ -84,9 +89,11 @@ enum Subcommands {
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
-    /// Bring everything up, place orders, watch the fleet follow them, and verify what became of each.
+    /// Bring everything up, place orders, watch the fleet follow them, and verify the outcome of
+    /// each.
     Demo {
-        /// How many orders: the first ones of the file, which begins again at its end. Default: all of the file.
+        /// How many orders: the first ones of the file, which begins again at its end. Default: all
+        /// of the file.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         orders: Option<u32>,
         /// A file of orders, one JSON object per line. Default: sandbox/demo/orders.jsonl.
@@ -114,8 +121,8 @@ enum Subcommands {
         #[arg(long, value_name = "REGEX", default_value = ".*")]
         fleet: String,
     },
-    /// Bring everything up, drive fleets up and down under activities of up to 120 s, and verify from Temporal's
-    /// histories that none was interrupted that need not have been.
+    /// Bring everything up, drive fleets up and down under activities of up to 120 s, and verify
+    /// from Temporal's histories that none was interrupted that need not have been.
     Soak {
         /// For how many minutes waves of orders are placed. What they began is always waited for.
         #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1440))]
@@ -124,8 +131,9 @@ enum Subcommands {
         #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=120))]
         longest: u64,
     },
-    /// Bring everything up and measure from the first task on an idle queue at zero to the right replicas, the first
-    /// poll and the first activity completed. Restarts Temporal for the short cache, and installs the operator anew.
+    /// Bring everything up and measure from the first task on an idle queue at zero to the right
+    /// replicas, the first poll and the first activity completed. Restarts Temporal for the short
+    /// cache, and reinstalls the operator.
     Latency {
         /// How many trials under each setting.
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -140,7 +148,8 @@ enum Subcommands {
         action: Action,
         /// The component, as `status` names it.
         component: String,
-        /// With start and restart: arguments for it after its own, until it is next started by this command.
+        /// With start and restart: arguments for it after its own, until it is next started by this
+        /// command.
         #[arg(last = true)]
         arguments: Vec<String>,
     },
@@ -195,9 +204,9 @@ impl Cli {
                 bail!("--context is for `up` and `demo`; the sandbox remembers it from then on");
             }
             let registry = self.registry;
-            Sandbox::use_context(
+            Sandbox::use_external_cluster(
                 name,
-                &Foreign {
+                &ExternalCluster {
                     context,
                     host_address,
                     registry,
@@ -222,20 +231,20 @@ impl Cli {
                 picture,
             } => {
                 let orders = orders.map(usize::try_from).transpose()?;
-                let options = sandbox::demo::Options {
+                let options = sandbox_demo::Options {
                     orders,
                     file,
                     binaries,
                     picture,
                 };
-                sandbox::demo::run(name, &options, Progress::default())?;
+                sandbox_demo::run(name, &options, Progress::default())?;
             }
             Subcommands::Picture {
                 file,
                 minutes,
                 namespace,
                 fleet,
-            } => sandbox::dashboard::draw_last(
+            } => sandbox_demo::dashboard::draw_last(
                 &Sandbox::open(name)?,
                 &namespace,
                 &fleet,
@@ -253,23 +262,23 @@ impl Cli {
                 Sandbox::open(name)?.component_with(&component, action, &arguments)?;
             }
             Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
-            Subcommands::Test { only, list, keep } => crate::checks::run(&only, list, keep)?,
+            Subcommands::Test { only, list, keep } => crate::ci::run(&only, list, keep)?,
             Subcommands::Footprint { fleets, seconds } => {
-                let options = sandbox::footprint::Options {
+                let options = footprint::Options {
                     fleets,
                     window: Duration::from_secs(seconds),
                 };
                 let sandbox = Sandbox::open(name)?;
                 let progress = Progress::default();
-                print(&sandbox::footprint::run(&sandbox, options, progress)?)?;
+                print(&footprint::run(&sandbox, options, progress)?)?;
             }
             Subcommands::Down => Sandbox::down(name)?,
             Subcommands::Clean { all } => Sandbox::clean(name, all)?,
-            Subcommands::Supervise => sandbox::process::supervise(&Paths::of(name)?)?,
-            Subcommands::Enter => sandbox::process::enter(&Paths::of(name)?)?,
-            Subcommands::ApiProxy => sandbox::process::api_proxy(&Paths::of(name)?)?,
-            Subcommands::Discover => sandbox::process::discover(&Paths::of(name)?)?,
-            Subcommands::Init => sandbox::process::init(&Paths::of(name)?)?,
+            Subcommands::Supervise => own_processes::supervise(&Machine::read(name)?)?,
+            Subcommands::Enter => own_processes::enter(&Machine::read(name)?)?,
+            Subcommands::ApiProxy => own_processes::api_proxy(&Machine::read(name)?)?,
+            Subcommands::Discover => own_processes::discover(&Machine::read(name)?)?,
+            Subcommands::Init => own_processes::init(&Machine::read(name)?)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -330,12 +339,10 @@ fn status(name: &Name) -> anyhow::Result<ExitCode> {
     let status = sandbox.status()?;
     print(&table(&status))?;
     print(&addresses(&sandbox)?)?;
-    let well = status.components.values().all(|component| {
-        matches!(
-            component.phase,
-            sandbox::Phase::Ready | sandbox::Phase::Absent
-        )
-    });
+    let well = status
+        .components
+        .values()
+        .all(|component| matches!(component.phase, Phase::Ready | Phase::Absent));
     Ok(if well {
         ExitCode::SUCCESS
     } else {
@@ -437,8 +444,4 @@ fn logs(name: &Name, component: &str, follow: bool) -> anyhow::Result<()> {
 fn replace(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_owned();
     bail!("cannot start {}: {}", program.display(), command.exec())
-}
-
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }

@@ -1,7 +1,8 @@
 //! The command `sandbox`: parses the command line and calls the library.
 
-mod checks;
+mod ci;
 mod cli;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            sandbox::Progress::default().say(&format!("error: {error:#}"));
+            sandbox_machine::Progress::default().say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

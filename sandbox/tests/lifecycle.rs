@@ -1,6 +1,7 @@
-//! A whole sandbox from nothing to nothing, on this machine: needs root on Linux, and everything that `sandbox up`
-//! builds. It proves that a sandbox comes up, that pods run and reach what they should, that it is repaired after every
-//! kind of sudden death, that two do not touch each other, and that `down` leaves the machine as it was.
+//! A whole sandbox from nothing to nothing, on this machine: needs root on Linux, and everything
+//! that `sandbox up` builds. It proves that a sandbox comes up, that pods run and reach what they
+//! should, that it is repaired after every kind of sudden death, that two do not touch each other,
+//! and that `down` leaves the machine as it was.
 
 #![allow(
     clippy::expect_used,
@@ -58,12 +59,12 @@ impl Machine {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn paths(&self) -> sandbox::Paths {
-        sandbox::Paths::of(&self.0.parse().expect("a good name")).expect("folders")
+    fn paths(&self) -> sandbox_machine::Paths {
+        sandbox_machine::Paths::of(&self.0.parse().expect("a good name")).expect("folders")
     }
 
-    fn status(&self) -> sandbox::Status {
-        sandbox::Status::read(&self.paths().status_file())
+    fn status(&self) -> sandbox_machine::Status {
+        sandbox_machine::Status::read(&self.paths().status_file())
             .expect("readable")
             .expect("a status")
     }
@@ -118,10 +119,11 @@ fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-fn manifest(name: &str) -> String {
-    let file = std::env::temp_dir().join(format!("sandbox-lifecycle-{name}.json"));
-    std::fs::write(&file, POD).expect("a temporary file");
-    file.display().to_string()
+/// The manifest of the pod, in a file that is removed with the value.
+fn manifest() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), POD).expect("a temporary file");
+    file
 }
 
 /// One test, because the traces of two at once could not be told apart.
@@ -159,7 +161,8 @@ fn a_sandbox_comes_up_survives_sudden_deaths_and_leaves_nothing() {
 }
 
 fn pods_run_and_reach_what_they_should(machine: &Machine) {
-    machine.ok(&["kubectl", "apply", "-f", &manifest(machine.0)]);
+    let file = manifest();
+    machine.ok(&["kubectl", "apply", "-f", &file.path().display().to_string()]);
     machine.probe_runs();
     let reached = machine.dial();
     assert_eq!(reached.lines().count(), TARGETS.len(), "{reached}");
@@ -184,17 +187,17 @@ fn up_twice_is_harmless(machine: &Machine) {
 fn components_obey(machine: &Machine) {
     let phase = || machine.status().components["temporal"].phase;
     machine.ok(&["component", "stop", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Stopped);
+    assert_eq!(phase(), sandbox_machine::Phase::Stopped);
     let dialled = machine.run(&[
         "kubectl", "exec", "probe", "--", "/pause", "dial", TARGETS[0],
     ]);
     assert!(!dialled.status.success(), "a stopped Temporal was reached");
     machine.ok(&["component", "start", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Ready);
+    assert_eq!(phase(), sandbox_machine::Phase::Ready);
     machine.ok(&["component", "pause", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Paused);
+    assert_eq!(phase(), sandbox_machine::Phase::Paused);
     machine.ok(&["component", "resume", "temporal"]);
-    assert_eq!(phase(), sandbox::Phase::Ready);
+    assert_eq!(phase(), sandbox_machine::Phase::Ready);
     machine.ok(&[
         "component",
         "restart",
@@ -203,7 +206,7 @@ fn components_obey(machine: &Machine) {
         "--namespace=second",
     ]);
     let temporal = machine.paths();
-    let temporal = sandbox::Programs::locate(&temporal)
+    let temporal = sandbox_machine::Programs::locate(&temporal)
         .expect("programs")
         .temporal;
     let address = machine.ok(&["env"]);
@@ -221,7 +224,7 @@ fn components_obey(machine: &Machine) {
     );
     machine.ok(&["component", "stop", "temporal"]);
     machine.ok(&["up"]);
-    assert_eq!(phase(), sandbox::Phase::Ready);
+    assert_eq!(phase(), sandbox_machine::Phase::Ready);
     let unknown = machine.run(&["component", "stop", "nothing"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(
@@ -243,7 +246,7 @@ fn a_component_that_dies_is_started_again(machine: &Machine) {
         machine.ok(&["component", "kill", component]);
         until(&format!("{component} is ready again"), || {
             let status = machine.status().components[component].clone();
-            status.restarts == before + 1 && status.phase == sandbox::Phase::Ready
+            status.restarts == before + 1 && status.phase == sandbox_machine::Phase::Ready
         });
     }
     machine.ok(&["up"]);
@@ -257,8 +260,8 @@ fn up_repairs_after_the_death_of(machine: &Machine, which: &str) {
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
     assert!(said.contains("is not up"), "{said}");
     machine.ok(&["up"]);
-    // The cluster remembers its objects; the pod is started again, as after a restart of a machine. Until the kubelet
-    // has looked, the pod's status is the one from before.
+    // The cluster remembers its objects; the pod is started again, as after a restart of a machine.
+    // Until the kubelet has looked, the pod's status is the one from before.
     let command = [
         &["kubectl", "exec", "probe", "--", "/pause", "dial"][..],
         &TARGETS[..],
@@ -280,7 +283,8 @@ fn two_do_not_touch_each_other(one: &Machine, two: &Machine) {
         "--output=name",
     ]);
     assert_eq!(pods, "", "a new sandbox has pods");
-    two.ok(&["kubectl", "apply", "-f", &manifest(two.0)]);
+    let file = manifest();
+    two.ok(&["kubectl", "apply", "-f", &file.path().display().to_string()]);
     two.probe_runs();
     two.dial();
     two.ok(&["clean"]);

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::Context as _;
 use kube::ResourceExt;
 use rustix::process::Signal;
-use sandbox::{Progress, Sleeper, Tasks};
+use sandbox_machine::{Progress, Sleeper, Tasks};
 use serde_json::{Value, json};
 
 use crate::{

@@ -3,7 +3,8 @@
 
 use std::{path::PathBuf, process::Command};
 
-use sandbox::dashboard::{DASHBOARD, Dashboard, Kind, prometheus::Prometheus, variables};
+use sandbox_demo::dashboard::panels::{DASHBOARD, Dashboard, Kind, variables};
+use sandbox_machine::clients::prometheus::Prometheus;
 use serde_json::{Value, json};
 
 use crate::harness::{World, eventually, output, with_namespace};

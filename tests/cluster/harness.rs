@@ -27,7 +27,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use sandbox::{Name, Sandbox};
+use sandbox_machine::{Name, Sandbox};
 use serde_json::{Value, json};
 use taskqueue_api::{TaskQueueWorker, TemporalConnection};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox::proof::hints::{Target, Way, sender, token};
+use sandbox_bench::hint_client::{HintClient, Target, sender, token};
 use serde_json::json;
 
 use crate::harness::{World, one_queue, throughout, with_namespace};
@@ -28,14 +28,14 @@ async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
         world.kubectl(&["create", "serviceaccount", "stranger"])?;
         let of = |account: &str| token(&world.sandbox, &world.namespace, account);
         let for_the_api = world.kubectl(&["create", "token", "sender"])?;
-        let way = Way::open(&world.sandbox)?;
+        let client = HintClient::open(&world.sandbox)?;
         let hint = |token: Option<&str>, queue: &str| -> anyhow::Result<u16> {
             let target = Target {
                 namespace: &world.namespace,
                 fleet: "orders",
                 queue,
             };
-            Ok(way.connect()?.send(token, &target)?.0)
+            Ok(client.connect()?.send(token, &target)?.0)
         };
         let refused = [
             hint(None, "all")?,

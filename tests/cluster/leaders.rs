@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{OPERATOR_LEASE, Process};
+use sandbox_machine::{OPERATOR_LEASE, Process};
 
 use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, eventually, output};
 

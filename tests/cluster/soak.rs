@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use sandbox::{
-    Progress,
-    proof::soak::{Options, soak},
-};
+use sandbox_bench::soak::{Options, soak};
+use sandbox_machine::Progress;
 
 use crate::harness::with_namespace;
 

@@ -1,5 +1,6 @@
-//! A sandbox that uses a cluster which is there already, tried with another sandbox as that cluster. A sandbox's network
-//! is closed, so the test lays a cable (a veth pair) from it to the machine, as a real cluster would have one.
+//! A sandbox that uses a cluster which is there already, tried with another sandbox as that
+//! cluster. A sandbox's network is closed, so the test lays a cable (a veth pair) from it to the
+//! machine, as a real cluster would have one.
 
 use std::process::Command;
 
@@ -63,7 +64,7 @@ pub(crate) fn a_cluster_that_is_there_is_used(cluster: &Machine, beside: &Machin
     });
     // It is this Temporal that they reach: without it, nothing answers.
     beside.ok(&["component", "stop", "temporal"]);
-    assert!(cluster.status().components["temporal"].phase == sandbox::Phase::Ready);
+    assert!(cluster.status().components["temporal"].phase == sandbox_machine::Phase::Ready);
     beside.ok(&["component", "start", "temporal"]);
 
     beside.ok(&["down"]);

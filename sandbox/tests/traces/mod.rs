@@ -1,4 +1,5 @@
-//! What a sandbox could leave on a machine: processes, mounts, network interfaces, namespaces, cgroups, iptables rules.
+//! What a sandbox could leave on a machine: processes, mounts, network interfaces, namespaces,
+//! cgroups, iptables rules.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -13,8 +14,9 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Looks at the machine. Other work may go on meanwhile, so processes and namespaces are counted only if they
-    /// belong to the sandboxes of the test; everything else is compared as a whole.
+    /// Looks at the machine. Other work may go on meanwhile, so processes and namespaces are
+    /// counted only if they belong to the sandboxes of the test; everything else is compared as a
+    /// whole.
     pub(crate) fn of_the_machine() -> Self {
         Self {
             processes: lines("ps", &["-eo", "args"])

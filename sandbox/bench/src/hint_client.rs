@@ -66,12 +66,7 @@ impl HintClient {
 
     /// A connection on which one hint can be sent at once.
     pub fn connect(&self) -> Result<HintConnection> {
-        let agent = http::config().build().new_agent();
-        let url = format!("http://{}", self.address);
-        // Any answer will do: it leaves an open connection behind.
-        http::text(agent.get(&url).call())
-            .map_err(|error| Error::source(&url, error.to_string()))?;
-        Ok(HintConnection { agent, url })
+        HintConnection::open(&self.address)
     }
 }
 
@@ -91,6 +86,15 @@ pub struct HintConnection {
 }
 
 impl HintConnection {
+    fn open(address: &str) -> Result<Self> {
+        let agent = http::config().build().new_agent();
+        let url = format!("http://{address}");
+        // Any answer will do: it leaves an open connection behind.
+        http::text(agent.get(&url).call())
+            .map_err(|error| Error::source(&url, error.to_string()))?;
+        Ok(Self { agent, url })
+    }
+
     /// Sends a hint about a queue of a fleet, with this token if there is one. Returns the status
     /// of the answer, 202 if the hint was taken, and its text.
     pub fn send(self, token: Option<&str>, target: &Target<'_>) -> Result<(u16, String)> {
@@ -145,4 +149,48 @@ pub fn token(sandbox: &Sandbox, namespace: &str, account: &str) -> Result<String
         .args(["--namespace", namespace, "create", "token", account])
         .arg(format!("--audience={AUDIENCE}"));
     Ok(run::output(&mut kubectl)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_hint_is_sent_on_the_connection_that_was_opened_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            ["404 Not Found", "202 Accepted"].map(|status| {
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    let read = reader.read_line(&mut head).unwrap();
+                    assert_ne!(read, 0, "the connection was closed");
+                }
+                write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                head.to_lowercase()
+            })
+        });
+        let connection = HintConnection::open(&address).unwrap();
+        let target = Target {
+            namespace: "shop",
+            fleet: "orders",
+            queue: "payments",
+        };
+        let answer = connection.send(Some("secret"), &target).unwrap();
+        assert_eq!(answer, (202, "ok".to_owned()));
+        let [first, hint] = server.join().unwrap();
+        assert!(first.starts_with("get / http/1.1\r\n"), "{first}");
+        assert!(
+            hint.starts_with("post /hints/shop/orders/payments http/1.1\r\n"),
+            "{hint}"
+        );
+        assert!(
+            hint.contains("\r\nauthorization: bearer secret\r\n"),
+            "{hint}"
+        );
+    }
 }

@@ -23,18 +23,18 @@ use tracing::{info, warn};
 
 use crate::apply::{Applied, Writer};
 use crate::caches::{Caches, GuardedFleet};
-use crate::claims::Claims;
 use crate::clock::{Clock, Moment};
+use crate::connection_check;
 use crate::error::{Class, Error};
+use crate::fleet_state::{Accepted, FleetMemory, QueueKey};
 use crate::leading::Leading;
-use crate::memory::{Accepted, FleetMemory, QueueKey};
 use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
+use crate::observe::task_queue_owners::Claims;
 use crate::observe::{self, Observed, Sources};
 use crate::plan::Plan;
 use crate::report::{Pass, Reports, Subject, conditions, drains};
 use crate::scrape::Scrapers;
-use crate::tried;
 
 /// How long the start of one scope waits for what another one's fleets claim.
 const SETTLING: Duration = Duration::from_secs(30);
@@ -362,7 +362,7 @@ async fn pass(
     let mut late = writes::late(memory, now).await;
     let created = created(subject.metadata);
     let mut observed = observe::observe(&context.sources(), fleet, created, now).await;
-    tried::record(memory, &observed, insists(subject.metadata), now.monotonic);
+    connection_check::record(memory, &observed, insists(subject.metadata), now.monotonic);
     writes::look_for_unseen(&shared.writer, fleet, &mut observed, memory).await;
     let (plan, mut applied) =
         writes::decide_and_write(shared, fleet, &mut observed, memory, now).await;
@@ -429,7 +429,7 @@ fn key_of(metadata: &ObjectMeta) -> FleetKey {
 fn insists(metadata: &ObjectMeta) -> bool {
     let annotations = metadata.annotations.as_ref();
     annotations
-        .and_then(|all| all.get(tried::SKIP_CHECK))
+        .and_then(|all| all.get(connection_check::SKIP_CHECK))
         .is_some_and(|value| value == "true")
 }
 

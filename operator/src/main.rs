@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use taskqueue_operator::commands::{explain, simulate, top};
 use taskqueue_operator::settings::Settings;
-use taskqueue_operator::{explain, logs, run, simulate, top};
+use taskqueue_operator::{logs, run};
 
 /// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work needs.
 #[derive(Parser)]

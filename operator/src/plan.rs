@@ -1,7 +1,7 @@
 //! From what was observed to what is to be written. Pure: no I/O, no clock, no choices left to the
 //! writer. Compared whole in tests.
 
-mod wanted;
+mod desired;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use taskqueue_scaling::{
     decide, initial_replicas, victims, when_to_look_again,
 };
 
-use crate::memory::{FleetMemory, QueueKey, QueueMemory};
+use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory};
+use crate::not_ready::Problem;
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
-use crate::problem::Problem;
 
-pub use wanted::{CREATING, Wanted, is_being_created, prepare, wanted};
+pub use desired::{CREATING, Wanted, is_being_created, prepare, wanted};
 
 /// How soon a deferred decision is made again.
 const DEFERRED: Duration = Duration::from_secs(1);

@@ -35,10 +35,10 @@ use taskqueue_api::FleetKey;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::drift;
 use crate::error::{Call, Class, Error};
-use crate::fingerprint;
+use crate::fleet_state::{Writing, Written};
 use crate::leading::Leading;
-use crate::memory::{Writing, Written};
 use crate::metrics::Metrics;
 use crate::observe::asked;
 use crate::plan::{BudgetStep, CREATING, Plan, Prune, QueuePlan, Seen, Step, is_being_created};
@@ -311,7 +311,7 @@ impl Writer {
         // Of one that was just made nobody else has an opinion yet.
         let seen = (!fresh).then(|| Seen {
             resource_version: made.metadata.resource_version.clone().unwrap_or_default(),
-            live: Some(fingerprint::live(&made, object)),
+            live: Some(drift::live(&made, object)),
         });
         let mut held = self.apply_object(fleet, object, &uid, seen).await?;
         if is_being_created(&held) {
@@ -390,7 +390,7 @@ impl Writer {
             }
             let found = self.look(fleet, name).await?.filter(|found| {
                 let same = found.metadata.uid.as_deref() == Some(uid);
-                same && before.live == Some(fingerprint::live(found, object))
+                same && before.live == Some(drift::live(found, object))
             });
             let Some(found) = found else { break };
             before.resource_version = found.metadata.resource_version.unwrap_or_default();
@@ -517,7 +517,7 @@ impl QueuePlan {
     /// The hash of the Deployment that is to be written.
     pub fn rendered(&self) -> u64 {
         match &self.step {
-            Step::Create(object) | Step::Apply { object, .. } => fingerprint::rendered(object),
+            Step::Create(object) | Step::Apply { object, .. } => drift::rendered(object),
             Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => 0,
         }
     }

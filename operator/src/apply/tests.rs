@@ -91,7 +91,7 @@ fn apply_step() -> Step {
         uid: "deployment-uid".to_owned(),
         decided_on: Seen {
             resource_version: "9".to_owned(),
-            live: Some(fingerprint::live(&held(&simple(), 1, "9"), &object())),
+            live: Some(drift::live(&held(&simple(), 1, "9"), &object())),
         },
         finish_creation: None,
     }
@@ -479,7 +479,7 @@ async fn what_is_gone_already_counts_as_deleted() {
 #[tokio::test]
 async fn nothing_to_do_means_no_request() {
     let (client, log) = willing_api();
-    let hold = Step::Hold(crate::problem::Problem::new(
+    let hold = Step::Hold(crate::not_ready::Problem::new(
         taskqueue_api::Reason::SecretNotFound,
         "there is no Secret x",
     ));

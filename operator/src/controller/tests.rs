@@ -22,7 +22,7 @@ use super::*;
 use crate::apply::{QueueApplied, Scaled};
 use crate::caches::Filler;
 use crate::error::Call;
-use crate::memory::Written;
+use crate::fleet_state::Written;
 use crate::plan;
 use crate::report::Thresholds;
 use crate::scrape::{Failure, Fetch};
@@ -229,7 +229,7 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
             &crate::testing::usable(&fleet).spec,
         );
         memory.queue(QueueKey::unversioned("a")).written =
-            Some(crate::memory::Written::after_apply(&made, &rendered));
+            Some(crate::fleet_state::Written::after_apply(&made, &rendered));
         memory.status.clone().unwrap().1
     };
     assert!(observe::owned_by(&made, &key));

@@ -16,7 +16,7 @@ use crate::apply::{Applied, End, QueueApplied, Writer, outcome};
 use crate::caches::keep_owners_of_replicas;
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::memory::{FleetMemory, QueueKey, QueueMemory, Refused};
+use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory, Refused};
 use crate::observe::{Observed, owned_by};
 use crate::plan::{self, BudgetStep, Plan, QueuePlan, Scale, Step};
 use crate::report::conditions;

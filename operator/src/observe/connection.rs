@@ -28,7 +28,7 @@ use tracing::warn;
 
 use crate::caches::Caches;
 use crate::kubeconfig;
-use crate::problem::Problem;
+use crate::not_ready::Problem;
 
 /// How long a Secret that was read is used before it is read again, if it has just changed, is missing, or if Temporal
 /// cannot be read with it.

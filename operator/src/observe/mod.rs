@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod drains;
 pub mod pods;
+pub mod task_queue_owners;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,11 +24,11 @@ use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
 use crate::apply::REPLICAS_MANAGER;
 use crate::caches::{self, Caches};
-use crate::claims::Claims;
 use crate::clock::Moment;
+use crate::not_ready::Problem;
 use crate::observe::connection::{Secrets, Usable};
 use crate::observe::pods::Pods;
-use crate::problem::Problem;
+use crate::observe::task_queue_owners::Claims;
 use crate::scrape::{Scraped, Scrapers, Target};
 
 /// Where observations come from.

@@ -14,8 +14,8 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::{PodPhase, Replicas};
 use taskqueue_temporal::LivePod;
 
+use crate::not_ready::Problem;
 use crate::observe::drains::{Draining, WorkerEnd};
-use crate::problem::Problem;
 
 /// The label that the Deployment controller puts on pods: one value per ReplicaSet.
 const TEMPLATE_HASH: &str = "pod-template-hash";

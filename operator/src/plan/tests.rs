@@ -13,10 +13,10 @@ use taskqueue_temporal::LivePod;
 
 use super::*;
 use crate::apply::REPLICAS_MANAGER;
-use crate::fingerprint;
-use crate::memory::{Refused, Written};
+use crate::connection_check;
+use crate::drift;
+use crate::fleet_state::{Refused, Written};
 use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen, usable};
-use crate::tried;
 
 fn rendered(fleet: &Fleet) -> Deployment {
     render(fleet, &fleet.queues[0], &usable(fleet).spec)
@@ -41,7 +41,7 @@ fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetMemory {
 fn seen_as(fleet: &Fleet, held: &Deployment) -> Seen {
     Seen {
         resource_version: held.metadata.resource_version.clone().unwrap(),
-        live: Some(fingerprint::live(held, &rendered(fleet))),
+        live: Some(drift::live(held, &rendered(fleet))),
     }
 }
 
@@ -202,7 +202,7 @@ fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
     let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
     let usable = observed.connection.as_mut().unwrap();
     usable.spec.address = "elsewhere:7233".to_owned();
-    tried::record(&mut memory, &observed, false, NOW);
+    connection_check::record(&mut memory, &observed, false, NOW);
     let look_again = |memory: &mut FleetMemory| {
         let plan = pass(&fleet, &observed, memory);
         let step = &plan.queues[0].step;
@@ -376,7 +376,7 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
         let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
         (plan.queues[0].step.clone(), plan.look_again)
     };
-    let same = fingerprint::rendered(&rendered(&fleet));
+    let same = drift::rendered(&rendered(&fleet));
     let lately = NOW.minus(Duration::from_secs(53));
     let soon = Duration::from_secs(2);
     // And the queue is looked at again when the pause is over.
@@ -393,7 +393,7 @@ fn what_shrinks_does_not_wait_for_a_template_that_cannot_be_written() {
     let (fleet, queue) = too_many();
     let mut memory = FleetMemory::default();
     memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
-        rendered: fingerprint::rendered(&rendered(&fleet)),
+        rendered: drift::rendered(&rendered(&fleet)),
         at: NOW,
         pause: Duration::from_secs(1),
         before: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskqueue_api::{DurationString, Reason};
 
-use crate::memory::QueueMemory;
+use crate::fleet_state::QueueMemory;
 use crate::report::Thresholds;
 use crate::report::conditions::QueueFacts;
 use crate::report::events::Happening;

@@ -15,10 +15,10 @@ use taskqueue_api::{ConditionType, Fleet, Queue, Reason};
 use taskqueue_scaling::{Decision, PodPhase, Time};
 
 use crate::apply::{Applied, QueueApplied};
-use crate::memory::{FleetMemory, QueueKey, QueueMemory};
+use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory};
+use crate::not_ready::Problem;
 use crate::observe::{Observed, ObservedQueue, pods};
 use crate::plan::{Plan, QueuePlan};
-use crate::problem::Problem;
 use crate::report::Thresholds;
 
 use blocked::Blocked;

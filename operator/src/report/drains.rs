@@ -11,7 +11,7 @@ use taskqueue_api::{DurationString, Reason};
 use taskqueue_scaling::{PodSlots, Time};
 use taskqueue_temporal::{WorkerReport, WorkerStatus};
 
-use crate::memory::{Drain, QueueMemory};
+use crate::fleet_state::{Drain, QueueMemory};
 use crate::observe::ObservedQueue;
 use crate::observe::drains::{Draining, Killed, WorkerEnd};
 use crate::report::conditions::QueueFacts;

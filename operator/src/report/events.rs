@@ -11,7 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, injected};
 use tracing::warn;
 
-use crate::memory::Left;
+use crate::fleet_state::Left;
 use crate::observe::replicas_set_by;
 use crate::plan::Prune;
 use crate::report::conditions::QueueFacts;

@@ -7,7 +7,7 @@ pub mod certificates;
 pub mod conditions;
 pub mod drains;
 pub mod events;
-pub mod numbers;
+pub mod fleet_metrics;
 pub mod status;
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::apply::{Applied, MANAGER};
 use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::error::{Call, Error};
-use crate::memory::{FleetMemory, QueueKey};
+use crate::fleet_state::{FleetMemory, QueueKey};
 use crate::metrics::{FleetName, FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;
@@ -189,7 +189,7 @@ impl Reports {
         let notes = notes(&verdicts);
         let old = subject.present(memory);
         let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
-        let mut numbers = numbers::numbers(&queues, &new, now);
+        let mut numbers = fleet_metrics::numbers(&queues, &new, now);
         numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());
         let advised: Vec<Advice> = queues
             .iter()
@@ -239,7 +239,7 @@ impl Reports {
         let verdicts = conditions::invalid(message);
         let new = status::refused(&old, subject.generation(), &verdicts, now.wall);
         let numbers = FleetNumbers {
-            conditions: numbers::conditions(&new),
+            conditions: fleet_metrics::conditions(&new),
             ..FleetNumbers::default()
         };
         self.metrics.set_fleet(subject.fleet_name(), numbers);
@@ -358,6 +358,6 @@ fn notes(verdicts: &[Verdict]) -> BTreeMap<&'static str, String> {
 }
 
 #[cfg(test)]
-pub(crate) mod passed;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! what was found last; a pass never waits for a pod.
 
 mod fetch;
-mod seen;
+mod samples;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use fetch::{Fetch, Http};
 
 use crate::clock::Clock;
-use seen::{Answer, Seen};
+use samples::{Answer, Seen};
 
 /// The most pods that are asked at the same time, over all queues.
 const AT_ONCE: usize = 32;

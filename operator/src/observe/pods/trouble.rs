@@ -10,7 +10,7 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::PodPhase;
 
 use super::condition;
-use crate::problem::Problem;
+use crate::not_ready::Problem;
 
 /// How long a container that has ended again and again must run until it is believed to stay, in a pod
 /// that is not ready. The kubelet forgets about the ends of a container after as long.

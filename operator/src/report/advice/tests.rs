@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use taskqueue_api::Fleet;
 
 use super::*;
-use crate::memory::{FleetMemory, QueueKey};
-use crate::report::passed::Passed;
+use crate::fleet_state::{FleetMemory, QueueKey};
+use crate::report::testing::Passed;
 use crate::testing::{fleet, unseen};
 
 fn queue(replicas: &Value, scaling: &Value) -> Fleet {

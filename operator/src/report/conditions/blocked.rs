@@ -8,9 +8,9 @@ use taskqueue_scaling::Time;
 use super::{QueueFacts, Trouble, name};
 use crate::apply::End;
 use crate::error::{Class, Error};
-use crate::memory::{FleetMemory, Unapplied};
+use crate::fleet_state::{FleetMemory, Unapplied};
+use crate::not_ready::Problem;
 use crate::plan::Step;
-use crate::problem::Problem;
 
 /// How long an error that passes by itself leaves a condition as it was.
 pub const KEPT: Duration = Duration::from_mins(1);

@@ -6,8 +6,8 @@ use taskqueue_api::Reason;
 use super::{
     About, Blocked, QueueFacts, Say, Status, Trouble, drains, name, ready_rank, trouble, worst,
 };
+use crate::not_ready::Problem;
 use crate::observe::pods::{self, Rollout};
-use crate::problem::Problem;
 
 /// Whether pods of an earlier template are there, or an earlier template is, for a moment.
 pub(super) fn replaces(facts: &QueueFacts<'_>) -> bool {

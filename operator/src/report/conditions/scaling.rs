@@ -10,8 +10,8 @@ use taskqueue_scaling::{
 use taskqueue_temporal::{CallErrorKind, Fault};
 
 use super::{QueueFacts, Say, Status, name, worst};
+use crate::not_ready::Problem;
 use crate::plan::Step;
-use crate::problem::Problem;
 use crate::report::Thresholds;
 use crate::scrape::Failure;
 

@@ -9,7 +9,7 @@ use taskqueue_temporal::CallErrorKind;
 
 use super::*;
 use crate::plan;
-use crate::report::passed::{Passed, healthy, unread};
+use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen};
 
 mod unapplied;

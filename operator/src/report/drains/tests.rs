@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use taskqueue_scaling::{PerType, PodPhase, Reading, Slots, TypeSlots};
 
 use super::*;
-use crate::memory::{FleetMemory, QueueKey};
-use crate::report::passed::Passed;
+use crate::fleet_state::{FleetMemory, QueueKey};
+use crate::report::testing::Passed;
 use crate::testing::{NOW, simple, unseen};
 
 /// A second of the API server's clock. Ours is far ahead of it, which must not matter.

@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::*;
 use crate::apply::Scaled;
-use crate::memory::{QueueKey, Written};
+use crate::fleet_state::{QueueKey, Written};
 use crate::report::notes;
-use crate::report::passed::{Passed, healthy, status_with};
+use crate::report::testing::{Passed, healthy, status_with};
 use crate::testing::{NOW, backlog, held, simple, unseen};
 
 #[test]

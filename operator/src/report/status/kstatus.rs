@@ -9,13 +9,13 @@ use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::CallErrorKind;
 
 use crate::error::{Call, Error};
-use crate::memory::QueueKey;
+use crate::fleet_state::QueueKey;
+use crate::not_ready::Problem;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;
-use crate::problem::Problem;
 use crate::report::conditions::invalid;
-use crate::report::passed::{Passed, healthy, unread};
 use crate::report::status::refused;
+use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, held, simple, unseen};
 
 /// The rules of kstatus for a resource that it has no rules of its own for, in their order.

@@ -9,7 +9,7 @@ use taskqueue_api::TaskQueueWorkerStatus;
 use super::*;
 use crate::apply::{End, Scaled};
 use crate::error::{Call, Error};
-use crate::memory::{Unapplied, Written};
+use crate::fleet_state::{Unapplied, Written};
 use crate::plan::Step;
 
 /// The apply of the Deployment, answered so.

@@ -11,10 +11,10 @@ use kube::api::ListParams;
 use kube::{Api, Client, Config};
 use taskqueue_api::TaskQueueWorker;
 
-use super::figures::{self, Scrape};
 use crate::apply::MANAGER;
 use crate::caches::GuardedFleet;
 use crate::client;
+use crate::commands::figures::{self, Scrape};
 use crate::kubeconfig;
 
 /// How long a server may be silent before it is given up.

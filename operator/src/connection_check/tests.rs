@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use taskqueue_api::{Fleet, validate};
 
 use super::*;
-use crate::memory::QueueKey;
+use crate::fleet_state::QueueKey;
 use crate::plan::{self, Step};
 use crate::testing::{NOW, backlog, held, observed, resource, unseen};
 
@@ -173,7 +173,7 @@ fn what_waits_in_a_task_queue_that_the_workers_leave_is_remembered_until_they_ha
     let mut memory = FleetMemory::default();
     let queue = memory.queue(QueueKey::unversioned("a"));
     let left = |task_queue: &str, backlog| {
-        Some(crate::memory::Left {
+        Some(crate::fleet_state::Left {
             task_queue: task_queue.to_owned(),
             backlog,
         })

@@ -4,9 +4,9 @@ use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::commands::figures::parse;
+use crate::commands::top::tests::{METRICS, busy, now};
 use crate::testing::{api, failure};
-use crate::top::figures::parse;
-use crate::top::tests::{METRICS, busy, now};
 
 /// An Event about the fleet; `queue` names the Deployment that it is about.
 fn event(time: &str, reason: &str, note: &str, queue: Option<&str>) -> Value {

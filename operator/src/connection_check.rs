@@ -11,10 +11,10 @@ use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec};
 use taskqueue_api::{Connection, Reason, injected};
 use taskqueue_scaling::Time;
 
-use crate::memory::FleetMemory;
+use crate::fleet_state::FleetMemory;
+use crate::not_ready::Problem;
 use crate::observe::{Observed, ObservedQueue, asked};
 use crate::plan::is_being_created;
-use crate::problem::Problem;
 
 /// The annotation of a `TaskQueueWorker` by which its connection is written without being tried.
 pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";

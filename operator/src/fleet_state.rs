@@ -12,10 +12,10 @@ use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::apply::QueueApplied;
-use crate::fingerprint;
+use crate::connection_check::Tried;
+use crate::drift;
+use crate::not_ready::Problem;
 use crate::observe::drains::Draining;
-use crate::problem::Problem;
-use crate::tried::Tried;
 
 /// Which worker version a queue's Deployment runs. There is one until versions are managed; the
 /// key is here so that nothing has to be rekeyed then.
@@ -184,7 +184,7 @@ impl Rendered {
         Self {
             generation: fleet.generation,
             connection: connection.clone(),
-            hash: fingerprint::rendered(&object),
+            hash: drift::rendered(&object),
             object: Arc::new(object),
             seen: None,
         }
@@ -199,7 +199,7 @@ impl Rendered {
     pub fn look_at(&mut self, held: &Deployment) {
         let version = held.metadata.resource_version.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != version) {
-            self.seen = Some((version, fingerprint::live(held, &self.object)));
+            self.seen = Some((version, drift::live(held, &self.object)));
         }
     }
 
@@ -208,7 +208,7 @@ impl Rendered {
         let version = held.metadata.resource_version.as_ref();
         let seen = self.seen.as_ref();
         let kept = seen.filter(|(seen, _)| version.is_some_and(|version| version == seen));
-        kept.map_or_else(|| fingerprint::live(held, &self.object), |(_, live)| *live)
+        kept.map_or_else(|| drift::live(held, &self.object), |(_, live)| *live)
     }
 }
 
@@ -269,8 +269,8 @@ impl Written {
             resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
             generation: held.metadata.generation,
             replicas: replicas.map_or(1, |replicas| u32::try_from(replicas).unwrap_or(0)),
-            rendered: fingerprint::rendered(rendered),
-            live: fingerprint::live(held, rendered),
+            rendered: drift::rendered(rendered),
+            live: drift::live(held, rendered),
         }
     }
 

@@ -6,10 +6,10 @@ use clap::Parser;
 use serde_json::{Value, json};
 use taskqueue_api::TaskQueueWorker;
 
-use super::figures::{Figures, QueueName, Scrape, Unreadable, parse};
-use super::view::{age, compare, fit, seconds, snapshot, table};
 use super::*;
 use crate::caches::GuardedFleet;
+use crate::commands::figures::{Figures, QueueName, Scrape, Unreadable, parse};
+use crate::commands::view::{age, compare, fit, seconds, snapshot, table};
 use crate::testing::{Asked, api, failure, guarded, resource};
 
 /// What an operator serves about the fleet below; shared with the tests of `explain`.

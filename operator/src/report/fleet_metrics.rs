@@ -187,7 +187,7 @@ fn slot_numbers(slots: &Slots) -> PerType<Option<SlotNumbers>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::passed::{Passed, healthy};
+    use crate::report::testing::{Passed, healthy};
     use taskqueue_scaling::{HeldPod, Hold, Limited, Reason};
 
     #[test]

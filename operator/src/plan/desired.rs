@@ -8,10 +8,10 @@ use taskqueue_scaling::{Observation, Time};
 
 use super::{Seen, Step, Version};
 use crate::apply::REPLICAS_MANAGER;
-use crate::memory::{FleetMemory, QueueKey, QueueMemory, Rendered, Written};
+use crate::connection_check::{self, Tried};
+use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory, Rendered, Written};
+use crate::not_ready::Problem;
 use crate::observe::{Observed, ObservedQueue, asked, pods, replicas_set_by};
-use crate::problem::Problem;
-use crate::tried::{self, Tried};
 
 /// An annotation that stands on a Deployment only while it is being created: it is owned by the
 /// manager of the replicas alone, and goes when that manager gives up everything but the replicas.
@@ -160,7 +160,7 @@ fn step(
     if memory.writing.is_some() {
         return Step::Pending;
     }
-    if let Some(problem) = tried::untried(&rendered.object, seen, tried) {
+    if let Some(problem) = connection_check::untried(&rendered.object, seen, tried) {
         return Step::Refused(problem);
     }
     let refused = memory.refused.as_ref();

@@ -1,14 +1,14 @@
 //! `explain`: why one queue has the replicas that it has. Reads the fleet, its Events and the operator's metrics
-//! with the person's own rights and prints; writes nothing to any cluster. The text is made in [`view`].
+//! with the person's own rights and prints; writes nothing to any cluster. The text is made in [`text`].
 
-pub mod view;
+pub mod text;
 
 use clap::Args;
 
 use crate::clock::Clock;
-use crate::top::sources::{Place, Sources};
-use crate::top::{Output, print};
-use view::Explanation;
+use crate::commands::cluster::{Place, Sources};
+use crate::commands::top::{Output, print};
+use text::Explanation;
 
 /// What stands under the flags in `--help`.
 pub const HELP: &str = "\

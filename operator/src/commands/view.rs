@@ -11,8 +11,8 @@ use serde::Serialize;
 use taskqueue_api::status::{DecisionStatus, QueueStatus};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorker, validate};
 
-use super::figures::{Figures, QueueName, Scrape};
 use crate::caches::GuardedFleet;
+use crate::commands::figures::{Figures, QueueName, Scrape};
 
 /// The fleets at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -1,12 +1,8 @@
 //! `top`: a live table of fleets and their queues for people. Reads the API server and the operator's
 //! metrics with the person's own rights and prints; writes nothing to any cluster.
 //!
-//! Pure: [`figures`] understands the metrics, [`view`] makes the table. I/O: [`sources`], and this file,
-//! which prints.
-
-pub mod figures;
-pub mod sources;
-pub mod view;
+//! Pure: [`super::figures`] understands the metrics, [`super::view`] makes the table. I/O: [`super::cluster`], and this
+//! file, which prints.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -17,8 +13,8 @@ use taskqueue_api::DurationString;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::clock::Clock;
-use sources::{Place, Sources};
-use view::{Snapshot, Sort};
+use crate::commands::cluster::{Place, Sources};
+use crate::commands::view::{self, Snapshot, Sort};
 
 /// What stands under the flags in `--help`.
 pub const HELP: &str = "\

@@ -13,8 +13,8 @@ use taskqueue_api::{Reason, TaskQueueWorker};
 use taskqueue_scaling as scaling;
 
 use crate::apply::MANAGER;
-use crate::top::figures::{Figures, Scrape};
-use crate::top::view::{QueueView, age, holds_back, of_fleet, seconds};
+use crate::commands::figures::{Figures, Scrape};
+use crate::commands::view::{QueueView, age, holds_back, of_fleet, seconds};
 
 /// A text wider than this is broken.
 const WIDTH: usize = 100;

@@ -50,7 +50,7 @@ fn a_bare_policy_is_read_with_the_defaults_of_the_resource() {
 
 #[test]
 fn the_policy_of_one_queue_is_taken_from_a_resource_among_others() {
-    let orders = include_str!("../../../crds/examples/orders.yaml");
+    let orders = include_str!("../../../../crds/examples/orders.yaml");
     let mut expected = Policy {
         max: 6,
         queue_wait_target: std::time::Duration::from_secs(10),
@@ -67,7 +67,7 @@ fn the_policy_of_one_queue_is_taken_from_a_resource_among_others() {
 
 #[test]
 fn a_policy_that_is_wrong_is_refused_with_the_field_and_the_way_out() {
-    let orders = include_str!("../../../crds/examples/orders.yaml");
+    let orders = include_str!("../../../../crds/examples/orders.yaml");
     let typo = orders.replace("queueWaitTarget: 30s", "queueWaitTargt: 30s");
     let twice = format!("{orders}\n---\n{orders}");
     let refused = |text: &str, queue: Option<&str>| policy(text, queue).expect_err(text);
@@ -140,8 +140,8 @@ fn flags_out_of_bounds_are_refused() {
 
 #[test]
 fn the_example_is_compared_and_drawn() {
-    let burst = include_str!("../../simulation/examples/burst.csv");
-    let example = include_str!("../../simulation/examples/policy.yaml");
+    let burst = include_str!("../../../simulation/examples/burst.csv");
+    let example = include_str!("../../../simulation/examples/policy.yaml");
     let trace = read_trace("burst", burst).unwrap();
     let queue = read_policy(example, None).unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&["--slots", "4"]).unwrap());

@@ -11,9 +11,9 @@ use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec};
 use taskqueue_api::{Connection, Reason, injected};
 use taskqueue_scaling::Time;
 
-use crate::fleet_state::FleetMemory;
-use crate::not_ready::Problem;
-use crate::observe::{Observed, ObservedQueue, asked};
+use crate::fleet_state::FleetState;
+use crate::not_ready::NotReady;
+use crate::observe::{Observed, ObservedQueue, spec_replicas};
 use crate::plan::is_being_created;
 
 /// The annotation of a `TaskQueueWorker` by which its connection is written without being tried.
@@ -45,11 +45,11 @@ impl Tried {
 
 /// Takes in what was observed, and whether the user insists. A reading counts if it was made after the connection
 /// was asked for: one of before may have come with another credential.
-pub fn record(memory: &mut FleetMemory, observed: &Observed, insisted: bool, now: Time) {
+pub fn record(state: &mut FleetState, observed: &Observed, insisted: bool, now: Time) {
     let Ok(usable) = &observed.connection else {
         return;
     };
-    let known = memory.tried.take();
+    let known = state.tried.take();
     let mut tried = known
         .filter(|tried| tried.connection == usable.spec)
         .unwrap_or_else(|| Tried::new(&usable.spec, now));
@@ -59,7 +59,7 @@ pub fn record(memory: &mut FleetMemory, observed: &Observed, insisted: bool, now
         .map(|seen| seen.reading.backlog.taken_at());
     tried.answered |= taken.any(|taken| taken.is_some_and(|taken| taken > tried.since));
     tried.insisted = insisted;
-    memory.tried = Some(tried);
+    state.tried = Some(tried);
 }
 
 /// Why an object is not written over the Deployment that is there: it would give running pods a connection over which
@@ -68,10 +68,10 @@ pub fn untried(
     object: &Deployment,
     seen: &ObservedQueue,
     tried: Option<&Tried>,
-) -> Option<Problem> {
+) -> Option<NotReady> {
     let tried = tried.filter(|tried| !tried.answered && !tried.insisted)?;
     let held = seen.held.as_deref()?;
-    let runs = asked(held) > 0 || !seen.pods.live.is_empty();
+    let runs = spec_replicas(held) > 0 || !seen.pods.live.is_empty();
     if !runs || is_being_created(held) || connection_of(held) == connection_of(object) {
         return None;
     }
@@ -80,7 +80,7 @@ pub fn untried(
         temporal_namespace,
         ..
     } = &tried.connection;
-    Some(Problem::new(
+    Some(NotReady::new(
         Reason::ConnectionUntried,
         format!(
             "Temporal has not answered over the connection that is asked for now ({address}, Temporal namespace {temporal_namespace}), so the workers keep the one that they have; correct it, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to have it written all the same"

@@ -26,11 +26,11 @@ use crate::caches::{Caches, GuardedFleet};
 use crate::clock::{Clock, Moment};
 use crate::connection_check;
 use crate::error::{Class, Error};
-use crate::fleet_state::{Accepted, FleetMemory, QueueKey};
+use crate::fleet_state::{Accepted, FleetState, QueueKey};
 use crate::leading::Leading;
 use crate::metrics::{FleetName, Metrics};
 use crate::observe::connection::{self, Secrets};
-use crate::observe::task_queue_owners::Claims;
+use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::observe::{self, Observed, Sources};
 use crate::plan::Plan;
 use crate::report::{Pass, Reports, Subject, conditions, drains};
@@ -52,7 +52,7 @@ pub struct Shared {
     /// Secrets by name.
     pub secrets: Secrets,
     /// Who claims which task queue.
-    pub claims: Claims,
+    pub task_queue_owners: TaskQueueOwners,
     /// The writer of owned objects.
     pub writer: Writer,
     /// The writer of status and Events.
@@ -72,7 +72,7 @@ pub struct Standing {
 /// What is kept about a fleet, by its uid.
 struct Remembered {
     key: FleetKey,
-    memory: Arc<AsyncMutex<FleetMemory>>,
+    state: Arc<AsyncMutex<FleetState>>,
     failures: Failures,
 }
 
@@ -82,7 +82,7 @@ struct Failures {
     /// Failed passes since the last good one, by the class of the error.
     count: BTreeMap<Class, u32>,
     /// When the fleet was to be looked at again all the same.
-    look_again: Option<Time>,
+    requeue_after: Option<Time>,
 }
 
 /// What the passes of one scope have.
@@ -113,7 +113,7 @@ impl Shared {
             readers,
             scrapers,
             secrets: Secrets::new(client.clone()),
-            claims: Claims::default(),
+            task_queue_owners: TaskQueueOwners::default(),
             writer: Writer::new(client.clone(), metrics.clone(), leading),
             reports,
             metrics,
@@ -147,7 +147,7 @@ impl Shared {
 
     /// States what every fleet of a scope claims. Where the spec cannot be used, as when it was changed for the worse, it
     /// is what its workers were made for: they run.
-    fn claim_all(&self, caches: &Caches) {
+    fn register_all(&self, caches: &Caches) {
         for object in caches.fleets.state() {
             let subject = Subject::of(&object);
             let key = key_of(subject.metadata);
@@ -161,11 +161,11 @@ impl Shared {
                 .and_then(|fleet| Some((fleet, connection::spec(fleet, caches).ok()?)));
             let created = created(subject.metadata);
             if let Some((fleet, spec)) = spec {
-                self.claims.claim(fleet, created, &spec);
+                self.task_queue_owners.register(fleet, created, &spec);
             } else {
                 let made = caches.deployments.of(&key.uid);
                 let made = made.iter().map(AsRef::as_ref);
-                self.claims.claim_as_made(&key, created, made);
+                self.task_queue_owners.register_as_made(&key, created, made);
             }
         }
     }
@@ -173,7 +173,7 @@ impl Shared {
     fn forget_key(&self, key: &FleetKey) {
         let mut fleets = self.fleets();
         fleets.remove(&key.uid);
-        self.claims.forget(key);
+        self.task_queue_owners.forget(key);
         // A fleet made again under the same name goes by that name from now on.
         let renewed =
             |fleet: &Remembered| fleet.key.namespace == key.namespace && fleet.key.name == key.name;
@@ -189,15 +189,15 @@ impl Shared {
         }
     }
 
-    fn memory(&self, metadata: &ObjectMeta) -> Arc<AsyncMutex<FleetMemory>> {
+    fn state(&self, metadata: &ObjectMeta) -> Arc<AsyncMutex<FleetState>> {
         let key = key_of(metadata);
         let uid = key.uid.clone();
         let fresh = || Remembered {
             key,
-            memory: Arc::default(),
+            state: Arc::default(),
             failures: Failures::default(),
         };
-        Arc::clone(&self.fleets().entry(uid).or_insert_with(fresh).memory)
+        Arc::clone(&self.fleets().entry(uid).or_insert_with(fresh).state)
     }
 
     /// A pass was good.
@@ -212,14 +212,14 @@ impl Shared {
             let count = fleet.failures.count.entry(class).or_default();
             let before = *count;
             *count = before.saturating_add(1);
-            (before, fleet.failures.look_again)
+            (before, fleet.failures.requeue_after)
         };
         self.of(metadata, count).unwrap_or_default()
     }
 
     /// When a fleet is to be looked at again, whatever comes of the pass.
-    fn look_again_at(&self, metadata: &ObjectMeta, at: Time) {
-        self.of(metadata, |fleet| fleet.failures.look_again = Some(at));
+    fn requeue_at(&self, metadata: &ObjectMeta, at: Time) {
+        self.of(metadata, |fleet| fleet.failures.requeue_after = Some(at));
     }
 
     fn of<T>(&self, metadata: &ObjectMeta, with: impl FnOnce(&mut Remembered) -> T) -> Option<T> {
@@ -258,7 +258,7 @@ impl Context {
                 );
             }
             for caches in self.everywhere.iter().filter(|caches| caches.are_filled()) {
-                self.shared.claim_all(caches);
+                self.shared.register_all(caches);
             }
         };
         self.started.get_or_init(|| all).await;
@@ -277,7 +277,7 @@ impl Context {
             secrets: &self.shared.secrets,
             readers: &self.shared.readers,
             scrapers: &self.shared.scrapers,
-            claims: &self.shared.claims,
+            task_queue_owners: &self.shared.task_queue_owners,
         }
     }
 }
@@ -303,7 +303,7 @@ pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Resu
         biased;
         () = leading.ended() => {
             // Whether what was under way was carried out is not known: it is written again.
-            shared.memory(subject.metadata).lock().await.doubt();
+            shared.state(subject.metadata).lock().await.doubt();
             return Ok(Action::requeue(Duration::ZERO));
         }
         result = pass => result,
@@ -347,25 +347,25 @@ async fn pass(
     now: Moment,
 ) -> Result<Action, Error> {
     let shared = &context.shared;
-    let memory = shared.memory(subject.metadata);
-    let memory = &mut *memory.lock().await;
-    let fleet = match accepted(object, memory, now) {
+    let state = shared.state(subject.metadata);
+    let state = &mut *state.lock().await;
+    let fleet = match accepted(object, state, now) {
         Ok(fleet) => fleet,
         Err(message) => {
-            let told = shared.reports.refused(subject, &message, memory, now).await;
+            let told = shared.reports.refused(subject, &message, state, now).await;
             return told
                 .map(|()| Action::await_change())
                 .inspect_err(|error| shared.metrics.error(error));
         }
     };
     let fleet = &*fleet;
-    let mut late = writes::late(memory, now).await;
+    let mut late = writes::late(state, now).await;
     let created = created(subject.metadata);
     let mut observed = observe::observe(&context.sources(), fleet, created, now).await;
-    connection_check::record(memory, &observed, insists(subject.metadata), now.monotonic);
-    writes::look_for_unseen(&shared.writer, fleet, &mut observed, memory).await;
+    connection_check::record(state, &observed, insists(subject.metadata), now.monotonic);
+    writes::look_for_unseen(&shared.writer, fleet, &mut observed, state).await;
     let (plan, mut applied) =
-        writes::decide_and_write(shared, fleet, &mut observed, memory, now).await;
+        writes::decide_and_write(shared, fleet, &mut observed, state, now).await;
     applied.add(&mut late);
     let report = Pass {
         fleet,
@@ -373,21 +373,21 @@ async fn pass(
         plan: &plan,
         applied: &applied,
     };
-    let reported = shared.reports.pass(subject, &report, memory, now).await;
-    count(memory, &plan, &observed, now);
+    let reported = shared.reports.pass(subject, &report, state, now).await;
+    count(state, &plan, &observed, now);
     account(shared, &plan, &applied, reported.as_ref().err());
-    let look_again = plan
-        .look_again
-        .min(until_schedule(memory, now))
-        .min(conditions::until_told(memory, now.monotonic));
-    shared.look_again_at(subject.metadata, now.monotonic.plus(look_again));
-    finish(applied, reported, look_again)
+    let requeue_after = plan
+        .requeue_after
+        .min(until_schedule(state, now))
+        .min(conditions::until_reported(state, now.monotonic));
+    shared.requeue_at(subject.metadata, now.monotonic.plus(requeue_after));
+    finish(applied, reported, requeue_after)
 }
 
 /// The fleet that an object stands for, or everything that is wrong with it. Parsed once per generation of its spec.
 fn accepted(
     object: &GuardedFleet,
-    memory: &mut FleetMemory,
+    state: &mut FleetState,
     now: Moment,
 ) -> Result<Arc<Fleet>, String> {
     let resource = object.0.as_ref().map_err(|malformed| {
@@ -396,7 +396,7 @@ fn accepted(
             malformed.error
         )
     })?;
-    let kept = memory.accepted.as_ref();
+    let kept = state.accepted.as_ref();
     let kept = kept.filter(|kept| kept.holds(resource.metadata.generation, now.wall));
     if let Some(kept) = kept {
         return Ok(Arc::clone(&kept.fleet));
@@ -405,13 +405,13 @@ fn accepted(
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         all.join("; ")
     })?;
-    let accepted = memory.accepted.insert(Accepted::at(fleet, now.wall));
+    let accepted = state.accepted.insert(Accepted::at(fleet, now.wall));
     Ok(Arc::clone(&accepted.fleet))
 }
 
 /// How long until a schedule may ask for another minimum.
-fn until_schedule(memory: &FleetMemory, now: Moment) -> Duration {
-    let change = memory.accepted.as_ref().and_then(|accepted| accepted.until);
+fn until_schedule(state: &FleetState, now: Moment) -> Duration {
+    let change = state.accepted.as_ref().and_then(|accepted| accepted.until);
     change.map_or(Duration::MAX, |change| {
         change.duration_since(now.wall).unsigned_abs()
     })
@@ -441,13 +441,13 @@ fn created(metadata: &ObjectMeta) -> Timestamp {
 }
 
 /// Notes what has been counted, and the drains that have been told.
-fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment) {
+fn count(state: &mut FleetState, plan: &Plan, observed: &Observed, now: Moment) {
     for queue in &plan.queues {
         let sample = queue.decision.as_ref().and_then(|decision| decision.sample);
-        let memory = memory.queue(QueueKey::unversioned(&queue.queue));
-        memory.counted = sample.or(memory.counted);
+        let state = state.queue(QueueKey::unversioned(&queue.queue));
+        state.counted = sample.or(state.counted);
         if let Some(seen) = observed.queues.get(&queue.queue) {
-            drains::remember(memory, seen, now.monotonic);
+            drains::remember(state, seen, now.monotonic);
         }
     }
 }
@@ -497,12 +497,12 @@ fn account(shared: &Shared, plan: &Plan, applied: &Applied, unreported: Option<&
 fn finish(
     applied: Applied,
     reported: Result<(), Error>,
-    look_again: Duration,
+    requeue_after: Duration,
 ) -> Result<Action, Error> {
     let errors = applied.into_errors().into_iter().chain(reported.err());
     match errors.min_by_key(|error| error.class().wait(0)) {
         Some(error) => Err(error),
-        None => Ok(Action::requeue(look_again)),
+        None => Ok(Action::requeue(requeue_after)),
     }
 }
 
@@ -511,12 +511,12 @@ fn finish(
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
     let metadata = Subject::of(&object).metadata;
-    let (attempt, look_again) = context.shared.failed(metadata, error.class());
+    let (attempt, requeue_after) = context.shared.failed(metadata, error.class());
     let wait = error.class().wait(attempt);
     let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
     let wait = wait.saturating_add(jitter(metadata, error.class()));
     let now = context.shared.clock.now().monotonic;
-    Action::requeue(look_again.map_or(wait, |at| wait.min(at.since(now))))
+    Action::requeue(requeue_after.map_or(wait, |at| wait.min(at.since(now))))
 }
 
 /// Up to a fifth of the class's first wait, by the object's uid: stable, so that tests are too.

@@ -135,7 +135,7 @@ pub enum Error {
     },
     /// The object changed under the decision: the next pass decides anew.
     #[error("{namespace}/{name} changed since the decision was made")]
-    Moved {
+    Stale {
         /// Namespace of the Deployment.
         namespace: String,
         /// Name of the Deployment.
@@ -160,7 +160,7 @@ impl Error {
         match self {
             Self::Kube { call, source } => cause(call, source).class(),
             Self::NameConflict { .. } => Class::Dependency,
-            Self::Moved { .. } => Class::Conflict,
+            Self::Stale { .. } => Class::Conflict,
             Self::Bug(_) => Class::Bug,
         }
     }
@@ -170,7 +170,7 @@ impl Error {
         match self {
             Self::Kube { call, source } => cause(call, source).reason(),
             Self::NameConflict { .. } => "NameConflict",
-            Self::Moved { .. } => "Conflict",
+            Self::Stale { .. } => "Conflict",
             Self::Bug(_) => "InternalError",
         }
     }
@@ -210,7 +210,7 @@ impl Error {
     }
 
     /// The error as a condition says it: without what differs from one attempt to the next.
-    pub fn told(&self) -> String {
+    pub fn condition_message(&self) -> String {
         let Self::Kube { call, source } = self else {
             return self.to_string();
         };
@@ -303,7 +303,7 @@ mod tests {
             (conflict.class(), conflict.reason()),
             (Class::Dependency, "NameConflict")
         );
-        let moved = Error::Moved { namespace, name };
+        let moved = Error::Stale { namespace, name };
         assert_eq!(
             (moved.class(), moved.reason()),
             (Class::Conflict, "Conflict")
@@ -331,18 +331,21 @@ mod tests {
         let refused = down("dial tcp 10.1.2.3:443: connect: connection refused");
         assert!(refused.to_string().contains("10.1.2.3"), "{refused}");
         assert_eq!(
-            refused.told(),
+            refused.condition_message(),
             "cannot apply Deployment shop/a: the admission webhook \"x.test\" has to be asked and cannot be called; start the server of that webhook again, or remove its configuration"
         );
-        assert_eq!(refused.told(), down("context deadline exceeded").told());
+        assert_eq!(
+            refused.condition_message(),
+            down("context deadline exceeded").condition_message()
+        );
         let call = Call::new("apply", "Deployment", "shop", "a");
         let silent = Error::kube(call, kube::Error::LinesCodecMaxLineLengthExceeded);
         assert_eq!(
-            silent.told(),
+            silent.condition_message(),
             "cannot apply Deployment shop/a: the API server does not answer"
         );
         let answered = api(500, "etcd is away");
-        assert_eq!(answered.told(), answered.to_string());
+        assert_eq!(answered.condition_message(), answered.to_string());
     }
 
     #[test]

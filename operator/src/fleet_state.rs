@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::apply::QueueApplied;
 use crate::connection_check::Tried;
 use crate::drift;
-use crate::not_ready::Problem;
+use crate::not_ready::NotReady;
 use crate::observe::drains::Draining;
 
 /// Which worker version a queue's Deployment runs. There is one until versions are managed; the
@@ -47,11 +47,11 @@ impl QueueKey {
 
 /// Everything remembered about one fleet.
 #[derive(Debug, Default)]
-pub struct FleetMemory {
+pub struct FleetState {
     /// What the spec means, once it was accepted.
     pub accepted: Option<Accepted>,
     /// Per queue and version.
-    pub queues: BTreeMap<QueueKey, QueueMemory>,
+    pub queues: BTreeMap<QueueKey, QueueState>,
     /// The status that was written last, and the version of the object that it led to.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
     /// What is known of the connection that the spec asks for.
@@ -91,7 +91,7 @@ impl Accepted {
 
 /// Everything remembered about one queue.
 #[derive(Debug, Default)]
-pub struct QueueMemory {
+pub struct QueueState {
     /// What the decisions need.
     pub history: History,
     /// The Deployment as it is to be.
@@ -134,7 +134,7 @@ pub struct Unapplied {
     /// Whether the last error may go by itself.
     pub passes: bool,
     /// The last error, as a condition says it.
-    pub problem: Problem,
+    pub problem: NotReady,
 }
 
 /// A task queue that workers leave for another one.
@@ -233,7 +233,7 @@ pub struct Refused {
     /// How often just this was refused before.
     pub before: u32,
     /// What it said.
-    pub problem: Problem,
+    pub problem: NotReady,
 }
 
 impl Refused {
@@ -316,7 +316,7 @@ fn is_newer(version: &str, than: &str) -> bool {
         .is_some_and(|(version, than)| version > than)
 }
 
-impl QueueMemory {
+impl QueueState {
     /// Notes which task queue is read from now on. What was known of another one is kept until the workers have left it.
     pub fn reads(&mut self, task_queue: &str) {
         match self.task_queue.replace(task_queue.to_owned()) {
@@ -355,19 +355,19 @@ impl QueueMemory {
     }
 }
 
-impl FleetMemory {
+impl FleetState {
     /// Whether what was under way was carried out is not known: everything is written again, which changes nothing where
     /// it was.
     pub fn doubt(&mut self) {
-        for memory in self.queues.values_mut() {
-            memory.written = None;
-            memory.writing = None;
-            memory.refused = None;
+        for state in self.queues.values_mut() {
+            state.written = None;
+            state.writing = None;
+            state.refused = None;
         }
     }
 
     /// The memory of a queue, made if there is none.
-    pub fn queue(&mut self, key: QueueKey) -> &mut QueueMemory {
+    pub fn queue(&mut self, key: QueueKey) -> &mut QueueState {
         self.queues.entry(key).or_default()
     }
 }

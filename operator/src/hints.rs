@@ -107,7 +107,7 @@ impl Hints {
             ..TokenReview::default()
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = asked(reviews.create(&PostParams::default(), &review)).await?;
+        let status = answered(reviews.create(&PostParams::default(), &review)).await?;
         let status = status.status.unwrap_or_default();
         // An authenticator that does not know audiences says none: its word is not enough.
         let meant = status
@@ -145,7 +145,7 @@ impl Hints {
             ..SubjectAccessReview::default()
         };
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = asked(reviews.create(&PostParams::default(), &review)).await?;
+        let answer = answered(reviews.create(&PostParams::default(), &review)).await?;
         if answer.status.is_some_and(|status| status.allowed) {
             Ok(())
         } else {
@@ -195,7 +195,7 @@ fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
 }
 
 /// One answer of the API server.
-async fn asked<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
+async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(error)) => kubeconfig::said(&error),

@@ -55,7 +55,7 @@ pub struct Claim {
     identity: String,
     /// It is held beside another one.
     beside: bool,
-    seen: Option<Seen>,
+    seen: Option<ObservedLease>,
     /// The lease as we wrote it, until an attempt fails: while we lead nobody else writes it.
     held: Option<Lease>,
     /// When the last attempt that made or kept it ours began.
@@ -64,7 +64,7 @@ pub struct Claim {
 
 /// The lease as last observed, and when we first saw it so. Expiry is judged by our own clock
 /// from that moment; the times that others write are not compared with ours.
-struct Seen {
+struct ObservedLease {
     spec: LeaseSpec,
     since: Instant,
 }
@@ -323,7 +323,7 @@ impl Claim {
     fn observe(&mut self, lease: &Lease) {
         let spec = lease.spec.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|seen| seen.spec != spec) {
-            self.seen = Some(Seen {
+            self.seen = Some(ObservedLease {
                 spec,
                 since: Instant::now(),
             });

@@ -6,14 +6,14 @@ use taskqueue_api::Reason;
 
 /// What is wrong, as a condition says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct NotReady {
     /// The reason of the condition.
     pub reason: Reason,
     /// What is wrong and what to do. Without numbers that move by themselves.
     pub message: String,
 }
 
-impl Problem {
+impl NotReady {
     /// A problem.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
@@ -23,7 +23,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }

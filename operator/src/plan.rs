@@ -14,12 +14,12 @@ use taskqueue_scaling::{
     decide, initial_replicas, victims, when_to_look_again,
 };
 
-use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory};
-use crate::not_ready::Problem;
+use crate::fleet_state::{FleetState, QueueKey, QueueState};
+use crate::not_ready::NotReady;
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
 
-pub use desired::{CREATING, Wanted, is_being_created, prepare, wanted};
+pub use desired::{CREATING, Desired, is_being_created, prepare, wanted};
 
 /// How soon a deferred decision is made again.
 const DEFERRED: Duration = Duration::from_secs(1);
@@ -44,23 +44,23 @@ pub enum Step {
         /// The uid of the one that is there: it, and no other, is meant.
         uid: String,
         /// What it was when this was decided.
-        decided_on: Seen,
+        decided_on: ApplyPrecondition,
         /// Its creation was interrupted: it has this many replicas now, and the manager of the
         /// replicas still owns all of it.
         finish_creation: Option<u32>,
     },
     /// The API server refused just this a moment ago, or Temporal has not answered over the connection in it: it is
     /// not written yet. What runs is scaled.
-    Refused(Problem),
+    Refused(NotReady),
     /// Something was sent for it and is not answered yet, so that it may still change. What runs is scaled out.
     Pending,
     /// Nothing about this queue may be touched.
-    Hold(Problem),
+    Hold(NotReady),
 }
 
 /// A Deployment as it was when its template was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ApplyPrecondition {
     /// Its version.
     pub resource_version: String,
     /// The hash of what concerns us in it: whether another version is the same in that. `None` if that is not known,
@@ -70,7 +70,7 @@ pub struct Seen {
 
 /// A Deployment as it was when its replicas were decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Version {
+pub struct ScalePrecondition {
     /// Its uid.
     pub uid: String,
     /// Its version.
@@ -89,7 +89,7 @@ pub struct Plan {
     /// Deployments to delete, after all else.
     pub prunes: Vec<Prune>,
     /// When to look again even if nothing happens.
-    pub look_again: Duration,
+    pub requeue_after: Duration,
 }
 
 /// Everything that is to be written for one queue, in this order.
@@ -104,7 +104,7 @@ pub struct QueuePlan {
     /// The replicas of a Deployment that is created.
     pub initial_replicas: u32,
     /// The ranks of pods for removal, to be set before the replicas are lowered.
-    pub costs: Vec<Cost>,
+    pub costs: Vec<DeletionCost>,
     /// The change of the replicas of an existing Deployment.
     pub scale: Option<Scale>,
     /// What was decided; `None` where nothing may be touched.
@@ -133,7 +133,7 @@ pub enum BudgetStep {
 
 /// The rank of one pod for removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cost {
+pub struct DeletionCost {
     /// The pod.
     pub pod: String,
     /// The value of the annotation; lower goes first.
@@ -173,7 +173,7 @@ pub struct Scale {
     /// What is to be asked for.
     pub to: u32,
     /// The Deployment that was decided on: a change that was made on outdated knowledge is refused.
-    pub decided_on: Version,
+    pub decided_on: ScalePrecondition,
 }
 
 impl Scale {
@@ -201,20 +201,20 @@ pub struct Prune {
 /// Lets every queue's history take in what was observed. The same readings twice change nothing.
 pub fn record(
     fleet: &Fleet,
-    wanted: &BTreeMap<String, Wanted>,
-    memory: &mut FleetMemory,
+    wanted: &BTreeMap<String, Desired>,
+    state: &mut FleetState,
     now: Time,
 ) {
     for queue in &fleet.queues {
         let Some(wanted) = wanted.get(&queue.name) else {
             continue;
         };
-        let memory = memory.queue(QueueKey::unversioned(&queue.name));
-        memory
+        let state = state.queue(QueueKey::unversioned(&queue.name));
+        state
             .history
             .observe(&queue.policy, &wanted.observation, now);
-        memory.reads(&queue.task_queue);
-        memory.note(&wanted.observation, now);
+        state.reads(&queue.task_queue);
+        state.note(&wanted.observation, now);
     }
 }
 
@@ -222,13 +222,13 @@ pub fn record(
 pub fn plan(
     fleet: &Fleet,
     observed: &Observed,
-    wanted: BTreeMap<String, Wanted>,
-    memory: &FleetMemory,
+    wanted: BTreeMap<String, Desired>,
+    state: &FleetState,
     now: Time,
 ) -> Plan {
-    let nothing = QueueMemory::default();
+    let nothing = QueueState::default();
     let mut wanted = wanted;
-    let mut look_again = observed.secrets_due.unwrap_or(REST);
+    let mut requeue_after = observed.secrets_due.unwrap_or(REST);
     let mut queues = Vec::new();
     for queue in &fleet.queues {
         let (Some(wanted), Some(seen)) =
@@ -237,42 +237,42 @@ pub fn plan(
             continue;
         };
         let key = QueueKey::unversioned(&queue.name);
-        let memory = memory.queues.get(&key).unwrap_or(&nothing);
+        let state = state.queues.get(&key).unwrap_or(&nothing);
         let plan = QueuePlan {
-            vanished: memory.written.is_some() && matches!(wanted.step, Step::Create(_)),
+            vanished: state.written.is_some() && matches!(wanted.step, Step::Create(_)),
             budget: budget(fleet, queue, &wanted.step, seen),
-            ..plan_queue(queue, wanted, seen, &memory.history, now)
+            ..plan_queue(queue, wanted, seen, &state.history, now)
         };
-        look_again = look_again.min(pause(queue, &plan, memory, now));
+        requeue_after = requeue_after.min(pause(queue, &plan, state, now));
         queues.push(plan);
     }
     let prunes = observed
         .orphans
         .iter()
-        .filter_map(|orphan| prune(orphan, memory))
+        .filter_map(|orphan| prune(orphan, state))
         .collect();
     Plan {
         fleet: fleet.key.clone(),
         queues,
         prunes,
-        look_again,
+        requeue_after,
     }
 }
 
 /// When a queue is to be looked at again even if nothing happens.
-fn pause(queue: &Queue, plan: &QueuePlan, memory: &QueueMemory, now: Time) -> Duration {
+fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Duration {
     if plan.is_at_rest() {
         return REST;
     }
     let policy = &queue.policy;
-    let pause = when_to_look_again(policy, &plan.observation, &memory.history, now);
+    let pause = when_to_look_again(policy, &plan.observation, &state.history, now);
     let intervals = [policy.polling_interval, policy.quiet_polling_interval];
     let pause = if intervals.contains(&pause) {
         pause.saturating_add(LATE)
     } else {
         pause
     };
-    match (&plan.step, &memory.refused) {
+    match (&plan.step, &state.refused) {
         (Step::Apply { .. }, _) if !plan.carries_out() => pause.min(DEFERRED),
         (Step::Refused(_), Some(refused)) => match refused.remains(now) {
             // Something else is waited for by now.
@@ -285,12 +285,12 @@ fn pause(queue: &Queue, plan: &QueuePlan, memory: &QueueMemory, now: Time) -> Du
 
 fn plan_queue(
     queue: &Queue,
-    wanted: Wanted,
+    wanted: Desired,
     seen: &ObservedQueue,
     history: &History,
     now: Time,
 ) -> QueuePlan {
-    let Wanted {
+    let Desired {
         step,
         observation,
         version,
@@ -369,7 +369,7 @@ fn costs(
     history: &History,
     pods: &Pods,
     now: Time,
-) -> Vec<Cost> {
+) -> Vec<DeletionCost> {
     if scale.to >= scale.from || scale.to == 0 {
         return Vec::new();
     }
@@ -386,14 +386,14 @@ fn costs(
             .map(|(_, cost)| cost.as_str());
         cost.and_then(|cost| cost.parse::<i32>().ok()).unwrap_or(0)
     };
-    let marked = ranks.remove.into_iter().map(|victim| Cost {
+    let marked = ranks.remove.into_iter().map(|victim| DeletionCost {
         pod: victim.pod,
         cost: victim.cost,
     });
     // A pod that was marked before and stays after all must not go first the next time.
     let unmarked = ranks.keep.into_iter().filter(|pod| present(pod) < 0);
     marked
-        .chain(unmarked.map(|pod| Cost { pod, cost: 0 }))
+        .chain(unmarked.map(|pod| DeletionCost { pod, cost: 0 }))
         .filter(|cost| present(&cost.pod) != cost.cost)
         .collect()
 }
@@ -408,7 +408,7 @@ fn removed(replicas: &Replicas, pods: &[PodSlots], scale: &Scale) -> u32 {
     live.min(replicas.asked).saturating_sub(scale.to)
 }
 
-fn prune(orphan: &Deployment, memory: &FleetMemory) -> Option<Prune> {
+fn prune(orphan: &Deployment, state: &FleetState) -> Option<Prune> {
     let labels = orphan.metadata.labels.as_ref();
     let queue = labels
         .and_then(|labels| labels.get(injected::QUEUE_LABEL))
@@ -418,7 +418,7 @@ fn prune(orphan: &Deployment, memory: &FleetMemory) -> Option<Prune> {
     Some(Prune {
         deployment_name: orphan.metadata.name.clone()?,
         uid: orphan.metadata.uid.clone()?,
-        backlog: memory.queues.get(&key).and_then(|memory| memory.backlog),
+        backlog: state.queues.get(&key).and_then(|state| state.backlog),
         budget: has_budget(orphan),
         queue,
     })

@@ -40,8 +40,10 @@ use crate::error::{Call, Class, Error};
 use crate::fleet_state::{Writing, Written};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
-use crate::observe::asked;
-use crate::plan::{BudgetStep, CREATING, Plan, Prune, QueuePlan, Seen, Step, is_being_created};
+use crate::observe::spec_replicas;
+use crate::plan::{
+    ApplyPrecondition, BudgetStep, CREATING, Plan, Prune, QueuePlan, Step, is_being_created,
+};
 
 use ownership::ours;
 use side::Side;
@@ -309,7 +311,7 @@ impl Writer {
         };
         let uid = made.metadata.uid.clone().unwrap_or_default();
         // Of one that was just made nobody else has an opinion yet.
-        let seen = (!fresh).then(|| Seen {
+        let seen = (!fresh).then(|| ApplyPrecondition {
             resource_version: made.metadata.resource_version.clone().unwrap_or_default(),
             live: Some(drift::live(&made, object)),
         });
@@ -370,7 +372,7 @@ impl Writer {
         fleet: &FleetKey,
         object: &Deployment,
         uid: &str,
-        mut seen: Option<Seen>,
+        mut seen: Option<ApplyPrecondition>,
     ) -> Result<Deployment, Error> {
         let name = name_of(object)?;
         let mut body = value(object)?;
@@ -395,7 +397,7 @@ impl Writer {
             let Some(found) = found else { break };
             before.resource_version = found.metadata.resource_version.unwrap_or_default();
         }
-        Err(moved(fleet, name))
+        Err(stale(fleet, name))
     }
 
     /// The manager of the replicas gives up everything but the replicas, as they are.
@@ -408,7 +410,7 @@ impl Writer {
                 "apiVersion": "apps/v1",
                 "kind": "Deployment",
                 "metadata": {"name": name, "namespace": fleet.namespace, "uid": held.metadata.uid},
-                "spec": {"replicas": asked(&held)},
+                "spec": {"replicas": spec_replicas(&held)},
             });
             if let Some(version) = &held.metadata.resource_version {
                 body["metadata"]["resourceVersion"] = json!(version);
@@ -425,7 +427,7 @@ impl Writer {
             };
             held = found;
         }
-        Err(moved(fleet, &name))
+        Err(stale(fleet, &name))
     }
 
     /// Applies the Deployment that a call names, whole or in part; `counted` is the write as the
@@ -528,8 +530,8 @@ pub fn is_another(error: &Error) -> bool {
     error.is_not_found() || error.class() == Class::Conflict
 }
 
-fn moved(fleet: &FleetKey, name: &str) -> Error {
-    Error::Moved {
+fn stale(fleet: &FleetKey, name: &str) -> Error {
+    Error::Stale {
         namespace: fleet.namespace.clone(),
         name: name.to_owned(),
     }

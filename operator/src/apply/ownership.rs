@@ -41,7 +41,7 @@ pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K,
     let namespace = fleet.namespace.clone();
     let name = wanted.metadata().name.clone().unwrap_or_default();
     if metadata.deletion_timestamp.is_some() || of_an_earlier_fleet(metadata, fleet) {
-        Err(Error::Moved { namespace, name })
+        Err(Error::Stale { namespace, name })
     } else if owns(metadata, fleet) || left_behind(&found, wanted) {
         Ok(found)
     } else {

@@ -8,11 +8,11 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use taskqueue_api::FleetKey;
 
-use super::{QueueApplied, REPLICAS_MANAGER, SIDE_BY_SIDE, Scaled, TRIES, Writer, moved};
+use super::{QueueApplied, REPLICAS_MANAGER, SIDE_BY_SIDE, Scaled, TRIES, Writer, stale};
 use crate::error::{Call, Error};
-use crate::observe::asked;
 use crate::observe::pods::DELETION_COST;
-use crate::plan::{Cost, QueuePlan, Scale};
+use crate::observe::spec_replicas;
+use crate::plan::{DeletionCost, QueuePlan, Scale};
 
 impl Writer {
     /// Changes the replicas of a Deployment that is there and whole.
@@ -52,7 +52,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {
+    async fn mark(&self, fleet: &FleetKey, cost: &DeletionCost) -> Result<(), Error> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &fleet.namespace);
         let body = json!({"metadata": {"annotations": {DELETION_COST: cost.cost.to_string()}}});
         let params = PatchParams {
@@ -99,7 +99,7 @@ impl Writer {
             };
             version = found.metadata.resource_version.unwrap_or_default();
         }
-        Err(moved(fleet, name))
+        Err(stale(fleet, name))
     }
 
     async fn scale_once(
@@ -133,7 +133,7 @@ fn is_as_decided_on(found: &Deployment, scale: &Scale) -> bool {
     let decided_on = &scale.decided_on;
     found.metadata.uid.as_deref() == Some(decided_on.uid.as_str())
         && found.metadata.deletion_timestamp.is_none()
-        && asked(found) == scale.from
+        && spec_replicas(found) == scale.from
         && decided_on
             .generation
             .is_none_or(|generation| found.metadata.generation == Some(generation))

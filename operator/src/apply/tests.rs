@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::error::Class;
 use crate::observe::pods::DELETION_COST;
-use crate::plan::{Cost, Scale, Version};
+use crate::plan::{DeletionCost, Scale, ScalePrecondition};
 use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
 
 mod budgets;
@@ -81,7 +81,7 @@ fn plan(queues: Vec<QueuePlan>) -> Plan {
         fleet: simple().key,
         queues,
         prunes: Vec::new(),
-        look_again: std::time::Duration::from_secs(5),
+        requeue_after: std::time::Duration::from_secs(5),
     }
 }
 
@@ -89,7 +89,7 @@ fn apply_step() -> Step {
     Step::Apply {
         object: Box::new(object()),
         uid: "deployment-uid".to_owned(),
-        decided_on: Seen {
+        decided_on: ApplyPrecondition {
             resource_version: "9".to_owned(),
             live: Some(drift::live(&held(&simple(), 1, "9"), &object())),
         },
@@ -97,8 +97,8 @@ fn apply_step() -> Step {
     }
 }
 
-fn decided_on() -> Version {
-    Version {
+fn decided_on() -> ScalePrecondition {
+    ScalePrecondition {
         uid: "deployment-uid".to_owned(),
         resource_version: "9".to_owned(),
         generation: None,
@@ -256,7 +256,7 @@ async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
 #[tokio::test]
 async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along() {
     let (client, log) = willing_api();
-    let cost = |pod: &str, cost| Cost {
+    let cost = |pod: &str, cost| DeletionCost {
         pod: pod.to_owned(),
         cost,
     };
@@ -315,7 +315,7 @@ async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
     let applied = writer(client).apply(&plan(vec![queue])).await;
     assert_eq!(log.lines().len(), 1);
     let done = &applied.queues["a"];
-    assert!(matches!(done.error, Some(Error::Moved { .. })));
+    assert!(matches!(done.error, Some(Error::Stale { .. })));
     assert_eq!(done.scaled, None);
 }
 
@@ -330,7 +330,7 @@ async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrink
         })
     };
     let plan = || {
-        let costs = vec![Cost {
+        let costs = vec![DeletionCost {
             pod: "p".to_owned(),
             cost: -1,
         }];
@@ -479,7 +479,7 @@ async fn what_is_gone_already_counts_as_deleted() {
 #[tokio::test]
 async fn nothing_to_do_means_no_request() {
     let (client, log) = willing_api();
-    let hold = Step::Hold(crate::not_ready::Problem::new(
+    let hold = Step::Hold(crate::not_ready::NotReady::new(
         taskqueue_api::Reason::SecretNotFound,
         "there is no Secret x",
     ));

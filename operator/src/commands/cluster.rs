@@ -27,7 +27,7 @@ const PAGE: u32 = 250;
 
 /// The flags that say where to read.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Place {
+pub struct ClusterArgs {
     /// The Kubernetes namespace of the fleets. Default: that of the kubeconfig's context.
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
@@ -65,19 +65,19 @@ enum Metrics {
 
 /// A cluster to read from.
 #[derive(Clone)]
-pub struct Sources {
+pub struct Cluster {
     client: Client,
     metrics: Metrics,
     /// The namespace that is meant where none is named.
     pub namespace: String,
 }
 
-impl Sources {
+impl Cluster {
     /// Takes the kubeconfig (or, in a pod, the ServiceAccount) and prepares both readings.
     ///
     /// # Errors
     /// If there is no usable kubeconfig or a flag makes no sense.
-    pub async fn connect(place: &Place) -> anyhow::Result<Self> {
+    pub async fn connect(place: &ClusterArgs) -> anyhow::Result<Self> {
         let config = kubeconfig::config(place.context.as_deref()).await?;
         let namespace = place
             .namespace
@@ -91,7 +91,7 @@ impl Sources {
     ///
     /// # Errors
     /// If a flag makes no sense.
-    pub fn new(client: Client, namespace: String, place: &Place) -> anyhow::Result<Self> {
+    pub fn new(client: Client, namespace: String, place: &ClusterArgs) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &place.metrics {
             direct(url)
                 .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?

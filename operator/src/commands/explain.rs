@@ -6,7 +6,7 @@ pub mod text;
 use clap::Args;
 
 use crate::clock::Clock;
-use crate::commands::cluster::{Place, Sources};
+use crate::commands::cluster::{Cluster, ClusterArgs};
 use crate::commands::top::{Output, print};
 use text::Explanation;
 
@@ -26,7 +26,7 @@ pub struct Arguments {
 
     /// Where to read.
     #[command(flatten)]
-    pub place: Place,
+    pub cluster: ClusterArgs,
 
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -38,8 +38,8 @@ pub struct Arguments {
 /// # Errors
 /// If there is no usable kubeconfig, no such fleet or queue, or nothing can be printed.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let sources = Sources::connect(&arguments.place).await?;
-    print(&explain(&sources, arguments, Clock::start()).await?)
+    let cluster = Cluster::connect(&arguments.cluster).await?;
+    print(&explain(&cluster, arguments, Clock::start()).await?)
 }
 
 /// The explanation as text.
@@ -47,14 +47,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// If the API server refuses to show the fleet, or it has no such queue.
 pub async fn explain(
-    sources: &Sources,
+    cluster: &Cluster,
     arguments: &Arguments,
     clock: Clock,
 ) -> anyhow::Result<String> {
     let (fleet, events, scrape) = tokio::join!(
-        sources.fleet(&arguments.fleet),
-        sources.events(&arguments.fleet),
-        sources.scrape()
+        cluster.fleet(&arguments.fleet),
+        cluster.events(&arguments.fleet),
+        cluster.scrape()
     );
     let fleet = fleet?;
     let mut notes = Vec::new();

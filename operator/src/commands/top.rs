@@ -13,7 +13,7 @@ use taskqueue_api::DurationString;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::clock::Clock;
-use crate::commands::cluster::{Place, Sources};
+use crate::commands::cluster::{Cluster, ClusterArgs};
 use crate::commands::view::{self, Snapshot, Sort};
 
 /// What stands under the flags in `--help`.
@@ -39,7 +39,7 @@ const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 pub struct Arguments {
     /// Where to read.
     #[command(flatten)]
-    pub place: Place,
+    pub cluster: ClusterArgs,
 
     /// The fleets of all namespaces.
     #[arg(short = 'A', long)]
@@ -76,18 +76,18 @@ pub enum Output {
 /// # Errors
 /// If there is no usable kubeconfig, the API server refuses, or nothing can be printed.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let sources = Sources::connect(&arguments.place).await?;
+    let cluster = Cluster::connect(&arguments.cluster).await?;
     let live =
         !arguments.once && arguments.output == Output::Table && std::io::stdout().is_terminal();
     if !live {
-        let text = once(&sources, arguments, Clock::start()).await?;
+        let text = once(&cluster, arguments, Clock::start()).await?;
         return print(&text);
     }
     // What cannot be read at all is told before the screen is taken.
-    let first = look(&sources, arguments.all_namespaces).await?;
+    let first = look(&cluster, arguments.all_namespaces).await?;
     print(ENTER)?;
     let ended = tokio::select! {
-        ended = follow(&sources, arguments, first) => ended,
+        ended = follow(&cluster, arguments, first) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     print(LEAVE)?;
@@ -99,15 +99,15 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// If the API server refuses or does not answer.
 pub async fn once(
-    sources: &Sources,
+    cluster: &Cluster,
     arguments: &Arguments,
     clock: Clock,
 ) -> anyhow::Result<String> {
-    let snapshot = look(sources, arguments.all_namespaces).await?;
+    let snapshot = look(cluster, arguments.all_namespaces).await?;
     Ok(match arguments.output {
         Output::Json => serde_json::to_string_pretty(&snapshot)? + "\n",
         Output::Table if snapshot.fleets.is_empty() => {
-            format!("There is no fleet {}.\n", scope(sources, arguments))
+            format!("There is no fleet {}.\n", scope(cluster, arguments))
         }
         Output::Table => view::table(
             &snapshot,
@@ -118,8 +118,8 @@ pub async fn once(
     })
 }
 
-async fn look(sources: &Sources, all_namespaces: bool) -> anyhow::Result<Snapshot> {
-    let (fleets, scrape) = tokio::join!(sources.fleets(all_namespaces), sources.scrape());
+async fn look(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<Snapshot> {
+    let (fleets, scrape) = tokio::join!(cluster.fleets(all_namespaces), cluster.scrape());
     let fleets = fleets?;
     let (scrape, notes) = match scrape {
         Ok(scrape) => (Some(scrape), Vec::new()),
@@ -129,7 +129,7 @@ async fn look(sources: &Sources, all_namespaces: bool) -> anyhow::Result<Snapsho
 }
 
 /// Draws again and again. A look that fails leaves the last table and says why.
-async fn follow(sources: &Sources, arguments: &Arguments, first: Snapshot) -> anyhow::Result<()> {
+async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> anyhow::Result<()> {
     let clock = Clock::start();
     let mut pace = pace(arguments.interval);
     let mut shown = first;
@@ -139,7 +139,7 @@ async fn follow(sources: &Sources, arguments: &Arguments, first: Snapshot) -> an
         let mut text = format!(
             "{}, fleets {}; every {}, Ctrl-C ends\n\n",
             now.strftime("%H:%M:%S UTC"),
-            scope(sources, arguments),
+            scope(cluster, arguments),
             arguments.interval
         );
         if let Some(why) = &failed {
@@ -154,7 +154,7 @@ async fn follow(sources: &Sources, arguments: &Arguments, first: Snapshot) -> an
         ));
         draw(&view::fit(&text, height().await))?;
         pace.tick().await;
-        match look(sources, arguments.all_namespaces).await {
+        match look(cluster, arguments.all_namespaces).await {
             Ok(mut snapshot) => {
                 view::compare(&mut snapshot, &shown);
                 shown = snapshot;
@@ -165,11 +165,11 @@ async fn follow(sources: &Sources, arguments: &Arguments, first: Snapshot) -> an
     }
 }
 
-fn scope(sources: &Sources, arguments: &Arguments) -> String {
+fn scope(cluster: &Cluster, arguments: &Arguments) -> String {
     if arguments.all_namespaces {
         "in all namespaces".to_owned()
     } else {
-        format!("in namespace {}", sources.namespace)
+        format!("in namespace {}", cluster.namespace)
     }
 }
 

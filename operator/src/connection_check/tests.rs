@@ -44,15 +44,15 @@ fn running(replicas: i32) -> ObservedQueue {
 }
 
 /// One pass over the fleet as far as it is decided what to write.
-fn pass(fleet: &Fleet, queue: ObservedQueue, memory: &mut FleetMemory, insisted: bool) -> Step {
+fn pass(fleet: &Fleet, queue: ObservedQueue, state: &mut FleetState, insisted: bool) -> Step {
     let observed = observed(fleet, queue);
-    record(memory, &observed, insisted, NOW);
-    let mut wanted = plan::wanted(fleet, &observed, memory, NOW);
+    record(state, &observed, insisted, NOW);
+    let mut wanted = plan::wanted(fleet, &observed, state, NOW);
     wanted.remove("a").unwrap().step
 }
 
 fn first_pass(fleet: &Fleet, queue: ObservedQueue) -> Step {
-    pass(fleet, queue, &mut FleetMemory::default(), false)
+    pass(fleet, queue, &mut FleetState::default(), false)
 }
 
 fn is_untried(step: &Step) -> bool {
@@ -134,7 +134,7 @@ fn a_template_that_changes_beside_the_connection_is_written_while_temporal_is_aw
 #[test]
 fn a_reading_over_the_connection_of_now_lets_it_through_and_one_of_before_does_not() {
     let fleet = connection("/apiKeySecretRef/name", "other");
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let read_at = |taken_at| {
         let mut queue = running(3);
         queue.reading.backlog = backlog(0, taken_at);
@@ -142,27 +142,27 @@ fn a_reading_over_the_connection_of_now_lets_it_through_and_one_of_before_does_n
     };
     let second = Duration::from_secs(1);
     for taken_at in [NOW.minus(second), NOW] {
-        let step = pass(&fleet, read_at(taken_at), &mut memory, false);
+        let step = pass(&fleet, read_at(taken_at), &mut state, false);
         assert!(is_untried(&step), "{taken_at:?}");
     }
     let later = read_at(NOW.plus(second));
     assert!(matches!(
-        pass(&fleet, later, &mut memory, false),
+        pass(&fleet, later, &mut state, false),
         Step::Apply { .. }
     ));
     // What has answered once is good, also while it is away again.
     assert!(matches!(
-        pass(&fleet, running(3), &mut memory, false),
+        pass(&fleet, running(3), &mut state, false),
         Step::Apply { .. }
     ));
     let another = connection("/apiKeySecretRef/name", "a-third");
-    assert!(is_untried(&pass(&another, running(3), &mut memory, false)));
+    assert!(is_untried(&pass(&another, running(3), &mut state, false)));
 }
 
 #[test]
 fn what_runs_nowhere_yet_and_what_the_user_insists_on_is_written_at_once() {
     let fleet = connection("/address", "temporl:7233");
-    let insisted = pass(&fleet, running(3), &mut FleetMemory::default(), true);
+    let insisted = pass(&fleet, running(3), &mut FleetState::default(), true);
     assert!(matches!(insisted, Step::Apply { .. }));
     assert!(matches!(first_pass(&fleet, running(0)), Step::Apply { .. }));
     assert!(matches!(first_pass(&fleet, unseen()), Step::Create(_)));
@@ -170,8 +170,8 @@ fn what_runs_nowhere_yet_and_what_the_user_insists_on_is_written_at_once() {
 
 #[test]
 fn what_waits_in_a_task_queue_that_the_workers_leave_is_remembered_until_they_have_left() {
-    let mut memory = FleetMemory::default();
-    let queue = memory.queue(QueueKey::unversioned("a"));
+    let mut state = FleetState::default();
+    let queue = state.queue(QueueKey::unversioned("a"));
     let left = |task_queue: &str, backlog| {
         Some(crate::fleet_state::Left {
             task_queue: task_queue.to_owned(),

@@ -164,8 +164,8 @@ impl Operator {
 
     /// Reason and message of the condition Ready, as they were written.
     async fn ready(&self, object: &Value) -> (String, String) {
-        let memory = self.context.shared.memory(&metadata(object));
-        let status: TaskQueueWorkerStatus = memory.lock().await.status.clone().unwrap().1;
+        let state = self.context.shared.state(&metadata(object));
+        let status: TaskQueueWorkerStatus = state.lock().await.status.clone().unwrap().1;
         let ready = &status.conditions[0];
         (ready.reason.clone(), ready.message.clone())
     }
@@ -221,16 +221,16 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
         ..fleet.key.clone()
     };
     let written = {
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let mut memory = memory.lock().await;
+        let state = operator.context.shared.state(&metadata(&object()));
+        let mut state = state.lock().await;
         let rendered = taskqueue_api::render(
             &fleet,
             &fleet.queues[0],
             &crate::testing::usable(&fleet).spec,
         );
-        memory.queue(QueueKey::unversioned("a")).written =
+        state.queue(QueueKey::unversioned("a")).written =
             Some(crate::fleet_state::Written::after_apply(&made, &rendered));
-        memory.status.clone().unwrap().1
+        state.status.clone().unwrap().1
     };
     assert!(observe::owned_by(&made, &key));
     operator
@@ -252,8 +252,8 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
         ("shop", "orders")
     );
     operator.pass(&shown).await.0.unwrap();
-    let memory = operator.context.shared.memory(&metadata(&object()));
-    let written = memory.lock().await.status.clone().unwrap().1;
+    let state = operator.context.shared.state(&metadata(&object()));
+    let written = state.lock().await.status.clone().unwrap().1;
     shown["metadata"]["resourceVersion"] = json!("103");
     shown["status"] = serde_json::to_value(&written).unwrap();
     let (result, lines) = operator.pass(&shown).await;
@@ -285,7 +285,7 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
     // Nothing else is to be looked at for a day.
     let shared = &operator.context.shared;
     let tomorrow = shared.clock.now().monotonic.plus(Duration::from_hours(24));
-    shared.look_again_at(&metadata(&object()), tomorrow);
+    shared.requeue_at(&metadata(&object()), tomorrow);
     let wait = |_| {
         let action = error_policy(Arc::clone(&guarded), &error, Arc::clone(&operator.context));
         let extra = jitter(&metadata(&object()), Class::Unavailable);
@@ -309,17 +309,17 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
         monotonic: NOW,
         wall: Timestamp::UNIX_EPOCH,
     };
-    let mut memory = FleetMemory::default();
-    let pass = |memory: &mut FleetMemory, replicas| {
+    let mut state = FleetState::default();
+    let pass = |state: &mut FleetState, replicas| {
         let mut queue = unseen();
         queue.held = Some(Arc::new(held(&fleet, replicas, "9")));
         queue.reading.backlog = backlog(50, NOW);
         let observed = observed(&fleet, queue);
-        let wanted = plan::wanted(&fleet, &observed, memory, NOW);
-        plan::record(&fleet, &wanted, memory, NOW);
-        plan::plan(&fleet, &observed, wanted, memory, NOW)
+        let wanted = plan::wanted(&fleet, &observed, state, NOW);
+        plan::record(&fleet, &wanted, state, NOW);
+        plan::plan(&fleet, &observed, wanted, state, NOW)
     };
-    let plan = pass(&mut memory, 0);
+    let plan = pass(&mut state, 0);
     let scale = plan.queues[0].scale.clone().unwrap();
     let away = kube::core::Status::failure("etcd is away", "").with_code(503);
     let call = Call::new("apply", "Deployment", "shop", "orders-a");
@@ -336,8 +336,8 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
             ..QueueApplied::default()
         },
     );
-    remember(&mut memory, &fleet, &plan, &mut applied, now);
-    let plan = pass(&mut memory, i32::try_from(scale.to).unwrap());
+    remember(&mut state, &fleet, &plan, &mut applied, now);
+    let plan = pass(&mut state, i32::try_from(scale.to).unwrap());
     let again = plan.queues[0].decision.as_ref().unwrap();
     assert_eq!((again.reason, again.act), (Reason::AlreadyActedOn, false));
 }
@@ -346,16 +346,16 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
 fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
     let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let written = Written::after_apply(&held(&fleet, 2, "7"), &object);
-    memory.queue(QueueKey::unversioned("a")).written = Some(written);
+    state.queue(QueueKey::unversioned("a")).written = Some(written);
     let mut queue = unseen();
     queue.held = Some(Arc::new(held(&fleet, 3, "9")));
     queue.reading.backlog = backlog(0, NOW);
     let observed = observed(&fleet, queue);
-    let wanted = plan::wanted(&fleet, &observed, &memory, NOW);
-    plan::record(&fleet, &wanted, &mut memory, NOW);
-    let plan = plan::plan(&fleet, &observed, wanted, &memory, NOW);
+    let wanted = plan::wanted(&fleet, &observed, &state, NOW);
+    plan::record(&fleet, &wanted, &mut state, NOW);
+    let plan = plan::plan(&fleet, &observed, wanted, &state, NOW);
     assert_eq!(plan.queues[0].scale, None);
     let mut applied = Applied::default();
     applied.queues.entry("a".to_owned()).or_default();
@@ -363,15 +363,15 @@ fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
         monotonic: NOW,
         wall: Timestamp::UNIX_EPOCH,
     };
-    remember(&mut memory, &fleet, &plan, &mut applied, now);
-    let left = &memory.queues[&QueueKey::unversioned("a")];
+    remember(&mut state, &fleet, &plan, &mut applied, now);
+    let left = &state.queues[&QueueKey::unversioned("a")];
     assert_eq!(left.written.as_ref().unwrap().replicas, 3);
 }
 
 #[test]
 fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let mut pass = |second: u64, held_back: bool| {
         let now = Moment {
             monotonic: NOW.plus(Duration::from_secs(second)),
@@ -382,15 +382,15 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
         queue.reading.backlog = backlog(0, now.monotonic);
         queue.rival = held_back.then(|| testing::simple().key);
         let observed = observed(&fleet, queue);
-        let wanted = plan::wanted(&fleet, &observed, &memory, now.monotonic);
-        plan::record(&fleet, &wanted, &mut memory, now.monotonic);
-        let plan = plan::plan(&fleet, &observed, wanted, &memory, now.monotonic);
+        let wanted = plan::wanted(&fleet, &observed, &state, now.monotonic);
+        plan::record(&fleet, &wanted, &mut state, now.monotonic);
+        let plan = plan::plan(&fleet, &observed, wanted, &state, now.monotonic);
         let mut applied = Applied::default();
         let done = applied.queues.entry("a".to_owned()).or_default();
         // The template is as it should be from here on.
         let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
         done.written = Some(Written::after_apply(&held(&fleet, 3, "9"), &object));
-        remember(&mut memory, &fleet, &plan, &mut applied, now);
+        remember(&mut state, &fleet, &plan, &mut applied, now);
         let decision = plan.queues[0].decision.as_ref();
         decision.map(|decision| (decision.desired, decision.reason))
     };

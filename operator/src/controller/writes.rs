@@ -16,7 +16,7 @@ use crate::apply::{Applied, End, QueueApplied, Writer, outcome};
 use crate::caches::keep_owners_of_replicas;
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory, Refused};
+use crate::fleet_state::{FleetState, QueueKey, QueueState, Refused};
 use crate::observe::{Observed, owned_by};
 use crate::plan::{self, BudgetStep, Plan, QueuePlan, Scale, Step};
 use crate::report::conditions;
@@ -29,13 +29,13 @@ const ROUNDS: usize = 2;
 const LONGEST_PAUSE: Duration = Duration::from_secs(55);
 
 /// Takes in what has ended since the last pass of the writes that it did not wait for.
-pub(super) async fn late(memory: &mut FleetMemory, now: Moment) -> BTreeMap<String, QueueApplied> {
+pub(super) async fn late(state: &mut FleetState, now: Moment) -> BTreeMap<String, QueueApplied> {
     let mut late = BTreeMap::new();
-    for (key, memory) in &mut memory.queues {
-        let over = memory.writing.take_if(|writing| writing.task.is_finished());
+    for (key, state) in &mut state.queues {
+        let over = state.writing.take_if(|writing| writing.task.is_finished());
         if let Some(writing) = over {
             let done = outcome(writing.task.await);
-            settle(memory, writing.rendered, &done, now);
+            settle(state, writing.rendered, &done, now);
             late.insert(key.queue.clone(), done);
         }
     }
@@ -47,11 +47,11 @@ pub(super) async fn look_for_unseen(
     writer: &Writer,
     fleet: &Fleet,
     observed: &mut Observed,
-    memory: &FleetMemory,
+    state: &FleetState,
 ) {
     for queue in &fleet.queues {
-        let known = memory.queues.get(&QueueKey::unversioned(&queue.name));
-        let left = known.is_some_and(|memory| memory.written.is_some());
+        let known = state.queues.get(&QueueKey::unversioned(&queue.name));
+        let left = known.is_some_and(|state| state.written.is_some());
         let seen = observed.queues.get_mut(&queue.name);
         let Some(seen) = seen.filter(|seen| left && seen.held.is_none()) else {
             continue;
@@ -76,12 +76,12 @@ pub(super) async fn decide_and_write(
     shared: &Shared,
     fleet: &Fleet,
     observed: &mut Observed,
-    memory: &mut FleetMemory,
+    state: &mut FleetState,
     now: Moment,
 ) -> (Plan, Applied) {
-    let mut plan = decided(fleet, observed, memory, now);
+    let mut plan = decided(fleet, observed, state, now);
     let mut applied = write(shared, &plan).await;
-    remember(memory, fleet, &plan, &mut applied, now);
+    remember(state, fleet, &plan, &mut applied, now);
     for _ in 0..ROUNDS {
         let moved = moved_growths(&plan, &applied);
         if moved.is_empty() {
@@ -99,7 +99,7 @@ pub(super) async fn decide_and_write(
                 seen.held = Some(as_kept(found));
             }
         }
-        let mut again = decided(fleet, observed, memory, now);
+        let mut again = decided(fleet, observed, state, now);
         // Whoever wrote may know better what else is to be written: only replicas that are added go on from there.
         again.prunes.clear();
         again.queues.retain(|queue| {
@@ -116,17 +116,17 @@ pub(super) async fn decide_and_write(
             }
         }
         let mut second = write(shared, &again).await;
-        remember(memory, fleet, &again, &mut second, now);
+        remember(state, fleet, &again, &mut second, now);
         replace(&mut plan, &mut applied, again, second);
     }
     (plan, applied)
 }
 
-fn decided(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory, now: Moment) -> Plan {
-    plan::prepare(fleet, observed, memory);
-    let wanted = plan::wanted(fleet, observed, memory, now.monotonic);
-    plan::record(fleet, &wanted, memory, now.monotonic);
-    plan::plan(fleet, observed, wanted, memory, now.monotonic)
+fn decided(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Moment) -> Plan {
+    plan::prepare(fleet, observed, state);
+    let wanted = plan::wanted(fleet, observed, state, now.monotonic);
+    plan::record(fleet, &wanted, state, now.monotonic);
+    plan::plan(fleet, observed, wanted, state, now.monotonic)
 }
 
 async fn write(shared: &Shared, plan: &Plan) -> Applied {
@@ -149,7 +149,7 @@ fn moved_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
         let grows = queue.scale.as_ref().is_some_and(Scale::grows);
         let done = applied.queues.get(&queue.queue);
         let moved = done.is_some_and(|done| {
-            done.scaled.is_none() && matches!(done.error, Some(Error::Moved { .. }))
+            done.scaled.is_none() && matches!(done.error, Some(Error::Stale { .. }))
         });
         grows && moved
     };
@@ -177,7 +177,7 @@ fn replace(plan: &mut Plan, applied: &mut Applied, again: Plan, second: Applied)
 
 /// Keeps what the next pass needs to know of this one.
 pub(super) fn remember(
-    memory: &mut FleetMemory,
+    state: &mut FleetState,
     fleet: &Fleet,
     plan: &Plan,
     applied: &mut Applied,
@@ -188,36 +188,36 @@ pub(super) fn remember(
         .iter()
         .map(|queue| QueueKey::unversioned(&queue.name))
         .collect();
-    memory.queues.retain(|key, _| names.contains(key));
+    state.queues.retain(|key, _| names.contains(key));
     for queue in &plan.queues {
         let Some(done) = applied.queues.get(&queue.queue) else {
             continue;
         };
-        let memory = memory.queue(QueueKey::unversioned(&queue.queue));
+        let state = state.queue(QueueKey::unversioned(&queue.queue));
         let writing = applied.writing.remove(&queue.queue);
-        memory.writing = writing.or_else(|| memory.writing.take());
+        state.writing = writing.or_else(|| state.writing.take());
         match &queue.step {
-            Step::Create(_) | Step::Apply { .. } => settle(memory, queue.rendered(), done, now),
-            Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => written(memory, done),
+            Step::Create(_) | Step::Apply { .. } => settle(state, queue.rendered(), done, now),
+            Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => written(state, done),
         }
         let Some(decision) = &queue.decision else {
             let asked = queue.observation.replicas.asked;
-            memory.history.held(asked, now.monotonic);
+            state.history.held(asked, now.monotonic);
             continue;
         };
         if decision.reason != Reason::AlreadyActedOn {
-            memory.decided = Some(decision.clone());
+            state.decided = Some(decision.clone());
         }
         // What was decided about the replicas stands, whatever became of the template.
         if !decision.act || done.scaled.is_some() || done.created {
-            memory.history.carried_out(decision, now.monotonic);
+            state.history.carried_out(decision, now.monotonic);
         }
         // While nobody decides, whatever somebody sets is right, and so is what was wanted anyway.
         let asked = queue.observation.replicas.asked;
         let untouched = done.scaled.is_none() && done.written.is_none();
         let wanted = untouched && decision.demand.is_some() && decision.desired == asked;
         if (decision.reason == Reason::Paused || wanted)
-            && let Some(written) = memory.written.as_mut()
+            && let Some(written) = state.written.as_mut()
         {
             written.replicas = asked;
         }
@@ -225,26 +225,26 @@ pub(super) fn remember(
 }
 
 /// Takes in what came of writing a Deployment that was rendered so.
-fn settle(memory: &mut QueueMemory, rendered: u64, done: &QueueApplied, now: Moment) {
-    written(memory, done);
+fn settle(state: &mut QueueState, rendered: u64, done: &QueueApplied, now: Moment) {
+    written(state, done);
     if done.end == End::BrokenOff {
         // It was carried out or not: it is written again, and that changes nothing if it was.
-        memory.written = None;
+        state.written = None;
     }
     if done.end == End::Pending {
         return;
     }
-    let before = memory.refused.take();
+    let before = state.refused.take();
     let error = done.error.as_ref().filter(|_| done.end == End::Refused);
-    memory.refused = error.map(|error| refused(before.as_ref(), rendered, error, now));
+    state.refused = error.map(|error| refused(before.as_ref(), rendered, error, now));
 }
 
 /// Takes in what the Deployment was after the writes to it.
-fn written(memory: &mut QueueMemory, done: &QueueApplied) {
+fn written(state: &mut QueueState, done: &QueueApplied) {
     if let Some(written) = &done.written {
-        memory.written = Some(written.clone().beside(memory.written.as_ref()));
+        state.written = Some(written.clone().beside(state.written.as_ref()));
     }
-    if let (Some(scaled), Some(written)) = (&done.scaled, memory.written.as_mut()) {
+    if let (Some(scaled), Some(written)) = (&done.scaled, state.written.as_mut()) {
         match &scaled.resource_version {
             Some(version) => written.scaled(scaled.to, version),
             None => written.replicas = scaled.to,

@@ -28,7 +28,7 @@ use tracing::warn;
 
 use crate::caches::Caches;
 use crate::kubeconfig;
-use crate::not_ready::Problem;
+use crate::not_ready::NotReady;
 
 /// How long a Secret that was read is used before it is read again, if it has just changed, is missing, or if Temporal
 /// cannot be read with it.
@@ -51,7 +51,7 @@ pub struct Usable {
 ///
 /// # Errors
 /// If the `TemporalConnection` that it refers to is missing or malformed.
-pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, Problem> {
+pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, NotReady> {
     let name = match &fleet.connection {
         ConnectionSource::Inline(connection) => return Ok(connection.clone()),
         ConnectionSource::Reference(name) => name,
@@ -59,7 +59,7 @@ pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, Problem> {
     let namespace = &fleet.key.namespace;
     let reference = ObjectRef::new(name).within(namespace);
     let found = caches.connections.get(&reference).ok_or_else(|| {
-        Problem::new(
+        NotReady::new(
             Reason::ConnectionNotFound,
             format!(
                 "there is no TemporalConnection {name} in namespace {namespace}; create it or correct connectionRef"
@@ -76,12 +76,12 @@ pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, Problem> {
 }
 
 /// A connection that is wrong where it is written down.
-fn invalid(source: &ConnectionSource, why: &str) -> Problem {
+fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     match source {
         ConnectionSource::Inline(_) => {
-            Problem::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
+            NotReady::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
         }
-        ConnectionSource::Reference(name) => Problem::new(
+        ConnectionSource::Reference(name) => NotReady::new(
             Reason::ConnectionInvalid,
             format!("TemporalConnection {name}: {why}"),
         ),
@@ -92,17 +92,17 @@ type Data = BTreeMap<String, Vec<u8>>;
 
 /// A Secret as it was last seen.
 #[derive(Clone)]
-enum Seen {
+enum SecretState {
     Present(Data),
     Absent,
     /// It could not be read, for another reason than not being there.
-    Failed(Problem),
+    Failed(NotReady),
 }
 
 /// A Secret that was read.
 #[derive(Clone)]
 struct Kept {
-    seen: Seen,
+    seen: SecretState,
     /// When.
     at: Time,
     /// Since when it has been the same.
@@ -113,8 +113,8 @@ impl Kept {
     /// How long it is used from when it was read: as long as it has been the same.
     fn lasts(&self, doubtful: bool) -> Duration {
         match self.seen {
-            Seen::Present(_) if !doubtful => self.at.since(self.since).clamp(FRESH, LONGEST),
-            Seen::Present(_) | Seen::Absent | Seen::Failed(_) => FRESH,
+            SecretState::Present(_) if !doubtful => self.at.since(self.since).clamp(FRESH, LONGEST),
+            SecretState::Present(_) | SecretState::Absent | SecretState::Failed(_) => FRESH,
         }
     }
 
@@ -174,14 +174,14 @@ impl Secrets {
         spec: &Connection,
         doubtful: bool,
         now: Time,
-    ) -> Result<Usable, Problem> {
+    ) -> Result<Usable, NotReady> {
         let namespace = &fleet.key.namespace;
         let mut data = BTreeMap::new();
         for (name, keys) in spec.secrets() {
             let secret = self.read(namespace, name, doubtful, now).await?;
             for key in keys {
                 let value = secret.get(key).ok_or_else(|| {
-                    Problem::new(
+                    NotReady::new(
                         Reason::SecretNotFound,
                         format!(
                             "Secret {name} in namespace {namespace} has no key {key}; add it, or correct the connection"
@@ -195,7 +195,7 @@ impl Secrets {
             .part()
             .and_then(|part| place(spec, part))
         {
-            Some(place) => Problem::new(
+            Some(place) => NotReady::new(
                 Reason::SecretInvalid,
                 format!("{place} in namespace {namespace}: {error}"),
             ),
@@ -213,7 +213,7 @@ impl Secrets {
         name: &str,
         doubtful: bool,
         now: Time,
-    ) -> Result<Data, Problem> {
+    ) -> Result<Data, NotReady> {
         let slot = self.slot(namespace, name);
         let mut slot = slot.lock().await;
         if let Some(kept) = slot.as_ref()
@@ -223,8 +223,8 @@ impl Secrets {
         }
         let before = slot.as_ref();
         let seen = match self.fetch(namespace, name).await {
-            Ok(data) => Seen::Present(data),
-            Err(Unread::Absent) => Seen::Absent,
+            Ok(data) => SecretState::Present(data),
+            Err(Unread::Absent) => SecretState::Absent,
             Err(why) => unread(namespace, name, &why, before.map(|kept| kept.seen.clone())),
         };
         let same = before.filter(|kept| kept.seen.is_as(&seen));
@@ -278,7 +278,7 @@ impl Secrets {
     }
 }
 
-impl Seen {
+impl SecretState {
     /// Whether the Secret is the same.
     fn is_as(&self, other: &Self) -> bool {
         match (self, other) {
@@ -320,9 +320,9 @@ impl fmt::Display for Unread {
 
 /// A Secret that cannot be read now is used as it was: the API server being away must not cut the
 /// connection to Temporal.
-fn unread(namespace: &str, name: &str, why: &Unread, before: Option<Seen>) -> Seen {
+fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>) -> SecretState {
     if matches!(why, Unread::Forbidden) {
-        return Seen::Failed(Problem::new(
+        return SecretState::Failed(NotReady::new(
             Reason::Forbidden,
             format!(
                 "the operator may not read Secret {name} in namespace {namespace}; give it the verb get on secrets there"
@@ -338,21 +338,23 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<Seen>) -> Se
         name, error, "cannot read a Secret; it is tried again"
     );
     match before {
-        Some(Seen::Present(data)) => Seen::Present(data),
-        Some(Seen::Absent | Seen::Failed(_)) | None => Seen::Failed(Problem::new(
-            Reason::SecretUnavailable,
-            format!(
-                "Secret {name} in namespace {namespace} cannot be read: {why}; it is tried again"
-            ),
-        )),
+        Some(SecretState::Present(data)) => SecretState::Present(data),
+        Some(SecretState::Absent | SecretState::Failed(_)) | None => {
+            SecretState::Failed(NotReady::new(
+                Reason::SecretUnavailable,
+                format!(
+                    "Secret {name} in namespace {namespace} cannot be read: {why}; it is tried again"
+                ),
+            ))
+        }
     }
 }
 
-fn known(namespace: &str, name: &str, seen: &Seen) -> Result<Data, Problem> {
+fn known(namespace: &str, name: &str, seen: &SecretState) -> Result<Data, NotReady> {
     match seen {
-        Seen::Present(data) => Ok(data.clone()),
-        Seen::Failed(problem) => Err(problem.clone()),
-        Seen::Absent => Err(Problem::new(
+        SecretState::Present(data) => Ok(data.clone()),
+        SecretState::Failed(problem) => Err(problem.clone()),
+        SecretState::Absent => Err(NotReady::new(
             Reason::SecretNotFound,
             format!(
                 "there is no Secret {name} in namespace {namespace}; create it, or correct the connection"

@@ -25,10 +25,10 @@ use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 use crate::apply::REPLICAS_MANAGER;
 use crate::caches::{self, Caches};
 use crate::clock::Moment;
-use crate::not_ready::Problem;
+use crate::not_ready::NotReady;
 use crate::observe::connection::{Secrets, Usable};
 use crate::observe::pods::Pods;
-use crate::observe::task_queue_owners::Claims;
+use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::scrape::{Scraped, Scrapers, Target};
 
 /// Where observations come from.
@@ -42,14 +42,14 @@ pub struct Sources<'a> {
     /// The pods' own numbers.
     pub scrapers: &'a Scrapers,
     /// Who else claims which task queue.
-    pub claims: &'a Claims,
+    pub task_queue_owners: &'a TaskQueueOwners,
 }
 
 /// What one pass looks at.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The connection, or why there is none.
-    pub connection: Result<Usable, Problem>,
+    pub connection: Result<Usable, NotReady>,
     /// The queues of the spec, by name.
     pub queues: BTreeMap<String, ObservedQueue>,
     /// Deployments of this fleet that no queue of the spec has.
@@ -87,7 +87,7 @@ pub async fn observe(
 ) -> Observed {
     let spec = connection::spec(fleet, sources.caches);
     let rivals = match &spec {
-        Ok(spec) => sources.claims.claim(fleet, created, spec),
+        Ok(spec) => sources.task_queue_owners.register(fleet, created, spec),
         Err(_) => BTreeMap::new(),
     };
     let owner = owner_of(fleet);
@@ -114,7 +114,7 @@ pub async fn observe(
         .caches
         .last_words
         .take(&fleet.key.namespace, &fleet.key.name);
-    let held: BTreeMap<&str, Held> = fleet
+    let held: BTreeMap<&str, Existing> = fleet
         .queues
         .iter()
         .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
@@ -126,7 +126,7 @@ pub async fn observe(
         Err(_) => sources.readers.forget(&owner),
     }
     let queues = fleet.queues.iter().filter_map(|queue| {
-        let Held { held, mut pods } = held.get(queue.name.as_str())?.clone();
+        let Existing { held, mut pods } = held.get(queue.name.as_str())?.clone();
         let ours = gone.iter().filter(|(of, _)| *of == queue.name);
         pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let reading = reading(sources.readers, &owner, queue, now.monotonic);
@@ -214,7 +214,7 @@ pub fn owner_of(fleet: &Fleet) -> OwnerKey {
 }
 
 #[derive(Clone)]
-struct Held {
+struct Existing {
     held: Option<Arc<Deployment>>,
     pods: Pods,
 }
@@ -225,25 +225,25 @@ fn held(
     queue: &Queue,
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
     now: Moment,
-) -> Held {
+) -> Existing {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
     let held = sources.caches.deployments.get(&reference);
     let held = held.filter(|deployment| owned_by(deployment, &fleet.key));
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
-    Held {
+    Existing {
         held,
         pods: pods::read(mine, &queue.pods.worker.name, now.wall),
     }
 }
 
-fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
+fn watches(fleet: &Fleet, held: &BTreeMap<&str, Existing>) -> Vec<QueueWatch> {
     let watch = |queue: &Queue| {
         let has_replicas = held.get(queue.name.as_str()).is_some_and(|held| {
             !held.pods.live.is_empty()
                 || held
                     .held
                     .as_deref()
-                    .is_some_and(|deployment| asked(deployment) > 0)
+                    .is_some_and(|deployment| spec_replicas(deployment) > 0)
         });
         QueueWatch {
             queue: queue.name.clone(),
@@ -260,7 +260,7 @@ fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
 }
 
 /// The replicas that a Deployment asks for. The API server always fills them in.
-pub fn asked(deployment: &Deployment) -> u32 {
+pub fn spec_replicas(deployment: &Deployment) -> u32 {
     let replicas = deployment
         .spec
         .as_ref()

@@ -14,7 +14,7 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::{PodPhase, Replicas};
 use taskqueue_temporal::LivePod;
 
-use crate::not_ready::Problem;
+use crate::not_ready::NotReady;
 use crate::observe::drains::{Draining, WorkerEnd};
 
 /// The label that the Deployment controller puts on pods: one value per ReplicaSet.
@@ -32,7 +32,7 @@ pub struct Pods {
     /// Those that have gone since the last pass, as far as it is known how their workers ended.
     pub gone: Vec<Draining>,
     /// Why pods cannot start, if some cannot: the worst of the newest template, or else of the ones before it.
-    pub trouble: Option<Problem>,
+    pub trouble: Option<NotReady>,
     /// Ready pods with a container that keeps ending and was started again a moment ago.
     pub relapsing: u32,
     /// The annotation that ranks pods for removal, of those that carry it.
@@ -46,7 +46,7 @@ pub struct Pods {
 /// Reads the pods of one queue, whose worker is the container of that name.
 pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
     let newest = newest_replica_set(pods);
-    let mut troubles: Vec<(bool, Problem)> = Vec::new();
+    let mut troubles: Vec<(bool, NotReady)> = Vec::new();
     let mut live: Vec<LivePod> = Vec::new();
     let mut replica_sets = BTreeSet::new();
     let mut facts = Pods::default();
@@ -211,7 +211,7 @@ fn deployment_condition<'a>(
 
 /// What the Deployment itself says about pods that cannot be made, or a rollout that is stuck.
 /// `draining` says that pods of the fleet are on their way out, which a quota counts until they are gone.
-pub fn deployment_trouble(deployment: &Deployment, draining: bool) -> Option<Problem> {
+pub fn deployment_trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     let status = deployment.status.as_ref()?;
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let refused =
@@ -230,7 +230,7 @@ pub fn deployment_trouble(deployment: &Deployment, draining: bool) -> Option<Pro
         } else {
             "raise the quota"
         };
-        return Some(Problem {
+        return Some(NotReady {
             reason: Reason::PodsRefused,
             message: format!(
                 "Kubernetes refuses to create pods of Deployment {name}: {said}; {way_out}"
@@ -241,7 +241,7 @@ pub fn deployment_trouble(deployment: &Deployment, draining: bool) -> Option<Pro
         progressing.status == "False"
             && progressing.reason.as_deref() == Some("ProgressDeadlineExceeded")
     });
-    stalled.map(|_| Problem {
+    stalled.map(|_| NotReady {
         reason: Reason::RolloutStalled,
         message: format!(
             "the rollout of Deployment {name} makes no progress; kubectl describe deployment {name} and its new pods say why"

@@ -11,7 +11,7 @@ use taskqueue_scaling::TaskType;
 
 /// One task queue and type in one Temporal namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Claimed {
+struct TaskQueueKey {
     address: String,
     temporal_namespace: String,
     task_queue: String,
@@ -19,43 +19,43 @@ struct Claimed {
 }
 
 /// Who claims it. Sorted by age; of two equally old ones the name decides.
-type Claimants = BTreeSet<(Timestamp, FleetKey)>;
+type Owners = BTreeSet<(Timestamp, FleetKey)>;
 
 #[derive(Debug, Default)]
 struct Index {
-    claims: BTreeMap<Claimed, Claimants>,
-    fleets: BTreeMap<FleetKey, (Timestamp, BTreeSet<Claimed>)>,
+    owners: BTreeMap<TaskQueueKey, Owners>,
+    fleets: BTreeMap<FleetKey, (Timestamp, BTreeSet<TaskQueueKey>)>,
 }
 
 /// All claims of all fleets.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<Index>);
+pub struct TaskQueueOwners(Mutex<Index>);
 
-impl Claims {
+impl TaskQueueOwners {
     /// States what a fleet claims now, and answers, per queue of it, which older fleet claims the
     /// same.
-    pub fn claim(
+    pub fn register(
         &self,
         fleet: &Fleet,
         created: Timestamp,
         connection: &Connection,
     ) -> BTreeMap<String, FleetKey> {
         let mut index = self.index();
-        let wanted: BTreeSet<Claimed> = fleet
+        let wanted: BTreeSet<TaskQueueKey> = fleet
             .queues
             .iter()
             .flat_map(|queue| {
                 queue
                     .task_types
                     .iter()
-                    .map(|kind| claimed(connection, &queue.task_queue, *kind))
+                    .map(|kind| key(connection, &queue.task_queue, *kind))
             })
             .collect();
         index.replace(&fleet.key, created, wanted);
         let older = |queue: &taskqueue_api::Queue| {
             queue.task_types.iter().find_map(|kind| {
-                let claim = claimed(connection, &queue.task_queue, *kind);
-                let oldest = index.claims.get(&claim)?.first()?;
+                let claim = key(connection, &queue.task_queue, *kind);
+                let oldest = index.owners.get(&claim)?.first()?;
                 (oldest.1 != fleet.key).then(|| oldest.1.clone())
             })
         };
@@ -68,7 +68,7 @@ impl Claims {
 
     /// States what a fleet claims whose spec cannot be used, unless it has stated something before: what its Deployments
     /// were made for. They do not say which task types, so it is all of them.
-    pub fn claim_as_made<'a>(
+    pub fn register_as_made<'a>(
         &self,
         fleet: &FleetKey,
         created: Timestamp,
@@ -78,7 +78,7 @@ impl Claims {
         if index.fleets.contains_key(fleet) {
             return;
         }
-        let wanted: BTreeSet<Claimed> = made.flat_map(as_made).collect();
+        let wanted: BTreeSet<TaskQueueKey> = made.flat_map(as_made).collect();
         if !wanted.is_empty() {
             index.replace(fleet, created, wanted);
         }
@@ -96,7 +96,7 @@ impl Claims {
 }
 
 impl Index {
-    fn replace(&mut self, fleet: &FleetKey, created: Timestamp, wanted: BTreeSet<Claimed>) {
+    fn replace(&mut self, fleet: &FleetKey, created: Timestamp, wanted: BTreeSet<TaskQueueKey>) {
         let unchanged = self
             .fleets
             .get(fleet)
@@ -106,7 +106,7 @@ impl Index {
         }
         self.remove(fleet);
         for claim in &wanted {
-            self.claims
+            self.owners
                 .entry(claim.clone())
                 .or_default()
                 .insert((created, fleet.clone()));
@@ -119,10 +119,10 @@ impl Index {
             return;
         };
         for claim in claims {
-            if let Some(claimants) = self.claims.get_mut(&claim) {
-                claimants.remove(&(created, fleet.clone()));
-                if claimants.is_empty() {
-                    self.claims.remove(&claim);
+            if let Some(owners) = self.owners.get_mut(&claim) {
+                owners.remove(&(created, fleet.clone()));
+                if owners.is_empty() {
+                    self.owners.remove(&claim);
                 }
             }
         }
@@ -130,7 +130,7 @@ impl Index {
 }
 
 /// What a Deployment was made for: it and its workers are told.
-fn as_made(deployment: &Deployment) -> Vec<Claimed> {
+fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
     let annotations = deployment.metadata.annotations.as_ref();
     let task_queue = annotations.and_then(|all| all.get(injected::TASK_QUEUE_ANNOTATION));
     let pod = deployment
@@ -153,7 +153,7 @@ fn as_made(deployment: &Deployment) -> Vec<Claimed> {
     let Some(((address, temporal_namespace), task_queue)) = place.zip(task_queue) else {
         return Vec::new();
     };
-    let of_type = |task_type: TaskType| Claimed {
+    let of_type = |task_type: TaskType| TaskQueueKey {
         address: address.to_ascii_lowercase(),
         temporal_namespace: temporal_namespace.clone(),
         task_queue: task_queue.clone(),
@@ -162,8 +162,8 @@ fn as_made(deployment: &Deployment) -> Vec<Claimed> {
     TaskType::ALL.into_iter().map(of_type).collect()
 }
 
-fn claimed(connection: &Connection, task_queue: &str, task_type: TaskType) -> Claimed {
-    Claimed {
+fn key(connection: &Connection, task_queue: &str, task_type: TaskType) -> TaskQueueKey {
+    TaskQueueKey {
         // Host names do not differ by case.
         address: connection.address.to_ascii_lowercase(),
         temporal_namespace: connection.temporal_namespace.clone(),
@@ -193,12 +193,12 @@ mod tests {
 
     #[test]
     fn the_older_fleet_goes_on_and_the_newer_one_waits_for_it() {
-        let claims = Claims::default();
+        let owners = TaskQueueOwners::default();
         let old = named("old", "a", &["Activity"]);
         let new = named("new", "b", &["Workflow", "Activity"]);
         let other = named("other", "c", &["Nexus"]);
         let connection = usable(&old).spec;
-        let claim = |fleet: &Fleet, second| claims.claim(fleet, at(second), &connection);
+        let claim = |fleet: &Fleet, second| owners.register(fleet, at(second), &connection);
         // In whichever order they come.
         assert_eq!(claim(&new, 20), BTreeMap::new());
         assert_eq!(claim(&old, 10), BTreeMap::new());
@@ -211,31 +211,31 @@ mod tests {
             BTreeMap::new(),
             "another task type is another claim"
         );
-        claims.forget(&old.key);
+        owners.forget(&old.key);
         assert_eq!(claim(&new, 20), BTreeMap::new());
     }
 
     #[test]
     fn a_fleet_whose_spec_cannot_be_used_claims_what_its_workers_were_made_for() {
-        let claims = Claims::default();
+        let owners = TaskQueueOwners::default();
         let (old, new) = (
             named("old", "a", &["Activity"]),
             named("new", "b", &["Nexus"]),
         );
         let connection = usable(&old).spec;
         let made = taskqueue_api::render(&old, &old.queues[0], &connection);
-        claims.claim_as_made(&old.key, at(1), std::iter::once(&made));
+        owners.register_as_made(&old.key, at(1), std::iter::once(&made));
         let rival = BTreeMap::from([("b".to_owned(), old.key.clone())]);
-        assert_eq!(claims.claim(&new, at(2), &connection), rival);
+        assert_eq!(owners.register(&new, at(2), &connection), rival);
         // What it stated itself is not made more of.
-        assert_eq!(claims.claim(&old, at(1), &connection), BTreeMap::new());
-        claims.claim_as_made(&old.key, at(1), std::iter::once(&made));
-        assert_eq!(claims.claim(&new, at(2), &connection), BTreeMap::new());
+        assert_eq!(owners.register(&old, at(1), &connection), BTreeMap::new());
+        owners.register_as_made(&old.key, at(1), std::iter::once(&made));
+        assert_eq!(owners.register(&new, at(2), &connection), BTreeMap::new());
     }
 
     #[test]
     fn the_same_name_elsewhere_is_another_queue() {
-        let claims = Claims::default();
+        let owners = TaskQueueOwners::default();
         let (old, new) = (
             named("old", "a", &["Activity"]),
             named("new", "b", &["Activity"]),
@@ -249,10 +249,10 @@ mod tests {
             address: here.address.to_uppercase(),
             ..here.clone()
         };
-        assert_eq!(claims.claim(&old, at(1), &here), BTreeMap::new());
-        assert_eq!(claims.claim(&new, at(2), &there), BTreeMap::new());
+        assert_eq!(owners.register(&old, at(1), &here), BTreeMap::new());
+        assert_eq!(owners.register(&new, at(2), &there), BTreeMap::new());
         assert_eq!(
-            claims.claim(&new, at(2), &shouted),
+            owners.register(&new, at(2), &shouted),
             BTreeMap::from([("b".to_owned(), old.key.clone())]),
             "host names do not differ by case"
         );

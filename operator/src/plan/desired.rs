@@ -6,12 +6,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::{Fleet, FleetKey, Queue, Reason};
 use taskqueue_scaling::{Observation, Time};
 
-use super::{Seen, Step, Version};
+use super::{ApplyPrecondition, ScalePrecondition, Step};
 use crate::apply::REPLICAS_MANAGER;
 use crate::connection_check::{self, Tried};
-use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory, Rendered, Written};
-use crate::not_ready::Problem;
-use crate::observe::{Observed, ObservedQueue, asked, pods, replicas_set_by};
+use crate::fleet_state::{FleetState, QueueKey, QueueState, Rendered, Written};
+use crate::not_ready::NotReady;
+use crate::observe::{Observed, ObservedQueue, pods, replicas_set_by, spec_replicas};
 
 /// An annotation that stands on a Deployment only while it is being created: it is owned by the
 /// manager of the replicas alone, and goes when that manager gives up everything but the replicas.
@@ -20,20 +20,20 @@ pub const CREATING: &str = "taskqueue.dev/creating";
 
 /// What the objects of a fleet should be, before anything is decided about replicas.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
+pub struct Desired {
     /// What to do about the Deployment.
     pub step: Step,
     /// What a decision is to be made from.
     pub observation: Observation,
     /// The state of the Deployment that the observation is about.
-    pub version: Option<Version>,
+    pub version: Option<ScalePrecondition>,
     /// The replicas of the Deployment as we set them last, if somebody has changed them since.
     pub changed_by_others: Option<u32>,
 }
 
 /// Renders what every queue should have, once per generation and connection, and hashes what the server holds, once
 /// per version. [`wanted`] does without, for more work.
-pub fn prepare(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory) {
+pub fn prepare(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
     let Ok(usable) = &observed.connection else {
         return;
     };
@@ -42,14 +42,14 @@ pub fn prepare(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory) {
             .queues
             .get(&queue.name)
             .and_then(|seen| seen.held.as_deref());
-        let memory = memory.queue(QueueKey::unversioned(&queue.name));
-        let kept = memory.rendered.take();
+        let state = state.queue(QueueKey::unversioned(&queue.name));
+        let kept = state.rendered.take();
         let kept = kept.filter(|rendered| rendered.is_of(fleet, &usable.spec));
         let mut rendered = kept.unwrap_or_else(|| Rendered::new(fleet, queue, &usable.spec));
         if let Some(held) = held {
             rendered.look_at(held);
         }
-        memory.rendered = Some(rendered);
+        state.rendered = Some(rendered);
     }
 }
 
@@ -57,35 +57,35 @@ pub fn prepare(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory) {
 pub fn wanted(
     fleet: &Fleet,
     observed: &Observed,
-    memory: &FleetMemory,
+    state: &FleetState,
     now: Time,
-) -> BTreeMap<String, Wanted> {
-    let nothing = QueueMemory::default();
-    let tried = memory.tried.as_ref();
+) -> BTreeMap<String, Desired> {
+    let nothing = QueueState::default();
+    let tried = state.tried.as_ref();
     let one = |queue: &Queue| {
         let seen = observed.queues.get(&queue.name)?;
-        let memory = memory
+        let state = state
             .queues
             .get(&QueueKey::unversioned(&queue.name))
             .unwrap_or(&nothing);
         Some((
             queue.name.clone(),
-            wanted_queue(fleet, queue, observed, seen, (memory, tried), now),
+            desired_queue(fleet, queue, observed, seen, (state, tried), now),
         ))
     };
     fleet.queues.iter().filter_map(one).collect()
 }
 
-fn wanted_queue(
+fn desired_queue(
     fleet: &Fleet,
     queue: &Queue,
     observed: &Observed,
     seen: &ObservedQueue,
-    (memory, tried): (&QueueMemory, Option<&Tried>),
+    (state, tried): (&QueueState, Option<&Tried>),
     now: Time,
-) -> Wanted {
+) -> Desired {
     let held = seen.held.as_deref();
-    let written = memory.written.as_ref();
+    let written = state.written.as_ref();
     // What this process wrote and the watch has not shown yet.
     let ahead = held.and_then(|held| written.filter(|written| written.is_newer_than(held)));
     // What is out of sight is not gone: it has the replicas that it was left with.
@@ -94,20 +94,20 @@ fn wanted_queue(
         written.map_or(0, |written| written.replicas)
     };
     let replicas = ahead.map_or_else(
-        || held.map_or_else(unseen, asked),
+        || held.map_or_else(unseen, spec_replicas),
         |written| written.replicas,
     );
     let step = match (&observed.connection, &seen.rival) {
         (Err(problem), _) => Step::Hold(problem.clone()),
         (Ok(_), Some(rival)) => Step::Hold(rivalry(queue, rival)),
         (Ok(usable), None) => {
-            let kept = memory.rendered.as_ref();
+            let kept = state.rendered.as_ref();
             let kept = kept.filter(|rendered| rendered.is_of(fleet, &usable.spec));
             let made = kept
                 .is_none()
                 .then(|| Rendered::new(fleet, queue, &usable.spec));
             kept.or(made.as_ref()).map_or(Step::Keep, |rendered| {
-                step(rendered, seen, (memory, tried), now)
+                step(rendered, seen, (state, tried), now)
             })
         }
     };
@@ -115,7 +115,7 @@ fn wanted_queue(
     let ours = written.filter(|written| {
         ahead.is_none() && held.is_some_and(|held| held.metadata.uid.as_ref() == Some(&written.uid))
     });
-    Wanted {
+    Desired {
         step,
         observation: Observation {
             replicas: pods::replicas(replicas, held, &seen.pods, applying),
@@ -132,15 +132,15 @@ fn wanted_queue(
     }
 }
 
-fn version(held: &Deployment, ahead: Option<&Written>) -> Version {
+fn version(held: &Deployment, ahead: Option<&Written>) -> ScalePrecondition {
     let metadata = &held.metadata;
     match ahead {
-        Some(written) => Version {
+        Some(written) => ScalePrecondition {
             uid: written.uid.clone(),
             resource_version: written.resource_version.clone(),
             generation: None,
         },
-        None => Version {
+        None => ScalePrecondition {
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
             generation: metadata.generation,
@@ -154,16 +154,16 @@ fn version(held: &Deployment, ahead: Option<&Written>) -> Version {
 fn step(
     rendered: &Rendered,
     seen: &ObservedQueue,
-    (memory, tried): (&QueueMemory, Option<&Tried>),
+    (state, tried): (&QueueState, Option<&Tried>),
     now: Time,
 ) -> Step {
-    if memory.writing.is_some() {
+    if state.writing.is_some() {
         return Step::Pending;
     }
     if let Some(problem) = connection_check::untried(&rendered.object, seen, tried) {
         return Step::Refused(problem);
     }
-    let refused = memory.refused.as_ref();
+    let refused = state.refused.as_ref();
     let refused = refused
         .filter(|refused| refused.rendered == rendered.hash && !refused.remains(now).is_zero());
     if let Some(refused) = refused {
@@ -176,7 +176,7 @@ fn step(
     if held.metadata.deletion_timestamp.is_some() {
         return Step::Keep;
     }
-    let written = memory.written.as_ref();
+    let written = state.written.as_ref();
     let uid = held.metadata.uid.clone().unwrap_or_default();
     let creating = is_being_created(held);
     let live = rendered.live_of(held);
@@ -192,16 +192,16 @@ fn step(
         object: object(),
         uid,
         decided_on: match ours.filter(|_| behind) {
-            Some(written) => Seen {
+            Some(written) => ApplyPrecondition {
                 resource_version: written.resource_version.clone(),
                 live: None,
             },
-            None => Seen {
+            None => ApplyPrecondition {
                 resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
                 live: Some(live),
             },
         },
-        finish_creation: creating.then(|| asked(held)),
+        finish_creation: creating.then(|| spec_replicas(held)),
     }
 }
 
@@ -214,8 +214,8 @@ pub fn is_being_created(held: &Deployment) -> bool {
         .any(|(key, _)| key == CREATING)
 }
 
-fn rivalry(queue: &Queue, rival: &FleetKey) -> Problem {
-    Problem::new(
+fn rivalry(queue: &Queue, rival: &FleetKey) -> NotReady {
+    NotReady::new(
         Reason::QueueConflict,
         format!(
             "TaskQueueWorker {}/{} is older and serves task queue {} already; this fleet leaves the queue alone until one of the two gives it up",

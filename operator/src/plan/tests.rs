@@ -23,23 +23,23 @@ fn rendered(fleet: &Fleet) -> Deployment {
 }
 
 /// One pass without the writing.
-fn pass(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory) -> Plan {
-    let wanted = wanted(fleet, observed, memory, NOW);
-    record(fleet, &wanted, memory, NOW);
-    plan(fleet, observed, wanted, memory, NOW)
+fn pass(fleet: &Fleet, observed: &Observed, state: &mut FleetState) -> Plan {
+    let wanted = wanted(fleet, observed, state, NOW);
+    record(fleet, &wanted, state, NOW);
+    plan(fleet, observed, wanted, state, NOW)
 }
 
 /// A memory of the Deployment as it was left at a version.
-fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetMemory {
-    let mut memory = FleetMemory::default();
+fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetState {
+    let mut state = FleetState::default();
     let written = Written::after_apply(&held(fleet, replicas, version), &rendered(fleet));
-    memory.queue(QueueKey::unversioned("a")).written = Some(written);
-    memory
+    state.queue(QueueKey::unversioned("a")).written = Some(written);
+    state
 }
 
 /// The Deployment as it is decided on.
-fn seen_as(fleet: &Fleet, held: &Deployment) -> Seen {
-    Seen {
+fn seen_as(fleet: &Fleet, held: &Deployment) -> ApplyPrecondition {
+    ApplyPrecondition {
         resource_version: held.metadata.resource_version.clone().unwrap(),
         live: Some(drift::live(held, &rendered(fleet))),
     }
@@ -55,10 +55,10 @@ fn seen(fleet: &Fleet, replicas: i32, version: &str) -> ObservedQueue {
 #[test]
 fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
     let fleet = simple();
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let observed = observed(&fleet, unseen());
-    let plan = pass(&fleet, &observed, &mut memory);
-    let history = &memory.queues[&QueueKey::unversioned("a")].history;
+    let plan = pass(&fleet, &observed, &mut state);
+    let history = &state.queues[&QueueKey::unversioned("a")].history;
     let observation = Observation {
         replicas: Replicas::default(),
         backlog: unseen().reading.backlog,
@@ -83,7 +83,7 @@ fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
                 budget: BudgetStep::Keep,
             }],
             prunes: Vec::new(),
-            look_again: fleet.queues[0].policy.polling_interval + LATE,
+            requeue_after: fleet.queues[0].policy.polling_interval + LATE,
         }
     );
     assert_eq!(
@@ -101,7 +101,7 @@ fn a_queue_with_work_is_made_with_what_the_work_needs() {
     let plan = pass(
         &fleet,
         &observed(&fleet, waiting),
-        &mut FleetMemory::default(),
+        &mut FleetState::default(),
     );
     assert_eq!(plan.queues[0].initial_replicas, 5);
 }
@@ -109,8 +109,8 @@ fn a_queue_with_work_is_made_with_what_the_work_needs() {
 #[test]
 fn what_is_as_it_was_left_is_kept() {
     let fleet = simple();
-    let mut memory = left(&fleet, 1, "7");
-    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut memory);
+    let mut state = left(&fleet, 1, "7");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut state);
     let queue = &plan.queues[0];
     assert_eq!(
         (&queue.step, &queue.scale, &queue.costs),
@@ -122,7 +122,7 @@ fn what_is_as_it_was_left_is_kept() {
 fn a_restarted_operator_applies_once() {
     let fleet = simple();
     let observed = observed(&fleet, seen(&fleet, 1, "9"));
-    let plan = pass(&fleet, &observed, &mut FleetMemory::default());
+    let plan = pass(&fleet, &observed, &mut FleetState::default());
     assert_eq!(
         plan.queues[0].step,
         Step::Apply {
@@ -140,17 +140,17 @@ fn a_change_by_somebody_else_is_applied_over_once() {
     let mut changed = held(&fleet, 1, "9");
     let template = &mut changed.spec.as_mut().unwrap().template;
     template.spec.as_mut().unwrap().containers[0].image = Some("other:2".to_owned());
-    let mut memory = left(&fleet, 1, "7");
+    let mut state = left(&fleet, 1, "7");
     let queue = ObservedQueue {
         held: Some(Arc::new(changed.clone())),
         ..unseen()
     };
-    let plan = pass(&fleet, &observed(&fleet, queue.clone()), &mut memory);
+    let plan = pass(&fleet, &observed(&fleet, queue.clone()), &mut state);
     assert!(matches!(plan.queues[0].step, Step::Apply { .. }));
     // The server may hold it so after the apply too (a defaulting webhook): then that is that.
     let written = Written::after_apply(&changed, &rendered(&fleet));
-    memory.queue(QueueKey::unversioned("a")).written = Some(written);
-    let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+    state.queue(QueueKey::unversioned("a")).written = Some(written);
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
     assert_eq!(plan.queues[0].step, Step::Keep);
 }
 
@@ -158,8 +158,8 @@ fn a_change_by_somebody_else_is_applied_over_once() {
 fn what_the_watch_has_not_shown_yet_is_not_written_again() {
     let fleet = simple();
     // We scaled to 4, and the cache still shows 1.
-    let mut memory = left(&fleet, 4, "12");
-    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut memory);
+    let mut state = left(&fleet, 4, "12");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut state);
     let queue = &plan.queues[0];
     assert_eq!(queue.step, Step::Keep);
     assert_eq!(queue.observation.replicas.asked, 4);
@@ -170,8 +170,8 @@ fn what_the_watch_has_not_shown_yet_is_not_written_again() {
 #[test]
 fn a_change_of_the_replicas_by_hand_is_noticed() {
     let fleet = simple();
-    let mut memory = left(&fleet, 2, "7");
-    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 4, "9")), &mut memory);
+    let mut state = left(&fleet, 2, "7");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 4, "9")), &mut state);
     assert_eq!(plan.queues[0].changed_by_others, Some(2));
 }
 
@@ -198,28 +198,28 @@ fn a_write_of_our_own_whose_answer_was_lost_is_no_change_by_others() {
 #[test]
 fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
     let fleet = simple();
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
     let usable = observed.connection.as_mut().unwrap();
     usable.spec.address = "elsewhere:7233".to_owned();
-    connection_check::record(&mut memory, &observed, false, NOW);
-    let look_again = |memory: &mut FleetMemory| {
-        let plan = pass(&fleet, &observed, memory);
+    connection_check::record(&mut state, &observed, false, NOW);
+    let requeue_after = |state: &mut FleetState| {
+        let plan = pass(&fleet, &observed, state);
         let step = &plan.queues[0].step;
         let untried =
             matches!(step, Step::Refused(problem) if problem.reason == Reason::ConnectionUntried);
         assert!(untried, "{step:?}");
-        plan.look_again
+        plan.requeue_after
     };
-    let usual = look_again(&mut memory);
-    memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
+    let usual = requeue_after(&mut state);
+    state.queue(QueueKey::unversioned("a")).refused = Some(Refused {
         rendered: 0,
         at: NOW.minus(Duration::from_mins(2)),
         pause: Duration::from_secs(1),
         before: 0,
-        problem: Problem::new(Reason::Throttled, "slow down"),
+        problem: NotReady::new(Reason::Throttled, "slow down"),
     });
-    assert_eq!(look_again(&mut memory), usual);
+    assert_eq!(requeue_after(&mut state), usual);
 }
 
 #[test]
@@ -236,11 +236,7 @@ fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
         held: Some(Arc::new(begun.clone())),
         ..unseen()
     };
-    let plan = pass(
-        &fleet,
-        &observed(&fleet, queue),
-        &mut FleetMemory::default(),
-    );
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetState::default());
     assert_eq!(
         plan.queues[0].step,
         Step::Apply {
@@ -255,8 +251,8 @@ fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
 #[test]
 fn a_deployment_that_vanished_is_made_again_and_said_so() {
     let fleet = simple();
-    let mut memory = left(&fleet, 2, "7");
-    let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
+    let mut state = left(&fleet, 2, "7");
+    let plan = pass(&fleet, &observed(&fleet, unseen()), &mut state);
     assert!(plan.queues[0].vanished);
     assert!(matches!(plan.queues[0].step, Step::Create(_)));
 }
@@ -319,22 +315,22 @@ fn too_many() -> (Fleet, ObservedQueue) {
 #[test]
 fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
     let (fleet, queue) = too_many();
-    let mut memory = left(&fleet, 5, "7");
-    let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+    let mut state = left(&fleet, 5, "7");
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
     let queue = &plan.queues[0];
     assert_eq!(
         queue.scale,
         Some(Scale {
             from: 5,
             to: 3,
-            decided_on: Version {
+            decided_on: ScalePrecondition {
                 uid: "deployment-uid".to_owned(),
                 resource_version: "9".to_owned(),
                 generation: None,
             },
         })
     );
-    let cost = |pod: &str, cost| Cost {
+    let cost = |pod: &str, cost| DeletionCost {
         pod: pod.to_owned(),
         cost,
     };
@@ -348,33 +344,29 @@ fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
 #[test]
 fn what_shrinks_waits_while_the_deployment_itself_changes() {
     let (fleet, queue) = too_many();
-    let plan = pass(
-        &fleet,
-        &observed(&fleet, queue),
-        &mut FleetMemory::default(),
-    );
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetState::default());
     let queue = &plan.queues[0];
     assert!(matches!(queue.step, Step::Apply { .. }));
     assert_eq!((&queue.scale, queue.carries_out()), (&None, false));
-    assert_eq!(plan.look_again, DEFERRED);
+    assert_eq!(plan.requeue_after, DEFERRED);
 }
 
 #[test]
 fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() {
     let fleet = simple();
     let pause = Duration::from_secs(55);
-    let problem = Problem::new(Reason::ApplyFailed, "no such volume");
+    let problem = NotReady::new(Reason::ApplyFailed, "no such volume");
     let refused = |rendered, at| {
-        let mut memory = FleetMemory::default();
-        memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
+        let mut state = FleetState::default();
+        state.queue(QueueKey::unversioned("a")).refused = Some(Refused {
             rendered,
             at,
             pause,
             before: 0,
             problem: problem.clone(),
         });
-        let plan = pass(&fleet, &observed(&fleet, unseen()), &mut memory);
-        (plan.queues[0].step.clone(), plan.look_again)
+        let plan = pass(&fleet, &observed(&fleet, unseen()), &mut state);
+        (plan.queues[0].step.clone(), plan.requeue_after)
     };
     let same = drift::rendered(&rendered(&fleet));
     let lately = NOW.minus(Duration::from_secs(53));
@@ -391,15 +383,15 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
 #[test]
 fn what_shrinks_does_not_wait_for_a_template_that_cannot_be_written() {
     let (fleet, queue) = too_many();
-    let mut memory = FleetMemory::default();
-    memory.queue(QueueKey::unversioned("a")).refused = Some(Refused {
+    let mut state = FleetState::default();
+    state.queue(QueueKey::unversioned("a")).refused = Some(Refused {
         rendered: drift::rendered(&rendered(&fleet)),
         at: NOW,
         pause: Duration::from_secs(1),
         before: 0,
-        problem: Problem::new(Reason::ApplyFailed, "no webhook answers"),
+        problem: NotReady::new(Reason::ApplyFailed, "no webhook answers"),
     });
-    let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
     let scale = plan.queues[0].scale.as_ref();
     assert_eq!(scale.map(|scale| (scale.from, scale.to)), Some((5, 3)));
 }
@@ -411,8 +403,8 @@ fn a_deployment_out_of_sight_has_the_replicas_that_it_was_left_with() {
         let mut queue = unseen();
         queue.gone = gone;
         queue.reading.backlog = backlog(0, NOW);
-        let mut memory = left(&fleet, 5, "7");
-        let plan = pass(&fleet, &observed(&fleet, queue), &mut memory);
+        let mut state = left(&fleet, 5, "7");
+        let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
         plan.queues[0].observation.replicas.asked
     };
     assert_eq!((asked(false), asked(true)), (5, 0));
@@ -421,18 +413,18 @@ fn a_deployment_out_of_sight_has_the_replicas_that_it_was_left_with() {
 #[test]
 fn a_queue_at_rest_is_looked_at_again_seldom_and_one_with_work_soon() {
     let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 0, "max": 9}}]));
-    let look_again = |replicas, waiting: Option<u64>| {
+    let requeue_after = |replicas, waiting: Option<u64>| {
         let mut queue = seen(&fleet, replicas, "9");
         if let Some(waiting) = waiting {
             queue.reading.backlog = backlog(waiting, NOW);
         }
-        let mut memory = left(&fleet, replicas, "9");
-        pass(&fleet, &observed(&fleet, queue), &mut memory).look_again
+        let mut state = left(&fleet, replicas, "9");
+        pass(&fleet, &observed(&fleet, queue), &mut state).requeue_after
     };
-    assert_eq!(look_again(0, Some(0)), REST);
-    assert_eq!(look_again(0, None), REST, "news will come");
+    assert_eq!(requeue_after(0, Some(0)), REST);
+    assert_eq!(requeue_after(0, None), REST, "news will come");
     for (replicas, waiting) in [(0, Some(3)), (2, Some(0)), (2, None)] {
-        let soon = look_again(replicas, waiting);
+        let soon = requeue_after(replicas, waiting);
         assert!(
             soon <= Duration::from_secs(31),
             "{replicas} {waiting:?}: {soon:?}"
@@ -443,40 +435,36 @@ fn a_queue_at_rest_is_looked_at_again_seldom_and_one_with_work_soon() {
 #[test]
 fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
     let fleet = simple();
-    let mut memory = left(&fleet, 1, "9");
+    let mut state = left(&fleet, 1, "9");
     let first = observed(&fleet, seen(&fleet, 1, "9"));
-    prepare(&fleet, &first, &mut memory);
+    prepare(&fleet, &first, &mut state);
     let key = QueueKey::unversioned("a");
-    let object = |memory: &FleetMemory| {
-        let rendered = memory.queues[&key].rendered.as_ref().unwrap();
+    let object = |state: &FleetState| {
+        let rendered = state.queues[&key].rendered.as_ref().unwrap();
         Arc::clone(&rendered.object)
     };
-    let before = object(&memory);
-    prepare(
-        &fleet,
-        &observed(&fleet, seen(&fleet, 3, "10")),
-        &mut memory,
-    );
-    assert!(Arc::ptr_eq(&before, &object(&memory)));
+    let before = object(&state);
+    prepare(&fleet, &observed(&fleet, seen(&fleet, 3, "10")), &mut state);
+    assert!(Arc::ptr_eq(&before, &object(&state)));
     // What is kept says the same as what would be worked out.
-    let kept = wanted(&fleet, &first, &memory, NOW);
+    let kept = wanted(&fleet, &first, &state, NOW);
     let fresh = wanted(&fleet, &first, &left(&fleet, 1, "9"), NOW);
     assert_eq!(kept, fresh);
     let changed = Fleet {
         generation: fleet.generation + 1,
         ..fleet.clone()
     };
-    prepare(&changed, &first, &mut memory);
-    assert!(!Arc::ptr_eq(&before, &object(&memory)));
+    prepare(&changed, &first, &mut state);
+    assert!(!Arc::ptr_eq(&before, &object(&state)));
 }
 
 #[test]
 fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
     let fleet = simple();
-    let problem = Problem::new(Reason::SecretNotFound, "there is no Secret x");
+    let problem = NotReady::new(Reason::SecretNotFound, "there is no Secret x");
     let mut without = observed(&fleet, seen(&fleet, 9, "9"));
     without.connection = Err(problem.clone());
-    let plan_without = pass(&fleet, &without, &mut FleetMemory::default());
+    let plan_without = pass(&fleet, &without, &mut FleetState::default());
     let queue = &plan_without.queues[0];
     assert_eq!(queue.step, Step::Hold(problem));
     assert_eq!((&queue.decision, &queue.scale), (&None, &None));
@@ -490,7 +478,7 @@ fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
     let plan = pass(
         &fleet,
         &observed(&fleet, rivalled),
-        &mut FleetMemory::default(),
+        &mut FleetState::default(),
     );
     let queue = &plan.queues[0];
     assert!(
@@ -511,9 +499,9 @@ fn a_queue_that_left_the_spec_is_pruned_with_what_was_known_of_its_backlog() {
     let labels = orphan.metadata.labels.as_mut().unwrap();
     labels.insert(injected::QUEUE_LABEL.to_owned(), "old".to_owned());
     observed.orphans.push(Arc::new(orphan));
-    let mut memory = FleetMemory::default();
-    memory.queue(QueueKey::unversioned("old")).backlog = Some(12);
-    let plan = pass(&fleet, &observed, &mut memory);
+    let mut state = FleetState::default();
+    state.queue(QueueKey::unversioned("old")).backlog = Some(12);
+    let plan = pass(&fleet, &observed, &mut state);
     assert_eq!(
         plan.prunes,
         [Prune {
@@ -536,14 +524,14 @@ fn a_disruption_budget_goes_with_its_deployment() {
         held: Some(Arc::new(held.clone())),
         ..seen(&simple(), 1, "9")
     };
-    let step = |fleet: &Fleet, held: &Deployment, memory: &mut FleetMemory| {
-        pass(fleet, &observed(fleet, queue(held)), memory).queues[0]
+    let step = |fleet: &Fleet, held: &Deployment, state: &mut FleetState| {
+        pass(fleet, &observed(fleet, queue(held)), state).queues[0]
             .budget
             .clone()
     };
     let wanted = render::disruption_budget(&fleet, &fleet.queues[0]).unwrap();
     insta::assert_json_snapshot!(wanted);
-    let fresh = &mut FleetMemory::default();
+    let fresh = &mut FleetState::default();
     assert_eq!(
         step(&fleet, &held_with, fresh),
         BudgetStep::Apply(Box::new(wanted))
@@ -561,8 +549,8 @@ fn a_paused_queue_is_left_as_somebody_set_it() {
     let fleet = fleet(&json!([
         {"name": "a", "replicas": {"min": 1, "max": 5}, "scaling": {"mode": "Paused"}}
     ]));
-    let mut memory = left(&fleet, 2, "7");
-    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 9, "9")), &mut memory);
+    let mut state = left(&fleet, 2, "7");
+    let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 9, "9")), &mut state);
     assert_eq!(
         (&plan.queues[0].step, &plan.queues[0].scale),
         (&Step::Keep, &None)
@@ -580,10 +568,6 @@ fn a_deployment_on_its_way_out_is_left_alone() {
         held: Some(Arc::new(going)),
         ..unseen()
     };
-    let plan = pass(
-        &fleet,
-        &observed(&fleet, queue),
-        &mut FleetMemory::default(),
-    );
+    let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetState::default());
     assert_eq!(plan.queues[0].step, Step::Keep);
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use taskqueue_api::{DurationString, Reason};
 
-use crate::fleet_state::QueueMemory;
+use crate::fleet_state::QueueState;
 use crate::report::Thresholds;
 use crate::report::conditions::QueueFacts;
-use crate::report::events::Happening;
+use crate::report::events::EventDraft;
 
 /// What holds of one queue now, told or not.
 pub struct Advice {
@@ -32,23 +32,23 @@ impl Advice {
     }
 
     /// What has not been told yet about a generation.
-    pub fn happenings(&self, memory: &QueueMemory, generation: i64) -> Vec<Happening> {
+    pub fn events(&self, state: &QueueState, generation: i64) -> Vec<EventDraft> {
         let untold =
-            |(reason, _): &&(Reason, String)| memory.advised.get(reason) != Some(&generation);
-        let happening = |(reason, text): &(Reason, String)| Happening {
+            |(reason, _): &&(Reason, String)| state.advised.get(reason) != Some(&generation);
+        let event = |(reason, text): &(Reason, String)| EventDraft {
             warning: true,
             reason: reason.as_str().to_owned(),
             action: "Advise",
             note: format!("queue {}: {text}", self.queue),
             deployment: None,
         };
-        self.all.iter().filter(untold).map(happening).collect()
+        self.all.iter().filter(untold).map(event).collect()
     }
 
     /// Remembers that all of it was told about a generation.
-    pub fn remember(&self, memory: &mut QueueMemory, generation: i64) {
-        memory.advised.retain(|_, about| *about == generation);
-        memory
+    pub fn remember(&self, state: &mut QueueState, generation: i64) {
+        state.advised.retain(|_, about| *about == generation);
+        state
             .advised
             .extend(self.all.iter().map(|(reason, _)| (*reason, generation)));
     }

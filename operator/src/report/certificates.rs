@@ -9,7 +9,7 @@ use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
 use crate::metrics::CertificateNumbers;
 use crate::observe::connection::Usable;
-use crate::report::conditions::{About, Status, Verdict};
+use crate::report::conditions::{About, ConditionDraft, Status};
 
 /// The certificates of a connection, each use's that expires first, as they are at one moment.
 pub struct Certificates<'a> {
@@ -29,7 +29,7 @@ impl<'a> Certificates<'a> {
     }
 
     /// What is said about them; `None` if there are none.
-    pub fn verdict(&self, warning: Duration) -> Option<Verdict> {
+    pub fn draft(&self, warning: Duration) -> Option<ConditionDraft> {
         let first = self.found.iter().min_by_key(|expiry| expiry.not_after)?;
         let left = first.not_after.saturating_sub(self.now.as_second());
         let warns = i64::try_from(warning.as_secs()).unwrap_or(i64::MAX);
@@ -41,7 +41,7 @@ impl<'a> Certificates<'a> {
             let message = "no certificate of the connection expires soon".to_owned();
             (Status::False, Reason::CertificatesValid, message)
         };
-        Some(Verdict {
+        Some(ConditionDraft {
             kind: ConditionType::CertificateExpiring,
             status,
             reason,

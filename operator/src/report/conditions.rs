@@ -15,14 +15,14 @@ use taskqueue_api::{ConditionType, Fleet, Queue, Reason};
 use taskqueue_scaling::{Decision, PodPhase, Time};
 
 use crate::apply::{Applied, QueueApplied};
-use crate::fleet_state::{FleetMemory, QueueKey, QueueMemory};
-use crate::not_ready::Problem;
+use crate::fleet_state::{FleetState, QueueKey, QueueState};
+use crate::not_ready::NotReady;
 use crate::observe::{Observed, ObservedQueue, pods};
 use crate::plan::{Plan, QueuePlan};
 use crate::report::Thresholds;
 
 use blocked::Blocked;
-pub use blocked::{KEPT, Standing, Unpruned, problem, until_told};
+pub use blocked::{KEPT, Standing, Unpruned, problem, until_reported};
 
 /// So many queues are named in a message; the others are counted.
 const NAMED: usize = 5;
@@ -32,7 +32,7 @@ const WAKES: Duration = Duration::from_mins(5);
 
 /// One condition, without its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConditionDraft {
     /// Which condition.
     pub kind: ConditionType,
     /// True, False or Unknown.
@@ -83,8 +83,8 @@ impl Status {
 }
 
 /// The conditions of a fleet whose spec cannot be accepted: nothing was touched.
-pub fn invalid(message: &str) -> Vec<Verdict> {
-    let verdict = |kind, status| Verdict {
+pub fn invalid(message: &str) -> Vec<ConditionDraft> {
+    let draft = |kind, status| ConditionDraft {
         kind,
         status,
         reason: Reason::InvalidSpec,
@@ -93,10 +93,10 @@ pub fn invalid(message: &str) -> Vec<Verdict> {
         about: About::Present,
     };
     vec![
-        verdict(ConditionType::Ready, Status::False),
-        verdict(ConditionType::ScalingActive, Status::False),
-        verdict(ConditionType::Reconciling, Status::False),
-        verdict(ConditionType::Stalled, Status::True),
+        draft(ConditionType::Ready, Status::False),
+        draft(ConditionType::ScalingActive, Status::False),
+        draft(ConditionType::Reconciling, Status::False),
+        draft(ConditionType::Stalled, Status::True),
     ]
 }
 
@@ -111,7 +111,7 @@ pub struct QueueFacts<'a> {
     /// What became of it.
     pub done: &'a QueueApplied,
     /// What is remembered.
-    pub memory: &'a QueueMemory,
+    pub state: &'a QueueState,
 }
 
 impl<'a> QueueFacts<'a> {
@@ -121,7 +121,7 @@ impl<'a> QueueFacts<'a> {
         observed: &'a Observed,
         plan: &'a Plan,
         applied: &'a Applied,
-        memory: &'a FleetMemory,
+        state: &'a FleetState,
     ) -> Vec<Self> {
         let plans: BTreeMap<&str, &QueuePlan> = plan
             .queues
@@ -134,7 +134,7 @@ impl<'a> QueueFacts<'a> {
                 seen: observed.queues.get(&queue.name)?,
                 plan: plans.get(queue.name.as_str())?,
                 done: applied.queues.get(&queue.name)?,
-                memory: memory.queues.get(&QueueKey::unversioned(&queue.name))?,
+                state: state.queues.get(&QueueKey::unversioned(&queue.name))?,
             })
         };
         fleet.queues.iter().filter_map(facts).collect()
@@ -142,11 +142,11 @@ impl<'a> QueueFacts<'a> {
 
     /// The last decision on a reading of its own, or else the present one.
     pub fn decision(&self) -> Option<&'a Decision> {
-        self.memory.decided.as_ref().or(self.plan.decision.as_ref())
+        self.state.decided.as_ref().or(self.plan.decision.as_ref())
     }
 
     /// The replicas that the Deployment asks for after this pass.
-    pub fn asked(&self) -> u32 {
+    pub fn spec_replicas(&self) -> u32 {
         match (&self.done.scaled, &self.done.written, &self.seen.held) {
             (Some(scaled), _, _) => scaled.to,
             // It was there, and the watch has not shown it yet.
@@ -158,7 +158,7 @@ impl<'a> QueueFacts<'a> {
     /// The replicas that there should be: of a Deployment that is not there, those that it is made with.
     fn wanted(&self) -> u32 {
         if self.exists() {
-            self.asked()
+            self.spec_replicas()
         } else {
             self.plan.initial_replicas
         }
@@ -170,7 +170,7 @@ impl<'a> QueueFacts<'a> {
 }
 
 /// What the queues say about one condition.
-struct Say {
+struct ConditionBuilder {
     status: Status,
     reason: Reason,
     message: String,
@@ -178,7 +178,7 @@ struct Say {
     about: About,
 }
 
-impl Say {
+impl ConditionBuilder {
     fn new(status: Status, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -195,7 +195,7 @@ impl Say {
 }
 
 /// Something that is wrong, and the queue that it is wrong with, if it is one queue.
-type Trouble<'a> = (Option<&'a str>, Problem);
+type Trouble<'a> = (Option<&'a str>, NotReady);
 
 /// The conditions of a fleet that was worked on.
 pub fn conditions(
@@ -203,7 +203,7 @@ pub fn conditions(
     unpruned: &Unpruned<'_>,
     thresholds: &Thresholds,
     now: Time,
-) -> Vec<Verdict> {
+) -> Vec<ConditionDraft> {
     let blocked = Blocked::collect(queues, unpruned, now);
     let ready = ready(queues, &blocked, now);
     let progressing = rollout::progressing(queues, &blocked);
@@ -224,7 +224,7 @@ pub fn conditions(
         (ConditionType::Ready, ready),
         (ConditionType::Progressing, progressing),
     ];
-    let verdict = |(kind, say): (ConditionType, Say)| Verdict {
+    let draft = |(kind, say): (ConditionType, ConditionBuilder)| ConditionDraft {
         kind,
         status: say.status,
         about: match say.reason {
@@ -237,10 +237,10 @@ pub fn conditions(
         message: say.message,
         note: say.note,
     };
-    first.into_iter().chain(all).map(verdict).collect()
+    first.into_iter().chain(all).map(draft).collect()
 }
 
-fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> Say {
+fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> ConditionBuilder {
     let applied = queues.iter().filter(|facts| !blocked.has(facts));
     let waiting =
         applied.filter_map(|facts| Some((Some(name(facts)), no_worker(facts, queues, now)?)));
@@ -256,7 +256,7 @@ fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> Say
     } else {
         About::Present
     };
-    Say::new(
+    ConditionBuilder::new(
         Status::True,
         Reason::Available,
         "everything is applied, and a replica is available wherever one is desired",
@@ -265,7 +265,7 @@ fn ready<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>, now: Time) -> Say
 }
 
 /// Why a queue that should have a worker has none.
-fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Option<Problem> {
+fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Option<NotReady> {
     let ready = facts.plan.observation.replicas.ready;
     let stays = ready > facts.seen.pods.relapsing;
     if facts.wanted() == 0 || (facts.exists() && stays) {
@@ -274,9 +274,9 @@ fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Op
     if let Some(trouble) = trouble(facts, queues) {
         return Some(trouble);
     }
-    let wakes = facts.memory.at_zero.is_some_and(|at| now.since(at) < WAKES);
+    let wakes = facts.state.at_zero.is_some_and(|at| now.since(at) < WAKES);
     (!wakes).then(|| {
-        Problem::new(
+        NotReady::new(
             Reason::WaitingForReplicas,
             format!(
                 "no replica of Deployment {} is available yet",
@@ -287,7 +287,7 @@ fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Op
 }
 
 /// Why pods do not start or cannot be made.
-fn trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<Problem> {
+fn trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotReady> {
     let of_pods = facts.seen.pods.trouble.clone();
     of_pods.or_else(|| {
         let held = facts.seen.held.as_deref()?;
@@ -327,7 +327,11 @@ fn name<'a>(facts: &QueueFacts<'a>) -> &'a str {
 }
 
 /// The most important reason, and a message that names the queues which have it.
-fn worst(status: Status, problems: &[Trouble<'_>], rank: impl Fn(Reason) -> u8) -> Option<Say> {
+fn worst(
+    status: Status,
+    problems: &[Trouble<'_>],
+    rank: impl Fn(Reason) -> u8,
+) -> Option<ConditionBuilder> {
     let (_, first) = problems
         .iter()
         .min_by_key(|(_, problem)| rank(problem.reason))?;
@@ -354,7 +358,7 @@ fn worst(status: Status, problems: &[Trouble<'_>], rank: impl Fn(Reason) -> u8) 
         let more = (more > 0).then(|| format!("and {more} more queues"));
         parts.chain(more).collect::<Vec<_>>().join("; ")
     };
-    Some(Say::new(status, first.reason, message))
+    Some(ConditionBuilder::new(status, first.reason, message))
 }
 
 fn list(names: &[&str]) -> String {

@@ -21,7 +21,7 @@ const LONGEST_NOTE: usize = 1000;
 
 /// Something worth an Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub struct EventDraft {
     /// Whether a person should look.
     pub warning: bool,
     /// The reason, a fixed word.
@@ -41,7 +41,7 @@ pub fn transitions(
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
     notes: &BTreeMap<&'static str, String>,
-) -> Vec<Happening> {
+) -> Vec<EventDraft> {
     let told = [
         ConditionType::Ready,
         ConditionType::ScalingActive,
@@ -49,30 +49,30 @@ pub fn transitions(
         ConditionType::CertificateExpiring,
         ConditionType::Stalled,
     ];
-    let mut happenings: Vec<Happening> = Vec::new();
-    for happening in told.into_iter().filter_map(|kind| {
-        let mut happening = transition(kind, old, new)?;
+    let mut events: Vec<EventDraft> = Vec::new();
+    for event in told.into_iter().filter_map(|kind| {
+        let mut event = transition(kind, old, new)?;
         if let Some(note) = notes.get(kind.as_str()) {
-            happening.note.clone_from(note);
+            event.note.clone_from(note);
         }
-        Some(happening)
+        Some(event)
     }) {
         // One cause often turns two conditions bad: it is told once.
-        let known = happenings
+        let known = events
             .iter()
-            .any(|known| known.reason == happening.reason && known.note == happening.note);
+            .any(|known| known.reason == event.reason && known.note == event.note);
         if !known {
-            happenings.push(happening);
+            events.push(event);
         }
     }
-    happenings
+    events
 }
 
 fn transition(
     kind: ConditionType,
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
-) -> Option<Happening> {
+) -> Option<EventDraft> {
     let find = |status: &TaskQueueWorkerStatus| {
         let mut conditions = status.conditions.iter();
         conditions
@@ -92,7 +92,7 @@ fn transition(
         Weight::Good => before == Weight::Bad,
         Weight::Bad => !same,
     };
-    news.then(|| Happening {
+    news.then(|| EventDraft {
         warning: weight == Weight::Bad && kind != ConditionType::ScalingLimited,
         reason: new.reason,
         action: kind.as_str(),
@@ -141,14 +141,14 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
 }
 
 /// What was carried out on a queue.
-pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
+pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
         return Vec::new();
     };
     let deployment = facts.queue.deployment_name.clone();
     let queue = &facts.queue.name;
     if facts.plan.vanished {
-        return vec![Happening {
+        return vec![EventDraft {
             warning: true,
             reason: Reason::DeploymentRecreated.as_str().to_owned(),
             action: "Create",
@@ -165,7 +165,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
             || "somebody".to_owned(),
             |manager| format!("the field manager {manager}"),
         );
-        return vec![Happening {
+        return vec![EventDraft {
             warning: true,
             reason: Reason::ReplicasReset.as_str().to_owned(),
             action: "Scale",
@@ -181,7 +181,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
     } else {
         Reason::ScaledDown
     };
-    vec![Happening {
+    vec![EventDraft {
         warning: false,
         reason: reason.as_str().to_owned(),
         action: "Scale",
@@ -191,13 +191,13 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
 }
 
 /// The workers of a queue go over to another task queue.
-pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
+pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let queue = &facts.queue.name;
     let polled = || {
         let annotations = facts.seen.held.as_ref()?.metadata.annotations.as_ref()?;
         annotations.get(injected::TASK_QUEUE_ANNOTATION).cloned()
     };
-    let left = facts.memory.left.clone().or_else(|| {
+    let left = facts.state.left.clone().or_else(|| {
         let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;
         // This process has not read it.
         Some(Left {
@@ -208,7 +208,7 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
     let Some(left) = left.filter(|_| facts.done.written.is_some()) else {
         return Vec::new();
     };
-    vec![Happening {
+    vec![EventDraft {
         warning: left.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueMoved.as_str().to_owned(),
         action: "Apply",
@@ -233,9 +233,9 @@ fn waited(backlog: Option<u64>) -> String {
 }
 
 /// A queue left the spec.
-pub fn removed(prune: &Prune) -> Happening {
+pub fn removed(prune: &Prune) -> EventDraft {
     let backlog = waited(prune.backlog);
-    Happening {
+    EventDraft {
         warning: prune.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueRemoved.as_str().to_owned(),
         action: "Prune",
@@ -248,17 +248,17 @@ pub fn removed(prune: &Prune) -> Happening {
 }
 
 /// Sends Events. One that cannot be sent is logged; it does not fail the pass.
-pub async fn publish(recorder: &Recorder, about: &ObjectReference, happenings: Vec<Happening>) {
-    for happening in happenings {
-        let event = event(about, happening);
+pub async fn publish(recorder: &Recorder, about: &ObjectReference, events: Vec<EventDraft>) {
+    for event in events {
+        let event = event(about, event);
         if let Err(error) = recorder.publish(&event, about).await {
             warn!(%error, reason = event.reason, "cannot publish an Event");
         }
     }
 }
 
-fn event(about: &ObjectReference, happening: Happening) -> Event {
-    let mut note = happening.note;
+fn event(about: &ObjectReference, event: EventDraft) -> Event {
+    let mut note = event.note;
     if note.len() > LONGEST_NOTE {
         let end = (0..=LONGEST_NOTE)
             .rev()
@@ -273,15 +273,15 @@ fn event(about: &ObjectReference, happening: Happening) -> Event {
     note.hash(&mut hasher);
     let hash = hasher.finish() & 0xffff_ffff;
     Event {
-        type_: if happening.warning {
+        type_: if event.warning {
             EventType::Warning
         } else {
             EventType::Normal
         },
-        reason: happening.reason,
-        action: format!("{}-{hash:08x}", happening.action),
+        reason: event.reason,
+        action: format!("{}-{hash:08x}", event.action),
         note: Some(note),
-        secondary: happening.deployment.map(|name| ObjectReference {
+        secondary: event.deployment.map(|name| ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("Deployment".to_owned()),
             name: Some(name),

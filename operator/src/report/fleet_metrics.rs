@@ -41,12 +41,12 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     let policy = &facts.queue.policy;
     let present = facts.plan.decision.as_ref();
     let slots = facts.seen.slots.known();
-    let (backlog_at, slots_at) = facts.memory.taken_at;
-    let stuck = findings(&facts.memory.history, now.monotonic);
+    let (backlog_at, slots_at) = facts.state.taken_at;
+    let stuck = findings(&facts.state.history, now.monotonic);
     QueueNumbers {
         task_queue: facts.queue.task_queue.clone(),
         desired: present.map_or(replicas.asked, |decision| decision.desired),
-        current: facts.asked(),
+        current: facts.spec_replicas(),
         ready: replicas.ready,
         terminating: replicas.terminating,
         drain_overdue: drains::overdue(facts.seen, now.wall),
@@ -71,7 +71,7 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
             .map_or_else(BTreeMap::new, |scraped| scraped.counts.clone()),
         service_time: PerType::from_fn(|kind| {
             let counts = facts.queue.task_types.contains(&kind);
-            counts.then(|| facts.memory.history.service_time(kind, policy).mean())
+            counts.then(|| facts.state.history.service_time(kind, policy).mean())
         }),
         demand: facts.decision().map_or_else(Vec::new, demand),
         backlog_source: SourceNumbers {
@@ -80,7 +80,7 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
         },
         slots_source: SourceNumbers {
             taken_at: slots_at,
-            unknown: if facts.memory.history.pods_unseen() {
+            unknown: if facts.state.history.pods_unseen() {
                 Some(UnknownReason::PodsUnseen)
             } else {
                 facts.seen.slots.unknown()
@@ -114,7 +114,7 @@ fn held_pods(decision: &Decision) -> Vec<(String, &'static str)> {
 fn decisions(facts: &QueueFacts<'_>) -> BTreeMap<(&'static str, &'static str), u64> {
     let sequence = |sample: Option<SampleId>| sample.map(|sample| sample.sequence);
     let fresh = facts.plan.decision.as_ref().filter(|decision| {
-        let known = facts.memory.counted;
+        let known = facts.state.counted;
         let moves = decision.desired != decision.previous && decision.sample != known;
         decision.sample.is_some() && (moves || sequence(decision.sample) != sequence(known))
     });

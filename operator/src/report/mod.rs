@@ -26,14 +26,14 @@ use crate::apply::{Applied, MANAGER};
 use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::error::{Call, Error};
-use crate::fleet_state::{FleetMemory, QueueKey};
+use crate::fleet_state::{FleetState, QueueKey};
 use crate::metrics::{FleetName, FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;
 use crate::report::advice::Advice;
 use crate::report::certificates::Certificates;
-use crate::report::conditions::{QueueFacts, Standing, Unpruned, Verdict};
-use crate::report::events::Happening;
+use crate::report::conditions::{ConditionDraft, QueueFacts, Standing, Unpruned};
+use crate::report::events::EventDraft;
 
 /// Writes status and Events and sets the metrics of fleets.
 #[derive(Clone)]
@@ -130,10 +130,10 @@ impl<'a> Subject<'a> {
     }
 
     /// The status as it is now: what we wrote last, until the watch has shown it.
-    fn present(&self, memory: &FleetMemory) -> TaskQueueWorkerStatus {
+    fn present(&self, state: &FleetState) -> TaskQueueWorkerStatus {
         let number = |text: &str| text.parse::<u64>().ok();
         let cached = self.metadata.resource_version.as_deref().and_then(number);
-        match (&memory.status, self.status) {
+        match (&state.status, self.status) {
             (Some((version, written)), Some(_)) if number(version) > cached => written.clone(),
             (Some((_, written)), None) => written.clone(),
             (_, Some(status)) => status.clone(),
@@ -166,7 +166,7 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         pass: &Pass<'_>,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
         now: Moment,
     ) -> Result<(), Error> {
         let Pass {
@@ -175,49 +175,49 @@ impl Reports {
             plan,
             applied,
         } = pass;
-        let queues = QueueFacts::collect(fleet, observed, plan, applied, memory);
+        let queues = QueueFacts::collect(fleet, observed, plan, applied, state);
         let unpruned = Unpruned {
             errors: &applied.prune_errors,
-            since: memory.unpruned,
+            since: state.unpruned,
         };
-        let mut verdicts =
+        let mut drafts =
             conditions::conditions(&queues, &unpruned, &self.thresholds, now.monotonic);
         let usable = observed.connection.as_ref().ok();
         let certificates = usable.map(|usable| Certificates::of(usable, now.wall));
         let warning = self.thresholds.certificate_warning;
-        verdicts.extend(certificates.as_ref().and_then(|all| all.verdict(warning)));
-        let notes = notes(&verdicts);
-        let old = subject.present(memory);
-        let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
+        drafts.extend(certificates.as_ref().and_then(|all| all.draft(warning)));
+        let notes = notes(&drafts);
+        let old = subject.present(state);
+        let new = status::status(&old, fleet.generation, &queues, &drafts, now.wall);
         let mut numbers = fleet_metrics::numbers(&queues, &new, now);
         numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());
         let advised: Vec<Advice> = queues
             .iter()
             .map(|facts| Advice::of(facts, &self.thresholds))
             .collect();
-        let happenings = happenings(&queues, &advised, pass, now);
+        let events = events(&queues, &advised, pass, now);
         let standing: Vec<Standing> = queues
             .iter()
             .map(|facts| facts.standing(now.monotonic))
             .collect();
         self.metrics.set_fleet(subject.fleet_name(), numbers);
         let written = self
-            .write(subject, (&old, new), happenings, &notes, memory)
+            .write(subject, (&old, new), events, &notes, state)
             .await;
         for advice in &advised {
-            let memory = memory.queue(QueueKey::unversioned(advice.queue()));
-            advice.remember(memory, fleet.generation);
+            let state = state.queue(QueueKey::unversioned(advice.queue()));
+            advice.remember(state, fleet.generation);
         }
         for standing in standing {
-            let memory = memory.queue(QueueKey::unversioned(&standing.queue));
-            memory.unapplied = standing.unapplied;
-            memory.at_zero = standing.at_zero;
+            let state = state.queue(QueueKey::unversioned(&standing.queue));
+            state.unapplied = standing.unapplied;
+            state.at_zero = standing.at_zero;
             if standing.gone_over {
-                memory.left = None;
+                state.left = None;
             }
         }
         let failed = !applied.prune_errors.is_empty();
-        memory.unpruned = failed.then(|| memory.unpruned.unwrap_or(now.monotonic));
+        state.unpruned = failed.then(|| state.unpruned.unwrap_or(now.monotonic));
         written
     }
 
@@ -229,21 +229,21 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         message: &str,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
         now: Moment,
     ) -> Result<(), Error> {
-        if !subject.readable && memory.status.is_none() {
-            memory.status = self.written_before(subject).await?;
+        if !subject.readable && state.status.is_none() {
+            state.status = self.written_before(subject).await?;
         }
-        let old = subject.present(memory);
-        let verdicts = conditions::invalid(message);
-        let new = status::refused(&old, subject.generation(), &verdicts, now.wall);
+        let old = subject.present(state);
+        let drafts = conditions::invalid(message);
+        let new = status::refused(&old, subject.generation(), &drafts, now.wall);
         let numbers = FleetNumbers {
             conditions: fleet_metrics::conditions(&new),
             ..FleetNumbers::default()
         };
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), memory)
+        self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), state)
             .await
     }
 
@@ -270,17 +270,17 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         (old, new): (&TaskQueueWorkerStatus, TaskQueueWorkerStatus),
-        mut happenings: Vec<Happening>,
+        mut events: Vec<EventDraft>,
         notes: &BTreeMap<&'static str, String>,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
     ) -> Result<(), Error> {
         let written = if status::same(old, &new) {
             Ok(())
         } else {
-            happenings.extend(events::transitions(old, &new, notes));
-            self.patch(subject, new, memory).await
+            events.extend(events::transitions(old, &new, notes));
+            self.patch(subject, new, state).await
         };
-        events::publish(&self.recorder, &subject.reference(), happenings).await;
+        events::publish(&self.recorder, &subject.reference(), events).await;
         written
     }
 
@@ -288,7 +288,7 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         new: TaskQueueWorkerStatus,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
     ) -> Result<(), Error> {
         // Guarded: the answer holds the whole object, which may be one that cannot be read.
         let fleets: Api<GuardedFleet> = Api::namespaced(self.client.clone(), subject.namespace());
@@ -306,7 +306,7 @@ impl Reports {
         {
             Ok(object) => {
                 let version = Subject::of(&object).metadata.resource_version.clone();
-                memory.status = Some((version.unwrap_or_default(), new));
+                state.status = Some((version.unwrap_or_default(), new));
                 Ok(())
             }
             Err(error) => {
@@ -329,18 +329,18 @@ impl Reports {
 }
 
 /// What happened in a pass, but for the conditions that changed.
-fn happenings(
+fn events(
     queues: &[QueueFacts<'_>],
     advised: &[Advice],
     pass: &Pass<'_>,
     now: Moment,
-) -> Vec<Happening> {
+) -> Vec<EventDraft> {
     let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
         [
             events::changes(facts),
             events::gone_over(facts),
-            drains::happenings(facts, now.monotonic),
-            advice.happenings(facts.memory, pass.fleet.generation),
+            drains::events(facts, now.monotonic),
+            advice.events(facts.state, pass.fleet.generation),
         ]
         .concat()
     };
@@ -350,10 +350,10 @@ fn happenings(
 }
 
 /// What Events about conditions say, where they say more than the message.
-fn notes(verdicts: &[Verdict]) -> BTreeMap<&'static str, String> {
-    verdicts
+fn notes(drafts: &[ConditionDraft]) -> BTreeMap<&'static str, String> {
+    drafts
         .iter()
-        .filter_map(|verdict| Some((verdict.kind.as_str(), verdict.note.clone()?)))
+        .filter_map(|draft| Some((draft.kind.as_str(), draft.note.clone()?)))
         .collect()
 }
 

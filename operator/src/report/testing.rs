@@ -28,7 +28,7 @@ pub(crate) struct Passed {
     pub(crate) observed: Observed,
     pub(crate) plan: Plan,
     pub(crate) applied: Applied,
-    pub(crate) memory: FleetMemory,
+    pub(crate) state: FleetState,
 }
 
 impl Passed {
@@ -39,15 +39,15 @@ impl Passed {
 
     /// The first pass over a fleet.
     pub(crate) fn over(fleet: Fleet, queue: ObservedQueue) -> Self {
-        Self::after(FleetMemory::default(), fleet, queue)
+        Self::after(FleetState::default(), fleet, queue)
     }
 
     /// A pass with what is remembered of the passes before it.
-    pub(crate) fn after(mut memory: FleetMemory, fleet: Fleet, queue: ObservedQueue) -> Self {
+    pub(crate) fn after(mut state: FleetState, fleet: Fleet, queue: ObservedQueue) -> Self {
         let observed = observed(&fleet, queue);
-        let wanted = plan::wanted(&fleet, &observed, &memory, NOW);
-        plan::record(&fleet, &wanted, &mut memory, NOW);
-        let plan = plan::plan(&fleet, &observed, wanted, &memory, NOW);
+        let wanted = plan::wanted(&fleet, &observed, &state, NOW);
+        plan::record(&fleet, &wanted, &mut state, NOW);
+        let plan = plan::plan(&fleet, &observed, wanted, &state, NOW);
         let mut applied = Applied::default();
         applied
             .queues
@@ -57,7 +57,7 @@ impl Passed {
             observed,
             plan,
             applied,
-            memory,
+            state,
         }
     }
 
@@ -73,14 +73,14 @@ impl Passed {
             &self.observed,
             &self.plan,
             &self.applied,
-            &self.memory,
+            &self.state,
         )
     }
 
-    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+    pub(crate) fn drafts(&self) -> Vec<ConditionDraft> {
         let unpruned = conditions::Unpruned {
             errors: &self.applied.prune_errors,
-            since: self.memory.unpruned,
+            since: self.state.unpruned,
         };
         conditions::conditions(&self.facts(), &unpruned, &Thresholds::default(), NOW)
     }
@@ -91,7 +91,7 @@ impl Passed {
         old: &TaskQueueWorkerStatus,
         generation: i64,
     ) -> TaskQueueWorkerStatus {
-        status::status(old, generation, &self.facts(), &self.verdicts(), now().wall)
+        status::status(old, generation, &self.facts(), &self.drafts(), now().wall)
     }
 
     pub(crate) async fn report(
@@ -105,7 +105,7 @@ impl Passed {
             plan: &self.plan,
             applied: &self.applied,
         };
-        reports.pass(subject, &pass, &mut self.memory, now()).await
+        reports.pass(subject, &pass, &mut self.state, now()).await
     }
 }
 

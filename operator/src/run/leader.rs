@@ -83,7 +83,7 @@ where
 /// Renews until another process may have led. While only nobody can be reached nothing is written, but what is known is
 /// kept: once the API server is back, and if nobody else was quicker, it goes on where it was.
 async fn hold(
-    claims: &mut [Claim],
+    task_queue_owners: &mut [Claim],
     leading: &Leading,
     metrics: &Metrics,
     health: &Health,
@@ -130,9 +130,9 @@ async fn hold(
     }
 }
 
-async fn release(claims: &[Claim]) {
+async fn release(task_queue_owners: &[Claim]) {
     // In the reverse order of taking: who waits for the first finds the others free.
-    for claim in claims.iter().rev() {
+    for claim in task_queue_owners.iter().rev() {
         let mut given = claim.release().await;
         if given.as_ref().is_err_and(Error::is_conflict) {
             // A renewal that was under way when the work ended came between.

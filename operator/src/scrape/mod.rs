@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use fetch::{Fetch, Http};
 
 use crate::clock::Clock;
-use samples::{Answer, Seen};
+use samples::{Answer, Samples};
 
 /// The most pods that are asked at the same time, over all queues.
 const AT_ONCE: usize = 32;
@@ -127,7 +127,7 @@ struct Inner {
 /// The task of one queue.
 struct Running {
     target: watch::Sender<Target>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Samples>>,
     _stop: DropGuard,
 }
 
@@ -191,7 +191,7 @@ impl Scrapers {
 
     fn start(&self, owner: OwnerKey, target: Target, now: Time) -> Running {
         let (sender, wanted) = watch::channel(target);
-        let seen = Arc::new(Mutex::new(Seen::new(now)));
+        let seen = Arc::new(Mutex::new(Samples::new(now)));
         let stop = CancellationToken::new();
         let rounds = Rounds {
             owner,
@@ -227,7 +227,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Rounds {
     owner: OwnerKey,
     wanted: watch::Receiver<Target>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Samples>>,
     fetch: Arc<dyn Fetch>,
     clock: Clock,
     permits: Arc<Semaphore>,

@@ -22,22 +22,22 @@ pub(super) type Answer = Result<Found, Failure>;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Samples {
     opened: Time,
     round: Option<Time>,
-    pods: BTreeMap<String, PodSeen>,
+    pods: BTreeMap<String, PodSamples>,
     counts: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct PodSeen {
+struct PodSamples {
     /// The last success.
     last: Option<(Time, Found)>,
     /// Why the attempts since then have failed, since when, and how many.
     failing: Option<(Failure, Time, u32)>,
 }
 
-impl Seen {
+impl Samples {
     /// Nothing has been scraped yet.
     pub(super) fn new(now: Time) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Seen {
             let result = answer.map_or_else(Failure::as_str, |_| OK);
             let count = self.counts.entry(result).or_default();
             *count = count.saturating_add(1);
-            let new = PodSeen::after(old.cloned().unwrap_or_default(), at, answer);
+            let new = PodSamples::after(old.cloned().unwrap_or_default(), at, answer);
             news |= old.is_none_or(|old| old.differs(&new));
             self.pods.insert(pod, new);
         }
@@ -151,7 +151,7 @@ impl Seen {
 /// The result of a scrape that succeeded, beside the words of [`Failure`].
 pub(super) const OK: &str = "ok";
 
-impl PodSeen {
+impl PodSamples {
     fn after(self, at: Time, answer: Answer) -> Self {
         match answer {
             Ok(found) => Self {
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_pod_whose_scrape_fails_is_unknown_and_not_idle() {
         let pods = [live("a", PodPhase::Ready), live("b", PodPhase::Ready)];
-        let mut seen = Seen::new(at(0));
+        let mut seen = Samples::new(at(0));
         seen.take(
             answers(at(1), &[("a", Ok(found(3))), ("b", Ok(found(0)))]),
             at(1),
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_renewed_goes_stale() {
         let pods = [live("a", PodPhase::Ready)];
-        let mut seen = Seen::new(at(0));
+        let mut seen = Samples::new(at(0));
         seen.take(answers(at(0), &[("a", Ok(found(0)))]), at(0));
         let fresh = |second| {
             let slots = seen.slots(&pods, EVERY, at(second));
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn pods_that_were_never_read_are_unknown_with_the_reason() {
         let pods = [live("a", PodPhase::Ready), live("b", PodPhase::Starting)];
-        let mut seen = Seen::new(at(0));
+        let mut seen = Samples::new(at(0));
         let unknown = |reason, since, failures| Reading::Unknown {
             reason,
             since: at(since),
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_news_and_every_attempt_is_counted() {
-        let mut seen = Seen::new(at(0));
+        let mut seen = Samples::new(at(0));
         let one = |answer| vec![("a".to_owned(), at(0), answer)];
         assert!(seen.take(one(Ok(found(1))), at(0)));
         assert!(!seen.take(one(Ok(found(1))), at(5)));

@@ -65,7 +65,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
         let grow = Scale {
             from: 2,
             to: 5,
-            decided_on: Version {
+            decided_on: ScalePrecondition {
                 generation: Some(3),
                 ..decided_on()
             },
@@ -77,7 +77,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
         let applied = writer(client).apply(&plan(vec![queue])).await;
         let done = &applied.queues["a"];
         assert_eq!(done.scaled.is_some(), written, "{what}");
-        let moved = matches!(done.error, Some(Error::Moved { .. }));
+        let moved = matches!(done.error, Some(Error::Stale { .. }));
         assert_eq!(moved, !written, "{what}: {:?}", done.error);
         let writes: Vec<Value> = log
             .take()
@@ -101,7 +101,7 @@ async fn what_shrinks_is_never_sent_again() {
     let applied = writer(client).apply(&plan(vec![queue])).await;
     assert!(matches!(
         applied.queues["a"].error,
-        Some(Error::Moved { .. })
+        Some(Error::Stale { .. })
     ));
     assert_eq!(log.lines().len(), 1);
 }
@@ -122,7 +122,7 @@ async fn a_template_finds_the_one_it_was_decided_on_or_is_not_written() {
         let applied = writer(client).apply(&plan(vec![queue(apply_step())])).await;
         let done = &applied.queues["a"];
         assert_eq!(done.written.is_some(), written, "{what}");
-        let moved = matches!(done.error, Some(Error::Moved { .. }));
+        let moved = matches!(done.error, Some(Error::Stale { .. }));
         assert_eq!(moved, !written, "{what}: {:?}", done.error);
         assert_eq!(
             done.end,

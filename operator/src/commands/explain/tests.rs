@@ -157,7 +157,7 @@ fn arguments(output: Output) -> Arguments {
     Arguments {
         fleet: "orders".to_owned(),
         queue: Some("payments".to_owned()),
-        place: Place {
+        cluster: ClusterArgs {
             namespace: None,
             context: None,
             metrics: None,
@@ -178,8 +178,8 @@ async fn an_explanation_reads_the_fleet_its_events_and_the_metrics_and_nothing_e
         _ => (200, serde_json::to_value(busy()).unwrap()),
     });
     let arguments = arguments(Output::Json);
-    let sources = Sources::new(client, "shop".to_owned(), &arguments.place).unwrap();
-    let text = explain(&sources, &arguments, Clock::start()).await.unwrap();
+    let cluster = Cluster::new(client, "shop".to_owned(), &arguments.cluster).unwrap();
+    let text = explain(&cluster, &arguments, Clock::start()).await.unwrap();
     let mut lines = log.lines();
     lines.sort();
     assert_eq!(
@@ -214,8 +214,8 @@ async fn without_the_right_to_list_events_the_rest_is_explained() {
         _ => (403, failure(403, "Forbidden", "you may not list events")),
     });
     let arguments = arguments(Output::Table);
-    let sources = Sources::new(client, "shop".to_owned(), &arguments.place).unwrap();
-    let text = explain(&sources, &arguments, Clock::start()).await.unwrap();
+    let cluster = Cluster::new(client, "shop".to_owned(), &arguments.cluster).unwrap();
+    let text = explain(&cluster, &arguments, Clock::start()).await.unwrap();
     assert!(
         text.ends_with("Note: cannot list the Events of namespace shop: you may not list events\n"),
         "{text}"

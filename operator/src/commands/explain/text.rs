@@ -31,14 +31,14 @@ pub struct Explanation {
     /// The conditions that hold the fleet back; none if all is well.
     pub conditions: Vec<Condition>,
     /// The Events about the queue, and those about the whole fleet, the oldest first.
-    pub events: Vec<Told>,
+    pub events: Vec<EventLine>,
     /// What could not be read, and the way out.
     pub notes: Vec<String>,
 }
 
 /// One Event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct EventLine {
     /// When it was last told.
     pub time: Timestamp,
     /// Whether a person should look.
@@ -86,10 +86,10 @@ impl Explanation {
         if scrape.is_some() && queue.figures.is_none() {
             notes.push("the operator's metrics do not hold this queue (yet)".to_owned());
         }
-        let mut told: Vec<Told> = events
+        let mut told: Vec<EventLine> = events
             .iter()
             .filter(|event| is_about(event, fleet, &queue))
-            .filter_map(Told::of)
+            .filter_map(EventLine::of)
             .collect();
         told.sort_by_key(|told| told.time);
         Ok(Self {
@@ -175,7 +175,7 @@ fn is_about(event: &Event, fleet: &TaskQueueWorker, queue: &QueueView) -> bool {
     }
 }
 
-impl Told {
+impl EventLine {
     fn of(event: &Event) -> Option<Self> {
         let series = event.series.as_ref();
         let last = series.map(|series| series.last_observed_time.0);

@@ -263,7 +263,7 @@ async fn flags_that_make_no_sense_are_refused() {
     ] {
         let place = arguments(&line).place;
         assert!(
-            Sources::new(client.clone(), "shop".to_owned(), &place).is_err(),
+            Cluster::new(client.clone(), "shop".to_owned(), &place).is_err(),
             "{line:?}"
         );
     }
@@ -292,8 +292,8 @@ async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
             ),
         )
     });
-    let sources = sources(client, &[]);
-    let text = once(&sources, &arguments(&["-o", "json"]), Clock::start())
+    let cluster = cluster(client, &[]);
+    let text = once(&cluster, &arguments(&["-o", "json"]), Clock::start())
         .await
         .unwrap();
     let mut lines = log.lines();
@@ -332,7 +332,7 @@ async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
     ];
     for (code, told) in cases {
         let (client, _) = api(move |asked| server(asked, (code, failure(code, "Other", "broken"))));
-        assert_eq!(sources(client, &[]).scrape().await, Err(told.to_owned()));
+        assert_eq!(cluster(client, &[]).scrape().await, Err(told.to_owned()));
     }
 }
 
@@ -340,7 +340,7 @@ async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
 async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
     let standby = METRICS.replace("leader 1", "leader 0");
     let (client, log) = api(move |asked| server(asked, (200, json!(standby))));
-    let said = sources(client, &[]).scrape().await;
+    let said = cluster(client, &[]).scrape().await;
     assert_eq!(
         said,
         Err("the operator's replica that answered stands by for another one; name the one that leads with --metrics URL".to_owned())
@@ -348,7 +348,7 @@ async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
     assert_eq!(log.lines().len(), 16);
     let (client, log) = api(|asked| server(asked, (200, json!(METRICS))));
     assert_eq!(
-        sources(client, &[]).scrape().await,
+        cluster(client, &[]).scrape().await,
         Ok(parse(METRICS).unwrap())
     );
     assert_eq!(log.lines().len(), 1);
@@ -362,8 +362,8 @@ async fn what_the_api_server_refuses_is_told_in_its_own_words() {
             failure(403, "Forbidden", "you may not list taskqueueworkers"),
         )
     });
-    let sources = sources(client, &[]);
-    let refused = once(&sources, &arguments(&["-A"]), Clock::start())
+    let cluster = cluster(client, &[]);
+    let refused = once(&cluster, &arguments(&["-A"]), Clock::start())
         .await
         .unwrap_err();
     assert_eq!(
@@ -371,8 +371,8 @@ async fn what_the_api_server_refuses_is_told_in_its_own_words() {
         "cannot list the fleets in all namespaces: you may not list taskqueueworkers"
     );
     let (client, _) = api(|_| (404, failure(404, "", "404 page not found")));
-    let sources = self::sources(client, &[]);
-    let unknown = once(&sources, &arguments(&[]), Clock::start())
+    let cluster = self::cluster(client, &[]);
+    let unknown = once(&cluster, &arguments(&[]), Clock::start())
         .await
         .unwrap_err();
     assert_eq!(

@@ -48,9 +48,9 @@ async fn a_pass_that_is_under_way_when_the_lease_is_lost_ends_and_is_made_again(
         Action::requeue(Duration::ZERO)
     );
     assert_eq!(began.elapsed(), Duration::ZERO);
-    let memory = operator.context.shared.memory(&metadata(&object()));
-    let memory = memory.lock().await;
-    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    let state = operator.context.shared.state(&metadata(&object()));
+    let state = state.lock().await;
+    let queue = &state.queues[&QueueKey::unversioned("a")];
     assert!(
         queue.written.is_none(),
         "what became of its writes is not known"
@@ -111,10 +111,10 @@ async fn the_classes_of_errors_are_counted_apart_and_the_next_look_is_not_forgot
     };
     // It was to be looked at in a day: nothing sooner than the errors.
     let now = shared.clock.now().monotonic;
-    shared.look_again_at(&metadata(&object()), now.plus(Duration::from_hours(24)));
+    shared.requeue_at(&metadata(&object()), now.plus(Duration::from_hours(24)));
     assert_eq!([wait(403), wait(403)], [Some(60), Some(60)]);
     assert_eq!([wait(503), wait(503)], [Some(1), Some(2)]);
-    shared.look_again_at(&metadata(&object()), now);
+    shared.requeue_at(&metadata(&object()), now);
     let action = error_policy(guarded, &error(422), Arc::clone(&operator.context));
     assert_eq!(action, Action::requeue(Duration::ZERO));
 }

@@ -89,11 +89,11 @@ async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("worker:2");
     let key = QueueKey::unversioned("a");
     let told = async |operator: &Operator| {
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let memory = memory.lock().await;
-        let unapplied = memory.queues[&key].unapplied.clone().unwrap();
+        let state = operator.context.shared.state(&metadata(&object()));
+        let state = state.lock().await;
+        let unapplied = state.queues[&key].unapplied.clone().unwrap();
         assert!(unapplied.passes, "{unapplied:?}");
-        let status = memory.status.clone().unwrap().1;
+        let status = state.status.clone().unwrap().1;
         let mut conditions = status.conditions.iter();
         let found = conditions.find(|found| found.type_ == "Reconciling");
         assert_eq!(found.unwrap().status, "True");
@@ -123,12 +123,12 @@ async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_
     ]);
     let operator = Operator::new(move |_| (200, present.clone()));
     let fleet = testing::simple();
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let left = Written::after_apply(&shown(2, "9"), &shown(2, "9"));
-    memory.queue(QueueKey::unversioned("a")).written = Some(left);
+    state.queue(QueueKey::unversioned("a")).written = Some(left);
     let mut observed = observed(&fleet, unseen());
     let writer = &operator.context.shared.writer;
-    writes::look_for_unseen(writer, &fleet, &mut observed, &memory).await;
+    writes::look_for_unseen(writer, &fleet, &mut observed, &state).await;
     let held = observed.queues["a"].held.as_deref().unwrap();
     assert_eq!(observe::replicas_set_by(held), Some("kubectl"));
 }
@@ -176,9 +176,9 @@ async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_sa
     let mut object = object();
     object["spec"]["queues"][0]["replicas"]["min"] = json!(4);
     operator.pass(&object).await.0.unwrap();
-    let memory = operator.context.shared.memory(&metadata(&object));
-    let memory = memory.lock().await;
-    let decided = memory.queues[&QueueKey::unversioned("a")].decided.clone();
+    let state = operator.context.shared.state(&metadata(&object));
+    let state = state.lock().await;
+    let decided = state.queues[&QueueKey::unversioned("a")].decided.clone();
     let decided = decided.unwrap();
     assert_eq!((decided.previous, decided.desired), (2, 4));
 }
@@ -203,9 +203,9 @@ async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_
         .iter()
         .filter(|line| ["create", "apply"].contains(line));
     assert_eq!((lines[0], writes.count()), ("look", 0), "{lines:?}");
-    let memory = operator.context.shared.memory(&metadata(&object()));
-    let memory = memory.lock().await;
-    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    let state = operator.context.shared.state(&metadata(&object()));
+    let state = state.lock().await;
+    let queue = &state.queues[&QueueKey::unversioned("a")];
     assert_eq!(queue.decided.as_ref().unwrap().previous, 3);
 }
 
@@ -240,9 +240,9 @@ async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation()
         {"start": "0 0 1 1 *", "end": "0 0 2 1 *", "timeZone": "UTC", "minReplicas": 1},
     ]});
     let accepted = |operator: &Operator| {
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let memory = memory.try_lock().unwrap();
-        Arc::clone(&memory.accepted.as_ref().unwrap().fleet)
+        let state = operator.context.shared.state(&metadata(&object()));
+        let state = state.try_lock().unwrap();
+        Arc::clone(&state.accepted.as_ref().unwrap().fleet)
     };
     operator.pass(&scheduled).await.0.unwrap();
     let first = accepted(&operator);

@@ -74,7 +74,7 @@ async fn resolved(
     fleet: &Fleet,
     spec: &Connection,
     values: BTreeMap<(&'static str, &'static str), Vec<u8>>,
-) -> Result<Usable, Problem> {
+) -> Result<Usable, NotReady> {
     let (client, _) = api(move |asked| {
         let name = asked.line.rsplit(['/', '?']).find(|part| !part.is_empty());
         let name = name.unwrap_or_default().to_owned();
@@ -122,7 +122,7 @@ async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
     ] {
         let values = good().into_iter().chain([(at, value.into_bytes())]);
         let told_by = resolved(&simple(), &complete(), values.collect()).await;
-        let problem = Problem::new(Reason::SecretInvalid, told);
+        let problem = NotReady::new(Reason::SecretInvalid, told);
         assert_eq!(told_by.unwrap_err(), problem);
     }
     assert!(resolved(&simple(), &complete(), good()).await.is_ok());
@@ -138,12 +138,12 @@ async fn an_address_that_is_none_is_a_mistake_in_the_spec_and_not_in_a_secret() 
     let why = "address \"999.1.1.1:7233\" is not a valid host:port, as in temporal-frontend.temporal.svc:7233";
     assert_eq!(
         resolved(&fleet, &spec, good()).await.unwrap_err(),
-        Problem::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
+        NotReady::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
     );
     fleet.connection = ConnectionSource::Reference("shared".to_owned());
     assert_eq!(
         resolved(&fleet, &spec, good()).await.unwrap_err(),
-        Problem::new(
+        NotReady::new(
             Reason::ConnectionInvalid,
             format!("TemporalConnection shared: {why}")
         )
@@ -197,7 +197,7 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         let told = Secrets::new(client)
             .resolve(&simple(), &spec, false, NOW)
             .await;
-        assert_eq!(told.unwrap_err(), Problem::new(reason, why));
+        assert_eq!(told.unwrap_err(), NotReady::new(reason, why));
     }
 }
 

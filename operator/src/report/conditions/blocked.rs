@@ -8,8 +8,8 @@ use taskqueue_scaling::Time;
 use super::{QueueFacts, Trouble, name};
 use crate::apply::End;
 use crate::error::{Class, Error};
-use crate::fleet_state::{FleetMemory, Unapplied};
-use crate::not_ready::Problem;
+use crate::fleet_state::{FleetState, Unapplied};
+use crate::not_ready::NotReady;
 use crate::plan::Step;
 
 /// How long an error that passes by itself leaves a condition as it was.
@@ -25,7 +25,7 @@ impl QueueFacts<'_> {
                 problem: problem.clone(),
             });
         }
-        let before = self.memory.unapplied.as_ref();
+        let before = self.state.unapplied.as_ref();
         let since = before.map_or(now, |before| before.since);
         match (&self.plan.step, &self.done.error) {
             (_, Some(error)) => Some(Unapplied {
@@ -52,7 +52,7 @@ impl QueueFacts<'_> {
 
     /// A write that is under way is not applied. What was wrong before it may still be.
     fn unanswered(&self, now: Time) -> Unapplied {
-        let before = self.memory.unapplied.clone();
+        let before = self.state.unapplied.clone();
         before.unwrap_or_else(|| {
             // Of a Deployment that is there the former condition stands for a while. One that is being made has none
             // yet, and a start is no fault.
@@ -67,7 +67,7 @@ impl QueueFacts<'_> {
             Unapplied {
                 since: now,
                 passes: true,
-                problem: Problem::new(reason, message),
+                problem: NotReady::new(reason, message),
             }
         })
     }
@@ -75,11 +75,11 @@ impl QueueFacts<'_> {
     /// What the conditions after the next pass need to know of this one.
     pub fn standing(&self, now: Time) -> Standing {
         let held = matches!(self.plan.step, Step::Hold(_));
-        let at_zero = if self.exists() && self.asked() == 0 {
+        let at_zero = if self.exists() && self.spec_replicas() == 0 {
             Some(now)
         } else {
             let none_ready = self.plan.observation.replicas.ready == 0;
-            self.memory.at_zero.filter(|_| none_ready)
+            self.state.at_zero.filter(|_| none_ready)
         };
         Standing {
             queue: self.queue.name.clone(),
@@ -103,15 +103,15 @@ pub struct Standing {
 }
 
 /// How long until an error that passes by itself, and has not passed, is told: a pass then must not be missed.
-pub fn until_told(memory: &FleetMemory, now: Time) -> Duration {
-    let unapplied = memory
+pub fn until_reported(state: &FleetState, now: Time) -> Duration {
+    let unapplied = state
         .queues
         .values()
         .filter_map(|queue| queue.unapplied.as_ref());
     let passing = unapplied.filter(|unapplied| unapplied.passes);
     passing
         .map(|unapplied| unapplied.since)
-        .chain(memory.unpruned)
+        .chain(state.unpruned)
         .map(|since| KEPT.saturating_sub(now.since(since)))
         .filter(|left| !left.is_zero())
         .min()
@@ -188,7 +188,7 @@ fn passes(reason: Reason) -> bool {
 }
 
 /// An error as a condition says it.
-pub fn problem(error: &Error) -> Problem {
+pub fn problem(error: &Error) -> NotReady {
     let reason = match (error.class(), error.reason()) {
         (Class::Invalid, _) | (Class::Denied, "QuotaExceeded" | "AdmissionDenied") => {
             Reason::ApplyFailed
@@ -201,5 +201,5 @@ pub fn problem(error: &Error) -> Problem {
         (Class::Unavailable, _) => Reason::ApiServerUnavailable,
         (Class::Dependency | Class::Conflict, _) => Reason::Conflict,
     };
-    Problem::new(reason, error.told())
+    NotReady::new(reason, error.condition_message())
 }

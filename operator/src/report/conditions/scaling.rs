@@ -9,8 +9,8 @@ use taskqueue_scaling::{
 };
 use taskqueue_temporal::{CallErrorKind, Fault};
 
-use super::{QueueFacts, Say, Status, name, worst};
-use crate::not_ready::Problem;
+use super::{ConditionBuilder, QueueFacts, Status, name, worst};
+use crate::not_ready::NotReady;
 use crate::plan::Step;
 use crate::report::Thresholds;
 use crate::scrape::Failure;
@@ -19,8 +19,12 @@ use crate::scrape::Failure;
 /// of a little later.
 const SLOTS_UNKNOWN_AFTER: Duration = Duration::from_mins(2);
 
-pub(super) fn active(queues: &[QueueFacts<'_>], thresholds: &Thresholds, now: Time) -> Say {
-    let mut said: Vec<(Status, Option<&str>, Problem)> = queues
+pub(super) fn active(
+    queues: &[QueueFacts<'_>],
+    thresholds: &Thresholds,
+    now: Time,
+) -> ConditionBuilder {
+    let mut said: Vec<(Status, Option<&str>, NotReady)> = queues
         .iter()
         .filter_map(|facts| {
             let (status, problem) = not_scaling(facts, thresholds, now)?;
@@ -30,16 +34,16 @@ pub(super) fn active(queues: &[QueueFacts<'_>], thresholds: &Thresholds, now: Ti
     said.sort_by_key(|(status, _, problem)| (rank(problem.reason), *status));
     let Some((status, _, _)) = said.first() else {
         let message = "the demand of every queue is known and acted on";
-        return Say::new(Status::True, Reason::Active, message);
+        return ConditionBuilder::new(Status::True, Reason::Active, message);
     };
     let status = *status;
-    let problems: Vec<(Option<&str>, Problem)> = said
+    let problems: Vec<(Option<&str>, NotReady)> = said
         .into_iter()
         .map(|(_, queue, problem)| (queue, problem))
         .collect();
     worst(status, &problems, rank).unwrap_or_else(|| {
         let message = "a condition without a reason";
-        Say::new(status, Reason::InternalError, message)
+        ConditionBuilder::new(status, Reason::InternalError, message)
     })
 }
 
@@ -47,7 +51,7 @@ fn not_scaling(
     facts: &QueueFacts<'_>,
     thresholds: &Thresholds,
     now: Time,
-) -> Option<(Status, Problem)> {
+) -> Option<(Status, NotReady)> {
     let policy = &facts.queue.policy;
     if let Step::Hold(problem) = &facts.plan.step {
         return Some((Status::False, problem.clone()));
@@ -58,50 +62,50 @@ fn not_scaling(
     match policy.mode {
         Mode::Paused => {
             let message = "mode is Paused: nothing is decided, the replicas are yours";
-            return Some((Status::False, Problem::new(Reason::Paused, message)));
+            return Some((Status::False, NotReady::new(Reason::Paused, message)));
         }
         Mode::DryRun => {
             let message = "mode is DryRun: decisions are reported and not carried out";
-            return Some((Status::False, Problem::new(Reason::DryRun, message)));
+            return Some((Status::False, NotReady::new(Reason::DryRun, message)));
         }
         Mode::Active => {}
     }
-    let stuck = findings(&facts.memory.history, now)
+    let stuck = findings(&facts.state.history, now)
         .into_iter()
-        .map(|finding| Problem::new(stuck(finding.kind), finding.sentence))
+        .map(|finding| NotReady::new(stuck(finding.kind), finding.sentence))
         .min_by_key(|problem| rank(problem.reason));
     if let Some(problem) = stuck {
         return Some((Status::False, problem));
     }
-    if facts.memory.history.pods_unseen() {
+    if facts.state.history.pods_unseen() {
         let message = "Kubernetes counts more pods than its watch on pods shows, so nothing shrinks; check that the operator may list and watch pods, and see its log";
-        return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
+        return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
     if slots_unknown(facts, now) {
         let message = no_slots(facts);
-        return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
+        return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
     // The server's cache alone may hide new work for this long.
     let short =
         policy.min == 0 && policy.max > 0 && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
         let message = "queueWaitTarget is shorter than a start from zero replicas takes; tasks that wake the queue wait longer, unless replicas.min is at least 1";
-        (Status::True, Problem::new(Reason::WaitTargetTooShort, message))
+        (Status::True, NotReady::new(Reason::WaitTargetTooShort, message))
     })
 }
 
-fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
+fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
     let Some(problem) = &facts.seen.reading.backlog_problem else {
         return match reason {
             UnknownReason::NotReadYet => {
                 let message = "the first readings are not there yet";
-                (Status::Unknown, Problem::new(Reason::Starting, message))
+                (Status::Unknown, NotReady::new(Reason::Starting, message))
             }
             UnknownReason::Stale => {
                 let message = "the last reading of the backlog is too old to act on; the replicas stay as they are; if the alert TaskQueueBudgetExhausted fires as well, the call budget is too small for the queues";
                 (
                     Status::Unknown,
-                    Problem::new(Reason::BacklogUnknown, message),
+                    NotReady::new(Reason::BacklogUnknown, message),
                 )
             }
             other => {
@@ -111,7 +115,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
                 );
                 (
                     Status::Unknown,
-                    Problem::new(Reason::BacklogUnknown, message),
+                    NotReady::new(Reason::BacklogUnknown, message),
                 )
             }
         };
@@ -148,7 +152,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
         "{}; the replicas stay as they are; {way_out}",
         problem.message
     );
-    (status, Problem::new(reason, message))
+    (status, NotReady::new(reason, message))
 }
 
 fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
@@ -157,7 +161,7 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
     };
     reason.is_silence()
         && facts
-            .memory
+            .state
             .slots_unknown_since
             .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER)
 }
@@ -208,8 +212,8 @@ fn rank(reason: Reason) -> u8 {
     }
 }
 
-pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
-    type Said<'a> = (Option<&'a str>, Problem);
+pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
+    type Said<'a> = (Option<&'a str>, NotReady);
     let (limited, noted): (Vec<Said<'_>>, Vec<Said<'_>>) = queues
         .iter()
         .filter_map(|facts| {
@@ -217,15 +221,15 @@ pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
             let reason = limit(decision)?;
             let message = limit_message(reason, &facts.queue.policy);
             let note = limit_note(decision, &message);
-            let say = |text| (Some(name(facts)), Problem::new(reason.into(), text));
+            let say = |text| (Some(name(facts)), NotReady::new(reason.into(), text));
             Some((say(message), say(note)))
         })
         .unzip();
     let note = worst(Status::True, &noted, |_| 0).map(|say| say.message);
-    let say = worst(Status::True, &limited, |_| 0).map(|say| Say { note, ..say });
+    let say = worst(Status::True, &limited, |_| 0).map(|say| ConditionBuilder { note, ..say });
     say.unwrap_or_else(|| {
         let message = "every queue has the replicas that its demand asks for";
-        Say::new(Status::False, Reason::NotLimited, message)
+        ConditionBuilder::new(Status::False, Reason::NotLimited, message)
     })
 }
 

@@ -17,8 +17,8 @@ mod unapplied;
 impl Passed {
     /// Type, status and reason of every condition.
     fn conditions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        let words = |v: &Verdict| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
-        self.verdicts().iter().map(words).collect()
+        let words = |v: &ConditionDraft| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
+        self.drafts().iter().map(words).collect()
     }
 }
 
@@ -75,7 +75,7 @@ fn what_temporal_answers_is_told_by_scaling_active_and_leaves_ready_alone() {
 
 #[test]
 fn pods_that_cannot_start_make_a_fleet_unready_only_if_none_is_left() {
-    let trouble = Some(Problem::new(
+    let trouble = Some(NotReady::new(
         Reason::ImagePullFailed,
         "the image cannot be pulled",
     ));
@@ -148,7 +148,7 @@ fn modes_and_missing_signals_are_told_in_their_order() {
     );
     let queue = QueueKey::unversioned("a");
     let long_ago = NOW.minus(std::time::Duration::from_mins(3));
-    mute.memory.queue(queue).slots_unknown_since = Some(long_ago);
+    mute.state.queue(queue).slots_unknown_since = Some(long_ago);
     assert_eq!(
         mute.conditions()[2],
         ("ScalingActive", "True", "SlotsUnknown")
@@ -181,11 +181,11 @@ fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
     });
     seen.held = Some(Arc::new(deployment));
     let after = |seconds| {
-        let (mut memory, before) = (FleetMemory::default(), NOW.minus(seconds));
+        let (mut state, before) = (FleetState::default(), NOW.minus(seconds));
         let observed = observed(&fleet, seen.clone());
-        let wanted = plan::wanted(&fleet, &observed, &memory, before);
-        plan::record(&fleet, &wanted, &mut memory, before);
-        Passed::after(memory, fleet.clone(), seen.clone()).conditions()[2]
+        let wanted = plan::wanted(&fleet, &observed, &state, before);
+        plan::record(&fleet, &wanted, &mut state, before);
+        Passed::after(state, fleet.clone(), seen.clone()).conditions()[2]
     };
     let second = std::time::Duration::from_secs;
     assert_eq!(after(second(9)), ("ScalingActive", "True", "Active"));
@@ -219,10 +219,10 @@ fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
     let mut passed = Passed::of(mute);
     let queue = QueueKey::unversioned("a");
     let long_ago = NOW.minus(std::time::Duration::from_mins(3));
-    passed.memory.queue(queue).slots_unknown_since = Some(long_ago);
-    let verdicts = passed.verdicts();
+    passed.state.queue(queue).slots_unknown_since = Some(long_ago);
+    let drafts = passed.drafts();
     assert_eq!(
-        (verdicts[2].reason, verdicts[2].message.as_str()),
+        (drafts[2].reason, drafts[2].message.as_str()),
         (
             Reason::SlotsUnknown,
             "queue a: the workers send no heartbeats, and the metrics of no pod can be read at metricsPort 9464, so scale-in is slower and never to zero: another HTTP status than 200 is answered; check the port"

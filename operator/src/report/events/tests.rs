@@ -19,8 +19,8 @@ fn events_tell_transitions_and_nothing_else() {
     let failed = status_with("Ready", "False", "ImagePullFailed");
     let conflict = status_with("Ready", "False", "NameConflict");
     let told = |old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus| {
-        let happenings = transitions(old, new, &BTreeMap::new());
-        happenings
+        let events = transitions(old, new, &BTreeMap::new());
+        events
             .into_iter()
             .map(|h| (h.warning, h.reason))
             .collect::<Vec<_>>()
@@ -60,12 +60,9 @@ fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
             status_with("Ready", ready.0, ready.1),
             status_with("Stalled", "True", stalled),
         );
-        let happenings = |old, new| transitions(old, new, &BTreeMap::new());
-        let reasons = |all: Vec<Happening>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
-        (
-            reasons(happenings(&well, &new)),
-            reasons(happenings(&new, &well)),
-        )
+        let events = |old, new| transitions(old, new, &BTreeMap::new());
+        let reasons = |all: Vec<EventDraft>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
+        (reasons(events(&well, &new)), reasons(events(&new, &well)))
     };
     let (turned, back) = told(("True", "Available"), "RolloutStalled");
     assert_eq!((turned, back), (vec!["RolloutStalled".to_owned()], vec![]));
@@ -111,7 +108,7 @@ fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go()
         );
         queue.held = Some(Arc::new(object.clone()));
         let mut passed = Passed::of(queue);
-        passed.memory.queue(QueueKey::unversioned("a")).left = left;
+        passed.state.queue(QueueKey::unversioned("a")).left = left;
         let done = passed.applied.queues.get_mut("a").unwrap();
         done.written = written.then(|| Written::after_apply(&object, &object));
         let told = gone_over(&passed.facts()[0]);
@@ -154,7 +151,7 @@ fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_
     let new = passed.status(&old, passed.fleet.generation);
     let lift = "the demand asks for more than replicas.max, which is 5; raise it if the cluster and what the workers call can carry more, or slow what arrives";
     assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
-    let events = transitions(&old, &new, &notes(&passed.verdicts()));
+    let events = transitions(&old, &new, &notes(&passed.drafts()));
     let notes: Vec<&str> = events
         .iter()
         .filter(|event| event.reason == "MaxReplicas")

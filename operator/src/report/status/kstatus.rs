@@ -10,7 +10,7 @@ use taskqueue_temporal::CallErrorKind;
 
 use crate::error::{Call, Error};
 use crate::fleet_state::QueueKey;
-use crate::not_ready::Problem;
+use crate::not_ready::NotReady;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;
 use crate::report::conditions::invalid;
@@ -73,7 +73,7 @@ fn paused(queue: &mut ObservedQueue) {
 fn starting(reason: Option<Reason>) -> ObservedQueue {
     with(|queue| {
         queue.pods.live[0].phase = PodPhase::Starting;
-        queue.pods.trouble = reason.map(|reason| Problem::new(reason, "it is so"));
+        queue.pods.trouble = reason.map(|reason| NotReady::new(reason, "it is so"));
     })
 }
 
@@ -81,12 +81,12 @@ fn starting(reason: Option<Reason>) -> ObservedQueue {
 fn kstatus_sees_a_fleet_as_it_is() {
     let held_back = |reason| {
         let mut passed = Passed::of(healthy());
-        passed.plan.queues[0].step = Step::Hold(Problem::new(reason, "it is so"));
+        passed.plan.queues[0].step = Step::Hold(NotReady::new(reason, "it is so"));
         passed
     };
     let mut waking = Passed::of(starting(None));
     let at = NOW.minus(Duration::from_secs(2));
-    waking.memory.queue(QueueKey::unversioned("a")).at_zero = Some(at);
+    waking.state.queue(QueueKey::unversioned("a")).at_zero = Some(at);
     let denied = answered(400, "admission webhook \"x\" denied the request: no");
     let table = vec![
         ("all is well", Passed::of(healthy()), "Current"),
@@ -146,7 +146,7 @@ fn kstatus_sees_a_fleet_as_it_is() {
             "the image of a rollout is not there",
             Passed::of(with(|queue| {
                 queue.pods.replica_sets = 2;
-                let problem = Problem::new(Reason::ImagePullFailed, "it is so");
+                let problem = NotReady::new(Reason::ImagePullFailed, "it is so");
                 queue.pods.trouble = Some(problem);
             })),
             "Failed",

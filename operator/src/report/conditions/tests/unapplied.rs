@@ -34,7 +34,7 @@ fn passing() -> [(Error, &'static str); 7] {
         (answered(500, WEBHOOK_DOWN), "WebhookUnavailable"),
         (answered(404, "not found"), "Conflict"),
         (answered(409, "modified"), "Conflict"),
-        (Error::Moved { namespace, name }, "Conflict"),
+        (Error::Stale { namespace, name }, "Conflict"),
     ]
 }
 
@@ -73,7 +73,7 @@ fn failing(since: Time, passes: bool) -> Unapplied {
     Unapplied {
         since,
         passes,
-        problem: Problem::new(Reason::Throttled, "not now"),
+        problem: NotReady::new(Reason::Throttled, "not now"),
     }
 }
 
@@ -141,8 +141,8 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
         let mut passed = Passed::of(healthy()).failed(error);
         let mut after = |seconds, generation| {
             let since = NOW.minus(Duration::from_secs(seconds));
-            let memory = passed.memory.queue(QueueKey::unversioned("a"));
-            memory.unapplied = Some(failing(since, true));
+            let state = passed.state.queue(QueueKey::unversioned("a"));
+            state.unapplied = Some(failing(since, true));
             passed.status(&well(), generation)
         };
         for seconds in [0, 59] {
@@ -178,12 +178,12 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
 #[test]
 fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
     let mut passed = Passed::of(healthy());
-    let problem = Problem::new(Reason::WebhookUnavailable, "no");
+    let problem = NotReady::new(Reason::WebhookUnavailable, "no");
     passed.plan.queues[0].step = Step::Refused(problem);
     let mut ready = |passes, seconds| {
-        let memory = passed.memory.queue(QueueKey::unversioned("a"));
+        let state = passed.state.queue(QueueKey::unversioned("a"));
         let since = NOW.minus(Duration::from_secs(seconds));
-        memory.unapplied = Some(failing(since, passes));
+        state.unapplied = Some(failing(since, passes));
         said(&passed.status(&well(), 2), "Ready")
     };
     assert_eq!(ready(true, 59), is("True", "Available", 1));
@@ -242,8 +242,8 @@ fn what_is_not_answered_yet_is_not_applied() {
             (0, false, is("False", "Throttled", 2)),
         ] {
             let before = failing(NOW.minus(Duration::from_secs(seconds)), passes);
-            let memory = passed.memory.queue(QueueKey::unversioned("a"));
-            memory.unapplied = Some(before.clone());
+            let state = passed.state.queue(QueueKey::unversioned("a"));
+            state.unapplied = Some(before.clone());
             assert_eq!(said(&passed.status(&well(), 2), "Ready"), ready);
             assert_eq!(passed.facts()[0].standing(NOW).unapplied, Some(before));
         }
@@ -271,7 +271,7 @@ fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
     let mut passed = Passed::of(healthy()).failed(answered(503, ""));
     assert_eq!(since(&passed), Some(NOW));
     let earlier = NOW.minus(Duration::from_secs(30));
-    passed.memory.queue(queue()).unapplied = Some(failing(earlier, true));
+    passed.state.queue(queue()).unapplied = Some(failing(earlier, true));
     assert_eq!(
         since(&passed),
         Some(earlier),
@@ -279,21 +279,21 @@ fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
     );
     passed.applied.queues.get_mut("a").unwrap().error = None;
     assert_eq!(since(&passed), None);
-    passed.plan.queues[0].step = Step::Refused(Problem::new(Reason::ApplyFailed, "no"));
+    passed.plan.queues[0].step = Step::Refused(NotReady::new(Reason::ApplyFailed, "no"));
     assert_eq!(since(&passed), Some(earlier), "nothing was tried");
 }
 
 #[test]
 fn there_is_a_pass_when_the_minute_is_over() {
-    let mut memory = FleetMemory::default();
-    assert_eq!(until_told(&memory, NOW), Duration::MAX);
+    let mut state = FleetState::default();
+    assert_eq!(until_reported(&state, NOW), Duration::MAX);
     let earlier = NOW.minus(Duration::from_secs(42));
-    memory.queue(QueueKey::unversioned("a")).unapplied = Some(failing(earlier, true));
-    assert_eq!(until_told(&memory, NOW), Duration::from_secs(18));
-    memory.unpruned = Some(NOW.minus(Duration::from_secs(50)));
-    assert_eq!(until_told(&memory, NOW), Duration::from_secs(10));
+    state.queue(QueueKey::unversioned("a")).unapplied = Some(failing(earlier, true));
+    assert_eq!(until_reported(&state, NOW), Duration::from_secs(18));
+    state.unpruned = Some(NOW.minus(Duration::from_secs(50)));
+    assert_eq!(until_reported(&state, NOW), Duration::from_secs(10));
     assert_eq!(
-        until_told(&memory, earlier.plus(KEPT)),
+        until_reported(&state, earlier.plus(KEPT)),
         Duration::MAX,
         "it has been told"
     );
@@ -307,13 +307,13 @@ fn a_deployment_that_cannot_be_deleted_is_told_at_once_or_after_a_minute() {
         said(&passed.status(&well(), 2), "Ready"),
         is("True", "Available", 1)
     );
-    passed.memory.unpruned = Some(NOW.minus(KEPT));
+    passed.state.unpruned = Some(NOW.minus(KEPT));
     let after = passed.status(&well(), 2);
     assert_eq!(
         said(&after, "Ready"),
         is("False", "ApiServerUnavailable", 2)
     );
-    passed.memory.unpruned = None;
+    passed.state.unpruned = None;
     passed.applied.prune_errors = vec![answered(405, "")];
     let after = passed.status(&well(), 2);
     assert_eq!(said(&after, "Ready"), is("False", "InternalError", 2));
@@ -392,8 +392,8 @@ fn what_was_written_before_counts_until_the_deployment_controller_has_seen_it() 
         let mut passed = Passed::of(deployed(|d| {
             d.status.as_mut().unwrap().observed_generation = observed;
         }));
-        let memory = passed.memory.queue(QueueKey::unversioned("a"));
-        memory.written = Some(wrote(5));
+        let state = passed.state.queue(QueueKey::unversioned("a"));
+        state.written = Some(wrote(5));
         said(&passed.status(&well(), 2), "Reconciling")
     };
     assert_eq!(reconciling(Some(4)), is("True", "RollingOut", 2));
@@ -482,14 +482,14 @@ fn a_queue_that_wakes_from_zero_stays_ready_for_as_long_as_a_pod_takes() {
     let ready = |minutes_ago: Option<u64>, queue: &ObservedQueue| {
         let mut passed = Passed::of(queue.clone());
         let at = minutes_ago.map(|minutes| NOW.minus(Duration::from_mins(minutes)));
-        passed.memory.queue(QueueKey::unversioned("a")).at_zero = at;
+        passed.state.queue(QueueKey::unversioned("a")).at_zero = at;
         said(&passed.status(&well(), 1), "Ready")
     };
     assert_eq!(ready(Some(4), &queue), is("True", "Available", 1));
     let waiting = is("False", "WaitingForReplicas", 1);
     assert_eq!(ready(Some(5), &queue), waiting);
     assert_eq!(ready(None, &queue), waiting, "its last pod has gone");
-    let problem = Problem::new(Reason::ImagePullFailed, "no such image");
+    let problem = NotReady::new(Reason::ImagePullFailed, "no such image");
     queue.pods.trouble = Some(problem);
     assert_eq!(ready(Some(1), &queue), is("False", "ImagePullFailed", 1));
 }
@@ -499,7 +499,7 @@ fn a_queue_was_at_zero_if_it_was_meant_to_be_and_until_a_pod_is_ready() {
     let earlier = Some(NOW.minus(Duration::from_secs(9)));
     let at_zero = |queue: ObservedQueue, scaled: Option<u32>| {
         let mut passed = Passed::of(queue);
-        passed.memory.queue(QueueKey::unversioned("a")).at_zero = earlier;
+        passed.state.queue(QueueKey::unversioned("a")).at_zero = earlier;
         let done = passed.applied.queues.get_mut("a").unwrap();
         done.scaled = scaled.map(|to| Scaled {
             from: 1,
@@ -555,7 +555,7 @@ fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
 fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
     let mut queue = healthy();
     queue.pods.relapsing = 1;
-    let problem = Problem::new(Reason::PodsFailing, "container worker ends");
+    let problem = NotReady::new(Reason::PodsFailing, "container worker ends");
     queue.pods.trouble = Some(problem);
     let failing = ("Ready", "False", "PodsFailing");
     assert_eq!(Passed::of(queue.clone()).conditions()[0], failing);
@@ -572,7 +572,7 @@ fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
 #[test]
 fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
     let mut passed = Passed::of(healthy());
-    let problem = Problem::new(Reason::ConnectionUntried, "not yet");
+    let problem = NotReady::new(Reason::ConnectionUntried, "not yet");
     passed.plan.queues[0].step = Step::Refused(problem);
     let status = passed.status(&well(), 2);
     assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
@@ -580,8 +580,8 @@ fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
     assert_eq!(said(&status, "Reconciling"), trying);
     let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
     assert_eq!((standing.since, standing.passes), (NOW, true));
-    let memory = passed.memory.queue(QueueKey::unversioned("a"));
-    memory.unapplied = Some(failing(NOW.minus(KEPT), true));
+    let state = passed.state.queue(QueueKey::unversioned("a"));
+    state.unapplied = Some(failing(NOW.minus(KEPT), true));
     let status = passed.status(&well(), 2);
     assert_eq!(said(&status, "Ready"), is("False", "ConnectionUntried", 2));
     assert_eq!(said(&status, "Stalled"), is("True", "ConnectionUntried", 2));

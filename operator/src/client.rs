@@ -20,6 +20,7 @@ use kube::client::{Body, ConfigExt as _};
 use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
+use crate::kube_error;
 use crate::kubeconfig;
 
 /// How long a connection may take to be made.
@@ -57,7 +58,7 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
 /// # Errors
 /// As [`client`]. The message quotes nothing that may be secret.
 pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
-    build(config, call).map_err(|error| anyhow::Error::msg(kubeconfig::said(&error)))
+    build(config, call).map_err(|error| anyhow::Error::msg(kube_error::describe(&error)))
 }
 
 fn build(config: Config, call: Duration) -> kube::Result<Client> {

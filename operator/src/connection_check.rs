@@ -8,88 +8,92 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec};
+use kube::core::ObjectMeta;
 use taskqueue_api::{Connection, Reason, injected};
 use taskqueue_scaling::Time;
 
-use crate::fleet_state::FleetState;
 use crate::not_ready::NotReady;
-use crate::observe::{Observed, ObservedQueue, spec_replicas};
-use crate::plan::is_being_created;
+use crate::observe::{Observed, ObservedQueue};
+use crate::owned::{is_being_created, spec_replicas};
 
-/// The annotation of a `TaskQueueWorker` by which its connection is written without being tried.
+/// The annotation of a `TaskQueueWorker` by which its connection is written without a check.
 pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";
 
-/// What is known of the connection that the spec asks for.
+/// Whether Temporal has answered over the connection that the spec asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub struct ConnectionCheck {
     connection: Connection,
     /// Since when it is asked for.
     since: Time,
     /// Temporal has answered over it since.
     answered: bool,
-    /// It is to be written whatever it is worth.
-    insisted: bool,
+    /// The user wants it written without an answer.
+    skipped: bool,
 }
 
-impl Tried {
+impl ConnectionCheck {
     /// A connection that is asked for from now on.
     fn new(connection: &Connection, now: Time) -> Self {
         Self {
             connection: connection.clone(),
             since: now,
             answered: false,
-            insisted: false,
+            skipped: false,
         }
     }
-}
 
-/// Takes in what was observed, and whether the user insists. A reading counts if it was made after the connection
-/// was asked for: one of before may have come with another credential.
-pub fn record(state: &mut FleetState, observed: &Observed, insisted: bool, now: Time) {
-    let Ok(usable) = &observed.connection else {
-        return;
-    };
-    let known = state.tried.take();
-    let mut tried = known
-        .filter(|tried| tried.connection == usable.spec)
-        .unwrap_or_else(|| Tried::new(&usable.spec, now));
-    let mut taken = observed
-        .queues
-        .values()
-        .map(|seen| seen.reading.backlog.taken_at());
-    tried.answered |= taken.any(|taken| taken.is_some_and(|taken| taken > tried.since));
-    tried.insisted = insisted;
-    state.tried = Some(tried);
-}
-
-/// Why an object is not written over the Deployment that is there: it would give running pods a connection over which
-/// Temporal has not answered.
-pub fn untried(
-    object: &Deployment,
-    seen: &ObservedQueue,
-    tried: Option<&Tried>,
-) -> Option<NotReady> {
-    let tried = tried.filter(|tried| !tried.answered && !tried.insisted)?;
-    let held = seen.held.as_deref()?;
-    let runs = spec_replicas(held) > 0 || !seen.pods.live.is_empty();
-    if !runs || is_being_created(held) || connection_of(held) == connection_of(object) {
-        return None;
+    /// The check after a look at the readings. A reading counts if it was made after the connection was asked for: one
+    /// of before may have come with another credential. Without a usable connection the check stays as it was.
+    pub fn after(known: Option<Self>, observed: &Observed, skip: bool, now: Time) -> Option<Self> {
+        let Ok(usable) = &observed.connection else {
+            return known;
+        };
+        let mut check = known
+            .filter(|check| check.connection == usable.spec)
+            .unwrap_or_else(|| Self::new(&usable.spec, now));
+        let mut taken = observed
+            .queues
+            .values()
+            .map(|seen| seen.reading.backlog.taken_at());
+        check.answered |= taken.any(|taken| taken.is_some_and(|taken| taken > check.since));
+        check.skipped = skip;
+        Some(check)
     }
-    let Connection {
-        address,
-        temporal_namespace,
-        ..
-    } = &tried.connection;
-    Some(NotReady::new(
-        Reason::ConnectionUntried,
-        format!(
-            "Temporal has not answered over the connection that is asked for now ({address}, Temporal namespace {temporal_namespace}), so the workers keep the one that they have; correct it, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to have it written all the same"
-        ),
-    ))
+
+    /// Why an object is not written over the Deployment that is there: it would give running pods a connection over
+    /// which Temporal has not answered.
+    pub fn forbids(&self, object: &Deployment, seen: &ObservedQueue) -> Option<NotReady> {
+        if self.answered || self.skipped {
+            return None;
+        }
+        let held = seen.held.as_deref()?;
+        let runs = spec_replicas(held) > 0 || !seen.pods.live.is_empty();
+        if !runs || is_being_created(held) || connection_of(held) == connection_of(object) {
+            return None;
+        }
+        let Connection {
+            address,
+            temporal_namespace,
+            ..
+        } = &self.connection;
+        Some(NotReady::new(
+            Reason::ConnectionUntried,
+            format!(
+                "Temporal has not answered over the connection that is asked for now ({address}, Temporal namespace {temporal_namespace}), so the workers keep the one that they have; correct it, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to have it written all the same"
+            ),
+        ))
+    }
 }
 
-/// What the worker of a Deployment is told of its connection, by what it is found under. Without what the API server
-/// fills in.
+/// Whether the user wants the connection written without a check.
+pub fn is_skipped(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(SKIP_CHECK))
+        .is_some_and(|value| value == "true")
+}
+
+/// The connection of a Deployment's worker: its variables and volumes by name. Without what the API server fills in.
 fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
     let Some(spec) = &deployment.spec else {
         return BTreeMap::new();

@@ -9,10 +9,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::{Connection, Fleet, Queue, Reason, TaskQueueWorkerStatus, render};
 use taskqueue_scaling::{Decision, History, Observation, SampleId, Time};
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::apply::QueueApplied;
-use crate::connection_check::Tried;
+use crate::applied::{Writing, Written};
+use crate::connection_check::ConnectionCheck;
 use crate::drift;
 use crate::not_ready::NotReady;
 use crate::observe::drains::Draining;
@@ -54,8 +53,8 @@ pub struct FleetState {
     pub queues: BTreeMap<QueueKey, QueueState>,
     /// The status that was written last, and the version of the object that it led to.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
-    /// What is known of the connection that the spec asks for.
-    pub tried: Option<Tried>,
+    /// Whether Temporal has answered over the connection that the spec asks for.
+    pub connection_check: Option<ConnectionCheck>,
     /// Since when a Deployment whose queue has left the spec could not be deleted.
     pub unpruned: Option<Time>,
 }
@@ -134,7 +133,7 @@ pub struct Unapplied {
     /// Whether the last error may go by itself.
     pub passes: bool,
     /// The last error, as a condition says it.
-    pub problem: NotReady,
+    pub why: NotReady,
 }
 
 /// A task queue that workers leave for another one.
@@ -212,15 +211,6 @@ impl Rendered {
     }
 }
 
-/// A write that outlasted the pass that began it. It is broken off when this is dropped.
-#[derive(Debug)]
-pub struct Writing {
-    /// The hash of what we rendered.
-    pub rendered: u64,
-    /// The write, and what comes of it.
-    pub task: AbortOnDropHandle<QueueApplied>,
-}
-
 /// A Deployment that the API server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -233,7 +223,7 @@ pub struct Refused {
     /// How often just this was refused before.
     pub before: u32,
     /// What it said.
-    pub problem: NotReady,
+    pub why: NotReady,
 }
 
 impl Refused {
@@ -241,79 +231,6 @@ impl Refused {
     pub fn remains(&self, now: Time) -> Duration {
         self.pause.saturating_sub(now.since(self.at))
     }
-}
-
-/// The Deployment as it was after our last write to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// Its uid.
-    pub uid: String,
-    /// Its version then.
-    pub resource_version: String,
-    /// Its generation then: the Deployment controller works on the template once it has observed this one.
-    pub generation: Option<i64>,
-    /// Its replicas then.
-    pub replicas: u32,
-    /// The hash of what we rendered.
-    pub rendered: u64,
-    /// The hash of what the server held.
-    pub live: u64,
-}
-
-impl Written {
-    /// Notes what the server holds after an apply of `rendered`.
-    pub fn after_apply(held: &Deployment, rendered: &Deployment) -> Self {
-        let replicas = held.spec.as_ref().and_then(|spec| spec.replicas);
-        Self {
-            uid: held.metadata.uid.clone().unwrap_or_default(),
-            resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
-            generation: held.metadata.generation,
-            replicas: replicas.map_or(1, |replicas| u32::try_from(replicas).unwrap_or(0)),
-            rendered: drift::rendered(rendered),
-            live: drift::live(held, rendered),
-        }
-    }
-
-    /// This write, of two to the same Deployment that were answered in whichever order: the replicas and the version
-    /// are those of the later one.
-    #[must_use]
-    pub fn beside(self, other: Option<&Self>) -> Self {
-        let later = other.filter(|other| {
-            other.uid == self.uid && is_newer(&other.resource_version, &self.resource_version)
-        });
-        match later {
-            Some(later) => Self {
-                replicas: later.replicas,
-                resource_version: later.resource_version.clone(),
-                ..self
-            },
-            None => self,
-        }
-    }
-
-    /// Notes that the replicas were changed, which led to this version.
-    pub fn scaled(&mut self, replicas: u32, resource_version: &str) {
-        if !is_newer(&self.resource_version, resource_version) {
-            self.replicas = replicas;
-            resource_version.clone_into(&mut self.resource_version);
-        }
-    }
-
-    /// Whether `cached` is from before this write: the watch has not caught up yet.
-    pub fn is_newer_than(&self, cached: &Deployment) -> bool {
-        let theirs = cached.metadata.resource_version.as_deref();
-        cached.metadata.uid.as_deref() == Some(self.uid.as_str())
-            && theirs.is_some_and(|theirs| is_newer(&self.resource_version, theirs))
-    }
-}
-
-/// Whether one version of an object came after another. Kubernetes promises since 1.35 that they can be compared as
-/// numbers, and every earlier server kept to it.
-fn is_newer(version: &str, than: &str) -> bool {
-    let number = |text: &str| text.parse::<u64>().ok();
-    number(version)
-        .zip(number(than))
-        .is_some_and(|(version, than)| version > than)
 }
 
 impl QueueState {
@@ -366,7 +283,7 @@ impl FleetState {
         }
     }
 
-    /// The memory of a queue, made if there is none.
+    /// The state of a queue, made if there is none.
     pub fn queue(&mut self, key: QueueKey) -> &mut QueueState {
         self.queues.entry(key).or_default()
     }

@@ -5,7 +5,7 @@
 //! refuses such a token, so one that is caught on the way is worth a hint and nothing else.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,12 +19,13 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
+use parking_lot::{Mutex, MutexGuard};
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{Budget, BudgetLimits, OwnerKey};
 use tracing::warn;
 
 use crate::clock::Clock;
-use crate::kubeconfig;
+use crate::kube_error;
 
 /// The audience that a caller's token must be made for.
 pub const AUDIENCE: &str = "taskqueue.dev";
@@ -169,8 +170,8 @@ impl Hints {
         }
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock()
     }
 }
 
@@ -198,7 +199,7 @@ fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
 async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => kubeconfig::said(&error),
+        Ok(Err(error)) => kube_error::describe(&error),
         Err(_) => "no answer in time".to_owned(),
     };
     warn!(error = why, "the sender of a hint cannot be checked");

@@ -1,5 +1,9 @@
 //! The leader lease: one writer at a time. Talks to the API server (`leases`), nothing else.
 //!
+//! Crates that were looked at, and why this one is our own: kube-lease-manager 0.13 judges expiry by the wall clock of the
+//! holder, kubert 0.25 needs kube 1.1, and kube-leader-election 0.44 needs kube 4. Here expiry is judged by our own
+//! monotonic clock, from the moment at which a renewal was observed; no two clocks are compared.
+//!
 //! A lease does not fence: a paused leader may wake up and still believe in it. What it could then write is
 //! protected by what each write says about the object that it was decided on.
 //!
@@ -17,7 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::error::{Call, Error};
+use crate::error::Error;
+use crate::kube_error::Call;
 
 /// How long a lease lasts without renewal: a crashed leader is replaced within this, and what it
 /// takes the others to see its last renewal and the end of it.

@@ -1,13 +1,16 @@
 //! The Kubernetes side of the operator.
 //!
 //! Data flows in one direction: `validate` (in `taskqueue-api`, pure) makes a fleet of a resource,
-//! [`observe`] reads, [`plan`] decides (pure), [`apply`] writes what is owned, [`report`] says what
+//! [`observe`] reads, [`planner`] decides (pure), [`apply`] writes what is owned, [`report`] says what
 //! was found and done. [`controller::reconcile`] is the table of contents; [`run`] wires it up.
 //!
 //! Beside it stand the commands for people, which write to no cluster: [`commands`].
 
+pub mod applied;
 pub mod apply;
+pub mod arguments;
 pub mod caches;
+pub mod carry_over;
 pub mod client;
 pub mod clock;
 pub mod commands;
@@ -15,9 +18,12 @@ pub mod connection_check;
 pub mod controller;
 pub mod drift;
 pub mod error;
+pub mod exposition;
 pub mod fleet_state;
+pub mod fleets;
 pub mod hints;
 pub mod http;
+pub mod kube_error;
 pub mod kubeconfig;
 pub mod leading;
 pub mod lease;
@@ -25,7 +31,9 @@ pub mod logs;
 pub mod metrics;
 pub mod not_ready;
 pub mod observe;
+pub mod owned;
 pub mod plan;
+pub mod planner;
 pub mod report;
 pub mod run;
 pub mod scrape;

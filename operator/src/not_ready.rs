@@ -1,10 +1,12 @@
-//! Something that keeps a fleet from being as it should be: a value, not an error. Plain data.
+//! Why a fleet is not in its desired state: a value, not an error. Pure.
 
 use std::fmt;
 
 use taskqueue_api::Reason;
 
-/// What is wrong, as a condition says it.
+use crate::error::{Error, ErrorReason};
+
+/// Why something is not in its desired state, as a condition says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReady {
     /// The reason of the condition.
@@ -14,7 +16,7 @@ pub struct NotReady {
 }
 
 impl NotReady {
-    /// A problem.
+    /// A reason with its message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -26,5 +28,25 @@ impl NotReady {
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+impl From<&Error> for NotReady {
+    fn from(error: &Error) -> Self {
+        let reason = match error.reason() {
+            ErrorReason::TemplateRefused
+            | ErrorReason::QuotaExceeded
+            | ErrorReason::AdmissionDenied => Reason::ApplyFailed,
+            ErrorReason::AccessDenied => Reason::Forbidden,
+            ErrorReason::InternalError => Reason::InternalError,
+            ErrorReason::NameConflict => Reason::NameConflict,
+            ErrorReason::Throttled => Reason::Throttled,
+            ErrorReason::WebhookUnavailable => Reason::WebhookUnavailable,
+            ErrorReason::ApiServerUnavailable => Reason::ApiServerUnavailable,
+            ErrorReason::DefinitionOutdated | ErrorReason::NotFound | ErrorReason::Conflict => {
+                Reason::Conflict
+            }
+        };
+        Self::new(reason, error.condition_message())
     }
 }

@@ -1,4 +1,4 @@
-//! Whose an object is that stands under a name the operator needs. Pure.
+//! Decides who owns an existing object whose name the operator needs. Pure.
 //!
 //! Ours are those that the fleet owns, and those that nobody owns any more because an earlier fleet of
 //! the same name was deleted without its dependents (`kubectl delete --cascade=orphan`): a fleet that is
@@ -12,7 +12,7 @@ use taskqueue_api::FleetKey;
 use taskqueue_api::injected::{QUEUE_LABEL, WORKER_LABEL};
 
 use crate::error::Error;
-use crate::observe::owns;
+use crate::owned::owned_by;
 
 /// An object that the operator makes for some pods.
 pub(super) trait Made: Metadata<Ty = ObjectMeta> {
@@ -42,7 +42,7 @@ pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K,
     let name = wanted.metadata().name.clone().unwrap_or_default();
     if metadata.deletion_timestamp.is_some() || of_an_earlier_fleet(metadata, fleet) {
         Err(Error::Stale { namespace, name })
-    } else if owns(metadata, fleet) || left_behind(&found, wanted) {
+    } else if owned_by(metadata, fleet) || left_behind(&found, wanted) {
         Ok(found)
     } else {
         Err(Error::NameConflict {
@@ -153,7 +153,11 @@ mod tests {
             let mut found = wanted.clone();
             change(&mut found);
             let found = ours(found, &wanted, &fleet.key);
-            assert_eq!(found.map(drop).map_err(|e| e.reason()), expected, "{what}");
+            assert_eq!(
+                found.map(drop).map_err(|e| e.reason().as_str()),
+                expected,
+                "{what}"
+            );
         }
     }
 }

@@ -8,10 +8,11 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use taskqueue_api::FleetKey;
 
-use super::{QueueApplied, REPLICAS_MANAGER, SIDE_BY_SIDE, Scaled, TRIES, Writer, stale};
-use crate::error::{Call, Error};
-use crate::observe::pods::DELETION_COST;
-use crate::observe::spec_replicas;
+use super::writer::{SIDE_BY_SIDE, TRIES, Writer, stale};
+use crate::applied::{QueueApplied, Scaled};
+use crate::error::Error;
+use crate::kube_error::Call;
+use crate::owned::{DELETION_COST, REPLICAS_MANAGER, spec_replicas};
 use crate::plan::{DeletionCost, QueuePlan, Scale};
 
 impl Writer {

@@ -4,11 +4,21 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Value, json};
 use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use taskqueue_api::injected::MANAGER;
+
 use super::*;
+use crate::applied::{Scaled, Written};
 use crate::clock::Clock;
-use crate::error::Class;
-use crate::observe::pods::DELETION_COST;
-use crate::plan::{DeletionCost, Scale, ScalePrecondition};
+use crate::drift;
+use crate::error::{Class, Error};
+use crate::leading::Leading;
+use crate::metrics::Metrics;
+use crate::owned::{CREATING, DELETION_COST, REPLICAS_MANAGER};
+use crate::plan::{
+    ApplyPrecondition, BudgetStep, DeletionCost, Prune, QueuePlan, Scale, ScalePrecondition, Step,
+};
 use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
 
 mod budgets;

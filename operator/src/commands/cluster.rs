@@ -10,11 +10,12 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Client, Config};
 use taskqueue_api::TaskQueueWorker;
+use taskqueue_api::injected::MANAGER;
 
-use crate::apply::MANAGER;
 use crate::caches::GuardedFleet;
 use crate::client;
 use crate::commands::figures::{self, Scrape};
+use crate::kube_error::for_person;
 use crate::kubeconfig;
 
 /// How long a server may be silent before it is given up.
@@ -132,10 +133,9 @@ impl Cluster {
         let mut fleets = Vec::new();
         let mut page = ListParams::default().limit(PAGE);
         loop {
-            let list = api
-                .list(&page)
-                .await
-                .map_err(|error| anyhow!("cannot list the fleets {place}: {}", told(&error)))?;
+            let list = api.list(&page).await.map_err(|error| {
+                anyhow!("cannot list the fleets {place}: {}", for_person(&error))
+            })?;
             fleets.extend(list.items);
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
@@ -154,7 +154,7 @@ impl Cluster {
             anyhow!(
                 "cannot read the fleet {name} in namespace {}: {}",
                 self.namespace,
-                told(&error)
+                for_person(&error)
             )
         })
     }
@@ -172,7 +172,7 @@ impl Cluster {
             anyhow!(
                 "cannot list the Events of namespace {}: {}",
                 self.namespace,
-                told(&error)
+                for_person(&error)
             )
         })?;
         Ok(list.items)
@@ -217,7 +217,7 @@ impl Cluster {
     /// What to tell a person about metrics that cannot be had.
     fn no_metrics(&self, error: &kube::Error) -> String {
         let (namespace, service) = match &self.metrics {
-            Metrics::Direct { url, .. } => return format!("{url}: {}", told(error)),
+            Metrics::Direct { url, .. } => return format!("{url}: {}", for_person(error)),
             Metrics::Proxy { namespace, service } => (namespace, service),
         };
         let code = match error {
@@ -232,7 +232,7 @@ impl Cluster {
                 "there is no Service {service} in namespace {namespace}; name it with --service, or give --metrics URL"
             ),
             503 => format!("no replica of the operator answers behind {namespace}/{service}"),
-            _ => format!("{namespace}/{service}: {}", told(error)),
+            _ => format!("{namespace}/{service}: {}", for_person(error)),
         }
     }
 }
@@ -254,31 +254,4 @@ fn direct(url: &str) -> anyhow::Result<Metrics> {
         url: url.to_owned(),
         path: path.to_owned(),
     })
-}
-
-/// An error in the words of whoever refused.
-pub(crate) fn told(error: &kube::Error) -> String {
-    match error {
-        // The API server's answer to a kind that it does not know.
-        kube::Error::Api(status)
-            if status.code == 404 && status.message.contains("page not found") =>
-        {
-            "this cluster does not know the kind TaskQueueWorker; install the operator".to_owned()
-        }
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        kube::Error::Auth(_) | kube::Error::RustlsTls(_) => kubeconfig::said(error),
-        other => {
-            // The sentence of the client ends in the name of a layer; its causes say what happened.
-            let mut text = other.to_string();
-            let mut cause = std::error::Error::source(other);
-            while let Some(error) = cause {
-                let more = error.to_string();
-                if !text.contains(&more) {
-                    text = format!("{text}: {more}");
-                }
-                cause = error.source();
-            }
-            text
-        }
-    }
 }

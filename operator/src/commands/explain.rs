@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::clock::Clock;
 use crate::commands::cluster::{Cluster, ClusterArgs};
-use crate::commands::top::{Output, print};
+use crate::commands::output::{Output, print};
 use text::Explanation;
 
 /// What stands under the flags in `--help`.
@@ -15,7 +15,7 @@ pub const HELP: &str = "\
 It takes the rights to get taskqueueworkers and to list events in the fleet's namespace; and for what is known now the
 right to get services/proxy in the operator's namespace, or --metrics.";
 
-/// What `explain` is told.
+/// The arguments of `explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Arguments {
     /// The fleet: the name of a TaskQueueWorker.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::exposition::Sample;
 use crate::metrics::table;
 
 /// Which queue of which fleet.
@@ -113,7 +114,7 @@ pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let sample = sample(line).ok_or_else(|| Unreadable::Line {
+        let sample = Sample::parse(line).ok_or_else(|| Unreadable::Line {
             line: index + 1,
             text: line.chars().take(80).collect(),
         })?;
@@ -121,7 +122,7 @@ pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
             ours = true;
             scrape.leads = sample.value > 0.0;
         }
-        if let Some(queue) = sample.queue() {
+        if let Some(queue) = queue(&sample) {
             take(scrape.queues.entry(queue).or_default(), &sample);
         }
     }
@@ -132,25 +133,14 @@ pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
     }
 }
 
-/// One line.
-struct Sample<'a> {
-    name: &'a str,
-    labels: BTreeMap<&'a str, String>,
-    value: f64,
-}
-
-impl Sample<'_> {
-    fn label(&self, name: &str) -> String {
-        self.labels.get(name).cloned().unwrap_or_default()
-    }
-
-    fn queue(&self) -> Option<QueueName> {
-        Some(QueueName {
-            namespace: self.labels.get("namespace")?.clone(),
-            fleet: self.labels.get("name")?.clone(),
-            queue: self.labels.get("queue")?.clone(),
-        })
-    }
+/// The queue that a sample is about, if it is about one.
+fn queue(sample: &Sample<'_>) -> Option<QueueName> {
+    let label = |name: &str| sample.label(name).map(str::to_owned);
+    Some(QueueName {
+        namespace: label("namespace")?,
+        fleet: label("name")?,
+        queue: label("queue")?,
+    })
 }
 
 /// Adds a line to the figures of its queue.
@@ -158,6 +148,7 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
     let value = sample.value;
     let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + value);
     let name = sample.name;
+    let label = |name: &str| sample.label(name).unwrap_or_default().to_owned();
     if name == table::BACKLOG.name {
         add(&mut figures.backlog_tasks);
     } else if name == table::BACKLOG_AGE.name {
@@ -174,74 +165,24 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
     } else if name == table::TERMINATING.name {
         add(&mut figures.draining_replicas);
     } else if name == table::SERVICE_TIME.name {
-        let kind = sample.label("task_type");
+        let kind = label("task_type");
         figures.service_time_seconds.insert(kind, value);
     } else if name == table::RATE_LIMITED.name && value > 0.0 {
-        figures.rate_limited.insert(sample.label("task_type"));
+        figures.rate_limited.insert(label("task_type"));
     } else if name == table::DEMAND.name {
-        figures.demand_replicas.insert(sample.label("term"), value);
+        figures.demand_replicas.insert(label("term"), value);
     } else if name == table::READING_AGE.name {
-        let source = sample.label("source");
+        let source = label("source");
         figures.reading_age_seconds.insert(source, value);
     } else if name == table::READING_UNKNOWN.name {
-        let reason = sample.label("reason");
-        figures.unknown.insert(sample.label("source"), reason);
+        let reason = label("reason");
+        figures.unknown.insert(label("source"), reason);
     } else if name == table::FINDING.name && value > 0.0 {
-        figures.findings.insert(sample.label("finding"));
+        figures.findings.insert(label("finding"));
     } else if name == table::HELD_POD.name && value > 0.0 {
-        figures
-            .held_pods
-            .insert(sample.label("pod"), sample.label("why"));
+        figures.held_pods.insert(label("pod"), label("why"));
     } else if name == table::DECISIONS.name {
-        let decision = format!("{}: {}", sample.label("direction"), sample.label("reason"));
+        let decision = format!("{}: {}", label("direction"), label("reason"));
         figures.decisions.insert(decision, value);
     }
-}
-
-/// `name{label="value",...} value`, as Prometheus' text format has it.
-fn sample(line: &str) -> Option<Sample<'_>> {
-    let end = line.find(['{', ' '])?;
-    let (name, rest) = line.split_at(end);
-    let (labels, rest) = match rest.strip_prefix('{') {
-        Some(rest) => labels(rest)?,
-        None => (BTreeMap::new(), rest),
-    };
-    let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Sample {
-        name,
-        labels,
-        value,
-    })
-}
-
-/// The labels, and what stands behind their closing brace.
-fn labels(mut rest: &str) -> Option<(BTreeMap<&str, String>, &str)> {
-    let mut labels = BTreeMap::new();
-    loop {
-        rest = rest.trim_start_matches([',', ' ']);
-        if let Some(rest) = rest.strip_prefix('}') {
-            return Some((labels, rest));
-        }
-        let (name, behind) = rest.split_once("=\"")?;
-        let (value, behind) = quoted(behind)?;
-        labels.insert(name, value);
-        rest = behind;
-    }
-}
-
-/// A value without its escapes, and what stands behind its closing quote.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => value.push(match chars.next()?.1 {
-                'n' => '\n',
-                other => other,
-            }),
-            c => value.push(c),
-        }
-    }
-    None
 }

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod explain;
 pub mod figures;
+pub mod output;
 pub mod simulate;
 pub mod top;
 pub mod view;

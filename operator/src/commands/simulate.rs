@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
@@ -17,6 +18,8 @@ use taskqueue_api::{
 };
 use taskqueue_scaling::Mode;
 use taskqueue_simulation::{Comparison, Millis, Scenario, Setup, Trace, compare_with, svg};
+
+use crate::arguments::duration_between;
 
 /// What stands under the flags in `--help`.
 pub const HELP: &str = "\
@@ -49,7 +52,7 @@ const UNIX_TIMES: Millis = 1_000_000_000;
 /// The longest trace. More is minutes of computing, and most likely another unit of time.
 const LONGEST: Millis = 31 * 86_400_000;
 
-/// What `simulate` is told.
+/// The arguments of `simulate`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Arguments {
     /// The tasks: a CSV file of arrival and duration in seconds.
@@ -69,15 +72,15 @@ pub struct Arguments {
     pub slots: Option<u32>,
 
     /// From the request for a replica to its first poll, up to 1h.
-    #[arg(long, default_value = "3s", value_parser = between::<0, 3_600_000>)]
+    #[arg(long, default_value = "3s", value_parser = duration_between(Duration::ZERO, Duration::from_hours(1)))]
     pub startup: DurationString,
 
     /// Between two heartbeats of a worker, from 1s to 5m (60s is the SDKs' own).
-    #[arg(long, default_value = "5s", value_parser = between::<1_000, 300_000>)]
+    #[arg(long, default_value = "5s", value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5)))]
     pub heartbeat: DurationString,
 
     /// For how long Temporal answers from its cache of statistics, from 1s to 5m.
-    #[arg(long, default_value = "5s", value_parser = between::<1_000, 300_000>)]
+    #[arg(long, default_value = "5s", value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5)))]
     pub cache: DurationString,
 
     /// The task queue's rate limit in Temporal, in tasks per second. Default: none.
@@ -418,22 +421,6 @@ fn slug(text: &str) -> String {
         .map(str::to_ascii_lowercase)
         .collect();
     words.join("-")
-}
-
-/// A duration within bounds, for flags.
-fn between<const LEAST: u64, const MOST: u64>(text: &str) -> Result<DurationString, String> {
-    let value: DurationString = text
-        .parse()
-        .map_err(|error: taskqueue_api::duration::ParseDurationError| error.to_string())?;
-    let (least, most) = (
-        DurationString::from_millis(LEAST),
-        DurationString::from_millis(MOST),
-    );
-    if (least..=most).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("must be from {least} to {most}"))
-    }
 }
 
 #[cfg(test)]

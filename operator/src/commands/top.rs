@@ -5,15 +5,18 @@
 //! file, which prints.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use taskqueue_api::DurationString;
+use terminal_size::{Height, terminal_size};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::arguments::duration_between;
 use crate::clock::Clock;
 use crate::commands::cluster::{Cluster, ClusterArgs};
+use crate::commands::output::{Output, print};
 use crate::commands::view::{self, Snapshot, Sort};
 
 /// What stands under the flags in `--help`.
@@ -34,7 +37,7 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 /// Back to where the person was.
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// What `top` is told.
+/// The arguments of `top`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Arguments {
     /// Where to read.
@@ -58,17 +61,8 @@ pub struct Arguments {
     pub sort: Sort,
 
     /// Between two looks, from 1s to 5m.
-    #[arg(long, default_value = "2s", value_parser = interval)]
+    #[arg(long, default_value = "2s", value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5)))]
     pub interval: DurationString,
-}
-
-/// How something is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// For programs: one JSON object. What is unknown is absent. Implies --once.
-    Json,
 }
 
 /// Shows the fleets, once or until Ctrl-C.
@@ -83,7 +77,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let text = once(&cluster, arguments, Clock::start()).await?;
         return print(&text);
     }
-    // What cannot be read at all is told before the screen is taken.
+    // What cannot be read at all is said before the screen is taken.
     let first = look(&cluster, arguments.all_namespaces).await?;
     print(ENTER)?;
     let ended = tokio::select! {
@@ -152,7 +146,7 @@ async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> an
             arguments.sort,
             now,
         ));
-        draw(&view::fit(&text, height().await))?;
+        draw(&view::fit(&text, height()))?;
         pace.tick().await;
         match look(cluster, arguments.all_namespaces).await {
             Ok(mut snapshot) => {
@@ -174,7 +168,7 @@ fn scope(cluster: &Cluster, arguments: &Arguments) -> String {
 }
 
 fn pace(interval: DurationString) -> Interval {
-    let mut pace = tokio::time::interval(std::time::Duration::from_millis(interval.as_millis()));
+    let mut pace = tokio::time::interval(Duration::from_millis(interval.as_millis()));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pace.reset();
     pace
@@ -186,34 +180,9 @@ fn draw(text: &str) -> anyhow::Result<()> {
     print(&format!("\x1b[H{}\x1b[J", lines.join("\r\n")))
 }
 
-/// The lines of the terminal, as `stty` says; without it, everything is drawn.
-async fn height() -> usize {
-    let mut stty = tokio::process::Command::new("stty");
-    stty.arg("size").stdin(std::process::Stdio::inherit());
-    let said = stty.output().await.ok();
-    let size = said.and_then(|said| String::from_utf8(said.stdout).ok());
-    size.and_then(|size| size.split(' ').next()?.parse().ok())
-        .unwrap_or(usize::MAX)
-}
-
-/// Prints to standard output.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("writing to standard output")
-}
-
-fn interval(text: &str) -> Result<DurationString, String> {
-    let value: DurationString = text
-        .parse()
-        .map_err(|error: taskqueue_api::duration::ParseDurationError| error.to_string())?;
-    let bounds = DurationString::from_secs(1)..=DurationString::from_secs(300);
-    if bounds.contains(&value) {
-        Ok(value)
-    } else {
-        Err("must be from 1s to 5m".to_owned())
-    }
+/// The lines of the terminal; where they are not known, everything is drawn.
+fn height() -> usize {
+    terminal_size().map_or(usize::MAX, |(_, Height(lines))| lines.into())
 }
 
 #[cfg(test)]

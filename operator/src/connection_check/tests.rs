@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use taskqueue_api::{Fleet, validate};
 
 use super::*;
-use crate::fleet_state::QueueKey;
-use crate::plan::{self, Step};
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::plan::Step;
+use crate::planner::desired::desired;
 use crate::testing::{NOW, backlog, held, observed, resource, unseen};
 
 /// A fleet whose resource was changed by this.
@@ -44,11 +45,12 @@ fn running(replicas: i32) -> ObservedQueue {
 }
 
 /// One pass over the fleet as far as it is decided what to write.
-fn pass(fleet: &Fleet, queue: ObservedQueue, state: &mut FleetState, insisted: bool) -> Step {
+fn pass(fleet: &Fleet, queue: ObservedQueue, state: &mut FleetState, skip: bool) -> Step {
     let observed = observed(fleet, queue);
-    record(state, &observed, insisted, NOW);
-    let mut wanted = plan::wanted(fleet, &observed, state, NOW);
-    wanted.remove("a").unwrap().step
+    let known = state.connection_check.take();
+    state.connection_check = ConnectionCheck::after(known, &observed, skip, NOW);
+    let desired = desired(fleet, &fleet.queues[0], &observed, state, NOW);
+    desired.unwrap().step
 }
 
 fn first_pass(fleet: &Fleet, queue: ObservedQueue) -> Step {
@@ -56,7 +58,7 @@ fn first_pass(fleet: &Fleet, queue: ObservedQueue) -> Step {
 }
 
 fn is_untried(step: &Step) -> bool {
-    matches!(step, Step::Refused(problem) if problem.reason == Reason::ConnectionUntried)
+    matches!(step, Step::Refused(why) if why.reason == Reason::ConnectionUntried)
 }
 
 #[test]
@@ -85,8 +87,7 @@ fn whatever_changes_in_a_connection_reaches_no_running_pod_untried() {
     for fleet in without {
         assert!(is_untried(&first_pass(&fleet, running(3))));
     }
-    let Step::Refused(problem) = first_pass(&connection("/address", "temporl:7233"), running(3))
-    else {
+    let Step::Refused(why) = first_pass(&connection("/address", "temporl:7233"), running(3)) else {
         panic!("the connection was not tried")
     };
     for part in [
@@ -94,7 +95,7 @@ fn whatever_changes_in_a_connection_reaches_no_running_pod_untried() {
         "namespace default",
         "taskqueue.dev/skip-connection-check=true",
     ] {
-        assert!(problem.message.contains(part), "{problem}");
+        assert!(why.message.contains(part), "{why}");
     }
 }
 

@@ -2,11 +2,12 @@
 //! [`LastWords`], which keeps the end of pods that are gone until a pass asks for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
+use parking_lot::Mutex;
 use taskqueue_api::injected;
 
 /// What a pod gets on top of its drain grace period.
@@ -147,7 +148,7 @@ impl LastWords {
                 })
             });
         let Some(word) = word else { return };
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.0.lock();
         words.retain(|before| {
             before.namespace != word.namespace || before.draining.pod != word.draining.pod
         });
@@ -159,7 +160,7 @@ impl LastWords {
 
     /// Takes out what is kept about the pods of a fleet, by queue.
     pub fn take(&self, namespace: &str, fleet: &str) -> Vec<(String, Draining)> {
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.0.lock();
         let (mine, others) = std::mem::take(&mut *words)
             .into_iter()
             .partition::<VecDeque<_>, _>(|word| {

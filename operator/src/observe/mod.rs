@@ -5,8 +5,10 @@
 //! a pass costs Temporal and the pods nothing.
 
 pub mod connection;
+pub mod deployment;
 pub mod drains;
 pub mod pods;
+pub mod secrets;
 pub mod task_queue_owners;
 
 use std::collections::BTreeMap;
@@ -16,19 +18,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use taskqueue_api::{Fleet, FleetKey, Queue, injected};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
-use crate::apply::REPLICAS_MANAGER;
 use crate::caches::{self, Caches};
 use crate::clock::Moment;
 use crate::not_ready::NotReady;
-use crate::observe::connection::{Secrets, Usable};
+use crate::observe::connection::Usable;
 use crate::observe::pods::Pods;
+use crate::observe::secrets::Secrets;
 use crate::observe::task_queue_owners::TaskQueueOwners;
+use crate::owned::{owned_by, spec_replicas};
 use crate::scrape::{Scraped, Scrapers, Target};
 
 /// Where observations come from.
@@ -101,7 +103,8 @@ pub async fn observe(
                 });
             let namespace = &fleet.key.namespace;
             let secrets = sources.secrets;
-            let resolved = secrets.resolve(fleet, &spec, doubtful, now.monotonic).await;
+            let resolved =
+                connection::resolve(secrets, fleet, &spec, doubtful, now.monotonic).await;
             (
                 resolved,
                 secrets.due(namespace, &spec, doubtful, now.monotonic),
@@ -228,7 +231,7 @@ fn held(
 ) -> Existing {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
     let held = sources.caches.deployments.get(&reference);
-    let held = held.filter(|deployment| owned_by(deployment, &fleet.key));
+    let held = held.filter(|deployment| owned_by(&deployment.metadata, &fleet.key));
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
     Existing {
         held,
@@ -257,39 +260,6 @@ fn watches(fleet: &Fleet, held: &BTreeMap<&str, Existing>) -> Vec<QueueWatch> {
         }
     };
     fleet.queues.iter().map(watch).collect()
-}
-
-/// The replicas that a Deployment asks for. The API server always fills them in.
-pub fn spec_replicas(deployment: &Deployment) -> u32 {
-    let replicas = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
-    u32::try_from(replicas).unwrap_or(0)
-}
-
-/// The field manager that set the replicas that a Deployment asks for: ours, if it is one of several that set
-/// the same number. The cache keeps no other managed fields.
-pub fn replicas_set_by(deployment: &Deployment) -> Option<&str> {
-    let managers = deployment.metadata.managed_fields.iter().flatten();
-    let managers = managers.filter_map(|entry| Some((&entry.time, entry.manager.as_deref()?)));
-    let last = managers
-        .max_by_key(|(time, name)| (*name == REPLICAS_MANAGER, time.as_ref().map(|time| time.0)));
-    last.map(|(_, name)| name)
-}
-
-/// Whether an object belongs to this fleet: by uid, since a name can be used again.
-pub fn owned_by(deployment: &Deployment, fleet: &FleetKey) -> bool {
-    owns(&deployment.metadata, fleet)
-}
-
-/// The same of any object, by its metadata.
-pub fn owns(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
-    let owners = metadata.owner_references.iter().flatten();
-    owners
-        .into_iter()
-        .any(|owner| owner.controller == Some(true) && owner.uid == fleet.uid)
 }
 
 fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod>>> {

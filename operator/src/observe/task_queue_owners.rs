@@ -2,10 +2,10 @@
 //! backlog and both scale for it: the older one goes on, the newer one holds still. In memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use parking_lot::{Mutex, MutexGuard};
 use taskqueue_api::{Connection, Fleet, FleetKey, injected};
 use taskqueue_scaling::TaskType;
 
@@ -91,7 +91,7 @@ impl TaskQueueOwners {
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 use taskqueue_api::{DurationString, Reason};
 
 use crate::fleet_state::QueueState;
-use crate::report::Thresholds;
-use crate::report::conditions::QueueFacts;
 use crate::report::events::EventDraft;
+use crate::report::facts::QueueFacts;
+use crate::report::thresholds::Thresholds;
 
 /// What holds of one queue now, told or not.
 pub struct Advice {
     queue: String,
+    deployment: String,
     all: Vec<(Reason, String)>,
 }
 
@@ -22,6 +23,7 @@ impl Advice {
         let all = [polling(facts, thresholds), from_zero(facts, thresholds)];
         Self {
             queue: facts.queue.name.clone(),
+            deployment: facts.queue.deployment_name.clone(),
             all: all.into_iter().flatten().collect(),
         }
     }
@@ -40,7 +42,7 @@ impl Advice {
             reason: reason.as_str().to_owned(),
             action: "Advise",
             note: format!("queue {}: {text}", self.queue),
-            deployment: None,
+            deployment: Some(self.deployment.clone()),
         };
         self.all.iter().filter(untold).map(event).collect()
     }

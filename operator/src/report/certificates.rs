@@ -9,7 +9,7 @@ use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
 use crate::metrics::CertificateNumbers;
 use crate::observe::connection::Usable;
-use crate::report::conditions::{About, ConditionDraft, Status};
+use crate::report::conditions::draft::{About, ConditionDraft, Status};
 
 /// The certificates of a connection, each use's that expires first, as they are at one moment.
 pub struct Certificates<'a> {
@@ -48,6 +48,7 @@ impl<'a> Certificates<'a> {
             message,
             note: None,
             about: About::Present,
+            queue: None,
         })
     }
 

@@ -14,8 +14,8 @@ use taskqueue_temporal::{WorkerReport, WorkerStatus};
 use crate::fleet_state::{Drain, QueueState};
 use crate::observe::ObservedQueue;
 use crate::observe::drains::{Draining, Killed, WorkerEnd};
-use crate::report::conditions::QueueFacts;
 use crate::report::events::EventDraft;
+use crate::report::facts::QueueFacts;
 
 /// How long after the end of its grace period a pod may be there whose node does not say how its worker ended.
 /// The kubelet kills it a margin after its grace period, and says so.

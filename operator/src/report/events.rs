@@ -12,9 +12,9 @@ use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, injected};
 use tracing::warn;
 
 use crate::fleet_state::Left;
-use crate::observe::replicas_set_by;
+use crate::owned::replicas_set_by;
 use crate::plan::Prune;
-use crate::report::conditions::QueueFacts;
+use crate::report::facts::QueueFacts;
 
 /// The API server refuses longer notes.
 const LONGEST_NOTE: usize = 1000;
@@ -34,13 +34,22 @@ pub struct EventDraft {
     pub deployment: Option<String>,
 }
 
+/// What an Event about a condition says beyond the condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// What stands in the place of the message: numbers as they were at that moment.
+    pub note: Option<String>,
+    /// The Deployment of the queue that the condition is about, if it is about one.
+    pub deployment: Option<String>,
+}
+
 /// What happened between two statuses: a condition that turned bad, changed its reason while bad, or
-/// turned good again. What is part of every start and every stop is left to the condition. A note
-/// stands in the place of the condition's message, where there is one for its type.
+/// turned good again. What is part of every start and every stop is left to the condition. `details`
+/// holds what the Event says beyond the condition, by type.
 pub fn transitions(
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
-    notes: &BTreeMap<&'static str, String>,
+    details: &BTreeMap<&'static str, Details>,
 ) -> Vec<EventDraft> {
     let told = [
         ConditionType::Ready,
@@ -50,13 +59,16 @@ pub fn transitions(
         ConditionType::Stalled,
     ];
     let mut events: Vec<EventDraft> = Vec::new();
-    for event in told.into_iter().filter_map(|kind| {
-        let mut event = transition(kind, old, new)?;
-        if let Some(note) = notes.get(kind.as_str()) {
-            event.note.clone_from(note);
+    for mut event in told
+        .into_iter()
+        .filter_map(|kind| transition(kind, old, new))
+    {
+        if let Some(details) = details.get(event.action) {
+            if let Some(note) = &details.note {
+                event.note.clone_from(note);
+            }
+            event.deployment.clone_from(&details.deployment);
         }
-        Some(event)
-    }) {
         // One cause often turns two conditions bad: it is told once.
         let known = events
             .iter()

@@ -10,8 +10,8 @@ use taskqueue_scaling::{
 
 use crate::clock::Moment;
 use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
-use crate::report::conditions::QueueFacts;
 use crate::report::drains;
+use crate::report::facts::QueueFacts;
 use crate::report::status::replicas_for;
 
 /// The numbers of a fleet.

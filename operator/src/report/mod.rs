@@ -7,11 +7,13 @@ pub mod certificates;
 pub mod conditions;
 pub mod drains;
 pub mod events;
+pub mod facts;
 pub mod fleet_metrics;
+pub mod log;
 pub mod status;
+pub mod thresholds;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -20,20 +22,26 @@ use kube::core::{ApiResource, DynamicObject, ObjectMeta};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
+use taskqueue_api::injected::MANAGER;
 use taskqueue_api::{Fleet, TaskQueueWorker, TaskQueueWorkerStatus};
+use taskqueue_temporal::OwnerKey;
 
-use crate::apply::{Applied, MANAGER};
+use crate::applied::Applied;
 use crate::caches::GuardedFleet;
 use crate::clock::Moment;
-use crate::error::{Call, Error};
+use crate::error::Error;
 use crate::fleet_state::{FleetState, QueueKey};
-use crate::metrics::{FleetName, FleetNumbers, Metrics};
+use crate::kube_error::Call;
+use crate::metrics::{FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;
 use crate::report::advice::Advice;
 use crate::report::certificates::Certificates;
-use crate::report::conditions::{ConditionDraft, QueueFacts, Standing, Unpruned};
-use crate::report::events::EventDraft;
+use crate::report::conditions::blocked::{QueueCarryOver, Unpruned};
+use crate::report::conditions::draft::ConditionDraft;
+use crate::report::events::{Details, EventDraft};
+use crate::report::facts::QueueFacts;
+use crate::report::thresholds::Thresholds;
 
 /// Writes status and Events and sets the metrics of fleets.
 #[derive(Clone)]
@@ -44,25 +52,6 @@ pub struct Reports {
     thresholds: Thresholds,
 }
 
-/// What is set for the whole operator and decides what is worth saying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
-    /// How long Temporal answers from its cache of statistics: new work may stay unseen for as
-    /// long. Default 5 s.
-    pub statistics_cache: Duration,
-    /// How long before it expires a certificate is reported. Default 7 days.
-    pub certificate_warning: Duration,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            statistics_cache: Duration::from_secs(5),
-            certificate_warning: Duration::from_hours(7 * 24),
-        }
-    }
-}
-
 /// What a pass over an accepted spec came to.
 pub struct Pass<'a> {
     /// The fleet.
@@ -71,7 +60,7 @@ pub struct Pass<'a> {
     pub observed: &'a Observed,
     /// What was planned.
     pub plan: &'a Plan,
-    /// What became of it.
+    /// What came of the plan.
     pub applied: &'a Applied,
 }
 
@@ -114,8 +103,8 @@ impl<'a> Subject<'a> {
         self.metadata.generation.unwrap_or_default()
     }
 
-    fn fleet_name(&self) -> FleetName {
-        FleetName {
+    fn fleet_name(&self) -> OwnerKey {
+        OwnerKey {
             namespace: self.namespace().to_owned(),
             name: self.name().to_owned(),
         }
@@ -186,7 +175,7 @@ impl Reports {
         let certificates = usable.map(|usable| Certificates::of(usable, now.wall));
         let warning = self.thresholds.certificate_warning;
         drafts.extend(certificates.as_ref().and_then(|all| all.draft(warning)));
-        let notes = notes(&drafts);
+        let details = details(&drafts, fleet);
         let old = subject.present(state);
         let new = status::status(&old, fleet.generation, &queues, &drafts, now.wall);
         let mut numbers = fleet_metrics::numbers(&queues, &new, now);
@@ -196,23 +185,23 @@ impl Reports {
             .map(|facts| Advice::of(facts, &self.thresholds))
             .collect();
         let events = events(&queues, &advised, pass, now);
-        let standing: Vec<Standing> = queues
+        let carry_over: Vec<QueueCarryOver> = queues
             .iter()
-            .map(|facts| facts.standing(now.monotonic))
+            .map(|facts| facts.carry_over(now.monotonic))
             .collect();
         self.metrics.set_fleet(subject.fleet_name(), numbers);
         let written = self
-            .write(subject, (&old, new), events, &notes, state)
+            .write(subject, (&old, new), events, &details, state)
             .await;
         for advice in &advised {
             let state = state.queue(QueueKey::unversioned(advice.queue()));
             advice.remember(state, fleet.generation);
         }
-        for standing in standing {
-            let state = state.queue(QueueKey::unversioned(&standing.queue));
-            state.unapplied = standing.unapplied;
-            state.at_zero = standing.at_zero;
-            if standing.gone_over {
+        for queue in carry_over {
+            let state = state.queue(QueueKey::unversioned(&queue.queue));
+            state.unapplied = queue.unapplied;
+            state.at_zero = queue.at_zero;
+            if queue.gone_over {
                 state.left = None;
             }
         }
@@ -271,13 +260,13 @@ impl Reports {
         subject: &Subject<'_>,
         (old, new): (&TaskQueueWorkerStatus, TaskQueueWorkerStatus),
         mut events: Vec<EventDraft>,
-        notes: &BTreeMap<&'static str, String>,
+        details: &BTreeMap<&'static str, Details>,
         state: &mut FleetState,
     ) -> Result<(), Error> {
         let written = if status::same(old, &new) {
             Ok(())
         } else {
-            events.extend(events::transitions(old, &new, notes));
+            events.extend(events::transitions(old, &new, details));
             self.patch(subject, new, state).await
         };
         events::publish(&self.recorder, &subject.reference(), events).await;
@@ -317,7 +306,7 @@ impl Reports {
                     subject.name(),
                 );
                 let error = Error::kube(call, error);
-                // Gone, or made anew under the same name: nobody is left to be told.
+                // Gone, or created again under the same name: nobody is left to report to.
                 if error.is_not_found() || error.is_conflict() {
                     Ok(())
                 } else {
@@ -349,11 +338,20 @@ fn events(
     of_queues.chain(removed).collect()
 }
 
-/// What Events about conditions say, where they say more than the message.
-fn notes(drafts: &[ConditionDraft]) -> BTreeMap<&'static str, String> {
+/// What Events about conditions say beyond the condition, by type.
+fn details(drafts: &[ConditionDraft], fleet: &Fleet) -> BTreeMap<&'static str, Details> {
+    let deployment = |name: &String| {
+        let mut queues = fleet.queues.iter();
+        let queue = queues.find(|queue| queue.name == *name)?;
+        Some(queue.deployment_name.clone())
+    };
+    let of = |draft: &ConditionDraft| Details {
+        note: draft.note.clone(),
+        deployment: draft.queue.as_ref().and_then(deployment),
+    };
     drafts
         .iter()
-        .filter_map(|draft| Some((draft.kind.as_str(), draft.note.clone()?)))
+        .map(|draft| (draft.kind.as_str(), of(draft)))
         .collect()
 }
 

@@ -11,7 +11,8 @@ use taskqueue_api::status::{
 };
 use taskqueue_scaling::{Decision, Mode, PerType, Reason, TaskType, Term};
 
-use crate::report::conditions::{About, ConditionDraft, QueueFacts, Status};
+use crate::report::conditions::draft::{About, ConditionDraft, Status};
+use crate::report::facts::QueueFacts;
 
 /// The status after a pass over an accepted spec.
 pub fn status(

@@ -1,4 +1,4 @@
-//! One whole pass but for the writing, for the tests of what is reported. No I/O but what a test hands in.
+//! A whole pass without the writes, for the tests of what is reported. No I/O but what a test hands in.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::{CallErrorKind, LivePod, Method};
 
 use super::*;
-use crate::apply::QueueApplied;
+use crate::applied::QueueApplied;
+use crate::carry_over;
 use crate::observe::ObservedQueue;
 use crate::observe::pods::Pods;
-use crate::plan;
+use crate::planner;
 use crate::testing::{NOW, backlog, held, observed, simple, unseen};
 
 /// The moment of every pass.
@@ -45,9 +46,8 @@ impl Passed {
     /// A pass with what is remembered of the passes before it.
     pub(crate) fn after(mut state: FleetState, fleet: Fleet, queue: ObservedQueue) -> Self {
         let observed = observed(&fleet, queue);
-        let wanted = plan::wanted(&fleet, &observed, &state, NOW);
-        plan::record(&fleet, &wanted, &mut state, NOW);
-        let plan = plan::plan(&fleet, &observed, wanted, &state, NOW);
+        carry_over::readings(&fleet, &observed, &mut state, NOW);
+        let plan = planner::plan(&fleet, &observed, &state, NOW);
         let mut applied = Applied::default();
         applied
             .queues
@@ -78,7 +78,7 @@ impl Passed {
     }
 
     pub(crate) fn drafts(&self) -> Vec<ConditionDraft> {
-        let unpruned = conditions::Unpruned {
+        let unpruned = Unpruned {
             errors: &self.applied.prune_errors,
             since: self.state.unpruned,
         };

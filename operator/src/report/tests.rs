@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use taskqueue_temporal::CallErrorKind;
 
-use super::passed::{Passed, healthy, unread};
+use super::testing::{Passed, healthy, unread};
 use super::*;
 use crate::clock::Clock;
 use crate::testing::{Log, accepted, api, failure, fleet, guarded, resource, willing_api};

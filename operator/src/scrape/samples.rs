@@ -9,7 +9,7 @@ use taskqueue_scaling::{
 };
 use taskqueue_temporal::LivePod;
 
-use super::Failure;
+use super::failure::Failure;
 
 /// On top of two and a half intervals, for rounds that take their time: as for heartbeats.
 const ALLOWANCE: Duration = Duration::from_secs(6);

@@ -30,7 +30,7 @@ fn events() -> Vec<Value> {
         "11:50:00",
         "NotPolling",
         "queue mails: pods are Ready, but nobody polls",
-        None,
+        Some("orders-mails-5e6f7a8b"),
     );
     repeated["type"] = json!("Warning");
     let mut outage = event(

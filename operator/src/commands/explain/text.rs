@@ -8,11 +8,11 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use serde::Serialize;
+use taskqueue_api::injected::MANAGER;
 use taskqueue_api::status::{DecisionInputs, DecisionStatus};
-use taskqueue_api::{Reason, TaskQueueWorker};
+use taskqueue_api::{Reason, TaskQueueWorker, validate};
 use taskqueue_scaling as scaling;
 
-use crate::apply::MANAGER;
 use crate::commands::figures::{Figures, Scrape};
 use crate::commands::view::{QueueView, age, holds_back, of_fleet, seconds};
 
@@ -39,7 +39,7 @@ pub struct Explanation {
 /// One Event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventLine {
-    /// When it was last told.
+    /// When it last happened.
     pub time: Timestamp,
     /// Whether a person should look.
     pub warning: bool,
@@ -47,7 +47,7 @@ pub struct EventLine {
     pub reason: String,
     /// What happened.
     pub note: String,
-    /// How often it was told.
+    /// How often it happened.
     pub count: i32,
 }
 
@@ -86,18 +86,19 @@ impl Explanation {
         if scrape.is_some() && queue.figures.is_none() {
             notes.push("the operator's metrics do not hold this queue (yet)".to_owned());
         }
-        let mut told: Vec<EventLine> = events
+        let deployment = deployment_of(&queue, fleet);
+        let mut lines: Vec<EventLine> = events
             .iter()
-            .filter(|event| is_about(event, fleet, &queue))
+            .filter(|event| is_about(event, fleet, deployment.as_deref()))
             .filter_map(EventLine::of)
             .collect();
-        told.sort_by_key(|told| told.time);
+        lines.sort_by_key(|line| line.time);
         Ok(Self {
             namespace: view.namespace,
             fleet: view.name,
             conditions: view.conditions.into_iter().filter(holds_back).collect(),
             queue,
-            events: told,
+            events: lines,
             notes,
         })
     }
@@ -136,7 +137,7 @@ impl Explanation {
         let events: Vec<String> = self
             .events
             .iter()
-            .flat_map(|told| told.lines(now))
+            .flat_map(|line| line.lines(now))
             .collect();
         let none = vec!["none that the cluster still has".to_owned()];
         section(
@@ -152,27 +153,29 @@ impl Explanation {
     }
 }
 
-/// Of this fleet (not of one of its name before it), by the operator, and about this queue or no queue in particular.
-fn is_about(event: &Event, fleet: &TaskQueueWorker, queue: &QueueView) -> bool {
+/// Whether an Event is of this fleet (not of one of its name before it), by the operator, and about this queue or no
+/// queue in particular: it names the Deployment of the queue that it is about.
+fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let uid = fleet.uid().unwrap_or_default();
-    let same = regarding.name == fleet.metadata.name
+    let related = event.related.as_ref();
+    let related = related.and_then(|related| related.name.as_deref());
+    regarding.name == fleet.metadata.name
         && regarding.uid.is_none_or(|other| other == uid)
-        && event.reporting_controller.as_deref() == Some(MANAGER);
-    let deployment = event
-        .related
-        .as_ref()
-        .and_then(|related| related.name.as_deref());
-    let note = event.note.as_deref().unwrap_or_default();
-    let named = note
-        .strip_prefix("queue ")
-        .and_then(|rest| rest.split_once([':', ' ', ',']))
-        .map(|(name, _)| name);
-    same && match (deployment, named) {
-        (Some(deployment), _) if !queue.deployment.is_empty() => deployment == queue.deployment,
-        (_, Some(named)) => named == queue.name,
-        (_, None) => true,
+        && event.reporting_controller.as_deref() == Some(MANAGER)
+        && related
+            .zip(deployment)
+            .is_none_or(|(related, own)| related == own)
+}
+
+/// The Deployment of a queue: as the status names it, or else as the spec will.
+fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
+    if !queue.deployment.is_empty() {
+        return Some(queue.deployment.clone());
     }
+    let queues = validate(fleet).ok()?.queues;
+    let found = queues.into_iter().find(|other| other.name == queue.name);
+    found.map(|found| found.deployment_name)
 }
 
 impl EventLine {

@@ -95,8 +95,8 @@ fn arguments(line: &[&str]) -> Arguments {
     Line::try_parse_from(line).unwrap().arguments
 }
 
-fn sources(client: kube::Client, line: &[&str]) -> Sources {
-    Sources::new(client, "shop".to_owned(), &arguments(line).place).unwrap()
+fn sources(client: kube::Client, line: &[&str]) -> Cluster {
+    Cluster::new(client, "shop".to_owned(), &arguments(line).cluster).unwrap()
 }
 
 #[test]

@@ -121,7 +121,7 @@ async fn a_fleet_that_cannot_be_made_has_a_condition_ready_that_says_why() {
             empty_cluster(asked)
         });
         assert!(operator.pass(&object()).await.0.is_err(), "{code} {said}");
-        let state = operator.context.shared.state(&metadata(&object()));
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
         let status = state.lock().await.status.clone().unwrap().1;
         let ready = &status.conditions[0];
         let found = (ready.type_.as_str(), ready.status.as_str());

@@ -2,7 +2,11 @@
 
 use tokio::time::Instant;
 
+use jiff::Timestamp;
+use taskqueue_api::validate;
+
 use super::*;
+use crate::fleet_state::Accepted;
 use crate::testing::slow_api;
 
 /// As long as the API server waits for a webhook by default.
@@ -66,7 +70,7 @@ async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
     );
 
     // Each end leads to a pass, in which it is an error; and just that is not sent again at once.
-    assert!(operator.nudges.recv().await.is_some());
+    assert!(operator.requeued.recv().await.is_some());
     let (result, lines) = operator.pass(&twenty("worker:2", 3)).await;
     assert_eq!(result.unwrap_err().class(), Class::Unavailable);
     let again = |line: &&String| line.contains("q0-") && line.contains("force=true");
@@ -89,7 +93,7 @@ async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("worker:2");
     let key = QueueKey::unversioned("a");
     let told = async |operator: &Operator| {
-        let state = operator.context.shared.state(&metadata(&object()));
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
         let state = state.lock().await;
         let unapplied = state.queues[&key].unapplied.clone().unwrap();
         assert!(unapplied.passes, "{unapplied:?}");
@@ -103,7 +107,7 @@ async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not
         operator.pass(&changed).await.0.unwrap();
         assert_eq!(told(&operator).await, "ApiServerUnavailable");
     }
-    assert!(operator.nudges.recv().await.is_some());
+    assert!(operator.requeued.recv().await.is_some());
     assert!(operator.pass(&changed).await.0.is_err());
     assert_eq!(told(&operator).await, "WebhookUnavailable");
     let (result, lines) = operator.pass(&changed).await;
@@ -176,7 +180,7 @@ async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_sa
     let mut object = object();
     object["spec"]["queues"][0]["replicas"]["min"] = json!(4);
     operator.pass(&object).await.0.unwrap();
-    let state = operator.context.shared.state(&metadata(&object));
+    let state = operator.context.shared.fleets.state(&metadata(&object));
     let state = state.lock().await;
     let decided = state.queues[&QueueKey::unversioned("a")].decided.clone();
     let decided = decided.unwrap();
@@ -203,7 +207,7 @@ async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_
         .iter()
         .filter(|line| ["create", "apply"].contains(line));
     assert_eq!((lines[0], writes.count()), ("look", 0), "{lines:?}");
-    let state = operator.context.shared.state(&metadata(&object()));
+    let state = operator.context.shared.fleets.state(&metadata(&object()));
     let state = state.lock().await;
     let queue = &state.queues[&QueueKey::unversioned("a")];
     assert_eq!(queue.decided.as_ref().unwrap().previous, 3);
@@ -240,7 +244,7 @@ async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation()
         {"start": "0 0 1 1 *", "end": "0 0 2 1 *", "timeZone": "UTC", "minReplicas": 1},
     ]});
     let accepted = |operator: &Operator| {
-        let state = operator.context.shared.state(&metadata(&object()));
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
         let state = state.try_lock().unwrap();
         Arc::clone(&state.accepted.as_ref().unwrap().fleet)
     };

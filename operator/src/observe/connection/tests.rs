@@ -85,7 +85,7 @@ async fn resolved(
             .collect();
         (200, secret(&name, &of_it))
     });
-    Secrets::new(client).resolve(fleet, spec, false, NOW).await
+    resolve(&Secrets::new(client), fleet, spec, false, NOW).await
 }
 
 #[tokio::test]
@@ -194,9 +194,7 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         ),
     ] {
         let (client, _) = api(move |_| (code, answer.clone()));
-        let told = Secrets::new(client)
-            .resolve(&simple(), &spec, false, NOW)
-            .await;
+        let told = resolve(&Secrets::new(client), &simple(), &spec, false, NOW).await;
         assert_eq!(told.unwrap_err(), NotReady::new(reason, why));
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod}
 use taskqueue_api::Reason;
 use taskqueue_scaling::PodPhase;
 
-use super::condition;
+use super::fields::condition;
 use crate::not_ready::NotReady;
 
 /// How long a container that has ended again and again must run until it is believed to stay, in a pod

@@ -5,12 +5,13 @@ use std::time::Duration;
 use taskqueue_api::Reason;
 use taskqueue_scaling::Time;
 
-use super::{QueueFacts, Trouble, name};
-use crate::apply::End;
-use crate::error::{Class, Error};
+use super::draft::Trouble;
+use crate::applied::End;
+use crate::error::Error;
 use crate::fleet_state::{FleetState, Unapplied};
 use crate::not_ready::NotReady;
 use crate::plan::Step;
+use crate::report::facts::QueueFacts;
 
 /// How long an error that passes by itself leaves a condition as it was.
 pub const KEPT: Duration = Duration::from_mins(1);
@@ -18,11 +19,11 @@ pub const KEPT: Duration = Duration::from_mins(1);
 impl QueueFacts<'_> {
     /// What keeps the present generation from being applied, if something does.
     fn blocked(&self, now: Time) -> Option<Unapplied> {
-        if let Step::Hold(problem) = &self.plan.step {
+        if let Step::Hold(why) = &self.plan.step {
             return Some(Unapplied {
                 since: now,
                 passes: false,
-                problem: problem.clone(),
+                why: why.clone(),
             });
         }
         let before = self.state.unapplied.as_ref();
@@ -31,18 +32,18 @@ impl QueueFacts<'_> {
             (_, Some(error)) => Some(Unapplied {
                 since,
                 passes: error.passes(),
-                problem: problem(error),
+                why: error.into(),
             }),
             // Nothing was tried: it is as it was.
-            (Step::Refused(problem), None) => Some(Unapplied {
+            (Step::Refused(why), None) => Some(Unapplied {
                 since,
-                passes: match (problem.reason, before) {
+                passes: match (why.reason, before) {
                     // A connection that is only just asked for needs a moment to be tried.
                     (Reason::ConnectionUntried, _) => true,
                     (_, Some(before)) => before.passes,
                     (reason, None) => passes(reason),
                 },
-                problem: problem.clone(),
+                why: why.clone(),
             }),
             (Step::Pending, None) => Some(self.unanswered(now)),
             _ if self.done.end == End::Pending => Some(self.unanswered(now)),
@@ -67,13 +68,13 @@ impl QueueFacts<'_> {
             Unapplied {
                 since: now,
                 passes: true,
-                problem: NotReady::new(reason, message),
+                why: NotReady::new(reason, message),
             }
         })
     }
 
     /// What the conditions after the next pass need to know of this one.
-    pub fn standing(&self, now: Time) -> Standing {
+    pub fn carry_over(&self, now: Time) -> QueueCarryOver {
         let held = matches!(self.plan.step, Step::Hold(_));
         let at_zero = if self.exists() && self.spec_replicas() == 0 {
             Some(now)
@@ -81,7 +82,7 @@ impl QueueFacts<'_> {
             let none_ready = self.plan.observation.replicas.ready == 0;
             self.state.at_zero.filter(|_| none_ready)
         };
-        Standing {
+        QueueCarryOver {
             queue: self.queue.name.clone(),
             unapplied: self.blocked(now).filter(|_| !held),
             at_zero,
@@ -91,7 +92,7 @@ impl QueueFacts<'_> {
 }
 
 /// Since when a queue is not as it should be.
-pub struct Standing {
+pub struct QueueCarryOver {
     /// The queue.
     pub queue: String,
     /// Writes that fail.
@@ -140,12 +141,12 @@ impl<'a> Blocked<'a> {
     pub(super) fn collect(queues: &[QueueFacts<'a>], unpruned: &Unpruned<'_>, now: Time) -> Self {
         let of_queues = queues
             .iter()
-            .filter_map(|facts| Some((Some(name(facts)), facts.blocked(now)?)));
+            .filter_map(|facts| Some((Some(facts.name()), facts.blocked(now)?)));
         let of_prunes = unpruned.errors.iter().map(|error| {
             let unapplied = Unapplied {
                 since: unpruned.since.unwrap_or(now),
                 passes: error.passes(),
-                problem: problem(error),
+                why: error.into(),
             };
             (None, unapplied)
         });
@@ -155,7 +156,7 @@ impl<'a> Blocked<'a> {
             passing: Vec::new(),
         };
         for (queue, unapplied) in of_queues.chain(of_prunes) {
-            let trouble = (queue, unapplied.problem);
+            let trouble = (queue, unapplied.why);
             if unapplied.passes {
                 blocked.passing.push(trouble.clone());
             }
@@ -172,7 +173,7 @@ impl<'a> Blocked<'a> {
     /// Whether a queue is among those that are not applied.
     pub(super) fn has(&self, facts: &QueueFacts<'_>) -> bool {
         let mut all = self.lasting.iter().chain(&self.lately);
-        all.any(|(queue, _)| *queue == Some(name(facts)))
+        all.any(|(queue, _)| *queue == Some(facts.name()))
     }
 }
 
@@ -185,21 +186,4 @@ fn passes(reason: Reason) -> bool {
             | Reason::ApiServerUnavailable
             | Reason::Conflict
     )
-}
-
-/// An error as a condition says it.
-pub fn problem(error: &Error) -> NotReady {
-    let reason = match (error.class(), error.reason()) {
-        (Class::Invalid, _) | (Class::Denied, "QuotaExceeded" | "AdmissionDenied") => {
-            Reason::ApplyFailed
-        }
-        (Class::Denied, _) => Reason::Forbidden,
-        (Class::Bug, _) => Reason::InternalError,
-        (Class::Dependency, "NameConflict") => Reason::NameConflict,
-        (Class::Throttled, _) => Reason::Throttled,
-        (Class::Unavailable, "WebhookUnavailable") => Reason::WebhookUnavailable,
-        (Class::Unavailable, _) => Reason::ApiServerUnavailable,
-        (Class::Dependency | Class::Conflict, _) => Reason::Conflict,
-    };
-    NotReady::new(reason, error.condition_message())
 }

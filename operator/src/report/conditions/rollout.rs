@@ -3,12 +3,12 @@
 
 use taskqueue_api::Reason;
 
-use super::{
-    About, Blocked, ConditionBuilder, QueueFacts, Status, Trouble, drains, name, ready_rank,
-    trouble, worst,
-};
+use super::blocked::Blocked;
+use super::draft::{About, ConditionBuilder, Status, Trouble, worst};
+use super::rank;
 use crate::not_ready::NotReady;
-use crate::observe::pods::{self, Rollout};
+use crate::observe::deployment::{self, Rollout};
+use crate::report::facts::{QueueFacts, any_draining, pod_trouble};
 
 /// Whether pods of an earlier template are there, or an earlier template is, for a moment.
 pub(super) fn replaces(facts: &QueueFacts<'_>) -> bool {
@@ -25,7 +25,7 @@ fn of(facts: &QueueFacts<'_>) -> Rollout {
     let written = written.or(facts.state.written.as_ref());
     let written = written.filter(|written| uid.is_none_or(|uid| uid == written.uid));
     let generation = written.and_then(|written| written.generation);
-    pods::rollout(held, &facts.seen.pods, generation)
+    deployment::rollout(held, &facts.seen.pods, generation)
 }
 
 pub(super) fn progressing<'a>(
@@ -33,20 +33,20 @@ pub(super) fn progressing<'a>(
     blocked: &Blocked<'a>,
 ) -> ConditionBuilder {
     let stuck = queues.iter().filter(|facts| !blocked.has(facts));
-    let stuck = stuck.filter_map(|facts| Some((Some(name(facts)), stuck_at(facts, queues)?)));
+    let stuck = stuck.filter_map(|facts| Some((Some(facts.name()), stuck_at(facts, queues)?)));
     let stuck: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(stuck).collect();
-    if let Some(say) = worst(Status::False, &stuck, ready_rank) {
+    if let Some(say) = worst(Status::False, &stuck, rank::ready) {
         return say;
     }
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| replaces(facts))
-        .map(|facts| (Some(name(facts)), rolling(facts)))
+        .map(|facts| (Some(facts.name()), rolling(facts)))
         .collect();
     if let Some(say) = worst(Status::True, &rolling, |_| 0) {
         return say;
     }
-    if let Some(say) = worst(Status::False, &blocked.lately, ready_rank) {
+    if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {
         return say.about(About::Former);
     }
     ConditionBuilder::new(Status::False, Reason::RolledOut, "no rollout is under way")
@@ -55,7 +55,7 @@ pub(super) fn progressing<'a>(
 /// Why a rollout, or a start of pods, gets no further.
 fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotReady> {
     let rollout = of(facts);
-    let trouble = trouble(facts, queues);
+    let trouble = pod_trouble(facts, queues);
     match (rollout, trouble) {
         // While old pods serve, the new ones' trouble is the rollout's; the message says which.
         (Rollout::Replacing, Some(trouble)) => {
@@ -95,7 +95,7 @@ pub(super) fn stalled(
         say.status == Status::False && say.about != About::Former && waits_for_a_person(say, queues)
     });
     match bad {
-        Some(say) => ConditionBuilder::new(Status::True, say.reason, say.message.clone()),
+        Some(say) => say.same_reason(Status::True),
         None => ConditionBuilder::new(
             Status::False,
             Reason::NotStalled,
@@ -123,7 +123,7 @@ fn waits_for_a_person(say: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool
         | Reason::RolloutPaused
         | Reason::InternalError => true,
         // Pods that drain make room in a quota.
-        Reason::PodsRefused => !drains(queues),
+        Reason::PodsRefused => !any_draining(queues),
         // Nodes may come by themselves, and an API server, a webhook and other writers may calm down.
         _ => false,
     }
@@ -136,9 +136,9 @@ pub(super) fn reconciling<'a>(
     stalled: &ConditionBuilder,
 ) -> ConditionBuilder {
     if stalled.status == Status::True {
-        return ConditionBuilder::new(Status::False, stalled.reason, stalled.message.clone());
+        return stalled.same_reason(Status::False);
     }
-    if let Some(say) = worst(Status::True, &blocked.passing, ready_rank) {
+    if let Some(say) = worst(Status::True, &blocked.passing, rank::ready) {
         // What was said of this very generation stands: a single error would make it flicker.
         let about = if blocked.lately.is_empty() {
             About::Present
@@ -150,7 +150,7 @@ pub(super) fn reconciling<'a>(
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| of(facts) != Rollout::Complete)
-        .map(|facts| (Some(name(facts)), rolling(facts)))
+        .map(|facts| (Some(facts.name()), rolling(facts)))
         .collect();
     worst(Status::True, &rolling, |_| 0).unwrap_or_else(|| {
         ConditionBuilder::new(

@@ -9,10 +9,12 @@ use taskqueue_scaling::{
 };
 use taskqueue_temporal::{CallErrorKind, Fault};
 
-use super::{ConditionBuilder, QueueFacts, Status, name, worst};
+use super::draft::{ConditionBuilder, Status, worst};
+use super::rank;
 use crate::not_ready::NotReady;
 use crate::plan::Step;
-use crate::report::Thresholds;
+use crate::report::facts::QueueFacts;
+use crate::report::thresholds::Thresholds;
 use crate::scrape::Failure;
 
 /// How long slots must have been unknown before it is said: a pod that just became ready is heard
@@ -28,10 +30,10 @@ pub(super) fn active(
         .iter()
         .filter_map(|facts| {
             let (status, problem) = not_scaling(facts, thresholds, now)?;
-            Some((status, Some(name(facts)), problem))
+            Some((status, Some(facts.name()), problem))
         })
         .collect();
-    said.sort_by_key(|(status, _, problem)| (rank(problem.reason), *status));
+    said.sort_by_key(|(status, _, problem)| (rank::scaling(problem.reason), *status));
     let Some((status, _, _)) = said.first() else {
         let message = "the demand of every queue is known and acted on";
         return ConditionBuilder::new(Status::True, Reason::Active, message);
@@ -41,7 +43,7 @@ pub(super) fn active(
         .into_iter()
         .map(|(_, queue, problem)| (queue, problem))
         .collect();
-    worst(status, &problems, rank).unwrap_or_else(|| {
+    worst(status, &problems, rank::scaling).unwrap_or_else(|| {
         let message = "a condition without a reason";
         ConditionBuilder::new(status, Reason::InternalError, message)
     })
@@ -73,7 +75,7 @@ fn not_scaling(
     let stuck = findings(&facts.state.history, now)
         .into_iter()
         .map(|finding| NotReady::new(stuck(finding.kind), finding.sentence))
-        .min_by_key(|problem| rank(problem.reason));
+        .min_by_key(|problem| rank::scaling(problem.reason));
     if let Some(problem) = stuck {
         return Some((Status::False, problem));
     }
@@ -193,25 +195,6 @@ fn stuck(kind: Stuck) -> Reason {
     }
 }
 
-fn rank(reason: Reason) -> u8 {
-    match reason {
-        Reason::TemporalAccessDenied | Reason::TemporalNamespaceNotFound => 2,
-        Reason::TemporalUnavailable => 3,
-        Reason::BacklogUnknown => 4,
-        Reason::NotPolling => 5,
-        Reason::QueueNotPolled => 6,
-        Reason::VersionNotCurrent => 7,
-        Reason::BacklogGrowsWithFreeSlots => 8,
-        Reason::Starting => 9,
-        Reason::Paused => 10,
-        Reason::DryRun => 11,
-        Reason::SlotsUnknown => 12,
-        Reason::WaitTargetTooShort => 13,
-        // What holds the whole queue back.
-        _ => 1,
-    }
-}
-
 pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
     type Said<'a> = (Option<&'a str>, NotReady);
     let (limited, noted): (Vec<Said<'_>>, Vec<Said<'_>>) = queues
@@ -221,12 +204,12 @@ pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
             let reason = limit(decision)?;
             let message = limit_message(reason, &facts.queue.policy);
             let note = limit_note(decision, &message);
-            let say = |text| (Some(name(facts)), NotReady::new(reason.into(), text));
+            let say = |text| (Some(facts.name()), NotReady::new(reason.into(), text));
             Some((say(message), say(note)))
         })
         .unzip();
     let note = worst(Status::True, &noted, |_| 0).map(|say| say.message);
-    let say = worst(Status::True, &limited, |_| 0).map(|say| ConditionBuilder { note, ..say });
+    let say = worst(Status::True, &limited, |_| 0).map(|say| say.note(note));
     say.unwrap_or_else(|| {
         let message = "every queue has the replicas that its demand asks for";
         ConditionBuilder::new(Status::False, Reason::NotLimited, message)

@@ -1,5 +1,6 @@
 //! Conditions by what is wrong.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
@@ -7,8 +8,12 @@ use serde_json::json;
 use taskqueue_scaling::{PodPhase, Reading, UnknownReason};
 use taskqueue_temporal::CallErrorKind;
 
-use super::*;
-use crate::plan;
+use taskqueue_api::Reason;
+
+use super::draft::ConditionDraft;
+use crate::carry_over;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::not_ready::NotReady;
 use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen};
 
@@ -183,8 +188,7 @@ fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
     let after = |seconds| {
         let (mut state, before) = (FleetState::default(), NOW.minus(seconds));
         let observed = observed(&fleet, seen.clone());
-        let wanted = plan::wanted(&fleet, &observed, &state, before);
-        plan::record(&fleet, &wanted, &mut state, before);
+        carry_over::readings(&fleet, &observed, &mut state, before);
         Passed::after(state, fleet.clone(), seen.clone()).conditions()[2]
     };
     let second = std::time::Duration::from_secs;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::*;
-use crate::apply::Scaled;
-use crate::fleet_state::{QueueKey, Written};
-use crate::report::notes;
+use crate::applied::{Scaled, Written};
+use crate::fleet_state::QueueKey;
+use crate::report::details;
 use crate::report::testing::{Passed, healthy, status_with};
 use crate::testing::{NOW, backlog, held, simple, unseen};
 
@@ -151,7 +151,7 @@ fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_
     let new = passed.status(&old, passed.fleet.generation);
     let lift = "the demand asks for more than replicas.max, which is 5; raise it if the cluster and what the workers call can carry more, or slow what arrives";
     assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
-    let events = transitions(&old, &new, &notes(&passed.drafts()));
+    let events = transitions(&old, &new, &details(&passed.drafts(), &passed.fleet));
     let notes: Vec<&str> = events
         .iter()
         .filter(|event| event.reason == "MaxReplicas")

@@ -8,8 +8,9 @@ use taskqueue_api::{Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::CallErrorKind;
 
-use crate::error::{Call, Error};
+use crate::error::Error;
 use crate::fleet_state::QueueKey;
+use crate::kube_error::Call;
 use crate::not_ready::NotReady;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;

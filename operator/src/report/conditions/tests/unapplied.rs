@@ -5,12 +5,16 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_scaling::Time;
 
 use super::*;
-use crate::apply::{End, Scaled};
-use crate::error::{Call, Error};
-use crate::fleet_state::{Unapplied, Written};
+use crate::applied::{End, Scaled, Written};
+use crate::error::Error;
+use crate::fleet_state::Unapplied;
+use crate::kube_error::Call;
+use crate::observe::ObservedQueue;
 use crate::plan::Step;
+use crate::report::conditions::blocked::{KEPT, until_reported};
 
 /// The apply of the Deployment, answered so.
 fn answered(code: u16, message: &str) -> Error {
@@ -73,7 +77,7 @@ fn failing(since: Time, passes: bool) -> Unapplied {
     Unapplied {
         since,
         passes,
-        problem: NotReady::new(Reason::Throttled, "not now"),
+        why: NotReady::new(Reason::Throttled, "not now"),
     }
 }
 
@@ -195,7 +199,7 @@ fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
 fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error() {
     for (error, reason) in passing() {
         let mut passed = Passed::of(healthy());
-        passed.plan.queues[0].step = Step::Refused(problem(&error));
+        passed.plan.queues[0].step = Step::Refused((&error).into());
         let status = passed.status(&well(), 2);
         assert_eq!(
             said(&status, "Ready"),
@@ -210,7 +214,7 @@ fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error()
     }
     for (error, reason) in lasting() {
         let mut passed = Passed::of(healthy());
-        passed.plan.queues[0].step = Step::Refused(problem(&error));
+        passed.plan.queues[0].step = Step::Refused((&error).into());
         let status = passed.status(&well(), 2);
         assert_eq!(said(&status, "Ready"), is("False", reason, 2), "{error}");
     }

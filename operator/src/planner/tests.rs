@@ -6,16 +6,20 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
-use taskqueue_api::Reason;
 use taskqueue_api::fleet::DisruptionBudget;
-use taskqueue_scaling::{PodPhase, PodSlots, Slots, TypeSlots, decide};
+use taskqueue_api::{FleetKey, Reason};
+use taskqueue_scaling::{PodPhase, Slots, TypeSlots};
 use taskqueue_temporal::LivePod;
 
 use super::*;
-use crate::apply::REPLICAS_MANAGER;
-use crate::connection_check;
+use crate::applied::Written;
+use crate::carry_over;
+use crate::connection_check::ConnectionCheck;
 use crate::drift;
-use crate::fleet_state::{Refused, Written};
+use crate::fleet_state::Refused;
+use crate::not_ready::NotReady;
+use crate::owned::{CREATING, REPLICAS_MANAGER};
+use crate::plan::{ApplyPrecondition, ScalePrecondition};
 use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen, usable};
 
 fn rendered(fleet: &Fleet) -> Deployment {
@@ -24,9 +28,8 @@ fn rendered(fleet: &Fleet) -> Deployment {
 
 /// One pass without the writing.
 fn pass(fleet: &Fleet, observed: &Observed, state: &mut FleetState) -> Plan {
-    let wanted = wanted(fleet, observed, state, NOW);
-    record(fleet, &wanted, state, NOW);
-    plan(fleet, observed, wanted, state, NOW)
+    carry_over::readings(fleet, observed, state, NOW);
+    plan(fleet, observed, state, NOW)
 }
 
 /// A memory of the Deployment as it was left at a version.
@@ -202,12 +205,12 @@ fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
     let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
     let usable = observed.connection.as_mut().unwrap();
     usable.spec.address = "elsewhere:7233".to_owned();
-    connection_check::record(&mut state, &observed, false, NOW);
+    state.connection_check =
+        ConnectionCheck::after(state.connection_check.take(), &observed, false, NOW);
     let requeue_after = |state: &mut FleetState| {
         let plan = pass(&fleet, &observed, state);
         let step = &plan.queues[0].step;
-        let untried =
-            matches!(step, Step::Refused(problem) if problem.reason == Reason::ConnectionUntried);
+        let untried = matches!(step, Step::Refused(why) if why.reason == Reason::ConnectionUntried);
         assert!(untried, "{step:?}");
         plan.requeue_after
     };
@@ -217,7 +220,7 @@ fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
         at: NOW.minus(Duration::from_mins(2)),
         pause: Duration::from_secs(1),
         before: 0,
-        problem: NotReady::new(Reason::Throttled, "slow down"),
+        why: NotReady::new(Reason::Throttled, "slow down"),
     });
     assert_eq!(requeue_after(&mut state), usual);
 }
@@ -355,7 +358,7 @@ fn what_shrinks_waits_while_the_deployment_itself_changes() {
 fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() {
     let fleet = simple();
     let pause = Duration::from_secs(55);
-    let problem = NotReady::new(Reason::ApplyFailed, "no such volume");
+    let why = NotReady::new(Reason::ApplyFailed, "no such volume");
     let refused = |rendered, at| {
         let mut state = FleetState::default();
         state.queue(QueueKey::unversioned("a")).refused = Some(Refused {
@@ -363,7 +366,7 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
             at,
             pause,
             before: 0,
-            problem: problem.clone(),
+            why: why.clone(),
         });
         let plan = pass(&fleet, &observed(&fleet, unseen()), &mut state);
         (plan.queues[0].step.clone(), plan.requeue_after)
@@ -372,7 +375,7 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
     let lately = NOW.minus(Duration::from_secs(53));
     let soon = Duration::from_secs(2);
     // And the queue is looked at again when the pause is over.
-    let step = Step::Refused(problem.clone());
+    let step = Step::Refused(why.clone());
     assert_eq!(refused(same, lately), (step, soon));
     let (after, _) = refused(same, NOW.minus(pause));
     assert!(matches!(after, Step::Create(_)), "{after:?}");
@@ -389,7 +392,7 @@ fn what_shrinks_does_not_wait_for_a_template_that_cannot_be_written() {
         at: NOW,
         pause: Duration::from_secs(1),
         before: 0,
-        problem: NotReady::new(Reason::ApplyFailed, "no webhook answers"),
+        why: NotReady::new(Reason::ApplyFailed, "no webhook answers"),
     });
     let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
     let scale = plan.queues[0].scale.as_ref();
@@ -437,14 +440,14 @@ fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
     let fleet = simple();
     let mut state = left(&fleet, 1, "9");
     let first = observed(&fleet, seen(&fleet, 1, "9"));
-    prepare(&fleet, &first, &mut state);
+    carry_over::renderings(&fleet, &first, &mut state);
     let key = QueueKey::unversioned("a");
     let object = |state: &FleetState| {
         let rendered = state.queues[&key].rendered.as_ref().unwrap();
         Arc::clone(&rendered.object)
     };
     let before = object(&state);
-    prepare(&fleet, &observed(&fleet, seen(&fleet, 3, "10")), &mut state);
+    carry_over::renderings(&fleet, &observed(&fleet, seen(&fleet, 3, "10")), &mut state);
     assert!(Arc::ptr_eq(&before, &object(&state)));
     // What is kept says the same as what would be worked out.
     let kept = wanted(&fleet, &first, &state, NOW);
@@ -454,19 +457,19 @@ fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
         generation: fleet.generation + 1,
         ..fleet.clone()
     };
-    prepare(&changed, &first, &mut state);
+    carry_over::renderings(&changed, &first, &mut state);
     assert!(!Arc::ptr_eq(&before, &object(&state)));
 }
 
 #[test]
 fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
     let fleet = simple();
-    let problem = NotReady::new(Reason::SecretNotFound, "there is no Secret x");
+    let why = NotReady::new(Reason::SecretNotFound, "there is no Secret x");
     let mut without = observed(&fleet, seen(&fleet, 9, "9"));
-    without.connection = Err(problem.clone());
+    without.connection = Err(why.clone());
     let plan_without = pass(&fleet, &without, &mut FleetState::default());
     let queue = &plan_without.queues[0];
-    assert_eq!(queue.step, Step::Hold(problem));
+    assert_eq!(queue.step, Step::Hold(why));
     assert_eq!((&queue.decision, &queue.scale), (&None, &None));
 
     let mut rivalled = seen(&fleet, 9, "9");
@@ -482,7 +485,7 @@ fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
     );
     let queue = &plan.queues[0];
     assert!(
-        matches!(&queue.step, Step::Hold(problem) if problem.reason == Reason::QueueConflict),
+        matches!(&queue.step, Step::Hold(why) if why.reason == Reason::QueueConflict),
         "{:?}",
         queue.step
     );

@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use taskqueue_api::FleetKey;
 use tokio::sync::Semaphore;
-use tokio::task::JoinError;
 use tokio::time::Sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{End, QueueApplied, Writer, is_another};
-use crate::error::Error;
+use super::writer::{Writer, is_another};
+use crate::applied::{End, QueueApplied};
 use crate::plan::QueuePlan;
 
 /// Everything but the replicas of one queue, to be written.
-pub(super) struct Side {
+pub(super) struct BackgroundWrite {
     pub(super) writer: Writer,
     pub(super) fleet: FleetKey,
     pub(super) plan: QueuePlan,
@@ -23,20 +22,24 @@ pub(super) struct Side {
     pub(super) version: Option<String>,
 }
 
-/// It is under way.
-pub(super) struct Begun {
+/// A write that is under way.
+pub(super) struct Started {
     task: AbortOnDropHandle<QueueApplied>,
     /// The task has nothing left to do.
     over: Arc<AtomicBool>,
-    /// Nobody waits any more: the task is to tell when it is over.
+    /// Nobody waits any more: the task has to call `ended` when it is over.
     late: Arc<AtomicBool>,
 }
 
-impl Side {
-    pub(super) fn begin(self, permits: Arc<Semaphore>, told: impl Fn() + Send + 'static) -> Begun {
+impl BackgroundWrite {
+    pub(super) fn start(
+        self,
+        permits: Arc<Semaphore>,
+        ended: impl Fn() + Send + 'static,
+    ) -> Started {
         let (over, late) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (is_over, is_late) = (Arc::clone(&over), Arc::clone(&late));
-        let tasks = self.writer.beside.clone();
+        let tasks = self.writer.background.clone();
         let task = tasks.spawn(async move {
             let leading = self.writer.leading.clone();
             let done = tokio::select! {
@@ -49,11 +52,11 @@ impl Side {
             };
             is_over.store(true, Ordering::SeqCst);
             if is_late.load(Ordering::SeqCst) {
-                told();
+                ended();
             }
             done
         });
-        Begun {
+        Started {
             task: AbortOnDropHandle::new(task),
             over,
             late,
@@ -84,31 +87,22 @@ impl Side {
     }
 }
 
-impl Begun {
-    /// What came of it, or the task if it takes longer than until the deadline.
+impl Started {
+    /// The result, or the task if it takes longer than until the deadline.
     pub(super) async fn ended_before(
         mut self,
         deadline: Pin<&mut Sleep>,
     ) -> Result<QueueApplied, AbortOnDropHandle<QueueApplied>> {
         tokio::select! {
             biased;
-            done = &mut self.task => return Ok(outcome(done)),
+            done = &mut self.task => return Ok(QueueApplied::of_task(done)),
             () = deadline => {}
         }
         self.late.store(true, Ordering::SeqCst);
         // It may have ended in this moment, without knowing that it is late.
         if self.over.load(Ordering::SeqCst) {
-            return Ok(outcome(self.task.await));
+            return Ok(QueueApplied::of_task(self.task.await));
         }
         Err(self.task)
     }
-}
-
-/// What came of a task. One that broke off is an error of its queue alone.
-pub(crate) fn outcome(done: Result<QueueApplied, JoinError>) -> QueueApplied {
-    done.unwrap_or_else(|error| QueueApplied {
-        end: End::Refused,
-        error: Some(Error::Bug(format!("a write broke off: {error}"))),
-        ..QueueApplied::default()
-    })
 }

@@ -144,14 +144,18 @@ pub struct Written {
 
 impl Written {
     /// Notes what the server holds after an apply of `rendered`.
-    pub fn after_apply(held: &Deployment, rendered: &Deployment) -> Self {
+    pub fn after_apply(existing: &Deployment, rendered: &Deployment) -> Self {
         Self {
-            uid: held.metadata.uid.clone().unwrap_or_default(),
-            resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
-            generation: held.metadata.generation,
-            replicas: spec_replicas(held),
+            uid: existing.metadata.uid.clone().unwrap_or_default(),
+            resource_version: existing
+                .metadata
+                .resource_version
+                .clone()
+                .unwrap_or_default(),
+            generation: existing.metadata.generation,
+            replicas: spec_replicas(existing),
             rendered: drift::rendered(rendered),
-            live: drift::live(held, rendered),
+            live: drift::live(existing, rendered),
         }
     }
 

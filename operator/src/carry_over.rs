@@ -24,16 +24,16 @@ pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
         return;
     };
     for queue in &fleet.queues {
-        let held = observed
+        let existing = observed
             .queues
             .get(&queue.name)
-            .and_then(|seen| seen.held.as_deref());
+            .and_then(|seen| seen.existing.as_deref());
         let state = state.queue(QueueKey::unversioned(&queue.name));
         let kept = state.rendered.take();
         let kept = kept.filter(|rendered| rendered.is_of(fleet, &usable.spec));
         let mut rendered = kept.unwrap_or_else(|| Rendered::new(fleet, queue, &usable.spec));
-        if let Some(held) = held {
-            rendered.look_at(held);
+        if let Some(existing) = existing {
+            rendered.look_at(existing);
         }
         state.rendered = Some(rendered);
     }

@@ -66,9 +66,9 @@ impl ConnectionCheck {
         if self.answered || self.skipped {
             return None;
         }
-        let held = seen.held.as_deref()?;
-        let runs = spec_replicas(held) > 0 || !seen.pods.live.is_empty();
-        if !runs || is_being_created(held) || connection_of(held) == connection_of(object) {
+        let existing = seen.existing.as_deref()?;
+        let runs = spec_replicas(existing) > 0 || !seen.pods.live.is_empty();
+        if !runs || is_being_created(existing) || connection_of(existing) == connection_of(object) {
             return None;
         }
         let Connection {

@@ -19,26 +19,32 @@ pub fn rendered(object: &Deployment) -> u64 {
 
 /// The hash of what the server holds, as far as it concerns us: everything in the spec but the
 /// replicas, and the metadata that `rendered` sets.
-pub fn live(held: &Deployment, rendered: &Deployment) -> u64 {
-    let mut spec = held.spec.clone().unwrap_or_default();
+pub fn live(existing: &Deployment, rendered: &Deployment) -> u64 {
+    let mut spec = existing.spec.clone().unwrap_or_default();
     spec.replicas = None;
     let labels = ours(
-        held.metadata.labels.as_ref(),
+        existing.metadata.labels.as_ref(),
         rendered.metadata.labels.as_ref(),
     );
     let annotations = ours(
-        held.metadata.annotations.as_ref(),
+        existing.metadata.annotations.as_ref(),
         rendered.metadata.annotations.as_ref(),
     );
-    hash(&(spec, labels, annotations, &held.metadata.owner_references))
+    hash(&(
+        spec,
+        labels,
+        annotations,
+        &existing.metadata.owner_references,
+    ))
 }
 
 type Map = BTreeMap<String, String>;
 
 /// Of what is held, the keys that we set.
-fn ours<'a>(held: Option<&'a Map>, rendered: Option<&Map>) -> BTreeMap<&'a str, &'a str> {
-    let held = held.into_iter().flatten();
-    held.filter(|(key, _)| rendered.is_some_and(|rendered| rendered.contains_key(*key)))
+fn ours<'a>(existing: Option<&'a Map>, rendered: Option<&Map>) -> BTreeMap<&'a str, &'a str> {
+    let existing = existing.into_iter().flatten();
+    existing
+        .filter(|(key, _)| rendered.is_some_and(|rendered| rendered.contains_key(*key)))
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect()
 }
@@ -68,17 +74,17 @@ mod tests {
             "metadata": {"name": "d", "labels": {"a": "1"}},
             "spec": {"selector": {}, "template": {"metadata": {"labels": {"a": "1"}}}},
         }));
-        let held = json!({
+        let existing = json!({
             "metadata": {"name": "d", "resourceVersion": "7", "labels": {"a": "1", "other": "x"},
                 "annotations": {"deployment.kubernetes.io/revision": "3"}},
             "spec": {"replicas": 3, "selector": {}, "template": {"metadata": {"labels": {"a": "1"}}}},
             "status": {"replicas": 3},
         });
-        let base = live(&deployment(held.clone()), &rendered);
+        let base = live(&deployment(existing.clone()), &rendered);
         let changed = |pointer: &str, value: serde_json::Value| {
-            let mut held = held.clone();
-            *held.pointer_mut(pointer).unwrap() = value;
-            live(&deployment(held), &rendered) != base
+            let mut existing = existing.clone();
+            *existing.pointer_mut(pointer).unwrap() = value;
+            live(&deployment(existing), &rendered) != base
         };
         assert!(!changed("/spec/replicas", json!(9)));
         assert!(!changed("/status/replicas", json!(9)));

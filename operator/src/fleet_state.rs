@@ -195,19 +195,23 @@ impl Rendered {
     }
 
     /// Keeps the hash of what concerns us in the Deployment that is there.
-    pub fn look_at(&mut self, held: &Deployment) {
-        let version = held.metadata.resource_version.clone().unwrap_or_default();
+    pub fn look_at(&mut self, existing: &Deployment) {
+        let version = existing
+            .metadata
+            .resource_version
+            .clone()
+            .unwrap_or_default();
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != version) {
-            self.seen = Some((version, drift::live(held, &self.object)));
+            self.seen = Some((version, drift::live(existing, &self.object)));
         }
     }
 
     /// The hash of what concerns us in the Deployment that is there.
-    pub fn live_of(&self, held: &Deployment) -> u64 {
-        let version = held.metadata.resource_version.as_ref();
+    pub fn live_of(&self, existing: &Deployment) -> u64 {
+        let version = existing.metadata.resource_version.as_ref();
         let seen = self.seen.as_ref();
         let kept = seen.filter(|(seen, _)| version.is_some_and(|version| version == seen));
-        kept.map_or_else(|| drift::live(held, &self.object), |(_, live)| *live)
+        kept.map_or_else(|| drift::live(existing, &self.object), |(_, live)| *live)
     }
 }
 

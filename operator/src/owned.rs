@@ -41,8 +41,9 @@ pub fn owned_by(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
 }
 
 /// Whether the creation of a Deployment was begun and not finished.
-pub fn is_being_created(held: &Deployment) -> bool {
-    held.metadata
+pub fn is_being_created(existing: &Deployment) -> bool {
+    existing
+        .metadata
         .annotations
         .iter()
         .flatten()
@@ -50,7 +51,7 @@ pub fn is_being_created(held: &Deployment) -> bool {
 }
 
 /// Whether a Deployment has a PodDisruptionBudget beside it.
-pub fn has_budget(held: &Deployment) -> bool {
-    let mut annotations = held.metadata.annotations.iter().flatten();
+pub fn has_budget(existing: &Deployment) -> bool {
+    let mut annotations = existing.metadata.annotations.iter().flatten();
     annotations.any(|(key, _)| key == injected::BUDGET_ANNOTATION)
 }

@@ -144,7 +144,7 @@ fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> Bu
     }
     match render::disruption_budget(fleet, queue) {
         Some(budget) => BudgetStep::Apply(Box::new(budget)),
-        None if seen.held.as_deref().is_some_and(has_budget) => BudgetStep::Delete,
+        None if seen.existing.as_deref().is_some_and(has_budget) => BudgetStep::Delete,
         None => BudgetStep::Keep,
     }
 }

@@ -45,11 +45,11 @@ impl Writer {
                 if let Some(version) = version {
                     version.clone_into(&mut seen.resource_version);
                 }
-                let mut held = self.apply_object(fleet, object, uid, Some(seen)).await?;
-                if is_being_created(&held) {
-                    held = self.finish(fleet, held).await?;
+                let mut existing = self.apply_object(fleet, object, uid, Some(seen)).await?;
+                if is_being_created(&existing) {
+                    existing = self.finish(fleet, existing).await?;
                 }
-                done.written = Some(Written::after_apply(&held, object));
+                done.written = Some(Written::after_apply(&existing, object));
             }
         }
         Ok(())
@@ -74,11 +74,11 @@ impl Writer {
             resource_version: made.metadata.resource_version.clone().unwrap_or_default(),
             live: Some(drift::live(&made, object)),
         });
-        let mut held = self.apply_object(fleet, object, &uid, seen).await?;
-        if is_being_created(&held) {
-            held = self.finish(fleet, held).await?;
+        let mut existing = self.apply_object(fleet, object, &uid, seen).await?;
+        if is_being_created(&existing) {
+            existing = self.finish(fleet, existing).await?;
         }
-        done.written = Some(Written::after_apply(&held, object));
+        done.written = Some(Written::after_apply(&existing, object));
         done.created = fresh;
         done.scaled = (fresh && replicas > 0).then_some(Scaled {
             from: 0,
@@ -153,18 +153,18 @@ impl Writer {
     }
 
     /// The manager of the replicas gives up everything but the replicas, as they are.
-    async fn finish(&self, fleet: &FleetKey, held: Deployment) -> Result<Deployment, Error> {
-        let mut held = held;
-        let name = name_of(&held)?.to_owned();
+    async fn finish(&self, fleet: &FleetKey, existing: Deployment) -> Result<Deployment, Error> {
+        let mut existing = existing;
+        let name = name_of(&existing)?.to_owned();
         let params = PatchParams::apply(REPLICAS_MANAGER).force();
         for _ in 0..TRIES {
             let mut body = json!({
                 "apiVersion": "apps/v1",
                 "kind": "Deployment",
-                "metadata": {"name": name, "namespace": fleet.namespace, "uid": held.metadata.uid},
-                "spec": {"replicas": spec_replicas(&held)},
+                "metadata": {"name": name, "namespace": fleet.namespace, "uid": existing.metadata.uid},
+                "spec": {"replicas": spec_replicas(&existing)},
             });
-            if let Some(version) = &held.metadata.resource_version {
+            if let Some(version) = &existing.metadata.resource_version {
                 body["metadata"]["resourceVersion"] = json!(version);
             }
             let call = Call::new("finish creating", "Deployment", &fleet.namespace, &name);
@@ -173,11 +173,11 @@ impl Writer {
                 return sent;
             }
             let found = self.look(fleet, &name).await?;
-            let found = found.filter(|found| found.metadata.uid == held.metadata.uid);
+            let found = found.filter(|found| found.metadata.uid == existing.metadata.uid);
             let Some(found) = found.filter(is_being_created) else {
                 break;
             };
-            held = found;
+            existing = found;
         }
         Err(stale(fleet, &name))
     }

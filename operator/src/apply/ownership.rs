@@ -81,7 +81,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::testing::{held, simple};
+    use crate::testing::{existing, simple};
 
     type Change = fn(&mut Deployment);
 
@@ -148,7 +148,7 @@ mod tests {
             ),
         ];
         let fleet = simple();
-        let wanted = held(&fleet, 1, "1");
+        let wanted = existing(&fleet, 1, "1");
         for (what, change, expected) in table {
             let mut found = wanted.clone();
             change(&mut found);

@@ -19,7 +19,9 @@ use crate::owned::{CREATING, DELETION_COST, REPLICAS_MANAGER};
 use crate::plan::{
     ApplyPrecondition, BudgetStep, DeletionCost, Prune, QueuePlan, Scale, ScalePrecondition, Step,
 };
-use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
+use crate::testing::{
+    Asked, Log, NOW, accepted, api, existing, failure, simple, usable, willing_api,
+};
 
 mod budgets;
 mod moved;
@@ -101,7 +103,7 @@ fn apply_step() -> Step {
         uid: "deployment-uid".to_owned(),
         decided_on: ApplyPrecondition {
             resource_version: "9".to_owned(),
-            live: Some(drift::live(&held(&simple(), 1, "9"), &object())),
+            live: Some(drift::live(&existing(&simple(), 1, "9"), &object())),
         },
         finish_creation: None,
     }
@@ -190,7 +192,7 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
 
 /// What a fleet leaves behind that is deleted with `--cascade=orphan`.
 fn left_behind() -> Deployment {
-    let mut left = held(&simple(), 1, "9");
+    let mut left = existing(&simple(), 1, "9");
     left.metadata.owner_references = None;
     left
 }
@@ -233,7 +235,7 @@ async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs
 
 #[tokio::test]
 async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
-    let mut earlier = held(&simple(), 1, "9");
+    let mut earlier = existing(&simple(), 1, "9");
     earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
     let (done, asked) = create_over(earlier).await;
     assert_eq!(asked.len(), 1);
@@ -244,7 +246,10 @@ async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
 async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
     let (client, log) = api(|asked| {
         if asked.line.starts_with("GET") {
-            return (200, serde_json::to_value(held(&simple(), 4, "9")).unwrap());
+            return (
+                200,
+                serde_json::to_value(existing(&simple(), 4, "9")).unwrap(),
+            );
         }
         (200, accepted(asked))
     });

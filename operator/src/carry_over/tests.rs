@@ -9,7 +9,7 @@ use super::*;
 use crate::applied::{Scaled, Written};
 use crate::kube_error::Call;
 use crate::planner;
-use crate::testing::{self, NOW, backlog, held, observed, unseen};
+use crate::testing::{self, NOW, backlog, existing, observed, unseen};
 
 #[test]
 fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_accepted() {
@@ -21,7 +21,7 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
     let mut state = FleetState::default();
     let pass = |state: &mut FleetState, replicas| {
         let mut queue = unseen();
-        queue.held = Some(Arc::new(held(&fleet, replicas, "9")));
+        queue.existing = Some(Arc::new(existing(&fleet, replicas, "9")));
         queue.reading.backlog = backlog(50, NOW);
         let observed = observed(&fleet, queue);
         readings(&fleet, &observed, state, NOW);
@@ -55,10 +55,10 @@ fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
     let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
     let mut state = FleetState::default();
-    let written = Written::after_apply(&held(&fleet, 2, "7"), &object);
+    let written = Written::after_apply(&existing(&fleet, 2, "7"), &object);
     state.queue(QueueKey::unversioned("a")).written = Some(written);
     let mut queue = unseen();
-    queue.held = Some(Arc::new(held(&fleet, 3, "9")));
+    queue.existing = Some(Arc::new(existing(&fleet, 3, "9")));
     queue.reading.backlog = backlog(0, NOW);
     let observed = observed(&fleet, queue);
     readings(&fleet, &observed, &mut state, NOW);
@@ -85,7 +85,7 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
             wall: Timestamp::UNIX_EPOCH,
         };
         let mut queue = unseen();
-        queue.held = Some(Arc::new(held(&fleet, 3, "9")));
+        queue.existing = Some(Arc::new(existing(&fleet, 3, "9")));
         queue.reading.backlog = backlog(0, now.monotonic);
         queue.rival = held_back.then(|| testing::simple().key);
         let observed = observed(&fleet, queue);
@@ -95,7 +95,7 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
         let done = applied.queues.entry("a".to_owned()).or_default();
         // The template is as it should be from here on.
         let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
-        done.written = Some(Written::after_apply(&held(&fleet, 3, "9"), &object));
+        done.written = Some(Written::after_apply(&existing(&fleet, 3, "9"), &object));
         writes(&mut state, &fleet, &plan, &mut applied, now);
         let decision = plan.queues[0].decision.as_ref();
         decision.map(|decision| (decision.desired, decision.reason))

@@ -10,7 +10,7 @@ use super::*;
 use crate::fleet_state::{FleetState, QueueKey};
 use crate::plan::Step;
 use crate::planner::desired::desired;
-use crate::testing::{NOW, backlog, held, observed, resource, unseen};
+use crate::testing::{NOW, backlog, existing, observed, resource, unseen};
 
 /// A fleet whose resource was changed by this.
 fn changed(change: impl FnOnce(&mut Value)) -> Fleet {
@@ -39,7 +39,7 @@ fn connection(pointer: &str, value: &str) -> Fleet {
 /// What runs, `replicas` of it, as the unchanged fleet has it.
 fn running(replicas: i32) -> ObservedQueue {
     ObservedQueue {
-        held: Some(Arc::new(held(&changed(|_| ()), replicas, "9"))),
+        existing: Some(Arc::new(existing(&changed(|_| ()), replicas, "9"))),
         ..unseen()
     }
 }
@@ -107,7 +107,7 @@ fn a_template_that_changes_beside_the_connection_is_written_while_temporal_is_aw
     });
     assert!(matches!(first_pass(&fleet, running(3)), Step::Apply { .. }));
     // Everything of the API server's own doing aside: it fills in what was left out.
-    let mut defaulted = held(&changed(|_| ()), 3, "9");
+    let mut defaulted = existing(&changed(|_| ()), 3, "9");
     let pod = defaulted
         .spec
         .as_mut()
@@ -126,7 +126,7 @@ fn a_template_that_changes_beside_the_connection_is_written_while_temporal_is_aw
         }
     }
     let queue = ObservedQueue {
-        held: Some(Arc::new(defaulted)),
+        existing: Some(Arc::new(defaulted)),
         ..unseen()
     };
     assert!(matches!(first_pass(&fleet, queue), Step::Apply { .. }));

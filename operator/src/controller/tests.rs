@@ -34,7 +34,9 @@ use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::report::Reports;
 use crate::report::thresholds::Thresholds;
 use crate::scrape::{Failure, Fetch, Scrapers};
-use crate::testing::{self, Asked, Log, accepted, api, failure, held, observed, resource, unseen};
+use crate::testing::{
+    self, Asked, Log, accepted, api, existing, failure, observed, resource, unseen,
+};
 
 mod leading;
 mod refused;
@@ -229,7 +231,7 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
 
     // What the watches show after that: the Deployment, and the object with its status.
     let fleet = crate::testing::simple();
-    let made: Deployment = crate::testing::held(&fleet, 1, "101");
+    let made: Deployment = crate::testing::existing(&fleet, 1, "101");
     let key = taskqueue_api::fleet::FleetKey {
         ..fleet.key.clone()
     };

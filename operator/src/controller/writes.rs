@@ -52,12 +52,12 @@ pub(super) async fn look_for_unseen(
         let known = state.queues.get(&QueueKey::unversioned(&queue.name));
         let left = known.is_some_and(|state| state.written.is_some());
         let seen = observed.queues.get_mut(&queue.name);
-        let Some(seen) = seen.filter(|seen| left && seen.held.is_none()) else {
+        let Some(seen) = seen.filter(|seen| left && seen.existing.is_none()) else {
             continue;
         };
         match writer.look(&fleet.key, &queue.deployment_name).await {
             Ok(Some(found)) if owned_by(&found.metadata, &fleet.key) => {
-                seen.held = Some(as_kept(found));
+                seen.existing = Some(as_kept(found));
             }
             Ok(Some(_)) => {}
             Ok(None) => seen.gone = true,
@@ -98,7 +98,7 @@ pub(super) async fn plan_and_apply(
                 .flatten();
             let found = found.filter(|found| owned_by(&found.metadata, &fleet.key));
             if let (Some(found), Some(seen)) = (found, observed.queues.get_mut(queue)) {
-                seen.held = Some(as_kept(found));
+                seen.existing = Some(as_kept(found));
             }
         }
         let mut again = self::plan(fleet, observed, state, now);

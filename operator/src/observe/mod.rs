@@ -64,7 +64,7 @@ pub struct Observed {
 #[derive(Debug, Clone)]
 pub struct ObservedQueue {
     /// Its Deployment, if it exists and is ours.
-    pub held: Option<Arc<Deployment>>,
+    pub existing: Option<Arc<Deployment>>,
     /// The API server was asked, and says that there is no such Deployment. Otherwise one that is not seen may only be out
     /// of sight.
     pub gone: bool,
@@ -117,19 +117,27 @@ pub async fn observe(
         .caches
         .last_words
         .take(&fleet.key.namespace, &fleet.key.name);
-    let held: BTreeMap<&str, Existing> = fleet
+    let existing: BTreeMap<&str, Existing> = fleet
         .queues
         .iter()
-        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
+        .map(|queue| {
+            (
+                queue.name.as_str(),
+                existing(sources, fleet, queue, &pods, now),
+            )
+        })
         .collect();
     match &connection {
         Ok(usable) => sources
             .readers
-            .watch(&owner, &usable.resolved, &watches(fleet, &held)),
+            .watch(&owner, &usable.resolved, &watches(fleet, &existing)),
         Err(_) => sources.readers.forget(&owner),
     }
     let queues = fleet.queues.iter().filter_map(|queue| {
-        let Existing { held, mut pods } = held.get(queue.name.as_str())?.clone();
+        let Existing {
+            deployment,
+            mut pods,
+        } = existing.get(queue.name.as_str())?.clone();
         let ours = gone.iter().filter(|(of, _)| *of == queue.name);
         pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let reading = reading(sources.readers, &owner, queue, now.monotonic);
@@ -151,7 +159,7 @@ pub async fn observe(
         Some((
             queue.name.clone(),
             ObservedQueue {
-                held,
+                existing: deployment,
                 gone: false,
                 pods,
                 reading,
@@ -218,11 +226,11 @@ pub fn owner_of(fleet: &Fleet) -> OwnerKey {
 
 #[derive(Clone)]
 struct Existing {
-    held: Option<Arc<Deployment>>,
+    deployment: Option<Arc<Deployment>>,
     pods: Pods,
 }
 
-fn held(
+fn existing(
     sources: &Sources<'_>,
     fleet: &Fleet,
     queue: &Queue,
@@ -230,21 +238,21 @@ fn held(
     now: Moment,
 ) -> Existing {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
-    let held = sources.caches.deployments.get(&reference);
-    let held = held.filter(|deployment| owned_by(&deployment.metadata, &fleet.key));
+    let deployment = sources.caches.deployments.get(&reference);
+    let deployment = deployment.filter(|deployment| owned_by(&deployment.metadata, &fleet.key));
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
     Existing {
-        held,
+        deployment,
         pods: pods::read(mine, &queue.pods.worker.name, now.wall),
     }
 }
 
-fn watches(fleet: &Fleet, held: &BTreeMap<&str, Existing>) -> Vec<QueueWatch> {
+fn watches(fleet: &Fleet, existing: &BTreeMap<&str, Existing>) -> Vec<QueueWatch> {
     let watch = |queue: &Queue| {
-        let has_replicas = held.get(queue.name.as_str()).is_some_and(|held| {
-            !held.pods.live.is_empty()
-                || held
-                    .held
+        let has_replicas = existing.get(queue.name.as_str()).is_some_and(|existing| {
+            !existing.pods.live.is_empty()
+                || existing
+                    .deployment
                     .as_deref()
                     .is_some_and(|deployment| spec_replicas(deployment) > 0)
         });

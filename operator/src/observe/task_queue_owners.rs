@@ -1,5 +1,5 @@
-//! Which fleets claim which task queues. Two fleets on the same task queue would each see the whole
-//! backlog and both scale for it: the older one goes on, the newer one holds still. In memory.
+//! Which fleet owns which task queue. Two fleets on the same task queue would each see the whole
+//! backlog and both scale for it: the older one owns it, the newer one holds still. In memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ struct TaskQueueKey {
     task_type: &'static str,
 }
 
-/// Who claims it. Sorted by age; of two equally old ones the name decides.
+/// The fleets on one task queue, the owner first: the oldest, and of two equally old ones the first by name.
 type Owners = BTreeSet<(Timestamp, FleetKey)>;
 
 #[derive(Debug, Default)]
@@ -27,13 +27,12 @@ struct Index {
     fleets: BTreeMap<FleetKey, (Timestamp, BTreeSet<TaskQueueKey>)>,
 }
 
-/// All claims of all fleets.
+/// The task queues of all fleets.
 #[derive(Debug, Default)]
 pub struct TaskQueueOwners(Mutex<Index>);
 
 impl TaskQueueOwners {
-    /// States what a fleet claims now, and answers, per queue of it, which older fleet claims the
-    /// same.
+    /// Registers the task queues that a fleet has now. Returns, per queue of it, the older fleet that owns the task queue.
     pub fn register(
         &self,
         fleet: &Fleet,
@@ -48,14 +47,14 @@ impl TaskQueueOwners {
                 queue
                     .task_types
                     .iter()
-                    .map(|kind| key(connection, &queue.task_queue, *kind))
+                    .map(|kind| key_of(connection, &queue.task_queue, *kind))
             })
             .collect();
         index.replace(&fleet.key, created, wanted);
         let older = |queue: &taskqueue_api::Queue| {
             queue.task_types.iter().find_map(|kind| {
-                let claim = key(connection, &queue.task_queue, *kind);
-                let oldest = index.owners.get(&claim)?.first()?;
+                let key = key_of(connection, &queue.task_queue, *kind);
+                let oldest = index.owners.get(&key)?.first()?;
                 (oldest.1 != fleet.key).then(|| oldest.1.clone())
             })
         };
@@ -66,8 +65,8 @@ impl TaskQueueOwners {
             .collect()
     }
 
-    /// States what a fleet claims whose spec cannot be used, unless it has stated something before: what its Deployments
-    /// were made for. They do not say which task types, so it is all of them.
+    /// Registers the task queues of a fleet whose spec cannot be used, unless it has registered some before: those that its
+    /// Deployments were made for. They do not say which task types, so it is all of them.
     pub fn register_as_made<'a>(
         &self,
         fleet: &FleetKey,
@@ -84,7 +83,7 @@ impl TaskQueueOwners {
         }
     }
 
-    /// The fleet is gone, and with it its claims.
+    /// Drops a fleet that is gone.
     pub fn forget(&self, fleet: &FleetKey) {
         let mut index = self.index();
         index.remove(fleet);
@@ -100,14 +99,14 @@ impl Index {
         let unchanged = self
             .fleets
             .get(fleet)
-            .is_some_and(|(at, claims)| *at == created && *claims == wanted);
+            .is_some_and(|(at, keys)| *at == created && *keys == wanted);
         if unchanged {
             return;
         }
         self.remove(fleet);
-        for claim in &wanted {
+        for key in &wanted {
             self.owners
-                .entry(claim.clone())
+                .entry(key.clone())
                 .or_default()
                 .insert((created, fleet.clone()));
         }
@@ -115,14 +114,14 @@ impl Index {
     }
 
     fn remove(&mut self, fleet: &FleetKey) {
-        let Some((created, claims)) = self.fleets.remove(fleet) else {
+        let Some((created, keys)) = self.fleets.remove(fleet) else {
             return;
         };
-        for claim in claims {
-            if let Some(owners) = self.owners.get_mut(&claim) {
+        for key in keys {
+            if let Some(owners) = self.owners.get_mut(&key) {
                 owners.remove(&(created, fleet.clone()));
                 if owners.is_empty() {
-                    self.owners.remove(&claim);
+                    self.owners.remove(&key);
                 }
             }
         }
@@ -162,7 +161,7 @@ fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
     TaskType::ALL.into_iter().map(of_type).collect()
 }
 
-fn key(connection: &Connection, task_queue: &str, task_type: TaskType) -> TaskQueueKey {
+fn key_of(connection: &Connection, task_queue: &str, task_type: TaskType) -> TaskQueueKey {
     TaskQueueKey {
         // Host names do not differ by case.
         address: connection.address.to_ascii_lowercase(),
@@ -198,25 +197,25 @@ mod tests {
         let new = named("new", "b", &["Workflow", "Activity"]);
         let other = named("other", "c", &["Nexus"]);
         let connection = usable(&old).spec;
-        let claim = |fleet: &Fleet, second| owners.register(fleet, at(second), &connection);
+        let register = |fleet: &Fleet, second| owners.register(fleet, at(second), &connection);
         // In whichever order they come.
-        assert_eq!(claim(&new, 20), BTreeMap::new());
-        assert_eq!(claim(&old, 10), BTreeMap::new());
+        assert_eq!(register(&new, 20), BTreeMap::new());
+        assert_eq!(register(&old, 10), BTreeMap::new());
         assert_eq!(
-            claim(&new, 20),
+            register(&new, 20),
             BTreeMap::from([("b".to_owned(), old.key.clone())])
         );
         assert_eq!(
-            claim(&other, 30),
+            register(&other, 30),
             BTreeMap::new(),
-            "another task type is another claim"
+            "another task type is another task queue"
         );
         owners.forget(&old.key);
-        assert_eq!(claim(&new, 20), BTreeMap::new());
+        assert_eq!(register(&new, 20), BTreeMap::new());
     }
 
     #[test]
-    fn a_fleet_whose_spec_cannot_be_used_claims_what_its_workers_were_made_for() {
+    fn a_fleet_whose_spec_cannot_be_used_owns_what_its_workers_were_made_for() {
         let owners = TaskQueueOwners::default();
         let (old, new) = (
             named("old", "a", &["Activity"]),
@@ -227,7 +226,7 @@ mod tests {
         owners.register_as_made(&old.key, at(1), std::iter::once(&made));
         let rival = BTreeMap::from([("b".to_owned(), old.key.clone())]);
         assert_eq!(owners.register(&new, at(2), &connection), rival);
-        // What it stated itself is not made more of.
+        // What it has registered itself counts.
         assert_eq!(owners.register(&old, at(1), &connection), BTreeMap::new());
         owners.register_as_made(&old.key, at(1), std::iter::once(&made));
         assert_eq!(owners.register(&new, at(2), &connection), BTreeMap::new());

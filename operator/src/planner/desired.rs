@@ -60,38 +60,40 @@ struct Inputs<'a> {
 
 impl Inputs<'_> {
     fn desired(&self, now: Time) -> Desired {
-        let held = self.seen.held.as_deref();
+        let existing = self.seen.existing.as_deref();
         let written = self.state.written.as_ref();
         // What this process wrote and the watch has not shown yet.
-        let ahead = held.and_then(|held| written.filter(|written| written.is_newer_than(held)));
+        let ahead =
+            existing.and_then(|existing| written.filter(|written| written.is_newer_than(existing)));
         // What is out of sight is not gone: it has the replicas that it was left with.
         let unseen = || {
             let written = written.filter(|_| !self.seen.gone);
             written.map_or(0, |written| written.replicas)
         };
         let replicas = ahead.map_or_else(
-            || held.map_or_else(unseen, spec_replicas),
+            || existing.map_or_else(unseen, spec_replicas),
             |written| written.replicas,
         );
         let step = self.step(now);
         let applying = matches!(step, Step::Apply { .. } | Step::Pending);
         let ours = written.filter(|written| {
             ahead.is_none()
-                && held.is_some_and(|held| held.metadata.uid.as_ref() == Some(&written.uid))
+                && existing
+                    .is_some_and(|existing| existing.metadata.uid.as_ref() == Some(&written.uid))
         });
         Desired {
             step,
             observation: Observation {
-                replicas: deployment::replicas(replicas, held, &self.seen.pods, applying),
+                replicas: deployment::replicas(replicas, existing, &self.seen.pods, applying),
                 backlog: self.seen.reading.backlog.clone(),
                 slots: self.seen.slots.clone(),
             },
-            precondition: held.map(|held| precondition(held, ahead)),
+            precondition: existing.map(|existing| precondition(existing, ahead)),
             changed_by_others: ours
                 .map(|written| written.replicas)
                 // A write of ours whose answer was lost is nobody else's.
                 .filter(|set| {
-                    *set != replicas && held.and_then(replicas_set_by) != Some(REPLICAS_MANAGER)
+                    *set != replicas && existing.and_then(replicas_set_by) != Some(REPLICAS_MANAGER)
                 }),
         }
     }
@@ -133,18 +135,18 @@ impl Inputs<'_> {
             return Step::Refused(refused.why.clone());
         }
         let object = || Box::new(Deployment::clone(&rendered.object));
-        let Some(held) = self.seen.held.as_deref() else {
+        let Some(existing) = self.seen.existing.as_deref() else {
             return Step::Create(object());
         };
-        if held.metadata.deletion_timestamp.is_some() {
+        if existing.metadata.deletion_timestamp.is_some() {
             return Step::Keep;
         }
-        let uid = held.metadata.uid.clone().unwrap_or_default();
-        let creating = is_being_created(held);
-        let live = rendered.live_of(held);
+        let uid = existing.metadata.uid.clone().unwrap_or_default();
+        let creating = is_being_created(existing);
+        let live = rendered.live_of(existing);
         let ours = self.state.written.as_ref();
         let ours = ours.filter(|written| written.uid == uid);
-        let behind = ours.is_some_and(|written| written.is_newer_than(held));
+        let behind = ours.is_some_and(|written| written.is_newer_than(existing));
         let unchanged = ours.is_some_and(|written| {
             written.rendered == rendered.hash && (behind || (!creating && written.live == live))
         });
@@ -160,17 +162,21 @@ impl Inputs<'_> {
                     live: None,
                 },
                 None => ApplyPrecondition {
-                    resource_version: held.metadata.resource_version.clone().unwrap_or_default(),
+                    resource_version: existing
+                        .metadata
+                        .resource_version
+                        .clone()
+                        .unwrap_or_default(),
                     live: Some(live),
                 },
             },
-            finish_creation: creating.then(|| spec_replicas(held)),
+            finish_creation: creating.then(|| spec_replicas(existing)),
         }
     }
 }
 
-fn precondition(held: &Deployment, ahead: Option<&Written>) -> ScalePrecondition {
-    let metadata = &held.metadata;
+fn precondition(existing: &Deployment, ahead: Option<&Written>) -> ScalePrecondition {
+    let metadata = &existing.metadata;
     match ahead {
         Some(written) => ScalePrecondition {
             uid: written.uid.clone(),

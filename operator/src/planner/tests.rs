@@ -20,7 +20,7 @@ use crate::fleet_state::Refused;
 use crate::not_ready::NotReady;
 use crate::owned::{CREATING, REPLICAS_MANAGER};
 use crate::plan::{ApplyPrecondition, ScalePrecondition};
-use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen, usable};
+use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen, usable};
 
 fn rendered(fleet: &Fleet) -> Deployment {
     render(fleet, &fleet.queues[0], &usable(fleet).spec)
@@ -35,22 +35,22 @@ fn pass(fleet: &Fleet, observed: &Observed, state: &mut FleetState) -> Plan {
 /// A memory of the Deployment as it was left at a version.
 fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetState {
     let mut state = FleetState::default();
-    let written = Written::after_apply(&held(fleet, replicas, version), &rendered(fleet));
+    let written = Written::after_apply(&existing(fleet, replicas, version), &rendered(fleet));
     state.queue(QueueKey::unversioned("a")).written = Some(written);
     state
 }
 
 /// The Deployment as it is decided on.
-fn seen_as(fleet: &Fleet, held: &Deployment) -> ApplyPrecondition {
+fn seen_as(fleet: &Fleet, existing: &Deployment) -> ApplyPrecondition {
     ApplyPrecondition {
-        resource_version: held.metadata.resource_version.clone().unwrap(),
-        live: Some(drift::live(held, &rendered(fleet))),
+        resource_version: existing.metadata.resource_version.clone().unwrap(),
+        live: Some(drift::live(existing, &rendered(fleet))),
     }
 }
 
 fn seen(fleet: &Fleet, replicas: i32, version: &str) -> ObservedQueue {
     ObservedQueue {
-        held: Some(Arc::new(held(fleet, replicas, version))),
+        existing: Some(Arc::new(existing(fleet, replicas, version))),
         ..unseen()
     }
 }
@@ -131,7 +131,7 @@ fn a_restarted_operator_applies_once() {
         Step::Apply {
             object: Box::new(rendered(&fleet)),
             uid: "deployment-uid".to_owned(),
-            decided_on: seen_as(&fleet, &held(&fleet, 1, "9")),
+            decided_on: seen_as(&fleet, &existing(&fleet, 1, "9")),
             finish_creation: None
         }
     );
@@ -140,12 +140,12 @@ fn a_restarted_operator_applies_once() {
 #[test]
 fn a_change_by_somebody_else_is_applied_over_once() {
     let fleet = simple();
-    let mut changed = held(&fleet, 1, "9");
+    let mut changed = existing(&fleet, 1, "9");
     let template = &mut changed.spec.as_mut().unwrap().template;
     template.spec.as_mut().unwrap().containers[0].image = Some("other:2".to_owned());
     let mut state = left(&fleet, 1, "7");
     let queue = ObservedQueue {
-        held: Some(Arc::new(changed.clone())),
+        existing: Some(Arc::new(changed.clone())),
         ..unseen()
     };
     let plan = pass(&fleet, &observed(&fleet, queue.clone()), &mut state);
@@ -183,13 +183,13 @@ fn a_write_of_our_own_whose_answer_was_lost_is_no_change_by_others() {
     let fleet = simple();
     let changed = |managers: &[&str]| {
         let mut queue = seen(&fleet, 4, "9");
-        let mut object = held(&fleet, 4, "9");
+        let mut object = existing(&fleet, 4, "9");
         let entry = |manager: &&str| ManagedFieldsEntry {
             manager: Some((*manager).to_owned()),
             ..ManagedFieldsEntry::default()
         };
         object.metadata.managed_fields = Some(managers.iter().map(entry).collect());
-        queue.held = Some(Arc::new(object));
+        queue.existing = Some(Arc::new(object));
         let plan = pass(&fleet, &observed(&fleet, queue), &mut left(&fleet, 2, "7"));
         plan.queues[0].changed_by_others
     };
@@ -228,7 +228,7 @@ fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
 #[test]
 fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
     let fleet = simple();
-    let mut begun = held(&fleet, 2, "9");
+    let mut begun = existing(&fleet, 2, "9");
     begun
         .metadata
         .annotations
@@ -236,7 +236,7 @@ fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
         .unwrap()
         .insert(CREATING.to_owned(), "true".to_owned());
     let queue = ObservedQueue {
-        held: Some(Arc::new(begun.clone())),
+        existing: Some(Arc::new(begun.clone())),
         ..unseen()
     };
     let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetState::default());
@@ -496,7 +496,7 @@ fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
 fn a_queue_that_left_the_spec_is_pruned_with_what_was_known_of_its_backlog() {
     let fleet = simple();
     let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
-    let mut orphan = held(&fleet, 1, "3");
+    let mut orphan = existing(&fleet, 1, "3");
     orphan.metadata.name = Some("orders-old-1".to_owned());
     orphan.metadata.uid = Some("old-uid".to_owned());
     let labels = orphan.metadata.labels.as_mut().unwrap();
@@ -522,13 +522,13 @@ fn a_disruption_budget_goes_with_its_deployment() {
     let mut fleet = simple();
     let share = IntOrString::String("25%".to_owned());
     fleet.disruption_budget = Some(DisruptionBudget::MaxUnavailable(share));
-    let held_with = held(&fleet, 1, "9");
-    let queue = |held: &Deployment| ObservedQueue {
-        held: Some(Arc::new(held.clone())),
+    let held_with = existing(&fleet, 1, "9");
+    let queue = |existing: &Deployment| ObservedQueue {
+        existing: Some(Arc::new(existing.clone())),
         ..seen(&simple(), 1, "9")
     };
-    let step = |fleet: &Fleet, held: &Deployment, state: &mut FleetState| {
-        pass(fleet, &observed(fleet, queue(held)), state).queues[0]
+    let step = |fleet: &Fleet, existing: &Deployment, state: &mut FleetState| {
+        pass(fleet, &observed(fleet, queue(existing)), state).queues[0]
             .budget
             .clone()
     };
@@ -543,7 +543,7 @@ fn a_disruption_budget_goes_with_its_deployment() {
     assert_eq!(step(&fleet, &held_with, known), BudgetStep::Keep);
     fleet.disruption_budget = None;
     assert_eq!(step(&fleet, &held_with, fresh), BudgetStep::Delete);
-    let held_without = held(&fleet, 1, "9");
+    let held_without = existing(&fleet, 1, "9");
     assert_eq!(step(&fleet, &held_without, fresh), BudgetStep::Keep);
 }
 
@@ -563,12 +563,12 @@ fn a_paused_queue_is_left_as_somebody_set_it() {
 #[test]
 fn a_deployment_on_its_way_out_is_left_alone() {
     let fleet = simple();
-    let mut going = held(&fleet, 1, "9");
+    let mut going = existing(&fleet, 1, "9");
     going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
         Timestamp::UNIX_EPOCH,
     ));
     let queue = ObservedQueue {
-        held: Some(Arc::new(going)),
+        existing: Some(Arc::new(going)),
         ..unseen()
     };
     let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetState::default());

@@ -172,8 +172,8 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
         }];
     }
     if let Some(set) = facts.plan.changed_by_others.filter(|set| *set == scaled.to) {
-        let held = facts.seen.held.as_deref();
-        let who = held.and_then(replicas_set_by).map_or_else(
+        let existing = facts.seen.existing.as_deref();
+        let who = existing.and_then(replicas_set_by).map_or_else(
             || "somebody".to_owned(),
             |manager| format!("the field manager {manager}"),
         );
@@ -206,7 +206,13 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
 pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let queue = &facts.queue.name;
     let polled = || {
-        let annotations = facts.seen.held.as_ref()?.metadata.annotations.as_ref()?;
+        let annotations = facts
+            .seen
+            .existing
+            .as_ref()?
+            .metadata
+            .annotations
+            .as_ref()?;
         annotations.get(injected::TASK_QUEUE_ANNOTATION).cloned()
     };
     let left = facts.state.left.clone().or_else(|| {

@@ -58,7 +58,7 @@ impl<'a> QueueFacts<'a> {
 
     /// The replicas that the Deployment asks for after this pass.
     pub fn spec_replicas(&self) -> u32 {
-        match (&self.done.scaled, &self.done.written, &self.seen.held) {
+        match (&self.done.scaled, &self.done.written, &self.seen.existing) {
             (Some(scaled), _, _) => scaled.to,
             // It was there, and the watch has not shown it yet.
             (None, Some(written), None) => written.replicas,
@@ -82,7 +82,7 @@ impl<'a> QueueFacts<'a> {
 
     /// Whether its Deployment is there.
     pub fn exists(&self) -> bool {
-        self.seen.held.is_some() || self.done.written.is_some()
+        self.seen.existing.is_some() || self.done.written.is_some()
     }
 }
 
@@ -90,8 +90,8 @@ impl<'a> QueueFacts<'a> {
 pub fn pod_trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotReady> {
     let of_pods = facts.seen.pods.trouble.clone();
     of_pods.or_else(|| {
-        let held = facts.seen.held.as_deref()?;
-        deployment::trouble(held, any_draining(queues))
+        let existing = facts.seen.existing.as_deref()?;
+        deployment::trouble(existing, any_draining(queues))
     })
 }
 

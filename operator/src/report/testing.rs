@@ -13,7 +13,7 @@ use crate::carry_over;
 use crate::observe::ObservedQueue;
 use crate::observe::pods::Pods;
 use crate::planner;
-use crate::testing::{NOW, backlog, held, observed, simple, unseen};
+use crate::testing::{NOW, backlog, existing, observed, simple, unseen};
 
 /// The moment of every pass.
 fn now() -> Moment {
@@ -112,7 +112,7 @@ impl Passed {
 /// A queue with one ready pod and nothing to do.
 pub(crate) fn healthy() -> ObservedQueue {
     let mut queue = unseen();
-    queue.held = Some(Arc::new(held(&simple(), 1, "9")));
+    queue.existing = Some(Arc::new(existing(&simple(), 1, "9")));
     let pod = LivePod {
         name: "p".to_owned(),
         phase: PodPhase::Ready,

@@ -23,7 +23,7 @@ fn versioned_api(present: Deployment) -> (Client, Log) {
 
 /// The Deployment of the queue at version 12, after whatever has become of it since version 9.
 fn at_12(change: impl FnOnce(&mut Deployment)) -> Deployment {
-    let mut present = held(&simple(), 2, "12");
+    let mut present = existing(&simple(), 2, "12");
     present.metadata.generation = Some(3);
     change(&mut present);
     present
@@ -93,7 +93,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
 
 #[tokio::test]
 async fn what_shrinks_is_never_sent_again() {
-    let (client, log) = versioned_api(held(&simple(), 5, "12"));
+    let (client, log) = versioned_api(existing(&simple(), 5, "12"));
     let queue = QueuePlan {
         scale: Some(shrink()),
         ..queue(Step::Keep)

@@ -133,8 +133,8 @@ async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_
     let mut observed = observed(&fleet, unseen());
     let writer = &operator.context.shared.writer;
     writes::look_for_unseen(writer, &fleet, &mut observed, &state).await;
-    let held = observed.queues["a"].held.as_deref().unwrap();
-    assert_eq!(observe::replicas_set_by(held), Some("kubectl"));
+    let existing = observed.queues["a"].existing.as_deref().unwrap();
+    assert_eq!(observe::replicas_set_by(existing), Some("kubectl"));
 }
 
 #[tokio::test]
@@ -153,9 +153,9 @@ async fn what_passes_is_tried_again_after_its_pause_and_not_at_every_pass() {
 
 /// A running Deployment that the watch shows with one replica.
 fn shown(replicas: i32, version: &str) -> Deployment {
-    let mut held = held(&testing::simple(), replicas, version);
-    held.metadata.generation = Some(i64::from(replicas));
-    held
+    let mut existing = existing(&testing::simple(), replicas, version);
+    existing.metadata.generation = Some(i64::from(replicas));
+    existing
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
     older["metadata"]["uid"] = json!("older-uid");
     older["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     let fleet = validate(&serde_json::from_value(older.clone()).unwrap()).unwrap();
-    let runs = held(&fleet, 1, "9");
+    let runs = existing(&fleet, 1, "9");
     operator
         .caches
         .deployments

@@ -19,13 +19,13 @@ fn of(facts: &QueueFacts<'_>) -> Rollout {
     if facts.done.created {
         return Rollout::Starting;
     }
-    let held = facts.seen.held.as_deref();
-    let uid = held.and_then(|held| held.metadata.uid.as_deref());
+    let existing = facts.seen.existing.as_deref();
+    let uid = existing.and_then(|existing| existing.metadata.uid.as_deref());
     let written = facts.done.written.as_ref();
     let written = written.or(facts.state.written.as_ref());
     let written = written.filter(|written| uid.is_none_or(|uid| uid == written.uid));
     let generation = written.and_then(|written| written.generation);
-    deployment::rollout(held, &facts.seen.pods, generation)
+    deployment::rollout(existing, &facts.seen.pods, generation)
 }
 
 pub(super) fn progressing<'a>(

@@ -15,7 +15,7 @@ use crate::carry_over;
 use crate::fleet_state::{FleetState, QueueKey};
 use crate::not_ready::NotReady;
 use crate::report::testing::{Passed, healthy, unread};
-use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen};
+use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen};
 
 mod unapplied;
 
@@ -177,14 +177,14 @@ fn modes_and_missing_signals_are_told_in_their_order() {
 fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
     let fleet = simple();
     let mut seen = healthy();
-    let mut deployment = held(&fleet, 3, "9");
+    let mut deployment = existing(&fleet, 3, "9");
     deployment.status = Some(DeploymentStatus {
         replicas: Some(3),
         updated_replicas: Some(3),
         ready_replicas: Some(3),
         ..DeploymentStatus::default()
     });
-    seen.held = Some(Arc::new(deployment));
+    seen.existing = Some(Arc::new(deployment));
     let after = |seconds| {
         let (mut state, before) = (FleetState::default(), NOW.minus(seconds));
         let observed = observed(&fleet, seen.clone());

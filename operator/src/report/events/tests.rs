@@ -9,7 +9,7 @@ use crate::applied::{Scaled, Written};
 use crate::fleet_state::QueueKey;
 use crate::report::details;
 use crate::report::testing::{Passed, healthy, status_with};
-use crate::testing::{NOW, backlog, held, simple, unseen};
+use crate::testing::{NOW, backlog, existing, simple, unseen};
 
 #[test]
 fn events_tell_transitions_and_nothing_else() {
@@ -74,12 +74,12 @@ fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
 #[test]
 fn who_changed_the_replicas_that_are_put_back_is_named() {
     let mut queue = healthy();
-    let mut held = held(&simple(), 4, "9");
-    held.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+    let mut existing = existing(&simple(), 4, "9");
+    existing.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
         manager: Some("kubectl".to_owned()),
         ..ManagedFieldsEntry::default()
     }]);
-    queue.held = Some(Arc::new(held));
+    queue.existing = Some(Arc::new(existing));
     let mut passed = Passed::of(queue);
     passed.plan.queues[0].changed_by_others = Some(2);
     passed.applied.queues.get_mut("a").unwrap().scaled = Some(Scaled {
@@ -100,13 +100,13 @@ fn who_changed_the_replicas_that_are_put_back_is_named() {
 fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go() {
     let told = |left: Option<Left>, polled: &str, written: bool| {
         let mut queue = healthy();
-        let mut object = held(&simple(), 1, "9");
+        let mut object = existing(&simple(), 1, "9");
         let annotations = object.metadata.annotations.as_mut().unwrap();
         annotations.insert(
             injected::TASK_QUEUE_ANNOTATION.to_owned(),
             polled.to_owned(),
         );
-        queue.held = Some(Arc::new(object.clone()));
+        queue.existing = Some(Arc::new(object.clone()));
         let mut passed = Passed::of(queue);
         passed.state.queue(QueueKey::unversioned("a")).left = left;
         let done = passed.applied.queues.get_mut("a").unwrap();

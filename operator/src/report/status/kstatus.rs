@@ -17,7 +17,7 @@ use crate::plan::Step;
 use crate::report::conditions::invalid;
 use crate::report::status::refused;
 use crate::report::testing::{Passed, healthy, unread};
-use crate::testing::{NOW, held, simple, unseen};
+use crate::testing::{NOW, existing, simple, unseen};
 
 /// The rules of kstatus for a resource that it has no rules of its own for, in their order.
 fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
@@ -60,14 +60,14 @@ fn answered(code: u16, message: &str) -> Error {
 }
 
 fn paused(queue: &mut ObservedQueue) {
-    let mut deployment = held(&simple(), 1, "9");
+    let mut deployment = existing(&simple(), 1, "9");
     deployment.spec.as_mut().unwrap().paused = Some(true);
     deployment.status = Some(DeploymentStatus {
         replicas: Some(1),
         updated_replicas: Some(0),
         ..DeploymentStatus::default()
     });
-    queue.held = Some(Arc::new(deployment));
+    queue.existing = Some(Arc::new(deployment));
 }
 
 /// A queue whose pods are starting, with what is known to be wrong with them.

@@ -326,7 +326,7 @@ fn a_deployment_that_cannot_be_deleted_is_told_at_once_or_after_a_minute() {
 /// The Deployment after `change`, with one pod of the template that it had.
 fn deployed(change: impl FnOnce(&mut Deployment)) -> ObservedQueue {
     let mut queue = healthy();
-    let mut deployment = held(&simple(), 1, "9");
+    let mut deployment = existing(&simple(), 1, "9");
     deployment.metadata.generation = Some(4);
     deployment.status = Some(DeploymentStatus {
         observed_generation: Some(4),
@@ -336,13 +336,13 @@ fn deployed(change: impl FnOnce(&mut Deployment)) -> ObservedQueue {
         ..DeploymentStatus::default()
     });
     change(&mut deployment);
-    queue.held = Some(Arc::new(deployment));
+    queue.existing = Some(Arc::new(deployment));
     queue
 }
 
 /// What a pass left that wrote this generation of the Deployment.
 fn wrote(generation: i64) -> Written {
-    let mut after = held(&simple(), 1, "10");
+    let mut after = existing(&simple(), 1, "10");
     after.metadata.generation = Some(generation);
     Written::after_apply(&after, &after)
 }

@@ -1,4 +1,4 @@
-//! Tells whether a Deployment is as we left it. Pure.
+//! Detects drift: whether a Deployment has changed since our last apply. Pure.
 //!
 //! Comparing what we render with what the API server returns would never end (it fills in defaults,
 //! rewrites quantities, and others own fields of their own). So two hashes are remembered after each

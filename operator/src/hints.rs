@@ -56,18 +56,18 @@ pub struct Hints {
     memory: Arc<Mutex<Memory>>,
 }
 
-/// What is remembered of senders.
+/// The known senders, and the limits of what is asked about them.
 struct Memory {
     known: Known,
-    /// Questions who shows a token. Apart from the others, so that a flood of bad tokens does not
-    /// keep out a sender who is known.
+    /// Limits TokenReviews. Apart from the other limit, so that a flood of bad tokens does not keep out
+    /// a known sender.
     tokens: Budget,
-    /// Questions whether somebody may.
+    /// Limits SubjectAccessReviews.
     access: Budget,
 }
 
 impl Hints {
-    /// Hints that are told to `tell`.
+    /// Passes accepted hints to `tell`.
     pub fn new(client: Client, clock: Clock, tell: Arc<Tell>) -> Self {
         let questions = Budget::new(QUESTIONS, clock.now().monotonic.as_millis());
         let memory = Memory {

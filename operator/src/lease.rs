@@ -134,7 +134,7 @@ impl Claim {
     }
 
     /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for 8 s.
-    /// No single attempt loses it.
+    /// One failed attempt does not give up the lease.
     pub async fn keep(&mut self) -> Lost {
         let mut pause = RETRY;
         loop {

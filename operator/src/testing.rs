@@ -1,5 +1,4 @@
-//! What the tests of this crate share: an API server that answers as told and writes down what it
-//! was asked, and fleets to work on. No network.
+//! What the tests of this crate share: a scripted API server that records what it was asked, and fleets to work on. No network.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

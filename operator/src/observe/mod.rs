@@ -110,7 +110,7 @@ pub async fn observe(
                 secrets.due(namespace, &spec, doubtful, now.monotonic),
             )
         }
-        Err(problem) => (Err(problem), None),
+        Err(why) => (Err(why), None),
     };
     let pods = pods_by_queue(fleet, sources.caches);
     let gone = sources

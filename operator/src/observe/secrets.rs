@@ -259,7 +259,7 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>
 fn known(namespace: &str, name: &str, seen: &SecretState) -> Result<Data, NotReady> {
     match seen {
         SecretState::Present(data) => Ok(data.clone()),
-        SecretState::Failed(problem) => Err(problem.clone()),
+        SecretState::Failed(why) => Err(why.clone()),
         SecretState::Absent => Err(NotReady::new(
             Reason::SecretNotFound,
             format!(

@@ -1,5 +1,5 @@
-//! What a user should know about a spec that is accepted and cannot do all that it says. Each is told
-//! once per generation, as an Event. Pure.
+//! Warnings about a spec that is valid and cannot achieve what it asks for. Each is reported once per generation, as an
+//! Event. Pure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::report::events::EventDraft;
 use crate::report::facts::QueueFacts;
 use crate::report::thresholds::Thresholds;
 
-/// What holds of one queue now, told or not.
+/// The warnings that apply to one queue now, reported or not.
 pub struct Advice {
     queue: String,
     deployment: String,
@@ -33,7 +33,7 @@ impl Advice {
         &self.queue
     }
 
-    /// What has not been told yet about a generation.
+    /// Those that have not been reported yet for a generation.
     pub fn events(&self, state: &QueueState, generation: i64) -> Vec<EventDraft> {
         let untold =
             |(reason, _): &&(Reason, String)| state.advised.get(reason) != Some(&generation);
@@ -47,7 +47,7 @@ impl Advice {
         self.all.iter().filter(untold).map(event).collect()
     }
 
-    /// Remembers that all of it was told about a generation.
+    /// Remembers that all of them were reported for a generation.
     pub fn remember(&self, state: &mut QueueState, generation: i64) {
         state.advised.retain(|_, about| *about == generation);
         state

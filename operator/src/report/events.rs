@@ -266,17 +266,17 @@ pub fn removed(prune: &Prune) -> EventDraft {
 }
 
 /// Sends Events. One that cannot be sent is logged; it does not fail the pass.
-pub async fn publish(recorder: &Recorder, about: &ObjectReference, events: Vec<EventDraft>) {
-    for event in events {
-        let event = event(about, event);
+pub async fn publish(recorder: &Recorder, about: &ObjectReference, drafts: Vec<EventDraft>) {
+    for draft in drafts {
+        let event = event(about, draft);
         if let Err(error) = recorder.publish(&event, about).await {
             warn!(%error, reason = event.reason, "cannot publish an Event");
         }
     }
 }
 
-fn event(about: &ObjectReference, event: EventDraft) -> Event {
-    let mut note = event.note;
+fn event(about: &ObjectReference, draft: EventDraft) -> Event {
+    let mut note = draft.note;
     if note.len() > LONGEST_NOTE {
         let end = (0..=LONGEST_NOTE)
             .rev()
@@ -291,15 +291,15 @@ fn event(about: &ObjectReference, event: EventDraft) -> Event {
     note.hash(&mut hasher);
     let hash = hasher.finish() & 0xffff_ffff;
     Event {
-        type_: if event.warning {
+        type_: if draft.warning {
             EventType::Warning
         } else {
             EventType::Normal
         },
-        reason: event.reason,
-        action: format!("{}-{hash:08x}", event.action),
+        reason: draft.reason,
+        action: format!("{}-{hash:08x}", draft.action),
         note: Some(note),
-        secondary: event.deployment.map(|name| ObjectReference {
+        secondary: draft.deployment.map(|name| ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("Deployment".to_owned()),
             name: Some(name),

@@ -20,7 +20,7 @@ pub(super) type Found = PerType<Option<TypeSlots>>;
 /// What one pod answered.
 pub(super) type Answer = Result<Found, Failure>;
 
-/// See the module.
+/// What the scrapes of one queue have found so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Samples {
     opened: Time,

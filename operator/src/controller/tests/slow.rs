@@ -101,7 +101,7 @@ async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not
         let mut conditions = status.conditions.iter();
         let found = conditions.find(|found| found.type_ == "Reconciling");
         assert_eq!(found.unwrap().status, "True");
-        unapplied.problem.reason.as_str()
+        unapplied.why.reason.as_str()
     };
     for _ in ["it is sent", "it is under way"] {
         operator.pass(&changed).await.0.unwrap();

@@ -122,8 +122,8 @@ async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
     ] {
         let values = good().into_iter().chain([(at, value.into_bytes())]);
         let told_by = resolved(&simple(), &complete(), values.collect()).await;
-        let problem = NotReady::new(Reason::SecretInvalid, told);
-        assert_eq!(told_by.unwrap_err(), problem);
+        let why = NotReady::new(Reason::SecretInvalid, told);
+        assert_eq!(told_by.unwrap_err(), why);
     }
     assert!(resolved(&simple(), &complete(), good()).await.is_ok());
 }

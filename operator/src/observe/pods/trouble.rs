@@ -21,9 +21,9 @@ const STAYS_READY: SignedDuration = SignedDuration::from_mins(1);
 /// What is wrong with a pod in this phase, if that is certain.
 pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<NotReady> {
     if phase != PodPhase::Ready
-        && let Some(problem) = unplaced(pod)
+        && let Some(why) = unplaced(pod)
     {
-        return Some(problem);
+        return Some(why);
     }
     let status = pod.status.as_ref()?;
     let stays = if phase == PodPhase::Ready {
@@ -41,7 +41,7 @@ pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<NotReady>
 
 /// The worst first, and of equal ones always the same.
 pub(super) fn order(a: &NotReady, b: &NotReady) -> Ordering {
-    let rank = |problem: &NotReady| match problem.reason {
+    let rank = |why: &NotReady| match why.reason {
         Reason::ImagePullFailed => 0,
         Reason::PodsFailing => 1,
         _ => 2,

@@ -128,15 +128,13 @@ pub(super) type Trouble<'a> = (Option<&'a str>, NotReady);
 /// The most important reason, and a message that names the queues which have it.
 fn worst(
     status: Status,
-    problems: &[Trouble<'_>],
+    troubles: &[Trouble<'_>],
     rank: impl Fn(Reason) -> u8,
 ) -> Option<ConditionBuilder> {
-    let (_, first) = problems
+    let (_, first) = troubles.iter().min_by_key(|(_, why)| rank(why.reason))?;
+    let same: Vec<&Trouble<'_>> = troubles
         .iter()
-        .min_by_key(|(_, problem)| rank(problem.reason))?;
-    let same: Vec<&Trouble<'_>> = problems
-        .iter()
-        .filter(|(_, problem)| problem.reason == first.reason)
+        .filter(|(_, why)| why.reason == first.reason)
         .collect();
     let one_message = same.iter().all(|(_, why)| why.message == first.message);
     let queue = match same.as_slice() {
@@ -145,7 +143,7 @@ fn worst(
     };
     let message = if one_message {
         let names: Vec<&str> = same.iter().filter_map(|(queue, _)| *queue).collect();
-        if names.is_empty() || names.len() == problems.len() && names.len() > NAMED {
+        if names.is_empty() || names.len() == troubles.len() && names.len() > NAMED {
             first.message.clone()
         } else {
             format!("{}: {}", list(&names), first.message)

@@ -24,8 +24,8 @@ pub(super) fn ready<'a>(
     let applied = queues.iter().filter(|facts| !blocked.has(facts));
     let waiting =
         applied.filter_map(|facts| Some((Some(facts.name()), no_worker(facts, queues, now)?)));
-    let problems: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
-    if let Some(say) = worst(Status::False, &problems, rank::ready) {
+    let troubles: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
+    if let Some(say) = worst(Status::False, &troubles, rank::ready) {
         return say;
     }
     if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {

@@ -29,21 +29,21 @@ pub(super) fn active(
     let mut said: Vec<(Status, Option<&str>, NotReady)> = queues
         .iter()
         .filter_map(|facts| {
-            let (status, problem) = not_scaling(facts, thresholds, now)?;
-            Some((status, Some(facts.name()), problem))
+            let (status, why) = not_scaling(facts, thresholds, now)?;
+            Some((status, Some(facts.name()), why))
         })
         .collect();
-    said.sort_by_key(|(status, _, problem)| (rank::scaling(problem.reason), *status));
+    said.sort_by_key(|(status, _, why)| (rank::scaling(why.reason), *status));
     let Some((status, _, _)) = said.first() else {
         let message = "the demand of every queue is known and acted on";
         return ConditionBuilder::new(Status::True, Reason::Active, message);
     };
     let status = *status;
-    let problems: Vec<(Option<&str>, NotReady)> = said
+    let troubles: Vec<(Option<&str>, NotReady)> = said
         .into_iter()
-        .map(|(_, queue, problem)| (queue, problem))
+        .map(|(_, queue, why)| (queue, why))
         .collect();
-    worst(status, &problems, rank::scaling).unwrap_or_else(|| {
+    worst(status, &troubles, rank::scaling).unwrap_or_else(|| {
         let message = "a condition without a reason";
         ConditionBuilder::new(status, Reason::InternalError, message)
     })
@@ -55,8 +55,8 @@ fn not_scaling(
     now: Time,
 ) -> Option<(Status, NotReady)> {
     let policy = &facts.queue.policy;
-    if let Step::Hold(problem) = &facts.plan.step {
-        return Some((Status::False, problem.clone()));
+    if let Step::Hold(why) = &facts.plan.step {
+        return Some((Status::False, why.clone()));
     }
     if let Reading::Unknown { reason, .. } = &facts.seen.reading.backlog {
         return Some(unread(facts, *reason));
@@ -75,9 +75,9 @@ fn not_scaling(
     let stuck = findings(&facts.state.history, now)
         .into_iter()
         .map(|finding| NotReady::new(stuck(finding.kind), finding.sentence))
-        .min_by_key(|problem| rank::scaling(problem.reason));
-    if let Some(problem) = stuck {
-        return Some((Status::False, problem));
+        .min_by_key(|why| rank::scaling(why.reason));
+    if let Some(why) = stuck {
+        return Some((Status::False, why));
     }
     if facts.state.history.pods_unseen() {
         let message = "Kubernetes counts more pods than its watch on pods shows, so nothing shrinks; check that the operator may list and watch pods, and see its log";

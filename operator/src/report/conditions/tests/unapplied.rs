@@ -182,8 +182,8 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
 #[test]
 fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
     let mut passed = Passed::of(healthy());
-    let problem = NotReady::new(Reason::WebhookUnavailable, "no");
-    passed.plan.queues[0].step = Step::Refused(problem);
+    let why = NotReady::new(Reason::WebhookUnavailable, "no");
+    passed.plan.queues[0].step = Step::Refused(why);
     let mut ready = |passes, seconds| {
         let state = passed.state.queue(QueueKey::unversioned("a"));
         let since = NOW.minus(Duration::from_secs(seconds));
@@ -493,8 +493,8 @@ fn a_queue_that_wakes_from_zero_stays_ready_for_as_long_as_a_pod_takes() {
     let waiting = is("False", "WaitingForReplicas", 1);
     assert_eq!(ready(Some(5), &queue), waiting);
     assert_eq!(ready(None, &queue), waiting, "its last pod has gone");
-    let problem = NotReady::new(Reason::ImagePullFailed, "no such image");
-    queue.pods.trouble = Some(problem);
+    let why = NotReady::new(Reason::ImagePullFailed, "no such image");
+    queue.pods.trouble = Some(why);
     assert_eq!(ready(Some(1), &queue), is("False", "ImagePullFailed", 1));
 }
 
@@ -559,8 +559,8 @@ fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
 fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
     let mut queue = healthy();
     queue.pods.relapsing = 1;
-    let problem = NotReady::new(Reason::PodsFailing, "container worker ends");
-    queue.pods.trouble = Some(problem);
+    let why = NotReady::new(Reason::PodsFailing, "container worker ends");
+    queue.pods.trouble = Some(why);
     let failing = ("Ready", "False", "PodsFailing");
     assert_eq!(Passed::of(queue.clone()).conditions()[0], failing);
     // Beside one that stays, it is a rollout's or a start's matter.
@@ -576,8 +576,8 @@ fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
 #[test]
 fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
     let mut passed = Passed::of(healthy());
-    let problem = NotReady::new(Reason::ConnectionUntried, "not yet");
-    passed.plan.queues[0].step = Step::Refused(problem);
+    let why = NotReady::new(Reason::ConnectionUntried, "not yet");
+    passed.plan.queues[0].step = Step::Refused(why);
     let status = passed.status(&well(), 2);
     assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
     let trying = is("True", "ConnectionUntried", 2);

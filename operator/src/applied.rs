@@ -132,7 +132,8 @@ pub struct Written {
     pub uid: String,
     /// Its version then.
     pub resource_version: String,
-    /// Its generation then: the Deployment controller works on the template once it has observed this one.
+    /// Its generation then: the Deployment controller works on the template once it has observed
+    /// this one.
     pub generation: Option<i64>,
     /// Its replicas then.
     pub replicas: u32,
@@ -159,8 +160,8 @@ impl Written {
         }
     }
 
-    /// This write, of two to the same Deployment that were answered in whichever order: the replicas and the version
-    /// are those of the later one.
+    /// This write, of two to the same Deployment that were answered in whichever order: the
+    /// replicas and the version are those of the later one.
     #[must_use]
     pub fn beside(self, other: Option<&Self>) -> Self {
         let later = other.filter(|other| {
@@ -192,8 +193,8 @@ impl Written {
     }
 }
 
-/// Whether one version of an object came after another. Kubernetes promises since 1.35 that they can be compared as
-/// numbers, and every earlier server kept to it.
+/// Whether one version of an object came after another. Kubernetes promises since 1.35 that they
+/// can be compared as numbers, and every earlier server kept to it.
 fn is_newer(version: &str, than: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     number(version)

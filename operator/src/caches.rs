@@ -240,8 +240,8 @@ where
     )
 }
 
-/// The pauses between attempts of a watch that fails. kube's own grow to 30 s: so long after an outage the operator
-/// would go on with what it saw before it.
+/// The pauses between attempts of a watch that fails. kube's own grow to 30 s: so long after an
+/// outage the operator would go on with what it saw before it.
 fn pauses() -> ResetTimerBackoff<Doubling> {
     ResetTimerBackoff::new(Doubling(0), Duration::from_mins(2))
 }

@@ -14,11 +14,12 @@ use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
 use crate::report::drains;
 
-/// The longest that what the API server refused is not tried again; a little less than the wait after most errors.
+/// The longest that what the API server refused is not tried again; a little less than the wait
+/// after most errors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(55);
 
-/// Renders what every queue should have, once per generation and connection, and hashes what the server holds, once
-/// per version. Planning does without, for more work.
+/// Renders what every queue should have, once per generation and connection, and hashes what the
+/// server holds, once per version. Planning does without, for more work.
 pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
     let Ok(usable) = &observed.connection else {
         return;
@@ -130,8 +131,8 @@ fn written(state: &mut QueueState, done: &QueueApplied) {
     }
 }
 
-/// What the API server refused: just this is not sent again for as long as the class of its answer says, whatever
-/// passes there are meanwhile.
+/// What the API server refused: just this is not sent again for as long as the class of its answer
+/// says, whatever passes there are meanwhile.
 fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) -> Refused {
     let same = before.filter(|before| before.rendered == rendered);
     let before = same.map_or(0, |same| same.before.saturating_add(1));

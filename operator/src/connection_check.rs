@@ -1,8 +1,8 @@
-//! Whether Temporal has answered over the connection of a fleet, and what is not written into running pods until it
-//! has. Pure.
+//! Whether Temporal has answered over the connection of a fleet, and what is not written into
+//! running pods until it has. Pure.
 //!
-//! A typo in an address would otherwise replace every worker by one that cannot work: without a readiness probe a new pod
-//! counts as available as soon as it is started.
+//! A typo in an address would otherwise replace every worker by one that cannot work: without a
+//! readiness probe a new pod counts as available as soon as it is started.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +42,9 @@ impl ConnectionCheck {
         }
     }
 
-    /// The check after a look at the readings. A reading counts if it was made after the connection was asked for: one
-    /// of before may have come with another credential. Without a usable connection the check stays as it was.
+    /// The check after a look at the readings. A reading counts if it was made after the connection
+    /// was asked for: one of before may have come with another credential. Without a usable
+    /// connection the check stays as it was.
     pub fn after(known: Option<Self>, observed: &Observed, skip: bool, now: Time) -> Option<Self> {
         let Ok(usable) = &observed.connection else {
             return known;
@@ -60,8 +61,8 @@ impl ConnectionCheck {
         Some(check)
     }
 
-    /// Why an object is not written over the Deployment that is there: it would give running pods a connection over
-    /// which Temporal has not answered.
+    /// Why an object is not written over the Deployment that is there: it would give running pods a
+    /// connection over which Temporal has not answered.
     pub fn forbids(&self, object: &Deployment, seen: &ObservedQueue) -> Option<NotReady> {
         if self.answered || self.skipped {
             return None;
@@ -93,7 +94,8 @@ pub fn is_skipped(metadata: &ObjectMeta) -> bool {
         .is_some_and(|value| value == "true")
 }
 
-/// The connection of a Deployment's worker: its variables and volumes by name. Without what the API server fills in.
+/// The connection of a Deployment's worker: its variables and volumes by name. Without what the API
+/// server fills in.
 fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
     let Some(spec) = &deployment.spec else {
         return BTreeMap::new();

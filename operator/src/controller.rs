@@ -25,7 +25,8 @@ pub use errors::error_policy;
 /// One pass over one fleet, as soon as something may be written.
 ///
 /// # Errors
-/// If something could not be written, or the pass panicked. What could not be read is part of what is reported.
+/// If something could not be written, or the pass panicked. What could not be read is part of what
+/// is reported.
 pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Result<Action, Error> {
     context.started().await;
     let shared = &context.shared;
@@ -81,7 +82,8 @@ async fn pass(
     };
     let fleet = &*fleet;
 
-    // observe: reads caches, Secrets, and Deployments that this process left and the caches do not show.
+    // observe: reads caches, Secrets, and Deployments that this process left and the caches do not
+    // show.
     let mut late = writes::late(state, now).await;
     let created = context::created(subject.metadata);
     let mut observed = observe::observe(&context.sources(), fleet, created, now).await;

@@ -1,9 +1,9 @@
 //! Detects drift: whether a Deployment has changed since our last apply. Pure.
 //!
 //! Comparing what we render with what the API server returns would never end (it fills in defaults,
-//! rewrites quantities, and others own fields of their own). So two hashes are remembered after each
-//! apply: of what was rendered, and of what the server then held. While both stay the same there is
-//! nothing to write, and any change by somebody else leads to exactly one apply.
+//! rewrites quantities, and others own fields of their own). So two hashes are remembered after
+//! each apply: of what was rendered, and of what the server then held. While both stay the same
+//! there is nothing to write, and any change by somebody else leads to exactly one apply.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;

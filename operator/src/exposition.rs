@@ -1,6 +1,8 @@
-//! Reads single samples of the text format of Prometheus, of which OpenMetrics' samples are a part. Pure.
+//! Reads single samples of the text format of Prometheus, of which OpenMetrics' samples are a part.
+//! Pure.
 
-/// One sample: `name{label="value",...} value`. A time, and in OpenMetrics an exemplar, may follow the value.
+/// One sample: `name{label="value",...} value`. A time, and in OpenMetrics an exemplar, may follow
+/// the value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample<'a> {
     /// The name of the metric.

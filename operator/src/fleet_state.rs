@@ -154,8 +154,8 @@ pub struct Drain {
     pub since: Time,
     /// The task slots that it had in use when that was last known.
     pub used: Option<u32>,
-    /// How many tasks its worker had taken in its life, in the first heartbeat that it sent after it was told
-    /// to stop and that says that it polls.
+    /// How many tasks its worker had taken in its life, in the first heartbeat that it sent after
+    /// it was told to stop and that says that it polls.
     pub taken: Option<u64>,
     /// How many more it has taken since.
     pub took: u64,
@@ -172,7 +172,8 @@ pub struct Rendered {
     pub object: Arc<Deployment>,
     /// Its hash.
     pub hash: u64,
-    /// The version of the Deployment that was looked at last, and the hash of what concerns us in it.
+    /// The version of the Deployment that was looked at last, and the hash of what concerns us in
+    /// it.
     seen: Option<(String, u64)>,
 }
 
@@ -238,7 +239,8 @@ impl Refused {
 }
 
 impl QueueState {
-    /// Notes which task queue is read from now on. What was known of another one is kept until the workers have left it.
+    /// Notes which task queue is read from now on. What was known of another one is kept until the
+    /// workers have left it.
     pub fn reads(&mut self, task_queue: &str) {
         match self.task_queue.replace(task_queue.to_owned()) {
             Some(before) if before != task_queue => {
@@ -277,8 +279,8 @@ impl QueueState {
 }
 
 impl FleetState {
-    /// Whether what was under way was carried out is not known: everything is written again, which changes nothing where
-    /// it was.
+    /// Whether what was under way was carried out is not known: everything is written again, which
+    /// changes nothing where it was.
     pub fn doubt(&mut self) {
         for state in self.queues.values_mut() {
             state.written = None;

@@ -52,8 +52,8 @@ impl Fleets {
         gone.map(|fleet| fleet.key.clone()).collect()
     }
 
-    /// Drops a fleet. `last` runs if no other fleet goes by its name: one that was created again under the same name
-    /// does, and none is added meanwhile.
+    /// Drops a fleet. `last` runs if no other fleet goes by its name: one that was created again
+    /// under the same name does, and none is added meanwhile.
     pub fn remove(&self, key: &FleetKey, last: impl FnOnce()) {
         let mut fleets = self.0.lock();
         fleets.remove(&key.uid);
@@ -69,8 +69,8 @@ impl Fleets {
         self.with(metadata, |fleet| fleet.failures = Failures::default());
     }
 
-    /// Counts a failure. Returns how many of its class came before it since the last good pass, and when the next pass is
-    /// due in any case.
+    /// Counts a failure. Returns how many of its class came before it since the last good pass, and
+    /// when the next pass is due in any case.
     pub fn failed(&self, metadata: &ObjectMeta, class: Class) -> (u32, Option<Time>) {
         let count = |fleet: &mut Entry| {
             let count = fleet.failures.count.entry(class).or_default();

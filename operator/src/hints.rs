@@ -1,8 +1,8 @@
-//! `POST /hints/{namespace}/{fleet}/{queue}`: somebody knows that a queue has got work, so it is read
-//! now. Asks the API server who calls and whether that is allowed; changes nothing itself.
+//! `POST /hints/{namespace}/{fleet}/{queue}`: somebody knows that a queue has got work, so it is
+//! read now. Asks the API server who calls and whether that is allowed; changes nothing itself.
 //!
-//! The caller shows a ServiceAccount token made for the audience [`AUDIENCE`]. The API server itself
-//! refuses such a token, so one that is caught on the way is worth a hint and nothing else.
+//! The caller shows a ServiceAccount token made for the audience [`AUDIENCE`]. The API server
+//! itself refuses such a token, so one that is caught on the way is worth a hint and nothing else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,8 +35,9 @@ const TRUSTED: Duration = Duration::from_secs(10);
 const MOST_TOKENS: usize = 1024;
 /// The longest token that is looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// The most questions to the API server: 50 a second, 100 at once after a quiet while; for who shows
-/// a token, and as many for whether somebody may. Each hint is one question of the second kind.
+/// The most questions to the API server: 50 a second, 100 at once after a quiet while; for who
+/// shows a token, and as many for whether somebody may. Each hint is one question of the second
+/// kind.
 const QUESTIONS: BudgetLimits = BudgetLimits {
     rate_milli: 50_000,
     burst: 100,
@@ -59,8 +60,8 @@ pub struct Hints {
 /// The known senders, and the limits of what is asked about them.
 struct Memory {
     known: Known,
-    /// Limits TokenReviews. Apart from the other limit, so that a flood of bad tokens does not keep out
-    /// a known sender.
+    /// Limits TokenReviews. Apart from the other limit, so that a flood of bad tokens does not keep
+    /// out a known sender.
     tokens: Budget,
     /// Limits SubjectAccessReviews.
     access: Budget,

@@ -4,7 +4,8 @@
 //! the watch caches are filled (or that this process stands by for the leader). Neither depends
 //! on Temporal: restarting the operator would not bring Temporal back.
 //!
-//! Every listener has limits: whoever only opens connections costs a bounded amount, for a bounded time.
+//! Every listener has limits: whoever only opens connections costs a bounded amount, for a bounded
+//! time.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -44,8 +44,8 @@ impl fmt::Display for Call {
 /// The longest answer that is quoted whole, in bytes.
 const LONGEST_QUOTE: usize = 2000;
 
-/// An error in one line: the API server's own sentence where there is one; `kube::Error` prints the whole status
-/// twice. Holds no part of a credential.
+/// An error in one line: the API server's own sentence where there is one; `kube::Error` prints the
+/// whole status twice. Holds no part of a credential.
 pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => answered(status),
@@ -108,7 +108,8 @@ pub fn for_person(error: &kube::Error) -> String {
     }
 }
 
-/// What the client said, without what it may have quoted: an error of a library below may hold a key or a token.
+/// What the client said, without what it may have quoted: an error of a library below may hold a
+/// key or a token.
 fn without_secrets(error: &kube::Error) -> String {
     match error {
         kube::Error::RustlsTls(

@@ -1,13 +1,14 @@
-//! How Kubernetes is reached: a kubeconfig, or in a pod its ServiceAccount. Reads files and environment.
+//! How Kubernetes is reached: a kubeconfig, or in a pod its ServiceAccount. Reads files and
+//! environment.
 //!
-//! The errors of the libraries below quote the lines that they cannot read. Those may hold a key or a token, so an error
-//! names only its kind here.
+//! The errors of the libraries below quote the lines that they cannot read. Those may hold a key or
+//! a token, so an error names only its kind here.
 
 use kube::Config;
 use kube::config::{KubeConfigOptions, KubeconfigError};
 
-/// The configuration of a context of the kubeconfig, or of what is there: its current context, or the
-/// ServiceAccount.
+/// The configuration of a context of the kubeconfig, or of what is there: its current context, or
+/// the ServiceAccount.
 ///
 /// # Errors
 /// If neither can be used.

@@ -1,15 +1,17 @@
 //! The leader lease: one writer at a time. Talks to the API server (`leases`), nothing else.
 //!
-//! Crates that were looked at, and why this one is our own: kube-lease-manager 0.13 judges expiry by the wall clock of the
-//! holder, kubert 0.25 needs kube 1.1, and kube-leader-election 0.44 needs kube 4. Here expiry is judged by our own
-//! monotonic clock, from the moment at which a renewal was observed; no two clocks are compared.
+//! Crates that were looked at, and why this one is our own: kube-lease-manager 0.13 judges expiry
+//! by the wall clock of the holder, kubert 0.25 needs kube 1.1, and kube-leader-election 0.44 needs
+//! kube 4. Here expiry is judged by our own monotonic clock, from the moment at which a renewal was
+//! observed; no two clocks are compared.
 //!
-//! A lease does not fence: a paused leader may wake up and still believe in it. What it could then write is
-//! protected by what each write says about the object that it was decided on.
+//! A lease does not fence: a paused leader may wake up and still believe in it. What it could then
+//! write is protected by what each write says about the object that it was decided on.
 //!
-//! A claim may be one *beside* another lease: on the name that earlier versions used for every release. Who
-//! writes holds that one too, so that no process of an earlier version writes at the same time. Releases of
-//! this version do not wait for each other there: they see by an annotation that the holder is one of them.
+//! A claim may be one *beside* another lease: on the name that earlier versions used for every
+//! release. Who writes holds that one too, so that no process of an earlier version writes at the
+//! same time. Releases of this version do not wait for each other there: they see by an annotation
+//! that the holder is one of them.
 
 use std::time::Duration;
 
@@ -39,8 +41,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Says on a lease that this version holds it: the same as `holderIdentity`. Version 0.1.0 leaves it as it is when it takes
-/// the lease, and then the two differ.
+/// Says on a lease that this version holds it: the same as `holderIdentity`. Version 0.1.0 leaves
+/// it as it is when it takes the lease, and then the two differ.
 const HELD_BY: &str = "taskqueue.dev/held-by";
 
 /// Why a lease is no longer ours.
@@ -79,8 +81,8 @@ struct ObservedLease {
 enum Outcome {
     /// It is ours.
     Ours,
-    /// It is one beside another, and held by another release for the same purpose: no process of an earlier version
-    /// has it.
+    /// It is one beside another, and held by another release for the same purpose: no process of an
+    /// earlier version has it.
     Peers,
     /// Another holds it.
     Others,
@@ -154,8 +156,9 @@ impl Claim {
         }
     }
 
-    /// After [`Lost::OutOfReach`]: looks until the lease answers again. True if it still names us, and so nobody else has
-    /// led meanwhile; it is renewed then. False if anybody has written it, or removed it.
+    /// After [`Lost::OutOfReach`]: looks until the lease answers again. True if it still names us,
+    /// and so nobody else has led meanwhile; it is renewed then. False if anybody has written it,
+    /// or removed it.
     pub async fn regain(&mut self) -> bool {
         self.held = None;
         loop {

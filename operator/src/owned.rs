@@ -1,5 +1,5 @@
-//! Facts about the objects that the operator owns: whose an object is, how many replicas a Deployment
-//! asks for and who set them, whether its creation is finished. Pure.
+//! Facts about the objects that the operator owns: whose an object is, how many replicas a
+//! Deployment asks for and who set them, whether its creation is finished. Pure.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::ObjectMeta;
@@ -24,8 +24,8 @@ pub fn spec_replicas(deployment: &Deployment) -> u32 {
     u32::try_from(replicas).unwrap_or(0)
 }
 
-/// The field manager that set the replicas that a Deployment asks for: ours, if it is one of several that set
-/// the same number. The cache keeps no other managed fields.
+/// The field manager that set the replicas that a Deployment asks for: ours, if it is one of
+/// several that set the same number. The cache keeps no other managed fields.
 pub fn replicas_set_by(deployment: &Deployment) -> Option<&str> {
     let managers = deployment.metadata.managed_fields.iter().flatten();
     let managers = managers.filter_map(|entry| Some((&entry.time, entry.manager.as_deref()?)));
@@ -34,7 +34,8 @@ pub fn replicas_set_by(deployment: &Deployment) -> Option<&str> {
     last.map(|(_, name)| name)
 }
 
-/// Whether the object with this metadata belongs to the fleet: by uid, since a name can be used again.
+/// Whether the object with this metadata belongs to the fleet: by uid, since a name can be used
+/// again.
 pub fn owned_by(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
     owners.any(|owner| owner.controller == Some(true) && owner.uid == fleet.uid)

@@ -29,10 +29,11 @@ pub enum Step {
         /// replicas still owns all of it.
         finish_creation: Option<u32>,
     },
-    /// The API server refused just this a moment ago, or Temporal has not answered over the connection in it: it is
-    /// not written yet. What runs is scaled.
+    /// The API server refused just this a moment ago, or Temporal has not answered over the
+    /// connection in it: it is not written yet. What runs is scaled.
     Refused(NotReady),
-    /// Something was sent for it and is not answered yet, so that it may still change. What runs is scaled out.
+    /// Something was sent for it and is not answered yet, so that it may still change. What runs is
+    /// scaled out.
     Pending,
     /// Nothing about this queue may be touched.
     Hold(NotReady),
@@ -43,8 +44,8 @@ pub enum Step {
 pub struct ApplyPrecondition {
     /// Its version.
     pub resource_version: String,
-    /// The hash of what concerns us in it: whether another version is the same in that. `None` if that is not known,
-    /// because the watch is behind our own last write.
+    /// The hash of what concerns us in it: whether another version is the same in that. `None` if
+    /// that is not known, because the watch is behind our own last write.
     pub live: Option<u64>,
 }
 
@@ -55,7 +56,8 @@ pub struct ScalePrecondition {
     pub uid: String,
     /// Its version.
     pub resource_version: String,
-    /// Its generation, which moves with its spec alone; `None` if that is not known, because the watch is behind.
+    /// Its generation, which moves with its spec alone; `None` if that is not known, because the
+    /// watch is behind.
     pub generation: Option<i64>,
 }
 
@@ -99,8 +101,8 @@ pub struct QueuePlan {
     pub budget: BudgetStep,
 }
 
-/// What to do about the PodDisruptionBudget of a queue. It goes with its Deployment, which carries what
-/// it says as an annotation: where that has to be written, so has this.
+/// What to do about the PodDisruptionBudget of a queue. It goes with its Deployment, which carries
+/// what it says as an annotation: where that has to be written, so has this.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BudgetStep {
     /// It is as it should be, or is not wanted and not there.
@@ -127,7 +129,8 @@ impl QueuePlan {
         !acts || self.scale.is_some() || matches!(self.step, Step::Create(_))
     }
 
-    /// Whether the Deployment is there and not still being made, so that its replicas can be changed at once.
+    /// Whether the Deployment is there and not still being made, so that its replicas can be
+    /// changed at once.
     pub fn is_whole(&self) -> bool {
         match &self.step {
             Step::Keep | Step::Refused(_) | Step::Pending => true,
@@ -151,8 +154,8 @@ impl QueuePlan {
         }
     }
 
-    /// Whether nothing is to be done, and only news can change that: no replicas, none wanted, and no tasks as far as
-    /// is known.
+    /// Whether nothing is to be done, and only news can change that: no replicas, none wanted, and
+    /// no tasks as far as is known.
     pub fn is_at_rest(&self) -> bool {
         let zero = |decision: &Decision| !decision.act && decision.desired == 0;
         let idle = |backlog: &Backlog| {

@@ -22,11 +22,11 @@ use desired::{Desired, desired};
 
 /// How soon a deferred decision is made again.
 const DEFERRED: Duration = Duration::from_secs(1);
-/// How soon a fleet at rest is looked at although nothing happens. Less than the 5 minutes without a reading after
-/// which rates are not trusted, by the longest that a reading may be old.
+/// How soon a fleet at rest is looked at although nothing happens. Less than the 5 minutes without
+/// a reading after which rates are not trusted, by the longest that a reading may be old.
 const REST: Duration = Duration::from_mins(4);
-/// The next reading is expected after a polling interval, and leads to a pass by itself: this much later one is made
-/// all the same.
+/// The next reading is expected after a polling interval, and leads to a pass by itself: this much
+/// later one is made all the same.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Decides, and says everything that is to be written. The state has taken in the readings by then.

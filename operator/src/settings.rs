@@ -28,8 +28,8 @@ pub struct Settings {
     )]
     pub metrics_address: SocketAddr,
 
-    /// Where hints are taken: POST /hints/{namespace}/{fleet}/{queue} makes a queue be read at once.
-    /// Off by default. Only the leader listens.
+    /// Where hints are taken: POST /hints/{namespace}/{fleet}/{queue} makes a queue be read at
+    /// once. Off by default. Only the leader listens.
     #[arg(long, env = "TASKQUEUE_OPERATOR_HINT_ADDRESS")]
     pub hint_address: Option<SocketAddr>,
 
@@ -52,7 +52,8 @@ pub struct Settings {
     pub temporal_calls_per_second: u32,
 
     /// How long the Temporal server answers from its cache of task queue statistics (its setting
-    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. Reading more often than this shows nothing new.
+    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. Reading more often than this shows
+    /// nothing new.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_TEMPORAL_STATISTICS_CACHE",
@@ -98,8 +99,8 @@ pub struct Settings {
     )]
     pub lease_name: String,
 
-    /// The name of a lease that is held as well while this process leads: the one that an earlier version took, so that
-    /// the two never write at the same time during an upgrade.
+    /// The name of a lease that is held as well while this process leads: the one that an earlier
+    /// version took, so that the two never write at the same time during an upgrade.
     #[arg(long, env = "TASKQUEUE_OPERATOR_FORMER_LEASE_NAME")]
     pub former_lease_name: Option<String>,
 

@@ -1,4 +1,5 @@
-//! What the tests of this crate share: a scripted API server that records what it was asked, and fleets to work on. No network.
+//! What the tests of this crate share: a scripted API server that records what it was asked, and
+//! fleets to work on. No network.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

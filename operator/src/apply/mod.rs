@@ -1,19 +1,21 @@
-//! Carries a plan out. The only writer of Deployments, replicas and pod annotations; decides nothing.
+//! Carries a plan out. The only writer of Deployments, replicas and pod annotations; decides
+//! nothing.
 //!
-//! - The template of a Deployment belongs to the field manager [`MANAGER`](taskqueue_api::injected::MANAGER), its replicas to
-//!   [`REPLICAS_MANAGER`](crate::owned::REPLICAS_MANAGER). The first never owns the replicas, because dropping an owned field would
-//!   reset it to its default of 1.
+//! - The template of a Deployment belongs to the field manager
+//!   [`MANAGER`](taskqueue_api::injected::MANAGER), its replicas to
+//!   [`REPLICAS_MANAGER`](crate::owned::REPLICAS_MANAGER). The first never owns the replicas,
+//!   because dropping an owned field would reset it to its default of 1.
 //! - So a Deployment is made in three steps, each of which may be the last one before a crash: the
-//!   whole object with its replicas by the second manager (no pod is started that is not wanted, and
-//!   admission rules see the real template); the whole object without replicas by the first; the
-//!   replicas alone by the second, which gives up all the rest. Until then an annotation says that
-//!   the creation is not finished.
-//! - Every write names the object that was decided on, by its uid and, where that is known, its version: whatever was
-//!   decided on outdated knowledge is refused. Versions move with the status too; where nothing else has, the same is
-//!   sent again at once.
-//! - Replicas that are added come first, before budgets and templates. The queues of a fleet are written side by side,
-//!   and a pass does not wait long for a template: what is not answered by then goes on beside it, and its end leads to
-//!   another pass. Deletions come last.
+//!   whole object with its replicas by the second manager (no pod is started that is not wanted,
+//!   and admission rules see the real template); the whole object without replicas by the first;
+//!   the replicas alone by the second, which gives up all the rest. Until then an annotation says
+//!   that the creation is not finished.
+//! - Every write names the object that was decided on, by its uid and, where that is known, its
+//!   version: whatever was decided on outdated knowledge is refused. Versions move with the status
+//!   too; where nothing else has, the same is sent again at once.
+//! - Replicas that are added come first, before budgets and templates. The queues of a fleet are
+//!   written side by side, and a pass does not wait long for a template: what is not answered by
+//!   then goes on beside it, and its end leads to another pass. Deletions come last.
 
 mod background;
 mod budgets;
@@ -37,7 +39,8 @@ use writer::{SIDE_BY_SIDE, is_another};
 pub use writer::Writer;
 
 impl Writer {
-    /// Carries the plan out. What is not answered within `patience` goes on in the background; `ended` is called when it ends.
+    /// Carries the plan out. What is not answered within `patience` goes on in the background;
+    /// `ended` is called when it ends.
     pub async fn apply(
         &self,
         plan: &Plan,

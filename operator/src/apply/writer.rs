@@ -17,7 +17,8 @@ use crate::metrics::Metrics;
 
 /// The writes of a fleet that are under way at once.
 pub(super) const SIDE_BY_SIDE: usize = 8;
-/// How often a write is sent while nothing but the status of its object has changed since it was decided on.
+/// How often a write is sent while nothing but the status of its object has changed since it was
+/// decided on.
 pub(super) const TRIES: usize = 5;
 
 /// Writes Deployments and what hangs on them.
@@ -31,7 +32,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer that counts what it writes, and breaks off what is under way when this process no longer leads.
+    /// A writer that counts what it writes, and breaks off what is under way when this process no
+    /// longer leads.
     pub fn new(client: Client, metrics: Metrics, leading: Leading) -> Self {
         Self {
             client,

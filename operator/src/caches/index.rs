@@ -1,5 +1,5 @@
-//! Which objects of a cache belong to whom, so that nobody has to look through all of them. In memory; kept in step
-//! with its cache by whoever fills that.
+//! Which objects of a cache belong to whom, so that nobody has to look through all of them. In
+//! memory; kept in step with its cache by whoever fills that.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};

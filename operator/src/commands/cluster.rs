@@ -1,6 +1,6 @@
-//! Where `top` and `explain` read: the API server with the person's own kubeconfig and rights, and the
-//! operator's metrics. Network I/O, reads only: lists and gets of `TaskQueueWorker`s and Events, and one
-//! `GET` of /metrics.
+//! Where `top` and `explain` read: the API server with the person's own kubeconfig and rights, and
+//! the operator's metrics. Network I/O, reads only: lists and gets of `TaskQueueWorker`s and
+//! Events, and one `GET` of /metrics.
 
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use crate::kubeconfig;
 
 /// How long a server may be silent before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Behind one Service there may be replicas that stand by, and each answer may come from any of them; so often it is
-/// asked for the one that leads. With two replicas it is missed once in 65,536 looks.
+/// Behind one Service there may be replicas that stand by, and each answer may come from any of
+/// them; so often it is asked for the one that leads. With two replicas it is missed once in 65,536
+/// looks.
 const ATTEMPTS: u32 = 16;
 /// Objects per page of a list.
 const PAGE: u32 = 250;
@@ -37,8 +38,8 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// Where the operator's metrics are, as http://HOST:8080 after `kubectl port-forward`. Default: they are read
-    /// through the API server, which takes the right to get services/proxy.
+    /// Where the operator's metrics are, as http://HOST:8080 after `kubectl port-forward`. Default:
+    /// they are read through the API server, which takes the right to get services/proxy.
     #[arg(long, value_name = "URL")]
     pub metrics: Option<String>,
 
@@ -159,7 +160,8 @@ impl Cluster {
         })
     }
 
-    /// The Events that the operator has written about a fleet; which of them the server keeps is its own affair.
+    /// The Events that the operator has written about a fleet; which of them the server keeps is
+    /// its own affair.
     ///
     /// # Errors
     /// If the API server refuses or does not answer.

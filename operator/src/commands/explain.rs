@@ -1,5 +1,6 @@
-//! `explain`: why one queue has the replicas that it has. Reads the fleet, its Events and the operator's metrics
-//! with the person's own rights and prints; writes nothing to any cluster. The text is made in [`text`].
+//! `explain`: why one queue has the replicas that it has. Reads the fleet, its Events and the
+//! operator's metrics with the person's own rights and prints; writes nothing to any cluster. The
+//! text is made in [`text`].
 
 pub mod text;
 

@@ -59,7 +59,8 @@ pub struct Figures {
     pub held_pods: BTreeMap<String, String>,
     /// What about the queue needs a person.
     pub findings: BTreeSet<String>,
-    /// How many decisions there were since the operator started, by what they were: "hold: CoolingDown".
+    /// How many decisions there were since the operator started, by what they were: "hold:
+    /// CoolingDown".
     pub decisions: BTreeMap<String, f64>,
 }
 

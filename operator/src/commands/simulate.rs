@@ -1,5 +1,5 @@
-//! `simulate`: a user's own trace and policy beside the HPA, KEDA and others. Reads the two files and
-//! writes the pictures; talks to no cluster. The simulation itself is `taskqueue-simulation`.
+//! `simulate`: a user's own trace and policy beside the HPA, KEDA and others. Reads the two files
+//! and writes the pictures; talks to no cluster. The simulation itself is `taskqueue-simulation`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -293,7 +293,8 @@ fn whole(bare: Bare) -> TaskQueueWorker {
     TaskQueueWorker::new("simulated", spec)
 }
 
-/// The queue of this name, or the only one. What is `bare` is refused by the paths that it has in its file.
+/// The queue of this name, or the only one. What is `bare` is refused by the paths that it has in
+/// its file.
 fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow::Result<Queue> {
     // The API server fills these in; a file need not have them.
     worker.metadata.uid.get_or_insert_with(|| "none".to_owned());

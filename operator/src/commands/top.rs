@@ -1,8 +1,8 @@
-//! `top`: a live table of fleets and their queues for people. Reads the API server and the operator's
-//! metrics with the person's own rights and prints; writes nothing to any cluster.
+//! `top`: a live table of fleets and their queues for people. Reads the API server and the
+//! operator's metrics with the person's own rights and prints; writes nothing to any cluster.
 //!
-//! Pure: [`super::figures`] understands the metrics, [`super::view`] makes the table. I/O: [`super::cluster`], and this
-//! file, which prints.
+//! Pure: [`super::figures`] understands the metrics, [`super::view`] makes the table. I/O:
+//! [`super::cluster`], and this file, which prints.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;

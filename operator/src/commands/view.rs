@@ -1,4 +1,5 @@
-//! What is known about the fleets as plain data, and the table that a person sees. Pure; the time is passed in.
+//! What is known about the fleets as plain data, and the table that a person sees. Pure; the time
+//! is passed in.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -57,7 +58,8 @@ pub struct QueueView {
     pub desired: u32,
     /// Replicas that are ready.
     pub ready: u32,
-    /// What the operator decided since the last look, as "hold: CoolingDown". Known from the second look on.
+    /// What the operator decided since the last look, as "hold: CoolingDown". Known from the second
+    /// look on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deciding: Option<String>,
     /// The last decision that changed the replicas.
@@ -113,7 +115,8 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
     let namespace = fleet.namespace().unwrap_or_default();
     let name = fleet.name_any();
     let status = fleet.status.clone().unwrap_or_default();
-    // The targets with what comes from the fleet and from the defaults; a spec that is refused has none.
+    // The targets with what comes from the fleet and from the defaults; a spec that is refused has
+    // none.
     let targets: BTreeMap<String, f64> = validate(fleet).map_or_else(
         |_| BTreeMap::new(),
         |accepted| {
@@ -178,7 +181,8 @@ pub fn compare(snapshot: &mut Snapshot, before: &Snapshot) {
     }
 }
 
-/// Whether a condition says that something is not as it should be, or that a limit holds a fleet back.
+/// Whether a condition says that something is not as it should be, or that a limit holds a fleet
+/// back.
 pub fn holds_back(condition: &Condition) -> bool {
     let reason = |reason: Reason| condition.reason == reason.as_str();
     let kind = ConditionType::ALL

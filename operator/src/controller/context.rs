@@ -89,8 +89,8 @@ impl Shared {
         self.task_queue_owners.forget(key);
     }
 
-    /// Registers the task queues of every fleet of a scope. Where the spec cannot be used, as when it was changed for the
-    /// worse, those that its workers were made for: they run.
+    /// Registers the task queues of every fleet of a scope. Where the spec cannot be used, as when
+    /// it was changed for the worse, those that its workers were made for: they run.
     fn register_all(&self, caches: &Caches) {
         for object in caches.fleets.state() {
             let subject = Subject::of(&object);
@@ -126,9 +126,10 @@ impl Context {
         }
     }
 
-    /// Waits, once, until the caches of this scope are filled, and those of every other that can be watched, and then
-    /// registers the task queues of every fleet: without that, whichever of two rivals came first after a restart would
-    /// believe to be alone. A scope that cannot be watched, or takes too long, is not waited for.
+    /// Waits, once, until the caches of this scope are filled, and those of every other that can be
+    /// watched, and then registers the task queues of every fleet: without that, whichever of two
+    /// rivals came first after a restart would believe to be alone. A scope that cannot be watched,
+    /// or takes too long, is not waited for.
     pub async fn started(&self) {
         let all = async {
             self.caches.filled().await;

@@ -14,7 +14,8 @@ use crate::caches::GuardedFleet;
 use crate::error::{Class, Error};
 use crate::report::Subject;
 
-/// A pass that panics is an error of its fleet, and of no other: it is counted, and everything else goes on.
+/// A pass that panics is an error of its fleet, and of no other: it is counted, and everything else
+/// goes on.
 pub(super) async fn caught<T>(
     shared: &Shared,
     pass: impl Future<Output = Result<T, Error>>,
@@ -47,8 +48,8 @@ pub(super) fn finish(
     }
 }
 
-/// When to try again after an error: by its class, later each time, and not in step with others. Never later than the
-/// next pass was due anyway: the other queues do not wait for this one.
+/// When to try again after an error: by its class, later each time, and not in step with others.
+/// Never later than the next pass was due anyway: the other queues do not wait for this one.
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
     let metadata = Subject::of(&object).metadata;

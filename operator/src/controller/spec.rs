@@ -9,7 +9,8 @@ use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::fleet_state::{Accepted, FleetState};
 
-/// The fleet that an object stands for, or everything that is wrong with it. Parsed once per generation of its spec.
+/// The fleet that an object stands for, or everything that is wrong with it. Parsed once per
+/// generation of its spec.
 pub(super) fn accepted(
     object: &GuardedFleet,
     state: &mut FleetState,

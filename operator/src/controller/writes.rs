@@ -1,4 +1,5 @@
-//! The writing half of a pass: plan, apply, carry over. What is written late, or planned again, is here too.
+//! The writing half of a pass: plan, apply, carry over. What is written late, or planned again, is
+//! here too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::planner;
 
 /// How long a pass waits for templates and budgets to be written.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a growth is decided again in one pass because its Deployment was another one than the caches showed.
+/// How often a growth is decided again in one pass because its Deployment was another one than the
+/// caches showed.
 const ROUNDS: usize = 2;
 
 /// Takes in what has ended since the last pass of the writes that it did not wait for.
@@ -41,7 +43,8 @@ pub(super) async fn late(state: &mut FleetState, now: Moment) -> BTreeMap<String
     late
 }
 
-/// Asks for the Deployments that this process has left and the watch does not show: out of sight is not gone.
+/// Asks for the Deployments that this process has left and the watch does not show: out of sight is
+/// not gone.
 pub(super) async fn look_for_unseen(
     writer: &Writer,
     fleet: &Fleet,
@@ -72,8 +75,8 @@ fn as_kept(mut found: Deployment) -> Arc<Deployment> {
     Arc::new(found)
 }
 
-/// plan, apply, carry over. Where the API server says that a growth was decided on an outdated Deployment, it is decided
-/// again.
+/// plan, apply, carry over. Where the API server says that a growth was decided on an outdated
+/// Deployment, it is decided again.
 pub(super) async fn plan_and_apply(
     shared: &Shared,
     fleet: &Fleet,
@@ -102,7 +105,8 @@ pub(super) async fn plan_and_apply(
             }
         }
         let mut again = self::plan(fleet, observed, state, now);
-        // Whoever wrote may know better what else is to be written: only replicas that are added go on from there.
+        // Whoever wrote may know better what else is to be written: only replicas that are added go
+        // on from there.
         again.prunes.clear();
         again.queues.retain(|queue| {
             let grows = queue.scale.as_ref().is_some_and(Scale::grows);

@@ -1,7 +1,7 @@
 //! What an answer of the API server means. Pure: the call and the answer in, one cause out.
 //!
-//! The reason and the message count before the number: a webhook may deny with any code, and a wrong
-//! template is refused with 400, 422 or 500, depending on which part of the server notices.
+//! The reason and the message count before the number: a webhook may deny with any code, and a
+//! wrong template is refused with 400, 422 or 500, depending on which part of the server notices.
 
 use kube::core::Status;
 
@@ -91,7 +91,8 @@ fn admission(message: &str) -> Option<Cause<'_>> {
     if let Some((_, rest)) = message.split_once("failed calling webhook \"") {
         return Some(Cause::WebhookDown(rest.split_once('"')?.0));
     }
-    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ...", after what was asked for.
+    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ...", after what was asked
+    // for.
     let (_, rest) = message.split_once("olicy '")?;
     let (name, said) = rest.split_once('\'')?;
     said.contains("denied request")

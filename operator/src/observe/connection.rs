@@ -67,8 +67,8 @@ fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     }
 }
 
-/// Reads what the fleet's connection names and checks it. `doubtful` says that Temporal could not be read with it
-/// lately.
+/// Reads what the fleet's connection names and checks it. `doubtful` says that Temporal could not
+/// be read with it lately.
 ///
 /// # Errors
 /// If a Secret is missing, may not be read, or does not hold what it should.

@@ -1,5 +1,5 @@
-//! What a Deployment and the pods of its queue say together: replicas, rollout, trouble. Pure: objects
-//! from the cache in, facts out.
+//! What a Deployment and the pods of its queue say together: replicas, rollout, trouble. Pure:
+//! objects from the cache in, facts out.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
 use taskqueue_api::Reason;
@@ -54,8 +54,8 @@ pub enum Rollout {
     Paused,
 }
 
-/// Where the rollout is. `written` is the generation of the Deployment after our last write to it: until
-/// the Deployment controller has seen that one, its numbers are about the template before.
+/// Where the rollout is. `written` is the generation of the Deployment after our last write to it:
+/// until the Deployment controller has seen that one, its numbers are about the template before.
 pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64>) -> Rollout {
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let observed = status.and_then(|status| status.observed_generation);
@@ -102,7 +102,8 @@ fn condition<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a Deploym
 }
 
 /// What the Deployment itself says about pods that cannot be made, or a rollout that is stuck.
-/// `draining` says that pods of the fleet are on their way out, which a quota counts until they are gone.
+/// `draining` says that pods of the fleet are on their way out, which a quota counts until they are
+/// gone.
 pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     let status = deployment.status.as_ref()?;
     let name = deployment.metadata.name.as_deref().unwrap_or_default();

@@ -65,8 +65,8 @@ pub struct Observed {
 pub struct ObservedQueue {
     /// Its Deployment, if it exists and is ours.
     pub existing: Option<Arc<Deployment>>,
-    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is not seen may only be out
-    /// of sight.
+    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is
+    /// not seen may only be out of sight.
     pub gone: bool,
     /// Its pods.
     pub pods: Pods,

@@ -33,7 +33,8 @@ pub struct Pods {
     pub draining: Vec<Draining>,
     /// Those that have gone since the last pass, as far as it is known how their workers ended.
     pub gone: Vec<Draining>,
-    /// Why pods cannot start, if some cannot: the worst of the newest template, or else of the ones before it.
+    /// Why pods cannot start, if some cannot: the worst of the newest template, or else of the ones
+    /// before it.
     pub trouble: Option<NotReady>,
     /// Ready pods with a container that keeps ending and was started again a moment ago.
     pub relapsing: u32,
@@ -82,7 +83,8 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
         if phase == PodPhase::Ready && trouble.is_some() {
             facts.relapsing = facts.relapsing.saturating_add(1);
         }
-        // A rollout replaces the pods of an earlier template: what is wrong with them was answered by it.
+        // A rollout replaces the pods of an earlier template: what is wrong with them was answered
+        // by it.
         let replaced = label(pod, TEMPLATE_HASH) != newest;
         troubles.extend(trouble.map(|trouble| (replaced, trouble)));
     }
@@ -112,8 +114,8 @@ fn newest_replica_set(pods: &[Arc<Pod>]) -> Option<&str> {
     created.max().map(|(_, hash)| hash)
 }
 
-/// Where a pod is in its life; `None` once it has ended. A sidecar that outlives the worker of a pod that was
-/// told to stop works on no task.
+/// Where a pod is in its life; `None` once it has ended. A sidecar that outlives the worker of a
+/// pod that was told to stop works on no task.
 fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
@@ -134,9 +136,10 @@ fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
     })
 }
 
-/// Whether a pod that is not ready was so since the worker in it was started. The kubelet says that a
-/// pod is not ready before it starts any container, and leaves the time of that alone until the pod has
-/// been ready: a later time is the end of a readiness. A worker that was started after it is new.
+/// Whether a pod that is not ready was so since the worker in it was started. The kubelet says that
+/// a pod is not ready before it starts any container, and leaves the time of that alone until the
+/// pod has been ready: a later time is the end of a readiness. A worker that was started after it
+/// is new.
 fn was_ready(pod: &Pod, worker: &str, ready: &PodCondition) -> bool {
     let mut containers = pod
         .status

@@ -1,8 +1,9 @@
 //! Secrets by name, read with `get` and kept for a short while. Reads only.
 //!
-//! A Secret is read once for all fleets that name it, after [`FRESH`], and less often the longer it has stayed the same;
-//! after [`FRESH`] again where Temporal cannot be read with it. What is missing is a value with a reason. No message holds
-//! any part of a Secret's value: errors that may quote it are dropped where they arise.
+//! A Secret is read once for all fleets that name it, after [`FRESH`], and less often the longer it
+//! has stayed the same; after [`FRESH`] again where Temporal cannot be read with it. What is
+//! missing is a value with a reason. No message holds any part of a Secret's value: errors that may
+//! quote it are dropped where they arise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -24,12 +25,13 @@ use tracing::warn;
 use crate::kube_error;
 use crate::not_ready::NotReady;
 
-/// How long a Secret that was read is used before it is read again, if it has just changed, is missing, or if Temporal
-/// cannot be read with it.
+/// How long a Secret that was read is used before it is read again, if it has just changed, is
+/// missing, or if Temporal cannot be read with it.
 pub const FRESH: Duration = Duration::from_secs(30);
 /// The same, if it has been as it is for long.
 const LONGEST: Duration = Duration::from_mins(2);
-/// A pass that is made to read a Secret again comes no sooner than this: nobody else may have come to it.
+/// A pass that is made to read a Secret again comes no sooner than this: nobody else may have come
+/// to it.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The values of a Secret by key.
@@ -108,8 +110,8 @@ impl Secrets {
         each.min().map(|due| due.max(LEAST_WAIT))
     }
 
-    /// The values of one Secret, read anew where they are too old. `doubtful` says that Temporal could not be read with
-    /// them lately.
+    /// The values of one Secret, read anew where they are too old. `doubtful` says that Temporal
+    /// could not be read with them lately.
     ///
     /// # Errors
     /// If it is missing or may not be read.
@@ -149,8 +151,8 @@ impl Secrets {
         Arc::clone(slots.entry(key).or_default())
     }
 
-    /// Reads one Secret. It is decoded here: kube's client writes an answer that it cannot decode to the
-    /// log, and its error quotes the value.
+    /// Reads one Secret. It is decoded here: kube's client writes an answer that it cannot decode
+    /// to the log, and its error quotes the value.
     async fn fetch(&self, namespace: &str, name: &str) -> Result<Data, Unread> {
         let request = Request::new(Secret::url_path(&(), Some(namespace)))
             .get(name, &GetParams::default())

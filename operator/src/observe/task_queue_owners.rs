@@ -18,7 +18,8 @@ struct TaskQueueKey {
     task_type: &'static str,
 }
 
-/// The fleets on one task queue, the owner first: the oldest, and of two equally old ones the first by name.
+/// The fleets on one task queue, the owner first: the oldest, and of two equally old ones the first
+/// by name.
 type Owners = BTreeSet<(Timestamp, FleetKey)>;
 
 #[derive(Debug, Default)]
@@ -32,7 +33,8 @@ struct Index {
 pub struct TaskQueueOwners(Mutex<Index>);
 
 impl TaskQueueOwners {
-    /// Registers the task queues that a fleet has now. Returns, per queue of it, the older fleet that owns the task queue.
+    /// Registers the task queues that a fleet has now. Returns, per queue of it, the older fleet
+    /// that owns the task queue.
     pub fn register(
         &self,
         fleet: &Fleet,
@@ -65,8 +67,9 @@ impl TaskQueueOwners {
             .collect()
     }
 
-    /// Registers the task queues of a fleet whose spec cannot be used, unless it has registered some before: those that its
-    /// Deployments were made for. They do not say which task types, so it is all of them.
+    /// Registers the task queues of a fleet whose spec cannot be used, unless it has registered
+    /// some before: those that its Deployments were made for. They do not say which task types, so
+    /// it is all of them.
     pub fn register_as_made<'a>(
         &self,
         fleet: &FleetKey,

@@ -116,9 +116,10 @@ impl Inputs<'_> {
         }
     }
 
-    /// What is to be done about the Deployment so that it is as rendered. What is under way is waited for, and so is
-    /// an answer over a new connection; what the API server refused is tried again when it changes, or after a while:
-    /// what it objects to may be somewhere else, in a quota or an admission rule.
+    /// What is to be done about the Deployment so that it is as rendered. What is under way is
+    /// waited for, and so is an answer over a new connection; what the API server refused is tried
+    /// again when it changes, or after a while: what it objects to may be somewhere else, in a
+    /// quota or an admission rule.
     fn step_towards(&self, rendered: &Rendered, now: Time) -> Step {
         if self.state.writing.is_some() {
             return Step::Pending;

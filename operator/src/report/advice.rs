@@ -1,5 +1,5 @@
-//! Warnings about a spec that is valid and cannot achieve what it asks for. Each is reported once per generation, as an
-//! Event. Pure.
+//! Warnings about a spec that is valid and cannot achieve what it asks for. Each is reported once
+//! per generation, as an Event. Pure.
 
 use std::time::Duration;
 
@@ -70,8 +70,8 @@ fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, S
     })
 }
 
-/// A task that wakes a queue waits for the server's cache and for a pod. How long a pod takes is what
-/// the pods that there are took; before one has started, only the cache is certain.
+/// A task that wakes a queue waits for the server's cache and for a pod. How long a pod takes is
+/// what the pods that there are took; before one has started, only the cache is certain.
 fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
     let policy = &facts.queue.policy;
     if policy.min > 0 || policy.max == 0 {

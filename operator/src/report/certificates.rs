@@ -1,5 +1,5 @@
-//! Certificates of the connection that expire soon: a condition and a metric before it is an outage.
-//! Pure; the time is passed in.
+//! Certificates of the connection that expire soon: a condition and a metric before it is an
+//! outage. Pure; the time is passed in.
 
 use std::time::Duration;
 

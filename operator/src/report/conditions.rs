@@ -1,8 +1,8 @@
 //! The conditions of a fleet. Pure. Messages hold no number that moves by itself, so that an
 //! unchanged fleet keeps its conditions.
 //!
-//! Nothing good is said of a generation that was not applied. Errors that pass by themselves keep what was
-//! said before for [`blocked::KEPT`], about the generation of then.
+//! Nothing good is said of a generation that was not applied. Errors that pass by themselves keep
+//! what was said before for [`blocked::KEPT`], about the generation of then.
 
 pub mod blocked;
 pub mod draft;

@@ -1,8 +1,9 @@
-//! Pods that were told to stop, and whose tasks were cut off: those are cancelled and cost an attempt. None
-//! of that happens in silence. And workers that go on taking tasks. Pure.
+//! Pods that were told to stop, and whose tasks were cut off: those are cancelled and cost an
+//! attempt. None of that happens in silence. And workers that go on taking tasks. Pure.
 //!
-//! How a worker ended says whether it was cut off: Kubernetes' times are compared with each other, and never
-//! with our clock, which may be ahead. A pod also stays while a sidecar of it runs, which cuts nothing off.
+//! How a worker ended says whether it was cut off: Kubernetes' times are compared with each other,
+//! and never with our clock, which may be ahead. A pod also stays while a sidecar of it runs, which
+//! cuts nothing off.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::observe::drains::{Draining, Killed, WorkerEnd};
 use crate::report::events::EventDraft;
 use crate::report::facts::QueueFacts;
 
-/// How long after the end of its grace period a pod may be there whose node does not say how its worker ended.
-/// The kubelet kills it a margin after its grace period, and says so.
+/// How long after the end of its grace period a pod may be there whose node does not say how its
+/// worker ended. The kubelet kills it a margin after its grace period, and says so.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The Events about drains since the last pass.
@@ -36,7 +37,8 @@ pub fn events(facts: &QueueFacts<'_>, now: Time) -> Vec<EventDraft> {
     events
 }
 
-/// How many pods are past their grace period and still there, and not known to have ended their work.
+/// How many pods are past their grace period and still there, and not known to have ended their
+/// work.
 pub fn overdue(seen: &ObservedQueue, now: Timestamp) -> u32 {
     let over = seen.pods.draining.iter();
     let over = over.filter(|pod| pod.end.is_none() && pod.ends <= now);
@@ -160,8 +162,8 @@ fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) ->
     drain
 }
 
-/// How many tasks the workers of a pod have taken that say that they poll, in heartbeats that they sent after
-/// the pod was told to stop.
+/// How many tasks the workers of a pod have taken that say that they poll, in heartbeats that they
+/// sent after the pod was told to stop.
 fn taken_since(seen: &ObservedQueue, pod: &Draining, since: Time) -> Option<u64> {
     let reports = seen.reading.workers.known()?;
     let polls = |report: &&WorkerReport| {
@@ -197,8 +199,8 @@ fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
     (drain.used != Some(0)).then_some(cut)
 }
 
-/// Whether a pod has drained for longer than its grace period, by our own clock, and had work when it was last
-/// heard of.
+/// Whether a pod has drained for longer than its grace period, by our own clock, and had work when
+/// it was last heard of.
 fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
     let allowed = drain.pod.grace.saturating_add(patience);
     drain.used != Some(0) && now.since(drain.since) >= allowed

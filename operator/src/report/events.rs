@@ -43,9 +43,9 @@ pub struct Details {
     pub deployment: Option<String>,
 }
 
-/// What happened between two statuses: a condition that turned bad, changed its reason while bad, or
-/// turned good again. What is part of every start and every stop is left to the condition. `details`
-/// holds what the Event says beyond the condition, by type.
+/// What happened between two statuses: a condition that turned bad, changed its reason while bad,
+/// or turned good again. What is part of every start and every stop is left to the condition.
+/// `details` holds what the Event says beyond the condition, by type.
 pub fn transitions(
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
@@ -285,8 +285,8 @@ fn event(about: &ObjectReference, draft: EventDraft) -> Event {
         note.truncate(end);
         note.push_str("...");
     }
-    // The recorder counts Events of one action and reason as one, and keeps the first note. The hash
-    // keeps those apart that say something else.
+    // The recorder counts Events of one action and reason as one, and keeps the first note. The
+    // hash keeps those apart that say something else.
     let mut hasher = DefaultHasher::new();
     note.hash(&mut hasher);
     let hash = hasher.finish() & 0xffff_ffff;

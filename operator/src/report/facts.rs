@@ -71,7 +71,8 @@ impl<'a> QueueFacts<'a> {
         &self.queue.name
     }
 
-    /// The replicas that there should be: of a Deployment that is not there, those that it is made with.
+    /// The replicas that there should be: of a Deployment that is not there, those that it is made
+    /// with.
     pub fn wanted(&self) -> u32 {
         if self.exists() {
             self.spec_replicas()

@@ -109,8 +109,9 @@ fn held_pods(decision: &Decision) -> Vec<(String, &'static str)> {
         .collect()
 }
 
-/// One count for a decision on a reading of the backlog that was not counted before, and for each that moves the
-/// number. The slots of a queue without pods are known anew in every pass, which decides nothing.
+/// One count for a decision on a reading of the backlog that was not counted before, and for each
+/// that moves the number. The slots of a queue without pods are known anew in every pass, which
+/// decides nothing.
 fn decisions(facts: &QueueFacts<'_>) -> BTreeMap<(&'static str, &'static str), u64> {
     let sequence = |sample: Option<SampleId>| sample.map(|sample| sample.sequence);
     let fresh = facts.plan.decision.as_ref().filter(|decision| {

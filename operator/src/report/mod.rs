@@ -1,6 +1,7 @@
 //! Says what was found and done: status, Events, metrics. The only writer of status and Events.
 //!
-//! The status is written once, at the end of a pass, and only if it says something else than before.
+//! The status is written once, at the end of a pass, and only if it says something else than
+//! before.
 
 pub mod advice;
 pub mod certificates;
@@ -236,8 +237,8 @@ impl Reports {
             .await
     }
 
-    /// The status of an object that cannot be read as a whole, with its version: what an operator that
-    /// could read it, or this one before it started again, had written.
+    /// The status of an object that cannot be read as a whole, with its version: what an operator
+    /// that could read it, or this one before it started again, had written.
     async fn written_before(
         &self,
         subject: &Subject<'_>,

@@ -90,8 +90,9 @@ fn conditions(
     drafts.iter().map(condition).collect()
 }
 
-/// The generation that a good condition is about while pods are replaced: the last one that has been rolled
-/// out, as far as the status knows. A rollout that has another cause than the spec leaves it where it was.
+/// The generation that a good condition is about while pods are replaced: the last one that has
+/// been rolled out, as far as the status knows. A rollout that has another cause than the spec
+/// leaves it where it was.
 fn rolled_out(before: Option<&Condition>, generation: i64) -> i64 {
     let about = before.and_then(|before| {
         let good = before.status == Status::True.as_str();

@@ -1,4 +1,5 @@
-//! A whole pass without the writes, for the tests of what is reported. No I/O but what a test hands in.
+//! A whole pass without the writes, for the tests of what is reported. No I/O but what a test hands
+//! in.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Whether a scope can be watched: the resources are installed, and the operator has the rights. Reads only.
+//! Whether a scope can be watched: the resources are installed, and the operator has the rights.
+//! Reads only.
 
 use std::time::Duration;
 

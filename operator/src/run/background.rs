@@ -21,8 +21,8 @@ pub(super) struct Route {
     pub(super) requeue: UnboundedSender<OwnerKey>,
 }
 
-/// Hands fleets that need a pass to the controller of their scope: those of which the readers have news, and those that
-/// the scrapers and the writer have requeued.
+/// Hands fleets that need a pass to the controller of their scope: those of which the readers have
+/// news, and those that the scrapers and the writer have requeued.
 pub(super) async fn requeue(
     readers: &Readers,
     requeued: UnboundedReceiver<OwnerKey>,

@@ -7,7 +7,8 @@ use crate::caches::{Caches, Sight};
 use crate::http::{Health, Phase};
 use crate::metrics::Metrics;
 
-/// Becomes ready once every cache is filled of every scope that can be watched, and of one at least.
+/// Becomes ready once every cache is filled of every scope that can be watched, and of one at
+/// least.
 pub(super) async fn wait(everywhere: &[Caches], metrics: &Metrics, health: &Health) {
     let mut progress: Vec<_> = everywhere.iter().map(Caches::progress).collect();
     loop {

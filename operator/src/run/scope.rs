@@ -1,5 +1,5 @@
-//! One scope: its caches and its controller. Scopes do not wait for each other longer than they must. I/O
-//! only; decides nothing about fleets.
+//! One scope: its caches and its controller. Scopes do not wait for each other longer than they
+//! must. I/O only; decides nothing about fleets.
 
 use std::sync::Arc;
 

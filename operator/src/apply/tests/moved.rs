@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// An API server whose Deployment is `present`, and which takes a write only if it names that one's version.
+/// An API server whose Deployment is `present`, and which takes a write only if it names that one's
+/// version.
 fn versioned_api(present: Deployment) -> (Client, Log) {
     let version = present.metadata.resource_version.clone();
     let present = serde_json::to_value(present).unwrap();

@@ -1,4 +1,5 @@
-//! Why one queue has the replicas that it has, as plain data and as text. Pure; the time is passed in.
+//! Why one queue has the replicas that it has, as plain data and as text. Pure; the time is passed
+//! in.
 
 use std::fmt::Write as _;
 
@@ -153,8 +154,8 @@ impl Explanation {
     }
 }
 
-/// Whether an Event is of this fleet (not of one of its name before it), by the operator, and about this queue or no
-/// queue in particular: it names the Deployment of the queue that it is about.
+/// Whether an Event is of this fleet (not of one of its name before it), by the operator, and about
+/// this queue or no queue in particular: it names the Deployment of the queue that it is about.
 fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let uid = fleet.uid().unwrap_or_default();

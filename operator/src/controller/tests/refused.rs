@@ -1,4 +1,5 @@
-//! What cannot be accepted: it is told, nothing that runs is touched, and no other fleet waits for it.
+//! What cannot be accepted: it is told, nothing that runs is touched, and no other fleet waits for
+//! it.
 
 use super::*;
 use crate::caches::GuardedConnection;

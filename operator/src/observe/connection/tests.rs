@@ -1,4 +1,5 @@
-//! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret is told.
+//! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret
+//! is told.
 
 mod often;
 

@@ -12,8 +12,8 @@ use taskqueue_scaling::PodPhase;
 use super::fields::condition;
 use crate::not_ready::NotReady;
 
-/// How long a container that has ended again and again must run until it is believed to stay, in a pod
-/// that is not ready. The kubelet forgets about the ends of a container after as long.
+/// How long a container that has ended again and again must run until it is believed to stay, in a
+/// pod that is not ready. The kubelet forgets about the ends of a container after as long.
 const STAYS: SignedDuration = SignedDuration::from_mins(10);
 /// The same in a pod that is ready: without a readiness probe it is that as soon as it is started.
 const STAYS_READY: SignedDuration = SignedDuration::from_mins(1);
@@ -118,8 +118,8 @@ fn of_container(
     }
 }
 
-/// Whether a container that does not wait has ended so often, and so lately, that it will again. The first
-/// end is followed by a start at once, each later one by a wait that says so.
+/// Whether a container that does not wait has ended so often, and so lately, that it will again.
+/// The first end is followed by a start at once, each later one by a wait that says so.
 fn relapses(container: &ContainerStatus, now: Timestamp, stays: SignedDuration) -> bool {
     let Some(state) = container.state.as_ref() else {
         return false;
@@ -173,8 +173,8 @@ fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> NotR
     }
 }
 
-/// What the kubelet or the container runtime says, without ids of pods and containers, which differ from
-/// pod to pod and from start to start.
+/// What the kubelet or the container runtime says, without ids of pods and containers, which differ
+/// from pod to pod and from start to start.
 fn steady(text: &str) -> String {
     let is_id = |run: &str| run.chars().filter(char::is_ascii_hexdigit).count() >= 32;
     let has_id = |word: &&str| {

@@ -55,8 +55,8 @@ impl QueueFacts<'_> {
     fn unanswered(&self, now: Time) -> Unapplied {
         let before = self.state.unapplied.clone();
         before.unwrap_or_else(|| {
-            // Of a Deployment that is there the former condition stands for a while. One that is being made has none
-            // yet, and a start is no fault.
+            // Of a Deployment that is there the former condition stands for a while. One that is
+            // being made has none yet, and a start is no fault.
             let reason = if self.exists() {
                 Reason::ApiServerUnavailable
             } else {
@@ -103,7 +103,8 @@ pub struct QueueCarryOver {
     pub gone_over: bool,
 }
 
-/// How long until an error that passes by itself, and has not passed, is told: a pass then must not be missed.
+/// How long until an error that passes by itself, and has not passed, is told: a pass then must not
+/// be missed.
 pub fn until_reported(state: &FleetState, now: Time) -> Duration {
     let unapplied = state
         .queues

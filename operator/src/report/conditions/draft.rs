@@ -109,8 +109,8 @@ impl ConditionBuilder {
             kind,
             status: self.status,
             about: match self.reason {
-                // Right after a restart of the operator nothing has been read yet. What was known about this
-                // generation a moment ago is worth more than that.
+                // Right after a restart of the operator nothing has been read yet. What was known
+                // about this generation a moment ago is worth more than that.
                 Reason::Starting => About::PresentIfNew,
                 _ => self.about,
             },

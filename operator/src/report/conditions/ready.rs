@@ -1,4 +1,5 @@
-//! The condition `Ready`: whether everything is applied, and a worker runs wherever one should. Pure.
+//! The condition `Ready`: whether everything is applied, and a worker runs wherever one should.
+//! Pure.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::rollout;
 use crate::not_ready::NotReady;
 use crate::report::facts::{QueueFacts, pod_trouble};
 
-/// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is there, or comes
-/// from near by.
+/// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is
+/// there, or comes from near by.
 const WAKES: Duration = Duration::from_mins(5);
 
 pub(super) fn ready<'a>(

@@ -1,5 +1,5 @@
-//! The conditions about how far the present generation has come: `Progressing`, and `Reconciling` and `Stalled` as
-//! kstatus reads them. Pure.
+//! The conditions about how far the present generation has come: `Progressing`, and `Reconciling`
+//! and `Stalled` as kstatus reads them. Pure.
 
 use taskqueue_api::Reason;
 
@@ -124,7 +124,8 @@ fn waits_for_a_person(say: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool
         | Reason::InternalError => true,
         // Pods that drain make room in a quota.
         Reason::PodsRefused => !any_draining(queues),
-        // Nodes may come by themselves, and an API server, a webhook and other writers may calm down.
+        // Nodes may come by themselves, and an API server, a webhook and other writers may calm
+        // down.
         _ => false,
     }
 }

@@ -276,7 +276,8 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         hooked: true,
         ..stopping(None)
     };
-    // What it has taken in its life in heartbeats sent after the seconds 0, 4 and 9. The pod drains from second 1.
+    // What it has taken in its life in heartbeats sent after the seconds 0, 4 and 9. The pod drains
+    // from second 1.
     let table = [
         ("stops", stopping(None), Running, [10, 12, 12], vec![]),
         (

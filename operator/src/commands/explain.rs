@@ -2,6 +2,7 @@
 //! operator's metrics with the person's own rights and prints; writes nothing to any cluster. The
 //! text is made in [`text`].
 
+pub mod explanation;
 pub mod text;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use clap::Args;
 use crate::clock::Clock;
 use crate::commands::cluster::{Cluster, ClusterArgs};
 use crate::commands::output::{Output, print};
-use text::Explanation;
+use explanation::Explanation;
 
 /// What stands under the flags in `--help`.
 pub const HELP: &str = "\

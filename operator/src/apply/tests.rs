@@ -6,16 +6,15 @@ use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
-use taskqueue_api::injected::MANAGER;
 
 use super::*;
-use crate::applied::{Scaled, Written};
+use crate::applied::Scaled;
 use crate::clock::Clock;
 use crate::drift;
 use crate::error::{Class, Error};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
-use crate::owned::{CREATING, DELETION_COST, REPLICAS_MANAGER};
+use crate::owned::{CREATING, DELETION_COST};
 use crate::plan::{
     ApplyPrecondition, BudgetStep, DeletionCost, Prune, QueuePlan, Scale, ScalePrecondition, Step,
 };

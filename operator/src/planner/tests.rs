@@ -8,8 +8,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 use taskqueue_api::fleet::DisruptionBudget;
 use taskqueue_api::{FleetKey, Reason};
-use taskqueue_scaling::{PodPhase, Slots, TypeSlots};
-use taskqueue_temporal::LivePod;
 
 use super::*;
 use crate::applied::Written;
@@ -19,7 +17,7 @@ use crate::drift;
 use crate::fleet_state::Refused;
 use crate::not_ready::NotReady;
 use crate::owned::{CREATING, REPLICAS_MANAGER};
-use crate::plan::{ApplyPrecondition, ScalePrecondition};
+use crate::plan::ApplyPrecondition;
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen, usable};
 
 mod shrinking;

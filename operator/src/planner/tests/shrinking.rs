@@ -1,6 +1,10 @@
 //! What shrinks: which pods go, and when it waits.
 
+use taskqueue_scaling::{PodPhase, Slots, TypeSlots};
+use taskqueue_temporal::LivePod;
+
 use super::*;
+use crate::plan::ScalePrecondition;
 
 fn pod(name: &str, used: u32) -> PodSlots {
     let activity = Some(TypeSlots {

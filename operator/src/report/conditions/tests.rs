@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
+use taskqueue_api::{Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::{PodPhase, Reading, UnknownReason};
 use taskqueue_temporal::CallErrorKind;
-
-use taskqueue_api::Reason;
 
 use super::draft::ConditionDraft;
 use crate::carry_over;
@@ -17,6 +17,7 @@ use crate::not_ready::NotReady;
 use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen};
 
+mod rollout;
 mod unapplied;
 
 impl Passed {
@@ -31,6 +32,27 @@ const LIMITED: (&str, &str, &str) = ("ScalingLimited", "False", "NotLimited");
 const STILL: (&str, &str, &str) = ("Progressing", "False", "RolledOut");
 const RECONCILED: (&str, &str, &str) = ("Reconciling", "False", "Reconciled");
 const FREE: (&str, &str, &str) = ("Stalled", "False", "NotStalled");
+
+/// A status in which all was well with generation 1.
+fn well() -> TaskQueueWorkerStatus {
+    Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1)
+}
+
+fn find<'a>(status: &'a TaskQueueWorkerStatus, kind: &str) -> &'a Condition {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|c| c.type_ == kind).unwrap()
+}
+
+/// Status, reason and generation of a condition.
+fn said(status: &TaskQueueWorkerStatus, kind: &str) -> (String, String, i64) {
+    let found = find(status, kind);
+    let about = found.observed_generation.unwrap();
+    (found.status.clone(), found.reason.clone(), about)
+}
+
+fn is(status: &str, reason: &str, about: i64) -> (String, String, i64) {
+    (status.to_owned(), reason.to_owned(), about)
+}
 
 #[test]
 fn a_healthy_fleet_is_ready_and_scaled() {

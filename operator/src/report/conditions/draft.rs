@@ -126,7 +126,7 @@ impl ConditionBuilder {
 pub(super) type Trouble<'a> = (Option<&'a str>, NotReady);
 
 /// The most important reason, and a message that names the queues which have it.
-fn worst(
+pub(super) fn worst(
     status: Status,
     troubles: &[Trouble<'_>],
     rank: impl Fn(Reason) -> u8,

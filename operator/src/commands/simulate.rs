@@ -72,15 +72,27 @@ pub struct Arguments {
     pub slots: Option<u32>,
 
     /// From the request for a replica to its first poll, up to 1h.
-    #[arg(long, default_value = "3s", value_parser = duration_between(Duration::ZERO, Duration::from_hours(1)))]
+    #[arg(
+        long,
+        default_value = "3s",
+        value_parser = duration_between(Duration::ZERO, Duration::from_hours(1))
+    )]
     pub startup: DurationString,
 
     /// Between two heartbeats of a worker, from 1s to 5m (60s is the SDKs' own).
-    #[arg(long, default_value = "5s", value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5)))]
+    #[arg(
+        long,
+        default_value = "5s",
+        value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5))
+    )]
     pub heartbeat: DurationString,
 
     /// For how long Temporal answers from its cache of statistics, from 1s to 5m.
-    #[arg(long, default_value = "5s", value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5)))]
+    #[arg(
+        long,
+        default_value = "5s",
+        value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5))
+    )]
     pub cache: DurationString,
 
     /// The task queue's rate limit in Temporal, in tasks per second. Default: none.

@@ -61,7 +61,11 @@ pub struct Arguments {
     pub sort: Sort,
 
     /// Between two looks, from 1s to 5m.
-    #[arg(long, default_value = "2s", value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5)))]
+    #[arg(
+        long,
+        default_value = "2s",
+        value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5))
+    )]
     pub interval: DurationString,
 }
 

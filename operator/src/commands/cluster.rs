@@ -79,29 +79,29 @@ impl Cluster {
     ///
     /// # Errors
     /// If there is no usable kubeconfig or a flag makes no sense.
-    pub async fn connect(place: &ClusterArgs) -> anyhow::Result<Self> {
-        let config = kubeconfig::config(place.context.as_deref()).await?;
-        let namespace = place
+    pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let config = kubeconfig::config(args.context.as_deref()).await?;
+        let namespace = args
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         let client = client::bounded(config, PATIENCE).context("the kubeconfig cannot be used")?;
-        Self::new(client, namespace, place)
+        Self::new(client, namespace, args)
     }
 
     /// With a client at hand.
     ///
     /// # Errors
     /// If a flag makes no sense.
-    pub fn new(client: Client, namespace: String, place: &ClusterArgs) -> anyhow::Result<Self> {
-        let metrics = if let Some(url) = &place.metrics {
+    pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
+        let metrics = if let Some(url) = &args.metrics {
             direct(url)
                 .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?
         } else {
-            let (namespace, service) = place.service.split_once('/').with_context(|| {
+            let (namespace, service) = args.service.split_once('/').with_context(|| {
                 format!(
                     "--service {} is not of the form NAMESPACE/NAME",
-                    place.service
+                    args.service
                 )
             })?;
             Metrics::Proxy {

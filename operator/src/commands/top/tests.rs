@@ -261,9 +261,9 @@ async fn flags_that_make_no_sense_are_refused() {
         ["--metrics", "ftp://a"],
         ["--service", "metrics"],
     ] {
-        let place = arguments(&line).place;
+        let args = arguments(&line).cluster;
         assert!(
-            Cluster::new(client.clone(), "shop".to_owned(), &place).is_err(),
+            Cluster::new(client.clone(), "shop".to_owned(), &args).is_err(),
             "{line:?}"
         );
     }

@@ -197,7 +197,7 @@ fn a_queue_was_at_zero_if_it_was_meant_to_be_and_until_a_pod_is_ready() {
             to,
             resource_version: None,
         });
-        passed.facts()[0].standing(NOW).at_zero
+        passed.facts()[0].carry_over(NOW).at_zero
     };
     let mut starting = healthy();
     starting.pods.live[0].phase = PodPhase::Starting;
@@ -269,7 +269,7 @@ fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
     assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
     let trying = is("True", "ConnectionUntried", 2);
     assert_eq!(said(&status, "Reconciling"), trying);
-    let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
+    let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
     assert_eq!((standing.since, standing.passes), (NOW, true));
     let state = passed.state.queue(QueueKey::unversioned("a"));
     state.unapplied = Some(failing(NOW.minus(KEPT), true));

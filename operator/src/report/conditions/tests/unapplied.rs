@@ -213,7 +213,7 @@ fn what_is_not_answered_yet_is_not_applied() {
         assert_eq!(said(&status, "Progressing"), is("False", "RolledOut", 1));
         let reconciling = is("True", "ApiServerUnavailable", 2);
         assert_eq!(said(&status, "Reconciling"), reconciling);
-        let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
+        let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
         assert_eq!((standing.since, standing.passes), (NOW, true));
         // What was wrong before counts until it is answered, and so does its time.
         for (seconds, passes, ready) in [
@@ -225,7 +225,7 @@ fn what_is_not_answered_yet_is_not_applied() {
             let state = passed.state.queue(QueueKey::unversioned("a"));
             state.unapplied = Some(before.clone());
             assert_eq!(said(&passed.status(&well(), 2), "Ready"), ready);
-            assert_eq!(passed.facts()[0].standing(NOW).unapplied, Some(before));
+            assert_eq!(passed.facts()[0].carry_over(NOW).unapplied, Some(before));
         }
         // An error of something else that was written in the same pass comes first.
         let failed = passed.failed(answered(422, "bad"));
@@ -247,7 +247,7 @@ fn a_deployment_that_is_being_made_is_waited_for_and_nothing_is_at_fault() {
 #[test]
 fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
     let queue = || QueueKey::unversioned("a");
-    let since = |passed: &Passed| passed.facts()[0].standing(NOW).unapplied.map(|u| u.since);
+    let since = |passed: &Passed| passed.facts()[0].carry_over(NOW).unapplied.map(|u| u.since);
     let mut passed = Passed::of(healthy()).failed(answered(503, ""));
     assert_eq!(since(&passed), Some(NOW));
     let earlier = NOW.minus(Duration::from_secs(30));

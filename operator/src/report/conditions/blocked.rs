@@ -75,7 +75,7 @@ impl QueueFacts<'_> {
 
     /// What the conditions after the next pass need to know of this one.
     pub fn carry_over(&self, now: Time) -> QueueCarryOver {
-        let existing = matches!(self.plan.step, Step::Hold(_));
+        let held = matches!(self.plan.step, Step::Hold(_));
         let at_zero = if self.exists() && self.spec_replicas() == 0 {
             Some(now)
         } else {
@@ -84,7 +84,7 @@ impl QueueFacts<'_> {
         };
         QueueCarryOver {
             queue: self.queue.name.clone(),
-            unapplied: self.blocked(now).filter(|_| !existing),
+            unapplied: self.blocked(now).filter(|_| !held),
             at_zero,
             gone_over: self.done.written.is_some(),
         }

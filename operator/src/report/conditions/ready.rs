@@ -8,8 +8,7 @@ use taskqueue_scaling::Time;
 
 use super::blocked::Blocked;
 use super::draft::{About, ConditionBuilder, Status, Trouble, worst};
-use super::rank;
-use super::rollout;
+use super::{rank, rollout};
 use crate::not_ready::NotReady;
 use crate::report::facts::{QueueFacts, pod_trouble};
 

@@ -26,7 +26,7 @@ use taskqueue_api::{TaskQueueWorker, TemporalConnection};
 use tokio::sync::watch as signal;
 use tracing::warn;
 
-use crate::kubeconfig;
+use crate::kube_error::describe_watch;
 use crate::metrics::Metrics;
 use crate::observe::drains::{LastWords, is_hooked};
 
@@ -160,8 +160,8 @@ pub struct Watches {
     pub pods: Touched<Pod>,
 }
 
-/// Makes the caches of a scope and the streams that fill them. `gone` is told of fleets that
-/// were deleted, and after a relist of all that are left (`None`).
+/// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets
+/// that were deleted, and after each relist with the fleets that remain.
 pub fn watch(
     client: &Client,
     scope: &Scope,
@@ -240,8 +240,8 @@ where
     )
 }
 
-/// The pauses between attempts of a watch that fails. kube's own grow to 30 s: so long after an outage the operator
-/// would go on with what it saw before it.
+/// The pauses between attempts of a watch that fails. kube's own grow to 30 s: so long after an
+/// outage the operator would go on with what it saw before it.
 fn pauses() -> ResetTimerBackoff<Doubling> {
     ResetTimerBackoff::new(Doubling(0), Duration::from_mins(2))
 }
@@ -436,32 +436,15 @@ where
         .filter_map(move |item| {
             if let Err(error) = &item {
                 metrics.watch_error(kind);
-                warn!(kind, error = %Explained(error), "a watch failed; it is tried again");
+                warn!(
+                    kind,
+                    error = describe_watch(error),
+                    "a watch failed; it is tried again"
+                );
             }
             futures::future::ready(item.ok().map(Ok))
         })
         .boxed()
-}
-
-/// A watch error in one line: its own text repeats the whole answer twice.
-struct Explained<'a>(&'a watcher::Error);
-
-impl std::fmt::Display for Explained<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let source = match self.0 {
-            watcher::Error::InitialListFailed(error)
-            | watcher::Error::WatchStartFailed(error)
-            | watcher::Error::WatchFailed(error) => error,
-            watcher::Error::WatchError(status) => {
-                return write!(f, "{} (HTTP {})", status.message, status.code);
-            }
-            watcher::Error::NoResourceVersion => return write!(f, "{}", self.0),
-        };
-        match source {
-            kube::Error::Api(status) => write!(f, "{} (HTTP {})", status.message, status.code),
-            other => f.write_str(&kubeconfig::said(other)),
-        }
-    }
 }
 
 /// Fills caches by hand.

@@ -1,8 +1,8 @@
 //! The Kubernetes client that every command uses. Opens connections; decides nothing.
 //!
-//! kube's own default retries a request up to 15 times without a word, for minutes, and waits for an answer for
-//! ever. Here each call is sent once and ends within its time: whoever calls decides when to try again. A
-//! connection whose other end has gone without a word is found out and closed.
+//! kube's own default retries a request up to 15 times without a word, for minutes, and waits for
+//! an answer for ever. Here each call is sent once and ends within its time: whoever calls decides
+//! when to try again. A connection whose other end has gone without a word is found out and closed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,18 +20,20 @@ use kube::client::{Body, ConfigExt as _};
 use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
+use crate::kube_error;
 use crate::kubeconfig;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long one call may take, its body included: a little longer than the 10 s that the API server gives an
-/// admission webhook by default, so that its answer, which names the webhook, comes first.
+/// How long one call may take, its body included: a little longer than the 10 s that the API server
+/// gives an admission webhook by default, so that its answer, which names the webhook, comes first.
 pub const CALL: Duration = Duration::from_secs(12);
 /// How long one page of a list may take.
 const LIST: Duration = Duration::from_secs(30);
 /// A connection on which nothing came for this long is probed, this often.
 const PROBE: Duration = Duration::from_secs(3);
-/// A connection is closed if nothing that was sent on it, probes among it, was acknowledged for this long.
+/// A connection is closed if nothing that was sent on it, probes among it, was acknowledged for
+/// this long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Connections that nobody uses are kept this long.
 const IDLE: Duration = Duration::from_mins(1);
@@ -57,7 +59,7 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
 /// # Errors
 /// As [`client`]. The message quotes nothing that may be secret.
 pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
-    build(config, call).map_err(|error| anyhow::Error::msg(kubeconfig::said(&error)))
+    build(config, call).map_err(|error| anyhow::Error::msg(kube_error::describe(&error)))
 }
 
 fn build(config: Config, call: Duration) -> kube::Result<Client> {
@@ -104,8 +106,8 @@ impl fmt::Display for Silence {
 
 impl std::error::Error for Silence {}
 
-/// Ends calls that take too long. Of a watch only the beginning is a call; what follows may take as long as it does,
-/// since the watcher notices an end of its own.
+/// Ends calls that take too long. Of a watch only the beginning is a call; what follows may take as
+/// long as it does, since the watcher notices an end of its own.
 struct Bounded<S> {
     inner: S,
     call: Duration,

@@ -1,296 +1,36 @@
-//! One pass over a fleet: the table of contents of the operator, and what surrounds it.
+//! One pass over a fleet: the table of contents of the operator.
 
+mod context;
+mod errors;
+mod spec;
 mod writes;
 
-use std::collections::{BTreeMap, HashMap};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::join_all;
-use jiff::Timestamp;
-use kube::Client;
-use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::{Fleet, FleetKey, validate};
-use taskqueue_scaling::Time;
-use taskqueue_temporal::{OwnerKey, Readers};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell};
-use tracing::{info, warn};
 
-use crate::apply::{Applied, Writer};
-use crate::caches::{Caches, GuardedFleet};
-use crate::claims::Claims;
-use crate::clock::{Clock, Moment};
-use crate::error::{Class, Error};
-use crate::leading::Leading;
-use crate::memory::{Accepted, FleetMemory, QueueKey};
-use crate::metrics::{FleetName, Metrics};
-use crate::observe::connection::{self, Secrets};
-use crate::observe::{self, Observed, Sources};
-use crate::plan::Plan;
-use crate::report::{Pass, Reports, Subject, conditions, drains};
-use crate::scrape::Scrapers;
-use crate::tried;
+use crate::caches::GuardedFleet;
+use crate::carry_over;
+use crate::clock::Moment;
+use crate::connection_check::{self, ConnectionCheck};
+use crate::error::Error;
+use crate::observe;
+use crate::report::conditions::blocked;
+use crate::report::{Pass, Subject, log};
 
-/// How long the start of one scope waits for what another one's fleets claim.
-const SETTLING: Duration = Duration::from_secs(30);
+pub use context::{Context, Shared};
+pub use errors::error_policy;
 
-/// What every pass in the process shares.
-pub struct Shared {
-    /// The clocks.
-    pub clock: Clock,
-    /// The metrics.
-    pub metrics: Metrics,
-    /// Temporal's numbers.
-    pub readers: Readers,
-    /// The pods' own numbers.
-    pub scrapers: Scrapers,
-    /// Secrets by name.
-    pub secrets: Secrets,
-    /// Who claims which task queue.
-    pub claims: Claims,
-    /// The writer of owned objects.
-    pub writer: Writer,
-    /// The writer of status and Events.
-    pub reports: Reports,
-    standing: Standing,
-    fleets: Mutex<HashMap<String, Remembered>>,
-}
-
-/// What the passes need of whoever runs them.
-pub struct Standing {
-    /// Whether anything may be written now.
-    pub leading: Leading,
-    /// Whom to tell of a fleet that is to be looked at.
-    pub told: UnboundedSender<OwnerKey>,
-}
-
-/// What is kept about a fleet, by its uid.
-struct Remembered {
-    key: FleetKey,
-    memory: Arc<AsyncMutex<FleetMemory>>,
-    failures: Failures,
-}
-
-/// What went wrong lately with a fleet.
-#[derive(Default)]
-struct Failures {
-    /// Failed passes since the last good one, by the class of the error.
-    count: BTreeMap<Class, u32>,
-    /// When the fleet was to be looked at again all the same.
-    look_again: Option<Time>,
-}
-
-/// What the passes of one scope have.
-pub struct Context {
-    /// What is shared with the other scopes.
-    pub shared: Arc<Shared>,
-    /// The watch caches.
-    pub caches: Caches,
-    /// Those of every scope.
-    everywhere: Arc<[Caches]>,
-    started: OnceCell<()>,
-}
-
-impl Shared {
-    /// Puts the parts together.
-    pub fn new(
-        client: &Client,
-        clock: Clock,
-        metrics: Metrics,
-        readers: Readers,
-        scrapers: Scrapers,
-        reports: Reports,
-        standing: Standing,
-    ) -> Self {
-        let leading = standing.leading.clone();
-        Self {
-            clock,
-            readers,
-            scrapers,
-            secrets: Secrets::new(client.clone()),
-            claims: Claims::default(),
-            writer: Writer::new(client.clone(), metrics.clone(), leading),
-            reports,
-            metrics,
-            standing,
-            fleets: Mutex::default(),
-        }
-    }
-
-    /// Waits until no write is under way beside the passes.
-    pub async fn writes_ended(&self) {
-        self.writer.ended().await;
-    }
-
-    /// Drops everything about a fleet that is gone.
-    pub fn forget(&self, metadata: &ObjectMeta) {
-        self.forget_key(&key_of(metadata));
-    }
-
-    /// Drops everything about fleets of which `exists` says that they are gone.
-    pub fn forget_all_but(&self, exists: impl Fn(&FleetKey) -> bool) {
-        let gone: Vec<FleetKey> = self
-            .fleets()
-            .values()
-            .map(|fleet| fleet.key.clone())
-            .filter(|key| !exists(key))
-            .collect();
-        for key in &gone {
-            self.forget_key(key);
-        }
-    }
-
-    /// States what every fleet of a scope claims. Where the spec cannot be used, as when it was changed for the worse, it
-    /// is what its workers were made for: they run.
-    fn claim_all(&self, caches: &Caches) {
-        for object in caches.fleets.state() {
-            let subject = Subject::of(&object);
-            let key = key_of(subject.metadata);
-            let fleet = object
-                .0
-                .as_ref()
-                .ok()
-                .and_then(|resource| validate(resource).ok());
-            let spec = fleet
-                .as_ref()
-                .and_then(|fleet| Some((fleet, connection::spec(fleet, caches).ok()?)));
-            let created = created(subject.metadata);
-            if let Some((fleet, spec)) = spec {
-                self.claims.claim(fleet, created, &spec);
-            } else {
-                let made = caches.deployments.of(&key.uid);
-                let made = made.iter().map(AsRef::as_ref);
-                self.claims.claim_as_made(&key, created, made);
-            }
-        }
-    }
-
-    fn forget_key(&self, key: &FleetKey) {
-        let mut fleets = self.fleets();
-        fleets.remove(&key.uid);
-        self.claims.forget(key);
-        // A fleet made again under the same name goes by that name from now on.
-        let renewed =
-            |fleet: &Remembered| fleet.key.namespace == key.namespace && fleet.key.name == key.name;
-        if !fleets.values().any(renewed) {
-            let (namespace, name) = (key.namespace.clone(), key.name.clone());
-            self.metrics.forget(&FleetName {
-                namespace: namespace.clone(),
-                name: name.clone(),
-            });
-            let owner = OwnerKey { namespace, name };
-            self.readers.forget(&owner);
-            self.scrapers.forget(&owner);
-        }
-    }
-
-    fn memory(&self, metadata: &ObjectMeta) -> Arc<AsyncMutex<FleetMemory>> {
-        let key = key_of(metadata);
-        let uid = key.uid.clone();
-        let fresh = || Remembered {
-            key,
-            memory: Arc::default(),
-            failures: Failures::default(),
-        };
-        Arc::clone(&self.fleets().entry(uid).or_insert_with(fresh).memory)
-    }
-
-    /// A pass was good.
-    fn succeeded(&self, metadata: &ObjectMeta) {
-        self.of(metadata, |fleet| fleet.failures = Failures::default());
-    }
-
-    /// Counts a failure and says how many of its class came before it since the last good pass, and when the fleet was to
-    /// be looked at again all the same.
-    fn failed(&self, metadata: &ObjectMeta, class: Class) -> (u32, Option<Time>) {
-        let count = |fleet: &mut Remembered| {
-            let count = fleet.failures.count.entry(class).or_default();
-            let before = *count;
-            *count = before.saturating_add(1);
-            (before, fleet.failures.look_again)
-        };
-        self.of(metadata, count).unwrap_or_default()
-    }
-
-    /// When a fleet is to be looked at again, whatever comes of the pass.
-    fn look_again_at(&self, metadata: &ObjectMeta, at: Time) {
-        self.of(metadata, |fleet| fleet.failures.look_again = Some(at));
-    }
-
-    fn of<T>(&self, metadata: &ObjectMeta, with: impl FnOnce(&mut Remembered) -> T) -> Option<T> {
-        let mut fleets = self.fleets();
-        let uid = metadata.uid.as_deref().unwrap_or_default();
-        fleets.get_mut(uid).map(with)
-    }
-
-    fn fleets(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Context {
-    /// A context over the caches of one scope, beside those of all scopes.
-    pub fn new(shared: Arc<Shared>, caches: Caches, everywhere: Arc<[Caches]>) -> Self {
-        Self {
-            shared,
-            caches,
-            everywhere,
-            started: OnceCell::new(),
-        }
-    }
-
-    /// Waits, once, until the caches of this scope are filled, and those of every other that can be watched, and then states
-    /// what every fleet claims: without that, whichever of two rivals came first after a restart would believe to be
-    /// alone. A scope that cannot be watched, or takes too long, is not waited for.
-    async fn started(&self) {
-        let all = async {
-            self.caches.filled().await;
-            let others = self.everywhere.iter().map(Caches::settled);
-            let others = tokio::time::timeout(SETTLING, join_all(others));
-            if others.await.is_err() {
-                warn!(
-                    "the other namespaces take too long: going on without what their fleets claim"
-                );
-            }
-            for caches in self.everywhere.iter().filter(|caches| caches.are_filled()) {
-                self.shared.claim_all(caches);
-            }
-        };
-        self.started.get_or_init(|| all).await;
-    }
-
-    fn exists(&self, metadata: &ObjectMeta) -> bool {
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
-        let there = self.caches.fleets.get(&reference.within(namespace));
-        there.is_some_and(|object| Subject::of(&object).metadata.uid == metadata.uid)
-    }
-
-    fn sources(&self) -> Sources<'_> {
-        Sources {
-            caches: &self.caches,
-            secrets: &self.shared.secrets,
-            readers: &self.shared.readers,
-            scrapers: &self.shared.scrapers,
-            claims: &self.shared.claims,
-        }
-    }
-}
-
-/// One pass over one fleet.
+/// One pass over one fleet, as soon as something may be written.
 ///
 /// # Errors
-/// If something could not be written, or the pass broke off. What could not be read is part of what is reported.
+/// If something could not be written, or the pass panicked. What could not be read is part of what
+/// is reported.
 pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Result<Action, Error> {
     context.started().await;
     let shared = &context.shared;
-    let leading = &shared.standing.leading;
-    if !leading.begun().await {
+    if !shared.leading.begun().await {
         return Ok(Action::await_change());
     }
     let began = shared.clock.now();
@@ -298,12 +38,12 @@ pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Resu
     if subject.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let pass = caught(shared, pass(&subject, &object, &context, began));
+    let pass = errors::caught(shared, pass(&subject, &object, &context, began));
     let result = tokio::select! {
         biased;
-        () = leading.ended() => {
+        () = shared.leading.ended() => {
             // Whether what was under way was carried out is not known: it is written again.
-            shared.memory(subject.metadata).lock().await.doubt();
+            shared.fleets.state(subject.metadata).lock().await.doubt();
             return Ok(Action::requeue(Duration::ZERO));
         }
         result = pass => result,
@@ -311,32 +51,12 @@ pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Resu
     let took = shared.clock.now().monotonic.since(began.monotonic);
     shared.metrics.pass(took, result.is_ok());
     if result.is_ok() {
-        shared.succeeded(subject.metadata);
+        shared.fleets.succeeded(subject.metadata);
     }
     if !context.exists(subject.metadata) {
         shared.forget(subject.metadata);
     }
     result
-}
-
-/// A pass that panics is an error of its fleet, and of no other: it is counted, and everything else goes on.
-async fn caught<T>(
-    shared: &Shared,
-    pass: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    AssertUnwindSafe(pass)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            let error = Error::Bug(format!(
-                "a pass broke off: {}",
-                text.unwrap_or("it did not say why")
-            ));
-            shared.metrics.error(&error);
-            Err(error)
-        })
 }
 
 /// validate, observe, plan, apply, report.
@@ -347,189 +67,56 @@ async fn pass(
     now: Moment,
 ) -> Result<Action, Error> {
     let shared = &context.shared;
-    let memory = shared.memory(subject.metadata);
-    let memory = &mut *memory.lock().await;
-    let fleet = match accepted(object, memory, now) {
+    let state = shared.fleets.state(subject.metadata);
+    let state = &mut *state.lock().await;
+
+    // validate: pure. A spec that is refused is reported, and nothing else is touched.
+    let fleet = match spec::accepted(object, state, now) {
         Ok(fleet) => fleet,
         Err(message) => {
-            let told = shared.reports.refused(subject, &message, memory, now).await;
-            return told
+            let reported = shared.reports.refused(subject, &message, state, now).await;
+            return reported
                 .map(|()| Action::await_change())
                 .inspect_err(|error| shared.metrics.error(error));
         }
     };
     let fleet = &*fleet;
-    let mut late = writes::late(memory, now).await;
-    let created = created(subject.metadata);
+
+    // observe: reads caches, Secrets, and Deployments that this process left and the caches do not
+    // show.
+    let mut late = writes::late(state, now).await;
+    let created = context::created(subject.metadata);
     let mut observed = observe::observe(&context.sources(), fleet, created, now).await;
-    tried::record(memory, &observed, insists(subject.metadata), now.monotonic);
-    writes::look_for_unseen(&shared.writer, fleet, &mut observed, memory).await;
+    writes::look_for_unseen(&shared.writer, fleet, &mut observed, state).await;
+    let skip = connection_check::is_skipped(subject.metadata);
+    let check = state.connection_check.take();
+    state.connection_check = ConnectionCheck::after(check, &observed, skip, now.monotonic);
+
+    // plan: pure. apply: writes owned objects. Again where a Deployment has changed meanwhile.
     let (plan, mut applied) =
-        writes::decide_and_write(shared, fleet, &mut observed, memory, now).await;
+        writes::plan_and_apply(shared, fleet, &mut observed, state, now).await;
     applied.add(&mut late);
-    let report = Pass {
+
+    // report: writes status and Events, sets metrics, logs.
+    let pass = Pass {
         fleet,
         observed: &observed,
         plan: &plan,
         applied: &applied,
     };
-    let reported = shared.reports.pass(subject, &report, memory, now).await;
-    count(memory, &plan, &observed, now);
-    account(shared, &plan, &applied, reported.as_ref().err());
-    let look_again = plan
-        .look_again
-        .min(until_schedule(memory, now))
-        .min(conditions::until_told(memory, now.monotonic));
-    shared.look_again_at(subject.metadata, now.monotonic.plus(look_again));
-    finish(applied, reported, look_again)
-}
+    let reported = shared.reports.pass(subject, &pass, state, now).await;
+    carry_over::reports(state, &plan, &observed, now);
+    log::changes(&plan, &applied);
+    let errors = applied.errors().chain(reported.as_ref().err());
+    errors.for_each(|error| shared.metrics.error(error));
 
-/// The fleet that an object stands for, or everything that is wrong with it. Parsed once per generation of its spec.
-fn accepted(
-    object: &GuardedFleet,
-    memory: &mut FleetMemory,
-    now: Moment,
-) -> Result<Arc<Fleet>, String> {
-    let resource = object.0.as_ref().map_err(|malformed| {
-        format!(
-            "the resource cannot be read: {}; correct it or apply it again with the present CRD",
-            malformed.error
-        )
-    })?;
-    let kept = memory.accepted.as_ref();
-    let kept = kept.filter(|kept| kept.holds(resource.metadata.generation, now.wall));
-    if let Some(kept) = kept {
-        return Ok(Arc::clone(&kept.fleet));
-    }
-    let fleet = validate(resource).map_err(|errors| {
-        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        all.join("; ")
-    })?;
-    let accepted = memory.accepted.insert(Accepted::at(fleet, now.wall));
-    Ok(Arc::clone(&accepted.fleet))
-}
-
-/// How long until a schedule may ask for another minimum.
-fn until_schedule(memory: &FleetMemory, now: Moment) -> Duration {
-    let change = memory.accepted.as_ref().and_then(|accepted| accepted.until);
-    change.map_or(Duration::MAX, |change| {
-        change.duration_since(now.wall).unsigned_abs()
-    })
-}
-
-fn key_of(metadata: &ObjectMeta) -> FleetKey {
-    FleetKey {
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-    }
-}
-
-/// Whether the user wants the connection written without its being tried.
-fn insists(metadata: &ObjectMeta) -> bool {
-    let annotations = metadata.annotations.as_ref();
-    annotations
-        .and_then(|all| all.get(tried::SKIP_CHECK))
-        .is_some_and(|value| value == "true")
-}
-
-fn created(metadata: &ObjectMeta) -> Timestamp {
-    metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
-}
-
-/// Notes what has been counted, and the drains that have been told.
-fn count(memory: &mut FleetMemory, plan: &Plan, observed: &Observed, now: Moment) {
-    for queue in &plan.queues {
-        let sample = queue.decision.as_ref().and_then(|decision| decision.sample);
-        let memory = memory.queue(QueueKey::unversioned(&queue.queue));
-        memory.counted = sample.or(memory.counted);
-        if let Some(seen) = observed.queues.get(&queue.queue) {
-            drains::remember(memory, seen, now.monotonic);
-        }
-    }
-}
-
-/// One line in the log per change, and every error in the metrics.
-fn account(shared: &Shared, plan: &Plan, applied: &Applied, unreported: Option<&Error>) {
-    let fleet = format!("{}/{}", plan.fleet.namespace, plan.fleet.name);
-    for queue in &plan.queues {
-        let done = applied.queues.get(&queue.queue);
-        if let (Some(decision), Some(scaled)) =
-            (&queue.decision, done.and_then(|done| done.scaled.as_ref()))
-        {
-            info!(
-                fleet,
-                queue = queue.queue,
-                deployment = queue.deployment_name,
-                from = scaled.from,
-                to = scaled.to,
-                reason = decision.reason.as_str(),
-                "{}",
-                decision.sentence
-            );
-        } else if done.is_some_and(|done| done.written.is_some()) {
-            info!(
-                fleet,
-                queue = queue.queue,
-                deployment = queue.deployment_name,
-                "applied"
-            );
-        }
-    }
-    for prune in &applied.pruned {
-        info!(
-            fleet,
-            queue = prune.queue,
-            deployment = prune.deployment_name,
-            "deleted: its queue left the spec"
-        );
-    }
-    applied
-        .errors()
-        .chain(unreported)
-        .for_each(|error| shared.metrics.error(error));
-}
-
-/// The error of a pass is the one that is to be tried again soonest.
-fn finish(
-    applied: Applied,
-    reported: Result<(), Error>,
-    look_again: Duration,
-) -> Result<Action, Error> {
-    let errors = applied.into_errors().into_iter().chain(reported.err());
-    match errors.min_by_key(|error| error.class().wait(0)) {
-        Some(error) => Err(error),
-        None => Ok(Action::requeue(look_again)),
-    }
-}
-
-/// When to try again after an error: by its class, later each time, and not in step with others. And when the fleet was
-/// to be looked at all the same: its other queues do not wait for this one.
-#[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
-pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
-    let metadata = Subject::of(&object).metadata;
-    let (attempt, look_again) = context.shared.failed(metadata, error.class());
-    let wait = error.class().wait(attempt);
-    let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
-    let wait = wait.saturating_add(jitter(metadata, error.class()));
-    let now = context.shared.clock.now().monotonic;
-    Action::requeue(look_again.map_or(wait, |at| wait.min(at.since(now))))
-}
-
-/// Up to a fifth of the class's first wait, by the object's uid: stable, so that tests are too.
-fn jitter(metadata: &ObjectMeta, class: Class) -> Duration {
-    let uid = metadata.uid.as_deref().unwrap_or_default();
-    let sum = uid.bytes().fold(0_u32, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(byte.into())
-    });
-    class
-        .wait(0)
-        .saturating_mul(sum % 100)
-        .checked_div(500)
-        .unwrap_or_default()
+    let requeue_after = plan
+        .requeue_after
+        .min(spec::until_schedule(state, now))
+        .min(blocked::until_reported(state, now.monotonic));
+    let due = now.monotonic.plus(requeue_after);
+    shared.fleets.requeue_at(subject.metadata, due);
+    errors::finish(applied, reported, requeue_after)
 }
 
 #[cfg(test)]

@@ -4,117 +4,23 @@
 //! it is a value in the observation, because it must not stop the other queues.
 
 mod answer;
+mod class;
+mod reason;
 
-use std::fmt;
 use std::time::Duration;
 
 use answer::Cause;
 
-use crate::kubeconfig;
+use crate::kube_error::{Call, describe};
 
-/// A Kubernetes call that can be named in a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// What was tried, as a verb: "apply", "scale", "delete".
-    pub verb: &'static str,
-    /// The kind of the object.
-    pub kind: &'static str,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl Call {
-    /// Names a call.
-    pub fn new(verb: &'static str, kind: &'static str, namespace: &str, name: &str) -> Self {
-        Self {
-            verb,
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {}/{}",
-            self.verb, self.kind, self.namespace, self.name
-        )
-    }
-}
-
-/// What to do about an error; the label `class` of `reconcile_errors_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// The user's own object is wrong: wait until it changes.
-    Invalid,
-    /// Something the object names is missing: look again in a while.
-    Dependency,
-    /// The operator may not do this: look again in a while.
-    Denied,
-    /// Asked to slow down.
-    Throttled,
-    /// The other side does not answer: back off.
-    Unavailable,
-    /// Someone else wrote first: look again soon.
-    Conflict,
-    /// An invariant of the operator is broken.
-    Bug,
-}
-
-impl Class {
-    /// Every class, for pre-set series.
-    pub const ALL: [Self; 7] = [
-        Self::Invalid,
-        Self::Dependency,
-        Self::Denied,
-        Self::Throttled,
-        Self::Unavailable,
-        Self::Conflict,
-        Self::Bug,
-    ];
-
-    /// The label value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Dependency => "dependency",
-            Self::Denied => "denied",
-            Self::Throttled => "throttled",
-            Self::Unavailable => "unavailable",
-            Self::Conflict => "conflict",
-            Self::Bug => "bug",
-        }
-    }
-
-    /// How long to wait after the `attempt`-th failure in a row (the first is 0).
-    ///
-    /// Throttled, unavailable and broken passes back off; the others have a fixed rhythm.
-    pub fn wait(self, attempt: u32) -> Duration {
-        let doubled = |first: u64, cap: u64| {
-            Duration::from_secs(first.saturating_mul(1 << attempt.min(16)).min(cap))
-        };
-        match self {
-            // Another watch event usually comes first; this only bounds a missed one.
-            Self::Invalid => Duration::from_mins(5),
-            Self::Dependency | Self::Denied => Duration::from_mins(1),
-            Self::Throttled => doubled(30, 300),
-            Self::Unavailable => doubled(1, 60),
-            Self::Conflict => doubled(1, 8),
-            Self::Bug => doubled(30, 600),
-        }
-    }
-}
+pub use class::Class;
+pub use reason::ErrorReason;
 
 /// A failed step of a pass.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("cannot {call}: {}{}", explain(source), cause(call, source).way_out())]
+    #[error("cannot {call}: {}{}", describe(source), cause(call, source).way_out())]
     Kube {
         /// What was tried.
         call: Call,
@@ -135,7 +41,7 @@ pub enum Error {
     },
     /// The object changed under the decision: the next pass decides anew.
     #[error("{namespace}/{name} changed since the decision was made")]
-    Moved {
+    Stale {
         /// Namespace of the Deployment.
         namespace: String,
         /// Name of the Deployment.
@@ -157,34 +63,16 @@ impl Error {
 
     /// What to do about it.
     pub fn class(&self) -> Class {
-        match self {
-            Self::Kube { call, source } => cause(call, source).class(),
-            Self::NameConflict { .. } => Class::Dependency,
-            Self::Moved { .. } => Class::Conflict,
-            Self::Bug(_) => Class::Bug,
-        }
+        self.reason().class()
     }
 
-    /// The reason, a fixed word: the label `reason` of `reconcile_errors_total`.
-    pub fn reason(&self) -> &'static str {
+    /// Why it failed.
+    pub fn reason(&self) -> ErrorReason {
         match self {
             Self::Kube { call, source } => cause(call, source).reason(),
-            Self::NameConflict { .. } => "NameConflict",
-            Self::Moved { .. } => "Conflict",
-            Self::Bug(_) => "InternalError",
-        }
-    }
-
-    /// Every reason that goes with a class, for pre-set series.
-    pub fn reasons(class: Class) -> &'static [&'static str] {
-        match class {
-            Class::Invalid => &["TemplateRefused"],
-            Class::Dependency => &["DefinitionOutdated", "NameConflict", "NotFound"],
-            Class::Denied => &["AccessDenied", "AdmissionDenied", "QuotaExceeded"],
-            Class::Throttled => &["Throttled"],
-            Class::Unavailable => &["ApiServerUnavailable", "WebhookUnavailable"],
-            Class::Conflict => &["Conflict"],
-            Class::Bug => &["InternalError"],
+            Self::NameConflict { .. } => ErrorReason::NameConflict,
+            Self::Stale { .. } => ErrorReason::Conflict,
+            Self::Bug(_) => ErrorReason::InternalError,
         }
     }
 
@@ -204,13 +92,13 @@ impl Error {
     pub fn passes(&self) -> bool {
         match self.class() {
             Class::Throttled | Class::Unavailable | Class::Conflict => true,
-            Class::Dependency => self.reason() == "NotFound",
+            Class::Dependency => self.reason() == ErrorReason::NotFound,
             Class::Invalid | Class::Denied | Class::Bug => false,
         }
     }
 
     /// The error as a condition says it: without what differs from one attempt to the next.
-    pub fn told(&self) -> String {
+    pub fn condition_message(&self) -> String {
         let Self::Kube { call, source } = self else {
             return self.to_string();
         };
@@ -238,31 +126,6 @@ impl Error {
             if cause(call, source) == Cause::Conflict
                 && matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
-}
-
-/// The longest answer that is quoted whole, in bytes.
-const LONGEST_QUOTE: usize = 2000;
-
-/// The API server's own sentence where there is one; `kube::Error` prints the whole status twice.
-fn explain(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => {
-            format!("{} (HTTP {})", quote(status.message.trim()), status.code)
-        }
-        other => kubeconfig::said(other),
-    }
-}
-
-/// What somebody else says, cut where it goes on for pages.
-fn quote(text: &str) -> String {
-    if text.len() <= LONGEST_QUOTE {
-        return text.to_owned();
-    }
-    let end = (0..=LONGEST_QUOTE)
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    let begin = end.and_then(|end| text.get(..end));
-    format!("{}...", begin.unwrap_or_default())
 }
 
 /// The cause of what the client reports.
@@ -300,16 +163,19 @@ mod tests {
             name: name.clone(),
         };
         assert_eq!(
-            (conflict.class(), conflict.reason()),
+            (conflict.class(), conflict.reason().as_str()),
             (Class::Dependency, "NameConflict")
         );
-        let moved = Error::Moved { namespace, name };
+        let stale = Error::Stale { namespace, name };
         assert_eq!(
-            (moved.class(), moved.reason()),
+            (stale.class(), stale.reason().as_str()),
             (Class::Conflict, "Conflict")
         );
         let bug = Error::Bug("no".to_owned());
-        assert_eq!((bug.class(), bug.reason()), (Class::Bug, "InternalError"));
+        assert_eq!(
+            (bug.class(), bug.reason().as_str()),
+            (Class::Bug, "InternalError")
+        );
     }
 
     #[test]
@@ -331,24 +197,21 @@ mod tests {
         let refused = down("dial tcp 10.1.2.3:443: connect: connection refused");
         assert!(refused.to_string().contains("10.1.2.3"), "{refused}");
         assert_eq!(
-            refused.told(),
+            refused.condition_message(),
             "cannot apply Deployment shop/a: the admission webhook \"x.test\" has to be asked and cannot be called; start the server of that webhook again, or remove its configuration"
         );
-        assert_eq!(refused.told(), down("context deadline exceeded").told());
+        assert_eq!(
+            refused.condition_message(),
+            down("context deadline exceeded").condition_message()
+        );
         let call = Call::new("apply", "Deployment", "shop", "a");
         let silent = Error::kube(call, kube::Error::LinesCodecMaxLineLengthExceeded);
         assert_eq!(
-            silent.told(),
+            silent.condition_message(),
             "cannot apply Deployment shop/a: the API server does not answer"
         );
         let answered = api(500, "etcd is away");
-        assert_eq!(answered.told(), answered.to_string());
-    }
-
-    #[test]
-    fn an_endless_answer_is_cut() {
-        let long = api(422, &"ö".repeat(5000)).to_string();
-        assert!(long.len() < LONGEST_QUOTE + 100, "{}", long.len());
+        assert_eq!(answered.condition_message(), answered.to_string());
     }
 
     #[test]
@@ -363,6 +226,15 @@ mod tests {
                 "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
             )
         );
+    }
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<&str> = ErrorReason::ALL
+            .map(ErrorReason::as_str)
+            .into_iter()
+            .collect();
+        assert_eq!(words.len(), ErrorReason::ALL.len());
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! `POST /hints/{namespace}/{fleet}/{queue}`: somebody knows that a queue has got work, so it is read
-//! now. Asks the API server who calls and whether that is allowed; changes nothing itself.
+//! `POST /hints/{namespace}/{fleet}/{queue}`: somebody knows that a queue has got work, so it is
+//! read now. Asks the API server who calls and whether that is allowed; changes nothing itself.
 //!
-//! The caller shows a ServiceAccount token made for the audience [`AUDIENCE`]. The API server itself
-//! refuses such a token, so one that is caught on the way is worth a hint and nothing else.
+//! The caller shows a ServiceAccount token made for the audience [`AUDIENCE`]. The API server
+//! itself refuses such a token, so one that is caught on the way is worth a hint and nothing else.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,12 +19,13 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
+use parking_lot::{Mutex, MutexGuard};
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{Budget, BudgetLimits, OwnerKey};
 use tracing::warn;
 
 use crate::clock::Clock;
-use crate::kubeconfig;
+use crate::kube_error;
 
 /// The audience that a caller's token must be made for.
 pub const AUDIENCE: &str = "taskqueue.dev";
@@ -34,8 +35,9 @@ const TRUSTED: Duration = Duration::from_secs(10);
 const MOST_TOKENS: usize = 1024;
 /// The longest token that is looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// The most questions to the API server: 50 a second, 100 at once after a quiet while; for who shows
-/// a token, and as many for whether somebody may. Each hint is one question of the second kind.
+/// The most questions to the API server: 50 a second, 100 at once after a quiet while; for who
+/// shows a token, and as many for whether somebody may. Each hint is one question of the second
+/// kind.
 const QUESTIONS: BudgetLimits = BudgetLimits {
     rate_milli: 50_000,
     burst: 100,
@@ -55,18 +57,18 @@ pub struct Hints {
     memory: Arc<Mutex<Memory>>,
 }
 
-/// What is remembered of senders.
+/// The known senders, and the limits of what is asked about them.
 struct Memory {
     known: Known,
-    /// Questions who shows a token. Apart from the others, so that a flood of bad tokens does not
-    /// keep out a sender who is known.
+    /// Limits TokenReviews. Apart from the other limit, so that a flood of bad tokens does not keep
+    /// out a known sender.
     tokens: Budget,
-    /// Questions whether somebody may.
+    /// Limits SubjectAccessReviews.
     access: Budget,
 }
 
 impl Hints {
-    /// Hints that are told to `tell`.
+    /// Passes accepted hints to `tell`.
     pub fn new(client: Client, clock: Clock, tell: Arc<Tell>) -> Self {
         let questions = Budget::new(QUESTIONS, clock.now().monotonic.as_millis());
         let memory = Memory {
@@ -107,7 +109,7 @@ impl Hints {
             ..TokenReview::default()
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = asked(reviews.create(&PostParams::default(), &review)).await?;
+        let status = answered(reviews.create(&PostParams::default(), &review)).await?;
         let status = status.status.unwrap_or_default();
         // An authenticator that does not know audiences says none: its word is not enough.
         let meant = status
@@ -145,7 +147,7 @@ impl Hints {
             ..SubjectAccessReview::default()
         };
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = asked(reviews.create(&PostParams::default(), &review)).await?;
+        let answer = answered(reviews.create(&PostParams::default(), &review)).await?;
         if answer.status.is_some_and(|status| status.allowed) {
             Ok(())
         } else {
@@ -169,8 +171,8 @@ impl Hints {
         }
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock()
     }
 }
 
@@ -195,10 +197,10 @@ fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
 }
 
 /// One answer of the API server.
-async fn asked<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
+async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => kubeconfig::said(&error),
+        Ok(Err(error)) => kube_error::describe(&error),
         Err(_) => "no answer in time".to_owned(),
     };
     warn!(error = why, "the sender of a hint cannot be checked");

@@ -4,10 +4,11 @@
 //! the watch caches are filled (or that this process stands by for the leader). Neither depends
 //! on Temporal: restarting the operator would not bring Temporal back.
 //!
-//! Every listener has limits: whoever only opens connections costs a bounded amount, for a bounded time.
+//! Every listener has limits: whoever only opens connections costs a bounded amount, for a bounded
+//! time.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +19,7 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -53,15 +55,12 @@ impl Default for Health {
 impl Health {
     /// Says what the process is doing now.
     pub fn set(&self, phase: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        *self.0.lock() = phase;
     }
 
     /// What the process is doing.
     pub fn phase(&self) -> Phase {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 

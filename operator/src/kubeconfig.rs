@@ -1,14 +1,14 @@
-//! How Kubernetes is reached: a kubeconfig, or in a pod its ServiceAccount. Reads files and environment.
+//! How Kubernetes is reached: a kubeconfig, or in a pod its ServiceAccount. Reads files and
+//! environment.
 //!
-//! The errors of the libraries below quote the lines that they cannot read, and the output of a plugin that
-//! fails. Those may hold a key or a token, so they are told by kind here.
+//! The errors of the libraries below quote the lines that they cannot read. Those may hold a key or
+//! a token, so an error names only its kind here.
 
 use kube::Config;
-use kube::client::{AuthError, RustlsTlsError};
 use kube::config::{KubeConfigOptions, KubeconfigError};
 
-/// The configuration of a context of the kubeconfig, or of what is there: its current context, or the
-/// ServiceAccount.
+/// The configuration of a context of the kubeconfig, or of what is there: its current context, or
+/// the ServiceAccount.
 ///
 /// # Errors
 /// If neither can be used.
@@ -36,32 +36,6 @@ pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// What the client for Kubernetes said, without what it may have quoted.
-pub fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::RustlsTls(
-            RustlsTlsError::InvalidIdentityPem(_)
-            | RustlsTlsError::MissingPrivateKey
-            | RustlsTlsError::MissingCertificate,
-        ) => "its client certificate or client key is not PEM; line breaks may have been lost"
-            .to_owned(),
-        kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => format!(
-            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand",
-            out.status
-        ),
-        kube::Error::Auth(AuthError::AuthExecParse(_)) => {
-            "the credential plugin of the kubeconfig printed no credential that can be read"
-                .to_owned()
-        }
-        // The address of a proxy may hold a password.
-        kube::Error::ProxyProtocolUnsupported { .. } => {
-            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; reach the API server without one"
-                .to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
 fn unread(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(error) => match error.location() {
@@ -75,8 +49,6 @@ fn unread(error: &KubeconfigError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use kube::config::Kubeconfig;
     use taskqueue_testkit::exposure::exposed;
 
@@ -150,22 +122,5 @@ mod tests {
         let text = unread(&refused);
         assert_eq!(exposed(&[token.as_bytes()], &text), None, "{text}");
         assert!(text.starts_with("line "), "{text}");
-    }
-
-    #[test]
-    fn what_a_credential_plugin_prints_is_not_quoted() {
-        let token = "a-token-that-nobody-may-see";
-        let out = Command::new("sh")
-            .args(["-c", &format!("echo {token}; exit 3")])
-            .output()
-            .unwrap();
-        let failed = kube::Error::Auth(AuthError::AuthExecRun {
-            cmd: "get-token".to_owned(),
-            out: Box::new(out),
-        });
-        assert_eq!(
-            said(&failed),
-            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it by hand"
-        );
     }
 }

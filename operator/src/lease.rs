@@ -1,12 +1,18 @@
 //! The leader lease: one writer at a time. Talks to the API server (`leases`), nothing else.
 //!
-//! A lease does not fence: a paused leader may wake up and still believe in it. What it could then write is
-//! protected by what each write says about the object that it was decided on.
+//! Crates that were looked at, and why this one is our own: kube-lease-manager 0.13 judges expiry
+//! by the wall clock of the holder, kubert 0.25 needs kube 1.1, and kube-leader-election 0.44 needs
+//! kube 4. Here expiry is judged by our own monotonic clock, from the moment at which a renewal was
+//! observed; no two clocks are compared.
 //!
-//! A claim may be one *beside* another lease: on the name that earlier versions used for every release. Who
-//! writes holds that one too, so that no process of an earlier version writes at the same time. Releases of
-//! this version do not wait for each other there: an annotation marks the holder as one of them. Whoever holds
-//! that name as its only lease, as a release whose chart is the earlier one does, leaves no mark and is waited for.
+//! A lease does not fence: a paused leader may wake up and still believe in it. What it could then
+//! write is protected by what each write says about the object that it was decided on.
+//!
+//! A claim may be one *beside* another lease: on the name that earlier versions used for every
+//! release. Who writes holds that one too, so that no process of an earlier version writes at the
+//! same time. Releases of this version do not wait for each other there: an annotation marks the
+//! holder as one of them. A process that holds that name as its only lease, as one installed by the
+//! earlier chart does, leaves no mark, and the others wait for it.
 
 use std::time::Duration;
 
@@ -18,7 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::error::{Call, Error};
+use crate::error::Error;
+use crate::kube_error::Call;
 
 /// How long a lease lasts without renewal: a crashed leader is replaced within this, and what it
 /// takes the others to see its last renewal and the end of it.
@@ -35,8 +42,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Marks the holder of a lease as one that holds another lease beside it: the same as `holderIdentity`. Version 0.1.0
-/// leaves it as it is when it takes the lease, and then the two differ.
+/// Marks the holder as one that holds another lease beside this one: the same as `holderIdentity`.
+/// Version 0.1.0 leaves the annotation as it is when it takes the lease, and then the two differ.
 const HELD_BY: &str = "taskqueue.dev/held-by";
 
 /// Why a lease is no longer ours.
@@ -58,7 +65,7 @@ pub struct Claim {
     beside: bool,
     /// Its holder is marked for those who claim it beside another one.
     marked: bool,
-    seen: Option<Seen>,
+    seen: Option<ObservedLease>,
     /// The lease as we wrote it, until an attempt fails: while we lead nobody else writes it.
     held: Option<Lease>,
     /// When the last attempt that made or kept it ours began.
@@ -67,7 +74,7 @@ pub struct Claim {
 
 /// The lease as last observed, and when we first saw it so. Expiry is judged by our own clock
 /// from that moment; the times that others write are not compared with ours.
-struct Seen {
+struct ObservedLease {
     spec: LeaseSpec,
     since: Instant,
 }
@@ -77,8 +84,8 @@ struct Seen {
 enum Outcome {
     /// It is ours.
     Ours,
-    /// It is one beside another, and held by another release for the same purpose: no process of an earlier version
-    /// has it.
+    /// It is one beside another, and held by another release for the same purpose: no process of an
+    /// earlier version has it.
     Peers,
     /// Another holds it.
     Others,
@@ -96,7 +103,6 @@ impl Claim {
             name: name.to_owned(),
             identity,
             beside: false,
-            marked: false,
             seen: None,
             held: None,
             renewed: Instant::now(),
@@ -108,15 +114,6 @@ impl Claim {
     pub fn beside(self) -> Self {
         Self {
             beside: true,
-            ..self.marked()
-        }
-    }
-
-    /// The same claim, on whose lease the others of this version need not wait if they hold it beside another.
-    #[must_use]
-    pub fn marked(self) -> Self {
-        Self {
-            marked: true,
             ..self
         }
     }
@@ -142,7 +139,7 @@ impl Claim {
     }
 
     /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for 8 s.
-    /// No single attempt loses it.
+    /// One failed attempt does not give up the lease.
     pub async fn keep(&mut self) -> Lost {
         let mut pause = RETRY;
         loop {
@@ -162,8 +159,9 @@ impl Claim {
         }
     }
 
-    /// After [`Lost::OutOfReach`]: looks until the lease answers again. True if it still names us, and so nobody else has
-    /// led meanwhile; it is renewed then. False if anybody has written it, or removed it.
+    /// After [`Lost::OutOfReach`]: looks until the lease answers again. True if it still names us,
+    /// and so nobody else has led meanwhile; it is renewed then. False if anybody has written it,
+    /// or removed it.
     pub async fn regain(&mut self) -> bool {
         self.held = None;
         loop {
@@ -320,10 +318,8 @@ impl Claim {
     /// The lease with us as its holder.
     fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
         let ours = holder(&lease) == Some(self.identity.as_str());
-        if self.marked {
-            let annotations = lease.metadata.annotations.get_or_insert_default();
-            annotations.insert(HELD_BY.to_owned(), self.identity.clone());
-        }
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(HELD_BY.to_owned(), self.identity.clone());
         let spec = lease.spec.get_or_insert_default();
         if !ours {
             spec.acquire_time = Some(MicroTime(now));
@@ -338,7 +334,7 @@ impl Claim {
     fn observe(&mut self, lease: &Lease) {
         let spec = lease.spec.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|seen| seen.spec != spec) {
-            self.seen = Some(Seen {
+            self.seen = Some(ObservedLease {
                 spec,
                 since: Instant::now(),
             });

@@ -1,38 +1,44 @@
 //! The Kubernetes side of the operator.
 //!
 //! Data flows in one direction: `validate` (in `taskqueue-api`, pure) makes a fleet of a resource,
-//! [`observe`] reads, [`plan`] decides (pure), [`apply`] writes what is owned, [`report`] says what
-//! was found and done. [`controller::reconcile`] is the table of contents; [`run`] wires it up.
+//! [`observe`] reads, [`planner`] decides (pure), [`apply`] writes what is owned, [`report`] says
+//! what was found and done. [`controller::reconcile`] is the table of contents; [`run`] wires it
+//! up.
 //!
-//! Beside it stand the commands for people, which write to no cluster: [`simulate`], [`top`], [`explain`].
+//! Beside it stand the commands for people, which write to no cluster: [`commands`].
 
+pub mod applied;
 pub mod apply;
+pub mod arguments;
 pub mod caches;
-pub mod claims;
+pub mod carry_over;
 pub mod client;
 pub mod clock;
+pub mod commands;
+pub mod connection_check;
 pub mod controller;
+pub mod drift;
 pub mod error;
-pub mod explain;
-pub mod fingerprint;
+pub mod exposition;
+pub mod fleet_state;
+pub mod fleets;
 pub mod hints;
 pub mod http;
+pub mod kube_error;
 pub mod kubeconfig;
 pub mod leading;
 pub mod lease;
 pub mod logs;
-pub mod memory;
 pub mod metrics;
+pub mod not_ready;
 pub mod observe;
+pub mod owned;
 pub mod plan;
-pub mod problem;
+pub mod planner;
 pub mod report;
 pub mod run;
 pub mod scrape;
 pub mod settings;
-pub mod simulate;
-pub mod top;
-pub mod tried;
 
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,5 @@
-//! The log of `run`: what is written, where, and what never is. Installs the subscriber of the process.
+//! The log of `run`: what is written, where, and what never is. Installs the subscriber of the
+//! process.
 
 use anyhow::Context as _;
 use tracing::{Level, Metadata};
@@ -31,14 +32,15 @@ pub fn start(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a line is written, whatever the settings ask for. Some libraries write down what they were given,
-/// and some of that comes from Secrets.
+/// Whether a line is written, whatever the settings ask for. Some libraries write down what they
+/// were given, and some of that comes from Secrets.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let most = match metadata.target() {
-        // A certificate that it cannot read, byte by byte: a private key, if the wrong key of a Secret was named.
+        // A certificate that it cannot read, byte by byte: a private key, if the wrong key of a
+        // Secret was named.
         target if target == "rustls" || target.starts_with("rustls::") => Level::DEBUG,
-        // Whole answers that it cannot decode: a TokenReview with its token, pods with their variables. The
-        // error is returned all the same.
+        // Whole answers that it cannot decode: a TokenReview with its token, pods with their
+        // variables. The error is returned all the same.
         "kube_client::client" => Level::ERROR,
         _ => Level::TRACE,
     };

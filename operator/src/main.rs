@@ -1,15 +1,17 @@
-//! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate` tries
-//! a policy on a trace, `top` and `explain` show people what runs and why.
+//! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate`
+//! tries a policy on a trace, `top` and `explain` show people what runs and why.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use taskqueue_operator::commands::{explain, simulate, top};
 use taskqueue_operator::settings::Settings;
-use taskqueue_operator::{explain, logs, run, simulate, top};
+use taskqueue_operator::{logs, run};
 
-/// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work needs.
+/// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work
+/// needs.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
@@ -27,7 +29,8 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
-    /// Try a policy on a trace of your own, beside the HPA, KEDA, Temporal's autoscaler and a fixed fleet.
+    /// Try a policy on a trace of your own, beside the HPA, KEDA, Temporal's autoscaler and a fixed
+    /// fleet.
     #[command(after_help = simulate::HELP)]
     Simulate(Box<simulate::Arguments>),
     /// Show the fleets, their queues and the last decisions, live.

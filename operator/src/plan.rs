@@ -1,34 +1,14 @@
-//! From what was observed to what is to be written. Pure: no I/O, no clock, no choices left to the
-//! writer. Compared whole in tests.
+//! Everything that is to be written in one pass, as plain data. Compared whole in tests.
 
-mod wanted;
-
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use taskqueue_api::{Fleet, FleetKey, Queue, render, well_known};
-use taskqueue_scaling::{
-    self as scaling, Backlog, Decision, History, Mode, Observation, PodSlots, Replicas, Time,
-    decide, initial_replicas, victims, when_to_look_again,
-};
+use taskqueue_api::FleetKey;
+use taskqueue_scaling::{Backlog, Decision, Observation};
 
-use crate::memory::{FleetMemory, QueueKey, QueueMemory};
-use crate::observe::pods::Pods;
-use crate::observe::{Observed, ObservedQueue};
-use crate::problem::Problem;
-
-pub use wanted::{CREATING, Wanted, is_being_created, prepare, wanted};
-
-/// How soon a deferred decision is made again.
-const DEFERRED: Duration = Duration::from_secs(1);
-/// How soon a fleet at rest is looked at although nothing happens. Less than the 5 minutes without a reading after
-/// which rates are not trusted, by the longest that a reading may be old.
-const REST: Duration = Duration::from_mins(4);
-/// The next reading is expected after a polling interval, and leads to a pass by itself: this much later one is made
-/// all the same.
-const LATE: Duration = Duration::from_secs(1);
+use crate::drift;
+use crate::not_ready::NotReady;
 
 /// What to do about one Deployment.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,38 +24,40 @@ pub enum Step {
         /// The uid of the one that is there: it, and no other, is meant.
         uid: String,
         /// What it was when this was decided.
-        decided_on: Seen,
+        decided_on: ApplyPrecondition,
         /// Its creation was interrupted: it has this many replicas now, and the manager of the
         /// replicas still owns all of it.
         finish_creation: Option<u32>,
     },
-    /// The API server refused just this a moment ago, or Temporal has not answered over the connection in it: it is
-    /// not written yet. What runs is scaled.
-    Refused(Problem),
-    /// Something was sent for it and is not answered yet, so that it may still change. What runs is scaled out.
+    /// The API server refused just this a moment ago, or Temporal has not answered over the
+    /// connection in it: it is not written yet. What runs is scaled.
+    Refused(NotReady),
+    /// Something was sent for it and is not answered yet, so that it may still change. What runs is
+    /// scaled out.
     Pending,
     /// Nothing about this queue may be touched.
-    Hold(Problem),
+    Hold(NotReady),
 }
 
 /// A Deployment as it was when its template was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ApplyPrecondition {
     /// Its version.
     pub resource_version: String,
-    /// The hash of what concerns us in it: whether another version is the same in that. `None` if that is not known,
-    /// because the watch is behind our own last write.
+    /// The hash of what concerns us in it: whether another version is the same in that. `None` if
+    /// that is not known, because the watch is behind our own last write.
     pub live: Option<u64>,
 }
 
 /// A Deployment as it was when its replicas were decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Version {
+pub struct ScalePrecondition {
     /// Its uid.
     pub uid: String,
     /// Its version.
     pub resource_version: String,
-    /// Its generation, which moves with its spec alone; `None` if that is not known, because the watch is behind.
+    /// Its generation, which moves with its spec alone; `None` if that is not known, because the
+    /// watch is behind.
     pub generation: Option<i64>,
 }
 
@@ -89,7 +71,7 @@ pub struct Plan {
     /// Deployments to delete, after all else.
     pub prunes: Vec<Prune>,
     /// When to look again even if nothing happens.
-    pub look_again: Duration,
+    pub requeue_after: Duration,
 }
 
 /// Everything that is to be written for one queue, in this order.
@@ -104,7 +86,7 @@ pub struct QueuePlan {
     /// The replicas of a Deployment that is created.
     pub initial_replicas: u32,
     /// The ranks of pods for removal, to be set before the replicas are lowered.
-    pub costs: Vec<Cost>,
+    pub costs: Vec<DeletionCost>,
     /// The change of the replicas of an existing Deployment.
     pub scale: Option<Scale>,
     /// What was decided; `None` where nothing may be touched.
@@ -119,8 +101,8 @@ pub struct QueuePlan {
     pub budget: BudgetStep,
 }
 
-/// What to do about the PodDisruptionBudget of a queue. It goes with its Deployment, which carries what
-/// it says as an annotation: where that has to be written, so has this.
+/// What to do about the PodDisruptionBudget of a queue. It goes with its Deployment, which carries
+/// what it says as an annotation: where that has to be written, so has this.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BudgetStep {
     /// It is as it should be, or is not wanted and not there.
@@ -133,7 +115,7 @@ pub enum BudgetStep {
 
 /// The rank of one pod for removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cost {
+pub struct DeletionCost {
     /// The pod.
     pub pod: String,
     /// The value of the annotation; lower goes first.
@@ -147,9 +129,34 @@ impl QueuePlan {
         !acts || self.scale.is_some() || matches!(self.step, Step::Create(_))
     }
 
-    /// Whether nothing is to be done, and only news can change that: no replicas, none wanted, and no tasks as far as
-    /// is known.
-    fn is_at_rest(&self) -> bool {
+    /// Whether the Deployment is there and not still being made, so that its replicas can be
+    /// changed at once.
+    pub fn is_whole(&self) -> bool {
+        match &self.step {
+            Step::Keep | Step::Refused(_) | Step::Pending => true,
+            Step::Apply {
+                finish_creation, ..
+            } => finish_creation.is_none(),
+            Step::Create(_) | Step::Hold(_) => false,
+        }
+    }
+
+    /// Whether anything but replicas is to be written.
+    pub fn is_prepared(&self) -> bool {
+        self.budget != BudgetStep::Keep || matches!(self.step, Step::Create(_) | Step::Apply { .. })
+    }
+
+    /// The hash of the Deployment that is to be written.
+    pub fn rendered(&self) -> u64 {
+        match &self.step {
+            Step::Create(object) | Step::Apply { object, .. } => drift::rendered(object),
+            Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => 0,
+        }
+    }
+
+    /// Whether nothing is to be done, and only news can change that: no replicas, none wanted, and
+    /// no tasks as far as is known.
+    pub fn is_at_rest(&self) -> bool {
         let zero = |decision: &Decision| !decision.act && decision.desired == 0;
         let idle = |backlog: &Backlog| {
             let mut types = backlog
@@ -173,7 +180,7 @@ pub struct Scale {
     /// What is to be asked for.
     pub to: u32,
     /// The Deployment that was decided on: a change that was made on outdated knowledge is refused.
-    pub decided_on: Version,
+    pub decided_on: ScalePrecondition,
 }
 
 impl Scale {
@@ -197,232 +204,3 @@ pub struct Prune {
     /// It has a PodDisruptionBudget, which goes as well.
     pub budget: bool,
 }
-
-/// Lets every queue's history take in what was observed. The same readings twice change nothing.
-pub fn record(
-    fleet: &Fleet,
-    wanted: &BTreeMap<String, Wanted>,
-    memory: &mut FleetMemory,
-    now: Time,
-) {
-    for queue in &fleet.queues {
-        let Some(wanted) = wanted.get(&queue.name) else {
-            continue;
-        };
-        let memory = memory.queue(QueueKey::unversioned(&queue.name));
-        memory
-            .history
-            .observe(&queue.policy, &wanted.observation, now);
-        memory.reads(&queue.task_queue);
-        memory.note(&wanted.observation, now);
-    }
-}
-
-/// Decides, and says everything that is to be written.
-pub fn plan(
-    fleet: &Fleet,
-    observed: &Observed,
-    wanted: BTreeMap<String, Wanted>,
-    memory: &FleetMemory,
-    now: Time,
-) -> Plan {
-    let nothing = QueueMemory::default();
-    let mut wanted = wanted;
-    let mut look_again = observed.secrets_due.unwrap_or(REST);
-    let mut queues = Vec::new();
-    for queue in &fleet.queues {
-        let (Some(wanted), Some(seen)) =
-            (wanted.remove(&queue.name), observed.queues.get(&queue.name))
-        else {
-            continue;
-        };
-        let key = QueueKey::unversioned(&queue.name);
-        let memory = memory.queues.get(&key).unwrap_or(&nothing);
-        let plan = QueuePlan {
-            vanished: memory.written.is_some() && matches!(wanted.step, Step::Create(_)),
-            budget: budget(fleet, queue, &wanted.step, seen),
-            ..plan_queue(queue, wanted, seen, &memory.history, now)
-        };
-        look_again = look_again.min(pause(queue, &plan, memory, now));
-        queues.push(plan);
-    }
-    let prunes = observed
-        .orphans
-        .iter()
-        .filter_map(|orphan| prune(orphan, memory))
-        .collect();
-    Plan {
-        fleet: fleet.key.clone(),
-        queues,
-        prunes,
-        look_again,
-    }
-}
-
-/// When a queue is to be looked at again even if nothing happens.
-fn pause(queue: &Queue, plan: &QueuePlan, memory: &QueueMemory, now: Time) -> Duration {
-    if plan.is_at_rest() {
-        return REST;
-    }
-    let policy = &queue.policy;
-    let pause = when_to_look_again(policy, &plan.observation, &memory.history, now);
-    let intervals = [policy.polling_interval, policy.quiet_polling_interval];
-    let pause = if intervals.contains(&pause) {
-        pause.saturating_add(LATE)
-    } else {
-        pause
-    };
-    match (&plan.step, &memory.refused) {
-        (Step::Apply { .. }, _) if !plan.carries_out() => pause.min(DEFERRED),
-        (Step::Refused(_), Some(refused)) => match refused.remains(now) {
-            // Something else is waited for by now.
-            Duration::ZERO => pause,
-            remains => pause.min(remains),
-        },
-        _ => pause,
-    }
-}
-
-fn plan_queue(
-    queue: &Queue,
-    wanted: Wanted,
-    seen: &ObservedQueue,
-    history: &History,
-    now: Time,
-) -> QueuePlan {
-    let Wanted {
-        step,
-        observation,
-        version,
-        changed_by_others,
-    } = wanted;
-    let decision = match &step {
-        Step::Hold(_) => None,
-        Step::Keep | Step::Refused(_) | Step::Pending | Step::Create(_) | Step::Apply { .. } => {
-            Some(decide(&queue.policy, &observation, history, now))
-        }
-    };
-    let changes = matches!(step, Step::Apply { .. } | Step::Pending);
-    let scale = decision.as_ref().filter(|decision| decision.act);
-    let scale = scale.zip(version).and_then(|(decision, decided_on)| {
-        let scale = Scale {
-            from: decision.previous,
-            to: decision.desired,
-            decided_on,
-        };
-        // An apply moves the version on, and with it the proof that nobody else has written: what
-        // shrinks waits for the next pass.
-        (scale.grows() || !changes).then_some(scale)
-    });
-    let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
-        costs(scale, queue, &observation, history, &seen.pods, now)
-    });
-    QueuePlan {
-        queue: queue.name.clone(),
-        deployment_name: queue.deployment_name.clone(),
-        initial_replicas: starting_replicas(queue, decision.as_ref()),
-        step,
-        costs,
-        scale,
-        decision,
-        observation,
-        changed_by_others,
-        vanished: false,
-        budget: BudgetStep::Keep,
-    }
-}
-
-fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> BudgetStep {
-    match step {
-        Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => {
-            return BudgetStep::Keep;
-        }
-        Step::Create(_) | Step::Apply { .. } => {}
-    }
-    match render::disruption_budget(fleet, queue) {
-        Some(budget) => BudgetStep::Apply(Box::new(budget)),
-        None if seen.held.as_deref().is_some_and(has_budget) => BudgetStep::Delete,
-        None => BudgetStep::Keep,
-    }
-}
-
-/// Whether a Deployment has a PodDisruptionBudget beside it.
-fn has_budget(held: &Deployment) -> bool {
-    let mut annotations = held.metadata.annotations.iter().flatten();
-    annotations.any(|(key, _)| key == well_known::BUDGET_ANNOTATION)
-}
-
-/// The replicas of a Deployment that is made anew: as decided, where decisions are carried out.
-fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
-    match decision {
-        Some(decision) if queue.policy.mode == Mode::Active => decision.desired,
-        Some(_) | None => initial_replicas(&queue.policy),
-    }
-}
-
-/// The annotations that must change so that the least loaded pods go. None if all pods go, or if
-/// nothing is known about their load.
-fn costs(
-    scale: &Scale,
-    queue: &Queue,
-    observation: &Observation,
-    history: &History,
-    pods: &Pods,
-    now: Time,
-) -> Vec<Cost> {
-    if scale.to >= scale.from || scale.to == 0 {
-        return Vec::new();
-    }
-    let Some(slots) = observation.slots.known() else {
-        return Vec::new();
-    };
-    let remove = removed(&observation.replicas, &slots.pods, scale);
-    let ranks = victims(&queue.policy, observation, history, remove, now);
-    let present = |pod: &str| {
-        let cost = pods
-            .costs
-            .iter()
-            .find(|(name, _)| name == pod)
-            .map(|(_, cost)| cost.as_str());
-        cost.and_then(|cost| cost.parse::<i32>().ok()).unwrap_or(0)
-    };
-    let marked = ranks.remove.into_iter().map(|victim| Cost {
-        pod: victim.pod,
-        cost: victim.cost,
-    });
-    // A pod that was marked before and stays after all must not go first the next time.
-    let unmarked = ranks.keep.into_iter().filter(|pod| present(pod) < 0);
-    marked
-        .chain(unmarked.map(|pod| Cost { pod, cost: 0 }))
-        .filter(|cost| present(&cost.pod) != cost.cost)
-        .collect()
-}
-
-/// How many existing pods go: replicas that were asked for and never made go first, by themselves.
-fn removed(replicas: &Replicas, pods: &[PodSlots], scale: &Scale) -> u32 {
-    let live = pods
-        .iter()
-        .filter(|pod| pod.phase != scaling::PodPhase::Terminating)
-        .count();
-    let live = u32::try_from(live).unwrap_or(u32::MAX);
-    live.min(replicas.asked).saturating_sub(scale.to)
-}
-
-fn prune(orphan: &Deployment, memory: &FleetMemory) -> Option<Prune> {
-    let labels = orphan.metadata.labels.as_ref();
-    let queue = labels
-        .and_then(|labels| labels.get(well_known::QUEUE_LABEL))
-        .cloned();
-    let queue = queue.unwrap_or_default();
-    let key = QueueKey::unversioned(&queue);
-    Some(Prune {
-        deployment_name: orphan.metadata.name.clone()?,
-        uid: orphan.metadata.uid.clone()?,
-        backlog: memory.queues.get(&key).and_then(|memory| memory.backlog),
-        budget: has_budget(orphan),
-        queue,
-    })
-}
-
-#[cfg(test)]
-mod tests;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use taskqueue_api::DurationString;
 
+use crate::arguments::duration_between;
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -26,8 +28,8 @@ pub struct Settings {
     )]
     pub metrics_address: SocketAddr,
 
-    /// Where hints are taken: POST /hints/{namespace}/{fleet}/{queue} makes a queue be read at once.
-    /// Off by default. Only the leader listens.
+    /// Where hints are taken: POST /hints/{namespace}/{fleet}/{queue} makes a queue be read at
+    /// once. Off by default. Only the leader listens.
     #[arg(long, env = "TASKQUEUE_OPERATOR_HINT_ADDRESS")]
     pub hint_address: Option<SocketAddr>,
 
@@ -50,12 +52,13 @@ pub struct Settings {
     pub temporal_calls_per_second: u32,
 
     /// How long the Temporal server answers from its cache of task queue statistics (its setting
-    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. Reading more often than this shows nothing new.
+    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. Reading more often than this shows
+    /// nothing new.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_TEMPORAL_STATISTICS_CACHE",
         default_value = "5s",
-        value_parser = statistics_cache
+        value_parser = duration_between(Duration::from_millis(100), Duration::from_mins(1))
     )]
     pub temporal_statistics_cache: DurationString,
 
@@ -64,7 +67,7 @@ pub struct Settings {
         long,
         env = "TASKQUEUE_OPERATOR_CERTIFICATE_WARNING",
         default_value = "168h",
-        value_parser = certificate_warning
+        value_parser = duration_between(Duration::from_mins(1), Duration::from_hours(8760))
     )]
     pub certificate_warning: DurationString,
 
@@ -96,8 +99,8 @@ pub struct Settings {
     )]
     pub lease_name: String,
 
-    /// The name of a lease that is held as well while this process leads: the one that an earlier version took, so that
-    /// the two never write at the same time during an upgrade.
+    /// The name of a lease that is held as well while this process leads: the one that an earlier
+    /// version took, so that the two never write at the same time during an upgrade.
     #[arg(long, env = "TASKQUEUE_OPERATOR_FORMER_LEASE_NAME")]
     pub former_lease_name: Option<String>,
 
@@ -116,23 +119,6 @@ pub struct Settings {
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,kube=debug.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log_level: String,
-}
-
-fn statistics_cache(text: &str) -> Result<DurationString, String> {
-    between(text, Duration::from_millis(100), Duration::from_mins(1))
-}
-
-fn certificate_warning(text: &str) -> Result<DurationString, String> {
-    between(text, Duration::from_mins(1), Duration::from_hours(8760))
-}
-
-fn between(text: &str, least: Duration, most: Duration) -> Result<DurationString, String> {
-    let duration: DurationString = text.parse().map_err(|error| format!("{error}"))?;
-    if (least..=most).contains(&Duration::from(duration)) {
-        return Ok(duration);
-    }
-    let (least, most) = (DurationString::from(least), DurationString::from(most));
-    Err(format!("must be from {least} to {most}"))
 }
 
 impl Settings {

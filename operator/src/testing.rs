@@ -1,5 +1,5 @@
-//! What the tests of this crate share: an API server that answers as told and writes down what it
-//! was asked, and fleets to work on. No network.
+//! What the tests of this crate share: a scripted API server that records what it was asked, and
+//! fleets to work on. No network.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -193,7 +193,7 @@ pub(crate) fn unseen() -> ObservedQueue {
         }
     }
     ObservedQueue {
-        held: None,
+        existing: None,
         gone: false,
         pods: Pods::default(),
         reading: QueueReading {
@@ -242,7 +242,7 @@ pub(crate) fn observed(fleet: &Fleet, a: ObservedQueue) -> Observed {
 }
 
 /// The Deployment of the first queue as a server would hold it.
-pub(crate) fn held(fleet: &Fleet, replicas: i32, version: &str) -> Deployment {
+pub(crate) fn existing(fleet: &Fleet, replicas: i32, version: &str) -> Deployment {
     let mut object = taskqueue_api::render(fleet, &fleet.queues[0], &usable(fleet).spec);
     object.metadata.uid = Some("deployment-uid".to_owned());
     object.metadata.resource_version = Some(version.to_owned());

@@ -12,7 +12,7 @@ use taskqueue_operator::{
     clock::Clock,
     leading::Leading,
     metrics::Metrics,
-    plan::{BudgetStep, Plan, QueuePlan, Scale, Step, Version},
+    plan::{BudgetStep, Plan, QueuePlan, Scale, ScalePrecondition, Step},
 };
 use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
 
@@ -42,7 +42,7 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
         let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?, Leading::default());
         let carry_out = async |plan: Plan| writer.apply(&plan, Duration::MAX, || {}).await;
         let uid = settled.uid().context("a Deployment has a uid")?;
-        let decided_on = |resource_version: String| Version { uid: uid.clone(), resource_version, generation: None };
+        let decided_on = |resource_version: String| ScalePrecondition { uid: uid.clone(), resource_version, generation: None };
         let applied = carry_out(changing(&world, (2, 1), decided_on(known.clone()))).await;
         let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
         assert_eq!(errors.len(), 1, "{errors:?}");
@@ -55,7 +55,7 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
         let applied = carry_out(changing(&world, (3, 4), decided_on(known.clone()))).await;
         assert_eq!(applied.errors().count(), 0, "{applied:?}");
         assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(4));
-        let another = Version { uid: "another".to_owned(), ..decided_on(known) };
+        let another = ScalePrecondition { uid: "another".to_owned(), ..decided_on(known) };
         let applied = carry_out(changing(&world, (4, 5), another)).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
         // The same with present knowledge is carried out. (Its controller may write in between.)
@@ -73,7 +73,7 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
 }
 
 /// What the leader wrote last week: replicas from one number to another, decided on this version.
-fn changing(world: &World, (from, to): (u32, u32), decided_on: Version) -> Plan {
+fn changing(world: &World, (from, to): (u32, u32), decided_on: ScalePrecondition) -> Plan {
     let since = Time::default();
     let reason = UnknownReason::NotReadYet;
     let queue = QueuePlan {
@@ -113,6 +113,6 @@ fn changing(world: &World, (from, to): (u32, u32), decided_on: Version) -> Plan 
         },
         queues: vec![queue],
         prunes: Vec::new(),
-        look_again: Duration::MAX,
+        requeue_after: Duration::MAX,
     }
 }

@@ -178,7 +178,7 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
         Some(Fault::ServerError) => {
             let error = "the stand-in was told to fail this attempt";
             return (
-                problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error),
+                problem(StatusCode::INTERNAL_SERVER_ERROR, "well_known", error),
                 Duration::ZERO,
             );
         }
@@ -210,7 +210,7 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
     if fault == Some(Fault::LostAnswer) {
         let error = "the charge went through, but its answer is lost";
         return (
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error),
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "well_known", error),
             wait,
         );
     }

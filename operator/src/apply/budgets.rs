@@ -4,11 +4,13 @@
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use taskqueue_api::FleetKey;
+use taskqueue_api::well_known::MANAGER;
 
 use super::ownership::ours;
-use super::{MANAGER, Writer};
-use crate::error::{Call, Error};
-use crate::observe::owns;
+use super::writer::Writer;
+use crate::error::Error;
+use crate::kube_error::Call;
+use crate::owned::owned_by;
 
 const KIND: &str = "PodDisruptionBudget";
 
@@ -40,7 +42,7 @@ impl Writer {
     /// Removes a budget of ours, if it is there.
     pub(super) async fn delete_budget(&self, fleet: &FleetKey, name: &str) -> Result<(), Error> {
         let found = self.found_budget(fleet, name).await?;
-        let Some(found) = found.filter(|found| owns(&found.metadata, fleet)) else {
+        let Some(found) = found.filter(|found| owned_by(&found.metadata, fleet)) else {
             return Ok(());
         };
         let (call, params) = (call("delete", fleet, name), DeleteParams::default());

@@ -1,8 +1,8 @@
-//! Whose an object is that stands under a name the operator needs. Pure.
+//! Decides who owns an existing object whose name the operator needs. Pure.
 //!
-//! Ours are those that the fleet owns, and those that nobody owns any more because an earlier fleet of
-//! the same name was deleted without its dependents (`kubectl delete --cascade=orphan`): a fleet that is
-//! made again takes its workers over as they run. Nothing else is ever adopted.
+//! Ours are those that the fleet owns, and those that nobody owns any more because an earlier fleet
+//! of the same name was deleted without its dependents (`kubectl delete --cascade=orphan`): a fleet
+//! that is made again takes its workers over as they run. Nothing else is ever adopted.
 
 use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,7 +12,7 @@ use taskqueue_api::FleetKey;
 use taskqueue_api::well_known::{QUEUE_LABEL, WORKER_LABEL};
 
 use crate::error::Error;
-use crate::observe::owns;
+use crate::owned::owned_by;
 
 /// An object that the operator makes for some pods.
 pub(super) trait Made: Metadata<Ty = ObjectMeta> {
@@ -35,14 +35,15 @@ impl Made for PodDisruptionBudget {
 /// What was found under a name, if it is the fleet's to write.
 ///
 /// # Errors
-/// [`Error::Moved`] if the name is about to be free, [`Error::NameConflict`] if somebody else has it.
+/// [`Error::Stale`] if the name is about to be free, [`Error::NameConflict`] if somebody else has
+/// it.
 pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K, Error> {
     let metadata = found.metadata();
     let namespace = fleet.namespace.clone();
     let name = wanted.metadata().name.clone().unwrap_or_default();
     if metadata.deletion_timestamp.is_some() || of_an_earlier_fleet(metadata, fleet) {
-        Err(Error::Moved { namespace, name })
-    } else if owns(metadata, fleet) || left_behind(&found, wanted) {
+        Err(Error::Stale { namespace, name })
+    } else if owned_by(metadata, fleet) || left_behind(&found, wanted) {
         Ok(found)
     } else {
         Err(Error::NameConflict {
@@ -53,8 +54,8 @@ pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K,
     }
 }
 
-/// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected, or
-/// to be left behind.
+/// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected,
+/// or to be left behind.
 fn of_an_earlier_fleet(found: &ObjectMeta, fleet: &FleetKey) -> bool {
     let owners = found.owner_references.iter().flatten();
     owners.into_iter().any(|owner| {
@@ -62,7 +63,8 @@ fn of_an_earlier_fleet(found: &ObjectMeta, fleet: &FleetKey) -> bool {
     })
 }
 
-/// Whether nobody owns it, and it is for the same queue of a fleet of the same name and for its pods.
+/// Whether nobody owns it, and it is for the same queue of a fleet of the same name and for its
+/// pods.
 fn left_behind<K: Made>(found: &K, wanted: &K) -> bool {
     let labels = |object: &K| {
         let labels = object.metadata().labels.as_ref()?;
@@ -81,7 +83,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::testing::{held, simple};
+    use crate::testing::{existing, simple};
 
     type Change = fn(&mut Deployment);
 
@@ -148,12 +150,16 @@ mod tests {
             ),
         ];
         let fleet = simple();
-        let wanted = held(&fleet, 1, "1");
+        let wanted = existing(&fleet, 1, "1");
         for (what, change, expected) in table {
             let mut found = wanted.clone();
             change(&mut found);
             let found = ours(found, &wanted, &fleet.key);
-            assert_eq!(found.map(drop).map_err(|e| e.reason()), expected, "{what}");
+            assert_eq!(
+                found.map(drop).map_err(|e| e.reason().as_str()),
+                expected,
+                "{what}"
+            );
         }
     }
 }

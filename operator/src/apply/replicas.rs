@@ -1,4 +1,5 @@
-//! The replicas of a Deployment and the ranks of its pods: written by the writer of all owned objects alone.
+//! The replicas of a Deployment and the ranks of its pods: written by the writer of all owned
+//! objects alone.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -8,17 +9,19 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use taskqueue_api::FleetKey;
 
-use super::{QueueApplied, REPLICAS_MANAGER, SIDE_BY_SIDE, Scaled, TRIES, Writer, moved};
-use crate::error::{Call, Error};
-use crate::observe::asked;
-use crate::observe::pods::DELETION_COST;
-use crate::plan::{Cost, QueuePlan, Scale};
+use super::writer::{SIDE_BY_SIDE, TRIES, Writer, stale};
+use crate::applied::{QueueApplied, Scaled};
+use crate::error::Error;
+use crate::kube_error::Call;
+use crate::owned::{DELETION_COST, REPLICAS_MANAGER, spec_replicas};
+use crate::plan::{DeletionCost, QueuePlan, Scale};
 
 impl Writer {
     /// Changes the replicas of a Deployment that is there and whole.
     pub(super) async fn resized(&self, fleet: &FleetKey, plan: &QueuePlan) -> QueueApplied {
         let mut done = QueueApplied::default();
-        // What shrinks never goes with another write: that would move the version that it was decided on.
+        // What shrinks never goes with another write: that would move the version that it was
+        // decided on.
         let now = |scale: &&Scale| plan.is_whole() && (scale.grows() || !plan.is_prepared());
         if let Some(scale) = plan.scale.as_ref().filter(now)
             && let Err(error) = self.resize(fleet, plan, scale, &mut done).await
@@ -52,7 +55,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn mark(&self, fleet: &FleetKey, cost: &Cost) -> Result<(), Error> {
+    async fn mark(&self, fleet: &FleetKey, cost: &DeletionCost) -> Result<(), Error> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &fleet.namespace);
         let body = json!({"metadata": {"annotations": {DELETION_COST: cost.cost.to_string()}}});
         let params = PatchParams {
@@ -80,8 +83,9 @@ impl Writer {
         }
     }
 
-    /// Sets the replicas, if the Deployment is as it was decided on. Its version moves with its status all the time while
-    /// pods start: replicas that are added need only find their number, and its spec, as they were.
+    /// Sets the replicas, if the Deployment is as it was decided on. Its version moves with its
+    /// status all the time while pods start: replicas that are added need only find their number,
+    /// and its spec, as they were.
     async fn scale(&self, fleet: &FleetKey, name: &str, scale: &Scale) -> Result<String, Error> {
         let mut version = scale.decided_on.resource_version.clone();
         for _ in 0..TRIES {
@@ -99,7 +103,7 @@ impl Writer {
             };
             version = found.metadata.resource_version.unwrap_or_default();
         }
-        Err(moved(fleet, name))
+        Err(stale(fleet, name))
     }
 
     async fn scale_once(
@@ -128,12 +132,13 @@ impl Writer {
     }
 }
 
-/// Whether a Deployment is in all that matters for its replicas as it was when they were decided on.
+/// Whether a Deployment is in all that matters for its replicas as it was when they were decided
+/// on.
 fn is_as_decided_on(found: &Deployment, scale: &Scale) -> bool {
     let decided_on = &scale.decided_on;
     found.metadata.uid.as_deref() == Some(decided_on.uid.as_str())
         && found.metadata.deletion_timestamp.is_none()
-        && asked(found) == scale.from
+        && spec_replicas(found) == scale.from
         && decided_on
             .generation
             .is_none_or(|generation| found.metadata.generation == Some(generation))

@@ -4,15 +4,27 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Value, json};
 use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+
 use super::*;
+use crate::applied::Scaled;
 use crate::clock::Clock;
-use crate::error::Class;
-use crate::observe::pods::DELETION_COST;
-use crate::plan::{Cost, Scale, Version};
-use crate::testing::{Asked, Log, NOW, accepted, api, failure, held, simple, usable, willing_api};
+use crate::drift;
+use crate::error::{Class, Error};
+use crate::leading::Leading;
+use crate::metrics::Metrics;
+use crate::owned::{CREATING, DELETION_COST};
+use crate::plan::{
+    ApplyPrecondition, BudgetStep, DeletionCost, Prune, QueuePlan, Scale, ScalePrecondition, Step,
+};
+use crate::testing::{
+    Asked, Log, NOW, accepted, api, existing, failure, simple, usable, willing_api,
+};
 
 mod budgets;
 mod moved;
+mod present;
 mod slow;
 
 const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments";
@@ -81,7 +93,7 @@ fn plan(queues: Vec<QueuePlan>) -> Plan {
         fleet: simple().key,
         queues,
         prunes: Vec::new(),
-        look_again: std::time::Duration::from_secs(5),
+        requeue_after: std::time::Duration::from_secs(5),
     }
 }
 
@@ -89,16 +101,16 @@ fn apply_step() -> Step {
     Step::Apply {
         object: Box::new(object()),
         uid: "deployment-uid".to_owned(),
-        decided_on: Seen {
+        decided_on: ApplyPrecondition {
             resource_version: "9".to_owned(),
-            live: Some(fingerprint::live(&held(&simple(), 1, "9"), &object())),
+            live: Some(drift::live(&existing(&simple(), 1, "9"), &object())),
         },
         finish_creation: None,
     }
 }
 
-fn decided_on() -> Version {
-    Version {
+fn decided_on() -> ScalePrecondition {
+    ScalePrecondition {
         uid: "deployment-uid".to_owned(),
         resource_version: "9".to_owned(),
         generation: None,
@@ -178,85 +190,10 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
     );
 }
 
-/// What a fleet leaves behind that is deleted with `--cascade=orphan`.
-fn left_behind() -> Deployment {
-    let mut left = held(&simple(), 1, "9");
-    left.metadata.owner_references = None;
-    left
-}
-
-/// Makes the Deployment of the queue while this one is there.
-async fn create_over(present: Deployment) -> (QueueApplied, Vec<Asked>) {
-    let present = serde_json::to_value(present).unwrap();
-    let (client, log) = api(move |_| (200, present.clone()));
-    let mut applied = writer(client)
-        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
-        .await;
-    (applied.queues.remove("a").unwrap(), log.take())
-}
-
-#[tokio::test]
-async fn a_deployment_of_somebody_else_is_never_touched() {
-    let mut foreign = left_behind();
-    foreign.metadata.labels = None;
-    let (done, asked) = create_over(foreign).await;
-    let lines: Vec<String> = asked.into_iter().map(|asked| asked.line).collect();
-    assert_eq!(lines, [format!("GET {PATH}/{}", name())]);
-    let error = done.error.unwrap();
-    assert!(matches!(error, Error::NameConflict { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs() {
-    let (done, asked) = create_over(left_behind()).await;
-    assert!(done.error.is_none(), "{:?}", done.error);
-    assert!(!done.created && done.scaled.is_none() && done.written.is_some());
-    let [_, apply] = &asked[..] else {
-        panic!("{asked:?}")
-    };
-    assert!(apply.line.starts_with("PATCH"), "{}", apply.line);
-    let metadata = &apply.body["metadata"];
-    assert_eq!(metadata["uid"], "deployment-uid");
-    assert_eq!(metadata["ownerReferences"][0]["uid"], simple().key.uid);
-    assert_eq!(apply.body["spec"]["replicas"], Value::Null);
-}
-
-#[tokio::test]
-async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
-    let mut earlier = held(&simple(), 1, "9");
-    earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
-    let (done, asked) = create_over(earlier).await;
-    assert_eq!(asked.len(), 1);
-    assert_eq!(done.error.unwrap().class(), Class::Conflict);
-}
-
-#[tokio::test]
-async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
-    let (client, log) = api(|asked| {
-        if asked.line.starts_with("GET") {
-            return (200, serde_json::to_value(held(&simple(), 4, "9")).unwrap());
-        }
-        (200, accepted(asked))
-    });
-    let applied = writer(client)
-        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
-        .await;
-    let name = name();
-    assert_eq!(
-        log.lines(),
-        [
-            format!("GET {PATH}/{name}"),
-            format!("PATCH {PATH}/{name}?&force=true&fieldManager=taskqueue-operator"),
-        ]
-    );
-    let done = &applied.queues["a"];
-    assert_eq!((done.created, &done.scaled), (false, &None));
-}
-
 #[tokio::test]
 async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along() {
     let (client, log) = willing_api();
-    let cost = |pod: &str, cost| Cost {
+    let cost = |pod: &str, cost| DeletionCost {
         pod: pod.to_owned(),
         cost,
     };
@@ -315,7 +252,7 @@ async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
     let applied = writer(client).apply(&plan(vec![queue])).await;
     assert_eq!(log.lines().len(), 1);
     let done = &applied.queues["a"];
-    assert!(matches!(done.error, Some(Error::Moved { .. })));
+    assert!(matches!(done.error, Some(Error::Stale { .. })));
     assert_eq!(done.scaled, None);
 }
 
@@ -330,7 +267,7 @@ async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrink
         })
     };
     let plan = || {
-        let costs = vec![Cost {
+        let costs = vec![DeletionCost {
             pod: "p".to_owned(),
             cost: -1,
         }];
@@ -479,7 +416,7 @@ async fn what_is_gone_already_counts_as_deleted() {
 #[tokio::test]
 async fn nothing_to_do_means_no_request() {
     let (client, log) = willing_api();
-    let hold = Step::Hold(crate::problem::Problem::new(
+    let hold = Step::Hold(crate::not_ready::NotReady::new(
         taskqueue_api::Reason::SecretNotFound,
         "there is no Secret x",
     ));

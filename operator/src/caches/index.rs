@@ -1,13 +1,14 @@
-//! Which objects of a cache belong to whom, so that nobody has to look through all of them. In memory; kept in step
-//! with its cache by whoever fills that.
+//! Which objects of a cache belong to whom, so that nobody has to look through all of them. In
+//! memory; kept in step with its cache by whoever fills that.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use kube::Resource;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
+use parking_lot::RwLock;
 
 /// A cache with an index beside it, for reading.
 pub struct Indexed<K: Resource<DynamicType = ()> + 'static> {
@@ -92,9 +93,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Filling<K> {
     /// Takes in what a watch tells.
     pub(crate) fn apply_watcher_event(&mut self, event: &Event<K>) {
         self.writer.apply_watcher_event(event);
-        // Nothing that is done under this lock can panic half-way, so a poisoned one is still whole.
-        let lock = self.indexed.index.write();
-        let mut index = lock.unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.indexed.index.write();
         match event {
             Event::Apply(object) => index.put(name(object), (self.owner)(object)),
             Event::Delete(object) => index.remove(&name(object)),
@@ -118,7 +117,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Indexed<K> {
 
     /// What belongs to an owner, by name.
     pub fn of(&self, owner: &str) -> Vec<Arc<K>> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index.read();
         let names = index.of.get(owner).into_iter().flatten();
         names
             .filter_map(|(namespace, name)| self.store.get(&ObjectRef::new(name).within(namespace)))

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// A server that writes this to every connection once it has read a request, and then holds the connection.
+/// A server that writes this to every connection once it has read a request, and then holds the
+/// connection.
 async fn server(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -114,8 +115,8 @@ async fn a_list_has_more_time_than_a_call() {
     assert!(listed.is_err(), "it is still waited for: {listed:?}");
 }
 
-/// How the kernel treats the connections of this client, as /proc/net/tcp tells it: the timer that is set on an idle
-/// connection is that of keep-alive (2), and it fires within the interval.
+/// How the kernel treats the connections of this client, as /proc/net/tcp tells it: the timer that
+/// is set on an idle connection is that of keep-alive (2), and it fires within the interval.
 #[tokio::test]
 async fn an_idle_connection_is_probed() {
     ring();

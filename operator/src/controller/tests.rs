@@ -3,31 +3,39 @@
 
 use std::net::IpAddr;
 
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use taskqueue_api::TaskQueueWorkerStatus;
-use taskqueue_scaling::{Reason, TaskType};
+use taskqueue_scaling::TaskType;
 use taskqueue_temporal::{
-    CallError, CallErrorKind, Described, Heartbeat, Method, NoObserver, QueueStats, ReadersConfig,
-    ResolvedConnection, WorkersPage,
+    CallError, CallErrorKind, Described, Heartbeat, Method, NoObserver, OwnerKey, QueueStats,
+    Readers, ReadersConfig, ResolvedConnection, WorkersPage,
 };
-
 use tokio::sync::mpsc;
 
-use super::writes::remember;
+use super::errors::jitter;
 use super::*;
-use crate::apply::{QueueApplied, Scaled};
+use crate::applied::Written;
+use crate::apply::Writer;
 use crate::caches::Filler;
-use crate::error::Call;
-use crate::memory::Written;
-use crate::plan;
-use crate::report::Thresholds;
-use crate::scrape::{Failure, Fetch};
+use crate::clock::Clock;
+use crate::error::Class;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::fleets::Fleets;
+use crate::kube_error::Call;
+use crate::leading::Leading;
+use crate::metrics::Metrics;
+use crate::observe::secrets::Secrets;
+use crate::observe::task_queue_owners::TaskQueueOwners;
+use crate::report::Reports;
+use crate::report::thresholds::Thresholds;
+use crate::scrape::{Failure, Fetch, Scrapers};
 use crate::testing::{
-    self, Asked, Log, NOW, accepted, api, backlog, failure, held, observed, resource, unseen,
+    self, Asked, Log, accepted, api, existing, failure, observed, resource, unseen,
 };
 
 mod leading;
@@ -105,7 +113,7 @@ struct Operator {
     other_scope: Filler,
     log: Log,
     /// The fleets that are to be looked at because a write has ended.
-    nudges: mpsc::UnboundedReceiver<OwnerKey>,
+    requeued: mpsc::UnboundedReceiver<OwnerKey>,
 }
 
 impl Operator {
@@ -131,14 +139,21 @@ impl Operator {
             "test".to_owned(),
             Thresholds::default(),
         );
-        let (told, nudges) = mpsc::unbounded_channel();
-        let standing = Standing {
-            leading: Leading::default(),
-            told,
+        let (told, requeued) = mpsc::unbounded_channel();
+        let leading = Leading::default();
+        let shared = Shared {
+            clock,
+            readers,
+            scrapers,
+            secrets: Secrets::new(client.clone()),
+            task_queue_owners: TaskQueueOwners::default(),
+            writer: Writer::new(client, metrics.clone(), leading.clone()),
+            reports,
+            metrics,
+            fleets: Fleets::default(),
+            leading,
+            requeue: told,
         };
-        let shared = Shared::new(
-            &client, clock, metrics, readers, scrapers, reports, standing,
-        );
         let (caches, filler) = Filler::new();
         let (elsewhere, other_scope) = Filler::new();
         let everywhere = Arc::from([caches.clone(), elsewhere]);
@@ -148,7 +163,7 @@ impl Operator {
             caches: filler,
             other_scope,
             log,
-            nudges,
+            requeued,
         }
     }
 
@@ -164,8 +179,8 @@ impl Operator {
 
     /// Reason and message of the condition Ready, as they were written.
     async fn ready(&self, object: &Value) -> (String, String) {
-        let memory = self.context.shared.memory(&metadata(object));
-        let status: TaskQueueWorkerStatus = memory.lock().await.status.clone().unwrap().1;
+        let state = self.context.shared.fleets.state(&metadata(object));
+        let status: TaskQueueWorkerStatus = state.lock().await.status.clone().unwrap().1;
         let ready = &status.conditions[0];
         (ready.reason.clone(), ready.message.clone())
     }
@@ -216,21 +231,21 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
 
     // What the watches show after that: the Deployment, and the object with its status.
     let fleet = crate::testing::simple();
-    let made: Deployment = crate::testing::held(&fleet, 1, "101");
+    let made: Deployment = crate::testing::existing(&fleet, 1, "101");
     let key = taskqueue_api::fleet::FleetKey {
         ..fleet.key.clone()
     };
     let written = {
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let mut memory = memory.lock().await;
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
+        let mut state = state.lock().await;
         let rendered = taskqueue_api::render(
             &fleet,
             &fleet.queues[0],
             &crate::testing::usable(&fleet).spec,
         );
-        memory.queue(QueueKey::unversioned("a")).written =
-            Some(crate::memory::Written::after_apply(&made, &rendered));
-        memory.status.clone().unwrap().1
+        state.queue(QueueKey::unversioned("a")).written =
+            Some(crate::fleet_state::Written::after_apply(&made, &rendered));
+        state.status.clone().unwrap().1
     };
     assert!(observe::owned_by(&made, &key));
     operator
@@ -252,8 +267,8 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
         ("shop", "orders")
     );
     operator.pass(&shown).await.0.unwrap();
-    let memory = operator.context.shared.memory(&metadata(&object()));
-    let written = memory.lock().await.status.clone().unwrap().1;
+    let state = operator.context.shared.fleets.state(&metadata(&object()));
+    let written = state.lock().await.status.clone().unwrap().1;
     shown["metadata"]["resourceVersion"] = json!("103");
     shown["status"] = serde_json::to_value(&written).unwrap();
     let (result, lines) = operator.pass(&shown).await;
@@ -285,7 +300,7 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
     // Nothing else is to be looked at for a day.
     let shared = &operator.context.shared;
     let tomorrow = shared.clock.now().monotonic.plus(Duration::from_hours(24));
-    shared.look_again_at(&metadata(&object()), tomorrow);
+    shared.fleets.requeue_at(&metadata(&object()), tomorrow);
     let wait = |_| {
         let action = error_policy(Arc::clone(&guarded), &error, Arc::clone(&operator.context));
         let extra = jitter(&metadata(&object()), Class::Unavailable);
@@ -300,105 +315,6 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
     let text = operator.metrics();
     let counted = r#"reconcile_errors_total{class="unavailable",reason="ApiServerUnavailable"} 1"#;
     assert!(text.contains(counted), "{text}");
-}
-
-#[test]
-fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_accepted() {
-    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
-    let now = Moment {
-        monotonic: NOW,
-        wall: Timestamp::UNIX_EPOCH,
-    };
-    let mut memory = FleetMemory::default();
-    let pass = |memory: &mut FleetMemory, replicas| {
-        let mut queue = unseen();
-        queue.held = Some(Arc::new(held(&fleet, replicas, "9")));
-        queue.reading.backlog = backlog(50, NOW);
-        let observed = observed(&fleet, queue);
-        let wanted = plan::wanted(&fleet, &observed, memory, NOW);
-        plan::record(&fleet, &wanted, memory, NOW);
-        plan::plan(&fleet, &observed, wanted, memory, NOW)
-    };
-    let plan = pass(&mut memory, 0);
-    let scale = plan.queues[0].scale.clone().unwrap();
-    let away = kube::core::Status::failure("etcd is away", "").with_code(503);
-    let call = Call::new("apply", "Deployment", "shop", "orders-a");
-    let mut applied = Applied::default();
-    applied.queues.insert(
-        "a".to_owned(),
-        QueueApplied {
-            scaled: Some(Scaled {
-                from: scale.from,
-                to: scale.to,
-                resource_version: None,
-            }),
-            error: Some(Error::kube(call, kube::Error::Api(away.boxed()))),
-            ..QueueApplied::default()
-        },
-    );
-    remember(&mut memory, &fleet, &plan, &mut applied, now);
-    let plan = pass(&mut memory, i32::try_from(scale.to).unwrap());
-    let again = plan.queues[0].decision.as_ref().unwrap();
-    assert_eq!((again.reason, again.act), (Reason::AlreadyActedOn, false));
-}
-
-#[test]
-fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
-    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
-    let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
-    let mut memory = FleetMemory::default();
-    let written = Written::after_apply(&held(&fleet, 2, "7"), &object);
-    memory.queue(QueueKey::unversioned("a")).written = Some(written);
-    let mut queue = unseen();
-    queue.held = Some(Arc::new(held(&fleet, 3, "9")));
-    queue.reading.backlog = backlog(0, NOW);
-    let observed = observed(&fleet, queue);
-    let wanted = plan::wanted(&fleet, &observed, &memory, NOW);
-    plan::record(&fleet, &wanted, &mut memory, NOW);
-    let plan = plan::plan(&fleet, &observed, wanted, &memory, NOW);
-    assert_eq!(plan.queues[0].scale, None);
-    let mut applied = Applied::default();
-    applied.queues.entry("a".to_owned()).or_default();
-    let now = Moment {
-        monotonic: NOW,
-        wall: Timestamp::UNIX_EPOCH,
-    };
-    remember(&mut memory, &fleet, &plan, &mut applied, now);
-    let left = &memory.queues[&QueueKey::unversioned("a")];
-    assert_eq!(left.written.as_ref().unwrap().replicas, 3);
-}
-
-#[test]
-fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
-    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
-    let mut memory = FleetMemory::default();
-    let mut pass = |second: u64, held_back: bool| {
-        let now = Moment {
-            monotonic: NOW.plus(Duration::from_secs(second)),
-            wall: Timestamp::UNIX_EPOCH,
-        };
-        let mut queue = unseen();
-        queue.held = Some(Arc::new(held(&fleet, 3, "9")));
-        queue.reading.backlog = backlog(0, now.monotonic);
-        queue.rival = held_back.then(|| testing::simple().key);
-        let observed = observed(&fleet, queue);
-        let wanted = plan::wanted(&fleet, &observed, &memory, now.monotonic);
-        plan::record(&fleet, &wanted, &mut memory, now.monotonic);
-        let plan = plan::plan(&fleet, &observed, wanted, &memory, now.monotonic);
-        let mut applied = Applied::default();
-        let done = applied.queues.entry("a".to_owned()).or_default();
-        // The template is as it should be from here on.
-        let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
-        done.written = Some(Written::after_apply(&held(&fleet, 3, "9"), &object));
-        remember(&mut memory, &fleet, &plan, &mut applied, now);
-        let decision = plan.queues[0].decision.as_ref();
-        decision.map(|decision| (decision.desired, decision.reason))
-    };
-    for second in (0..200).step_by(5) {
-        assert_eq!(pass(second, true), None);
-    }
-    assert_eq!(pass(200, false), Some((3, Reason::ScaleDownStabilized)));
-    assert_eq!(pass(255, false), Some((0, Reason::NoDemand)));
 }
 
 #[tokio::test]

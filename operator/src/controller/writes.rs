@@ -1,5 +1,5 @@
-//! The writing half of a pass: deciding, carrying out, remembering. What is written late, or decided again, is here
-//! too.
+//! The writing half of a pass: plan, apply, carry over. What is written late, or planned again, is
+//! here too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,57 +7,61 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::Fleet;
-use taskqueue_scaling::Reason;
 use taskqueue_temporal::OwnerKey;
 use tracing::debug;
 
-use super::Shared;
-use crate::apply::{Applied, End, QueueApplied, Writer, outcome};
+use super::context::Shared;
+use crate::applied::{Applied, QueueApplied};
+use crate::apply::Writer;
 use crate::caches::keep_owners_of_replicas;
+use crate::carry_over;
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::memory::{FleetMemory, QueueKey, QueueMemory, Refused};
-use crate::observe::{Observed, owned_by};
-use crate::plan::{self, BudgetStep, Plan, QueuePlan, Scale, Step};
-use crate::report::conditions;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::observe::Observed;
+use crate::owned::owned_by;
+use crate::plan::{BudgetStep, Plan, QueuePlan, Scale, Step};
+use crate::planner;
 
 /// How long a pass waits for templates and budgets to be written.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a growth is decided again in one pass because its Deployment was another one than the caches showed.
+/// How often a growth is decided again in one pass because its Deployment was another one than the
+/// caches showed.
 const ROUNDS: usize = 2;
-/// The longest that what the API server refused is not tried again; a little less than the wait after most errors.
-const LONGEST_PAUSE: Duration = Duration::from_secs(55);
 
 /// Takes in what has ended since the last pass of the writes that it did not wait for.
-pub(super) async fn late(memory: &mut FleetMemory, now: Moment) -> BTreeMap<String, QueueApplied> {
+pub(super) async fn late(state: &mut FleetState, now: Moment) -> BTreeMap<String, QueueApplied> {
     let mut late = BTreeMap::new();
-    for (key, memory) in &mut memory.queues {
-        let over = memory.writing.take_if(|writing| writing.task.is_finished());
+    for (key, state) in &mut state.queues {
+        let over = state.writing.take_if(|writing| writing.task.is_finished());
         if let Some(writing) = over {
-            let done = outcome(writing.task.await);
-            settle(memory, writing.rendered, &done, now);
+            let done = QueueApplied::of_task(writing.task.await);
+            carry_over::settle(state, writing.rendered, &done, now);
             late.insert(key.queue.clone(), done);
         }
     }
     late
 }
 
-/// Asks for the Deployments that this process has left and the watch does not show: out of sight is not gone.
+/// Asks for the Deployments that this process has left and the watch does not show: out of sight is
+/// not gone.
 pub(super) async fn look_for_unseen(
     writer: &Writer,
     fleet: &Fleet,
     observed: &mut Observed,
-    memory: &FleetMemory,
+    state: &FleetState,
 ) {
     for queue in &fleet.queues {
-        let known = memory.queues.get(&QueueKey::unversioned(&queue.name));
-        let left = known.is_some_and(|memory| memory.written.is_some());
+        let known = state.queues.get(&QueueKey::unversioned(&queue.name));
+        let left = known.is_some_and(|state| state.written.is_some());
         let seen = observed.queues.get_mut(&queue.name);
-        let Some(seen) = seen.filter(|seen| left && seen.held.is_none()) else {
+        let Some(seen) = seen.filter(|seen| left && seen.existing.is_none()) else {
             continue;
         };
         match writer.look(&fleet.key, &queue.deployment_name).await {
-            Ok(Some(found)) if owned_by(&found, &fleet.key) => seen.held = Some(as_kept(found)),
+            Ok(Some(found)) if owned_by(&found.metadata, &fleet.key) => {
+                seen.existing = Some(as_kept(found));
+            }
             Ok(Some(_)) => {}
             Ok(None) => seen.gone = true,
             Err(error) => debug!(%error, "whether a Deployment is gone is not known"),
@@ -71,40 +75,42 @@ fn as_kept(mut found: Deployment) -> Arc<Deployment> {
     Arc::new(found)
 }
 
-/// plan, apply. Where the API server says that a growth was decided on an outdated Deployment, it is decided again.
-pub(super) async fn decide_and_write(
+/// plan, apply, carry over. Where the API server says that a growth was decided on an outdated
+/// Deployment, it is decided again.
+pub(super) async fn plan_and_apply(
     shared: &Shared,
     fleet: &Fleet,
     observed: &mut Observed,
-    memory: &mut FleetMemory,
+    state: &mut FleetState,
     now: Moment,
 ) -> (Plan, Applied) {
-    let mut plan = decided(fleet, observed, memory, now);
+    let mut plan = self::plan(fleet, observed, state, now);
     let mut applied = write(shared, &plan).await;
-    remember(memory, fleet, &plan, &mut applied, now);
+    carry_over::writes(state, fleet, &plan, &mut applied, now);
     for _ in 0..ROUNDS {
-        let moved = moved_growths(&plan, &applied);
-        if moved.is_empty() {
+        let stale = stale_growths(&plan, &applied);
+        if stale.is_empty() {
             break;
         }
-        for (queue, deployment) in &moved {
+        for (queue, deployment) in &stale {
             let found = shared
                 .writer
                 .look(&fleet.key, deployment)
                 .await
                 .ok()
                 .flatten();
-            let found = found.filter(|found| owned_by(found, &fleet.key));
+            let found = found.filter(|found| owned_by(&found.metadata, &fleet.key));
             if let (Some(found), Some(seen)) = (found, observed.queues.get_mut(queue)) {
-                seen.held = Some(as_kept(found));
+                seen.existing = Some(as_kept(found));
             }
         }
-        let mut again = decided(fleet, observed, memory, now);
-        // Whoever wrote may know better what else is to be written: only replicas that are added go on from there.
+        let mut again = self::plan(fleet, observed, state, now);
+        // Whoever wrote may know better what else is to be written: only replicas that are added go
+        // on from there.
         again.prunes.clear();
         again.queues.retain(|queue| {
             let grows = queue.scale.as_ref().is_some_and(Scale::grows);
-            grows && moved.contains_key(&queue.queue)
+            grows && stale.contains_key(&queue.queue)
         });
         if again.queues.is_empty() {
             break;
@@ -116,45 +122,44 @@ pub(super) async fn decide_and_write(
             }
         }
         let mut second = write(shared, &again).await;
-        remember(memory, fleet, &again, &mut second, now);
+        carry_over::writes(state, fleet, &again, &mut second, now);
         replace(&mut plan, &mut applied, again, second);
     }
     (plan, applied)
 }
 
-fn decided(fleet: &Fleet, observed: &Observed, memory: &mut FleetMemory, now: Moment) -> Plan {
-    plan::prepare(fleet, observed, memory);
-    let wanted = plan::wanted(fleet, observed, memory, now.monotonic);
-    plan::record(fleet, &wanted, memory, now.monotonic);
-    plan::plan(fleet, observed, wanted, memory, now.monotonic)
+fn plan(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Moment) -> Plan {
+    carry_over::renderings(fleet, observed, state);
+    carry_over::readings(fleet, observed, state, now.monotonic);
+    planner::plan(fleet, observed, state, now.monotonic)
 }
 
 async fn write(shared: &Shared, plan: &Plan) -> Applied {
-    let told = shared.standing.told.clone();
+    let requeue = shared.requeue.clone();
     let owner = OwnerKey {
         namespace: plan.fleet.namespace.clone(),
         name: plan.fleet.name.clone(),
     };
     let again = move || {
-        if told.send(owner.clone()).is_err() {
+        if requeue.send(owner.clone()).is_err() {
             debug!("nobody listens: the process is stopping");
         }
     };
     shared.writer.apply(plan, PATIENCE, again).await
 }
 
-/// The queues whose growth was refused because their Deployment has moved, with its name.
-fn moved_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
-    let moved = |queue: &&QueuePlan| {
+/// The queues whose growth was refused because their Deployment has changed, with its name.
+fn stale_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
+    let stale = |queue: &&QueuePlan| {
         let grows = queue.scale.as_ref().is_some_and(Scale::grows);
         let done = applied.queues.get(&queue.queue);
-        let moved = done.is_some_and(|done| {
-            done.scaled.is_none() && matches!(done.error, Some(Error::Moved { .. }))
+        let stale = done.is_some_and(|done| {
+            done.scaled.is_none() && matches!(done.error, Some(Error::Stale { .. }))
         });
-        grows && moved
+        grows && stale
     };
-    let moved = plan.queues.iter().filter(moved);
-    moved
+    let stale = plan.queues.iter().filter(stale);
+    stale
         .map(|queue| (queue.queue.clone(), queue.deployment_name.clone()))
         .collect()
 }
@@ -172,98 +177,5 @@ fn replace(plan: &mut Plan, applied: &mut Applied, again: Plan, second: Applied)
     }
     for (queue, done) in second.queues {
         applied.queues.insert(queue, done);
-    }
-}
-
-/// Keeps what the next pass needs to know of this one.
-pub(super) fn remember(
-    memory: &mut FleetMemory,
-    fleet: &Fleet,
-    plan: &Plan,
-    applied: &mut Applied,
-    now: Moment,
-) {
-    let names: Vec<QueueKey> = fleet
-        .queues
-        .iter()
-        .map(|queue| QueueKey::unversioned(&queue.name))
-        .collect();
-    memory.queues.retain(|key, _| names.contains(key));
-    for queue in &plan.queues {
-        let Some(done) = applied.queues.get(&queue.queue) else {
-            continue;
-        };
-        let memory = memory.queue(QueueKey::unversioned(&queue.queue));
-        let writing = applied.writing.remove(&queue.queue);
-        memory.writing = writing.or_else(|| memory.writing.take());
-        match &queue.step {
-            Step::Create(_) | Step::Apply { .. } => settle(memory, queue.rendered(), done, now),
-            Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => written(memory, done),
-        }
-        let Some(decision) = &queue.decision else {
-            let asked = queue.observation.replicas.asked;
-            memory.history.held(asked, now.monotonic);
-            continue;
-        };
-        if decision.reason != Reason::AlreadyActedOn {
-            memory.decided = Some(decision.clone());
-        }
-        // What was decided about the replicas stands, whatever became of the template.
-        if !decision.act || done.scaled.is_some() || done.created {
-            memory.history.carried_out(decision, now.monotonic);
-        }
-        // While nobody decides, whatever somebody sets is right, and so is what was wanted anyway.
-        let asked = queue.observation.replicas.asked;
-        let untouched = done.scaled.is_none() && done.written.is_none();
-        let wanted = untouched && decision.demand.is_some() && decision.desired == asked;
-        if (decision.reason == Reason::Paused || wanted)
-            && let Some(written) = memory.written.as_mut()
-        {
-            written.replicas = asked;
-        }
-    }
-}
-
-/// Takes in what came of writing a Deployment that was rendered so.
-fn settle(memory: &mut QueueMemory, rendered: u64, done: &QueueApplied, now: Moment) {
-    written(memory, done);
-    if done.end == End::BrokenOff {
-        // It was carried out or not: it is written again, and that changes nothing if it was.
-        memory.written = None;
-    }
-    if done.end == End::Pending {
-        return;
-    }
-    let before = memory.refused.take();
-    let error = done.error.as_ref().filter(|_| done.end == End::Refused);
-    memory.refused = error.map(|error| refused(before.as_ref(), rendered, error, now));
-}
-
-/// Takes in what the Deployment was after the writes to it.
-fn written(memory: &mut QueueMemory, done: &QueueApplied) {
-    if let Some(written) = &done.written {
-        memory.written = Some(written.clone().beside(memory.written.as_ref()));
-    }
-    if let (Some(scaled), Some(written)) = (&done.scaled, memory.written.as_mut()) {
-        match &scaled.resource_version {
-            Some(version) => written.scaled(scaled.to, version),
-            None => written.replicas = scaled.to,
-        }
-    }
-}
-
-/// What the API server refused: just this is not sent again for as long as the class of its answer says, whatever
-/// passes there are meanwhile.
-fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) -> Refused {
-    let same = before.filter(|before| before.rendered == rendered);
-    let before = same.map_or(0, |same| same.before.saturating_add(1));
-    let wait = error.class().wait(before);
-    let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
-    Refused {
-        rendered,
-        at: now.monotonic,
-        pause: wait.min(LONGEST_PAUSE),
-        before,
-        problem: conditions::problem(error),
     }
 }

@@ -1,11 +1,12 @@
 //! What an answer of the API server means. Pure: the call and the answer in, one cause out.
 //!
-//! The reason and the message count before the number: a webhook may deny with any code, and a wrong
-//! template is refused with 400, 422 or 500, depending on which part of the server notices.
+//! The reason and the message count before the number: a webhook may deny with any code, and a
+//! wrong template is refused with 400, 422 or 500, depending on which part of the server notices.
 
 use kube::core::Status;
 
-use super::{Call, Class};
+use super::reason::ErrorReason;
+use crate::kube_error::Call;
 
 /// Why the API server did not do what it was asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,35 +40,20 @@ pub(super) enum Cause<'a> {
 }
 
 impl Cause<'_> {
-    /// What to do about it.
-    pub(super) const fn class(self) -> Class {
+    /// The reason, in one word.
+    pub(super) const fn reason(self) -> ErrorReason {
         match self {
-            Self::Object => Class::Invalid,
-            Self::Definition | Self::Missing => Class::Dependency,
-            Self::Webhook(_) | Self::Policy(_) | Self::Admission | Self::Quota | Self::Right => {
-                Class::Denied
-            }
-            Self::Throttled => Class::Throttled,
-            Self::WebhookDown(_) | Self::Unavailable => Class::Unavailable,
-            Self::Conflict => Class::Conflict,
-            Self::Unexpected => Class::Bug,
-        }
-    }
-
-    /// The reason, a fixed word.
-    pub(super) const fn reason(self) -> &'static str {
-        match self {
-            Self::Webhook(_) | Self::Policy(_) | Self::Admission => "AdmissionDenied",
-            Self::Quota => "QuotaExceeded",
-            Self::WebhookDown(_) => "WebhookUnavailable",
-            Self::Object => "TemplateRefused",
-            Self::Definition => "DefinitionOutdated",
-            Self::Right => "AccessDenied",
-            Self::Missing => "NotFound",
-            Self::Conflict => "Conflict",
-            Self::Throttled => "Throttled",
-            Self::Unavailable => "ApiServerUnavailable",
-            Self::Unexpected => "InternalError",
+            Self::Webhook(_) | Self::Policy(_) | Self::Admission => ErrorReason::AdmissionDenied,
+            Self::Quota => ErrorReason::QuotaExceeded,
+            Self::WebhookDown(_) => ErrorReason::WebhookUnavailable,
+            Self::Object => ErrorReason::TemplateRefused,
+            Self::Definition => ErrorReason::DefinitionOutdated,
+            Self::Right => ErrorReason::AccessDenied,
+            Self::Missing => ErrorReason::NotFound,
+            Self::Conflict => ErrorReason::Conflict,
+            Self::Throttled => ErrorReason::Throttled,
+            Self::Unavailable => ErrorReason::ApiServerUnavailable,
+            Self::Unexpected => ErrorReason::InternalError,
         }
     }
 
@@ -105,7 +91,8 @@ fn admission(message: &str) -> Option<Cause<'_>> {
     if let Some((_, rest)) = message.split_once("failed calling webhook \"") {
         return Some(Cause::WebhookDown(rest.split_once('"')?.0));
     }
-    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ...", after what was asked for.
+    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ...", after what was asked
+    // for.
     let (_, rest) = message.split_once("olicy '")?;
     let (name, said) = rest.split_once('\'')?;
     said.contains("denied request")

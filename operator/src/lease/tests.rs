@@ -43,8 +43,8 @@ fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
     (by_me(client), log)
 }
 
-/// A claim by `me` on a lease that `holder` is said to hold. The n-th write is answered as told, the
-/// first being the 0th: after how long, and with which status.
+/// A claim by `me` on a lease that `holder` is said to hold. The n-th write is answered as told,
+/// the first being the 0th: after how long, and with which status.
 fn scripted(
     holder: &'static str,
     writes: impl Fn(usize) -> (Duration, u16) + Send + Sync + 'static,

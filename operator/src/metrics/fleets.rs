@@ -5,18 +5,10 @@ use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use taskqueue_scaling::{PerType, TaskType, Time, TypeBacklog, UnknownReason};
+use taskqueue_temporal::OwnerKey;
 
 use super::family::{Family, number};
 use super::table;
-
-/// Which fleet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FleetName {
-    /// Kubernetes namespace.
-    pub namespace: String,
-    /// Name of the `TaskQueueWorker`.
-    pub name: String,
-}
 
 /// What is exposed about one fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -195,11 +187,11 @@ impl Families {
 }
 
 /// When the backlog of a queue was read last, if that is later than the last pass knows.
-pub type ReadAt = dyn Fn(&FleetName, &str) -> Option<Time> + Send + Sync;
+pub type ReadAt = dyn Fn(&OwnerKey, &str) -> Option<Time> + Send + Sync;
 
 /// Everything about every fleet, as it is at `now`.
 pub(super) fn families(
-    fleets: &BTreeMap<FleetName, FleetNumbers>,
+    fleets: &BTreeMap<OwnerKey, FleetNumbers>,
     read_at: &ReadAt,
     now: Time,
 ) -> Vec<MetricFamily> {

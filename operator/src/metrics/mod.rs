@@ -6,20 +6,22 @@ pub mod table;
 pub mod temporal;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 pub use fleets::{
-    CertificateNumbers, FleetName, FleetNumbers, QueueNumbers, ReadAt, SlotNumbers, SourceNumbers,
+    CertificateNumbers, FleetNumbers, QueueNumbers, ReadAt, SlotNumbers, SourceNumbers,
 };
+use taskqueue_temporal::OwnerKey;
 use tracing::debug;
 
 use crate::clock::Clock;
-use crate::error::{Class, Error};
+use crate::error::{Class, Error, ErrorReason};
 
 /// Buckets of the duration of a pass: most end within a few milliseconds (nothing to write).
 const PASS_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -36,7 +38,7 @@ pub struct Metrics {
     leader: IntGauge,
     caches_synced: IntGauge,
     namespace_watched: IntGaugeVec,
-    fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+    fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
     read_at: Arc<OnceLock<Box<ReadAt>>>,
 }
 
@@ -110,8 +112,9 @@ impl Metrics {
             self.reconcile.with_label_values(&[result]);
         }
         for class in Class::ALL {
-            for reason in Error::reasons(class) {
-                self.errors.with_label_values(&[class.as_str(), reason]);
+            for reason in ErrorReason::of(class) {
+                self.errors
+                    .with_label_values(&[class.as_str(), reason.as_str()]);
             }
         }
     }
@@ -132,7 +135,7 @@ impl Metrics {
     /// Something in a pass failed.
     pub fn error(&self, error: &Error) {
         self.errors
-            .with_label_values(&[error.class().as_str(), error.reason()])
+            .with_label_values(&[error.class().as_str(), error.reason().as_str()])
             .inc();
     }
 
@@ -171,7 +174,7 @@ impl Metrics {
     }
 
     /// Replaces what is exposed about a fleet; its counters go on from where they were.
-    pub fn set_fleet(&self, fleet: FleetName, mut numbers: FleetNumbers) {
+    pub fn set_fleet(&self, fleet: OwnerKey, mut numbers: FleetNumbers) {
         let mut fleets = self.fleets();
         if let Some(old) = fleets.remove(&fleet) {
             for (queue, old) in old.queues {
@@ -185,12 +188,12 @@ impl Metrics {
     }
 
     /// Drops everything about a fleet.
-    pub fn forget(&self, fleet: &FleetName) {
+    pub fn forget(&self, fleet: &OwnerKey) {
         self.fleets().remove(fleet);
     }
 
-    fn fleets(&self) -> MutexGuard<'_, BTreeMap<FleetName, FleetNumbers>> {
-        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fleets(&self) -> MutexGuard<'_, BTreeMap<OwnerKey, FleetNumbers>> {
+        self.fleets.lock()
     }
 }
 
@@ -209,7 +212,7 @@ fn opts(spec: &table::Spec) -> Opts {
 
 /// Renders the fleets as they are at the moment of the scrape.
 struct FleetCollector {
-    fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+    fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
     read_at: Arc<OnceLock<Box<ReadAt>>>,
     clock: Clock,
     descs: Vec<Desc>,
@@ -217,7 +220,7 @@ struct FleetCollector {
 
 impl FleetCollector {
     fn new(
-        fleets: Arc<Mutex<BTreeMap<FleetName, FleetNumbers>>>,
+        fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
         read_at: Arc<OnceLock<Box<ReadAt>>>,
         clock: Clock,
     ) -> prometheus::Result<Self> {
@@ -242,7 +245,7 @@ impl Collector for FleetCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
+        let fleets = self.fleets.lock();
         let unknown: &ReadAt = &|_, _| None;
         let read_at = self.read_at.get().map_or(unknown, |read_at| &**read_at);
         fleets::families(&fleets, read_at, self.clock.now().monotonic)
@@ -261,8 +264,8 @@ mod tests {
             .unwrap()
     }
 
-    fn fleet() -> FleetName {
-        FleetName {
+    fn fleet() -> OwnerKey {
+        OwnerKey {
             namespace: "shop".to_owned(),
             name: "orders".to_owned(),
         }

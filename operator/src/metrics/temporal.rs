@@ -1,9 +1,9 @@
 //! Metrics about the calls to Temporal. Holds numbers; makes no call.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
@@ -49,7 +49,7 @@ impl TemporalNumbers {
 impl TemporalNumbers {
     /// Drops the series of every place that is no longer read.
     pub fn keep_only(&self, places: &BTreeSet<Place>) {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut series = self.series.lock();
         series.retain(|(place, method, code)| {
             let kept = places.contains(place);
             if !kept {
@@ -67,10 +67,7 @@ impl TemporalNumbers {
 
 impl Observer for TemporalNumbers {
     fn call(&self, place: &Place, method: Method, code: &'static str, took: Duration) {
-        self.series
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert((place.clone(), method, code));
+        self.series.lock().insert((place.clone(), method, code));
         let (address, namespace) = (place.address.as_str(), place.temporal_namespace.as_str());
         self.requests
             .with_label_values(&[address, namespace, method.as_str(), code])

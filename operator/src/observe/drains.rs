@@ -1,12 +1,13 @@
-//! What Kubernetes says about pods that were told to stop, and how their workers ended. Pure, but for
-//! [`LastWords`], which keeps the end of pods that are gone until a pass asks for it.
+//! What Kubernetes says about pods that were told to stop, and how their workers ended. Pure, but
+//! for [`LastWords`], which keeps the end of pods that are gone until a pass asks for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
+use parking_lot::Mutex;
 use taskqueue_api::well_known;
 
 /// What a pod gets on top of its drain grace period.
@@ -17,7 +18,8 @@ const MARGIN: Duration = Duration::from_secs(well_known::TERMINATION_MARGIN_SECO
 pub struct Draining {
     /// The pod's name.
     pub pod: String,
-    /// How long its worker has to finish: the drain grace period, or less if it was deleted with less.
+    /// How long its worker has to finish: the drain grace period, or less if it was deleted with
+    /// less.
     pub grace: Duration,
     /// When that is over.
     pub ends: Timestamp,
@@ -62,7 +64,8 @@ impl Draining {
         let full = full.saturating_sub(MARGIN);
         let shortened_to = deletion.filter(|deletion| *deletion < full);
         let grace = shortened_to.unwrap_or(full);
-        // From the SIGTERM to the end of the grace period; without it, a margin before the deadline.
+        // From the SIGTERM to the end of the grace period; without it, a margin before the
+        // deadline.
         let left = deletion.map_or(MARGIN, |deletion| deletion.saturating_sub(grace));
         let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::ZERO);
         Some(Self {
@@ -84,8 +87,8 @@ pub fn is_hooked(container: &Container) -> bool {
 }
 
 impl WorkerEnd {
-    /// How the worker in a pod ended; `None` while it runs, or if nothing is known of it. In a pod that is
-    /// being deleted no container is started again.
+    /// How the worker in a pod ended; `None` while it runs, or if nothing is known of it. In a pod
+    /// that is being deleted no container is started again.
     pub fn of(pod: &Pod) -> Option<Self> {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         let worker = statuses
@@ -116,8 +119,8 @@ fn killed(ended: &ContainerStateTerminated) -> Option<Killed> {
     killed.then_some(Killed::Other)
 }
 
-/// How pods ended that are gone. The kubelet says how their containers ended just before it lets go of
-/// them: often only the event of their deletion has it.
+/// How pods ended that are gone. The kubelet says how their containers ended just before it lets go
+/// of them: often only the event of their deletion has it.
 #[derive(Debug, Clone, Default)]
 pub struct LastWords(Arc<Mutex<VecDeque<LastWord>>>);
 
@@ -147,7 +150,7 @@ impl LastWords {
                 })
             });
         let Some(word) = word else { return };
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.0.lock();
         words.retain(|before| {
             before.namespace != word.namespace || before.draining.pod != word.draining.pod
         });
@@ -159,7 +162,7 @@ impl LastWords {
 
     /// Takes out what is kept about the pods of a fleet, by queue.
     pub fn take(&self, namespace: &str, fleet: &str) -> Vec<(String, Draining)> {
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.0.lock();
         let (mine, others) = std::mem::take(&mut *words)
             .into_iter()
             .partition::<VecDeque<_>, _>(|word| {

@@ -5,8 +5,11 @@
 //! a pass costs Temporal and the pods nothing.
 
 pub mod connection;
+pub mod deployment;
 pub mod drains;
 pub mod pods;
+pub mod secrets;
+pub mod task_queue_owners;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,19 +18,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use taskqueue_api::{Fleet, FleetKey, Queue, well_known};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
-use crate::apply::REPLICAS_MANAGER;
 use crate::caches::{self, Caches};
-use crate::claims::Claims;
 use crate::clock::Moment;
-use crate::observe::connection::{Secrets, Usable};
+use crate::not_ready::NotReady;
+use crate::observe::connection::Usable;
 use crate::observe::pods::Pods;
-use crate::problem::Problem;
+use crate::observe::secrets::Secrets;
+use crate::observe::task_queue_owners::TaskQueueOwners;
+use crate::owned::{owned_by, spec_replicas};
 use crate::scrape::{Scraped, Scrapers, Target};
 
 /// Where observations come from.
@@ -41,14 +44,14 @@ pub struct Sources<'a> {
     /// The pods' own numbers.
     pub scrapers: &'a Scrapers,
     /// Who else claims which task queue.
-    pub claims: &'a Claims,
+    pub task_queue_owners: &'a TaskQueueOwners,
 }
 
 /// What one pass looks at.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The connection, or why there is none.
-    pub connection: Result<Usable, Problem>,
+    pub connection: Result<Usable, NotReady>,
     /// The queues of the spec, by name.
     pub queues: BTreeMap<String, ObservedQueue>,
     /// Deployments of this fleet that no queue of the spec has.
@@ -61,9 +64,9 @@ pub struct Observed {
 #[derive(Debug, Clone)]
 pub struct ObservedQueue {
     /// Its Deployment, if it exists and is ours.
-    pub held: Option<Arc<Deployment>>,
-    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is not seen may only be out
-    /// of sight.
+    pub existing: Option<Arc<Deployment>>,
+    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is
+    /// not seen may only be out of sight.
     pub gone: bool,
     /// Its pods.
     pub pods: Pods,
@@ -86,7 +89,7 @@ pub async fn observe(
 ) -> Observed {
     let spec = connection::spec(fleet, sources.caches);
     let rivals = match &spec {
-        Ok(spec) => sources.claims.claim(fleet, created, spec),
+        Ok(spec) => sources.task_queue_owners.register(fleet, created, spec),
         Err(_) => BTreeMap::new(),
     };
     let owner = owner_of(fleet);
@@ -100,32 +103,41 @@ pub async fn observe(
                 });
             let namespace = &fleet.key.namespace;
             let secrets = sources.secrets;
-            let resolved = secrets.resolve(fleet, &spec, doubtful, now.monotonic).await;
+            let resolved =
+                connection::resolve(secrets, fleet, &spec, doubtful, now.monotonic).await;
             (
                 resolved,
                 secrets.due(namespace, &spec, doubtful, now.monotonic),
             )
         }
-        Err(problem) => (Err(problem), None),
+        Err(why) => (Err(why), None),
     };
     let pods = pods_by_queue(fleet, sources.caches);
     let gone = sources
         .caches
         .last_words
         .take(&fleet.key.namespace, &fleet.key.name);
-    let held: BTreeMap<&str, Held> = fleet
+    let existing: BTreeMap<&str, Existing> = fleet
         .queues
         .iter()
-        .map(|queue| (queue.name.as_str(), held(sources, fleet, queue, &pods, now)))
+        .map(|queue| {
+            (
+                queue.name.as_str(),
+                existing(sources, fleet, queue, &pods, now),
+            )
+        })
         .collect();
     match &connection {
         Ok(usable) => sources
             .readers
-            .watch(&owner, &usable.resolved, &watches(fleet, &held)),
+            .watch(&owner, &usable.resolved, &watches(fleet, &existing)),
         Err(_) => sources.readers.forget(&owner),
     }
     let queues = fleet.queues.iter().filter_map(|queue| {
-        let Held { held, mut pods } = held.get(queue.name.as_str())?.clone();
+        let Existing {
+            deployment,
+            mut pods,
+        } = existing.get(queue.name.as_str())?.clone();
         let ours = gone.iter().filter(|(of, _)| *of == queue.name);
         pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let reading = reading(sources.readers, &owner, queue, now.monotonic);
@@ -147,7 +159,7 @@ pub async fn observe(
         Some((
             queue.name.clone(),
             ObservedQueue {
-                held,
+                existing: deployment,
                 gone: false,
                 pods,
                 reading,
@@ -213,36 +225,36 @@ pub fn owner_of(fleet: &Fleet) -> OwnerKey {
 }
 
 #[derive(Clone)]
-struct Held {
-    held: Option<Arc<Deployment>>,
+struct Existing {
+    deployment: Option<Arc<Deployment>>,
     pods: Pods,
 }
 
-fn held(
+fn existing(
     sources: &Sources<'_>,
     fleet: &Fleet,
     queue: &Queue,
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
     now: Moment,
-) -> Held {
+) -> Existing {
     let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
-    let held = sources.caches.deployments.get(&reference);
-    let held = held.filter(|deployment| owned_by(deployment, &fleet.key));
+    let deployment = sources.caches.deployments.get(&reference);
+    let deployment = deployment.filter(|deployment| owned_by(&deployment.metadata, &fleet.key));
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
-    Held {
-        held,
+    Existing {
+        deployment,
         pods: pods::read(mine, &queue.pods.worker.name, now.wall),
     }
 }
 
-fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
+fn watches(fleet: &Fleet, existing: &BTreeMap<&str, Existing>) -> Vec<QueueWatch> {
     let watch = |queue: &Queue| {
-        let has_replicas = held.get(queue.name.as_str()).is_some_and(|held| {
-            !held.pods.live.is_empty()
-                || held
-                    .held
+        let has_replicas = existing.get(queue.name.as_str()).is_some_and(|existing| {
+            !existing.pods.live.is_empty()
+                || existing
+                    .deployment
                     .as_deref()
-                    .is_some_and(|deployment| asked(deployment) > 0)
+                    .is_some_and(|deployment| spec_replicas(deployment) > 0)
         });
         QueueWatch {
             queue: queue.name.clone(),
@@ -256,39 +268,6 @@ fn watches(fleet: &Fleet, held: &BTreeMap<&str, Held>) -> Vec<QueueWatch> {
         }
     };
     fleet.queues.iter().map(watch).collect()
-}
-
-/// The replicas that a Deployment asks for. The API server always fills them in.
-pub fn asked(deployment: &Deployment) -> u32 {
-    let replicas = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
-    u32::try_from(replicas).unwrap_or(0)
-}
-
-/// The field manager that set the replicas that a Deployment asks for: ours, if it is one of several that set
-/// the same number. The cache keeps no other managed fields.
-pub fn replicas_set_by(deployment: &Deployment) -> Option<&str> {
-    let managers = deployment.metadata.managed_fields.iter().flatten();
-    let managers = managers.filter_map(|entry| Some((&entry.time, entry.manager.as_deref()?)));
-    let last = managers
-        .max_by_key(|(time, name)| (*name == REPLICAS_MANAGER, time.as_ref().map(|time| time.0)));
-    last.map(|(_, name)| name)
-}
-
-/// Whether an object belongs to this fleet: by uid, since a name can be used again.
-pub fn owned_by(deployment: &Deployment, fleet: &FleetKey) -> bool {
-    owns(&deployment.metadata, fleet)
-}
-
-/// The same of any object, by its metadata.
-pub fn owns(metadata: &ObjectMeta, fleet: &FleetKey) -> bool {
-    let owners = metadata.owner_references.iter().flatten();
-    owners
-        .into_iter()
-        .any(|owner| owner.controller == Some(true) && owner.uid == fleet.uid)
 }
 
 fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod>>> {

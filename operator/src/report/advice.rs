@@ -1,18 +1,19 @@
-//! What a user should know about a spec that is accepted and cannot do all that it says. Each is told
-//! once per generation, as an Event. Pure.
+//! Warnings about a spec that is valid and cannot achieve what it asks for. Each is reported once
+//! per generation, as an Event. Pure.
 
 use std::time::Duration;
 
 use taskqueue_api::{DurationString, Reason};
 
-use crate::memory::QueueMemory;
-use crate::report::Thresholds;
-use crate::report::conditions::QueueFacts;
-use crate::report::events::Happening;
+use crate::fleet_state::QueueState;
+use crate::report::events::EventDraft;
+use crate::report::facts::QueueFacts;
+use crate::report::thresholds::Thresholds;
 
-/// What holds of one queue now, told or not.
+/// The warnings that apply to one queue now, reported or not.
 pub struct Advice {
     queue: String,
+    deployment: String,
     all: Vec<(Reason, String)>,
 }
 
@@ -22,6 +23,7 @@ impl Advice {
         let all = [polling(facts, thresholds), from_zero(facts, thresholds)];
         Self {
             queue: facts.queue.name.clone(),
+            deployment: facts.queue.deployment_name.clone(),
             all: all.into_iter().flatten().collect(),
         }
     }
@@ -31,24 +33,24 @@ impl Advice {
         &self.queue
     }
 
-    /// What has not been told yet about a generation.
-    pub fn happenings(&self, memory: &QueueMemory, generation: i64) -> Vec<Happening> {
+    /// Those that have not been reported yet for a generation.
+    pub fn events(&self, state: &QueueState, generation: i64) -> Vec<EventDraft> {
         let untold =
-            |(reason, _): &&(Reason, String)| memory.advised.get(reason) != Some(&generation);
-        let happening = |(reason, text): &(Reason, String)| Happening {
+            |(reason, _): &&(Reason, String)| state.advised.get(reason) != Some(&generation);
+        let event = |(reason, text): &(Reason, String)| EventDraft {
             warning: true,
             reason: reason.as_str().to_owned(),
             action: "Advise",
             note: format!("queue {}: {text}", self.queue),
-            deployment: None,
+            deployment: Some(self.deployment.clone()),
         };
-        self.all.iter().filter(untold).map(happening).collect()
+        self.all.iter().filter(untold).map(event).collect()
     }
 
-    /// Remembers that all of it was told about a generation.
-    pub fn remember(&self, memory: &mut QueueMemory, generation: i64) {
-        memory.advised.retain(|_, about| *about == generation);
-        memory
+    /// Remembers that all of them were reported for a generation.
+    pub fn remember(&self, state: &mut QueueState, generation: i64) {
+        state.advised.retain(|_, about| *about == generation);
+        state
             .advised
             .extend(self.all.iter().map(|(reason, _)| (*reason, generation)));
     }
@@ -68,8 +70,8 @@ fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, S
     })
 }
 
-/// A task that wakes a queue waits for the server's cache and for a pod. How long a pod takes is what
-/// the pods that there are took; before one has started, only the cache is certain.
+/// A task that wakes a queue waits for the server's cache and for a pod. How long a pod takes is
+/// what the pods that there are took; before one has started, only the cache is certain.
 fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
     let policy = &facts.queue.policy;
     if policy.min > 0 || policy.max == 0 {

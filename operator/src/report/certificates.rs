@@ -1,5 +1,5 @@
-//! Certificates of the connection that expire soon: a condition and a metric before it is an outage.
-//! Pure; the time is passed in.
+//! Certificates of the connection that expire soon: a condition and a metric before it is an
+//! outage. Pure; the time is passed in.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
 use crate::metrics::CertificateNumbers;
 use crate::observe::connection::Usable;
-use crate::report::conditions::{About, Status, Verdict};
+use crate::report::conditions::draft::{About, ConditionDraft, Status};
 
 /// The certificates of a connection, each use's that expires first, as they are at one moment.
 pub struct Certificates<'a> {
@@ -29,7 +29,7 @@ impl<'a> Certificates<'a> {
     }
 
     /// What is said about them; `None` if there are none.
-    pub fn verdict(&self, warning: Duration) -> Option<Verdict> {
+    pub fn draft(&self, warning: Duration) -> Option<ConditionDraft> {
         let first = self.found.iter().min_by_key(|expiry| expiry.not_after)?;
         let left = first.not_after.saturating_sub(self.now.as_second());
         let warns = i64::try_from(warning.as_secs()).unwrap_or(i64::MAX);
@@ -41,13 +41,14 @@ impl<'a> Certificates<'a> {
             let message = "no certificate of the connection expires soon".to_owned();
             (Status::False, Reason::CertificatesValid, message)
         };
-        Some(Verdict {
+        Some(ConditionDraft {
             kind: ConditionType::CertificateExpiring,
             status,
             reason,
             message,
             note: None,
             about: About::Present,
+            queue: None,
         })
     }
 

@@ -1,8 +1,9 @@
-//! Pods that were told to stop, and whose tasks were cut off: those are cancelled and cost an attempt. None
-//! of that happens in silence. And workers that go on taking tasks. Pure.
+//! Pods that were told to stop, and whose tasks were cut off: those are cancelled and cost an
+//! attempt. None of that happens in silence. And workers that go on taking tasks. Pure.
 //!
-//! How a worker ended says whether it was cut off: Kubernetes' times are compared with each other, and never
-//! with our clock, which may be ahead. A pod also stays while a sidecar of it runs, which cuts nothing off.
+//! How a worker ended says whether it was cut off: Kubernetes' times are compared with each other,
+//! and never with our clock, which may be ahead. A pod also stays while a sidecar of it runs, which
+//! cuts nothing off.
 
 use std::time::Duration;
 
@@ -11,32 +12,33 @@ use taskqueue_api::{DurationString, Reason};
 use taskqueue_scaling::{PodSlots, Time};
 use taskqueue_temporal::{WorkerReport, WorkerStatus};
 
-use crate::memory::{Drain, QueueMemory};
+use crate::fleet_state::{Drain, QueueState};
 use crate::observe::ObservedQueue;
 use crate::observe::drains::{Draining, Killed, WorkerEnd};
-use crate::report::conditions::QueueFacts;
-use crate::report::events::Happening;
+use crate::report::events::EventDraft;
+use crate::report::facts::QueueFacts;
 
-/// How long after the end of its grace period a pod may be there whose node does not say how its worker ended.
-/// The kubelet kills it a margin after its grace period, and says so.
+/// How long after the end of its grace period a pod may be there whose node does not say how its
+/// worker ended. The kubelet kills it a margin after its grace period, and says so.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The Events about drains since the last pass.
-pub fn happenings(facts: &QueueFacts<'_>, now: Time) -> Vec<Happening> {
-    let mut happenings = Vec::new();
-    for drain in drains(facts.memory, facts.seen, now) {
-        let before = facts.memory.draining.get(&drain.pod.pod);
+pub fn events(facts: &QueueFacts<'_>, now: Time) -> Vec<EventDraft> {
+    let mut events = Vec::new();
+    for drain in drains(facts.state, facts.seen, now) {
+        let before = facts.state.draining.get(&drain.pod.pod);
         if drain.took > 0 && before.is_none_or(|before| before.took == 0) {
-            happenings.push(polls(facts, &drain));
+            events.push(polls(facts, &drain));
         }
         if let Some(cut) = drain.cut.filter(|_| !drain.told) {
-            happenings.push(exceeded(facts, &drain, cut));
+            events.push(exceeded(facts, &drain, cut));
         }
     }
-    happenings
+    events
 }
 
-/// How many pods are past their grace period and still there, and not known to have ended their work.
+/// How many pods are past their grace period and still there, and not known to have ended their
+/// work.
 pub fn overdue(seen: &ObservedQueue, now: Timestamp) -> u32 {
     let over = seen.pods.draining.iter();
     let over = over.filter(|pod| pod.end.is_none() && pod.ends <= now);
@@ -44,10 +46,10 @@ pub fn overdue(seen: &ObservedQueue, now: Timestamp) -> u32 {
 }
 
 /// Remembers what drains now, for the next pass.
-pub fn remember(memory: &mut QueueMemory, seen: &ObservedQueue, now: Time) {
-    let drains: Vec<Judged> = drains(memory, seen, now).collect();
+pub fn remember(state: &mut QueueState, seen: &ObservedQueue, now: Time) {
+    let drains: Vec<Judged> = drains(state, seen, now).collect();
     let there = drains.into_iter().filter(|judged| judged.there);
-    memory.draining = there
+    state.draining = there
         .map(|judged| {
             let told = judged.told || judged.cut.is_some();
             let drain = Drain {
@@ -95,12 +97,12 @@ enum Cut {
 
 /// The pods that drain, those that have gone since the last pass included.
 fn drains<'a>(
-    memory: &'a QueueMemory,
+    state: &'a QueueState,
     seen: &'a ObservedQueue,
     now: Time,
 ) -> impl Iterator<Item = Judged> + 'a {
     let there = seen.pods.draining.iter().map(move |pod| {
-        let drain = drain(memory, seen, pod, now);
+        let drain = drain(state, seen, pod, now);
         let cut = match &pod.end {
             Some(end) => cut(&drain, *end),
             None => overdue_for(&drain, now, PATIENCE).then_some(Cut::NotHeardOf),
@@ -114,7 +116,7 @@ fn drains<'a>(
     let is_there = |name: &str| seen.pods.draining.iter().any(|pod| pod.pod == name);
     let ended = seen.pods.gone.iter().filter(move |pod| !is_there(&pod.pod));
     let ended = ended.map(move |pod| {
-        let drain = drain(memory, seen, pod, now);
+        let drain = drain(state, seen, pod, now);
         let cut = pod.end.and_then(|end| cut(&drain, end));
         Judged {
             drain,
@@ -123,7 +125,7 @@ fn drains<'a>(
         }
     });
     let has_ended = |name: &str| seen.pods.gone.iter().any(|pod| pod.pod == name);
-    let lost = memory.draining.values();
+    let lost = state.draining.values();
     let lost = lost.filter(move |drain| !is_there(&drain.pod.pod) && !has_ended(&drain.pod.pod));
     let lost = lost.map(move |drain| {
         let how = drain.pod.shortened_to;
@@ -139,8 +141,8 @@ fn drains<'a>(
 }
 
 /// What is known of a drain now.
-fn drain(memory: &QueueMemory, seen: &ObservedQueue, pod: &Draining, now: Time) -> Drain {
-    let before = memory.draining.get(&pod.pod);
+fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) -> Drain {
+    let before = state.draining.get(&pod.pod);
     let pods = seen.slots.known().map_or(&[][..], |slots| &slots.pods);
     let slots = pods.iter().find(|slots| slots.pod == pod.pod);
     let since = before.map_or(now, |before| before.since);
@@ -160,8 +162,8 @@ fn drain(memory: &QueueMemory, seen: &ObservedQueue, pod: &Draining, now: Time) 
     drain
 }
 
-/// How many tasks the workers of a pod have taken that say that they poll, in heartbeats that they sent after
-/// the pod was told to stop.
+/// How many tasks the workers of a pod have taken that say that they poll, in heartbeats that they
+/// sent after the pod was told to stop.
 fn taken_since(seen: &ObservedQueue, pod: &Draining, since: Time) -> Option<u64> {
     let reports = seen.reading.workers.known()?;
     let polls = |report: &&WorkerReport| {
@@ -197,14 +199,14 @@ fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
     (drain.used != Some(0)).then_some(cut)
 }
 
-/// Whether a pod has drained for longer than its grace period, by our own clock, and had work when it was last
-/// heard of.
+/// Whether a pod has drained for longer than its grace period, by our own clock, and had work when
+/// it was last heard of.
 fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
     let allowed = drain.pod.grace.saturating_add(patience);
     drain.used != Some(0) && now.since(drain.since) >= allowed
 }
 
-fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> Happening {
+fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> EventDraft {
     let had = match drain.used {
         Some(1) => "1 task that was still running is".to_owned(),
         Some(many @ 2..) => format!("{many} tasks that were still running are"),
@@ -250,20 +252,20 @@ fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> Happening {
     } else {
         advice
     };
-    happening(
+    event(
         facts,
         Reason::DrainExceeded,
         &format!("pod {pod} {what}: {had} cancelled and attempted again; {advice}"),
     )
 }
 
-fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> Happening {
+fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> EventDraft {
     let pod = &drain.pod.pod;
     let tasks = match drain.took {
         1 => "a task".to_owned(),
         many => format!("{many} tasks"),
     };
-    happening(
+    event(
         facts,
         Reason::PollsAfterStop,
         &format!(
@@ -272,8 +274,8 @@ fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> Happening {
     )
 }
 
-fn happening(facts: &QueueFacts<'_>, reason: Reason, text: &str) -> Happening {
-    Happening {
+fn event(facts: &QueueFacts<'_>, reason: Reason, text: &str) -> EventDraft {
+    EventDraft {
         warning: true,
         reason: reason.as_str().to_owned(),
         action: "Drain",

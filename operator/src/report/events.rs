@@ -11,17 +11,17 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, well_known};
 use tracing::warn;
 
-use crate::memory::Left;
-use crate::observe::replicas_set_by;
+use crate::fleet_state::Left;
+use crate::owned::replicas_set_by;
 use crate::plan::Prune;
-use crate::report::conditions::QueueFacts;
+use crate::report::facts::QueueFacts;
 
 /// The API server refuses longer notes.
 const LONGEST_NOTE: usize = 1000;
 
 /// Something worth an Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub struct EventDraft {
     /// Whether a person should look.
     pub warning: bool,
     /// The reason, a fixed word.
@@ -34,14 +34,23 @@ pub struct Happening {
     pub deployment: Option<String>,
 }
 
-/// What happened between two statuses: a condition that turned bad, changed its reason while bad, or
-/// turned good again. What is part of every start and every stop is left to the condition. A note
-/// stands in the place of the condition's message, where there is one for its type.
+/// What an Event about a condition says beyond the condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// What stands in the place of the message: numbers as they were at that moment.
+    pub note: Option<String>,
+    /// The Deployment of the queue that the condition is about, if it is about one.
+    pub deployment: Option<String>,
+}
+
+/// What happened between two statuses: a condition that turned bad, changed its reason while bad,
+/// or turned good again. What is part of every start and every stop is left to the condition.
+/// `details` holds what the Event says beyond the condition, by type.
 pub fn transitions(
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
-    notes: &BTreeMap<&'static str, String>,
-) -> Vec<Happening> {
+    details: &BTreeMap<&'static str, Details>,
+) -> Vec<EventDraft> {
     let told = [
         ConditionType::Ready,
         ConditionType::ScalingActive,
@@ -49,30 +58,33 @@ pub fn transitions(
         ConditionType::CertificateExpiring,
         ConditionType::Stalled,
     ];
-    let mut happenings: Vec<Happening> = Vec::new();
-    for happening in told.into_iter().filter_map(|kind| {
-        let mut happening = transition(kind, old, new)?;
-        if let Some(note) = notes.get(kind.as_str()) {
-            happening.note.clone_from(note);
+    let mut events: Vec<EventDraft> = Vec::new();
+    for mut event in told
+        .into_iter()
+        .filter_map(|kind| transition(kind, old, new))
+    {
+        if let Some(details) = details.get(event.action) {
+            if let Some(note) = &details.note {
+                event.note.clone_from(note);
+            }
+            event.deployment.clone_from(&details.deployment);
         }
-        Some(happening)
-    }) {
         // One cause often turns two conditions bad: it is told once.
-        let known = happenings
+        let known = events
             .iter()
-            .any(|known| known.reason == happening.reason && known.note == happening.note);
+            .any(|known| known.reason == event.reason && known.note == event.note);
         if !known {
-            happenings.push(happening);
+            events.push(event);
         }
     }
-    happenings
+    events
 }
 
 fn transition(
     kind: ConditionType,
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
-) -> Option<Happening> {
+) -> Option<EventDraft> {
     let find = |status: &TaskQueueWorkerStatus| {
         let mut conditions = status.conditions.iter();
         conditions
@@ -92,7 +104,7 @@ fn transition(
         Weight::Good => before == Weight::Bad,
         Weight::Bad => !same,
     };
-    news.then(|| Happening {
+    news.then(|| EventDraft {
         warning: weight == Weight::Bad && kind != ConditionType::ScalingLimited,
         reason: new.reason,
         action: kind.as_str(),
@@ -141,14 +153,14 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
 }
 
 /// What was carried out on a queue.
-pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
+pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
         return Vec::new();
     };
     let deployment = facts.queue.deployment_name.clone();
     let queue = &facts.queue.name;
     if facts.plan.vanished {
-        return vec![Happening {
+        return vec![EventDraft {
             warning: true,
             reason: Reason::DeploymentRecreated.as_str().to_owned(),
             action: "Create",
@@ -160,12 +172,12 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
         }];
     }
     if let Some(set) = facts.plan.changed_by_others.filter(|set| *set == scaled.to) {
-        let held = facts.seen.held.as_deref();
-        let who = held.and_then(replicas_set_by).map_or_else(
+        let existing = facts.seen.existing.as_deref();
+        let who = existing.and_then(replicas_set_by).map_or_else(
             || "somebody".to_owned(),
             |manager| format!("the field manager {manager}"),
         );
-        return vec![Happening {
+        return vec![EventDraft {
             warning: true,
             reason: Reason::ReplicasReset.as_str().to_owned(),
             action: "Scale",
@@ -181,7 +193,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
     } else {
         Reason::ScaledDown
     };
-    vec![Happening {
+    vec![EventDraft {
         warning: false,
         reason: reason.as_str().to_owned(),
         action: "Scale",
@@ -191,13 +203,19 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<Happening> {
 }
 
 /// The workers of a queue go over to another task queue.
-pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
+pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let queue = &facts.queue.name;
     let polled = || {
-        let annotations = facts.seen.held.as_ref()?.metadata.annotations.as_ref()?;
+        let annotations = facts
+            .seen
+            .existing
+            .as_ref()?
+            .metadata
+            .annotations
+            .as_ref()?;
         annotations.get(well_known::TASK_QUEUE_ANNOTATION).cloned()
     };
-    let left = facts.memory.left.clone().or_else(|| {
+    let left = facts.state.left.clone().or_else(|| {
         let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;
         // This process has not read it.
         Some(Left {
@@ -208,7 +226,7 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<Happening> {
     let Some(left) = left.filter(|_| facts.done.written.is_some()) else {
         return Vec::new();
     };
-    vec![Happening {
+    vec![EventDraft {
         warning: left.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueMoved.as_str().to_owned(),
         action: "Apply",
@@ -233,9 +251,9 @@ fn waited(backlog: Option<u64>) -> String {
 }
 
 /// A queue left the spec.
-pub fn removed(prune: &Prune) -> Happening {
+pub fn removed(prune: &Prune) -> EventDraft {
     let backlog = waited(prune.backlog);
-    Happening {
+    EventDraft {
         warning: prune.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueRemoved.as_str().to_owned(),
         action: "Prune",
@@ -248,17 +266,17 @@ pub fn removed(prune: &Prune) -> Happening {
 }
 
 /// Sends Events. One that cannot be sent is logged; it does not fail the pass.
-pub async fn publish(recorder: &Recorder, about: &ObjectReference, happenings: Vec<Happening>) {
-    for happening in happenings {
-        let event = event(about, happening);
+pub async fn publish(recorder: &Recorder, about: &ObjectReference, drafts: Vec<EventDraft>) {
+    for draft in drafts {
+        let event = event(about, draft);
         if let Err(error) = recorder.publish(&event, about).await {
             warn!(%error, reason = event.reason, "cannot publish an Event");
         }
     }
 }
 
-fn event(about: &ObjectReference, happening: Happening) -> Event {
-    let mut note = happening.note;
+fn event(about: &ObjectReference, draft: EventDraft) -> Event {
+    let mut note = draft.note;
     if note.len() > LONGEST_NOTE {
         let end = (0..=LONGEST_NOTE)
             .rev()
@@ -267,21 +285,21 @@ fn event(about: &ObjectReference, happening: Happening) -> Event {
         note.truncate(end);
         note.push_str("...");
     }
-    // The recorder counts Events of one action and reason as one, and keeps the first note. The hash
-    // keeps those apart that say something else.
+    // The recorder counts Events of one action and reason as one, and keeps the first note. The
+    // hash keeps those apart that say something else.
     let mut hasher = DefaultHasher::new();
     note.hash(&mut hasher);
     let hash = hasher.finish() & 0xffff_ffff;
     Event {
-        type_: if happening.warning {
+        type_: if draft.warning {
             EventType::Warning
         } else {
             EventType::Normal
         },
-        reason: happening.reason,
-        action: format!("{}-{hash:08x}", happening.action),
+        reason: draft.reason,
+        action: format!("{}-{hash:08x}", draft.action),
         note: Some(note),
-        secondary: happening.deployment.map(|name| ObjectReference {
+        secondary: draft.deployment.map(|name| ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("Deployment".to_owned()),
             name: Some(name),

@@ -1,17 +1,20 @@
 //! Says what was found and done: status, Events, metrics. The only writer of status and Events.
 //!
-//! The status is written once, at the end of a pass, and only if it says something else than before.
+//! The status is written once, at the end of a pass, and only if it says something else than
+//! before.
 
 pub mod advice;
 pub mod certificates;
 pub mod conditions;
 pub mod drains;
 pub mod events;
-pub mod numbers;
+pub mod facts;
+pub mod fleet_metrics;
+pub mod log;
 pub mod status;
+pub mod thresholds;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -20,20 +23,26 @@ use kube::core::{ApiResource, DynamicObject, ObjectMeta};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
+use taskqueue_api::well_known::MANAGER;
 use taskqueue_api::{Fleet, TaskQueueWorker, TaskQueueWorkerStatus};
+use taskqueue_temporal::OwnerKey;
 
-use crate::apply::{Applied, MANAGER};
+use crate::applied::Applied;
 use crate::caches::GuardedFleet;
 use crate::clock::Moment;
-use crate::error::{Call, Error};
-use crate::memory::{FleetMemory, QueueKey};
-use crate::metrics::{FleetName, FleetNumbers, Metrics};
+use crate::error::Error;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::kube_error::Call;
+use crate::metrics::{FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;
 use crate::report::advice::Advice;
 use crate::report::certificates::Certificates;
-use crate::report::conditions::{QueueFacts, Standing, Unpruned, Verdict};
-use crate::report::events::Happening;
+use crate::report::conditions::blocked::{QueueCarryOver, Unpruned};
+use crate::report::conditions::draft::ConditionDraft;
+use crate::report::events::{Details, EventDraft};
+use crate::report::facts::QueueFacts;
+use crate::report::thresholds::Thresholds;
 
 /// Writes status and Events and sets the metrics of fleets.
 #[derive(Clone)]
@@ -44,25 +53,6 @@ pub struct Reports {
     thresholds: Thresholds,
 }
 
-/// What is set for the whole operator and decides what is worth saying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
-    /// How long Temporal answers from its cache of statistics: new work may stay unseen for as
-    /// long. Default 5 s.
-    pub statistics_cache: Duration,
-    /// How long before it expires a certificate is reported. Default 7 days.
-    pub certificate_warning: Duration,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            statistics_cache: Duration::from_secs(5),
-            certificate_warning: Duration::from_hours(7 * 24),
-        }
-    }
-}
-
 /// What a pass over an accepted spec came to.
 pub struct Pass<'a> {
     /// The fleet.
@@ -71,7 +61,7 @@ pub struct Pass<'a> {
     pub observed: &'a Observed,
     /// What was planned.
     pub plan: &'a Plan,
-    /// What became of it.
+    /// What came of the plan.
     pub applied: &'a Applied,
 }
 
@@ -114,8 +104,8 @@ impl<'a> Subject<'a> {
         self.metadata.generation.unwrap_or_default()
     }
 
-    fn fleet_name(&self) -> FleetName {
-        FleetName {
+    fn fleet_name(&self) -> OwnerKey {
+        OwnerKey {
             namespace: self.namespace().to_owned(),
             name: self.name().to_owned(),
         }
@@ -130,10 +120,10 @@ impl<'a> Subject<'a> {
     }
 
     /// The status as it is now: what we wrote last, until the watch has shown it.
-    fn present(&self, memory: &FleetMemory) -> TaskQueueWorkerStatus {
+    fn present(&self, state: &FleetState) -> TaskQueueWorkerStatus {
         let number = |text: &str| text.parse::<u64>().ok();
         let cached = self.metadata.resource_version.as_deref().and_then(number);
-        match (&memory.status, self.status) {
+        match (&state.status, self.status) {
             (Some((version, written)), Some(_)) if number(version) > cached => written.clone(),
             (Some((_, written)), None) => written.clone(),
             (_, Some(status)) => status.clone(),
@@ -166,7 +156,7 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         pass: &Pass<'_>,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
         now: Moment,
     ) -> Result<(), Error> {
         let Pass {
@@ -175,49 +165,49 @@ impl Reports {
             plan,
             applied,
         } = pass;
-        let queues = QueueFacts::collect(fleet, observed, plan, applied, memory);
+        let queues = QueueFacts::collect(fleet, observed, plan, applied, state);
         let unpruned = Unpruned {
             errors: &applied.prune_errors,
-            since: memory.unpruned,
+            since: state.unpruned,
         };
-        let mut verdicts =
+        let mut drafts =
             conditions::conditions(&queues, &unpruned, &self.thresholds, now.monotonic);
         let usable = observed.connection.as_ref().ok();
         let certificates = usable.map(|usable| Certificates::of(usable, now.wall));
         let warning = self.thresholds.certificate_warning;
-        verdicts.extend(certificates.as_ref().and_then(|all| all.verdict(warning)));
-        let notes = notes(&verdicts);
-        let old = subject.present(memory);
-        let new = status::status(&old, fleet.generation, &queues, &verdicts, now.wall);
-        let mut numbers = numbers::numbers(&queues, &new, now);
+        drafts.extend(certificates.as_ref().and_then(|all| all.draft(warning)));
+        let details = details(&drafts, fleet);
+        let old = subject.present(state);
+        let new = status::status(&old, fleet.generation, &queues, &drafts, now.wall);
+        let mut numbers = fleet_metrics::numbers(&queues, &new, now);
         numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());
         let advised: Vec<Advice> = queues
             .iter()
             .map(|facts| Advice::of(facts, &self.thresholds))
             .collect();
-        let happenings = happenings(&queues, &advised, pass, now);
-        let standing: Vec<Standing> = queues
+        let events = events(&queues, &advised, pass, now);
+        let carry_over: Vec<QueueCarryOver> = queues
             .iter()
-            .map(|facts| facts.standing(now.monotonic))
+            .map(|facts| facts.carry_over(now.monotonic))
             .collect();
         self.metrics.set_fleet(subject.fleet_name(), numbers);
         let written = self
-            .write(subject, (&old, new), happenings, &notes, memory)
+            .write(subject, (&old, new), events, &details, state)
             .await;
         for advice in &advised {
-            let memory = memory.queue(QueueKey::unversioned(advice.queue()));
-            advice.remember(memory, fleet.generation);
+            let state = state.queue(QueueKey::unversioned(advice.queue()));
+            advice.remember(state, fleet.generation);
         }
-        for standing in standing {
-            let memory = memory.queue(QueueKey::unversioned(&standing.queue));
-            memory.unapplied = standing.unapplied;
-            memory.at_zero = standing.at_zero;
-            if standing.gone_over {
-                memory.left = None;
+        for queue in carry_over {
+            let state = state.queue(QueueKey::unversioned(&queue.queue));
+            state.unapplied = queue.unapplied;
+            state.at_zero = queue.at_zero;
+            if queue.gone_over {
+                state.left = None;
             }
         }
         let failed = !applied.prune_errors.is_empty();
-        memory.unpruned = failed.then(|| memory.unpruned.unwrap_or(now.monotonic));
+        state.unpruned = failed.then(|| state.unpruned.unwrap_or(now.monotonic));
         written
     }
 
@@ -229,26 +219,26 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         message: &str,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
         now: Moment,
     ) -> Result<(), Error> {
-        if !subject.readable && memory.status.is_none() {
-            memory.status = self.written_before(subject).await?;
+        if !subject.readable && state.status.is_none() {
+            state.status = self.written_before(subject).await?;
         }
-        let old = subject.present(memory);
-        let verdicts = conditions::invalid(message);
-        let new = status::refused(&old, subject.generation(), &verdicts, now.wall);
+        let old = subject.present(state);
+        let drafts = conditions::invalid(message);
+        let new = status::refused(&old, subject.generation(), &drafts, now.wall);
         let numbers = FleetNumbers {
-            conditions: numbers::conditions(&new),
+            conditions: fleet_metrics::conditions(&new),
             ..FleetNumbers::default()
         };
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), memory)
+        self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), state)
             .await
     }
 
-    /// The status of an object that cannot be read as a whole, with its version: what an operator that
-    /// could read it, or this one before it started again, had written.
+    /// The status of an object that cannot be read as a whole, with its version: what an operator
+    /// that could read it, or this one before it started again, had written.
     async fn written_before(
         &self,
         subject: &Subject<'_>,
@@ -270,17 +260,17 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         (old, new): (&TaskQueueWorkerStatus, TaskQueueWorkerStatus),
-        mut happenings: Vec<Happening>,
-        notes: &BTreeMap<&'static str, String>,
-        memory: &mut FleetMemory,
+        mut events: Vec<EventDraft>,
+        details: &BTreeMap<&'static str, Details>,
+        state: &mut FleetState,
     ) -> Result<(), Error> {
         let written = if status::same(old, &new) {
             Ok(())
         } else {
-            happenings.extend(events::transitions(old, &new, notes));
-            self.patch(subject, new, memory).await
+            events.extend(events::transitions(old, &new, details));
+            self.patch(subject, new, state).await
         };
-        events::publish(&self.recorder, &subject.reference(), happenings).await;
+        events::publish(&self.recorder, &subject.reference(), events).await;
         written
     }
 
@@ -288,7 +278,7 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         new: TaskQueueWorkerStatus,
-        memory: &mut FleetMemory,
+        state: &mut FleetState,
     ) -> Result<(), Error> {
         // Guarded: the answer holds the whole object, which may be one that cannot be read.
         let fleets: Api<GuardedFleet> = Api::namespaced(self.client.clone(), subject.namespace());
@@ -306,7 +296,7 @@ impl Reports {
         {
             Ok(object) => {
                 let version = Subject::of(&object).metadata.resource_version.clone();
-                memory.status = Some((version.unwrap_or_default(), new));
+                state.status = Some((version.unwrap_or_default(), new));
                 Ok(())
             }
             Err(error) => {
@@ -317,7 +307,7 @@ impl Reports {
                     subject.name(),
                 );
                 let error = Error::kube(call, error);
-                // Gone, or made anew under the same name: nobody is left to be told.
+                // Gone, or created again under the same name: nobody is left to report to.
                 if error.is_not_found() || error.is_conflict() {
                     Ok(())
                 } else {
@@ -329,18 +319,18 @@ impl Reports {
 }
 
 /// What happened in a pass, but for the conditions that changed.
-fn happenings(
+fn events(
     queues: &[QueueFacts<'_>],
     advised: &[Advice],
     pass: &Pass<'_>,
     now: Moment,
-) -> Vec<Happening> {
+) -> Vec<EventDraft> {
     let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
         [
             events::changes(facts),
             events::gone_over(facts),
-            drains::happenings(facts, now.monotonic),
-            advice.happenings(facts.memory, pass.fleet.generation),
+            drains::events(facts, now.monotonic),
+            advice.events(facts.state, pass.fleet.generation),
         ]
         .concat()
     };
@@ -349,15 +339,24 @@ fn happenings(
     of_queues.chain(removed).collect()
 }
 
-/// What Events about conditions say, where they say more than the message.
-fn notes(verdicts: &[Verdict]) -> BTreeMap<&'static str, String> {
-    verdicts
+/// What Events about conditions say beyond the condition, by type.
+fn details(drafts: &[ConditionDraft], fleet: &Fleet) -> BTreeMap<&'static str, Details> {
+    let deployment = |name: &String| {
+        let mut queues = fleet.queues.iter();
+        let queue = queues.find(|queue| queue.name == *name)?;
+        Some(queue.deployment_name.clone())
+    };
+    let of = |draft: &ConditionDraft| Details {
+        note: draft.note.clone(),
+        deployment: draft.queue.as_ref().and_then(deployment),
+    };
+    drafts
         .iter()
-        .filter_map(|verdict| Some((verdict.kind.as_str(), verdict.note.clone()?)))
+        .map(|draft| (draft.kind.as_str(), of(draft)))
         .collect()
 }
 
 #[cfg(test)]
-pub(crate) mod passed;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

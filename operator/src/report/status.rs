@@ -11,14 +11,15 @@ use taskqueue_api::status::{
 };
 use taskqueue_scaling::{Decision, Mode, PerType, Reason, TaskType, Term};
 
-use crate::report::conditions::{About, QueueFacts, Status, Verdict};
+use crate::report::conditions::draft::{About, ConditionDraft, Status};
+use crate::report::facts::QueueFacts;
 
 /// The status after a pass over an accepted spec.
 pub fn status(
     old: &TaskQueueWorkerStatus,
     generation: i64,
     queues: &[QueueFacts<'_>],
-    verdicts: &[Verdict],
+    drafts: &[ConditionDraft],
     now: Timestamp,
 ) -> TaskQueueWorkerStatus {
     let queues: Vec<QueueStatus> = queues.iter().map(|facts| queue(old, facts, now)).collect();
@@ -30,7 +31,7 @@ pub fn status(
     let (desired, ready) = (sum(|queue| queue.desired), sum(|queue| queue.ready));
     TaskQueueWorkerStatus {
         observed_generation: Some(generation),
-        conditions: conditions(old, generation, verdicts, now),
+        conditions: conditions(old, generation, drafts, now),
         queue_count: u32::try_from(queues.len()).unwrap_or(u32::MAX),
         replicas: format!("{ready}/{desired}"),
         desired_replicas: desired,
@@ -45,12 +46,12 @@ pub fn status(
 pub fn refused(
     old: &TaskQueueWorkerStatus,
     generation: i64,
-    verdicts: &[Verdict],
+    drafts: &[ConditionDraft],
     now: Timestamp,
 ) -> TaskQueueWorkerStatus {
     TaskQueueWorkerStatus {
         observed_generation: Some(generation),
-        conditions: conditions(old, generation, verdicts, now),
+        conditions: conditions(old, generation, drafts, now),
         ..old.clone()
     }
 }
@@ -58,13 +59,13 @@ pub fn refused(
 fn conditions(
     old: &TaskQueueWorkerStatus,
     generation: i64,
-    verdicts: &[Verdict],
+    drafts: &[ConditionDraft],
     now: Timestamp,
 ) -> Vec<Condition> {
-    let condition = |verdict: &Verdict| {
-        let kind = verdict.kind.as_str();
+    let condition = |draft: &ConditionDraft| {
+        let kind = draft.kind.as_str();
         let before = old.conditions.iter().find(|old| old.type_ == kind);
-        let about = match (verdict.about, before) {
+        let about = match (draft.about, before) {
             (About::Former, Some(before)) => return before.clone(),
             (About::PresentIfNew, Some(before))
                 if before.observed_generation == Some(generation) =>
@@ -74,23 +75,24 @@ fn conditions(
             (About::RolledOut, before) => rolled_out(before, generation),
             (About::Former | About::PresentIfNew | About::Present, _) => generation,
         };
-        let status = verdict.status.as_str();
+        let status = draft.status.as_str();
         Condition {
             type_: kind.to_owned(),
             status: status.to_owned(),
-            reason: verdict.reason.as_str().to_owned(),
-            message: verdict.message.clone(),
+            reason: draft.reason.as_str().to_owned(),
+            message: draft.message.clone(),
             observed_generation: Some(about),
             last_transition_time: before
                 .filter(|before| before.status == status)
                 .map_or(Time(now), |before| before.last_transition_time.clone()),
         }
     };
-    verdicts.iter().map(condition).collect()
+    drafts.iter().map(condition).collect()
 }
 
-/// The generation that a good condition is about while pods are replaced: the last one that has been rolled
-/// out, as far as the status knows. A rollout that has another cause than the spec leaves it where it was.
+/// The generation that a good condition is about while pods are replaced: the last one that has
+/// been rolled out, as far as the status knows. A rollout that has another cause than the spec
+/// leaves it where it was.
 fn rolled_out(before: Option<&Condition>, generation: i64) -> i64 {
     let about = before.and_then(|before| {
         let good = before.status == Status::True.as_str();

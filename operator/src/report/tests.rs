@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use taskqueue_temporal::CallErrorKind;
 
-use super::passed::{Passed, healthy, unread};
+use super::testing::{Passed, healthy, unread};
 use super::*;
 use crate::clock::Clock;
 use crate::testing::{Log, accepted, api, failure, fleet, guarded, resource, willing_api};
@@ -51,7 +51,7 @@ async fn a_status_is_written_once_and_again_only_if_it_says_something_else() {
     object.status = Some(serde_json::from_value(body.unwrap()["status"].clone()).unwrap());
     object.metadata.resource_version = Some("200".to_owned());
     let shown = guarded(&object);
-    pass.memory.status = None;
+    pass.state.status = None;
     pass.report(&reports, &Subject::of(&shown)).await.unwrap();
     assert_eq!(written(&log).1, Vec::<String>::new());
 
@@ -95,9 +95,9 @@ async fn a_fleet_that_cannot_be_read_keeps_what_was_known_of_its_queues() {
     let reports = reports(client);
     let subject = Subject::of(&unreadable);
     // The process has just started, so it remembers nothing.
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let now = Clock::start().now();
-    let told = reports.refused(&subject, "no such mode", &mut memory, now);
+    let told = reports.refused(&subject, "no such mode", &mut state, now);
     told.await.unwrap();
     let (body, lines) = written(&log);
     let status = &body.unwrap()["status"];
@@ -105,7 +105,7 @@ async fn a_fleet_that_cannot_be_read_keeps_what_was_known_of_its_queues() {
     assert_eq!(status["desiredReplicas"], 3);
     assert_eq!(status["conditions"][0]["reason"], "InvalidSpec");
     assert_eq!(lines[1..], [STATUS, EVENT]);
-    let again = reports.refused(&subject, "no such mode", &mut memory, now);
+    let again = reports.refused(&subject, "no such mode", &mut state, now);
     again.await.unwrap();
     assert_eq!(log.lines(), Vec::<String>::new());
 }

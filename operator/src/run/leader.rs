@@ -1,4 +1,5 @@
-//! Who may work, and until when: around all work stands the leader lease, if there is one. I/O: the lease.
+//! Who may work, and until when: around all work stands the leader lease, if there is one. I/O: the
+//! lease.
 
 use anyhow::bail;
 use futures::future;
@@ -13,8 +14,8 @@ use crate::lease::{Claim, Lost};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
-/// The leases that this process needs to write: its own, and the one that earlier versions took, if that has another
-/// name.
+/// The leases that this process needs to write: its own, and the one that earlier versions took, if
+/// that has another name.
 fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
     let claim = |name: &str| {
         let (client, identity) = (client.clone(), settings.pod_name.clone());
@@ -67,8 +68,8 @@ where
             result
         }
         () = hold(&mut claims, &leading, metrics, health, stop) => {
-            // Another process may lead by now: no time for what is in flight. What it could still do is protected by
-            // what each write says about the object that it was decided on.
+            // Another process may lead by now: no time for what is in flight. What it could still
+            // do is protected by what each write says about the object that it was decided on.
             leading.end();
             metrics.set_leader(false);
             kept.cancel();
@@ -81,10 +82,11 @@ where
     }
 }
 
-/// Renews until another process may have led. While only nobody can be reached nothing is written, but what is known is
-/// kept: once the API server is back, and if nobody else was quicker, it goes on where it was.
+/// Renews until another process may have led. While only nobody can be reached nothing is written,
+/// but what is known is kept: once the API server is back, and if nobody else was quicker, it goes
+/// on where it was.
 async fn hold(
-    claims: &mut [Claim],
+    task_queue_owners: &mut [Claim],
     leading: &Leading,
     metrics: &Metrics,
     health: &Health,
@@ -131,9 +133,9 @@ async fn hold(
     }
 }
 
-async fn release(claims: &[Claim]) {
+async fn release(task_queue_owners: &[Claim]) {
     // In the reverse order of taking: who waits for the first finds the others free.
-    for claim in claims.iter().rev() {
+    for claim in task_queue_owners.iter().rev() {
         let mut given = claim.release().await;
         if given.as_ref().is_err_and(Error::is_conflict) {
             // A renewal that was under way when the work ended came between.

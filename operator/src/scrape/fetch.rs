@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use reqwest::redirect::Policy;
 
-use super::Failure;
+use super::failure::Failure;
 
 /// How long one pod may take, connecting included. A worker answers within milliseconds.
 const DEADLINE: Duration = Duration::from_secs(2);

@@ -4,85 +4,31 @@
 //! One task per queue asks its pods, a few at a time over the whole process. What a pass gets is
 //! what was found last; a pass never waits for a pod.
 
+mod failure;
 mod fetch;
-mod seen;
+mod samples;
 pub mod text;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use taskqueue_scaling::{Reading, Slots, Time};
 use taskqueue_temporal::{LivePod, OwnerKey};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use failure::Failure;
 pub use fetch::{Fetch, Http};
 
 use crate::clock::Clock;
-use seen::{Answer, Seen};
+use samples::{Answer, Samples};
 
 /// The most pods that are asked at the same time, over all queues.
 const AT_ONCE: usize = 32;
-
-/// Why the metrics of a pod say nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Failure {
-    /// No connection, or one that broke.
-    Unreachable,
-    /// No whole answer in time.
-    Timeout,
-    /// Another HTTP status than success.
-    Status,
-    /// A larger answer than is read.
-    TooLarge,
-    /// An answer that is no metrics text, or makes no sense.
-    Malformed,
-    /// Metrics without the slots of this task queue.
-    NoSlots,
-}
-
-impl Failure {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Status,
-        Self::TooLarge,
-        Self::Malformed,
-        Self::NoSlots,
-    ];
-
-    /// The label of the metric.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Status => "http_status",
-            Self::TooLarge => "too_large",
-            Self::Malformed => "malformed",
-            Self::NoSlots => "no_slots",
-        }
-    }
-
-    /// What to look at, as a half sentence.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Unreachable => {
-                "nothing can be reached there; check the port and the network policies of the workers"
-            }
-            Self::Timeout => "no answer comes in time; check the network policies of the workers",
-            Self::Status => "another HTTP status than 200 is answered; check the port",
-            Self::TooLarge => "the answer is larger than 4 MiB",
-            Self::Malformed => "the answer is no metrics text",
-            Self::NoSlots => {
-                "the metrics hold no temporal_worker_task_slots_used of this task queue; check that the SDK's metrics are served there"
-            }
-        }
-    }
-}
 
 /// What is to be scraped for one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +73,7 @@ struct Inner {
 /// The task of one queue.
 struct Running {
     target: watch::Sender<Target>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Samples>>,
     _stop: DropGuard,
 }
 
@@ -168,7 +114,7 @@ impl Scrapers {
             }
             changed
         });
-        let seen = lock(&running.seen);
+        let seen = running.seen.lock();
         Scraped {
             slots: seen.slots(pods, interval, now),
             port,
@@ -191,7 +137,7 @@ impl Scrapers {
 
     fn start(&self, owner: OwnerKey, target: Target, now: Time) -> Running {
         let (sender, wanted) = watch::channel(target);
-        let seen = Arc::new(Mutex::new(Seen::new(now)));
+        let seen = Arc::new(Mutex::new(Samples::new(now)));
         let stop = CancellationToken::new();
         let rounds = Rounds {
             owner,
@@ -214,20 +160,15 @@ impl Scrapers {
 
 impl Inner {
     fn queues(&self) -> MutexGuard<'_, BTreeMap<(OwnerKey, String), Running>> {
-        lock(&self.queues)
+        self.queues.lock()
     }
-}
-
-/// Nothing that is done under these locks can panic half-way, so a poisoned one is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The rounds over the pods of one queue.
 struct Rounds {
     owner: OwnerKey,
     wanted: watch::Receiver<Target>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Samples>>,
     fetch: Arc<dyn Fetch>,
     clock: Clock,
     permits: Arc<Semaphore>,
@@ -244,7 +185,7 @@ impl Rounds {
                 .map(|(pod, address)| self.ask(pod, *address, &target));
             let answers = join_all(asked).await;
             let now = self.clock.now().monotonic;
-            let news = lock(&self.seen).take(answers, now);
+            let news = self.seen.lock().take(answers, now);
             if news && self.news.send(self.owner.clone()).is_err() {
                 return;
             }

@@ -1,11 +1,12 @@
 //! Finds the task slots in the metrics that a Temporal SDK exposes. Pure; any text in, slots or a
-//! reason out. Reads the text format of Prometheus, of which OpenMetrics' samples are a part.
+//! reason out.
 //!
 //! Only the few lines that matter are looked into; the others may be anything.
 
 use taskqueue_scaling::{PerType, TaskType, TypeSlots};
 
-use super::Failure;
+use super::failure::Failure;
+use crate::exposition::{self, Sample};
 
 /// Slots in use, per worker type and task queue.
 const USED: &str = "temporal_worker_task_slots_used";
@@ -35,11 +36,11 @@ pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>,
     let mut available = PerType::<Option<u32>>::default();
     let mut processed = PerType::<Option<u64>>::default();
     for line in text.lines() {
-        let Some((about, rest)) = relevant(line) else {
+        let Some(about) = exposition::name(line).and_then(about) else {
             continue;
         };
-        let sample = Sample::parse(rest).ok_or(Failure::Malformed)?;
-        if sample.task_queue.as_deref() != Some(task_queue) {
+        let sample = Sample::parse(line).ok_or(Failure::Malformed)?;
+        if sample.label("task_queue") != Some(task_queue) {
             continue;
         }
         match about {
@@ -49,7 +50,7 @@ pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>,
                 *sum = Some(sum.unwrap_or(0).saturating_add(count));
             }
             About::Used | About::Available => {
-                let Some(task_type) = sample.worker_type() else {
+                let Some(task_type) = worker_type(&sample) else {
                     continue;
                 };
                 // Less than none is how some say that they do not know how many are free.
@@ -79,22 +80,13 @@ pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>,
     Ok(slots)
 }
 
-/// What a line is about and what follows its name, if it matters.
-fn relevant(line: &str) -> Option<(About, &str)> {
-    let line = line.trim_start();
-    if !line.starts_with("temporal_") {
-        return None;
+/// What the samples of a metric are about, if they matter.
+fn about(name: &str) -> Option<About> {
+    match name {
+        USED => Some(About::Used),
+        AVAILABLE => Some(About::Available),
+        other => executed(other).map(About::Processed),
     }
-    let end = line
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
-        .unwrap_or(line.len());
-    let (name, rest) = line.split_at(end);
-    let about = match name {
-        USED => About::Used,
-        AVAILABLE => About::Available,
-        other => About::Processed(executed(other)?),
-    };
-    Some((about, rest))
 }
 
 /// The task type whose executions a name counts.
@@ -123,81 +115,14 @@ fn whole(value: f64) -> Option<u64> {
     sound.then(|| format!("{value:.0}").parse().ok()).flatten()
 }
 
-/// The part of a sample after its name, as far as it matters.
-struct Sample {
-    task_queue: Option<String>,
-    worker_type: Option<String>,
-    value: f64,
-}
-
-impl Sample {
-    fn parse(rest: &str) -> Option<Self> {
-        let mut sample = Self {
-            task_queue: None,
-            worker_type: None,
-            value: 0.0,
-        };
-        let rest = rest.trim_start();
-        let rest = match rest.strip_prefix('{') {
-            Some(labels) => sample.labels(labels)?,
-            None => rest,
-        };
-        // A time, and in OpenMetrics an exemplar, may follow the value.
-        let value = rest.split_whitespace().next()?;
-        sample.value = value.parse().ok()?;
-        Some(sample)
+/// The task type; `None` for local activities and types that are newer than this code.
+fn worker_type(sample: &Sample<'_>) -> Option<TaskType> {
+    match sample.label("worker_type")? {
+        "WorkflowWorker" => Some(TaskType::Workflow),
+        "ActivityWorker" => Some(TaskType::Activity),
+        "NexusWorker" => Some(TaskType::Nexus),
+        _ => None,
     }
-
-    /// Takes the labels in; returns what follows the closing brace.
-    fn labels<'a>(&mut self, mut rest: &'a str) -> Option<&'a str> {
-        loop {
-            rest = rest.trim_start();
-            if let Some(after) = rest.strip_prefix('}') {
-                return Some(after);
-            }
-            let (name, tail) = rest.split_once('=')?;
-            let (value, tail) = quoted(tail.trim_start())?;
-            match name.trim() {
-                "task_queue" => self.task_queue = Some(value),
-                "worker_type" => self.worker_type = Some(value),
-                _ => {}
-            }
-            let tail = tail.trim_start();
-            rest = match tail.strip_prefix(',') {
-                Some(next) => next,
-                None if tail.starts_with('}') => tail,
-                None => return None,
-            };
-        }
-    }
-
-    /// The task type; `None` for local activities and types that are newer than this code.
-    fn worker_type(&self) -> Option<TaskType> {
-        match self.worker_type.as_deref()? {
-            "WorkflowWorker" => Some(TaskType::Workflow),
-            "ActivityWorker" => Some(TaskType::Activity),
-            "NexusWorker" => Some(TaskType::Nexus),
-            _ => None,
-        }
-    }
-}
-
-/// A value in quotes, and what follows it.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let text = text.strip_prefix('"')?;
-    let mut value = String::new();
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Some((value, text.get(at + 1..)?)),
-            '\\' => match characters.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            other => value.push(other),
-        }
-    }
-    None
 }
 
 #[cfg(test)]

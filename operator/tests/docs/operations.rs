@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use clap::{Arg, Args, Command};
 use serde_json::Value;
 use taskqueue_api::{ConditionType, Reason};
-use taskqueue_operator::error::{Class, Error};
+use taskqueue_operator::commands::{explain, top};
+use taskqueue_operator::error::{Class, ErrorReason};
 use taskqueue_operator::metrics::table::{self, Kind, Spec};
 use taskqueue_operator::settings::Settings;
-use taskqueue_operator::{explain, top};
 use taskqueue_scaling as scaling;
 
 use crate::{code, read, rows, rules};
@@ -185,7 +185,9 @@ pub(crate) fn errors() -> String {
             "at the latest after",
         ],
         Class::ALL.map(|class| {
-            let reasons: Vec<String> = Error::reasons(class).iter().map(code).collect();
+            let reasons: Vec<String> = ErrorReason::of(class)
+                .map(|reason| code(reason.as_str()))
+                .collect();
             vec![
                 code(class.as_str()),
                 reasons.join(", "),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskqueue_operator::simulate;
+use taskqueue_operator::commands::simulate;
 use taskqueue_scaling::{
     Backlog, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading, Replicas, Slots,
     Time, TypeBacklog, TypeSlots, decide,

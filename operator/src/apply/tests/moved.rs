@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// An API server whose Deployment is `present`, and which takes a write only if it names that one's version.
+/// An API server whose Deployment is `present`, and which takes a write only if it names that one's
+/// version.
 fn versioned_api(present: Deployment) -> (Client, Log) {
     let version = present.metadata.resource_version.clone();
     let present = serde_json::to_value(present).unwrap();
@@ -23,7 +24,7 @@ fn versioned_api(present: Deployment) -> (Client, Log) {
 
 /// The Deployment of the queue at version 12, after whatever has become of it since version 9.
 fn at_12(change: impl FnOnce(&mut Deployment)) -> Deployment {
-    let mut present = held(&simple(), 2, "12");
+    let mut present = existing(&simple(), 2, "12");
     present.metadata.generation = Some(3);
     change(&mut present);
     present
@@ -65,7 +66,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
         let grow = Scale {
             from: 2,
             to: 5,
-            decided_on: Version {
+            decided_on: ScalePrecondition {
                 generation: Some(3),
                 ..decided_on()
             },
@@ -77,7 +78,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
         let applied = writer(client).apply(&plan(vec![queue])).await;
         let done = &applied.queues["a"];
         assert_eq!(done.scaled.is_some(), written, "{what}");
-        let moved = matches!(done.error, Some(Error::Moved { .. }));
+        let moved = matches!(done.error, Some(Error::Stale { .. }));
         assert_eq!(moved, !written, "{what}: {:?}", done.error);
         let writes: Vec<Value> = log
             .take()
@@ -93,7 +94,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
 
 #[tokio::test]
 async fn what_shrinks_is_never_sent_again() {
-    let (client, log) = versioned_api(held(&simple(), 5, "12"));
+    let (client, log) = versioned_api(existing(&simple(), 5, "12"));
     let queue = QueuePlan {
         scale: Some(shrink()),
         ..queue(Step::Keep)
@@ -101,7 +102,7 @@ async fn what_shrinks_is_never_sent_again() {
     let applied = writer(client).apply(&plan(vec![queue])).await;
     assert!(matches!(
         applied.queues["a"].error,
-        Some(Error::Moved { .. })
+        Some(Error::Stale { .. })
     ));
     assert_eq!(log.lines().len(), 1);
 }
@@ -122,7 +123,7 @@ async fn a_template_finds_the_one_it_was_decided_on_or_is_not_written() {
         let applied = writer(client).apply(&plan(vec![queue(apply_step())])).await;
         let done = &applied.queues["a"];
         assert_eq!(done.written.is_some(), written, "{what}");
-        let moved = matches!(done.error, Some(Error::Moved { .. }));
+        let moved = matches!(done.error, Some(Error::Stale { .. }));
         assert_eq!(moved, !written, "{what}: {:?}", done.error);
         assert_eq!(
             done.end,

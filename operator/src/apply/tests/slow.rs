@@ -68,7 +68,7 @@ async fn replicas_that_are_added_are_written_first_and_no_template_is_waited_for
 
     // Each ends for itself, says what became of it, and that somebody is to look.
     for (queue, writing) in std::mem::take(&mut applied.writing) {
-        let done = outcome(writing.task.await);
+        let done = QueueApplied::of_task(writing.task.await);
         assert!(
             done.end == End::Refused && done.error.is_some(),
             "{queue}: {done:?}"
@@ -88,7 +88,7 @@ async fn what_is_under_way_is_broken_off_when_this_process_no_longer_leads() {
     let mut applied = writer.apply(&plan(vec![named(0)]), PATIENCE, || {}).await;
     leading.suspend();
     let writing = applied.writing.remove("q0").unwrap();
-    let done = outcome(writing.task.await);
+    let done = QueueApplied::of_task(writing.task.await);
     assert!(
         done.end == End::BrokenOff && done.error.is_none(),
         "{done:?}"

@@ -4,6 +4,8 @@ use futures::poll;
 
 use super::*;
 use crate::caches::Sight;
+use crate::controller::context::SETTLING;
+use crate::controller::errors::caught;
 use crate::testing::slow_api;
 
 fn arc(object: &Value) -> Arc<GuardedFleet> {
@@ -13,7 +15,7 @@ fn arc(object: &Value) -> Arc<GuardedFleet> {
 #[tokio::test]
 async fn nothing_is_written_while_the_lease_is_out_of_reach_and_then_it_goes_on() {
     let operator = Operator::new(empty_cluster);
-    let leading = &operator.context.shared.standing.leading;
+    let leading = &operator.context.shared.leading;
     leading.suspend();
     let pass = reconcile(arc(&object()), Arc::clone(&operator.context));
     tokio::pin!(pass);
@@ -42,15 +44,15 @@ async fn a_pass_that_is_under_way_when_the_lease_is_lost_ends_and_is_made_again(
         tokio::task::yield_now().await;
     }
     let began = tokio::time::Instant::now();
-    operator.context.shared.standing.leading.suspend();
+    operator.context.shared.leading.suspend();
     assert_eq!(
         pass.await.unwrap().unwrap(),
         Action::requeue(Duration::ZERO)
     );
     assert_eq!(began.elapsed(), Duration::ZERO);
-    let memory = operator.context.shared.memory(&metadata(&object()));
-    let memory = memory.lock().await;
-    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    let state = operator.context.shared.fleets.state(&metadata(&object()));
+    let state = state.lock().await;
+    let queue = &state.queues[&QueueKey::unversioned("a")];
     assert!(
         queue.written.is_none(),
         "what became of its writes is not known"
@@ -111,10 +113,12 @@ async fn the_classes_of_errors_are_counted_apart_and_the_next_look_is_not_forgot
     };
     // It was to be looked at in a day: nothing sooner than the errors.
     let now = shared.clock.now().monotonic;
-    shared.look_again_at(&metadata(&object()), now.plus(Duration::from_hours(24)));
+    shared
+        .fleets
+        .requeue_at(&metadata(&object()), now.plus(Duration::from_hours(24)));
     assert_eq!([wait(403), wait(403)], [Some(60), Some(60)]);
     assert_eq!([wait(503), wait(503)], [Some(1), Some(2)]);
-    shared.look_again_at(&metadata(&object()), now);
+    shared.fleets.requeue_at(&metadata(&object()), now);
     let action = error_policy(guarded, &error(422), Arc::clone(&operator.context));
     assert_eq!(action, Action::requeue(Duration::ZERO));
 }

@@ -1,4 +1,5 @@
-//! What cannot be accepted: it is told, nothing that runs is touched, and no other fleet waits for it.
+//! What cannot be accepted: it is told, nothing that runs is touched, and no other fleet waits for
+//! it.
 
 use super::*;
 use crate::caches::GuardedConnection;
@@ -121,8 +122,8 @@ async fn a_fleet_that_cannot_be_made_has_a_condition_ready_that_says_why() {
             empty_cluster(asked)
         });
         assert!(operator.pass(&object()).await.0.is_err(), "{code} {said}");
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let status = memory.lock().await.status.clone().unwrap().1;
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
+        let status = state.lock().await.status.clone().unwrap().1;
         let ready = &status.conditions[0];
         let found = (ready.type_.as_str(), ready.status.as_str());
         assert_eq!(found, ("Ready", "False"), "{code} {said}");

@@ -2,7 +2,11 @@
 
 use tokio::time::Instant;
 
+use jiff::Timestamp;
+use taskqueue_api::validate;
+
 use super::*;
+use crate::fleet_state::Accepted;
 use crate::testing::slow_api;
 
 /// As long as the API server waits for a webhook by default.
@@ -66,7 +70,7 @@ async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
     );
 
     // Each end leads to a pass, in which it is an error; and just that is not sent again at once.
-    assert!(operator.nudges.recv().await.is_some());
+    assert!(operator.requeued.recv().await.is_some());
     let (result, lines) = operator.pass(&twenty("worker:2", 3)).await;
     assert_eq!(result.unwrap_err().class(), Class::Unavailable);
     let again = |line: &&String| line.contains("q0-") && line.contains("force=true");
@@ -89,21 +93,21 @@ async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("worker:2");
     let key = QueueKey::unversioned("a");
     let told = async |operator: &Operator| {
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let memory = memory.lock().await;
-        let unapplied = memory.queues[&key].unapplied.clone().unwrap();
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
+        let state = state.lock().await;
+        let unapplied = state.queues[&key].unapplied.clone().unwrap();
         assert!(unapplied.passes, "{unapplied:?}");
-        let status = memory.status.clone().unwrap().1;
+        let status = state.status.clone().unwrap().1;
         let mut conditions = status.conditions.iter();
         let found = conditions.find(|found| found.type_ == "Reconciling");
         assert_eq!(found.unwrap().status, "True");
-        unapplied.problem.reason.as_str()
+        unapplied.why.reason.as_str()
     };
     for _ in ["it is sent", "it is under way"] {
         operator.pass(&changed).await.0.unwrap();
         assert_eq!(told(&operator).await, "ApiServerUnavailable");
     }
-    assert!(operator.nudges.recv().await.is_some());
+    assert!(operator.requeued.recv().await.is_some());
     assert!(operator.pass(&changed).await.0.is_err());
     assert_eq!(told(&operator).await, "WebhookUnavailable");
     let (result, lines) = operator.pass(&changed).await;
@@ -123,14 +127,14 @@ async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_
     ]);
     let operator = Operator::new(move |_| (200, present.clone()));
     let fleet = testing::simple();
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let left = Written::after_apply(&shown(2, "9"), &shown(2, "9"));
-    memory.queue(QueueKey::unversioned("a")).written = Some(left);
+    state.queue(QueueKey::unversioned("a")).written = Some(left);
     let mut observed = observed(&fleet, unseen());
     let writer = &operator.context.shared.writer;
-    writes::look_for_unseen(writer, &fleet, &mut observed, &memory).await;
-    let held = observed.queues["a"].held.as_deref().unwrap();
-    assert_eq!(observe::replicas_set_by(held), Some("kubectl"));
+    writes::look_for_unseen(writer, &fleet, &mut observed, &state).await;
+    let existing = observed.queues["a"].existing.as_deref().unwrap();
+    assert_eq!(observe::replicas_set_by(existing), Some("kubectl"));
 }
 
 #[tokio::test]
@@ -149,9 +153,9 @@ async fn what_passes_is_tried_again_after_its_pause_and_not_at_every_pass() {
 
 /// A running Deployment that the watch shows with one replica.
 fn shown(replicas: i32, version: &str) -> Deployment {
-    let mut held = held(&testing::simple(), replicas, version);
-    held.metadata.generation = Some(i64::from(replicas));
-    held
+    let mut existing = existing(&testing::simple(), replicas, version);
+    existing.metadata.generation = Some(i64::from(replicas));
+    existing
 }
 
 #[tokio::test]
@@ -176,9 +180,9 @@ async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_sa
     let mut object = object();
     object["spec"]["queues"][0]["replicas"]["min"] = json!(4);
     operator.pass(&object).await.0.unwrap();
-    let memory = operator.context.shared.memory(&metadata(&object));
-    let memory = memory.lock().await;
-    let decided = memory.queues[&QueueKey::unversioned("a")].decided.clone();
+    let state = operator.context.shared.fleets.state(&metadata(&object));
+    let state = state.lock().await;
+    let decided = state.queues[&QueueKey::unversioned("a")].decided.clone();
     let decided = decided.unwrap();
     assert_eq!((decided.previous, decided.desired), (2, 4));
 }
@@ -203,9 +207,9 @@ async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_
         .iter()
         .filter(|line| ["create", "apply"].contains(line));
     assert_eq!((lines[0], writes.count()), ("look", 0), "{lines:?}");
-    let memory = operator.context.shared.memory(&metadata(&object()));
-    let memory = memory.lock().await;
-    let queue = &memory.queues[&QueueKey::unversioned("a")];
+    let state = operator.context.shared.fleets.state(&metadata(&object()));
+    let state = state.lock().await;
+    let queue = &state.queues[&QueueKey::unversioned("a")];
     assert_eq!(queue.decided.as_ref().unwrap().previous, 3);
 }
 
@@ -217,7 +221,7 @@ async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
     older["metadata"]["uid"] = json!("older-uid");
     older["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     let fleet = validate(&serde_json::from_value(older.clone()).unwrap()).unwrap();
-    let runs = held(&fleet, 1, "9");
+    let runs = existing(&fleet, 1, "9");
     operator
         .caches
         .deployments
@@ -240,9 +244,9 @@ async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation()
         {"start": "0 0 1 1 *", "end": "0 0 2 1 *", "timeZone": "UTC", "minReplicas": 1},
     ]});
     let accepted = |operator: &Operator| {
-        let memory = operator.context.shared.memory(&metadata(&object()));
-        let memory = memory.try_lock().unwrap();
-        Arc::clone(&memory.accepted.as_ref().unwrap().fleet)
+        let state = operator.context.shared.fleets.state(&metadata(&object()));
+        let state = state.try_lock().unwrap();
+        Arc::clone(&state.accepted.as_ref().unwrap().fleet)
     };
     operator.pass(&scheduled).await.0.unwrap();
     let first = accepted(&operator);

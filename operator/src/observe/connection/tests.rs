@@ -1,4 +1,5 @@
-//! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret is told.
+//! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret
+//! is told.
 
 mod often;
 
@@ -74,7 +75,7 @@ async fn resolved(
     fleet: &Fleet,
     spec: &Connection,
     values: BTreeMap<(&'static str, &'static str), Vec<u8>>,
-) -> Result<Usable, Problem> {
+) -> Result<Usable, NotReady> {
     let (client, _) = api(move |asked| {
         let name = asked.line.rsplit(['/', '?']).find(|part| !part.is_empty());
         let name = name.unwrap_or_default().to_owned();
@@ -85,7 +86,7 @@ async fn resolved(
             .collect();
         (200, secret(&name, &of_it))
     });
-    Secrets::new(client).resolve(fleet, spec, false, NOW).await
+    resolve(&Secrets::new(client), fleet, spec, false, NOW).await
 }
 
 #[tokio::test]
@@ -122,8 +123,8 @@ async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
     ] {
         let values = good().into_iter().chain([(at, value.into_bytes())]);
         let told_by = resolved(&simple(), &complete(), values.collect()).await;
-        let problem = Problem::new(Reason::SecretInvalid, told);
-        assert_eq!(told_by.unwrap_err(), problem);
+        let why = NotReady::new(Reason::SecretInvalid, told);
+        assert_eq!(told_by.unwrap_err(), why);
     }
     assert!(resolved(&simple(), &complete(), good()).await.is_ok());
 }
@@ -138,12 +139,12 @@ async fn an_address_that_is_none_is_a_mistake_in_the_spec_and_not_in_a_secret() 
     let why = "address \"999.1.1.1:7233\" is not a valid host:port, as in temporal-frontend.temporal.svc:7233";
     assert_eq!(
         resolved(&fleet, &spec, good()).await.unwrap_err(),
-        Problem::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
+        NotReady::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
     );
     fleet.connection = ConnectionSource::Reference("shared".to_owned());
     assert_eq!(
         resolved(&fleet, &spec, good()).await.unwrap_err(),
-        Problem::new(
+        NotReady::new(
             Reason::ConnectionInvalid,
             format!("TemporalConnection shared: {why}")
         )
@@ -194,10 +195,8 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         ),
     ] {
         let (client, _) = api(move |_| (code, answer.clone()));
-        let told = Secrets::new(client)
-            .resolve(&simple(), &spec, false, NOW)
-            .await;
-        assert_eq!(told.unwrap_err(), Problem::new(reason, why));
+        let told = resolve(&Secrets::new(client), &simple(), &spec, false, NOW).await;
+        assert_eq!(told.unwrap_err(), NotReady::new(reason, why));
     }
 }
 

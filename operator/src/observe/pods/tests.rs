@@ -1,7 +1,12 @@
 //! Pods as the API server shows them.
 
-use super::*;
+use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
+use taskqueue_api::Reason;
+use taskqueue_scaling::Replicas;
+
+use super::*;
+use crate::observe::deployment::{self, replicas};
 
 fn pod(value: serde_json::Value) -> Arc<Pod> {
     Arc::new(serde_json::from_value(value).unwrap())
@@ -267,7 +272,7 @@ fn a_deployment_that_may_not_create_pods_is_reported() {
             "reason": "FailedCreate", "message": "exceeded quota: pods"}]},
     }))
     .unwrap();
-    let trouble = deployment_trouble(&deployment, false).unwrap();
+    let trouble = deployment::trouble(&deployment, false).unwrap();
     assert_eq!(trouble.reason, Reason::PodsRefused);
     assert!(trouble.message.contains("exceeded quota"), "{trouble}");
 }

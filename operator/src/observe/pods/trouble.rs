@@ -9,21 +9,21 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod}
 use taskqueue_api::Reason;
 use taskqueue_scaling::PodPhase;
 
-use super::condition;
-use crate::problem::Problem;
+use super::fields::condition;
+use crate::not_ready::NotReady;
 
-/// How long a container that has ended again and again must run until it is believed to stay, in a pod
-/// that is not ready. The kubelet forgets about the ends of a container after as long.
+/// How long a container that has ended again and again must run until it is believed to stay, in a
+/// pod that is not ready. The kubelet forgets about the ends of a container after as long.
 const STAYS: SignedDuration = SignedDuration::from_mins(10);
 /// The same in a pod that is ready: without a readiness probe it is that as soon as it is started.
 const STAYS_READY: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is wrong with a pod in this phase, if that is certain.
-pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<Problem> {
+pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<NotReady> {
     if phase != PodPhase::Ready
-        && let Some(problem) = unplaced(pod)
+        && let Some(why) = unplaced(pod)
     {
-        return Some(problem);
+        return Some(why);
     }
     let status = pod.status.as_ref()?;
     let stays = if phase == PodPhase::Ready {
@@ -40,8 +40,8 @@ pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<Problem> 
 }
 
 /// The worst first, and of equal ones always the same.
-pub(super) fn order(a: &Problem, b: &Problem) -> Ordering {
-    let rank = |problem: &Problem| match problem.reason {
+pub(super) fn order(a: &NotReady, b: &NotReady) -> Ordering {
+    let rank = |why: &NotReady| match why.reason {
         Reason::ImagePullFailed => 0,
         Reason::PodsFailing => 1,
         _ => 2,
@@ -49,13 +49,13 @@ pub(super) fn order(a: &Problem, b: &Problem) -> Ordering {
     (rank(a), &a.message).cmp(&(rank(b), &b.message))
 }
 
-fn unplaced(pod: &Pod) -> Option<Problem> {
+fn unplaced(pod: &Pod) -> Option<NotReady> {
     let unplaced = condition(pod, "PodScheduled").filter(|scheduled| {
         scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable")
     })?;
     let message = unplaced.message.as_deref();
     let said = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
-    Some(Problem {
+    Some(NotReady {
         reason: Reason::PodsUnschedulable,
         message: format!(
             "pods cannot be placed on any node: {said}; add nodes or change resources, nodeSelector or tolerations"
@@ -87,7 +87,7 @@ fn of_container(
     container: &ContainerStatus,
     now: Timestamp,
     stays: SignedDuration,
-) -> Option<Problem> {
+) -> Option<NotReady> {
     let name = &container.name;
     let Some(waiting) = container.state.as_ref().and_then(|s| s.waiting.as_ref()) else {
         return relapses(container, now, stays).then(|| failing(kind, container));
@@ -95,7 +95,7 @@ fn of_container(
     let word = waiting.reason.as_deref()?;
     match word {
         "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => {
-            Some(Problem {
+            Some(NotReady {
                 reason: Reason::ImagePullFailed,
                 message: format!(
                     "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
@@ -118,8 +118,8 @@ fn of_container(
     }
 }
 
-/// Whether a container that does not wait has ended so often, and so lately, that it will again. The first
-/// end is followed by a start at once, each later one by a wait that says so.
+/// Whether a container that does not wait has ended so often, and so lately, that it will again.
+/// The first end is followed by a start at once, each later one by a wait that says so.
 fn relapses(container: &ContainerStatus, now: Timestamp, stays: SignedDuration) -> bool {
     let Some(state) = container.state.as_ref() else {
         return false;
@@ -141,7 +141,7 @@ fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
         .or_else(|| before.and_then(|state| state.terminated.as_ref()))
 }
 
-fn failing(kind: &str, container: &ContainerStatus) -> Problem {
+fn failing(kind: &str, container: &ContainerStatus) -> NotReady {
     let name = &container.name;
     let ended = last_end(container);
     let why = ended.and_then(|ended| ended.reason.as_deref());
@@ -153,7 +153,7 @@ fn failing(kind: &str, container: &ContainerStatus) -> Problem {
     // The other words say no more than the code.
     let why = why.filter(|why| !matches!(*why, "Error" | "Completed"));
     let why = why.map(|why| format!(" ({why})"));
-    Problem {
+    NotReady {
         reason: Reason::PodsFailing,
         message: format!(
             "{kind} {name} ends{}{} each time it is started; kubectl logs --previous of its pod says why",
@@ -163,8 +163,8 @@ fn failing(kind: &str, container: &ContainerStatus) -> Problem {
     }
 }
 
-fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> Problem {
-    Problem {
+fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> NotReady {
+    NotReady {
         reason: Reason::PodsFailing,
         message: match said {
             Some(said) => format!("{kind} {name} cannot be started ({word}): {said}"),
@@ -173,8 +173,8 @@ fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> Prob
     }
 }
 
-/// What the kubelet or the container runtime says, without ids of pods and containers, which differ from
-/// pod to pod and from start to start.
+/// What the kubelet or the container runtime says, without ids of pods and containers, which differ
+/// from pod to pod and from start to start.
 fn steady(text: &str) -> String {
     let is_id = |run: &str| run.chars().filter(char::is_ascii_hexdigit).count() >= 32;
     let has_id = |word: &&str| {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use taskqueue_api::Fleet;
 
 use super::*;
-use crate::memory::{FleetMemory, QueueKey};
-use crate::report::passed::Passed;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::report::testing::Passed;
 use crate::testing::{fleet, unseen};
 
 fn queue(replicas: &Value, scaling: &Value) -> Fleet {
@@ -13,25 +13,20 @@ fn queue(replicas: &Value, scaling: &Value) -> Fleet {
 }
 
 /// The notes of one pass over a fleet whose pods took `start`, which remembers what it told.
-fn told(
-    fleet: &Fleet,
-    start: Option<u64>,
-    cache: Duration,
-    memory: &mut FleetMemory,
-) -> Vec<String> {
+fn told(fleet: &Fleet, start: Option<u64>, cache: Duration, state: &mut FleetState) -> Vec<String> {
     let mut seen = unseen();
     seen.pods.start = start.map(Duration::from_secs);
-    let mut passed = Passed::after(std::mem::take(memory), fleet.clone(), seen);
+    let mut passed = Passed::after(std::mem::take(state), fleet.clone(), seen);
     let thresholds = Thresholds {
         statistics_cache: cache,
         ..Thresholds::default()
     };
     let advice = Advice::of(&passed.facts()[0], &thresholds);
-    let queue = passed.memory.queue(QueueKey::unversioned("a"));
-    let notes = advice.happenings(queue, fleet.generation);
+    let queue = passed.state.queue(QueueKey::unversioned("a"));
+    let notes = advice.events(queue, fleet.generation);
     advice.remember(queue, fleet.generation);
-    *memory = passed.memory;
-    notes.into_iter().map(|happening| happening.note).collect()
+    *state = passed.state;
+    notes.into_iter().map(|event| event.note).collect()
 }
 
 const CACHE: Duration = Duration::from_secs(5);
@@ -39,18 +34,18 @@ const CACHE: Duration = Duration::from_secs(5);
 #[test]
 fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
     let mut fleet = queue(&json!({"max": 5}), &json!({"queueWaitTarget": "6s"}));
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let nothing: Vec<String> = Vec::new();
     assert_eq!(
-        told(&fleet, None, CACHE, &mut memory),
+        told(&fleet, None, CACHE, &mut state),
         nothing,
         "nothing is known of its pods yet"
     );
     let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits for up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), nothing);
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut state), [note]);
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut state), nothing);
     fleet.generation += 1;
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut memory), [note]);
+    assert_eq!(told(&fleet, Some(3), CACHE, &mut state), [note]);
 }
 
 #[test]
@@ -64,7 +59,7 @@ fn a_target_that_can_be_kept_needs_no_advice() {
     ];
     for (replicas, target, cache) in cases {
         let fleet = queue(&replicas, &json!({"queueWaitTarget": target}));
-        let told = told(&fleet, Some(3), cache, &mut FleetMemory::default());
+        let told = told(&fleet, Some(3), cache, &mut FleetState::default());
         assert_eq!(told, none, "{replicas} {target}");
     }
 }
@@ -76,12 +71,12 @@ fn a_polling_interval_below_the_servers_cache_is_told_with_what_it_does() {
         &json!({"pollingInterval": "2s"}),
     );
     assert_eq!(
-        told(&fleet, None, CACHE, &mut FleetMemory::default()),
+        told(&fleet, None, CACHE, &mut FleetState::default()),
         [
             "queue a: pollingInterval is 2s, and Temporal caches the statistics for 5s: the queue is read every 5s; set pollingInterval to that, or, if the server caches for less, tell the operator with --temporal-statistics-cache"
         ]
     );
     let short = Duration::from_secs(1);
-    let told = told(&fleet, None, short, &mut FleetMemory::default());
+    let told = told(&fleet, None, short, &mut FleetState::default());
     assert_eq!(told, Vec::<String>::new());
 }

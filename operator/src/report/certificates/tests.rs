@@ -47,12 +47,8 @@ fn connection() -> Usable {
 fn said(now: &str) -> (&'static str, &'static str, String) {
     let connection = connection();
     let certificates = Certificates::of(&connection, now.parse().unwrap());
-    let verdict = certificates.verdict(WEEK).unwrap();
-    (
-        verdict.status.as_str(),
-        verdict.reason.as_str(),
-        verdict.message,
-    )
+    let draft = certificates.draft(WEEK).unwrap();
+    (draft.status.as_str(), draft.reason.as_str(), draft.message)
 }
 
 #[test]
@@ -75,7 +71,7 @@ fn a_connection_without_certificates_says_nothing() {
     let now = "2029-12-25T00:00:00Z".parse().unwrap();
     let plain = usable(&simple());
     let none = Certificates::of(&plain, now);
-    assert_eq!(none.verdict(WEEK), None);
+    assert_eq!(none.draft(WEEK), None);
     assert_eq!(none.numbers(), []);
     assert_eq!(
         Certificates::of(&connection(), now).numbers(),

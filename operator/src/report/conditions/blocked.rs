@@ -5,12 +5,13 @@ use std::time::Duration;
 use taskqueue_api::Reason;
 use taskqueue_scaling::Time;
 
-use super::{QueueFacts, Trouble, name};
-use crate::apply::End;
-use crate::error::{Class, Error};
-use crate::memory::{FleetMemory, Unapplied};
+use super::draft::Trouble;
+use crate::applied::End;
+use crate::error::Error;
+use crate::fleet_state::{FleetState, Unapplied};
+use crate::not_ready::NotReady;
 use crate::plan::Step;
-use crate::problem::Problem;
+use crate::report::facts::QueueFacts;
 
 /// How long an error that passes by itself leaves a condition as it was.
 pub const KEPT: Duration = Duration::from_mins(1);
@@ -18,31 +19,31 @@ pub const KEPT: Duration = Duration::from_mins(1);
 impl QueueFacts<'_> {
     /// What keeps the present generation from being applied, if something does.
     fn blocked(&self, now: Time) -> Option<Unapplied> {
-        if let Step::Hold(problem) = &self.plan.step {
+        if let Step::Hold(why) = &self.plan.step {
             return Some(Unapplied {
                 since: now,
                 passes: false,
-                problem: problem.clone(),
+                why: why.clone(),
             });
         }
-        let before = self.memory.unapplied.as_ref();
+        let before = self.state.unapplied.as_ref();
         let since = before.map_or(now, |before| before.since);
         match (&self.plan.step, &self.done.error) {
             (_, Some(error)) => Some(Unapplied {
                 since,
                 passes: error.passes(),
-                problem: problem(error),
+                why: error.into(),
             }),
             // Nothing was tried: it is as it was.
-            (Step::Refused(problem), None) => Some(Unapplied {
+            (Step::Refused(why), None) => Some(Unapplied {
                 since,
-                passes: match (problem.reason, before) {
+                passes: match (why.reason, before) {
                     // A connection that is only just asked for needs a moment to be tried.
                     (Reason::ConnectionUntried, _) => true,
                     (_, Some(before)) => before.passes,
                     (reason, None) => passes(reason),
                 },
-                problem: problem.clone(),
+                why: why.clone(),
             }),
             (Step::Pending, None) => Some(self.unanswered(now)),
             _ if self.done.end == End::Pending => Some(self.unanswered(now)),
@@ -52,10 +53,10 @@ impl QueueFacts<'_> {
 
     /// A write that is under way is not applied. What was wrong before it may still be.
     fn unanswered(&self, now: Time) -> Unapplied {
-        let before = self.memory.unapplied.clone();
+        let before = self.state.unapplied.clone();
         before.unwrap_or_else(|| {
-            // Of a Deployment that is there the former condition stands for a while. One that is being made has none
-            // yet, and a start is no fault.
+            // Of a Deployment that is there the former condition stands for a while. One that is
+            // being made has none yet, and a start is no fault.
             let reason = if self.exists() {
                 Reason::ApiServerUnavailable
             } else {
@@ -67,21 +68,21 @@ impl QueueFacts<'_> {
             Unapplied {
                 since: now,
                 passes: true,
-                problem: Problem::new(reason, message),
+                why: NotReady::new(reason, message),
             }
         })
     }
 
     /// What the conditions after the next pass need to know of this one.
-    pub fn standing(&self, now: Time) -> Standing {
+    pub fn carry_over(&self, now: Time) -> QueueCarryOver {
         let held = matches!(self.plan.step, Step::Hold(_));
-        let at_zero = if self.exists() && self.asked() == 0 {
+        let at_zero = if self.exists() && self.spec_replicas() == 0 {
             Some(now)
         } else {
             let none_ready = self.plan.observation.replicas.ready == 0;
-            self.memory.at_zero.filter(|_| none_ready)
+            self.state.at_zero.filter(|_| none_ready)
         };
-        Standing {
+        QueueCarryOver {
             queue: self.queue.name.clone(),
             unapplied: self.blocked(now).filter(|_| !held),
             at_zero,
@@ -91,7 +92,7 @@ impl QueueFacts<'_> {
 }
 
 /// Since when a queue is not as it should be.
-pub struct Standing {
+pub struct QueueCarryOver {
     /// The queue.
     pub queue: String,
     /// Writes that fail.
@@ -102,16 +103,17 @@ pub struct Standing {
     pub gone_over: bool,
 }
 
-/// How long until an error that passes by itself, and has not passed, is told: a pass then must not be missed.
-pub fn until_told(memory: &FleetMemory, now: Time) -> Duration {
-    let unapplied = memory
+/// How long until an error that passes by itself, and has not passed, is told: a pass then must not
+/// be missed.
+pub fn until_reported(state: &FleetState, now: Time) -> Duration {
+    let unapplied = state
         .queues
         .values()
         .filter_map(|queue| queue.unapplied.as_ref());
     let passing = unapplied.filter(|unapplied| unapplied.passes);
     passing
         .map(|unapplied| unapplied.since)
-        .chain(memory.unpruned)
+        .chain(state.unpruned)
         .map(|since| KEPT.saturating_sub(now.since(since)))
         .filter(|left| !left.is_zero())
         .min()
@@ -140,12 +142,12 @@ impl<'a> Blocked<'a> {
     pub(super) fn collect(queues: &[QueueFacts<'a>], unpruned: &Unpruned<'_>, now: Time) -> Self {
         let of_queues = queues
             .iter()
-            .filter_map(|facts| Some((Some(name(facts)), facts.blocked(now)?)));
+            .filter_map(|facts| Some((Some(facts.name()), facts.blocked(now)?)));
         let of_prunes = unpruned.errors.iter().map(|error| {
             let unapplied = Unapplied {
                 since: unpruned.since.unwrap_or(now),
                 passes: error.passes(),
-                problem: problem(error),
+                why: error.into(),
             };
             (None, unapplied)
         });
@@ -155,7 +157,7 @@ impl<'a> Blocked<'a> {
             passing: Vec::new(),
         };
         for (queue, unapplied) in of_queues.chain(of_prunes) {
-            let trouble = (queue, unapplied.problem);
+            let trouble = (queue, unapplied.why);
             if unapplied.passes {
                 blocked.passing.push(trouble.clone());
             }
@@ -172,7 +174,7 @@ impl<'a> Blocked<'a> {
     /// Whether a queue is among those that are not applied.
     pub(super) fn has(&self, facts: &QueueFacts<'_>) -> bool {
         let mut all = self.lasting.iter().chain(&self.lately);
-        all.any(|(queue, _)| *queue == Some(name(facts)))
+        all.any(|(queue, _)| *queue == Some(facts.name()))
     }
 }
 
@@ -185,21 +187,4 @@ fn passes(reason: Reason) -> bool {
             | Reason::ApiServerUnavailable
             | Reason::Conflict
     )
-}
-
-/// An error as a condition says it.
-pub fn problem(error: &Error) -> Problem {
-    let reason = match (error.class(), error.reason()) {
-        (Class::Invalid, _) | (Class::Denied, "QuotaExceeded" | "AdmissionDenied") => {
-            Reason::ApplyFailed
-        }
-        (Class::Denied, _) => Reason::Forbidden,
-        (Class::Bug, _) => Reason::InternalError,
-        (Class::Dependency, "NameConflict") => Reason::NameConflict,
-        (Class::Throttled, _) => Reason::Throttled,
-        (Class::Unavailable, "WebhookUnavailable") => Reason::WebhookUnavailable,
-        (Class::Unavailable, _) => Reason::ApiServerUnavailable,
-        (Class::Dependency | Class::Conflict, _) => Reason::Conflict,
-    };
-    Problem::new(reason, error.told())
 }

@@ -1,13 +1,14 @@
-//! The conditions about how far the present generation has come: `Progressing`, and `Reconciling` and `Stalled` as
-//! kstatus reads them. Pure.
+//! The conditions about how far the present generation has come: `Progressing`, and `Reconciling`
+//! and `Stalled` as kstatus reads them. Pure.
 
 use taskqueue_api::Reason;
 
-use super::{
-    About, Blocked, QueueFacts, Say, Status, Trouble, drains, name, ready_rank, trouble, worst,
-};
-use crate::observe::pods::{self, Rollout};
-use crate::problem::Problem;
+use super::blocked::Blocked;
+use super::draft::{About, ConditionBuilder, Status, Trouble, worst};
+use super::rank;
+use crate::not_ready::NotReady;
+use crate::observe::deployment::{self, Rollout};
+use crate::report::facts::{QueueFacts, any_draining, pod_trouble};
 
 /// Whether pods of an earlier template are there, or an earlier template is, for a moment.
 pub(super) fn replaces(facts: &QueueFacts<'_>) -> bool {
@@ -18,48 +19,51 @@ fn of(facts: &QueueFacts<'_>) -> Rollout {
     if facts.done.created {
         return Rollout::Starting;
     }
-    let held = facts.seen.held.as_deref();
-    let uid = held.and_then(|held| held.metadata.uid.as_deref());
+    let existing = facts.seen.existing.as_deref();
+    let uid = existing.and_then(|existing| existing.metadata.uid.as_deref());
     let written = facts.done.written.as_ref();
-    let written = written.or(facts.memory.written.as_ref());
+    let written = written.or(facts.state.written.as_ref());
     let written = written.filter(|written| uid.is_none_or(|uid| uid == written.uid));
     let generation = written.and_then(|written| written.generation);
-    pods::rollout(held, &facts.seen.pods, generation)
+    deployment::rollout(existing, &facts.seen.pods, generation)
 }
 
-pub(super) fn progressing<'a>(queues: &[QueueFacts<'a>], blocked: &Blocked<'a>) -> Say {
+pub(super) fn progressing<'a>(
+    queues: &[QueueFacts<'a>],
+    blocked: &Blocked<'a>,
+) -> ConditionBuilder {
     let stuck = queues.iter().filter(|facts| !blocked.has(facts));
-    let stuck = stuck.filter_map(|facts| Some((Some(name(facts)), stuck_at(facts, queues)?)));
+    let stuck = stuck.filter_map(|facts| Some((Some(facts.name()), stuck_at(facts, queues)?)));
     let stuck: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(stuck).collect();
-    if let Some(say) = worst(Status::False, &stuck, ready_rank) {
+    if let Some(say) = worst(Status::False, &stuck, rank::ready) {
         return say;
     }
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| replaces(facts))
-        .map(|facts| (Some(name(facts)), rolling(facts)))
+        .map(|facts| (Some(facts.name()), rolling(facts)))
         .collect();
     if let Some(say) = worst(Status::True, &rolling, |_| 0) {
         return say;
     }
-    if let Some(say) = worst(Status::False, &blocked.lately, ready_rank) {
+    if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {
         return say.about(About::Former);
     }
-    Say::new(Status::False, Reason::RolledOut, "no rollout is under way")
+    ConditionBuilder::new(Status::False, Reason::RolledOut, "no rollout is under way")
 }
 
 /// Why a rollout, or a start of pods, gets no further.
-fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<Problem> {
+fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotReady> {
     let rollout = of(facts);
-    let trouble = trouble(facts, queues);
+    let trouble = pod_trouble(facts, queues);
     match (rollout, trouble) {
         // While old pods serve, the new ones' trouble is the rollout's; the message says which.
         (Rollout::Replacing, Some(trouble)) => {
-            Some(Problem::new(Reason::RolloutStalled, trouble.message))
+            Some(NotReady::new(Reason::RolloutStalled, trouble.message))
         }
         (Rollout::Paused, _) => {
             let deployment = &facts.queue.deployment_name;
-            Some(Problem::new(
+            Some(NotReady::new(
                 Reason::RolloutPaused,
                 format!(
                     "somebody has paused the rollout of Deployment {deployment}, so pods of the old template stay and nothing shrinks; kubectl rollout resume deployment/{deployment} lets it go on"
@@ -70,25 +74,29 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<Problem
     }
 }
 
-fn rolling(facts: &QueueFacts<'_>) -> Problem {
+fn rolling(facts: &QueueFacts<'_>) -> NotReady {
     let deployment = &facts.queue.deployment_name;
     let message = if replaces(facts) {
         format!("Deployment {deployment} replaces its pods")
     } else {
         format!("Deployment {deployment} starts its first pods")
     };
-    Problem::new(Reason::RollingOut, message)
+    NotReady::new(Reason::RollingOut, message)
 }
 
 /// What a person must mend, as `Ready` or `Progressing` say it.
-pub(super) fn stalled(queues: &[QueueFacts<'_>], ready: &Say, progressing: &Say) -> Say {
+pub(super) fn stalled(
+    queues: &[QueueFacts<'_>],
+    ready: &ConditionBuilder,
+    progressing: &ConditionBuilder,
+) -> ConditionBuilder {
     // What was said before and is kept says nothing of now.
     let bad = [ready, progressing].into_iter().find(|say| {
         say.status == Status::False && say.about != About::Former && waits_for_a_person(say, queues)
     });
     match bad {
-        Some(say) => Say::new(Status::True, say.reason, say.message.clone()),
-        None => Say::new(
+        Some(say) => say.same_reason(Status::True),
+        None => ConditionBuilder::new(
             Status::False,
             Reason::NotStalled,
             "nothing waits for a person",
@@ -97,7 +105,7 @@ pub(super) fn stalled(queues: &[QueueFacts<'_>], ready: &Say, progressing: &Say)
 }
 
 /// Whether what a condition says goes on only after somebody has done something.
-fn waits_for_a_person(say: &Say, queues: &[QueueFacts<'_>]) -> bool {
+fn waits_for_a_person(say: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool {
     match say.reason {
         Reason::InvalidSpec
         | Reason::SecretNotFound
@@ -115,8 +123,9 @@ fn waits_for_a_person(say: &Say, queues: &[QueueFacts<'_>]) -> bool {
         | Reason::RolloutPaused
         | Reason::InternalError => true,
         // Pods that drain make room in a quota.
-        Reason::PodsRefused => !drains(queues),
-        // Nodes may come by themselves, and an API server, a webhook and other writers may calm down.
+        Reason::PodsRefused => !any_draining(queues),
+        // Nodes may come by themselves, and an API server, a webhook and other writers may calm
+        // down.
         _ => false,
     }
 }
@@ -125,12 +134,12 @@ fn waits_for_a_person(say: &Say, queues: &[QueueFacts<'_>]) -> bool {
 pub(super) fn reconciling<'a>(
     queues: &[QueueFacts<'a>],
     blocked: &Blocked<'a>,
-    stalled: &Say,
-) -> Say {
+    stalled: &ConditionBuilder,
+) -> ConditionBuilder {
     if stalled.status == Status::True {
-        return Say::new(Status::False, stalled.reason, stalled.message.clone());
+        return stalled.same_reason(Status::False);
     }
-    if let Some(say) = worst(Status::True, &blocked.passing, ready_rank) {
+    if let Some(say) = worst(Status::True, &blocked.passing, rank::ready) {
         // What was said of this very generation stands: a single error would make it flicker.
         let about = if blocked.lately.is_empty() {
             About::Present
@@ -142,10 +151,10 @@ pub(super) fn reconciling<'a>(
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| of(facts) != Rollout::Complete)
-        .map(|facts| (Some(name(facts)), rolling(facts)))
+        .map(|facts| (Some(facts.name()), rolling(facts)))
         .collect();
     worst(Status::True, &rolling, |_| 0).unwrap_or_else(|| {
-        Say::new(
+        ConditionBuilder::new(
             Status::False,
             Reason::Reconciled,
             "every replica runs the present template",

@@ -5,41 +5,46 @@ use std::time::Duration;
 
 use taskqueue_api::Reason;
 use taskqueue_scaling::{
-    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason,
-};
+    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason, };
 use taskqueue_temporal::{CallErrorKind, Fault};
 
-use super::{QueueFacts, Say, Status, name, worst};
+use super::draft::{ConditionBuilder, Status, worst};
+use super::rank;
+use crate::not_ready::NotReady;
 use crate::plan::Step;
-use crate::problem::Problem;
-use crate::report::Thresholds;
+use crate::report::facts::QueueFacts;
+use crate::report::thresholds::Thresholds;
 use crate::scrape::Failure;
 
 /// How long slots must have been unknown before it is said: a pod that just became ready is heard
 /// of a little later.
 const SLOTS_UNKNOWN_AFTER: Duration = Duration::from_mins(2);
 
-pub(super) fn active(queues: &[QueueFacts<'_>], thresholds: &Thresholds, now: Time) -> Say {
-    let mut said: Vec<(Status, Option<&str>, Problem)> = queues
+pub(super) fn active(
+    queues: &[QueueFacts<'_>],
+    thresholds: &Thresholds,
+    now: Time,
+) -> ConditionBuilder {
+    let mut said: Vec<(Status, Option<&str>, NotReady)> = queues
         .iter()
         .filter_map(|facts| {
-            let (status, problem) = not_scaling(facts, thresholds, now)?;
-            Some((status, Some(name(facts)), problem))
+            let (status, why) = not_scaling(facts, thresholds, now)?;
+            Some((status, Some(facts.name()), why))
         })
         .collect();
-    said.sort_by_key(|(status, _, problem)| (rank(problem.reason), *status));
+    said.sort_by_key(|(status, _, why)| (rank::scaling(why.reason), *status));
     let Some((status, _, _)) = said.first() else {
         let message = "the demand of every queue is known and acted on";
-        return Say::new(Status::True, Reason::Active, message);
+        return ConditionBuilder::new(Status::True, Reason::Active, message);
     };
     let status = *status;
-    let problems: Vec<(Option<&str>, Problem)> = said
+    let troubles: Vec<(Option<&str>, NotReady)> = said
         .into_iter()
-        .map(|(_, queue, problem)| (queue, problem))
+        .map(|(_, queue, why)| (queue, why))
         .collect();
-    worst(status, &problems, rank).unwrap_or_else(|| {
+    worst(status, &troubles, rank::scaling).unwrap_or_else(|| {
         let message = "a condition without a reason";
-        Say::new(status, Reason::InternalError, message)
+        ConditionBuilder::new(status, Reason::InternalError, message)
     })
 }
 
@@ -47,10 +52,10 @@ fn not_scaling(
     facts: &QueueFacts<'_>,
     thresholds: &Thresholds,
     now: Time,
-) -> Option<(Status, Problem)> {
+) -> Option<(Status, NotReady)> {
     let policy = &facts.queue.policy;
-    if let Step::Hold(problem) = &facts.plan.step {
-        return Some((Status::False, problem.clone()));
+    if let Step::Hold(why) = &facts.plan.step {
+        return Some((Status::False, why.clone()));
     }
     if let Reading::Unknown { reason, .. } = &facts.seen.reading.backlog {
         return Some(unread(facts, *reason));
@@ -58,53 +63,50 @@ fn not_scaling(
     match policy.mode {
         Mode::Paused => {
             let message = "mode is Paused: nothing is decided, the replicas are yours";
-            return Some((Status::False, Problem::new(Reason::Paused, message)));
+            return Some((Status::False, NotReady::new(Reason::Paused, message)));
         }
         Mode::DryRun => {
             let message = "mode is DryRun: decisions are reported and not carried out";
-            return Some((Status::False, Problem::new(Reason::DryRun, message)));
+            return Some((Status::False, NotReady::new(Reason::DryRun, message)));
         }
         Mode::Active => {}
     }
-    let stuck = facts
-        .memory
-        .history
-        .findings(now)
+    let stuck = facts.state.history.findings(now)
         .into_iter()
-        .map(|finding| Problem::new(stuck(finding.kind), finding.sentence))
-        .min_by_key(|problem| rank(problem.reason));
-    if let Some(problem) = stuck {
-        return Some((Status::False, problem));
+        .map(|finding| NotReady::new(stuck(finding.kind), finding.sentence))
+        .min_by_key(|why| rank::scaling(why.reason));
+    if let Some(why) = stuck {
+        return Some((Status::False, why));
     }
-    if facts.memory.history.pods_unseen() {
+    if facts.state.history.pods_unseen() {
         let message = "Kubernetes counts more pods than its watch on pods shows, so nothing shrinks; check that the operator may list and watch pods, and see its log";
-        return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
+        return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
     if slots_unknown(facts, now) {
         let message = no_slots(facts);
-        return Some((Status::True, Problem::new(Reason::SlotsUnknown, message)));
+        return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
     // The server's cache alone may hide new work for this long.
     let short =
         policy.min == 0 && policy.max > 0 && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
         let message = "queueWaitTarget is shorter than a start from zero replicas takes; tasks that wake the queue wait longer, unless replicas.min is at least 1";
-        (Status::True, Problem::new(Reason::WaitTargetTooShort, message))
+        (Status::True, NotReady::new(Reason::WaitTargetTooShort, message))
     })
 }
 
-fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
+fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
     let Some(problem) = &facts.seen.reading.backlog_failure else {
         return match reason {
             UnknownReason::NotReadYet => {
                 let message = "the first readings are not there yet";
-                (Status::Unknown, Problem::new(Reason::Starting, message))
+                (Status::Unknown, NotReady::new(Reason::Starting, message))
             }
             UnknownReason::Stale => {
                 let message = "the last reading of the backlog is too old to act on; the replicas stay as they are; if the alert TaskQueueBudgetExhausted fires as well, the call budget is too small for the queues";
                 (
                     Status::Unknown,
-                    Problem::new(Reason::BacklogUnknown, message),
+                    NotReady::new(Reason::BacklogUnknown, message),
                 )
             }
             other => {
@@ -114,7 +116,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
                 );
                 (
                     Status::Unknown,
-                    Problem::new(Reason::BacklogUnknown, message),
+                    NotReady::new(Reason::BacklogUnknown, message),
                 )
             }
         };
@@ -151,7 +153,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, Problem) {
         "{}; the replicas stay as they are; {way_out}",
         problem.message
     );
-    (status, Problem::new(reason, message))
+    (status, NotReady::new(reason, message))
 }
 
 fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
@@ -160,7 +162,7 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
     };
     reason.is_silence()
         && facts
-            .memory
+            .state
             .slots_unknown_since
             .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER)
 }
@@ -192,27 +194,8 @@ fn stuck(kind: Stuck) -> Reason {
     }
 }
 
-fn rank(reason: Reason) -> u8 {
-    match reason {
-        Reason::TemporalAccessDenied | Reason::TemporalNamespaceNotFound => 2,
-        Reason::TemporalUnavailable => 3,
-        Reason::BacklogUnknown => 4,
-        Reason::NotPolling => 5,
-        Reason::QueueNotPolled => 6,
-        Reason::VersionNotCurrent => 7,
-        Reason::BacklogGrowsWithFreeSlots => 8,
-        Reason::Starting => 9,
-        Reason::Paused => 10,
-        Reason::DryRun => 11,
-        Reason::SlotsUnknown => 12,
-        Reason::WaitTargetTooShort => 13,
-        // What holds the whole queue back.
-        _ => 1,
-    }
-}
-
-pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
-    type Said<'a> = (Option<&'a str>, Problem);
+pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
+    type Said<'a> = (Option<&'a str>, NotReady);
     let (limited, noted): (Vec<Said<'_>>, Vec<Said<'_>>) = queues
         .iter()
         .filter_map(|facts| {
@@ -220,15 +203,15 @@ pub(super) fn limited(queues: &[QueueFacts<'_>]) -> Say {
             let reason = limit(decision)?;
             let message = limit_message(reason, &facts.queue.policy);
             let note = limit_note(decision, &message);
-            let say = |text| (Some(name(facts)), Problem::new(reason.into(), text));
+            let say = |text| (Some(facts.name()), NotReady::new(reason.into(), text));
             Some((say(message), say(note)))
         })
         .unzip();
     let note = worst(Status::True, &noted, |_| 0).map(|say| say.message);
-    let say = worst(Status::True, &limited, |_| 0).map(|say| Say { note, ..say });
+    let say = worst(Status::True, &limited, |_| 0).map(|say| say.note(note));
     say.unwrap_or_else(|| {
         let message = "every queue has the replicas that its demand asks for";
-        Say::new(Status::False, Reason::NotLimited, message)
+        ConditionBuilder::new(Status::False, Reason::NotLimited, message)
     })
 }
 

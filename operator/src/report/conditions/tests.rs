@@ -1,24 +1,30 @@
 //! Conditions by what is wrong.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
+use taskqueue_api::{Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::{PodPhase, Reading, UnknownReason};
 use taskqueue_temporal::CallErrorKind;
 
-use super::*;
-use crate::plan;
-use crate::report::passed::{Passed, healthy, unread};
-use crate::testing::{NOW, backlog, fleet, held, observed, simple, unseen};
+use super::draft::ConditionDraft;
+use crate::carry_over;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::not_ready::NotReady;
+use crate::report::testing::{Passed, healthy, unread};
+use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen};
 
+mod rollout;
 mod unapplied;
 
 impl Passed {
     /// Type, status and reason of every condition.
     fn conditions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        let words = |v: &Verdict| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
-        self.verdicts().iter().map(words).collect()
+        let words = |v: &ConditionDraft| (v.kind.as_str(), v.status.as_str(), v.reason.as_str());
+        self.drafts().iter().map(words).collect()
     }
 }
 
@@ -26,6 +32,27 @@ const LIMITED: (&str, &str, &str) = ("ScalingLimited", "False", "NotLimited");
 const STILL: (&str, &str, &str) = ("Progressing", "False", "RolledOut");
 const RECONCILED: (&str, &str, &str) = ("Reconciling", "False", "Reconciled");
 const FREE: (&str, &str, &str) = ("Stalled", "False", "NotStalled");
+
+/// A status in which all was well with generation 1.
+fn well() -> TaskQueueWorkerStatus {
+    Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1)
+}
+
+fn find<'a>(status: &'a TaskQueueWorkerStatus, kind: &str) -> &'a Condition {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|c| c.type_ == kind).unwrap()
+}
+
+/// Status, reason and generation of a condition.
+fn said(status: &TaskQueueWorkerStatus, kind: &str) -> (String, String, i64) {
+    let found = find(status, kind);
+    let about = found.observed_generation.unwrap();
+    (found.status.clone(), found.reason.clone(), about)
+}
+
+fn is(status: &str, reason: &str, about: i64) -> (String, String, i64) {
+    (status.to_owned(), reason.to_owned(), about)
+}
 
 #[test]
 fn a_healthy_fleet_is_ready_and_scaled() {
@@ -75,7 +102,7 @@ fn what_temporal_answers_is_told_by_scaling_active_and_leaves_ready_alone() {
 
 #[test]
 fn pods_that_cannot_start_make_a_fleet_unready_only_if_none_is_left() {
-    let trouble = Some(Problem::new(
+    let trouble = Some(NotReady::new(
         Reason::ImagePullFailed,
         "the image cannot be pulled",
     ));
@@ -148,7 +175,7 @@ fn modes_and_missing_signals_are_told_in_their_order() {
     );
     let queue = QueueKey::unversioned("a");
     let long_ago = NOW.minus(std::time::Duration::from_mins(3));
-    mute.memory.queue(queue).slots_unknown_since = Some(long_ago);
+    mute.state.queue(queue).slots_unknown_since = Some(long_ago);
     assert_eq!(
         mute.conditions()[2],
         ("ScalingActive", "True", "SlotsUnknown")
@@ -172,20 +199,19 @@ fn modes_and_missing_signals_are_told_in_their_order() {
 fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
     let fleet = simple();
     let mut seen = healthy();
-    let mut deployment = held(&fleet, 3, "9");
+    let mut deployment = existing(&fleet, 3, "9");
     deployment.status = Some(DeploymentStatus {
         replicas: Some(3),
         updated_replicas: Some(3),
         ready_replicas: Some(3),
         ..DeploymentStatus::default()
     });
-    seen.held = Some(Arc::new(deployment));
+    seen.existing = Some(Arc::new(deployment));
     let after = |seconds| {
-        let (mut memory, before) = (FleetMemory::default(), NOW.minus(seconds));
+        let (mut state, before) = (FleetState::default(), NOW.minus(seconds));
         let observed = observed(&fleet, seen.clone());
-        let wanted = plan::wanted(&fleet, &observed, &memory, before);
-        plan::record(&fleet, &wanted, &mut memory, before);
-        Passed::after(memory, fleet.clone(), seen.clone()).conditions()[2]
+        carry_over::readings(&fleet, &observed, &mut state, before);
+        Passed::after(state, fleet.clone(), seen.clone()).conditions()[2]
     };
     let second = std::time::Duration::from_secs;
     assert_eq!(after(second(9)), ("ScalingActive", "True", "Active"));
@@ -219,10 +245,10 @@ fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
     let mut passed = Passed::of(mute);
     let queue = QueueKey::unversioned("a");
     let long_ago = NOW.minus(std::time::Duration::from_mins(3));
-    passed.memory.queue(queue).slots_unknown_since = Some(long_ago);
-    let verdicts = passed.verdicts();
+    passed.state.queue(queue).slots_unknown_since = Some(long_ago);
+    let drafts = passed.drafts();
     assert_eq!(
-        (verdicts[2].reason, verdicts[2].message.as_str()),
+        (drafts[2].reason, drafts[2].message.as_str()),
         (
             Reason::SlotsUnknown,
             "queue a: the workers send no heartbeats, and the metrics of no pod can be read at metricsPort 9464, so scale-in is slower and never to zero: another HTTP status than 200 is answered; check the port"

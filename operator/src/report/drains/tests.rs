@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use taskqueue_scaling::{PerType, PodPhase, Reading, Slots, TypeSlots};
 
 use super::*;
-use crate::memory::{FleetMemory, QueueKey};
-use crate::report::passed::Passed;
+use crate::fleet_state::{FleetState, QueueKey};
+use crate::report::testing::Passed;
 use crate::testing::{NOW, simple, unseen};
 
 /// A second of the API server's clock. Ours is far ahead of it, which must not matter.
@@ -74,19 +74,18 @@ fn gone(pod: Draining) -> ObservedQueue {
 }
 
 /// What is told in a pass at a second of our clock, which is remembered.
-fn pass(memory: &mut FleetMemory, queue: ObservedQueue, second: u64) -> Vec<(String, String)> {
+fn pass(state: &mut FleetState, queue: ObservedQueue, second: u64) -> Vec<(String, String)> {
     let now = NOW.plus(Duration::from_secs(second));
-    let mut passed = Passed::after(std::mem::take(memory), simple(), queue);
-    let told = happenings(&passed.facts()[0], now);
+    let mut passed = Passed::after(std::mem::take(state), simple(), queue);
+    let told = events(&passed.facts()[0], now);
     remember(
-        passed.memory.queue(QueueKey::unversioned("a")),
+        passed.state.queue(QueueKey::unversioned("a")),
         &passed.observed.queues["a"],
         now,
     );
-    *memory = passed.memory;
+    *state = passed.state;
     let told = told.into_iter();
-    told.map(|happening| (happening.reason, happening.note))
-        .collect()
+    told.map(|event| (event.reason, event.note)).collect()
 }
 
 fn exceeded(text: &str) -> Vec<(String, String)> {
@@ -105,21 +104,21 @@ const THREE: &str = "3 tasks that were still running are cancelled and attempted
 fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, String)]) {
     // The event of its deletion says how it ended, or its status while it is still there.
     for there in [false, true] {
-        let mut memory = FleetMemory::default();
+        let mut state = FleetState::default();
         let before = Draining {
             end: None,
             ..pod.clone()
         };
-        let told = pass(&mut memory, draining(before, used), 1);
+        let told = pass(&mut state, draining(before, used), 1);
         assert_eq!(told, [], "{what}: while it drains");
         let ended = if there {
             draining(pod.clone(), None)
         } else {
             gone(pod.clone())
         };
-        assert_eq!(pass(&mut memory, ended, 2), expected, "{what}");
+        assert_eq!(pass(&mut state, ended, 2), expected, "{what}");
         if there {
-            let again = pass(&mut memory, gone(pod.clone()), 3);
+            let again = pass(&mut state, gone(pod.clone()), 3);
             assert_eq!(again, [], "{what}: told twice");
         }
     }
@@ -196,7 +195,7 @@ fn a_shorter_grace_at_deletion_is_told_as_that() {
 
 #[test]
 fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should_have_given_one() {
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     let told = exceeded(
         "is long past its drain grace period, and its node does not say how its worker ended: 3 tasks that were still running are cancelled and attempted again; look whether the node is alive",
     );
@@ -207,10 +206,10 @@ fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should
         (180, None, told),
         (300, None, vec![]),
     ] {
-        let told = pass(&mut memory, draining(stopping(None), used), second);
+        let told = pass(&mut state, draining(stopping(None), used), second);
         assert_eq!(told, expected, "at {second}");
     }
-    assert_eq!(pass(&mut memory, unseen(), 310), []);
+    assert_eq!(pass(&mut state, unseen(), 310), []);
 }
 
 #[test]
@@ -227,9 +226,9 @@ fn a_pod_whose_end_nobody_saw_is_told_if_it_drained_for_its_grace_period() {
         (60, Some(0), vec![]),
     ];
     for (second, used, expected) in table {
-        let mut memory = FleetMemory::default();
-        pass(&mut memory, draining(stopping(None), used), 0);
-        assert_eq!(pass(&mut memory, unseen(), second), expected, "{second}");
+        let mut state = FleetState::default();
+        pass(&mut state, draining(stopping(None), used), 0);
+        assert_eq!(pass(&mut state, unseen(), second), expected, "{second}");
     }
 }
 
@@ -277,7 +276,8 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         hooked: true,
         ..stopping(None)
     };
-    // What it has taken in its life in heartbeats sent after the seconds 0, 4 and 9. The pod drains from second 1.
+    // What it has taken in its life in heartbeats sent after the seconds 0, 4 and 9. The pod drains
+    // from second 1.
     let table = [
         ("stops", stopping(None), Running, [10, 12, 12], vec![]),
         (
@@ -297,10 +297,10 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         ("a preStop hook runs", hooked, Running, [10, 12, 15], vec![]),
     ];
     for (what, pod, status, taken, expected) in table {
-        let mut memory = FleetMemory::default();
+        let mut state = FleetState::default();
         for ((second, sent_after), taken) in [(1, 0), (6, 4), (11, 9)].into_iter().zip(taken) {
             let told = pass(
-                &mut memory,
+                &mut state,
                 heard(pod.clone(), status, sent_after, taken),
                 second,
             );
@@ -308,7 +308,7 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
             assert_eq!(told, now, "{what}, at {second}");
         }
         let again = pass(
-            &mut memory,
+            &mut state,
             heard(
                 pod.clone(),
                 status,
@@ -319,17 +319,17 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         );
         assert_eq!(again, [], "{what}: again");
     }
-    let mut memory = FleetMemory::default();
+    let mut state = FleetState::default();
     for (second, taken) in [(1, 10), (6, 12), (11, 15)] {
         pass(
-            &mut memory,
+            &mut state,
             heard(stopping(None), Running, second, taken),
             second,
         );
     }
     let end = ended(75, Some(Killed::Other));
     assert_eq!(
-        pass(&mut memory, gone(stopping(Some(end))), 76),
+        pass(&mut state, gone(stopping(Some(end))), 76),
         exceeded(
             "had not stopped when it was killed, after its drain grace period: 2 tasks that were still running are cancelled and attempted again; its worker does not heed SIGTERM, see the Event PollsAfterStop"
         ),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::*;
-use crate::apply::Scaled;
-use crate::memory::{QueueKey, Written};
-use crate::report::notes;
-use crate::report::passed::{Passed, healthy, status_with};
-use crate::testing::{NOW, backlog, held, simple, unseen};
+use crate::applied::{Scaled, Written};
+use crate::fleet_state::QueueKey;
+use crate::report::details;
+use crate::report::testing::{Passed, healthy, status_with};
+use crate::testing::{NOW, backlog, existing, simple, unseen};
 
 #[test]
 fn events_tell_transitions_and_nothing_else() {
@@ -19,8 +19,8 @@ fn events_tell_transitions_and_nothing_else() {
     let failed = status_with("Ready", "False", "ImagePullFailed");
     let conflict = status_with("Ready", "False", "NameConflict");
     let told = |old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus| {
-        let happenings = transitions(old, new, &BTreeMap::new());
-        happenings
+        let events = transitions(old, new, &BTreeMap::new());
+        events
             .into_iter()
             .map(|h| (h.warning, h.reason))
             .collect::<Vec<_>>()
@@ -60,12 +60,9 @@ fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
             status_with("Ready", ready.0, ready.1),
             status_with("Stalled", "True", stalled),
         );
-        let happenings = |old, new| transitions(old, new, &BTreeMap::new());
-        let reasons = |all: Vec<Happening>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
-        (
-            reasons(happenings(&well, &new)),
-            reasons(happenings(&new, &well)),
-        )
+        let events = |old, new| transitions(old, new, &BTreeMap::new());
+        let reasons = |all: Vec<EventDraft>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
+        (reasons(events(&well, &new)), reasons(events(&new, &well)))
     };
     let (turned, back) = told(("True", "Available"), "RolloutStalled");
     assert_eq!((turned, back), (vec!["RolloutStalled".to_owned()], vec![]));
@@ -77,12 +74,12 @@ fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
 #[test]
 fn who_changed_the_replicas_that_are_put_back_is_named() {
     let mut queue = healthy();
-    let mut held = held(&simple(), 4, "9");
-    held.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+    let mut existing = existing(&simple(), 4, "9");
+    existing.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
         manager: Some("kubectl".to_owned()),
         ..ManagedFieldsEntry::default()
     }]);
-    queue.held = Some(Arc::new(held));
+    queue.existing = Some(Arc::new(existing));
     let mut passed = Passed::of(queue);
     passed.plan.queues[0].changed_by_others = Some(2);
     passed.applied.queues.get_mut("a").unwrap().scaled = Some(Scaled {
@@ -103,15 +100,15 @@ fn who_changed_the_replicas_that_are_put_back_is_named() {
 fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go() {
     let told = |left: Option<Left>, polled: &str, written: bool| {
         let mut queue = healthy();
-        let mut object = held(&simple(), 1, "9");
+        let mut object = existing(&simple(), 1, "9");
         let annotations = object.metadata.annotations.as_mut().unwrap();
         annotations.insert(
             well_known::TASK_QUEUE_ANNOTATION.to_owned(),
             polled.to_owned(),
         );
-        queue.held = Some(Arc::new(object.clone()));
+        queue.existing = Some(Arc::new(object.clone()));
         let mut passed = Passed::of(queue);
-        passed.memory.queue(QueueKey::unversioned("a")).left = left;
+        passed.state.queue(QueueKey::unversioned("a")).left = left;
         let done = passed.applied.queues.get_mut("a").unwrap();
         done.written = written.then(|| Written::after_apply(&object, &object));
         let told = gone_over(&passed.facts()[0]);
@@ -154,7 +151,7 @@ fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_
     let new = passed.status(&old, passed.fleet.generation);
     let lift = "the demand asks for more than replicas.max, which is 5; raise it if the cluster and what the workers call can carry more, or slow what arrives";
     assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
-    let events = transitions(&old, &new, &notes(&passed.verdicts()));
+    let events = transitions(&old, &new, &details(&passed.drafts(), &passed.fleet));
     let notes: Vec<&str> = events
         .iter()
         .filter(|event| event.reason == "MaxReplicas")

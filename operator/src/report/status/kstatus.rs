@@ -8,15 +8,16 @@ use taskqueue_api::{Reason, TaskQueueWorkerStatus};
 use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::CallErrorKind;
 
-use crate::error::{Call, Error};
-use crate::memory::QueueKey;
+use crate::error::Error;
+use crate::fleet_state::QueueKey;
+use crate::kube_error::Call;
+use crate::not_ready::NotReady;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;
-use crate::problem::Problem;
 use crate::report::conditions::invalid;
-use crate::report::passed::{Passed, healthy, unread};
 use crate::report::status::refused;
-use crate::testing::{NOW, held, simple, unseen};
+use crate::report::testing::{Passed, healthy, unread};
+use crate::testing::{NOW, existing, simple, unseen};
 
 /// The rules of kstatus for a resource that it has no rules of its own for, in their order.
 fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
@@ -59,21 +60,21 @@ fn answered(code: u16, message: &str) -> Error {
 }
 
 fn paused(queue: &mut ObservedQueue) {
-    let mut deployment = held(&simple(), 1, "9");
+    let mut deployment = existing(&simple(), 1, "9");
     deployment.spec.as_mut().unwrap().paused = Some(true);
     deployment.status = Some(DeploymentStatus {
         replicas: Some(1),
         updated_replicas: Some(0),
         ..DeploymentStatus::default()
     });
-    queue.held = Some(Arc::new(deployment));
+    queue.existing = Some(Arc::new(deployment));
 }
 
 /// A queue whose pods are starting, with what is known to be wrong with them.
 fn starting(reason: Option<Reason>) -> ObservedQueue {
     with(|queue| {
         queue.pods.live[0].phase = PodPhase::Starting;
-        queue.pods.trouble = reason.map(|reason| Problem::new(reason, "it is so"));
+        queue.pods.trouble = reason.map(|reason| NotReady::new(reason, "it is so"));
     })
 }
 
@@ -81,12 +82,12 @@ fn starting(reason: Option<Reason>) -> ObservedQueue {
 fn kstatus_sees_a_fleet_as_it_is() {
     let held_back = |reason| {
         let mut passed = Passed::of(healthy());
-        passed.plan.queues[0].step = Step::Hold(Problem::new(reason, "it is so"));
+        passed.plan.queues[0].step = Step::Hold(NotReady::new(reason, "it is so"));
         passed
     };
     let mut waking = Passed::of(starting(None));
     let at = NOW.minus(Duration::from_secs(2));
-    waking.memory.queue(QueueKey::unversioned("a")).at_zero = Some(at);
+    waking.state.queue(QueueKey::unversioned("a")).at_zero = Some(at);
     let denied = answered(400, "admission webhook \"x\" denied the request: no");
     let table = vec![
         ("all is well", Passed::of(healthy()), "Current"),
@@ -146,7 +147,7 @@ fn kstatus_sees_a_fleet_as_it_is() {
             "the image of a rollout is not there",
             Passed::of(with(|queue| {
                 queue.pods.replica_sets = 2;
-                let problem = Problem::new(Reason::ImagePullFailed, "it is so");
+                let problem = NotReady::new(Reason::ImagePullFailed, "it is so");
                 queue.pods.trouble = Some(problem);
             })),
             "Failed",

@@ -1,6 +1,6 @@
 //! What is kept of the status before.
 
-use crate::report::passed::{Passed, healthy, status_with};
+use crate::report::testing::{Passed, healthy, status_with};
 use crate::testing::unseen;
 
 #[test]

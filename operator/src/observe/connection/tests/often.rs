@@ -1,10 +1,13 @@
 //! How often Secrets are read, and for whom.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::json;
 use taskqueue_api::fleet::SecretKey;
 
 use super::super::*;
+use crate::observe::secrets::FRESH;
 use crate::testing::{NOW, failure, simple, slow_api, usable};
 
 /// A connection with an API key, and TLS with the public authorities.
@@ -38,7 +41,7 @@ fn server(token: &'static str) -> (Secrets, crate::testing::Log) {
 async fn a_secret_is_read_once_for_all_fleets_that_name_it() {
     let (secrets, log) = server("c2VjcmV0");
     let (fleet, spec) = (simple(), with_key());
-    let fleets = (0..100).map(|_| secrets.resolve(&fleet, &spec, false, NOW));
+    let fleets = (0..100).map(|_| resolve(&secrets, &fleet, &spec, false, NOW));
     let resolved = join_all(fleets).await;
     assert!(resolved.iter().all(Result::is_ok));
     assert_eq!(log.lines(), ["GET /api/v1/namespaces/shop/secrets/key"]);
@@ -52,8 +55,7 @@ async fn a_secret_that_stays_is_read_more_seldom_unless_temporal_cannot_be_read_
     let mut read_at = Vec::new();
     let mut read = async |doubtful: bool, seconds: std::ops::Range<u64>| {
         for second in seconds {
-            secrets
-                .resolve(&fleet, &spec, doubtful, at(second))
+            resolve(&secrets, &fleet, &spec, doubtful, at(second))
                 .await
                 .unwrap();
             read_at.extend(log.lines().iter().map(|_| second));
@@ -73,7 +75,7 @@ async fn a_secret_that_is_missing_is_asked_for_every_time_it_is_due() {
     let secrets = Secrets::new(client);
     let (fleet, spec) = (simple(), with_key());
     for second in 0..100 {
-        let resolved = secrets.resolve(&fleet, &spec, false, at(second)).await;
+        let resolved = resolve(&secrets, &fleet, &spec, false, at(second)).await;
         assert_eq!(resolved.unwrap_err().reason, Reason::SecretNotFound);
     }
     assert_eq!(log.lines().len(), 4);

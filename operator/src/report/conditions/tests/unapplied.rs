@@ -1,16 +1,17 @@
-//! What is said of a generation that is not applied, not rolled out, or just waking.
+//! What is said of a generation that is not applied.
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_scaling::Time;
 
 use super::*;
-use crate::apply::{End, Scaled};
-use crate::error::{Call, Error};
-use crate::memory::{Unapplied, Written};
+use crate::applied::End;
+use crate::error::Error;
+use crate::fleet_state::Unapplied;
+use crate::kube_error::Call;
+use crate::observe::ObservedQueue;
 use crate::plan::Step;
+use crate::report::conditions::blocked::{KEPT, until_reported};
 
 /// The apply of the Deployment, answered so.
 fn answered(code: u16, message: &str) -> Error {
@@ -34,7 +35,7 @@ fn passing() -> [(Error, &'static str); 7] {
         (answered(500, WEBHOOK_DOWN), "WebhookUnavailable"),
         (answered(404, "not found"), "Conflict"),
         (answered(409, "modified"), "Conflict"),
-        (Error::Moved { namespace, name }, "Conflict"),
+        (Error::Stale { namespace, name }, "Conflict"),
     ]
 }
 
@@ -63,34 +64,13 @@ fn lasting() -> [(Error, &'static str); 8] {
     ]
 }
 
-/// A status in which all was well with generation 1.
-fn well() -> TaskQueueWorkerStatus {
-    Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1)
-}
-
 /// What is remembered of writes that have failed since then.
 fn failing(since: Time, passes: bool) -> Unapplied {
     Unapplied {
         since,
         passes,
-        problem: Problem::new(Reason::Throttled, "not now"),
+        why: NotReady::new(Reason::Throttled, "not now"),
     }
-}
-
-fn find<'a>(status: &'a TaskQueueWorkerStatus, kind: &str) -> &'a Condition {
-    let mut conditions = status.conditions.iter();
-    conditions.find(|c| c.type_ == kind).unwrap()
-}
-
-/// Status, reason and generation of a condition.
-fn said(status: &TaskQueueWorkerStatus, kind: &str) -> (String, String, i64) {
-    let found = find(status, kind);
-    let about = found.observed_generation.unwrap();
-    (found.status.clone(), found.reason.clone(), about)
-}
-
-fn is(status: &str, reason: &str, about: i64) -> (String, String, i64) {
-    (status.to_owned(), reason.to_owned(), about)
 }
 
 #[test]
@@ -141,8 +121,8 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
         let mut passed = Passed::of(healthy()).failed(error);
         let mut after = |seconds, generation| {
             let since = NOW.minus(Duration::from_secs(seconds));
-            let memory = passed.memory.queue(QueueKey::unversioned("a"));
-            memory.unapplied = Some(failing(since, true));
+            let state = passed.state.queue(QueueKey::unversioned("a"));
+            state.unapplied = Some(failing(since, true));
             passed.status(&well(), generation)
         };
         for seconds in [0, 59] {
@@ -178,12 +158,12 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
 #[test]
 fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
     let mut passed = Passed::of(healthy());
-    let problem = Problem::new(Reason::WebhookUnavailable, "no");
-    passed.plan.queues[0].step = Step::Refused(problem);
+    let why = NotReady::new(Reason::WebhookUnavailable, "no");
+    passed.plan.queues[0].step = Step::Refused(why);
     let mut ready = |passes, seconds| {
-        let memory = passed.memory.queue(QueueKey::unversioned("a"));
+        let state = passed.state.queue(QueueKey::unversioned("a"));
         let since = NOW.minus(Duration::from_secs(seconds));
-        memory.unapplied = Some(failing(since, passes));
+        state.unapplied = Some(failing(since, passes));
         said(&passed.status(&well(), 2), "Ready")
     };
     assert_eq!(ready(true, 59), is("True", "Available", 1));
@@ -195,7 +175,7 @@ fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
 fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error() {
     for (error, reason) in passing() {
         let mut passed = Passed::of(healthy());
-        passed.plan.queues[0].step = Step::Refused(problem(&error));
+        passed.plan.queues[0].step = Step::Refused((&error).into());
         let status = passed.status(&well(), 2);
         assert_eq!(
             said(&status, "Ready"),
@@ -210,7 +190,7 @@ fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error()
     }
     for (error, reason) in lasting() {
         let mut passed = Passed::of(healthy());
-        passed.plan.queues[0].step = Step::Refused(problem(&error));
+        passed.plan.queues[0].step = Step::Refused((&error).into());
         let status = passed.status(&well(), 2);
         assert_eq!(said(&status, "Ready"), is("False", reason, 2), "{error}");
     }
@@ -233,7 +213,7 @@ fn what_is_not_answered_yet_is_not_applied() {
         assert_eq!(said(&status, "Progressing"), is("False", "RolledOut", 1));
         let reconciling = is("True", "ApiServerUnavailable", 2);
         assert_eq!(said(&status, "Reconciling"), reconciling);
-        let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
+        let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
         assert_eq!((standing.since, standing.passes), (NOW, true));
         // What was wrong before counts until it is answered, and so does its time.
         for (seconds, passes, ready) in [
@@ -242,10 +222,10 @@ fn what_is_not_answered_yet_is_not_applied() {
             (0, false, is("False", "Throttled", 2)),
         ] {
             let before = failing(NOW.minus(Duration::from_secs(seconds)), passes);
-            let memory = passed.memory.queue(QueueKey::unversioned("a"));
-            memory.unapplied = Some(before.clone());
+            let state = passed.state.queue(QueueKey::unversioned("a"));
+            state.unapplied = Some(before.clone());
             assert_eq!(said(&passed.status(&well(), 2), "Ready"), ready);
-            assert_eq!(passed.facts()[0].standing(NOW).unapplied, Some(before));
+            assert_eq!(passed.facts()[0].carry_over(NOW).unapplied, Some(before));
         }
         // An error of something else that was written in the same pass comes first.
         let failed = passed.failed(answered(422, "bad"));
@@ -267,11 +247,11 @@ fn a_deployment_that_is_being_made_is_waited_for_and_nothing_is_at_fault() {
 #[test]
 fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
     let queue = || QueueKey::unversioned("a");
-    let since = |passed: &Passed| passed.facts()[0].standing(NOW).unapplied.map(|u| u.since);
+    let since = |passed: &Passed| passed.facts()[0].carry_over(NOW).unapplied.map(|u| u.since);
     let mut passed = Passed::of(healthy()).failed(answered(503, ""));
     assert_eq!(since(&passed), Some(NOW));
     let earlier = NOW.minus(Duration::from_secs(30));
-    passed.memory.queue(queue()).unapplied = Some(failing(earlier, true));
+    passed.state.queue(queue()).unapplied = Some(failing(earlier, true));
     assert_eq!(
         since(&passed),
         Some(earlier),
@@ -279,21 +259,21 @@ fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
     );
     passed.applied.queues.get_mut("a").unwrap().error = None;
     assert_eq!(since(&passed), None);
-    passed.plan.queues[0].step = Step::Refused(Problem::new(Reason::ApplyFailed, "no"));
+    passed.plan.queues[0].step = Step::Refused(NotReady::new(Reason::ApplyFailed, "no"));
     assert_eq!(since(&passed), Some(earlier), "nothing was tried");
 }
 
 #[test]
 fn there_is_a_pass_when_the_minute_is_over() {
-    let mut memory = FleetMemory::default();
-    assert_eq!(until_told(&memory, NOW), Duration::MAX);
+    let mut state = FleetState::default();
+    assert_eq!(until_reported(&state, NOW), Duration::MAX);
     let earlier = NOW.minus(Duration::from_secs(42));
-    memory.queue(QueueKey::unversioned("a")).unapplied = Some(failing(earlier, true));
-    assert_eq!(until_told(&memory, NOW), Duration::from_secs(18));
-    memory.unpruned = Some(NOW.minus(Duration::from_secs(50)));
-    assert_eq!(until_told(&memory, NOW), Duration::from_secs(10));
+    state.queue(QueueKey::unversioned("a")).unapplied = Some(failing(earlier, true));
+    assert_eq!(until_reported(&state, NOW), Duration::from_secs(18));
+    state.unpruned = Some(NOW.minus(Duration::from_secs(50)));
+    assert_eq!(until_reported(&state, NOW), Duration::from_secs(10));
     assert_eq!(
-        until_told(&memory, earlier.plus(KEPT)),
+        until_reported(&state, earlier.plus(KEPT)),
         Duration::MAX,
         "it has been told"
     );
@@ -307,282 +287,14 @@ fn a_deployment_that_cannot_be_deleted_is_told_at_once_or_after_a_minute() {
         said(&passed.status(&well(), 2), "Ready"),
         is("True", "Available", 1)
     );
-    passed.memory.unpruned = Some(NOW.minus(KEPT));
+    passed.state.unpruned = Some(NOW.minus(KEPT));
     let after = passed.status(&well(), 2);
     assert_eq!(
         said(&after, "Ready"),
         is("False", "ApiServerUnavailable", 2)
     );
-    passed.memory.unpruned = None;
+    passed.state.unpruned = None;
     passed.applied.prune_errors = vec![answered(405, "")];
     let after = passed.status(&well(), 2);
     assert_eq!(said(&after, "Ready"), is("False", "InternalError", 2));
-}
-
-/// The Deployment after `change`, with one pod of the template that it had.
-fn deployed(change: impl FnOnce(&mut Deployment)) -> ObservedQueue {
-    let mut queue = healthy();
-    let mut deployment = held(&simple(), 1, "9");
-    deployment.metadata.generation = Some(4);
-    deployment.status = Some(DeploymentStatus {
-        observed_generation: Some(4),
-        replicas: Some(1),
-        updated_replicas: Some(1),
-        ready_replicas: Some(1),
-        ..DeploymentStatus::default()
-    });
-    change(&mut deployment);
-    queue.held = Some(Arc::new(deployment));
-    queue
-}
-
-/// What a pass left that wrote this generation of the Deployment.
-fn wrote(generation: i64) -> Written {
-    let mut after = held(&simple(), 1, "10");
-    after.metadata.generation = Some(generation);
-    Written::after_apply(&after, &after)
-}
-
-#[test]
-fn a_rollout_is_under_way_from_the_pass_that_writes_until_every_pod_is_replaced() {
-    let status = |queue: ObservedQueue, written: Option<Written>| {
-        let mut passed = Passed::of(queue);
-        passed.applied.queues.get_mut("a").unwrap().written = written;
-        passed.status(&well(), 2)
-    };
-    let mut replacing = deployed(|d| d.status.as_mut().unwrap().updated_replicas = Some(0));
-    let table = [
-        (deployed(|_| ()), Some(wrote(5)), "written in this pass"),
-        (replacing.clone(), None, "no new pod yet"),
-        (
-            {
-                replacing.pods.replica_sets = 2;
-                replacing
-            },
-            None,
-            "old and new pods",
-        ),
-    ];
-    for (queue, written, when) in table {
-        let status = status(queue, written);
-        assert_eq!(said(&status, "Ready"), is("True", "Available", 1), "{when}");
-        assert_eq!(
-            said(&status, "Progressing"),
-            is("True", "RollingOut", 2),
-            "{when}"
-        );
-        assert_eq!(
-            said(&status, "Reconciling"),
-            is("True", "RollingOut", 2),
-            "{when}"
-        );
-    }
-    // An apply that changed nothing starts no rollout.
-    for written in [None, Some(wrote(4))] {
-        let status = status(deployed(|_| ()), written);
-        assert_eq!(said(&status, "Ready"), is("True", "Available", 2));
-        assert_eq!(said(&status, "Progressing"), is("False", "RolledOut", 2));
-        assert_eq!(said(&status, "Reconciling"), is("False", "Reconciled", 2));
-    }
-}
-
-#[test]
-fn what_was_written_before_counts_until_the_deployment_controller_has_seen_it() {
-    let reconciling = |observed| {
-        let mut passed = Passed::of(deployed(|d| {
-            d.status.as_mut().unwrap().observed_generation = observed;
-        }));
-        let memory = passed.memory.queue(QueueKey::unversioned("a"));
-        memory.written = Some(wrote(5));
-        said(&passed.status(&well(), 2), "Reconciling")
-    };
-    assert_eq!(reconciling(Some(4)), is("True", "RollingOut", 2));
-    assert_eq!(reconciling(Some(5)), is("False", "Reconciled", 2));
-    // Scaling moves the generation too, and is no rollout.
-    assert_eq!(reconciling(Some(6)), is("False", "Reconciled", 2));
-}
-
-#[test]
-fn replicas_that_are_not_available_yet_belong_to_the_rollout_and_those_of_a_scaling_do_not() {
-    let reconciling = |reason: &str| {
-        let progressing = DeploymentCondition {
-            type_: "Progressing".to_owned(),
-            status: "True".to_owned(),
-            reason: Some(reason.to_owned()),
-            ..DeploymentCondition::default()
-        };
-        let queue = deployed(|d| d.status.as_mut().unwrap().conditions = Some(vec![progressing]));
-        said(&Passed::of(queue).status(&well(), 2), "Reconciling")
-    };
-    for reason in [
-        "NewReplicaSetCreated",
-        "FoundNewReplicaSet",
-        "ReplicaSetUpdated",
-    ] {
-        assert_eq!(reconciling(reason), is("True", "RollingOut", 2), "{reason}");
-    }
-    let over = reconciling("NewReplicaSetAvailable");
-    assert_eq!(over, is("False", "Reconciled", 2));
-}
-
-#[test]
-fn ready_stays_about_the_last_generation_that_was_rolled_out() {
-    let mut rolling = healthy();
-    rolling.pods.replica_sets = 2;
-    let ready = |before: &TaskQueueWorkerStatus, generation| {
-        said(
-            &Passed::of(rolling.clone()).status(before, generation),
-            "Ready",
-        )
-        .2
-    };
-    assert_eq!(ready(&well(), 2), 1);
-    assert_eq!(ready(&well(), 3), 1, "changed again meanwhile");
-    assert_eq!(ready(&well(), 1), 1, "kubectl rollout restart");
-    let mut unready = well();
-    unready.conditions[0].status = "False".to_owned();
-    assert_eq!(ready(&unready, 2), 1);
-    unready.conditions[0].observed_generation = Some(2);
-    assert_eq!(ready(&unready, 2), 1, "the first of the new pods is ready");
-    assert_eq!(ready(&TaskQueueWorkerStatus::default(), 1), 1);
-}
-
-#[test]
-fn a_paused_rollout_is_named_and_waits_for_a_person() {
-    let paused = |outdated: bool| {
-        let queue = deployed(|d| {
-            d.spec.as_mut().unwrap().paused = Some(true);
-            d.status.as_mut().unwrap().updated_replicas = Some(i32::from(!outdated));
-        });
-        Passed::of(queue).status(&well(), 2)
-    };
-    let status = paused(true);
-    assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
-    assert_eq!(
-        said(&status, "Progressing"),
-        is("False", "RolloutPaused", 2)
-    );
-    assert_eq!(said(&status, "Stalled"), is("True", "RolloutPaused", 2));
-    let message = &find(&status, "Progressing").message;
-    assert!(
-        message.contains("kubectl rollout resume deployment/"),
-        "{message}"
-    );
-    let nothing_to_replace = paused(false);
-    assert_eq!(
-        said(&nothing_to_replace, "Progressing"),
-        is("False", "RolledOut", 2)
-    );
-}
-
-#[test]
-fn a_queue_that_wakes_from_zero_stays_ready_for_as_long_as_a_pod_takes() {
-    let mut queue = healthy();
-    queue.pods.live[0].phase = PodPhase::Starting;
-    let ready = |minutes_ago: Option<u64>, queue: &ObservedQueue| {
-        let mut passed = Passed::of(queue.clone());
-        let at = minutes_ago.map(|minutes| NOW.minus(Duration::from_mins(minutes)));
-        passed.memory.queue(QueueKey::unversioned("a")).at_zero = at;
-        said(&passed.status(&well(), 1), "Ready")
-    };
-    assert_eq!(ready(Some(4), &queue), is("True", "Available", 1));
-    let waiting = is("False", "WaitingForReplicas", 1);
-    assert_eq!(ready(Some(5), &queue), waiting);
-    assert_eq!(ready(None, &queue), waiting, "its last pod has gone");
-    let problem = Problem::new(Reason::ImagePullFailed, "no such image");
-    queue.pods.trouble = Some(problem);
-    assert_eq!(ready(Some(1), &queue), is("False", "ImagePullFailed", 1));
-}
-
-#[test]
-fn a_queue_was_at_zero_if_it_was_meant_to_be_and_until_a_pod_is_ready() {
-    let earlier = Some(NOW.minus(Duration::from_secs(9)));
-    let at_zero = |queue: ObservedQueue, scaled: Option<u32>| {
-        let mut passed = Passed::of(queue);
-        passed.memory.queue(QueueKey::unversioned("a")).at_zero = earlier;
-        let done = passed.applied.queues.get_mut("a").unwrap();
-        done.scaled = scaled.map(|to| Scaled {
-            from: 1,
-            to,
-            resource_version: None,
-        });
-        passed.facts()[0].standing(NOW).at_zero
-    };
-    let mut starting = healthy();
-    starting.pods.live[0].phase = PodPhase::Starting;
-    assert_eq!(at_zero(starting, None), earlier);
-    assert_eq!(at_zero(healthy(), None), None);
-    assert_eq!(at_zero(healthy(), Some(0)), Some(NOW));
-    assert_eq!(at_zero(unseen(), None), earlier, "it was not even there");
-}
-
-#[test]
-fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
-    let said_of = |draining: bool| {
-        let mut queue = deployed(|d| {
-            d.status.as_mut().unwrap().conditions = Some(vec![DeploymentCondition {
-                type_: "ReplicaFailure".to_owned(),
-                status: "True".to_owned(),
-                message: Some("pods \"d-1-x2\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=2, limited: pods=2".to_owned()),
-                ..DeploymentCondition::default()
-            }]);
-        });
-        queue.pods.live[0].phase = if draining {
-            PodPhase::Terminating
-        } else {
-            PodPhase::Starting
-        };
-        let status = Passed::of(queue).status(&well(), 1);
-        let stalled = find(&status, "Stalled").status.clone();
-        (find(&status, "Ready").message.clone(), stalled)
-    };
-    let (message, stalled) = said_of(true);
-    assert!(
-        message.contains("pods of this fleet that drain count until they are gone"),
-        "{message}"
-    );
-    assert!(!message.contains("d-1-x2"), "{message}");
-    assert_eq!(stalled, "False");
-    let (message, stalled) = said_of(false);
-    assert!(
-        message.ends_with("limited: pods=2; raise the quota"),
-        "{message}"
-    );
-    assert_eq!(stalled, "True");
-}
-
-#[test]
-fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
-    let mut queue = healthy();
-    queue.pods.relapsing = 1;
-    let problem = Problem::new(Reason::PodsFailing, "container worker ends");
-    queue.pods.trouble = Some(problem);
-    let failing = ("Ready", "False", "PodsFailing");
-    assert_eq!(Passed::of(queue.clone()).conditions()[0], failing);
-    // Beside one that stays, it is a rollout's or a start's matter.
-    queue.pods.live.push(taskqueue_temporal::LivePod {
-        name: "q".to_owned(),
-        phase: PodPhase::Ready,
-    });
-    let conditions = Passed::of(queue).conditions();
-    assert_eq!(conditions[0], ("Ready", "True", "Available"));
-    assert_eq!(conditions[1], ("Progressing", "False", "PodsFailing"));
-}
-
-#[test]
-fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
-    let mut passed = Passed::of(healthy());
-    let problem = Problem::new(Reason::ConnectionUntried, "not yet");
-    passed.plan.queues[0].step = Step::Refused(problem);
-    let status = passed.status(&well(), 2);
-    assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
-    let trying = is("True", "ConnectionUntried", 2);
-    assert_eq!(said(&status, "Reconciling"), trying);
-    let standing = passed.facts()[0].standing(NOW).unapplied.unwrap();
-    assert_eq!((standing.since, standing.passes), (NOW, true));
-    let memory = passed.memory.queue(QueueKey::unversioned("a"));
-    memory.unapplied = Some(failing(NOW.minus(KEPT), true));
-    let status = passed.status(&well(), 2);
-    assert_eq!(said(&status, "Ready"), is("False", "ConnectionUntried", 2));
-    assert_eq!(said(&status, "Stalled"), is("True", "ConnectionUntried", 2));
 }

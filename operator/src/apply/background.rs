@@ -1,0 +1,108 @@
+//! Writes that a pass does not wait for: a webhook may take its time. Each is a task of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use taskqueue_api::FleetKey;
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::writer::{Writer, is_another};
+use crate::applied::{End, QueueApplied};
+use crate::plan::QueuePlan;
+
+/// Everything but the replicas of one queue, to be written.
+pub(super) struct BackgroundWrite {
+    pub(super) writer: Writer,
+    pub(super) fleet: FleetKey,
+    pub(super) plan: QueuePlan,
+    /// The version of the Deployment, where this pass has already written to it.
+    pub(super) version: Option<String>,
+}
+
+/// A write that is under way.
+pub(super) struct Started {
+    task: AbortOnDropHandle<QueueApplied>,
+    /// The task has nothing left to do.
+    over: Arc<AtomicBool>,
+    /// Nobody waits any more: the task has to call `ended` when it is over.
+    late: Arc<AtomicBool>,
+}
+
+impl BackgroundWrite {
+    pub(super) fn start(
+        self,
+        permits: Arc<Semaphore>,
+        ended: impl Fn() + Send + 'static,
+    ) -> Started {
+        let (over, late) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (is_over, is_late) = (Arc::clone(&over), Arc::clone(&late));
+        let tasks = self.writer.background.clone();
+        let task = tasks.spawn(async move {
+            let leading = self.writer.leading.clone();
+            let done = tokio::select! {
+                biased;
+                () = leading.ended() => QueueApplied {
+                    end: End::BrokenOff,
+                    ..QueueApplied::default()
+                },
+                done = self.write(&permits) => done,
+            };
+            is_over.store(true, Ordering::SeqCst);
+            if is_late.load(Ordering::SeqCst) {
+                ended();
+            }
+            done
+        });
+        Started {
+            task: AbortOnDropHandle::new(task),
+            over,
+            late,
+        }
+    }
+
+    async fn write(&self, permits: &Semaphore) -> QueueApplied {
+        // The semaphore is never closed.
+        let _permit = permits.acquire().await;
+        let Self {
+            writer,
+            fleet,
+            plan,
+            version,
+        } = self;
+        let mut done = QueueApplied::default();
+        let prepared = writer
+            .prepare(fleet, plan, version.as_deref(), &mut done)
+            .await;
+        if let Err(error) = prepared {
+            // What is another object now says nothing about what was to be written.
+            if !is_another(&error) {
+                done.end = End::Refused;
+            }
+            done.error = Some(error);
+        }
+        done
+    }
+}
+
+impl Started {
+    /// The result, or the task if it takes longer than until the deadline.
+    pub(super) async fn ended_before(
+        mut self,
+        deadline: Pin<&mut Sleep>,
+    ) -> Result<QueueApplied, AbortOnDropHandle<QueueApplied>> {
+        tokio::select! {
+            biased;
+            done = &mut self.task => return Ok(QueueApplied::of_task(done)),
+            () = deadline => {}
+        }
+        self.late.store(true, Ordering::SeqCst);
+        // It may have ended in this moment, without knowing that it is late.
+        if self.over.load(Ordering::SeqCst) {
+            return Ok(QueueApplied::of_task(self.task.await));
+        }
+        Err(self.task)
+    }
+}

@@ -1,0 +1,211 @@
+//! The Deployments themselves: made, applied and deleted, by the writer of all owned objects alone.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{DeleteParams, PatchParams};
+use serde_json::{Value, json};
+use taskqueue_api::FleetKey;
+use taskqueue_api::well_known::MANAGER;
+
+use super::ownership::ours;
+use super::writer::{TRIES, Writer, stale};
+use crate::applied::{QueueApplied, Scaled, Written};
+use crate::drift;
+use crate::error::Error;
+use crate::kube_error::Call;
+use crate::owned::{CREATING, REPLICAS_MANAGER, is_being_created, spec_replicas};
+use crate::plan::{ApplyPrecondition, BudgetStep, Prune, QueuePlan, Step};
+
+impl Writer {
+    /// Everything but the replicas of a Deployment that is there.
+    pub(super) async fn prepare(
+        &self,
+        fleet: &FleetKey,
+        plan: &QueuePlan,
+        version: Option<&str>,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
+        match &plan.budget {
+            BudgetStep::Keep => {}
+            BudgetStep::Apply(budget) => self.apply_budget(fleet, budget).await?,
+            BudgetStep::Delete => self.delete_budget(fleet, &plan.deployment_name).await?,
+        }
+        match &plan.step {
+            Step::Hold(_) | Step::Keep | Step::Refused(_) | Step::Pending => {}
+            Step::Create(object) => {
+                self.create(fleet, object, plan.initial_replicas, done)
+                    .await?;
+            }
+            Step::Apply {
+                object,
+                uid,
+                decided_on,
+                finish_creation: _,
+            } => {
+                let mut seen = decided_on.clone();
+                if let Some(version) = version {
+                    version.clone_into(&mut seen.resource_version);
+                }
+                let mut existing = self.apply_object(fleet, object, uid, Some(seen)).await?;
+                if is_being_created(&existing) {
+                    existing = self.finish(fleet, existing).await?;
+                }
+                done.written = Some(Written::after_apply(&existing, object));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a Deployment; see the top of this module.
+    async fn create(
+        &self,
+        fleet: &FleetKey,
+        object: &Deployment,
+        replicas: u32,
+        done: &mut QueueApplied,
+    ) -> Result<(), Error> {
+        let (made, fresh) = match self.present(fleet, object).await? {
+            // The cache has not shown it yet, or a fleet that was deleted has left it behind.
+            Some(ours) => (ours, false),
+            None => (self.make(fleet, object, replicas).await?, true),
+        };
+        let uid = made.metadata.uid.clone().unwrap_or_default();
+        // Of one that was just made nobody else has an opinion yet.
+        let seen = (!fresh).then(|| ApplyPrecondition {
+            resource_version: made.metadata.resource_version.clone().unwrap_or_default(),
+            live: Some(drift::live(&made, object)),
+        });
+        let mut existing = self.apply_object(fleet, object, &uid, seen).await?;
+        if is_being_created(&existing) {
+            existing = self.finish(fleet, existing).await?;
+        }
+        done.written = Some(Written::after_apply(&existing, object));
+        done.created = fresh;
+        done.scaled = (fresh && replicas > 0).then_some(Scaled {
+            from: 0,
+            to: replicas,
+            resource_version: None,
+        });
+        Ok(())
+    }
+
+    /// The whole object with its replicas, owned by the manager of the replicas for now.
+    async fn make(
+        &self,
+        fleet: &FleetKey,
+        object: &Deployment,
+        replicas: u32,
+    ) -> Result<Deployment, Error> {
+        let name = name_of(object)?;
+        let mut whole = value(object)?;
+        whole["metadata"]["annotations"][CREATING] = json!("true");
+        whole["spec"]["replicas"] = json!(replicas);
+        // Without force: should somebody else have made one of that name just now, the selectors
+        // differ, and this is refused.
+        let params = PatchParams::apply(REPLICAS_MANAGER);
+        let call = Call::new("create", "Deployment", &fleet.namespace, name);
+        self.send(call, "create", &params, &whole).await
+    }
+
+    /// The Deployment of that name, if there is one and it is ours or can become ours. The cache
+    /// holds only objects with our label, so this must be asked.
+    async fn present(
+        &self,
+        fleet: &FleetKey,
+        object: &Deployment,
+    ) -> Result<Option<Deployment>, Error> {
+        let name = name_of(object)?;
+        let found = self.look(fleet, name).await?;
+        found.map(|found| ours(found, object, fleet)).transpose()
+    }
+
+    /// Applies the whole object over the Deployment of that uid, if it is as it was seen.
+    async fn apply_object(
+        &self,
+        fleet: &FleetKey,
+        object: &Deployment,
+        uid: &str,
+        mut seen: Option<ApplyPrecondition>,
+    ) -> Result<Deployment, Error> {
+        let name = name_of(object)?;
+        let mut body = value(object)?;
+        body["metadata"]["uid"] = json!(uid);
+        let params = PatchParams::apply(MANAGER).force();
+        for _ in 0..TRIES {
+            if let Some(seen) = &seen {
+                body["metadata"]["resourceVersion"] = json!(seen.resource_version);
+            }
+            let call = Call::new("apply", "Deployment", &fleet.namespace, name);
+            let sent = self.send(call, "apply", &params, &body).await;
+            let (Err(error), Some(before)) = (&sent, &mut seen) else {
+                return sent;
+            };
+            if !error.is_conflict() {
+                return sent;
+            }
+            let found = self.look(fleet, name).await?.filter(|found| {
+                let same = found.metadata.uid.as_deref() == Some(uid);
+                same && before.live == Some(drift::live(found, object))
+            });
+            let Some(found) = found else { break };
+            before.resource_version = found.metadata.resource_version.unwrap_or_default();
+        }
+        Err(stale(fleet, name))
+    }
+
+    /// The manager of the replicas gives up everything but the replicas, as they are.
+    async fn finish(&self, fleet: &FleetKey, existing: Deployment) -> Result<Deployment, Error> {
+        let mut existing = existing;
+        let name = name_of(&existing)?.to_owned();
+        let params = PatchParams::apply(REPLICAS_MANAGER).force();
+        for _ in 0..TRIES {
+            let mut body = json!({
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": name, "namespace": fleet.namespace, "uid": existing.metadata.uid},
+                "spec": {"replicas": spec_replicas(&existing)},
+            });
+            if let Some(version) = &existing.metadata.resource_version {
+                body["metadata"]["resourceVersion"] = json!(version);
+            }
+            let call = Call::new("finish creating", "Deployment", &fleet.namespace, &name);
+            let sent = self.send(call, "apply", &params, &body).await;
+            if !sent.as_ref().is_err_and(Error::is_conflict) {
+                return sent;
+            }
+            let found = self.look(fleet, &name).await?;
+            let found = found.filter(|found| found.metadata.uid == existing.metadata.uid);
+            let Some(found) = found.filter(is_being_created) else {
+                break;
+            };
+            existing = found;
+        }
+        Err(stale(fleet, &name))
+    }
+
+    /// Deletes a Deployment; its pods drain within their grace period.
+    pub(super) async fn prune(&self, fleet: &FleetKey, prune: &Prune) -> Result<(), Error> {
+        let call = Call::new(
+            "delete",
+            "Deployment",
+            &fleet.namespace,
+            &prune.deployment_name,
+        );
+        let deployments = self.deployments(fleet);
+        let params = DeleteParams::background();
+        self.delete(&deployments, call, Some(prune.uid.clone()), params)
+            .await
+    }
+}
+
+fn name_of(object: &Deployment) -> Result<&str, Error> {
+    object
+        .metadata
+        .name
+        .as_deref()
+        .ok_or_else(|| Error::Bug("a rendered Deployment has a name".to_owned()))
+}
+
+fn value(object: &Deployment) -> Result<Value, Error> {
+    serde_json::to_value(object)
+        .map_err(|error| Error::Bug(format!("a rendered Deployment can be serialised: {error}")))
+}

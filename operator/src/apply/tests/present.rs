@@ -1,0 +1,81 @@
+//! What is there already under the name of a Deployment that is to be created.
+
+use super::*;
+
+/// What a fleet leaves behind that is deleted with `--cascade=orphan`.
+fn left_behind() -> Deployment {
+    let mut left = existing(&simple(), 1, "9");
+    left.metadata.owner_references = None;
+    left
+}
+
+/// Makes the Deployment of the queue while this one is there.
+async fn create_over(present: Deployment) -> (QueueApplied, Vec<Asked>) {
+    let present = serde_json::to_value(present).unwrap();
+    let (client, log) = api(move |_| (200, present.clone()));
+    let mut applied = writer(client)
+        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
+        .await;
+    (applied.queues.remove("a").unwrap(), log.take())
+}
+
+#[tokio::test]
+async fn a_deployment_of_somebody_else_is_never_touched() {
+    let mut foreign = left_behind();
+    foreign.metadata.labels = None;
+    let (done, asked) = create_over(foreign).await;
+    let lines: Vec<String> = asked.into_iter().map(|asked| asked.line).collect();
+    assert_eq!(lines, [format!("GET {PATH}/{}", name())]);
+    let error = done.error.unwrap();
+    assert!(matches!(error, Error::NameConflict { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs() {
+    let (done, asked) = create_over(left_behind()).await;
+    assert!(done.error.is_none(), "{:?}", done.error);
+    assert!(!done.created && done.scaled.is_none() && done.written.is_some());
+    let [_, apply] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert!(apply.line.starts_with("PATCH"), "{}", apply.line);
+    let metadata = &apply.body["metadata"];
+    assert_eq!(metadata["uid"], "deployment-uid");
+    assert_eq!(metadata["ownerReferences"][0]["uid"], simple().key.uid);
+    assert_eq!(apply.body["spec"]["replicas"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
+    let mut earlier = existing(&simple(), 1, "9");
+    earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
+    let (done, asked) = create_over(earlier).await;
+    assert_eq!(asked.len(), 1);
+    assert_eq!(done.error.unwrap().class(), Class::Conflict);
+}
+
+#[tokio::test]
+async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
+    let (client, log) = api(|asked| {
+        if asked.line.starts_with("GET") {
+            return (
+                200,
+                serde_json::to_value(existing(&simple(), 4, "9")).unwrap(),
+            );
+        }
+        (200, accepted(asked))
+    });
+    let applied = writer(client)
+        .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
+        .await;
+    let name = name();
+    assert_eq!(
+        log.lines(),
+        [
+            format!("GET {PATH}/{name}"),
+            format!("PATCH {PATH}/{name}?&force=true&fieldManager=taskqueue-operator"),
+        ]
+    );
+    let done = &applied.queues["a"];
+    assert_eq!((done.created, &done.scaled), (false, &None));
+}

@@ -1,0 +1,163 @@
+//! What the state of a fleet takes over from a pass for the next ones. Changes memory; no I/O.
+
+use std::time::Duration;
+
+use taskqueue_api::Fleet;
+use taskqueue_scaling::{Reason, Time};
+
+use crate::applied::{Applied, End, QueueApplied};
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::fleet_state::{FleetState, QueueKey, QueueState, Refused, Rendered};
+use crate::observe::Observed;
+use crate::plan::{Plan, Step};
+use crate::planner::desired::desired;
+use crate::report::drains;
+
+/// The longest that what the API server refused is not tried again; a little less than the wait
+/// after most errors.
+const LONGEST_PAUSE: Duration = Duration::from_secs(55);
+
+/// Renders what every queue should have, once per generation and connection, and hashes what the
+/// server holds, once per version. Planning does without, for more work.
+pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
+    let Ok(usable) = &observed.connection else {
+        return;
+    };
+    for queue in &fleet.queues {
+        let existing = observed
+            .queues
+            .get(&queue.name)
+            .and_then(|seen| seen.existing.as_deref());
+        let state = state.queue(QueueKey::unversioned(&queue.name));
+        let kept = state.rendered.take();
+        let kept = kept.filter(|rendered| rendered.is_of(fleet, &usable.spec));
+        let mut rendered = kept.unwrap_or_else(|| Rendered::new(fleet, queue, &usable.spec));
+        if let Some(existing) = existing {
+            rendered.look_at(existing);
+        }
+        state.rendered = Some(rendered);
+    }
+}
+
+/// Lets every queue's history take in what was observed. The same readings twice change nothing.
+pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Time) {
+    for queue in &fleet.queues {
+        let Some(desired) = desired(fleet, queue, observed, state, now) else {
+            continue;
+        };
+        let observation = &desired.observation;
+        let state = state.queue(QueueKey::unversioned(&queue.name));
+        state.history.observe(&queue.policy, observation, now);
+        state.reads(&queue.task_queue);
+        state.note(observation, now);
+    }
+}
+
+/// Keeps what the next pass needs to know of the writes of this one.
+pub fn writes(
+    state: &mut FleetState,
+    fleet: &Fleet,
+    plan: &Plan,
+    applied: &mut Applied,
+    now: Moment,
+) {
+    let names: Vec<QueueKey> = fleet
+        .queues
+        .iter()
+        .map(|queue| QueueKey::unversioned(&queue.name))
+        .collect();
+    state.queues.retain(|key, _| names.contains(key));
+    for queue in &plan.queues {
+        let Some(done) = applied.queues.get(&queue.queue) else {
+            continue;
+        };
+        let state = state.queue(QueueKey::unversioned(&queue.queue));
+        let writing = applied.writing.remove(&queue.queue);
+        state.writing = writing.or_else(|| state.writing.take());
+        match &queue.step {
+            Step::Create(_) | Step::Apply { .. } => settle(state, queue.rendered(), done, now),
+            Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => written(state, done),
+        }
+        let Some(decision) = &queue.decision else {
+            let asked = queue.observation.replicas.asked;
+            state.history.held(asked, now.monotonic);
+            continue;
+        };
+        if decision.reason != Reason::AlreadyActedOn {
+            state.decided = Some(decision.clone());
+        }
+        // The decision about the replicas counts, whether or not the template was accepted.
+        if !decision.act || done.scaled.is_some() || done.created {
+            state.history.carried_out(decision, now.monotonic);
+        }
+        // While nobody decides, whatever somebody sets is right, and so is what was wanted anyway.
+        let asked = queue.observation.replicas.asked;
+        let untouched = done.scaled.is_none() && done.written.is_none();
+        let wanted = untouched && decision.demand.is_some() && decision.desired == asked;
+        if (decision.reason == Reason::Paused || wanted)
+            && let Some(written) = state.written.as_mut()
+        {
+            written.replicas = asked;
+        }
+    }
+}
+
+/// Takes in the result of writing a Deployment that was rendered so.
+pub fn settle(state: &mut QueueState, rendered: u64, done: &QueueApplied, now: Moment) {
+    written(state, done);
+    if done.end == End::BrokenOff {
+        // It was carried out or not: it is written again, and that changes nothing if it was.
+        state.written = None;
+    }
+    if done.end == End::Pending {
+        return;
+    }
+    let before = state.refused.take();
+    let error = done.error.as_ref().filter(|_| done.end == End::Refused);
+    state.refused = error.map(|error| refused(before.as_ref(), rendered, error, now));
+}
+
+/// Takes in what the Deployment was after the writes to it.
+fn written(state: &mut QueueState, done: &QueueApplied) {
+    if let Some(written) = &done.written {
+        state.written = Some(written.clone().beside(state.written.as_ref()));
+    }
+    if let (Some(scaled), Some(written)) = (&done.scaled, state.written.as_mut()) {
+        match &scaled.resource_version {
+            Some(version) => written.scaled(scaled.to, version),
+            None => written.replicas = scaled.to,
+        }
+    }
+}
+
+/// What the API server refused: just this is not sent again for as long as the class of its answer
+/// says, whatever passes there are meanwhile.
+fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) -> Refused {
+    let same = before.filter(|before| before.rendered == rendered);
+    let before = same.map_or(0, |same| same.before.saturating_add(1));
+    let wait = error.class().wait(before);
+    let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
+    Refused {
+        rendered,
+        at: now.monotonic,
+        pause: wait.min(LONGEST_PAUSE),
+        before,
+        why: error.into(),
+    }
+}
+
+/// Keeps what has been counted in the metrics, and the drains that have been reported.
+pub fn reports(state: &mut FleetState, plan: &Plan, observed: &Observed, now: Moment) {
+    for queue in &plan.queues {
+        let sample = queue.decision.as_ref().and_then(|decision| decision.sample);
+        let state = state.queue(QueueKey::unversioned(&queue.queue));
+        state.counted = sample.or(state.counted);
+        if let Some(seen) = observed.queues.get(&queue.queue) {
+            drains::remember(state, seen, now.monotonic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

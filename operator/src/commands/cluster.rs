@@ -1,0 +1,259 @@
+//! Where `top` and `explain` read: the API server with the person's own kubeconfig and rights, and
+//! the operator's metrics. Network I/O, reads only: lists and gets of `TaskQueueWorker`s and
+//! Events, and one `GET` of /metrics.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use kube::{Api, Client, Config};
+use taskqueue_api::TaskQueueWorker;
+use taskqueue_api::well_known::MANAGER;
+
+use crate::caches::GuardedFleet;
+use crate::client;
+use crate::commands::figures::{self, Scrape};
+use crate::kube_error::for_person;
+use crate::kubeconfig;
+
+/// How long a server may be silent before it is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Behind one Service there may be replicas that stand by, and each answer may come from any of
+/// them; so often it is asked for the one that leads. With two replicas it is missed once in 65,536
+/// looks.
+const ATTEMPTS: u32 = 16;
+/// Objects per page of a list.
+const PAGE: u32 = 250;
+
+/// The flags that say where to read.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ClusterArgs {
+    /// The Kubernetes namespace of the fleets. Default: that of the kubeconfig's context.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// The context of the kubeconfig. Default: its current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Where the operator's metrics are, as http://HOST:8080 after `kubectl port-forward`. Default:
+    /// they are read through the API server, which takes the right to get services/proxy.
+    #[arg(long, value_name = "URL")]
+    pub metrics: Option<String>,
+
+    /// The Service of the operator's metrics, for reading them through the API server.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        default_value = "taskqueue-system/taskqueue-operator-metrics"
+    )]
+    pub service: String,
+}
+
+/// From where the metrics are asked.
+#[derive(Clone)]
+enum Metrics {
+    /// The operator itself.
+    Direct {
+        client: Client,
+        url: String,
+        path: String,
+    },
+    /// Its Service, through the API server.
+    Proxy { namespace: String, service: String },
+}
+
+/// A cluster to read from.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    metrics: Metrics,
+    /// The namespace that is meant where none is named.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// Takes the kubeconfig (or, in a pod, the ServiceAccount) and prepares both readings.
+    ///
+    /// # Errors
+    /// If there is no usable kubeconfig or a flag makes no sense.
+    pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let config = kubeconfig::config(args.context.as_deref()).await?;
+        let namespace = args
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client = client::bounded(config, PATIENCE).context("the kubeconfig cannot be used")?;
+        Self::new(client, namespace, args)
+    }
+
+    /// With a client at hand.
+    ///
+    /// # Errors
+    /// If a flag makes no sense.
+    pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
+        let metrics = if let Some(url) = &args.metrics {
+            direct(url)
+                .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?
+        } else {
+            let (namespace, service) = args.service.split_once('/').with_context(|| {
+                format!(
+                    "--service {} is not of the form NAMESPACE/NAME",
+                    args.service
+                )
+            })?;
+            Metrics::Proxy {
+                namespace: namespace.to_owned(),
+                service: service.to_owned(),
+            }
+        };
+        Ok(Self {
+            client,
+            metrics,
+            namespace,
+        })
+    }
+
+    /// The fleets of the namespace, or of all of them.
+    ///
+    /// # Errors
+    /// If the API server refuses or does not answer.
+    pub async fn fleets(&self, all_namespaces: bool) -> anyhow::Result<Vec<GuardedFleet>> {
+        let api: Api<GuardedFleet> = if all_namespaces {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        };
+        let place = if all_namespaces {
+            "in all namespaces".to_owned()
+        } else {
+            format!("in namespace {}", self.namespace)
+        };
+        let mut fleets = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = api.list(&page).await.map_err(|error| {
+                anyhow!("cannot list the fleets {place}: {}", for_person(&error))
+            })?;
+            fleets.extend(list.items);
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(fleets),
+            }
+        }
+    }
+
+    /// One fleet.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the API server refuses or does not answer.
+    pub async fn fleet(&self, name: &str) -> anyhow::Result<TaskQueueWorker> {
+        let api: Api<TaskQueueWorker> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.get(name).await.map_err(|error| {
+            anyhow!(
+                "cannot read the fleet {name} in namespace {}: {}",
+                self.namespace,
+                for_person(&error)
+            )
+        })
+    }
+
+    /// The Events that the operator has written about a fleet; which of them the server keeps is
+    /// its own affair.
+    ///
+    /// # Errors
+    /// If the API server refuses or does not answer.
+    pub async fn events(&self, fleet: &str) -> anyhow::Result<Vec<Event>> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let about = ListParams::default().fields(&format!(
+            "regarding.kind=TaskQueueWorker,regarding.name={fleet},reportingController={MANAGER}"
+        ));
+        let list = api.list(&about).await.map_err(|error| {
+            anyhow!(
+                "cannot list the Events of namespace {}: {}",
+                self.namespace,
+                for_person(&error)
+            )
+        })?;
+        Ok(list.items)
+    }
+
+    /// The operator's metrics, or in one line why they cannot be had and what to do.
+    pub async fn scrape(&self) -> Result<Scrape, String> {
+        for _ in 0..ATTEMPTS {
+            let text = self.metrics_text().await?;
+            let scrape = figures::parse(&text).map_err(|error| error.to_string())?;
+            if scrape.leads {
+                return Ok(scrape);
+            }
+            if matches!(self.metrics, Metrics::Direct { .. }) {
+                break;
+            }
+        }
+        Err(
+            "the operator's replica that answered stands by for another one; \
+             name the one that leads with --metrics URL"
+                .to_owned(),
+        )
+    }
+
+    async fn metrics_text(&self) -> Result<String, String> {
+        let (client, path) = match &self.metrics {
+            Metrics::Direct { client, path, .. } => (client, path.clone()),
+            Metrics::Proxy { namespace, service } => (
+                &self.client,
+                format!("/api/v1/namespaces/{namespace}/services/{service}:metrics/proxy/metrics"),
+            ),
+        };
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
+        client
+            .request_text(request)
+            .await
+            .map_err(|error| self.no_metrics(&error))
+    }
+
+    /// What to tell a person about metrics that cannot be had.
+    fn no_metrics(&self, error: &kube::Error) -> String {
+        let (namespace, service) = match &self.metrics {
+            Metrics::Direct { url, .. } => return format!("{url}: {}", for_person(error)),
+            Metrics::Proxy { namespace, service } => (namespace, service),
+        };
+        let code = match error {
+            kube::Error::Api(status) => status.code,
+            _ => 0,
+        };
+        match code {
+            403 => format!(
+                "you may not get services/proxy in namespace {namespace}; ask for that right, or give --metrics URL"
+            ),
+            404 => format!(
+                "there is no Service {service} in namespace {namespace}; name it with --service, or give --metrics URL"
+            ),
+            503 => format!("no replica of the operator answers behind {namespace}/{service}"),
+            _ => format!("{namespace}/{service}: {}", for_person(error)),
+        }
+    }
+}
+
+fn direct(url: &str) -> anyhow::Result<Metrics> {
+    let uri: http::Uri = url.parse()?;
+    let (scheme, authority) = uri
+        .scheme_str()
+        .filter(|scheme| ["http", "https"].contains(scheme))
+        .zip(uri.authority())
+        .ok_or_else(|| anyhow!("it needs http:// or https:// and a host"))?;
+    let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+        "/" => "/metrics",
+        path => path,
+    };
+    let config = Config::new(format!("{scheme}://{authority}").parse()?);
+    Ok(Metrics::Direct {
+        client: client::bounded(config, PATIENCE)?,
+        url: url.to_owned(),
+        path: path.to_owned(),
+    })
+}

@@ -1,0 +1,85 @@
+//! `explain`: why one queue has the replicas that it has. Reads the fleet, its Events and the
+//! operator's metrics with the person's own rights and prints; writes nothing to any cluster. The
+//! text is made in [`text`].
+
+pub mod explanation;
+pub mod text;
+
+use clap::Args;
+
+use crate::clock::Clock;
+use crate::commands::cluster::{Cluster, ClusterArgs};
+use crate::commands::output::{Output, print};
+use explanation::Explanation;
+
+/// What stands under the flags in `--help`.
+pub const HELP: &str = "\
+It takes the rights to get taskqueueworkers and to list events in the fleet's namespace; and for what is known now the
+right to get services/proxy in the operator's namespace, or --metrics.";
+
+/// The arguments of `explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Arguments {
+    /// The fleet: the name of a TaskQueueWorker.
+    pub fleet: String,
+
+    /// The queue, by its name in the fleet. May be left out if the fleet has one.
+    pub queue: Option<String>,
+
+    /// Where to read.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Explains the queue on standard output.
+///
+/// # Errors
+/// If there is no usable kubeconfig, no such fleet or queue, or nothing can be printed.
+pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let cluster = Cluster::connect(&arguments.cluster).await?;
+    print(&explain(&cluster, arguments, Clock::start()).await?)
+}
+
+/// The explanation as text.
+///
+/// # Errors
+/// If the API server refuses to show the fleet, or it has no such queue.
+pub async fn explain(
+    cluster: &Cluster,
+    arguments: &Arguments,
+    clock: Clock,
+) -> anyhow::Result<String> {
+    let (fleet, events, scrape) = tokio::join!(
+        cluster.fleet(&arguments.fleet),
+        cluster.events(&arguments.fleet),
+        cluster.scrape()
+    );
+    let fleet = fleet?;
+    let mut notes = Vec::new();
+    let scrape = scrape
+        .map_err(|why| notes.push(format!("no moving figures: {why}")))
+        .ok();
+    // Without the Events there is still the last decision.
+    let events = events.unwrap_or_else(|error| {
+        notes.push(format!("{error:#}"));
+        Vec::new()
+    });
+    let explanation = Explanation::of(
+        &fleet,
+        arguments.queue.as_deref(),
+        &events,
+        scrape.as_ref(),
+        notes,
+    )?;
+    Ok(match arguments.output {
+        Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+        Output::Table => explanation.render(clock.now().wall),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Why one queue has the replicas that it has, as plain data. Pure.
+
+use anyhow::{bail, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use serde::Serialize;
+use taskqueue_api::well_known::MANAGER;
+use taskqueue_api::{TaskQueueWorker, validate};
+
+use crate::commands::figures::Scrape;
+use crate::commands::view::{QueueView, holds_back, of_fleet};
+
+/// Everything that is known about one queue.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The Kubernetes namespace.
+    pub namespace: String,
+    /// The fleet.
+    pub fleet: String,
+    /// The queue.
+    pub queue: QueueView,
+    /// The conditions that hold the fleet back; none if all is well.
+    pub conditions: Vec<Condition>,
+    /// The Events about the queue, and those about the whole fleet, the oldest first.
+    pub events: Vec<EventLine>,
+    /// What could not be read, and the way out.
+    pub notes: Vec<String>,
+}
+
+/// One Event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventLine {
+    /// When it last happened.
+    pub time: Timestamp,
+    /// Whether a person should look.
+    pub warning: bool,
+    /// The reason in one word.
+    pub reason: String,
+    /// What happened.
+    pub note: String,
+    /// How often it happened.
+    pub count: i32,
+}
+
+impl Explanation {
+    /// Brings together what was read.
+    ///
+    /// # Errors
+    /// If the fleet has no such queue, or several and none was named.
+    pub fn of(
+        fleet: &TaskQueueWorker,
+        queue: Option<&str>,
+        events: &[Event],
+        scrape: Option<&Scrape>,
+        mut notes: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let view = of_fleet(fleet, scrape);
+        let names: Vec<String> = view.queues.iter().map(|queue| queue.name.clone()).collect();
+        let names = names.join(", ");
+        let queue = match queue {
+            None => {
+                ensure!(
+                    view.queues.len() == 1,
+                    "the fleet {} has several queues: name one of {names}",
+                    view.name
+                );
+                view.queues.into_iter().next()
+            }
+            Some(name) => view.queues.into_iter().find(|queue| queue.name == name),
+        };
+        let Some(queue) = queue else {
+            bail!(
+                "the fleet {} has no such queue: name one of {names}",
+                view.name
+            )
+        };
+        if scrape.is_some() && queue.figures.is_none() {
+            notes.push("the operator's metrics do not hold this queue (yet)".to_owned());
+        }
+        let deployment = deployment_of(&queue, fleet);
+        let mut lines: Vec<EventLine> = events
+            .iter()
+            .filter(|event| is_about(event, fleet, deployment.as_deref()))
+            .filter_map(EventLine::of)
+            .collect();
+        lines.sort_by_key(|line| line.time);
+        Ok(Self {
+            namespace: view.namespace,
+            fleet: view.name,
+            conditions: view.conditions.into_iter().filter(holds_back).collect(),
+            queue,
+            events: lines,
+            notes,
+        })
+    }
+}
+
+/// Whether an Event is of this fleet (not of one of its name before it), by the operator, and about
+/// this queue or no queue in particular: it names the Deployment of the queue that it is about.
+fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
+    let regarding = event.regarding.clone().unwrap_or_default();
+    let uid = fleet.uid().unwrap_or_default();
+    let related = event.related.as_ref();
+    let related = related.and_then(|related| related.name.as_deref());
+    regarding.name == fleet.metadata.name
+        && regarding.uid.is_none_or(|other| other == uid)
+        && event.reporting_controller.as_deref() == Some(MANAGER)
+        && related
+            .zip(deployment)
+            .is_none_or(|(related, own)| related == own)
+}
+
+/// The Deployment of a queue: as the status names it, or else as the spec will.
+fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
+    if !queue.deployment.is_empty() {
+        return Some(queue.deployment.clone());
+    }
+    let queues = validate(fleet).ok()?.queues;
+    let found = queues.into_iter().find(|other| other.name == queue.name);
+    found.map(|found| found.deployment_name)
+}
+
+impl EventLine {
+    fn of(event: &Event) -> Option<Self> {
+        let series = event.series.as_ref();
+        let last = series.map(|series| series.last_observed_time.0);
+        let first = event.event_time.as_ref().map(|time| time.0);
+        let made = event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
+        Some(Self {
+            time: last.or(first).or(made)?,
+            warning: event.type_.as_deref() == Some("Warning"),
+            reason: event.reason.clone().unwrap_or_default(),
+            note: event.note.clone().unwrap_or_default(),
+            count: series.map_or(1, |series| series.count),
+        })
+    }
+}

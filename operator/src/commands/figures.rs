@@ -1,0 +1,189 @@
+//! The moving figures of each queue, from the text that the operator serves at /metrics. Pure.
+//!
+//! What the text does not hold stays absent: unknown is never shown as zero.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::exposition::Sample;
+use crate::metrics::table;
+
+/// Which queue of which fleet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueName {
+    /// Kubernetes namespace of the fleet.
+    pub namespace: String,
+    /// Name of the fleet.
+    pub fleet: String,
+    /// Name of the queue in the fleet.
+    pub queue: String,
+}
+
+/// The moving figures of one queue. What is unknown is absent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Tasks that wait, over all task types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog_tasks: Option<f64>,
+    /// How long the oldest of them has waited, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_wait_seconds: Option<f64>,
+    /// Tasks that arrive per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrivals_per_second: Option<f64>,
+    /// Tasks that are handed to workers per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dispatches_per_second: Option<f64>,
+    /// Task slots in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots_used: Option<f64>,
+    /// Task slots that are free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots_free: Option<f64>,
+    /// Pods that were told to stop and are still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining_replicas: Option<f64>,
+    /// How long a task takes on average, in seconds, by task type.
+    pub service_time_seconds: BTreeMap<String, f64>,
+    /// The task types that Temporal limits now.
+    pub rate_limited: BTreeSet<String>,
+    /// Replicas that each kind of demand asks for.
+    pub demand_replicas: BTreeMap<String, f64>,
+    /// Seconds since the last successful reading, by source.
+    pub reading_age_seconds: BTreeMap<String, f64>,
+    /// Why a source is unknown now.
+    pub unknown: BTreeMap<String, String>,
+    /// The pods that keep the queue from shrinking, and why, in one word.
+    pub held_pods: BTreeMap<String, String>,
+    /// What about the queue needs a person.
+    pub findings: BTreeSet<String>,
+    /// How many decisions there were since the operator started, by what they were: "hold:
+    /// CoolingDown".
+    pub decisions: BTreeMap<String, f64>,
+}
+
+impl Figures {
+    /// What was decided since `before`: the decision whose count has grown. `None` if none has.
+    pub fn decided_since(&self, before: &Self) -> Option<&str> {
+        let grown = self.decisions.iter().filter(|(decision, count)| {
+            let known = before.decisions.get(*decision);
+            **count > known.copied().unwrap_or(0.0)
+        });
+        grown
+            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map(|(decision, _)| decision.as_str())
+    }
+}
+
+/// One answer of an operator.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scrape {
+    /// Whether this replica reconciles. One that stands by knows nothing of the fleets.
+    pub leads: bool,
+    /// The queues that it knows.
+    pub queues: BTreeMap<QueueName, Figures>,
+}
+
+/// Why a text cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A line is not of the form that it should be.
+    #[error("line {line} is no metric: {text:?}")]
+    Line {
+        /// Which one, from 1.
+        line: usize,
+        /// What stands there, cut.
+        text: String,
+    },
+    /// It is not this operator that answers.
+    #[error(
+        "these are not the metrics of a taskqueue-operator: taskqueue_operator_leader is missing"
+    )]
+    NotOurs,
+}
+
+/// Reads the text.
+///
+/// # Errors
+/// If a line is no metric, or the text is not the operator's.
+pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
+    let mut scrape = Scrape::default();
+    let mut ours = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let sample = Sample::parse(line).ok_or_else(|| Unreadable::Line {
+            line: index + 1,
+            text: line.chars().take(80).collect(),
+        })?;
+        if sample.name == table::LEADER.name {
+            ours = true;
+            scrape.leads = sample.value > 0.0;
+        }
+        if let Some(queue) = queue(&sample) {
+            take(scrape.queues.entry(queue).or_default(), &sample);
+        }
+    }
+    if ours {
+        Ok(scrape)
+    } else {
+        Err(Unreadable::NotOurs)
+    }
+}
+
+/// The queue that a sample is about, if it is about one.
+fn queue(sample: &Sample<'_>) -> Option<QueueName> {
+    let label = |name: &str| sample.label(name).map(str::to_owned);
+    Some(QueueName {
+        namespace: label("namespace")?,
+        fleet: label("name")?,
+        queue: label("queue")?,
+    })
+}
+
+/// Adds a line to the figures of its queue.
+fn take(figures: &mut Figures, sample: &Sample<'_>) {
+    let value = sample.value;
+    let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + value);
+    let name = sample.name;
+    let label = |name: &str| sample.label(name).unwrap_or_default().to_owned();
+    if name == table::BACKLOG.name {
+        add(&mut figures.backlog_tasks);
+    } else if name == table::BACKLOG_AGE.name {
+        let oldest = figures.oldest_wait_seconds.unwrap_or(0.0);
+        figures.oldest_wait_seconds = Some(oldest.max(value));
+    } else if name == table::ADD_RATE.name {
+        add(&mut figures.arrivals_per_second);
+    } else if name == table::DISPATCH_RATE.name {
+        add(&mut figures.dispatches_per_second);
+    } else if name == table::SLOTS_USED.name {
+        add(&mut figures.slots_used);
+    } else if name == table::SLOTS_AVAILABLE.name {
+        add(&mut figures.slots_free);
+    } else if name == table::TERMINATING.name {
+        add(&mut figures.draining_replicas);
+    } else if name == table::SERVICE_TIME.name {
+        let kind = label("task_type");
+        figures.service_time_seconds.insert(kind, value);
+    } else if name == table::RATE_LIMITED.name && value > 0.0 {
+        figures.rate_limited.insert(label("task_type"));
+    } else if name == table::DEMAND.name {
+        figures.demand_replicas.insert(label("term"), value);
+    } else if name == table::READING_AGE.name {
+        let source = label("source");
+        figures.reading_age_seconds.insert(source, value);
+    } else if name == table::READING_UNKNOWN.name {
+        let reason = label("reason");
+        figures.unknown.insert(label("source"), reason);
+    } else if name == table::FINDING.name && value > 0.0 {
+        figures.findings.insert(label("finding"));
+    } else if name == table::HELD_POD.name && value > 0.0 {
+        figures.held_pods.insert(label("pod"), label("why"));
+    } else if name == table::DECISIONS.name {
+        let decision = format!("{}: {}", label("direction"), label("reason"));
+        figures.decisions.insert(decision, value);
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands for people. They read; none writes to a cluster.
+
+pub mod cluster;
+pub mod explain;
+pub mod figures;
+pub mod output;
+pub mod simulate;
+pub mod top;
+pub mod view;

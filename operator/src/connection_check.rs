@@ -1,0 +1,162 @@
+//! Whether Temporal has answered over the connection of a fleet, and what is not written into
+//! running pods until it has. Pure.
+//!
+//! A typo in an address would otherwise replace every worker by one that cannot work: without a
+//! readiness probe a new pod counts as available as soon as it is started.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec};
+use kube::core::ObjectMeta;
+use taskqueue_api::{Connection, Reason, well_known};
+use taskqueue_scaling::Time;
+
+use crate::not_ready::NotReady;
+use crate::observe::{Observed, ObservedQueue};
+use crate::owned::{is_being_created, spec_replicas};
+
+/// The annotation of a `TaskQueueWorker` by which its connection is written without a check.
+pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";
+
+/// Whether Temporal has answered over the connection that the spec asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionCheck {
+    connection: Connection,
+    /// Since when it is asked for.
+    since: Time,
+    /// Temporal has answered over it since.
+    answered: bool,
+    /// The user wants it written without an answer.
+    skipped: bool,
+}
+
+impl ConnectionCheck {
+    /// A connection that is asked for from now on.
+    fn new(connection: &Connection, now: Time) -> Self {
+        Self {
+            connection: connection.clone(),
+            since: now,
+            answered: false,
+            skipped: false,
+        }
+    }
+
+    /// The check after a look at the readings. A reading counts if it was made after the connection
+    /// was asked for: one of before may have come with another credential. Without a usable
+    /// connection the check stays as it was.
+    pub fn after(known: Option<Self>, observed: &Observed, skip: bool, now: Time) -> Option<Self> {
+        let Ok(usable) = &observed.connection else {
+            return known;
+        };
+        let mut check = known
+            .filter(|check| check.connection == usable.spec)
+            .unwrap_or_else(|| Self::new(&usable.spec, now));
+        let mut taken = observed
+            .queues
+            .values()
+            .map(|seen| seen.reading.backlog.taken_at());
+        check.answered |= taken.any(|taken| taken.is_some_and(|taken| taken > check.since));
+        check.skipped = skip;
+        Some(check)
+    }
+
+    /// Why an object is not written over the Deployment that is there: it would give running pods a
+    /// connection over which Temporal has not answered.
+    pub fn forbids(&self, object: &Deployment, seen: &ObservedQueue) -> Option<NotReady> {
+        if self.answered || self.skipped {
+            return None;
+        }
+        let existing = seen.existing.as_deref()?;
+        let runs = spec_replicas(existing) > 0 || !seen.pods.live.is_empty();
+        if !runs || is_being_created(existing) || connection_of(existing) == connection_of(object) {
+            return None;
+        }
+        let Connection {
+            address,
+            temporal_namespace,
+            ..
+        } = &self.connection;
+        Some(NotReady::new(
+            Reason::ConnectionUntried,
+            format!(
+                "Temporal has not answered over the connection that is asked for now ({address}, Temporal namespace {temporal_namespace}), so the workers keep the one that they have; correct it, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to have it written all the same"
+            ),
+        ))
+    }
+}
+
+/// Whether the user wants the connection written without a check.
+pub fn is_skipped(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(SKIP_CHECK))
+        .is_some_and(|value| value == "true")
+}
+
+/// The connection of a Deployment's worker: its variables and volumes by name. Without what the API
+/// server fills in.
+fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
+    let Some(spec) = &deployment.spec else {
+        return BTreeMap::new();
+    };
+    variables(&spec.template)
+        .chain(volumes(&spec.template))
+        .collect()
+}
+
+fn variables(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
+    // These two are about the queue and the drain.
+    let others = [well_known::TASK_QUEUE, well_known::DRAIN_GRACE_PERIOD_SECONDS];
+    let containers = template.spec.iter().flat_map(|pod| &pod.containers);
+    let worker = containers.filter(|container| container.name == well_known::WORKER_CONTAINER);
+    let variables = worker.flat_map(|worker| worker.env.iter().flatten());
+    let ours = variables.filter(move |variable| {
+        let name = variable.name.as_str();
+        well_known::RESERVED_VARIABLES.contains(&name) && !others.contains(&name)
+    });
+    ours.map(|variable| {
+        let from = variable.value_from.as_ref();
+        let secret = from.and_then(|from| from.secret_key_ref.as_ref());
+        let secret = secret.map(|secret| format!("{}/{}", secret.name, secret.key));
+        let value = secret.or_else(|| variable.value.clone());
+        (variable.name.clone(), value.unwrap_or_default())
+    })
+}
+
+fn volumes(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
+    let volumes = template
+        .spec
+        .iter()
+        .flat_map(|pod| pod.volumes.iter().flatten());
+    let ours = volumes.filter(|v| well_known::RESERVED_VOLUMES.contains(&v.name.as_str()));
+    ours.map(|volume| {
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|p| p.sources.iter().flatten());
+        let projected = projected.filter_map(|source| source.secret.as_ref());
+        let projected = projected.map(|secret| (secret.name.as_str(), secret.items.as_ref()));
+        let whole = volume.secret.iter();
+        let whole = whole.map(|s| {
+            (
+                s.secret_name.as_deref().unwrap_or_default(),
+                s.items.as_ref(),
+            )
+        });
+        let files: Vec<String> = projected
+            .chain(whole)
+            .map(|(secret, items)| format!("{secret}: {}", files(items)))
+            .collect();
+        (volume.name.clone(), files.join("; "))
+    })
+}
+
+fn files(items: Option<&Vec<KeyToPath>>) -> String {
+    let items = items.into_iter().flatten();
+    let items = items.map(|item| format!("{} as {}", item.key, item.path));
+    items.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! How a pass that fails ends, and when it is tried again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use kube::core::ObjectMeta;
+use kube::runtime::controller::Action;
+
+use super::context::{Context, Shared};
+use crate::applied::Applied;
+use crate::caches::GuardedFleet;
+use crate::error::{Class, Error};
+use crate::report::Subject;
+
+/// A pass that panics is an error of its fleet, and of no other: it is counted, and everything else
+/// goes on.
+pub(super) async fn caught<T>(
+    shared: &Shared,
+    pass: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let error = Error::Bug(format!(
+                "a pass broke off: {}",
+                text.unwrap_or("it did not say why")
+            ));
+            shared.metrics.error(&error);
+            Err(error)
+        })
+}
+
+/// The error of a pass is the one that is to be tried again soonest.
+pub(super) fn finish(
+    applied: Applied,
+    reported: Result<(), Error>,
+    requeue_after: Duration,
+) -> Result<Action, Error> {
+    let errors = applied.into_errors().into_iter().chain(reported.err());
+    match errors.min_by_key(|error| error.class().wait(0)) {
+        Some(error) => Err(error),
+        None => Ok(Action::requeue(requeue_after)),
+    }
+}
+
+/// When to try again after an error: by its class, later each time, and not in step with others.
+/// Never later than the next pass was due anyway: the other queues do not wait for this one.
+#[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
+pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
+    let metadata = Subject::of(&object).metadata;
+    let (attempt, requeue_at) = context.shared.fleets.failed(metadata, error.class());
+    let wait = error.class().wait(attempt);
+    let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
+    let wait = wait.saturating_add(jitter(metadata, error.class()));
+    let now = context.shared.clock.now().monotonic;
+    Action::requeue(requeue_at.map_or(wait, |at| wait.min(at.since(now))))
+}
+
+/// Up to a fifth of the class's first wait, by the object's uid: stable, so that tests are too.
+pub(super) fn jitter(metadata: &ObjectMeta, class: Class) -> Duration {
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let sum = uid.bytes().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    class
+        .wait(0)
+        .saturating_mul(sum % 100)
+        .checked_div(500)
+        .unwrap_or_default()
+}

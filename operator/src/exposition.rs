@@ -1,0 +1,121 @@
+//! Reads single samples of the text format of Prometheus, of which OpenMetrics' samples are a part.
+//! Pure.
+
+/// One sample: `name{label="value",...} value`. A time, and in OpenMetrics an exemplar, may follow
+/// the value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample<'a> {
+    /// The name of the metric.
+    pub name: &'a str,
+    /// The value.
+    pub value: f64,
+    labels: Vec<(&'a str, String)>,
+}
+
+impl<'a> Sample<'a> {
+    /// The sample in a line; `None` if it holds none.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let (name, rest) = split_name(line)?;
+        let rest = rest.trim_start();
+        let (labels, rest) = match rest.strip_prefix('{') {
+            Some(rest) => labels(rest)?,
+            None => (Vec::new(), rest),
+        };
+        let value = rest.split_whitespace().next()?.parse().ok()?;
+        Some(Self {
+            name,
+            value,
+            labels,
+        })
+    }
+
+    /// The value of a label, if the sample has it.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        let mut labels = self.labels.iter().rev();
+        let (_, value) = labels.find(|(label, _)| *label == name)?;
+        Some(value)
+    }
+}
+
+/// The name of the metric that a line is about; the rest of the line may be anything.
+pub fn name(line: &str) -> Option<&str> {
+    split_name(line).map(|(name, _)| name)
+}
+
+fn split_name(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim_start();
+    let end = line
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .unwrap_or(line.len());
+    (end > 0).then(|| line.split_at(end))
+}
+
+/// The labels, and what follows their closing brace.
+fn labels(mut rest: &str) -> Option<(Vec<(&str, String)>, &str)> {
+    let mut labels = Vec::new();
+    loop {
+        rest = rest.trim_start();
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((labels, after));
+        }
+        let (name, tail) = rest.split_once('=')?;
+        let (value, tail) = quoted(tail.trim_start())?;
+        labels.push((name.trim(), value));
+        let tail = tail.trim_start();
+        rest = match tail.strip_prefix(',') {
+            Some(next) => next,
+            None if tail.starts_with('}') => tail,
+            None => return None,
+        };
+    }
+}
+
+/// A value in quotes without its escapes, and what follows its closing quote.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let text = text.strip_prefix('"')?;
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, text.get(at + 1..)?)),
+            '\\' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_read_with_its_escapes_and_whatever_blanks_are_in_it() {
+        let sample = Sample::parse(r#" a:b_1 { x = "1\"\\\n" , y="}," , } 2.5 1700000000 # {} 1"#);
+        let sample = sample.unwrap();
+        assert_eq!((sample.name, sample.value), ("a:b_1", 2.5));
+        assert_eq!(sample.label("x"), Some("1\"\\\n"));
+        assert_eq!(sample.label("y"), Some("},"));
+        assert_eq!(sample.label("z"), None);
+        assert_eq!(Sample::parse("up 1").unwrap().name, "up");
+    }
+
+    #[test]
+    fn what_is_no_sample_is_none() {
+        for line in [
+            "",
+            "{x=\"1\"} 1",
+            "a",
+            "a b",
+            "a{x=\"1\" 1",
+            "a{x=1} 1",
+            "a{x=\"1\"y=\"2\"} 1",
+            "<html>",
+        ] {
+            assert_eq!(Sample::parse(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The fleets that this process works on: the state of each, and its failed passes. In memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use kube::core::ObjectMeta;
+use parking_lot::Mutex;
+use taskqueue_api::FleetKey;
+use taskqueue_scaling::Time;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::error::Class;
+use crate::fleet_state::FleetState;
+
+/// All of them, by uid.
+#[derive(Default)]
+pub struct Fleets(Mutex<HashMap<String, Entry>>);
+
+/// One fleet.
+struct Entry {
+    key: FleetKey,
+    state: Arc<AsyncMutex<FleetState>>,
+    failures: Failures,
+}
+
+/// What went wrong lately with a fleet.
+#[derive(Default)]
+struct Failures {
+    /// Failed passes since the last good one, by the class of the error.
+    count: BTreeMap<Class, u32>,
+    /// When the next pass is due, whatever came of the last one.
+    requeue_at: Option<Time>,
+}
+
+impl Fleets {
+    /// The state of a fleet; empty at first.
+    pub fn state(&self, metadata: &ObjectMeta) -> Arc<AsyncMutex<FleetState>> {
+        let key = key_of(metadata);
+        let uid = key.uid.clone();
+        let fresh = || Entry {
+            key,
+            state: Arc::default(),
+            failures: Failures::default(),
+        };
+        Arc::clone(&self.0.lock().entry(uid).or_insert_with(fresh).state)
+    }
+
+    /// The fleets of which `exists` says that they are gone.
+    pub fn gone(&self, exists: impl Fn(&FleetKey) -> bool) -> Vec<FleetKey> {
+        let fleets = self.0.lock();
+        let gone = fleets.values().filter(|fleet| !exists(&fleet.key));
+        gone.map(|fleet| fleet.key.clone()).collect()
+    }
+
+    /// Drops a fleet. `last` runs if no other fleet goes by its name: one that was created again
+    /// under the same name does, and none is added meanwhile.
+    pub fn remove(&self, key: &FleetKey, last: impl FnOnce()) {
+        let mut fleets = self.0.lock();
+        fleets.remove(&key.uid);
+        let same_name =
+            |fleet: &Entry| fleet.key.namespace == key.namespace && fleet.key.name == key.name;
+        if !fleets.values().any(same_name) {
+            last();
+        }
+    }
+
+    /// A pass was good.
+    pub fn succeeded(&self, metadata: &ObjectMeta) {
+        self.with(metadata, |fleet| fleet.failures = Failures::default());
+    }
+
+    /// Counts a failure. Returns how many of its class came before it since the last good pass, and
+    /// when the next pass is due in any case.
+    pub fn failed(&self, metadata: &ObjectMeta, class: Class) -> (u32, Option<Time>) {
+        let count = |fleet: &mut Entry| {
+            let count = fleet.failures.count.entry(class).or_default();
+            let before = *count;
+            *count = before.saturating_add(1);
+            (before, fleet.failures.requeue_at)
+        };
+        self.with(metadata, count).unwrap_or_default()
+    }
+
+    /// When the next pass is due, whatever comes of this one.
+    pub fn requeue_at(&self, metadata: &ObjectMeta, at: Time) {
+        self.with(metadata, |fleet| fleet.failures.requeue_at = Some(at));
+    }
+
+    fn with<T>(&self, metadata: &ObjectMeta, with: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        self.0.lock().get_mut(uid).map(with)
+    }
+}
+
+/// The key of a fleet's object.
+pub fn key_of(metadata: &ObjectMeta) -> FleetKey {
+    FleetKey {
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+    }
+}

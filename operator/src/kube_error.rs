@@ -1,0 +1,167 @@
+//! Puts errors of the Kubernetes client into words. Pure.
+
+use std::fmt;
+
+use kube::client::{AuthError, RustlsTlsError};
+use kube::core::Status;
+use kube::runtime::watcher;
+
+/// A Kubernetes call that can be named in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What was tried, as a verb: "apply", "scale", "delete".
+    pub verb: &'static str,
+    /// The kind of the object.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Call {
+    /// Names a call.
+    pub fn new(verb: &'static str, kind: &'static str, namespace: &str, name: &str) -> Self {
+        Self {
+            verb,
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {}/{}",
+            self.verb, self.kind, self.namespace, self.name
+        )
+    }
+}
+
+/// The longest answer that is quoted whole, in bytes.
+const LONGEST_QUOTE: usize = 2000;
+
+/// An error in one line: the API server's own sentence where there is one; `kube::Error` prints the
+/// whole status twice. Holds no part of a credential.
+pub fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => answered(status),
+        other => without_secrets(other),
+    }
+}
+
+/// The error of a watch in one line.
+pub fn describe_watch(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => describe(error),
+        watcher::Error::WatchError(status) => answered(status),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
+/// The answer of the API server.
+fn answered(status: &Status) -> String {
+    format!("{} (HTTP {})", quote(status.message.trim()), status.code)
+}
+
+/// What somebody else says, cut where it goes on for pages.
+fn quote(text: &str) -> String {
+    if text.len() <= LONGEST_QUOTE {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST_QUOTE)
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    let begin = end.and_then(|end| text.get(..end));
+    format!("{}...", begin.unwrap_or_default())
+}
+
+/// An error for a person at a terminal, in the words of whoever refused.
+pub fn for_person(error: &kube::Error) -> String {
+    match error {
+        // The API server's answer to a kind that it does not know.
+        kube::Error::Api(status)
+            if status.code == 404 && status.message.contains("page not found") =>
+        {
+            "this cluster does not know the kind TaskQueueWorker; install the operator".to_owned()
+        }
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Auth(_) | kube::Error::RustlsTls(_) => without_secrets(error),
+        other => {
+            // The sentence of the client ends in the name of a layer; its causes say what happened.
+            let mut text = other.to_string();
+            let mut cause = std::error::Error::source(other);
+            while let Some(error) = cause {
+                let more = error.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                cause = error.source();
+            }
+            text
+        }
+    }
+}
+
+/// What the client said, without what it may have quoted: an error of a library below may hold a
+/// key or a token.
+fn without_secrets(error: &kube::Error) -> String {
+    match error {
+        kube::Error::RustlsTls(
+            RustlsTlsError::InvalidIdentityPem(_)
+            | RustlsTlsError::MissingPrivateKey
+            | RustlsTlsError::MissingCertificate,
+        ) => "its client certificate or client key is not PEM; line breaks may have been lost"
+            .to_owned(),
+        kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => format!(
+            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand",
+            out.status
+        ),
+        kube::Error::Auth(AuthError::AuthExecParse(_)) => {
+            "the credential plugin of the kubeconfig printed no credential that can be read"
+                .to_owned()
+        }
+        // The address of a proxy may hold a password.
+        kube::Error::ProxyProtocolUnsupported { .. } => {
+            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; reach the API server without one"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_endless_answer_is_cut() {
+        let status = Status::failure(&"ö".repeat(5000), "").with_code(422);
+        let long = describe(&kube::Error::Api(status.boxed()));
+        assert!(long.len() < LONGEST_QUOTE + 100, "{}", long.len());
+    }
+
+    #[test]
+    fn what_a_credential_plugin_prints_is_not_quoted() {
+        let token = "a-token-that-nobody-may-see";
+        let out = Command::new("sh")
+            .args(["-c", &format!("echo {token}; exit 3")])
+            .output()
+            .unwrap();
+        let failed = kube::Error::Auth(AuthError::AuthExecRun {
+            cmd: "get-token".to_owned(),
+            out: Box::new(out),
+        });
+        assert_eq!(
+            describe(&failed),
+            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it by hand"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! What a Deployment and the pods of its queue say together: replicas, rollout, trouble. Pure:
+//! objects from the cache in, facts out.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
+use taskqueue_api::Reason;
+use taskqueue_scaling::{PodPhase, Replicas};
+
+use crate::not_ready::NotReady;
+use crate::observe::pods::Pods;
+
+/// The replicas of a queue, for a decision. `applying` says that this pass changes the Deployment,
+/// which may start a rollout.
+pub fn replicas(
+    asked: u32,
+    deployment: Option<&Deployment>,
+    pods: &Pods,
+    applying: bool,
+) -> Replicas {
+    let count = |phase| {
+        let number = pods.live.iter().filter(|pod| pod.phase == phase).count();
+        u32::try_from(number).unwrap_or(u32::MAX)
+    };
+    let ready = count(PodPhase::Ready);
+    let starting = count(PodPhase::Starting).saturating_add(count(PodPhase::Unready));
+    let to_be_made = asked.saturating_sub(ready.saturating_add(starting));
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let outdated = status.is_some_and(outdated);
+    let counted = |number: Option<i32>| u32::try_from(number.unwrap_or(0)).unwrap_or(0);
+    let unseen = status.map_or(0, |status| {
+        let of_ready = counted(status.ready_replicas).saturating_sub(ready);
+        let of_all = counted(status.replicas).saturating_sub(ready.saturating_add(starting));
+        of_ready.max(of_all)
+    });
+    Replicas {
+        asked,
+        ready,
+        starting: starting.saturating_add(to_be_made),
+        terminating: count(PodPhase::Terminating),
+        unseen,
+        rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
+    }
+}
+
+/// Where the rollout of a Deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// Every replica is of the present template, and all of them have been available.
+    Complete,
+    /// The first pods are on their way.
+    Starting,
+    /// Pods of an earlier template are being replaced.
+    Replacing,
+    /// Pods of an earlier template stay, because somebody has paused the rollout.
+    Paused,
+}
+
+/// Where the rollout is. `written` is the generation of the Deployment after our last write to it:
+/// until the Deployment controller has seen that one, its numbers are about the template before.
+pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64>) -> Rollout {
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let observed = status.and_then(|status| status.observed_generation);
+    let replaced = pods.replica_sets > 1
+        || status.is_some_and(outdated)
+        || observed
+            .zip(written)
+            .is_some_and(|(seen, ours)| seen < ours);
+    if replaced {
+        let paused = deployment
+            .and_then(|deployment| deployment.spec.as_ref()?.paused)
+            .unwrap_or(false);
+        return if paused {
+            Rollout::Paused
+        } else {
+            Rollout::Replacing
+        };
+    }
+    // Once a rollout has ended, a change of the replicas leaves this reason alone.
+    let underway = status
+        .and_then(|status| condition(status, "Progressing"))
+        .is_some_and(|progressing| {
+            progressing.status == "True"
+                && matches!(
+                    progressing.reason.as_deref(),
+                    Some("NewReplicaSetCreated" | "FoundNewReplicaSet" | "ReplicaSetUpdated")
+                )
+        });
+    if underway || (observed.is_none() && written.is_some()) {
+        Rollout::Starting
+    } else {
+        Rollout::Complete
+    }
+}
+
+/// Whether pods of an earlier template are left.
+fn outdated(status: &DeploymentStatus) -> bool {
+    status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0)
+}
+
+fn condition<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a DeploymentCondition> {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == kind)
+}
+
+/// What the Deployment itself says about pods that cannot be made, or a rollout that is stuck.
+/// `draining` says that pods of the fleet are on their way out, which a quota counts until they are
+/// gone.
+pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
+    let status = deployment.status.as_ref()?;
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
+    let refused = condition(status, "ReplicaFailure").filter(|failure| failure.status == "True");
+    if let Some(failure) = refused {
+        let said = failure.message.as_deref();
+        let said = said.unwrap_or("no reason was given");
+        // Before that stands the name of a pod that was never made.
+        let said = said
+            .split_once(" is forbidden: ")
+            .map_or(said, |(_, said)| said);
+        let way_out = if !said.contains("quota") {
+            "change what the admission rule objects to"
+        } else if draining {
+            "pods of this fleet that drain count until they are gone, and then there may be room; raise the quota if new pods should not wait for that"
+        } else {
+            "raise the quota"
+        };
+        return Some(NotReady {
+            reason: Reason::PodsRefused,
+            message: format!(
+                "Kubernetes refuses to create pods of Deployment {name}: {said}; {way_out}"
+            ),
+        });
+    }
+    let stalled = condition(status, "Progressing").filter(|progressing| {
+        progressing.status == "False"
+            && progressing.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    stalled.map(|_| NotReady {
+        reason: Reason::RolloutStalled,
+        message: format!(
+            "the rollout of Deployment {name} makes no progress; kubectl describe deployment {name} and its new pods say why"
+        ),
+    })
+}

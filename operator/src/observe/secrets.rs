@@ -1,0 +1,272 @@
+//! Secrets by name, read with `get` and kept for a short while. Reads only.
+//!
+//! A Secret is read once for all fleets that name it, after [`FRESH`], and less often the longer it
+//! has stayed the same; after [`FRESH`] again where Temporal cannot be read with it. What is
+//! missing is a value with a reason. No message holds any part of a Secret's value: errors that may
+//! quote it are dropped where they arise.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::GetParams;
+use kube::core::Request;
+use kube::{Client, Resource};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use taskqueue_api::{Connection, Reason};
+use taskqueue_scaling::Time;
+use tokio::sync::Mutex as AsyncMutex;
+use tracing::warn;
+
+use crate::kube_error;
+use crate::not_ready::NotReady;
+
+/// How long a Secret that was read is used before it is read again, if it has just changed, is
+/// missing, or if Temporal cannot be read with it.
+pub const FRESH: Duration = Duration::from_secs(30);
+/// The same, if it has been as it is for long.
+const LONGEST: Duration = Duration::from_mins(2);
+/// A pass that is made to read a Secret again comes no sooner than this: nobody else may have come
+/// to it.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The values of a Secret by key.
+pub type Data = BTreeMap<String, Vec<u8>>;
+
+/// A Secret as it was last seen.
+#[derive(Clone)]
+enum SecretState {
+    Present(Data),
+    Absent,
+    /// It could not be read, for another reason than not being there.
+    Failed(NotReady),
+}
+
+/// A Secret that was read.
+#[derive(Clone)]
+struct Kept {
+    seen: SecretState,
+    /// When.
+    at: Time,
+    /// Since when it has been the same.
+    since: Time,
+}
+
+impl Kept {
+    /// How long it is used from when it was read: as long as it has been the same.
+    fn lasts(&self, doubtful: bool) -> Duration {
+        match self.seen {
+            SecretState::Present(_) if !doubtful => self.at.since(self.since).clamp(FRESH, LONGEST),
+            SecretState::Present(_) | SecretState::Absent | SecretState::Failed(_) => FRESH,
+        }
+    }
+
+    /// How long it is still used.
+    fn remains(&self, doubtful: bool, now: Time) -> Duration {
+        self.lasts(doubtful).saturating_sub(now.since(self.at))
+    }
+}
+
+/// One Secret; whoever reads it holds the lock, and the others wait for what comes of it.
+type Slot = Arc<AsyncMutex<Option<Kept>>>;
+
+/// Reads Secrets by name and keeps them for a short while.
+pub struct Secrets {
+    client: Client,
+    slots: Mutex<HashMap<(String, String), Slot>>,
+}
+
+impl Secrets {
+    /// Nothing has been read yet.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            slots: Mutex::default(),
+        }
+    }
+
+    /// How soon a Secret of the connection is to be read again; `None` if it names none.
+    pub fn due(
+        &self,
+        namespace: &str,
+        spec: &Connection,
+        doubtful: bool,
+        now: Time,
+    ) -> Option<Duration> {
+        let remains = |(name, _)| {
+            let slot = self.slot(namespace, name);
+            // Somebody reads it just now: what comes of that is new.
+            let kept = slot.try_lock().ok()?;
+            Some(kept.as_ref()?.remains(doubtful, now))
+        };
+        let secrets = spec.secrets();
+        let each = secrets
+            .into_iter()
+            .map(|secret| remains(secret).unwrap_or(FRESH));
+        each.min().map(|due| due.max(LEAST_WAIT))
+    }
+
+    /// The values of one Secret, read anew where they are too old. `doubtful` says that Temporal
+    /// could not be read with them lately.
+    ///
+    /// # Errors
+    /// If it is missing or may not be read.
+    pub async fn read(
+        &self,
+        namespace: &str,
+        name: &str,
+        doubtful: bool,
+        now: Time,
+    ) -> Result<Data, NotReady> {
+        let slot = self.slot(namespace, name);
+        let mut slot = slot.lock().await;
+        if let Some(kept) = slot.as_ref()
+            && !kept.remains(doubtful, now).is_zero()
+        {
+            return known(namespace, name, &kept.seen);
+        }
+        let before = slot.as_ref();
+        let seen = match self.fetch(namespace, name).await {
+            Ok(data) => SecretState::Present(data),
+            Err(Unread::Absent) => SecretState::Absent,
+            Err(why) => unread(namespace, name, &why, before.map(|kept| kept.seen.clone())),
+        };
+        let same = before.filter(|kept| kept.seen.is_as(&seen));
+        let since = same.map_or(now, |kept| kept.since);
+        let kept = slot.insert(Kept {
+            seen,
+            at: now,
+            since,
+        });
+        known(namespace, name, &kept.seen)
+    }
+
+    fn slot(&self, namespace: &str, name: &str) -> Slot {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut slots = self.slots.lock();
+        Arc::clone(slots.entry(key).or_default())
+    }
+
+    /// Reads one Secret. It is decoded here: kube's client writes an answer that it cannot decode
+    /// to the log, and its error quotes the value.
+    async fn fetch(&self, namespace: &str, name: &str) -> Result<Data, Unread> {
+        let request = Request::new(Secret::url_path(&(), Some(namespace)))
+            .get(name, &GetParams::default())
+            .map_err(|_| Unread::Absent)?;
+        let text = self
+            .client
+            .request_text(request)
+            .await
+            .map_err(|error| match error {
+                kube::Error::Api(status) if status.code == 403 => Unread::Forbidden,
+                kube::Error::Api(status) if status.code == 404 => Unread::Absent,
+                kube::Error::Api(status) => Unread::Refused(status.code),
+                kube::Error::FromUtf8(_) => Unread::Undecodable,
+                other => Unread::NoAnswer(kube_error::describe(&other)),
+            })?;
+        let secret: Values = serde_json::from_str(&text).map_err(|_| Unread::Undecodable)?;
+        let values = secret.data.unwrap_or_default().into_iter();
+        Ok(values.map(|(key, value)| (key, value.0)).collect())
+    }
+
+    /// Drops what nobody has asked for lately.
+    pub fn prune(&self, now: Time) {
+        let mut slots = self.slots.lock();
+        slots.retain(|_, slot| {
+            // Whoever reads one holds its lock.
+            slot.try_lock().map_or(true, |kept| {
+                let at = kept.as_ref().map(|kept| kept.at);
+                at.is_some_and(|at| now.since(at) < LONGEST.saturating_mul(2))
+            })
+        });
+    }
+}
+
+impl SecretState {
+    /// Whether the Secret is the same.
+    fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Present(one), Self::Present(other)) => one == other,
+            (Self::Absent, Self::Absent) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What is read of a Secret.
+#[derive(Deserialize)]
+struct Values {
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
+/// Why a Secret was not read.
+enum Unread {
+    Absent,
+    Forbidden,
+    /// The API server's answer, as an HTTP status.
+    Refused(u16),
+    /// Nothing came back; what the connection to the API server met.
+    NoAnswer(String),
+    Undecodable,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is none"),
+            Self::Forbidden => f.write_str("the operator may not"),
+            Self::Refused(code) => write!(f, "the API server answered HTTP {code}"),
+            Self::NoAnswer(_) => f.write_str("the API server does not answer"),
+            Self::Undecodable => f.write_str("the API server's answer cannot be decoded"),
+        }
+    }
+}
+
+/// A Secret that cannot be read now is used as it was: the API server being away must not cut the
+/// connection to Temporal.
+fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>) -> SecretState {
+    if matches!(why, Unread::Forbidden) {
+        return SecretState::Failed(NotReady::new(
+            Reason::Forbidden,
+            format!(
+                "the operator may not read Secret {name} in namespace {namespace}; give it the verb get on secrets there"
+            ),
+        ));
+    }
+    let error = match why {
+        Unread::NoAnswer(error) => error.clone(),
+        other => other.to_string(),
+    };
+    warn!(
+        namespace,
+        name, error, "cannot read a Secret; it is tried again"
+    );
+    match before {
+        Some(SecretState::Present(data)) => SecretState::Present(data),
+        Some(SecretState::Absent | SecretState::Failed(_)) | None => {
+            SecretState::Failed(NotReady::new(
+                Reason::SecretUnavailable,
+                format!(
+                    "Secret {name} in namespace {namespace} cannot be read: {why}; it is tried again"
+                ),
+            ))
+        }
+    }
+}
+
+fn known(namespace: &str, name: &str, seen: &SecretState) -> Result<Data, NotReady> {
+    match seen {
+        SecretState::Present(data) => Ok(data.clone()),
+        SecretState::Failed(why) => Err(why.clone()),
+        SecretState::Absent => Err(NotReady::new(
+            Reason::SecretNotFound,
+            format!(
+                "there is no Secret {name} in namespace {namespace}; create it, or correct the connection"
+            ),
+        )),
+    }
+}

@@ -1,0 +1,225 @@
+//! From what was observed to what is to be written. Pure: no I/O, no clock, no choices left to the
+//! writer.
+
+pub mod desired;
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use taskqueue_api::{Fleet, Queue, well_known, render};
+use taskqueue_scaling::{
+    self as scaling, Decision, History, Mode, Observation, PodSlots, Replicas, Time, decide,
+    initial_replicas, victims, when_to_look_again,
+};
+
+use crate::fleet_state::{FleetState, QueueKey, QueueState};
+use crate::observe::pods::Pods;
+use crate::observe::{Observed, ObservedQueue};
+use crate::owned::has_budget;
+use crate::plan::{BudgetStep, DeletionCost, Plan, Prune, QueuePlan, Scale, Step};
+
+use desired::{Desired, desired};
+
+/// How soon a deferred decision is made again.
+const DEFERRED: Duration = Duration::from_secs(1);
+/// How soon a fleet at rest is looked at although nothing happens. Less than the 5 minutes without
+/// a reading after which rates are not trusted, by the longest that a reading may be old.
+const REST: Duration = Duration::from_mins(4);
+/// The next reading is expected after a polling interval, and leads to a pass by itself: this much
+/// later one is made all the same.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Decides, and says everything that is to be written. The state has taken in the readings by then.
+pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -> Plan {
+    let nothing = QueueState::default();
+    let mut requeue_after = observed.secrets_due.unwrap_or(REST);
+    let mut queues = Vec::new();
+    for queue in &fleet.queues {
+        let desired = desired(fleet, queue, observed, state, now);
+        let seen = observed.queues.get(&queue.name);
+        let Some((desired, seen)) = desired.zip(seen) else {
+            continue;
+        };
+        let key = QueueKey::unversioned(&queue.name);
+        let state = state.queues.get(&key).unwrap_or(&nothing);
+        let budget = budget(fleet, queue, &desired.step, seen);
+        let plan = plan_queue(queue, desired, budget, &seen.pods, state, now);
+        requeue_after = requeue_after.min(pause(queue, &plan, state, now));
+        queues.push(plan);
+    }
+    let prunes = observed
+        .orphans
+        .iter()
+        .filter_map(|orphan| prune(orphan, state))
+        .collect();
+    Plan {
+        fleet: fleet.key.clone(),
+        queues,
+        prunes,
+        requeue_after,
+    }
+}
+
+/// When a queue is to be looked at again even if nothing happens.
+fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Duration {
+    if plan.is_at_rest() {
+        return REST;
+    }
+    let policy = &queue.policy;
+    let pause = when_to_look_again(policy, &plan.observation, &state.history, now);
+    let intervals = [policy.polling_interval, policy.quiet_polling_interval];
+    let pause = if intervals.contains(&pause) {
+        pause.saturating_add(LATE)
+    } else {
+        pause
+    };
+    match (&plan.step, &state.refused) {
+        (Step::Apply { .. }, _) if !plan.carries_out() => pause.min(DEFERRED),
+        (Step::Refused(_), Some(refused)) => match refused.remains(now) {
+            // Something else is waited for by now.
+            Duration::ZERO => pause,
+            remains => pause.min(remains),
+        },
+        _ => pause,
+    }
+}
+
+fn plan_queue(
+    queue: &Queue,
+    desired: Desired,
+    budget: BudgetStep,
+    pods: &Pods,
+    state: &QueueState,
+    now: Time,
+) -> QueuePlan {
+    let Desired {
+        step,
+        observation,
+        precondition,
+        changed_by_others,
+    } = desired;
+    let history = &state.history;
+    let decision = match &step {
+        Step::Hold(_) => None,
+        Step::Keep | Step::Refused(_) | Step::Pending | Step::Create(_) | Step::Apply { .. } => {
+            Some(decide(&queue.policy, &observation, history, now))
+        }
+    };
+    let changes = matches!(step, Step::Apply { .. } | Step::Pending);
+    let scale = decision.as_ref().filter(|decision| decision.act);
+    let scale = scale.zip(precondition).and_then(|(decision, decided_on)| {
+        let scale = Scale {
+            from: decision.previous,
+            to: decision.desired,
+            decided_on,
+        };
+        // An apply moves the version on, and with it the proof that nobody else has written: what
+        // shrinks waits for the next pass.
+        (scale.grows() || !changes).then_some(scale)
+    });
+    let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
+        costs(scale, queue, &observation, history, pods, now)
+    });
+    QueuePlan {
+        queue: queue.name.clone(),
+        deployment_name: queue.deployment_name.clone(),
+        initial_replicas: starting_replicas(queue, decision.as_ref()),
+        vanished: state.written.is_some() && matches!(step, Step::Create(_)),
+        step,
+        costs,
+        scale,
+        decision,
+        observation,
+        changed_by_others,
+        budget,
+    }
+}
+
+fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> BudgetStep {
+    match step {
+        Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => {
+            return BudgetStep::Keep;
+        }
+        Step::Create(_) | Step::Apply { .. } => {}
+    }
+    match render::disruption_budget(fleet, queue) {
+        Some(budget) => BudgetStep::Apply(Box::new(budget)),
+        None if seen.existing.as_deref().is_some_and(has_budget) => BudgetStep::Delete,
+        None => BudgetStep::Keep,
+    }
+}
+
+/// The replicas of a Deployment that is made anew: as decided, where decisions are carried out.
+fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
+    match decision {
+        Some(decision) if queue.policy.mode == Mode::Active => decision.desired,
+        Some(_) | None => initial_replicas(&queue.policy),
+    }
+}
+
+/// The annotations that must change so that the least loaded pods go. None if all pods go, or if
+/// nothing is known about their load.
+fn costs(
+    scale: &Scale,
+    queue: &Queue,
+    observation: &Observation,
+    history: &History,
+    pods: &Pods,
+    now: Time,
+) -> Vec<DeletionCost> {
+    if scale.to >= scale.from || scale.to == 0 {
+        return Vec::new();
+    }
+    let Some(slots) = observation.slots.known() else {
+        return Vec::new();
+    };
+    let remove = removed(&observation.replicas, &slots.pods, scale);
+    let ranks = victims(&queue.policy, observation, history, remove, now);
+    let present = |pod: &str| {
+        let cost = pods
+            .costs
+            .iter()
+            .find(|(name, _)| name == pod)
+            .map(|(_, cost)| cost.as_str());
+        cost.and_then(|cost| cost.parse::<i32>().ok()).unwrap_or(0)
+    };
+    let marked = ranks.remove.into_iter().map(|victim| DeletionCost {
+        pod: victim.pod,
+        cost: victim.cost,
+    });
+    // A pod that was marked before and stays after all must not go first the next time.
+    let unmarked = ranks.keep.into_iter().filter(|pod| present(pod) < 0);
+    marked
+        .chain(unmarked.map(|pod| DeletionCost { pod, cost: 0 }))
+        .filter(|cost| present(&cost.pod) != cost.cost)
+        .collect()
+}
+
+/// How many existing pods go: replicas that were asked for and never made go first, by themselves.
+fn removed(replicas: &Replicas, pods: &[PodSlots], scale: &Scale) -> u32 {
+    let live = pods
+        .iter()
+        .filter(|pod| pod.phase != scaling::PodPhase::Terminating)
+        .count();
+    let live = u32::try_from(live).unwrap_or(u32::MAX);
+    live.min(replicas.asked).saturating_sub(scale.to)
+}
+
+fn prune(orphan: &Deployment, state: &FleetState) -> Option<Prune> {
+    let labels = orphan.metadata.labels.as_ref();
+    let queue = labels
+        .and_then(|labels| labels.get(well_known::QUEUE_LABEL))
+        .cloned();
+    let queue = queue.unwrap_or_default();
+    let key = QueueKey::unversioned(&queue);
+    Some(Prune {
+        deployment_name: orphan.metadata.name.clone()?,
+        uid: orphan.metadata.uid.clone()?,
+        backlog: state.queues.get(&key).and_then(|state| state.backlog),
+        budget: has_budget(orphan),
+        queue,
+    })
+}
+
+#[cfg(test)]
+mod tests;

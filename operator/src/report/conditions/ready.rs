@@ -1,0 +1,67 @@
+//! The condition `Ready`: whether everything is applied, and a worker runs wherever one should.
+//! Pure.
+
+use std::time::Duration;
+
+use taskqueue_api::Reason;
+use taskqueue_scaling::Time;
+
+use super::blocked::Blocked;
+use super::draft::{About, ConditionBuilder, Status, Trouble, worst};
+use super::{rank, rollout};
+use crate::not_ready::NotReady;
+use crate::report::facts::{QueueFacts, pod_trouble};
+
+/// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is
+/// there, or comes from near by.
+const WAKES: Duration = Duration::from_mins(5);
+
+pub(super) fn ready<'a>(
+    queues: &[QueueFacts<'a>],
+    blocked: &Blocked<'a>,
+    now: Time,
+) -> ConditionBuilder {
+    let applied = queues.iter().filter(|facts| !blocked.has(facts));
+    let waiting =
+        applied.filter_map(|facts| Some((Some(facts.name()), no_worker(facts, queues, now)?)));
+    let troubles: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
+    if let Some(say) = worst(Status::False, &troubles, rank::ready) {
+        return say;
+    }
+    if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {
+        return say.about(About::Former);
+    }
+    let about = if queues.iter().any(rollout::replaces) {
+        About::RolledOut
+    } else {
+        About::Present
+    };
+    ConditionBuilder::new(
+        Status::True,
+        Reason::Available,
+        "everything is applied, and a replica is available wherever one is desired",
+    )
+    .about(about)
+}
+
+/// Why a queue that should have a worker has none.
+fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Option<NotReady> {
+    let ready = facts.plan.observation.replicas.ready;
+    let stays = ready > facts.seen.pods.relapsing;
+    if facts.wanted() == 0 || (facts.exists() && stays) {
+        return None;
+    }
+    if let Some(trouble) = pod_trouble(facts, queues) {
+        return Some(trouble);
+    }
+    let wakes = facts.state.at_zero.is_some_and(|at| now.since(at) < WAKES);
+    (!wakes).then(|| {
+        NotReady::new(
+            Reason::WaitingForReplicas,
+            format!(
+                "no replica of Deployment {} is available yet",
+                facts.queue.deployment_name
+            ),
+        )
+    })
+}

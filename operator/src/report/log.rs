@@ -1,0 +1,72 @@
+//! The lines in the log about passes. Writes the log.
+
+use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use tracing::{debug, error, info, warn};
+
+use crate::applied::Applied;
+use crate::caches::GuardedFleet;
+use crate::error::{Class, Error};
+use crate::plan::Plan;
+
+/// One line per change that was carried out.
+pub fn changes(plan: &Plan, applied: &Applied) {
+    let fleet = format!("{}/{}", plan.fleet.namespace, plan.fleet.name);
+    for queue in &plan.queues {
+        let done = applied.queues.get(&queue.queue);
+        if let (Some(decision), Some(scaled)) =
+            (&queue.decision, done.and_then(|done| done.scaled.as_ref()))
+        {
+            info!(
+                fleet,
+                queue = queue.queue,
+                deployment = queue.deployment_name,
+                from = scaled.from,
+                to = scaled.to,
+                reason = decision.reason.as_str(),
+                "{}",
+                decision.sentence
+            );
+        } else if done.is_some_and(|done| done.written.is_some()) {
+            info!(
+                fleet,
+                queue = queue.queue,
+                deployment = queue.deployment_name,
+                "applied"
+            );
+        }
+    }
+    for prune in &applied.pruned {
+        info!(
+            fleet,
+            queue = prune.queue,
+            deployment = prune.deployment_name,
+            "deleted: its queue left the spec"
+        );
+    }
+}
+
+/// The end of a pass, once, at a level by the class of its error.
+pub fn outcome(
+    result: Result<(ObjectRef<GuardedFleet>, Action), ControllerError<Error, watcher::Error>>,
+) {
+    match result {
+        Ok((fleet, action)) => debug!(%fleet, ?action, "reconciled"),
+        Err(ControllerError::ReconcilerFailed(error, fleet)) => {
+            let (class, reason) = (error.class().as_str(), error.reason().as_str());
+            match error.class() {
+                Class::Conflict => debug!(%fleet, class, reason, %error, "again"),
+                Class::Throttled => info!(%fleet, class, reason, %error, "again, later"),
+                Class::Invalid | Class::Dependency | Class::Unavailable => {
+                    warn!(%fleet, class, reason, %error, "a pass failed");
+                }
+                Class::Denied | Class::Bug => {
+                    error!(%fleet, class, reason, %error, "a pass failed");
+                }
+            }
+        }
+        Err(ControllerError::ObjectNotFound(fleet)) => debug!(%fleet, "gone"),
+        Err(other) => warn!(error = %other, "the controller"),
+    }
+}

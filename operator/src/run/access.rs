@@ -1,0 +1,100 @@
+//! Whether a scope can be watched: the resources are installed, and the operator has the rights.
+//! Reads only.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use taskqueue_api::well_known;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::caches::{GuardedConnection, GuardedFleet, Scope, Sight};
+use crate::controller::Context;
+use crate::kube_error;
+
+/// How often it is asked whether what cannot be watched can be by now.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Waits until the resources are installed and everything may be watched. False if stopped first.
+pub(super) async fn granted(
+    client: &Client,
+    scope: &Scope,
+    context: &Context,
+    stop: &CancellationToken,
+) -> bool {
+    let mut said = None;
+    loop {
+        let sight = sight(client, scope).await;
+        if let Scope::Namespace(name) = scope {
+            let watched = sight == Sight::Clear;
+            context.shared.metrics.set_namespace_watched(name, watched);
+        }
+        context.caches.see(&sight);
+        let (Sight::Denied(why) | Sight::Unknown(why)) = &sight else {
+            return true;
+        };
+        if said.as_ref() != Some(&sight) {
+            warn!(reason = why, "waiting");
+            said = Some(sight);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// Whether everything that the caches of a scope hold can be listed.
+async fn sight(client: &Client, scope: &Scope) -> Sight {
+    let all = ListParams::default().limit(1);
+    let ours = all.clone().labels(well_known::WORKER_LABEL);
+    let looks = [
+        listed::<GuardedFleet>(client, scope, &all, "taskqueueworkers").await,
+        listed::<GuardedConnection>(client, scope, &all, "temporalconnections").await,
+        listed::<Deployment>(client, scope, &ours, "deployments").await,
+        listed::<Pod>(client, scope, &ours, "pods").await,
+    ];
+    let mut unclear = looks.into_iter().filter(|look| *look != Sight::Clear);
+    unclear.next().unwrap_or(Sight::Clear)
+}
+
+async fn listed<K>(client: &Client, scope: &Scope, params: &ListParams, resource: &str) -> Sight
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    match scope.api::<K>(client).list(params).await {
+        Ok(_) => Sight::Clear,
+        Err(error) => explain(error, resource, scope),
+    }
+}
+
+fn explain(error: kube::Error, resource: &str, scope: &Scope) -> Sight {
+    let place = match scope {
+        Scope::Cluster => "in all namespaces".to_owned(),
+        Scope::Namespace(name) => format!("in namespace {name}"),
+    };
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Sight::Denied(format!(
+            "the CustomResourceDefinition {resource}.taskqueue.dev is not installed; install the chart with crds.install=true, or apply the folder crds/ with kubectl"
+        )),
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => Sight::Denied(format!(
+            "the operator may not list {resource} {place}: {}; install the chart's roles, or create the namespace",
+            status.message
+        )),
+        error @ kube::Error::Api(_) => Sight::Unknown(format!(
+            "the API server answers: {}",
+            kube_error::describe(&error)
+        )),
+        error => Sight::Unknown(format!(
+            "the API server cannot be reached: {}",
+            kube_error::describe(&error)
+        )),
+    }
+}

@@ -1,0 +1,23 @@
+//! The signals that end the process.
+
+use anyhow::Context as _;
+use tokio::signal::unix::{self, SignalKind};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// Cancelled at SIGTERM or SIGINT.
+pub(super) fn signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = unix::signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = unix::signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("told to stop: finishing what is in flight");
+        stopped.cancel();
+    });
+    Ok(stop)
+}

@@ -107,7 +107,10 @@ fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
 
 fn variables(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
     // These two are about the queue and the drain.
-    let others = [well_known::TASK_QUEUE, well_known::DRAIN_GRACE_PERIOD_SECONDS];
+    let others = [
+        well_known::TASK_QUEUE,
+        well_known::DRAIN_GRACE_PERIOD_SECONDS,
+    ];
     let containers = template.spec.iter().flat_map(|pod| &pod.containers);
     let worker = containers.filter(|container| container.name == well_known::WORKER_CONTAINER);
     let variables = worker.flat_map(|worker| worker.env.iter().flatten());

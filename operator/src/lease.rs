@@ -103,6 +103,7 @@ impl Claim {
             name: name.to_owned(),
             identity,
             beside: false,
+            marked: false,
             seen: None,
             held: None,
             renewed: Instant::now(),
@@ -114,6 +115,16 @@ impl Claim {
     pub fn beside(self) -> Self {
         Self {
             beside: true,
+            ..self.marked()
+        }
+    }
+
+    /// The same claim, whose holder is marked: those who claim the lease beside another one do not
+    /// wait for it.
+    #[must_use]
+    pub fn marked(self) -> Self {
+        Self {
+            marked: true,
             ..self
         }
     }
@@ -318,8 +329,10 @@ impl Claim {
     /// The lease with us as its holder.
     fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
         let ours = holder(&lease) == Some(self.identity.as_str());
-        let annotations = lease.metadata.annotations.get_or_insert_default();
-        annotations.insert(HELD_BY.to_owned(), self.identity.clone());
+        if self.marked {
+            let annotations = lease.metadata.annotations.get_or_insert_default();
+            annotations.insert(HELD_BY.to_owned(), self.identity.clone());
+        }
         let spec = lease.spec.get_or_insert_default();
         if !ours {
             spec.acquire_time = Some(MicroTime(now));

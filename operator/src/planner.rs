@@ -6,7 +6,7 @@ pub mod desired;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use taskqueue_api::{Fleet, Queue, well_known, render};
+use taskqueue_api::{Fleet, Queue, render, well_known};
 use taskqueue_scaling::{
     self as scaling, Decision, History, Mode, Observation, PodSlots, Replicas, Time, decide,
     initial_replicas, victims, when_to_look_again,

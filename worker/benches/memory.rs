@@ -113,8 +113,10 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("order-worker-memory-");
-        Self(folder.tempdir().unwrap())
+        let folder = tempfile::Builder::new()
+            .prefix("order-worker-memory-")
+            .tempdir();
+        Self(folder.unwrap())
     }
 
     fn path(&self) -> &Path {

@@ -202,10 +202,7 @@ fn of_a_deployment_only_who_set_the_replicas_is_kept_and_of_a_pod_only_what_ails
     }))
     .unwrap();
     keep_owners_of_replicas(&mut deployment.metadata);
-    assert_eq!(
-        crate::observe::replicas_set_by(&deployment),
-        Some("kubectl")
-    );
+    assert_eq!(crate::owned::replicas_set_by(&deployment), Some("kubectl"));
     let kept = deployment.metadata.managed_fields.unwrap();
     assert_eq!((kept.len(), &kept[0].fields_v1), (1, &None));
     let init = |name: &str, restarts: u32, state: Value| {

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
@@ -244,10 +245,10 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
             &crate::testing::usable(&fleet).spec,
         );
         state.queue(QueueKey::unversioned("a")).written =
-            Some(crate::fleet_state::Written::after_apply(&made, &rendered));
+            Some(Written::after_apply(&made, &rendered));
         state.status.clone().unwrap().1
     };
-    assert!(observe::owned_by(&made, &key));
+    assert!(crate::owned::owned_by(&made.metadata, &key));
     operator
         .caches
         .deployments

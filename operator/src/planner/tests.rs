@@ -340,8 +340,9 @@ fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
     carry_over::renderings(&fleet, &observed(&fleet, seen(&fleet, 3, "10")), &mut state);
     assert!(Arc::ptr_eq(&before, &object(&state)));
     // What is kept says the same as what would be worked out.
-    let kept = wanted(&fleet, &first, &state, NOW);
-    let fresh = wanted(&fleet, &first, &left(&fleet, 1, "9"), NOW);
+    let queue = &fleet.queues[0];
+    let kept = desired::desired(&fleet, queue, &first, &state, NOW);
+    let fresh = desired::desired(&fleet, queue, &first, &left(&fleet, 1, "9"), NOW);
     assert_eq!(kept, fresh);
     let changed = Fleet {
         generation: fleet.generation + 1,

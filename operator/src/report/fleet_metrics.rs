@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use taskqueue_api::TaskQueueWorkerStatus;
 use taskqueue_scaling::{
     self as scaling, Decision, PerType, PodPhase, SampleId, Slots, Stuck, Term, UnknownReason,
-    };
+};
 
 use crate::clock::Moment;
 use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};

@@ -86,7 +86,7 @@ where
 /// but what is known is kept: once the API server is back, and if nobody else was quicker, it goes
 /// on where it was.
 async fn hold(
-    task_queue_owners: &mut [Claim],
+    claims: &mut [Claim],
     leading: &Leading,
     metrics: &Metrics,
     health: &Health,

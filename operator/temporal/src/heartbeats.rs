@@ -209,7 +209,7 @@ mod tests {
     use taskqueue_scaling::PerType;
 
     use super::*;
-    use crate::subscription::WorkerStatus;
+    use crate::call::WorkerStatus;
 
     const SECOND: i128 = 1_000_000_000;
 

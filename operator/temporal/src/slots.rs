@@ -5,7 +5,8 @@ use taskqueue_scaling::{
     UnknownReason,
 };
 
-use crate::subscription::{WorkerReport, WorkerStatus};
+use crate::call::WorkerStatus;
+use crate::subscription::WorkerReport;
 
 /// A pod of the queue's Deployment that exists in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq)]

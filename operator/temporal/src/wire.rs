@@ -22,11 +22,10 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 };
 
 use crate::call::{
-    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, WorkersPage,
+    CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, WorkerStatus, WorkersPage,
 };
 use crate::connection::ResolvedConnection;
 use crate::fault::{self, Fault};
-use crate::subscription::WorkerStatus;
 
 /// The number of a task type in requests.
 pub(crate) fn task_queue_type(task_type: TaskType) -> i32 {

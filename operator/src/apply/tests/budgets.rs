@@ -42,7 +42,10 @@ async fn a_disruption_budget_of_somebody_else_is_left_alone() {
     let applied = writer
         .apply(&with(BudgetStep::Apply(Box::new(budget()))))
         .await;
-    let reasons: Vec<&str> = applied.errors().map(Error::reason).collect();
+    let reasons: Vec<&str> = applied
+        .errors()
+        .map(|error| error.reason().as_str())
+        .collect();
     assert_eq!(reasons, ["NameConflict"]);
     let applied = writer.apply(&with(BudgetStep::Delete)).await;
     assert_eq!(applied.errors().count(), 0);

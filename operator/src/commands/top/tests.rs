@@ -95,7 +95,7 @@ fn arguments(line: &[&str]) -> Arguments {
     Line::try_parse_from(line).unwrap().arguments
 }
 
-fn sources(client: kube::Client, line: &[&str]) -> Cluster {
+fn cluster(client: kube::Client, line: &[&str]) -> Cluster {
     Cluster::new(client, "shop".to_owned(), &arguments(line).cluster).unwrap()
 }
 

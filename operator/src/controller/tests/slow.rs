@@ -134,7 +134,7 @@ async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_
     let writer = &operator.context.shared.writer;
     writes::look_for_unseen(writer, &fleet, &mut observed, &state).await;
     let existing = observed.queues["a"].existing.as_deref().unwrap();
-    assert_eq!(observe::replicas_set_by(existing), Some("kubectl"));
+    assert_eq!(crate::owned::replicas_set_by(existing), Some("kubectl"));
 }
 
 #[tokio::test]

@@ -163,7 +163,11 @@ fn only_what_the_user_wrote_can_be_the_users_mistake() {
     ];
     for (verb, kind, expected) in table {
         let error = answered(verb, kind, 422, "Invalid", "must be more");
-        assert_eq!((error.class(), error.reason()), expected, "{verb} {kind}");
+        assert_eq!(
+            (error.class(), error.reason().as_str()),
+            expected,
+            "{verb} {kind}"
+        );
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use taskqueue_api::Reason;
 use taskqueue_scaling::{
-    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason, };
+    self as scaling, Decision, Mode, Policy, Reading, Stuck, Time, UnknownReason,
+};
 use taskqueue_temporal::{CallErrorKind, Fault};
 
 use super::draft::{ConditionBuilder, Status, worst};
@@ -71,7 +72,10 @@ fn not_scaling(
         }
         Mode::Active => {}
     }
-    let stuck = facts.state.history.findings(now)
+    let stuck = facts
+        .state
+        .history
+        .findings(now)
         .into_iter()
         .map(|finding| NotReady::new(stuck(finding.kind), finding.sentence))
         .min_by_key(|why| rank::scaling(why.reason));

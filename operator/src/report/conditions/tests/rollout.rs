@@ -272,7 +272,7 @@ fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
     let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
     assert_eq!((standing.since, standing.passes), (NOW, true));
     let state = passed.state.queue(QueueKey::unversioned("a"));
-    state.unapplied = Some(failing(NOW.minus(KEPT), true));
+    state.unapplied = Some(unapplied::failing(NOW.minus(KEPT), true));
     let status = passed.status(&well(), 2);
     assert_eq!(said(&status, "Ready"), is("False", "ConnectionUntried", 2));
     assert_eq!(said(&status, "Stalled"), is("True", "ConnectionUntried", 2));

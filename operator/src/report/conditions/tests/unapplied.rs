@@ -65,7 +65,7 @@ fn lasting() -> [(Error, &'static str); 8] {
 }
 
 /// What is remembered of writes that have failed since then.
-fn failing(since: Time, passes: bool) -> Unapplied {
+pub(super) fn failing(since: Time, passes: bool) -> Unapplied {
     Unapplied {
         since,
         passes,

@@ -88,11 +88,11 @@ pub(super) async fn plan_and_apply(
     let mut applied = write(shared, &plan).await;
     carry_over::writes(state, fleet, &plan, &mut applied, now);
     for _ in 0..ROUNDS {
-        let stale = stale_growths(&plan, &applied);
-        if stale.is_empty() {
+        let outdated = outdated_growths(&plan, &applied);
+        if outdated.is_empty() {
             break;
         }
-        for (queue, deployment) in &stale {
+        for (queue, deployment) in &outdated {
             let found = shared
                 .writer
                 .look(&fleet.key, deployment)
@@ -110,7 +110,7 @@ pub(super) async fn plan_and_apply(
         again.prunes.clear();
         again.queues.retain(|queue| {
             let grows = queue.scale.as_ref().is_some_and(Scale::grows);
-            grows && stale.contains_key(&queue.queue)
+            grows && outdated.contains_key(&queue.queue)
         });
         if again.queues.is_empty() {
             break;
@@ -149,17 +149,17 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
 }
 
 /// The queues whose growth was refused because their Deployment has changed, with its name.
-fn stale_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
-    let stale = |queue: &&QueuePlan| {
+fn outdated_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
+    let outdated = |queue: &&QueuePlan| {
         let grows = queue.scale.as_ref().is_some_and(Scale::grows);
         let done = applied.queues.get(&queue.queue);
-        let stale = done.is_some_and(|done| {
+        let outdated = done.is_some_and(|done| {
             done.scaled.is_none() && matches!(done.error, Some(Error::Stale { .. }))
         });
-        grows && stale
+        grows && outdated
     };
-    let stale = plan.queues.iter().filter(stale);
-    stale
+    let outdated = plan.queues.iter().filter(outdated);
+    outdated
         .map(|queue| (queue.queue.clone(), queue.deployment_name.clone()))
         .collect()
 }

@@ -105,13 +105,12 @@ impl Inputs<'_> {
             (Ok(_), Some(rival)) => Step::Hold(rivalry(self.queue, rival)),
             (Ok(usable), None) => {
                 let rendered = self.state.rendered.as_ref();
-                match rendered.filter(|rendered| rendered.is_of(self.fleet, &usable.spec)) {
-                    Some(rendered) => self.step_towards(rendered, now),
-                    None => {
-                        let rendered = Rendered::new(self.fleet, self.queue, &usable.spec);
-                        self.step_towards(&rendered, now)
-                    }
+                let kept = rendered.filter(|rendered| rendered.is_of(self.fleet, &usable.spec));
+                if let Some(kept) = kept {
+                    return self.step_towards(kept, now);
                 }
+                let rendered = Rendered::new(self.fleet, self.queue, &usable.spec);
+                self.step_towards(&rendered, now)
             }
         }
     }

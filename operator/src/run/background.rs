@@ -42,7 +42,7 @@ pub(super) async fn requeue(
             debug!("a controller has ended: the process is stopping");
         }
     }
-    future::pending().await
+    future::pending::<()>().await;
 }
 
 /// Drops what nobody needs any more.

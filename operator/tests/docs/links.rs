@@ -85,8 +85,7 @@ impl Repository {
 }
 
 fn collect(folder: &Path, prefix: &str, documents: &mut BTreeMap<String, String>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    for entry in entries {
+    for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let kind = entry.file_type().unwrap();

@@ -1,6 +1,6 @@
 //! The closed vocabulary of conditions and their reasons, shared by conditions, Events and metrics. Pure.
 //!
-//! A reason is API: its word never changes its meaning. `docs/operations.md` has the same table.
+//! A reason is API: its word never changes its meaning. `docs/operating/conditions.md` has the same table.
 
 use taskqueue_scaling as scaling;
 

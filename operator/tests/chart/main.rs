@@ -118,7 +118,7 @@ fn the_chart_and_every_text_ask_for_the_same_kubernetes() {
         .unwrap_or_else(|| panic!("kubeVersion {wanted} is not of the form >=1.N.0-0"));
     for file in [
         "README.md",
-        "docs/operations.md",
+        "docs/installing.md",
         "charts/taskqueue-operator/README.md",
     ] {
         let words = format!("Kubernetes 1.{minor} or newer");

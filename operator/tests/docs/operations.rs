@@ -1,4 +1,4 @@
-//! The blocks of `docs/operations.md`, made from the code and the chart.
+//! The generated blocks about operating and the flags, made from the code and the chart.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The blocks of `docs/scaling.md`, made from the code and the simulation's snapshots.
+//! The generated blocks about scaling and the simulation, made from the code and the snapshots.
 
 use std::time::Duration;
 

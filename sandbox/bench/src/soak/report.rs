@@ -210,7 +210,7 @@ impl Display for Report {
         let count = |why| self.cut.get(&why).map_or(0, Vec::len);
         writeln!(
             f,
-            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} (docs/scaling.md, \"What the operator may still cut\").",
+            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} (docs/scaling/scale-in.md).",
             self.others,
             count(Cut::Known),
             count(Cut::First),

@@ -69,7 +69,7 @@ fn answered(status: &Status) -> String {
     format!("{} (HTTP {})", quote(status.message.trim()), status.code)
 }
 
-/// Quotes a foreign text, cut to [`LONGEST_QUOTE`].
+/// Quotes an answer, cut to [`LONGEST_QUOTE`].
 fn quote(text: &str) -> String {
     if text.len() <= LONGEST_QUOTE {
         return text.to_owned();
@@ -84,7 +84,7 @@ fn quote(text: &str) -> String {
 /// Formats an error for a person at a terminal, using the server's own message.
 pub fn for_person(error: &kube::Error) -> String {
     match error {
-        // The API server answers so to a kind that it does not know.
+        // The API server's answer for a kind that it does not know.
         kube::Error::Api(status)
             if status.code == 404 && status.message.contains("page not found") =>
         {

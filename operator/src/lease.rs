@@ -150,7 +150,7 @@ impl Claim {
     }
 
     /// Renews until the lease is lost: another process holds it, or no attempt has succeeded for 8
-    /// s. One failed attempt does not give up the lease.
+    /// seconds. One failed attempt does not give up the lease.
     pub async fn keep(&mut self) -> Lost {
         let mut pause = RETRY;
         loop {

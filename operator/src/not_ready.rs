@@ -16,7 +16,7 @@ pub struct NotReady {
 }
 
 impl NotReady {
-    /// A reason with its message.
+    /// Creates a not-ready reason with its message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,

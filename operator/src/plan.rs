@@ -13,11 +13,11 @@ use crate::not_ready::NotReady;
 /// What to do about one Deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// It is in its desired state.
+    /// Nothing to write: it is in its desired state, or is being deleted.
     Keep,
     /// It does not exist.
     Create(Box<Deployment>),
-    /// It differs, or this process has not seen it yet.
+    /// It differs from its desired state, or this process has not written it yet.
     Apply {
         /// Its desired state, without replicas.
         object: Box<Deployment>,
@@ -95,7 +95,7 @@ pub struct QueuePlan {
     pub observation: Observation,
     /// The replicas that we set last, if somebody has changed them since.
     pub changed_by_others: Option<u32>,
-    /// Whether this process has written or seen the Deployment before, and it is missing now.
+    /// Whether this process has written the Deployment before, and it is missing now.
     pub vanished: bool,
     /// What to do about the PodDisruptionBudget, before the Deployment is written.
     pub budget: BudgetStep,
@@ -105,7 +105,8 @@ pub struct QueuePlan {
 /// annotation, so both are written together.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BudgetStep {
-    /// It is in its desired state, or it is neither wanted nor there.
+    /// Nothing to write: it is in its desired state, it is neither wanted nor there, or its
+    /// Deployment is not written either.
     Keep,
     /// It must be as given.
     Apply(Box<PodDisruptionBudget>),

@@ -157,8 +157,8 @@ fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
     }
 }
 
-/// The annotations to change so that the least loaded pods are removed. Empty if all pods are
-/// removed, or if their load is unknown.
+/// The annotations to change so that the least loaded pods are removed. Empty if none or all pods
+/// are removed, or if their load is unknown.
 fn costs(
     scale: &Scale,
     queue: &Queue,

@@ -62,7 +62,7 @@ fn scripted(
     (by_me(client), log)
 }
 
-/// Runs `keep` for up to a minute. Returns when the lease was lost, if it was.
+/// Runs `keep` for up to a minute. Returns after how long the lease was lost, if it was.
 async fn lost(claim: &mut Claim) -> Option<Duration> {
     let began = Instant::now();
     tokio::select! {

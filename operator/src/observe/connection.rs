@@ -68,8 +68,8 @@ fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     }
 }
 
-/// Reads the Secrets that the fleet's connection names, and checks all of it. `doubtful`: Temporal
-/// could not be read with this connection lately.
+/// Reads the Secrets that the fleet's connection names, and checks the connection. `doubtful`:
+/// Temporal could not be read with this connection lately.
 ///
 /// # Errors
 /// If a Secret is missing, may not be read, or has invalid content, or if the connection itself is

@@ -192,7 +192,8 @@ fn reading(readers: &Readers, owner: &OwnerKey, queue: &Queue, now: Time) -> Que
     }
 }
 
-/// Whether heartbeats leave the slots unknown. Before the first reading that is not decided yet.
+/// Whether heartbeats leave the slots unknown. Right after a start nothing has been read yet, which
+/// does not count.
 fn wants_scraping(heard: &Reading<Slots>) -> bool {
     heard
         .unknown()

@@ -17,7 +17,8 @@ use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::observe::connection;
 use crate::report::{Subject, log};
 
-/// Fills the caches of one scope; fleets that disappear from them are forgotten.
+/// Creates the caches of one scope and the watches that fill them. Fleets that disappear from the
+/// caches are forgotten.
 pub(super) fn watch(client: &Client, scope: &Scope, shared: &Arc<Shared>) -> (Caches, Watches) {
     let forget = Arc::clone(shared);
     let covered = scope.clone();

@@ -22,7 +22,7 @@ pub trait Fetch: Send + Sync + 'static {
     fn fetch(&self, address: IpAddr, port: u16) -> BoxFuture<'static, Result<String, Failure>>;
 }
 
-/// Reads over the network.
+/// Reads metrics over HTTP.
 #[derive(Debug, Clone)]
 pub struct Http {
     client: reqwest::Client,

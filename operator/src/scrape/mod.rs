@@ -70,7 +70,7 @@ struct Inner {
     queues: Mutex<BTreeMap<(OwnerKey, String), Running>>,
 }
 
-/// The task of one queue.
+/// The scrape task of one queue, and its results.
 struct Running {
     target: watch::Sender<Target>,
     seen: Arc<Mutex<Samples>>,

@@ -38,7 +38,7 @@ struct PodSamples {
 }
 
 impl Samples {
-    /// Nothing has been scraped yet.
+    /// Creates empty samples; `now` is when scraping began.
     pub(super) fn new(now: Time) -> Self {
         Self {
             opened: now,

@@ -1,8 +1,9 @@
-//! `POST /hints/{namespace}/{fleet}/{queue}`: somebody knows that a queue has got work, so it is
-//! read now. Asks the API server who calls and whether that is allowed; changes nothing itself.
+//! `POST /hints/{namespace}/{fleet}/{queue}`: a client reports that a queue has work, so the
+//! operator reads it now. Asks the API server who the caller is and whether it may send hints;
+//! writes nothing.
 //!
-//! The caller shows a ServiceAccount token made for the audience [`AUDIENCE`]. The API server
-//! itself refuses such a token, so one that is caught on the way is worth a hint and nothing else.
+//! The caller presents a ServiceAccount token issued for the audience [`AUDIENCE`]. The API server
+//! itself rejects such a token, so a stolen one is good for hints and nothing else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,28 +28,27 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::kube_error;
 
-/// The audience that a caller's token must be made for.
+/// The audience that a caller's token must be issued for.
 pub const AUDIENCE: &str = "taskqueue.dev";
-/// How long a token that was found good is taken without asking again.
+/// How long a valid token is accepted without another TokenReview.
 const TRUSTED: Duration = Duration::from_secs(10);
-/// The most tokens that are remembered.
+/// Maximum number of tokens to remember.
 const MOST_TOKENS: usize = 1024;
-/// The longest token that is looked at.
+/// Maximum length of a token, in bytes. Longer ones are rejected without a TokenReview.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// The most questions to the API server: 50 a second, 100 at once after a quiet while; for who
-/// shows a token, and as many for whether somebody may. Each hint is one question of the second
-/// kind.
+/// Rate limit of reviews sent to the API server: 50 per second, with bursts of 100. TokenReviews
+/// and SubjectAccessReviews are limited separately. Each hint costs one SubjectAccessReview.
 const QUESTIONS: BudgetLimits = BudgetLimits {
     rate_milli: 50_000,
     burst: 100,
 };
-/// The API server has this long to answer.
+/// How long the API server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Passes a hint on; false if nobody watches such a queue.
+/// Passes a hint to its receiver. Returns false if nothing reads such a queue.
 pub type Tell = dyn Fn(&OwnerKey, &str) -> bool + Send + Sync;
 
-/// What the endpoint needs. Cheap to clone.
+/// State of the endpoint. Cheap to clone.
 #[derive(Clone)]
 pub struct Hints {
     client: Client,
@@ -57,11 +57,11 @@ pub struct Hints {
     memory: Arc<Mutex<Memory>>,
 }
 
-/// The known senders, and the limits of what is asked about them.
+/// Remembered tokens, and the limits on reviews.
 struct Memory {
     known: Known,
-    /// Limits TokenReviews. Apart from the other limit, so that a flood of bad tokens does not keep
-    /// out a known sender.
+    /// Limits TokenReviews. Separate from `access`, so that a flood of bad tokens does not shut out
+    /// a known sender.
     tokens: Budget,
     /// Limits SubjectAccessReviews.
     access: Budget,
@@ -84,14 +84,15 @@ impl Hints {
         }
     }
 
-    /// The endpoint, without a socket.
+    /// The endpoint as a router, without a socket.
     pub fn router(self) -> Router {
         Router::new()
             .route("/hints/{namespace}/{fleet}/{queue}", post(receive))
             .with_state(self)
     }
 
-    /// Who shows this token. Good tokens are remembered for a moment, bad ones are not.
+    /// Identifies the user behind a token. Valid tokens are remembered for [`TRUSTED`], invalid
+    /// ones are not.
     async fn caller(&self, token: &str) -> Result<UserInfo, Refusal> {
         let now = self.clock.now().monotonic;
         {
@@ -111,7 +112,8 @@ impl Hints {
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
         let status = answered(reviews.create(&PostParams::default(), &review)).await?;
         let status = status.status.unwrap_or_default();
-        // An authenticator that does not know audiences says none: its word is not enough.
+        // An authenticator that does not support audiences returns none. Its answer does not prove
+        // that the token was issued for us.
         let meant = status
             .audiences
             .is_some_and(|audiences| audiences.iter().any(|audience| audience == AUDIENCE));
@@ -176,18 +178,18 @@ impl Hints {
     }
 }
 
-/// Why a hint is not taken.
+/// Why a hint is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Refusal {
-    /// No token, or one that is not good for this.
+    /// The token is missing, invalid, or issued for another audience.
     Unknown,
-    /// The user may not.
+    /// The user may not send hints to this fleet.
     Forbidden(String),
-    /// Nobody watches such a queue.
+    /// Nothing reads such a queue.
     NoSuchQueue,
-    /// The API server was asked often enough for now.
+    /// The rate limit of reviews is used up for now.
     TooMany,
-    /// The API server does not say.
+    /// The API server failed or did not answer in time.
     NoAnswer,
 }
 
@@ -196,7 +198,7 @@ fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
     taken.map_err(|_soon| Refusal::TooMany)
 }
 
-/// One answer of the API server.
+/// Awaits one answer of the API server, for at most [`PATIENCE`].
 async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
@@ -207,7 +209,7 @@ async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T,
     Err(Refusal::NoAnswer)
 }
 
-/// Good tokens, and until when they are taken.
+/// Valid tokens, each with the time until which it is accepted.
 #[derive(Default)]
 struct Known(HashMap<String, (Time, UserInfo)>);
 
@@ -221,7 +223,8 @@ impl Known {
         if self.0.len() >= MOST_TOKENS {
             self.0.retain(|_, (until, _)| now < *until);
         }
-        // Full of good ones: this one is asked about again.
+        // If the map is full of valid tokens, this one is not remembered and is reviewed again next
+        // time.
         if self.0.len() < MOST_TOKENS {
             let until = Time::from_millis(
                 now.as_millis()

@@ -1,11 +1,11 @@
 //! `/livez`, `/readyz` and `/metrics`. Reads shared state; changes nothing.
 //!
-//! Live means that the controller's task runs. Ready means that the resources are installed and
-//! the watch caches are filled (or that this process stands by for the leader). Neither depends
-//! on Temporal: restarting the operator would not bring Temporal back.
+//! Live means that the controller's task runs. Ready means that the CRDs are installed and the
+//! watch caches are filled, or that this process is a standby. Neither depends on Temporal:
+//! restarting the operator would not bring Temporal back.
 //!
-//! Every listener has limits: whoever only opens connections costs a bounded amount, for a bounded
-//! time.
+//! Every listener has limits: a client that only opens connections costs a bounded amount, for a
+//! bounded time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-/// What the process is doing, as the two health endpoints tell it.
+/// What the process is doing, as the two health endpoints report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// Not ready yet, and why.
@@ -36,9 +36,9 @@ pub enum Phase {
     Standby,
     /// Reconciling.
     Running,
-    /// The controller's task ended although nobody asked it to.
+    /// The controller's task ended without being asked to.
     Dead(String),
-    /// Told to stop; finishing what is in flight.
+    /// Asked to stop; finishing what is in flight.
     Stopping,
 }
 
@@ -53,7 +53,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Says what the process is doing now.
+    /// Sets what the process is doing now.
     pub fn set(&self, phase: Phase) {
         *self.0.lock() = phase;
     }
@@ -70,15 +70,15 @@ struct Shared {
     registry: Registry,
 }
 
-/// Connections at once, per listener. One more waits until another has ended.
+/// Maximum concurrent connections per listener. Further connections wait until one ends.
 const CONNECTIONS: usize = 128;
-/// How long a request's head may take to come, and how long a connection may be idle.
+/// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long a connection may last: whoever takes its answer slowly must not keep others out.
+/// How long a connection may last, so that clients that read slowly do not keep others out.
 const LASTS: Duration = Duration::from_secs(30);
-/// How long connections may go on at the end.
+/// How long connections may continue after `stop`.
 const END: Duration = Duration::from_secs(2);
-/// The pause after a connection that could not be accepted, as when there are too many open files.
+/// The pause after a failed accept, for example when there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` resolves.
@@ -148,7 +148,7 @@ async fn connection(stream: TcpStream, router: Router, stopped: CancellationToke
     }
 }
 
-/// The endpoints, without a socket.
+/// The endpoints as a router, without a socket.
 pub fn router(health: Health, registry: Registry) -> Router {
     Router::new()
         .route("/livez", get(livez))
@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener of its own that is served; it stops when the token is dropped.
+    /// Serves on a new listener until the returned guard is dropped.
     async fn serving() -> (std::net::SocketAddr, tokio_util::sync::DropGuard) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -220,7 +220,7 @@ mod tests {
         (address, stop.drop_guard())
     }
 
-    /// What a connection is told until it is closed.
+    /// Sends `says` and returns all that is received until the connection closes.
     async fn told(mut stream: TcpStream, says: &[u8]) -> String {
         stream.write_all(says).await.unwrap();
         let mut answer = Vec::new();
@@ -241,7 +241,7 @@ mod tests {
                 silent.push(stream);
             }
         }
-        // All places are taken, twice over. Each is free again after its patience.
+        // All connections are taken, twice over. Each is freed after `HEAD`.
         let began = tokio::time::Instant::now();
         let probe = TcpStream::connect(address).await.unwrap();
         let answer = told(probe, LIVE).await;

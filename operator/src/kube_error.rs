@@ -1,4 +1,4 @@
-//! Puts errors of the Kubernetes client into words. Pure.
+//! Formats errors of the Kubernetes client. Pure.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use kube::runtime::watcher;
 /// A Kubernetes call that can be named in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// What was tried, as a verb: "apply", "scale", "delete".
+    /// What was attempted, as a verb: "apply", "scale", "delete".
     pub verb: &'static str,
     /// The kind of the object.
     pub kind: &'static str,
@@ -41,11 +41,11 @@ impl fmt::Display for Call {
     }
 }
 
-/// The longest answer that is quoted whole, in bytes.
+/// Maximum length of a quoted answer, in bytes. Longer ones are cut.
 const LONGEST_QUOTE: usize = 2000;
 
-/// An error in one line: the API server's own sentence where there is one; `kube::Error` prints the
-/// whole status twice. Holds no part of a credential.
+/// Formats an error in one line, with the API server's own message if there is one: `kube::Error`
+/// would print the whole status twice. Contains no part of a credential.
 pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => answered(status),
@@ -53,7 +53,7 @@ pub fn describe(error: &kube::Error) -> String {
     }
 }
 
-/// The error of a watch in one line.
+/// Formats an error of a watch in one line.
 pub fn describe_watch(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)
@@ -64,12 +64,12 @@ pub fn describe_watch(error: &watcher::Error) -> String {
     }
 }
 
-/// The answer of the API server.
+/// Formats an answer of the API server.
 fn answered(status: &Status) -> String {
     format!("{} (HTTP {})", quote(status.message.trim()), status.code)
 }
 
-/// What somebody else says, cut where it goes on for pages.
+/// Quotes an answer, cut to [`LONGEST_QUOTE`].
 fn quote(text: &str) -> String {
     if text.len() <= LONGEST_QUOTE {
         return text.to_owned();
@@ -81,10 +81,10 @@ fn quote(text: &str) -> String {
     format!("{}...", begin.unwrap_or_default())
 }
 
-/// An error for a person at a terminal, in the words of whoever refused.
+/// Formats an error for a person at a terminal, using the server's own message.
 pub fn for_person(error: &kube::Error) -> String {
     match error {
-        // The API server's answer to a kind that it does not know.
+        // The API server's answer for a kind that it does not know.
         kube::Error::Api(status)
             if status.code == 404 && status.message.contains("page not found") =>
         {
@@ -93,7 +93,7 @@ pub fn for_person(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Auth(_) | kube::Error::RustlsTls(_) => without_secrets(error),
         other => {
-            // The sentence of the client ends in the name of a layer; its causes say what happened.
+            // The client's message ends with the name of a layer; its causes say what happened.
             let mut text = other.to_string();
             let mut cause = std::error::Error::source(other);
             while let Some(error) = cause {
@@ -108,8 +108,8 @@ pub fn for_person(error: &kube::Error) -> String {
     }
 }
 
-/// What the client said, without what it may have quoted: an error of a library below may hold a
-/// key or a token.
+/// Formats an error of the client without what it may quote: errors of the libraries below may
+/// contain a key or a token.
 fn without_secrets(error: &kube::Error) -> String {
     match error {
         kube::Error::RustlsTls(
@@ -126,7 +126,7 @@ fn without_secrets(error: &kube::Error) -> String {
             "the credential plugin of the kubeconfig printed no credential that can be read"
                 .to_owned()
         }
-        // The address of a proxy may hold a password.
+        // A proxy URL may contain a password.
         kube::Error::ProxyProtocolUnsupported { .. } => {
             "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; reach the API server without one"
                 .to_owned()

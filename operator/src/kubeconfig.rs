@@ -1,14 +1,14 @@
-//! How Kubernetes is reached: a kubeconfig, or in a pod its ServiceAccount. Reads files and
-//! environment.
+//! Finds out how to reach Kubernetes: by a kubeconfig, or in a pod by its ServiceAccount. Reads
+//! files and environment variables.
 //!
-//! The errors of the libraries below quote the lines that they cannot read. Those may hold a key or
-//! a token, so an error names only its kind here.
+//! The errors of the libraries below quote lines that they cannot parse. Those may contain a key or
+//! a token, so errors from here name only the kind of failure.
 
 use kube::Config;
 use kube::config::{KubeConfigOptions, KubeconfigError};
 
-/// The configuration of a context of the kubeconfig, or of what is there: its current context, or
-/// the ServiceAccount.
+/// The configuration for a context of the kubeconfig. Without `context`: for the current context of
+/// the kubeconfig, or else for the ServiceAccount of the pod.
 ///
 /// # Errors
 /// If neither can be used.

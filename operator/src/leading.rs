@@ -5,52 +5,52 @@ use tokio::sync::watch;
 /// What the leader lease allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Passes run.
+    /// Passes may run.
     Leads,
-    /// The lease is out of reach: nothing is written, and what is known is kept.
+    /// The lease cannot be renewed: nothing is written, and the fleet states are kept.
     Suspended,
-    /// It does not lead any more, and will not again.
+    /// The process no longer leads and never will again.
     Over,
 }
 
-/// Shared between whoever keeps the lease (says) and the passes (ask).
+/// Shared between the task that keeps the lease (sets it) and the passes (read it).
 #[derive(Debug, Clone)]
 pub struct Leading(watch::Sender<State>);
 
 impl Default for Leading {
-    /// It leads.
+    /// Starts as leading.
     fn default() -> Self {
         Self(watch::Sender::new(State::Leads))
     }
 }
 
 impl Leading {
-    /// Nothing may be written until [`Leading::resume`].
+    /// Forbids writes until [`Leading::resume`].
     pub fn suspend(&self) {
         self.0.send_replace(State::Suspended);
     }
 
-    /// Goes on.
+    /// Allows writes again.
     pub fn resume(&self) {
         self.0.send_replace(State::Leads);
     }
 
-    /// Nothing is written any more, ever.
+    /// Forbids writes for good.
     pub fn end(&self) {
         self.0.send_replace(State::Over);
     }
 
-    /// Waits until something may be written. False if that will not be.
+    /// Waits until writes are allowed. Returns false if they never will be.
     pub async fn begun(&self) -> bool {
         let mut state = self.0.subscribe();
         let state = state.wait_for(|state| *state != State::Suspended).await;
         state.is_ok_and(|state| *state == State::Leads)
     }
 
-    /// Waits until nothing may be written.
+    /// Waits until writes are forbidden.
     pub async fn ended(&self) {
         let mut state = self.0.subscribe();
-        // The sender is in `self`: it cannot be gone.
+        // `self` holds the sender, so it cannot be gone.
         if state
             .wait_for(|state| *state != State::Leads)
             .await

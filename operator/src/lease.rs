@@ -1,18 +1,18 @@
 //! The leader lease: one writer at a time. Talks to the API server (`leases`), nothing else.
 //!
-//! Crates that were looked at, and why this one is our own: kube-lease-manager 0.13 judges expiry
-//! by the wall clock of the holder, kubert 0.25 needs kube 1.1, and kube-leader-election 0.44 needs
-//! kube 4. Here expiry is judged by our own monotonic clock, from the moment at which a renewal was
-//! observed; no two clocks are compared.
+//! Why not a crate: kube-lease-manager 0.13 judges expiry by the holder's wall clock, kubert 0.25
+//! needs kube 1.1, and kube-leader-election 0.44 needs kube 4. Here expiry is judged by our own
+//! monotonic clock, from the moment when we observed a renewal; two clocks are never compared.
 //!
-//! A lease does not fence: a paused leader may wake up and still believe in it. What it could then
-//! write is protected by what each write says about the object that it was decided on.
+//! A lease does not fence: a paused leader may wake up and still believe that it leads. Its late
+//! writes are harmless because each write carries a precondition on the object that it was decided
+//! on.
 //!
-//! A claim may be one *beside* another lease: on the name that earlier versions used for every
-//! release. Who writes holds that one too, so that no process of an earlier version writes at the
-//! same time. Releases of this version do not wait for each other there: an annotation marks the
-//! holder as one of them. A process that holds that name as its only lease, as one installed by the
-//! earlier chart does, leaves no mark, and the others wait for it.
+//! A claim may be held *beside* another lease: on the lease name that earlier versions used for
+//! every release. A writer holds that lease too, so that no process of an earlier version writes at
+//! the same time. Releases of this version do not wait for each other there: an annotation marks
+//! the holder as one of them. A process that holds that name as its only lease, for example one
+//! installed by the earlier chart, leaves no mark, and the others wait for it.
 
 use std::time::Duration;
 
@@ -27,31 +27,31 @@ use tracing::{info, warn};
 use crate::error::Error;
 use crate::kube_error::Call;
 
-/// How long a lease lasts without renewal: a crashed leader is replaced within this, and what it
-/// takes the others to see its last renewal and the end of it.
+/// How long a lease lasts without renewal. A crashed leader is replaced after this time plus the
+/// time that others need to observe its last renewal and to notice its expiry.
 const DURATION: Duration = Duration::from_secs(10);
-/// How often the holder renews and the others look.
+/// How often the holder renews and the others check.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long one attempt to renew may take: a slow API server must not cost the lease.
+/// Timeout of one attempt to renew: a slow API server must not cost the lease.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long one look of those who wait may take, and the taking that may follow it.
+/// Timeout of one attempt by a waiting process: the read, and the write that may follow.
 const PATIENCE_TO_TAKE: Duration = Duration::from_secs(5);
-/// How soon the holder tries again after an attempt that failed.
+/// How soon the holder retries after a failed attempt.
 const AGAIN: Duration = Duration::from_millis(500);
-/// A holder that could not renew for so long stops, counted from when it sent the last renewal that
-/// succeeded. Others count [`DURATION`] from when they saw that renewal, which was later.
+/// A holder that could not renew for this long stops. It counts from when it sent its last
+/// successful renewal. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Marks the holder as one that holds another lease beside this one: the same as `holderIdentity`.
-/// Version 0.1.0 leaves the annotation as it is when it takes the lease, and then the two differ.
+/// Marks a holder that holds another lease beside this one; the value equals `holderIdentity`.
+/// Version 0.1.0 leaves the annotation unchanged when it takes the lease, and then the two differ.
 const HELD_BY: &str = "taskqueue.dev/held-by";
 
 /// Why a lease is no longer ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Another holds it.
+    /// Another process holds it.
     Taken,
-    /// It could not be renewed in time. Nobody else is known to hold it.
+    /// It could not be renewed in time. No other process is known to hold it.
     OutOfReach,
 }
 
@@ -61,41 +61,41 @@ pub struct Claim {
     namespace: String,
     name: String,
     identity: String,
-    /// It is held beside another one.
+    /// Whether it is held beside another lease.
     beside: bool,
-    /// Its holder is marked for those who claim it beside another one.
+    /// Whether the holder is marked for processes that claim this lease beside another one.
     marked: bool,
     seen: Option<ObservedLease>,
-    /// The lease as we wrote it, until an attempt fails: while we lead nobody else writes it.
+    /// The lease as we last wrote it, until an attempt fails: while we lead, nobody else writes it.
     held: Option<Lease>,
-    /// When the last attempt that made or kept it ours began.
+    /// Start of the last attempt that took or renewed it.
     renewed: Instant,
 }
 
-/// The lease as last observed, and when we first saw it so. Expiry is judged by our own clock
-/// from that moment; the times that others write are not compared with ours.
+/// The lease as last observed, and when we first observed it in that state. Expiry is judged by our
+/// own clock from that moment; times written by others are not compared with ours.
 struct ObservedLease {
     spec: LeaseSpec,
     since: Instant,
 }
 
-/// What one attempt to take or renew the lease came to.
+/// The result of one attempt to take or renew the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// It is ours.
+    /// We hold it.
     Ours,
-    /// It is one beside another, and held by another release for the same purpose: no process of an
-    /// earlier version has it.
+    /// The lease is claimed beside another one, and another release of this version holds it in the
+    /// same way: no process of an earlier version has it.
     Peers,
-    /// Another holds it.
+    /// Another process holds it.
     Others,
-    /// It was written between our look and our write: by another, or by an earlier attempt of ours
-    /// that was given up and was carried out all the same. The next look tells.
+    /// It was written between our read and our write: by another process, or by an earlier attempt
+    /// of ours that timed out but was carried out anyway. The next read shows which.
     Raced,
 }
 
 impl Claim {
-    /// A claim by `identity` (unique per process: the pod's name).
+    /// A claim by `identity`, which is unique per process: the pod's name.
     pub fn new(client: kube::Client, namespace: &str, name: &str, identity: String) -> Self {
         Self {
             leases: Api::namespaced(client, namespace),
@@ -110,7 +110,7 @@ impl Claim {
         }
     }
 
-    /// The same claim on a lease that is held beside another.
+    /// The same claim, held beside another lease.
     #[must_use]
     pub fn beside(self) -> Self {
         Self {
@@ -119,8 +119,8 @@ impl Claim {
         }
     }
 
-    /// The same claim, whose holder is marked: those who claim the lease beside another one do not
-    /// wait for it.
+    /// The same claim with its holder marked: processes that claim the lease beside another one do
+    /// not wait for it.
     #[must_use]
     pub fn marked(self) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Claim {
         }
     }
 
-    /// Waits until the lease is ours. Returns false if `stop` came first.
+    /// Waits until the lease is ours. Returns false if `stop` comes first.
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         info!(lease = %self.name, identity = %self.identity, "waiting for the leader lease");
         loop {
@@ -149,8 +149,8 @@ impl Claim {
         }
     }
 
-    /// Renews until the lease is lost: another is seen to hold it, or no attempt succeeded for 8 s.
-    /// One failed attempt does not give up the lease.
+    /// Renews until the lease is lost: another process holds it, or no attempt has succeeded for 8
+    /// seconds. One failed attempt does not give up the lease.
     pub async fn keep(&mut self) -> Lost {
         let mut pause = RETRY;
         loop {
@@ -170,9 +170,9 @@ impl Claim {
         }
     }
 
-    /// After [`Lost::OutOfReach`]: looks until the lease answers again. True if it still names us,
-    /// and so nobody else has led meanwhile; it is renewed then. False if anybody has written it,
-    /// or removed it.
+    /// After [`Lost::OutOfReach`]: retries until the lease can be read. Returns true, after a
+    /// renewal, if it still names us: then nobody else has led meanwhile. Returns false if somebody
+    /// has changed or deleted it.
     pub async fn regain(&mut self) -> bool {
         self.held = None;
         loop {
@@ -204,7 +204,7 @@ impl Claim {
         Ok(outcome)
     }
 
-    /// Whether a lease that is held beside others is held so by another release of this version.
+    /// Whether another release of this version holds this lease beside its own.
     fn is_peers(&self, lease: &Lease) -> bool {
         let annotations = lease.metadata.annotations.as_ref();
         let holder = holder(lease);
@@ -220,7 +220,7 @@ impl Claim {
         RENEW_DEADLINE.saturating_sub(self.renewed.elapsed())
     }
 
-    /// Gives the lease back, so that the next leader need not wait for it to expire.
+    /// Releases the lease, so that the next leader need not wait for it to expire.
     pub async fn release(&self) -> Result<(), Error> {
         let lease = self
             .leases
@@ -243,7 +243,8 @@ impl Claim {
         Ok(())
     }
 
-    /// Takes or renews the lease if that is allowed. What we hold is written without another look.
+    /// Takes or renews the lease if that is allowed. A lease that we hold is written without
+    /// reading it first.
     async fn attempt(&mut self) -> Result<Outcome, Error> {
         let began = Instant::now();
         let renewed = match self.held.take() {
@@ -282,7 +283,7 @@ impl Claim {
         self.write(current).await
     }
 
-    /// Writes us into the lease, if it still is as given.
+    /// Writes us as the holder, if the lease is still at the version of `current`.
     async fn write(&mut self, current: Lease) -> Result<Outcome, Error> {
         let wanted = self.taken(current, Timestamp::now());
         let written = self
@@ -290,7 +291,7 @@ impl Claim {
             .replace(&self.name, &PostParams::default(), &wanted)
             .await;
         match written {
-            // Somebody deleted it.
+            // The lease was deleted.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Outcome::Raced),
             written => self.outcome("renew", written),
         }

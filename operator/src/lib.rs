@@ -1,11 +1,11 @@
 //! The Kubernetes side of the operator.
 //!
-//! Data flows in one direction: `validate` (in `taskqueue-api`, pure) makes a fleet of a resource,
-//! [`observe`] reads, [`planner`] decides (pure), [`apply`] writes what is owned, [`report`] says
-//! what was found and done. [`controller::reconcile`] is the table of contents; [`run`] wires it
-//! up.
+//! Data flows in one direction: `validate` (in `taskqueue-api`, pure) turns a resource into a
+//! fleet, [`observe`] reads, [`planner`] decides (pure), [`apply`] writes the owned objects,
+//! [`report`] says what was found and done. [`controller::reconcile`] is the table of contents;
+//! [`run`] wires it up.
 //!
-//! Beside it stand the commands for people, which write to no cluster: [`commands`].
+//! Separate from this flow, [`commands`] holds the commands for people, which write to no cluster.
 
 pub mod applied;
 pub mod apply;

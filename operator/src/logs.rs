@@ -1,5 +1,5 @@
-//! The log of `run`: what is written, where, and what never is. Installs the subscriber of the
-//! process.
+//! The log of `run`: its format, its filter, and what is never logged. Installs the process's
+//! tracing subscriber.
 
 use anyhow::Context as _;
 use tracing::{Level, Metadata};
@@ -10,10 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::settings::{LogFormat, Settings};
 
-/// Starts the log on standard error.
+/// Starts logging to standard error.
 ///
 /// # Errors
-/// If the filter is none.
+/// If the log filter cannot be parsed.
 pub fn start(settings: &Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level)
         .with_context(|| format!("the log filter {:?}", settings.log_level))?;
@@ -32,15 +32,15 @@ pub fn start(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a line is written, whatever the settings ask for. Some libraries write down what they
-/// were given, and some of that comes from Secrets.
+/// Whether a line may be written, whatever the settings ask for. Some libraries log their input,
+/// and some of that comes from Secrets.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let most = match metadata.target() {
-        // A certificate that it cannot read, byte by byte: a private key, if the wrong key of a
-        // Secret was named.
+        // At TRACE it logs certificates that it cannot parse, byte by byte. Such a certificate may
+        // be a private key, if a fleet names the wrong key of a Secret.
         target if target == "rustls" || target.starts_with("rustls::") => Level::DEBUG,
-        // Whole answers that it cannot decode: a TokenReview with its token, pods with their
-        // variables. The error is returned all the same.
+        // It logs whole answers that it cannot decode: a TokenReview with its token, pods with
+        // their environment variables. It returns the error in any case.
         "kube_client::client" => Level::ERROR,
         _ => Level::TRACE,
     };

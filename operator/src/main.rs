@@ -52,7 +52,8 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// The command line; called kubectl-tqw, it is a plugin of kubectl and says so in its help.
+/// Parses the command line. Called as kubectl-tqw, the program is a kubectl plugin, and its help
+/// says so.
 fn arguments() -> anyhow::Result<Arguments> {
     let called = std::env::args_os().next().map(PathBuf::from);
     let called = called.as_deref().and_then(Path::file_stem);
@@ -63,7 +64,7 @@ fn arguments() -> anyhow::Result<Arguments> {
     Ok(Arguments::from_arg_matches(&command.get_matches())?)
 }
 
-/// Prepares TLS, and runs what needs the network.
+/// Installs the TLS provider, and runs `work` on a new tokio runtime.
 fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()

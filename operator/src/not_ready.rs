@@ -6,17 +6,17 @@ use taskqueue_api::Reason;
 
 use crate::error::{Error, ErrorReason};
 
-/// Why something is not in its desired state, as a condition says it.
+/// Why something is not in its desired state, as a condition reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReady {
     /// The reason of the condition.
     pub reason: Reason,
-    /// What is wrong and what to do. Without numbers that move by themselves.
+    /// What is wrong and what to do about it. Contains no numbers that change by themselves.
     pub message: String,
 }
 
 impl NotReady {
-    /// A reason with its message.
+    /// Creates a not-ready reason with its message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,

@@ -1,4 +1,4 @@
-//! Everything that is to be written in one pass, as plain data. Compared whole in tests.
+//! Everything to write in one pass, as plain data. Tests compare it whole.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use crate::not_ready::NotReady;
 /// What to do about one Deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// It is as it should be.
+    /// Nothing to write: it is in its desired state, or is being deleted.
     Keep,
-    /// It is not there.
+    /// It does not exist.
     Create(Box<Deployment>),
-    /// It differs, or this process has not seen it yet.
+    /// It differs from its desired state, or this process has not written it yet.
     Apply {
-        /// What it should be, without replicas.
+        /// Its desired state, without replicas.
         object: Box<Deployment>,
-        /// The uid of the one that is there: it, and no other, is meant.
+        /// The uid of the existing one; no other may be written.
         uid: String,
-        /// What it was when this was decided.
+        /// Its state when this was decided.
         decided_on: ApplyPrecondition,
-        /// Its creation was interrupted: it has this many replicas now, and the manager of the
-        /// replicas still owns all of it.
+        /// Its current replicas, if its creation was interrupted and the replicas manager still
+        /// owns all of it.
         finish_creation: Option<u32>,
     },
-    /// The API server refused just this a moment ago, or Temporal has not answered over the
-    /// connection in it: it is not written yet. What runs is scaled.
+    /// The API server refused this same object a moment ago, or Temporal has not yet answered over
+    /// the connection in it: it is not written yet. The existing Deployment is still scaled.
     Refused(NotReady),
-    /// Something was sent for it and is not answered yet, so that it may still change. What runs is
-    /// scaled out.
+    /// A write of it has not been answered yet, so it may still change. The existing Deployment is
+    /// only scaled out.
     Pending,
     /// Nothing about this queue may be touched.
     Hold(NotReady),
@@ -42,10 +42,10 @@ pub enum Step {
 /// A Deployment as it was when its template was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyPrecondition {
-    /// Its version.
+    /// Its resource version.
     pub resource_version: String,
-    /// The hash of what concerns us in it: whether another version is the same in that. `None` if
-    /// that is not known, because the watch is behind our own last write.
+    /// The hash of the fields that concern us: another version with the same hash is as good.
+    /// `None` if unknown, because the watch is behind our own last write.
     pub live: Option<u64>,
 }
 
@@ -54,60 +54,61 @@ pub struct ApplyPrecondition {
 pub struct ScalePrecondition {
     /// Its uid.
     pub uid: String,
-    /// Its version.
+    /// Its resource version.
     pub resource_version: String,
-    /// Its generation, which moves with its spec alone; `None` if that is not known, because the
-    /// watch is behind.
+    /// Its generation, which changes only with its spec; `None` if unknown, because the watch is
+    /// behind our own last write.
     pub generation: Option<i64>,
 }
 
-/// Everything that is to be written in one pass.
+/// Everything to write in one pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Whose it is.
+    /// The fleet that owns the objects.
     pub fleet: FleetKey,
-    /// Per queue, in the order of the spec.
+    /// One plan per queue, in the order of the spec.
     pub queues: Vec<QueuePlan>,
-    /// Deployments to delete, after all else.
+    /// Deployments to delete, after everything else is written.
     pub prunes: Vec<Prune>,
-    /// When to look again even if nothing happens.
+    /// When to run the next pass even if nothing happens.
     pub requeue_after: Duration,
 }
 
-/// Everything that is to be written for one queue, in this order.
+/// Everything to write for one queue, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueuePlan {
     /// The queue.
     pub queue: String,
     /// Its Deployment.
     pub deployment_name: String,
-    /// What to do about the Deployment. A new one is created with `replicas`.
+    /// What to do about the Deployment. A new one is created with `initial_replicas`.
     pub step: Step,
-    /// The replicas of a Deployment that is created.
+    /// The replicas with which a Deployment is created.
     pub initial_replicas: u32,
-    /// The ranks of pods for removal, to be set before the replicas are lowered.
+    /// The ranks of pods for removal, to be written before the replicas are lowered.
     pub costs: Vec<DeletionCost>,
     /// The change of the replicas of an existing Deployment.
     pub scale: Option<Scale>,
-    /// What was decided; `None` where nothing may be touched.
+    /// The decision; `None` if nothing may be touched.
     pub decision: Option<Decision>,
-    /// What the decision was made from.
+    /// The observation that the decision is based on.
     pub observation: Observation,
-    /// The replicas as we set them last, if somebody has changed them since.
+    /// The replicas that we set last, if somebody has changed them since.
     pub changed_by_others: Option<u32>,
-    /// This process has made or seen the Deployment before, and now it is not there.
+    /// Whether this process has written the Deployment before, and it is missing now.
     pub vanished: bool,
     /// What to do about the PodDisruptionBudget, before the Deployment is written.
     pub budget: BudgetStep,
 }
 
-/// What to do about the PodDisruptionBudget of a queue. It goes with its Deployment, which carries
-/// what it says as an annotation: where that has to be written, so has this.
+/// What to do about the PodDisruptionBudget of a queue. The Deployment carries its content as an
+/// annotation, so both are written together.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BudgetStep {
-    /// It is as it should be, or is not wanted and not there.
+    /// Nothing to write: it is in its desired state, it is neither wanted nor there, or its
+    /// Deployment is not written either.
     Keep,
-    /// It is to be as given.
+    /// It must be as given.
     Apply(Box<PodDisruptionBudget>),
     /// It is no longer wanted.
     Delete,
@@ -123,13 +124,13 @@ pub struct DeletionCost {
 }
 
 impl QueuePlan {
-    /// Whether the plan does what was decided. If it does not, the decision is made again.
+    /// Whether the plan carries out the decision. If not, the decision is made again.
     pub fn carries_out(&self) -> bool {
         let acts = self.decision.as_ref().is_some_and(|decision| decision.act);
         !acts || self.scale.is_some() || matches!(self.step, Step::Create(_))
     }
 
-    /// Whether the Deployment is there and not still being made, so that its replicas can be
+    /// Whether the Deployment exists and its creation is finished, so that its replicas can be
     /// changed at once.
     pub fn is_whole(&self) -> bool {
         match &self.step {
@@ -141,12 +142,12 @@ impl QueuePlan {
         }
     }
 
-    /// Whether anything but replicas is to be written.
+    /// Whether anything besides replicas is to be written.
     pub fn is_prepared(&self) -> bool {
         self.budget != BudgetStep::Keep || matches!(self.step, Step::Create(_) | Step::Apply { .. })
     }
 
-    /// The hash of the Deployment that is to be written.
+    /// The hash of the Deployment to write; 0 if none is written.
     pub fn rendered(&self) -> u64 {
         match &self.step {
             Step::Create(object) | Step::Apply { object, .. } => drift::rendered(object),
@@ -154,8 +155,8 @@ impl QueuePlan {
         }
     }
 
-    /// Whether nothing is to be done, and only news can change that: no replicas, none wanted, and
-    /// no tasks as far as is known.
+    /// Whether there is nothing to do until something changes: no replicas, none wanted, and no
+    /// tasks as far as is known.
     pub fn is_at_rest(&self) -> bool {
         let zero = |decision: &Decision| !decision.act && decision.desired == 0;
         let idle = |backlog: &Backlog| {
@@ -175,11 +176,11 @@ impl QueuePlan {
 /// A change of the replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scale {
-    /// What is asked for now.
+    /// The current replicas.
     pub from: u32,
-    /// What is to be asked for.
+    /// The new replicas.
     pub to: u32,
-    /// The Deployment that was decided on: a change that was made on outdated knowledge is refused.
+    /// The Deployment that was decided on: a change based on an outdated version is refused.
     pub decided_on: ScalePrecondition,
 }
 
@@ -195,12 +196,12 @@ impl Scale {
 pub struct Prune {
     /// Its name.
     pub deployment_name: String,
-    /// Its uid: it, and no other, is deleted.
+    /// Its uid; no other may be deleted.
     pub uid: String,
     /// The queue that it served.
     pub queue: String,
-    /// How many tasks waited in it when that was last known.
+    /// The number of waiting tasks, when last known.
     pub backlog: Option<u64>,
-    /// It has a PodDisruptionBudget, which goes as well.
+    /// Whether it has a PodDisruptionBudget, which is deleted too.
     pub budget: bool,
 }

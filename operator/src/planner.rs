@@ -1,4 +1,4 @@
-//! From what was observed to what is to be written. Pure: no I/O, no clock, no choices left to the
+//! Turns what was observed into what to write. Pure: no I/O, no clock, no choices left to the
 //! writer.
 
 pub mod desired;
@@ -22,14 +22,14 @@ use desired::{Desired, desired};
 
 /// How soon a deferred decision is made again.
 const DEFERRED: Duration = Duration::from_secs(1);
-/// How soon a fleet at rest is looked at although nothing happens. Less than the 5 minutes without
-/// a reading after which rates are not trusted, by the longest that a reading may be old.
+/// How soon a fleet at rest gets another pass although nothing happens. Rates are not trusted after
+/// 5 minutes without a reading; this is shorter by the maximum age of a reading.
 const REST: Duration = Duration::from_mins(4);
-/// The next reading is expected after a polling interval, and leads to a pass by itself: this much
-/// later one is made all the same.
+/// A reading is expected after each polling interval and triggers a pass itself. If it does not
+/// come, a pass runs this much later.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Decides, and says everything that is to be written. The state has taken in the readings by then.
+/// Decides, and returns everything to write. `state` already includes the new readings.
 pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -> Plan {
     let nothing = QueueState::default();
     let mut requeue_after = observed.secrets_due.unwrap_or(REST);
@@ -60,7 +60,7 @@ pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -
     }
 }
 
-/// When a queue is to be looked at again even if nothing happens.
+/// When a queue needs another pass even if nothing happens.
 fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Duration {
     if plan.is_at_rest() {
         return REST;
@@ -76,7 +76,7 @@ fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Dura
     match (&plan.step, &state.refused) {
         (Step::Apply { .. }, _) if !plan.carries_out() => pause.min(DEFERRED),
         (Step::Refused(_), Some(refused)) => match refused.remains(now) {
-            // Something else is waited for by now.
+            // The pause is over: the queue now waits for something else.
             Duration::ZERO => pause,
             remains => pause.min(remains),
         },
@@ -113,8 +113,8 @@ fn plan_queue(
             to: decision.desired,
             decided_on,
         };
-        // An apply moves the version on, and with it the proof that nobody else has written: what
-        // shrinks waits for the next pass.
+        // An apply changes the resource version and so removes the proof that nobody else has
+        // written. Scaling in waits for the next pass.
         (scale.grows() || !changes).then_some(scale)
     });
     let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
@@ -149,7 +149,7 @@ fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> Bu
     }
 }
 
-/// The replicas of a Deployment that is made anew: as decided, where decisions are carried out.
+/// The replicas of a new Deployment: as decided, if decisions are carried out.
 fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
     match decision {
         Some(decision) if queue.policy.mode == Mode::Active => decision.desired,
@@ -157,8 +157,8 @@ fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
     }
 }
 
-/// The annotations that must change so that the least loaded pods go. None if all pods go, or if
-/// nothing is known about their load.
+/// The annotations to change so that the least loaded pods are removed. Empty if none or all pods
+/// are removed, or if their load is unknown.
 fn costs(
     scale: &Scale,
     queue: &Queue,
@@ -187,7 +187,7 @@ fn costs(
         pod: victim.pod,
         cost: victim.cost,
     });
-    // A pod that was marked before and stays after all must not go first the next time.
+    // A pod that was marked before but stays now must not be removed first next time.
     let unmarked = ranks.keep.into_iter().filter(|pod| present(pod) < 0);
     marked
         .chain(unmarked.map(|pod| DeletionCost { pod, cost: 0 }))
@@ -195,7 +195,8 @@ fn costs(
         .collect()
 }
 
-/// How many existing pods go: replicas that were asked for and never made go first, by themselves.
+/// How many existing pods will be removed. Requested replicas without a pod go first, by
+/// themselves.
 fn removed(replicas: &Replicas, pods: &[PodSlots], scale: &Scale) -> u32 {
     let live = pods
         .iter()

@@ -122,7 +122,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The namespaces to watch without the empty entries that an empty variable leaves.
+    /// The namespaces to watch, without the empty entry that an empty variable leaves.
     pub fn namespaces(&self) -> Vec<String> {
         let names = self.watch_namespaces.iter().map(|name| name.trim());
         names

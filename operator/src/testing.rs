@@ -1,5 +1,5 @@
-//! What the tests of this crate share: a scripted API server that records what it was asked, and
-//! fleets to work on. No network.
+//! Shared by the tests of this crate: a scripted API server that records its requests, and sample
+//! fleets. No network.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,47 +21,47 @@ use crate::observe::connection::Usable;
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
 
-/// A moment late enough for every window to reach back.
+/// A time late enough for every window to reach back.
 pub(crate) const NOW: Time = Time::from_secs(100_000);
 
-/// One request as the API server got it.
+/// One request as the API server received it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
     /// Method, path and query.
     pub(crate) line: String,
-    /// The body, `null` without one.
+    /// The body; `null` if there is none.
     pub(crate) body: Value,
 }
 
-/// Every request so far.
+/// The requests received so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<Asked>>>);
 
 impl Log {
-    /// Takes the requests out.
+    /// Removes and returns the requests.
     pub(crate) fn take(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// Whether there has been such a request since they were taken out.
+    /// Whether a request since the last `take` matches.
     pub(crate) fn peek(&self, is: impl FnMut(&Asked) -> bool) -> bool {
         self.0.lock().unwrap().iter().any(is)
     }
 
-    /// Takes the requests out and returns their lines.
+    /// Removes the requests and returns their lines.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.take().into_iter().map(|asked| asked.line).collect()
     }
 }
 
-/// An API server that answers with a status and a body.
+/// An API server that answers with the status and body of `answer`.
 pub(crate) fn api(
     answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Log) {
     slow_api(move |asked| (Duration::ZERO, answer(asked)))
 }
 
-/// An API server that takes its time to answer with a status and a body.
+/// An API server that answers with the status and body of `answer`, after its delay.
 pub(crate) fn slow_api(
     answer: impl Fn(&Asked) -> (Duration, (u16, Value)) + Send + Sync + 'static,
 ) -> (Client, Log) {
@@ -80,7 +80,7 @@ pub(crate) fn slow_api(
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            // Plain text, as /metrics is, stands as a string.
+            // A string is sent as plain text, for /metrics.
             let bytes = match body {
                 Value::String(text) => text.into_bytes(),
                 body => serde_json::to_vec(&body).unwrap(),
@@ -95,8 +95,8 @@ pub(crate) fn slow_api(
     (Client::new(service, "default"), log)
 }
 
-/// An API server that takes every write and answers as a real one does, near enough: the object
-/// with a uid, a version, and its replicas filled in. Nothing can be found in it.
+/// An API server that accepts every write and answers much like a real one: with the object, its
+/// uid, its version and its replicas filled in. Every read finds nothing.
 pub(crate) fn willing_api() -> (Client, Log) {
     api(|asked| {
         if asked.line.starts_with("GET") {
@@ -106,7 +106,7 @@ pub(crate) fn willing_api() -> (Client, Log) {
     })
 }
 
-/// What a server answers to a write that it took.
+/// The answer to an accepted write.
 pub(crate) fn accepted(asked: &Asked) -> Value {
     let mut body = asked.body.clone();
     if asked.line.contains("/events") || asked.line.starts_with("DELETE") {
@@ -126,7 +126,7 @@ pub(crate) fn accepted(asked: &Asked) -> Value {
     body
 }
 
-/// What a server answers when it refuses.
+/// The answer to a refused request.
 pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure",
@@ -167,7 +167,7 @@ pub(crate) fn simple() -> Fleet {
     fleet(&json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]))
 }
 
-/// The connection of the fleets above, resolved.
+/// The resolved connection of the fleets above.
 pub(crate) fn usable(fleet: &Fleet) -> Usable {
     let taskqueue_api::ConnectionSource::Inline(spec) = fleet.connection.clone() else {
         panic!("the fleets of the tests have their connection inline")
@@ -183,7 +183,7 @@ pub(crate) fn usable(fleet: &Fleet) -> Usable {
     }
 }
 
-/// A queue of which nothing is known and nothing exists.
+/// A queue without Deployment or pods, before its first reading.
 pub(crate) fn unseen() -> ObservedQueue {
     fn not_yet<T>() -> Reading<T> {
         Reading::Unknown {
@@ -211,7 +211,7 @@ pub(crate) fn unseen() -> ObservedQueue {
     }
 }
 
-/// A reading with so many activity tasks waiting.
+/// A backlog reading with `count` waiting activity tasks.
 pub(crate) fn backlog(count: u64, taken_at: Time) -> Reading<Backlog> {
     let activity = Some(TypeBacklog {
         count,
@@ -231,7 +231,7 @@ pub(crate) fn backlog(count: u64, taken_at: Time) -> Reading<Backlog> {
     }
 }
 
-/// An observation in which the queue `a` is as given.
+/// An observation whose queue `a` is as given.
 pub(crate) fn observed(fleet: &Fleet, a: ObservedQueue) -> Observed {
     Observed {
         connection: Ok(usable(fleet)),
@@ -241,7 +241,7 @@ pub(crate) fn observed(fleet: &Fleet, a: ObservedQueue) -> Observed {
     }
 }
 
-/// The Deployment of the first queue as a server would hold it.
+/// The Deployment of the first queue as a server would return it.
 pub(crate) fn existing(fleet: &Fleet, replicas: i32, version: &str) -> Deployment {
     let mut object = taskqueue_api::render(fleet, &fleet.queues[0], &usable(fleet).spec);
     object.metadata.uid = Some("deployment-uid".to_owned());

@@ -1,4 +1,4 @@
-//! Hints as they come, against an API server that answers as told.
+//! Sends hints to the endpoint, which asks a scripted API server.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -152,7 +152,7 @@ async fn a_flood_of_unknown_tokens_does_not_reach_the_api_server_nor_keep_out_wh
     let path = "/hints/shop/orders/payments";
     assert_eq!(post_to(&router, path, "Bearer good").await.0, 202);
     log.take();
-    // So far ahead that nothing is refilled while this runs.
+    // So far ahead that no tokens are refilled during this test.
     let ahead = hints.clock.now().monotonic.as_millis() + 3_600_000;
     let mut exhausted = Budget::new(QUESTIONS, ahead);
     exhausted.take(QUESTIONS.burst, ahead).unwrap();

@@ -1,4 +1,4 @@
-//! Who leads, and for how long: against an API server that answers as told, under a paused clock.
+//! Who leads, and for how long: against a scripted API server, under a paused clock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,7 +32,7 @@ fn refused(code: u16) -> (u16, Value) {
     (code, failure(code, reason, "no"))
 }
 
-/// A claim by `me` on a lease that is as given; `put` is the answer to a write.
+/// A claim by `me` on the lease `found`; writes are answered with status `put`.
 fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
     let (client, log) = api(move |asked| match (&found, asked.line.starts_with("GET")) {
         (None, true) => refused(404),
@@ -43,8 +43,8 @@ fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
     (by_me(client), log)
 }
 
-/// A claim by `me` on a lease that `holder` is said to hold. The n-th write is answered as told,
-/// the first being the 0th: after how long, and with which status.
+/// A claim by `me` on a lease that reads say `holder` holds. `writes` scripts the answer to the
+/// n-th write, counted from 0: its delay and its status.
 fn scripted(
     holder: &'static str,
     writes: impl Fn(usize) -> (Duration, u16) + Send + Sync + 'static,
@@ -62,7 +62,7 @@ fn scripted(
     (by_me(client), log)
 }
 
-/// Whether the lease is lost within a minute, and after how long.
+/// Runs `keep` for up to a minute. Returns after how long the lease was lost, if it was.
 async fn lost(claim: &mut Claim) -> Option<Duration> {
     let began = Instant::now();
     tokio::select! {
@@ -181,7 +181,7 @@ async fn a_leader_that_cannot_renew_gives_up_before_others_may_lead() {
 
 #[tokio::test(start_paused = true)]
 async fn how_late_the_last_good_answer_came_gives_a_leader_no_more_time() {
-    // Sent after 2 s, carried out at once for all we know, answered after 4.9 s. Then nothing more.
+    // Sent after 2 s, perhaps carried out at once, answered after 4.9 s. No answers after that.
     let slow = Duration::from_millis(2900);
     let (mut claim, _) = scripted("me", move |n| (if n == 0 { slow } else { NEVER }, 200));
     let lost = lost(&mut claim).await.unwrap();
@@ -213,7 +213,7 @@ async fn a_renewal_that_never_ends_costs_one_attempt_and_not_the_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_stays_when_a_late_write_of_its_own_comes_between() {
     let (mut claim, log) = scripted("me", |n| match n {
-        // Given up after 3 s, and then carried out all the same: what we write next is outdated.
+        // Times out after 3 s but is carried out anyway, so our next write is outdated.
         1 => (NEVER, 200),
         2 => (Duration::ZERO, 409),
         _ => (Duration::ZERO, 200),
@@ -262,7 +262,7 @@ async fn a_lease_is_given_back_by_its_holder_only() {
     assert_eq!(log.lines().len(), 1);
 }
 
-/// The lease of earlier versions as `holder` holds it; a process of this version says so beside.
+/// The lease of earlier versions, held by `holder`; a process of this version adds the annotation.
 fn former(holder: &str, of_this_version: bool) -> Value {
     let mut lease = lease(holder);
     if of_this_version {
@@ -277,12 +277,12 @@ async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_
     let mut claim = claim.beside();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Peers);
     assert_eq!(log.lines().len(), 1, "it is left to that one");
-    // When that one is gone it is taken, before an earlier version may.
+    // When the peer is gone, we take the lease before an earlier version may.
     tokio::time::advance(DURATION).await;
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
     let taken = log.take().pop().unwrap().body;
     assert_eq!(taken["metadata"]["annotations"][HELD_BY], "me");
-    // Who holds that lease alone is no peer, whatever its program.
+    // A process that holds only that lease is no peer, whatever its version.
     let (mut claim, log) = self::claim(None, 200);
     claim.attempt().await.unwrap();
     let taken = log.take().pop().unwrap().body;
@@ -291,19 +291,19 @@ async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_
     let (claim, _) = self::claim(Some(former("version-0.1.0", false)), 200);
     let mut claim = claim.beside();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
-    // An earlier version that takes the lease leaves the annotation of whoever had it before.
+    // An earlier version that takes the lease leaves the annotation of the previous holder.
     let mut stale = former("version-0.1.0", false);
     stale["metadata"]["annotations"] = json!({HELD_BY: "another-release"});
     let (claim, _) = self::claim(Some(stale), 200);
     assert_eq!(claim.beside().attempt().await.unwrap(), Outcome::Others);
-    // On a lease of its own nobody is a peer.
+    // On a lease that is not held beside another one, nobody is a peer.
     let (mut claim, _) = self::claim(Some(former("other", true)), 200);
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_could_reach_nobody_goes_on_if_nobody_else_has_led() {
-    // The lease as it is found afterwards, and whether it is ours still.
+    // The lease as found afterwards, and whether it is still ours.
     let table = [
         (Some(lease("me")), true),
         (Some(lease("other")), false),
@@ -316,7 +316,7 @@ async fn a_leader_that_could_reach_nobody_goes_on_if_nobody_else_has_led() {
         drop(log);
         let answers = AtomicUsize::new(0);
         let (client, log) = api(move |asked| {
-            // Away a little longer, and then back.
+            // Unavailable for three more requests, then back.
             if answers.fetch_add(1, Ordering::Relaxed) < 3 {
                 return refused(503);
             }

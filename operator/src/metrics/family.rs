@@ -1,12 +1,12 @@
-//! Builds metric families from plain numbers, so that what is exposed is always exactly the
-//! present state: a series vanishes when what it is about is gone. Pure.
+//! Builds metric families from plain numbers at each scrape, so that they always show exactly the
+//! current state: a series disappears together with its subject. Pure.
 
 use prometheus::core::Desc;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::table::{Kind, Spec};
 
-/// One family being filled.
+/// A metric family under construction.
 pub(super) struct Family {
     spec: Spec,
     series: Vec<Metric>,
@@ -20,7 +20,7 @@ impl Family {
         }
     }
 
-    /// Adds one series; the label values stand in the order of the table.
+    /// Adds one series; the label values are in the order of the table.
     pub(super) fn add(&mut self, labels: &[&str], value: f64) {
         debug_assert_eq!(labels.len(), self.spec.labels.len(), "{}", self.spec.name);
         let pairs = self.spec.labels.iter().zip(labels).map(|(name, value)| {
@@ -74,7 +74,8 @@ pub(super) fn desc(spec: &Spec) -> prometheus::Result<Desc> {
     )
 }
 
-/// Whole numbers as Prometheus has them. Above 2^53 digits are lost, which no count here reaches.
+/// Converts a whole number to a Prometheus value. Precision is lost above 2^53, which no count here
+/// reaches.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats by format")]
 pub(super) fn number(value: u64) -> f64 {
     value as f64

@@ -1,4 +1,4 @@
-//! What is exposed about fleets: plain numbers, kept per fleet and dropped with it. No I/O.
+//! The metrics of fleets: plain numbers, kept per fleet and dropped with it. No I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use taskqueue_temporal::OwnerKey;
 use super::family::{Family, number};
 use super::table;
 
-/// What is exposed about one fleet.
+/// The numbers of one fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FleetNumbers {
     /// Type, status and reason of each condition.
     pub conditions: Vec<(String, String, String)>,
-    /// The queues by their name in the fleet.
+    /// The queues by their names in the fleet.
     pub queues: BTreeMap<String, QueueNumbers>,
     /// When the certificates of the connection expire.
     pub certificates: Vec<CertificateNumbers>,
 }
 
-/// The certificate that expires first, of one use.
+/// The certificate of one use that expires first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateNumbers {
     /// What it is for: `ca` or `client`.
@@ -32,28 +32,28 @@ pub struct CertificateNumbers {
     pub expires: i64,
 }
 
-/// Slots over all workers that are heard of.
+/// Slots summed over all workers that report them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SlotNumbers {
     /// In use.
     pub used: u64,
-    /// Free, if every worker said so.
+    /// Free, if every worker reports it.
     pub available: Option<u64>,
 }
 
-/// When a source was last read, and why it is unknown now if it is.
+/// When a source was last read, and why it is unknown now, if it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceNumbers {
-    /// The last successful reading.
+    /// Time of the last successful reading.
     pub taken_at: Option<Time>,
-    /// Why there is none now.
+    /// Why there is no current reading.
     pub unknown: Option<UnknownReason>,
 }
 
-/// What is exposed about one queue.
+/// The numbers of one queue.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QueueNumbers {
-    /// Temporal's name of the queue.
+    /// The task queue's name in Temporal.
     pub task_queue: String,
     /// Replicas that the last decision asks for.
     pub desired: u32,
@@ -69,19 +69,19 @@ pub struct QueueNumbers {
     pub min: u32,
     /// Upper bound.
     pub max: u32,
-    /// The wait target.
+    /// How long a task may wait.
     pub queue_wait_target: Duration,
-    /// The statistics, if known.
+    /// The backlog statistics, if known.
     pub backlog: PerType<Option<TypeBacklog>>,
     /// The slots, if known.
     pub slots: PerType<Option<SlotNumbers>>,
-    /// Live pods that are not heard of, if any slot is known.
+    /// Live pods that do not report their slots; `None` if no slots are known.
     pub blind_pods: Option<u32>,
     /// The pods that keep the queue from shrinking, and why.
     pub held_pods: Vec<(String, &'static str)>,
-    /// Reads of the pods' own metrics so far, per result.
+    /// Scrapes of the pods' own metrics so far, by result.
     pub scrapes: BTreeMap<&'static str, u64>,
-    /// Mean service time per counted type.
+    /// Mean service time per task type that is counted.
     pub service_time: PerType<Option<Duration>>,
     /// Replicas per demand term.
     pub demand: Vec<(&'static str, u32)>,
@@ -91,9 +91,9 @@ pub struct QueueNumbers {
     pub slots_source: SourceNumbers,
     /// Which findings hold now.
     pub findings: Vec<(&'static str, bool)>,
-    /// Decisions per direction and reason.
+    /// Decisions by direction and reason.
     pub decisions: BTreeMap<(&'static str, &'static str), u64>,
-    /// Changes carried out per direction and reason.
+    /// Changes carried out, by direction and reason.
     pub changes: BTreeMap<(&'static str, &'static str), u64>,
 }
 
@@ -186,10 +186,11 @@ impl Families {
     }
 }
 
-/// When the backlog of a queue was read last, if that is later than the last pass knows.
+/// Looks up when a queue's backlog was last read. That may be later than the reading of the last
+/// pass.
 pub type ReadAt = dyn Fn(&OwnerKey, &str) -> Option<Time> + Send + Sync;
 
-/// Everything about every fleet, as it is at `now`.
+/// All families of all fleets, as of `now`.
 pub(super) fn families(
     fleets: &BTreeMap<OwnerKey, FleetNumbers>,
     read_at: &ReadAt,

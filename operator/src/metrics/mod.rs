@@ -1,4 +1,4 @@
-//! The operator's metrics. Holds numbers and renders them; no other I/O, decides nothing.
+//! The operator's metrics. Holds numbers and renders them; no other I/O. Decides nothing.
 
 mod family;
 mod fleets;
@@ -23,10 +23,11 @@ use tracing::debug;
 use crate::clock::Clock;
 use crate::error::{Class, Error, ErrorReason};
 
-/// Buckets of the duration of a pass: most end within a few milliseconds (nothing to write).
+/// Buckets for the duration of a pass, in seconds. Most passes end within a few milliseconds
+/// because there is nothing to write.
 const PASS_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// Every metric of the process but those of the Temporal readers.
+/// Every metric of the process except those of the Temporal readers.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -43,7 +44,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers every metric.
     ///
     /// # Errors
     /// If the table of metrics contradicts itself.
@@ -106,7 +107,8 @@ impl Metrics {
             .try_for_each(|collector| self.registry.register(collector))
     }
 
-    /// Closed label values start at zero, so that a rate over them is right from the first error.
+    /// Starts series with a closed set of label values at zero, so that a rate over them is correct
+    /// from the first error on.
     fn preset(&self) {
         for result in ["ok", "error"] {
             self.reconcile.with_label_values(&[result]);
@@ -119,12 +121,12 @@ impl Metrics {
         }
     }
 
-    /// What `/metrics` renders.
+    /// The registry that `/metrics` renders.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// A pass ended.
+    /// Counts a pass that ended.
     pub fn pass(&self, took: Duration, ok: bool) {
         self.duration.observe(took.as_secs_f64());
         self.reconcile
@@ -132,48 +134,49 @@ impl Metrics {
             .inc();
     }
 
-    /// Something in a pass failed.
+    /// Counts an error of a pass.
     pub fn error(&self, error: &Error) {
         self.errors
             .with_label_values(&[error.class().as_str(), error.reason().as_str()])
             .inc();
     }
 
-    /// A watch on `kind` failed.
+    /// Counts a failure of a watch on `kind`.
     pub fn watch_error(&self, kind: &str) {
         self.watch_errors.with_label_values(&[kind]).inc();
     }
 
-    /// A write was sent.
+    /// Counts a write that was sent.
     pub fn write(&self, verb: &str, kind: &str) {
         self.writes.with_label_values(&[verb, kind]).inc();
     }
 
-    /// Whether this process reconciles.
+    /// Sets whether this process reconciles.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// Where to ask when a backlog was read last: not every reading leads to a pass. Said once.
+    /// Sets the lookup for the time of the last backlog reading: not every reading leads to a pass.
+    /// Only the first call has an effect.
     pub fn ask_read_at(&self, read_at: Box<ReadAt>) {
         if self.read_at.set(read_at).is_err() {
             debug!("it has been said already");
         }
     }
 
-    /// Whether every watch cache has been filled.
+    /// Sets whether every watch cache has been filled.
     pub fn set_caches_synced(&self, synced: bool) {
         self.caches_synced.set(i64::from(synced));
     }
 
-    /// Whether a namespace of the list can be watched.
+    /// Sets whether a configured namespace can be watched.
     pub fn set_namespace_watched(&self, namespace: &str, watched: bool) {
         self.namespace_watched
             .with_label_values(&[namespace])
             .set(i64::from(watched));
     }
 
-    /// Replaces what is exposed about a fleet; its counters go on from where they were.
+    /// Replaces the numbers of a fleet; its counters continue from their old values.
     pub fn set_fleet(&self, fleet: OwnerKey, mut numbers: FleetNumbers) {
         let mut fleets = self.fleets();
         if let Some(old) = fleets.remove(&fleet) {
@@ -187,7 +190,7 @@ impl Metrics {
         fleets.insert(fleet, numbers);
     }
 
-    /// Drops everything about a fleet.
+    /// Drops all numbers of a fleet.
     pub fn forget(&self, fleet: &OwnerKey) {
         self.fleets().remove(fleet);
     }
@@ -210,7 +213,7 @@ fn opts(spec: &table::Spec) -> Opts {
     Opts::new(spec.name, spec.help)
 }
 
-/// Renders the fleets as they are at the moment of the scrape.
+/// Renders the fleets as of the moment of the scrape.
 struct FleetCollector {
     fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
     read_at: Arc<OnceLock<Box<ReadAt>>>,

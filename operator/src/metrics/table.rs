@@ -1,10 +1,10 @@
 //! Names, labels and help of every metric, in one place. Plain data: the registry, the tests and
-//! the documentation are made from this table.
+//! the documentation are built from this table.
 
 /// What kind of metric it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows (from zero again after a restart, or when its object is made anew).
+    /// Only grows; restarts from zero when the process restarts or its object is created again.
     Counter,
     /// Any value.
     Gauge,
@@ -25,9 +25,9 @@ pub struct Spec {
     pub help: &'static str,
 }
 
-/// Labels of everything about one fleet.
+/// Labels of the metrics of one fleet.
 const FLEET: [&str; 2] = ["namespace", "name"];
-/// Labels of everything about one queue.
+/// Labels of the metrics of one queue.
 const QUEUE: [&str; 4] = ["namespace", "name", "queue", "task_queue"];
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {

@@ -1,4 +1,4 @@
-//! Metrics about the calls to Temporal. Holds numbers; makes no call.
+//! Metrics of the calls to Temporal. Holds numbers; makes no call.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,14 +14,15 @@ use tracing::debug;
 use super::family::{self, Family, number};
 use super::table;
 
-/// Buckets of a call: an answer from the server's cache takes a millisecond, a cold one ten.
+/// Buckets for the duration of a call, in seconds: an answer from the server's cache takes a
+/// millisecond, an uncached one ten.
 const CALL_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
 
 /// Counts and times calls.
 pub struct TemporalNumbers {
     requests: IntCounterVec,
     duration: HistogramVec,
-    /// The series there are, so that they can be dropped with their place.
+    /// The existing series, so that they can be dropped with their place.
     series: Mutex<BTreeSet<(Place, Method, &'static str)>>,
 }
 
@@ -47,7 +48,7 @@ impl TemporalNumbers {
 }
 
 impl TemporalNumbers {
-    /// Drops the series of every place that is no longer read.
+    /// Drops the series of all places that are no longer read.
     pub fn keep_only(&self, places: &BTreeSet<Place>) {
         let mut series = self.series.lock();
         series.retain(|(place, method, code)| {
@@ -56,7 +57,7 @@ impl TemporalNumbers {
                 let labels = [&place.address, &place.temporal_namespace, method.as_str()];
                 let request = [labels[0], labels[1], labels[2], code];
                 let requests = self.requests.remove_label_values(&request);
-                // The durations have one series for all codes: only the first of them finds it.
+                // A place has one duration series for all codes, so only the first code finds it.
                 let durations = self.duration.remove_label_values(&labels);
                 debug!(%place, ?requests, ?durations, "dropped the metrics of a place");
             }
@@ -78,7 +79,7 @@ impl Observer for TemporalNumbers {
     }
 }
 
-/// Exposes the call budgets as `read` says they are at the moment of the scrape.
+/// Exposes the call budgets that `read` returns at the moment of the scrape.
 ///
 /// # Errors
 /// If they are registered already.

@@ -1,6 +1,7 @@
-//! The connection of a fleet: from the spec or a `TemporalConnection`, with its Secrets read.
+//! Resolves the connection of a fleet: from its spec or a `TemporalConnection`, with the Secrets it
+//! names.
 //!
-//! Reads only. What is missing is a value with a reason.
+//! Reads only. Anything missing is returned as a not-ready reason, not as an error.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +18,16 @@ use crate::caches::Caches;
 use crate::not_ready::NotReady;
 use crate::observe::secrets::Secrets;
 
-/// A connection that can be used, with the spec it came from.
+/// A usable connection, with the spec it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Usable {
-    /// As it is rendered into pods: Secrets are named.
+    /// The connection as rendered into pods: with the names of Secrets.
     pub spec: Connection,
-    /// As the readers use it: Secrets are read.
+    /// The connection as used by the readers: with the values of Secrets.
     pub resolved: ResolvedConnection,
 }
 
-/// What the fleet's spec says about its connection.
+/// Returns the fleet's connection without its Secrets.
 ///
 /// # Errors
 /// If the `TemporalConnection` that it refers to is missing or malformed.
@@ -54,7 +55,7 @@ pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, NotReady> {
     }
 }
 
-/// A connection that is wrong where it is written down.
+/// The not-ready reason for a connection that is wrong in the spec or the `TemporalConnection`.
 fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     match source {
         ConnectionSource::Inline(_) => {
@@ -67,11 +68,12 @@ fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     }
 }
 
-/// Reads what the fleet's connection names and checks it. `doubtful` says that Temporal could not
-/// be read with it lately.
+/// Reads the Secrets that the fleet's connection names, and checks the connection. `doubtful`:
+/// Temporal could not be read with this connection lately.
 ///
 /// # Errors
-/// If a Secret is missing, may not be read, or does not hold what it should.
+/// If a Secret is missing, may not be read, or has invalid content, or if the connection itself is
+/// invalid.
 pub async fn resolve(
     secrets: &Secrets,
     fleet: &Fleet,
@@ -110,7 +112,7 @@ pub async fn resolve(
     })
 }
 
-/// The Secret and the keys in it that a part of a connection comes from.
+/// The Secret and its key that a part of a connection comes from.
 fn place(spec: &Connection, part: SecretPart) -> Option<String> {
     let tls = spec.tls.as_ref();
     let one = |at: &SecretKey| format!("Secret {}, key {}", at.secret, at.key);

@@ -1,4 +1,4 @@
-//! What a Deployment and the pods of its queue say together: replicas, rollout, trouble. Pure:
+//! Facts from a Deployment and the pods of its queue together: replicas, rollout, trouble. Pure:
 //! objects from the cache in, facts out.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
@@ -8,7 +8,7 @@ use taskqueue_scaling::{PodPhase, Replicas};
 use crate::not_ready::NotReady;
 use crate::observe::pods::Pods;
 
-/// The replicas of a queue, for a decision. `applying` says that this pass changes the Deployment,
+/// The replicas of a queue, as input of a decision. `applying`: this pass changes the Deployment,
 /// which may start a rollout.
 pub fn replicas(
     asked: u32,
@@ -41,21 +41,21 @@ pub fn replicas(
     }
 }
 
-/// Where the rollout of a Deployment is.
+/// The state of a Deployment's rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rollout {
-    /// Every replica is of the present template, and all of them have been available.
+    /// All replicas have the current template, and all have been available.
     Complete,
-    /// The first pods are on their way.
+    /// The first pods are starting.
     Starting,
     /// Pods of an earlier template are being replaced.
     Replacing,
-    /// Pods of an earlier template stay, because somebody has paused the rollout.
+    /// Pods of an earlier template remain, because somebody has paused the rollout.
     Paused,
 }
 
-/// Where the rollout is. `written` is the generation of the Deployment after our last write to it:
-/// until the Deployment controller has seen that one, its numbers are about the template before.
+/// The state of the rollout. `written` is the generation of the Deployment after our last write:
+/// until the Deployment controller has observed it, the status describes the previous template.
 pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64>) -> Rollout {
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let observed = status.and_then(|status| status.observed_generation);
@@ -74,7 +74,7 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64
             Rollout::Replacing
         };
     }
-    // Once a rollout has ended, a change of the replicas leaves this reason alone.
+    // Once a rollout has ended, a change of the replicas does not bring these reasons back.
     let underway = status
         .and_then(|status| condition(status, "Progressing"))
         .is_some_and(|progressing| {
@@ -91,7 +91,7 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64
     }
 }
 
-/// Whether pods of an earlier template are left.
+/// Whether pods of an earlier template remain.
 fn outdated(status: &DeploymentStatus) -> bool {
     status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0)
 }
@@ -101,9 +101,8 @@ fn condition<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a Deploym
     conditions.find(|condition| condition.type_ == kind)
 }
 
-/// What the Deployment itself says about pods that cannot be made, or a rollout that is stuck.
-/// `draining` says that pods of the fleet are on their way out, which a quota counts until they are
-/// gone.
+/// Why pods cannot be created or a rollout is stuck, as the Deployment itself reports it.
+/// `draining`: pods of the fleet are draining, and a quota counts them until they are gone.
 pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     let status = deployment.status.as_ref()?;
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
@@ -111,7 +110,7 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     if let Some(failure) = refused {
         let said = failure.message.as_deref();
         let said = said.unwrap_or("no reason was given");
-        // Before that stands the name of a pod that was never made.
+        // Cuts off the name of the pod that was never created.
         let said = said
             .split_once(" is forbidden: ")
             .map_or(said, |(_, said)| said);

@@ -1,5 +1,5 @@
-//! What Kubernetes says about pods that were told to stop, and how their workers ended. Pure, but
-//! for [`LastWords`], which keeps the end of pods that are gone until a pass asks for it.
+//! Draining pods as Kubernetes reports them, and how their workers ended. Pure, except for
+//! [`LastWords`], which keeps the end of deleted pods until a pass asks for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
 use parking_lot::Mutex;
 use taskqueue_api::well_known;
 
-/// What a pod gets on top of its drain grace period.
+/// The part of a pod's termination grace period that is added to its drain grace period.
 const MARGIN: Duration = Duration::from_secs(well_known::TERMINATION_MARGIN_SECONDS as u64);
 
-/// A pod that was told to stop. The times are those of the API server and the pod's node.
+/// A draining pod. Times are by the clocks of the API server and the pod's node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draining {
     /// The pod's name.
     pub pod: String,
-    /// How long its worker has to finish: the drain grace period, or less if it was deleted with
-    /// less.
+    /// How long its worker has to finish: the drain grace period, or the grace period of the
+    /// deletion if that is shorter.
     pub grace: Duration,
-    /// When that is over.
+    /// When that time is over.
     pub ends: Timestamp,
-    /// The grace that it was deleted with, where the drain grace period does not fit into it:
-    /// `kubectl delete --grace-period`, or an eviction that names one.
+    /// The grace period of the deletion, if it is shorter than the drain grace period: from
+    /// `kubectl delete --grace-period`, or from an eviction that sets one.
     pub shortened_to: Option<Duration>,
-    /// A preStop hook runs before the worker gets its SIGTERM.
+    /// Whether a preStop hook runs before the worker gets SIGTERM.
     pub hooked: bool,
     /// How its worker ended, if it has.
     pub end: Option<WorkerEnd>,
@@ -35,26 +35,26 @@ pub struct Draining {
 /// How the container of a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerEnd {
-    /// When; `None` if the kubelet does not say.
+    /// When it ended; `None` if the kubelet does not report it.
     pub at: Option<Timestamp>,
-    /// Whether it was killed, and why.
+    /// Why it was killed, if it was.
     pub killed: Option<Killed>,
 }
 
 /// Why a worker was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Killed {
-    /// It used more memory than its limit.
+    /// It exceeded its memory limit.
     OutOfMemory,
     /// It had not ended by itself.
     Other,
 }
 
 impl Draining {
-    /// What a pod says; `None` if it was not told to stop.
+    /// The facts of a draining pod; `None` if the pod is not being deleted.
     pub fn of(pod: &Pod) -> Option<Self> {
         let name = pod.metadata.name.clone()?;
-        // When its containers are killed.
+        // The time at which its containers are killed.
         let deadline = pod.metadata.deletion_timestamp.as_ref()?.0;
         let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let spec = pod.spec.as_ref();
@@ -64,8 +64,8 @@ impl Draining {
         let full = full.saturating_sub(MARGIN);
         let shortened_to = deletion.filter(|deletion| *deletion < full);
         let grace = shortened_to.unwrap_or(full);
-        // From the SIGTERM to the end of the grace period; without it, a margin before the
-        // deadline.
+        // The time from the end of `grace` to the deadline; the margin, if the grace period of the
+        // deletion is unknown.
         let left = deletion.map_or(MARGIN, |deletion| deletion.saturating_sub(grace));
         let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::ZERO);
         Some(Self {
@@ -79,7 +79,7 @@ impl Draining {
     }
 }
 
-/// Whether it is the worker's container, and a preStop hook runs in it.
+/// Whether this is the worker's container and has a preStop hook.
 pub fn is_hooked(container: &Container) -> bool {
     let lifecycle = container.lifecycle.as_ref();
     container.name == well_known::WORKER_CONTAINER
@@ -87,8 +87,9 @@ pub fn is_hooked(container: &Container) -> bool {
 }
 
 impl WorkerEnd {
-    /// How the worker in a pod ended; `None` while it runs, or if nothing is known of it. In a pod
-    /// that is being deleted no container is started again.
+    /// How the worker in a pod ended; `None` while it runs, or if nothing is known about it.
+    /// Containers of a pod that is being deleted are not restarted, so a worker that waits for a
+    /// restart has ended.
     pub fn of(pod: &Pod) -> Option<Self> {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         let worker = statuses
@@ -119,8 +120,8 @@ fn killed(ended: &ContainerStateTerminated) -> Option<Killed> {
     killed.then_some(Killed::Other)
 }
 
-/// How pods ended that are gone. The kubelet says how their containers ended just before it lets go
-/// of them: often only the event of their deletion has it.
+/// How the workers of deleted pods ended. The kubelet reports how containers ended just before
+/// their pod disappears, so often only the deletion event contains it.
 #[derive(Debug, Clone, Default)]
 pub struct LastWords(Arc<Mutex<VecDeque<LastWord>>>);
 
@@ -133,10 +134,11 @@ struct LastWord {
 }
 
 impl LastWords {
-    /// More are kept only by fleets that are gone themselves: nobody asks for their pods.
+    /// Maximum number of entries. Only entries of deleted fleets accumulate, because nobody takes
+    /// them.
     const MOST: usize = 1000;
 
-    /// Keeps how the worker of a pod ended, if it was told to stop and has.
+    /// Keeps how the worker of a draining pod ended, if it has ended.
     pub fn keep(&self, pod: &Pod) {
         let label = |key: &str| pod.metadata.labels.as_ref()?.get(key).cloned();
         let word = Draining::of(pod)
@@ -160,7 +162,7 @@ impl LastWords {
         }
     }
 
-    /// Takes out what is kept about the pods of a fleet, by queue.
+    /// Removes and returns the entries of a fleet, each with its queue.
     pub fn take(&self, namespace: &str, fleet: &str) -> Vec<(String, Draining)> {
         let mut words = self.0.lock();
         let (mine, others) = std::mem::take(&mut *words)

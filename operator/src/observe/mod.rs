@@ -1,8 +1,8 @@
-//! Everything a pass looks at, read before anything is decided. Reads only.
+//! Reads all input of a pass before anything is decided. Reads only.
 //!
-//! Deployments, pods and connections come from the watch caches, Secrets by `get`, Temporal's
-//! numbers from the readers and the pods' own from the scrapers, which read on their own schedule:
-//! a pass costs Temporal and the pods nothing.
+//! Deployments, pods and connections come from the watch caches, Secrets from `get`, Temporal's
+//! numbers from the readers, and the pods' own numbers from the scrapers. Readers and scrapers have
+//! their own schedule, so a pass costs Temporal and the pods nothing.
 
 pub mod connection;
 pub mod deployment;
@@ -33,7 +33,7 @@ use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::owned::{owned_by, spec_replicas};
 use crate::scrape::{Scraped, Scrapers, Target};
 
-/// Where observations come from.
+/// The sources of observations.
 pub struct Sources<'a> {
     /// The watch caches of the fleet's scope.
     pub caches: &'a Caches,
@@ -43,44 +43,44 @@ pub struct Sources<'a> {
     pub readers: &'a Readers,
     /// The pods' own numbers.
     pub scrapers: &'a Scrapers,
-    /// Who else claims which task queue.
+    /// Which fleet owns which task queue.
     pub task_queue_owners: &'a TaskQueueOwners,
 }
 
-/// What one pass looks at.
+/// The input of one pass.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The connection, or why there is none.
     pub connection: Result<Usable, NotReady>,
     /// The queues of the spec, by name.
     pub queues: BTreeMap<String, ObservedQueue>,
-    /// Deployments of this fleet that no queue of the spec has.
+    /// Deployments of this fleet that belong to no queue of the spec.
     pub orphans: Vec<Arc<Deployment>>,
-    /// How soon a Secret of the connection is to be read again; `None` if it has none.
+    /// How soon a Secret of the connection must be read again; `None` if it names none.
     pub secrets_due: Option<Duration>,
 }
 
-/// What is known about one queue.
+/// Everything known about one queue.
 #[derive(Debug, Clone)]
 pub struct ObservedQueue {
     /// Its Deployment, if it exists and is ours.
     pub existing: Option<Arc<Deployment>>,
-    /// The API server was asked, and says that there is no such Deployment. Otherwise one that is
-    /// not seen may only be out of sight.
+    /// Whether the API server was asked and has no such Deployment. Otherwise a Deployment that is
+    /// missing from the cache may still exist.
     pub gone: bool,
     /// Its pods.
     pub pods: Pods,
-    /// What Temporal says about it.
+    /// The latest readings from Temporal.
     pub reading: QueueReading,
-    /// What its workers have in use, joined with the pods.
+    /// The slots in use in its workers, joined with the pods.
     pub slots: Reading<Slots>,
-    /// What its pods' own metrics say, if they are read.
+    /// The results of scraping its pods, if they are scraped.
     pub scraped: Option<Scraped>,
-    /// An older fleet on the same task queue.
+    /// An older fleet that owns the same task queue.
     pub rival: Option<FleetKey>,
 }
 
-/// Reads everything about a fleet that was made at `created`.
+/// Reads everything about a fleet whose object was created at `created`.
 pub async fn observe(
     sources: &Sources<'_>,
     fleet: &Fleet,
@@ -181,7 +181,7 @@ pub async fn observe(
     }
 }
 
-/// What was read of a queue, as far as it is not too old to be acted on.
+/// The readings of a queue; a backlog that is too old to act on becomes unknown.
 fn reading(readers: &Readers, owner: &OwnerKey, queue: &Queue, now: Time) -> QueueReading {
     let reading = readers.reading(owner, &queue.name);
     QueueReading {
@@ -192,14 +192,15 @@ fn reading(readers: &Readers, owner: &OwnerKey, queue: &Queue, now: Time) -> Que
     }
 }
 
-/// Whether heartbeats leave the slots unknown. Right after a start nobody has looked yet.
+/// Whether heartbeats leave the slots unknown. Right after a start nothing has been read yet, which
+/// does not count.
 fn wants_scraping(heard: &Reading<Slots>) -> bool {
     heard
         .unknown()
         .is_some_and(|reason| reason != UnknownReason::NotReadYet)
 }
 
-/// What the pods' own metrics say, if the queue names a port for them.
+/// Scrapes the pods' own metrics, if the queue names a port for them.
 fn scrape(
     scrapers: &Scrapers,
     owner: &OwnerKey,
@@ -216,7 +217,7 @@ fn scrape(
     Some(scrapers.scrape(owner, &queue.name, target, &pods.live, now))
 }
 
-/// The name under which the readers know a fleet.
+/// The key under which the readers know a fleet.
 pub fn owner_of(fleet: &Fleet) -> OwnerKey {
     OwnerKey {
         namespace: fleet.key.namespace.clone(),

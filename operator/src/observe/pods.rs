@@ -1,4 +1,4 @@
-//! What the pods of a queue say. Pure: objects from the cache in, facts out.
+//! Facts from the pods of a queue. Pure: objects from the cache in, facts out.
 
 mod fields;
 mod trouble;
@@ -19,34 +19,34 @@ use crate::owned::DELETION_COST;
 
 use fields::{address, annotation, condition, label};
 
-/// The label that the Deployment controller puts on pods: one value per ReplicaSet.
+/// The label that the Deployment controller sets on pods: one value per ReplicaSet.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The pods of one queue.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pods {
-    /// Those that exist and have not ended.
+    /// Pods that exist and have not ended.
     pub live: Vec<LivePod>,
-    /// How many ReplicaSets the pods that are not terminating belong to.
+    /// Number of ReplicaSets with pods that are not terminating.
     pub replica_sets: usize,
-    /// Pods that were told to stop and are still there.
+    /// Draining pods that still exist.
     pub draining: Vec<Draining>,
-    /// Those that have gone since the last pass, as far as it is known how their workers ended.
+    /// Pods that have disappeared since the last pass, if it is known how their workers ended.
     pub gone: Vec<Draining>,
-    /// Why pods cannot start, if some cannot: the worst of the newest template, or else of the ones
-    /// before it.
+    /// Why pods cannot start, if some cannot: the worst trouble of the newest template, or else of
+    /// earlier ones.
     pub trouble: Option<NotReady>,
-    /// Ready pods with a container that keeps ending and was started again a moment ago.
+    /// Ready pods with a crash-looping container that was restarted a moment ago.
     pub relapsing: u32,
-    /// The annotation that ranks pods for removal, of those that carry it.
+    /// Pods with the annotation that ranks them for removal, and its value.
     pub costs: Vec<(String, String)>,
-    /// Where the pods can be reached, of those that have an address yet.
+    /// The addresses of the pods, without those that have none yet.
     pub addresses: BTreeMap<String, IpAddr>,
-    /// How long the quickest of the ready pods took to become ready, in whole seconds.
+    /// How long the fastest of the ready pods took to become ready, in whole seconds.
     pub start: Option<Duration>,
 }
 
-/// Reads the pods of one queue, whose worker is the container of that name.
+/// Summarizes the pods of one queue. `worker` is the name of the worker's container.
 pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
     let newest = newest_replica_set(pods);
     let mut troubles: Vec<(bool, NotReady)> = Vec::new();
@@ -71,7 +71,7 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
         if phase == PodPhase::Terminating {
             continue;
         }
-        // A pod without it is of no ReplicaSet: somebody has made it by hand.
+        // A pod without this label belongs to no ReplicaSet: somebody has created it by hand.
         replica_sets.extend(label(pod, TEMPLATE_HASH));
         if let Some(cost) = annotation(pod, DELETION_COST) {
             facts.costs.push((name.clone(), cost.to_owned()));
@@ -83,8 +83,8 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
         if phase == PodPhase::Ready && trouble.is_some() {
             facts.relapsing = facts.relapsing.saturating_add(1);
         }
-        // A rollout replaces the pods of an earlier template: what is wrong with them was answered
-        // by it.
+        // A rollout replaces the pods of an earlier template, so it already responds to their
+        // trouble.
         let replaced = label(pod, TEMPLATE_HASH) != newest;
         troubles.extend(trouble.map(|trouble| (replaced, trouble)));
     }
@@ -114,8 +114,8 @@ fn newest_replica_set(pods: &[Arc<Pod>]) -> Option<&str> {
     created.max().map(|(_, hash)| hash)
 }
 
-/// Where a pod is in its life; `None` once it has ended. A sidecar that outlives the worker of a
-/// pod that was told to stop works on no task.
+/// The phase of a pod; `None` once it has ended. A draining pod has ended when its worker has: a
+/// sidecar that outlives the worker works on no task.
 fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
@@ -136,10 +136,10 @@ fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
     })
 }
 
-/// Whether a pod that is not ready was so since the worker in it was started. The kubelet says that
-/// a pod is not ready before it starts any container, and leaves the time of that alone until the
-/// pod has been ready: a later time is the end of a readiness. A worker that was started after it
-/// is new.
+/// Whether an unready pod has been ready since its worker was started. The kubelet reports a pod as
+/// not ready before it starts any container, and keeps the time of that until the pod has been
+/// ready. A later time therefore marks the end of a readiness. A worker that was started after that
+/// time is new.
 fn was_ready(pod: &Pod, worker: &str, ready: &PodCondition) -> bool {
     let mut containers = pod
         .status
@@ -154,8 +154,8 @@ fn was_ready(pod: &Pod, worker: &str, ready: &PodCondition) -> bool {
         .is_some_and(|(started, changed)| changed.0 > started.0)
 }
 
-/// How long a ready pod took to become ready. One that has restarted, or took too long for a start,
-/// became ready again, and says nothing about it.
+/// How long a ready pod took to become ready. `None` if a container has restarted, or if it took
+/// longer than `LONGEST`: then the pod has become ready again, which says nothing about its start.
 fn start(pod: &Pod) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_mins(5);
     let status = pod.status.as_ref()?;

@@ -1,9 +1,9 @@
-//! Secrets by name, read with `get` and kept for a short while. Reads only.
+//! Secrets by name, read with `get` and cached for a short while. Reads only.
 //!
-//! A Secret is read once for all fleets that name it, after [`FRESH`], and less often the longer it
-//! has stayed the same; after [`FRESH`] again where Temporal cannot be read with it. What is
-//! missing is a value with a reason. No message holds any part of a Secret's value: errors that may
-//! quote it are dropped where they arise.
+//! A Secret is read once for all fleets that name it. It is read again after [`FRESH`], and less
+//! often the longer it stays the same; while Temporal cannot be read with it, again after
+//! [`FRESH`]. Anything missing is returned as a not-ready reason. No message contains any part of a
+//! Secret's value: errors that may quote it are dropped where they occur.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -25,39 +25,39 @@ use tracing::warn;
 use crate::kube_error;
 use crate::not_ready::NotReady;
 
-/// How long a Secret that was read is used before it is read again, if it has just changed, is
-/// missing, or if Temporal cannot be read with it.
+/// How long a Secret is used before it is read again, if it has just changed, is missing, or if
+/// Temporal cannot be read with it.
 pub const FRESH: Duration = Duration::from_secs(30);
-/// The same, if it has been as it is for long.
+/// The same for a Secret that has not changed for a long time.
 const LONGEST: Duration = Duration::from_mins(2);
-/// A pass that is made to read a Secret again comes no sooner than this: nobody else may have come
-/// to it.
+/// Minimum delay of a pass that runs to read a Secret again. A Secret stays overdue while passes
+/// fail before they reach it.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The values of a Secret by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
-/// A Secret as it was last seen.
+/// A Secret as last seen.
 #[derive(Clone)]
 enum SecretState {
     Present(Data),
     Absent,
-    /// It could not be read, for another reason than not being there.
+    /// It could not be read, for a reason other than being absent.
     Failed(NotReady),
 }
 
-/// A Secret that was read.
+/// A cached Secret.
 #[derive(Clone)]
 struct Kept {
     seen: SecretState,
-    /// When.
+    /// When it was read.
     at: Time,
     /// Since when it has been the same.
     since: Time,
 }
 
 impl Kept {
-    /// How long it is used from when it was read: as long as it has been the same.
+    /// How long it is used after it was read: as long as it has been the same, within limits.
     fn lasts(&self, doubtful: bool) -> Duration {
         match self.seen {
             SecretState::Present(_) if !doubtful => self.at.since(self.since).clamp(FRESH, LONGEST),
@@ -65,13 +65,13 @@ impl Kept {
         }
     }
 
-    /// How long it is still used.
+    /// How much longer it is used.
     fn remains(&self, doubtful: bool, now: Time) -> Duration {
         self.lasts(doubtful).saturating_sub(now.since(self.at))
     }
 }
 
-/// One Secret; whoever reads it holds the lock, and the others wait for what comes of it.
+/// One Secret. A task that reads it holds the lock, and the others wait for the result.
 type Slot = Arc<AsyncMutex<Option<Kept>>>;
 
 /// Reads Secrets by name and keeps them for a short while.
@@ -81,7 +81,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Nothing has been read yet.
+    /// Creates an empty cache.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -89,7 +89,7 @@ impl Secrets {
         }
     }
 
-    /// How soon a Secret of the connection is to be read again; `None` if it names none.
+    /// How soon a Secret of the connection must be read again; `None` if it names none.
     pub fn due(
         &self,
         namespace: &str,
@@ -99,7 +99,7 @@ impl Secrets {
     ) -> Option<Duration> {
         let remains = |(name, _)| {
             let slot = self.slot(namespace, name);
-            // Somebody reads it just now: what comes of that is new.
+            // Another task is reading it now, so its result will be new.
             let kept = slot.try_lock().ok()?;
             Some(kept.as_ref()?.remains(doubtful, now))
         };
@@ -110,11 +110,11 @@ impl Secrets {
         each.min().map(|due| due.max(LEAST_WAIT))
     }
 
-    /// The values of one Secret, read anew where they are too old. `doubtful` says that Temporal
+    /// Returns the values of one Secret, and reads it if they are too old. `doubtful`: Temporal
     /// could not be read with them lately.
     ///
     /// # Errors
-    /// If it is missing or may not be read.
+    /// If it is missing or cannot be read.
     pub async fn read(
         &self,
         namespace: &str,
@@ -151,8 +151,8 @@ impl Secrets {
         Arc::clone(slots.entry(key).or_default())
     }
 
-    /// Reads one Secret. It is decoded here: kube's client writes an answer that it cannot decode
-    /// to the log, and its error quotes the value.
+    /// Reads one Secret. Decodes it here, because kube's client logs an answer that it cannot
+    /// decode, and its error quotes the value.
     async fn fetch(&self, namespace: &str, name: &str) -> Result<Data, Unread> {
         let request = Request::new(Secret::url_path(&(), Some(namespace)))
             .get(name, &GetParams::default())
@@ -173,11 +173,11 @@ impl Secrets {
         Ok(values.map(|(key, value)| (key, value.0)).collect())
     }
 
-    /// Drops what nobody has asked for lately.
+    /// Drops Secrets that have not been read lately.
     pub fn prune(&self, now: Time) {
         let mut slots = self.slots.lock();
         slots.retain(|_, slot| {
-            // Whoever reads one holds its lock.
+            // A locked one is being read now.
             slot.try_lock().map_or(true, |kept| {
                 let at = kept.as_ref().map(|kept| kept.at);
                 at.is_some_and(|at| now.since(at) < LONGEST.saturating_mul(2))
@@ -187,7 +187,7 @@ impl Secrets {
 }
 
 impl SecretState {
-    /// Whether the Secret is the same.
+    /// Whether the Secret is unchanged.
     fn is_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Present(one), Self::Present(other)) => one == other,
@@ -197,7 +197,7 @@ impl SecretState {
     }
 }
 
-/// What is read of a Secret.
+/// The part of a Secret that is decoded.
 #[derive(Deserialize)]
 struct Values {
     data: Option<BTreeMap<String, ByteString>>,
@@ -207,9 +207,9 @@ struct Values {
 enum Unread {
     Absent,
     Forbidden,
-    /// The API server's answer, as an HTTP status.
+    /// The API server answered with this HTTP status.
     Refused(u16),
-    /// Nothing came back; what the connection to the API server met.
+    /// No answer; holds the error of the connection to the API server.
     NoAnswer(String),
     Undecodable,
 }
@@ -226,8 +226,8 @@ impl fmt::Display for Unread {
     }
 }
 
-/// A Secret that cannot be read now is used as it was: the API server being away must not cut the
-/// connection to Temporal.
+/// The state of a Secret that cannot be read. Its last values stay in use unless reading is
+/// forbidden: an outage of the API server must not cut the connection to Temporal.
 fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>) -> SecretState {
     if matches!(why, Unread::Forbidden) {
         return SecretState::Failed(NotReady::new(

@@ -1,5 +1,6 @@
 //! Which fleet owns which task queue. Two fleets on the same task queue would each see the whole
-//! backlog and both scale for it: the older one owns it, the newer one holds still. In memory.
+//! backlog and both scale for it, so the older one owns it and the newer one leaves it alone. In
+//! memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,8 @@ struct TaskQueueKey {
     task_type: &'static str,
 }
 
-/// The fleets on one task queue, the owner first: the oldest, and of two equally old ones the first
-/// by name.
+/// The fleets on one task queue, the owner first: the oldest, and of equally old ones the first by
+/// name.
 type Owners = BTreeSet<(Timestamp, FleetKey)>;
 
 #[derive(Debug, Default)]
@@ -33,8 +34,8 @@ struct Index {
 pub struct TaskQueueOwners(Mutex<Index>);
 
 impl TaskQueueOwners {
-    /// Registers the task queues that a fleet has now. Returns, per queue of it, the older fleet
-    /// that owns the task queue.
+    /// Registers the current task queues of a fleet. For each of its queues whose task queue an
+    /// older fleet owns, returns that fleet.
     pub fn register(
         &self,
         fleet: &Fleet,
@@ -68,8 +69,8 @@ impl TaskQueueOwners {
     }
 
     /// Registers the task queues of a fleet whose spec cannot be used, unless it has registered
-    /// some before: those that its Deployments were made for. They do not say which task types, so
-    /// it is all of them.
+    /// some before: the task queues that its Deployments were created for. Deployments do not
+    /// record task types, so all types are registered.
     pub fn register_as_made<'a>(
         &self,
         fleet: &FleetKey,
@@ -86,7 +87,7 @@ impl TaskQueueOwners {
         }
     }
 
-    /// Drops a fleet that is gone.
+    /// Drops a deleted fleet.
     pub fn forget(&self, fleet: &FleetKey) {
         let mut index = self.index();
         index.remove(fleet);
@@ -131,7 +132,8 @@ impl Index {
     }
 }
 
-/// What a Deployment was made for: it and its workers are told.
+/// The task queues that a Deployment was created for, from its annotation and the environment
+/// variables of its pods.
 fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
     let annotations = deployment.metadata.annotations.as_ref();
     let task_queue = annotations.and_then(|all| all.get(well_known::TASK_QUEUE_ANNOTATION));
@@ -143,7 +145,7 @@ fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
         let containers = pod.into_iter().flat_map(|pod| &pod.containers);
         containers.flat_map(|container| container.env.iter().flatten())
     };
-    // A dollar sign stands twice in a variable.
+    // In an environment variable, a dollar sign is escaped by doubling it.
     let told = |name: &str| {
         let value = variables()
             .find(|variable| variable.name == name)?
@@ -166,7 +168,7 @@ fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
 
 fn key_of(connection: &Connection, task_queue: &str, task_type: TaskType) -> TaskQueueKey {
     TaskQueueKey {
-        // Host names do not differ by case.
+        // Host names are case-insensitive.
         address: connection.address.to_ascii_lowercase(),
         temporal_namespace: connection.temporal_namespace.clone(),
         task_queue: task_queue.to_owned(),
@@ -201,7 +203,7 @@ mod tests {
         let other = named("other", "c", &["Nexus"]);
         let connection = usable(&old).spec;
         let register = |fleet: &Fleet, second| owners.register(fleet, at(second), &connection);
-        // In whichever order they come.
+        // The order of registration does not matter.
         assert_eq!(register(&new, 20), BTreeMap::new());
         assert_eq!(register(&old, 10), BTreeMap::new());
         assert_eq!(
@@ -229,7 +231,7 @@ mod tests {
         owners.register_as_made(&old.key, at(1), std::iter::once(&made));
         let rival = BTreeMap::from([("b".to_owned(), old.key.clone())]);
         assert_eq!(owners.register(&new, at(2), &connection), rival);
-        // What it has registered itself counts.
+        // What it registers itself takes precedence.
         assert_eq!(owners.register(&old, at(1), &connection), BTreeMap::new());
         owners.register_as_made(&old.key, at(1), std::iter::once(&made));
         assert_eq!(owners.register(&new, at(2), &connection), BTreeMap::new());

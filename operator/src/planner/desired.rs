@@ -1,4 +1,4 @@
-//! What the Deployment of a queue should be, compared with what it is. Pure.
+//! Compares the desired Deployment of a queue with the existing one. Pure.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::{Fleet, FleetKey, Queue, Reason};
@@ -14,20 +14,20 @@ use crate::observe::{Observed, ObservedQueue};
 use crate::owned::{REPLICAS_MANAGER, is_being_created, replicas_set_by, spec_replicas};
 use crate::plan::{ApplyPrecondition, ScalePrecondition, Step};
 
-/// What the Deployment of a queue should be, before anything is decided about replicas.
+/// The desired Deployment of a queue, before its replicas are decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
     /// What to do about the Deployment.
     pub step: Step,
-    /// What a decision is to be made from.
+    /// The observation that a decision is based on.
     pub observation: Observation,
     /// The Deployment that the observation is about.
     pub precondition: Option<ScalePrecondition>,
-    /// The replicas of the Deployment as we set them last, if somebody has changed them since.
+    /// The replicas that we set last, if somebody has changed them since.
     pub changed_by_others: Option<u32>,
 }
 
-/// What one queue should have, compared with what it has; `None` if it was not observed.
+/// Compares what one queue should have with what it has; `None` if it was not observed.
 pub fn desired(
     fleet: &Fleet,
     queue: &Queue,
@@ -48,7 +48,7 @@ pub fn desired(
     Some(inputs.desired(now))
 }
 
-/// What is known about one queue.
+/// Everything known about one queue.
 struct Inputs<'a> {
     fleet: &'a Fleet,
     queue: &'a Queue,
@@ -62,10 +62,11 @@ impl Inputs<'_> {
     fn desired(&self, now: Time) -> Desired {
         let existing = self.seen.existing.as_deref();
         let written = self.state.written.as_ref();
-        // What this process wrote and the watch has not shown yet.
+        // Our last write, if the watch has not shown it yet.
         let ahead =
             existing.and_then(|existing| written.filter(|written| written.is_newer_than(existing)));
-        // What is out of sight is not gone: it has the replicas that it was left with.
+        // A Deployment that is not in the cache is not necessarily deleted: it has the replicas of
+        // our last write.
         let unseen = || {
             let written = written.filter(|_| !self.seen.gone);
             written.map_or(0, |written| written.replicas)
@@ -91,14 +92,14 @@ impl Inputs<'_> {
             precondition: existing.map(|existing| precondition(existing, ahead)),
             changed_by_others: ours
                 .map(|written| written.replicas)
-                // A write of ours whose answer was lost is nobody else's.
+                // A write of ours whose answer was lost is not a change by others.
                 .filter(|set| {
                     *set != replicas && existing.and_then(replicas_set_by) != Some(REPLICAS_MANAGER)
                 }),
         }
     }
 
-    /// What is to be done about the Deployment.
+    /// What to do about the Deployment.
     fn step(&self, now: Time) -> Step {
         match (self.connection, &self.seen.rival) {
             (Err(why), _) => Step::Hold(why.clone()),
@@ -115,10 +116,10 @@ impl Inputs<'_> {
         }
     }
 
-    /// What is to be done about the Deployment so that it is as rendered. What is under way is
-    /// waited for, and so is an answer over a new connection; what the API server refused is tried
-    /// again when it changes, or after a while: what it objects to may be somewhere else, in a
-    /// quota or an admission rule.
+    /// What to do about the Deployment so that it matches `rendered`. Waits for a write in flight,
+    /// and for an answer over a new connection. Retries an object that the API server refused when
+    /// the object changes, or after a while: the cause may lie elsewhere, in a quota or an
+    /// admission rule.
     fn step_towards(&self, rendered: &Rendered, now: Time) -> Step {
         if self.state.writing.is_some() {
             return Step::Pending;

@@ -1,4 +1,4 @@
-//! Plans compared whole: what is written, and that nothing is written when nothing changed.
+//! Compares whole plans: what is written, and that nothing is written when nothing changed.
 
 use std::sync::Arc;
 
@@ -26,13 +26,13 @@ fn rendered(fleet: &Fleet) -> Deployment {
     render(fleet, &fleet.queues[0], &usable(fleet).spec)
 }
 
-/// One pass without the writing.
+/// One pass without its writes.
 fn pass(fleet: &Fleet, observed: &Observed, state: &mut FleetState) -> Plan {
     carry_over::readings(fleet, observed, state, NOW);
     plan(fleet, observed, state, NOW)
 }
 
-/// A memory of the Deployment as it was left at a version.
+/// The state after we wrote the Deployment at `version`.
 fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetState {
     let mut state = FleetState::default();
     let written = Written::after_apply(&existing(fleet, replicas, version), &rendered(fleet));
@@ -40,7 +40,7 @@ fn left(fleet: &Fleet, replicas: i32, version: &str) -> FleetState {
     state
 }
 
-/// The Deployment as it is decided on.
+/// The precondition on the Deployment when it is decided on.
 fn seen_as(fleet: &Fleet, existing: &Deployment) -> ApplyPrecondition {
     ApplyPrecondition {
         resource_version: existing.metadata.resource_version.clone().unwrap(),
@@ -150,7 +150,8 @@ fn a_change_by_somebody_else_is_applied_over_once() {
     };
     let plan = pass(&fleet, &observed(&fleet, queue.clone()), &mut state);
     assert!(matches!(plan.queues[0].step, Step::Apply { .. }));
-    // The server may hold it so after the apply too (a defaulting webhook): then that is that.
+    // The server may keep it like this even after our apply (a defaulting webhook); then it counts
+    // as ours.
     let written = Written::after_apply(&changed, &rendered(&fleet));
     state.queue(QueueKey::unversioned("a")).written = Some(written);
     let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
@@ -160,7 +161,7 @@ fn a_change_by_somebody_else_is_applied_over_once() {
 #[test]
 fn what_the_watch_has_not_shown_yet_is_not_written_again() {
     let fleet = simple();
-    // We scaled to 4, and the cache still shows 1.
+    // We scaled to 4, but the cache still shows 1.
     let mut state = left(&fleet, 4, "12");
     let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut state);
     let queue = &plan.queues[0];
@@ -280,7 +281,7 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
     let same = drift::rendered(&rendered(&fleet));
     let lately = NOW.minus(Duration::from_secs(53));
     let soon = Duration::from_secs(2);
-    // And the queue is looked at again when the pause is over.
+    // The queue is requeued for when the pause is over.
     let step = Step::Refused(why.clone());
     assert_eq!(refused(same, lately), (step, soon));
     let (after, _) = refused(same, NOW.minus(pause));
@@ -339,7 +340,7 @@ fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
     let before = object(&state);
     carry_over::renderings(&fleet, &observed(&fleet, seen(&fleet, 3, "10")), &mut state);
     assert!(Arc::ptr_eq(&before, &object(&state)));
-    // What is kept says the same as what would be worked out.
+    // The cached rendering equals a fresh one.
     let queue = &fleet.queues[0];
     let kept = desired::desired(&fleet, queue, &first, &state, NOW);
     let fresh = desired::desired(&fleet, queue, &first, &left(&fleet, 1, "9"), NOW);

@@ -1,4 +1,4 @@
-//! Warnings about a spec that is valid and cannot achieve what it asks for. Each is reported once
+//! Warnings about a spec that is valid but cannot achieve what it asks for. Each is reported once
 //! per generation, as an Event. Pure.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// Looks at the facts of a pass.
+    /// Derives the warnings from the facts of a pass.
     pub fn of(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Self {
         let all = [polling(facts, thresholds), from_zero(facts, thresholds)];
         Self {
@@ -28,12 +28,12 @@ impl Advice {
         }
     }
 
-    /// The queue that it is about.
+    /// The queue concerned.
     pub fn queue(&self) -> &str {
         &self.queue
     }
 
-    /// Those that have not been reported yet for a generation.
+    /// Events for the warnings that have not been reported for this generation.
     pub fn events(&self, state: &QueueState, generation: i64) -> Vec<EventDraft> {
         let untold =
             |(reason, _): &&(Reason, String)| state.advised.get(reason) != Some(&generation);
@@ -47,7 +47,7 @@ impl Advice {
         self.all.iter().filter(untold).map(event).collect()
     }
 
-    /// Remembers that all of them were reported for a generation.
+    /// Records that all of them were reported for this generation.
     pub fn remember(&self, state: &mut QueueState, generation: i64) {
         state.advised.retain(|_, about| *about == generation);
         state
@@ -70,8 +70,8 @@ fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, S
     })
 }
 
-/// A task that wakes a queue waits for the server's cache and for a pod. How long a pod takes is
-/// what the pods that there are took; before one has started, only the cache is certain.
+/// A task that wakes a queue waits for the server's cache and for a pod to start. The start is
+/// estimated from the existing pods; before one has started, only the cache counts.
 fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
     let policy = &facts.queue.policy;
     if policy.min > 0 || policy.max == 0 {

@@ -1,5 +1,5 @@
-//! Certificates of the connection that expire soon: a condition and a metric before it is an
-//! outage. Pure; the time is passed in.
+//! Certificates of the connection that expire soon: reported by a condition and a metric before
+//! they cause an outage. Pure; the time is passed in.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::metrics::CertificateNumbers;
 use crate::observe::connection::Usable;
 use crate::report::conditions::draft::{About, ConditionDraft, Status};
 
-/// The certificates of a connection, each use's that expires first, as they are at one moment.
+/// The certificates of a connection at one moment: for each use, the one that expires first.
 pub struct Certificates<'a> {
     connection: &'a Usable,
     found: Vec<Expiry>,
@@ -19,7 +19,7 @@ pub struct Certificates<'a> {
 }
 
 impl<'a> Certificates<'a> {
-    /// Reads them, once for all that is said about them.
+    /// Reads them, once for the condition and the metric.
     pub fn of(connection: &'a Usable, now: Timestamp) -> Self {
         Self {
             connection,
@@ -28,7 +28,8 @@ impl<'a> Certificates<'a> {
         }
     }
 
-    /// What is said about them; `None` if there are none.
+    /// The condition about them; `None` if there are none. `warning`: how long before its expiry a
+    /// certificate is reported.
     pub fn draft(&self, warning: Duration) -> Option<ConditionDraft> {
         let first = self.found.iter().min_by_key(|expiry| expiry.not_after)?;
         let left = first.not_after.saturating_sub(self.now.as_second());
@@ -52,7 +53,7 @@ impl<'a> Certificates<'a> {
         })
     }
 
-    /// The numbers of the metric.
+    /// The numbers for the metric.
     pub fn numbers(&self) -> Vec<CertificateNumbers> {
         let numbers = |expiry: &Expiry| CertificateNumbers {
             certificate: expiry.used_as.as_str(),

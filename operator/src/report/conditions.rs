@@ -1,8 +1,8 @@
-//! The conditions of a fleet. Pure. Messages hold no number that moves by itself, so that an
-//! unchanged fleet keeps its conditions.
+//! The conditions of a fleet. Pure. Messages contain no numbers that change by themselves, so an
+//! unchanged fleet keeps identical conditions.
 //!
-//! Nothing good is said of a generation that was not applied. Errors that pass by themselves keep
-//! what was said before for [`blocked::KEPT`], about the generation of then.
+//! A generation that was not applied is never reported as good. Transient errors leave the earlier
+//! conditions unchanged, with the generation that they are about, for [`blocked::KEPT`].
 
 pub mod blocked;
 pub mod draft;
@@ -20,7 +20,7 @@ use crate::report::thresholds::Thresholds;
 use blocked::{Blocked, Unpruned};
 use draft::{ConditionBuilder, ConditionDraft, Status};
 
-/// The conditions of a fleet whose spec cannot be accepted: nothing was touched.
+/// The conditions of a fleet with an invalid spec: nothing was changed.
 pub fn invalid(message: &str) -> Vec<ConditionDraft> {
     let draft =
         |kind, status| ConditionBuilder::new(status, Reason::InvalidSpec, message).build(kind);
@@ -32,7 +32,7 @@ pub fn invalid(message: &str) -> Vec<ConditionDraft> {
     ]
 }
 
-/// The conditions of a fleet that was worked on.
+/// The conditions of a fleet after a pass over an accepted spec.
 pub fn conditions(
     queues: &[QueueFacts<'_>],
     unpruned: &Unpruned<'_>,

@@ -1,9 +1,9 @@
-//! Pods that were told to stop, and whose tasks were cut off: those are cancelled and cost an
-//! attempt. None of that happens in silence. And workers that go on taking tasks. Pure.
+//! Events about draining pods whose tasks were cut off, which cancels the tasks and costs them an
+//! attempt, and about workers that keep taking tasks. None of this goes unreported. Pure.
 //!
-//! How a worker ended says whether it was cut off: Kubernetes' times are compared with each other,
-//! and never with our clock, which may be ahead. A pod also stays while a sidecar of it runs, which
-//! cuts nothing off.
+//! How a worker ended shows whether its tasks were cut off. Kubernetes' times are compared with
+//! each other, never with our clock, which may be ahead. A pod also remains while one of its
+//! sidecars runs, which cuts nothing off.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::observe::drains::{Draining, Killed, WorkerEnd};
 use crate::report::events::EventDraft;
 use crate::report::facts::QueueFacts;
 
-/// How long after the end of its grace period a pod may be there whose node does not say how its
-/// worker ended. The kubelet kills it a margin after its grace period, and says so.
+/// How long a pod may exist after its grace period without its node reporting how its worker ended.
+/// The kubelet kills the worker a margin after its grace period, and reports that.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The Events about drains since the last pass.
@@ -37,15 +37,14 @@ pub fn events(facts: &QueueFacts<'_>, now: Time) -> Vec<EventDraft> {
     events
 }
 
-/// How many pods are past their grace period and still there, and not known to have ended their
-/// work.
+/// How many pods still exist past their grace period without a known end of their worker.
 pub fn overdue(seen: &ObservedQueue, now: Timestamp) -> u32 {
     let over = seen.pods.draining.iter();
     let over = over.filter(|pod| pod.end.is_none() && pod.ends <= now);
     u32::try_from(over.count()).unwrap_or(u32::MAX)
 }
 
-/// Remembers what drains now, for the next pass.
+/// Keeps the draining pods for the next pass.
 pub fn remember(state: &mut QueueState, seen: &ObservedQueue, now: Time) {
     let drains: Vec<Judged> = drains(state, seen, now).collect();
     let there = drains.into_iter().filter(|judged| judged.there);
@@ -61,10 +60,10 @@ pub fn remember(state: &mut QueueState, seen: &ObservedQueue, now: Time) {
         .collect();
 }
 
-/// A drain, and what is to be said about it.
+/// A drain, and what to report about it.
 struct Judged {
     drain: Drain,
-    /// The pod is still there.
+    /// Whether the pod still exists.
     there: bool,
     /// How its tasks were cut off, if they were.
     cut: Option<Cut>,
@@ -81,21 +80,21 @@ impl std::ops::Deref for Judged {
 /// How tasks were cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
-    /// The worker cancelled them when its grace period was over.
+    /// The worker cancelled them at the end of its grace period.
     GraceUsedUp,
-    /// The pod was deleted with less.
+    /// The pod was deleted with a shorter grace period.
     Shortened(Duration),
-    /// The worker had not ended by itself when its pod was killed, after its grace period.
+    /// The worker had not ended by itself when its pod was killed, after the grace period.
     Killed,
-    /// Somebody killed the worker before its grace period was over.
+    /// Somebody killed the worker before the end of its grace period.
     KilledEarly,
-    /// The worker was killed for its memory before its grace period was over.
+    /// The worker was killed because it exceeded its memory limit.
     OutOfMemory,
-    /// Its node does not say how it ended.
+    /// Its node does not report how it ended.
     NotHeardOf,
 }
 
-/// The pods that drain, those that have gone since the last pass included.
+/// The draining pods, including those that have disappeared since the last pass.
 fn drains<'a>(
     state: &'a QueueState,
     seen: &'a ObservedQueue,
@@ -140,7 +139,7 @@ fn drains<'a>(
     there.chain(ended).chain(lost)
 }
 
-/// What is known of a drain now.
+/// What is known about a drain now.
 fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) -> Drain {
     let before = state.draining.get(&pod.pod);
     let pods = seen.slots.known().map_or(&[][..], |slots| &slots.pods);
@@ -154,7 +153,7 @@ fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) ->
         took: before.map_or(0, |before| before.took),
         told: before.is_some_and(|before| before.told),
     };
-    // Until a preStop hook has ended, the worker does not know that it is to stop.
+    // Until a preStop hook has ended, the worker does not know that it must stop.
     if let Some(taken) = taken_since(seen, pod, since).filter(|_| !pod.hooked) {
         let first = *drain.taken.get_or_insert(taken);
         drain.took = drain.took.max(taken.saturating_sub(first));
@@ -162,8 +161,8 @@ fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) ->
     drain
 }
 
-/// How many tasks the workers of a pod have taken that say that they poll, in heartbeats that they
-/// sent after the pod was told to stop.
+/// How many tasks the polling workers of a pod have taken in total, by heartbeats that they sent
+/// after the pod began to drain. Polling workers report the status `Running`.
 fn taken_since(seen: &ObservedQueue, pod: &Draining, since: Time) -> Option<u64> {
     let reports = seen.reading.workers.known()?;
     let polls = |report: &&WorkerReport| {
@@ -184,7 +183,7 @@ fn taken_since(seen: &ObservedQueue, pod: &Draining, since: Time) -> Option<u64>
     counts.reduce(u64::saturating_add)
 }
 
-/// How a worker that has ended was cut off, if it was.
+/// How an ended worker was cut off, if it was.
 fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
     let in_time = end.at.is_some_and(|at| at < drain.pod.ends);
     let shortened = drain.pod.shortened_to.filter(|_| !in_time);
@@ -199,8 +198,8 @@ fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
     (drain.used != Some(0)).then_some(cut)
 }
 
-/// Whether a pod has drained for longer than its grace period, by our own clock, and had work when
-/// it was last heard of.
+/// Whether a pod has drained for at least its grace period plus `patience`, by our own clock, and
+/// was not idle when it last reported.
 fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
     let allowed = drain.pod.grace.saturating_add(patience);
     drain.used != Some(0) && now.since(drain.since) >= allowed

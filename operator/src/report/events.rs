@@ -1,5 +1,5 @@
-//! Events: one per transition of a condition and per change that was carried out. Computing them
-//! is pure; [`publish`] sends them.
+//! Events: one per transition of a condition and one per change that was carried out. Computing
+//! them is pure; [`publish`] sends them.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -16,36 +16,36 @@ use crate::owned::replicas_set_by;
 use crate::plan::Prune;
 use crate::report::facts::QueueFacts;
 
-/// The API server refuses longer notes.
+/// Length in bytes to which a note is cut. The API server rejects notes of more than 1024 bytes.
 const LONGEST_NOTE: usize = 1000;
 
-/// Something worth an Event.
+/// An Event to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDraft {
-    /// Whether a person should look.
+    /// Whether its type is Warning: a person should look at it.
     pub warning: bool,
-    /// The reason, a fixed word.
+    /// The reason: a fixed word.
     pub reason: String,
-    /// What was done, a fixed word.
+    /// What was done: a fixed word.
     pub action: &'static str,
     /// What happened, in a sentence.
     pub note: String,
-    /// The Deployment that it is about, if it is about one.
+    /// The Deployment concerned, if it is one.
     pub deployment: Option<String>,
 }
 
-/// What an Event about a condition says beyond the condition.
+/// What an Event about a condition adds to the condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
-    /// What stands in the place of the message: numbers as they were at that moment.
+    /// Replaces the message: with numbers as of that moment.
     pub note: Option<String>,
-    /// The Deployment of the queue that the condition is about, if it is about one.
+    /// The Deployment of the queue concerned, if it is one queue.
     pub deployment: Option<String>,
 }
 
-/// What happened between two statuses: a condition that turned bad, changed its reason while bad,
-/// or turned good again. What is part of every start and every stop is left to the condition.
-/// `details` holds what the Event says beyond the condition, by type.
+/// The Events between two statuses: for each condition that turned bad, changed its reason while
+/// bad, or turned good again. Conditions that are part of every start and every stop cause none.
+/// `details` adds to the Events, by condition type.
 pub fn transitions(
     old: &TaskQueueWorkerStatus,
     new: &TaskQueueWorkerStatus,
@@ -69,7 +69,7 @@ pub fn transitions(
             }
             event.deployment.clone_from(&details.deployment);
         }
-        // One cause often turns two conditions bad: it is told once.
+        // One cause often turns two conditions bad: it causes one Event.
         let known = events
             .iter()
             .any(|known| known.reason == event.reason && known.note == event.note);
@@ -100,7 +100,7 @@ fn transition(
     let same = old.is_some_and(|old| old.status == new.status && old.reason == new.reason);
     let news = match weight {
         Weight::Everyday => false,
-        // Good news about something that was never bad is no news.
+        // A good condition is news only after a bad one.
         Weight::Good => before == Weight::Bad,
         Weight::Bad => !same,
     };
@@ -113,7 +113,7 @@ fn transition(
     })
 }
 
-/// What a condition is worth telling.
+/// How much a condition matters for Events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weight {
     Good,
@@ -135,8 +135,8 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
         return Weight::Everyday;
     }
     match (kind, condition.status.as_str()) {
-        // That a limit no longer counts is part of every quiet minute. What ends a stall, the other
-        // conditions tell.
+        // The end of a limit is part of every quiet minute. The end of a stall is reported by the
+        // other conditions.
         (ConditionType::ScalingLimited | ConditionType::Stalled, "False")
         | (ConditionType::Progressing | ConditionType::Reconciling, _) => Weight::Everyday,
         (ConditionType::Ready | ConditionType::ScalingActive, "True")
@@ -152,7 +152,7 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
     }
 }
 
-/// What was carried out on a queue.
+/// The Events for what was carried out on a queue.
 pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
         return Vec::new();
@@ -202,7 +202,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     }]
 }
 
-/// The workers of a queue go over to another task queue.
+/// The Event for workers that move to another task queue.
 pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let queue = &facts.queue.name;
     let polled = || {
@@ -217,7 +217,7 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     };
     let left = facts.state.left.clone().or_else(|| {
         let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;
-        // This process has not read it.
+        // This process has never read it.
         Some(Left {
             task_queue,
             backlog: None,
@@ -240,7 +240,7 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     }]
 }
 
-/// How many tasks are left behind.
+/// Describes how many tasks are left behind.
 fn waited(backlog: Option<u64>) -> String {
     match backlog {
         Some(0) => "no task waited in it".to_owned(),
@@ -250,7 +250,7 @@ fn waited(backlog: Option<u64>) -> String {
     }
 }
 
-/// A queue left the spec.
+/// The Event for a queue that left the spec.
 pub fn removed(prune: &Prune) -> EventDraft {
     let backlog = waited(prune.backlog);
     EventDraft {
@@ -265,7 +265,7 @@ pub fn removed(prune: &Prune) -> EventDraft {
     }
 }
 
-/// Sends Events. One that cannot be sent is logged; it does not fail the pass.
+/// Sends Events. A failure is logged and does not fail the pass.
 pub async fn publish(recorder: &Recorder, about: &ObjectReference, drafts: Vec<EventDraft>) {
     for draft in drafts {
         let event = event(about, draft);
@@ -285,8 +285,8 @@ fn event(about: &ObjectReference, draft: EventDraft) -> Event {
         note.truncate(end);
         note.push_str("...");
     }
-    // The recorder counts Events of one action and reason as one, and keeps the first note. The
-    // hash keeps those apart that say something else.
+    // The recorder aggregates Events with the same action and reason, and keeps the first note. The
+    // hash keeps Events with different notes apart.
     let mut hasher = DefaultHasher::new();
     note.hash(&mut hasher);
     let hash = hasher.finish() & 0xffff_ffff;

@@ -1,4 +1,4 @@
-//! Everything that is known about a queue after a pass, for what is reported. Pure.
+//! Everything known about a queue after a pass, as input of the reports. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use crate::not_ready::NotReady;
 use crate::observe::{Observed, ObservedQueue, deployment};
 use crate::plan::{Plan, QueuePlan};
 
-/// Everything that is known about one queue after a pass.
+/// Everything known about one queue after a pass.
 pub struct QueueFacts<'a> {
     /// The queue.
     pub queue: &'a Queue,
-    /// What was seen.
+    /// What was observed.
     pub seen: &'a ObservedQueue,
     /// What was planned.
     pub plan: &'a QueuePlan,
-    /// What came of the plan.
+    /// The outcome of the plan.
     pub done: &'a QueueApplied,
-    /// What is remembered.
+    /// What is kept between passes.
     pub state: &'a QueueState,
 }
 
 impl<'a> QueueFacts<'a> {
-    /// Brings together what belongs together.
+    /// Joins the facts of each queue. Leaves out queues for which one is missing.
     pub fn collect(
         fleet: &'a Fleet,
         observed: &'a Observed,
@@ -51,7 +51,8 @@ impl<'a> QueueFacts<'a> {
         fleet.queues.iter().filter_map(facts).collect()
     }
 
-    /// The last decision on a reading of its own, or else the present one.
+    /// The last decision based on a reading that had not been acted on before, or else the one of
+    /// this pass.
     pub fn decision(&self) -> Option<&'a Decision> {
         self.state.decided.as_ref().or(self.plan.decision.as_ref())
     }
@@ -60,18 +61,18 @@ impl<'a> QueueFacts<'a> {
     pub fn spec_replicas(&self) -> u32 {
         match (&self.done.scaled, &self.done.written, &self.seen.existing) {
             (Some(scaled), _, _) => scaled.to,
-            // It was there, and the watch has not shown it yet.
+            // It exists, but the watch has not shown it yet.
             (None, Some(written), None) => written.replicas,
             (None, _, _) => self.plan.observation.replicas.asked,
         }
     }
 
-    /// Its name in the fleet.
+    /// The queue's name in the fleet.
     pub fn name(&self) -> &'a str {
         &self.queue.name
     }
 
-    /// The replicas that there should be: of a Deployment that is not there, those that it is made
+    /// The replicas that should exist. If the Deployment does not exist, those that it is created
     /// with.
     pub fn wanted(&self) -> u32 {
         if self.exists() {
@@ -81,13 +82,13 @@ impl<'a> QueueFacts<'a> {
         }
     }
 
-    /// Whether its Deployment is there.
+    /// Whether its Deployment exists.
     pub fn exists(&self) -> bool {
         self.seen.existing.is_some() || self.done.written.is_some()
     }
 }
 
-/// Why pods do not start or cannot be made.
+/// Why pods do not start or cannot be created.
 pub fn pod_trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotReady> {
     let of_pods = facts.seen.pods.trouble.clone();
     of_pods.or_else(|| {
@@ -96,7 +97,7 @@ pub fn pod_trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<
     })
 }
 
-/// Whether pods of the fleet are on their way out.
+/// Whether pods of the fleet are draining.
 pub fn any_draining(queues: &[QueueFacts<'_>]) -> bool {
     let mut pods = queues.iter().flat_map(|facts| &facts.seen.pods.live);
     pods.any(|pod| pod.phase == PodPhase::Terminating)

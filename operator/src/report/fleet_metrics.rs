@@ -1,4 +1,4 @@
-//! From the facts of a pass to the numbers of the metrics. Pure.
+//! Converts the facts of a pass to metrics. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::report::drains;
 use crate::report::facts::QueueFacts;
 use crate::report::status::replicas_for;
 
-/// The numbers of a fleet.
+/// The numbers of a fleet, without its certificates.
 pub fn numbers(
     queues: &[QueueFacts<'_>],
     status: &TaskQueueWorkerStatus,
@@ -27,7 +27,7 @@ pub fn numbers(
     }
 }
 
-/// The conditions alone, for a fleet whose spec was refused.
+/// The conditions alone, for a fleet with an invalid spec.
 pub fn conditions(status: &TaskQueueWorkerStatus) -> Vec<(String, String, String)> {
     let condition = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         (c.type_.clone(), c.status.clone(), c.reason.clone())
@@ -108,9 +108,9 @@ fn held_pods(decision: &Decision) -> Vec<(String, &'static str)> {
         .collect()
 }
 
-/// One count for a decision on a reading of the backlog that was not counted before, and for each
-/// that moves the number. The slots of a queue without pods are known anew in every pass, which
-/// decides nothing.
+/// Counts a decision once per new reading of the backlog, and whenever it changes the number on a
+/// new sample. The slots of a queue without pods become known again in every pass, which decides
+/// nothing.
 fn decisions(facts: &QueueFacts<'_>) -> BTreeMap<(&'static str, &'static str), u64> {
     let sequence = |sample: Option<SampleId>| sample.map(|sample| sample.sequence);
     let fresh = facts.plan.decision.as_ref().filter(|decision| {

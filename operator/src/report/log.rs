@@ -1,4 +1,4 @@
-//! The lines in the log about passes. Writes the log.
+//! The log lines about passes. Writes the log.
 
 use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
@@ -10,7 +10,7 @@ use crate::caches::GuardedFleet;
 use crate::error::{Class, Error};
 use crate::plan::Plan;
 
-/// One line per change that was carried out.
+/// Logs one line per change that was carried out.
 pub fn changes(plan: &Plan, applied: &Applied) {
     let fleet = format!("{}/{}", plan.fleet.namespace, plan.fleet.name);
     for queue in &plan.queues {
@@ -47,7 +47,7 @@ pub fn changes(plan: &Plan, applied: &Applied) {
     }
 }
 
-/// The end of a pass, once, at a level by the class of its error.
+/// Logs the outcome of a pass once, at a level chosen by error class.
 pub fn outcome(
     result: Result<(ObjectRef<GuardedFleet>, Action), ControllerError<Error, watcher::Error>>,
 ) {

@@ -1,7 +1,6 @@
-//! Says what was found and done: status, Events, metrics. The only writer of status and Events.
+//! Reports what was found and done: status, Events, metrics. The only writer of status and Events.
 //!
-//! The status is written once, at the end of a pass, and only if it says something else than
-//! before.
+//! The status is written once, at the end of a pass, and only if more than its times has changed.
 
 pub mod advice;
 pub mod certificates;
@@ -53,30 +52,30 @@ pub struct Reports {
     thresholds: Thresholds,
 }
 
-/// What a pass over an accepted spec came to.
+/// The results of a pass over an accepted spec.
 pub struct Pass<'a> {
     /// The fleet.
     pub fleet: &'a Fleet,
-    /// What was seen.
+    /// What was observed.
     pub observed: &'a Observed,
     /// What was planned.
     pub plan: &'a Plan,
-    /// What came of the plan.
+    /// The outcome of the plan.
     pub applied: &'a Applied,
 }
 
-/// The object that is reported on, as it was when the pass began.
+/// The object that is reported on, as it was at the start of the pass.
 pub struct Subject<'a> {
     /// Its metadata.
     pub metadata: &'a ObjectMeta,
-    /// Its status, if it has one that can be read.
+    /// Its status, if it has one and the object can be read.
     pub status: Option<&'a TaskQueueWorkerStatus>,
-    /// Whether it can be read as a whole.
+    /// Whether the whole object can be read.
     pub readable: bool,
 }
 
 impl<'a> Subject<'a> {
-    /// From the object in the cache.
+    /// Creates a subject from the object in the cache.
     pub fn of(object: &'a GuardedFleet) -> Self {
         match &object.0 {
             Ok(fleet) => Self {
@@ -119,7 +118,7 @@ impl<'a> Subject<'a> {
         reference
     }
 
-    /// The status as it is now: what we wrote last, until the watch has shown it.
+    /// The current status: the one that we wrote last, until the watch has shown it.
     fn present(&self, state: &FleetState) -> TaskQueueWorkerStatus {
         let number = |text: &str| text.parse::<u64>().ok();
         let cached = self.metadata.resource_version.as_deref().and_then(number);
@@ -133,7 +132,7 @@ impl<'a> Subject<'a> {
 }
 
 impl Reports {
-    /// Reports under the name of this process.
+    /// Creates reports. `instance` is the name of this process in Events.
     pub fn new(client: Client, metrics: Metrics, instance: String, thresholds: Thresholds) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
@@ -148,7 +147,7 @@ impl Reports {
         }
     }
 
-    /// Reports on a pass over an accepted spec, and remembers what was advised.
+    /// Reports on a pass over an accepted spec, and stores in `state` what the next report needs.
     ///
     /// # Errors
     /// If the status cannot be written.
@@ -211,7 +210,7 @@ impl Reports {
         written
     }
 
-    /// Reports that a spec cannot be accepted.
+    /// Reports that a spec is invalid.
     ///
     /// # Errors
     /// If the status cannot be written.
@@ -237,8 +236,8 @@ impl Reports {
             .await
     }
 
-    /// The status of an object that cannot be read as a whole, with its version: what an operator
-    /// that could read it, or this one before it started again, had written.
+    /// The status of an object that cannot be read as a whole, with its version: written by an
+    /// operator that could read it, or by this one before a restart.
     async fn written_before(
         &self,
         subject: &Subject<'_>,
@@ -280,7 +279,7 @@ impl Reports {
         new: TaskQueueWorkerStatus,
         state: &mut FleetState,
     ) -> Result<(), Error> {
-        // Guarded: the answer holds the whole object, which may be one that cannot be read.
+        // Guarded: the answer contains the whole object, which may be unreadable.
         let fleets: Api<GuardedFleet> = Api::namespaced(self.client.clone(), subject.namespace());
         let body = json!({
             "apiVersion": "taskqueue.dev/v1alpha1",
@@ -307,7 +306,8 @@ impl Reports {
                     subject.name(),
                 );
                 let error = Error::kube(call, error);
-                // Gone, or created again under the same name: nobody is left to report to.
+                // The fleet was deleted, or created again under the same name: nobody is left to
+                // report to.
                 if error.is_not_found() || error.is_conflict() {
                     Ok(())
                 } else {
@@ -318,7 +318,7 @@ impl Reports {
     }
 }
 
-/// What happened in a pass, but for the conditions that changed.
+/// The Events of a pass, except those about conditions.
 fn events(
     queues: &[QueueFacts<'_>],
     advised: &[Advice],
@@ -339,7 +339,7 @@ fn events(
     of_queues.chain(removed).collect()
 }
 
-/// What Events about conditions say beyond the condition, by type.
+/// What Events about conditions add to the condition, by condition type.
 fn details(drafts: &[ConditionDraft], fleet: &Fleet) -> BTreeMap<&'static str, Details> {
     let deployment = |name: &String| {
         let mut queues = fleet.queues.iter();

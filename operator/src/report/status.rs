@@ -1,7 +1,7 @@
-//! The status of a fleet. Pure: what it should be, and whether it differs from what it is.
+//! The status of a fleet: computes it, and compares it with the present one. Pure.
 //!
-//! The old status is read back for two things only: the time of a condition that has not changed,
-//! and the last decision of a queue whose replicas have not changed in this pass.
+//! The old status is read for two things only: the conditions, for those that are kept and for the
+//! times and generations of the others, and the last decision of a queue that has no new one.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -41,8 +41,8 @@ pub fn status(
     }
 }
 
-/// The status of a fleet whose spec cannot be accepted: what is known about its queues stays, since
-/// they run on as they are.
+/// The status of a fleet with an invalid spec. What is known about its queues stays, since they
+/// keep running as they are.
 pub fn refused(
     old: &TaskQueueWorkerStatus,
     generation: i64,
@@ -90,9 +90,9 @@ fn conditions(
     drafts.iter().map(condition).collect()
 }
 
-/// The generation that a good condition is about while pods are replaced: the last one that has
-/// been rolled out, as far as the status knows. A rollout that has another cause than the spec
-/// leaves it where it was.
+/// The generation that a good condition is about while pods are replaced: the last one that was
+/// rolled out, as far as the status shows. A rollout with another cause than the spec leaves it
+/// unchanged.
 fn rolled_out(before: Option<&Condition>, generation: i64) -> i64 {
     let about = before.and_then(|before| {
         let good = before.status == Status::True.as_str();
@@ -133,10 +133,12 @@ fn queue(old: &TaskQueueWorkerStatus, facts: &QueueFacts<'_>, now: Timestamp) ->
     }
 }
 
-/// The decision of this pass, if it is one to be shown: it changed the replicas, or would have.
+/// The decision of this pass, if it is to be shown: it changed the replicas, or would have in mode
+/// `DryRun`.
 fn new_decision<'a>(facts: &QueueFacts<'a>, last: Option<&DecisionStatus>) -> Option<&'a Decision> {
     let decision = facts.plan.decision.as_ref()?;
-    // Putting back what somebody else changed is no new decision: the old one still says why.
+    // Restoring what somebody else changed is no new decision: the old one still explains the
+    // replicas.
     if decision.reason == Reason::AlreadyActedOn {
         return None;
     }
@@ -173,7 +175,7 @@ fn decision_status(decision: &Decision, now: Timestamp) -> DecisionStatus {
 fn inputs(decision: &Decision) -> DecisionInputs {
     let inputs = &decision.inputs;
     let backlog = inputs.backlog.as_ref().ok();
-    // A thousandth of a task per second is one task in 1000 seconds.
+    // A thousandth of a task per second is one task per 1000 seconds.
     let rate = |of: fn(&taskqueue_scaling::TypeBacklog) -> u64| {
         let types = backlog.filter(|_| inputs.rates_trusted)?;
         Some(
@@ -200,7 +202,7 @@ fn inputs(decision: &Decision) -> DecisionInputs {
     }
 }
 
-/// The task type that asked for the most.
+/// The task type that asks for the most replicas.
 fn binding(decision: &Decision) -> Option<TaskType> {
     decision.demand.as_ref()?.binding.map(|(kind, _)| kind)
 }
@@ -221,7 +223,7 @@ fn terms(decision: &Decision) -> DecisionTerms {
     }
 }
 
-/// The replicas that a term asks for over all task types, rounded up.
+/// The replicas that a term asks for: the most of any task type, rounded up.
 pub fn replicas_for(decision: &Decision, term: Term) -> Option<u32> {
     let demand = decision.demand.as_ref()?;
     let milli = demand
@@ -242,7 +244,7 @@ pub fn replicas_for(decision: &Decision, term: Term) -> Option<u32> {
         .map(|milli| u32::try_from(milli.div_ceil(1000)).unwrap_or(u32::MAX))
 }
 
-/// Whether two statuses say the same, whatever their times.
+/// Whether two statuses are equal apart from their times.
 pub fn same(a: &TaskQueueWorkerStatus, b: &TaskQueueWorkerStatus) -> bool {
     timeless(a) == timeless(b)
 }

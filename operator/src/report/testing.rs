@@ -1,5 +1,5 @@
-//! A whole pass without the writes, for the tests of what is reported. No I/O but what a test hands
-//! in.
+//! A whole pass without its writes, for the tests of reports. No I/O except through what a test
+//! passes in.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::observe::pods::Pods;
 use crate::planner;
 use crate::testing::{NOW, backlog, existing, observed, simple, unseen};
 
-/// The moment of every pass.
+/// The time of every pass.
 fn now() -> Moment {
     Moment {
         monotonic: NOW,
@@ -44,7 +44,7 @@ impl Passed {
         Self::after(FleetState::default(), fleet, queue)
     }
 
-    /// A pass with what is remembered of the passes before it.
+    /// A pass after earlier ones that left `state`.
     pub(crate) fn after(mut state: FleetState, fleet: Fleet, queue: ObservedQueue) -> Self {
         let observed = observed(&fleet, queue);
         carry_over::readings(&fleet, &observed, &mut state, NOW);
@@ -62,7 +62,7 @@ impl Passed {
         }
     }
 
-    /// The same pass, had the writing of the queue come to this.
+    /// The same pass, if writing the queue fails with `error`.
     pub(crate) fn failed(mut self, error: Error) -> Self {
         self.applied.queues.get_mut("a").unwrap().error = Some(error);
         self
@@ -127,7 +127,7 @@ pub(crate) fn healthy() -> ObservedQueue {
     queue
 }
 
-/// The same, of which Temporal says nothing but that.
+/// A healthy queue whose backlog cannot be read, with an error of this kind.
 pub(crate) fn unread(kind: CallErrorKind) -> ObservedQueue {
     let mut queue = healthy();
     queue.reading.backlog = taskqueue_scaling::Reading::Unknown {

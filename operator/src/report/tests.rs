@@ -1,4 +1,4 @@
-//! The writing: a status only when it says something else, and what becomes of one that is refused.
+//! Writing the status: only if it changes, and what follows if the write fails.
 
 use serde_json::{Value, json};
 use taskqueue_temporal::CallErrorKind;
@@ -21,7 +21,7 @@ fn one_queue() -> TaskQueueWorker {
     resource(&json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]))
 }
 
-/// The body of the status that was written, and the lines of all requests.
+/// The body of the status written, and the lines of all requests.
 fn written(log: &Log) -> (Option<Value>, Vec<String>) {
     let asked = log.take();
     let status = asked
@@ -46,7 +46,7 @@ async fn a_status_is_written_once_and_again_only_if_it_says_something_else() {
     assert_eq!(lines, [STATUS]);
     insta::assert_json_snapshot!(body.clone().unwrap());
 
-    // The watch has not shown it yet; then it has.
+    // First the watch has not shown the status yet; then it has.
     pass.report(&reports, &Subject::of(&shown)).await.unwrap();
     object.status = Some(serde_json::from_value(body.unwrap()["status"].clone()).unwrap());
     object.metadata.resource_version = Some("200".to_owned());
@@ -94,7 +94,7 @@ async fn a_fleet_that_cannot_be_read_keeps_what_was_known_of_its_queues() {
     });
     let reports = reports(client);
     let subject = Subject::of(&unreadable);
-    // The process has just started, so it remembers nothing.
+    // The process has just started, so it has no state.
     let mut state = FleetState::default();
     let now = Clock::start().now();
     let told = reports.refused(&subject, "no such mode", &mut state, now);

@@ -1,14 +1,14 @@
-//! What is set for the whole operator and decides what is worth reporting. Plain data.
+//! Settings of the whole operator that decide what is worth reporting. Plain data.
 
 use std::time::Duration;
 
-/// What is set for the whole operator and decides what is worth saying.
+/// Settings of the whole operator that decide what is worth reporting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
     /// How long Temporal answers from its cache of statistics: new work may stay unseen for as
     /// long. Default 5 s.
     pub statistics_cache: Duration,
-    /// How long before it expires a certificate is reported. Default 7 days.
+    /// How long before its expiry a certificate is reported. Default 7 days.
     pub certificate_warning: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Whether a scope can be watched: the resources are installed, and the operator has the rights.
-//! Reads only.
+//! Checks whether a scope can be watched: the CRDs are installed and the operator has the
+//! permissions. Reads only.
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use crate::caches::{GuardedConnection, GuardedFleet, Scope, Sight};
 use crate::controller::Context;
 use crate::kube_error;
 
-/// How often it is asked whether what cannot be watched can be by now.
+/// How often to check again whether a scope can be watched.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Waits until the resources are installed and everything may be watched. False if stopped first.
+/// Waits until the CRDs are installed and everything may be watched. Returns false if stopped
+/// first.
 pub(super) async fn granted(
     client: &Client,
     scope: &Scope,

@@ -1,4 +1,4 @@
-//! What goes on beside the controllers. Neither task ends.
+//! Background tasks beside the controllers. Neither task ends.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::caches::Scope;
 use crate::controller::Shared;
 use crate::metrics::temporal::TemporalNumbers;
 
-/// How often Secrets that nobody needs any more are dropped from memory.
+/// How often to drop Secrets and metrics that are no longer needed.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
-/// The way to the controller of a scope.
+/// The channel to the controller of a scope.
 pub(super) struct Route {
     pub(super) scope: Scope,
-    /// Takes fleets that need a pass.
+    /// Accepts fleets that need a pass.
     pub(super) requeue: UnboundedSender<OwnerKey>,
 }
 
-/// Hands fleets that need a pass to the controller of their scope: those of which the readers have
-/// news, and those that the scrapers and the writer have requeued.
+/// Sends fleets that need a pass to the controller of their scope: those with news from the
+/// readers, and those requeued by the scrapers and the writer.
 pub(super) async fn requeue(
     readers: &Readers,
     requeued: UnboundedReceiver<OwnerKey>,
@@ -45,7 +45,7 @@ pub(super) async fn requeue(
     future::pending::<()>().await;
 }
 
-/// Drops what nobody needs any more.
+/// Drops Secrets and metrics that are no longer needed.
 pub(super) async fn keep_house(shared: &Shared, readers: &Readers, numbers: &TemporalNumbers) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;

@@ -1,4 +1,4 @@
-//! The endpoint for hints. Listens.
+//! Starts the hint endpoint. Listens on a socket.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Who may work, and until when: around all work stands the leader lease, if there is one. I/O: the
-//! lease.
+//! Decides when this process may work: only while it holds the leader lease, if leader election is
+//! on. I/O: the lease.
 
 use anyhow::bail;
 use futures::future;
@@ -14,8 +14,8 @@ use crate::lease::{Claim, Lost};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
-/// The leases that this process needs to write: its own, and the one that earlier versions took, if
-/// that has another name.
+/// The leases that this process needs before it may write: its own, and the one of earlier
+/// versions, if that has another name.
 fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
     let claim = |name: &str| {
         let (client, identity) = (client.clone(), settings.pod_name.clone());
@@ -30,7 +30,7 @@ fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
     }
 }
 
-/// Works, with the leader lease if there is one.
+/// Runs `work`, under the leader lease if leader election is on.
 pub(super) async fn lead<W>(
     settings: &Settings,
     client: &Client,
@@ -59,17 +59,18 @@ where
     let kept = stop.child_token();
     let working = work(leading.clone(), kept.clone());
     tokio::pin!(working);
-    // Renewed until the last write is done, also after `stop`: nobody else may lead before that.
+    // Renew until the last write is done, even after `stop`: nobody else may lead before that.
     tokio::select! {
         result = &mut working => {
-            // Before the lease is free: two processes never say at once that they lead.
+            // Before the lease is released: two processes must never report at once that they lead.
             metrics.set_leader(false);
             release(&claims).await;
             result
         }
         () = hold(&mut claims, &leading, metrics, health, stop) => {
-            // Another process may lead by now: no time for what is in flight. What it could still
-            // do is protected by what each write says about the object that it was decided on.
+            // Another process may lead by now, so there is no time to finish what is in flight.
+            // Late writes are harmless because each carries a precondition on the object that it
+            // was decided on.
             leading.end();
             metrics.set_leader(false);
             kept.cancel();
@@ -82,9 +83,9 @@ where
     }
 }
 
-/// Renews until another process may have led. While only nobody can be reached nothing is written,
-/// but what is known is kept: once the API server is back, and if nobody else was quicker, it goes
-/// on where it was.
+/// Renews until another process may have led. While the API server cannot be reached, nothing is
+/// written but the fleet states are kept. Once it is back, work continues where it was, unless
+/// another process has taken the lease.
 async fn hold(
     claims: &mut [Claim],
     leading: &Leading,
@@ -120,7 +121,7 @@ async fn hold(
         };
         let regained = tokio::select! {
             regained = regained => regained,
-            // There is nothing to finish: no pass is under way.
+            // There is nothing to finish: no pass is running.
             () = stop.cancelled() => return leading.end(),
         };
         if !regained {
@@ -134,11 +135,12 @@ async fn hold(
 }
 
 async fn release(task_queue_owners: &[Claim]) {
-    // In the reverse order of taking: who waits for the first finds the others free.
+    // In reverse order of acquisition, so that a process that waits for the first lease finds the
+    // others free.
     for claim in task_queue_owners.iter().rev() {
         let mut given = claim.release().await;
         if given.as_ref().is_err_and(Error::is_conflict) {
-            // A renewal that was under way when the work ended came between.
+            // A renewal that was in flight when the work ended has changed the lease.
             given = claim.release().await;
         }
         if let Err(error) = given {

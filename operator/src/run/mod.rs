@@ -40,13 +40,13 @@ use crate::settings::Settings;
 
 use background::Route;
 
-/// What is in flight at SIGTERM gets this long.
+/// How long work in flight at SIGTERM may take to finish.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the operator cannot start, or if a part of it ends that should not.
+/// If the operator cannot start, or if a part of it ends unexpectedly.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let stop = stop::signal()?;
     let clock = Clock::start();
@@ -84,7 +84,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     result
 }
 
-/// What all work is done with.
+/// What all work needs.
 struct Parts<'a> {
     settings: &'a Settings,
     client: &'a Client,
@@ -137,7 +137,7 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
     Ok(())
 }
 
-/// Starts the controller of every scope. Returns their caches, and the ways to requeue a fleet.
+/// Starts the controller of every scope. Returns their caches, and the routes to requeue a fleet.
 fn start_controllers(
     parts: &Parts<'_>,
     shared: &Arc<Shared>,
@@ -179,7 +179,7 @@ fn start_controllers(
     (everywhere, routes)
 }
 
-/// What the passes of every scope share; `requeue` takes fleets that need a pass.
+/// What the passes of all scopes share; `requeue` accepts fleets that need a pass.
 fn shared(
     parts: &Parts<'_>,
     readers: &Readers,

@@ -1,4 +1,4 @@
-//! The readers of Temporal, as the settings have them.
+//! Starts the Temporal readers as the settings configure them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::metrics::temporal::{TemporalNumbers, register_budgets};
 use crate::settings::Settings;
 
-/// Starts the readers, and puts their numbers into the metrics.
+/// Starts the readers and registers their metrics.
 pub(super) fn start(
     settings: &Settings,
     clock: Clock,

@@ -1,4 +1,4 @@
-//! When the process is ready.
+//! Decides when the process is ready.
 
 use futures::future;
 use tracing::info;
@@ -7,8 +7,8 @@ use crate::caches::{Caches, Sight};
 use crate::http::{Health, Phase};
 use crate::metrics::Metrics;
 
-/// Becomes ready once every cache is filled of every scope that can be watched, and of one at
-/// least.
+/// Reports readiness once at least one scope can be watched, and the caches of all scopes that can
+/// be watched are filled.
 pub(super) async fn wait(everywhere: &[Caches], metrics: &Metrics, health: &Health) {
     let mut progress: Vec<_> = everywhere.iter().map(Caches::progress).collect();
     loop {

@@ -1,5 +1,5 @@
-//! One scope: its caches and its controller. Scopes do not wait for each other longer than they
-//! must. I/O only; decides nothing about fleets.
+//! One scope: its caches and its controller. Scopes wait for each other only where they must. I/O
+//! only; decides nothing about fleets.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::observe::connection;
 use crate::report::{Subject, log};
 
-/// The caches of one scope; what is gone from them is forgotten.
+/// Creates the caches of one scope and the watches that fill them. Fleets that disappear from the
+/// caches are forgotten.
 pub(super) fn watch(client: &Client, scope: &Scope, shared: &Arc<Shared>) -> (Caches, Watches) {
     let forget = Arc::clone(shared);
     let covered = scope.clone();
@@ -32,7 +33,7 @@ pub(super) fn watch(client: &Client, scope: &Scope, shared: &Arc<Shared>) -> (Ca
     })
 }
 
-/// Waits until the scope can be watched, and then works on it until stopped.
+/// Waits until the scope can be watched, then runs its controller until stopped.
 pub(super) async fn run(
     client: Client,
     scope: Scope,
@@ -47,7 +48,7 @@ pub(super) async fn run(
     }
 }
 
-/// The controller of one scope, ready to be run.
+/// Runs the controller of one scope until stopped.
 fn controller(
     context: Arc<Context>,
     watches: Watches,

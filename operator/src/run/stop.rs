@@ -5,7 +5,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Cancelled at SIGTERM or SIGINT.
+/// A token that is cancelled at SIGTERM or SIGINT.
 pub(super) fn signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = unix::signal(SignalKind::terminate()).context("listening for SIGTERM")?;

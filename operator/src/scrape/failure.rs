@@ -1,24 +1,24 @@
-//! Why a scrape finds nothing. Plain data.
+//! Why a scrape failed. Plain data.
 
-/// Why the metrics of a pod say nothing.
+/// Why a pod's metrics yield no slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Failure {
-    /// No connection, or one that broke.
+    /// The connection failed or broke.
     Unreachable,
-    /// No whole answer in time.
+    /// No complete answer in time.
     Timeout,
-    /// Another HTTP status than success.
+    /// An HTTP status other than success.
     Status,
-    /// A larger answer than is read.
+    /// The answer is larger than the limit.
     TooLarge,
-    /// An answer that is no metrics text, or makes no sense.
+    /// The answer is not in the metrics text format, or its values make no sense.
     Malformed,
     /// Metrics without the slots of this task queue.
     NoSlots,
 }
 
 impl Failure {
-    /// All of them.
+    /// All failures.
     pub const ALL: [Self; 6] = [
         Self::Unreachable,
         Self::Timeout,
@@ -28,7 +28,7 @@ impl Failure {
         Self::NoSlots,
     ];
 
-    /// The label of the metric.
+    /// The value of the metric's label `result`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// What to look at, as a half sentence.
+    /// What is wrong and what to check, as a sentence fragment.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Unreachable => {

@@ -9,28 +9,28 @@ use reqwest::redirect::Policy;
 
 use super::failure::Failure;
 
-/// How long one pod may take, connecting included. A worker answers within milliseconds.
+/// Timeout for one pod, connecting included. A worker answers within milliseconds.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The most that is read of one answer. Histograms per activity type make some 100 KB.
+/// Maximum size of an answer, in bytes. Histograms per activity type take some 100 KB.
 pub(super) const LARGEST: usize = 4 * 1024 * 1024;
-/// Where metrics are served, by convention.
+/// The conventional path of metrics.
 const PATH: &str = "/metrics";
 
 /// Reads the metrics of a pod. The seam for tests.
 pub trait Fetch: Send + Sync + 'static {
-    /// The text that is served, or why there is none.
+    /// Returns the metrics text, or why there is none.
     fn fetch(&self, address: IpAddr, port: u16) -> BoxFuture<'static, Result<String, Failure>>;
 }
 
-/// Reads over the network.
+/// Reads metrics over HTTP.
 #[derive(Debug, Clone)]
 pub struct Http {
     client: reqwest::Client,
 }
 
 impl Http {
-    /// A client that follows no redirect, uses no proxy, and keeps no connection: one that stays
-    /// open could keep a worker from ending.
+    /// Creates a client that follows no redirects, uses no proxy, and keeps no connections: an open
+    /// one could keep a worker from ending.
     ///
     /// # Errors
     /// If the TLS library has no provider; TLS itself is not used.

@@ -1,8 +1,8 @@
-//! Reads the task slots from the pods' own metrics, where their workers send no heartbeats. I/O:
-//! HTTP to pods, in the background, bounded in number, size and time. Decides nothing.
+//! Reads the task slots from the pods' own metrics, for workers that send no heartbeats. I/O: HTTP
+//! to pods, in the background, bounded in number, size and time. Decides nothing.
 //!
-//! One task per queue asks its pods, a few at a time over the whole process. What a pass gets is
-//! what was found last; a pass never waits for a pod.
+//! One task per queue scrapes its pods; the process limits concurrent scrapes. A pass gets the
+//! latest results and never waits for a pod.
 
 mod failure;
 mod fetch;
@@ -27,36 +27,36 @@ pub use fetch::{Fetch, Http};
 use crate::clock::Clock;
 use samples::{Answer, Samples};
 
-/// The most pods that are asked at the same time, over all queues.
+/// Maximum concurrent scrapes, over all queues.
 const AT_ONCE: usize = 32;
 
-/// What is to be scraped for one queue.
+/// What to scrape for one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Temporal's name of the task queue.
+    /// The task queue's name in Temporal.
     pub task_queue: String,
-    /// The port at which the pods serve metrics.
+    /// The port on which the pods serve metrics.
     pub port: u16,
     /// How long to wait between two rounds.
     pub interval: Duration,
-    /// The addresses of the pods that have one.
+    /// The addresses of the pods, without those that have none yet.
     pub pods: BTreeMap<String, IpAddr>,
 }
 
-/// What the scrapes of one queue have found.
+/// The results of the scrapes of one queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scraped {
-    /// What the pods have in use.
+    /// The slots in use in the pods.
     pub slots: Reading<Slots>,
-    /// The port that was asked.
+    /// The port that was scraped.
     pub port: u16,
     /// Why some pods cannot be read.
     pub failure: Option<Failure>,
-    /// Attempts so far by result: `ok` or the word of a [`Failure`].
+    /// Attempts so far by result: `ok` or [`Failure::as_str`].
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Scrapes the watched queues in the background. Cheap to clone; dropping the last clone ends it.
+/// Scrapes the queues in the background. Cheap to clone; dropping the last clone stops it.
 #[derive(Clone)]
 pub struct Scrapers {
     inner: Arc<Inner>,
@@ -70,7 +70,7 @@ struct Inner {
     queues: Mutex<BTreeMap<(OwnerKey, String), Running>>,
 }
 
-/// The task of one queue.
+/// The scrape task of one queue, and its results.
 struct Running {
     target: watch::Sender<Target>,
     seen: Arc<Mutex<Samples>>,
@@ -78,7 +78,7 @@ struct Running {
 }
 
 impl Scrapers {
-    /// Nothing is scraped yet. `news` is told of owners whose pods say something else than before.
+    /// Creates scrapers without queues. `news` receives owners whose pods report something new.
     pub fn new(fetch: Arc<dyn Fetch>, clock: Clock, news: mpsc::UnboundedSender<OwnerKey>) -> Self {
         let inner = Inner {
             fetch,
@@ -92,7 +92,7 @@ impl Scrapers {
         }
     }
 
-    /// Says what to scrape for a queue from now on, and what was found so far. Must be called
+    /// Sets what to scrape for a queue from now on, and returns the results so far. Must be called
     /// inside a tokio runtime.
     pub fn scrape(
         &self,
@@ -123,14 +123,14 @@ impl Scrapers {
         }
     }
 
-    /// Stops scraping the owner's queues of which `wanted` says so.
+    /// Keeps scraping only those of the owner's queues that are `wanted`.
     pub fn keep_only(&self, owner: &OwnerKey, wanted: impl Fn(&str) -> bool) {
         self.inner
             .queues()
             .retain(|(of, queue), _| of != owner || wanted(queue));
     }
 
-    /// The owner is gone.
+    /// Stops scraping all queues of an owner.
     pub fn forget(&self, owner: &OwnerKey) {
         self.keep_only(owner, |_| false);
     }
@@ -164,7 +164,7 @@ impl Inner {
     }
 }
 
-/// The rounds over the pods of one queue.
+/// The scrape rounds over the pods of one queue.
 struct Rounds {
     owner: OwnerKey,
     wanted: watch::Receiver<Target>,
@@ -194,9 +194,9 @@ impl Rounds {
     }
 
     async fn ask(&self, pod: &str, address: IpAddr, target: &Target) -> (String, Time, Answer) {
-        // The semaphore is never closed; without a permit the pod would only be asked at once.
+        // The semaphore is never closed. If it were, the pod would be scraped without waiting.
         let _permit = self.permits.acquire().await;
-        // The slots are as they are when they are asked for, or later.
+        // The slots are measured at this time or later.
         let at = self.clock.now().monotonic;
         let answer = self.fetch.fetch(address, target.port).await;
         let answer = answer.and_then(|text| text::slots(&text, &target.task_queue));

@@ -1,5 +1,5 @@
-//! What the scrapes of one queue have found so far, and what that says about its pods. Pure; the
-//! time is passed in.
+//! The results of the scrapes of one queue, and what they say about its pods. Pure; the time is
+//! passed in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use taskqueue_temporal::LivePod;
 
 use super::failure::Failure;
 
-/// On top of two and a half intervals, for rounds that take their time: as for heartbeats.
+/// Added to two and a half intervals, because rounds take time: as for heartbeats.
 const ALLOWANCE: Duration = Duration::from_secs(6);
 
 /// The slots of one worker process, per task type.
 pub(super) type Found = PerType<Option<TypeSlots>>;
 
-/// What one pod answered.
+/// The result of scraping one pod.
 pub(super) type Answer = Result<Found, Failure>;
 
-/// What the scrapes of one queue have found so far.
+/// The results of the scrapes of one queue so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Samples {
     opened: Time,
@@ -31,14 +31,14 @@ pub(super) struct Samples {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct PodSamples {
-    /// The last success.
+    /// Time and slots of the last success.
     last: Option<(Time, Found)>,
-    /// Why the attempts since then have failed, since when, and how many.
+    /// The latest failure since then, when the failures began, and how many there were.
     failing: Option<(Failure, Time, u32)>,
 }
 
 impl Samples {
-    /// Nothing has been scraped yet.
+    /// Creates empty samples; `now` is when scraping began.
     pub(super) fn new(now: Time) -> Self {
         Self {
             opened: now,
@@ -52,8 +52,8 @@ impl Samples {
         }
     }
 
-    /// Takes one round in; pods that were not asked are gone. True if anything but time has
-    /// changed.
+    /// Stores the results of one round; pods that were not scraped are dropped. Returns true if
+    /// anything besides time has changed.
     pub(super) fn take(&mut self, answers: Vec<(String, Time, Answer)>, now: Time) -> bool {
         let before = std::mem::take(&mut self.pods);
         let mut news = before.len() != answers.len() || self.round.is_none();
@@ -75,7 +75,7 @@ impl Samples {
         self.counts.clone()
     }
 
-    /// Why pods cannot be read, if some cannot: the failure that has lasted longest.
+    /// Why pods cannot be read, if some cannot: the failure of the pod that has failed longest.
     pub(super) fn failure(&self) -> Option<Failure> {
         let failing = self.pods.values().filter_map(|pod| pod.failing);
         failing
@@ -83,8 +83,8 @@ impl Samples {
             .map(|(why, ..)| why)
     }
 
-    /// What the pods have in use. A pod whose last scrape failed is not fresh, whatever it said
-    /// before. If pods are past their start and none was ever read, the slots are unknown.
+    /// The slots in use in the pods. A pod whose last scrape failed is not fresh, whatever it
+    /// reported before. If pods are past their start and none was ever read, the slots are unknown.
     pub(super) fn slots(&self, pods: &[LivePod], interval: Duration, now: Time) -> Reading<Slots> {
         let read = |pod: &&LivePod| {
             self.pods
@@ -148,7 +148,7 @@ impl Samples {
     }
 }
 
-/// The result of a scrape that succeeded, beside the words of [`Failure`].
+/// The result of a successful scrape, beside those of [`Failure`].
 pub(super) const OK: &str = "ok";
 
 impl PodSamples {
@@ -170,7 +170,7 @@ impl PodSamples {
         }
     }
 
-    /// Whether two differ in something other than that time has passed.
+    /// Whether slots or failure differ, rather than times only.
     fn differs(&self, other: &Self) -> bool {
         let slots = |seen: &Self| seen.last.map(|(_, found)| found);
         let failure = |seen: &Self| seen.failing.map(|(failure, ..)| failure);
@@ -283,7 +283,7 @@ mod tests {
             seen.slots(&pods, EVERY, at(8)),
             unknown(UnknownReason::ScrapeFailed, 3, 2)
         );
-        // Without a pod past its start, nothing is missing yet.
+        // While every pod is still starting, nothing is missing.
         assert!(seen.slots(&pods[1..], EVERY, at(8)).known().is_some());
     }
 

@@ -1,4 +1,4 @@
-//! Scraping in the background, on scripted pods and on a real socket.
+//! Background scraping of scripted pods and over a real socket.
 
 use std::net::Ipv4Addr;
 
@@ -23,7 +23,7 @@ fn exposed(used: u32) -> String {
     )
 }
 
-/// Pods that take a second each.
+/// Pods that take one second to answer.
 struct Slow;
 
 impl Fetch for Slow {
@@ -71,7 +71,7 @@ async fn pods_are_asked_a_few_at_a_time_and_the_owner_is_told_when_all_have_answ
     assert_eq!(first.slots.known(), None, "nothing has been read yet");
     assert_eq!(news.recv().await, Some(owner()));
     let now = clock.now().monotonic;
-    // Two waves of a second each: more at once would have been one.
+    // Two batches of one second each: without the limit it would have been one.
     assert_eq!(now.since(began), Duration::from_secs(2));
     let found = scrapers.scrape(&owner(), "a", target, &pods, now);
     let slots = found.slots.known().unwrap();
@@ -107,7 +107,7 @@ async fn a_queue_that_is_no_longer_wanted_is_no_longer_asked() {
     assert!(ended.is_ok(), "every task has ended");
 }
 
-/// Serves one answer to each connection and returns where.
+/// Serves `answer` to each connection. Returns the address.
 async fn serve(answer: Vec<u8>) -> std::net::SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -117,7 +117,7 @@ async fn serve(answer: Vec<u8>) -> std::net::SocketAddr {
             tokio::spawn(async move {
                 let mut request = [0_u8; 1024];
                 if stream.read(&mut request).await.is_ok() {
-                    // A client that has read enough closes first.
+                    // A client that has read enough closes the connection early.
                     drop(stream.write_all(&answer).await);
                 }
             });

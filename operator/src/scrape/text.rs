@@ -1,7 +1,7 @@
-//! Finds the task slots in the metrics that a Temporal SDK exposes. Pure; any text in, slots or a
-//! reason out.
+//! Finds the task slots in the metrics text of a Temporal SDK. Pure: any text in, slots or a reason
+//! out.
 //!
-//! Only the few lines that matter are looked into; the others may be anything.
+//! Only the few lines that matter are parsed; the others may contain anything.
 
 use taskqueue_scaling::{PerType, TaskType, TypeSlots};
 
@@ -10,9 +10,9 @@ use crate::exposition::{self, Sample};
 
 /// Slots in use, per worker type and task queue.
 const USED: &str = "temporal_worker_task_slots_used";
-/// Free slots; missing where the worker has no fixed number of them.
+/// Free slots; missing if the worker has no fixed number of slots.
 const AVAILABLE: &str = "temporal_worker_task_slots_available";
-/// How often a histogram's name may end, before its count, in the unit that some SDKs add.
+/// Units that some SDKs append to a histogram's name, before `_count`.
 const UNITS: [&str; 3] = ["", "_seconds", "_milliseconds"];
 
 /// What a sample is about.
@@ -22,12 +22,12 @@ enum About {
     Used,
     /// Free slots, of the type in the label `worker_type`.
     Available,
-    /// Tasks of this type that were executed, with or without success.
+    /// Executed tasks of this type, successful or not.
     Processed(TaskType),
 }
 
-/// The slots of one worker process on one task queue, per task type that it tells of. Local
-/// activities are left out: they are part of a workflow task, which has its own slot.
+/// The slots of one worker process on one task queue, per task type that it reports. Excludes local
+/// activities: they run inside a workflow task, which has its own slot.
 ///
 /// # Errors
 /// If a line about slots makes no sense, or if there is none for this task queue.
@@ -53,7 +53,7 @@ pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>,
                 let Some(task_type) = worker_type(&sample) else {
                     continue;
                 };
-                // Less than none is how some say that they do not know how many are free.
+                // Some SDKs report a negative number if they do not know how many are free.
                 if about == About::Available && sample.value < 0.0 {
                     continue;
                 }
@@ -80,7 +80,7 @@ pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>,
     Ok(slots)
 }
 
-/// What the samples of a metric are about, if they matter.
+/// What the samples of a metric are about, if they matter here.
 fn about(name: &str) -> Option<About> {
     match name {
         USED => Some(About::Used),
@@ -89,7 +89,7 @@ fn about(name: &str) -> Option<About> {
     }
 }
 
-/// The task type whose executions a name counts.
+/// The task type whose executions a metric counts.
 fn executed(name: &str) -> Option<TaskType> {
     let name = name.strip_suffix("_count")?;
     let histograms = [
@@ -106,16 +106,16 @@ fn executed(name: &str) -> Option<TaskType> {
     })
 }
 
-/// A count as it stands in a text that has only floats.
+/// Converts a sample to a count; `None` if it is not a whole number from 0 to `MOST`.
 fn whole(value: f64) -> Option<u64> {
-    /// Above this a float does not tell neighbouring whole numbers apart.
+    /// Above this, a float cannot represent every whole number.
     const MOST: f64 = 9_007_199_254_740_992.0;
     let sound = value.is_finite() && (0.0..=MOST).contains(&value) && value.fract() == 0.0;
-    // Through the text of the number, which is exact here, instead of a cast.
+    // Formats and parses the number, which is exact in this range, instead of casting it.
     sound.then(|| format!("{value:.0}").parse().ok()).flatten()
 }
 
-/// The task type; `None` for local activities and types that are newer than this code.
+/// The task type; `None` for local activities and for types newer than this code.
 fn worker_type(sample: &Sample<'_>) -> Option<TaskType> {
     match sample.label("worker_type")? {
         "WorkflowWorker" => Some(TaskType::Workflow),

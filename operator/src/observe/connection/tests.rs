@@ -1,5 +1,4 @@
-//! What is wrong with a connection is told with the Secret and by kind, and nothing of the Secret
-//! is told.
+//! Errors of a connection name the Secret and what is wrong with it, and never quote its value.
 
 mod often;
 
@@ -21,7 +20,7 @@ pub(crate) fn issued() -> (String, String) {
     (certificate, key.serialize_pem())
 }
 
-/// A Secret as the API server shows it.
+/// A Secret as the API server returns it.
 pub(crate) fn secret(name: &str, values: &[(&str, &[u8])]) -> Value {
     let data: BTreeMap<&str, ByteString> = values
         .iter()
@@ -49,7 +48,7 @@ fn at(secret: &str, key: &str) -> SecretKey {
     }
 }
 
-/// A connection with every credential there can be, in the Secrets `ca`, `client` and `key`.
+/// A connection with every possible credential, in the Secrets `ca`, `client` and `key`.
 fn complete() -> Connection {
     let tls = SpecTls {
         ca: Some(at("ca", "ca.crt")),
@@ -59,7 +58,7 @@ fn complete() -> Connection {
     with_tls(tls, Some(at("key", "key")))
 }
 
-/// Good values for all of them.
+/// Valid values for all credentials of `complete`.
 fn good() -> BTreeMap<(&'static str, &'static str), Vec<u8>> {
     let (certificate, key) = issued();
     BTreeMap::from([
@@ -70,7 +69,7 @@ fn good() -> BTreeMap<(&'static str, &'static str), Vec<u8>> {
     ])
 }
 
-/// What comes of a connection with these values.
+/// Resolves a connection whose Secrets have these values.
 async fn resolved(
     fleet: &Fleet,
     spec: &Connection,

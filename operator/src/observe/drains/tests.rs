@@ -1,4 +1,4 @@
-//! Pods that were told to stop, as the API server shows them.
+//! Draining pods, as the API server returns them.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,8 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// A pod with a drain grace period of a minute, deleted with this grace at noon.
+/// A pod with a drain grace period of one minute, deleted at noon with a grace period of `grace`
+/// seconds.
 fn deleted(grace: u32, container: &Value, statuses: &Value) -> Pod {
     let noon = at("2026-01-01T12:00:00Z");
     let deadline = noon
@@ -27,7 +28,7 @@ fn deleted(grace: u32, container: &Value, statuses: &Value) -> Pod {
     serde_json::from_value(pod).unwrap()
 }
 
-/// The statuses of a sidecar that runs, and of a worker in this state.
+/// The statuses of a running sidecar, and of a worker with this state and last state.
 fn worker(state: &Value, last: &Value) -> Value {
     json!([
         {"name": "proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0,

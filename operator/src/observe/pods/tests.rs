@@ -1,4 +1,4 @@
-//! Pods as the API server shows them.
+//! Pods, as the API server returns them.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
@@ -16,7 +16,7 @@ const WORKER: &str = "worker";
 
 mod trouble;
 
-/// The moment of every look.
+/// The time at which all pods are read.
 fn now() -> Timestamp {
     "2026-01-01T01:00:00Z".parse().unwrap()
 }
@@ -185,7 +185,7 @@ fn pods_that_the_deployment_counts_and_the_watch_does_not_show_are_unseen() {
             ..Pods::default()
         }
     };
-    // Seen ready and starting, counted in all and as ready, unseen.
+    // Columns: seen ready, seen starting, counted in all, counted as ready, unseen.
     let table = [
         (0, 0, 0, 0, 0),
         (0, 0, 5, 5, 5),

@@ -1,5 +1,6 @@
-//! Why pods do not start or do not stay. Pure. What is said is the same for every pod with the same
-//! trouble and at every look at it, so that a condition neither flickers nor depends on an order.
+//! Why pods do not start or do not stay up. Pure. The message is the same for every pod with the
+//! same trouble and at every pass, so that a condition neither flickers nor depends on the order of
+//! pods.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -12,13 +13,13 @@ use taskqueue_scaling::PodPhase;
 use super::fields::condition;
 use crate::not_ready::NotReady;
 
-/// How long a container that has ended again and again must run until it is believed to stay, in a
-/// pod that is not ready. The kubelet forgets about the ends of a container after as long.
+/// How long a container that has ended repeatedly must run before it counts as stable, in a pod
+/// that is not ready. The kubelet resets its back-off after the same time.
 const STAYS: SignedDuration = SignedDuration::from_mins(10);
-/// The same in a pod that is ready: without a readiness probe it is that as soon as it is started.
+/// The same in a ready pod: without a readiness probe, a pod is ready as soon as it is started.
 const STAYS_READY: SignedDuration = SignedDuration::from_mins(1);
 
-/// What is wrong with a pod in this phase, if that is certain.
+/// What is wrong with a pod in `phase`, if that is certain.
 pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<NotReady> {
     if phase != PodPhase::Ready
         && let Some(why) = unplaced(pod)
@@ -39,7 +40,7 @@ pub(super) fn of(pod: &Pod, phase: PodPhase, now: Timestamp) -> Option<NotReady>
         .find_map(|(kind, container)| of_container(kind, container, now, stays))
 }
 
-/// The worst first, and of equal ones always the same.
+/// Orders troubles by severity, the worst first, and then by message.
 pub(super) fn order(a: &NotReady, b: &NotReady) -> Ordering {
     let rank = |why: &NotReady| match why.reason {
         Reason::ImagePullFailed => 0,
@@ -63,8 +64,8 @@ fn unplaced(pod: &Pod) -> Option<NotReady> {
     })
 }
 
-/// The scheduler's message without its counts of nodes, which move as nodes come and go:
-/// "0/7 nodes are available: 3 Insufficient cpu, 4 node(s) had untolerated taint(s)."
+/// The scheduler's message without its node counts, which change as nodes come and go: "0/7 nodes
+/// are available: 3 Insufficient cpu, 4 node(s) had untolerated taint(s)."
 fn why_unschedulable(message: &str) -> String {
     let about_pods = message.split("preemption:").next().unwrap_or(message);
     let (_, reasons) = about_pods.split_once(": ").unwrap_or(("", about_pods));
@@ -100,7 +101,7 @@ fn of_container(
                 message: format!(
                     "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
                     container.image,
-                    // The two words take turns while the kubelet backs off.
+                    // The kubelet alternates between the two reasons while it backs off.
                     if word == "ErrImagePull" {
                         "ImagePullBackOff"
                     } else {
@@ -118,8 +119,9 @@ fn of_container(
     }
 }
 
-/// Whether a container that does not wait has ended so often, and so lately, that it will again.
-/// The first end is followed by a start at once, each later one by a wait that says so.
+/// Whether a container that is not waiting has ended so often and so recently that it will probably
+/// end again. After its first end a container restarts at once; after each later one, it waits in a
+/// back-off that is reported.
 fn relapses(container: &ContainerStatus, now: Timestamp, stays: SignedDuration) -> bool {
     let Some(state) = container.state.as_ref() else {
         return false;
@@ -129,7 +131,7 @@ fn relapses(container: &ContainerStatus, now: Timestamp, stays: SignedDuration) 
         let started = started.as_ref().map(|started| started.0);
         started.is_some_and(|started| now.duration_since(started) < stays)
     });
-    // An init container that has ended well has done its work.
+    // An init container that has succeeded is done.
     let done = state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
     container.restart_count > 1 && last_end(container).is_some() && lately && !done
 }
@@ -150,7 +152,7 @@ fn failing(kind: &str, container: &ContainerStatus) -> NotReady {
         return not_started(kind, name, word, said.map(steady));
     }
     let exit = ended.map(|ended| format!(" with exit code {}", ended.exit_code));
-    // The other words say no more than the code.
+    // `Error` and `Completed` say no more than the exit code.
     let why = why.filter(|why| !matches!(*why, "Error" | "Completed"));
     let why = why.map(|why| format!(" ({why})"));
     NotReady {
@@ -173,8 +175,8 @@ fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> NotR
     }
 }
 
-/// What the kubelet or the container runtime says, without ids of pods and containers, which differ
-/// from pod to pod and from start to start.
+/// A message of the kubelet or the container runtime, without ids of pods and containers, which
+/// differ from pod to pod and from start to start.
 fn steady(text: &str) -> String {
     let is_id = |run: &str| run.chars().filter(char::is_ascii_hexdigit).count() >= 32;
     let has_id = |word: &&str| {

@@ -1,4 +1,4 @@
-//! What shrinks: which pods go, and when it waits.
+//! Scaling in: which pods are removed, and when it waits.
 
 use taskqueue_scaling::{PodPhase, Slots, TypeSlots};
 use taskqueue_temporal::LivePod;
@@ -27,7 +27,7 @@ fn pod(name: &str, used: u32) -> PodSlots {
     }
 }
 
-/// Five pods with work, and a maximum that was lowered to three.
+/// Five pods with work, and a maximum lowered to three.
 fn too_many() -> (Fleet, ObservedQueue) {
     let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 1, "max": 3}}]));
     let slots = vec![
@@ -44,7 +44,7 @@ fn too_many() -> (Fleet, ObservedQueue) {
     let pods = Pods {
         live: slots.iter().map(live).collect(),
         replica_sets: 1,
-        // Marked by an earlier attempt that was refused, and busy since.
+        // Marked by an earlier attempt that was refused; busy now.
         costs: vec![("p4".to_owned(), "-999990".to_owned())],
         ..Pods::default()
     };

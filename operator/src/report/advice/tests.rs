@@ -1,4 +1,4 @@
-//! Advice is given once per generation, and only where it is true.
+//! Each warning is given once per generation, and only if it is true.
 
 use serde_json::{Value, json};
 use taskqueue_api::Fleet;
@@ -12,7 +12,8 @@ fn queue(replicas: &Value, scaling: &Value) -> Fleet {
     fleet(&json!([{"name": "a", "replicas": replicas, "scaling": scaling}]))
 }
 
-/// The notes of one pass over a fleet whose pods took `start`, which remembers what it told.
+/// The notes of one pass over a fleet whose pods took `start` seconds to become ready. `state`
+/// keeps what was reported.
 fn told(fleet: &Fleet, start: Option<u64>, cache: Duration, state: &mut FleetState) -> Vec<String> {
     let mut seen = unseen();
     seen.pods.start = start.map(Duration::from_secs);

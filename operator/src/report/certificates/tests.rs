@@ -1,4 +1,4 @@
-//! What is said long before, shortly before and after a certificate expires.
+//! What is reported long before, shortly before and after a certificate expires.
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 use taskqueue_api::fleet::{SecretKey, Tls};
@@ -9,7 +9,7 @@ use crate::testing::{simple, usable};
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
-/// A connection whose authority expires at the beginning of 2030.
+/// A connection whose CA certificate expires at the beginning of 2030.
 fn connection() -> Usable {
     let mut params = CertificateParams::default();
     params

@@ -1,4 +1,4 @@
-//! What keeps the present generation of a fleet from being applied, and since when. Pure.
+//! What prevents the current generation of a fleet from being applied, and since when. Pure.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::not_ready::NotReady;
 use crate::plan::Step;
 use crate::report::facts::QueueFacts;
 
-/// How long an error that passes by itself leaves a condition as it was.
+/// How long a transient error leaves a condition unchanged.
 pub const KEPT: Duration = Duration::from_mins(1);
 
 impl QueueFacts<'_> {
-    /// What keeps the present generation from being applied, if something does.
+    /// What prevents the current generation from being applied, if anything does.
     fn blocked(&self, now: Time) -> Option<Unapplied> {
         if let Step::Hold(why) = &self.plan.step {
             return Some(Unapplied {
@@ -34,11 +34,11 @@ impl QueueFacts<'_> {
                 passes: error.passes(),
                 why: error.into(),
             }),
-            // Nothing was tried: it is as it was.
+            // Nothing was attempted, so nothing has changed.
             (Step::Refused(why), None) => Some(Unapplied {
                 since,
                 passes: match (why.reason, before) {
-                    // A connection that is only just asked for needs a moment to be tried.
+                    // A newly configured connection needs a moment to be tried.
                     (Reason::ConnectionUntried, _) => true,
                     (_, Some(before)) => before.passes,
                     (reason, None) => passes(reason),
@@ -51,12 +51,12 @@ impl QueueFacts<'_> {
         }
     }
 
-    /// A write that is under way is not applied. What was wrong before it may still be.
+    /// A write in flight is not applied yet. Earlier trouble may still exist.
     fn unanswered(&self, now: Time) -> Unapplied {
         let before = self.state.unapplied.clone();
         before.unwrap_or_else(|| {
-            // Of a Deployment that is there the former condition stands for a while. One that is
-            // being made has none yet, and a start is no fault.
+            // With an existing Deployment, the earlier condition is kept for a while. A new one has
+            // no earlier condition, and its start is not an error.
             let reason = if self.exists() {
                 Reason::ApiServerUnavailable
             } else {
@@ -73,7 +73,7 @@ impl QueueFacts<'_> {
         })
     }
 
-    /// What the conditions after the next pass need to know of this one.
+    /// What the conditions of the next pass need to know about this one.
     pub fn carry_over(&self, now: Time) -> QueueCarryOver {
         let held = matches!(self.plan.step, Step::Hold(_));
         let at_zero = if self.exists() && self.spec_replicas() == 0 {
@@ -91,20 +91,20 @@ impl QueueFacts<'_> {
     }
 }
 
-/// Since when a queue is not as it should be.
+/// State of a queue that the conditions of the next pass need.
 pub struct QueueCarryOver {
     /// The queue.
     pub queue: String,
-    /// Writes that fail.
+    /// The write that fails or has not been answered, if there is one.
     pub unapplied: Option<Unapplied>,
-    /// When it was last meant to have no replicas.
+    /// When it was last meant to have no replicas, unless a pod has been ready since.
     pub at_zero: Option<Time>,
-    /// Its workers are on their way to the task queue that the spec names.
+    /// Whether its Deployment was written, so that its workers move to the task queue in the spec.
     pub gone_over: bool,
 }
 
-/// How long until an error that passes by itself, and has not passed, is told: a pass then must not
-/// be missed.
+/// Time until the next transient error has lasted long enough to be reported; a pass must run then.
+/// [`Duration::MAX`] if there is none.
 pub fn until_reported(state: &FleetState, now: Time) -> Duration {
     let unapplied = state
         .queues
@@ -120,21 +120,21 @@ pub fn until_reported(state: &FleetState, now: Time) -> Duration {
         .unwrap_or(Duration::MAX)
 }
 
-/// Deployments whose queue has left the spec and that could not be deleted.
+/// Failed deletions of Deployments whose queue has left the spec.
 pub struct Unpruned<'a> {
-    /// Why.
+    /// The errors.
     pub errors: &'a [Error],
-    /// Since when.
+    /// Since when deletions have failed.
     pub since: Option<Time>,
 }
 
-/// What keeps the present generation from being applied, over all queues.
+/// Everything that prevents the current generation from being applied, over all queues.
 pub(super) struct Blocked<'a> {
-    /// What somebody must mend, or has been there for long.
+    /// Errors that somebody must fix, and transient ones that have lasted for [`KEPT`].
     pub(super) lasting: Vec<Trouble<'a>>,
-    /// What passes by itself and came up lately.
+    /// Transient errors that have not lasted as long.
     pub(super) lately: Vec<Trouble<'a>>,
-    /// What passes by itself, however long it has been there.
+    /// All transient errors, however long they have lasted.
     pub(super) passing: Vec<Trouble<'a>>,
 }
 
@@ -171,14 +171,14 @@ impl<'a> Blocked<'a> {
         blocked
     }
 
-    /// Whether a queue is among those that are not applied.
+    /// Whether the current generation of a queue has not been applied.
     pub(super) fn has(&self, facts: &QueueFacts<'_>) -> bool {
         let mut all = self.lasting.iter().chain(&self.lately);
         all.any(|(queue, _)| *queue == Some(facts.name()))
     }
 }
 
-/// Whether what is told so may go by itself.
+/// Whether an error with this reason is transient.
 fn passes(reason: Reason) -> bool {
     matches!(
         reason,

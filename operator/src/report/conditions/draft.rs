@@ -1,10 +1,10 @@
-//! A condition before it has its times, and how one is made of what is wrong with the queues. Pure.
+//! A condition before it has its times, and how it is built from the troubles of the queues. Pure.
 
 use taskqueue_api::{ConditionType, Reason};
 
 use crate::not_ready::NotReady;
 
-/// The most queues that a message names; the others are counted.
+/// Maximum number of queues named in a message; the others are counted.
 const NAMED: usize = 5;
 
 /// One condition, without its times.
@@ -16,26 +16,27 @@ pub struct ConditionDraft {
     pub status: Status,
     /// Why.
     pub reason: Reason,
-    /// What to do about it, or that all is well.
+    /// What is wrong and what to do about it, or that all is well.
     pub message: String,
-    /// What an Event about it says, where it can say more: numbers as they were at that moment.
+    /// The text of its Event, if that can say more than the message: with numbers as of that
+    /// moment.
     pub note: Option<String>,
     /// Which generation of the spec it is about.
     pub about: About,
-    /// The queue that it is about, if it is about one.
+    /// The queue concerned, if it is one queue.
     pub queue: Option<String>,
 }
 
 /// Which generation of the spec a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// The present one.
+    /// The current one.
     Present,
-    /// The present one, unless what was said of it before still stands.
+    /// The current one, unless the status already has this condition for it: then that one is kept.
     PresentIfNew,
-    /// The one before, as it was said then. If nothing was said, the present one.
+    /// An earlier one: the condition in the status is kept. If there is none, the current one.
     Former,
-    /// The last one whose rollout has ended: that of the present one goes on.
+    /// The last one that was completely rolled out: the rollout of the current one is in progress.
     RolledOut,
 }
 
@@ -44,14 +45,14 @@ pub enum About {
 pub enum Status {
     /// It holds.
     True,
-    /// It does not.
+    /// It does not hold.
     False,
-    /// It is not known.
+    /// It is unknown.
     Unknown,
 }
 
 impl Status {
-    /// The word.
+    /// The status as Kubernetes spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",
@@ -61,7 +62,7 @@ impl Status {
     }
 }
 
-/// A condition whose type is still open: what the queues say together.
+/// A condition without its type: a summary of the queues.
 pub(super) struct ConditionBuilder {
     pub(super) status: Status,
     pub(super) reason: Reason,
@@ -83,7 +84,7 @@ impl ConditionBuilder {
         }
     }
 
-    /// The same reason for a condition of another status.
+    /// A condition with the same reason, message and queue, but another status.
     pub(super) fn same_reason(&self, status: Status) -> Self {
         Self {
             queue: self.queue.clone(),
@@ -103,14 +104,14 @@ impl ConditionBuilder {
         Self { queue, ..self }
     }
 
-    /// The condition of this type.
+    /// The finished condition of this type.
     pub(super) fn build(self, kind: ConditionType) -> ConditionDraft {
         ConditionDraft {
             kind,
             status: self.status,
             about: match self.reason {
-                // Right after a restart of the operator nothing has been read yet. What was known
-                // about this generation a moment ago is worth more than that.
+                // Right after a restart of the operator, nothing has been read yet. The last
+                // condition of this generation says more than that.
                 Reason::Starting => About::PresentIfNew,
                 _ => self.about,
             },
@@ -122,10 +123,11 @@ impl ConditionBuilder {
     }
 }
 
-/// What is wrong, and the queue that it is wrong with, if it is one queue.
+/// What is wrong, and with which queue, if it is one queue.
 pub(super) type Trouble<'a> = (Option<&'a str>, NotReady);
 
-/// The most important reason, and a message that names the queues which have it.
+/// A condition with the most important reason, the one with the lowest rank, and a message that
+/// names the queues with that reason. `None` without troubles.
 pub(super) fn worst(
     status: Status,
     troubles: &[Trouble<'_>],

@@ -1,8 +1,8 @@
-//! What comes first where several things are wrong. Pure.
+//! The order of reasons if there are several troubles: the lowest rank comes first. Pure.
 
 use taskqueue_api::Reason;
 
-/// For `Ready` and the conditions about rollouts: first what a person must fix first.
+/// For `Ready` and the conditions about rollouts: what a person must fix first comes first.
 pub(super) fn ready(reason: Reason) -> u8 {
     match reason {
         Reason::InternalError => 0,
@@ -38,7 +38,7 @@ pub(super) fn scaling(reason: Reason) -> u8 {
         Reason::DryRun => 11,
         Reason::SlotsUnknown => 12,
         Reason::WaitTargetTooShort => 13,
-        // What holds the whole queue back.
+        // All other reasons hold back the whole queue.
         _ => 1,
     }
 }

@@ -12,8 +12,8 @@ use super::{rank, rollout};
 use crate::not_ready::NotReady;
 use crate::report::facts::{QueueFacts, pod_trouble};
 
-/// How long a queue that wakes from zero is not missed: longer than a pod takes whose image is
-/// there, or comes from near by.
+/// How long a queue that wakes from zero may have no ready pod: longer than a pod takes to start if
+/// its image is cached or comes from near by.
 const WAKES: Duration = Duration::from_mins(5);
 
 pub(super) fn ready<'a>(

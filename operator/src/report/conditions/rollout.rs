@@ -1,4 +1,4 @@
-//! The conditions about how far the present generation has come: `Progressing`, and `Reconciling`
+//! The conditions about the progress of the current generation: `Progressing`, and `Reconciling`
 //! and `Stalled` as kstatus reads them. Pure.
 
 use taskqueue_api::Reason;
@@ -10,7 +10,8 @@ use crate::not_ready::NotReady;
 use crate::observe::deployment::{self, Rollout};
 use crate::report::facts::{QueueFacts, any_draining, pod_trouble};
 
-/// Whether pods of an earlier template are there, or an earlier template is, for a moment.
+/// Whether pods of an earlier template remain, or may remain because the Deployment controller has
+/// not seen our last write yet.
 pub(super) fn replaces(facts: &QueueFacts<'_>) -> bool {
     matches!(of(facts), Rollout::Replacing | Rollout::Paused)
 }
@@ -52,12 +53,13 @@ pub(super) fn progressing<'a>(
     ConditionBuilder::new(Status::False, Reason::RolledOut, "no rollout is under way")
 }
 
-/// Why a rollout, or a start of pods, gets no further.
+/// Why a rollout, or the start of pods, makes no progress.
 fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotReady> {
     let rollout = of(facts);
     let trouble = pod_trouble(facts, queues);
     match (rollout, trouble) {
-        // While old pods serve, the new ones' trouble is the rollout's; the message says which.
+        // While old pods serve, trouble of the new ones is reported as a stalled rollout; the
+        // message says which trouble.
         (Rollout::Replacing, Some(trouble)) => {
             Some(NotReady::new(Reason::RolloutStalled, trouble.message))
         }
@@ -84,13 +86,13 @@ fn rolling(facts: &QueueFacts<'_>) -> NotReady {
     NotReady::new(Reason::RollingOut, message)
 }
 
-/// What a person must mend, as `Ready` or `Progressing` say it.
+/// What a person must fix, as `Ready` or `Progressing` report it.
 pub(super) fn stalled(
     queues: &[QueueFacts<'_>],
     ready: &ConditionBuilder,
     progressing: &ConditionBuilder,
 ) -> ConditionBuilder {
-    // What was said before and is kept says nothing of now.
+    // A condition that is kept from an earlier pass says nothing about the present.
     let bad = [ready, progressing].into_iter().find(|say| {
         say.status == Status::False && say.about != About::Former && waits_for_a_person(say, queues)
     });
@@ -104,7 +106,7 @@ pub(super) fn stalled(
     }
 }
 
-/// Whether what a condition says goes on only after somebody has done something.
+/// Whether a condition will not change until somebody acts.
 fn waits_for_a_person(say: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool {
     match say.reason {
         Reason::InvalidSpec
@@ -122,15 +124,15 @@ fn waits_for_a_person(say: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool
         | Reason::RolloutStalled
         | Reason::RolloutPaused
         | Reason::InternalError => true,
-        // Pods that drain make room in a quota.
+        // Draining pods free room in a quota.
         Reason::PodsRefused => !any_draining(queues),
-        // Nodes may come by themselves, and an API server, a webhook and other writers may calm
-        // down.
+        // Nodes may be added automatically, and an API server, a webhook or other writers may
+        // recover.
         _ => false,
     }
 }
 
-/// Whether what runs is on its way to the present generation.
+/// Whether the running pods are still on their way to the current generation.
 pub(super) fn reconciling<'a>(
     queues: &[QueueFacts<'a>],
     blocked: &Blocked<'a>,
@@ -140,7 +142,8 @@ pub(super) fn reconciling<'a>(
         return stalled.same_reason(Status::False);
     }
     if let Some(say) = worst(Status::True, &blocked.passing, rank::ready) {
-        // What was said of this very generation stands: a single error would make it flicker.
+        // An existing condition about this same generation is kept: a single error would make it
+        // flicker.
         let about = if blocked.lately.is_empty() {
             About::Present
         } else {

@@ -17,8 +17,8 @@ use crate::report::facts::QueueFacts;
 use crate::report::thresholds::Thresholds;
 use crate::scrape::Failure;
 
-/// How long slots must have been unknown before it is said: a pod that just became ready is heard
-/// of a little later.
+/// How long slots must have been unknown before that is reported: a pod that has just become ready
+/// reports them a little later.
 const SLOTS_UNKNOWN_AFTER: Duration = Duration::from_mins(2);
 
 pub(super) fn active(
@@ -90,7 +90,7 @@ fn not_scaling(
         let message = no_slots(facts);
         return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
-    // The server's cache alone may hide new work for this long.
+    // The server's cache alone can hide new work for this long.
     let short =
         policy.min == 0 && policy.max > 0 && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
@@ -171,7 +171,7 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
             .is_some_and(|since| now.since(since) >= SLOTS_UNKNOWN_AFTER)
 }
 
-/// Why the slots are not known and what to do. Without names of pods, which come and go.
+/// Why the slots are unknown and what to do. Without names of pods, which come and go.
 fn no_slots(facts: &QueueFacts<'_>) -> String {
     let so = "so scale-in is slower and never to zero";
     match &facts.seen.scraped {
@@ -188,7 +188,7 @@ fn no_slots(facts: &QueueFacts<'_>) -> String {
     }
 }
 
-/// What a way to be stuck is called.
+/// The reason for a finding.
 fn stuck(kind: Stuck) -> Reason {
     match kind {
         Stuck::ReadyButNotPolling => Reason::NotPolling,
@@ -219,13 +219,13 @@ pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
     })
 }
 
-/// The same with the numbers of the moment: what was wanted, what was given, and why.
+/// The message with the current numbers: the replicas wanted, the replicas set, and why.
 fn limit_note(decision: &Decision, message: &str) -> String {
     let wanted = decision
         .demand
         .as_ref()
         .map_or(0, taskqueue_scaling::Demand::replicas);
-    // Without its head, the sentence says what asks for so many.
+    // Without its head, the sentence explains the demand.
     let why = decision
         .sentence
         .split_once(": ")
@@ -240,8 +240,8 @@ fn limit_note(decision: &Decision, message: &str) -> String {
     }
 }
 
-/// The limit that gives a queue fewer replicas than its demand asks for, if one does. What only
-/// delays a scale-in is part of every quiet minute and says nothing here.
+/// The limit that gives a queue fewer replicas than its demand asks for, if one does. Limits that
+/// only delay scaling in occur in every quiet minute and are not reported.
 fn limit(decision: &Decision) -> Option<scaling::Reason> {
     let wanted = decision.demand.as_ref()?.replicas();
     let upwards = |reason: &scaling::Reason| {
@@ -268,7 +268,7 @@ fn limit(decision: &Decision) -> Option<scaling::Reason> {
         .or(rate_limited.then_some(scaling::Reason::RateLimited))
 }
 
-/// What the limit is and how to lift it.
+/// Describes the limit and how to lift it.
 fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
     let what = match reason {
         scaling::Reason::MaxReplicas => {

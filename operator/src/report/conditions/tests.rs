@@ -1,4 +1,4 @@
-//! Conditions by what is wrong.
+//! The conditions for each kind of trouble.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const STILL: (&str, &str, &str) = ("Progressing", "False", "RolledOut");
 const RECONCILED: (&str, &str, &str) = ("Reconciling", "False", "Reconciled");
 const FREE: (&str, &str, &str) = ("Stalled", "False", "NotStalled");
 
-/// A status in which all was well with generation 1.
+/// A status in which generation 1 is healthy.
 fn well() -> TaskQueueWorkerStatus {
     Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1)
 }

@@ -1,4 +1,4 @@
-//! Drains of which something is told, once.
+//! Drains that cause an Event, and each only once.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use crate::fleet_state::{FleetState, QueueKey};
 use crate::report::testing::Passed;
 use crate::testing::{NOW, simple, unseen};
 
-/// A second of the API server's clock. Ours is far ahead of it, which must not matter.
+/// A time of the API server's clock, in seconds. Our clock is far ahead of it, which must not
+/// matter.
 fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
 }
 
-/// A pod that was told to stop at second 0, and has 60 to finish.
+/// A pod that began to drain at second 0 and has 60 seconds to finish.
 fn stopping(end: Option<WorkerEnd>) -> Draining {
     Draining {
         pod: "slow".to_owned(),
@@ -34,7 +35,7 @@ fn ended(second: i64, killed: Option<Killed>) -> WorkerEnd {
     }
 }
 
-/// A queue with a pod that drains, with this many slots in use.
+/// A queue with a draining pod that has `used` slots in use.
 fn draining(pod: Draining, used: Option<u32>) -> ObservedQueue {
     let mut queue = unseen();
     queue.pods.draining = vec![pod];
@@ -66,14 +67,14 @@ fn draining(pod: Draining, used: Option<u32>) -> ObservedQueue {
     queue
 }
 
-/// The pod has gone, and this is how.
+/// A queue whose pod is gone and ended like this.
 fn gone(pod: Draining) -> ObservedQueue {
     let mut queue = unseen();
     queue.pods.gone = vec![pod];
     queue
 }
 
-/// What is told in a pass at a second of our clock, which is remembered.
+/// The Events of a pass at `second` of our clock. `state` is carried over.
 fn pass(state: &mut FleetState, queue: ObservedQueue, second: u64) -> Vec<(String, String)> {
     let now = NOW.plus(Duration::from_secs(second));
     let mut passed = Passed::after(std::mem::take(state), simple(), queue);
@@ -100,9 +101,9 @@ const RAISE: &str =
 
 const THREE: &str = "3 tasks that were still running are cancelled and attempted again";
 
-/// What is told of a pod that has ended, had this many slots been in use when it was last heard of.
+/// Checks the Events about a pod that has ended, and had `used` slots in use when it last reported.
 fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, String)]) {
-    // The event of its deletion says how it ended, or its status while it is still there.
+    // Its end is known from the event of its deletion, or from its status while it still exists.
     for there in [false, true] {
         let mut state = FleetState::default();
         let before = Draining {
@@ -232,7 +233,7 @@ fn a_pod_whose_end_nobody_saw_is_told_if_it_drained_for_its_grace_period() {
     }
 }
 
-/// The same queue, with a worker on the pod that has taken tasks.
+/// The same queue, with a heartbeat of a worker on the pod that has taken `taken` tasks.
 fn heard(pod: Draining, status: WorkerStatus, sent_after: u64, taken: u64) -> ObservedQueue {
     let used = 2;
     let mut queue = draining(pod, Some(used));
@@ -276,7 +277,7 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
         hooked: true,
         ..stopping(None)
     };
-    // What it has taken in its life in heartbeats sent after the seconds 0, 4 and 9. The pod drains
+    // The tasks taken in total, in heartbeats sent after the seconds 0, 4 and 9. The pod drains
     // from second 1.
     let table = [
         ("stops", stopping(None), Running, [10, 12, 12], vec![]),

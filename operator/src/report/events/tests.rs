@@ -1,4 +1,4 @@
-//! Events only on transitions.
+//! Events are sent on transitions only.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A fleet as Flux, Argo CD's and Helm's waiting, and other users of kstatus see it.
+//! A fleet as seen by Flux, by the waiting of Argo CD and Helm, and by other users of kstatus.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::report::status::refused;
 use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, existing, simple, unseen};
 
-/// The rules of kstatus for a resource that it has no rules of its own for, in their order.
+/// The rules of kstatus for resources without rules of their own, in order.
 fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
     if status
         .observed_generation
@@ -41,7 +41,7 @@ fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
     }
 }
 
-/// The status of generation 2 after a pass, where all was well with generation 1.
+/// The status of generation 2 after a pass, when generation 1 was healthy.
 fn then(passed: &Passed) -> TaskQueueWorkerStatus {
     let before = Passed::of(healthy()).status(&TaskQueueWorkerStatus::default(), 1);
     passed.status(&before, 2)
@@ -70,7 +70,7 @@ fn paused(queue: &mut ObservedQueue) {
     queue.existing = Some(Arc::new(deployment));
 }
 
-/// A queue whose pods are starting, with what is known to be wrong with them.
+/// A queue whose pods are starting, and what is known to be wrong with them.
 fn starting(reason: Option<Reason>) -> ObservedQueue {
     with(|queue| {
         queue.pods.live[0].phase = PodPhase::Starting;

@@ -1,4 +1,4 @@
-//! What is kept of the status before.
+//! What is kept of the old status.
 
 use crate::report::testing::{Passed, healthy, status_with};
 use crate::testing::unseen;

@@ -1,4 +1,4 @@
-//! What SDKs really expose, what is no such thing, and anything at all.
+//! Texts that SDKs really expose, texts that make no sense, and arbitrary texts.
 
 use std::fmt::Write as _;
 

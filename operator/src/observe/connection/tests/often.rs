@@ -1,4 +1,4 @@
-//! How often Secrets are read, and for whom.
+//! How often Secrets are read, and for which fleets.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::super::*;
 use crate::observe::secrets::FRESH;
 use crate::testing::{NOW, failure, simple, slow_api, usable};
 
-/// A connection with an API key, and TLS with the public authorities.
+/// A connection with an API key, and TLS with the public certificate authorities.
 fn with_key() -> Connection {
     Connection {
         tls: Some(taskqueue_api::fleet::Tls::default()),
@@ -26,7 +26,7 @@ fn at(seconds: u64) -> Time {
     NOW.plus(Duration::from_secs(seconds))
 }
 
-/// An API server that holds the Secret, whose content is this.
+/// An API server with one Secret, whose base64 content is `token`.
 fn server(token: &'static str) -> (Secrets, crate::testing::Log) {
     let (client, log) = slow_api(move |_| {
         let secret = json!({

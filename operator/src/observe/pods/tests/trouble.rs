@@ -1,10 +1,10 @@
-//! What is wrong with pods is named once, and neither flickers nor depends on an order.
+//! A trouble of pods is named once; its message neither flickers nor depends on the order of pods.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A container with this state, the state before it, and so many restarts.
+/// A container with a state, a previous state, and a number of restarts.
 fn container(name: &str, restarts: u32, state: &Value, last: &Value) -> Value {
     json!({
         "name": name, "image": "shop/fetch:1", "imageID": "", "ready": false,
@@ -58,7 +58,7 @@ fn an_init_container_or_a_sidecar_that_does_not_start_is_named() {
     );
     let ends = "init container fetch ends with exit code 1 each time it is started; kubectl logs --previous of its pod says why";
     assert_eq!(of(1, waits("CrashLoopBackOff"), ended(1, "Error")), ends);
-    // Between two waits: a sidecar runs for a while, an init container ends at once.
+    // Between two back-offs: a sidecar runs for a while, an init container ends at once.
     let runs = runs_since("2026-01-01T00:59:50Z");
     assert_eq!(of(2, runs, ended(1, "Error")), ends);
     assert_eq!(of(2, ended(1, "Error"), ended(1, "Error")), ends);
@@ -87,7 +87,7 @@ fn a_crash_loop_is_one_trouble_whether_it_waits_runs_or_has_just_ended() {
     let same = Some(ends.clone());
     assert_eq!(at(2, false, "2026-01-01T00:50:01Z"), (same.clone(), 0));
     assert_eq!(at(2, false, "2026-01-01T00:50:00Z"), (None, 0), "it stays");
-    // Without a readiness probe it is ready as soon as it runs.
+    // Without a readiness probe, the pod is ready as soon as it runs.
     assert_eq!(at(2, true, "2026-01-01T00:59:01Z"), (same, 1));
     assert_eq!(at(2, true, "2026-01-01T00:59:00Z"), (None, 0), "it stays");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What is said of a generation that is not rolled out, or just waking.
+//! The conditions of a generation that is not rolled out yet, and of a queue that wakes from zero.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::observe::ObservedQueue;
 use crate::plan::Step;
 use crate::report::conditions::blocked::KEPT;
 
-/// The Deployment after `change`, with one pod of the template that it had.
+/// A queue whose Deployment was changed by `change`, with one pod of the earlier template.
 fn deployed(change: impl FnOnce(&mut Deployment)) -> ObservedQueue {
     let mut queue = healthy();
     let mut deployment = existing(&simple(), 1, "9");
@@ -27,7 +27,7 @@ fn deployed(change: impl FnOnce(&mut Deployment)) -> ObservedQueue {
     queue
 }
 
-/// What a pass left that wrote this generation of the Deployment.
+/// The record of a write that left the Deployment at `generation`.
 fn wrote(generation: i64) -> Written {
     let mut after = existing(&simple(), 1, "10");
     after.metadata.generation = Some(generation);
@@ -89,7 +89,7 @@ fn what_was_written_before_counts_until_the_deployment_controller_has_seen_it() 
     };
     assert_eq!(reconciling(Some(4)), is("True", "RollingOut", 2));
     assert_eq!(reconciling(Some(5)), is("False", "Reconciled", 2));
-    // Scaling moves the generation too, and is no rollout.
+    // Scaling changes the generation too, but is no rollout.
     assert_eq!(reconciling(Some(6)), is("False", "Reconciled", 2));
 }
 
@@ -250,7 +250,7 @@ fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
     queue.pods.trouble = Some(why);
     let failing = ("Ready", "False", "PodsFailing");
     assert_eq!(Passed::of(queue.clone()).conditions()[0], failing);
-    // Beside one that stays, it is a rollout's or a start's matter.
+    // Beside a pod that stays up, it only concerns the rollout or the start.
     queue.pods.live.push(taskqueue_temporal::LivePod {
         name: "q".to_owned(),
         phase: PodPhase::Ready,

@@ -1,4 +1,4 @@
-//! What is said of a generation that is not applied.
+//! The conditions of a generation that is not applied.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::observe::ObservedQueue;
 use crate::plan::Step;
 use crate::report::conditions::blocked::{KEPT, until_reported};
 
-/// The apply of the Deployment, answered so.
+/// The error of an apply of the Deployment that is answered with this status.
 fn answered(code: u16, message: &str) -> Error {
     let status = kube::core::Status::failure(message, "").with_code(code);
     Error::kube(
@@ -25,7 +25,7 @@ fn answered(code: u16, message: &str) -> Error {
 const WEBHOOK_DOWN: &str =
     "Internal error occurred: failed calling webhook \"x.test\": failed to call webhook: refused";
 
-/// Errors that pass by themselves, and what they are called when they do not.
+/// Transient errors, and the reason that each is reported with if it lasts.
 fn passing() -> [(Error, &'static str); 7] {
     let (namespace, name) = ("shop".to_owned(), "d".to_owned());
     [
@@ -39,7 +39,7 @@ fn passing() -> [(Error, &'static str); 7] {
     ]
 }
 
-/// Errors that somebody must mend.
+/// Errors that somebody must fix.
 fn lasting() -> [(Error, &'static str); 8] {
     let denied = "admission webhook \"x.test\" denied the request: no";
     let right = "deployments.apps \"d\" is forbidden: User \"op\" cannot patch resource";
@@ -64,7 +64,7 @@ fn lasting() -> [(Error, &'static str); 8] {
     ]
 }
 
-/// What is remembered of writes that have failed since then.
+/// The record of writes that have failed since `since`.
 pub(super) fn failing(since: Time, passes: bool) -> Unapplied {
     Unapplied {
         since,
@@ -109,7 +109,7 @@ fn a_new_fleet_that_could_not_be_written_is_not_ready_whatever_the_error() {
         }
         assert_eq!(said(&status, "Stalled"), is("True", reason, 1), "{text}");
     }
-    // Without an error either: nothing says that it is there.
+    // Not ready without an error, either: nothing shows that the Deployment exists.
     let status = nothing_there().status(&never, 1);
     assert_eq!(said(&status, "Ready"), is("False", "WaitingForReplicas", 1));
 }
@@ -135,7 +135,7 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
                 is("True", reason, 2),
                 "{text}"
             );
-            // The same generation as before: not even that is said.
+            // For the same generation as before, no condition changes at all.
             let same = after(seconds, 1);
             assert_eq!(same.conditions, well().conditions, "{text}");
         }
@@ -196,7 +196,7 @@ fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error()
     }
 }
 
-/// A pass over `queue` in which a write began, and one in which it is still under way.
+/// A pass over `queue` in which a write was sent, and one in which it is still in flight.
 fn under_way(queue: &ObservedQueue) -> [Passed; 2] {
     let mut begun = Passed::of(queue.clone());
     begun.applied.queues.get_mut("a").unwrap().end = End::Pending;
@@ -215,7 +215,7 @@ fn what_is_not_answered_yet_is_not_applied() {
         assert_eq!(said(&status, "Reconciling"), reconciling);
         let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
         assert_eq!((standing.since, standing.passes), (NOW, true));
-        // What was wrong before counts until it is answered, and so does its time.
+        // Earlier trouble counts, with its time, until the write is answered.
         for (seconds, passes, ready) in [
             (59, true, is("True", "Available", 1)),
             (60, true, is("False", "Throttled", 2)),
@@ -227,7 +227,7 @@ fn what_is_not_answered_yet_is_not_applied() {
             assert_eq!(said(&passed.status(&well(), 2), "Ready"), ready);
             assert_eq!(passed.facts()[0].carry_over(NOW).unapplied, Some(before));
         }
-        // An error of something else that was written in the same pass comes first.
+        // An error of another write in the same pass takes precedence.
         let failed = passed.failed(answered(422, "bad"));
         assert_eq!(said(&failed.status(&well(), 2), "Ready").1, "ApplyFailed");
     }

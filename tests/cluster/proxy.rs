@@ -148,11 +148,21 @@ impl Proxy {
 
     /// Swallows every packet on the open connections from now on, in both directions: nothing is acknowledged, and no FIN
     /// or RST is sent. New connections are served. Returns how many connections are affected.
-    pub(crate) fn silence(&self) -> anyhow::Result<usize> {
+    pub(crate) fn swallow(&self) -> anyhow::Result<usize> {
+        self.silence(|open| SockRef::from(&open.socket).attach_filter(&NOTHING))
+    }
+
+    /// Neither reads from the open connections nor writes to them from now on. The kernel still acknowledges packets. New
+    /// connections are served. Returns how many connections are affected.
+    pub(crate) fn stall(&self) -> anyhow::Result<usize> {
+        self.silence(|_| Ok(()))
+    }
+
+    fn silence(&self, also: impl Fn(&Open) -> io::Result<()>) -> anyhow::Result<usize> {
         let open = self.shared.take_open();
         for one in &open {
             one.silent.store(true, Ordering::SeqCst);
-            SockRef::from(&one.socket).attach_filter(&NOTHING)?;
+            also(one)?;
         }
         let number = open.len();
         let silenced = self.shared.silenced.lock();
@@ -316,7 +326,7 @@ impl axum::serve::Listener for Incoming {
     }
 }
 
-/// A connection that discards what is written to it, and its own end, once it is silent.
+/// A connection on which nothing arrives once it is silent. What is written to it is discarded, its own end too.
 struct Silenceable {
     stream: TcpStream,
     silent: Arc<AtomicBool>,
@@ -328,6 +338,9 @@ impl AsyncRead for Silenceable {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.silent.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -160,6 +160,11 @@ pub struct Watches {
     pub pods: Touched<Pod>,
 }
 
+/// How long one watch lasts, in seconds. The next one continues where it ended. An API server that
+/// hangs while its machine still acknowledges packets is detected only when a watch has been silent
+/// for 5 s longer: with kube's default of 290 s, no change would be seen until then.
+const WATCH_SECONDS: u32 = 20;
+
 /// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets
 /// that were deleted, and after each relist with the fleets that remain.
 pub fn watch(
@@ -168,8 +173,8 @@ pub fn watch(
     metrics: &Metrics,
     gone: impl Fn(Gone<'_>) + Send + Sync + 'static,
 ) -> (Caches, Watches) {
-    let ours = watcher::Config::default().labels(well_known::WORKER_LABEL);
-    let all = watcher::Config::default();
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    let ours = all.clone().labels(well_known::WORKER_LABEL);
     let (fleets, fleet_writer) = store();
     let (connections, connection_writer) = store();
     let (deployments, mut deployment_filling) = indexed(owner_of);

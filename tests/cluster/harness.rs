@@ -110,10 +110,7 @@ impl World {
             .unwrap_or_else(|_| "checks".into())
             .parse()?;
         let sandbox = Sandbox::open(&name)?;
-        let kubeconfig = Kubeconfig::read_from(sandbox.kubeconfig())?;
-        let config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let client = Client::try_from(config)?;
+        let client = Client::try_from(config(&sandbox).await?)?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{}-{number}", std::process::id());
         let object: Namespace = serde_json::from_value(json!({
@@ -151,6 +148,11 @@ impl World {
         }
     }
 
+    /// How an administrator reaches the API server from this machine.
+    pub(crate) async fn config(&self) -> anyhow::Result<Config> {
+        config(&self.sandbox).await
+    }
+
     /// An API in the test's namespace.
     pub(crate) fn api<K>(&self) -> Api<K>
     where
@@ -172,13 +174,18 @@ impl World {
 
     /// Applies a fleet named `orders` with this spec.
     pub(crate) async fn apply(&self, spec: Value) -> anyhow::Result<()> {
+        self.apply_as("orders", spec).await
+    }
+
+    /// Applies a fleet of this name.
+    pub(crate) async fn apply_as(&self, name: &str, spec: Value) -> anyhow::Result<()> {
         let fleet = json!({
             "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
-            "metadata": {"name": "orders"}, "spec": spec,
+            "metadata": {"name": name}, "spec": spec,
         });
         self.api::<TaskQueueWorker>()
             .patch(
-                "orders",
+                name,
                 &PatchParams::apply("cluster-test").force(),
                 &Patch::Apply(&fleet),
             )
@@ -420,6 +427,11 @@ impl World {
         let log = self.end_of_operator_log(80);
         eprintln!("--- log of the operator\n{}", log.unwrap_or_default());
     }
+}
+
+async fn config(sandbox: &Sandbox) -> anyhow::Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(sandbox.kubeconfig())?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
 /// Runs a command: its standard output, or an error with its standard error.

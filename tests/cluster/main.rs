@@ -11,6 +11,7 @@
     reason = "tests panic freely, and print what explains a failure"
 )]
 
+mod api_server;
 mod authority;
 mod availability;
 mod busy;
@@ -31,6 +32,7 @@ mod lifecycle;
 mod malformed;
 mod monitoring;
 mod outage;
+mod proxy;
 mod refusals;
 mod rights;
 mod scaling;

@@ -128,6 +128,21 @@ async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_
     assert_eq!(failed, Vec::<&str>::new());
 }
 
+#[tokio::test]
+async fn a_watch_lasts_twenty_seconds_so_that_one_that_hangs_is_noticed() {
+    let (client, log) = api(|asked| server(asked, &fleet(), &newer_fleet()));
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
+    kept(&caches.fleets, watches.fleets).await;
+    let lines = log.lines();
+    let watched = lines.iter().find(|line| line.contains("watch=true"));
+    let mut parameters = watched.unwrap().split(['?', '&']);
+    assert!(
+        parameters.any(|one| one == "timeoutSeconds=20"),
+        "{lines:?}"
+    );
+}
+
 #[test]
 fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed() {
     let pauses: Vec<Duration> = pauses().take(7).collect();

@@ -1,0 +1,297 @@
+//! An API server that answers 503 for a minute, and connections to it that die without a word. The shared operator runs with
+//! one replica and reaches the API server through a proxy of the test, so these tests run alone. They restore it at the end.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::MicroTime};
+use kube::{Api, ResourceExt, api::ListParams};
+use sandbox::Process;
+use serde_json::{Value, json};
+use taskqueue_api::TaskQueueWorker;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    harness::{OPERATOR, OPERATOR_NAMESPACE, World, alone, eventually, one_queue, output},
+    leaders::{get, lease, process_of, settled},
+    proxy::{Asked, Proxy},
+};
+
+const OUTAGE: Duration = Duration::from_mins(1);
+/// Promised: from the return of the API server until the replicas of a fleet at zero with work are written.
+const FROM_ZERO: Duration = Duration::from_secs(8);
+/// Promised: the same of a fleet that runs and needs more.
+const MORE: Duration = Duration::from_secs(15);
+/// Promised: from the moment when connections die without a word until passes see changes and write again.
+const NEW_CONNECTIONS: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_minute_of_503_the_same_leader_goes_on_and_fleets_grow_at_once() {
+    alone("after-a-minute-of-503", |world| async move {
+        through_a_proxy(&world, async |proxy| {
+            world.start_from_zero(&world.queue("zero"), 1).await?;
+            let busy = one_queue(&world.queue("busy"), 1, 3, &json!({}));
+            world.apply_as("busy", busy).await?;
+            let workers = world.workers_run(1).await?;
+            let zero = deployment_of(&world, "orders").await?;
+            let busy = deployment_of(&world, "busy").await?;
+            let before = Leader::settled(&world).await?;
+
+            let began = proxy.refuse();
+            eventually("the leader says that it does not lead", || async {
+                let metrics = get(&world, &before.pod, "metrics")?;
+                let line = metrics
+                    .lines()
+                    .find(|line| line.starts_with("taskqueue_operator_leader "));
+                Ok(if line == Some("taskqueue_operator_leader 0") {
+                    Ok(())
+                } else {
+                    Err(format!("{line:?}"))
+                })
+            })
+            .await?;
+            let suspended = Instant::now();
+            world
+                .temporal
+                .order(&world.queue("zero"), 0, json!({"total": 100}))?;
+            // The only worker has four slots and cannot finish these before the end of the outage.
+            let order = json!({"total": 100, "card": "tok_delay_8000"});
+            world
+                .temporal
+                .orders(&world.queue("busy"), 1..41, &order)?;
+            anyhow::ensure!(began.elapsed() < OUTAGE, "placing the orders took too long");
+            sleep_until(began + OUTAGE).await;
+            world.untouched(&workers, "the outage").await?;
+
+            let back = proxy.serve();
+            let from_zero = scaled(proxy, &zero, back).await?;
+            let more = scaled(proxy, &busy, back).await?;
+            let refused = proxy.asked(Asked::is_refused);
+            println!(
+                "from the return of an API server that answered {} requests with 503 in {} s until the replicas are \
+                 written: of a fleet at zero {:.1} s, of one that runs {:.1} s; the leader stopped {:.1} s after it went",
+                refused.len(),
+                OUTAGE.as_secs(),
+                from_zero.as_secs_f64(),
+                more.as_secs_f64(),
+                suspended.duration_since(began).as_secs_f64(),
+            );
+            anyhow::ensure!(from_zero < FROM_ZERO, "the fleet at zero took {from_zero:?}");
+            anyhow::ensure!(more < MORE, "the fleet that runs took {more:?}");
+            let written: Vec<_> = refused
+                .iter()
+                .filter(|asked| asked.at > suspended && asked.is_write())
+                .filter(|asked| !asked.path.contains("/leases/"))
+                .collect();
+            anyhow::ensure!(written.is_empty(), "it tried to write in the outage: {written:?}");
+            before.is_still_there(&world).await?;
+            let lists = proxy.asked(|asked| asked.at >= back && asked.is_list());
+            anyhow::ensure!(lists.is_empty(), "caches were filled again: {lists:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_lose_every_packet_are_replaced_within_thirty_seconds() {
+    alone("connections-that-lose-every-packet", |world| async move {
+        through_a_proxy(&world, async |proxy| {
+            replaced(&world, proxy, "lost every packet", Proxy::swallow).await
+        })
+        .await
+    })
+    .await;
+}
+
+/// The machine at the other end is there and acknowledges every packet, so TCP finds nothing wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_on_which_nobody_answers_are_replaced_within_thirty_seconds() {
+    alone("connections-on-which-nobody-answers", |world| async move {
+        through_a_proxy(&world, async |proxy| {
+            replaced(&world, proxy, "stalled", Proxy::stall).await
+        })
+        .await
+    })
+    .await;
+}
+
+/// Makes every connection useless, and waits until the operator carries out a change and watches everything again.
+async fn replaced(
+    world: &World,
+    proxy: &Proxy,
+    what: &str,
+    ruin: impl FnOnce(&Proxy) -> anyhow::Result<usize>,
+) -> anyhow::Result<()> {
+    let queue = world.queue("all");
+    world.start_from_zero(&queue, 1).await?;
+    let before = Leader::settled(world).await?;
+
+    let began = Instant::now();
+    let ruined = ruin(proxy)?;
+    // Only a new watch shows this change.
+    world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+    world
+        .replicas_are("all", "the change is carried out", |asked, _| asked == 1)
+        .await?;
+    let took = began.elapsed();
+    let watched = eventually("everything is watched again", || async {
+        let watches = proxy.asked(|asked| asked.at > began && asked.is_watch());
+        let kinds = [
+            "taskqueueworkers",
+            "temporalconnections",
+            "deployments",
+            "pods",
+        ];
+        let again = kinds.map(|kind| {
+            let of = |path: &str| path.rsplit('/').next() == Some(kind);
+            let mut watches = watches.iter();
+            watches.find(|asked| asked.status.is_success() && of(&asked.path))
+        });
+        let all: Option<Vec<_>> = again.into_iter().collect();
+        let last = all.and_then(|all| all.iter().map(|asked| asked.at).max());
+        Ok(last.ok_or_else(|| format!("{watches:?}")))
+    })
+    .await?
+    .duration_since(began);
+    println!(
+        "since {ruined} connections {what}: a change of a fleet was carried out after {:.1} s, everything was watched \
+         again after {:.1} s",
+        took.as_secs_f64(),
+        watched.as_secs_f64(),
+    );
+    // Each kind is watched over a connection of its own.
+    anyhow::ensure!(ruined >= 4, "{ruined} connections were open");
+    anyhow::ensure!(took < NEW_CONNECTIONS, "the change took {took:?}");
+    anyhow::ensure!(watched < NEW_CONNECTIONS, "the watches took {watched:?}");
+    before.is_still_there(world).await
+}
+
+/// Runs the body while the operator has one replica that reaches the API server only through a proxy. Restores the operator
+/// also if the body fails.
+async fn through_a_proxy(
+    world: &World,
+    body: impl AsyncFnOnce(&Proxy) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let proxy = Proxy::start(world).await?;
+    let status = helm(world, &["status", OPERATOR, "--output=json"])?;
+    let status: Value = serde_json::from_str(&status)?;
+    let revision = status["version"].to_string();
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator");
+    let address = json!([
+        {"name": "KUBERNETES_SERVICE_HOST", "value": proxy.address().ip()},
+        {"name": "KUBERNETES_SERVICE_PORT", "value": proxy.address().port().to_string()},
+    ]);
+    let upgraded = helm(
+        world,
+        &[
+            "upgrade",
+            OPERATOR,
+            &chart.to_string_lossy(),
+            "--reuse-values",
+            "--set=replicas=1",
+            &format!("--set-json=extraEnv={address}"),
+            "--wait",
+            "--timeout=120s",
+        ],
+    );
+    let result = match upgraded {
+        Ok(_) => body(&proxy).await,
+        Err(error) => Err(error),
+    };
+    proxy.serve();
+    if result.is_err() {
+        // The rollback removes the pod and its log.
+        let log = world.operator_log().unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(100).collect();
+        for line in last.iter().rev() {
+            eprintln!("{line}");
+        }
+    }
+    let restored = helm(
+        world,
+        &["rollback", OPERATOR, &revision, "--wait", "--timeout=120s"],
+    );
+    result?;
+    restored?;
+    settled(world).await.map(drop)
+}
+
+fn helm(world: &World, args: &[&str]) -> anyhow::Result<String> {
+    let mut helm = world.sandbox.helm();
+    output(helm.args(args).args(["--namespace", OPERATOR_NAMESPACE]))
+}
+
+/// The only replica of the operator. Two values are equal if it is the same process and it was the leader all the time.
+#[derive(Debug, PartialEq, Eq)]
+struct Leader {
+    pod: String,
+    process: Process,
+    restarts: i32,
+    since: Option<MicroTime>,
+}
+
+impl Leader {
+    /// Waits until there is one replica and it leads.
+    async fn settled(world: &World) -> anyhow::Result<Self> {
+        let api: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+        let label = format!("app.kubernetes.io/name={OPERATOR}");
+        let (pod, since) = eventually("there is one replica, and it leads", || async {
+            let pods = api.list(&ListParams::default().labels(&label)).await?.items;
+            let lease = lease(world).await?;
+            let holder = lease.holder_identity.unwrap_or_default();
+            let leads = || get(world, &holder, "readyz").is_ok_and(|said| said == "ok\n");
+            Ok(match pods.as_slice() {
+                [pod] if pod.name_any() == holder && leads() => {
+                    Ok((pod.clone(), lease.acquire_time))
+                }
+                pods => {
+                    let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+                    Err(format!(
+                        "there are {names:?}, the lease is held by {holder:?}"
+                    ))
+                }
+            })
+        })
+        .await?;
+        let name = pod.name_any();
+        let status = pod.status.unwrap_or_default();
+        let containers = status.container_statuses.unwrap_or_default();
+        Ok(Self {
+            process: process_of(&name).await?,
+            pod: name,
+            restarts: containers.iter().map(|one| one.restart_count).sum(),
+            since,
+        })
+    }
+
+    async fn is_still_there(&self, world: &World) -> anyhow::Result<()> {
+        let now = Self::settled(world).await?;
+        anyhow::ensure!(now == *self, "{self:?} became {now:?}");
+        anyhow::ensure!(now.restarts == 0, "{now:?}");
+        Ok(())
+    }
+}
+
+/// The Deployment of the only queue of a fleet.
+async fn deployment_of(world: &World, fleet: &str) -> anyhow::Result<String> {
+    let fleet = world.api::<TaskQueueWorker>().get(fleet).await?;
+    let queues = fleet.status.map(|status| status.queues);
+    let queue = queues.unwrap_or_default().into_iter().next();
+    Ok(queue.context("its status has a queue")?.deployment_name)
+}
+
+/// From a moment until the replicas of a Deployment were written.
+async fn scaled(proxy: &Proxy, deployment: &str, since: Instant) -> anyhow::Result<Duration> {
+    let what = format!("the replicas of {deployment} are written");
+    let written = eventually(&what, || async {
+        let writes = proxy.asked(|asked| asked.at >= since && asked.has_scaled(deployment));
+        Ok(writes
+            .into_iter()
+            .next()
+            .ok_or_else(|| "not yet".to_owned()))
+    })
+    .await?;
+    Ok(written.at.duration_since(since))
+}

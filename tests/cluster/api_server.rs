@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Context as _;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{Api, ResourceExt, api::ListParams};
-use sandbox::Process;
+use sandbox_machine::Process;
 use serde_json::{Value, json};
 use taskqueue_api::TaskQueueWorker;
 use tokio::time::{Instant, sleep_until};

@@ -1,5 +1,4 @@
-//! Writes that a pass does not wait for, because an admission webhook may be slow. Each is a task
-//! of its own.
+//! Writes that a pass does not wait for, because an admission webhook may be slow. One task each.
 
 use std::pin::Pin;
 use std::sync::Arc;

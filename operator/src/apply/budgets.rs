@@ -15,8 +15,7 @@ use crate::owned::owned_by;
 const KIND: &str = "PodDisruptionBudget";
 
 impl Writer {
-    /// Applies a budget. One of the same name that belongs to somebody else is an error and stays
-    /// as it is.
+    /// Applies a budget. Fails without a write if one of that name belongs to somebody else.
     pub(super) async fn apply_budget(
         &self,
         fleet: &FleetKey,

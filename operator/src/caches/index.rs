@@ -10,7 +10,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
 
-/// A cache with an index beside it, for reading.
+/// A cache with an index, for reading.
 pub struct Indexed<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
     index: Arc<RwLock<Index>>,

@@ -267,7 +267,7 @@ impl Backoff for Doubling {
     }
 }
 
-/// Reports fleets that are gone.
+/// Which fleets are gone.
 pub enum Gone<'a> {
     /// This fleet was deleted.
     Deleted(&'a GuardedFleet),
@@ -285,7 +285,7 @@ impl Caches {
         });
     }
 
-    /// How far they are filled, now and from now on.
+    /// The current progress and its later changes.
     pub fn progress(&self) -> signal::Receiver<Progress> {
         self.progress.subscribe()
     }

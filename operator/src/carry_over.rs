@@ -14,8 +14,8 @@ use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
 use crate::report::drains;
 
-/// The longest that a refused object is not sent again. A little less than the requeue after most
-/// errors, so that the requeued pass sends it.
+/// The longest pause before a refused object is sent again. A little less than the requeue after
+/// most errors, so that the requeued pass sends it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(55);
 
 /// Renders what every queue should have, once per generation and connection, and hashes what the

@@ -1,4 +1,4 @@
-//! What can go wrong in a pass, by what to do about it. Pure.
+//! What can go wrong in a pass, classified by what to do about it. Pure.
 //!
 //! Missing knowledge (Temporal does not answer, a Secret does not exist) is never an `Error`: it is
 //! a value in the observation, because it must not stop the other queues.

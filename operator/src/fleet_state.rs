@@ -223,7 +223,7 @@ pub struct Refused {
     pub rendered: u64,
     /// When it was refused.
     pub at: Time,
-    /// How long it is not sent again.
+    /// The pause before it is sent again.
     pub pause: Duration,
     /// How many times in a row the same object was refused before.
     pub before: u32,
@@ -232,7 +232,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// How much longer it is not sent again.
+    /// The rest of the pause.
     pub fn remains(&self, now: Time) -> Duration {
         self.pause.saturating_sub(now.since(self.at))
     }

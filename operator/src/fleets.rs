@@ -52,8 +52,8 @@ impl Fleets {
         gone.map(|fleet| fleet.key.clone()).collect()
     }
 
-    /// Drops a fleet. Runs `last` if no other fleet has its name (one that was created again has),
-    /// and none is added meanwhile.
+    /// Drops a fleet. Runs `last` unless another fleet has its name, as one that was created again
+    /// does. No fleet is added while `last` runs.
     pub fn remove(&self, key: &FleetKey, last: impl FnOnce()) {
         let mut fleets = self.0.lock();
         fleets.remove(&key.uid);

@@ -63,8 +63,8 @@ fn of_an_earlier_fleet(found: &ObjectMeta, fleet: &FleetKey) -> bool {
     })
 }
 
-/// Whether nobody owns it, and it has the same pods and is for the same queue of a fleet of the
-/// same name.
+/// Whether nobody owns it, and it is for the same pods and the same queue of a fleet of the same
+/// name.
 fn left_behind<K: Made>(found: &K, wanted: &K) -> bool {
     let labels = |object: &K| {
         let labels = object.metadata().labels.as_ref()?;

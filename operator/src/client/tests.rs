@@ -51,7 +51,7 @@ const EMPTY: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 const SHORT: Duration = Duration::from_millis(300);
 
 fn ring() {
-    // Fails in every test but the first.
+    // Fails in every test but the first, which does no harm.
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 

@@ -59,8 +59,7 @@ pub struct Figures {
     pub held_pods: BTreeMap<String, String>,
     /// What needs a person's attention.
     pub findings: BTreeSet<String>,
-    /// Number of decisions since the operator started, by direction and reason: "hold:
-    /// CoolingDown".
+    /// Decisions since the operator started, by direction and reason, such as "hold: CoolingDown".
     pub decisions: BTreeMap<String, f64>,
 }
 

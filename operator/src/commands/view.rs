@@ -58,8 +58,8 @@ pub struct QueueView {
     pub desired: u32,
     /// Replicas that are ready.
     pub ready: u32,
-    /// The operator's last decision as of this snapshot, as "hold: CoolingDown". Known from the
-    /// second snapshot on.
+    /// The operator's last decision as of this snapshot, such as "hold: CoolingDown". Known from
+    /// the second snapshot on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deciding: Option<String>,
     /// The last decision that changed the replicas.

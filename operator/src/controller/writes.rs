@@ -25,8 +25,7 @@ use crate::planner;
 
 /// How long a pass waits for templates and budgets to be written.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a pass decides on an increase again because the Deployment was not as the caches
-/// showed it.
+/// How often a pass decides on an increase again if the Deployment was not as the caches showed it.
 const ROUNDS: usize = 2;
 
 /// Takes in the outcomes of the background writes that have ended since the last pass.

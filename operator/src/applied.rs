@@ -1,4 +1,4 @@
-//! What came of a plan, as plain data.
+//! The outcome of applying a plan, as plain data.
 
 use std::collections::BTreeMap;
 
@@ -11,50 +11,51 @@ use crate::error::Error;
 use crate::owned::spec_replicas;
 use crate::plan::Prune;
 
-/// What came of a plan.
+/// The outcome of applying a plan.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Per queue of the spec.
+    /// Outcome per queue of the spec.
     pub queues: BTreeMap<String, QueueApplied>,
     /// Deployments that were deleted.
     pub pruned: Vec<Prune>,
     /// Deployments that could not be deleted.
     pub prune_errors: Vec<Error>,
-    /// What is not answered yet, by queue.
+    /// Writes that the API server has not answered yet, by queue.
     pub writing: BTreeMap<String, Writing>,
 }
 
-/// What came of the plan for one queue.
+/// The outcome of the plan for one queue.
 #[derive(Debug, Default)]
 pub struct QueueApplied {
-    /// The Deployment as it is after an apply, if there was one.
+    /// The Deployment after an apply, if there was one.
     pub written: Option<Written>,
-    /// The change of the replicas that was carried out.
+    /// The change of the replicas, if one was carried out.
     pub scaled: Option<Scaled>,
-    /// The Deployment was made anew.
+    /// Whether this write created the Deployment.
     pub created: bool,
     /// How the write of the Deployment or its budget ended, if there was one.
     pub end: End,
-    /// What went wrong: with the Deployment or its budget, or else with the replicas.
+    /// The first error: of the Deployment or its budget, or else of the replicas.
     pub error: Option<Error>,
 }
 
 /// How a write of a Deployment or its budget ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum End {
-    /// It was carried out, or the object has become another one, or there was none.
+    /// The write succeeded, its object had changed or gone meanwhile, or there was nothing to
+    /// write.
     #[default]
     Settled,
-    /// It is not answered yet.
+    /// The API server has not answered yet.
     Pending,
-    /// It could not be carried out.
+    /// The write failed.
     Refused,
-    /// It was broken off, because this process does not lead any more: it was carried out or not.
+    /// Cancelled because this process no longer leads. Whether it took effect is unknown.
     BrokenOff,
 }
 
 impl QueueApplied {
-    /// The result of a task. One that panicked is an error of its queue alone.
+    /// The outcome of a task. A panic is an error of its queue alone.
     pub fn of_task(result: Result<Self, JoinError>) -> Self {
         result.unwrap_or_else(|error| Self {
             end: End::Refused,
@@ -63,7 +64,8 @@ impl QueueApplied {
         })
     }
 
-    /// Adds what came of another write for the same queue. What this one says counts more.
+    /// Merges the outcome of another write for the same queue. The values of `self` take
+    /// precedence.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -83,16 +85,16 @@ impl QueueApplied {
 /// A change of the replicas that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scaled {
-    /// Before.
+    /// Replicas before.
     pub from: u32,
-    /// After.
+    /// Replicas after.
     pub to: u32,
-    /// The version of the Deployment after it; `None` if it was made in this pass.
+    /// Version of the Deployment after the change; `None` if this pass created it.
     pub resource_version: Option<String>,
 }
 
 impl Applied {
-    /// Adds what has come of writes of earlier passes.
+    /// Merges the outcomes of writes that earlier passes started.
     pub fn add(&mut self, late: &mut BTreeMap<String, QueueApplied>) {
         for (queue, done) in &mut self.queues {
             if let Some(late) = late.remove(queue) {
@@ -109,33 +111,33 @@ impl Applied {
             .chain(&self.prune_errors)
     }
 
-    /// The errors themselves.
+    /// Every error, by value.
     pub fn into_errors(self) -> Vec<Error> {
         let of_queues = self.queues.into_values().filter_map(|queue| queue.error);
         of_queues.chain(self.prune_errors).collect()
     }
 }
 
-/// A write that outlasted the pass that began it. It is broken off when this is dropped.
+/// A write that outlasts the pass that started it. Dropping this cancels the write.
 #[derive(Debug)]
 pub struct Writing {
     /// The hash of what we rendered.
     pub rendered: u64,
-    /// The write, and what comes of it.
+    /// The running write; it returns the outcome.
     pub task: AbortOnDropHandle<QueueApplied>,
 }
 
-/// The Deployment as it was after our last write to it.
+/// The Deployment after our last write to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// Its uid.
     pub uid: String,
-    /// Its version then.
+    /// Its version.
     pub resource_version: String,
-    /// Its generation then: the Deployment controller works on the template once it has observed
-    /// this one.
+    /// Its generation. Once the Deployment controller has observed this generation, it works on our
+    /// template.
     pub generation: Option<i64>,
-    /// Its replicas then.
+    /// Its replicas.
     pub replicas: u32,
     /// The hash of what we rendered.
     pub rendered: u64,
@@ -144,7 +146,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Notes what the server holds after an apply of `rendered`.
+    /// Records what the server holds after an apply of `rendered`.
     pub fn after_apply(existing: &Deployment, rendered: &Deployment) -> Self {
         Self {
             uid: existing.metadata.uid.clone().unwrap_or_default(),
@@ -160,8 +162,8 @@ impl Written {
         }
     }
 
-    /// This write, of two to the same Deployment that were answered in whichever order: the
-    /// replicas and the version are those of the later one.
+    /// Combines this write with another to the same Deployment; their answers may arrive in either
+    /// order. Replicas and version come from the later write.
     #[must_use]
     pub fn beside(self, other: Option<&Self>) -> Self {
         let later = other.filter(|other| {
@@ -177,7 +179,8 @@ impl Written {
         }
     }
 
-    /// Notes that the replicas were changed, which led to this version.
+    /// Records a change of the replicas and the version that it led to, unless a later one is
+    /// known.
     pub fn scaled(&mut self, replicas: u32, resource_version: &str) {
         if !is_newer(&self.resource_version, resource_version) {
             self.replicas = replicas;
@@ -185,7 +188,7 @@ impl Written {
         }
     }
 
-    /// Whether `cached` is from before this write: the watch has not caught up yet.
+    /// Whether `cached` predates this write, because the watch has not caught up yet.
     pub fn is_newer_than(&self, cached: &Deployment) -> bool {
         let theirs = cached.metadata.resource_version.as_deref();
         cached.metadata.uid.as_deref() == Some(self.uid.as_str())
@@ -193,8 +196,8 @@ impl Written {
     }
 }
 
-/// Whether one version of an object came after another. Kubernetes promises since 1.35 that they
-/// can be compared as numbers, and every earlier server kept to it.
+/// Whether one version of an object is newer than another. Kubernetes guarantees since 1.35 that
+/// versions can be compared as numbers, and every earlier server complied.
 fn is_newer(version: &str, than: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     number(version)

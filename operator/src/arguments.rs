@@ -1,10 +1,10 @@
-//! Parsers of values on the command line. Pure.
+//! Parsers of command-line values. Pure.
 
 use std::time::Duration;
 
 use taskqueue_api::DurationString;
 
-/// A duration within bounds, both included.
+/// Parses a duration from `least` to `most`, both included.
 pub fn duration_between(
     least: Duration,
     most: Duration,

@@ -1,7 +1,8 @@
-//! What the API server is watched for, and the caches filled from it. Reads only.
+//! Watches the API server and fills caches. Reads only.
 //!
-//! One set of caches per scope: the whole cluster, or one namespace of the list. What nobody looks
-//! at is dropped before it is kept (managed fields, pod specs), since that is most of the memory.
+//! There is one set of caches per scope: the whole cluster, or one namespace of the list. Fields
+//! that nobody reads (managed fields, pod specs) are dropped before an object is cached, since they
+//! take most of the memory.
 
 mod index;
 
@@ -35,9 +36,9 @@ use index::Filling;
 pub use index::Indexed;
 use index::indexed;
 
-/// A fleet as it is watched: a malformed one is a value, it cannot stop the watch.
+/// A watched fleet. A malformed one is a value, so that it cannot stop the watch.
 pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
-/// A connection as it is watched.
+/// A watched connection, or why it is malformed.
 pub type GuardedConnection = DeserializeGuard<TemporalConnection>;
 
 /// Which namespaces a set of caches covers.
@@ -61,7 +62,7 @@ impl Scope {
         names.into_iter().map(Self::Namespace).collect()
     }
 
-    /// Whether objects of `namespace` belong to it.
+    /// Whether the scope includes `namespace`.
     pub fn covers(&self, namespace: &str) -> bool {
         match self {
             Self::Cluster => true,
@@ -69,7 +70,7 @@ impl Scope {
         }
     }
 
-    /// The API for a kind of object within it.
+    /// The API for a kind of object within the scope.
     pub fn api<K>(&self, client: &Client) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -88,16 +89,16 @@ pub struct Caches {
     pub fleets: Store<GuardedFleet>,
     /// The connections that fleets may refer to.
     pub connections: Store<GuardedConnection>,
-    /// The Deployments that carry our label, by the uid of the fleet that owns them.
+    /// The Deployments with our label, by the uid of the fleet that owns them.
     pub deployments: Indexed<Deployment>,
-    /// The pods that carry our label, by [`worker_key`].
+    /// The pods with our label, by [`worker_key`].
     pub pods: Indexed<Pod>,
-    /// How the workers of pods that were told to stop ended.
+    /// How the workers of draining pods ended.
     pub last_words: LastWords,
-    /// How far they have come.
+    /// How far the caches are filled.
     ///
-    /// A signal of our own, because several wait for it: `Store::wait_until_ready` wakes only the
-    /// one that asked last (kube-runtime 5.0.0, `DelayedInit`), and the controller asks too.
+    /// A channel of our own, because several tasks wait for it: `Store::wait_until_ready` wakes
+    /// only its last caller (kube-runtime 5.0.0, `DelayedInit`), and the controller calls it too.
     progress: signal::Sender<Progress>,
 }
 
@@ -106,16 +107,16 @@ pub struct Caches {
 pub enum Sight {
     /// It can.
     Clear,
-    /// The API server answers that it cannot, and why.
+    /// The API server answers that it cannot, with the reason.
     Denied(String),
-    /// That is not known, and why.
+    /// Not known, with the reason.
     Unknown(String),
 }
 
-/// How far the caches of a scope have come.
+/// How far the caches of a scope are filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// Whether they can be filled.
+    /// Whether the scope can be watched.
     pub sight: Sight,
     /// The kinds whose cache has been filled.
     filled: BTreeSet<&'static str>,
@@ -135,17 +136,18 @@ impl Progress {
         kinds.filter(|kind| !self.filled.contains(kind)).collect()
     }
 
-    /// Whether nothing is to be waited for: all is there, or the API server says that it cannot be.
+    /// Whether there is nothing to wait for: all caches are filled, or the API server says that
+    /// they cannot be.
     fn is_settled(&self) -> bool {
         self.missing().is_empty() || matches!(self.sight, Sight::Denied(_))
     }
 }
 
-/// The kinds that are watched, as they are counted and logged.
+/// The watched kinds, as metrics and logs name them.
 const KINDS: [&str; 4] = ["TaskQueueWorker", "TemporalConnection", "Deployment", "Pod"];
 
-/// A stream of touched objects that keeps its cache filled while it is polled. Failures have
-/// been counted and logged; the watch tries again by itself.
+/// A stream of touched objects that keeps their cache filled while it is polled. Failures do not
+/// reach it: they are counted and logged, and the watch retries by itself.
 pub type Touched<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
 
 /// The streams that fill [`Caches`].
@@ -165,8 +167,8 @@ pub struct Watches {
 /// for 5 s longer: with kube's default of 290 s, no change would be seen until then.
 const WATCH_SECONDS: u32 = 20;
 
-/// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets
-/// that were deleted, and after each relist with the fleets that remain.
+/// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets that were
+/// deleted, and after each relist with the fleets that remain.
 pub fn watch(
     client: &Client,
     scope: &Scope,
@@ -228,7 +230,7 @@ pub fn watch(
     (caches, watches)
 }
 
-/// The objects that a watch tells of, once they are in their cache.
+/// The objects that a watch reports, once they are in their cache.
 fn touched<K>(
     kind: &'static str,
     metrics: &Metrics,
@@ -245,13 +247,13 @@ where
     )
 }
 
-/// The pauses between attempts of a watch that fails. kube's own grow to 30 s: so long after an
-/// outage the operator would go on with what it saw before it.
+/// Backoff of a failing watch. kube's own grows to 30 s; for that long after an outage the operator
+/// would work with outdated objects.
 fn pauses() -> ResetTimerBackoff<Doubling> {
     ResetTimerBackoff::new(Doubling(0), Duration::from_mins(2))
 }
 
-/// Half a second, and twice as long each time, up to 8 s.
+/// Half a second, doubled each time, up to 8 s.
 struct Doubling(u32);
 
 impl Iterator for Doubling {
@@ -270,16 +272,16 @@ impl Backoff for Doubling {
     }
 }
 
-/// What is known about fleets that are gone.
+/// Which fleets are gone.
 pub enum Gone<'a> {
-    /// This one was deleted.
+    /// This fleet was deleted.
     Deleted(&'a GuardedFleet),
-    /// A relist ended: whatever is not in the cache now is gone.
+    /// A relist ended: every fleet that is not in the cache now is gone.
     AllBut(&'a Store<GuardedFleet>),
 }
 
 impl Caches {
-    /// Says whether they can be filled.
+    /// Sets whether the scope can be watched.
     pub fn see(&self, sight: &Sight) {
         self.progress.send_if_modified(|progress| {
             let other = progress.sight != *sight;
@@ -288,7 +290,7 @@ impl Caches {
         });
     }
 
-    /// How far they have come, now and from now on.
+    /// The current progress and its later changes.
     pub fn progress(&self) -> signal::Receiver<Progress> {
         self.progress.subscribe()
     }
@@ -309,7 +311,7 @@ impl Caches {
     }
 
     async fn until(&self, reached: impl Fn(&Progress) -> bool) {
-        // The sender is in `self`: it cannot be gone.
+        // `self` holds the sender, so the channel is open.
         let reached = self.progress().wait_for(reached).await.is_ok();
         debug_assert!(reached, "the sender lives");
     }
@@ -345,12 +347,12 @@ fn owner_of(deployment: &Deployment) -> Option<String> {
     owner.map(|owner| owner.uid.clone())
 }
 
-/// What the pods of a fleet are found by: they carry its name.
+/// The key that finds the pods of a fleet: they carry its name as a label.
 pub fn worker_key(namespace: &str, fleet: &str) -> String {
     format!("{namespace}/{fleet}")
 }
 
-/// The same, of a pod.
+/// The [`worker_key`] of a pod, from its labels.
 pub(crate) fn worker_of(pod: &Pod) -> Option<String> {
     let fleet = pod
         .metadata
@@ -370,7 +372,7 @@ pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
     Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
 }
 
-/// Keeps of a pod only what [`crate::observe`] looks at.
+/// Keeps of a pod only what [`crate::observe`] reads.
 fn prune_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.spec = pod.spec.take().map(|spec| PodSpec {
@@ -379,7 +381,7 @@ fn prune_pod(pod: &mut Pod) {
         ..PodSpec::default()
     });
     if let Some(status) = pod.status.as_mut() {
-        // An init container that has ended well, or a sidecar that runs, says nothing.
+        // An init container that has succeeded, or a sidecar that runs, is no sign of trouble.
         if let Some(containers) = status.init_container_statuses.as_mut() {
             containers.retain(|container| !is_well(container));
         }
@@ -389,7 +391,7 @@ fn prune_pod(pod: &mut Pod) {
     }
 }
 
-/// Whether a container has ended well, or runs and has never ended.
+/// Whether a container has succeeded, or runs and has never been restarted.
 fn is_well(container: &ContainerStatus) -> bool {
     let state = container.state.as_ref();
     let ended = state.and_then(|state| state.terminated.as_ref());
@@ -397,7 +399,7 @@ fn is_well(container: &ContainerStatus) -> bool {
     ended.is_some_and(|ended| ended.exit_code == 0) || (runs && container.restart_count == 0)
 }
 
-/// Keeps of the managed fields of a Deployment only who set its replicas.
+/// Keeps of a Deployment's managed fields only who set its replicas, and when.
 pub fn keep_owners_of_replicas(metadata: &mut ObjectMeta) {
     let Some(entries) = metadata.managed_fields.as_mut() else {
         return;
@@ -409,7 +411,7 @@ pub fn keep_owners_of_replicas(metadata: &mut ObjectMeta) {
     entries.shrink_to_fit();
 }
 
-/// Notes when a cache has been filled; the events have passed the reflector by then.
+/// Records when a cache has been filled; by then the events have passed the reflector.
 fn filling<K>(
     kind: &'static str,
     progress: &signal::Sender<Progress>,
@@ -426,8 +428,8 @@ where
     })
 }
 
-/// Counts and logs the failures of a watch and takes them out of the stream: an error there would
-/// slow down every other watch of the controller, and each watch backs off by itself already.
+/// Counts and logs the failures of a watch and removes them from the stream. There an error would
+/// slow down every other watch of the controller, and each watch already backs off by itself.
 fn quiet<K>(
     kind: &'static str,
     metrics: &Metrics,
@@ -452,7 +454,7 @@ where
         .boxed()
 }
 
-/// Fills caches by hand.
+/// Fills caches by hand, for tests.
 #[cfg(test)]
 pub(crate) struct Filler {
     pub(crate) fleets: reflector::store::Writer<GuardedFleet>,
@@ -464,7 +466,7 @@ pub(crate) struct Filler {
 
 #[cfg(test)]
 impl Filler {
-    /// Caches that count as filled, and what fills them.
+    /// Caches that count as filled, and their filler.
     pub(crate) fn new() -> (Caches, Self) {
         let (fleets, fleet_writer) = store();
         let (connections, connection_writer) = store();
@@ -492,14 +494,14 @@ impl Filler {
         (caches, by_hand)
     }
 
-    /// Whether the caches count as filled.
+    /// Sets whether the caches count as filled.
     pub(crate) fn set_filled(&self, filled: bool) {
         let kinds = KINDS.into_iter().filter(|_| filled).collect();
         self.progress
             .send_modify(|progress| progress.filled = kinds);
     }
 
-    /// Whether they can be filled.
+    /// Sets whether the scope can be watched.
     pub(crate) fn see(&self, sight: Sight) {
         self.progress.send_modify(|progress| progress.sight = sight);
     }

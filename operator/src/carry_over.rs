@@ -1,4 +1,4 @@
-//! What the state of a fleet takes over from a pass for the next ones. Changes memory; no I/O.
+//! What a pass stores in the fleet state for the next ones. Changes memory; no I/O.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
 use crate::report::drains;
 
-/// The longest that what the API server refused is not tried again; a little less than the wait
-/// after most errors.
+/// The longest pause before a refused object is sent again. A little less than the requeue after
+/// most errors, so that the requeued pass sends it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(55);
 
 /// Renders what every queue should have, once per generation and connection, and hashes what the
-/// server holds, once per version. Planning does without, for more work.
+/// server holds, once per version. Planning works without these, at a higher cost.
 pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
     let Ok(usable) = &observed.connection else {
         return;
@@ -40,7 +40,7 @@ pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
     }
 }
 
-/// Lets every queue's history take in what was observed. The same readings twice change nothing.
+/// Feeds the observation of every queue into its history. The same readings twice change nothing.
 pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Time) {
     for queue in &fleet.queues {
         let Some(desired) = desired(fleet, queue, observed, state, now) else {
@@ -54,7 +54,7 @@ pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now:
     }
 }
 
-/// Keeps what the next pass needs to know of the writes of this one.
+/// Stores what the next pass needs to know about the writes of this one.
 pub fn writes(
     state: &mut FleetState,
     fleet: &Fleet,
@@ -87,11 +87,12 @@ pub fn writes(
         if decision.reason != Reason::AlreadyActedOn {
             state.decided = Some(decision.clone());
         }
-        // The decision about the replicas counts, whether or not the template was accepted.
+        // The decision about replicas counts whether or not the template was accepted.
         if !decision.act || done.scaled.is_some() || done.created {
             state.history.carried_out(decision, now.monotonic);
         }
-        // While nobody decides, whatever somebody sets is right, and so is what was wanted anyway.
+        // While scaling is paused, any number that somebody sets is right. Otherwise it is right if
+        // we wanted it anyway.
         let asked = queue.observation.replicas.asked;
         let untouched = done.scaled.is_none() && done.written.is_none();
         let wanted = untouched && decision.demand.is_some() && decision.desired == asked;
@@ -103,11 +104,11 @@ pub fn writes(
     }
 }
 
-/// Takes in the result of writing a Deployment that was rendered so.
+/// Takes in the outcome of writing the Deployment with this hash.
 pub fn settle(state: &mut QueueState, rendered: u64, done: &QueueApplied, now: Moment) {
     written(state, done);
     if done.end == End::BrokenOff {
-        // It was carried out or not: it is written again, and that changes nothing if it was.
+        // The write may have taken effect; in that case writing again changes nothing.
         state.written = None;
     }
     if done.end == End::Pending {
@@ -118,7 +119,7 @@ pub fn settle(state: &mut QueueState, rendered: u64, done: &QueueApplied, now: M
     state.refused = error.map(|error| refused(before.as_ref(), rendered, error, now));
 }
 
-/// Takes in what the Deployment was after the writes to it.
+/// Takes in the state of the Deployment after the writes to it.
 fn written(state: &mut QueueState, done: &QueueApplied) {
     if let Some(written) = &done.written {
         state.written = Some(written.clone().beside(state.written.as_ref()));
@@ -131,8 +132,8 @@ fn written(state: &mut QueueState, done: &QueueApplied) {
     }
 }
 
-/// What the API server refused: just this is not sent again for as long as the class of its answer
-/// says, whatever passes there are meanwhile.
+/// Records a refusal. The same object is not sent again for as long as the class of the error says,
+/// however many passes run meanwhile.
 fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) -> Refused {
     let same = before.filter(|before| before.rendered == rendered);
     let before = same.map_or(0, |same| same.before.saturating_add(1));
@@ -147,7 +148,7 @@ fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) 
     }
 }
 
-/// Keeps what has been counted in the metrics, and the drains that have been reported.
+/// Stores what the metrics have counted and which drains have been reported.
 pub fn reports(state: &mut FleetState, plan: &Plan, observed: &Observed, now: Moment) {
     for queue in &plan.queues {
         let sample = queue.decision.as_ref().and_then(|decision| decision.sample);

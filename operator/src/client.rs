@@ -1,8 +1,8 @@
-//! The Kubernetes client that every command uses. Opens connections; decides nothing.
+//! The Kubernetes client of every command. Opens connections; decides nothing.
 //!
-//! kube's own default retries a request up to 15 times without a word, for minutes, and waits for
-//! an answer for ever. Here each call is sent once and ends within its time: whoever calls decides
-//! when to try again. A connection whose other end has gone without a word is found out and closed.
+//! By default kube silently retries a request up to 15 times, for minutes, and waits for an answer
+//! without a limit. This client sends each call once and ends it within its time limit; the caller
+//! decides when to try again. It detects a connection whose peer has vanished, and closes it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,22 +23,23 @@ use tower::{BoxError, Service, ServiceBuilder};
 use crate::kube_error;
 use crate::kubeconfig;
 
-/// How long a connection may take to be made.
+/// Time limit for opening a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long one call may take, its body included: a little longer than the 10 s that the API server
-/// gives an admission webhook by default, so that its answer, which names the webhook, comes first.
+/// Time limit for one call, its body included. A little longer than the 10 s that the API server
+/// gives an admission webhook by default, so that its answer, which names the webhook, arrives
+/// first.
 pub const CALL: Duration = Duration::from_secs(12);
-/// How long one page of a list may take.
+/// Time limit for one page of a list.
 const LIST: Duration = Duration::from_secs(30);
-/// A connection on which nothing came for this long is probed, this often.
+/// A connection is probed once it has been silent for this long, and at this interval.
 const PROBE: Duration = Duration::from_secs(3);
-/// A connection is closed if nothing that was sent on it, probes among it, was acknowledged for
-/// this long.
+/// A connection is closed if what was sent on it, probes included, stays unacknowledged for this
+/// long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// Connections that nobody uses are kept this long.
+/// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// A client for the cluster that the kubeconfig, or in a pod the ServiceAccount, names.
+/// A client for the cluster of the kubeconfig or, in a pod, of the ServiceAccount.
 ///
 /// # Errors
 /// If neither is there, or it cannot be used.
@@ -46,7 +47,7 @@ pub async fn inferred() -> anyhow::Result<Client> {
     client(kubeconfig::config(None).await?).context("the kubeconfig cannot be used")
 }
 
-/// A client for this cluster. Its own timeouts and retries are not taken over.
+/// A client for this cluster. Ignores the timeouts and retries of `config`.
 ///
 /// # Errors
 /// If the configuration cannot be used: a certificate that cannot be read, a proxy.
@@ -54,10 +55,10 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
     bounded(config, CALL)
 }
 
-/// A client whose calls other than lists end within `call`.
+/// A client whose calls, except lists, end within `call`.
 ///
 /// # Errors
-/// As [`client`]. The message quotes nothing that may be secret.
+/// As for [`client`]. The message quotes nothing that may be secret.
 pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
     build(config, call).map_err(|error| anyhow::Error::msg(kube_error::describe(&error)))
 }
@@ -94,7 +95,7 @@ fn build(config: Config, call: Duration) -> kube::Result<Client> {
     Ok(Client::new(bounded, config.default_namespace))
 }
 
-/// No answer came in time.
+/// No answer arrived in time.
 #[derive(Debug)]
 struct Silence(Duration);
 
@@ -106,8 +107,8 @@ impl fmt::Display for Silence {
 
 impl std::error::Error for Silence {}
 
-/// Ends calls that take too long. Of a watch only the beginning is a call; what follows may take as
-/// long as it does, since the watcher notices an end of its own.
+/// Ends calls that take too long. For a watch the limit covers only its beginning; its events may
+/// take any time, since the watcher itself notices when they end.
 struct Bounded<S> {
     inner: S,
     call: Duration,

@@ -1,8 +1,8 @@
-//! Whether Temporal has answered over the connection of a fleet, and what is not written into
-//! running pods until it has. Pure.
+//! Whether Temporal has answered over the connection of a fleet. Until then, running pods do not
+//! get that connection. Pure.
 //!
-//! A typo in an address would otherwise replace every worker by one that cannot work: without a
-//! readiness probe a new pod counts as available as soon as it is started.
+//! Otherwise a typo in an address would replace every worker by one that cannot work: without a
+//! readiness probe a new pod counts as available as soon as it has started.
 
 use std::collections::BTreeMap;
 
@@ -16,23 +16,23 @@ use crate::not_ready::NotReady;
 use crate::observe::{Observed, ObservedQueue};
 use crate::owned::{is_being_created, spec_replicas};
 
-/// The annotation of a `TaskQueueWorker` by which its connection is written without a check.
+/// The annotation of a `TaskQueueWorker` that skips the check of its connection.
 pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";
 
 /// Whether Temporal has answered over the connection that the spec asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
     connection: Connection,
-    /// Since when it is asked for.
+    /// Since when the spec asks for it.
     since: Time,
-    /// Temporal has answered over it since.
+    /// Whether Temporal has answered over it since.
     answered: bool,
-    /// The user wants it written without an answer.
+    /// Whether the user wants it written without an answer.
     skipped: bool,
 }
 
 impl ConnectionCheck {
-    /// A connection that is asked for from now on.
+    /// The check of a connection that the spec asks for from now on.
     fn new(connection: &Connection, now: Time) -> Self {
         Self {
             connection: connection.clone(),
@@ -42,9 +42,9 @@ impl ConnectionCheck {
         }
     }
 
-    /// The check after a look at the readings. A reading counts if it was made after the connection
-    /// was asked for: one of before may have come with another credential. Without a usable
-    /// connection the check stays as it was.
+    /// Updates the check with the readings. A reading counts only if it was taken after the spec
+    /// asked for the connection: an earlier one may have come with another credential. Without a
+    /// usable connection the check does not change.
     pub fn after(known: Option<Self>, observed: &Observed, skip: bool, now: Time) -> Option<Self> {
         let Ok(usable) = &observed.connection else {
             return known;
@@ -61,8 +61,8 @@ impl ConnectionCheck {
         Some(check)
     }
 
-    /// Why an object is not written over the Deployment that is there: it would give running pods a
-    /// connection over which Temporal has not answered.
+    /// Why `object` must not replace the existing Deployment: running pods would get a connection
+    /// over which Temporal has not answered. `None` if it may.
     pub fn forbids(&self, object: &Deployment, seen: &ObservedQueue) -> Option<NotReady> {
         if self.answered || self.skipped {
             return None;
@@ -94,7 +94,7 @@ pub fn is_skipped(metadata: &ObjectMeta) -> bool {
         .is_some_and(|value| value == "true")
 }
 
-/// The connection of a Deployment's worker: its variables and volumes by name. Without what the API
+/// The connection of a Deployment's worker: its variables and volumes by name, without what the API
 /// server fills in.
 fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
     let Some(spec) = &deployment.spec else {
@@ -106,7 +106,7 @@ fn connection_of(deployment: &Deployment) -> BTreeMap<String, String> {
 }
 
 fn variables(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)> {
-    // These two are about the queue and the drain.
+    // These two are about the queue and draining, not the connection.
     let others = [
         well_known::TASK_QUEUE,
         well_known::DRAIN_GRACE_PERIOD_SECONDS,

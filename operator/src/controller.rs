@@ -22,11 +22,11 @@ use crate::report::{Pass, Subject, log};
 pub use context::{Context, Shared};
 pub use errors::error_policy;
 
-/// One pass over one fleet, as soon as something may be written.
+/// Runs one pass over one fleet, as soon as this process may write.
 ///
 /// # Errors
-/// If something could not be written, or the pass panicked. What could not be read is part of what
-/// is reported.
+/// If something could not be written, or the pass panicked. What could not be read is not an error;
+/// it is part of the report.
 pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Result<Action, Error> {
     context.started().await;
     let shared = &context.shared;
@@ -42,7 +42,7 @@ pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Resu
     let result = tokio::select! {
         biased;
         () = shared.leading.ended() => {
-            // Whether what was under way was carried out is not known: it is written again.
+            // Writes in progress may or may not have taken effect: they are repeated.
             shared.fleets.state(subject.metadata).lock().await.doubt();
             return Ok(Action::requeue(Duration::ZERO));
         }
@@ -70,7 +70,7 @@ async fn pass(
     let state = shared.fleets.state(subject.metadata);
     let state = &mut *state.lock().await;
 
-    // validate: pure. A spec that is refused is reported, and nothing else is touched.
+    // validate: pure. A refused spec is reported, and nothing else is touched.
     let fleet = match spec::accepted(object, state, now) {
         Ok(fleet) => fleet,
         Err(message) => {
@@ -82,8 +82,8 @@ async fn pass(
     };
     let fleet = &*fleet;
 
-    // observe: reads caches, Secrets, and Deployments that this process left and the caches do not
-    // show.
+    // observe: reads caches and Secrets, and those Deployments that this process wrote and the
+    // caches do not show.
     let mut late = writes::late(state, now).await;
     let created = context::created(subject.metadata);
     let mut observed = observe::observe(&context.sources(), fleet, created, now).await;
@@ -92,7 +92,8 @@ async fn pass(
     let check = state.connection_check.take();
     state.connection_check = ConnectionCheck::after(check, &observed, skip, now.monotonic);
 
-    // plan: pure. apply: writes owned objects. Again where a Deployment has changed meanwhile.
+    // plan: pure. apply: writes owned objects. Both are repeated if a Deployment has changed
+    // meanwhile.
     let (plan, mut applied) =
         writes::plan_and_apply(shared, fleet, &mut observed, state, now).await;
     applied.add(&mut late);

@@ -1,9 +1,9 @@
 //! Detects drift: whether a Deployment has changed since our last apply. Pure.
 //!
-//! Comparing what we render with what the API server returns would never end (it fills in defaults,
-//! rewrites quantities, and others own fields of their own). So two hashes are remembered after
-//! each apply: of what was rendered, and of what the server then held. While both stay the same
-//! there is nothing to write, and any change by somebody else leads to exactly one apply.
+//! Comparing what we render with what the API server returns would never end: it fills in defaults
+//! and rewrites quantities, and others own fields of their own. So we keep two hashes after each
+//! apply: of what was rendered, and of what the server then held. While both stay the same there is
+//! nothing to write, and any change by somebody else leads to exactly one apply.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -17,8 +17,8 @@ pub fn rendered(object: &Deployment) -> u64 {
     hash(object)
 }
 
-/// The hash of what the server holds, as far as it concerns us: everything in the spec but the
-/// replicas, and the metadata that `rendered` sets.
+/// The hash of what concerns us in the server's object: the spec without the replicas, the labels
+/// and annotations that `rendered` sets, and the owners.
 pub fn live(existing: &Deployment, rendered: &Deployment) -> u64 {
     let mut spec = existing.spec.clone().unwrap_or_default();
     spec.replicas = None;
@@ -40,7 +40,7 @@ pub fn live(existing: &Deployment, rendered: &Deployment) -> u64 {
 
 type Map = BTreeMap<String, String>;
 
-/// Of what is held, the keys that we set.
+/// The entries of `existing` whose keys we set.
 fn ours<'a>(existing: Option<&'a Map>, rendered: Option<&Map>) -> BTreeMap<&'a str, &'a str> {
     let existing = existing.into_iter().flatten();
     existing
@@ -51,7 +51,7 @@ fn ours<'a>(existing: Option<&'a Map>, rendered: Option<&Map>) -> BTreeMap<&'a s
 
 fn hash(value: &impl Serialize) -> u64 {
     let mut hasher = DefaultHasher::new();
-    // Serialising plain Kubernetes objects does not fail; if it did, the empty text would differ
+    // Serialising plain Kubernetes objects does not fail. If it did, the empty text would differ
     // from every other one and lead to one apply too many, never to one too few.
     serde_json::to_string(value)
         .unwrap_or_default()

@@ -1,7 +1,7 @@
-//! What can go wrong with a whole pass, sorted by what to do about it. Pure.
+//! What can go wrong in a pass, classified by what to do about it. Pure.
 //!
-//! Missing knowledge (Temporal does not answer, a Secret is not there) is never an `Error`:
-//! it is a value in the observation, because it must not stop the other queues.
+//! Missing knowledge (Temporal does not answer, a Secret does not exist) is never an `Error`: it is
+//! a value in the observation, because it must not stop the other queues.
 
 mod answer;
 mod class;
@@ -22,12 +22,12 @@ pub enum Error {
     /// The API server refused or did not answer.
     #[error("cannot {call}: {}{}", describe(source), cause(call, source).way_out())]
     Kube {
-        /// What was tried.
+        /// The call that failed.
         call: Call,
-        /// What came back.
+        /// What the client returned.
         source: Box<kube::Error>,
     },
-    /// An object of the name we need belongs to someone else.
+    /// An object with the name that we need belongs to somebody else.
     #[error(
         "the {kind} {namespace}/{name} exists and is not ours: rename the queue or remove that {kind}"
     )]
@@ -39,7 +39,7 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// The object changed under the decision: the next pass decides anew.
+    /// The object has changed since the decision; the next pass decides again.
     #[error("{namespace}/{name} changed since the decision was made")]
     Stale {
         /// Namespace of the Deployment.
@@ -47,7 +47,7 @@ pub enum Error {
         /// Name of the Deployment.
         name: String,
     },
-    /// Something that cannot happen, in words.
+    /// A broken invariant of the operator, in words.
     #[error("this is a bug of the operator: {0}")]
     Bug(String),
 }
@@ -76,7 +76,7 @@ impl Error {
         }
     }
 
-    /// The wait that the API server asked for, if it did.
+    /// How long the API server asked to wait, if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Kube { source, .. } = self else {
             return None;
@@ -88,7 +88,7 @@ impl Error {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
-    /// Whether it may go by itself, soon and without anybody's doing.
+    /// Whether it may pass by itself, soon and without anybody's help.
     pub fn passes(&self) -> bool {
         match self.class() {
             Class::Throttled | Class::Unavailable | Class::Conflict => true,
@@ -97,7 +97,7 @@ impl Error {
         }
     }
 
-    /// The error as a condition says it: without what differs from one attempt to the next.
+    /// The error as a condition shows it: without what differs from one attempt to the next.
     pub fn condition_message(&self) -> String {
         let Self::Kube { call, source } = self else {
             return self.to_string();
@@ -107,7 +107,7 @@ impl Error {
                 "cannot {call}: the admission webhook \"{name}\" has to be asked and cannot be called{}",
                 cause.way_out()
             ),
-            // What the client says of it differs: refused, timed out, closed.
+            // The client's wording differs: refused, timed out, closed.
             (Cause::Unavailable, source) if !matches!(source, kube::Error::Api(_)) => {
                 format!("cannot {call}: the API server does not answer")
             }
@@ -115,12 +115,12 @@ impl Error {
         }
     }
 
-    /// True for "there is no such object".
+    /// Whether the API server says that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Kube { call, source } if cause(call, source) == Cause::Missing)
     }
 
-    /// True where the object is not as the write expected it, or is another one.
+    /// Whether a write was refused because the object is not as expected, or is another one.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { call, source }
             if cause(call, source) == Cause::Conflict
@@ -128,7 +128,7 @@ impl Error {
     }
 }
 
-/// The cause of what the client reports.
+/// The cause of an error of the client.
 fn cause<'a>(call: &Call, error: &'a kube::Error) -> Cause<'a> {
     match error {
         kube::Error::Api(status) => answer::cause(call, status),
@@ -137,7 +137,7 @@ fn cause<'a>(call: &Call, error: &'a kube::Error) -> Cause<'a> {
         | kube::Error::HttpError(_)
         | kube::Error::FromUtf8(_) => Cause::Unexpected,
         kube::Error::Auth(_) => Cause::Right,
-        // What is left is transport: connect, TLS, read, timeouts.
+        // The rest is transport: connect, TLS, read, timeouts.
         _ => Cause::Unavailable,
     }
 }

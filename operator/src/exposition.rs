@@ -1,8 +1,8 @@
-//! Reads single samples of the text format of Prometheus, of which OpenMetrics' samples are a part.
+//! Parses single samples of Prometheus' text format, of which OpenMetrics samples are a subset.
 //! Pure.
 
-/// One sample: `name{label="value",...} value`. A time, and in OpenMetrics an exemplar, may follow
-/// the value.
+/// One sample: `name{label="value",...} value`. A timestamp, and in OpenMetrics an exemplar, may
+/// follow the value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample<'a> {
     /// The name of the metric.
@@ -13,7 +13,7 @@ pub struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
-    /// The sample in a line; `None` if it holds none.
+    /// Parses the sample in a line; `None` if there is none.
     pub fn parse(line: &'a str) -> Option<Self> {
         let (name, rest) = split_name(line)?;
         let rest = rest.trim_start();
@@ -50,7 +50,7 @@ fn split_name(line: &str) -> Option<(&str, &str)> {
     (end > 0).then(|| line.split_at(end))
 }
 
-/// The labels, and what follows their closing brace.
+/// Parses the labels. Also returns what follows their closing brace.
 fn labels(mut rest: &str) -> Option<(Vec<(&str, String)>, &str)> {
     let mut labels = Vec::new();
     loop {
@@ -70,7 +70,7 @@ fn labels(mut rest: &str) -> Option<(Vec<(&str, String)>, &str)> {
     }
 }
 
-/// A value in quotes without its escapes, and what follows its closing quote.
+/// Parses a quoted value and its escapes. Also returns what follows its closing quote.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let text = text.strip_prefix('"')?;
     let mut value = String::new();

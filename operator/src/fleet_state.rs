@@ -1,5 +1,5 @@
-//! What the controller remembers about a fleet between passes. Plain data in memory: it starts
-//! empty after a restart, and everything still works then, only more carefully.
+//! What the controller remembers about a fleet between passes. Plain data in memory: it is empty
+//! after a restart, and then everything still works, only more carefully.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::drift;
 use crate::not_ready::NotReady;
 use crate::observe::drains::Draining;
 
-/// Which worker version a queue's Deployment runs. There is one until versions are managed; the
-/// key is here so that nothing has to be rekeyed then.
+/// The version of the workers that a queue's Deployment runs. There is only one until versions are
+/// managed; the key exists so that nothing needs another key then.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// The user's present template, whatever it is.
+    /// The user's current template.
     #[default]
     Unversioned,
 }
@@ -47,30 +47,30 @@ impl QueueKey {
 /// Everything remembered about one fleet.
 #[derive(Debug, Default)]
 pub struct FleetState {
-    /// What the spec means, once it was accepted.
+    /// The spec, once it was accepted.
     pub accepted: Option<Accepted>,
-    /// Per queue and version.
+    /// The state of each queue and version.
     pub queues: BTreeMap<QueueKey, QueueState>,
-    /// The status that was written last, and the version of the object that it led to.
+    /// The version of the object after the last write of the status, and that status.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
     /// Whether Temporal has answered over the connection that the spec asks for.
     pub connection_check: Option<ConnectionCheck>,
-    /// Since when a Deployment whose queue has left the spec could not be deleted.
+    /// Since when a Deployment could not be deleted although its queue has left the spec.
     pub unpruned: Option<Time>,
 }
 
-/// A spec that was accepted: parsed once, and its schedules evaluated once per edge of them.
+/// A spec that was accepted. It is parsed once per generation and edge of its schedules.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// The fleet, with the minimums of its schedules.
+    /// The fleet, with the minimums that its schedules ask for.
     pub fleet: Arc<Fleet>,
     from: Timestamp,
-    /// When a schedule may ask for another minimum.
+    /// When a schedule may next ask for another minimum.
     pub until: Option<Timestamp>,
 }
 
 impl Accepted {
-    /// The fleet as it is at a moment.
+    /// Accepts a fleet, with what its schedules ask for at `now`.
     pub fn at(fleet: Fleet, now: Timestamp) -> Self {
         let fleet = fleet.at(now);
         Self {
@@ -80,7 +80,7 @@ impl Accepted {
         }
     }
 
-    /// Whether it is about this generation of the spec, and holds at this moment.
+    /// Whether this generation of the spec was accepted, and its schedules still ask for the same.
     pub fn holds(&self, generation: Option<i64>, now: Timestamp) -> bool {
         generation == Some(self.fleet.generation)
             && now >= self.from
@@ -93,92 +93,92 @@ impl Accepted {
 pub struct QueueState {
     /// What the decisions need.
     pub history: History,
-    /// The Deployment as it is to be.
+    /// The Deployment as it should be.
     pub rendered: Option<Rendered>,
     /// The Deployment as we left it.
     pub written: Option<Written>,
-    /// What is being written and was not answered when the last pass ended.
+    /// The write that was not answered when the last pass ended.
     pub writing: Option<Writing>,
     /// What the API server refused last, if it has accepted nothing since.
     pub refused: Option<Refused>,
-    /// Pods that drained when they were last seen.
+    /// The pods that drained when they were last seen, by name.
     pub draining: BTreeMap<String, Drain>,
-    /// The sample that was counted in the metrics last.
+    /// The sample that the metrics counted last.
     pub counted: Option<SampleId>,
-    /// When the backlog and the slots were last known.
+    /// When the last known backlog and the last known slots were read.
     pub taken_at: (Option<Time>, Option<Time>),
-    /// How many tasks waited when that was last known.
+    /// The last known number of waiting tasks.
     pub backlog: Option<u64>,
-    /// The task queue that this was read of.
+    /// The task queue that `backlog` was read from.
     pub task_queue: Option<String>,
-    /// The task queue that the workers still poll, though the spec names another one by now.
+    /// The task queue that the workers still poll although the spec now names another one.
     pub left: Option<Left>,
     /// Since when the workers' slots have been unknown.
     pub slots_unknown_since: Option<Time>,
-    /// The last decision that was made on a reading of its own, not on one that had been acted on.
+    /// The last decision on a new reading, not on one that had already been acted on.
     pub decided: Option<Decision>,
-    /// What was advised, and about which generation of the spec.
+    /// The advice that was given, and the generation of the spec that it was about.
     pub advised: BTreeMap<Reason, i64>,
-    /// The present rendering or size is not what the API server holds.
+    /// Set while the API server does not hold the current rendering or size.
     pub unapplied: Option<Unapplied>,
-    /// When the queue was last meant to have no replicas, unless one was ready since.
+    /// When the Deployment last asked for no replicas; `None` once a replica is ready.
     pub at_zero: Option<Time>,
 }
 
-/// Writes of a queue that fail.
+/// The failing writes of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unapplied {
-    /// Since when none has succeeded.
+    /// Since when no write has succeeded.
     pub since: Time,
-    /// Whether the last error may go by itself.
+    /// Whether the last error may pass by itself.
     pub passes: bool,
-    /// The last error, as a condition says it.
+    /// The last error, as a condition shows it.
     pub why: NotReady,
 }
 
-/// A task queue that workers leave for another one.
+/// A task queue that the workers are leaving for another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     /// Its name in Temporal.
     pub task_queue: String,
-    /// How many tasks waited in it when that was last known.
+    /// The last known number of tasks that waited in it.
     pub backlog: Option<u64>,
 }
 
-/// A pod that was told to stop, as it was when it was last seen.
+/// A draining pod, as it was last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// What Kubernetes says about it.
     pub pod: Draining,
-    /// Since when it is known that it was told.
+    /// Since when it is known to drain.
     pub since: Time,
-    /// The task slots that it had in use when that was last known.
+    /// The last known number of its task slots in use.
     pub used: Option<u32>,
-    /// How many tasks its worker had taken in its life, in the first heartbeat that it sent after
-    /// it was told to stop and that says that it polls.
+    /// How many tasks its worker had taken in its life, according to the first heartbeat that it
+    /// sent while draining and still polling.
     pub taken: Option<u64>,
-    /// How many more it has taken since.
+    /// How many tasks it has taken since.
     pub took: u64,
-    /// It has been reported that tasks were cut off.
+    /// Whether it has been reported that tasks were cut off.
     pub told: bool,
 }
 
-/// A Deployment as it is to be, made once for a spec and a connection.
+/// A rendered Deployment, made once per spec and connection.
 #[derive(Debug, Clone)]
 pub struct Rendered {
     generation: i64,
     connection: Connection,
     /// The object, without replicas.
     pub object: Arc<Deployment>,
-    /// Its hash.
+    /// The hash of the object.
     pub hash: u64,
-    /// The version of the Deployment that was looked at last, and the hash of what concerns us in
-    /// it.
+    /// The version of the existing Deployment that was last hashed, and the hash of what concerns
+    /// us in it.
     seen: Option<(String, u64)>,
 }
 
 impl Rendered {
-    /// Renders it.
+    /// Renders the Deployment of a queue.
     pub fn new(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Self {
         let object = render(fleet, queue, connection);
         Self {
@@ -190,12 +190,12 @@ impl Rendered {
         }
     }
 
-    /// Whether it was made for this spec and connection.
+    /// Whether it was rendered for this spec and connection.
     pub fn is_of(&self, fleet: &Fleet, connection: &Connection) -> bool {
         self.generation == fleet.generation && self.connection == *connection
     }
 
-    /// Keeps the hash of what concerns us in the Deployment that is there.
+    /// Keeps the hash of what concerns us in the existing Deployment, for its version.
     pub fn look_at(&mut self, existing: &Deployment) {
         let version = existing
             .metadata
@@ -207,7 +207,7 @@ impl Rendered {
         }
     }
 
-    /// The hash of what concerns us in the Deployment that is there.
+    /// The hash of what concerns us in the existing Deployment, computed if it was not kept.
     pub fn live_of(&self, existing: &Deployment) -> u64 {
         let version = existing.metadata.resource_version.as_ref();
         let seen = self.seen.as_ref();
@@ -221,26 +221,26 @@ impl Rendered {
 pub struct Refused {
     /// The hash of what we rendered.
     pub rendered: u64,
-    /// When.
+    /// When it was refused.
     pub at: Time,
-    /// How long it is not tried again.
+    /// The pause before it is sent again.
     pub pause: Duration,
-    /// How often just this was refused before.
+    /// How many times in a row the same object was refused before.
     pub before: u32,
-    /// What it said.
+    /// The error, as a condition shows it.
     pub why: NotReady,
 }
 
 impl Refused {
-    /// How long it is still not tried again.
+    /// The rest of the pause.
     pub fn remains(&self, now: Time) -> Duration {
         self.pause.saturating_sub(now.since(self.at))
     }
 }
 
 impl QueueState {
-    /// Notes which task queue is read from now on. What was known of another one is kept until the
-    /// workers have left it.
+    /// Records which task queue is read from now on. What was known about another one is kept until
+    /// the workers have left it.
     pub fn reads(&mut self, task_queue: &str) {
         match self.task_queue.replace(task_queue.to_owned()) {
             Some(before) if before != task_queue => {
@@ -249,14 +249,14 @@ impl QueueState {
                     task_queue: before,
                     backlog,
                 });
-                // They never went.
+                // If the spec returns to it, the workers never left.
                 self.left = Some(left).filter(|left| left.task_queue != task_queue);
             }
             Some(_) | None => {}
         }
     }
 
-    /// Keeps what outlives the reading it came with.
+    /// Keeps what outlives the reading that it came with.
     pub fn note(&mut self, observation: &Observation, now: Time) {
         let (backlog, slots) = self.taken_at;
         self.taken_at = (
@@ -279,8 +279,8 @@ impl QueueState {
 }
 
 impl FleetState {
-    /// Whether what was under way was carried out is not known: everything is written again, which
-    /// changes nothing where it was.
+    /// Forgets all writes, because those in progress may or may not have taken effect. Everything
+    /// is written again, which changes nothing that did take effect.
     pub fn doubt(&mut self) {
         for state in self.queues.values_mut() {
             state.written = None;
@@ -289,7 +289,7 @@ impl FleetState {
         }
     }
 
-    /// The state of a queue, made if there is none.
+    /// The state of a queue; created if there is none.
     pub fn queue(&mut self, key: QueueKey) -> &mut QueueState {
         self.queues.entry(key).or_default()
     }

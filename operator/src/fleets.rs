@@ -1,4 +1,4 @@
-//! The fleets that this process works on: the state of each, and its failed passes. In memory.
+//! The fleets that this process works on: their state and their failed passes. In memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::error::Class;
 use crate::fleet_state::FleetState;
 
-/// All of them, by uid.
+/// All fleets, by uid.
 #[derive(Default)]
 pub struct Fleets(Mutex<HashMap<String, Entry>>);
 
@@ -23,12 +23,12 @@ struct Entry {
     failures: Failures,
 }
 
-/// What went wrong lately with a fleet.
+/// The recent failures of a fleet.
 #[derive(Default)]
 struct Failures {
-    /// Failed passes since the last good one, by the class of the error.
+    /// Failed passes since the last successful one, by the class of the error.
     count: BTreeMap<Class, u32>,
-    /// When the next pass is due, whatever came of the last one.
+    /// When the next pass is due, whatever the outcome of the last one.
     requeue_at: Option<Time>,
 }
 
@@ -45,15 +45,15 @@ impl Fleets {
         Arc::clone(&self.0.lock().entry(uid).or_insert_with(fresh).state)
     }
 
-    /// The fleets of which `exists` says that they are gone.
+    /// The fleets that do not exist according to `exists`.
     pub fn gone(&self, exists: impl Fn(&FleetKey) -> bool) -> Vec<FleetKey> {
         let fleets = self.0.lock();
         let gone = fleets.values().filter(|fleet| !exists(&fleet.key));
         gone.map(|fleet| fleet.key.clone()).collect()
     }
 
-    /// Drops a fleet. `last` runs if no other fleet goes by its name: one that was created again
-    /// under the same name does, and none is added meanwhile.
+    /// Drops a fleet. Runs `last` unless another fleet has its name, as one that was created again
+    /// does. No fleet is added while `last` runs.
     pub fn remove(&self, key: &FleetKey, last: impl FnOnce()) {
         let mut fleets = self.0.lock();
         fleets.remove(&key.uid);
@@ -64,13 +64,13 @@ impl Fleets {
         }
     }
 
-    /// A pass was good.
+    /// Records a successful pass, which clears the failures.
     pub fn succeeded(&self, metadata: &ObjectMeta) {
         self.with(metadata, |fleet| fleet.failures = Failures::default());
     }
 
-    /// Counts a failure. Returns how many of its class came before it since the last good pass, and
-    /// when the next pass is due in any case.
+    /// Counts a failed pass. Returns how many of its class came before it since the last successful
+    /// one, and when the next pass is due in any case.
     pub fn failed(&self, metadata: &ObjectMeta, class: Class) -> (u32, Option<Time>) {
         let count = |fleet: &mut Entry| {
             let count = fleet.failures.count.entry(class).or_default();
@@ -81,7 +81,7 @@ impl Fleets {
         self.with(metadata, count).unwrap_or_default()
     }
 
-    /// When the next pass is due, whatever comes of this one.
+    /// Sets when the next pass is due, whatever the outcome of this one.
     pub fn requeue_at(&self, metadata: &ObjectMeta, at: Time) {
         self.with(metadata, |fleet| fleet.failures.requeue_at = Some(at));
     }

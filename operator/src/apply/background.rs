@@ -1,4 +1,4 @@
-//! Writes that a pass does not wait for: a webhook may take its time. Each is a task of its own.
+//! Writes that a pass does not wait for, because an admission webhook may be slow. One task each.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use super::writer::{Writer, is_another};
 use crate::applied::{End, QueueApplied};
 use crate::plan::QueuePlan;
 
-/// Everything but the replicas of one queue, to be written.
+/// Writes the Deployment and the budget of one queue, without a change of the replicas.
 pub(super) struct BackgroundWrite {
     pub(super) writer: Writer,
     pub(super) fleet: FleetKey,
     pub(super) plan: QueuePlan,
-    /// The version of the Deployment, where this pass has already written to it.
+    /// The version of the Deployment, if this pass has already written to it.
     pub(super) version: Option<String>,
 }
 
-/// A write that is under way.
+/// A write in progress.
 pub(super) struct Started {
     task: AbortOnDropHandle<QueueApplied>,
-    /// The task has nothing left to do.
+    /// Set once the task has nothing left to do.
     over: Arc<AtomicBool>,
-    /// Nobody waits any more: the task has to call `ended` when it is over.
+    /// Set once nobody waits for the task any more: it must then call `ended` when it ends.
     late: Arc<AtomicBool>,
 }
 
@@ -77,7 +77,7 @@ impl BackgroundWrite {
             .prepare(fleet, plan, version.as_deref(), &mut done)
             .await;
         if let Err(error) = prepared {
-            // What is another object now says nothing about what was to be written.
+            // An error about a changed or missing object says nothing about what we meant to write.
             if !is_another(&error) {
                 done.end = End::Refused;
             }
@@ -88,7 +88,7 @@ impl BackgroundWrite {
 }
 
 impl Started {
-    /// The result, or the task if it takes longer than until the deadline.
+    /// Returns the outcome, or the task if it has not ended by the deadline.
     pub(super) async fn ended_before(
         mut self,
         deadline: Pin<&mut Sleep>,
@@ -99,7 +99,7 @@ impl Started {
             () = deadline => {}
         }
         self.late.store(true, Ordering::SeqCst);
-        // It may have ended in this moment, without knowing that it is late.
+        // The task may have ended just now, before it could see that it is late.
         if self.over.load(Ordering::SeqCst) {
             return Ok(QueueApplied::of_task(self.task.await));
         }

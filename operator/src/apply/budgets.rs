@@ -1,5 +1,5 @@
-//! The PodDisruptionBudgets beside the Deployments: written and deleted, by the writer of all owned
-//! objects alone. They are not watched, so each is looked up before it is touched.
+//! The part of the [`Writer`] that writes and deletes PodDisruptionBudgets. They are not watched,
+//! so each is read before it is changed.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -15,7 +15,7 @@ use crate::owned::owned_by;
 const KIND: &str = "PodDisruptionBudget";
 
 impl Writer {
-    /// Writes a budget. One of that name that belongs to somebody else is left alone.
+    /// Applies a budget. Fails without a write if one of that name belongs to somebody else.
     pub(super) async fn apply_budget(
         &self,
         fleet: &FleetKey,
@@ -25,7 +25,7 @@ impl Writer {
         let found = self.found_budget(fleet, name).await?;
         let mut budget = budget.clone();
         if let Some(found) = found {
-            // It, and no other of that name.
+            // Write to this very object, not to another one of its name.
             budget.metadata.uid = ours(found, &budget, fleet)?.metadata.uid;
         }
         self.metrics.write("apply", KIND);
@@ -39,7 +39,7 @@ impl Writer {
             .map_err(|error| Error::kube(call("apply", fleet, name), error))
     }
 
-    /// Removes a budget of ours, if it is there.
+    /// Deletes the budget of that name if it exists and is ours.
     pub(super) async fn delete_budget(&self, fleet: &FleetKey, name: &str) -> Result<(), Error> {
         let found = self.found_budget(fleet, name).await?;
         let Some(found) = found.filter(|found| owned_by(&found.metadata, fleet)) else {

@@ -1,4 +1,4 @@
-//! The Deployments themselves: made, applied and deleted, by the writer of all owned objects alone.
+//! The part of the [`Writer`] that creates, applies and deletes Deployments.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, PatchParams};
@@ -16,7 +16,7 @@ use crate::owned::{CREATING, REPLICAS_MANAGER, is_being_created, spec_replicas};
 use crate::plan::{ApplyPrecondition, BudgetStep, Prune, QueuePlan, Step};
 
 impl Writer {
-    /// Everything but the replicas of a Deployment that is there.
+    /// Writes the budget and the Deployment of a queue. An existing Deployment keeps its replicas.
     pub(super) async fn prepare(
         &self,
         fleet: &FleetKey,
@@ -55,7 +55,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes a Deployment; see the top of this module.
+    /// Creates a Deployment in the three steps that [`apply`](super) explains.
     async fn create(
         &self,
         fleet: &FleetKey,
@@ -64,12 +64,13 @@ impl Writer {
         done: &mut QueueApplied,
     ) -> Result<(), Error> {
         let (made, fresh) = match self.present(fleet, object).await? {
-            // The cache has not shown it yet, or a fleet that was deleted has left it behind.
+            // The cache has not shown it yet, or a deleted fleet has left it behind.
             Some(ours) => (ours, false),
             None => (self.make(fleet, object, replicas).await?, true),
         };
         let uid = made.metadata.uid.clone().unwrap_or_default();
-        // Of one that was just made nobody else has an opinion yet.
+        // A Deployment that was created just now needs no precondition: nobody else can have
+        // changed it.
         let seen = (!fresh).then(|| ApplyPrecondition {
             resource_version: made.metadata.resource_version.clone().unwrap_or_default(),
             live: Some(drift::live(&made, object)),
@@ -88,7 +89,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The whole object with its replicas, owned by the manager of the replicas for now.
+    /// Creates the whole object with its replicas. The manager of the replicas owns all of it for
+    /// now.
     async fn make(
         &self,
         fleet: &FleetKey,
@@ -99,15 +101,15 @@ impl Writer {
         let mut whole = value(object)?;
         whole["metadata"]["annotations"][CREATING] = json!("true");
         whole["spec"]["replicas"] = json!(replicas);
-        // Without force: should somebody else have made one of that name just now, the selectors
-        // differ, and this is refused.
+        // Without force: if somebody else has just created a Deployment of that name, its selector
+        // differs and the server refuses ours.
         let params = PatchParams::apply(REPLICAS_MANAGER);
         let call = Call::new("create", "Deployment", &fleet.namespace, name);
         self.send(call, "create", &params, &whole).await
     }
 
-    /// The Deployment of that name, if there is one and it is ours or can become ours. The cache
-    /// holds only objects with our label, so this must be asked.
+    /// The Deployment of that name, if it exists and is ours or can become ours. Asks the API
+    /// server, because the cache holds only objects with our label.
     async fn present(
         &self,
         fleet: &FleetKey,
@@ -118,7 +120,7 @@ impl Writer {
         found.map(|found| ours(found, object, fleet)).transpose()
     }
 
-    /// Applies the whole object over the Deployment of that uid, if it is as it was seen.
+    /// Applies the whole object to the Deployment of that uid, if it is still as it was seen.
     async fn apply_object(
         &self,
         fleet: &FleetKey,
@@ -152,7 +154,8 @@ impl Writer {
         Err(stale(fleet, name))
     }
 
-    /// The manager of the replicas gives up everything but the replicas, as they are.
+    /// Makes the manager of the replicas give up everything but the replicas, which keep their
+    /// number.
     async fn finish(&self, fleet: &FleetKey, existing: Deployment) -> Result<Deployment, Error> {
         let mut existing = existing;
         let name = name_of(&existing)?.to_owned();

@@ -1,21 +1,21 @@
-//! Carries a plan out. The only writer of Deployments, replicas and pod annotations; decides
-//! nothing.
+//! Carries out a plan. The only writer of Deployments, their replicas, PodDisruptionBudgets and pod
+//! annotations; decides nothing.
 //!
-//! - The template of a Deployment belongs to the field manager
-//!   [`MANAGER`](taskqueue_api::well_known::MANAGER), its replicas to
-//!   [`REPLICAS_MANAGER`](crate::owned::REPLICAS_MANAGER). The first never owns the replicas,
-//!   because dropping an owned field would reset it to its default of 1.
-//! - So a Deployment is made in three steps, each of which may be the last one before a crash: the
-//!   whole object with its replicas by the second manager (no pod is started that is not wanted,
-//!   and admission rules see the real template); the whole object without replicas by the first;
-//!   the replicas alone by the second, which gives up all the rest. Until then an annotation says
-//!   that the creation is not finished.
-//! - Every write names the object that was decided on, by its uid and, where that is known, its
-//!   version: whatever was decided on outdated knowledge is refused. Versions move with the status
-//!   too; where nothing else has, the same is sent again at once.
-//! - Replicas that are added come first, before budgets and templates. The queues of a fleet are
-//!   written side by side, and a pass does not wait long for a template: what is not answered by
-//!   then goes on beside it, and its end leads to another pass. Deletions come last.
+//! - A Deployment has two field managers: [`MANAGER`](taskqueue_api::well_known::MANAGER) owns its
+//!   template, [`REPLICAS_MANAGER`](crate::owned::REPLICAS_MANAGER) its replicas. The first never
+//!   owns the replicas, because giving up an owned field would reset it to its default of 1.
+//! - A Deployment is therefore created in three steps, each of which may be the last one before a
+//!   crash. First the second manager writes the whole object with its replicas, so that no unwanted
+//!   pod starts and admission rules see the real template. Then the first manager writes the whole
+//!   object without replicas. Finally the second manager writes the replicas alone and thereby
+//!   gives up everything else. Until then an annotation marks the creation as unfinished.
+//! - Every write names the object that was decided on, by its uid and, where known, its version, so
+//!   that the server refuses a decision made on outdated knowledge. The version also changes with
+//!   the status; if nothing else has changed, the same write is sent again at once.
+//! - Added replicas are written first, before budgets and templates. The queues of a fleet are
+//!   written concurrently, and a pass does not wait long for a template: a write that is not
+//!   answered in time continues in the background, and its end leads to another pass. Deletions
+//!   come last.
 
 mod background;
 mod budgets;
@@ -39,8 +39,8 @@ use writer::{SIDE_BY_SIDE, is_another};
 pub use writer::Writer;
 
 impl Writer {
-    /// Carries the plan out. What is not answered within `patience` goes on in the background;
-    /// `ended` is called when it ends.
+    /// Carries out the plan. A write that is not answered within `patience` continues in the
+    /// background and calls `ended` when it ends.
     pub async fn apply(
         &self,
         plan: &Plan,
@@ -98,7 +98,7 @@ impl Writer {
         applied
     }
 
-    /// Waits until nothing is under way in the background.
+    /// Waits until no background write is in progress.
     pub async fn ended(&self) {
         self.background.close();
         self.background.wait().await;

@@ -1,8 +1,8 @@
 //! Decides who owns an existing object whose name the operator needs. Pure.
 //!
-//! Ours are those that the fleet owns, and those that nobody owns any more because an earlier fleet
-//! of the same name was deleted without its dependents (`kubectl delete --cascade=orphan`): a fleet
-//! that is made again takes its workers over as they run. Nothing else is ever adopted.
+//! The fleet owns its objects, and may adopt those that nobody owns any more because an earlier
+//! fleet of the same name was deleted without its dependents (`kubectl delete --cascade=orphan`): a
+//! fleet that is created again takes over its running workers. Nothing else is ever adopted.
 
 use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -14,9 +14,9 @@ use taskqueue_api::well_known::{QUEUE_LABEL, WORKER_LABEL};
 use crate::error::Error;
 use crate::owned::owned_by;
 
-/// An object that the operator makes for some pods.
+/// An object that the operator creates for a set of pods.
 pub(super) trait Made: Metadata<Ty = ObjectMeta> {
-    /// How it finds its pods.
+    /// The selector of its pods.
     fn selector(&self) -> Option<&LabelSelector>;
 }
 
@@ -32,10 +32,10 @@ impl Made for PodDisruptionBudget {
     }
 }
 
-/// What was found under a name, if it is the fleet's to write.
+/// Returns the object that was found under a name, if the fleet may write it.
 ///
 /// # Errors
-/// [`Error::Stale`] if the name is about to be free, [`Error::NameConflict`] if somebody else has
+/// [`Error::Stale`] if the name is about to be free, [`Error::NameConflict`] if somebody else uses
 /// it.
 pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K, Error> {
     let metadata = found.metadata();
@@ -54,8 +54,8 @@ pub(super) fn ours<K: Made>(found: K, wanted: &K, fleet: &FleetKey) -> Result<K,
     }
 }
 
-/// Whether it belonged to a fleet of the same name that was deleted: it is about to be collected,
-/// or to be left behind.
+/// Whether it belonged to a deleted fleet of the same name: it is about to be garbage-collected or
+/// orphaned.
 fn of_an_earlier_fleet(found: &ObjectMeta, fleet: &FleetKey) -> bool {
     let owners = found.owner_references.iter().flatten();
     owners.into_iter().any(|owner| {
@@ -63,8 +63,8 @@ fn of_an_earlier_fleet(found: &ObjectMeta, fleet: &FleetKey) -> bool {
     })
 }
 
-/// Whether nobody owns it, and it is for the same queue of a fleet of the same name and for its
-/// pods.
+/// Whether nobody owns it, and it is for the same pods and the same queue of a fleet of the same
+/// name.
 fn left_behind<K: Made>(found: &K, wanted: &K) -> bool {
     let labels = |object: &K| {
         let labels = object.metadata().labels.as_ref()?;

@@ -1,5 +1,5 @@
-//! The replicas of a Deployment and the ranks of its pods: written by the writer of all owned
-//! objects alone.
+//! The part of the [`Writer`] that sets the replicas of Deployments and ranks their pods for
+//! removal.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -17,11 +17,11 @@ use crate::owned::{DELETION_COST, REPLICAS_MANAGER, spec_replicas};
 use crate::plan::{DeletionCost, QueuePlan, Scale};
 
 impl Writer {
-    /// Changes the replicas of a Deployment that is there and whole.
+    /// Changes the replicas of a Deployment that exists and is completely created.
     pub(super) async fn resized(&self, fleet: &FleetKey, plan: &QueuePlan) -> QueueApplied {
         let mut done = QueueApplied::default();
-        // What shrinks never goes with another write: that would move the version that it was
-        // decided on.
+        // Never remove replicas together with another write, which would change the version that
+        // the decision was made on.
         let now = |scale: &&Scale| plan.is_whole() && (scale.grows() || !plan.is_prepared());
         if let Some(scale) = plan.scale.as_ref().filter(now)
             && let Err(error) = self.resize(fleet, plan, scale, &mut done).await
@@ -31,7 +31,7 @@ impl Writer {
         done
     }
 
-    /// The replicas, after the ranks of the pods.
+    /// Ranks the pods, then sets the replicas.
     async fn resize(
         &self,
         fleet: &FleetKey,
@@ -83,9 +83,9 @@ impl Writer {
         }
     }
 
-    /// Sets the replicas, if the Deployment is as it was decided on. Its version moves with its
-    /// status all the time while pods start: replicas that are added need only find their number,
-    /// and its spec, as they were.
+    /// Sets the replicas, if the Deployment is as it was decided on. While pods start, its status
+    /// and thus its version keep changing, so for an increase only the number of replicas and the
+    /// spec must be the same.
     async fn scale(&self, fleet: &FleetKey, name: &str, scale: &Scale) -> Result<String, Error> {
         let mut version = scale.decided_on.resource_version.clone();
         for _ in 0..TRIES {
@@ -132,8 +132,8 @@ impl Writer {
     }
 }
 
-/// Whether a Deployment is in all that matters for its replicas as it was when they were decided
-/// on.
+/// Whether everything in a Deployment that matters for its replicas is as it was when they were
+/// decided on.
 fn is_as_decided_on(found: &Deployment, scale: &Scale) -> bool {
     let decided_on = &scale.decided_on;
     found.metadata.uid.as_deref() == Some(decided_on.uid.as_str())

@@ -1,4 +1,4 @@
-//! The exact requests of the writer, against an API server that writes them down.
+//! The exact requests of the writer, against an API server that records them.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ mod slow;
 const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments";
 const BUDGETS: &str = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
 
-/// A writer that a pass waits for to the end.
+/// A writer whose passes wait for every write to end.
 struct Patient(Writer);
 
 impl Patient {
@@ -125,7 +125,7 @@ fn shrink() -> Scale {
     }
 }
 
-/// An API server that keeps the annotation of an unfinished creation until it is given up.
+/// An API server that keeps the annotation of an unfinished creation until its manager gives it up.
 fn creating_api() -> (Client, Log) {
     api(|asked| {
         if asked.line.starts_with("GET") {
@@ -358,7 +358,7 @@ async fn a_fleet_grows_although_its_template_or_its_budget_is_not_accepted() {
         "PATCH {PATH}/{}/scale?&fieldManager=taskqueue-operator%2Fscaling",
         name()
     );
-    // Which writes fail, how, the plan, whether the replicas are written.
+    // The path whose writes fail, the code, the change, whether the replicas are written.
     let table = [
         ("/deployments/", 500, grow(), true),
         ("/deployments/", 422, grow(), true),

@@ -1,4 +1,4 @@
-//! Single calls to the API server on behalf of a plan, each counted. Writes.
+//! Single calls to the API server on behalf of a plan. Counts every write.
 
 use std::fmt::Debug;
 
@@ -15,24 +15,24 @@ use crate::kube_error::Call;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 
-/// The writes of a fleet that are under way at once.
+/// Concurrency limit, for each of: the queues that are scaled, the pods of a queue that are ranked,
+/// and the background writes of a pass.
 pub(super) const SIDE_BY_SIDE: usize = 8;
-/// How often a write is sent while nothing but the status of its object has changed since it was
-/// decided on.
+/// Attempts per write, as long as only the status of its object has changed since the decision.
 pub(super) const TRIES: usize = 5;
 
-/// Writes Deployments and what hangs on them.
+/// Writes Deployments, their PodDisruptionBudgets and the annotations of their pods.
 #[derive(Clone)]
 pub struct Writer {
     pub(super) client: Client,
     pub(super) metrics: Metrics,
-    /// Writes that the passes do not wait for.
+    /// Writes that passes do not wait for.
     pub(super) background: TaskTracker,
     pub(super) leading: Leading,
 }
 
 impl Writer {
-    /// A writer that counts what it writes, and breaks off what is under way when this process no
+    /// A writer that counts its writes, and cancels its background writes once this process no
     /// longer leads.
     pub fn new(client: Client, metrics: Metrics, leading: Leading) -> Self {
         Self {
@@ -43,15 +43,15 @@ impl Writer {
         }
     }
 
-    /// The Deployment of that name as it is now, whosever it is.
+    /// The Deployment of that name in the API server, whoever owns it.
     pub async fn look(&self, fleet: &FleetKey, name: &str) -> Result<Option<Deployment>, Error> {
         let found = self.deployments(fleet).get_opt(name).await;
         let call = || Call::new("get", "Deployment", &fleet.namespace, name);
         found.map_err(|error| Error::kube(call(), error))
     }
 
-    /// Applies the Deployment that a call names, whole or in part; `counted` is the write as the
-    /// metrics call it.
+    /// Applies the Deployment that `call` names, whole or in part. `counted` is the name of the
+    /// write in the metrics.
     pub(super) async fn send(
         &self,
         call: Call,
@@ -67,8 +67,8 @@ impl Writer {
             .map_err(|error| Error::kube(call, error))
     }
 
-    /// Deletes the object that a call names, if it still is the one of that uid. Gone already, or
-    /// another one of that name: either way ours is not there.
+    /// Deletes the object that `call` names, if it still has that uid. Succeeds if it is gone or
+    /// its name belongs to another object: either way ours no longer exists.
     pub(super) async fn delete<K>(
         &self,
         api: &Api<K>,
@@ -105,7 +105,7 @@ impl Writer {
     }
 }
 
-/// Whether an error says that the object is another one than was decided on, or gone.
+/// Whether an error means that the object has changed since the decision, or is gone.
 pub(super) fn is_another(error: &Error) -> bool {
     error.is_not_found() || error.class() == Class::Conflict
 }

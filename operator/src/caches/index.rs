@@ -1,5 +1,5 @@
-//! Which objects of a cache belong to whom, so that nobody has to look through all of them. In
-//! memory; kept in step with its cache by whoever fills that.
+//! Finds the objects of an owner in a cache without a scan of all objects. In memory; whoever fills
+//! the cache keeps the index in step.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -10,9 +10,8 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
 
-/// A cache with an index beside it, for reading.
+/// A cache with an index, for reading.
 pub struct Indexed<K: Resource<DynamicType = ()> + 'static> {
-    /// The cache.
     store: Store<K>,
     index: Arc<RwLock<Index>>,
 }
@@ -26,10 +25,10 @@ impl<K: Resource<DynamicType = ()> + 'static> Clone for Indexed<K> {
     }
 }
 
-/// An object in its namespace.
+/// Namespace and name of an object.
 type Name = (String, String);
 
-/// Objects by owner, and the owner of each.
+/// The objects of each owner, and the owner of each object.
 #[derive(Debug, Default)]
 struct Index {
     of: HashMap<String, BTreeSet<Name>>,
@@ -67,11 +66,11 @@ impl Index {
 pub(crate) struct Filling<K: Resource<DynamicType = ()> + Clone + 'static> {
     writer: reflector::store::Writer<K>,
     indexed: Indexed<K>,
-    /// Whose an object is.
+    /// Returns the owner of an object.
     owner: fn(&K) -> Option<String>,
 }
 
-/// An empty cache, and what fills it.
+/// An empty indexed cache, and its filler.
 pub(crate) fn indexed<K>(owner: fn(&K) -> Option<String>) -> (Indexed<K>, Filling<K>)
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -90,14 +89,14 @@ where
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Filling<K> {
-    /// Takes in what a watch tells.
+    /// Takes in an event of the watch.
     pub(crate) fn apply_watcher_event(&mut self, event: &Event<K>) {
         self.writer.apply_watcher_event(event);
         let mut index = self.indexed.index.write();
         match event {
             Event::Apply(object) => index.put(name(object), (self.owner)(object)),
             Event::Delete(object) => index.remove(&name(object)),
-            // A relist is swapped in when it is whole.
+            // A relist takes effect once it is complete.
             Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
                 *index = Index::default();
@@ -115,7 +114,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Indexed<K> {
         self.store.get(reference)
     }
 
-    /// What belongs to an owner, by name.
+    /// The objects of an owner, sorted by name.
     pub fn of(&self, owner: &str) -> Vec<Arc<K>> {
         let index = self.index.read();
         let names = index.of.get(owner).into_iter().flatten();
@@ -169,7 +168,7 @@ mod tests {
         assert_eq!(names(&pods, "mails"), ["a", "c"]);
         tell(Event::Delete(pod("c", Some("mails"))));
         assert_eq!(names(&pods, "mails"), ["a"]);
-        // A relist, which counts when it is whole.
+        // A relist, which takes effect once it is complete.
         tell(Event::Init);
         tell(Event::InitApply(pod("d", Some("orders"))));
         assert_eq!(names(&pods, "mails"), ["a"]);

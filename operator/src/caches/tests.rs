@@ -1,4 +1,4 @@
-//! Which namespaces are covered, and that what cannot be read is kept as that.
+//! Which namespaces a scope covers, and that unreadable objects are cached as unreadable.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn fleet() -> Value {
     serde_json::to_value(resource(&queues)).unwrap()
 }
 
-/// As a newer version may write it: a mode that this one does not know.
+/// As a newer version may write it: with a mode that this version does not know.
 fn newer_fleet() -> Value {
     let mut newer = fleet();
     newer["spec"]["scaling"] = json!({"mode": "Predictive"});
@@ -48,14 +48,14 @@ fn connection() -> Value {
     })
 }
 
-/// As a newer version may write it: another way to say where Temporal is.
+/// As a newer version may write it: with another way to say where Temporal is.
 fn newer_connection() -> Value {
     let mut newer = connection();
     newer["spec"] = json!({"service": {"name": "temporal"}});
     newer
 }
 
-/// Lists two objects, `listed` and `listed-newer`, and then shows the watch two more.
+/// Lists two objects, `listed` and `listed-newer`, and then adds two more over the watch.
 fn server(asked: &Asked, good: &Value, newer: &Value) -> (u16, Value) {
     if !asked.line.contains("watch=true") {
         let items = [
@@ -83,7 +83,8 @@ const WHAT_IS_KEPT: [(&str, bool); 4] = [
     ("watched-newer", false),
 ];
 
-/// Polls a watch until its cache holds four objects: their names, and whether they can be read.
+/// Polls a watch until its cache holds four objects. Returns their names and whether they are
+/// readable.
 async fn kept<K>(
     store: &Store<DeserializeGuard<K>>,
     mut watch: Touched<DeserializeGuard<K>>,
@@ -150,7 +151,8 @@ fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed()
     assert_eq!(halves, [1, 2, 4, 8, 16, 16, 16]);
 }
 
-/// A pod with a hook, and with much that nobody looks at, whose worker ended before it was let go.
+/// A pod with a hook and many fields that nobody reads; its worker ended before the pod was
+/// removed.
 fn ended_pod() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",

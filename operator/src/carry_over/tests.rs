@@ -1,4 +1,4 @@
-//! What the next pass knows of this one.
+//! What the next pass knows about this one.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
         let plan = planner::plan(&fleet, &observed, &state, now.monotonic);
         let mut applied = Applied::default();
         let done = applied.queues.entry("a".to_owned()).or_default();
-        // The template is as it should be from here on.
+        // From here on the template is up to date.
         let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
         done.written = Some(Written::after_apply(&existing(&fleet, 3, "9"), &object));
         writes(&mut state, &fleet, &plan, &mut applied, now);

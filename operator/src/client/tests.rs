@@ -1,4 +1,4 @@
-//! The client that the commands use, against servers on loopback that answer badly, or not at all.
+//! The Kubernetes client against servers on loopback that answer badly or not at all.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// A server that writes this to every connection once it has read a request, and then holds the
-/// connection.
+/// A server that writes this to every connection once it has read a request, and then keeps the
+/// connection open.
 async fn server(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -51,7 +51,7 @@ const EMPTY: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 const SHORT: Duration = Duration::from_millis(300);
 
 fn ring() {
-    // Whichever test comes first.
+    // Fails in every test but the first, which does no harm.
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
@@ -115,8 +115,8 @@ async fn a_list_has_more_time_than_a_call() {
     assert!(listed.is_err(), "it is still waited for: {listed:?}");
 }
 
-/// How the kernel treats the connections of this client, as /proc/net/tcp tells it: the timer that
-/// is set on an idle connection is that of keep-alive (2), and it fires within the interval.
+/// Checks in /proc/net/tcp how the kernel treats the client's connections: the timer of an idle
+/// connection is that of keep-alive (2), and it fires within the interval.
 #[tokio::test]
 async fn an_idle_connection_is_probed() {
     ring();

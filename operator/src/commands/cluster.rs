@@ -1,6 +1,6 @@
-//! Where `top` and `explain` read: the API server with the person's own kubeconfig and rights, and
-//! the operator's metrics. Network I/O, reads only: lists and gets of `TaskQueueWorker`s and
-//! Events, and one `GET` of /metrics.
+//! Where `top` and `explain` read from: the API server, with the user's own kubeconfig and
+//! permissions, and the operator's metrics. Network I/O, reads only: lists and gets of
+//! `TaskQueueWorker`s and Events, and `GET`s of /metrics.
 
 use std::time::Duration;
 
@@ -18,11 +18,10 @@ use crate::commands::figures::{self, Scrape};
 use crate::kube_error::for_person;
 use crate::kubeconfig;
 
-/// How long a server may be silent before it is given up.
+/// How long a server may be silent before the command gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Behind one Service there may be replicas that stand by, and each answer may come from any of
-/// them; so often it is asked for the one that leads. With two replicas it is missed once in 65,536
-/// looks.
+/// Attempts to read the metrics of the leader. Behind the Service there may be standby replicas,
+/// and any replica may answer. With two replicas the leader is missed once in 65,536 scrapes.
 const ATTEMPTS: u32 = 16;
 /// Objects per page of a list.
 const PAGE: u32 = 250;
@@ -52,16 +51,16 @@ pub struct ClusterArgs {
     pub service: String,
 }
 
-/// From where the metrics are asked.
+/// Where the metrics are read.
 #[derive(Clone)]
 enum Metrics {
-    /// The operator itself.
+    /// Directly from the operator.
     Direct {
         client: Client,
         url: String,
         path: String,
     },
-    /// Its Service, through the API server.
+    /// From its Service, through the API server.
     Proxy { namespace: String, service: String },
 }
 
@@ -70,15 +69,16 @@ enum Metrics {
 pub struct Cluster {
     client: Client,
     metrics: Metrics,
-    /// The namespace that is meant where none is named.
+    /// The namespace to read where none is named.
     pub namespace: String,
 }
 
 impl Cluster {
-    /// Takes the kubeconfig (or, in a pod, the ServiceAccount) and prepares both readings.
+    /// Takes the kubeconfig (or, in a pod, the ServiceAccount) and prepares to read the API server
+    /// and the metrics.
     ///
     /// # Errors
-    /// If there is no usable kubeconfig or a flag makes no sense.
+    /// If there is no usable kubeconfig or a flag is invalid.
     pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
         let config = kubeconfig::config(args.context.as_deref()).await?;
         let namespace = args
@@ -89,10 +89,10 @@ impl Cluster {
         Self::new(client, namespace, args)
     }
 
-    /// With a client at hand.
+    /// A cluster behind an existing client.
     ///
     /// # Errors
-    /// If a flag makes no sense.
+    /// If a flag is invalid.
     pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &args.metrics {
             direct(url)
@@ -116,7 +116,7 @@ impl Cluster {
         })
     }
 
-    /// The fleets of the namespace, or of all of them.
+    /// The fleets of the namespace, or of all namespaces.
     ///
     /// # Errors
     /// If the API server refuses or does not answer.
@@ -160,8 +160,8 @@ impl Cluster {
         })
     }
 
-    /// The Events that the operator has written about a fleet; which of them the server keeps is
-    /// its own affair.
+    /// The Events that the operator has written about a fleet, as far as the server still keeps
+    /// them.
     ///
     /// # Errors
     /// If the API server refuses or does not answer.
@@ -180,7 +180,7 @@ impl Cluster {
         Ok(list.items)
     }
 
-    /// The operator's metrics, or in one line why they cannot be had and what to do.
+    /// The operator's metrics, or one line that says why they cannot be read and what to do.
     pub async fn scrape(&self) -> Result<Scrape, String> {
         for _ in 0..ATTEMPTS {
             let text = self.metrics_text().await?;
@@ -216,7 +216,7 @@ impl Cluster {
             .map_err(|error| self.no_metrics(&error))
     }
 
-    /// What to tell a person about metrics that cannot be had.
+    /// Explains to a person why the metrics cannot be read, and what to do.
     fn no_metrics(&self, error: &kube::Error) -> String {
         let (namespace, service) = match &self.metrics {
             Metrics::Direct { url, .. } => return format!("{url}: {}", for_person(error)),

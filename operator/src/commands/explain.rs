@@ -1,6 +1,6 @@
-//! `explain`: why one queue has the replicas that it has. Reads the fleet, its Events and the
-//! operator's metrics with the person's own rights and prints; writes nothing to any cluster. The
-//! text is made in [`text`].
+//! `explain`: why a queue has the replicas that it has. Reads the fleet, its Events and the
+//! operator's metrics with the user's own permissions and prints; writes nothing to any cluster.
+//! [`text`] makes the text.
 
 pub mod explanation;
 pub mod text;
@@ -12,7 +12,7 @@ use crate::commands::cluster::{Cluster, ClusterArgs};
 use crate::commands::output::{Output, print};
 use explanation::Explanation;
 
-/// What stands under the flags in `--help`.
+/// The text below the flags in `--help`.
 pub const HELP: &str = "\
 It takes the rights to get taskqueueworkers and to list events in the fleet's namespace; and for what is known now the
 right to get services/proxy in the operator's namespace, or --metrics.";
@@ -38,7 +38,7 @@ pub struct Arguments {
 /// Explains the queue on standard output.
 ///
 /// # Errors
-/// If there is no usable kubeconfig, no such fleet or queue, or nothing can be printed.
+/// If there is no usable kubeconfig, no such fleet or queue, or printing fails.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
     print(&explain(&cluster, arguments, Clock::start()).await?)
@@ -47,7 +47,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The explanation as text.
 ///
 /// # Errors
-/// If the API server refuses to show the fleet, or it has no such queue.
+/// If the API server does not return the fleet, or the fleet has no such queue.
 pub async fn explain(
     cluster: &Cluster,
     arguments: &Arguments,
@@ -63,7 +63,7 @@ pub async fn explain(
     let scrape = scrape
         .map_err(|why| notes.push(format!("no moving figures: {why}")))
         .ok();
-    // Without the Events there is still the last decision.
+    // Without the Events the last decision is still known.
     let events = events.unwrap_or_else(|error| {
         notes.push(format!("{error:#}"));
         Vec::new()

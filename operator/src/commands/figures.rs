@@ -1,6 +1,6 @@
-//! The moving figures of each queue, from the text that the operator serves at /metrics. Pure.
+//! The current metrics of each queue, from the text that the operator serves at /metrics. Pure.
 //!
-//! What the text does not hold stays absent: unknown is never shown as zero.
+//! What the text does not contain stays absent: unknown is never shown as zero.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::exposition::Sample;
 use crate::metrics::table;
 
-/// Which queue of which fleet.
+/// Names a queue of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QueueName {
     /// Kubernetes namespace of the fleet.
@@ -20,52 +20,52 @@ pub struct QueueName {
     pub queue: String,
 }
 
-/// The moving figures of one queue. What is unknown is absent.
+/// The current metrics of one queue. Unknown values are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Tasks that wait, over all task types.
+    /// Waiting tasks, over all task types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog_tasks: Option<f64>,
     /// How long the oldest of them has waited, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_wait_seconds: Option<f64>,
-    /// Tasks that arrive per second.
+    /// Arriving tasks per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arrivals_per_second: Option<f64>,
-    /// Tasks that are handed to workers per second.
+    /// Tasks handed to workers per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dispatches_per_second: Option<f64>,
     /// Task slots in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slots_used: Option<f64>,
-    /// Task slots that are free.
+    /// Free task slots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slots_free: Option<f64>,
-    /// Pods that were told to stop and are still there.
+    /// Draining pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draining_replicas: Option<f64>,
-    /// How long a task takes on average, in seconds, by task type.
+    /// Mean duration of a task, in seconds, by task type.
     pub service_time_seconds: BTreeMap<String, f64>,
-    /// The task types that Temporal limits now.
+    /// The task types that Temporal rate-limits now.
     pub rate_limited: BTreeSet<String>,
-    /// Replicas that each kind of demand asks for.
+    /// Replicas that each term of the demand asks for.
     pub demand_replicas: BTreeMap<String, f64>,
     /// Seconds since the last successful reading, by source.
     pub reading_age_seconds: BTreeMap<String, f64>,
-    /// Why a source is unknown now.
+    /// Why a source is unknown now, by source.
     pub unknown: BTreeMap<String, String>,
-    /// The pods that keep the queue from shrinking, and why, in one word.
+    /// The pods that keep the queue from shrinking, each with the reason in one word.
     pub held_pods: BTreeMap<String, String>,
-    /// What about the queue needs a person.
+    /// What needs a person's attention.
     pub findings: BTreeSet<String>,
-    /// How many decisions there were since the operator started, by what they were: "hold:
-    /// CoolingDown".
+    /// Decisions since the operator started, by direction and reason, such as "hold: CoolingDown".
     pub decisions: BTreeMap<String, f64>,
 }
 
 impl Figures {
-    /// What was decided since `before`: the decision whose count has grown. `None` if none has.
+    /// The decision whose count has grown since `before`; of several, the one with the highest
+    /// count. `None` if none has grown.
     pub fn decided_since(&self, before: &Self) -> Option<&str> {
         let grown = self.decisions.iter().filter(|(decision, count)| {
             let known = before.decisions.get(*decision);
@@ -77,37 +77,37 @@ impl Figures {
     }
 }
 
-/// One answer of an operator.
+/// The metrics of one replica of the operator.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scrape {
-    /// Whether this replica reconciles. One that stands by knows nothing of the fleets.
+    /// Whether this replica leads. A standby replica knows nothing about the fleets.
     pub leads: bool,
-    /// The queues that it knows.
+    /// The metrics of each queue.
     pub queues: BTreeMap<QueueName, Figures>,
 }
 
 /// Why a text cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A line is not of the form that it should be.
+    /// A line is not a sample.
     #[error("line {line} is no metric: {text:?}")]
     Line {
-        /// Which one, from 1.
+        /// Its number, from 1.
         line: usize,
-        /// What stands there, cut.
+        /// Its first 80 characters.
         text: String,
     },
-    /// It is not this operator that answers.
+    /// The text is not from this operator.
     #[error(
         "these are not the metrics of a taskqueue-operator: taskqueue_operator_leader is missing"
     )]
     NotOurs,
 }
 
-/// Reads the text.
+/// Parses the text.
 ///
 /// # Errors
-/// If a line is no metric, or the text is not the operator's.
+/// If a line is not a sample, or the text is not the operator's.
 pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
     let mut scrape = Scrape::default();
     let mut ours = false;
@@ -134,7 +134,7 @@ pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
     }
 }
 
-/// The queue that a sample is about, if it is about one.
+/// The queue that a sample is about, if any.
 fn queue(sample: &Sample<'_>) -> Option<QueueName> {
     let label = |name: &str| sample.label(name).map(str::to_owned);
     Some(QueueName {
@@ -144,7 +144,7 @@ fn queue(sample: &Sample<'_>) -> Option<QueueName> {
     })
 }
 
-/// Adds a line to the figures of its queue.
+/// Adds a sample to the metrics of its queue.
 fn take(figures: &mut Figures, sample: &Sample<'_>) {
     let value = sample.value;
     let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + value);

@@ -1,5 +1,6 @@
-//! `simulate`: a user's own trace and policy beside the HPA, KEDA and others. Reads the two files
-//! and writes the pictures; talks to no cluster. The simulation itself is `taskqueue-simulation`.
+//! `simulate`: compares a user's policy with the HPA, KEDA and others on the user's own trace.
+//! Reads the two files and writes the plots; talks to no cluster. `taskqueue-simulation` does the
+//! simulation.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use taskqueue_simulation::{Comparison, Millis, Scenario, Setup, Trace, compare_w
 
 use crate::arguments::duration_between;
 
-/// What stands under the flags in `--help`.
+/// The text below the flags in `--help`.
 pub const HELP: &str = "\
 The trace is a CSV file with one task a line: the second of its arrival, and the seconds that a worker
 takes for it. Lines that begin with # and a heading are skipped.
@@ -43,13 +44,15 @@ told to stop while they worked; known, first and raced, tasks cut off (first: no
 ended or was seen before; raced: started after the last heartbeat that was read; known: all others); calls, to
 Temporal; peak, most replicas asked for.";
 
-/// The name of the only queue of a policy file that is no whole resource.
+/// The name of the only queue of a policy file that is not a whole resource.
 const ONLY: &str = "queue";
-/// The most replicas that the resource's schema allows.
+/// The most replicas that the schema of the resource allows.
 const MAX_REPLICAS: u32 = 1000;
-/// Arrivals that begin later than this are Unix times: the trace begins with the first of them.
+/// If the first arrival is this late or later, the times are Unix times and the trace begins with
+/// it.
 const UNIX_TIMES: Millis = 1_000_000_000;
-/// The longest trace. More is minutes of computing, and most likely another unit of time.
+/// The longest trace: 31 days. More takes minutes to compute, and most likely has another unit of
+/// time.
 const LONGEST: Millis = 31 * 86_400_000;
 
 /// The arguments of `simulate`.
@@ -108,7 +111,7 @@ pub struct Arguments {
     pub svg: Option<PathBuf>,
 }
 
-/// Runs the comparison, writes the plots, and says what came out.
+/// Runs the comparison, writes the plots, and returns the report.
 ///
 /// # Errors
 /// If a file cannot be read, understood or written.
@@ -138,7 +141,7 @@ pub fn simulate(arguments: &Arguments) -> anyhow::Result<String> {
     Ok(format!("{text}\n{written} plots in {}\n", folder.display()))
 }
 
-/// The tasks, from the first arrival on if the times are Unix times.
+/// Parses the tasks. If the times are Unix times, they count from the first arrival.
 fn read_trace(name: &str, text: &str) -> anyhow::Result<Trace> {
     let mut trace = Trace::from_csv(name, text)?;
     let first = trace.tasks.first().map_or(0, |task| task.arrives);
@@ -164,7 +167,7 @@ fn read_trace(name: &str, text: &str) -> anyhow::Result<Trace> {
     Ok(trace)
 }
 
-/// What a policy file holds that is no whole resource.
+/// The content of a policy file that is not a whole resource.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Bare {
@@ -175,7 +178,7 @@ struct Bare {
     drain: DrainSpec,
 }
 
-/// The queue whose policy is meant, checked as the operator checks it.
+/// The queue with the policy to simulate, validated as the operator does it.
 fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| anyhow!("is not YAML: {error}; compare it with the form in --help"))?;
@@ -220,7 +223,7 @@ fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
     }
 }
 
-/// Reads the text again where there is one, because then the error can say the line.
+/// Parses the text again where there is one, because then the error names the line.
 fn typed<T: serde::de::DeserializeOwned>(value: &Value, text: Option<&str>) -> anyhow::Result<T> {
     match text {
         Some(text) => serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}")),
@@ -228,8 +231,7 @@ fn typed<T: serde::de::DeserializeOwned>(value: &Value, text: Option<&str>) -> a
     }
 }
 
-/// Refuses fields that were read but are not known, which the API server would refuse as well: a
-/// policy with a typo in it would be another policy.
+/// Refuses unknown fields, as the API server would: a policy with a typo would be another policy.
 fn refuse_unknown(path: &str, read: &Value, known: &Value) -> anyhow::Result<()> {
     match (read, known) {
         (Value::Object(read), Value::Object(known)) => {
@@ -266,7 +268,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A whole resource around a bare policy, so that both are checked by the same rules.
+/// Wraps a bare policy in a whole resource, so that the same rules check both.
 fn whole(bare: Bare) -> TaskQueueWorker {
     let worker = Container {
         name: "worker".to_owned(),
@@ -305,8 +307,7 @@ fn whole(bare: Bare) -> TaskQueueWorker {
     TaskQueueWorker::new("simulated", spec)
 }
 
-/// The queue of this name, or the only one. What is `bare` is refused by the paths that it has in
-/// its file.
+/// The queue of this name, or the only one. Errors of a `bare` policy name the paths in its file.
 fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow::Result<Queue> {
     // The API server fills these in; a file need not have them.
     worker.metadata.uid.get_or_insert_with(|| "none".to_owned());
@@ -350,7 +351,7 @@ fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow
     Ok(queue)
 }
 
-/// Runs everything, and tells what was run before what came out.
+/// Runs the comparison. The report says what was run before it gives the results.
 fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Comparison) {
     trace.limit_milli = arguments.rate_limit.map(|limit| u64::from(limit) * 1000);
     let mut policy = queue.policy;
@@ -402,7 +403,7 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
     (text, comparison)
 }
 
-/// Seconds and milliseconds up to a minute, then whole seconds.
+/// Milliseconds below one minute, whole seconds from there on.
 fn time(millis: Millis) -> DurationString {
     if millis < 60_000 {
         DurationString::from_millis(millis)
@@ -411,7 +412,7 @@ fn time(millis: Millis) -> DurationString {
     }
 }
 
-/// Writes one plot per policy and says how many.
+/// Writes one plot per policy and returns their number.
 fn draw(name: &str, comparison: &Comparison, folder: &Path) -> anyhow::Result<usize> {
     let way_out = "choose another folder with --svg";
     std::fs::create_dir_all(folder)

@@ -1,7 +1,7 @@
-//! `top`: a live table of fleets and their queues for people. Reads the API server and the
-//! operator's metrics with the person's own rights and prints; writes nothing to any cluster.
+//! `top`: a live table of fleets and their queues. Reads the API server and the operator's metrics
+//! with the user's own permissions and prints; writes nothing to any cluster.
 //!
-//! Pure: [`super::figures`] understands the metrics, [`super::view`] makes the table. I/O:
+//! Pure: [`super::figures`] parses the metrics, [`super::view`] makes the table. I/O:
 //! [`super::cluster`], and this file, which prints.
 
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::commands::cluster::{Cluster, ClusterArgs};
 use crate::commands::output::{Output, print};
 use crate::commands::view::{self, Snapshot, Sort};
 
-/// What stands under the flags in `--help`.
+/// The text below the flags in `--help`.
 pub const HELP: &str = "\
 BACKLOG, WAIT, SLOTS and DRAIN come from the operator's metrics; a dash means unknown. READY is ready/desired
 replicas. WAIT is how long the oldest waiting task has waited, TARGET how long it may.
@@ -32,9 +32,10 @@ namespace. Without the latter:
 
 As a plugin of kubectl: call the program kubectl-tqw, put it in the PATH, and use `kubectl tqw top`.";
 
-/// The other screen, without a cursor, and without wrapping: a narrow terminal cuts the lines.
+/// Switches to the alternate screen, hides the cursor and stops wrapping: a narrow terminal cuts
+/// the lines.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
-/// Back to where the person was.
+/// Restores the screen.
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// The arguments of `top`.
@@ -72,7 +73,7 @@ pub struct Arguments {
 /// Shows the fleets, once or until Ctrl-C.
 ///
 /// # Errors
-/// If there is no usable kubeconfig, the API server refuses, or nothing can be printed.
+/// If there is no usable kubeconfig, the API server refuses, or printing fails.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
     let live =
@@ -81,7 +82,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let text = once(&cluster, arguments, Clock::start()).await?;
         return print(&text);
     }
-    // What cannot be read at all is said before the screen is taken.
+    // A first read that fails is reported before the screen changes.
     let first = look(&cluster, arguments.all_namespaces).await?;
     print(ENTER)?;
     let ended = tokio::select! {
@@ -92,7 +93,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ended
 }
 
-/// One look as text.
+/// One snapshot as text.
 ///
 /// # Errors
 /// If the API server refuses or does not answer.
@@ -126,7 +127,7 @@ async fn look(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<Snapsho
     Ok(view::snapshot(&fleets, scrape.as_ref(), notes))
 }
 
-/// Draws again and again. A look that fails leaves the last table and says why.
+/// Draws again at every interval. If a read fails, the last table stays, with the reason.
 async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> anyhow::Result<()> {
     let clock = Clock::start();
     let mut pace = pace(arguments.interval);
@@ -178,13 +179,13 @@ fn pace(interval: DurationString) -> Interval {
     pace
 }
 
-/// From the upper left corner, each line to its end, and nothing below the last.
+/// Draws from the upper left corner; clears the rest of each line and everything below the last.
 fn draw(text: &str) -> anyhow::Result<()> {
     let lines: Vec<String> = text.lines().map(|line| format!("{line}\x1b[K")).collect();
     print(&format!("\x1b[H{}\x1b[J", lines.join("\r\n")))
 }
 
-/// The lines of the terminal; where they are not known, everything is drawn.
+/// The number of lines of the terminal. If it is unknown, everything is drawn.
 fn height() -> usize {
     terminal_size().map_or(usize::MAX, |(_, Height(lines))| lines.into())
 }

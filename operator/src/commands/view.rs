@@ -1,5 +1,5 @@
-//! What is known about the fleets as plain data, and the table that a person sees. Pure; the time
-//! is passed in.
+//! What is known about the fleets as plain data, and the table for people. Pure; the time is passed
+//! in.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,12 +15,12 @@ use taskqueue_api::{ConditionType, Reason, TaskQueueWorker, validate};
 use crate::caches::GuardedFleet;
 use crate::commands::figures::{Figures, QueueName, Scrape};
 
-/// The fleets at a moment.
+/// The fleets at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Snapshot {
     /// The fleets, by namespace and name.
     pub fleets: Vec<FleetView>,
-    /// What could not be read, and the way out.
+    /// What could not be read, and the remedy.
     pub notes: Vec<String>,
 }
 
@@ -58,19 +58,19 @@ pub struct QueueView {
     pub desired: u32,
     /// Replicas that are ready.
     pub ready: u32,
-    /// What the operator decided since the last look, as "hold: CoolingDown". Known from the second
-    /// look on.
+    /// The operator's last decision as of this snapshot, such as "hold: CoolingDown". Known from
+    /// the second snapshot on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deciding: Option<String>,
     /// The last decision that changed the replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_decision: Option<DecisionStatus>,
-    /// The moving figures, if the operator's metrics could be read and hold the queue.
+    /// The current metrics, if the operator's metrics could be read and contain the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
 }
 
-/// In which order the rows stand.
+/// The order of the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Sort {
     /// By namespace and name of the fleet; its queues as in its spec.
@@ -82,7 +82,7 @@ pub enum Sort {
     Wait,
 }
 
-/// Brings together what the API server and the metrics say.
+/// Combines what the API server and the metrics say.
 pub fn snapshot(fleets: &[GuardedFleet], scrape: Option<&Scrape>, notes: Vec<String>) -> Snapshot {
     let mut views: Vec<FleetView> = fleets
         .iter()
@@ -110,13 +110,12 @@ pub fn snapshot(fleets: &[GuardedFleet], scrape: Option<&Scrape>, notes: Vec<Str
     }
 }
 
-/// One fleet with its figures.
+/// One fleet with its metrics.
 pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
     let namespace = fleet.namespace().unwrap_or_default();
     let name = fleet.name_any();
     let status = fleet.status.clone().unwrap_or_default();
-    // The targets with what comes from the fleet and from the defaults; a spec that is refused has
-    // none.
+    // The targets include what the fleet and the defaults set. A refused spec has none.
     let targets: BTreeMap<String, f64> = validate(fleet).map_or_else(
         |_| BTreeMap::new(),
         |accepted| {
@@ -160,7 +159,8 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
     }
 }
 
-/// Fills in what was decided since the snapshot before, which it keeps where nothing was decided.
+/// Sets what was decided since the snapshot `before`. Where nothing was, the earlier decision
+/// stays.
 pub fn compare(snapshot: &mut Snapshot, before: &Snapshot) {
     for fleet in &mut snapshot.fleets {
         let old = before
@@ -181,8 +181,7 @@ pub fn compare(snapshot: &mut Snapshot, before: &Snapshot) {
     }
 }
 
-/// Whether a condition says that something is not as it should be, or that a limit holds a fleet
-/// back.
+/// Whether a condition reports a problem, or a limit that holds a fleet back.
 pub fn holds_back(condition: &Condition) -> bool {
     let reason = |reason: Reason| condition.reason == reason.as_str();
     let kind = ConditionType::ALL
@@ -279,7 +278,7 @@ fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<String> {
         value.map_or_else(unknown, |value| format!("{value}"))
     };
     let wait = figures.and_then(|figures| {
-        // Where nothing waits there is nobody who could have waited.
+        // If no task waits, there is no wait to show.
         figures
             .oldest_wait_seconds
             .filter(|_| figures.backlog_tasks != Some(0.0))
@@ -307,7 +306,7 @@ fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// The last change and its reason in short, and what is decided now where that is known.
+/// The last change with its reason, and the current decision if it is known.
 fn last(queue: &QueueView, now: Timestamp) -> String {
     let change = queue.last_decision.as_ref().map_or_else(
         || "none".to_owned(),
@@ -322,7 +321,7 @@ fn last(queue: &QueueView, now: Timestamp) -> String {
     }
 }
 
-/// How far a queue is from where it should be; what is unknown comes last.
+/// The sort key: the higher, the more urgent. Unknown values come last.
 fn urgency(queue: &QueueView, sort: Sort) -> f64 {
     let figures = queue.figures.as_ref();
     let value = match sort {
@@ -336,7 +335,7 @@ fn urgency(queue: &QueueView, sort: Sort) -> f64 {
     value.unwrap_or(-1.0)
 }
 
-/// Lines of cells with two blanks between the columns; numbers stand to the right.
+/// Aligns the cells, with two blanks between the columns and numbers to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
     let head = lines.first().map_or(&[][..], Vec::as_slice);
     let widths: Vec<usize> = (0..head.len())
@@ -365,7 +364,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// A span of time in the shortest unit that says enough: 6.1s, 42s, 17m, 5h, 3d.
+/// Formats a time span in the shortest unit that says enough: 6.1s, 42s, 17m, 5h, 3d.
 pub fn seconds(value: f64) -> String {
     let whole = |seconds_per_unit: f64, unit: &str| {
         format!("{:.0}{unit}", (value / seconds_per_unit).floor())
@@ -379,14 +378,14 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
-/// How long ago something was.
+/// Formats how long ago `then` was.
 pub fn age(then: Timestamp, now: Timestamp) -> String {
     let ago = now.as_second().saturating_sub(then.as_second());
-    // A clock that runs behind the operator's must not show an age below zero.
+    // The age must not be negative if this clock is behind the operator's.
     seconds(f64::from(u32::try_from(ago.max(0)).unwrap_or(u32::MAX)))
 }
 
-/// As many lines as a terminal shows; the last of them says what was left out.
+/// Cuts the text to the lines that a terminal shows; the last one says how many are left out.
 pub fn fit(text: &str, rows: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     if lines.len() <= rows || rows < 2 {

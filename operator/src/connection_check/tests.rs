@@ -1,4 +1,4 @@
-//! What is written into running pods, and what waits until Temporal has answered.
+//! What is written into running pods at once, and what waits for an answer from Temporal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::plan::Step;
 use crate::planner::desired::desired;
 use crate::testing::{NOW, backlog, existing, observed, resource, unseen};
 
-/// A fleet whose resource was changed by this.
+/// A fleet whose resource `change` has modified.
 fn changed(change: impl FnOnce(&mut Value)) -> Fleet {
     let queues = json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]);
     let mut object = serde_json::to_value(resource(&queues)).unwrap();
@@ -36,7 +36,7 @@ fn connection(pointer: &str, value: &str) -> Fleet {
     })
 }
 
-/// What runs, `replicas` of it, as the unchanged fleet has it.
+/// The Deployment of the unchanged fleet, running with this many replicas.
 fn running(replicas: i32) -> ObservedQueue {
     ObservedQueue {
         existing: Some(Arc::new(existing(&changed(|_| ()), replicas, "9"))),
@@ -44,7 +44,7 @@ fn running(replicas: i32) -> ObservedQueue {
     }
 }
 
-/// One pass over the fleet as far as it is decided what to write.
+/// One pass over the fleet, up to the decision what to write.
 fn pass(fleet: &Fleet, queue: ObservedQueue, state: &mut FleetState, skip: bool) -> Step {
     let observed = observed(fleet, queue);
     let known = state.connection_check.take();
@@ -106,7 +106,7 @@ fn a_template_that_changes_beside_the_connection_is_written_while_temporal_is_aw
         object["spec"]["drain"] = json!({"gracePeriod": "7m"});
     });
     assert!(matches!(first_pass(&fleet, running(3)), Step::Apply { .. }));
-    // Everything of the API server's own doing aside: it fills in what was left out.
+    // Defaults that the API server fills in are no change of the connection.
     let mut defaulted = existing(&changed(|_| ()), 3, "9");
     let pod = defaulted
         .spec
@@ -151,7 +151,7 @@ fn a_reading_over_the_connection_of_now_lets_it_through_and_one_of_before_does_n
         pass(&fleet, later, &mut state, false),
         Step::Apply { .. }
     ));
-    // What has answered once is good, also while it is away again.
+    // Once Temporal has answered, the connection stays good, even while Temporal is away again.
     assert!(matches!(
         pass(&fleet, running(3), &mut state, false),
         Step::Apply { .. }
@@ -188,7 +188,7 @@ fn what_waits_in_a_task_queue_that_the_workers_leave_is_remembered_until_they_ha
         (queue.left.clone(), queue.backlog),
         (left("orders", Some(7)), None)
     );
-    // Changed again before the workers went.
+    // Changed again before the workers have left.
     queue.backlog = Some(3);
     queue.reads("mails");
     assert_eq!(queue.left, left("orders", Some(7)));

@@ -25,7 +25,7 @@ use crate::observe::{Sources, connection};
 use crate::report::{Reports, Subject};
 use crate::scrape::Scrapers;
 
-/// How long the start of one scope waits for the task queues of another one's fleets.
+/// How long a scope that starts waits for the caches of the other scopes.
 pub(super) const SETTLING: Duration = Duration::from_secs(30);
 
 /// What every pass in the process shares.
@@ -34,11 +34,11 @@ pub struct Shared {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
-    /// Temporal's numbers.
+    /// The readers of Temporal.
     pub readers: Readers,
-    /// The pods' own numbers.
+    /// The readers of the pods' own metrics.
     pub scrapers: Scrapers,
-    /// Secrets by name.
+    /// The cache of Secrets.
     pub secrets: Secrets,
     /// Which fleet owns which task queue.
     pub task_queue_owners: TaskQueueOwners,
@@ -46,32 +46,32 @@ pub struct Shared {
     pub writer: Writer,
     /// The writer of status and Events.
     pub reports: Reports,
-    /// The fleets.
+    /// The state of each fleet.
     pub fleets: Fleets,
-    /// Whether anything may be written now.
+    /// Whether this process may write now.
     pub leading: Leading,
-    /// Takes fleets that need a pass.
+    /// Takes the fleets that need a pass.
     pub requeue: UnboundedSender<OwnerKey>,
 }
 
-/// What the passes of one scope have.
+/// What the passes of one scope work with.
 pub struct Context {
     /// What is shared with the other scopes.
     pub shared: Arc<Shared>,
     /// The watch caches.
     pub caches: Caches,
-    /// Those of every scope.
+    /// The watch caches of every scope.
     everywhere: Arc<[Caches]>,
     started: OnceCell<()>,
 }
 
 impl Shared {
-    /// Drops everything about a fleet that is gone.
+    /// Drops everything known about a fleet that is gone.
     pub fn forget(&self, metadata: &ObjectMeta) {
         self.forget_key(&key_of(metadata));
     }
 
-    /// Drops everything about fleets of which `exists` says that they are gone.
+    /// Drops everything known about the fleets that do not exist according to `exists`.
     pub fn forget_all_but(&self, exists: impl Fn(&FleetKey) -> bool) {
         for key in &self.fleets.gone(exists) {
             self.forget_key(key);
@@ -89,8 +89,9 @@ impl Shared {
         self.task_queue_owners.forget(key);
     }
 
-    /// Registers the task queues of every fleet of a scope. Where the spec cannot be used, as when
-    /// it was changed for the worse, those that its workers were made for: they run.
+    /// Registers the task queues of every fleet of a scope. If a spec is unusable, for example
+    /// after a bad edit, registers those that its Deployments were made for, because these still
+    /// run.
     fn register_all(&self, caches: &Caches) {
         for object in caches.fleets.state() {
             let subject = Subject::of(&object);
@@ -116,7 +117,7 @@ impl Shared {
 }
 
 impl Context {
-    /// A context over the caches of one scope, beside those of all scopes.
+    /// A context over the caches of one scope; `everywhere` holds those of all scopes.
     pub fn new(shared: Arc<Shared>, caches: Caches, everywhere: Arc<[Caches]>) -> Self {
         Self {
             shared,
@@ -126,10 +127,10 @@ impl Context {
         }
     }
 
-    /// Waits, once, until the caches of this scope are filled, and those of every other that can be
-    /// watched, and then registers the task queues of every fleet: without that, whichever of two
-    /// rivals came first after a restart would believe to be alone. A scope that cannot be watched,
-    /// or takes too long, is not waited for.
+    /// Waits, once, until the caches of this scope and of every other scope that can be watched are
+    /// filled, and then registers the task queues of every fleet. Without that, the first of two
+    /// rivals after a restart would not know of the other. Does not wait for a scope that cannot be
+    /// watched or takes too long.
     pub async fn started(&self) {
         let all = async {
             self.caches.filled().await;
@@ -147,7 +148,7 @@ impl Context {
         self.started.get_or_init(|| all).await;
     }
 
-    /// Whether a fleet is still there, and no other of its name.
+    /// Whether this very fleet still exists, and not another one of its name.
     pub fn exists(&self, metadata: &ObjectMeta) -> bool {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
@@ -155,7 +156,7 @@ impl Context {
         there.is_some_and(|object| Subject::of(&object).metadata.uid == metadata.uid)
     }
 
-    /// Where a pass observes.
+    /// The sources that a pass observes.
     pub fn sources(&self) -> Sources<'_> {
         Sources {
             caches: &self.caches,
@@ -167,7 +168,7 @@ impl Context {
     }
 }
 
-/// When an object was created.
+/// When an object was created; the Unix epoch if it does not say.
 pub(super) fn created(metadata: &ObjectMeta) -> Timestamp {
     metadata
         .creation_timestamp

@@ -1,4 +1,4 @@
-//! How a pass that fails ends, and when it is tried again.
+//! How a failed pass ends, and when it is tried again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use crate::caches::GuardedFleet;
 use crate::error::{Class, Error};
 use crate::report::Subject;
 
-/// A pass that panics is an error of its fleet, and of no other: it is counted, and everything else
-/// goes on.
+/// Turns a panic of a pass into a counted error of its fleet alone; everything else goes on.
 pub(super) async fn caught<T>(
     shared: &Shared,
     pass: impl Future<Output = Result<T, Error>>,
@@ -35,7 +34,7 @@ pub(super) async fn caught<T>(
         })
 }
 
-/// The error of a pass is the one that is to be tried again soonest.
+/// Ends a pass. Of several errors it returns the one to be tried again soonest.
 pub(super) fn finish(
     applied: Applied,
     reported: Result<(), Error>,
@@ -48,8 +47,9 @@ pub(super) fn finish(
     }
 }
 
-/// When to try again after an error: by its class, later each time, and not in step with others.
-/// Never later than the next pass was due anyway: the other queues do not wait for this one.
+/// When to try again after an error: by its class, later after each failure, and with jitter so
+/// that fleets do not act in step. Never later than the next pass was due anyway, because the other
+/// queues do not wait for this one.
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Context>) -> Action {
     let metadata = Subject::of(&object).metadata;
@@ -61,7 +61,8 @@ pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Conte
     Action::requeue(requeue_at.map_or(wait, |at| wait.min(at.since(now))))
 }
 
-/// Up to a fifth of the class's first wait, by the object's uid: stable, so that tests are too.
+/// Up to a fifth of the first wait of the class, from the object's uid: stable, so that tests are
+/// too.
 pub(super) fn jitter(metadata: &ObjectMeta, class: Class) -> Duration {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let sum = uid.bytes().fold(0_u32, |sum, byte| {

@@ -1,4 +1,5 @@
-//! The spec of a fleet, parsed once per generation. Pure, but for what is kept.
+//! Parses the spec of a fleet, once per generation and edge of its schedules. Pure, but for the
+//! result that it keeps in the fleet state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::fleet_state::{Accepted, FleetState};
 
-/// The fleet that an object stands for, or everything that is wrong with it. Parsed once per
-/// generation of its spec.
+/// The fleet that an object describes, or everything that is wrong with it. Parsed once per
+/// generation of its spec and edge of its schedules.
 pub(super) fn accepted(
     object: &GuardedFleet,
     state: &mut FleetState,
@@ -35,7 +36,7 @@ pub(super) fn accepted(
     Ok(Arc::clone(&accepted.fleet))
 }
 
-/// How long until a schedule may ask for another minimum.
+/// How long until a schedule may ask for another minimum; [`Duration::MAX`] if none does.
 pub(super) fn until_schedule(state: &FleetState, now: Moment) -> Duration {
     let change = state.accepted.as_ref().and_then(|accepted| accepted.until);
     change.map_or(Duration::MAX, |change| {

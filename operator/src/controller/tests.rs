@@ -1,5 +1,5 @@
-//! Whole passes against an API server that writes down what it is asked, with caches filled by hand
-//! and a Temporal that never answers.
+//! Whole passes against an API server that records its requests, with caches filled by hand and a
+//! Temporal that never answers.
 
 use std::net::IpAddr;
 
@@ -43,7 +43,7 @@ mod leading;
 mod refused;
 mod slow;
 
-/// A Temporal that is away.
+/// A Temporal that does not answer.
 struct Away;
 
 impl Away {
@@ -110,10 +110,10 @@ impl Fetch for Nowhere {
 struct Operator {
     context: Arc<Context>,
     caches: Filler,
-    /// The caches of a scope beside this one.
+    /// The caches of another scope.
     other_scope: Filler,
     log: Log,
-    /// The fleets that are to be looked at because a write has ended.
+    /// The fleets that need a pass because a write has ended.
     requeued: mpsc::UnboundedReceiver<OwnerKey>,
 }
 
@@ -168,7 +168,7 @@ impl Operator {
         }
     }
 
-    /// Shows the operator an object and lets it work on it.
+    /// Shows the operator an object and runs a pass over it. Returns the result and the requests.
     async fn pass(&mut self, object: &Value) -> (Result<Action, Error>, Vec<String>) {
         let object: GuardedFleet = serde_json::from_value(object.clone()).unwrap();
         self.caches
@@ -178,7 +178,7 @@ impl Operator {
         (result, self.log.lines())
     }
 
-    /// Reason and message of the condition Ready, as they were written.
+    /// Reason and message of the condition Ready, as written.
     async fn ready(&self, object: &Value) -> (String, String) {
         let state = self.context.shared.fleets.state(&metadata(object));
         let status: TaskQueueWorkerStatus = state.lock().await.status.clone().unwrap().1;
@@ -230,7 +230,7 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
         ["look", "create", "apply", "status", "event"]
     );
 
-    // What the watches show after that: the Deployment, and the object with its status.
+    // What the watches show afterwards: the Deployment, and the object with its status.
     let fleet = crate::testing::simple();
     let made: Deployment = crate::testing::existing(&fleet, 1, "101");
     let key = taskqueue_api::fleet::FleetKey {
@@ -256,8 +256,8 @@ async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
     let mut shown = object();
     shown["metadata"]["resourceVersion"] = json!("102");
     shown["status"] = serde_json::to_value(&written).unwrap();
-    // One pass for what has changed in what is seen (Temporal has been found to be away by then),
-    // then none.
+    // One pass writes what has changed (Temporal is known to be away by then), and the next writes
+    // nothing.
     let owner = {
         let readers = operator.context.shared.readers.clone();
         let mut news = std::pin::pin!(readers.updates());
@@ -298,7 +298,7 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
     assert_eq!(error.class(), Class::Unavailable);
     assert_eq!(short(&lines)[..2], ["look", "status"]);
     let guarded: Arc<GuardedFleet> = Arc::new(serde_json::from_value(object()).unwrap());
-    // Nothing else is to be looked at for a day.
+    // No other pass is due for a day.
     let shared = &operator.context.shared;
     let tomorrow = shared.clock.now().monotonic.plus(Duration::from_hours(24));
     shared.fleets.requeue_at(&metadata(&object()), tomorrow);

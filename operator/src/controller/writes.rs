@@ -1,5 +1,5 @@
-//! The writing half of a pass: plan, apply, carry over. What is written late, or planned again, is
-//! here too.
+//! The writing half of a pass: plan, apply, carry over. Also takes in writes that end late, and
+//! plans again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,11 +25,10 @@ use crate::planner;
 
 /// How long a pass waits for templates and budgets to be written.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a growth is decided again in one pass because its Deployment was another one than the
-/// caches showed.
+/// How often a pass decides on an increase again if the Deployment was not as the caches showed it.
 const ROUNDS: usize = 2;
 
-/// Takes in what has ended since the last pass of the writes that it did not wait for.
+/// Takes in the outcomes of the background writes that have ended since the last pass.
 pub(super) async fn late(state: &mut FleetState, now: Moment) -> BTreeMap<String, QueueApplied> {
     let mut late = BTreeMap::new();
     for (key, state) in &mut state.queues {
@@ -43,8 +42,8 @@ pub(super) async fn late(state: &mut FleetState, now: Moment) -> BTreeMap<String
     late
 }
 
-/// Asks for the Deployments that this process has left and the watch does not show: out of sight is
-/// not gone.
+/// Reads those Deployments that this process wrote and the watch does not show: out of sight is not
+/// gone.
 pub(super) async fn look_for_unseen(
     writer: &Writer,
     fleet: &Fleet,
@@ -69,14 +68,14 @@ pub(super) async fn look_for_unseen(
     }
 }
 
-/// A Deployment that was asked for, as the cache would hold it.
+/// Reduces a Deployment that was read directly to what the cache would hold.
 fn as_kept(mut found: Deployment) -> Arc<Deployment> {
     keep_owners_of_replicas(&mut found.metadata);
     Arc::new(found)
 }
 
-/// plan, apply, carry over. Where the API server says that a growth was decided on an outdated
-/// Deployment, it is decided again.
+/// Plans, applies and carries over. If the API server refuses an increase that was decided on an
+/// outdated Deployment, decides again.
 pub(super) async fn plan_and_apply(
     shared: &Shared,
     fleet: &Fleet,
@@ -105,8 +104,8 @@ pub(super) async fn plan_and_apply(
             }
         }
         let mut again = self::plan(fleet, observed, state, now);
-        // Whoever wrote may know better what else is to be written: only replicas that are added go
-        // on from there.
+        // Whoever changed the Deployment may know better what else to write, so only increases go
+        // on.
         again.prunes.clear();
         again.queues.retain(|queue| {
             let grows = queue.scale.as_ref().is_some_and(Scale::grows);
@@ -148,7 +147,8 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
     shared.writer.apply(plan, PATIENCE, again).await
 }
 
-/// The queues whose growth was refused because their Deployment has changed, with its name.
+/// The queues whose increase was refused because their Deployment has changed, with the
+/// Deployment's name.
 fn outdated_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> {
     let outdated = |queue: &&QueuePlan| {
         let grows = queue.scale.as_ref().is_some_and(Scale::grows);
@@ -164,7 +164,7 @@ fn outdated_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> 
         .collect()
 }
 
-/// Puts what was decided again in the place of what was decided before.
+/// Replaces the plans and outcomes of the queues that were decided again.
 fn replace(plan: &mut Plan, applied: &mut Applied, again: Plan, second: Applied) {
     for queue in again.queues {
         let before = plan

@@ -1,14 +1,14 @@
-//! What an answer of the API server means. Pure: the call and the answer in, one cause out.
+//! What an answer of the API server means: from a call and its answer to one cause. Pure.
 //!
-//! The reason and the message count before the number: a webhook may deny with any code, and a
-//! wrong template is refused with 400, 422 or 500, depending on which part of the server notices.
+//! The message and the reason take precedence over the code: a webhook may deny with any code, and
+//! a wrong template is refused with 400, 422 or 500, depending on which part of the server notices.
 
 use kube::core::Status;
 
 use super::reason::ErrorReason;
 use crate::kube_error::Call;
 
-/// Why the API server did not do what it was asked to do.
+/// Why the API server did not carry out a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause<'a> {
     /// An admission webhook denied the request.
@@ -17,25 +17,25 @@ pub(super) enum Cause<'a> {
     Policy(&'a str),
     /// Another admission rule denied the request.
     Admission,
-    /// A quota has no room.
+    /// A quota is exhausted.
     Quota,
-    /// An admission webhook that has to be asked cannot be called.
+    /// A mandatory admission webhook cannot be called.
     WebhookDown(&'a str),
-    /// What the user wrote is no valid object.
+    /// What the user wrote is not a valid object.
     Object,
     /// The CustomResourceDefinition in the cluster is not the operator's.
     Definition,
-    /// The operator lacks a right.
+    /// The operator lacks a permission.
     Right,
     /// There is no such object, or no such kind.
     Missing,
-    /// Someone else wrote first, or the namespace goes away.
+    /// Somebody else wrote first, or the namespace is being deleted.
     Conflict,
-    /// The server asks to slow down.
+    /// The API server asks to slow down.
     Throttled,
-    /// The server is in trouble.
+    /// The API server is in trouble or does not answer.
     Unavailable,
-    /// The operator asked for something that makes no sense.
+    /// The operator sent an invalid request.
     Unexpected,
 }
 
@@ -57,7 +57,7 @@ impl Cause<'_> {
         }
     }
 
-    /// What to do about an answer that does not say so itself.
+    /// The remedy, if the answer does not contain it.
     pub(super) const fn way_out(self) -> &'static str {
         match self {
             Self::WebhookDown(_) => {
@@ -79,9 +79,9 @@ pub(super) fn cause<'a>(call: &Call, status: &'a Status) -> Cause<'a> {
         .unwrap_or_else(|| by_reason(call, status))
 }
 
-/// What an admission rule says of itself, whatever the code.
+/// Recognises the answers of admission rules by their message, whatever the code.
 fn admission(message: &str) -> Option<Cause<'_>> {
-    // A webhook's own words come after its name, so the beginning is the API server's.
+    // A webhook's own words follow its name, so the beginning is the API server's.
     if let Some(rest) = message.strip_prefix("admission webhook \"") {
         let (name, said) = rest.split_once('"')?;
         return said
@@ -91,7 +91,7 @@ fn admission(message: &str) -> Option<Cause<'_>> {
     if let Some((_, rest)) = message.split_once("failed calling webhook \"") {
         return Some(Cause::WebhookDown(rest.split_once('"')?.0));
     }
-    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ...", after what was asked
+    // "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ..." follows what was asked
     // for.
     let (_, rest) = message.split_once("olicy '")?;
     let (name, said) = rest.split_once('\'')?;
@@ -99,7 +99,7 @@ fn admission(message: &str) -> Option<Cause<'_>> {
         .then_some(Cause::Policy(name))
 }
 
-/// Words by which the server says that an object makes no sense, with 400 or with 500.
+/// Phrases with which the server rejects an invalid object, with 400 or with 500.
 const NO_OBJECT: [&str; 7] = [
     "failed to create typed patch object",
     "field not declared in schema",
@@ -117,12 +117,13 @@ fn invalid<'a>(call: &Call, message: &str) -> Option<Cause<'a>> {
         .then(|| wrong_object(call))
 }
 
-/// Whose mistake an object is that the server does not accept.
+/// Decides whose mistake an object is that the server rejects.
 fn wrong_object<'a>(call: &Call) -> Cause<'a> {
     match (call.kind, call.verb) {
-        // The operator writes nothing but the status, whole and of its own making.
+        // The operator writes only the status, and builds all of it, so the definition does not
+        // fit.
         ("TaskQueueWorker", _) => Cause::Definition,
-        // The pod template and the budget are the user's; all else in these is fixed.
+        // The pod template and the budget are the user's; everything else in these is fixed.
         ("Deployment", "create" | "apply") | ("PodDisruptionBudget", "apply") => Cause::Object,
         _ => Cause::Unexpected,
     }
@@ -149,11 +150,11 @@ fn by_reason<'a>(call: &Call, status: &Status) -> Cause<'a> {
     }
 }
 
-/// The authorizer, a quota and every admission plugin answer with 403.
+/// The authorizer, quotas and every admission plugin answer with 403.
 fn forbidden<'a>(message: &str) -> Cause<'a> {
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
     if says(&["being terminated"]) {
-        // Everything in the namespace goes, the fleet too.
+        // Everything in the namespace is going away, the fleet too.
         Cause::Conflict
     } else if says(&["exceeded quota", "failed quota", "insufficient quota"]) {
         Cause::Quota

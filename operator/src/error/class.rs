@@ -7,22 +7,22 @@ use std::time::Duration;
 pub enum Class {
     /// The user's own object is wrong: wait until it changes.
     Invalid,
-    /// Something the object names is missing: look again in a while.
+    /// Something that the object names is missing: try again in a while.
     Dependency,
-    /// The operator may not do this: look again in a while.
+    /// The operator may not do this: try again in a while.
     Denied,
-    /// Asked to slow down.
+    /// The API server asks to slow down: back off.
     Throttled,
-    /// The other side does not answer: back off.
+    /// The API server does not answer: back off.
     Unavailable,
-    /// Someone else wrote first: look again soon.
+    /// Somebody else wrote first: try again soon.
     Conflict,
     /// An invariant of the operator is broken.
     Bug,
 }
 
 impl Class {
-    /// Every class, for pre-set series.
+    /// Every class, so that each series of the metric exists from the start.
     pub const ALL: [Self; 7] = [
         Self::Invalid,
         Self::Dependency,
@@ -48,13 +48,13 @@ impl Class {
 
     /// How long to wait after the `attempt`-th failure in a row (the first is 0).
     ///
-    /// Throttled, unavailable and broken passes back off; the others have a fixed rhythm.
+    /// Throttled, unavailable, conflict and bug errors back off; the others wait a fixed time.
     pub fn wait(self, attempt: u32) -> Duration {
         let doubled = |first: u64, cap: u64| {
             Duration::from_secs(first.saturating_mul(1 << attempt.min(16)).min(cap))
         };
         match self {
-            // Another watch event usually comes first; this only bounds a missed one.
+            // A watch event usually comes first; this is for one that was missed.
             Self::Invalid => Duration::from_mins(5),
             Self::Dependency | Self::Denied => Duration::from_mins(1),
             Self::Throttled => doubled(30, 300),

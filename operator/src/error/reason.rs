@@ -5,34 +5,34 @@ use super::class::Class;
 /// Why a step of a pass failed; the label `reason` of `reconcile_errors_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorReason {
-    /// What the user wrote is no valid object.
+    /// What the user wrote is not a valid object.
     TemplateRefused,
     /// The CustomResourceDefinition in the cluster is not the operator's.
     DefinitionOutdated,
-    /// An object of the name we need belongs to someone else.
+    /// An object with the name that we need belongs to somebody else.
     NameConflict,
     /// There is no such object, or no such kind.
     NotFound,
-    /// The operator lacks a right.
+    /// The operator lacks a permission.
     AccessDenied,
     /// An admission rule denied the request.
     AdmissionDenied,
-    /// A quota has no room.
+    /// A quota is exhausted.
     QuotaExceeded,
-    /// The server asks to slow down.
+    /// The API server asks to slow down.
     Throttled,
-    /// The server is in trouble.
+    /// The API server is in trouble or does not answer.
     ApiServerUnavailable,
-    /// An admission webhook that has to be asked cannot be called.
+    /// A mandatory admission webhook cannot be called.
     WebhookUnavailable,
-    /// Someone else wrote first.
+    /// Somebody else wrote first, or the namespace is being deleted.
     Conflict,
-    /// The operator asked for something that makes no sense.
+    /// The operator sent an invalid request, or broke an invariant of its own.
     InternalError,
 }
 
 impl ErrorReason {
-    /// All of them, by class.
+    /// Every reason, sorted by class.
     pub const ALL: [Self; 12] = [
         Self::TemplateRefused,
         Self::DefinitionOutdated,
@@ -48,14 +48,14 @@ impl ErrorReason {
         Self::InternalError,
     ];
 
-    /// Those of one class.
+    /// The reasons of one class.
     pub fn of(class: Class) -> impl Iterator<Item = Self> {
         Self::ALL
             .into_iter()
             .filter(move |reason| reason.class() == class)
     }
 
-    /// The word.
+    /// The label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TemplateRefused => "TemplateRefused",

@@ -1,4 +1,4 @@
-//! The same for the PodDisruptionBudgets beside the Deployments.
+//! The exact requests of the writer for PodDisruptionBudgets.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! Deployments that are not what was decided on any more: only their status has moved, or more.
+//! Deployments that have changed since the decision, in their status alone or in more.
 
 use super::*;
 
-/// An API server whose Deployment is `present`, and which takes a write only if it names that one's
+/// An API server that holds the Deployment `present` and accepts a write only if it names that
 /// version.
 fn versioned_api(present: Deployment) -> (Client, Log) {
     let version = present.metadata.resource_version.clone();
@@ -22,7 +22,7 @@ fn versioned_api(present: Deployment) -> (Client, Log) {
     })
 }
 
-/// The Deployment of the queue at version 12, after whatever has become of it since version 9.
+/// The Deployment of the queue at version 12, changed since version 9.
 fn at_12(change: impl FnOnce(&mut Deployment)) -> Deployment {
     let mut present = existing(&simple(), 2, "12");
     present.metadata.generation = Some(3);

@@ -1,15 +1,15 @@
-//! What is there already under the name of a Deployment that is to be created.
+//! What happens if an object already has the name of a Deployment that is to be created.
 
 use super::*;
 
-/// What a fleet leaves behind that is deleted with `--cascade=orphan`.
+/// What a fleet leaves behind if it is deleted with `--cascade=orphan`.
 fn left_behind() -> Deployment {
     let mut left = existing(&simple(), 1, "9");
     left.metadata.owner_references = None;
     left
 }
 
-/// Makes the Deployment of the queue while this one is there.
+/// Creates the Deployment of the queue while `present` exists.
 async fn create_over(present: Deployment) -> (QueueApplied, Vec<Asked>) {
     let present = serde_json::to_value(present).unwrap();
     let (client, log) = api(move |_| (200, present.clone()));

@@ -1,4 +1,4 @@
-//! An API server that takes its time: a webhook that hangs.
+//! A slow API server, because of a webhook that hangs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use super::*;
 use crate::testing::slow_api;
 
-/// As long as the API server waits for a webhook by default.
+/// How long the API server waits for a webhook by default.
 const HANGS: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Templates take 10 s and are refused then; replicas are taken at once.
+/// Writes of templates take 10 s and are then refused; replicas are accepted at once.
 fn hanging() -> (Client, Log) {
     slow_api(|asked| {
         if asked.line.contains("/scale?") {
@@ -66,7 +66,7 @@ async fn replicas_that_are_added_are_written_first_and_no_template_is_waited_for
     );
     assert_eq!(applied.writing.len(), 20);
 
-    // Each ends for itself, says what became of it, and that somebody is to look.
+    // Each ends by itself, with an error, and asks for another pass.
     for (queue, writing) in std::mem::take(&mut applied.writing) {
         let done = QueueApplied::of_task(writing.task.await);
         assert!(

@@ -1,4 +1,4 @@
-//! Why one queue has the replicas that it has, as plain data. Pure.
+//! Why a queue has the replicas that it has, as plain data. Pure.
 
 use anyhow::{bail, ensure};
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use taskqueue_api::{TaskQueueWorker, validate};
 use crate::commands::figures::Scrape;
 use crate::commands::view::{QueueView, holds_back, of_fleet};
 
-/// Everything that is known about one queue.
+/// Everything known about one queue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// The Kubernetes namespace.
@@ -21,11 +21,11 @@ pub struct Explanation {
     pub fleet: String,
     /// The queue.
     pub queue: QueueView,
-    /// The conditions that hold the fleet back; none if all is well.
+    /// The conditions that hold the fleet back; empty if all is well.
     pub conditions: Vec<Condition>,
-    /// The Events about the queue, and those about the whole fleet, the oldest first.
+    /// The Events about the queue or the whole fleet, oldest first.
     pub events: Vec<EventLine>,
-    /// What could not be read, and the way out.
+    /// What could not be read, and the remedy.
     pub notes: Vec<String>,
 }
 
@@ -34,9 +34,9 @@ pub struct Explanation {
 pub struct EventLine {
     /// When it last happened.
     pub time: Timestamp,
-    /// Whether a person should look.
+    /// Whether a person should look at it.
     pub warning: bool,
-    /// The reason in one word.
+    /// The reason, in one word.
     pub reason: String,
     /// What happened.
     pub note: String,
@@ -45,10 +45,10 @@ pub struct EventLine {
 }
 
 impl Explanation {
-    /// Brings together what was read.
+    /// Combines what was read.
     ///
     /// # Errors
-    /// If the fleet has no such queue, or several and none was named.
+    /// If the fleet has no such queue, or has several and none was named.
     pub fn of(
         fleet: &TaskQueueWorker,
         queue: Option<&str>,
@@ -97,8 +97,8 @@ impl Explanation {
     }
 }
 
-/// Whether an Event is of this fleet (not of one of its name before it), by the operator, and about
-/// this queue or no queue in particular: it names the Deployment of the queue that it is about.
+/// Whether the operator wrote an Event about this fleet (not an earlier one of its name), and about
+/// this queue or none in particular. An Event about a queue names its Deployment as `related`.
 fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let uid = fleet.uid().unwrap_or_default();
@@ -112,7 +112,7 @@ fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) ->
             .is_none_or(|(related, own)| related == own)
 }
 
-/// The Deployment of a queue: as the status names it, or else as the spec will.
+/// The name of a queue's Deployment: from the status, or else from the spec.
 fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
     if !queue.deployment.is_empty() {
         return Some(queue.deployment.clone());

@@ -1,4 +1,4 @@
-//! The explanation from plain data, and a whole one against an API server that answers as told.
+//! The explanation from plain data, and a whole one against a scripted API server.
 
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::commands::figures::parse;
 use crate::commands::top::tests::{METRICS, busy, now};
 use crate::testing::{api, failure};
 
-/// An Event about the fleet; `queue` names the Deployment that it is about.
+/// An Event about the fleet; `queue` is the name of the Deployment that it is about.
 fn event(time: &str, reason: &str, note: &str, queue: Option<&str>) -> Value {
     let mut event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
@@ -81,7 +81,7 @@ fn typed(events: &[Value]) -> Vec<Event> {
     events.iter().map(one).collect()
 }
 
-/// A queue of the busy fleet, with everything that can be known of it.
+/// A queue of the busy fleet, with everything that can be known about it.
 fn full(queue: &str) -> Explanation {
     let scrape = parse(METRICS).unwrap();
     let events = typed(&events());

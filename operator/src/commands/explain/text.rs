@@ -1,4 +1,4 @@
-//! The explanation as a text for people. Pure; the time is passed in.
+//! The explanation as text for people. Pure; the time is passed in.
 
 use std::fmt::Write as _;
 
@@ -12,11 +12,11 @@ use super::explanation::{EventLine, Explanation};
 use crate::commands::figures::Figures;
 use crate::commands::view::{QueueView, age, seconds};
 
-/// A text wider than this is broken.
+/// The maximum width of a line, in characters.
 const WIDTH: usize = 100;
 
 impl Explanation {
-    /// The explanation for people.
+    /// The explanation as text for people.
     pub fn render(&self, now: Timestamp) -> String {
         let queue = &self.queue;
         let mut text = format!(
@@ -94,7 +94,7 @@ fn section(text: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// What is true at this moment: the replicas from the status, the rest from the metrics.
+/// The current state: replicas from the spec and the status, the rest from the metrics.
 fn now_lines(queue: &QueueView) -> Vec<String> {
     let mut lines = vec![fact(
         "replicas",
@@ -200,7 +200,7 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     lines
 }
 
-/// A line per pod that keeps the queue from shrinking.
+/// One line per pod that keeps the queue from shrinking; beyond ten the pods are only counted.
 fn held_pods(figures: &Figures) -> Vec<String> {
     const NAMED: usize = 10;
     let said = |(pod, why): (&String, &String)| {
@@ -228,7 +228,7 @@ fn list<V>(
     all.join(", ")
 }
 
-/// The decision as it was frozen.
+/// The last decision, as the status holds it.
 fn change_lines(last: &DecisionStatus, now: Timestamp) -> Vec<String> {
     let mut lines = vec![format!(
         "{} ({} ago) from {} to {}: {}",
@@ -305,7 +305,7 @@ fn milliseconds(value: u64) -> String {
     seconds(std::time::Duration::from_millis(value).as_secs_f64())
 }
 
-/// Thousandths of a task per second, as tasks per second.
+/// Formats thousandths of a task per second as tasks per second.
 fn per_second(milli: u64) -> String {
     format!("{}.{:02}", milli / 1000, milli % 1000 / 10)
 }
@@ -332,7 +332,7 @@ fn fact(what: &str, said: &str) -> String {
     text
 }
 
-/// A reason with what it means.
+/// A reason, with its meaning if it is known.
 fn with_meaning(word: &str) -> String {
     let limits = scaling::Reason::ALL.into_iter();
     let meaning = limits
@@ -353,12 +353,12 @@ fn moment(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// Lines of at most [`WIDTH`] characters.
+/// Breaks a text into lines of at most [`WIDTH`] characters.
 fn broken(text: &str, indent: &str) -> Vec<String> {
     within(text, indent, WIDTH)
 }
 
-/// Lines of at most `width` characters, broken between words.
+/// Breaks a text between words into lines of at most `width` characters.
 fn within(text: &str, indent: &str, width: usize) -> Vec<String> {
     let mut lines = vec![indent.to_owned()];
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! The table from plain data, and whole looks against an API server that answers as told.
+//! The table from plain data, and whole runs against a scripted API server.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::commands::figures::{Figures, QueueName, Scrape, Unreadable, parse};
 use crate::commands::view::{age, compare, fit, seconds, snapshot, table};
 use crate::testing::{Asked, api, failure, guarded, resource};
 
-/// What an operator serves about the fleet below; shared with the tests of `explain`.
+/// What an operator serves about the fleet below. Shared with the tests of `explain`.
 pub(crate) const METRICS: &str = r#"# HELP taskqueue_operator_leader 1 if this process reconciles.
 # TYPE taskqueue_operator_leader gauge
 taskqueue_operator_leader 1
@@ -43,12 +43,12 @@ taskqueue_operator_backlog_age_seconds{namespace="shop",name="orders",queue="mai
 taskqueue_operator_slots_used{namespace="bill",name="monthly",queue="all",task_queue="a \"b\\c\"\nd",task_type="activity"} 3
 "#;
 
-/// The moment of every look.
+/// The time at which the tests run.
 pub(crate) fn now() -> jiff::Timestamp {
     "2026-01-02T12:00:00Z".parse().unwrap()
 }
 
-/// A fleet in the middle of its work; shared with the tests of `explain`.
+/// A fleet that is busy. Shared with the tests of `explain`.
 pub(crate) fn busy() -> TaskQueueWorker {
     let mut fleet = resource(&json!([
         {"name": "payments", "replicas": {"min": 0, "max": 5}, "scaling": {"queueWaitTarget": "10s"}},
@@ -145,7 +145,7 @@ fn a_text_that_is_not_the_operators_is_refused() {
         })
     );
     assert!(parse("a{b=\"c} 1\n").is_err());
-    // The operator's text carries no times, other exporters' may.
+    // The operator's samples have no timestamps, those of other exporters may.
     assert_eq!(
         parse("taskqueue_operator_leader 0 1700000000000\n"),
         Ok(Scrape::default())
@@ -269,7 +269,7 @@ async fn flags_that_make_no_sense_are_refused() {
     }
 }
 
-/// A server with the fleet above; `proxied` is what it answers for the operator's metrics.
+/// A server with the fleet above; `proxied` is its answer to a request for the operator's metrics.
 fn server(asked: &Asked, proxied: (u16, Value)) -> (u16, Value) {
     if asked.line.contains("/proxy/metrics") {
         return proxied;

@@ -1,4 +1,4 @@
-//! A leader that cannot reach anybody, another namespace that is gone, a pass that breaks off.
+//! A leader that cannot reach its lease, another namespace that is gone, a pass that panics.
 
 use futures::poll;
 
@@ -111,7 +111,7 @@ async fn the_classes_of_errors_are_counted_apart_and_the_next_look_is_not_forgot
         let extra = jitter(&metadata(&object()), error.class());
         (0..400).find(|s| action == Action::requeue(Duration::from_secs(*s) + extra))
     };
-    // It was to be looked at in a day: nothing sooner than the errors.
+    // The next pass is due in a day: only the errors decide.
     let now = shared.clock.now().monotonic;
     shared
         .fleets

@@ -1,5 +1,4 @@
-//! What cannot be accepted: it is told, nothing that runs is touched, and no other fleet waits for
-//! it.
+//! A refused object is reported, nothing that runs is touched, and no other fleet waits for it.
 
 use super::*;
 use crate::caches::GuardedConnection;
@@ -21,7 +20,7 @@ async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() 
     );
 }
 
-/// Another fleet, which has nothing to do with the one of the test.
+/// A fleet that is unrelated to the one under test.
 fn bystander() -> Value {
     let mut other = object();
     other["metadata"]["name"] = json!("mails");
@@ -88,7 +87,7 @@ async fn a_definition_that_does_not_know_a_field_of_the_status_stops_no_fleet() 
         let error = result.unwrap_err().to_string();
         assert!(error.contains("is older than this operator"), "{error}");
     }
-    // The same of a spec that is refused: there is nothing to write but the status.
+    // The same for a refused spec, where only the status is written.
     let mut contradictory = object();
     let queue = contradictory["spec"]["queues"][0].clone();
     contradictory["spec"]["queues"] = json!([queue, queue]);

@@ -1,4 +1,4 @@
-//! A webhook that hangs, and Deployments that are not where they were, in whole passes.
+//! Whole passes with a webhook that hangs, and with Deployments that are not as the caches show.
 
 use tokio::time::Instant;
 
@@ -9,10 +9,10 @@ use super::*;
 use crate::fleet_state::Accepted;
 use crate::testing::slow_api;
 
-/// As long as the API server waits for a webhook by default.
+/// How long the API server waits for a webhook by default.
 const HANGS: Duration = Duration::from_secs(10);
 
-/// A fleet of 20 queues, the last of which has this minimum.
+/// A fleet of 20 queues; `last` is the minimum of the last one.
 fn twenty(image: &str, last: u32) -> Value {
     let queue = |number: u32| {
         let min = if number == 19 { last } else { 1 };
@@ -25,7 +25,7 @@ fn twenty(image: &str, last: u32) -> Value {
     object
 }
 
-/// The Deployments of such a fleet as they run.
+/// The Deployments of such a fleet, running.
 fn running(object: &Value) -> Vec<Deployment> {
     let fleet = validate(&serde_json::from_value(object.clone()).unwrap()).unwrap();
     let spec = testing::usable(&fleet).spec;
@@ -59,7 +59,7 @@ async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
         lines.iter().any(|line| line.contains("force=true")),
         "{lines:?}"
     );
-    // While they hang, one queue is to have three replicas.
+    // While they hang, one queue is to get three replicas.
     let (_, lines) = operator.pass(&twenty("worker:2", 3)).await;
     let scaled = |line: &String| line.contains("q19") && line.contains("/scale?");
     assert!(lines.iter().any(scaled), "{lines:?}");
@@ -69,7 +69,7 @@ async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
         began.elapsed()
     );
 
-    // Each end leads to a pass, in which it is an error; and just that is not sent again at once.
+    // Each end leads to a pass that returns the error; the same write is not sent again at once.
     assert!(operator.requeued.recv().await.is_some());
     let (result, lines) = operator.pass(&twenty("worker:2", 3)).await;
     assert_eq!(result.unwrap_err().class(), Class::Unavailable);
@@ -151,7 +151,7 @@ async fn what_passes_is_tried_again_after_its_pause_and_not_at_every_pass() {
     assert_eq!(touched.count(), 0, "{lines:?}");
 }
 
-/// A running Deployment that the watch shows with one replica.
+/// The running Deployment of the queue, with these replicas and this version.
 fn shown(replicas: i32, version: &str) -> Deployment {
     let mut existing = existing(&testing::simple(), replicas, version);
     existing.metadata.generation = Some(i64::from(replicas));
@@ -160,7 +160,7 @@ fn shown(replicas: i32, version: &str) -> Deployment {
 
 #[tokio::test]
 async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_same_pass() {
-    // The watch shows 1; somebody has made it 2, and the minimum is 4.
+    // The watch shows 1 replica, somebody has set 2, and the minimum is 4.
     let present = serde_json::to_value(shown(2, "12")).unwrap();
     let mut operator = Operator::new(move |asked| {
         if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
@@ -270,7 +270,7 @@ fn what_a_schedule_asks_for_holds_until_its_next_edge() {
     assert_eq!(accepted.fleet.queues[0].policy.scheduled_min, 3);
     assert!(accepted.holds(generation, at("2026-11-20T17:59:59Z")));
     assert!(!accepted.holds(generation, at("2026-11-20T18:00:00Z")));
-    // A clock that was set back, another spec.
+    // A clock that was set back, and another generation.
     assert!(!accepted.holds(generation, at("2026-11-20T08:59:59Z")));
     assert!(!accepted.holds(Some(99), at("2026-11-20T09:00:00Z")));
 }

@@ -1,9 +1,9 @@
-//! Answers as API servers of Kubernetes 1.36 give them, whole.
+//! Complete answers of API servers of Kubernetes 1.36.
 
 use super::super::{Class, Error};
 use super::*;
 
-/// The Deployment's apply, answered so.
+/// An apply of the Deployment that gets this answer.
 fn apply(code: u16, reason: &str, message: &str) -> Error {
     answered("apply", "Deployment", code, reason, message)
 }
@@ -47,7 +47,7 @@ fn every_answer_has_its_class_and_reason_by_what_it_says_and_not_by_its_number()
     let away = (Class::Unavailable, "ApiServerUnavailable");
     let conflict = (Class::Conflict, "Conflict");
     let table = [
-        // A webhook chooses its code, and has 400 if it chooses none.
+        // A webhook chooses its code, and gets 400 if it chooses none.
         (400, "", WEBHOOK, denied),
         (400, "BadRequest", WEBHOOK_MUTE, denied),
         (403, "Forbidden", WEBHOOK, denied),
@@ -57,7 +57,7 @@ fn every_answer_has_its_class_and_reason_by_what_it_says_and_not_by_its_number()
         (429, "", WEBHOOK, denied),
         (500, "", WEBHOOK, denied),
         (503, "", WEBHOOK, denied),
-        // So does a policy.
+        // A policy does so too.
         (401, "Unauthorized", POLICY, denied),
         (403, "Forbidden", POLICY, denied),
         (413, "RequestEntityTooLarge", POLICY, denied),

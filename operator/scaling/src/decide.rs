@@ -110,7 +110,7 @@ struct Outcome {
     number: Number,
     demand: Option<Demand>,
     recommendation: Option<u32>,
-    /// The reason if no limit moved the number.
+    /// The reason if no limit changed the number.
     reason: Reason,
 }
 

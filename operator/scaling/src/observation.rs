@@ -166,7 +166,7 @@ pub enum UnknownReason {
     PodsUnseen,
     /// The last reading is too old to act on: see [`Reading::unless_older_than`].
     Stale,
-    /// The answer was malformed.
+    /// The server answered with another error, or the answer could not be interpreted.
     Malformed,
 }
 

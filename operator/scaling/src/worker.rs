@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// How many heartbeats keep their slots in use, per worker and kind.
+/// Heartbeats whose slots in use are kept per worker and kind.
 const RECENT: usize = 12;
-/// With this many slots in use at each of them, all slots are unlikely to be free at once soon,
-/// however short the tasks.
+/// With at least this many slots in use at each recent heartbeat, all slots are unlikely to be free
+/// at once soon, however short the tasks.
 const MANY: u32 = 12;
 
 /// Marks kept per worker and kind, to tell how long a task has certainly run.

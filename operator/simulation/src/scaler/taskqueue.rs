@@ -30,7 +30,8 @@ const ALLOWANCE: Millis = 6_000;
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     row: WorkerRow,
-    /// When its heartbeat was last seen to change; `None` until one change has been seen.
+    /// When its heartbeat was last seen to change or to appear; `None` if it has not changed since
+    /// the first list.
     changed_at: Option<Millis>,
     /// When the last list without this heartbeat was read.
     sent_after: Option<Millis>,

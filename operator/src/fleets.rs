@@ -64,9 +64,9 @@ impl Fleets {
         }
     }
 
-    /// Records a successful pass, which clears the failures.
+    /// Records a successful pass, which clears the counts of failures. When the next pass is due stays.
     pub fn succeeded(&self, metadata: &ObjectMeta) {
-        self.with(metadata, |fleet| fleet.failures = Failures::default());
+        self.with(metadata, |fleet| fleet.failures.count.clear());
     }
 
     /// Counts a failed pass. Returns how many of its class came before it since the last successful

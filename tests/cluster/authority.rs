@@ -1,4 +1,5 @@
-//! Certificate authorities of the tests, what they sign, and the Secrets that bring it to the operator and the workers.
+//! Certificate authorities for the tests, the certificates that they sign, and the Secrets that
+//! bring these to the operator and the workers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +16,9 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 
-/// The name in the server's certificate; it is no name of DNS.
+/// The name in the server's certificate. It is not a DNS name.
 pub(crate) const SERVER: &str = "temporal.test";
-/// How long what is signed is valid where it does not matter.
+/// The validity of a certificate where it does not matter.
 pub(crate) const LONG: Duration = Duration::from_hours(365 * 24);
 
 /// A certificate authority.
@@ -26,12 +27,12 @@ pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What it signed.
+/// A signed certificate and its key.
 pub(crate) struct Signed {
     pub(crate) certificate: String,
     pub(crate) key: String,
     pub(crate) der: CertificateDer<'static>,
-    /// When it ends, in whole seconds.
+    /// The end of its validity, in whole seconds.
     pub(crate) ends: Timestamp,
 }
 
@@ -47,7 +48,7 @@ impl Authority {
         })
     }
 
-    /// A certificate for a name that is valid from long ago until so long from now.
+    /// Signs a certificate for a name, valid since long ago and for `valid` from now.
     pub(crate) fn sign(&self, name: &str, valid: Duration) -> anyhow::Result<Signed> {
         let ends = Timestamp::from_second((Timestamp::now() + valid).as_second())?;
         let since_1970 = Duration::from_secs(ends.as_second().unsigned_abs());
@@ -63,7 +64,8 @@ impl Authority {
         })
     }
 
-    /// A server of this authority. It asks for a client certificate of one of these authorities, if there are any.
+    /// The configuration of a server with a certificate of this authority. Requires a client
+    /// certificate of one of the authorities in `clients`, unless that is empty.
     pub(crate) fn server(&self, clients: &[&Self]) -> anyhow::Result<Arc<ServerConfig>> {
         let builder = ServerConfig::builder();
         let builder = if clients.is_empty() {
@@ -86,7 +88,7 @@ impl Authority {
     }
 }
 
-/// Puts a Secret of any content in the place of the one before.
+/// Creates or replaces an Opaque Secret.
 pub(crate) async fn secret(world: &World, name: &str, data: &[(&str, &str)]) -> anyhow::Result<()> {
     let data: Value = data
         .iter()
@@ -95,7 +97,7 @@ pub(crate) async fn secret(world: &World, name: &str, data: &[(&str, &str)]) -> 
     apply(world, name, "Opaque", &data).await
 }
 
-/// Puts a client's certificate and key in the place of the ones before.
+/// Creates or replaces a Secret with a client's certificate and key.
 pub(crate) async fn client_secret(
     world: &World,
     name: &str,

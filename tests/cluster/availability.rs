@@ -1,5 +1,5 @@
-//! Two replicas and a Lease: who leads after a SIGTERM, a SIGKILL and a freeze, how soon, and that a leader which wakes up
-//! too late shrinks nothing. Times are taken from the Lease.
+//! Two replicas and a Lease: who leads after a SIGTERM, a SIGKILL and a freeze, and how soon; a
+//! leader that wakes up too late shrinks nothing. Times come from the Lease.
 
 use std::{
     future::Future,
@@ -26,9 +26,9 @@ use crate::{
 
 /// Promised: from SIGTERM until another replica holds the lease.
 const HAND_OVER: Duration = Duration::from_secs(5);
-/// Promised: from the end of a leader that could say nothing until there is another.
+/// Promised: from the end of a leader that gives no notice until there is another one.
 const TAKE_OVER: Duration = Duration::from_secs(15);
-/// A machine with too much else to do may be late once; an operator that is late is so each time.
+/// Number of attempts. An overloaded machine may be late once; a slow operator is late every time.
 const TRIES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,8 @@ async fn a_leader_that_is_told_to_stop_hands_over_within_five_seconds() {
             let process = process_of(&leader).await?;
             let told = Timestamp::now();
             signal(&process, Signal::TERM)?;
-            // The process is started again in its pod, and on a quick machine takes the lease back before the other one asks.
+            // The process restarts in its pod, and on a fast machine takes the lease back before
+            // the other replica asks.
             let next = taken_after(&world, told).await?;
             since(told, &next)
         })
@@ -53,7 +54,8 @@ async fn a_leader_that_is_told_to_stop_hands_over_within_five_seconds() {
             .await?;
         world.condition_is("Ready", "True", "Available").await?;
 
-        // A process that dies without a word is started again in its pod and still holds the lease, or the other one gets it.
+        // A process that dies without notice restarts in its pod and still holds the lease, or the
+        // other replica gets it.
         one_within(TAKE_OVER, "from SIGKILL until one leads again", || async {
             let (leader, _) = settled(&world).await?;
             let process = process_of(&leader).await?;
@@ -89,7 +91,7 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
             .await?;
         let first = world.temporal.order(&queue, 0, json!({"total": 100}))?;
         world.temporal.result(&first).await?;
-        // The leader is about to scale this idle fleet to zero. Before it does, it freezes.
+        // The leader is about to scale this idle fleet to zero, but freezes first.
         let (leader, _) = settled(&world).await?;
         let (asked, _) = world.replicas("all").await?;
         anyhow::ensure!(
@@ -106,7 +108,8 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
         let shrinks = Arc::new(Mutex::new(Vec::new()));
         let deployment = world.deployments().await?["all"].name_any();
         let watched = tokio::spawn(watch_shrinks(world.clone(), deployment, shrinks.clone()));
-        // Its timers are all due now, and to its knowledge the fleet has been idle for longer than the cooldown.
+        // All its timers are due now, and as far as it knows the fleet has been idle for longer
+        // than the cooldown.
         frozen.wake()?;
         eventually(
             "the old leader notices that it leads no more, and ends",
@@ -123,7 +126,7 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
         anyhow::ensure!(!watched.is_finished(), "{:?}", watched.await);
         watched.abort();
         let shrinks = shrinks.lock().expect("nobody panics with the lock").clone();
-        // The next leader may have had reason to; whatever it did, it said.
+        // The next leader may have had a reason to shrink the fleet; then an Event gives it.
         for (from, to) in shrinks {
             let said = format!("scaled {from} to {to}");
             eventually(&format!("the next leader says that it {said}"), || async {
@@ -195,7 +198,7 @@ async fn the_standby_is_ready_says_what_it_is_and_has_no_series_of_fleets() {
     .await;
 }
 
-/// Prometheus's own linter has nothing to say of what is exposed.
+/// Checks that Prometheus' own linter finds no problem in the exposed metrics.
 fn is_clean(world: &World, metrics: &str) -> anyhow::Result<()> {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.prom", world.namespace));
     std::fs::write(&file, metrics)?;
@@ -224,7 +227,7 @@ where
     anyhow::bail!("{what}: {times:?}, each over {limit:?}")
 }
 
-/// Writes down, for ever, each time that a Deployment asks for fewer replicas than before: from how many to how many.
+/// Records, without end, each time that a Deployment lowers its requested replicas: from and to.
 async fn watch_shrinks(
     world: Arc<World>,
     deployment: String,

@@ -1,5 +1,6 @@
-//! Workers as any team writes them, and what runs on them when a fleet shrinks: nothing is cut off that need not be.
-//! The sleeper is such a worker, in Go; its tasks take 20 to 30 s, and its pods have 10 to 20 s to finish.
+//! Workers like those of any team, and their tasks when a fleet shrinks: nothing is cut off without
+//! need. The worker is the sleeper, written in Go; its long tasks take 25 s or a minute, and its
+//! pods have 10 or 20 s to finish.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,18 +17,18 @@ use crate::{
 
 /// Longer than every grace period here.
 const LONG: Duration = Duration::from_secs(25);
-/// How many tasks one pod works on.
+/// The task slots of one pod.
 const SLOTS: u32 = 4;
 
 impl World {
-    /// The sleeper; it is built if need be.
+    /// The sleeper; builds it if necessary.
     async fn sleeper(&self) -> anyhow::Result<Sleeper> {
         let sandbox = self.sandbox.clone();
         let sleeper = tokio::task::spawn_blocking(move || sandbox.sleeper(Progress::silent()));
         Ok(sleeper.await??)
     }
 
-    /// Starts tasks on the queue of the fleet: the ids of their workflows.
+    /// Starts tasks on the queue of the fleet; returns the ids of their workflows.
     fn start(
         &self,
         sleeper: &Sleeper,
@@ -57,7 +58,7 @@ impl World {
         Ok(tasks.ids())
     }
 
-    /// Waits until no workflow with such an id runs.
+    /// Waits until no workflow with such an id is running.
     async fn have_ended(&self, name: &str) -> anyhow::Result<()> {
         let prefix = self.queue(name);
         let query = format!("WorkflowId STARTS_WITH '{prefix}-' AND ExecutionStatus = 'Running'");
@@ -74,7 +75,7 @@ impl World {
         .await
     }
 
-    /// Waits until tasks are in work: as many as the heartbeats of the workers say.
+    /// Waits until the workers' heartbeats show this number of tasks in work.
     async fn are_in_work(&self, tasks: f64) -> anyhow::Result<()> {
         eventually(&format!("{tasks} tasks are in work"), || async {
             let label = r#"task_type="activity""#;
@@ -89,7 +90,7 @@ impl World {
     }
 }
 
-/// A fleet of sleepers with these variables and this grace period.
+/// A fleet of sleepers with these environment variables and this grace period.
 fn fleet(world: &World, sleeper: &Sleeper, env: &[(&str, &str)], max: u32, grace: u32) -> Value {
     let scaling = json!({"slotsPerReplica": SLOTS});
     let mut spec = one_queue(&world.queue("all"), 0, max, &scaling);
@@ -103,7 +104,8 @@ async fn long_tasks_after_short_ones_are_not_cut_off() {
     with_namespace("long-tasks-after-short-ones", |world| async move {
         let sleeper = world.sleeper().await?;
         let mut spec = fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 5, 10);
-        // The fleet is to be as large as the short tasks made it when the long ones come.
+        // The fleet must still have the size that the short tasks required when the long tasks
+        // arrive.
         spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(15);
         world.apply(spec).await?;
         world.start(&sleeper, "short", 200, Duration::from_millis(400))?;
@@ -147,7 +149,7 @@ async fn workers_without_a_bound_are_counted_by_slots_per_replica() {
         let sleeper = world.sleeper().await?;
         let env = [("SLEEPER_TUNER", "true")];
         world.apply(fleet(&world, &sleeper, &env, 15, 10)).await?;
-        // 12 tasks at a time, at 3 of 4 slots a replica.
+        // 12 tasks at a time, with 3 of 4 slots in use per replica.
         let tasks = world.start(&sleeper, "tuned", 12, LONG)?;
         world
             .replicas_are("all", "the tasks start workers", |asked, _| asked > 0)
@@ -215,12 +217,12 @@ async fn an_operator_that_starts_again_removes_no_busy_pod() {
         world
             .apply(fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 3, 10))
             .await?;
-        // The workers have a life's count of short tasks, and are full of long ones.
+        // The workers have run many short tasks, and are now full of long ones.
         world.start(&sleeper, "short", 100, Duration::from_millis(200))?;
         world
             .replicas_are("all", "every worker runs", |_, ready| ready == 3)
             .await?;
-        // They outlast the half minute that is watched, and what comes before it.
+        // The long tasks outlast the watched 30 s and the time before it.
         let long = world.start(&sleeper, "long", 12, Duration::from_mins(1))?;
         world.are_in_work(12.0).await?;
         let before = pods(&world).await?;
@@ -256,14 +258,14 @@ async fn a_worker_that_does_not_heed_sigterm_is_told_as_that() {
         world
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
-        // Its heartbeats are known.
+        // The operator has seen its heartbeats.
         world.are_in_work(0.0).await?;
         let pods = pods(&world).await?;
         let pod = pods.first().context("a ready pod has a name")?;
         world.kubectl(&["delete", "pod", pod, "--wait=false"])?;
         let mut batch = 0;
         let note = loop {
-            // It shares the queue with the pod that replaces it.
+            // The terminating pod shares the queue with its replacement.
             let name = format!("batch-{batch}");
             world.start(&sleeper, &name, 8, Duration::from_millis(500))?;
             world.have_ended(&name).await?;

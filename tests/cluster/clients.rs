@@ -1,4 +1,5 @@
-//! Clients of the order system in other languages, against the four fleets of the example: they say nothing of its queues.
+//! Clients of the order system in other languages, against the four fleets of the example. The
+//! clients do not know its queues.
 
 use std::{path::Path, process::Command};
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{World, with_namespace};
 
-/// The spec of `crds/examples/orders.yaml`, on task queues that no other test has.
+/// The spec of `crds/examples/orders.yaml`, on task queues that no other test uses.
 fn example(world: &World) -> anyhow::Result<Value> {
     let file = checkout().join("crds/examples/orders.yaml");
     let text =
@@ -33,7 +34,7 @@ fn checkout() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The client in this language.
+/// The command that runs the client in this language.
 fn client(language: &str) -> anyhow::Result<Command> {
     let program = |variable: &str| {
         std::env::var_os(variable).with_context(|| {
@@ -50,7 +51,7 @@ fn client(language: &str) -> anyhow::Result<Command> {
     Ok(python)
 }
 
-/// What a client reports of the fleets.
+/// Runs a client and returns its report about the fleets.
 fn report(
     mut client: Command,
     address: &str,

@@ -1,4 +1,5 @@
-//! What is decided on outdated knowledge is refused: the last fence, should two processes ever believe that they lead.
+//! A decision based on outdated knowledge is refused: the last safeguard in case two processes ever
+//! believe that they lead.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::harness::{World, eventually, with_namespace};
 async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
     with_namespace("a-decision-on-outdated-knowledge", |world| async move {
         let api: Api<Deployment> = world.api();
-        // Its pods never start, and nobody minds.
+        // The pods never start, which does not matter here.
         let object: Deployment = serde_json::from_value(json!({
             "metadata": {"name": "stale"},
             "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "stale"}}, "template": {
@@ -36,7 +37,7 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
             Ok(if replicas == Some(2) { Ok(now) } else { Err(format!("{replicas:?}")) })
         })
         .await?;
-        // The knowledge of a leader that slept, and what happened meanwhile.
+        // The knowledge of a leader that slept, and a change that it missed.
         let known = settled.resource_version().context("a Deployment has a version")?;
         world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
         let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?, Leading::default());
@@ -48,7 +49,8 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert_eq!(applied.errors().next().map(|error| error.class().as_str()), Some("conflict"), "{errors:?}");
         assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
-        // What grows is refused too if the number is another one, and carried out if only the version is.
+        // Growth is refused too if the number of replicas has changed, but carried out if only the
+        // version has.
         let applied = carry_out(changing(&world, (2, 5), decided_on(known.clone()))).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
         assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
@@ -58,7 +60,8 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
         let another = ScalePrecondition { uid: "another".to_owned(), ..decided_on(known) };
         let applied = carry_out(changing(&world, (4, 5), another)).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
-        // The same with present knowledge is carried out. (Its controller may write in between.)
+        // The same change with present knowledge is carried out. The Deployment's controller may
+        // write in between.
         eventually("it shrinks on present knowledge", || async {
             let known = api.get("stale").await?.resource_version().unwrap_or_default();
             let applied = carry_out(changing(&world, (4, 1), decided_on(known))).await;
@@ -72,7 +75,7 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
     .await;
 }
 
-/// What the leader wrote last week: replicas from one number to another, decided on this version.
+/// A late write by a former leader: replicas from one number to another, decided on this version.
 fn changing(world: &World, (from, to): (u32, u32), decided_on: ScalePrecondition) -> Plan {
     let since = Time::default();
     let reason = UnknownReason::NotReadYet;

@@ -1,4 +1,4 @@
-//! A changed connection is tried before it reaches running pods.
+//! A changed connection is tested before it reaches running pods.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{World, eventually, one_queue, throughout, with_namespace};
 
-/// The names of the pods that are not on their way out, in order.
+/// The sorted names of the pods that are not terminating.
 async fn pods(world: &World) -> anyhow::Result<Vec<String>> {
     let pods = world.live_pods().await?;
     let mut names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
@@ -61,7 +61,7 @@ async fn a_connection_over_which_temporal_does_not_answer_reaches_no_running_pod
         })
         .await?;
 
-        // The user insists.
+        // The user overrides the test.
         let before = pods(&world).await?;
         spec["connection"]["address"] = json!("temporl.sandbox-services.svc:7233");
         world.kubectl(&[

@@ -1,5 +1,6 @@
-//! TLS and mTLS to a real Temporal server, from the operator and from the workers, and certificates that expire soon and
-//! are replaced under load. The sandbox's server speaks plaintext, so a front ends TLS before it.
+//! TLS and mTLS from the operator and the workers to a real Temporal server, and certificates that
+//! expire soon and are replaced under load. The sandbox's server speaks plaintext, so a front in
+//! front of it terminates TLS.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,10 @@ use crate::{
     harness::{Load, World, eventually, one_queue, with_namespace},
 };
 
-/// Promised: Secrets are read again every 30 s. The rest is for the next read of Temporal and for a busy machine.
+/// Promised: Secrets are read again every 30 s. The rest of the time covers the next read of
+/// Temporal and a busy machine.
 pub(crate) const TAKEN_UP: Duration = Duration::from_secs(45);
-/// How long the first client certificate is still valid: less than the 7 days of the warning.
+/// The remaining validity of the first client certificate: less than the 7 days of the warning.
 const SOON: Duration = Duration::from_hours(3 * 24);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +31,7 @@ async fn an_authority_that_does_not_fit_is_named_and_the_right_one_is_taken_up()
         let queue = world.queue("all");
         let mut spec = one_queue(&queue, 0, 1, &json!({}));
         spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
-        // This server asks for no API key, and is given one all the same.
+        // This server requires no API key, but gets one all the same.
         secret(&world, "temporal-key", &[("key", "a-key")]).await?;
         spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
         world.apply(spec).await?;
@@ -66,7 +68,7 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
         let before = world.workers_run(1).await?;
         let load = Load::start(&world.temporal, &queue, 0).await?;
 
-        // Both authorities are trusted, on both sides, while the certificates change.
+        // Both sides trust both authorities while the certificates change.
         let client = new.sign("client", LONG)?;
         let both = format!("{}{}", old.certificate, new.certificate);
         let replaced = Instant::now();
@@ -98,7 +100,8 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
             .await?;
         the_metric_says(&world, &client).await?;
 
-        // The kubelet renews files when it next looks at a pod, at least once a minute; a change of the pod makes it look.
+        // The kubelet updates mounted files when it next syncs a pod, at least once a minute; a
+        // change of the pod triggers a sync.
         world.kubectl(&["annotate", "pods", "--all", "example.com/look=now"])?;
         world.log_says("TLS files have changed").await?;
         println!(
@@ -107,7 +110,8 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
         );
         load.stop().await?;
 
-        // Then the old ones go: the server has a new certificate and trusts the new authority alone.
+        // Then the old certificates go: the server has a new certificate and trusts only the new
+        // authority.
         front.switch_to(new.server(&[&new])?);
         let order = json!({"total": 100});
         let last = world.temporal.orders(&queue, 1000..1003, &order)?;
@@ -121,7 +125,7 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
     .await;
 }
 
-/// A condition and a metric tell when the client certificate ends; the fleet works.
+/// A condition and a metric show when the client certificate expires; the fleet keeps working.
 async fn it_is_told_that_a_certificate_ends(world: &World, ending: &Signed) -> anyhow::Result<()> {
     let condition = world
         .condition_is("CertificateExpiring", "True", "ExpiresSoon")
@@ -142,7 +146,7 @@ async fn it_is_told_that_a_certificate_ends(world: &World, ending: &Signed) -> a
         .map(drop)
 }
 
-/// Waits until the operator's metrics say when this client certificate ends.
+/// Waits until the operator's metrics show when this client certificate expires.
 async fn the_metric_says(world: &World, client: &Signed) -> anyhow::Result<()> {
     let of_client = [r#"certificate="client""#, r#"secret="temporal-client""#];
     eventually(&format!("the metric says {}", client.ends), || async {
@@ -161,7 +165,7 @@ async fn the_metric_says(world: &World, client: &Signed) -> anyhow::Result<()> {
     .await
 }
 
-/// A fleet with one worker whose connection is shared, with this client certificate.
+/// A fleet with one worker and a shared connection, with this client certificate.
 async fn start_fleet(
     world: &World,
     front: &Front,

@@ -1,5 +1,5 @@
-//! The chart's dashboard and rules on what the sandbox's Prometheus has scraped from the operator; `top` and
-//! `explain` on the same fleet.
+//! The chart's dashboard and rules, evaluated on what the sandbox's Prometheus has scraped from the
+//! operator; `top` and `explain` on the same fleet.
 
 use std::{path::PathBuf, process::Command};
 
@@ -55,7 +55,7 @@ async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
             })
         })
         .await?;
-        // The queries themselves are awaited too: rates need two scrapes of what happened last.
+        // The queries need time, too: rates need two scrapes of the latest events.
         eventually("no panel is empty", || async {
             let now = jiff::Timestamp::now().as_second();
             let empty = empty_queries(&prometheus, &dashboard, (from, now))?;
@@ -83,7 +83,7 @@ async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
     .await;
 }
 
-/// The queries that Prometheus answers without a single sample. A refused query is an error.
+/// The queries to which Prometheus returns no sample. A refused query is an error.
 fn empty_queries(
     prometheus: &Prometheus,
     dashboard: &Dashboard,
@@ -104,7 +104,7 @@ fn empty_queries(
     Ok(empty)
 }
 
-/// Whether the first query of a panel was above zero at some time.
+/// Whether the first query of a panel was ever above zero.
 fn rises(
     prometheus: &Prometheus,
     dashboard: &Dashboard,
@@ -159,7 +159,8 @@ async fn prometheus_evaluates_every_rule_of_the_chart() {
     .await;
 }
 
-/// `taskqueue-operator ARGUMENTS` as a person runs it, with the sandbox's kubeconfig: the program that the image holds.
+/// Runs `taskqueue-operator ARGUMENTS` as a person would, with the sandbox's kubeconfig. The
+/// program is the one in the image.
 fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
     let tests = std::env::current_exe()?;
     let folder = tests
@@ -175,7 +176,7 @@ fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
     output(&mut command)
 }
 
-/// While a worker runs, the table shows it with its figures from the metrics.
+/// While a worker runs, the table shows it with its metrics.
 fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
     let seen: Value = serde_json::from_str(&operator(world, &["top", "-o", "json"])?)?;
     assert_eq!(seen["notes"], json!([]), "{seen}");
@@ -197,7 +198,7 @@ fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Afterwards the explanation has the last decision and the Events in order.
+/// Afterwards `explain` shows the last decision and the Events in order.
 fn people_see_why_it_went_to_zero(world: &World) -> anyhow::Result<()> {
     let seen: Value =
         serde_json::from_str(&operator(world, &["explain", "orders", "-o", "json"])?)?;

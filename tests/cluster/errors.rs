@@ -1,5 +1,5 @@
-//! What goes wrong becomes a condition with a reason and a message that says what to do; nothing
-//! that runs is touched, and every other fleet goes on.
+//! Each failure becomes a condition with a reason and a message that says what to do. Nothing that
+//! runs is touched, and all other fleets continue.
 
 use kube::{
     ResourceExt,
@@ -91,7 +91,7 @@ async fn a_missing_secret_is_named_and_its_arrival_is_noticed() {
     .await;
 }
 
-/// What environment files, JSON and copying by hand make of the line breaks of a key.
+/// What environment files, JSON and manual copying do to the line breaks of a key.
 const LOST: [(&str, &str); 3] = [("literal", "\\n"), ("spaces", " "), ("one-line", "")];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +211,7 @@ async fn the_newer_of_two_fleets_on_one_queue_holds_still() {
             "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "second"}, "spec": spec,
         });
         let api = world.api::<TaskQueueWorker>();
-        // creationTimestamp has whole seconds; the name decides within one.
+        // creationTimestamp has whole seconds; within the same second, the name decides.
         api.patch("second", &PatchParams::apply("cluster-test"), &Patch::Apply(&second)).await?;
         eventually("the newer fleet says QueueConflict", || async {
             let conditions = api.get("second").await?.status.map(|status| status.conditions).unwrap_or_default();

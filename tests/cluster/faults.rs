@@ -1,4 +1,4 @@
-//! The operator killed. That is something which all tests share, and so this one runs alone.
+//! Kills the operator. All tests share it, so this test runs alone.
 
 use serde_json::json;
 

@@ -1,5 +1,6 @@
-//! What stands between pods and a Temporal server that speaks plaintext: this process, on a port that pods reach. It ends
-//! TLS, or none, asks for an API key, or for none, and remembers who came with what.
+//! A proxy between pods and a Temporal server that speaks plaintext: this process, on a port that
+//! pods reach. It optionally terminates TLS and requires an API key, and records which clients came
+//! with which credentials.
 
 mod keys;
 
@@ -20,7 +21,7 @@ pub(crate) use keys::Keys;
 
 use crate::{authority::SERVER, harness::World};
 
-/// A client that was let in through TLS.
+/// A client that was admitted through TLS.
 pub(crate) struct Seen {
     pub(crate) peer: IpAddr,
     pub(crate) client: Option<CertificateDer<'static>>,
@@ -33,30 +34,31 @@ pub(crate) struct Front {
     accepting: JoinHandle<()>,
 }
 
-/// What the tasks of a front know.
+/// The state that the tasks of a front share.
 struct Shared {
-    /// The server behind.
+    /// The address of the server behind it.
     behind: String,
-    /// Plaintext if there is none.
+    /// `None` = plaintext.
     tls: Mutex<Option<Arc<ServerConfig>>>,
-    /// Every request is passed on if there are none.
+    /// `None` = every request is passed on.
     keys: Option<Arc<Keys>>,
     seen: Mutex<Vec<Seen>>,
     open: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Front {
-    /// Plaintext before the server at this address.
+    /// Serves plaintext in front of the server at this address.
     pub(crate) fn plain(world: &World, behind: String) -> anyhow::Result<Self> {
         Self::start(world, behind, None, None)
     }
 
-    /// TLS before the sandbox's server.
+    /// Serves TLS in front of the sandbox's server.
     pub(crate) fn tls(world: &World, config: Arc<ServerConfig>) -> anyhow::Result<Self> {
         Self::start(world, world.sandbox.temporal()?, Some(config), None)
     }
 
-    /// TLS before the sandbox's server, and only for requests with a key that is accepted.
+    /// Serves TLS in front of the sandbox's server, and passes on only requests with an accepted
+    /// key.
     pub(crate) fn with_keys(
         world: &World,
         config: Arc<ServerConfig>,
@@ -98,7 +100,8 @@ impl Front {
         })
     }
 
-    /// A connection of the API to the sandbox's namespace in Temporal through it, with these fields of TLS.
+    /// A connection spec for the sandbox's namespace in Temporal through this front, with these TLS
+    /// fields.
     pub(crate) fn connection(&self, tls: &Value) -> Value {
         let mut tls = tls.clone();
         tls["serverName"] = json!(SERVER);
@@ -110,7 +113,7 @@ impl Front {
         &self.address
     }
 
-    /// How many connections were let in of which this is true.
+    /// The number of admitted connections that satisfy `of`.
     pub(crate) fn count(&self, of: impl Fn(&Seen) -> bool) -> usize {
         let seen = self
             .shared
@@ -120,7 +123,7 @@ impl Front {
         seen.iter().filter(|seen| of(seen)).count()
     }
 
-    /// From now on only this configuration; every open connection breaks.
+    /// Switches to this configuration and breaks every open connection.
     pub(crate) fn switch_to(&self, config: Arc<ServerConfig>) {
         *self.shared.tls.lock().expect("nobody panics with the lock") = Some(config);
         self.close();
@@ -152,7 +155,8 @@ impl Shared {
             .lock()
             .expect("nobody panics with the lock")
             .clone();
-        // A client that is refused has been told why, and either side may go away at any time.
+        // Errors are dropped: a refused client already has the reason, and either side may
+        // disconnect at any time.
         let Some(tls) = tls else {
             drop(self.pass(client).await);
             return;
@@ -175,7 +179,7 @@ impl Shared {
         }
     }
 
-    /// Passes bytes both ways until a side ends.
+    /// Passes bytes both ways until one side closes.
     async fn pass(
         &self,
         mut client: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,

@@ -1,4 +1,5 @@
-//! An admission webhook that hangs on Deployments, and not on their replicas: a queue that needs workers gets them.
+//! An admission webhook hangs on Deployments but not on their replicas: a queue that needs workers
+//! gets them.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use tokio::{net::TcpListener, time::Instant};
 
 use crate::harness::{World, eventually, one_queue, with_namespace};
 
-/// From an order at a queue at zero to its replicas, on a sandbox that does other things too: a reading of at most 5 s,
-/// and what is promised after it.
+/// From an order on a queue at zero to its replicas, on a busy sandbox: a reading after at most
+/// 5 s, then the promised time.
 const PROMISED: Duration = Duration::from_secs(5 + 2 + 1);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +56,7 @@ async fn a_webhook_that_hangs_on_twenty_templates_keeps_no_queue_from_its_replic
         );
         anyhow::ensure!(outdated > 0, "nothing hung");
         anyhow::ensure!(took < PROMISED, "it took {took:?}");
-        // And what hung is carried out in the end.
+        // The hanging changes are carried out in the end.
         eventually("every template is the second", || async {
             let all = api.list(&kube::api::ListParams::default()).await?.items;
             let left = all
@@ -73,7 +74,7 @@ async fn a_webhook_that_hangs_on_twenty_templates_keeps_no_queue_from_its_replic
     .await;
 }
 
-/// Twenty queues at zero, with an annotation in the template.
+/// Twenty queues at zero, with this annotation in the template.
 fn twenty(world: &World, marked: &str) -> Value {
     let mut spec = one_queue(&world.queue("all"), 0, 1, &json!({}));
     let queue = |number: u32| {
@@ -97,7 +98,7 @@ fn is(deployment: &Deployment, marked: &str) -> bool {
         == Some(marked)
 }
 
-/// A webhook for the Deployments of a namespace that takes connections and never says anything.
+/// A webhook for the Deployments of a namespace that accepts connections and never answers.
 struct Webhook {
     api: Api<ValidatingWebhookConfiguration>,
     name: String,
@@ -142,7 +143,7 @@ impl Webhook {
         })
     }
 
-    /// Waits until the API server has asked it.
+    /// Waits until the API server has called it.
     async fn called(&self) -> anyhow::Result<()> {
         let mut called = self.called.clone();
         let asked = called.wait_for(|calls| *calls > 0);

@@ -1,5 +1,6 @@
-//! What every cluster test needs: the sandbox, a namespace of its own, a fleet in it, and, below, orders, specs, workers
-//! and waiting. A test that fails prints the objects, Events and logs that explain why.
+//! What every cluster test needs: the sandbox, a namespace and a fleet of its own, and in the
+//! submodules orders, specs, workers and waiting. A failed test prints the objects, Events and logs
+//! that explain why.
 
 mod fleets;
 mod load;
@@ -38,35 +39,36 @@ pub(crate) use temporal::Temporal;
 pub(crate) use waiting::{eventually, throughout, within};
 pub(crate) use workers::Workers;
 
-/// Where the chart puts the operator.
+/// The namespace in which the chart installs the operator.
 pub(crate) const OPERATOR_NAMESPACE: &str = "taskqueue-system";
 /// The operator's Deployment.
 pub(crate) const OPERATOR: &str = "taskqueue-operator";
 
-/// Tests that break shared parts (Temporal, the operator) hold it alone; the others share it.
+/// Tests that break shared parts (Temporal, the operator) hold this exclusively; the others share
+/// it.
 static WORLD: RwLock<()> = RwLock::const_new(());
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// Held while a test runs, so that nobody breaks the world under another.
+/// Held while a test runs, so that no other test breaks the shared parts meanwhile.
 #[allow(dead_code, reason = "held, not read")]
 pub(crate) enum Share {
-    /// With others.
+    /// Together with other tests.
     Shared(RwLockReadGuard<'static, ()>),
     /// Alone.
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
-/// One test's view of the sandbox: a namespace of its own, removed at the end.
+/// One test's view of the sandbox, with a namespace of its own that is removed at the end.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    /// The sandbox's server.
+    /// The sandbox's Temporal server.
     pub(crate) temporal: Temporal,
     _share: Share,
 }
 
-/// Runs a test in a namespace of its own, beside other tests.
+/// Runs a test in a namespace of its own, in parallel with other tests.
 pub(crate) async fn with_namespace<T, F>(test: &str, body: T)
 where
     T: FnOnce(std::sync::Arc<World>) -> F,
@@ -134,7 +136,7 @@ impl World {
     }
 
     async fn remove(&self) {
-        // Fleets first, so that nothing in the namespace is made anew while it goes.
+        // Fleets go first, so that nothing in the namespace is recreated during its removal.
         let fleets: Api<TaskQueueWorker> = self.api();
         let all = fleets
             .delete_collection(&DeleteParams::default(), &ListParams::default())
@@ -153,7 +155,7 @@ impl World {
         config(&self.sandbox).await
     }
 
-    /// An API in the test's namespace.
+    /// A client for objects in the test's namespace.
     pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
@@ -162,7 +164,8 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// `kubectl` in the test's namespace: its standard output, or an error with its standard error.
+    /// Runs `kubectl` in the test's namespace; returns its standard output, or an error with its
+    /// standard error.
     pub(crate) fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         output(
             self.sandbox
@@ -193,8 +196,8 @@ impl World {
         Ok(())
     }
 
-    /// Applies a fleet `orders` of one queue that has nothing to do yet, from zero to `max` replicas, and waits until it is
-    /// read.
+    /// Applies a fleet `orders` with one idle queue, from zero to `max` replicas, and waits until
+    /// the queue has been read.
     pub(crate) async fn start_from_zero(&self, task_queue: &str, max: u32) -> anyhow::Result<()> {
         self.apply(one_queue(task_queue, 0, max, &json!({})))
             .await?;
@@ -203,7 +206,7 @@ impl World {
             .map(drop)
     }
 
-    /// Applies a connection that fleets can name.
+    /// Applies a connection that fleets can reference.
     pub(crate) async fn share_connection(&self, name: &str, spec: Value) -> anyhow::Result<()> {
         let connection = json!({
             "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection",
@@ -221,7 +224,7 @@ impl World {
         Ok(self.api().get("orders").await?)
     }
 
-    /// A condition of the fleet `orders`, if it is about its present generation.
+    /// A condition of the fleet `orders`, if it is about the present generation.
     pub(crate) async fn condition(&self, type_: &str) -> anyhow::Result<Option<Condition>> {
         let fleet = self.fleet().await?;
         let conditions = fleet
@@ -276,7 +279,7 @@ impl World {
         Ok(found)
     }
 
-    /// Asked and ready replicas of a queue's Deployment.
+    /// The requested and ready replicas of a queue's Deployment.
     pub(crate) async fn replicas(&self, queue: &str) -> anyhow::Result<(i32, i32)> {
         let deployments = self.deployments().await?;
         let deployment = deployments
@@ -295,7 +298,7 @@ impl World {
         Ok((asked, ready))
     }
 
-    /// Waits until a queue's Deployment has (asked, ready) replicas that satisfy `wanted`.
+    /// Waits until the (requested, ready) replicas of a queue's Deployment satisfy `wanted`.
     pub(crate) async fn replicas_are(
         &self,
         queue: &str,
@@ -312,7 +315,7 @@ impl World {
         .await
     }
 
-    /// Pods of the namespace that are not on their way out.
+    /// The pods of the namespace that are not terminating.
     pub(crate) async fn live_pods(&self) -> anyhow::Result<Vec<Pod>> {
         let pods = self.api::<Pod>().list(&ListParams::default()).await?;
         Ok(pods
@@ -322,7 +325,7 @@ impl World {
             .collect())
     }
 
-    /// Waits until a worker of the namespace has written a line with this text.
+    /// Waits until a worker in the namespace has logged a line with this text.
     pub(crate) async fn log_says(&self, text: &str) -> anyhow::Result<()> {
         eventually(&format!("a worker logs {text:?}"), || async {
             let log = self.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?;
@@ -335,7 +338,7 @@ impl World {
         .await
     }
 
-    /// The notes of the Events of the fleet with this reason.
+    /// The notes of the fleet's Events with this reason.
     pub(crate) async fn events(&self, reason: &str) -> anyhow::Result<Vec<String>> {
         let events = self.api::<Event>().list(&ListParams::default()).await?;
         Ok(events
@@ -346,12 +349,12 @@ impl World {
             .collect())
     }
 
-    /// What every replica of the operator has logged.
+    /// The logs of all replicas of the operator.
     pub(crate) fn operator_log(&self) -> anyhow::Result<String> {
         self.end_of_operator_log(-1)
     }
 
-    /// The last lines of each replica's log; -1 for all of them.
+    /// The last lines of each replica's log; -1 = all lines.
     fn end_of_operator_log(&self, lines: i32) -> anyhow::Result<String> {
         output(self.sandbox.kubectl().args([
             "--namespace",
@@ -364,7 +367,7 @@ impl World {
         ]))
     }
 
-    /// The metrics of the operator's leader as text, one series a line.
+    /// The metrics of the operator's leader as text, one series per line.
     pub(crate) fn metrics(&self) -> anyhow::Result<String> {
         let leader = self.sandbox.operator_pod()?;
         let path =
@@ -372,7 +375,7 @@ impl World {
         output(self.sandbox.kubectl().args(["get", "--raw", &path]))
     }
 
-    /// The value of the series of the fleet `orders` that has these labels, written as `name="value"`.
+    /// The value of the series of the fleet `orders` with these labels, written as `name="value"`.
     pub(crate) fn series(&self, metric: &str, labels: &[&str]) -> anyhow::Result<Option<f64>> {
         let fleet = format!(r#"namespace="{}",name="orders""#, self.namespace);
         let metrics = self.metrics()?;
@@ -434,7 +437,7 @@ async fn config(sandbox: &Sandbox) -> anyhow::Result<Config> {
     Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
-/// Runs a command: its standard output, or an error with its standard error.
+/// Runs a command; returns its standard output, or an error with its standard error.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output()?;
     anyhow::ensure!(

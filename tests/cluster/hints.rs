@@ -1,4 +1,4 @@
-//! Wake-up hints: who may send them, and what they are worth.
+//! Wake-up hints: who may send them, and what they achieve.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{World, one_queue, throughout, with_namespace};
 async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
     with_namespace("a-hint-wakes-a-queue", |world| async move {
         let queue = world.queue("all");
-        // Read every five minutes, so that nothing but a hint can be why it wakes.
+        // The queue is read every five minutes, so only a hint can wake the fleet in time.
         let rarely =
             json!({"pollingInterval": "5m", "quietPollingInterval": "5m", "cooldownPeriod": "5m"});
         world.apply(one_queue(&queue, 0, 2, &rarely)).await?;

@@ -1,5 +1,5 @@
-//! API keys: a server that takes no request without one that it accepts, a key that it refuses, and one that is replaced
-//! under load.
+//! API keys: a server that accepts only requests with a valid key, a key that it refuses, and a key
+//! that is replaced under load.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::{
     harness::{Load, World, eventually, one_queue, throughout, with_namespace},
 };
 
-/// Longer than the cooldown and the stabilization of the fleet together, and shorter than the minute after which the SDK
-/// gives a worker up that is refused.
+/// Longer than the cooldown and the stabilization window of the fleet together, and shorter than
+/// the minute after which the SDK stops a worker whose key is refused.
 const REFUSED: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_
         world.temporal.result(&first).await?;
         let before = world.workers_run(1).await?;
 
-        // The fleet is idle and on its way to zero.
+        // The fleet is idle and about to scale to zero.
         keys.accept(&[]);
         let condition = world
             .condition_is("ScalingActive", "False", "TemporalAccessDenied")
@@ -54,7 +54,8 @@ async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_
             "{refused:?}"
         );
 
-        // Now the server has another key, and forgets the first one only when everybody has the other.
+        // Now the server also accepts another key, and drops the first one only when all clients
+        // use the other.
         world.apply(fleet(&front, &queue, 1)).await?;
         keys.accept(&["first-key", "second-key"]);
         let replaced = Instant::now();
@@ -74,7 +75,8 @@ async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_
             .condition_is("ScalingActive", "True", "Active")
             .await?;
 
-        // The kubelet renews files when it next looks at a pod, at least once a minute; a change of the pod makes it look.
+        // The kubelet updates mounted files when it next syncs a pod, at least once a minute; a
+        // change of the pod triggers a sync.
         world.kubectl(&["annotate", "pods", "--all", "example.com/look=now"])?;
         world
             .log_says("the API key has changed and was read again")
@@ -120,7 +122,7 @@ async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()
     .await
 }
 
-/// No key is in anything that people and machines read.
+/// No key appears in objects, logs or metrics.
 fn no_key_is_told(world: &World) -> anyhow::Result<()> {
     let told = [
         world.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,

@@ -1,5 +1,5 @@
-//! The replicas of the operator: which of them leads, what they answer, and their processes. These are found by the name of
-//! their pod and get signals; whatever else runs on the machine is left alone.
+//! The replicas of the operator: which one leads, what they answer, and their processes. A process
+//! is found by the name of its pod, so signals reach no other process on the machine.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,7 +18,7 @@ use sandbox_machine::{OPERATOR_LEASE, Process};
 
 use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, eventually, output};
 
-/// Waits until two replicas are ready and one of them leads: the leader and the other one.
+/// Waits until two replicas are ready and one of them leads; returns the leader and the other one.
 pub(crate) async fn settled(world: &World) -> anyhow::Result<(String, String)> {
     let api: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
     eventually("two replicas are ready and one leads", || async {
@@ -29,7 +29,7 @@ pub(crate) async fn settled(world: &World) -> anyhow::Result<(String, String)> {
             .filter(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod))
             .map(ResourceExt::name_any)
             .collect();
-        // A process that ended twice waits before it is started again. Another pod need not.
+        // A process that has ended twice waits before it is restarted. A new pod does not.
         for pod in pods.iter().filter(|pod| waits_to_restart(pod)) {
             api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
                 .await?;
@@ -76,7 +76,7 @@ pub(crate) async fn lease(world: &World) -> anyhow::Result<LeaseSpec> {
     Ok(lease.unwrap_or_default())
 }
 
-/// A lease in the operator's namespace, if it is there.
+/// A lease in the operator's namespace, if it exists.
 pub(crate) async fn lease_of(world: &World, name: &str) -> anyhow::Result<Option<LeaseSpec>> {
     let api: Api<Lease> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
     Ok(api.get_opt(name).await?.and_then(|lease| lease.spec))
@@ -98,7 +98,7 @@ async fn another_leads(world: &World, than: &str) -> anyhow::Result<LeaseSpec> {
     .await
 }
 
-/// The lease once somebody has taken it after a moment.
+/// Waits until somebody has taken the lease after this moment; returns it.
 pub(crate) async fn taken_after(world: &World, moment: Timestamp) -> anyhow::Result<LeaseSpec> {
     eventually("a replica takes the lease", || async {
         let lease = lease(world).await?;
@@ -115,7 +115,7 @@ pub(crate) async fn taken_after(world: &World, moment: Timestamp) -> anyhow::Res
     .await
 }
 
-/// From a moment until the lease was taken, or, by the same holder, renewed.
+/// The time from a moment until the lease was acquired, or, if the holder is the same, renewed.
 pub(crate) fn since(moment: Timestamp, lease: &LeaseSpec) -> anyhow::Result<Duration> {
     let acquired = lease
         .acquire_time
@@ -128,7 +128,7 @@ pub(crate) fn since(moment: Timestamp, lease: &LeaseSpec) -> anyhow::Result<Dura
     Ok(taken.duration_since(moment).unsigned_abs())
 }
 
-/// A leader whose process does nothing until it is woken, at the latest when this is dropped.
+/// A leader whose process is stopped until it is woken, at the latest when this is dropped.
 pub(crate) struct Frozen(pub(crate) Process);
 
 impl Frozen {
@@ -147,7 +147,8 @@ impl Drop for Frozen {
     }
 }
 
-/// Freezes the leader and waits until another leads: how long that took since the old one last renewed the lease.
+/// Freezes the leader and waits until another replica leads; returns the frozen leader, and the
+/// time from its last renewal of the lease until then.
 pub(crate) async fn freeze(world: &World, leader: &str) -> anyhow::Result<(Frozen, Duration)> {
     let process = process_of(leader).await?;
     signal(&process, Signal::STOP)?;
@@ -165,7 +166,7 @@ pub(crate) async fn freeze(world: &World, leader: &str) -> anyhow::Result<(Froze
     Ok((frozen, took))
 }
 
-/// The operator's process in a pod.
+/// Finds the operator's process in a pod.
 pub(crate) async fn process_of(pod: &str) -> anyhow::Result<Process> {
     let variable = format!("POD_NAME={pod}");
     eventually(&format!("the process of {pod}"), || async {
@@ -199,7 +200,7 @@ pub(crate) fn signal(process: &Process, signal: Signal) -> anyhow::Result<()> {
     kill_process(pid, signal).with_context(|| format!("{signal:?} to process {}", process.pid))
 }
 
-/// What a replica of the operator answers on its port.
+/// The response of a replica of the operator on its port.
 pub(crate) fn get(world: &World, pod: &str, path: &str) -> anyhow::Result<String> {
     let url = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/{path}");
     output(world.sandbox.kubectl().args(["get", "--raw", &url]))

@@ -1,4 +1,4 @@
-//! The life of a fleet: created, changed, queues added and removed, deleted.
+//! The life cycle of a fleet: created, changed, queues added and removed, deleted.
 
 use std::collections::BTreeSet;
 
@@ -122,7 +122,7 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
                 annotations.contains_key("kubectl.kubernetes.io/restartedAt")
             })
         };
-        // Another pass over the fleet must not take the annotation away, which would roll it once more.
+        // Another pass must not remove the annotation, which would restart the pods once more.
         world.kubectl(&["annotate", "tqw/orders", "example.com/poke=1"])?;
         throughout(
             std::time::Duration::from_secs(5),
@@ -247,7 +247,7 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
             .replicas_are("all", "the fleet runs again", |_, ready| ready == 1)
             .await?;
 
-        // The same name in other hands: never adopted.
+        // An object of the same name with another owner is never adopted.
         world
             .api::<TaskQueueWorker>()
             .delete("orders", &DeleteParams::default())

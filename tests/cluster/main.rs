@@ -1,7 +1,7 @@
 //! The promises of the README on real pods: a sandbox with a real API server, kubelet and Temporal,
-//! and the operator as its chart installs it. Needs a sandbox named by `TASKQUEUE_SANDBOX` (default
-//! `checks`) that is up, with the images loaded and the operator installed; `cargo sandbox test
-//! --only cluster` sees to all of it.
+//! and the operator installed by its chart. Needs the sandbox named by `TASKQUEUE_SANDBOX` (default
+//! `checks`) to be up, with the images loaded and the operator installed;
+//! `cargo sandbox test --only cluster` does all of this.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

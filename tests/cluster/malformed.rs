@@ -1,5 +1,5 @@
-//! Each mistake of the table is refused by the API server with words that name the field; the good
-//! examples and the CRDs are taken as they are, by a plain client-side `kubectl apply`.
+//! The API server refuses each mistake in the table with a message that names the field. It accepts
+//! the good examples and the CRDs unchanged, from a plain client-side `kubectl apply`.
 
 use std::{path::Path, process::Stdio};
 
@@ -39,8 +39,8 @@ async fn every_mistake_of_the_table_is_refused_with_the_field_named() {
 async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
     with_namespace("crds-and-examples-are-applied", |world| async move {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
-        // A dry run: the chart owns the CRDs of this sandbox. The size limit of the annotation that a
-        // client-side apply writes is checked by the API server all the same.
+        // A dry run, because the chart owns the CRDs of this sandbox. The API server still checks
+        // the size limit of the annotation that a client-side apply writes.
         output(
             world
                 .sandbox
@@ -60,7 +60,7 @@ async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
     .await;
 }
 
-/// Applies a resource as a user would, in the test's namespace, as a dry run on the server.
+/// Applies a resource as a user would, in the test's namespace, as a server-side dry run.
 fn apply(world: &World, resource: &Value) -> anyhow::Result<String> {
     let mut resource = resource.clone();
     resource["metadata"]["namespace"] = world.namespace.clone().into();

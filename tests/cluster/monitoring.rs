@@ -1,5 +1,6 @@
-//! ServiceMonitor and PrometheusRule, as the chart renders them, are taken by an API server with the Prometheus Operator's own
-//! definitions of them. The definitions come out of its Go module, pinned under `tests/fixtures/prometheus-operator`.
+//! The API server accepts the ServiceMonitor and the PrometheusRule that the chart renders, under
+//! the Prometheus Operator's own definitions. The definitions come from its Go module, pinned under
+//! `tests/fixtures/prometheus-operator`.
 
 use std::{
     path::{Path, PathBuf},
@@ -43,7 +44,8 @@ async fn a_service_monitor_and_rules_are_taken_where_their_definitions_are_insta
                 Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", world.namespace));
             std::fs::write(&file, output(&mut helm)?)?;
             let file = file.to_string_lossy();
-            // Strict: a field that the definition does not have is an error. kubectl may not know yet what was just defined.
+            // Strict: a field that is not in the definition is an error. kubectl may not know the
+            // new definitions yet.
             eventually("the objects are taken", || async {
                 let applied =
                     world.kubectl(&["apply", "--server-side", "--validate=strict", "-f", &file]);
@@ -66,7 +68,7 @@ async fn a_service_monitor_and_rules_are_taken_where_their_definitions_are_insta
     .await;
 }
 
-/// The folder of the definitions, in Go's module cache.
+/// The folder of the definitions in Go's module cache.
 fn definitions() -> anyhow::Result<PathBuf> {
     let pin = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/prometheus-operator");
     let mut go = Command::new("go");

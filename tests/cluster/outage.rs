@@ -1,4 +1,5 @@
-//! Temporal stopped for a full minute. The fleet has a server of its own, so that those of the other tests go on.
+//! Temporal is down for a full minute. The fleet has a server of its own, so the server of the
+//! other tests keeps running.
 
 use std::{
     fmt::Debug,
@@ -38,7 +39,7 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
         server.start().await?;
         let front = Front::plain(&world, server.address())?;
         let queue = world.queue("all");
-        // Two ways to shrink within the outage, if what is not known were taken for nothing to do.
+        // Both would shrink the fleet during the outage if unknown were treated as idle.
         let mut spec = one_queue(&queue, 0, 2, &json!({"cooldownPeriod": "10s"}));
         spec["connection"]["address"] = json!(front.address());
         world.apply(spec).await?;
@@ -46,7 +47,7 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
         server.temporal.result(&first).await?;
         let before = world.workers_run(1).await?;
 
-        // First it hangs, then it is gone.
+        // First the server hangs, then it is gone.
         server.freeze()?;
         let until = Instant::now() + OUTAGE;
         let told = async {
@@ -78,9 +79,10 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
         world
             .condition_is("ScalingActive", "True", "Active")
             .await?;
-        // The same worker goes on, and so does the scaling.
+        // The same worker continues, and so does scaling.
         let order = json!({"total": 100, "card": "tok_delay_8000"});
-        // More than its 4 slots take before its next heartbeat tells of them.
+        // More orders than its 4 slots can finish before its next heartbeat, so some still wait
+        // then.
         let workflows = server.temporal.orders(&queue, 1..17, &order)?;
         world
             .replicas_are("all", "the backlog starts a worker more", |asked, _| {
@@ -98,8 +100,8 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
     .await;
 }
 
-/// What is done to the objects of a kind in the test's namespace, from now on until a moment. What their controllers say of
-/// them is left out: a write of the status changes nothing here but the version.
+/// Returns all changes to the objects of a kind in the test's namespace, from now until a moment.
+/// Ignores what their controllers report: a write of the status changes only the version here.
 async fn changes<K>(world: &World, until: Instant) -> anyhow::Result<Vec<String>>
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -129,7 +131,8 @@ where
     Ok(seen)
 }
 
-/// The metadata without what every write changes. The generation in it counts the changes of the spec.
+/// The metadata without the fields that every write changes. Its generation counts the changes of
+/// the spec.
 fn asked_for<K>(object: PartialObjectMeta<K>) -> ObjectMeta {
     ObjectMeta {
         resource_version: None,
@@ -138,7 +141,7 @@ fn asked_for<K>(object: PartialObjectMeta<K>) -> ObjectMeta {
     }
 }
 
-/// A Temporal dev server of the test's own, which keeps what it knows while it is stopped.
+/// A Temporal dev server for one test, which keeps its data while it is stopped.
 struct Server {
     temporal: Temporal,
     program: PathBuf,
@@ -147,7 +150,7 @@ struct Server {
     running: Option<Running>,
 }
 
-/// The shell that watches over the server, and the server's process.
+/// The shell that supervises the server, and the server's process.
 struct Running {
     shell: Child,
     held: ChildStdin,
@@ -155,7 +158,8 @@ struct Running {
 }
 
 impl Server {
-    /// Kills the server when nobody holds its standard input any longer, as when this process is gone, however it went.
+    /// Kills the server when the shell's standard input closes, as it does when this process ends
+    /// for any reason.
     const SHELL: &str = r#"
         log=$1; shift
         "$@" >"$log" 2>&1 </dev/null &
@@ -186,7 +190,7 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Starts it with what it knew before, and waits until its namespace answers.
+    /// Starts the server with its earlier data, and waits until its namespace answers.
     async fn start(&mut self) -> anyhow::Result<()> {
         let mut shell = Command::new("sh")
             .args(["-c", Self::SHELL, "sh"])
@@ -223,13 +227,13 @@ impl Server {
         .await
     }
 
-    /// Its connections stay open, and nothing answers.
+    /// Stops answering; connections stay open.
     fn freeze(&self) -> anyhow::Result<()> {
         let running = self.running.as_ref().context("it runs")?;
         Ok(kill_process(running.server, Signal::STOP)?)
     }
 
-    /// Kills it; returns when it is gone.
+    /// Kills the server and waits until it is gone.
     fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(mut running) = self.running.take() {
             drop(running.held);

@@ -1,5 +1,5 @@
-//! What only a real API server says: why it takes no Deployment, what becomes of one that it takes, and what programs
-//! that wait for a fleet see.
+//! Behaviour that only a real API server shows: why it refuses a Deployment, what happens to one
+//! that it accepts, and what programs that wait for a fleet see.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     webhook::{self, Denier},
 };
 
-/// A template that differs from every other one by this word.
+/// The spec with a template that differs from all others by this word.
 fn changed(mut spec: Value, word: &str) -> Value {
     spec["template"]["metadata"] = json!({"annotations": {"example.com/change": word}});
     spec
@@ -146,7 +146,7 @@ async fn an_init_container_that_cannot_start_is_named() {
             "{}",
             ready.message
         );
-        // A native sidecar of an image that is there, with a program that is not.
+        // A native sidecar whose image exists, but whose program does not.
         let image = &spec["template"]["spec"]["containers"][0]["image"];
         world
             .apply(with(json!({
@@ -234,7 +234,7 @@ async fn a_queue_that_wakes_from_zero_is_ready_all_the_while() {
     with_namespace("a-queue-that-wakes-from-zero", |world| async move {
         let queue = world.queue("all");
         world.start_from_zero(&queue, 1).await?;
-        // The minimum makes it wake as work would.
+        // The minimum wakes the queue as work would.
         world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
         throughout(Duration::from_secs(8), "Ready is True", || async {
             let ready = ready(&world).await?;

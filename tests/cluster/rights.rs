@@ -1,4 +1,4 @@
-//! The operator works under exactly the chart's roles.
+//! The operator works with exactly the permissions of the chart's roles.
 
 use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, with_namespace};
 
@@ -7,7 +7,7 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
     with_namespace("the-operator-may-not-do-more", |world| async move {
         let account = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}");
         let may = |verb: &str, resource: &str| {
-            // `auth can-i` ends with 1 for "no".
+            // `auth can-i` exits with 1 for "no".
             let mut kubectl = world.sandbox.kubectl();
             let answer = kubectl
                 .args([
@@ -45,8 +45,8 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
         let log = world.operator_log()?;
         let refused: Vec<&str> = log
             .lines()
-            // What a missing right says. Quotas and admission policies forbid in other words, and other tests
-            // have them do so.
+            // The message for a missing permission. Quotas and admission policies use other words,
+            // and other tests provoke them.
             .filter(|line| line.contains("is forbidden: User"))
             .collect();
         assert_eq!(

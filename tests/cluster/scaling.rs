@@ -1,4 +1,4 @@
-//! From zero and back, and never under a running task.
+//! Scaling from zero and back, and never under a running task.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn orders_bring_a_fleet_up_from_zero_and_it_goes_back() {
                 (asked, ready) == (0, 0)
             })
             .await?;
-        // It is written after the replicas that it is about.
+        // The Event is written after the replicas.
         eventually("an Event says why", || async {
             let down = world.events("ScaledDown").await?;
             Ok(if down.is_empty() {
@@ -76,9 +76,9 @@ async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
     .await;
 }
 
-/// Places an order that keeps one worker of the fleet `orders` busy for 20 s, during which nothing waits: one activity mails
-/// one recipient after the other, each for 5 s. That is longer than the cooldown and the stabilization together, and the
-/// worker must be there to its end.
+/// Places an order that keeps one worker of the fleet `orders` busy for 20 s while nothing waits:
+/// one activity mails four recipients one after the other, 5 s each. That is longer than the
+/// cooldown and the stabilization window together, and the worker must stay until the end.
 pub(crate) async fn works_with_an_empty_backlog(world: &World, queue: &str) -> anyhow::Result<()> {
     let recipients: Vec<String> = (0..4)
         .map(|number| format!("slow-5000.{number}@shop.example"))
@@ -119,7 +119,7 @@ async fn a_deleted_pod_finishes_its_activity_first() {
                 .order(&queue, 0, json!({"total": 100, "card": "tok_delay_8000"}))?;
         eventually("the payment is under way", || async {
             let attempts = world.temporal.attempts(&workflow)?;
-            // A running activity has no started event yet; the ones before it have.
+            // A running activity has no started event yet; the earlier ones have.
             Ok(
                 if attempts.iter().any(|(name, _)| name == "reserve_inventory") {
                     Ok(())

@@ -9,8 +9,8 @@ use crate::{
     scaling::works_with_an_empty_backlog,
 };
 
-/// One queue whose workers send no heartbeats and serve metrics at 8080; the operator is told another
-/// port if `port` is not that.
+/// One queue whose workers send no heartbeats and serve metrics on 8080. The operator scrapes
+/// `port`.
 fn without_heartbeats(task_queue: &str, min: u32, max: u32, port: u16) -> Value {
     let mut spec = one_queue(task_queue, min, max, &json!({"metricsPort": port}));
     spec["queues"][0]["env"] = json!([
@@ -26,7 +26,7 @@ async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_bu
         world.apply(without_heartbeats(&queue, 0, 2, 8080)).await?;
         // As in the test with heartbeats.
         works_with_an_empty_backlog(&world, &queue).await?;
-        // Without a slot signal there would be no zero.
+        // Without a slot signal the fleet would never go to zero.
         world
             .replicas_are("all", "the metrics prove it idle", |asked, _| asked == 0)
             .await?;

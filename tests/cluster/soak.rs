@@ -1,4 +1,4 @@
-//! The short form of the soak; `cargo sandbox soak` is the long one.
+//! The short version of the soak; `cargo sandbox soak` runs the long one.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{one_queue, with_namespace, within};
 
-/// The operator says it after two minutes, and pods have to start before.
+/// The operator reports it after two minutes, and the pods must start first.
 const LONG: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -14,7 +14,7 @@ async fn pods_that_are_ready_and_do_not_poll_are_told_until_they_do() {
     with_namespace("ready-and-not-polling", |world| async move {
         let queue = world.queue("all");
         let right = one_queue(&queue, 1, 2, &json!({}));
-        // The same image, started as something that is no worker.
+        // The same image, started as a process that is not a worker.
         let mut wrong = right.clone();
         let container = &mut wrong["template"]["spec"]["containers"][0];
         container["args"] = json!(["gateway", "--listen=0.0.0.0:8090"]);

@@ -1,6 +1,8 @@
-//! From the last release to the present one and back, by the chart and with the CRDs applied by kubectl, under a fleet that
-//! runs: no worker notices, and the operator goes on where the one before was. The last release is frozen under `tests/fixtures` (chart and CRDs; the image is the present one).
-//! Both tests end the shared operator and remove the CRDs, so they run alone, and install it again at the end.
+//! From the last release to the present version and back, with the chart and with CRDs applied by
+//! kubectl, while a fleet runs: no worker is affected, and the operator continues where the
+//! previous one stopped. The last release is frozen under `tests/fixtures` (chart and CRDs; the
+//! image is the present one). These tests stop the shared operator and remove the CRDs, so they run
+//! alone, and reinstall it at the end.
 
 use std::{
     future::Future,
@@ -66,7 +68,8 @@ async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices
             release.world.fleet().await.context("the fleet stays")?;
             before.goes_on("the removal of the operator").await?;
 
-            // Under the same name and namespace it takes its definitions, and the fleet, up again.
+            // Under the same name and namespace, the new release adopts the definitions and the
+            // fleet.
             release.helm(&["install"], &chart(), &[])?;
             release.fleet_goes_on(6).await?;
             before.goes_on("the new operator").await
@@ -97,7 +100,8 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
             release.fleet_goes_on(3).await?;
             before.goes_on("the upgrade").await?;
 
-            // Helm takes over what it did not create only if it is told to; the README says how.
+            // Helm adopts objects that it did not create only on request; the chart's README
+            // explains how.
             let refused = release.helm(&["upgrade"], &chart(), &[]);
             let refused = format!("{:#}", refused.expect_err("they are not the release's"));
             anyhow::ensure!(refused.contains("ownership"), "{refused}");
@@ -115,14 +119,15 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
     .await;
 }
 
-/// A release of another name: version 0.1.0 took the same lease for every name, this version takes one of its own.
+/// A release with another name: version 0.1.0 used the same lease for every name, this version uses
+/// one per name.
 const OTHER: &str = "orders-operator";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_under_another_release_name_never_has_two_processes_that_write() {
     alone("an-upgrade-under-another-name", |world| async move {
         on_a_bare_cluster(&world, |release| async move {
-            // As version 0.1.0 is by default, and with its lease.
+            // Version 0.1.0 with its defaults, and with its lease.
             for settings in [&[][..], &["--set=replicas=2,leaderElection.enabled=true"]] {
                 let result = upgraded_under_another_name(&release, settings).await;
                 if result.is_err() {
@@ -134,7 +139,7 @@ async fn an_upgrade_under_another_release_name_never_has_two_processes_that_writ
                 result.with_context(|| format!("version 0.1.0 with {settings:?}"))?;
                 removed?;
             }
-            // The definitions that stay are the other release's.
+            // The remaining definitions belong to the other release.
             let verb = ["install", "--take-ownership", "--force-conflicts"];
             release.helm(&verb, &chart(), &[]).map(drop)
         })
@@ -143,7 +148,8 @@ async fn an_upgrade_under_another_release_name_never_has_two_processes_that_writ
     .await;
 }
 
-/// Installs version 0.1.0 with these settings, and upgrades until there are two replicas: at no time do two lead.
+/// Installs version 0.1.0 with these settings, and upgrades until there are two replicas. At no
+/// time do two of them lead.
 async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> anyhow::Result<()> {
     let world = &release.world;
     let helm = |verb: &str, chart: &Path| {
@@ -163,7 +169,8 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
         })
     })
     .await?;
-    // A process without a lease is replaced by one with a lease, which the second upgrade gives a standby.
+    // The first upgrade replaces a process without a lease by one with a lease; the second adds a
+    // standby.
     for _ in 0..2 {
         let mut upgrade = helm("upgrade", &chart()).spawn()?;
         let ended = loop {
@@ -173,7 +180,7 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
             }
         };
         anyhow::ensure!(ended.success(), "helm upgrade: {ended}");
-        // The pods of before may be on their way out still; one of the new ones comes to lead.
+        // The old pods may still be terminating; one of the new pods becomes the leader.
         eventually("the new version leads alone", || async {
             at_most_one_leads(world)?;
             let leads = leading(world)?;
@@ -198,7 +205,7 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
     Ok(())
 }
 
-/// The replicas that say that they lead.
+/// The replicas that report that they lead.
 fn leading(world: &World) -> anyhow::Result<Vec<String>> {
     let names = output(
         world
@@ -211,7 +218,7 @@ fn leading(world: &World) -> anyhow::Result<Vec<String>> {
     Ok(names.filter(|pod| leads(world, pod)).collect())
 }
 
-/// Who holds which lease, and what the replicas have logged.
+/// The lease holders and the logs of the replicas.
 fn evidence(world: &World) -> String {
     let instance = format!("--selector=app.kubernetes.io/instance={OTHER}");
     let commands: [&[&str]; 3] = [
@@ -226,7 +233,8 @@ fn evidence(world: &World) -> String {
     printed.join("\n")
 }
 
-/// Whether a replica says that it leads. One that does not answer has not begun, or has ended.
+/// Whether a replica reports that it leads. A replica that does not answer has not started, or has
+/// ended.
 fn leads(world: &World, pod: &str) -> bool {
     let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
     let metrics = output(world.sandbox.kubectl().args(["get", "--raw", &path]));
@@ -237,7 +245,8 @@ fn leads(world: &World, pod: &str) -> bool {
     })
 }
 
-/// Not more than one replica leads. They are asked one after the other: who hands over in between is asked again.
+/// Checks that at most one replica leads. The replicas are asked one after the other, so those that
+/// report it are asked again in case the lease moved in between.
 fn at_most_one_leads(world: &World) -> anyhow::Result<()> {
     let mut leads_now = leading(world)?;
     if leads_now.len() > 1 {
@@ -267,7 +276,8 @@ struct Release {
     values: PathBuf,
 }
 
-/// Removes the operator and its definitions, runs the body, and installs what there was before, whatever came of the body.
+/// Removes the operator and its definitions, runs the body, and restores the earlier installation,
+/// whatever the result of the body.
 async fn on_a_bare_cluster<T, F>(world: &std::sync::Arc<World>, body: T) -> anyhow::Result<()>
 where
     T: FnOnce(Release) -> F,
@@ -281,7 +291,7 @@ where
             .args(PLACE),
     )?;
     let all: Value = serde_json::from_str(&values)?;
-    // What every version of the chart knows.
+    // The values that every version of the chart supports.
     let image = json!({"image": all["image"], "podAnnotations": all["podAnnotations"]});
     let release = Release {
         world: world.clone(),
@@ -296,7 +306,7 @@ where
         Err(error) => Err(error),
     };
     if result.is_err() {
-        // While there is something to see.
+        // Print it now, before the cluster is restored.
         eprintln!(
             "{}",
             world
@@ -311,7 +321,7 @@ where
         eprintln!("{}", String::from_utf8_lossy(&crds.stdout));
     }
     if result.is_ok() && image == all {
-        // The body has ended with just that.
+        // The body has already left exactly this installation.
         return Ok(());
     }
     let restored = before.helm(
@@ -337,7 +347,7 @@ fn file(world: &World, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
 }
 
 impl Release {
-    /// `helm VERB taskqueue-operator CHART`, and waits until the operator is available.
+    /// Runs `helm VERB taskqueue-operator CHART`, and waits until the operator is available.
     fn helm(&self, verb: &[&str], chart: &Path, settings: &[&str]) -> anyhow::Result<String> {
         let mut helm = self.world.sandbox.helm();
         helm.args(verb).arg(OPERATOR).arg(chart).args(PLACE).args([
@@ -368,7 +378,7 @@ impl Release {
         output(&mut kubectl).map(drop)
     }
 
-    /// Waits until the API server has exactly the definitions of these files.
+    /// Waits until the API server has exactly the definitions in these files.
     async fn definitions_are(&self, folder: &Path) -> anyhow::Result<()> {
         let api: Api<CustomResourceDefinition> = Api::all(self.world.client.clone());
         for name in DEFINITIONS {
@@ -400,8 +410,8 @@ impl Release {
         Ok(())
     }
 
-    /// A fleet from zero that orders have brought to two workers. What it has learned is in the decision, and an operator
-    /// that knew nothing would begin at zero again.
+    /// Starts a fleet at zero and scales it to two workers with orders. The decision contains what
+    /// the operator has learned; an operator without that knowledge would go back to zero.
     async fn start_fleet(&self) -> anyhow::Result<Before> {
         let world = &self.world;
         eventually("the API server takes fleets", || async {
@@ -410,7 +420,8 @@ impl Release {
         })
         .await?;
         let order = json!({"total": 100, "card": "tok_delay_8000"});
-        // More than 4 slots take before the worker's first heartbeat tells of them.
+        // More orders than 4 slots can finish before the worker's first heartbeat, so some still
+        // wait then.
         let workflows = world.temporal.orders(&world.queue("all"), 0..16, &order)?;
         let workers = world.workers_run(2).await?;
         world.temporal.results(&workflows).await?;
@@ -434,7 +445,7 @@ impl Release {
         })
     }
 
-    /// One queue that is only ever scaled out, to at most so many replicas.
+    /// One queue that only ever scales out, to at most `max` replicas.
     fn fleet(&self, max: u32) -> Value {
         let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
         one_queue(
@@ -458,7 +469,7 @@ impl Release {
     }
 }
 
-/// The fleet as it was once it had been scaled.
+/// The fleet after it was scaled.
 struct Before {
     world: std::sync::Arc<World>,
     workers: Workers,
@@ -466,8 +477,8 @@ struct Before {
 }
 
 impl Before {
-    /// No worker was touched, and the operator, once it has looked at the fleet, says of it what was said before: the
-    /// replicas, and the last decision with what it was made from.
+    /// Checks that no worker was touched, and that the operator's new status repeats the earlier
+    /// one: the replicas, and the last decision with its inputs.
     async fn goes_on(&self, by_what: &str) -> anyhow::Result<()> {
         self.world.untouched(&self.workers, by_what).await?;
         let status = status(&self.world).await?;

@@ -1,6 +1,7 @@
-//! The operator under definitions of a next version, which has what this one does not know: an optional field in the spec
-//! and in the status of both kinds. That is how it is while an upgrade is rolled out or after the operator alone is put
-//! back. Additions to a definition change nothing for others, so this runs beside the other tests.
+//! The operator under the definitions of a next version, with fields that this version does not
+//! know: an optional field in the spec and in the status of both kinds. This happens during the
+//! rollout of an upgrade, or after a rollback of the operator alone. Additions to a definition do
+//! not affect other fleets, so this runs in parallel with the other tests.
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::harness::{TEMPORAL, World, eventually, one_queue, with_namespace};
 /// Plurals of the kinds.
 const FLEETS: &str = "taskqueueworkers";
 const CONNECTIONS: &str = "temporalconnections";
-/// Where the fields of a definition's only version stand.
+/// The JSON pointer to the fields of a definition's only version.
 const FIELDS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +45,7 @@ async fn the_operator_goes_on_under_definitions_that_have_more_than_it_knows() {
     .await;
 }
 
-/// One queue whose connection is shared.
+/// One queue with a shared connection.
 fn fleet(world: &World, max: u32) -> Value {
     let mut spec = one_queue(&world.queue("all"), 1, max, &json!({}));
     spec["connectionRef"] = json!({"name": "main"});
@@ -54,7 +55,7 @@ fn fleet(world: &World, max: u32) -> Value {
 
 async fn goes_on(world: &World) -> anyhow::Result<()> {
     let workers = world.workers_run(1).await?;
-    // A user sets the new fields, and something that this operator knows.
+    // A user sets the new fields, and a field that this operator knows.
     let mut spec = fleet(world, 2);
     spec["queues"][0]["weight"] = json!(7);
     spec["scaling"]["forecast"] = json!({"horizon": "10m"});
@@ -66,7 +67,7 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
         Ok(taken.map_err(|error| format!("{error:#}")))
     })
     .await?;
-    // The next operator has been here.
+    // The next operator has written its status.
     let queues = json!([{"name": "all", "trend": "Rising"}]);
     let status = json!({
         "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "orders"},
@@ -86,7 +87,8 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
     let written = get(world, "tconn/main")?;
 
     let order = json!({"total": 100, "card": "tok_delay_8000"});
-    // More than its 4 slots take before its first heartbeat tells of them: the operator may have started just now.
+    // More orders than its 4 slots can finish before the operator, which may have just started,
+    // sees its first heartbeat.
     let workflows = world.temporal.orders(&world.queue("all"), 0..24, &order)?;
     world
         .replicas_are("all", "the backlog starts another worker", |asked, _| {
@@ -140,7 +142,7 @@ fn get(world: &World, object: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// What the operator has ever written of a fleet, at the top.
+/// The top-level fields that the operator has ever written of a fleet.
 fn fields_of_the_operator(fleet: &Value) -> Vec<String> {
     let managed = fleet["metadata"]["managedFields"].as_array().into_iter();
     let ours = managed
@@ -193,7 +195,7 @@ fn next_connections() -> anyhow::Result<Value> {
     Ok(definition)
 }
 
-/// Adds a field that the definition does not have.
+/// Adds a new field to the definition.
 fn add(definition: &mut Value, field: &str, schema: Value) -> anyhow::Result<()> {
     let (parent, name) = field.rsplit_once('/').unwrap_or_default();
     let parent = format!("{FIELDS}{parent}");
@@ -208,7 +210,7 @@ fn add(definition: &mut Value, field: &str, schema: Value) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Puts the versions of these definitions in the place of those that the API server has.
+/// Replaces the versions of these definitions in the API server.
 async fn define(world: &World, definitions: &[(&str, Value)]) -> anyhow::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
     for (plural, definition) in definitions {

@@ -1,5 +1,5 @@
-//! Admission webhooks of the tests: their configuration in the cluster, and a server that denies all that it is asked, with
-//! a code that the test chooses.
+//! Admission webhooks for the tests: their configuration in the cluster, and a server that denies
+//! every request, with a code that the test chooses.
 
 use std::sync::{
     Arc,
@@ -31,7 +31,7 @@ use crate::{
 /// The name of every webhook here.
 pub(crate) const NAME: &str = "policy.taskqueue.test";
 
-/// A server that denies everything, until it is dropped.
+/// A server that denies every request, until it is dropped.
 pub(crate) struct Denier {
     code: Arc<AtomicU16>,
     /// How the API server reaches it.
@@ -58,7 +58,7 @@ impl Denier {
             while let Ok((client, _)) = listener.accept().await {
                 let (acceptor, code) = (acceptor.clone(), answered.clone());
                 tokio::spawn(async move {
-                    // The API server may go away at any time, and then asks again.
+                    // The API server may disconnect at any time, and then calls again.
                     if let Ok(client) = acceptor.accept(client).await {
                         drop(deny(client, code.load(Ordering::Relaxed)).await);
                     }
@@ -73,7 +73,7 @@ impl Denier {
         })
     }
 
-    /// From now on it denies with this code; with none if it is 0.
+    /// Sets the code of later denials; 0 = deny without a code.
     pub(crate) fn deny_with(&self, code: u16) {
         self.code.store(code, Ordering::Relaxed);
     }
@@ -114,7 +114,8 @@ async fn deny(mut client: impl AsyncRead + AsyncWrite + Unpin, code: u16) -> any
     Ok(())
 }
 
-/// Puts a webhook before the Deployments of the test's namespace, and waits until the API server asks it.
+/// Installs a webhook for the Deployments of the test's namespace, and waits until the API server
+/// calls it.
 pub(crate) async fn install(world: &World, client: &Value) -> anyhow::Result<()> {
     let object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
@@ -137,7 +138,7 @@ pub(crate) async fn install(world: &World, client: &Value) -> anyhow::Result<()>
     is_refused(world, NAME).await
 }
 
-/// Takes the webhook away.
+/// Removes the webhook.
 pub(crate) async fn remove(world: &World) -> anyhow::Result<()> {
     configurations(world)
         .delete(&world.namespace, &DeleteParams::default())
@@ -149,7 +150,8 @@ fn configurations(world: &World) -> Api<ValidatingWebhookConfiguration> {
     Api::all(world.client.clone())
 }
 
-/// Waits until a Deployment of nobody is refused with these words: a rule takes a moment to count.
+/// Waits until the API server refuses a test Deployment with these words, because a new rule takes
+/// a moment to apply.
 pub(crate) async fn is_refused(world: &World, words: &str) -> anyhow::Result<()> {
     eventually(&format!("{words} refuses a Deployment"), || async {
         let tried = world.kubectl(&[

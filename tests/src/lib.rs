@@ -1,1 +1,1 @@
-//! Holds nothing: this package is its test targets. See `tests/cluster` and `tests/structure`.
+//! Empty: this package consists of its test targets, `tests/cluster` and `tests/structure`.

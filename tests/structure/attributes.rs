@@ -1,4 +1,4 @@
-//! What attributes say that matters here: whether an item is compiled outside tests, and where the
+//! Reads the attributes that matter here: whether an item is compiled outside tests, and where the
 //! file of a module is.
 
 use syn::punctuated::Punctuated;
@@ -15,7 +15,7 @@ pub(crate) fn compiled(attributes: &[Attribute]) -> bool {
     }) && !has(attributes, "test")
 }
 
-/// The value of a `cfg` condition where `test` is false; `None` where it depends on others.
+/// The value of a `cfg` condition if `test` is false; `None` if it depends on other conditions.
 fn outside_tests(condition: &Meta) -> Option<bool> {
     let Meta::List(list) = condition else {
         return condition.path().is_ident("test").then_some(false);
@@ -53,7 +53,7 @@ pub(crate) fn path(attributes: &[Attribute]) -> Option<String> {
     }
 }
 
-/// The attributes of an item. Items of a kind that syn does not know have none.
+/// The attributes of an item. Items of a kind unknown to syn have none.
 pub(crate) fn of_item(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,

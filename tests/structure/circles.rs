@@ -1,4 +1,4 @@
-//! Circles in a graph of imports.
+//! Finds circles in a graph of imports.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ pub(crate) struct Arrow {
     pub(crate) names: BTreeSet<String>,
 }
 
-/// Circles, shortest first, so that every arrow that is part of any circle is in one of them.
+/// Finds circles, shortest first, such that every arrow of any circle is in at least one of them.
 pub(crate) fn circles(imports: &Imports) -> Vec<Vec<Arrow>> {
     let mut targets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (from, to) in imports.keys() {
@@ -47,7 +47,7 @@ pub(crate) fn circles(imports: &Imports) -> Vec<Vec<Arrow>> {
     circles
 }
 
-/// The files on a shortest way, with both ends.
+/// The files on a shortest path, both ends included.
 fn shortest<'a>(
     targets: &BTreeMap<&'a str, Vec<&'a str>>,
     start: &'a str,

@@ -1,12 +1,12 @@
-//! Small crates with a planted circle of each kind, and crates without one.
+//! Small crates, each with a planted circle of one kind, and crates without a circle.
 
 use crate::{circles_of, lines};
 
-/// The sources of a crate: files, with a line of circles expected of it.
+/// The sources of a crate, and the circles expected in it.
 struct Case {
     about: &'static str,
     files: &'static [(&'static str, &'static str)],
-    /// Each arrow of the circles, in order; none for a crate without a circle.
+    /// Every arrow of the circles, in order; empty for a crate without a circle.
     arrows: &'static [&'static str],
 }
 

@@ -1,9 +1,10 @@
-//! The imports between the files of a crate: what one file names that another defines.
+//! The imports between the files of a crate: the names that one file uses and another defines.
 //!
-//! Counted: `use` items with re-exports and globs, and paths in code, in attributes, and in the
-//! arguments and rules of macros. A name counts for the file that defines it, through whatever
-//! modules it passes. Not counted: `mod child;`, the import of a module alone (what is used of it
-//! counts), restricted visibilities, documentation, and code that is compiled for tests only.
+//! Counted: `use` items including re-exports and globs, and paths in code, in attributes, and in
+//! the arguments and rules of macros. A name counts for the file that defines it, through any
+//! number of re-exporting modules. Not counted: `mod child;`, the import of a module alone (its
+//! names count where they are used), restricted visibilities, documentation, and code that is
+//! compiled only for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +16,10 @@ use crate::attributes;
 use crate::modules::{ModuleId, Modules, plain};
 use crate::resolve::{Definition, resolve};
 
-/// The names that a file takes from another.
+/// The names that one file uses from another, by (from, to).
 pub(crate) type Imports = BTreeMap<(String, String), BTreeSet<String>>;
 
-/// All imports between different files of a crate.
+/// Collects all imports between different files of a crate.
 pub(crate) fn imports(modules: &Modules) -> Imports {
     let mut imports = Imports::new();
     for id in modules.ids() {
@@ -68,7 +69,8 @@ impl Uses<'_> {
         }
     }
 
-    /// `name!`, which is not known as a path, is known by the rules that come before it.
+    /// Counts `name!` for every file with rules for it, unless a path leads to it: `macro_rules!`
+    /// apply by textual order.
     fn macro_name(&mut self, name: &str) {
         if resolve(self.modules, self.module, &[name.to_owned()]).is_empty() {
             for file in self.modules.macros(name) {
@@ -85,12 +87,13 @@ impl Uses<'_> {
         }
     }
 
-    /// The paths among tokens that are not parsed.
+    /// Collects the paths in unparsed tokens.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
-        // Colons since the last part of the path; two join it with the next.
+        // Colons since the last part of the path. Two join it to the next part.
         let mut colons = 0;
-        // After one dot comes a field or a method; after two, anything.
+        // Dots before an identifier: after one comes a field or a method, after two (a range)
+        // anything.
         let mut dots = 0;
         for token in tokens {
             match token {
@@ -127,7 +130,7 @@ impl<'ast> Visit<'ast> for Uses<'_> {
         let Item::Mod(module) = item else {
             return visit::visit_item(self, item);
         };
-        // A module with a file of its own is visited with that file.
+        // A module in a file of its own is visited with that file.
         if let Some((_, items)) = &module.content
             && let Some(child) = self.modules.child(self.module, &plain(&module.ident))
         {
@@ -177,14 +180,14 @@ impl<'ast> Visit<'ast> for Uses<'_> {
         }
     }
 
-    // Their imports are those of the module.
+    // The module's imports already cover these.
     fn visit_item_use(&mut self, _: &'ast ItemUse) {}
 
     fn visit_vis_restricted(&mut self, _: &'ast VisRestricted) {}
 }
 
 impl Uses<'_> {
-    /// Paths in strings, such as `#[serde(with = "crate::seconds")]`.
+    /// Collects paths in strings, such as `#[serde(with = "crate::seconds")]`.
     fn quoted(&mut self, tokens: TokenStream) {
         for token in tokens {
             match token {

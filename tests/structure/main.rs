@@ -1,9 +1,9 @@
-//! The structure of the workspace: no Rust file imports another in a circle, and the map in
+//! The structure of the workspace: no Rust files import each other in a circle, and the map in
 //! ARCHITECTURE.md names only what exists. Reads the sources and runs `cargo metadata`; needs no
 //! cluster.
 //!
-//! What counts as an import is in `imports`, how a name leads to the file that defines it in
-//! `resolve`. Code that is only compiled for tests does not count.
+//! `imports` defines what counts as an import, `resolve` how a name leads to the file that defines
+//! it. Code that is compiled only for tests does not count.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,13 +23,14 @@ mod workspace;
 use crate::circles::{Arrow, circles};
 use crate::modules::Modules;
 
-/// The circles of a crate whose root is `root`; `read` gives the text of a file, if there is one.
+/// Finds the circles of the crate with this root file; `read` returns the text of a file, if it
+/// exists.
 fn circles_of(root: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Vec<Arrow>> {
     let modules = Modules::load(root, read);
     circles(&imports::imports(&modules))
 }
 
-/// A circle as people read it: one arrow a line, with the names that the first file takes.
+/// Formats a circle for people: one arrow per line, with the names that the first file uses.
 fn lines(circle: &[Arrow]) -> Vec<String> {
     let line = |arrow: &Arrow| {
         let names: Vec<&str> = arrow.names.iter().map(String::as_str).collect();

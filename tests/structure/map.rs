@@ -1,11 +1,11 @@
-//! The map in ARCHITECTURE.md: every path of its second column exists, and every member of the
-//! workspace is in it.
+//! The map in ARCHITECTURE.md: every path in its second column exists, and every workspace member
+//! is in it.
 
 use std::path::Path;
 
 use crate::workspace;
 
-/// The paths that the rows of the map name, in order.
+/// The paths in the rows of the map, in order.
 fn paths(text: &str) -> Vec<&str> {
     let (_, map) = text
         .split_once("## The map\n")
@@ -14,7 +14,7 @@ fn paths(text: &str) -> Vec<&str> {
         .take_while(|line| !line.starts_with("## "))
         .filter(|line| line.starts_with('|'))
         .filter_map(|line| line.split('|').nth(2))
-        // Outside backticks is prose, such as the name of a package in brackets.
+        // Text outside backticks is prose, such as a package name in parentheses.
         .map(|places| places.split('(').next().unwrap_or(places))
         .flat_map(|places| places.split('`').skip(1).step_by(2))
         .collect()

@@ -1,4 +1,4 @@
-//! The module tree of one crate: the file of each module, and what each name in it stands for.
+//! The module tree of one crate: the file of each module, and the meaning of each name in it.
 //! Follows `mod` declarations from the crate's first file; pure except for the given reader.
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,11 +14,11 @@ pub(crate) type ModuleId = usize;
 /// The root module of the crate.
 pub(crate) const ROOT: ModuleId = 0;
 
-/// What a declaration makes of a name.
+/// What a declared name refers to.
 pub(crate) enum Meaning {
     /// `mod name`.
     Module(ModuleId),
-    /// Anything else; with the file that defines it.
+    /// Anything else, with the file that defines it.
     Item(String),
     /// `use path as name`.
     Import(Vec<String>),
@@ -33,15 +33,15 @@ pub(crate) struct Import {
 
 /// One module.
 pub(crate) struct Module {
-    /// Relative to the root of the repository.
+    /// Relative to the repository root.
     pub(crate) file: String,
     /// `None` for the root module.
     pub(crate) parent: Option<ModuleId>,
-    /// `None` for an inline module: its code is part of an ancestor's.
+    /// `None` for an inline module, whose code is part of an ancestor's.
     pub(crate) code: Option<File>,
     pub(crate) names: HashMap<String, Vec<Meaning>>,
     pub(crate) imports: Vec<Import>,
-    /// The folder of its child modules' files.
+    /// The folder with the files of its child modules.
     folder: String,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Module {
 #[derive(Default)]
 pub(crate) struct Modules {
     all: Vec<Module>,
-    /// The files that define each macro: its name is known beyond its module.
+    /// The files that define each macro, because a macro's name is visible outside its module.
     macros: HashMap<String, BTreeSet<String>>,
 }
 
@@ -67,7 +67,7 @@ impl Modules {
         &self.all[id]
     }
 
-    /// The files with rules for `name!`.
+    /// The files that define rules for `name!`.
     pub(crate) fn macros(&self, name: &str) -> impl Iterator<Item = &String> {
         self.macros.get(name).into_iter().flatten()
     }
@@ -76,7 +76,7 @@ impl Modules {
         0..self.all.len()
     }
 
-    /// The child of a module by name.
+    /// Finds the child of a module by name.
     pub(crate) fn child(&self, parent: ModuleId, name: &str) -> Option<ModuleId> {
         let meanings = self.get(parent).names.get(name)?;
         meanings.iter().find_map(|meaning| match meaning {
@@ -130,8 +130,8 @@ impl Modules {
     }
 }
 
-/// Collects what a module declares. Names inside a function count as names of its module: the block
-/// makes no difference to the file that a name comes from.
+/// Collects the declarations of a module. Names inside a function count as names of its module,
+/// because the block does not change the file that a name comes from.
 struct Declarations<'a> {
     modules: &'a mut Modules,
     module: ModuleId,
@@ -196,7 +196,7 @@ impl Declarations<'_> {
 
     fn import_name(&mut self, before: &[String], last: String, rename: Option<String>) {
         let mut path = before.to_vec();
-        // `a::{self}` is `a`; `self` alone is this module.
+        // `a::{self}` means `a`; `self` alone means this module.
         if last != "self" || path.is_empty() {
             path.push(last);
         }
@@ -226,7 +226,7 @@ impl<'ast> Visit<'ast> for Declarations<'_> {
         }
         match item {
             Item::Mod(item) => return self.child(item),
-            // `use ::name` is another crate.
+            // `use ::name` refers to another crate.
             Item::Use(item) if item.leading_colon.is_none() => self.import(&item.tree, &[]),
             Item::Macro(item) => {
                 if let Some(name) = &item.ident {
@@ -265,18 +265,18 @@ impl<'ast> Visit<'ast> for Declarations<'_> {
     }
 }
 
-/// An identifier without `r#`.
+/// The identifier without `r#`.
 pub(crate) fn plain(name: &proc_macro2::Ident) -> String {
     name.to_string().trim_start_matches("r#").to_owned()
 }
 
-/// The folder of a file, with a slash at its end; empty for a file without one.
+/// The folder of a file, with a trailing slash; empty for a file at the root.
 fn folder_of(file: &str) -> String {
     file.rfind('/')
         .map_or_else(String::new, |slash| file[..=slash].to_owned())
 }
 
-/// `folder` and `path`, without `..` where a folder before it can go.
+/// Joins `folder` and `path`, and resolves `..` against the folders before it if there are any.
 fn join(folder: &str, path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in folder.split('/').chain(path.split('/')) {

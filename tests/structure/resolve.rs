@@ -1,25 +1,25 @@
-//! Which file defines what a path names. Follows `crate`, `self`, `super`, child modules, imports
-//! and globs; a path into another crate leads nowhere.
+//! Finds the file that defines what a path names. Follows `crate`, `self`, `super`, child modules,
+//! imports and globs; a path into another crate leads nowhere.
 
 use std::collections::{BTreeSet, HashSet};
 
 use crate::modules::{Meaning, ModuleId, Modules, ROOT};
 
-/// Where a path leads. A name can be a module and a function at once, so there can be several.
+/// Where a path leads. A name can be both a module and a function, so there can be several.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Definition {
     Module(ModuleId),
-    /// The item that a path names, or to which its last part belongs (`Type::new`).
+    /// The item that a path names, or the type that its last part belongs to (`Type::new`).
     Item {
         file: String,
         name: String,
     },
 }
 
-/// The names that are being looked up: an import can lead back to itself.
+/// The lookups in progress: an import can lead back to itself.
 type Underway = HashSet<(ModuleId, String)>;
 
-/// What `path` means in `module`.
+/// Resolves `path` in `module`.
 pub(crate) fn resolve(
     modules: &Modules,
     module: ModuleId,
@@ -54,7 +54,7 @@ fn follow(
     };
     for name in rest {
         let is_module = |definition: &Definition| matches!(definition, Definition::Module(_));
-        // Where a function has the name of a module, the path goes on from the module.
+        // If a module and a function share the name, the path continues from the module.
         let modules_only = found.iter().any(is_module);
         found.retain(|definition| !modules_only || is_module(definition));
         let parts = found.into_iter().flat_map(|definition| match definition {

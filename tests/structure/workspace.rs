@@ -1,4 +1,4 @@
-//! The libraries and programs of the workspace, as cargo knows them. Runs `cargo metadata`.
+//! The libraries and programs of the workspace, according to cargo. Runs `cargo metadata`.
 
 use std::fs;
 use std::path::Path;
@@ -8,26 +8,26 @@ use serde_json::Value;
 
 /// A library or a program.
 pub(crate) struct Target {
-    /// Its package, and its kind.
+    /// The name of its package, and its kind.
     pub(crate) name: String,
-    /// The folder of its package, from the root of the repository.
+    /// The folder of its package, relative to the repository root.
     pub(crate) package: String,
-    /// Its first file, from the root of the repository.
+    /// Its first file, relative to the repository root.
     pub(crate) root: String,
 }
 
-/// The folder of the repository, with a slash at the end.
+/// The folder of the repository, with a trailing slash.
 pub(crate) fn checkout() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     format!("{}/", folder.to_str().unwrap())
 }
 
-/// The text of a file of the repository.
+/// The text of a file in the repository, if it exists.
 pub(crate) fn read(path: &str) -> Option<String> {
     fs::read_to_string(format!("{}{path}", checkout())).ok()
 }
 
-/// Every library and program. Tests and benches are left out.
+/// All libraries and programs, without tests and benches.
 pub(crate) fn targets() -> Vec<Target> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -70,7 +70,7 @@ fn targets_of(package: &Value) -> Vec<Target> {
         .collect()
 }
 
-/// A path of the metadata, from the root of the repository.
+/// A path from the metadata, relative to the repository root.
 fn relative(path: &Value) -> String {
     let path = path.as_str().unwrap().strip_prefix(&checkout());
     path.expect("every member is in the repository").to_owned()

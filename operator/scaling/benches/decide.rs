@@ -1,6 +1,6 @@
-//! What a decision costs: a pass of the pure core (take a reading in, decide) over many queues, in
-//! several states and sizes. Prints the time per queue and how it compares to the simplest state,
-//! from rounds that go through all states in turn.
+//! Measures what a decision costs: one pass of the pure core (record a reading, decide) over many
+//! queues, in several states and sizes. Prints the time per queue and the ratio to the simplest
+//! state, from rounds that go through all states in turn.
 //!
 //! ```sh
 //! cargo bench --profile dev --workspace --bench decide
@@ -23,7 +23,7 @@ use taskqueue_testkit::world::{World, activities, policy, waiting};
 const QUEUES: u32 = 1_000;
 const ROUNDS: usize = 15;
 
-/// Queues that are all in one state.
+/// A state that all queues of a pass are in.
 struct State {
     name: &'static str,
     replicas: u32,
@@ -101,7 +101,7 @@ fn main() {
     }
 }
 
-/// A queue with a history as long as histories get.
+/// A queue whose history has reached its maximum length.
 fn world(state: &State) -> (World, TypeBacklog) {
     let policy = Policy {
         max: 1_000,
@@ -112,7 +112,8 @@ fn world(state: &State) -> (World, TypeBacklog) {
     (world, waiting(state.backlog))
 }
 
-/// Every queue gets a new reading, takes it in and decides; what the queues share is made before.
+/// Gives every queue a new reading and decides on it. Everything that the queues share is built
+/// before the clock starts.
 fn pass(world: &mut World, backlog: &TypeBacklog, round: u64) -> Duration {
     world.wait(5);
     let reading = Reading::Known {

@@ -1,5 +1,5 @@
-//! The promises of a decision as a list of checks, shared by the properties, the simulation and a
-//! `debug_assert` after each decision. Pure.
+//! The promises of a decision as a list of checks, shared by the property tests, the simulation and
+//! a `debug_assert` after each decision. Pure.
 
 use crate::decision::Decision;
 use crate::history::History;
@@ -17,26 +17,26 @@ pub enum Violation {
     OutsideBounds,
     /// The fleet shrinks although the backlog is not known.
     ShrinksOnUnknownBacklog,
-    /// The fleet shrinks although the slots in use are not known for now.
+    /// The fleet shrinks although the slots in use are temporarily unknown.
     ShrinksOnUnknownSlots,
     /// The step is larger than a policy allows.
     StepTooLarge,
-    /// The last replica goes without proof of idleness.
+    /// The last replica goes without proof that the queue is idle.
     ZeroWithoutProof,
     /// The fleet shrinks during a rollout.
     ShrinksDuringRollout,
-    /// Pods go whose tasks are not known to end within the grace period.
+    /// Pods go although their tasks are not known to end within the grace period.
     RemovesBusyPods,
     /// The fleet shrinks without a window of history.
     ShrinksWithoutHistory,
-    /// A decision to act that changes nothing, or that the mode forbids.
+    /// The decision acts although it changes nothing, or although the mode forbids it.
     ActsForNothing,
-    /// The limits do not lead from the demand to the number.
+    /// The recorded limits do not lead from the demand to the number.
     AccountBroken,
 }
 
-/// Every promise that `decision` breaks. Inside the user's bounds each holds always; the bounds
-/// themselves win over all others.
+/// Returns every promise that `decision` breaks. Each promise holds within the user's bounds; the
+/// bounds override all others.
 pub fn violations(
     policy: &Policy,
     observation: &Observation,
@@ -61,7 +61,7 @@ pub fn violations(
     let outside = decision.desired < min || decision.desired > policy.max;
     check(outside, Violation::OutsideBounds);
 
-    // What a bound forces is not judged any further.
+    // A change that a bound forces is not judged further.
     let before_max = decision
         .limits
         .iter()

@@ -1,4 +1,4 @@
-//! The decision: demand, the chain of limits, and the account of both. Pure.
+//! The decision: computes the demand, applies the chain of limits, and records both. Pure.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::{check, explain};
 
 /// Decides how many replicas a queue should have.
 ///
-/// `history` must have seen `observation` ([`History::observe`]). The same reading is acted on once:
-/// after [`History::carried_out`], deciding again on it gives the same number.
+/// `history` must have seen `observation` ([`History::observe`]). A reading is acted on once: after
+/// [`History::carried_out`], deciding on the same reading again gives the same number.
 pub fn decide(
     policy: &Policy,
     observation: &Observation,
@@ -51,15 +51,15 @@ pub fn decide(
     decision
 }
 
-/// The replicas to create a queue's Deployment with, before anything was read.
+/// The replicas to create a queue's Deployment with, before anything has been read.
 pub fn initial_replicas(policy: &Policy) -> u32 {
     let mut number = Number::new(0);
     limits::bounds(&mut number, policy);
     number.replicas
 }
 
-/// How long the caller may wait before it should have a new reading and decide again, counting from
-/// `now`: the polling interval, or earlier where a window, a cooldown or a step period ends.
+/// How long after `now` the caller may wait before it needs a new reading and decides again: the
+/// polling interval, or less if a window, a cooldown or the period of untrusted rates ends earlier.
 pub fn when_to_look_again(
     policy: &Policy,
     observation: &Observation,
@@ -90,7 +90,7 @@ pub fn when_to_look_again(
     next.unwrap_or(interval).min(interval)
 }
 
-/// The sample an observation carries, if it is known.
+/// The sample that an observation carries, if the backlog is known.
 pub(crate) fn sample_of(observation: &Observation) -> Option<SampleId> {
     let backlog = observation.backlog.known()?;
     let slots_taken_at = observation.slots.taken_at();
@@ -105,12 +105,12 @@ fn acted_on(context: &Context<'_>) -> bool {
     sample.is_some() && sample == context.history.acted()
 }
 
-/// What came out of the chain, before the account of it.
+/// The result of the chain, before the decision records it.
 struct Outcome {
     number: Number,
     demand: Option<Demand>,
     recommendation: Option<u32>,
-    /// The reason if no limit moved the number.
+    /// The reason if no limit changed the number.
     reason: Reason,
 }
 
@@ -125,8 +125,8 @@ impl Outcome {
     }
 }
 
-/// The backlog is not known: hold, fall back, and stay within the bounds. What was decided last is held
-/// too, where somebody else has taken replicas away since.
+/// The backlog is unknown: hold, apply the fallback, and stay within the bounds. The last decided
+/// number is held too, in case somebody else has removed replicas since.
 fn unknown(context: &Context<'_>, failures: u32) -> Outcome {
     let decided = context.history.target().unwrap_or(0);
     let held = context.asked().max(decided);
@@ -136,8 +136,8 @@ fn unknown(context: &Context<'_>, failures: u32) -> Outcome {
     outcome
 }
 
-/// The reading was acted on before: what was decided then still holds. It matters where somebody
-/// else has changed the replicas since, or the bounds have moved.
+/// The reading has been acted on before, so that decision still holds. This matters if somebody
+/// else has changed the replicas since, or the bounds have changed.
 fn again(context: &Context<'_>) -> Outcome {
     let target = context.history.target().unwrap_or_else(|| context.asked());
     let mut outcome = Outcome::hold(target, Reason::AlreadyActedOn);
@@ -146,7 +146,7 @@ fn again(context: &Context<'_>) -> Outcome {
     outcome
 }
 
-/// A new reading: the whole chain.
+/// A new reading goes through the whole chain.
 fn fresh(context: &Context<'_>, demand: Demand) -> Outcome {
     let asked = context.asked();
     let reason = match demand.binding {
@@ -170,7 +170,7 @@ fn fresh(context: &Context<'_>, demand: Demand) -> Outcome {
     }
 }
 
-/// The limits that keep working pods alive.
+/// The limits that protect working pods.
 fn safety(number: &mut Number, context: &Context<'_>, demand: Option<&Demand>) {
     limits::warm_up(number, context, demand);
     limits::rollout(number, context);

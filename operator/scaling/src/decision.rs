@@ -1,4 +1,4 @@
-//! What was decided and why, frozen. Plain data.
+//! The decision and its reasons, as an immutable record. Plain data.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use crate::reason::Reason;
 use crate::release::HeldPod;
 use crate::time::Time;
 
-/// How many replicas a queue should have, and why. Complete: whoever carries it out chooses
-/// nothing.
+/// How many replicas a queue should have, and why. Complete: the caller that carries it out has
+/// nothing left to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a decision that nobody carries out changes nothing"]
 pub struct Decision {
-    /// The replicas to ask for.
+    /// The replicas to request.
     pub desired: u32,
-    /// The replicas asked for before.
+    /// The replicas requested before.
     pub previous: u32,
     /// Whether to write `desired`: false if it equals `previous`, and in DryRun and Paused.
     pub act: bool,
-    /// What the demand terms asked for, before any limit; `None` if the backlog is unknown or
-    /// the reading was acted on before.
+    /// The demand before any limit; `None` if the backlog is unknown or the reading has been acted
+    /// on before.
     pub demand: Option<Demand>,
-    /// The limits that moved the number, in their order.
+    /// The limits that changed the number, in the order in which they applied.
     pub limits: Vec<Limited>,
-    /// The last limit that moved the number, or else the binding demand term.
+    /// The last limit that changed the number, or else the binding demand term.
     pub reason: Reason,
-    /// One sentence that says all of this.
+    /// One sentence that explains the decision.
     pub sentence: String,
-    /// What was looked at, as it was.
+    /// The inputs of the decision.
     pub inputs: Inputs,
-    /// What the stabilization windows are to remember (after tolerance, before the other limits);
-    /// `None` unless the reading was new.
+    /// The number that the stabilization windows remember (after tolerance, before the other
+    /// limits); `None` unless the reading is new.
     pub recommendation: Option<u32>,
-    /// The sample that earned the decision; `None` if it was not known.
+    /// The sample that led to the decision; `None` if the backlog is unknown.
     pub sample: Option<SampleId>,
 }
 
-/// One limit that moved the number.
+/// One limit that changed the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
     /// Its name.
@@ -49,16 +49,16 @@ pub struct Limited {
     pub to: u32,
 }
 
-/// Which readings a decision stands on. Acted on once.
+/// Identifies the readings behind a decision. Each is acted on once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleId {
     /// The sequence of the backlog reading.
     pub sequence: u64,
-    /// When the slots were read, if they were.
+    /// When the slots were read; `None` if they are unknown.
     pub slots_taken_at: Option<Time>,
 }
 
-/// What a decision looked at, frozen as it was.
+/// The inputs of a decision, as they were when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
     /// The Deployment's replicas.
@@ -67,23 +67,23 @@ pub struct Inputs {
     pub backlog: Result<PerType<Option<TypeBacklog>>, UnknownReason>,
     /// The slots in use per type over live pods with a fresh heartbeat, or why they are unknown.
     pub slots_in_use: Result<PerType<u64>, UnknownReason>,
-    /// The slots in use per type, as a mean over the last half minute, in thousandths.
+    /// The mean slots in use per type over the last 30 s, in thousandths.
     pub mean_slots_in_use_milli: PerType<u64>,
-    /// Live pods without a fresh heartbeat: each counts as full.
+    /// Live pods without a fresh heartbeat. Each counts as full.
     pub blind_pods: u32,
     /// Live pods with at least one slot in use, blind ones included.
     pub busy_pods: u32,
-    /// The pods that may not be told to stop, and why each must stay.
+    /// The pods that must not be terminated, and why each must stay.
     pub held_pods: Vec<HeldPod>,
-    /// Slots per replica and type that the arithmetic used.
+    /// The slots per replica and type that the calculation used.
     pub slots_per_replica: PerType<u32>,
-    /// The mean service time per type that the arithmetic used.
+    /// The mean service time per type that the calculation used.
     pub service_time: PerType<ServiceTime>,
-    /// Whether the rates were used.
+    /// Whether the rates were trusted and used.
     pub rates_trusted: bool,
     /// The queue's wait target.
     pub queue_wait_target: Duration,
-    /// Percent of slots in use to aim at.
+    /// The target percentage of slots in use.
     pub target_utilization: u32,
 }
 
@@ -94,7 +94,7 @@ impl Inputs {
             .fold(0, |sum, backlog| sum.saturating_add(backlog.count))
     }
 
-    /// The age of the oldest head over all counted types; zero if unknown.
+    /// The age of the oldest backlog head over all counted types; zero if unknown.
     pub fn backlog_age(&self) -> Duration {
         self.counted()
             .map(|backlog| backlog.age)

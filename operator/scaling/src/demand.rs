@@ -1,6 +1,6 @@
-//! How many replicas the work asks for, before any limit. Pure, integers only.
+//! How many replicas the work requires, before any limit. Pure, integers only.
 //!
-//! The formula of docs/scaling.md: one function per term, in thousandths of a replica.
+//! Implements the formula of docs/scaling.md: one function per term, in thousandths of a replica.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::slots::{Signal, SlotFacts};
 
-/// What the demand is made of.
+/// The terms of the demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Term {
     /// Slots in use.
@@ -38,17 +38,16 @@ impl Term {
 /// The terms of one task type, each in thousandths of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
-    /// Slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation); at least slots
-    /// in use now ÷ slots per replica; nothing while no slot is in use. A live pod that is not
-    /// heard of counts as full: it earns itself one replica, but never asks for more pods than
-    /// there are.
+    /// max(slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation), slots in
+    /// use now ÷ slots per replica); 0 while no slot is in use. Each live pod without a fresh
+    /// heartbeat counts as full: it adds one replica, up to the number of live pods.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
-    /// target utilisation); never more than a slot for every task that is there or comes within
-    /// one target.
+    /// target utilisation). At most one slot for every task that is in work, waits, or arrives
+    /// within one wait target.
     pub drain_milli: u64,
-    /// One step more than the replicas that earned the reading, if the head of the backlog is older
-    /// than the target and every slot is taken; else 0.
+    /// If the head of the backlog is older than the target and every slot is taken: the replicas
+    /// that were ready at the reading plus one step; otherwise 0.
     pub age_milli: u64,
     /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
     pub backlog_per_replica_milli: u64,
@@ -59,28 +58,29 @@ pub struct DemandTerms {
 pub struct TypeDemand {
     /// The terms.
     pub terms: DemandTerms,
-    /// The largest of them.
+    /// The largest term.
     pub milli: u64,
-    /// Which one that is.
+    /// Which term is the largest.
     pub binding: Term,
-    /// Whether the queue's rate limit made it smaller.
+    /// Whether the queue's rate limit reduced the demand.
     pub rate_limited: bool,
-    /// Tasks wait that these workers do not take, although they have free slots: a version that is
-    /// not current, or a type that nobody polls. More replicas would not take them either, so what
-    /// waits asks for none.
+    /// These workers do not take the waiting tasks although they have free slots: their version is
+    /// not current, or nobody polls for this type. More replicas would not take them either, so the
+    /// backlog adds no demand.
     pub untaken: bool,
 }
 
-/// The demand of a queue: the largest over its task types, since one pod serves them all at once.
+/// The demand of a queue: the largest over its task types, because one pod serves all types at
+/// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     /// Thousandths of a replica.
     pub milli: u64,
-    /// The type and the term that ask for the most; `None` if nothing is asked for.
+    /// The task type and the term with the largest demand; `None` if there is no demand.
     pub binding: Option<(TaskType, Term)>,
-    /// Whether a rate limit made it smaller.
+    /// Whether a rate limit reduced the demand.
     pub rate_limited: bool,
-    /// Per counted type.
+    /// The demand per counted type.
     pub types: PerType<Option<TypeDemand>>,
 }
 
@@ -94,9 +94,10 @@ impl Demand {
 /// What earlier readings say about a queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueFacts {
-    /// The replicas that were ready when the last reading was taken: they earned it.
+    /// The replicas that were ready when the last reading was taken: its numbers are the result of
+    /// their work.
     pub(crate) earned: u32,
-    /// Whether the server's rates can be used.
+    /// Whether the server's rates can be trusted.
     pub(crate) rates_trusted: bool,
     pub(crate) types: PerType<TypeFacts>,
 }
@@ -108,13 +109,13 @@ pub(crate) struct TypeFacts {
     pub(crate) slots_per_replica: u32,
     /// The mean service time.
     pub(crate) service_time: Duration,
-    /// The mean of the slots in use.
+    /// The mean number of slots in use.
     pub(crate) mean_used: Milli,
     /// See [`TypeDemand::untaken`].
     pub(crate) untaken: bool,
 }
 
-/// The demand of a queue whose statistics are known.
+/// Computes the demand of a queue whose statistics are known.
 pub(crate) fn demand(
     policy: &Policy,
     types: &PerType<Option<TypeBacklog>>,
@@ -150,22 +151,22 @@ struct Formula {
     age: Duration,
     /// λ: tasks that arrive per second; 0 while the rates are not trusted.
     arrivals: Milli,
-    /// L: the queue's rate limit, if the server tells one.
+    /// L: the queue's rate limit, if the server reports one.
     limit: Option<Milli>,
-    /// Whether the server says that it limits.
+    /// Whether the server reports that rate limiting is active.
     rate_limited: bool,
     /// u: slots in use now.
     used: Milli,
-    /// ū: their mean; 0 where the slots are not known.
+    /// ū: the mean of u; 0 if the slots are unknown.
     mean_used: Milli,
-    /// Tasks in work: u, or every slot of the replicas that earned the reading where the slots are
-    /// not known.
+    /// Tasks in work: u, or if the slots are unknown, every slot of the replicas that were ready at
+    /// the reading.
     in_work: Milli,
     /// Whether every slot is taken.
     all_taken: bool,
-    /// S: slots of a replica.
+    /// S: slots per replica.
     slots: Milli,
-    /// S × U: the slots of a replica that should be in use.
+    /// S × U: slots per replica at the target utilisation.
     useful_slots: Milli,
     /// s: mean service time.
     service_time: Duration,
@@ -173,11 +174,11 @@ struct Formula {
     wait_target: Duration,
     /// `backlogPerReplica`.
     backlog_per_replica: Option<u32>,
-    /// Live pods that are not heard of.
+    /// Live pods without a fresh heartbeat.
     blind: Milli,
     /// Live pods.
     live: Milli,
-    /// Replicas that were ready when the reading was taken.
+    /// Replicas that were ready at the reading.
     earned: u32,
     /// See [`TypeDemand::untaken`].
     untaken: bool,
@@ -264,11 +265,11 @@ impl Formula {
         }
     }
 
-    /// max( ū ÷ (S × U), u ÷ S ) + blind pods, but not more than there are live pods.
+    /// max( ū ÷ (S × U), u ÷ S ) + blind pods, but at most the number of live pods.
     ///
-    /// The head room is for the mean; what is in use at this moment needs no more than itself, or
-    /// the room would be counted on top of every peak. With nothing in use the mean is history:
-    /// what still comes is in the arrivals.
+    /// The headroom applies to the mean. The slots in use at this moment need no headroom of their
+    /// own: otherwise it would be added on top of every peak. If no slot is in use, the mean
+    /// describes the past, and the arrival rate covers what still comes.
     fn in_flight(&self) -> Milli {
         let mean = if self.used == Milli::ZERO {
             Milli::ZERO
@@ -279,19 +280,19 @@ impl Formula {
         (heard + self.blind).min(self.live).max(heard)
     }
 
-    /// min( (λ + B ÷ W) × s, tasks ) ÷ (S × U), where no more tasks than `limit` are dispatched.
+    /// min( (λ + B ÷ W) × s, tasks ) ÷ (S × U), with the dispatch rate capped at `limit`.
     fn drain(&self, limit: Option<Milli>) -> Milli {
         let rate = limited(self.arrivals + self.backlog / self.wait_target, limit);
         (rate * self.service_time).min(self.tasks()) / self.useful_slots
     }
 
-    /// u + B + λ × W: a task never needs more than one slot, be it in flight, waiting, or coming
-    /// within one target.
+    /// u + B + λ × W: a task never needs more than one slot, whether it is in flight, waiting, or
+    /// arrives within one wait target.
     fn tasks(&self) -> Milli {
         self.in_work + self.backlog + limited(self.arrivals, self.limit) * self.wait_target
     }
 
-    /// earned + max(1, a quarter of earned), but never more than the tasks can fill.
+    /// earned + max(1, a quarter of earned), but at most what the tasks can fill.
     fn age(&self) -> Milli {
         if self.backlog == Milli::ZERO || self.age <= self.wait_target || !self.all_taken {
             return Milli::ZERO;
@@ -307,8 +308,8 @@ impl Formula {
             .map_or(Milli::ZERO, |per| self.backlog / Milli::whole(per.max(1)))
     }
 
-    /// At most the replicas that the rate limit can feed, L × s ÷ (S × U), or those that earned the
-    /// reading where only the fact of limiting is known. Never less than one.
+    /// Caps `replicas` at what the rate limit can feed, L × s ÷ (S × U). If the server reports only
+    /// that it limits, the cap is the replicas that were ready at the reading. Never less than one.
     fn fed(&self, replicas: Milli) -> Milli {
         let fed = match self.limit {
             Some(limit) => limit * self.service_time / self.useful_slots,
@@ -324,7 +325,7 @@ fn limited(rate: Milli, limit: Option<Milli>) -> Milli {
 }
 
 impl DemandTerms {
-    /// The largest term; of equal ones the first in the order of the documentation.
+    /// The largest term; among equal terms, the first in the order of the documentation.
     fn largest(&self) -> (u64, Term) {
         [
             (self.drain_milli, Term::Drain),
@@ -338,8 +339,8 @@ impl DemandTerms {
     }
 }
 
-/// A task that was added within the rates' window was dispatched within it or waits still. A rate
-/// that claims more is that of a queue which the server has just loaded: it divides by the moment
+/// A task that was added within the rate window has been dispatched within it or still waits. A
+/// higher add rate means that the server has just loaded the queue and divides by the short time
 /// since.
 fn believable_arrivals(backlog: &TypeBacklog) -> Milli {
     let dispatched = Milli::from_thousandths(backlog.dispatch_rate_milli);

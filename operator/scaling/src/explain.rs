@@ -1,5 +1,5 @@
 //! One plain sentence per decision: the change, the inputs, the binding demand, the binding limit.
-//! Text only; nothing is decided here.
+//! Produces text only; decides nothing.
 
 use crate::decision::Decision;
 use crate::demand::Term;
@@ -10,7 +10,7 @@ use crate::policy::Mode;
 use crate::reason::Reason;
 use crate::release::HeldPod;
 
-/// The sentence of a decision whose other fields are final.
+/// Builds the sentence of a decision whose other fields are final.
 pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
     let mut text = headline(context, decision);
     match (&context.observation.backlog, decision.reason) {
@@ -42,7 +42,7 @@ fn headline(context: &Context<'_>, decision: &Decision) -> String {
     }
 }
 
-/// Nothing is asked for: either there is nothing, or nothing that these workers take.
+/// Explains a demand of zero: nothing waits, or these workers do not take what waits.
 fn undemanded(decision: &Decision) -> String {
     let untaken = decision.demand.iter().flat_map(|demand| {
         let types = demand.types.iter();
@@ -173,7 +173,7 @@ fn limited(text: &mut String, decision: &Decision) {
         Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),
         Reason::MinReplicas => format!("; replicas.min is {to}"),
         Reason::MaxReplicas => format!("; replicas.max allows {to} of {}", last.from),
-        // These never stand in the list of limits.
+        // These reasons never appear in the list of limits.
         Reason::SlotsInUse
         | Reason::Drain
         | Reason::BacklogAge
@@ -188,7 +188,7 @@ fn limited(text: &mut String, decision: &Decision) {
     text.push_str(&said);
 }
 
-/// The pods that hold the fleet, a few by name.
+/// Describes the pods that hold the fleet, a few of them by name.
 fn held(pods: &[HeldPod]) -> String {
     const NAMED: usize = 3;
     let mut said: Vec<String> = pods

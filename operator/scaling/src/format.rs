@@ -1,10 +1,10 @@
-//! Numbers and durations as text. Decides nothing.
+//! Formats numbers and durations as text. Decides nothing.
 
 use std::time::Duration;
 
 use crate::time::millis;
 
-/// A number with its noun, which takes an `s` unless the number is one.
+/// A number with its noun, in the plural unless the number is one.
 pub(crate) fn count(number: u64, what: &str) -> String {
     if number == 1 {
         format!("1 {what}")
@@ -13,7 +13,7 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     }
 }
 
-/// A number of thousandths with at most one decimal, or three below one.
+/// Formats thousandths with at most one decimal, or with three below one.
 pub(crate) fn thousandths(milli: u64) -> String {
     let whole = milli / 1000;
     let rest = milli % 1000;
@@ -30,7 +30,7 @@ pub(crate) fn thousandths(milli: u64) -> String {
     }
 }
 
-/// A duration as a person would say it.
+/// Formats a duration for people.
 pub(crate) fn duration(duration: Duration) -> String {
     let all = millis(duration);
     match all {

@@ -1,5 +1,6 @@
-//! What is remembered between decisions of one queue. It starts empty (after a restart or a leader
-//! change), holds a bounded amount, and is changed only by the two functions that say so.
+//! The state that one queue keeps between decisions. It starts empty (after a restart or a leader
+//! change), is bounded in size, and changes only in [`History::observe`], [`History::carried_out`]
+//! and [`History::held`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,56 +19,57 @@ use crate::slots::{Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
 use crate::time::Time;
 
-/// Slots in use are smoothed over this long, as the server smooths its rates.
+/// Slots in use are averaged over this time, as the server averages its rates.
 const SMOOTHED: Duration = Duration::from_secs(30);
-/// No more readings of slots than this are kept for it.
+/// The maximum number of slot readings kept for the average.
 const READINGS_SMOOTHED: usize = 16;
-/// The server reports rates in buckets of 5 s: a rate of zero proves this much silence.
+/// The server reports rates in buckets of 5 s, so a rate of zero proves this much silence.
 const SILENCE: Duration = Duration::from_secs(25);
-/// After this long without a reading the server may have unloaded the queue, and its first rates
-/// after loading it again are garbage.
+/// After this long without a reading the server may have unloaded the queue. Its first rates after
+/// it has loaded the queue again are wrong.
 const UNLOADED: Duration = Duration::from_mins(5);
-/// Ready pods without a single heartbeat for this long are taken never to send any (the SDKs' own
-/// default interval is 60 s).
+/// After this long without a single heartbeat from ready pods, the operator assumes that their
+/// workers never send any (the SDKs' default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
-/// Two watches are never in step: the one on pods may be behind the Deployment's status for this
-/// long without anything being wrong.
+/// Two watches are never in step: the one on pods may lag behind the Deployment's status for this
+/// long although nothing is wrong.
 const OUT_OF_STEP: Duration = Duration::from_secs(10);
 
-/// The memory of one queue.
+/// The state of one queue between decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
     learner: Learner,
     sample: Option<Sample>,
-    /// Since when readings have come without a long gap.
+    /// Since when readings have arrived without a long gap.
     covered_since: Option<Time>,
-    /// Since when there have been ready pods without any heartbeat ever, although one would have
+    /// Since when there have been ready pods without any heartbeat, at times when one would have
     /// been read.
     unheard_since: Option<Time>,
-    /// Since when there have been pods that were not seen.
+    /// Since when Kubernetes has counted pods that the watch does not show.
     unseen_since: Option<Time>,
-    /// Whether there was no reading before the last one.
+    /// Whether the last reading is the first one.
     first: bool,
-    /// How far apart the last two readings were.
+    /// The time between the last two readings.
     pace: Duration,
-    /// Whether the first of these readings found a fleet at zero: then there is no past to miss.
+    /// Whether the first of these readings found the fleet at zero: then there is no missing
+    /// history.
     began_at_zero: bool,
     failed: bool,
     rates_bad_until: Option<Time>,
-    /// Since when nothing waited and no slot was in use, over all readings.
+    /// Since when no reading has shown a waiting task or a slot in use.
     quiet_since: Option<Time>,
-    /// Since when nothing has arrived, over all readings.
+    /// Since when no reading has shown an arrival.
     silent_since: Option<Time>,
     acted: Option<SampleId>,
     target: Option<u32>,
-    /// Recommendations that a later one does not outdo, largest first.
+    /// Recommendations that no later one has reached, largest first.
     highs: VecDeque<(Time, u32)>,
-    /// Recommendations that a later one does not undercut, smallest first.
+    /// Recommendations that no later one has fallen to, smallest first.
     lows: VecDeque<(Time, u32)>,
     events: VecDeque<(Time, u32, u32)>,
-    /// The slots in use at the last readings.
+    /// The slots in use at recent readings.
     used: VecDeque<(Time, PerType<u64>)>,
-    /// When the last observation was taken in.
+    /// When the last observation was recorded.
     latest: Time,
     watch: Watch,
 }
@@ -79,17 +81,17 @@ struct Sample {
     taken_at: Time,
     ready: u32,
     types: PerType<Option<TypeBacklog>>,
-    /// The tasks that were seen to be processed by then.
+    /// The processed tasks counted by then.
     processed: PerType<u64>,
 }
 
 impl History {
-    /// An empty memory.
+    /// Creates an empty history.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the readings of an observation in. The same readings twice change nothing.
+    /// Records the readings of an observation. Recording the same readings twice has no effect.
     pub fn observe(&mut self, policy: &Policy, observation: &Observation, now: Time) {
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, policy.drain_grace_period, now);
@@ -148,7 +150,7 @@ impl History {
         } else if self.rates_bad_until.is_some_and(|until| taken_at >= until) {
             self.rates_bad_until = None;
         }
-        // Readings that are slow because the call budget is short are no gap.
+        // Readings that are slow because the call budget is short do not make a gap.
         let usual = policy.longest_gap().max(self.pace.saturating_mul(2));
         if gap.is_none_or(|gap| gap > usual) {
             self.covered_since = Some(taken_at);
@@ -166,9 +168,9 @@ impl History {
         });
     }
 
-    /// Whether a queue that was quiet is said to get more tasks than can be found anywhere:
-    /// waiting, in work, done since, or in slots whose heartbeats have not come yet. The server has
-    /// just loaded it, and divides by the moment since.
+    /// Whether the server reports more arrivals on a formerly quiet queue than can be accounted
+    /// for: waiting, in work, completed since, or in slots whose heartbeats are still due. Then the
+    /// server has just loaded the queue and divides by the short time since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -202,7 +204,7 @@ impl History {
         })
     }
 
-    /// Keeps the slots in use of the last [`SMOOTHED`]. Only a new reading of the slots counts.
+    /// Keeps the slots in use of the last [`SMOOTHED`]. Only a new slots reading counts.
     fn smooth(&mut self, observation: &Observation, facts: &SlotFacts) {
         let taken_at = match &observation.slots {
             _ if observation.replicas.is_zero() => self.latest,
@@ -222,7 +224,7 @@ impl History {
         }
     }
 
-    /// The mean of the slots in use over the last readings, in thousandths.
+    /// The mean slots in use over recent readings, in thousandths.
     pub(crate) fn used_milli(&self, task_type: TaskType) -> u64 {
         let readings = u64::try_from(self.used.len()).unwrap_or(u64::MAX);
         let sum = self.used.iter().fold(0_u64, |sum, (_, used)| {
@@ -238,7 +240,7 @@ impl History {
             .filter_map(|(_, backlog)| backlog.as_ref());
         let waits = counted.clone().any(|backlog| backlog.count > 0);
         let arrives = !self.rates_trusted() || counted.any(|backlog| backlog.add_rate_milli > 0);
-        // Whether slots are in use is not known in this moment, but the moment breaks no silence.
+        // Whether slots are in use is unknown at the moment, but this does not end a silence.
         let out_of_step = self.unseen_since.is_some() && !self.pods_unseen();
         let in_use = !facts.idle() && !out_of_step;
         if waits || in_use || self.learner.processed_grew() {
@@ -253,8 +255,9 @@ impl History {
         }
     }
 
-    /// Notes that a decision was carried out (or needed nothing to be done). To be called after the
-    /// write succeeded; a decision that failed is not noted, and its sample may be acted on again.
+    /// Records that a decision was carried out, or that nothing had to be done. Call it after the
+    /// write has succeeded: a failed decision is not recorded, and its sample may be acted on
+    /// again.
     pub fn carried_out(&mut self, decision: &Decision, now: Time) {
         if decision.reason == Reason::Paused {
             self.held(decision.desired, now);
@@ -275,8 +278,8 @@ impl History {
         }
     }
 
-    /// Notes that nothing was decided and the replicas stayed as they are. When deciding begins
-    /// again, the stabilization windows hold that number like one that was recommended.
+    /// Records that nothing was decided and the replicas stayed as they are. When deciding resumes,
+    /// the stabilization windows treat that number as a recommendation.
     pub fn held(&mut self, asked: u32, now: Time) {
         self.target = None;
         self.recommend(asked, now);
@@ -305,12 +308,12 @@ impl History {
             .service_time(task_type, policy.queue_wait_target)
     }
 
-    /// The longest that a task of this type has certainly been seen to run.
+    /// The longest time that a task of this type has certainly run.
     pub fn longest_service_time(&self, task_type: TaskType) -> Option<Duration> {
         self.learner.longest(task_type)
     }
 
-    /// Slots of one replica: as reported, or else as the policy says. At least 1.
+    /// Slots per replica: as reported, or else from the policy. At least 1.
     pub fn slots_per_replica(&self, task_type: TaskType, policy: &Policy) -> u32 {
         self.learner
             .slots_per_replica(task_type)
@@ -318,35 +321,36 @@ impl History {
             .max(1)
     }
 
-    /// Whether the server's rates can be used.
+    /// Whether the server's rates can be trusted.
     pub fn rates_trusted(&self) -> bool {
         self.sample.is_some() && self.rates_bad_until.is_none()
     }
 
-    /// Since when the queue has been proven idle: nothing waits, nothing arrives, no slot in use.
+    /// Since when the queue has been proven idle: nothing waits, nothing arrives, no slot is in
+    /// use.
     pub fn idle_since(&self) -> Option<Time> {
         Some(self.quiet_since?.max(self.silent_since?))
     }
 
-    /// Whether Kubernetes counts pods that the watch on pods does not show, for longer than two
-    /// watches are out of step.
+    /// Whether Kubernetes has counted pods that the watch does not show for longer than two watches
+    /// may be out of step.
     pub fn pods_unseen(&self) -> bool {
         self.unseen_since
             .is_some_and(|since| self.latest.since(since) >= OUT_OF_STEP)
     }
 
-    /// Whether the workers are taken never to send heartbeats.
+    /// Whether the workers are assumed never to send heartbeats.
     fn mute(&self) -> bool {
         self.unheard_since
             .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
     }
 
-    /// The slots of an observation that this memory has seen, summed.
+    /// Sums the slots of an observation that this history has recorded.
     pub(crate) fn slot_facts(&self, observation: &Observation) -> SlotFacts {
         slot_facts(observation, self.mute())
     }
 
-    /// What the readings so far say for the demand.
+    /// The facts that the demand takes from earlier readings.
     pub(crate) fn queue_facts(&self, policy: &Policy) -> QueueFacts {
         QueueFacts {
             earned: self.sample.map_or(0, |sample| sample.ready),
@@ -360,12 +364,12 @@ impl History {
         }
     }
 
-    /// What is stuck as of the last observation.
+    /// The stuck states found up to the last observation.
     pub fn findings(&self, now: Time) -> Vec<Finding> {
         self.watch.findings(now)
     }
 
-    /// What was learned from the workers' heartbeats.
+    /// What has been learned from the workers' heartbeats.
     pub(crate) const fn learner(&self) -> &Learner {
         &self.learner
     }
@@ -375,17 +379,17 @@ impl History {
         self.sample.map(|sample| sample.taken_at)
     }
 
-    /// Since when readings have come without a long gap.
+    /// Since when readings have arrived without a long gap.
     pub(crate) const fn covered_since(&self) -> Option<Time> {
         self.covered_since
     }
 
-    /// Whether the readings began with a fleet at zero.
+    /// Whether the readings began with the fleet at zero.
     pub(crate) const fn began_at_zero(&self) -> bool {
         self.began_at_zero
     }
 
-    /// Whether the last reading is the first of all.
+    /// Whether the last reading is the first one.
     pub(crate) const fn first_sample(&self) -> bool {
         self.first
     }
@@ -394,22 +398,22 @@ impl History {
         self.rates_bad_until
     }
 
-    /// The sample that was acted on last.
+    /// The last sample that was acted on.
     pub(crate) const fn acted(&self) -> Option<SampleId> {
         self.acted
     }
 
-    /// What was decided last.
+    /// The last decided number.
     pub(crate) const fn target(&self) -> Option<u32> {
         self.target
     }
 
-    /// The largest recommendation of the window that ends now.
+    /// The largest recommendation in the window that ends now.
     pub(crate) fn highest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
         within(&self.highs, window, now)
     }
 
-    /// The smallest recommendation of the window that ends now.
+    /// The smallest recommendation in the window that ends now.
     pub(crate) fn lowest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
         within(&self.lows, window, now)
     }
@@ -429,8 +433,8 @@ impl History {
     }
 }
 
-/// Whether a reading may have failed because the server was away: when it comes back, its rates
-/// begin anew.
+/// Whether a reading may have failed because the server was down. A restarted server measures its
+/// rates from scratch.
 const fn may_have_restarted(reason: UnknownReason) -> bool {
     match reason {
         UnknownReason::TemporalUnavailable
@@ -446,7 +450,8 @@ const fn may_have_restarted(reason: UnknownReason) -> bool {
     }
 }
 
-/// The first entry young enough: the extreme one, since the entries are sorted by value too.
+/// The first entry that is young enough. It is also the extreme one, because the entries are sorted
+/// by value too.
 fn within(window: &VecDeque<(Time, u32)>, length: Duration, now: Time) -> Option<(Time, u32)> {
     window
         .iter()

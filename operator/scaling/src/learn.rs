@@ -1,13 +1,13 @@
-//! Learning how long a task takes, from what workers report about themselves. Pure.
+//! Learns how long a task takes, from the workers' own reports. Pure.
 //!
 //! Little's law: over any span, mean service time = (slots in use, summed over time) ÷ (tasks
 //! processed). Both come from the workers' heartbeats, because the queue's dispatch rate leaves out
-//! eager and sticky tasks. A worker's unseen last moments are left out of both sums, so pods that
-//! come and go do not bend the ratio.
+//! eager and sticky tasks. Both sums leave out the unseen last moments of a worker, so pods that
+//! come and go do not distort the ratio.
 //!
-//! A pod is new only if this process saw it start. Of any other pod the past is not known: the count of its
-//! first heartbeat is where counting begins, or a restart of the operator would take a life's work for
-//! that of one heartbeat.
+//! A pod is new only if this process saw it start. The past of any other pod is unknown, so
+//! counting begins with its first heartbeat: otherwise a restart of the operator would attribute a
+//! worker's lifetime count to one heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,41 +16,41 @@ use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots
 use crate::time::{Time, millis};
 use crate::worker::{Counts, WorkerMemory};
 
-/// What a task is assumed to take before anything was learned (or the queue's wait target, if that
-/// is shorter). With the default target of 5 s it gives every waiting task a slot of its own, which
-/// is the most that can ever help; with a long target it starts small, since there is time to learn.
+/// The assumed service time before anything has been learned (or the queue's wait target, if that
+/// is shorter). With the default target of 5 s it gives every waiting task a slot of its own, the
+/// most that can help. With a long target it starts small, because there is time to learn.
 pub const DEFAULT_SERVICE_TIME: Duration = Duration::from_secs(5);
 
-/// Completions that must have been seen before a mean is believed.
+/// Completions required before a mean is trusted.
 const ENOUGH_COMPLETIONS: u64 = 16;
-/// Heartbeats that must have been compared before a mean is believed.
+/// Heartbeats that must have been compared before a mean is trusted.
 const ENOUGH_HEARTBEATS: u64 = 3;
-/// The sums are halved when they hold this many completions ...
+/// The sums are halved once they hold this many completions ...
 const WINDOW_COMPLETIONS: u64 = 256;
-/// ... and this many heartbeats: old behaviour fades, and slow tasks keep a window long enough.
+/// ... and this many heartbeats: old behaviour fades, and slow tasks keep a long enough window.
 const WINDOW_HEARTBEATS: u64 = 24;
-/// What was seen of long tasks is forgotten when it has not been seen again for this long.
+/// Observations of long tasks expire if they are not repeated within this time.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// More tasks than this prove no more.
+/// The maximum number of drained tasks that counts as proof.
 const MOST_DRAINED: u64 = 1 << 20;
 
 /// A mean service time, and whether it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceTime {
-    /// Measured over the workers' heartbeats.
+    /// Measured from the workers' heartbeats.
     Learned {
         /// The mean.
         mean: Duration,
     },
-    /// Not measured yet: [`DEFAULT_SERVICE_TIME`], or more if tasks have visibly run for longer.
+    /// Not measured yet: [`DEFAULT_SERVICE_TIME`], or more if tasks have visibly run longer.
     Assumed {
-        /// The mean that is assumed.
+        /// The assumed mean.
         mean: Duration,
     },
 }
 
 impl ServiceTime {
-    /// The mean to reckon with.
+    /// The mean to calculate with.
     pub const fn mean(self) -> Duration {
         match self {
             Self::Learned { mean } | Self::Assumed { mean } => mean,
@@ -63,7 +63,7 @@ impl ServiceTime {
     }
 }
 
-/// The kinds of work that a pod does: this queue's tasks by type, and those of other task queues.
+/// The kinds of work that a pod does: tasks of this queue by type, and tasks of other task queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     Here(TaskType),
@@ -115,44 +115,45 @@ impl<T> PerWork<T> {
 pub(crate) struct Learned {
     /// Slots in use, integrated over time.
     slot_millis: u64,
-    /// Tasks processed over the same spans.
+    /// Tasks processed in the same spans.
     completed: u64,
     /// The spans, summed.
     span_millis: u64,
-    /// How many spans.
+    /// The number of spans.
     heartbeats: u64,
-    /// No task can have taken longer: the longest span without a known idle moment.
+    /// An upper bound for the duration of a task: the longest span without a known idle moment.
     upper: Option<Duration>,
-    /// Some task has certainly run this long, and when that was last seen.
+    /// The longest time that a task has certainly run, and when that was last seen.
     longest: Option<(Duration, Time)>,
-    /// Some task that has ended had certainly run this long, and when that was last seen.
+    /// The longest time that a task which has ended had certainly run, and when that was last seen.
     longest_ended: Option<(Duration, Time)>,
-    /// How many tasks were in work on pods that were told to stop and were gone in good time, and when
-    /// the last of them was.
+    /// The number of tasks in work on draining pods that were gone in good time, and when the last
+    /// of those pods went.
     drained: Option<(u64, Time)>,
-    /// Mean age of the tasks in flight, as of the last heartbeats; a floor while nothing is learned.
+    /// The mean age of the tasks in flight at the last heartbeats; the lower bound until a mean has
+    /// been learned.
     mean_age: Duration,
-    /// Slots of one replica, as last reported.
+    /// Slots per replica, as last reported.
     slots_per_replica: Option<u32>,
 }
 
-/// What is remembered of one pod.
+/// The state kept for one pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PodMemory {
     reported_at: Option<Time>,
-    /// When it was last seen to be starting, without a worker: nothing had run on it by then. `None` = it
-    /// was not seen to start, or its worker was there already.
+    /// When the pod was last seen starting without a worker: no task had run on it by then.
+    /// `None` = it was not seen starting, or its worker was there already.
     born: Option<Time>,
-    /// Since when it has been told to stop, and what ran on it then.
+    /// Since when the pod has been draining, and what ran on it then.
     draining: Option<Draining>,
     work: PerWork<Option<WorkerMemory>>,
 }
 
-/// A pod that was told to stop.
+/// A draining pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draining {
     pub(crate) since: Time,
-    /// The tasks that were in work when it was told.
+    /// The tasks in work when draining began.
     pub(crate) tasks: PerWork<u32>,
 }
 
@@ -165,7 +166,7 @@ impl PodMemory {
         self.draining.as_ref()
     }
 
-    /// The tasks of one kind that were in work by its last heartbeat.
+    /// The tasks of one kind in work at its last heartbeat.
     fn in_work(&self, work: Work) -> u32 {
         self.work(work).map_or(0, |memory| memory.counts().used)
     }
@@ -176,16 +177,16 @@ impl PodMemory {
 pub(crate) struct Learner {
     learned: PerWork<Learned>,
     pods: BTreeMap<String, PodMemory>,
-    /// When the first reading of the workers was taken in.
+    /// When the first slots reading was recorded.
     since: Option<Time>,
     heard: bool,
     processed_grew: bool,
-    /// Tasks seen to be processed since this memory exists.
+    /// The processed tasks counted since this state exists.
     processed: PerType<u64>,
 }
 
 impl Learner {
-    /// Takes a slots reading in. A heartbeat that was seen before changes nothing.
+    /// Records a slots reading. A heartbeat that was seen before changes nothing.
     pub(crate) fn observe(&mut self, slots: &Slots, grace: Duration, now: Time) {
         self.since.get_or_insert(now);
         self.processed_grew = false;
@@ -199,8 +200,8 @@ impl Learner {
         }
     }
 
-    /// A pod that was told to stop, and is gone well before its grace period ends, has finished what it had.
-    /// One that used its grace period up had a task that outlasts it.
+    /// A draining pod that is gone well before its grace period ends has finished its tasks. A pod
+    /// that used up its grace period had a task that outlasts it.
     fn forget_the_gone(&mut self, slots: &Slots, grace: Duration, now: Time) {
         let present: std::collections::BTreeSet<&str> =
             slots.pods.iter().map(|pod| &*pod.pod).collect();
@@ -231,7 +232,7 @@ impl Learner {
         if pod.phase == PodPhase::Terminating && memory.draining.is_none() {
             let mut tasks = PerWork::default();
             for work in Work::ALL {
-                // Of a pod that drained already when it was first seen, what it says now.
+                // If a pod was already draining when it was first seen, its present report counts.
                 let says = work.slots(pod).filter(|_| memory.work(work).is_none());
                 *tasks.get_mut(work) = says.map_or_else(|| memory.in_work(work), |says| says.used);
             }
@@ -253,8 +254,8 @@ impl Learner {
                 continue;
             };
             let Some(processed) = slots.processed_total else {
-                // Without a count nothing can be learned; and when there is one later, what was
-                // processed meanwhile belongs to a span that was not measured.
+                // Without a count nothing can be learned. If a count appears later, the tasks
+                // processed meanwhile belong to a span that was not measured.
                 *memory.work.get_mut(work) = None;
                 memory.born = None;
                 continue;
@@ -270,7 +271,7 @@ impl Learner {
                 *worker = born.map(WorkerMemory::born);
             }
             let learned = self.learned.get_mut(work);
-            // A count that has gone back is that of another worker.
+            // A count that has decreased belongs to another worker.
             let followed = worker
                 .as_mut()
                 .filter(|worker| worker.counts().processed <= processed);
@@ -296,7 +297,7 @@ impl Learner {
         }
     }
 
-    /// The mean slots of a ready replica.
+    /// Learns the mean slots of a ready replica.
     fn learn_slots(&mut self, slots: &Slots, task_type: TaskType) {
         let (mut total, mut pods) = (0_u64, 0_u64);
         for pod in slots
@@ -337,7 +338,7 @@ impl Learner {
         self.learned.get_mut(work).mean_age = Duration::from_millis(mean);
     }
 
-    /// The mean service time to reckon with, never zero.
+    /// The mean service time to calculate with, never zero.
     pub(crate) fn service_time(&self, task_type: TaskType, wait_target: Duration) -> ServiceTime {
         let learned = self.learned(Work::Here(task_type));
         learned.mean().map_or_else(
@@ -351,12 +352,12 @@ impl Learner {
         )
     }
 
-    /// Slots of one replica, as last reported.
+    /// Slots per replica, as last reported.
     pub(crate) fn slots_per_replica(&self, task_type: TaskType) -> Option<u32> {
         self.learned(Work::Here(task_type)).slots_per_replica
     }
 
-    /// The longest that a task of this type has certainly run.
+    /// The longest time that a task of this type has certainly run.
     pub(crate) fn longest(&self, task_type: TaskType) -> Option<Duration> {
         let learned = self.learned(Work::Here(task_type));
         learned.longest.map(|(longest, _)| longest)
@@ -367,12 +368,12 @@ impl Learner {
         self.learned.get(work)
     }
 
-    /// What is remembered of a pod.
+    /// The state kept for a pod.
     pub(crate) fn pod(&self, name: &str) -> Option<&PodMemory> {
         self.pods.get(name)
     }
 
-    /// Every pod that is remembered.
+    /// The state kept for every pod.
     pub(crate) fn pods(&self) -> impl Iterator<Item = &PodMemory> {
         self.pods.values()
     }
@@ -382,7 +383,7 @@ impl Learner {
         self.since
     }
 
-    /// Tasks of a type that were seen to be processed.
+    /// The number of tasks of a type seen to be processed.
     pub(crate) const fn processed(&self, task_type: TaskType) -> u64 {
         *self.processed.get(task_type)
     }
@@ -392,19 +393,19 @@ impl Learner {
         self.heard
     }
 
-    /// Whether the last reading showed tasks processed since the one before.
+    /// Whether the last reading showed more processed tasks than the one before.
     pub(crate) const fn processed_grew(&self) -> bool {
         self.processed_grew
     }
 }
 
-/// A drain that was over by then leaves no doubt that the grace period was enough.
+/// A drain that ends within this time proves that the grace period was sufficient.
 fn in_good_time(grace: Duration) -> Duration {
     grace.checked_div(2).unwrap_or(grace)
 }
 
-/// A drain that lasted as long as this used its grace period up, though its beginning and end were seen
-/// a little late.
+/// A drain of at least this length has used up its grace period. The slack covers the delay in
+/// seeing its beginning and end.
 fn used_up(grace: Duration) -> Duration {
     const SEEN_LATE: Duration = Duration::from_secs(10);
     let slack = SEEN_LATE.min(grace.checked_div(4).unwrap_or_default());
@@ -425,7 +426,7 @@ impl Learned {
             .saturating_add(counts.processed.saturating_sub(before.processed));
         self.span_millis = self.span_millis.saturating_add(span);
         self.heartbeats = self.heartbeats.saturating_add(1);
-        // A pod that was busy from the first moment it was seen bounds nothing.
+        // A pod that has been busy since it was first seen gives no upper bound.
         let streak = last
             .idle_at()
             .map_or(Duration::MAX, |idle_at| until.since(idle_at));
@@ -441,13 +442,13 @@ impl Learned {
         }
     }
 
-    /// The mean service time, once enough was seen.
+    /// The mean service time, once enough has been seen.
     pub(crate) fn mean(&self) -> Option<Duration> {
         if self.completed < ENOUGH_COMPLETIONS || self.heartbeats < ENOUGH_HEARTBEATS {
             return None;
         }
-        // One more slot over one more heartbeat: heartbeats that happen to see every slot free must
-        // not make tasks look instant. It fades with the number of heartbeats.
+        // Adds one slot over one mean heartbeat interval: heartbeats that happen to find every slot
+        // free must not make tasks look instant. The effect fades with the number of heartbeats.
         let unseen = self.span_millis.checked_div(self.heartbeats).unwrap_or(0);
         let mean = self
             .slot_millis
@@ -457,17 +458,17 @@ impl Learned {
         Some(Duration::from_millis(mean.min(upper).max(1)))
     }
 
-    /// The longest that a task has certainly run, as far as that is remembered.
+    /// The longest time that a task has certainly run, unless that has expired.
     pub(crate) fn longest(&self, now: Time) -> Duration {
         remembered(self.longest, now).unwrap_or_default()
     }
 
-    /// The longest that a task which has ended had certainly run, as far as that is remembered.
+    /// The longest time that a task which has ended had certainly run, unless that has expired.
     pub(crate) fn longest_ended(&self, now: Time) -> Duration {
         remembered(self.longest_ended, now).unwrap_or_default()
     }
 
-    /// How many tasks were seen to end in good time on pods that were told to stop.
+    /// The number of tasks that ended in good time on draining pods, unless that has expired.
     pub(crate) fn drained(&self, now: Time) -> u64 {
         remembered(self.drained, now).unwrap_or_default()
     }

@@ -1,7 +1,8 @@
-//! The pure core of scaling: from what was observed to how many replicas a queue should have, and why.
+//! The pure core of scaling: decides from observations how many replicas a queue should have, and
+//! why.
 //!
 //! Plain data in, plain data out. No I/O, no clock (the time is passed in), no floats in replica
-//! arithmetic, no global state. Whoever calls this does three things per queue and pass:
+//! arithmetic, no global state. The caller does three things per queue and pass:
 //!
 //! ```
 //! # use taskqueue_scaling::*;
@@ -13,7 +14,8 @@
 //! # }
 //! ```
 //!
-//! If the write fails, `carried_out` is not called: the same sample then earns the same decision again.
+//! If the write fails, do not call `carried_out`: the same sample then leads to the same decision
+//! again.
 
 #![warn(clippy::arithmetic_side_effects)]
 

@@ -1,7 +1,7 @@
 //! The chain of limits between the demand and the decision. Pure.
 //!
-//! Each limit is one small function that may only move the number, and leaves its name if it does.
-//! The order is the specification; the user's bounds come last and always win.
+//! Each limit is one small function that may only change the number, and records its name if it
+//! does. The order is the specification; the user's bounds come last and always win.
 
 use crate::decision::Limited;
 use crate::demand::Demand;
@@ -13,7 +13,7 @@ use crate::release::{Judge, Release};
 use crate::slots::{Signal, SlotFacts};
 use crate::time::Time;
 
-/// What every limit may look at.
+/// What every limit can read.
 pub(crate) struct Context<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) observation: &'a Observation,
@@ -27,21 +27,21 @@ impl Context<'_> {
         self.observation.replicas.asked
     }
 
-    /// Which pods may go where `wanted` replicas are enough; `None` if the slots are not known.
+    /// Which pods may go if `wanted` replicas are enough; `None` if the slots are unknown.
     pub(crate) fn release(&self, wanted: u32) -> Option<Release<'_>> {
         let slots = self.observation.slots.known()?;
         let judge = Judge {
             learner: self.history.learner(),
             grace: self.policy.drain_grace_period,
             now: self.now,
-            // Waiting for idle pods costs less than a fleet of twice the size.
+            // Waiting for idle pods costs less than running a fleet of twice the size.
             drains: wanted.saturating_mul(2) <= self.asked(),
         };
         Some(judge.release(&self.observation.replicas, &slots.pods))
     }
 }
 
-/// The number on its way through the chain.
+/// The replica count on its way through the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Number {
     pub(crate) replicas: u32,
@@ -76,8 +76,8 @@ impl Number {
     }
 }
 
-/// A demand close to the present size changes nothing. It works on the unrounded demand, as the
-/// HPA's does, so it costs at most `tolerance` of the head room that the utilisation leaves.
+/// A demand close to the present size changes nothing. The comparison uses the unrounded demand, as
+/// the HPA does, so it costs at most `tolerance` of the headroom that the utilisation leaves.
 pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Demand) {
     let asked = u128::from(context.asked()).saturating_mul(1000);
     let milli = u128::from(demand.milli);
@@ -95,8 +95,8 @@ pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Dem
     }
 }
 
-/// Up: the smallest recommendation of the scaleUp window. Down: the largest of the scaleDown
-/// window. The present size where it lies between the two.
+/// Up: the smallest recommendation in the scaleUp window. Down: the largest in the scaleDown
+/// window. If the present size lies between the two, it stays.
 pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
     let behavior = &context.policy.behavior;
     let asked = context.asked();
@@ -124,7 +124,7 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
     }
 }
 
-/// The step limits of the HPA: so many pods or percent per period.
+/// The step limits of the HPA: at most a number of pods or a percentage per period.
 pub(crate) fn steps(number: &mut Number, context: &Context<'_>) {
     let behavior = &context.policy.behavior;
     let asked = context.asked();
@@ -146,7 +146,7 @@ pub(crate) fn steps(number: &mut Number, context: &Context<'_>) {
 /// What the step limits of one direction allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Allowed {
-    /// There is no step limit.
+    /// No step limit.
     Any,
     /// No change in this direction.
     None,
@@ -162,8 +162,8 @@ pub(crate) fn highest_allowed(rules: &ScalingRules, context: &Context<'_>) -> Al
         SelectPolicy::Max,
         |start, policy| match policy.kind {
             StepKind::Pods => start.saturating_add(policy.value),
-            // Rounded up, and a percentage of nothing is one: a step must be possible, or a small
-            // fleet would never move.
+            // Rounded up, and a percentage of zero is one: a step must be possible, or a small
+            // fleet would never grow.
             StepKind::Percent => percent(start, 100_u64.saturating_add(policy.value.into()), true)
                 .max(start.saturating_add(u32::from(start == 0 && policy.value > 0))),
         },
@@ -218,14 +218,14 @@ fn percent(of: u32, percent: u64, up: bool) -> u32 {
     u32::try_from(result).unwrap_or(u32::MAX)
 }
 
-/// While service times are not known, a fleet that began at zero may have this many replicas after
-/// its first reading, whatever that one asked for.
+/// While service times are unknown, a fleet that began at zero may have this many replicas after
+/// its first reading, whatever that reading requested.
 const FIRST_STEP: u32 = 10;
 
-/// Until one scaleDown window of history exists nothing shrinks. The very first reading moves no
-/// fleet that was already running, and until service times are known such a fleet at most doubles. A fleet
-/// that was at zero has the right size at once; further steps, until something is known, at most
-/// quadruple it.
+/// Nothing shrinks until one scaleDown window of history exists. The first reading never changes a
+/// fleet that was already running, and until service times are known such a fleet at most doubles.
+/// A fleet at zero gets the right size at once; until service times are known, each further step at
+/// most quadruples it.
 pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option<&Demand>) {
     let asked = context.asked();
     let window = context.policy.behavior.scale_down.stabilization_window;
@@ -260,14 +260,14 @@ pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option
     }
 }
 
-/// Deletion costs rank only within one ReplicaSet: nothing shrinks during a rollout.
+/// Deletion costs rank pods only within one ReplicaSet, so nothing shrinks during a rollout.
 pub(crate) fn rollout(number: &mut Number, context: &Context<'_>) {
     if context.observation.replicas.rollout_in_progress {
         number.at_least(context.asked(), Reason::RolloutInProgress);
     }
 }
 
-/// Only pods that may be told to stop go: see [`crate::release`].
+/// Removes only pods that may be terminated: see [`crate::release`].
 pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
     if context.facts.signal == Signal::Known
         && let Some(release) = context.release(number.replicas)
@@ -277,7 +277,8 @@ pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
     }
 }
 
-/// While the slots are not known for now, nothing shrinks; without any signal there is no zero.
+/// While the slots are temporarily unknown, nothing shrinks. Without any signal the fleet never
+/// goes to zero.
 pub(crate) fn slots_known(number: &mut Number, context: &Context<'_>) {
     match context.facts.signal {
         Signal::Known => {}
@@ -286,14 +287,14 @@ pub(crate) fn slots_known(number: &mut Number, context: &Context<'_>) {
     }
 }
 
-/// The last replica goes only after the queue was proven idle for the whole cooldown.
+/// The last replica goes only after the queue has been proven idle for the whole cooldown.
 pub(crate) fn safe_zero(number: &mut Number, context: &Context<'_>) {
     if number.replicas == 0 && context.asked() > 0 && !proven_idle(context) {
         number.move_to(1, Reason::CoolingDown);
     }
 }
 
-/// Whether the readings prove that the queue was idle for the whole cooldown period.
+/// Whether the readings prove that the queue has been idle for the whole cooldown period.
 pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
     let proven = context
         .history
@@ -301,7 +302,7 @@ pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
         .zip(context.history.sampled_at());
     context.facts.idle()
         && proven.is_some_and(|(since, sampled)| {
-            // A heartbeat from before the silence could not know of the last task.
+            // A heartbeat from before the silence cannot include the last task.
             let heard_after = since.plus(context.policy.polling_interval);
             context
                 .facts
@@ -311,7 +312,7 @@ pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
         })
 }
 
-/// After enough failed readings in a row, at least the fallback's replicas. Never shrinks.
+/// After enough failed readings in a row, requests at least the fallback's replicas. Never shrinks.
 pub(crate) fn fallback(number: &mut Number, fallback: Option<Fallback>, failures: u32) {
     if let Some(Fallback {
         failure_threshold,
@@ -323,7 +324,7 @@ pub(crate) fn fallback(number: &mut Number, fallback: Option<Fallback>, failures
     }
 }
 
-/// The schedule's minimum, then the user's bounds.
+/// Applies the schedule's minimum, then the user's bounds.
 pub(crate) fn bounds(number: &mut Number, policy: &Policy) {
     number.at_least(
         policy.scheduled_min.min(policy.max),

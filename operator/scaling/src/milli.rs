@@ -1,4 +1,4 @@
-//! The unit of the demand's arithmetic: thousandths, so that limits can tell 7.02 replicas from 8.
+//! Thousandths, the unit of the demand's arithmetic, so that limits can tell 7.02 replicas from 8.
 
 use std::ops::{Add, Div, Mul};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use crate::time::millis;
 
 /// A quantity in thousandths of its unit: replicas, slots, tasks, or tasks per second.
 ///
-/// Saturates instead of overflowing. Products and quotients are rounded up; a divisor of zero
-/// counts as the smallest one, and a duration as at least a millisecond.
+/// Saturates instead of overflowing. Rounds products and quotients up. A divisor of zero counts as
+/// the smallest positive one, and a duration as at least a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Milli(u128);
 
@@ -28,12 +28,12 @@ impl Milli {
         u64::try_from(self.0).unwrap_or(u64::MAX)
     }
 
-    /// This share of the quantity.
+    /// This percentage of the quantity, rounded up.
     pub(crate) fn percent(self, percent: u32) -> Self {
         Self(self.0.saturating_mul(u128::from(percent)).div_ceil(100))
     }
 
-    /// This amount spread over a time, as a rate per second that is rounded down.
+    /// The amount divided by a duration, as a rate per second rounded down.
     pub(crate) fn rate_rounded_down(self, over: Duration) -> Self {
         let rate = self.0.saturating_mul(1000);
         Self(rate.checked_div(at_least_one(over)).unwrap_or_default())
@@ -48,7 +48,7 @@ impl Add for Milli {
     }
 }
 
-/// A rate per second over a time is an amount.
+/// A rate per second times a duration is an amount.
 impl Mul<Duration> for Milli {
     type Output = Self;
 
@@ -57,7 +57,7 @@ impl Mul<Duration> for Milli {
     }
 }
 
-/// An amount over a time is a rate per second.
+/// An amount divided by a duration is a rate per second.
 impl Div<Duration> for Milli {
     type Output = Self;
 
@@ -66,7 +66,7 @@ impl Div<Duration> for Milli {
     }
 }
 
-/// An amount in units of another.
+/// The ratio of two amounts.
 impl Div for Milli {
     type Output = Self;
 

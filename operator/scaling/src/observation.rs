@@ -1,10 +1,10 @@
-//! What was read, as plain data. A reading is known or it is unknown; unknown is never zero.
+//! Readings as plain data. A reading is known or unknown; unknown is never zero.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The time over which the server averages its rates.
+/// The window over which the server averages its rates.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(30);
 
 /// The three kinds of tasks of a Temporal task queue.
@@ -19,10 +19,10 @@ pub enum TaskType {
 }
 
 impl TaskType {
-    /// All of them, in the order in which they are reported.
+    /// All types, in the order in which they are reported.
     pub const ALL: [Self; 3] = [Self::Workflow, Self::Activity, Self::Nexus];
 
-    /// The name as Temporal's users write it, lower case.
+    /// The name that Temporal's users write, in lower case.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Workflow => "workflow",
@@ -53,7 +53,7 @@ impl<T> PerType<T> {
         }
     }
 
-    /// The value of one type, to change it.
+    /// The value of one type, mutable.
     pub const fn get_mut(&mut self, task_type: TaskType) -> &mut T {
         match task_type {
             TaskType::Workflow => &mut self.workflow,
@@ -69,7 +69,7 @@ impl<T> PerType<T> {
             .map(|task_type| (task_type, self.get(task_type)))
     }
 
-    /// A value made for every type.
+    /// Creates a value for every type.
     pub fn from_fn(mut make: impl FnMut(TaskType) -> T) -> Self {
         Self {
             workflow: make(TaskType::Workflow),
@@ -79,7 +79,7 @@ impl<T> PerType<T> {
     }
 }
 
-/// Something that was read, or could not be.
+/// A value that was read, or why it could not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading<T> {
     /// The value, and when it was taken.
@@ -89,19 +89,19 @@ pub enum Reading<T> {
         /// When it was read.
         taken_at: Time,
     },
-    /// No value. Never to be taken for zero.
+    /// No value. Never treat it as zero.
     Unknown {
-        /// Why not.
+        /// Why there is no value.
         reason: UnknownReason,
-        /// Since when it has been unknown.
+        /// Since when the value has been unknown.
         since: Time,
-        /// How many attempts have failed in a row; 0 before the first attempt.
+        /// The number of failed attempts in a row; 0 before the first attempt.
         failures: u32,
     },
 }
 
 impl<T> Reading<T> {
-    /// The value, if there is one.
+    /// The value, if it is known.
     pub const fn known(&self) -> Option<&T> {
         match self {
             Self::Known { value, .. } => Some(value),
@@ -109,7 +109,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// When the value was taken, if there is one.
+    /// When the value was taken, if it is known.
     pub const fn taken_at(&self) -> Option<Time> {
         match self {
             Self::Known { taken_at, .. } => Some(*taken_at),
@@ -117,7 +117,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Why there is no value, if there is none.
+    /// Why the value is unknown, if it is.
     pub const fn unknown(&self) -> Option<UnknownReason> {
         match self {
             Self::Known { .. } => None,
@@ -125,9 +125,10 @@ impl<T> Reading<T> {
         }
     }
 
-    /// The reading if it is not too old at `now`, or else that it is unknown since it became so. A
-    /// reading stays as it is while nobody reads again: when the call budget is short, or when
-    /// whoever reads has stopped. It must not go on deciding for ever.
+    /// Returns the reading if it is not too old at `now`; otherwise an unknown one, since the time
+    /// when it became too old. A reading stays in place while nobody reads again, because the call
+    /// budget is short or the reader has stopped. A stale reading must not drive decisions for
+    /// ever.
     #[must_use]
     pub fn unless_older_than(self, allowed: Duration, now: Time) -> Self {
         match self {
@@ -141,10 +142,10 @@ impl<T> Reading<T> {
     }
 }
 
-/// Why something is unknown.
+/// Why a value is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnknownReason {
-    /// No attempt has ended yet.
+    /// No attempt has finished yet.
     NotReadYet,
     /// Temporal did not answer, or not in time.
     TemporalUnavailable,
@@ -152,25 +153,26 @@ pub enum UnknownReason {
     TemporalAccessDenied,
     /// Temporal refused the call because of its rate limits.
     Throttled,
-    /// The server does not offer this call. It stays so until the server changes, unless it was not
-    /// the server that said so: a proxy does, and an older server during a rolling change.
+    /// The server does not offer this call. This lasts until the server changes, unless the answer
+    /// came from a proxy, or from an older server during a rolling upgrade.
     NotSupported,
-    /// The call was answered, and no worker of this queue has a heartbeat. Old SDKs never have;
-    /// a restarted server has none for up to one heartbeat interval. Never to be read as idle.
+    /// Temporal answered, and no worker of this queue has a heartbeat. Old SDKs never send any, and
+    /// after a restart the server has none for up to one heartbeat interval. Never treat it as
+    /// idle.
     NoHeartbeats,
-    /// No pod's own metrics could be read, where they are asked for. Never to be read as idle.
+    /// The slots come from the pods' metrics, and no pod's could be read. Never treat it as idle.
     ScrapeFailed,
     /// Kubernetes counts more pods than the watch on pods shows: see [`Replicas::unseen`].
     PodsUnseen,
     /// The last reading is too old to act on: see [`Reading::unless_older_than`].
     Stale,
-    /// The answer made no sense.
+    /// The server answered with another error, or the answer could not be interpreted.
     Malformed,
 }
 
 impl UnknownReason {
-    /// Whether workers were listened to and said nothing of their slots. Everything else says that they
-    /// could not be listened to, which is no silence.
+    /// Whether the workers could be asked about their slots and reported nothing. With every other
+    /// reason they could not be asked, which is not silence.
     pub const fn is_silence(self) -> bool {
         match self {
             Self::NotSupported | Self::NoHeartbeats | Self::ScrapeFailed => true,
@@ -198,7 +200,7 @@ impl UnknownReason {
         Self::Malformed,
     ];
 
-    /// The reason in one word, for conditions, events and metrics.
+    /// The reason as one word, for conditions, Events and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotReadYet => "NotReadYet",
@@ -214,7 +216,7 @@ impl UnknownReason {
         }
     }
 
-    /// The reason as a half sentence.
+    /// The reason as a clause.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::NotReadYet => "it has not been read yet",
@@ -231,37 +233,37 @@ impl UnknownReason {
     }
 }
 
-/// Everything one decision looks at besides the policy and the history.
+/// The inputs of one decision besides the policy and the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
-    /// What Kubernetes says about the Deployment.
+    /// What Kubernetes reports about the Deployment.
     pub replicas: Replicas,
-    /// What Temporal says about the queue.
+    /// What Temporal reports about the queue.
     pub backlog: Reading<Backlog>,
-    /// What the workers say about themselves, joined with the pods.
+    /// What the workers report about themselves, joined with the pods.
     pub slots: Reading<Slots>,
 }
 
 /// The Deployment's replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Replicas {
-    /// `spec.replicas`: what was asked for last.
+    /// `spec.replicas`: the number last requested.
     pub asked: u32,
     /// Pods that are ready.
     pub ready: u32,
-    /// Pods that exist or are still to be made, not ready and not terminating.
+    /// Pods that exist or are still to be created, neither ready nor terminating.
     pub starting: u32,
-    /// Pods that terminate (they drain; they take no new tasks).
+    /// Terminating pods (they drain and take no new tasks).
     pub terminating: u32,
-    /// Pods that the Deployment counts in its status and that were not seen themselves: the watch on
-    /// pods is behind, or stands still. What they do is not known.
+    /// Pods that the Deployment's status counts but the watch does not show, because the watch lags
+    /// behind or has stalled. What they do is unknown.
     pub unseen: u32,
     /// A rollout is under way: pods of more than one ReplicaSet, or not all updated.
     pub rollout_in_progress: bool,
 }
 
 impl Replicas {
-    /// Whether the fleet has no pod that could take a task, and none is asked for.
+    /// Whether the fleet has no pod that could take a task, and none is requested.
     pub const fn is_zero(&self) -> bool {
         self.asked == 0 && self.ready == 0 && self.starting == 0
     }
@@ -270,8 +272,8 @@ impl Replicas {
 /// One reading of a queue's statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backlog {
-    /// Grows with every reading of this queue that was taken. Two observations with the same
-    /// sequence carry the same reading; it is acted on once.
+    /// Increases with every reading of this queue. Two observations with the same sequence carry
+    /// the same reading, which is acted on once.
     pub sequence: u64,
     /// The statistics per task type; `None` = this type does not count for this queue.
     pub types: PerType<Option<TypeBacklog>>,
@@ -290,18 +292,18 @@ pub struct TypeBacklog {
     pub dispatch_rate_milli: u64,
     /// `rate_limiting_active`: more workers would not help.
     pub rate_limited: bool,
-    /// `effective_rate_limit.requests_per_second`, in thousandths, if the server tells one.
+    /// `effective_rate_limit.requests_per_second`, in thousandths, if the server reports one.
     pub effective_limit_milli: Option<u64>,
-    /// How many pollers the server has seen lately (about 5 min), if it was asked.
+    /// The number of pollers seen by the server in about the last 5 min, if it was asked.
     pub pollers: Option<u32>,
-    /// Whether one of them is of the Worker Deployment version to which the queue sends new tasks: the
-    /// current or the ramping one, or no version at all where none is current. `None` if there is no
-    /// poller, or the server was not asked or does not know of versions.
+    /// Whether one of the pollers belongs to the Worker Deployment version to which the queue sends
+    /// new tasks: the current or the ramping one, or no version if none is current. `None` if there
+    /// is no poller, the server was not asked, or it does not support versions.
     pub routed: Option<bool>,
 }
 
-/// The fleet's pods with what their workers report. Every pod of the Deployment is in it once,
-/// with or without a heartbeat.
+/// The fleet's pods with their workers' reports. Contains every pod of the Deployment once, with or
+/// without a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Slots {
     /// The pods.
@@ -310,46 +312,48 @@ pub struct Slots {
     pub source: SlotSource,
 }
 
-/// Where the slots of a queue's workers are known from. One source for all of its pods.
+/// The source of the slots of a queue's workers. All pods of the queue have the same source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SlotSource {
-    /// The heartbeats that the workers send to Temporal: who sends one, reaches Temporal.
+    /// The heartbeats that the workers send to Temporal. A worker that sends one reaches Temporal.
     #[default]
     Heartbeats,
-    /// The metrics that the pods serve: they say nothing about whether Temporal is reached.
+    /// The metrics that the pods serve. They do not show whether the worker reaches Temporal.
     Scraped,
 }
 
-/// One pod and what its worker last reported for this queue.
+/// One pod and the last report of its worker for this queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSlots {
     /// The pod's name.
     pub pod: String,
-    /// Where the pod is in its life.
+    /// The phase of the pod's life.
     pub phase: PodPhase,
-    /// Whether a worker of the pod is known at all, however old its heartbeat may be. A pod whose worker
-    /// is listed has a past, even if nothing of it was seen to change yet.
+    /// Whether a worker of the pod is known at all, however old its heartbeat. A listed worker has
+    /// a past, even if no change of its heartbeat has been seen yet.
     pub listed: bool,
-    /// Whether the heartbeat has changed lately (within about 3 of its intervals), or the last
-    /// scrape succeeded. A live pod of which nothing fresh is known counts as full.
+    /// Whether the heartbeat has changed recently (within about 3 of its intervals), or the last
+    /// scrape succeeded. A live pod without fresh information counts as full.
     pub fresh: bool,
     /// When the heartbeat was last seen to change, or the last scrape succeeded, on the caller's
     /// clock; `None` = never.
     pub reported_at: Option<Time>,
-    /// What is known was said after this: heartbeats are seen only when the list of them is read, so a
-    /// change is as old as the reading before, and a scrape is as old as its request. `None` = nothing
-    /// fresh is known.
+    /// The report was made after this time. Heartbeats are seen only when their list is read, so a
+    /// change may be as old as the previous reading, and a scrape as old as its request. `None` =
+    /// there is no fresh report.
     pub reported_after: Option<Time>,
     /// The slots per task type; `None` = the worker does not report this type.
     pub types: PerType<Option<TypeSlots>>,
-    /// The slots of the pod's workers on other task queues, over all task types: the host's own queue of
-    /// worker-specific tasks, or a second worker in the process. They are no demand of this queue, but
-    /// they make the pod busy. `None` = it has no such worker with a fresh heartbeat.
+    /// The slots of the pod's workers on other task queues, over all task types: the host's own
+    /// queue of worker-specific tasks, or a second worker in the process. They add no demand to
+    /// this queue, but they make the pod busy. `None` = it has no such worker with a fresh
+    /// heartbeat.
     pub elsewhere: Option<TypeSlots>,
 }
 
 impl PodSlots {
-    /// Slots in use over all task types, on this queue and elsewhere; `None` without a fresh heartbeat.
+    /// Slots in use over all task types, on this queue and elsewhere; `None` without a fresh
+    /// heartbeat.
     pub fn used(&self) -> Option<u32> {
         if !self.fresh {
             return None;
@@ -364,16 +368,16 @@ impl PodSlots {
     }
 }
 
-/// Where a pod is in its life.
+/// The phase of a pod's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodPhase {
     /// Ready.
     Ready,
     /// Not ready yet.
     Starting,
-    /// Ready before, and not now. Its worker may have tasks.
+    /// Not ready any more. Its worker may have tasks.
     Unready,
-    /// Told to stop.
+    /// Draining: Kubernetes has asked it to stop.
     Terminating,
 }
 
@@ -382,8 +386,8 @@ pub enum PodPhase {
 pub struct TypeSlots {
     /// `current_used_slots`.
     pub used: u32,
-    /// `current_available_slots`; `None` where the worker's slot supplier has no fixed bound.
+    /// `current_available_slots`; `None` if the worker's slot supplier has no fixed limit.
     pub available: Option<u32>,
-    /// `total_processed_tasks` since the worker started; `None` where the source does not tell.
+    /// `total_processed_tasks` since the worker started; `None` if the source does not report it.
     pub processed_total: Option<u64>,
 }

@@ -1,23 +1,23 @@
-//! What the user asked for, for one queue, with everything resolved. Plain data.
+//! What the user requests for one queue, fully resolved. Plain data.
 
 use std::time::Duration;
 
 /// The scaling policy of one queue: every default filled in, every override applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The fewest replicas. 0 allows scale to zero. Default 0. At most `max`.
+    /// The minimum number of replicas. 0 allows scale to zero. Default 0. At most `max`.
     pub min: u32,
-    /// The most replicas. Default 10.
+    /// The maximum number of replicas. Default 10.
     pub max: u32,
     /// How long a task may wait in the queue before it starts. Default 5 s; above zero.
     pub queue_wait_target: Duration,
-    /// Percent of the task slots that may be in use when the fleet has its right size.
-    /// Default 75; 1 to 100 (values outside are read as the nearest end).
+    /// The target percentage of task slots in use. Default 75; 1 to 100 (values outside are
+    /// clamped).
     pub target_utilization: u32,
-    /// Task slots per replica and task type, used only until the workers' own heartbeats say
-    /// otherwise. Default 100; at least 1.
+    /// Task slots per replica and task type, used only until the workers report their own. Default
+    /// 100; at least 1.
     pub slots_per_replica: u32,
-    /// A plain target: waiting tasks per replica, added to the demand terms. Default none.
+    /// A plain target: waiting tasks per replica, as one more demand term. Default none.
     pub backlog_per_replica: Option<u32>,
     /// The longest gap between readings of a queue with work. Default 5 s.
     pub polling_interval: Duration,
@@ -25,21 +25,21 @@ pub struct Policy {
     pub quiet_polling_interval: Duration,
     /// How long a queue must be proven idle before its last replica goes. Default 60 s.
     pub cooldown_period: Duration,
-    /// Damping, in the words of the HorizontalPodAutoscaler.
+    /// Damping, in the terms of the HorizontalPodAutoscaler.
     pub behavior: Behavior,
-    /// The minimum that the schedule asks for right now (already evaluated). 0 = none.
+    /// The minimum that the schedule requests now (already evaluated). 0 = none.
     pub scheduled_min: u32,
     /// What to do when readings keep failing. Default none: the fleet holds.
     pub fallback: Option<Fallback>,
-    /// What a worker may take to finish what it has once it is told to stop. Default 600 s.
+    /// How long a draining worker may take to finish its tasks. Default 600 s.
     pub drain_grace_period: Duration,
     /// Whether decisions are carried out. Default `Active`.
     pub mode: Mode,
 }
 
 impl Policy {
-    /// The longest gap between two readings over which history still counts, and the oldest that a
-    /// reading may be to be acted on: two of the longest polling intervals, at least a minute.
+    /// The longest gap between two readings over which history still counts, and the maximum age of
+    /// a reading that is acted on: twice the longer polling interval, at least a minute.
     pub fn longest_gap(&self) -> Duration {
         const LEAST: Duration = Duration::from_mins(1);
         let interval = self.quiet_polling_interval.max(self.polling_interval);
@@ -68,14 +68,14 @@ impl Default for Policy {
     }
 }
 
-/// Damping per direction, with the HorizontalPodAutoscaler's structure and words.
+/// Damping per direction, with the HorizontalPodAutoscaler's structure and terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behavior {
-    /// Rules for growing. Default: no window, no step limit (the bounds are the limit; the HPA's
-    /// 4 pods per 15 s would cost a minute that the queue's wait target does not have).
+    /// Rules for growing. Default: no window and no step limit (only the bounds limit growth; the
+    /// HPA's 4 pods per 15 s would cost a minute, more than the queue's wait target allows).
     pub scale_up: ScalingRules,
-    /// Rules for shrinking. Default: a window of 60 s (the HPA's 300 s would defeat the
-    /// cooldown), no step limit.
+    /// Rules for shrinking. Default: a window of 60 s (the HPA's 300 s would defeat the cooldown),
+    /// no step limit.
     pub scale_down: ScalingRules,
 }
 
@@ -97,14 +97,15 @@ impl Default for Behavior {
 /// The rules of one direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScalingRules {
-    /// Up: the smallest recommendation of this window counts. Down: the largest. At most 1 h.
+    /// Scaling up uses the smallest recommendation in this window, scaling down the largest. At
+    /// most 1 h.
     pub stabilization_window: Duration,
     /// Step limits. Empty = none.
     pub policies: Vec<StepPolicy>,
-    /// Which of several step limits counts.
+    /// Which of several step limits applies.
     pub select: SelectPolicy,
-    /// A demand that differs from the present size by no more than this percentage changes
-    /// nothing. Default 10.
+    /// A demand that differs from the present size by at most this percentage changes nothing.
+    /// Default 10.
     pub tolerance_percent: u32,
 }
 
@@ -113,7 +114,7 @@ pub struct ScalingRules {
 pub struct StepPolicy {
     /// What `value` counts.
     pub kind: StepKind,
-    /// How many pods, or how many percent of the replicas at the start of the period.
+    /// The number of pods, or the percentage of the replicas at the start of the period.
     pub value: u32,
     /// The period, at most 30 min ([`StepPolicy::MAX_PERIOD`]).
     pub period: Duration,
@@ -133,23 +134,23 @@ pub enum StepKind {
     Percent,
 }
 
-/// Which of several step limits counts.
+/// Which of several step limits applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelectPolicy {
     /// The one that allows the largest change.
     Max,
     /// The one that allows the smallest change.
     Min,
-    /// No change in this direction at all.
+    /// No change in this direction.
     Disabled,
 }
 
-/// Replicas to stand on while Temporal does not answer. It never shrinks the fleet.
+/// The replicas to keep while Temporal does not answer. Never shrinks the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fallback {
-    /// After this many failed readings in a row.
+    /// The number of failed readings in a row that activates the fallback.
     pub failure_threshold: u32,
-    /// At least this many replicas (within the bounds).
+    /// The minimum number of replicas then (within the bounds).
     pub replicas: u32,
 }
 
@@ -158,8 +159,8 @@ pub struct Fallback {
 pub enum Mode {
     /// Decide and act.
     Active,
-    /// Decide and say so, change nothing.
+    /// Decide and report, but change nothing.
     DryRun,
-    /// Decide nothing; whoever sets the replicas keeps them.
+    /// Decide nothing; the replicas belong to whoever sets them.
     Paused,
 }

@@ -1,22 +1,22 @@
-//! The closed vocabulary of decisions, shared by status, events, logs and metrics.
+//! The closed vocabulary of decisions, shared by status, Events, logs and metrics.
 
-/// Why a decision is what it is: the last limit that moved the number, or else the demand term
-/// that asked for the most.
+/// Why a decision is what it is: the last limit that changed the number, or else the demand term
+/// with the largest demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// The slots in use ask for this size.
+    /// The slots in use require this size.
     SlotsInUse,
-    /// The arrivals and the backlog ask for this size.
+    /// The arrivals and the backlog require this size.
     Drain,
     /// The head of the backlog is older than the target and every slot is taken.
     BacklogAge,
-    /// The plain target of waiting tasks per replica asks for this size.
+    /// The plain target of waiting tasks per replica requires this size.
     BacklogPerReplica,
     /// There is nothing to do.
     NoDemand,
     /// The queue's rate limit cannot feed more replicas.
     RateLimited,
-    /// The demand differs from the present size by no more than the tolerance.
+    /// The demand differs from the present size by at most the tolerance.
     WithinTolerance,
     /// There is work and there were no replicas.
     Activated,
@@ -32,23 +32,24 @@ pub enum Reason {
     ScaleUpDisabled,
     /// scaleDown.selectPolicy is Disabled.
     ScaleDownDisabled,
-    /// Too little history after a start or a gap: nothing shrinks and nothing jumps yet.
+    /// Too little history after a start or a gap: nothing shrinks or jumps yet.
     WarmingUp,
-    /// A rollout is under way: deletion costs would not be heeded.
+    /// A rollout is in progress: Kubernetes would ignore deletion costs.
     RolloutInProgress,
-    /// What runs on this many pods is not known to end within the drain grace period.
+    /// The tasks on this many pods are not known to end within the drain grace period.
     BusyPods,
-    /// Idle, but not yet proven for the whole cooldown period.
+    /// Idle, but not yet proven so for the whole cooldown period.
     CoolingDown,
-    /// The slots in use are not known: no scale-in while the signal is missing, and no zero.
+    /// The slots in use are unknown: nothing shrinks while the signal is missing, and the fleet
+    /// never goes to zero.
     SlotsUnknown,
-    /// The backlog is not known: the fleet holds.
+    /// The backlog is unknown: the fleet holds.
     BacklogUnknown,
-    /// This reading has been acted on already.
+    /// This reading has already been acted on.
     AlreadyActedOn,
     /// Readings keep failing and a fallback is set.
     Fallback,
-    /// The schedule asks for a minimum now.
+    /// The schedule requests a minimum now.
     ScheduledMinimum,
     /// replicas.min.
     MinReplicas,
@@ -59,7 +60,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, for metrics that are pre-set to zero and for tables in the docs.
+    /// Every reason, for metrics that are initialized to zero and for tables in the docs.
     pub const ALL: [Self; 26] = [
         Self::SlotsInUse,
         Self::Drain,
@@ -89,7 +90,7 @@ impl Reason {
         Self::Paused,
     ];
 
-    /// The reason in one word.
+    /// The reason as one word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SlotsInUse => "SlotsInUse",
@@ -121,8 +122,8 @@ impl Reason {
         }
     }
 
-    /// Whether the reason is a limit (something kept the number from the demand) rather than
-    /// the demand itself.
+    /// Whether the reason is a limit (something kept the number from following the demand) rather
+    /// than the demand itself.
     pub const fn is_limit(self) -> bool {
         !matches!(
             self,
@@ -135,7 +136,7 @@ impl Reason {
         )
     }
 
-    /// One line that explains the reason, as the documentation has it.
+    /// One line that explains the reason, as in the documentation.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::SlotsInUse => "the slots in use ask for this size",

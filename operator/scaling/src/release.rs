@@ -1,17 +1,18 @@
-//! Which pods may be told to stop: those on which nothing runs, and those whose tasks are known to end within
-//! the drain grace period. Where that is not known, the pod stays. Pure.
+//! Which pods may be terminated: those without tasks, and those whose tasks are known to end within
+//! the drain grace period. If that is unknown, the pod stays. Pure.
 //!
-//! Each pod is judged by itself, from its own heartbeats; what is known of the queue's tasks is the measure:
+//! Each pod is judged by its own heartbeats against what is known of the queue's tasks:
 //! - no slot in use: the pod may go;
 //! - tasks of this kind are known to run longer than the grace period: it stays;
-//! - a task there has run for longer than any that was seen to end: how much longer it will is not known, so
-//!   it stays;
-//! - too little was seen of how long tasks take, or the workers were not watched for one grace period yet
-//!   (after a restart, say): it stays;
-//! - otherwise nothing speaks against it, and yet a task that outlasts the grace period may hide among short
-//!   ones, since counts do not tell which task has ended. So idle pods are waited for. Where that would be in
-//!   vain, because many short tasks keep every pod busy and the fleet is twice as large as it has to be, one busy
-//!   pod drains. What drains have proven to end in good time allows more: twice as many tasks at once.
+//! - a task on it has run longer than any task that was seen to end, so the rest of its run time is
+//!   unknown: it stays;
+//! - too few tasks have been seen to know how long they take, or the workers have not been watched
+//!   for one grace period yet (after a restart, for example): it stays;
+//! - otherwise the pod could go, but a task that outlasts the grace period may hide among short
+//!   ones, because counts do not tell which task has ended. So the fleet waits for idle pods. That
+//!   wait is futile if many short tasks keep every pod busy; if the fleet is also at least twice as
+//!   large as necessary, one busy pod drains. Each drain that ends in good time is proof for the
+//!   next ones: twice as many tasks may drain at once.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -22,20 +23,21 @@ use crate::slots::is_blind;
 use crate::time::Time;
 use crate::worker::WorkerMemory;
 
-/// Why a pod may not be told to stop.
+/// Why a pod must not be terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hold {
-    /// Nothing fresh is heard of it: what runs there is not known.
+    /// There is no fresh heartbeat, so what runs on the pod is unknown.
     NotHeard,
-    /// Tasks like those that run there are known to run longer than the grace period.
+    /// Tasks like those on the pod are known to run longer than the grace period.
     Outlasts,
-    /// A task there has run for longer than any that was seen to end.
+    /// A task on the pod has run longer than any task that was seen to end.
     LongestYet,
-    /// Too little was seen to tell how long its tasks take.
+    /// Too few tasks have been seen to know how long they take.
     NotLearned,
-    /// Nothing speaks against it, but no drain has proven yet that such tasks end in good time.
+    /// No objection, but no drain has proven yet that such tasks end in good time.
     Unproven,
-    /// A pod goes before it that must stay: one that is busy and not ready, which Kubernetes removes first.
+    /// A pod that must stay comes before it: a busy pod that is not ready, which Kubernetes removes
+    /// first.
     Behind,
 }
 
@@ -50,7 +52,7 @@ impl Hold {
         Self::Behind,
     ];
 
-    /// The reason in one word.
+    /// The reason as one word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotHeard => "NotHeard",
@@ -62,7 +64,7 @@ impl Hold {
         }
     }
 
-    /// The reason as half a sentence about the pod.
+    /// The reason as a clause about the pod.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::NotHeard => "sends no fresh heartbeat, so what runs there is not known",
@@ -79,7 +81,7 @@ impl Hold {
     }
 }
 
-/// A pod that may not be told to stop.
+/// A pod that must not be terminated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldPod {
     /// The pod's name.
@@ -88,11 +90,11 @@ pub struct HeldPod {
     pub hold: Hold,
 }
 
-/// Whether a pod may be told to stop, as far as it is judged by itself.
+/// Whether a pod may be terminated, judged on its own.
 enum Verdict {
-    /// Nothing runs on it.
+    /// No task runs on it.
     Idle,
-    /// Nothing speaks against it. Its tasks by kind, and how long the oldest of them can have run.
+    /// No objection. Its tasks by kind, and the maximum run time of the oldest one so far.
     MayGo {
         tasks: PerWork<u32>,
         oldest: Duration,
@@ -100,44 +102,44 @@ enum Verdict {
     Stays(Hold),
 }
 
-/// The pods in the order in which they are to go, and how many may.
+/// The pods in the order of removal, and how many may go.
 pub(crate) struct Release<'a> {
-    /// How many of the replicas that are asked for may go.
+    /// How many of the requested replicas may go.
     pub(crate) replicas: u32,
-    /// The live pods that can be ranked, the first to go first. Kubernetes keeps to it among pods that are
-    /// ready, and among those that are not.
+    /// The live pods in the order of removal. Kubernetes follows this order among the ready pods
+    /// and, separately, among those that are not ready.
     pub(crate) order: Vec<&'a PodSlots>,
-    /// The pods that may not go.
+    /// The pods that must stay.
     pub(crate) held: Vec<HeldPod>,
 }
 
-/// Live pods beyond the replicas that are asked for: Kubernetes has yet to remove them, and they are not
-/// there to be removed twice.
+/// Live pods beyond the requested replicas. Kubernetes has yet to remove them, so they must not be
+/// counted for removal again.
 pub(crate) fn surplus(replicas: &Replicas, live: usize) -> u32 {
     u32::try_from(live)
         .unwrap_or(u32::MAX)
         .saturating_sub(replicas.asked)
 }
 
-/// What one queue's pods may be judged by.
+/// The facts by which the pods of one queue are judged.
 pub(crate) struct Judge<'a> {
     pub(crate) learner: &'a Learner,
     pub(crate) grace: Duration,
     pub(crate) now: Time,
-    /// Whether the fleet is so much larger than it has to be that a busy pod may go before anything is proven.
+    /// Whether the fleet is so much larger than necessary that a busy pod may go without proof.
     pub(crate) drains: bool,
 }
 
 impl Judge<'_> {
-    /// Ranks the pods and says how many replicas may go: the longest prefix of Kubernetes' own order in which
-    /// no pod has to stay.
+    /// Ranks the pods and returns how many replicas may go: the longest prefix of Kubernetes'
+    /// removal order in which no pod must stay.
     pub(crate) fn release<'a>(&self, replicas: &Replicas, pods: &'a [PodSlots]) -> Release<'a> {
         let live: Vec<&PodSlots> = pods
             .iter()
             .filter(|pod| pod.phase != PodPhase::Terminating)
             .collect();
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
-        // Replicas that were asked for and never made go by themselves.
+        // Replicas that were requested but never created can always go.
         let mut free = replicas.asked.saturating_sub(count(live.len()));
         let going = surplus(replicas, live.len());
         let mut judged: Vec<(&PodSlots, Verdict)> = live
@@ -165,7 +167,7 @@ impl Judge<'_> {
             .into_iter()
             .map(|(pod, verdict)| (pod, self.holds_back(pod, &verdict, &mut budget)));
         let mut ranked: Vec<(&PodSlots, Option<Hold>)> = holds.collect();
-        // Those that may go do so before those that stay; both keep their order.
+        // Pods that may go come before pods that stay; both groups keep their order.
         ranked.sort_by_key(|(pod, hold)| (pod.phase == PodPhase::Ready, hold.is_some()));
         let first_held = ranked.iter().find(|(_, hold)| hold.is_some());
         let unready_stays = first_held.is_some_and(|(pod, _)| pod.phase != PodPhase::Ready);
@@ -186,7 +188,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Why a pod must stay, if it must; one that may drain takes its share of the budget.
+    /// Returns why a pod must stay, if it must. A pod that may drain takes its share of the budget.
     fn holds_back(&self, pod: &PodSlots, verdict: &Verdict, budget: &mut Budget) -> Option<Hold> {
         match verdict {
             Verdict::Idle => None,
@@ -229,7 +231,7 @@ impl Judge<'_> {
 
     fn hold(&self, work: Work, worker: Option<&WorkerMemory>) -> Option<Hold> {
         let learned = self.learner.learned(work);
-        // Of many tasks one takes several times the mean.
+        // Among many tasks, one takes several times the mean.
         let safe = self.grace.checked_div(10).unwrap_or(self.grace);
         if learned.longest(self.now) > self.grace {
             return Some(Hold::Outlasts);
@@ -252,9 +254,9 @@ impl Judge<'_> {
 
 /// How many busy pods may drain at once.
 struct Budget {
-    /// Tasks that may yet be told to end, by kind.
+    /// Tasks that may still be drained, by kind.
     left: PerWork<u64>,
-    /// One busy pod may drain though nothing is proven.
+    /// Whether one busy pod may drain without proof.
     one: bool,
 }
 
@@ -284,7 +286,8 @@ impl Budget {
         }
     }
 
-    /// The first busy pod that drains, before anything is proven, is one that would be waited for in vain.
+    /// Takes the tasks out of the budget and returns true if the pod may drain. Without proof, only
+    /// one pod may, and only if waiting for it to be idle is futile.
     fn take(&mut self, tasks: &PerWork<u32>, waits_in_vain: bool) -> bool {
         let wanted = |work: Work| u64::from(*tasks.get(work));
         let fits = Work::ALL

@@ -1,4 +1,4 @@
-//! The slots of the live pods, summed, and how far the sum can be believed. Pure.
+//! Sums the slots of the live pods, and tells how reliable the sum is. Pure.
 
 use crate::observation::{
     Observation, PerType, PodPhase, PodSlots, Reading, Slots, TaskType, UnknownReason,
@@ -8,11 +8,12 @@ use crate::time::Time;
 /// What is known about the slots in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// Known now (or there are no pods, so that nothing is in use).
+    /// Known now (or there are no pods, so nothing is in use).
     Known,
-    /// There is a signal, but not at the moment: nothing shrinks.
+    /// Temporarily unknown: nothing shrinks.
     Missing(UnknownReason),
-    /// These workers or this server never tell: shrinking by stabilization only, and no zero.
+    /// These workers or this server never report slots: the fleet shrinks only by stabilization,
+    /// and never to zero.
     None,
 }
 
@@ -22,28 +23,28 @@ pub(crate) struct SlotFacts {
     pub(crate) signal: Signal,
     /// Slots in use per type, over live pods with a fresh heartbeat.
     pub(crate) used: PerType<u64>,
-    /// Whether every slot of the type is taken (as far as is known).
+    /// Whether every slot of the type is taken, as far as known.
     pub(crate) all_taken: PerType<bool>,
     /// Live pods without a fresh heartbeat.
     pub(crate) blind: u32,
-    /// Live pods with a slot in use, blind ones included.
+    /// Live pods with a slot in use, including the blind ones.
     pub(crate) busy: u32,
-    /// Live pods that have a fresh heartbeat, and the blind ones.
+    /// Live pods with a fresh heartbeat, plus the blind ones.
     pub(crate) live: u32,
-    /// Since when the heartbeats that the sum stands on were sent, all of them.
+    /// A time after which all heartbeats in the sum were sent.
     pub(crate) oldest_report: Option<Time>,
 }
 
 impl SlotFacts {
-    /// Whether it is known that no slot is in use.
+    /// Whether it is certain that no slot is in use.
     pub(crate) fn idle(&self) -> bool {
         self.signal == Signal::Known && self.busy == 0
     }
 }
 
-/// Sums the slots up, and says how far the sum can be believed.
+/// Sums the slots, and tells how reliable the sum is.
 ///
-/// `mute` says that these workers are taken never to send heartbeats.
+/// `mute`: the workers are assumed never to send heartbeats.
 pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
     let nothing = SlotFacts {
         signal: Signal::Known,
@@ -61,10 +62,10 @@ pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
         return missing(UnknownReason::PodsUnseen, nothing);
     }
     match &observation.slots {
-        // A worker list without any heartbeat, or a server that does not offer one: for a while it
-        // may be a server that has just restarted, or a proxy before it; after that, these workers
-        // are never heard of. The same with pods whose own metrics have never been read. Workers
-        // that were heard of once are never taken for such.
+        // The worker list has no heartbeats, or the server does not offer the list. For a while the
+        // cause may be a restarted server or a proxy in front of it; after that, these workers are
+        // assumed never to report. The same holds for pods whose metrics have never been read. It
+        // never holds for workers that have reported once.
         slots if mute && slots.unknown().is_none_or(UnknownReason::is_silence) => {
             no_signal(nothing)
         }
@@ -73,7 +74,7 @@ pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
     }
 }
 
-/// Where the slots are not known, every one of them counts as taken.
+/// If the slots are unknown, every slot counts as taken.
 fn missing(reason: UnknownReason, nothing: SlotFacts) -> SlotFacts {
     SlotFacts {
         signal: Signal::Missing(reason),
@@ -121,7 +122,7 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
             *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
         }
     }
-    // A pod that has just become ready and was never heard of probably has free slots.
+    // A pod that has just become ready and has not reported yet probably has free slots.
     facts.all_taken = PerType::from_fn(|task_type| {
         let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
         full && *free.get(task_type) == 0 && !unheard
@@ -129,8 +130,8 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
     facts
 }
 
-/// A live pod that may be working although nothing is heard from it. One that has not become ready
-/// and whose worker is not listed is still starting, and starting pods hold no tasks.
+/// A live pod that may be working although it does not report. A pod that has never been ready and
+/// whose worker is not listed is still starting, and starting pods hold no tasks.
 pub(crate) fn is_blind(pod: &PodSlots) -> bool {
     !pod.fresh
         && match pod.phase {

@@ -1,4 +1,4 @@
-//! Fleets that are stuck: things no number of replicas would mend. Pure.
+//! Detects stuck fleets: problems that no number of replicas would solve. Pure.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use crate::observation::{Backlog, Observation, PerType, PodPhase, Reading, SlotS
 use crate::slots::{Signal, SlotFacts};
 use crate::time::Time;
 
-/// How long something must have been so before it is said: longer than a pod takes to start and to
-/// send its first heartbeat at the SDKs' own interval of 60 s.
+/// How long a state must last before it is reported: longer than a pod takes to start and to send
+/// its first heartbeat at the SDKs' default interval of 60 s.
 const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
-/// A backlog must have grown for this long with slots free.
+/// How long a backlog must have grown while slots were free.
 const GROWING_AFTER: Duration = Duration::from_mins(1);
 
-/// A head of the backlog that stays where it is for this long while slots are free is not for these
-/// workers: six readings, and longer than a pod takes to send its second heartbeat.
+/// If the head of the backlog stays in place for this long while slots are free, these workers do
+/// not take it: six readings, and longer than a pod takes to send its second heartbeat.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
-/// The server tells the age of the head from a cache, a little late.
+/// The server reports the head's age from a cache, a little late.
 const HEAD_SLACK: Duration = Duration::from_secs(2);
 
 /// A way to be stuck.
@@ -28,13 +28,13 @@ pub enum Stuck {
     BacklogGrowsWithFreeSlots,
     /// Tasks of a type wait, pods are Ready, and nobody polls for this type.
     QueueNotPolled,
-    /// Tasks of a type wait, pods are Ready, and whoever polls for this type is of another Worker
-    /// Deployment version than the one that the tasks go to.
+    /// Tasks of a type wait, pods are Ready, and every poller for this type belongs to another
+    /// Worker Deployment version than the one that receives the tasks.
     VersionNotCurrent,
 }
 
 impl Stuck {
-    /// Every way, for metrics that are pre-set to zero.
+    /// Every way, for metrics that are initialized to zero.
     pub const ALL: [Self; 4] = [
         Self::ReadyButNotPolling,
         Self::BacklogGrowsWithFreeSlots,
@@ -42,7 +42,7 @@ impl Stuck {
         Self::VersionNotCurrent,
     ];
 
-    /// The reason in one word.
+    /// The way as one word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ReadyButNotPolling => "ReadyButNotPolling",
@@ -53,32 +53,32 @@ impl Stuck {
     }
 }
 
-/// Something that is stuck.
+/// A stuck state that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
+    /// The way in which the fleet is stuck.
     pub kind: Stuck,
-    /// Since when.
+    /// Since when the fleet has been stuck.
     pub since: Time,
-    /// One sentence, without numbers that move by themselves.
+    /// One sentence, without fluctuating numbers.
     pub sentence: String,
 }
 
-/// Since when each suspicion has held without a break.
+/// Since when each suspicion has held without interruption.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Watch {
     not_polling: Option<Time>,
     not_polled: PerType<Option<Time>>,
     passed_by: PerType<Option<Time>>,
     growing: PerType<Option<Growth>>,
-    /// Heads of the backlog that stay where they are although slots are free.
+    /// Heads of the backlog that stay in place although slots are free.
     unmoved: PerType<Option<Unmoved>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unmoved {
     since: Time,
-    /// When the last reading was taken in, and how long the head had waited then.
+    /// When the last reading was recorded. `age` is the head's age in it.
     at: Time,
     age: Duration,
 }
@@ -91,7 +91,7 @@ struct Growth {
 }
 
 impl Watch {
-    /// Takes a known reading in.
+    /// Records a known reading.
     pub(crate) fn observe(
         &mut self,
         backlog: &Backlog,
@@ -166,14 +166,13 @@ impl Watch {
 }
 
 impl Watch {
-    /// Whether the head of the backlog of a type has stayed where it is for long although slots are
-    /// free.
+    /// Whether the head of a type's backlog has stayed in place too long although slots are free.
     pub(crate) fn is_untaken(&self, task_type: TaskType, now: Time) -> bool {
         let unmoved = self.unmoved.get(task_type);
         unmoved.is_some_and(|head| now.since(head.since) >= UNTAKEN_AFTER)
     }
 
-    /// What has been stuck for long enough to be said.
+    /// The states that have lasted long enough to be reported.
     pub(crate) fn findings(&self, now: Time) -> Vec<Finding> {
         let after = |since: Option<Time>, least| since.filter(|since| now.since(*since) >= least);
         let mut findings = Vec::new();
@@ -233,9 +232,10 @@ impl Watch {
     }
 }
 
-/// Whether a worker had a slot free for a task that has waited for `age`: by a heartbeat that was
-/// sent while it waited. A worker without a bound has room if it does nothing; one that does not
-/// serve the type never takes it. `None` if no worker was heard of since the task came.
+/// Whether a worker had a free slot for a task that has waited for `age`, according to a heartbeat
+/// that was sent while the task waited. A worker without a slot limit has room if it does nothing;
+/// a worker that does not serve the type has room, too: it never takes the task. `None` if no
+/// worker has reported since the task arrived.
 fn had_room(
     observation: &Observation,
     facts: &SlotFacts,
@@ -267,8 +267,8 @@ fn hold(since: &mut Option<Time>, holds: bool, now: Time) {
     }
 }
 
-/// Whether some worker shows that it reaches Temporal. A heartbeat does; metrics are served by a
-/// worker that reaches nobody too, unless it has tasks.
+/// Whether any worker shows that it reaches Temporal. A heartbeat does. Metrics do only if the
+/// worker has tasks, because a worker without a connection serves them too.
 fn any_sign_of_temporal(observation: &Observation) -> bool {
     let Reading::Known { value, .. } = &observation.slots else {
         return false;

@@ -1,4 +1,4 @@
-//! The time that is passed in: milliseconds on a clock that never goes back. No clock is read here.
+//! Time as a value: milliseconds on a monotonic clock. Never reads a clock.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this moment is; zero if it is not after it.
+    /// How long this moment is after `earlier`; zero if it is not after it.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

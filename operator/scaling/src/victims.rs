@@ -1,8 +1,9 @@
 //! Which pods should go when a fleet shrinks. Pure.
 //!
-//! A Deployment does not know which of its pods are idle. Kubernetes removes pods that are not ready
-//! first, and among equal ones those with the lowest `controller.kubernetes.io/pod-deletion-cost`; so
-//! the pods that may go get a negative cost, once, just before the replicas are lowered.
+//! A Deployment does not know which of its pods are idle. Kubernetes removes pods that are not
+//! ready first, and among equal ones those with the lowest
+//! `controller.kubernetes.io/pod-deletion-cost`. So the pods that may go get a negative cost, once,
+//! just before the replicas are lowered.
 
 use crate::history::History;
 use crate::observation::{Observation, PodPhase, PodSlots};
@@ -10,16 +11,16 @@ use crate::policy::Policy;
 use crate::release::{Judge, surplus};
 use crate::time::Time;
 
-/// The deletion cost of the pod that goes first; each one after it has one more, up to −1, so that all of them
-/// go before every pod without a cost of its own (0).
+/// The deletion cost of the pod that goes first. Each following pod costs one more, up to −1, so
+/// all of them go before any pod without a cost of its own (0).
 pub const FIRST_VICTIM_COST: i32 = -1_000_000;
 
 /// The pods to mark before the replicas are lowered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Victims {
-    /// The pods that should go, the first one first, each with its cost.
+    /// The pods that should go, in order of removal, each with its cost.
     pub remove: Vec<Victim>,
-    /// The pods that stay. One that carries a negative cost from an earlier attempt must be set back to 0.
+    /// The pods that stay. A negative cost from an earlier attempt must be reset to 0.
     pub keep: Vec<String>,
 }
 
@@ -30,15 +31,15 @@ pub struct Victim {
     pub pod: String,
     /// Its `controller.kubernetes.io/pod-deletion-cost`.
     pub cost: i32,
-    /// Its slots in use; `None` = not known, counted as full.
+    /// Its slots in use; `None` = unknown, counts as full.
     pub used: Option<u32>,
 }
 
-/// Ranks the pods for a scale-in by `remove` pods: idle ones first, then those that may drain, those that
-/// should stay last. `history` must have seen the observation.
+/// Ranks the pods for a scale-in by `remove` pods: idle pods first, then pods that may drain, then
+/// pods that should stay. `history` must have seen the observation.
 ///
 /// Pods that are not ready go before all others whatever their cost; the cost ranks them among
-/// themselves. Pods that already terminate do not count. Equal pods are ranked by name, so the answer is
+/// themselves. Terminating pods do not count. Equal pods are ranked by name, so the result is
 /// stable.
 pub fn victims(
     policy: &Policy,
@@ -57,11 +58,11 @@ pub fn victims(
         drains: true,
     };
     let order = judge.release(&observation.replicas, &slots.pods).order;
-    // Those that Kubernetes has yet to remove for an earlier decision keep their place in front.
+    // Pods that Kubernetes has yet to remove for an earlier decision keep their place at the front.
     let going = surplus(&observation.replicas, order.len());
     let remove = usize::try_from(remove.saturating_add(going)).unwrap_or(usize::MAX);
     let not_ready = |pod: &&PodSlots| pod.phase != PodPhase::Ready;
-    // Where all pods that are not ready go, none of them needs a rank.
+    // If all pods that are not ready go, none of them needs a rank.
     let unranked = order.iter().take_while(|pod| not_ready(pod)).count();
     let unranked = if unranked <= remove { unranked } else { 0 };
     let mut cost = FIRST_VICTIM_COST;

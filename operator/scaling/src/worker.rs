@@ -1,8 +1,8 @@
-//! What one worker's heartbeats say about the tasks that run on it. Pure.
+//! What one worker's heartbeats reveal about its running tasks. Pure.
 //!
-//! A heartbeat has two numbers per kind of task: slots in use, and tasks processed since the worker was
-//! started. From their changes follows how old the tasks in work certainly are (fewer have ended since than
-//! ran then), and how old they can be at most (no slot was in use at some time since).
+//! A heartbeat has two numbers per kind of task: slots in use, and tasks processed since the worker
+//! started. Their changes give a lower bound for the age of the tasks in work (fewer tasks have
+//! ended since than ran then) and an upper bound (at some earlier moment no slot was in use).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use crate::time::Time;
 
 /// Heartbeats whose slots in use are kept per worker and kind.
 const RECENT: usize = 12;
-/// So many slots in use at each of them are too many to be idle by chance soon, however short the tasks.
+/// With at least this many slots in use at each recent heartbeat, all slots are unlikely to be free
+/// at once soon, however short the tasks.
 const MANY: u32 = 12;
 
-/// Marks kept per worker and kind to tell how long a task has certainly run.
+/// Marks kept per worker and kind, to tell how long a task has certainly run.
 const MARKS: usize = 8;
 
 /// What one heartbeat says about one kind of task.
@@ -26,23 +27,23 @@ pub(crate) struct Counts {
     pub(crate) processed: u64,
 }
 
-/// The last heartbeat of one worker about one kind of task, and what remains of the earlier ones.
+/// The last heartbeat of one worker about one kind of task, and a digest of the earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WorkerMemory {
     counts: Counts,
-    /// The tasks that run now were started after this: no slot was in use then. `None` = not known.
+    /// No slot was in use at this time, so the running tasks started after it. `None` = unknown.
     idle_at: Option<Time>,
     /// When the last heartbeat was seen.
     seen_at: Time,
-    /// (moment, processed + used at that moment): while `processed` stays below the second, a task that
-    /// ran at that moment still runs.
+    /// (time, processed + used at that time): while `processed` stays below the second number, a
+    /// task that ran at that time still runs.
     marks: VecDeque<(Time, u64)>,
-    /// The slots in use at the last heartbeats.
+    /// The slots in use at recent heartbeats.
     recent: VecDeque<u32>,
 }
 
 impl WorkerMemory {
-    /// A worker that was just started: it has done nothing yet.
+    /// A worker that has just started and has done nothing yet.
     pub(crate) fn born(at: Time) -> Self {
         Self {
             counts: Counts {
@@ -56,7 +57,7 @@ impl WorkerMemory {
         }
     }
 
-    /// A worker whose past is not known. Its count is where counting begins.
+    /// A worker whose past is unknown. Counting begins at its present count.
     pub(crate) fn first(counts: Counts, at: Time, sent_after: Time) -> Self {
         let mut memory = Self::born(at);
         memory.idle_at = None;
@@ -70,7 +71,8 @@ impl WorkerMemory {
         self.counts
     }
 
-    /// Since when the tasks that run now can have run at most; `None` = since before it was seen.
+    /// The running tasks started after this time; `None` = they may have started before the worker
+    /// was first seen.
     pub(crate) const fn idle_at(&self) -> Option<Time> {
         self.idle_at
     }
@@ -80,8 +82,8 @@ impl WorkerMemory {
         self.seen_at
     }
 
-    /// Takes the next heartbeat in: seen at `at`, sent after `sent_after`. Returns how long a task that
-    /// has ended since the last one had certainly run.
+    /// Records the next heartbeat, seen at `at` and sent after `sent_after`. Returns how long a
+    /// task that has ended since the last one had certainly run.
     pub(crate) fn advance(
         &mut self,
         counts: Counts,
@@ -104,7 +106,7 @@ impl WorkerMemory {
         }
         self.recent.push_back(counts.used);
         if counts.used == 0 {
-            // A task may have been started as soon as this was sent.
+            // A task may have started right after this heartbeat was sent.
             self.idle_at = Some(sent_after.min(at));
         } else {
             self.mark(counts, at);
@@ -112,7 +114,7 @@ impl WorkerMemory {
         ended
     }
 
-    /// Only a mark that outlives all earlier ones can ever tell more than they do.
+    /// A mark adds information only if it outlasts all earlier ones.
     fn mark(&mut self, counts: Counts, at: Time) {
         let ends = counts.processed.saturating_add(u64::from(counts.used));
         if self.marks.back().is_none_or(|(_, last)| ends > *last) {
@@ -128,9 +130,10 @@ impl WorkerMemory {
         self.marks.front().map(|(since, _)| at.since(*since))
     }
 
-    /// Whether this worker has been so busy with short tasks that it is never idle: many slots were in use at
-    /// each of the last heartbeats, and they went up and down as those of tasks that come and go do. The
-    /// number of short tasks is about as far from its mean as the root of it; that of long ones stands still.
+    /// Whether this worker is so busy with short tasks that it is never idle: many slots were in
+    /// use at each recent heartbeat, and the number fluctuated as it does for tasks that come and
+    /// go. A number of short tasks deviates from its mean by about its square root; a number of
+    /// long tasks stays constant.
     pub(crate) fn is_never_idle(&self) -> bool {
         let (Some(low), Some(high)) = (self.recent.iter().min(), self.recent.iter().max()) else {
             return false;

@@ -1,4 +1,4 @@
-//! All policies on one scenario. Deterministic, no I/O.
+//! Runs all policies on one scenario. Deterministic, no I/O.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::scenario::Scenario;
 use crate::time::Millis;
 use crate::trace::{Setup, Trace};
 
-/// What all policies made of one scenario.
+/// The results of all policies on one scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// This project's policy at its defaults.
+    /// This project's policy: its defaults in [`compare`], the given one in [`compare_with`].
     pub ours: Outcome,
     /// Variants of ours, then the others.
     pub others: Vec<Outcome>,
 }
 
 impl Comparison {
-    /// The policies of others that have both a lower 99th percentile and a lower cost.
+    /// The other projects' policies with both a lower 99th percentile and a lower cost.
     pub fn ahead(&self) -> Vec<&Summary> {
         let ours = &self.ours.summary;
         let better =
@@ -33,7 +33,7 @@ impl Comparison {
             .collect()
     }
 
-    /// The table, with a line on who is ahead in both wait and cost.
+    /// The table, with a line about the policies that are ahead in both wait and cost.
     pub fn table(&self) -> String {
         let all = std::iter::once(&self.ours).chain(&self.others);
         let mut text = table(all.map(|outcome| &outcome.summary));
@@ -54,13 +54,13 @@ impl Comparison {
     }
 }
 
-/// Runs all policies, ours at its defaults.
+/// Runs all policies, ours with its defaults.
 pub fn compare(scenario: &Scenario) -> Comparison {
     compare_with(scenario, &TaskQueue::policy(&scenario.setup))
 }
 
-/// Runs all policies: ours as given, the same with Kubernetes' own grace of 30 s and with the SDKs'
-/// own heartbeat interval of 60 s, and the others.
+/// Runs all policies: ours as given, the same with Kubernetes' default grace of 30 s and with the
+/// SDKs' default heartbeat interval of 60 s, and the others.
 pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
     let Scenario { trace, setup } = scenario;
     let (min, max) = (setup.min, setup.max);
@@ -73,7 +73,7 @@ pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
         heartbeat: 60_000,
         ..setup.clone()
     };
-    // What the true mean service time calls for: tasks that a replica clears within the target.
+    // The tasks that a replica finishes within the target at the true mean service time.
     let fitting = u64::from(setup.slots) * setup.target / trace.mean_service().max(1);
     let fleet = smallest_fixed_fleet(trace, setup);
     let others: [(&Setup, &mut dyn Scaler); 7] = [
@@ -98,8 +98,8 @@ pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
     }
 }
 
-/// The smallest fleet that never changes and keeps the 99th percentile of the wait within the
-/// target, chosen with the whole trace in hand; the maximum if none does.
+/// The smallest fixed fleet that keeps the 99th percentile of the wait within the target, chosen
+/// with knowledge of the whole trace; the maximum if none does.
 pub fn smallest_fixed_fleet(trace: &Trace, setup: &Setup) -> u32 {
     let keeps =
         |replicas: u32| run(trace, setup, &mut Fixed::new(replicas)).summary.p99 <= setup.target;

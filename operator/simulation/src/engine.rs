@@ -1,4 +1,4 @@
-//! The world: events in order of virtual time. Deterministic, no I/O.
+//! The simulated world: processes events in order of virtual time. Deterministic, no I/O.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,40 +10,40 @@ use crate::rng::Rng;
 use crate::time::Millis;
 use crate::trace::{Setup, Trace};
 
-/// From a change of `replicas` to the ReplicaSet controller's answer.
+/// From a change of `replicas` to the ReplicaSet controller's reaction.
 const CONTROL_PLANE: Millis = 200;
-/// A metrics pipeline renews its gauges this often.
+/// How often a metrics pipeline updates its gauges.
 const GAUGE: Millis = 60_000;
-/// Points of the timeline are this far apart.
+/// The interval between points of the timeline.
 const POINT: Millis = 5_000;
-/// A trace whose tasks do not end is given up after this much more time.
+/// A run whose tasks do not end is abandoned after this much extra time.
 const PATIENCE: Millis = 4 * 3_600_000;
 
-/// What ListWorkers says about one worker.
+/// What ListWorkers returns about one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerRow {
     /// Its pod.
     pub pod: PodId,
     /// When it sent this heartbeat.
     pub sent_at: Millis,
-    /// Slots in use then.
+    /// Slots in use at that time.
     pub used: u32,
-    /// Slots free then; `None` where its slot supplier knows no bound.
+    /// Slots free at that time; `None` if its slot supplier has no fixed limit.
     pub available: Option<u32>,
-    /// Tasks processed by then.
+    /// Tasks processed by that time.
     pub processed: u64,
-    /// It had been told to stop by then.
+    /// Whether it was shutting down at that time.
     pub stopping: bool,
-    /// How far apart its heartbeats are.
+    /// The interval between its heartbeats.
     pub interval: Millis,
 }
 
-/// A new number of replicas, with the deletion costs to set before.
+/// A new number of replicas, with the deletion costs to set first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scale {
-    /// The replicas to ask for.
+    /// The replicas to request.
     pub replicas: u32,
-    /// Deletion costs; pods that are not named get 0.
+    /// Deletion costs; all other pods get 0.
     pub costs: Vec<(PodId, i32)>,
 }
 
@@ -56,14 +56,14 @@ pub struct Action {
     pub scale: Option<Scale>,
 }
 
-/// What a policy can see. Reads of Temporal are counted.
+/// What a policy can see. Counts the calls to Temporal.
 pub struct Cluster<'a> {
     world: &'a mut World,
     now: Millis,
 }
 
 impl Cluster<'_> {
-    /// Now.
+    /// The present virtual time.
     pub const fn now(&self) -> Millis {
         self.now
     }
@@ -74,7 +74,7 @@ impl Cluster<'_> {
         (!self.world.is_out(self.now)).then(|| self.world.queue.statistics(self.now))
     }
 
-    /// One DescribeTaskQueue past the server's cache, which has no effect on that.
+    /// One DescribeTaskQueue that bypasses the server's cache and leaves it unchanged.
     pub fn statistics_now(&mut self) -> Option<Statistics> {
         self.world.calls += 1;
         (!self.world.is_out(self.now)).then(|| self.world.queue.measure(self.now))
@@ -89,13 +89,13 @@ impl Cluster<'_> {
         Some(self.world.list_workers())
     }
 
-    /// The backlog as a metrics pipeline shows it: up to a minute old. Costs Temporal nothing.
+    /// The backlog as a metrics pipeline shows it: up to a minute old. Takes no call to Temporal.
     pub fn backlog_gauge(&self) -> u64 {
         self.world.queue.gauge
     }
 
-    /// Tasks so far that found no free slot, and when the last one did: what a hook inside the
-    /// server would see. Costs no call.
+    /// The number of tasks so far that found no free slot, and the time of the last one: what a
+    /// hook inside the server would see. Takes no call.
     pub fn unmatched(&self) -> (u64, Option<Millis>) {
         (self.world.queue.unmatched, self.world.queue.unmatched_at)
     }
@@ -116,42 +116,43 @@ impl Cluster<'_> {
     }
 }
 
-/// The grace that Kubernetes gives a pod unless somebody says otherwise.
+/// Kubernetes' default termination grace.
 pub const DEFAULT_GRACE: Millis = 30_000;
 
-/// A policy.
+/// A scaling policy.
 pub trait Scaler {
     /// Its name in the table.
     fn name(&self) -> &str;
 
-    /// The replicas it starts with.
+    /// The replicas that it starts with.
     fn initial_replicas(&self) -> u32;
 
-    /// The termination grace of its pods. Only a tool that wires it gives more than Kubernetes'.
+    /// The termination grace of its pods. Only a tool that sets one differs from Kubernetes'
+    /// default.
     fn grace(&self) -> Millis {
         DEFAULT_GRACE
     }
 
-    /// Whether it is this project's.
+    /// Whether it is this project's policy.
     fn is_ours(&self) -> bool {
         false
     }
 
-    /// It is time to look, and perhaps to act.
+    /// Looks at the cluster, and changes it if necessary.
     fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action;
 
-    /// The process restarts: what is in memory is lost.
+    /// Restarts the process: it loses its state in memory.
     fn restart(&mut self) {}
 }
 
 /// A point of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
-    /// When.
+    /// The virtual time.
     pub at: Millis,
     /// Tasks that wait.
     pub backlog: u64,
-    /// How long the head has waited.
+    /// How long the head of the backlog has waited.
     pub age: Millis,
     /// Tasks in work.
     pub in_flight: u64,
@@ -161,7 +162,7 @@ pub struct Point {
     pub ready: u32,
 }
 
-/// What came out of one run.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The numbers for the table.
@@ -172,13 +173,13 @@ pub struct Outcome {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// The ReplicaSet controller compares what is asked with what is there.
+    /// The ReplicaSet controller compares the requested replicas with the existing ones.
     Reconcile,
     Ready(PodId),
     Finish(PodId, usize),
     Kill(PodId),
     Heartbeat(PodId),
-    /// The rate limit allows one more.
+    /// The rate limit allows one more task.
     Allowed,
     Gauge,
     Restart,
@@ -204,7 +205,7 @@ struct World {
     changes: Vec<(u32, u32)>,
     busy_removed: u32,
     cut: Cut,
-    /// The scaler could know by now that tasks of this queue outlast the grace.
+    /// Whether the scaler could know by now that tasks of this queue outlast the grace.
     forewarned: bool,
     peak: u32,
     allowed_scheduled: Option<Millis>,
@@ -280,7 +281,7 @@ impl World {
             peak: replicas,
             allowed_scheduled: None,
         };
-        // What is there at the start has been there for a while.
+        // Pods that exist at the start have been running for a while.
         for _ in 0..replicas {
             let pod = world.fleet.create(0, &mut world.rng);
             world.fleet.ready(pod, 0);
@@ -306,7 +307,7 @@ impl World {
     fn arrive(&mut self, task: usize, now: Millis) {
         self.queue.add(task, now);
         self.dispatch(now);
-        // Matched at once or not: what the server's own hook is told.
+        // The server's hook sees only whether a task was matched at once.
         if self.waits[task].is_none() {
             self.queue.unmatched += 1;
             self.queue.unmatched_at = Some(now);
@@ -371,7 +372,8 @@ impl World {
     /// Counts a task that was cut off with its pod.
     fn count_cut(&mut self, id: PodId, running: Running) {
         let pod = &self.fleet.pods[id];
-        // A pod that became ready after the decision could not be heard of; any other one could.
+        // A pod that became ready after the decision had sent no heartbeat by then; any other pod
+        // had.
         let unheard = (pod.ready_at > pod.decided.at).then_some(pod.decided.at);
         let seen = pod.decided.read.or(unheard);
         if seen.is_some_and(|seen| running.since > seen) {
@@ -391,8 +393,8 @@ impl World {
         }
     }
 
-    /// The last heartbeat of every worker. What it gives away of tasks that outlast the grace
-    /// counts from now on as known.
+    /// Returns the last heartbeat of every worker. If one shows a task that outlasts the grace, the
+    /// scaler could know about such tasks from now on.
     fn list_workers(&mut self) -> Vec<WorkerRow> {
         let mut rows = Vec::new();
         for id in &self.fleet.alive {

@@ -6,14 +6,14 @@ use crate::time::Millis;
 /// A pod, counted from 0 in the order of creation.
 pub type PodId = usize;
 
-/// Where a pod is in its life.
+/// The phase of a pod's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodState {
     /// Not ready yet.
     Starting,
     /// Takes tasks.
     Ready,
-    /// Finishes what it has.
+    /// Finishes its tasks.
     Terminating,
     /// Gone.
     Gone,
@@ -32,18 +32,18 @@ pub(crate) struct Beat {
     pub(crate) sent: Millis,
     pub(crate) used: u32,
     pub(crate) processed: u64,
-    /// Since when its oldest task has been running. No heartbeat says so: it is for the count of what
-    /// could have been known.
+    /// Since when its oldest task has been running. Not part of a real heartbeat: it serves to
+    /// count what could have been known.
     pub(crate) oldest: Option<Millis>,
-    /// It takes no new task.
+    /// Whether the worker takes no new tasks.
     pub(crate) stopping: bool,
 }
 
-/// A decision to remove pods, as seen from one of them.
+/// A decision to remove pods, from the viewpoint of one pod.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Decided {
     pub(crate) at: Millis,
-    /// When the newest heartbeat of the pod that had been read was sent.
+    /// When the newest heartbeat of the pod that the scaler had read was sent.
     pub(crate) read: Option<Millis>,
 }
 
@@ -56,21 +56,22 @@ pub(crate) struct Pod {
     pub(crate) running: Vec<Running>,
     pub(crate) processed: u64,
     pub(crate) deletion_cost: i32,
-    /// The last heartbeat that it sent.
+    /// The last heartbeat of the pod.
     pub(crate) heartbeat: Option<Beat>,
-    /// What the scaler knew when it decided that fewer pods are enough, the last time that it did.
+    /// What the scaler knew when it last decided that fewer pods are enough.
     pub(crate) decided: Decided,
-    /// The scaler could know by the time of SIGTERM that tasks of this queue outlast the grace.
+    /// Whether the scaler could know at the time of SIGTERM that tasks of this queue outlast the
+    /// grace.
     pub(crate) forewarned: bool,
     /// When the newest heartbeat that the scaler has read was sent.
     pub(crate) read: Option<Millis>,
-    /// Where it stands in the list of pods with a free slot.
+    /// Its position in the list of pods with a free slot.
     free_at: Option<usize>,
-    /// What Kubernetes compares when nothing else differs (its uid).
+    /// The final tie-breaker, in place of Kubernetes' uid.
     tie: u64,
 }
 
-/// The pods.
+/// All pods of the Deployment.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) pods: Vec<Pod>,
@@ -78,7 +79,7 @@ pub(crate) struct Fleet {
     pub(crate) alive: Vec<PodId>,
     free: Vec<PodId>,
     slots: usize,
-    /// Pod lifetimes that have ended, summed.
+    /// The summed lifetimes of pods that are gone.
     pub(crate) paid: Millis,
 }
 
@@ -132,7 +133,8 @@ impl Fleet {
         true
     }
 
-    /// A random pod with a free slot, as pollers that wait in no particular order would have it.
+    /// Picks a random pod with a free slot, because waiting pollers are matched in no particular
+    /// order.
     pub(crate) fn pick(&self, rng: &mut Rng) -> Option<PodId> {
         self.free.get(rng.below(self.free.len())).copied()
     }
@@ -142,7 +144,7 @@ impl Fleet {
         self.update_free(pod);
     }
 
-    /// Ends a task; false if the pod does not run it any more.
+    /// Ends a task; false if the pod no longer runs it.
     pub(crate) fn finish(&mut self, pod: PodId, task: usize, now: Millis) -> bool {
         let running = &mut self.pods[pod].running;
         let Some(index) = running.iter().position(|running| running.task == task) else {
@@ -168,11 +170,11 @@ impl Fleet {
         });
     }
 
-    /// The scaler decides on what it has read by now that fewer pods are enough.
+    /// Records that the scaler decides, from what it has read so far, that fewer pods are enough.
     pub(crate) fn decide(&mut self, now: Millis) {
         for pod in &self.alive {
             let pod = &mut self.pods[*pod];
-            // The decision that ended a pod stays its own.
+            // A terminating pod keeps the decision that ended it.
             if pod.state != PodState::Terminating {
                 pod.decided = Decided {
                     at: now,
@@ -182,9 +184,9 @@ impl Fleet {
         }
     }
 
-    /// Tells pods to stop, chosen as the ReplicaSet controller does: not ready before ready, then
-    /// the lower deletion cost, then the one ready for less time (by powers of two), then any.
-    /// Returns them with whether each was busy.
+    /// Terminates pods in the order of the ReplicaSet controller: not ready before ready, then the
+    /// lower deletion cost, then the shorter time since ready (by powers of two), then any. Returns
+    /// the pods and whether each was busy.
     pub(crate) fn terminate(&mut self, count: usize, now: Millis) -> Vec<(PodId, bool)> {
         let live =
             |pod: &&PodId| matches!(self.pods[**pod].state, PodState::Starting | PodState::Ready);
@@ -213,7 +215,7 @@ impl Fleet {
         victims
     }
 
-    /// Ends a pod whose grace is over; returns the tasks it was still running.
+    /// Ends a pod whose grace is over; returns the tasks that it was still running.
     pub(crate) fn kill(&mut self, pod: PodId, now: Millis) -> Vec<Running> {
         if self.pods[pod].state != PodState::Terminating {
             return Vec::new();
@@ -223,7 +225,7 @@ impl Fleet {
         lost
     }
 
-    /// Pod lifetimes up to now, those that go on included.
+    /// The summed lifetimes of all pods up to now, including those that still exist.
     pub(crate) fn worker_millis(&self, now: Millis) -> Millis {
         self.paid
             + self

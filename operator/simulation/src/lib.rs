@@ -1,14 +1,15 @@
-//! Scaling policies against traces of tasks, with a virtual clock. No I/O, no real clock; the same
-//! seed gives the same numbers on every run.
+//! Runs scaling policies against traces of tasks, with a virtual clock. No I/O, no real clock; the
+//! same seed gives the same numbers on every run.
 //!
-//! What is modelled: one task queue (first in, first out, with Temporal's 5 s cache of statistics,
-//! 30 s rate windows and an optional rate limit), workers with slots, a start-up delay, heartbeats
-//! that lag, a termination grace, and Kubernetes' choice of victims. What is not: several queues,
-//! priorities, retries with back-off, a cluster without room.
+//! Modelled: one task queue (first in, first out, with Temporal's 5 s cache of statistics, 30 s
+//! rate windows and an optional rate limit), workers with slots, a start-up delay, delayed
+//! heartbeats, a termination grace, and Kubernetes' choice of victims. Not modelled: several
+//! queues, priorities, retries with back-off, a cluster without capacity.
 //!
-//! Floats are used here to make traces and to print tables; the policy under test has none.
+//! Floats serve only to make traces and to print tables; the policy under test has none.
 
-// A simulation counts tasks and milliseconds of a few hours: every cast fits by orders of magnitude.
+// A simulation counts tasks and milliseconds of a few hours: every cast fits by orders of
+// magnitude.
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -1,4 +1,5 @@
-//! Traces of short and long tasks on one queue, and worlds that tell a policy little. Deterministic, no I/O.
+//! Traces of short and long tasks on one queue, and worlds that give a policy little information.
+//! Deterministic, no I/O.
 
 use std::f64::consts::PI;
 
@@ -9,8 +10,8 @@ use crate::trace::{Setup, Task, Trace, millis, poisson};
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 
-/// Traces that can cost tasks, each in a world of its own. Those that [`standard`](crate::standard) has are
-/// not among them.
+/// Traces on which a policy can lose tasks, each in a world of its own. Contains none of the
+/// [`standard`](crate::standard) traces.
 pub fn mixed() -> Vec<Scenario> {
     let ten = Setup {
         slots: 10,
@@ -65,7 +66,7 @@ pub fn mixed() -> Vec<Scenario> {
     ]
 }
 
-/// What every batch brings: so many tasks of so many milliseconds, after so many milliseconds.
+/// A batch of tasks, 5 ms apart from `start` (seconds), that take `takes` milliseconds each.
 fn batch(start: f64, tasks: u32, takes: u64) -> impl Iterator<Item = Task> {
     (0..tasks).map(move |task| Task {
         arrives: millis(start + f64::from(task) * 0.005),
@@ -107,7 +108,8 @@ fn wave(t: f64) -> f64 {
     0.55 + 0.45 * (2.0 * PI * (t / (40.0 * MINUTE) - 0.25)).sin()
 }
 
-/// From 5 to 20 minutes for one task in `one_in`, else exponential.
+/// 5 to 20 minutes for one task in `one_in`, exponential with mean `short` (seconds) for the
+/// others.
 fn mix(one_in: usize, short: f64) -> impl Fn(&mut Rng) -> f64 {
     move |rng| {
         if rng.below(one_in) == 0 {
@@ -140,7 +142,7 @@ fn hidden() -> Trace {
 }
 
 fn restarts() -> Trace {
-    // In the middle of a fall, on top, and at the bottom.
+    // In the middle of a fall, at the top, and at the bottom.
     let at = |minutes: u64| minutes * 60_000;
     Trace {
         restarts: vec![at(32), at(60), at(80), at(110)],

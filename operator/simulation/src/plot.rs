@@ -1,5 +1,5 @@
-//! A timeline as an SVG picture: backlog, replicas asked for and ready, and the age of the head.
-//! Text only; writing the file is the caller's.
+//! Draws a timeline as an SVG picture: backlog, requested and ready replicas, and the age of the
+//! head. Returns text; the caller writes the file.
 
 use crate::engine::{Outcome, Point};
 
@@ -12,7 +12,7 @@ const GAP: f64 = 34.0;
 /// One panel: its title, and its lines with their colours.
 type Panel<'a> = (&'a str, Vec<(&'a str, &'a str, Box<dyn Fn(&Point) -> f64>)>);
 
-/// Draws one run. The picture needs no font or script from elsewhere.
+/// Draws one run. The picture loads no external font or script.
 pub fn svg(title: &str, outcome: &Outcome) -> String {
     let points = &outcome.timeline;
     let panels: [Panel<'_>; 3] = [

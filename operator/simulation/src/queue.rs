@@ -1,35 +1,35 @@
-//! One task queue with the statistics a Temporal server would give. Deterministic, no I/O.
+//! One task queue with the statistics that a Temporal server would report. Deterministic, no I/O.
 
 use std::collections::VecDeque;
 
 use crate::time::Millis;
 use crate::trace::Trace;
 
-/// Rates are kept in buckets of this length ...
+/// Rates are counted in buckets of this length ...
 const BUCKET: Millis = 5_000;
-/// ... and reported over this many of them.
+/// ... and reported over this number of buckets.
 const BUCKETS: usize = 6;
-/// For how long a rate-limited dispatch is remembered.
+/// How long a rate-limited dispatch is reported.
 const LIMITED_MEMORY: Millis = 30_000;
 
-/// What DescribeTaskQueue answers.
+/// The answer to DescribeTaskQueue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statistics {
     /// Tasks that wait.
     pub count: u64,
-    /// How long the head has waited.
+    /// How long the head of the backlog has waited.
     pub age: Millis,
     /// Tasks added per second, in thousandths.
     pub add_rate_milli: u64,
     /// Tasks dispatched per second, in thousandths.
     pub dispatch_rate_milli: u64,
-    /// A dispatch was rate-limited in the last 30 s.
+    /// Whether a dispatch was rate-limited in the last 30 s.
     pub rate_limited: bool,
     /// The effective limit, in thousandths per second.
     pub limit_milli: Option<u64>,
 }
 
-/// A task that waits: which one, since when in this attempt.
+/// A waiting task, and since when it has waited in this attempt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) task: usize,
@@ -48,10 +48,10 @@ pub(crate) struct Queue {
     /// When the rate limit allows the next dispatch.
     allowed_at: Millis,
     limited_at: Option<Millis>,
-    /// Tasks that found no free slot, and when the last one did.
+    /// The number of tasks that found no free slot, and the time of the last one.
     pub(crate) unmatched: u64,
     pub(crate) unmatched_at: Option<Millis>,
-    /// The backlog gauge that metrics pipelines scrape, renewed once a minute.
+    /// The backlog gauge that metrics pipelines scrape, updated once a minute.
     pub(crate) gauge: u64,
 }
 
@@ -90,7 +90,7 @@ impl Queue {
         self.waiting.front().map(|_| self.allowed_at)
     }
 
-    /// Notes that the rate limit, and nothing else, kept a task waiting.
+    /// Records that only the rate limit kept a task waiting.
     pub(crate) const fn was_limited(&mut self, now: Millis) {
         self.limited_at = Some(now);
     }
@@ -104,7 +104,7 @@ impl Queue {
         Some(head)
     }
 
-    /// What DescribeTaskQueue answers: from the cache while that is young enough.
+    /// The answer to DescribeTaskQueue, from the cache while that is young enough.
     pub(crate) fn statistics(&mut self, now: Millis) -> Statistics {
         if let Some((at, cached)) = self.cache
             && now - at < self.cache_for
@@ -116,7 +116,7 @@ impl Queue {
         statistics
     }
 
-    /// What it would answer without a cache.
+    /// The answer without a cache.
     pub(crate) fn measure(&mut self, now: Millis) -> Statistics {
         Statistics {
             count: self.waiting.len() as u64,
@@ -129,7 +129,7 @@ impl Queue {
     }
 }
 
-/// Counts per bucket of 5 s, the current one last.
+/// Counts per bucket of 5 s, the current bucket last.
 #[derive(Debug, Default)]
 struct Buckets {
     counts: [u64; BUCKETS],

@@ -1,4 +1,4 @@
-//! The table of one trace. Text only.
+//! The table of one trace. Produces text only.
 
 use crate::time::Millis;
 
@@ -7,17 +7,17 @@ use crate::time::Millis;
 pub struct Summary {
     /// The policy's name.
     pub policy: String,
-    /// Whether it is this project's.
+    /// Whether it is this project's policy.
     pub own: bool,
     /// Median wait from arrival to first start.
     pub p50: Millis,
-    /// 95th percentile.
+    /// The 95th percentile of the wait.
     pub p95: Millis,
-    /// 99th percentile.
+    /// The 99th percentile of the wait.
     pub p99: Millis,
     /// The longest wait.
     pub max: Millis,
-    /// Tasks that waited longer than the target, in thousandths.
+    /// Tasks that waited longer than the target, in thousandths of all tasks.
     pub late_permille: u32,
     /// Worker-seconds ÷ ideal (all service time ÷ slots of a worker).
     pub cost: f64,
@@ -25,32 +25,33 @@ pub struct Summary {
     pub reversals: u32,
     /// Starts from zero.
     pub from_zero: u32,
-    /// Pods told to stop while they held a task.
+    /// Pods terminated while they had a task in work.
     pub busy_removed: u32,
     /// Tasks cut off when a pod's grace ended.
     pub cut: Cut,
     /// Calls to Temporal.
     pub calls: u64,
-    /// The most replicas asked for.
+    /// The maximum number of replicas requested.
     pub peak: u32,
-    /// Tasks that never ended while the simulation lasted.
+    /// Tasks that had not ended when the simulation did.
     pub unfinished: u32,
 }
 
-/// Tasks that were cut off when a pod's grace ended, by what could have been known of them.
+/// Tasks cut off when a pod's grace ended, by what could have been known about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cut {
-    /// Neither of the others: it could have been known.
+    /// It could have been known: neither of the other two applies.
     pub known: u32,
-    /// No task longer than the grace had ended on the queue when the pod was told to stop, and no
-    /// heartbeat that was read was from a pod on which one had run for longer than that.
+    /// No task longer than the grace had ended on the queue when the pod was terminated, and no
+    /// heartbeat read by then came from a pod on which one had run for longer than the grace.
     pub first: u32,
-    /// It was started after the last heartbeat of its pod that the policy had read when it decided.
+    /// The task started after the last heartbeat of its pod that the policy had read when it
+    /// decided.
     pub raced: u32,
 }
 
 impl Cut {
-    /// All of them.
+    /// The sum of all three.
     pub const fn total(self) -> u32 {
         self.known + self.first + self.raced
     }

@@ -1,15 +1,15 @@
-//! A small deterministic source of randomness (SplitMix64). Not for secrets.
+//! A small deterministic random number generator (SplitMix64). Not for secrets.
 //!
-//! Why not rand: its generators and distributions may give other numbers in another release, and
-//! every table of the documentation and every expected result in the tests stands for one sequence
-//! of numbers.
+//! Why not the crate rand: a new release may change the numbers of its generators and
+//! distributions, and every table in the documentation and every expected result in the tests
+//! depends on one fixed sequence.
 
-/// The same seed always gives the same numbers.
+/// A generator. The same seed always gives the same numbers.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// A source with this seed.
+    /// Creates a generator with this seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -38,7 +38,7 @@ impl Rng {
         -mean * self.unit().ln()
     }
 
-    /// Standard normal (Box and Muller).
+    /// Standard normal (Box-Muller).
     pub fn normal(&mut self) -> f64 {
         let (radius, angle) = (self.unit(), self.unit());
         (-2.0 * radius.ln()).sqrt() * (2.0 * std::f64::consts::PI * angle).cos()

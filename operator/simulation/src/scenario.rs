@@ -1,11 +1,11 @@
-//! The standard traces with the world they run in. Deterministic, no I/O.
+//! The standard traces and the worlds that they run in. Deterministic, no I/O.
 
 use std::f64::consts::PI;
 
 use crate::rng::Rng;
 use crate::trace::{Setup, Task, Trace, millis, poisson};
 
-/// A trace with the world it runs in.
+/// A trace and the world that it runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     /// The trace.
@@ -73,7 +73,7 @@ fn diurnal() -> Trace {
     )
 }
 
-/// A quiet queue that is suddenly hit by many times its load, which then fades.
+/// A quiet queue whose load suddenly rises to a multiple, then fades.
 fn flash(name: &str, seed: u64, base: f64, times: f64) -> Trace {
     let start = 10.0 * MINUTE;
     let burst = |t: f64| {

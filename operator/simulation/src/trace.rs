@@ -1,4 +1,4 @@
-//! Traces of tasks, and the world they run in. No I/O: a CSV file comes in as text.
+//! Traces of tasks, and the world that they run in. No I/O: the text of a CSV file is passed in.
 
 use taskqueue_scaling::Policy;
 
@@ -10,51 +10,51 @@ use crate::time::Millis;
 pub struct Task {
     /// When it is added to the queue.
     pub arrives: Millis,
-    /// How long a worker takes for it.
+    /// How long a worker takes to run it.
     pub takes: Millis,
 }
 
-/// A story: tasks, and what goes wrong meanwhile.
+/// A trace: tasks, and the disturbances meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// A short name.
     pub name: String,
-    /// One line that says what happens.
+    /// A one-line description.
     pub about: String,
-    /// The tasks, by arrival.
+    /// The tasks, in order of arrival.
     pub tasks: Vec<Task>,
-    /// The trace is observed (and paid for) at least until here.
+    /// The trace is observed, and costs are counted, at least until this time.
     pub until: Millis,
-    /// Temporal answers no reads in these spans; workers go on.
+    /// Spans in which Temporal does not answer reads. The workers continue.
     pub outages: Vec<(Millis, Millis)>,
     /// The queue's rate limit, in thousandths per second.
     pub limit_milli: Option<u64>,
-    /// The autoscaler restarts and forgets.
+    /// When the autoscaler restarts and loses its state.
     pub restarts: Vec<Millis>,
 }
 
-/// The world a trace runs in.
+/// The world that a trace runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
     /// Task slots of a worker.
     pub slots: u32,
-    /// Its heartbeats tell how many slots are free; those of a resource-based slot supplier do not.
+    /// Whether its heartbeats report free slots; those of a resource-based slot supplier do not.
     pub bounded: bool,
     /// From the request for a replica to its first poll.
     pub start_delay: Millis,
-    /// Between two heartbeats of a worker.
+    /// The interval between two heartbeats of a worker.
     pub heartbeat: Millis,
-    /// For how long the server answers from its cache.
+    /// How long the server answers from its cache.
     pub cache: Millis,
     /// The queue-wait target.
     pub target: Millis,
-    /// What our policy gives a pod to finish what it has.
+    /// The drain grace period of our policy.
     pub grace: Millis,
     /// The fewest replicas.
     pub min: u32,
     /// The most replicas.
     pub max: u32,
-    /// The seed of everything random that is not in the trace.
+    /// The seed of all randomness outside the trace.
     pub seed: u64,
 }
 
@@ -76,7 +76,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// The default world with the bounds, the slots and the target of this policy.
+    /// The default world, with the bounds, the slots and the target of this policy.
     pub fn for_policy(policy: &Policy) -> Self {
         Self {
             slots: policy.slots_per_replica,
@@ -89,26 +89,27 @@ impl Setup {
     }
 }
 
-/// A trace file that cannot be read.
+/// Why a trace file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
-    /// A line is not two numbers.
+    /// A line does not consist of two numbers.
     #[error(
         "line {line} of the trace: expected \"arrival seconds,duration seconds\", found {found:?}"
     )]
     Line {
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What stands there.
+        /// The content of the line.
         found: String,
     },
-    /// There is no task in it.
+    /// The file contains no task.
     #[error("the trace holds no task; each line is \"arrival seconds,duration seconds\"")]
     Empty,
 }
 
 impl Trace {
-    /// A trace of these tasks, in any order, observed for five minutes after the last arrival.
+    /// Creates a trace of these tasks, in any order, observed for five minutes after the last
+    /// arrival.
     pub fn new(name: &str, about: &str, mut tasks: Vec<Task>) -> Self {
         tasks.sort_by_key(|task| task.arrives);
         let until = tasks.last().map_or(0, |task| task.arrives) + 300_000;
@@ -123,12 +124,12 @@ impl Trace {
         }
     }
 
-    /// Reads lines of `arrival seconds,duration seconds`; empty lines, lines that start with # and a
-    /// heading before the first task are skipped. Unix times are fine as arrivals.
+    /// Reads lines of `arrival seconds,duration seconds`. Skips empty lines, lines that start with
+    /// `#`, and a heading before the first task. Arrivals may be Unix times.
     pub fn from_csv(name: &str, text: &str) -> Result<Self, TraceError> {
         let mut tasks = Vec::new();
         let mut heading = false;
-        // Spreadsheets put a mark in front.
+        // Spreadsheets put a byte order mark first.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -145,7 +146,7 @@ impl Trace {
                         takes: millis(takes),
                     });
                 }
-                // A mistyped number is no heading.
+                // A mistyped number is not a heading.
                 (Some(Err(_)), _)
                     if !heading
                         && tasks.is_empty()

@@ -1,4 +1,5 @@
-//! The API key of every request, as a server with an authorizer asks for it: HTTP/2 is ended here and begun again behind.
+//! Checks the API key of every request, like a server with an authorizer: terminates HTTP/2 and
+//! opens a new HTTP/2 connection to the server behind.
 
 use std::{
     collections::BTreeSet,
@@ -16,10 +17,11 @@ use tokio::{
     task::JoinSet,
 };
 
-/// `Unauthenticated`, as gRPC numbers it.
+/// The gRPC status code `Unauthenticated`.
 const UNAUTHENTICATED: &str = "16";
 
-/// Which keys are accepted, and who came with which. A request without a key has the empty one.
+/// The accepted keys, and which client came with which key. A request without a key counts as the
+/// empty key.
 #[derive(Default)]
 pub(crate) struct Keys {
     accepted: Mutex<BTreeSet<String>>,
@@ -28,20 +30,20 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// From now on these keys and no other.
+    /// Accepts exactly these keys from now on.
     pub(crate) fn accept(&self, keys: &[&str]) {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         *self.accepted.lock().expect("nobody panics with the lock") = keys;
     }
 
-    /// Whether a client of which this is true was let in with the key.
+    /// Whether a client that satisfies `client` was admitted with the key.
     pub(crate) fn saw(&self, key: &str, client: impl Fn(&IpAddr) -> bool) -> bool {
         let let_in = self.let_in.lock().expect("nobody panics with the lock");
         let mut with_it = let_in.iter().filter(|(_, seen)| seen == key);
         with_it.any(|(peer, _)| client(peer))
     }
 
-    /// Takes out who was refused since the last time, and with which key.
+    /// Removes and returns the clients refused since the last call, each with its key.
     pub(crate) fn take_refused(&self) -> Vec<(IpAddr, String)> {
         std::mem::take(&mut self.refused.lock().expect("nobody panics with the lock"))
     }
@@ -63,7 +65,7 @@ impl Keys {
     }
 }
 
-/// Serves one client, on a connection of its own behind, until it goes away.
+/// Serves one client, on a server connection of its own, until the client disconnects.
 pub(super) async fn pass(
     client: impl AsyncRead + AsyncWrite + Unpin,
     peer: IpAddr,
@@ -95,7 +97,7 @@ fn refuse(mut respond: SendResponse<Bytes>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One request and its answer.
+/// Passes on one request and its response.
 async fn exchange(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -107,7 +109,7 @@ async fn exchange(
     relay(question, asked).await?;
     let answer = tokio::select! {
         answer = answer => answer?,
-        // The client does not wait any longer. What is dropped here is cancelled behind as well.
+        // The client has given up. Dropping the streams here cancels the request at the server too.
         given_up = poll_fn(|context| respond.poll_reset(context)) => return given_up.map(|_reason| ()),
     };
     let (parts, answer) = answer.into_parts();
@@ -119,7 +121,7 @@ async fn exchange(
     relay(answer, told).await
 }
 
-/// The body of one direction, and what follows it.
+/// Relays the body and the trailers of one direction.
 async fn relay(mut from: RecvStream, mut to: SendStream<Bytes>) -> Result<(), h2::Error> {
     while let Some(chunk) = from.data().await {
         let chunk = chunk?;

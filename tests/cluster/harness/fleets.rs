@@ -1,12 +1,12 @@
-//! Fleets and what they need, as a user would write them. Pure.
+//! Specs of fleets and their parts, as a user would write them. Pure.
 
 use serde_json::{Value, json};
 
-/// Temporal as pods reach it.
+/// The address of Temporal as pods reach it.
 pub(crate) const TEMPORAL: &str = "temporal.sandbox-services.svc:7233";
 
-/// A spec with one queue `all` that does every part of an order. `scaling` overrides the test's quick
-/// defaults field by field.
+/// A spec with one queue `all` that serves every part of an order. `scaling` overrides the tests'
+/// short defaults field by field.
 pub(crate) fn one_queue(task_queue: &str, min: u32, max: u32, scaling: &Value) -> Value {
     let mut quick = json!({"cooldownPeriod": "5s", "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}});
     if let (Some(quick), Some(scaling)) = (quick.as_object_mut(), scaling.as_object()) {

@@ -1,4 +1,4 @@
-//! Orders that keep coming while something else happens.
+//! A steady flow of orders during a test.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{Temporal, eventually};
 
-/// An order about every second, each with a payment of a second, until it is stopped.
+/// About one order per second, each with a payment of one second, until stopped.
 pub(crate) struct Load {
     temporal: Temporal,
     stop: Arc<AtomicBool>,
@@ -21,7 +21,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Begins with this number, and waits until an activity has been started.
+    /// Starts with this order number, and waits until an activity has started.
     pub(crate) async fn start(
         temporal: &Temporal,
         task_queue: &str,
@@ -57,7 +57,8 @@ impl Load {
         })
     }
 
-    /// Places no more, and waits until every order is done, with every activity at its first attempt.
+    /// Stops placing orders, and waits until every order is done, with every activity at its first
+    /// attempt.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let placed = self.placing.await??;

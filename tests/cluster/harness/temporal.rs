@@ -1,4 +1,5 @@
-//! A Temporal server as the `temporal` command reaches it, and the orders that a test places there.
+//! A Temporal server, reached through the `temporal` command, and the orders that a test places
+//! there.
 
 use std::{collections::BTreeMap, ops::Range, path::PathBuf, process::Command};
 
@@ -7,17 +8,17 @@ use serde_json::{Value, json};
 
 use super::{eventually, output};
 
-/// A server, seen by one test.
+/// A server, as one test sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Temporal {
     program: PathBuf,
     address: String,
-    /// What the ids of the test's workflows begin with.
+    /// The prefix of the test's workflow ids.
     prefix: String,
 }
 
 impl Temporal {
-    /// The server at an address of this machine.
+    /// The server at a local address.
     pub(crate) fn at(program: PathBuf, address: String, prefix: String) -> Self {
         Self {
             program,
@@ -26,14 +27,14 @@ impl Temporal {
         }
     }
 
-    /// `temporal ARGUMENTS` against the server.
+    /// Runs `temporal ARGUMENTS` against the server.
     pub(crate) fn run(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(&self.program);
         output(command.args(args).args(["--address", &self.address]))
     }
 
-    /// Starts `OrderWorkflow` on a task queue. `order` is its input without the id, which is
-    /// `{namespace}-{number}`; the workflow's id is returned.
+    /// Starts `OrderWorkflow` on a task queue; returns the workflow's id. `order` is the input
+    /// without the order id, which is `{namespace}-{number}`.
     pub(crate) fn order(
         &self,
         task_queue: &str,
@@ -43,7 +44,8 @@ impl Temporal {
         let id = format!("{}-{number}", self.prefix);
         order["order_id"] = json!(id);
         let workflow = format!("order-{id}");
-        // In a file: Linux allows no argument of more than 128 KiB, and an order may have many recipients.
+        // Passed in a file: Linux limits an argument to 128 KiB, and an order may have many
+        // recipients.
         let input = std::env::temp_dir().join(format!("{workflow}.json"));
         std::fs::write(&input, order.to_string())
             .with_context(|| format!("writing {}", input.display()))?;
@@ -64,7 +66,7 @@ impl Temporal {
         Ok(workflow)
     }
 
-    /// The same order once for each number.
+    /// Places the same order once per number.
     pub(crate) fn orders(
         &self,
         task_queue: &str,
@@ -110,7 +112,7 @@ impl Temporal {
         .await
     }
 
-    /// Waits until all of them have completed.
+    /// Waits until all workflows have completed.
     pub(crate) async fn results(&self, workflows: &[String]) -> anyhow::Result<()> {
         for workflow in workflows {
             self.result(workflow).await?;
@@ -118,8 +120,8 @@ impl Temporal {
         Ok(())
     }
 
-    /// Waits until all of them have completed: every activity at its first attempt, so that none failed and none was
-    /// interrupted.
+    /// Waits until all workflows have completed with every activity at its first attempt: none
+    /// failed and none was interrupted.
     pub(crate) async fn results_at_once(&self, workflows: &[String]) -> anyhow::Result<()> {
         anyhow::ensure!(!workflows.is_empty(), "no order was placed");
         for workflow in workflows {
@@ -137,7 +139,7 @@ impl Temporal {
         Ok(())
     }
 
-    /// The attempts that a workflow's activities, named by their types, were started at.
+    /// The attempt at which each of a workflow's activities started, with the activity's type.
     pub(crate) fn attempts(&self, workflow: &str) -> anyhow::Result<Vec<(String, i64)>> {
         let text = self.run(&[
             "workflow",

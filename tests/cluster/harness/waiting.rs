@@ -1,15 +1,15 @@
-//! Waiting for conditions. Holds nothing and knows no cluster; every wait has a deadline.
+//! Waits for conditions. Has no state and knows no cluster; every wait has a deadline.
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
-/// How long anything on the cluster may take before a test gives up.
+/// The time limit for anything on the cluster before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Asks again and again until the answer is `Ok(Ok)`, for at most [`PATIENCE`]; then fails with what
-/// was waited for and the last answer. An outer `Err` ends the wait at once.
+/// Repeats `ask` until it returns `Ok(Ok)`, for at most [`PATIENCE`]; then fails with `what` and
+/// the last answer. An outer `Err` ends the wait at once.
 pub(crate) async fn eventually<T, F, A>(what: &str, ask: A) -> anyhow::Result<T>
 where
     A: FnMut() -> F,
@@ -18,7 +18,7 @@ where
     within(PATIENCE, what, ask).await
 }
 
-/// The same with another patience, for what takes long by its nature.
+/// Like [`eventually`], with another time limit, for what is slow by nature.
 pub(crate) async fn within<T, F, A>(patience: Duration, what: &str, mut ask: A) -> anyhow::Result<T>
 where
     A: FnMut() -> F,
@@ -40,7 +40,7 @@ where
     }
 }
 
-/// Checks again and again, for the whole of `span`, that something stays true.
+/// Checks repeatedly, for the whole `span`, that something stays true.
 pub(crate) async fn throughout<F, A>(span: Duration, what: &str, mut holds: A) -> anyhow::Result<()>
 where
     A: FnMut() -> F,

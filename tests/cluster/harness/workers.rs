@@ -1,4 +1,5 @@
-//! The workers of a namespace at one moment, to tell whether anything has touched them since. Reads only.
+//! A snapshot of the workers in a namespace, to tell whether anything touched them later. Reads
+//! only.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -7,16 +8,17 @@ use kube::{ResourceExt, api::ListParams};
 
 use super::{World, eventually};
 
-/// Two of these are the same if no worker was restarted, replaced or told to stop, and no Deployment was changed.
+/// Two snapshots are equal if no worker was restarted, replaced or terminated, and no Deployment
+/// was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Workers {
-    /// By name: the uid and the generation, which counts every change of the spec.
+    /// By name: the uid, and the generation, which counts every change of the spec.
     pub(crate) deployments: BTreeMap<String, (Option<String>, Option<i64>)>,
     /// By name.
     pub(crate) pods: BTreeMap<String, SeenPod>,
 }
 
-/// What a restart would change about a pod.
+/// The facts that a restart would change about a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeenPod {
     uid: Option<String>,
@@ -27,14 +29,14 @@ pub(crate) struct SeenPod {
 }
 
 impl Workers {
-    /// The addresses of the pods.
+    /// The IP addresses of the pods.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         self.pods.values().filter_map(|pod| pod.ip).collect()
     }
 }
 
 impl World {
-    /// The workers as they are now.
+    /// Takes a snapshot of the workers.
     pub(crate) async fn workers(&self) -> anyhow::Result<Workers> {
         let all = ListParams::default();
         let deployments = self.api::<Deployment>().list(&all).await?.items;
@@ -49,7 +51,7 @@ impl World {
         })
     }
 
-    /// Waits until so many pods run, and all of them are ready.
+    /// Waits until `number` pods run and all of them are ready.
     pub(crate) async fn workers_run(&self, number: usize) -> anyhow::Result<Workers> {
         eventually(&format!("{number} workers are ready"), || async {
             let now = self.workers().await?;
@@ -63,7 +65,7 @@ impl World {
         .await
     }
 
-    /// Fails if the workers are not as they were.
+    /// Fails if the workers differ from the snapshot.
     pub(crate) async fn untouched(&self, before: &Workers, by_what: &str) -> anyhow::Result<()> {
         let now = self.workers().await?;
         anyhow::ensure!(

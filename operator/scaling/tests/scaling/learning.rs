@@ -1,4 +1,4 @@
-//! What is learned about service times and slots, from heartbeats alone.
+//! Learning service times and slots from heartbeats alone.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ fn nothing_is_learned_from_an_idle_worker() {
 
 #[test]
 fn the_mean_follows_littles_law() {
-    // 6 slots in use and 4 tasks a second: 1.5 s each, 5 s of one slot spread over the rest.
+    // 6 slots in use and 4 tasks a second give 1.5 s each, plus 5 s of one slot spread over all
+    // tasks.
     let (mean, longest) = learn(600, |_| 6, |t| 4 * t);
     let learned = ServiceTime::Learned {
         mean: Duration::from_millis(1502),
@@ -70,7 +71,7 @@ fn a_change_of_the_service_time_is_followed() {
 
 #[test]
 fn a_burst_of_long_tasks_is_not_taken_for_longer_ones_than_were_seen() {
-    // 10 tasks of 300 s start at once, twice; the ends come together.
+    // Twice, 10 tasks of 300 s start at once and end together.
     let used = |t: u64| if t.is_multiple_of(305) { 0 } else { 10 };
     let done = |t: u64| t / 305 * 10;
     let (mean, longest) = learn(614, used, done);
@@ -111,8 +112,8 @@ fn the_slots_of_a_replica_are_what_its_workers_say() {
     assert_eq!((before, after, other), (100, 10, 100));
 }
 
-/// A reading of ten pods as the operator has them: the phase, whether the worker is listed, and its counts if
-/// its heartbeat was seen to change.
+/// A reading of ten pods as the operator builds it: the phase, whether the worker is listed, and
+/// its counts if its heartbeat was seen to change.
 fn ten_pods(world: &World, phase: PodPhase, listed: bool, counts: Option<(u32, u64)>) -> Slots {
     let pods = (0..10).map(|index| PodSlots {
         phase,
@@ -159,8 +160,9 @@ fn learned(world: &World) -> ServiceTime {
 
 #[test]
 fn a_restart_of_the_operator_learns_nothing_from_life_time_counts() {
-    // After a restart the first worker list tells no age: it lists the workers, and no heartbeat was seen to change.
-    // Every pod has one long task and 20 or a million tasks in its past.
+    // After a restart the first worker list shows no heartbeat's age: it lists the workers, but no
+    // heartbeat was seen to change. Every pod has one long task and a past of 20 or a million
+    // tasks.
     for past in [20, 1_000_000] {
         let mut world = World::new(policy(), 10);
         for turn in 0..60 {
@@ -176,7 +178,8 @@ fn a_restart_of_the_operator_learns_nothing_from_life_time_counts() {
 
 #[test]
 fn a_pod_that_was_never_seen_to_start_has_a_past_that_nobody_knows() {
-    // A first scrape that failed, a fleet made again over running workers: ready, and not listed at first.
+    // The first scrape failed, or a fleet was recreated over running workers: the pods are ready,
+    // but not listed at first.
     let mut world = World::new(policy(), 10);
     for turn in 0..20_u64 {
         let counts = (turn > 0).then(|| (1, 1_000_000 + turn));
@@ -190,7 +193,7 @@ fn a_pod_that_was_never_seen_to_start_has_a_past_that_nobody_knows() {
 
 #[test]
 fn the_start_of_a_pod_is_no_work() {
-    // A minute in which the pods start, then tasks of 1 s in 5 slots of each.
+    // The pods take a minute to start, then each runs tasks of 1 s in 5 slots.
     let mut world = World::new(policy(), 10);
     for turn in 0..20_u64 {
         let slots = match turn.checked_sub(12) {

@@ -1,6 +1,6 @@
 //! Tests of the scaling core: tables, timelines, properties. No I/O.
 
-// The helpers of tests may panic as the tests do.
+// Test helpers may panic, like the tests themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod learning;

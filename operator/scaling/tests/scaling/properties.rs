@@ -1,4 +1,4 @@
-//! What holds for every policy and every story.
+//! Properties that hold for every policy and every sequence of events.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ prop_compose! {
     }
 }
 
-/// What happens next in a story.
+/// The next event of a story.
 #[derive(Debug, Clone)]
 struct Event {
     seconds: u64,
@@ -115,7 +115,7 @@ prop_compose! {
     }
 }
 
-/// A story being told.
+/// A sequence of events as it unfolds.
 struct Story {
     now: Time,
     sequence: u64,
@@ -251,7 +251,7 @@ fn known(observation: &mut Observation) -> Option<&mut TypeBacklog> {
     }
 }
 
-/// Decides on two observations that differ, from the same past.
+/// Decides on two different observations with the same history.
 fn both(
     policy: &Policy,
     story: &Story,
@@ -276,7 +276,7 @@ fn asks_for(decision: &Decision) -> Option<u64> {
 }
 
 proptest! {
-    // PROPTEST_CASES asks for more; 256 by default.
+    // Set PROPTEST_CASES for more cases; the default is 256.
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
@@ -364,12 +364,12 @@ proptest! {
         let mut more = less.clone();
         if let Some(backlog) = known(&mut more) { backlog.age += Duration::from_secs(age); }
         let (small, large) = both(&policy, &story, &less, &more);
-        // A head that has waited for longer may show that nobody takes it.
+        // A head that has waited longer may show that these workers do not take it.
         prop_assume!(!untaken(&large));
         prop_assert!(asks_for(&small) <= asks_for(&large), "age: {small:#?} {large:#?}");
         prop_assert!(small.desired <= large.desired, "age: {small:#?} {large:#?}");
 
-        // The heartbeats have been learned from; only what is in use now differs.
+        // The heartbeats are already recorded; only the present slots in use differ.
         story.history.observe(&policy, &less, story.now);
         let mut more = less.clone();
         if let Reading::Known { value, .. } = &mut more.slots {

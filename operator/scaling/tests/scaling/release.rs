@@ -1,4 +1,5 @@
-//! Which pods may be told to stop: each judged by its own heartbeats, and by what is known of the queue's tasks.
+//! Which pods may be terminated, judged by their own heartbeats and by what is known of the queue's
+//! tasks.
 
 use std::time::Duration;
 
@@ -11,20 +12,20 @@ const GRACE: Duration = Duration::from_mins(2);
     clippy::struct_field_names,
     reason = "the pods are what the fleet is about"
 )]
-/// A fleet whose pods each tell a story of their own, in heartbeats 5 s apart.
+/// A fleet whose pods send heartbeats of their own, 5 s apart.
 struct Pods {
     policy: Policy,
     history: History,
     now: Time,
     sequence: u64,
     pods: Vec<PodSlots>,
-    /// The slots of a pod.
+    /// Slots per pod.
     slots: u32,
 }
 
 impl Pods {
-    /// So many ready pods of 10 slots that were idle when the operator began to look, and have each finished
-    /// 3 tasks in every 5 s since, a grace period long: tasks of about a second.
+    /// `count` ready pods of 10 slots that were idle when the operator began to watch. Since then,
+    /// for one grace period, each has finished 3 tasks in every 5 s: tasks of about a second.
     fn of_short_tasks(count: usize) -> Self {
         let mut fleet = Self::new(count);
         for _ in 0..(GRACE.as_secs() / 5) {
@@ -54,7 +55,7 @@ impl Pods {
         }
     }
 
-    /// Five seconds later every pod sends a heartbeat.
+    /// Advances by five seconds; every pod sends a heartbeat.
     fn beat(&mut self, mut change: impl FnMut(usize, &mut TypeSlots)) -> Decision {
         self.now = self.now.plus(Duration::from_secs(5));
         for (index, pod) in self.pods.iter_mut().enumerate() {
@@ -70,7 +71,7 @@ impl Pods {
         self.decide(0)
     }
 
-    /// The same, where nobody looks at the decision.
+    /// Like [`Self::beat`], without the decision.
     fn beats(&mut self, change: impl FnMut(usize, &mut TypeSlots)) {
         drop(self.beat(change));
     }
@@ -108,7 +109,7 @@ impl Pods {
         decide(&self.policy, &observation, &self.history, self.now)
     }
 
-    /// Why each pod that must stay does.
+    /// The pods that must stay, and why.
     fn held(&self) -> Vec<(String, Hold)> {
         let decision = decide(&self.policy, &self.observation(0), &self.history, self.now);
         let held = decision.inputs.held_pods.into_iter();
@@ -148,7 +149,7 @@ fn idle_pods_may_all_go_at_once() {
 
 #[test]
 fn the_first_long_tasks_of_a_queue_of_short_ones_hold_their_pods_and_no_others() {
-    // 12 tasks of 700 s come to ten pods that had nothing but short ones, and two pods stay idle.
+    // 12 tasks of 700 s arrive at ten pods that have only run short ones; two pods stay idle.
     let mut fleet = Pods::of_short_tasks(12);
     let long = |index: usize| u32::from(index < 10) + u32::from(index < 2);
     for _ in 0..6 {
@@ -159,7 +160,7 @@ fn the_first_long_tasks_of_a_queue_of_short_ones_hold_their_pods_and_no_others()
         let decision = fleet.beat(|index, slots| slots.used = long(index));
         assert!(decision.desired >= 10, "{}", decision.sentence);
     }
-    // They have run for longer than the grace period: what they take is known now.
+    // They have run longer than the grace period, so their duration is known now.
     assert_eq!(fleet.held(), all(10, Hold::Outlasts));
 }
 
@@ -171,8 +172,8 @@ fn one_long_task_that_ends_within_the_grace_holds_nobody_once_it_has_ended() {
     }
     assert_eq!(fleet.held(), all(1, Hold::LongestYet));
     fleet.beats(|_, slots| slots.used = 0);
-    // The next such task is one of a known kind, though the mean is still that of the short ones: its pod waits
-    // for nothing but its own idle moment.
+    // The next task of this length is of a known kind, although the mean is still that of the short
+    // tasks: only the missing proof holds its pod.
     for _ in 0..4 {
         fleet.beats(|index, slots| slots.used = u32::from(index == 0));
     }
@@ -183,7 +184,7 @@ fn one_long_task_that_ends_within_the_grace_holds_nobody_once_it_has_ended() {
 fn busy_pods_go_one_at_a_time_until_drains_have_proven_that_tasks_end() {
     let mut fleet = Pods::of_short_tasks(10);
     fleet.slots = 100;
-    // From 12 to 18 tasks of two seconds, so that no pod is ever idle.
+    // 12 to 18 tasks of two seconds, so no pod is ever idle.
     let flow = |fleet: &mut Pods, used: u32| {
         fleet.beats(|_, slots| {
             slots.used = used;
@@ -201,7 +202,8 @@ fn busy_pods_go_one_at_a_time_until_drains_have_proven_that_tasks_end() {
     };
     assert_eq!(stays(&fleet), 9);
 
-    // The first drains: nobody goes beside it. It is gone within half of the grace, with the 18 tasks that it had.
+    // The first pod drains and no other pod with it. It is gone within half of the grace period,
+    // with its 18 tasks.
     fleet.pods[0].phase = PodPhase::Terminating;
     flow(&mut fleet, 18);
     assert_eq!(stays(&fleet), 9);
@@ -229,7 +231,7 @@ fn a_drain_that_takes_half_of_the_grace_lets_nobody_else_begin() {
     }
     let held = fleet.held();
     assert_eq!(held.len(), 9, "{held:?}");
-    // It uses its grace period up: such tasks outlast it.
+    // The pod uses up its grace period: such tasks outlast it.
     for _ in 0..11 {
         fleet.beats(flow);
     }
@@ -271,7 +273,7 @@ fn a_busy_pod_that_is_not_ready_holds_all_that_kubernetes_removes_after_it() {
         ]
     );
     assert_eq!(decision.inputs.held_pods.len(), 3);
-    // The one that starts goes before it: both are not ready, and among those the cost decides.
+    // The starting pod goes first: neither is ready, and among such pods the cost decides.
     assert_eq!(fleet.order(1), ["p01"]);
 }
 
@@ -289,10 +291,10 @@ fn work_on_another_task_queue_of_the_pod_makes_it_busy() {
         assert!(decision.desired >= 1, "{}", decision.sentence);
     }
     assert_eq!(fleet.held(), [("p02".to_owned(), Hold::LongestYet)]);
-    // It is no demand of this queue.
+    // The work adds no demand to this queue.
     let decision = fleet.beat(|_, _| {});
     assert_eq!(decision.demand.map(|demand| demand.milli), Some(0));
-    // Alone in the fleet, it is not scaled to zero however long the queue is quiet.
+    // As the last pod of the fleet, it is not scaled to zero however long the queue is quiet.
     fleet.pods.drain(..2);
     for _ in 0..60 {
         let decision = fleet.beat(|_, _| {});
@@ -342,7 +344,7 @@ fn a_pod_that_kubernetes_has_yet_to_remove_is_not_removed_twice() {
         fleet.beats(|index, slots| slots.used = u32::from(index > 0));
     }
     assert_eq!(fleet.decide(0).desired, 3);
-    // The replicas are written, and the idle pod is still there when the next reading comes.
+    // The replicas have been written, but the idle pod still exists at the next reading.
     fleet.sequence += 1;
     let mut observation = fleet.observation(0);
     observation.replicas.asked = 3;
@@ -358,8 +360,9 @@ fn a_pod_that_kubernetes_has_yet_to_remove_is_not_removed_twice() {
 
 #[test]
 fn the_pod_that_is_let_go_is_the_one_that_is_marked() {
-    // One pod is busy and was idle a moment ago; the others have many short tasks and are never idle. Waiting for
-    // the first is not in vain, so one of the others is let go, and it is that one that Kubernetes must remove.
+    // One pod is busy but was idle a moment ago; the others run many short tasks and are never
+    // idle. Waiting for the first is not futile, so one of the others may go, and Kubernetes must
+    // remove that one.
     let mut fleet = Pods::of_short_tasks(4);
     fleet.slots = 100;
     for turn in 0..14 {

@@ -1,4 +1,4 @@
-//! Slots from the pods' own metrics instead of heartbeats, and readings that are too old.
+//! Slots from the pods' own metrics instead of heartbeats, and stale readings.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn one() -> Policy {
     }
 }
 
-/// The last decision after so many readings, 5 s apart, in which nothing waits.
+/// Takes readings 5 s apart in which nothing waits, and returns the last decision.
 fn after_readings(world: &mut World, readings: usize) -> Decision {
     let decisions = (0..readings).map(|_| world.reads_next(TypeBacklog::default()));
     decisions.last().unwrap()
@@ -56,7 +56,7 @@ fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_goes() 
 
 #[test]
 fn a_count_that_appears_later_is_not_taken_for_the_work_of_one_span() {
-    // A histogram that is not there before the first task has ended: 10 tasks of 300 s each.
+    // The histogram appears only when the first task ends: 10 tasks of 300 s each.
     let mut world = scraped(1, false);
     world.policy = one();
     world.used = vec![10];
@@ -128,7 +128,7 @@ fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
 
 #[test]
 fn a_heartbeat_that_may_be_from_before_the_silence_proves_nothing() {
-    // Heartbeats a minute apart, a list that is read every 5 s, a queue that is read every second.
+    // Heartbeats are a minute apart, the worker list is read every 5 s, the queue every second.
     let policy = Policy {
         polling_interval: Duration::from_secs(1),
         cooldown_period: Duration::from_secs(10),

@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn stuck_fleets_are_found_with_the_time_since() {
     let mut world = World::settled(policy(), 2, SECOND);
     let start = world.now;
-    // Free slots, and a backlog that only grows.
+    // Slots are free, and the backlog only grows.
     for count in 1..=14 {
         world.wait(5);
         drop(world.reads(TypeBacklog {
@@ -41,7 +41,7 @@ fn stuck_fleets_are_found_with_the_time_since() {
         kinds,
         vec![Stuck::BacklogGrowsWithFreeSlots, Stuck::QueueNotPolled]
     );
-    // And without a heartbeat either, the pods themselves are the trouble.
+    // Without heartbeats the pods themselves are the problem.
     world.slots_unknown = Some(UnknownReason::NoHeartbeats);
     for _ in 0..25 {
         world.wait(5);
@@ -77,6 +77,6 @@ fn workers_whose_version_gets_no_tasks_are_found_and_forgotten_when_it_does() {
     assert_eq!(kinds_with(Some(false), 24), vec![]);
     assert_eq!(kinds_with(Some(false), 1), vec![Stuck::VersionNotCurrent]);
     assert_eq!(kinds_with(Some(true), 1), vec![]);
-    // A server that does not tell accuses nobody.
+    // A server that does not report versions accuses nobody.
     assert_eq!(kinds_with(None, 30), vec![]);
 }

@@ -138,7 +138,7 @@ fn a_live_pod_without_a_fresh_heartbeat_counts_as_full_and_earns_only_itself() {
         world.wait(5);
         seen.push(outcome(&world.reads(TypeBacklog::default())));
     }
-    // The idle pod goes once the window has passed; the blind ones stay.
+    // The idle pod goes once the window has passed; the blind pods stay.
     assert_eq!(seen.last(), Some(&(3, "SlotsInUse")));
     assert!(
         seen.iter().all(|(desired, _)| (3..=4).contains(desired)),
@@ -178,7 +178,7 @@ fn an_old_head_of_the_backlog_with_every_slot_taken_earns_one_step_more() {
         ..TypeBacklog::default()
     };
     let decision = world.reads(backlog);
-    // 40 slots in use just fit into 4 replicas, and few tasks wait, but too long: a quarter more.
+    // 40 slots in use just fit into 4 replicas. Few tasks wait, but too long: a quarter more.
     assert_eq!(outcome(&decision), (5, "BacklogAge"));
     let terms = decision
         .demand
@@ -263,13 +263,13 @@ fn task_types_are_counted_apart_and_the_largest_wins() {
 #[test]
 fn a_demand_close_to_the_present_size_changes_nothing() {
     let mut world = after_a_while(10);
-    // 78 slots in use ask for 10.4 replicas of 7.5 useful slots: within a tenth of 10.
+    // 78 slots in use require 10.4 replicas of 7.5 useful slots: within 10 % of 10.
     world.used = vec![8, 8, 8, 8, 8, 8, 8, 8, 7, 7];
     let close = (0..7)
         .map(|_| world.reads_next(TypeBacklog::default()))
         .last();
     assert_eq!(close.as_ref().map(outcome), Some((10, "WithinTolerance")));
-    // The mean of half a minute moves from 78 to 90 slots, and past a tenth on the way.
+    // The 30 s mean moves from 78 to 90 slots and leaves the tolerance on the way.
     world.used = vec![9; 10];
     let seen: Vec<_> = (0..7)
         .map(|_| outcome(&world.reads_next(TypeBacklog::default())))

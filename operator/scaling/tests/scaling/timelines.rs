@@ -1,4 +1,4 @@
-//! Stories over time: set readings, move the clock, compare what happened.
+//! Timelines: set readings, advance the clock, compare what happened.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn idle() -> TypeBacklog {
     TypeBacklog::default()
 }
 
-/// Seconds since the start of each change, with what it changed to and why.
+/// The seconds from the start to each change, with the new number and the reason.
 fn changes(
     world: &mut World,
     readings: u32,
@@ -40,7 +40,8 @@ fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_las
         ..idle()
     }));
     world.used = Vec::new();
-    // The window holds the 3 of the busy half minute; idleness counts from the first quiet reading.
+    // The window holds the 3 replicas of the busy half minute; idleness counts from the first quiet
+    // reading.
     let seen = changes(&mut world, 20, |world| world.reads(idle()));
     assert_eq!(seen, vec![(60, 1, "CoolingDown"), (65, 0, "NoDemand")]);
 }
@@ -92,7 +93,7 @@ fn an_outage_changes_nothing_and_afterwards_nothing_shrinks_at_once() {
     let during = changes(&mut world, 120, World::fails);
     world.used = Vec::new();
     let after = changes(&mut world, 30, |world| world.reads(idle()));
-    // Readings come again at 5 s; a window of history exists at 65 s. Rates count from 35 s, which
+    // Readings resume at 5 s, so a window of history exists at 65 s. Rates count from 35 s and
     // prove silence since 10 s: idle since then, and proven at 70 s.
     assert_eq!(
         (during, after),
@@ -160,7 +161,7 @@ fn the_same_reading_is_acted_on_once_even_when_windows_end() {
         taken_at: world.now,
     });
     let first = outcome(&world.step(&observation));
-    // Everything, heartbeats included, stays as it was, for long after every window has ended.
+    // Everything stays the same, heartbeats included, until long after every window has ended.
     let seen = changes(&mut world, 60, |world| world.step(&observation));
     assert_eq!((first, seen), ((5, "ScaleDownStabilized"), Vec::new()));
 }
@@ -252,7 +253,8 @@ fn where_tasks_outlast_the_grace_only_idle_pods_go() {
         5,
         SECOND,
     );
-    // One slot each in three pods, without a completion for much longer than the grace.
+    // Three pods have one slot in use each, without a completion for much longer than the grace
+    // period.
     world.used = vec![1, 0, 1, 0, 1];
     let seen = changes(&mut world, 40, |world| world.reads(idle()));
     let expected = vec![
@@ -261,7 +263,8 @@ fn where_tasks_outlast_the_grace_only_idle_pods_go() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(outcome(&world.reads_next(idle())), (3, "BusyPods"));
-    // Short tasks in every pod keep it until a pod is idle: few as they are on each, one soon will be.
+    // Short tasks in every pod hold the fleet until a pod is idle. With so few tasks per pod, one
+    // soon is.
     let mut world = World::settled(
         Policy {
             drain_grace_period: grace,
@@ -329,7 +332,7 @@ fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
 
 #[test]
 fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
-    // The watch on pods stands still since before they were made: to it there are none.
+    // The watch on pods stalled before these pods were created, so it shows none.
     let mut world = World::settled(policy(), 5, SECOND);
     world.unseen = 5;
     let seen = changes(&mut world, 60, |world| world.reads(idle()));
@@ -344,7 +347,7 @@ fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
         )
     );
     assert!(world.history.pods_unseen());
-    // It shows them again: only now can the queue be proven idle.
+    // The watch shows them again: only now can the queue be proven idle.
     world.unseen = 0;
     let seen = changes(&mut world, 20, |world| world.reads(idle()));
     assert_eq!(seen, vec![(5, 1, "CoolingDown"), (65, 0, "NoDemand")]);
@@ -369,7 +372,7 @@ fn workers_that_could_not_be_listened_to_are_not_taken_for_silent() {
     let mut world = World::new(policy(), 4);
     world.slots_unknown = Some(UnknownReason::Throttled);
     let unread = changes(&mut world, 60, |world| world.reads(idle()));
-    // The list can be read, and holds nobody yet: only from here on is there silence.
+    // The list can be read, but has no heartbeats yet: the silence starts only here.
     world.slots_unknown = Some(UnknownReason::NoHeartbeats);
     let silent = changes(&mut world, 60, |world| world.reads(idle()));
     assert_eq!(
@@ -381,7 +384,7 @@ fn workers_that_could_not_be_listened_to_are_not_taken_for_silent() {
 #[test]
 fn workers_that_were_heard_of_keep_their_replicas_when_a_server_says_that_it_lists_none() {
     let mut world = World::settled(policy(), 10, SECOND);
-    // A proxy that answers 404, or a frontend of an older version during a rolling change.
+    // A proxy that answers 404, or a frontend of an older version during a rolling upgrade.
     world.slots_unknown = Some(UnknownReason::NotSupported);
     let seen = changes(&mut world, 120, |world| world.reads(idle()));
     assert_eq!(seen, Vec::new());

@@ -1,4 +1,5 @@
-//! Unknown is unknown: what a fleet does while its slots, its readings or its tasks are not what they should be.
+//! Unknown never means zero: what a fleet does while its slots, readings or tasks are unknown or
+//! implausible.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use taskqueue_testkit::world::{World, outcome, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Tasks that wait, the oldest for that long.
+/// Waiting tasks, the oldest for this long.
 fn old(count: u64, seconds: u64) -> TypeBacklog {
     TypeBacklog {
         age: Duration::from_secs(seconds),
@@ -60,7 +61,8 @@ fn readings_that_are_evenly_a_minute_apart_still_shrink_a_fleet() {
 
 #[test]
 fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
-    // A version that is not current: 50 tasks wait, seven pods came for them, and every slot stays free.
+    // The workers' version is not current: 50 tasks wait, seven pods start for them, and every slot
+    // stays free.
     let mut world = World::new(policy(), 0);
     let mut age = 0;
     let mut last = None;
@@ -77,12 +79,12 @@ fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
         "{}",
         decision.sentence
     );
-    // A moment in which nothing is known of the workers does not bring the others back.
+    // A moment in which the slots are unknown does not bring the other pods back.
     world.slots_unknown = Some(UnknownReason::PodsUnseen);
     assert_eq!(world.reads_next(old(50, age + 5)).desired, 1);
     world.slots_unknown = None;
     assert_eq!(world.reads_next(old(50, age + 10)).desired, 1);
-    // The last one stays to poll; and once the head moves, what waits counts again.
+    // The last pod stays to poll. Once the head moves, the waiting tasks count again.
     world.used = vec![10];
     world.processed += 10;
     let decision = world.reads_next(old(40, 10));
@@ -91,7 +93,8 @@ fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
 
 #[test]
 fn a_head_that_moves_is_taken_though_slots_are_free() {
-    // Pods that have just come have free slots in their last heartbeat while a large backlog drains.
+    // Pods that have just started report free slots in their last heartbeat while a large backlog
+    // drains.
     let mut world = World::settled(policy(), 4, SECOND);
     world.used = vec![4; 4];
     for _ in 0..20 {
@@ -104,14 +107,14 @@ fn a_head_that_moves_is_taken_though_slots_are_free() {
 
 #[test]
 fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_none() {
-    // Five tasks came within the thirtieth of a second since the queue was loaded.
+    // Five tasks arrived within the 1/30 s since the queue was loaded.
     let rate = TypeBacklog {
         add_rate_milli: 162_000,
         ..waiting(5)
     };
     let mut world = World::settled(policy(), 0, SECOND);
     assert_eq!(world.reads_next(rate).desired, 1);
-    // The same where a worker took them at once.
+    // The same if a worker took them at once.
     let dispatched = TypeBacklog {
         add_rate_milli: 162_000,
         dispatch_rate_milli: 162_000,
@@ -124,7 +127,7 @@ fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_none() {
 
 #[test]
 fn a_burst_on_a_quiet_queue_counts_at_once() {
-    // 600 tasks within 5 s: the rate over 30 s is 20 a second, and they all wait.
+    // 600 tasks within 5 s: the rate over 30 s is 20 per second, and all of them wait.
     let burst = TypeBacklog {
         add_rate_milli: 20_000,
         ..waiting(600)

@@ -10,7 +10,7 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// This many, always.
+    /// Creates a fleet of this size.
     pub fn new(replicas: u32) -> Self {
         Self {
             name: format!("fixed fleet of {replicas}"),

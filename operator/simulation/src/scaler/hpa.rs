@@ -1,24 +1,26 @@
-//! The HorizontalPodAutoscaler on an external metric (AverageValue), after its published rules:
-//! `desired = ceil(metric ÷ target)`, tolerance, behaviour with stabilisation windows and policies.
+//! The HorizontalPodAutoscaler on an external metric (AverageValue), according to its published
+//! rules: `desired = ceil(metric ÷ target)`, tolerance, behaviour with stabilisation windows and
+//! policies.
 
 use std::collections::VecDeque;
 
 use crate::engine::{Action, Cluster, Scale, Scaler};
 use crate::time::Millis;
 
-/// How often the controller looks.
+/// How often the controller runs.
 const SYNC: Millis = 15_000;
 
 /// The rules of the HPA itself, used by [`Hpa`] and by KEDA.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    /// The metric per replica to aim at.
+    /// The target metric per replica.
     pub(super) target: u64,
     pub(super) min: u32,
     pub(super) max: u32,
-    /// Window of the largest recommendation.
+    /// The window whose largest recommendation counts.
     pub(super) down_window: Millis,
-    /// 4 pods or 100 % per 15 s; without them growing is not limited.
+    /// Whether growth is limited to the larger of 4 pods and 100 % per 15 s; otherwise it is
+    /// unlimited.
     pub(super) up_limited: bool,
     recommendations: VecDeque<(Millis, u32)>,
     events: VecDeque<(Millis, u32, u32)>,
@@ -42,7 +44,7 @@ impl Rules {
         }
     }
 
-    /// The replicas for this metric.
+    /// The desired replicas for this metric.
     pub(super) fn sync(&mut self, now: Millis, metric: u64, current: u32) -> u32 {
         let ratio = metric as f64 / (self.target * u64::from(current.max(1))) as f64;
         let within = current > 0 && (ratio - 1.0).abs() <= 0.1;
@@ -84,7 +86,7 @@ impl Rules {
         if wanted > current && self.up_limited {
             wanted.min((start + 4).max(start * 2).max(current))
         } else {
-            // 100 % per 15 s: any step down is allowed.
+            // 100 % per 15 s allows any step down.
             wanted
         }
     }
@@ -104,7 +106,7 @@ pub struct Hpa {
 }
 
 impl Hpa {
-    /// With the defaults of `autoscaling/v2`, and this backlog per replica.
+    /// With the defaults of `autoscaling/v2`, and this target backlog per replica.
     pub fn new(target: u64, min: u32, max: u32) -> Self {
         let name = format!("HPA, {target} per replica");
         Self {

@@ -1,11 +1,12 @@
-//! KEDA with its `temporal` scaler, after its published rules: the operator moves 0 ↔ 1 at its
-//! polling interval, an HPA on the queue size moves 1 ↔ n and asks anew at each of its syncs.
+//! KEDA with its `temporal` scaler, according to its published rules: the operator switches 0 ↔ 1
+//! at its polling interval, and an HPA scales 1 ↔ n by the queue size, which it queries at each
+//! sync.
 
 use crate::engine::{Action, Cluster, DEFAULT_GRACE, Scale, Scaler};
 use crate::scaler::hpa::Rules;
 use crate::time::Millis;
 
-/// How often the HPA looks.
+/// How often the HPA runs.
 const SYNC: Millis = 15_000;
 
 /// A ScaledObject.
@@ -19,20 +20,21 @@ pub struct Keda {
     next_poll: Millis,
     next_sync: Millis,
     active_at: Option<Millis>,
-    /// Calls per reading: one per queue type that the trigger names.
+    /// Calls per reading: one per queue type in the trigger.
     types: u32,
     grace: Millis,
 }
 
 impl Keda {
-    /// With its defaults: polling 30 s, cooldown 300 s, targetQueueSize 5, the HPA's own behaviour.
+    /// With the defaults: polling 30 s, cooldown 300 s, targetQueueSize 5, the HPA's default
+    /// behaviour.
     pub fn defaults(min: u32, max: u32) -> Self {
         let rules = Rules::new(5, (min.max(1), max), 300_000, true);
         Self::new("KEDA defaults".to_owned(), (min, 30_000, 300_000), rules)
     }
 
-    /// As well as it can be tuned: polling 5 s, cooldown 60 s, a scale-down window of 60 s, no limit
-    /// on growing, the queue size per replica that the true service time calls for, and the same
+    /// Tuned as well as possible: polling 5 s, cooldown 60 s, a scale-down window of 60 s,
+    /// unlimited growth, the queue size per replica that fits the true service time, and the same
     /// termination grace as ours.
     pub fn tuned(target: u64, grace: Millis, min: u32, max: u32) -> Self {
         let rules = Rules::new(target.max(1), (min.max(1), max), 60_000, false);
@@ -58,10 +60,10 @@ impl Keda {
         }
     }
 
-    /// 0 ↔ 1, at the polling interval.
+    /// Switches 0 ↔ 1, at the polling interval.
     fn poll(&mut self, cluster: &mut Cluster<'_>, replicas: &mut u32) {
         let now = cluster.now();
-        // A failed poll leaves things as they are.
+        // A failed poll changes nothing.
         let Some(count) = self.queue_size(cluster) else {
             return;
         };
@@ -108,7 +110,7 @@ impl Scaler for Keda {
         }
         if now >= self.next_sync {
             self.next_sync = now + SYNC;
-            // An HPA whose target is at zero is switched off.
+            // An HPA is disabled while its target is at zero.
             if cluster.asked() > 0
                 && replicas > 0
                 && let Some(count) = self.queue_size(cluster)

@@ -1,27 +1,27 @@
-//! Temporal's own rate-based autoscaler, after its published rules: smoothed arrival rate ÷ capacity
-//! of a worker, pushed up by tasks that found no poller, down one at a time. It keeps its own count
-//! of workers and sees neither pods nor slots.
+//! Temporal's own rate-based autoscaler, according to its published rules: smoothed arrival rate ÷
+//! capacity of a worker, up on tasks that found no poller, down one worker at a time. It keeps its
+//! own count of workers and sees neither pods nor slots.
 
 use crate::engine::{Action, Cluster, Scale, Scaler};
 use crate::time::Millis;
 
-/// The smoothing of rates.
+/// The smoothing factor of the rates.
 const ALPHA: f64 = 0.45;
-/// Between two polls of the statistics (its floor; the default is 60 s).
+/// The interval between polls of the statistics (its minimum; the default is 60 s).
 const POLL: Millis = 30_000;
-/// Signals about unmatched tasks are batched over this long.
+/// Signals about unmatched tasks are batched over this time.
 const SIGNALS: Millis = 500;
-/// At least this long between two steps up.
+/// The minimum time between two steps up.
 const UP_COOLDOWN: Millis = 2_000;
-/// Down by one per this long ...
+/// One worker fewer per this time ...
 const DOWN_EVERY: Millis = 60_000;
 /// ... after this long without an unmatched task.
 const DOWN_AFTER: Millis = 90_000;
 /// Added to the rate while there is a backlog.
 const CATCH_UP: f64 = 2.0;
-/// A backlog of at least this much shows what the workers can do.
+/// From this backlog on, the dispatch rate shows the workers' capacity.
 const MATERIAL_BACKLOG: u64 = 50;
-/// What a worker is taken to do before anything was measured, per second.
+/// The assumed capacity of a worker before anything has been measured, in tasks per second.
 const INITIAL_CAPACITY: f64 = 2.0;
 
 /// The rate-based autoscaler.
@@ -38,7 +38,7 @@ pub struct RateBased {
 }
 
 impl RateBased {
-    /// With its defaults and these bounds.
+    /// With the defaults and these bounds.
     pub fn new(min: u32, max: u32) -> Self {
         Self {
             min,

@@ -1,4 +1,4 @@
-//! The policy of this project: the real crate, fed as the operator feeds it.
+//! This project's policy: the real crate, with inputs like those of the operator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,25 +14,26 @@ use crate::queue::Statistics;
 use crate::time::Millis;
 use crate::trace::Setup;
 
-/// The reader asks just after the server's cache has expired.
+/// Statistics are read this long after the server's cache has expired.
 const PHASE_MARGIN: Millis = 50;
-/// The first tasks of a queue at zero may be the beginning of a burst: it is read once more this much later, past
-/// the server's cache.
+/// The first tasks of a queue at zero may be the start of a burst: the queue is read again this
+/// much later, past the server's cache.
 const LOOK_AGAIN: Millis = 100;
-/// From one list of the workers to the next, while there are replicas ...
+/// The interval between worker lists, while there are replicas ...
 const LIST: Millis = 5_000;
 /// ... and while there are none.
 const IDLE_LIST: Millis = 30_000;
-/// A heartbeat may come late by this much, besides two and a half of its intervals.
+/// How late a heartbeat may be, in addition to two and a half of its intervals.
 const ALLOWANCE: Millis = 6_000;
 
 /// A worker in the last list.
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     row: WorkerRow,
-    /// When its heartbeat was last seen to change; `None` until one change has been seen.
+    /// When its heartbeat was last seen to change or to appear; `None` if it has not changed since
+    /// the first list.
     changed_at: Option<Millis>,
-    /// The list that was read then did not have this heartbeat yet.
+    /// When the last list without this heartbeat was read.
     sent_after: Option<Millis>,
 }
 
@@ -48,9 +49,9 @@ impl Listed {
 #[derive(Debug, Default)]
 struct Workers {
     rows: BTreeMap<PodId, Listed>,
-    /// When the last list was read, whole.
+    /// When the last complete list was read.
     looked: Option<Millis>,
-    /// Why there is none now, if the last attempt failed.
+    /// Why there is no list now, if the last attempt failed.
     failing: Option<UnknownReason>,
 }
 
@@ -63,7 +64,7 @@ impl Workers {
                 changed_at: Some(now),
                 sent_after: self.looked,
             },
-            // Nothing is known about any age at the very first look.
+            // No age is known at the very first list.
             None => Listed {
                 row,
                 changed_at: self.looked.map(|_| now),
@@ -107,7 +108,7 @@ fn type_slots(row: &WorkerRow) -> TypeSlots {
     }
 }
 
-/// `TaskQueueWorker`.
+/// The policy of a `TaskQueueWorker`.
 #[derive(Debug)]
 pub struct TaskQueue {
     name: String,
@@ -119,23 +120,23 @@ pub struct TaskQueue {
     changes: Vec<(Millis, String)>,
 }
 
-/// What a restart loses.
+/// The state that a restart loses.
 #[derive(Debug, Default)]
 struct Memory {
     history: History,
     sequence: u64,
     backlog: Option<Reading<Backlog>>,
     next_statistics: Millis,
-    /// When to read past the server's cache.
+    /// When to read the queue again, past the server's cache.
     look_again: Option<Millis>,
     workers: Workers,
     next_list: Millis,
-    /// Whether the last list found no replicas.
+    /// Whether no replicas were requested when the last list was read.
     idle: bool,
 }
 
 impl TaskQueue {
-    /// The defaults of the resource, in this world.
+    /// The resource's defaults, in this world.
     pub fn policy(setup: &Setup) -> Policy {
         Policy {
             min: setup.min,
@@ -147,7 +148,7 @@ impl TaskQueue {
         }
     }
 
-    /// With this policy.
+    /// Creates the scaler with this policy.
     pub fn new(name: &str, setup: &Setup, policy: Policy) -> Self {
         Self {
             name: name.to_owned(),
@@ -159,8 +160,8 @@ impl TaskQueue {
         }
     }
 
-    /// The same, but a pod whose last heartbeat shows a slot in use is never removed. Nothing can cut off
-    /// fewer tasks, and a fleet that is never idle never shrinks.
+    /// The same policy, but it never removes a pod whose last heartbeat shows a slot in use. No
+    /// policy cuts off fewer tasks, but a fleet that is never idle never shrinks.
     #[must_use]
     pub fn careful(self) -> Self {
         Self {
@@ -169,12 +170,12 @@ impl TaskQueue {
         }
     }
 
-    /// What it changed, when, and the sentence that says why.
+    /// The changes that it made: when, and the sentence that says why.
     pub fn changes(&self) -> &[(Millis, String)] {
         &self.changes
     }
 
-    /// Reads what is due: statistics and workers at moments of their own.
+    /// Reads what is due. Statistics and workers have separate schedules.
     fn read(&mut self, cluster: &mut Cluster<'_>) {
         let now = cluster.now();
         let interval = self.policy.polling_interval.as_millis() as Millis;
@@ -221,13 +222,13 @@ impl TaskQueue {
 }
 
 impl Memory {
-    /// The tasks that waited at the last reading.
+    /// The number of waiting tasks at the last reading.
     fn waiting(&self) -> Option<u64> {
         let backlog = self.backlog.as_ref()?.known()?;
         Some(backlog.types.activity?.count)
     }
 
-    /// Takes the answer in; `None` if there was none.
+    /// Records an answer; `None` if there was none.
     fn take(&mut self, statistics: Option<Statistics>, now: Millis) {
         let now = Time::from_millis(now);
         let Some(statistics) = statistics else {
@@ -269,7 +270,7 @@ impl Memory {
         });
     }
 
-    /// The last list, joined with the pods that are there now.
+    /// The last list, joined with the present pods.
     fn slots(&self, cluster: &Cluster<'_>) -> Reading<Slots> {
         let pods = cluster.pods();
         let now = Time::from_millis(cluster.now());

@@ -1,4 +1,4 @@
-//! The bar: one test per standard trace, and the same over other seeds and targets.
+//! The bar: one test per standard trace, and the same with other seeds and targets.
 
 use taskqueue_simulation::scaler::TaskQueue;
 use taskqueue_simulation::{Millis, Scenario, Setup, Summary, compare, run, standard};
@@ -9,8 +9,8 @@ fn scenario(name: &str) -> Scenario {
         .expect("a standard trace of this name")
 }
 
-/// The longest wait that 99 of 100 tasks may have: one and a half times the target, plus the start
-/// of a pod where every burst finds the fleet at zero.
+/// The limit for the 99th percentile of the wait: one and a half times the target, plus the start
+/// of a pod if every burst finds the fleet at zero.
 fn allowed(trace: &str, setup: &Setup) -> Millis {
     let start = if trace == "cron" {
         setup.start_delay
@@ -20,10 +20,10 @@ fn allowed(trace: &str, setup: &Setup) -> Millis {
     setup.target * 3 / 2 + start
 }
 
-/// What ours must keep on a trace, whatever the seed.
+/// Asserts what our policy must achieve on a trace, whatever the seed.
 fn assert_bar(trace: &str, setup: &Setup, ours: &Summary) {
     assert_eq!(ours.unfinished, 0, "{ours:#?}");
-    // Only a task that takes longer than the grace can be cut off, and hardly ever is.
+    // Only a task that takes longer than the grace can be cut off, and even that is rare.
     let cut = if trace == "beyond the grace" { 2 } else { 0 };
     assert!(ours.cut.known == 0 && ours.cut.total() <= cut, "{ours:#?}");
     // No fleet makes a queue faster than its rate limit.
@@ -38,8 +38,8 @@ fn holds_on(name: &str) {
     let text = format!("{}: {}\n\n{}", name, scenario.trace.about, compared.table());
     insta::assert_snapshot!(name.replace(' ', "_"), text);
     assert_bar(name, &scenario.setup, &compared.ours.summary);
-    // A fleet of the right fixed size, known beforehand, is cheaper where the load switches faster
-    // than a window of scale-down; nothing that has to find the size out is ahead anywhere.
+    // A fixed fleet of the right size, known in advance, is cheaper if the load switches faster
+    // than a scale-down window. No policy that has to find the size out is ahead anywhere.
     let ahead: Vec<&str> = compared
         .ahead()
         .iter()

@@ -1,9 +1,10 @@
-//! What the policy of commit 17a9d98 did in this world, for comparison.
+//! The results of the policy of commit 17a9d98 in this world, for comparison.
 //!
-//! Made by that commit's `taskqueue-scaling` under this crate: check it out, copy `src` and `tests` of this crate
-//! over its own, leave `listed` and `elsewhere` out of `PodSlots` and call its `victims(&slots.pods, remove)`.
-//! `INSTA_UPDATE=always cargo test -p taskqueue-simulation --test simulation -- cuts` then writes these numbers
-//! into the columns "now" of the two tables.
+//! Made with that commit's `taskqueue-scaling` under this crate. To repeat: check the commit out,
+//! copy `src` and `tests` of this crate over its own, leave `listed` and `elsewhere` out of
+//! `PodSlots`, and call its `victims(&slots.pods, remove)`. Then
+//! `INSTA_UPDATE=always cargo test -p taskqueue-simulation --test simulation -- cuts` writes these
+//! numbers into the columns "now" of the two tables.
 
 /// Trace, grace in seconds, tasks cut off over the seeds 1 to 3, mean cost in hundredths.
 pub(crate) const BEFORE: &[(&str, u64, u32, u32)] = &[

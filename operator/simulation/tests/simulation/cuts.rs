@@ -1,5 +1,6 @@
-//! Tasks that are cut off, and what it costs that they are not: beside the policy of commit 17a9d98, and
-//! beside the same policy if it never removed a pod whose last heartbeat shows a slot in use.
+//! Tasks that are cut off, and the cost of avoiding that. Compares with the policy of commit
+//! 17a9d98, and with a variant of the present policy that never removes a pod whose last heartbeat
+//! shows a slot in use.
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,7 @@ use taskqueue_simulation::{Cut, Millis, Scenario, Setup, Summary, mixed, run, st
 use crate::before::BEFORE;
 
 const GRACES: [Millis; 3] = [30_000, 120_000, 600_000];
-/// The mean over them is a third of the sum.
+/// The seeds. A mean is a third of the sum over them.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// One policy on one trace with one grace, over all seeds.
@@ -45,7 +46,7 @@ fn runs(scenario: &Scenario, grace: Millis, careful: bool) -> Runs {
     })
 }
 
-/// What commit 17a9d98 did: tasks cut off, and the cost.
+/// The results of commit 17a9d98: tasks cut off, and the cost.
 fn before(trace: &str, grace: Millis) -> (u32, f64) {
     let found = BEFORE
         .iter()
@@ -54,7 +55,7 @@ fn before(trace: &str, grace: Millis) -> (u32, f64) {
     (*cut, f64::from(*cost) / 100.0)
 }
 
-/// The table of some traces, with a row per grace.
+/// A table of several traces, with a row per grace.
 struct Table(String);
 
 impl Table {
@@ -68,7 +69,7 @@ impl Table {
 
     fn row(&mut self, trace: &str, grace: Millis, now: &Runs, careful: &Runs) {
         let (cut, cost) = before(trace, grace);
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         _ = writeln!(
             self.0,
             "{trace:<27}{:>5}{cut:>5}{cost:>8.2}{:>7}{:>7}{:>7}{:>8.2}{:>7.2}{:>7}{:>8.2}",
@@ -110,7 +111,7 @@ fn no_cut_could_have_been_known_where_short_and_long_tasks_are_mixed() {
     assert!(other * 5 <= then, "{other} of {then}");
 }
 
-/// The standard traces in their own world, and with the SDKs' own heartbeat interval.
+/// The standard traces in their own world, and with the SDKs' default heartbeat interval.
 fn standard_worlds() -> Vec<(Scenario, Vec<Millis>)> {
     let own = standard().into_iter().map(|own| (own, GRACES.to_vec()));
     let slow = standard().into_iter().map(|mut slow| {

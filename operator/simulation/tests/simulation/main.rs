@@ -1,7 +1,7 @@
 //! Scaling against traces: the tables as reviewed snapshots, and the bar that they must clear.
-//! Every decision also passes `taskqueue_scaling::check::violations`, which `decide` asserts.
+//! Every decision also passes `taskqueue_scaling::check::violations`, because `decide` asserts it.
 
-// The helpers of tests may panic as the tests do.
+// Test helpers may panic, like the tests themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bar;

@@ -1,4 +1,4 @@
-//! Traces of one's own, pictures, and that the same seed gives the same numbers.
+//! Custom traces, pictures, and identical numbers for identical seeds.
 
 use taskqueue_simulation::scaler::{Fixed, TaskQueue};
 use taskqueue_simulation::{Setup, Task, Trace, TraceError, run, svg};
@@ -52,12 +52,12 @@ fn a_fixed_fleet_makes_tasks_wait_exactly_as_long_as_it_must() {
         ..Setup::default()
     };
     let summary = run(&Trace::new("five", "", tasks), &setup, &mut Fixed::new(1)).summary;
-    // Two at once: 0, 0, 2, 2 and 4 s.
+    // Two at a time: they wait 0, 0, 2, 2 and 4 s.
     assert_eq!(
         (summary.p50, summary.p95, summary.max),
         (2_000, 4_000, 4_000)
     );
-    // One worker for 301 s, where half of 10 s would do.
+    // One worker runs for 301 s; the ideal is 10 s of work ÷ 2 slots.
     assert!((summary.cost - 301.0 / 5.0).abs() < 1e-9, "{summary:#?}");
 }
 

@@ -1,4 +1,4 @@
-//! The documentation against the code: blocks that are made from it, words that must exist in it, links.
+//! Checks the documentation against the code: generated blocks, names that must exist, links.
 //!
 //! Reads files of the repository; with `UPDATE_DOCS=1` it rewrites the blocks in `docs/`.
 
@@ -91,7 +91,7 @@ fn the_tables_of_operations_are_those_of_the_code() {
     );
 }
 
-/// Compares the blocks of a file with what they should hold, or rewrites them.
+/// Compares the blocks of a file with the expected content, or rewrites them.
 fn check(path: &str, blocks: &[(&str, String)]) {
     let before = read(path);
     let mut after = before.clone();
@@ -131,7 +131,7 @@ fn markers(name: &str) -> (String, String) {
     )
 }
 
-/// A table in Markdown. A bar in a cell would end it.
+/// A Markdown table. Escapes bars, which would end a cell.
 fn rows(head: &[&str], body: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
@@ -194,7 +194,7 @@ fn every_metric_that_is_named_exists() {
                 .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
                 .unwrap_or(rest.len());
             let word = &rest[..end];
-            // The prefix alone means all of them.
+            // The prefix alone stands for all of them.
             if word != PREFIX && !known(word) {
                 unknown.push(format!("{path}: {word}"));
             }
@@ -224,7 +224,7 @@ fn every_reason_says_what_to_do_and_every_limit_what_it_does() {
     assert_eq!(missing, Vec::<&str>::new(), "{SCALING}");
 }
 
-/// A text without the blocks that are made.
+/// A text without its generated blocks.
 fn by_hand(text: &str) -> String {
     let mut inside = false;
     let mut kept = String::new();
@@ -264,7 +264,7 @@ fn every_value_of_the_chart_and_every_field_that_is_named_exists() {
     let crd: Value =
         serde_saphyr::from_str(&read("crds/taskqueue.dev_taskqueueworkers.yaml")).unwrap();
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    // Fields are named from the spec, from a queue, or from `scaling`.
+    // Fields are named relative to the spec, to a queue, or to `scaling`.
     let fields = [
         spec,
         &spec["properties"]["queues"]["items"],
@@ -337,13 +337,13 @@ fn linked(text: &str) -> impl Iterator<Item = &str> {
         .filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
 }
 
-/// What stands in backticks on one line.
+/// Texts in backticks within one line.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .flat_map(|line| line.split('`').skip(1).step_by(2))
 }
 
-/// Words that can only be paths of this repository.
+/// Whether a word can only be a path of this repository.
 fn is_path(word: &str) -> bool {
     let folders = [
         "operator/",
@@ -359,7 +359,7 @@ fn is_path(word: &str) -> bool {
     (folders.iter().any(|folder| word.starts_with(folder)) || document) && word.chars().all(plain)
 }
 
-/// The anchors of a document's headings, as forges make them.
+/// The anchors of a document's headings, as Git forges generate them.
 fn headings(text: &str) -> BTreeSet<String> {
     let titles = text.lines().filter(|line| line.starts_with('#'));
     titles

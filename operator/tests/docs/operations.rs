@@ -1,4 +1,4 @@
-//! The blocks of `docs/operations.md`, made from the code and the chart.
+//! The generated blocks of `docs/operations.md`, from the code and the chart.
 
 use std::fmt::Write as _;
 
@@ -88,7 +88,7 @@ pub(crate) fn alerts() -> String {
     )
 }
 
-/// The text of an annotation with its placeholders as words in capitals.
+/// The text of an annotation, with its placeholders as words in capitals.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -144,7 +144,7 @@ pub(crate) fn flags_of<Flags: Args>() -> String {
     )
 }
 
-/// The rules of the chart, each with the comment above it.
+/// The chart's RBAC rules, each with the comment above it.
 pub(crate) fn rights() -> String {
     let text = read("charts/taskqueue-operator/templates/_rbac.tpl");
     let (_, rules) = text

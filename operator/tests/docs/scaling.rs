@@ -1,4 +1,4 @@
-//! The blocks of `docs/scaling.md`, made from the code and the simulation's snapshots.
+//! The generated blocks of `docs/scaling.md`, from the code and the simulation's snapshots.
 
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ pub(crate) fn defaults() -> String {
 
 // ---------------------------------------------------------------- the call budget
 
-/// As in the reader: a read comes this long after the server's cached value has expired.
+/// The reader's margin between the expiry of the server's cached value and the next read.
 const PHASE_MARGIN: Duration = Duration::from_millis(20);
 
 fn period(interval: Duration) -> f64 {
@@ -192,13 +192,14 @@ pub(crate) fn quiet_budget() -> String {
 
 // ---------------------------------------------------------------- the worked example
 
-/// What one reading finds.
+/// The content of one reading.
 struct Moment {
     second: u64,
     waiting: u64,
     age: u64,
     arrivals_milli: u64,
-    /// Ready pods, the slots that each has in use, and what each has processed since it started.
+    /// Ready pods, the slots that each has in use, and the tasks that each has processed since it
+    /// started.
     pods: (u32, u32, u64),
 }
 
@@ -225,7 +226,8 @@ pub(crate) fn worked_example() -> String {
         slots_per_replica: 10,
         ..Policy::default()
     };
-    // 74 tasks at once, then 4 a second until second 100. A task takes 2 s, which nobody knows at first.
+    // 74 tasks at once, then 4 a second until second 100. A task takes 2 s, which is unknown at
+    // first.
     let story = [
         moment(0, 0, 0, 0, (0, 0, 0)),
         moment(5, 74, 2, 0, (0, 0, 0)),
@@ -318,7 +320,7 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
 
 // ---------------------------------------------------------------- the simulation's snapshots
 
-/// The standard traces, in their order.
+/// The standard traces, in the order of the documentation.
 pub(crate) const TRACES: [&str; 13] = [
     "steady",
     "ramp",
@@ -388,7 +390,7 @@ pub(crate) fn simulation_summary() -> String {
     rows(&[&["trace"][..], &names].concat(), body)
 }
 
-/// What was cut off, and what it costs that it is not.
+/// How many tasks were cut off, and the cost of cutting off fewer.
 pub(crate) fn simulation_cuts() -> String {
     ["mixed", "standard"]
         .map(|name| format!("```\n{}\n```\n", body(&format!("cuts__{name}"))))

@@ -1,6 +1,6 @@
-//! `TemporalConnection`: where a Temporal server is and how to sign in to it.
+//! `TemporalConnection`: where a Temporal server is and how to authenticate to it.
 //!
-//! The same structure stands inline in a `TaskQueueWorker`. Types and schema only, no I/O.
+//! A `TaskQueueWorker` may contain the same structure inline. Types and schema only, no I/O.
 #![allow(
     clippy::duplicated_attributes,
     reason = "the columns of kubectl get have the same type"
@@ -14,9 +14,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The port is checked to the digit by the operator; the rule keeps out what is no address at all.
+/// The operator checks the port's range; the rule only refuses what cannot be an address.
 const ADDRESS_RULE: &str = r"self.matches('^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\]):[1-9][0-9]{0,4}$')";
-/// What an address is.
+/// The message for an invalid address.
 pub(crate) const ADDRESS_MESSAGE: &str =
     "address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
 const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')";

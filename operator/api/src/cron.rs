@@ -1,14 +1,14 @@
-//! Cron expressions with five fields, as crontab and CronJob have them. Pure.
+//! Cron expressions with five fields, as in crontab and CronJob. Pure.
 //!
 //! Minute, hour, day of month, month, day of week; `*`, numbers, ranges, lists, steps, and the
-//! English three-letter names of months and days. Where both days are restricted, one of them
-//! suffices.
+//! English three-letter names of months and days. If both the day of month and the day of week are
+//! restricted, one match suffices.
 //!
-//! Why not a crate: cronexpr reads the same expressions, but a time that clocks skip never comes,
-//! one that they repeat comes twice, and it looks no further than four years ahead. A schedule
-//! would lose a minimum for a day. The pattern of the CRD cannot refuse that, since it depends on
-//! the date; `tests/cron.rs` compares both. jiff-cron has a field of seconds, counts Sunday as 1,
-//! and wants both days.
+//! Why not a crate: cronexpr reads the same expressions, but it loses times that the clocks skip,
+//! counts times that they repeat twice, and looks only four years ahead. A schedule would lose a
+//! minimum for a day. The pattern of the CRD cannot refuse that, since it depends on the date;
+//! `tests/cron.rs` compares both. jiff-cron has a field for seconds, counts Sunday as 1, and
+//! requires both days to match.
 
 use std::{fmt, str::FromStr};
 
@@ -23,11 +23,11 @@ pub struct Cron {
     days: u64,
     months: u64,
     weekdays: u64,
-    /// Both days are restricted, so one of them suffices.
+    /// Both days are restricted, so one match suffices.
     either_day: bool,
 }
 
-/// Why a text is no cron expression.
+/// Why a text is not a cron expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{text}\" is not a cron expression ({problem}): write minute, hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\""
@@ -42,7 +42,7 @@ struct Field {
     name: &'static str,
     least: u8,
     most: u8,
-    /// Names of the values from `least` on.
+    /// Names of the values, starting at `least`.
     names: &'static [&'static str],
 }
 
@@ -82,8 +82,8 @@ const FIELDS: [Field; 5] = [
     },
 ];
 
-/// What the schema accepts: the shape and the numbers of each field. The order of a range is left
-/// to the parser.
+/// What the schema accepts: the shape and the numbers of each field. The parser checks the order of
+/// ranges.
 pub(crate) const PATTERN: &str = concat!(
     r"^(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*",
     r" (\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?(,(\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)*",
@@ -93,10 +93,10 @@ pub(crate) const PATTERN: &str = concat!(
 );
 
 impl Cron {
-    /// How far to search: eight years, the longest time without a leap day, and a day.
+    /// How far to search, in days: eight years, the longest time without a leap day, plus a day.
     pub const CYCLE_DAYS: u32 = 8 * 366 + 1;
 
-    /// Whether it happens on this day.
+    /// Whether the expression matches this day.
     pub fn matches_date(&self, date: Date) -> bool {
         let is_in =
             |set: u64, value: i8| u32::try_from(value).is_ok_and(|value| set >> value & 1 == 1);
@@ -110,7 +110,7 @@ impl Cron {
         is_in(self.months, date.month()) && either
     }
 
-    /// The hours and minutes of a day on which it happens, in order.
+    /// The hours and minutes that match on a matching day, in order.
     pub fn times(&self) -> impl Iterator<Item = (i8, i8)> + '_ {
         values(self.hours).flat_map(|hour| values(self.minutes).map(move |minute| (hour, minute)))
     }
@@ -144,14 +144,15 @@ impl FromStr for Cron {
             months: set(months, month)?,
             // Sunday is 7 as well as 0.
             weekdays: weekdays | weekdays >> 7 & 1,
-            // As in crontab, a field that begins with a star leaves its day open.
+            // As in crontab, a field that begins with a star counts as unrestricted: then both days
+            // must match.
             either_day: !day.starts_with('*') && !weekday.starts_with('*'),
         })
     }
 }
 
 impl Field {
-    /// The values that a field allows, as a set of bits.
+    /// The values that a field allows, as a bit set.
     fn parse(&self, text: &str) -> Result<u64, String> {
         text.split(',')
             .try_fold(0, |set, item| Ok(set | self.item(item)?))
@@ -165,7 +166,7 @@ impl Field {
         let (first, last) = match range.split_once('-') {
             _ if range == "*" => (self.least, self.most),
             Some((first, last)) => (self.value(first)?, self.value(last)?),
-            // With a step, a single value is where it begins.
+            // With a step, a single value is the start of a range.
             None => {
                 let first = self.value(range)?;
                 (first, if step.is_some() { self.most } else { first })

@@ -9,9 +9,9 @@ use kube::core::Rule;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// What the schema accepts, from two characters on; [`DurationString::from_str`] accepts exactly the same.
-/// It stands in each field's rule (see [`DurationRange::rule`]) and not as a `pattern`, whose refusal would
-/// only quote it.
+/// What the schema accepts, from two characters on; [`DurationString::from_str`] accepts exactly
+/// the same. It is part of each field's rule (see [`DurationRange::rule`]) instead of a `pattern`,
+/// whose error message would only quote it.
 const PATTERN: &str = "^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?([0-9]{1,5}ms)?$";
 
 /// The longest string that [`PATTERN`] accepts.
@@ -20,8 +20,8 @@ const MAX_LENGTH: usize = 25;
 /// Units in the order in which they may appear, with their length in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// A length of time, written as whole hours, minutes, seconds and milliseconds in that order,
-/// each at most once: `5s`, `10m`, `1h30m`, `500ms`.
+/// A duration, written as whole hours, minutes, seconds and milliseconds in that order, each at
+/// most once: `5s`, `10m`, `1h30m`, `500ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DurationString(u64);
 
@@ -33,12 +33,12 @@ pub struct DurationString(u64);
 pub struct ParseDurationError(String);
 
 impl DurationString {
-    /// A duration of so many milliseconds.
+    /// Creates a duration from milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// A duration of so many seconds.
+    /// Creates a duration from seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000))
     }
@@ -48,20 +48,20 @@ impl DurationString {
         self.0
     }
 
-    /// The length in whole seconds, rounded up: what waits for it never waits too short.
+    /// The length in whole seconds, rounded up: a wait of this length is never too short.
     pub const fn as_secs_ceil(self) -> u64 {
         self.0.div_ceil(1_000)
     }
 }
 
-/// The bounds of a duration field, shared by its schema rule and the validation.
+/// The bounds of a duration field, shared by its schema rule and its validation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DurationRange {
-    /// The field, for messages.
+    /// The name of the field, for messages.
     pub(crate) field: &'static str,
-    /// The shortest that is allowed.
+    /// The shortest duration allowed.
     pub(crate) least: DurationString,
-    /// The longest that is allowed.
+    /// The longest duration allowed.
     pub(crate) most: DurationString,
 }
 
@@ -86,7 +86,7 @@ impl DurationRange {
     /// The rule for the schema of the field.
     pub(crate) fn rule(&self) -> Rule {
         let Self { least, most, .. } = self;
-        // The pattern comes first, since duration() breaks the rule off with words of its own.
+        // The pattern comes first, since duration() would fail with an error message of its own.
         Rule::new(format!(
             "self.matches('{PATTERN}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
         ))
@@ -125,7 +125,7 @@ impl FromStr for DurationString {
                     .trim_start_matches(|c: char| c.is_ascii_lowercase())
                     .len();
             let (unit, tail) = tail.split_at(letters);
-            // `units` is consumed as it is searched, which is what keeps the order and forbids repeats.
+            // Searching consumes `units`, which enforces their order and forbids repetitions.
             let (_, length) = units.find(|(name, _)| *name == unit).ok_or_else(refuse)?;
             if !(1..=5).contains(&digits) {
                 return Err(refuse());

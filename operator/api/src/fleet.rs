@@ -1,7 +1,7 @@
-//! What a `TaskQueueWorker` means once it has been parsed: types that cannot be wrong. Plain data, no I/O.
+//! A parsed `TaskQueueWorker`: types that cannot be invalid. Plain data, no I/O.
 //!
-//! They are made by `validate` only. What holds of them is said at each field; whatever is built from
-//! them (see `render`) cannot fail.
+//! Only `validate` creates them. Each field documents its guarantees; whatever is built from them
+//! (see `render`) cannot fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::schedule::{self, Window};
 /// A fleet of workers: one accepted `TaskQueueWorker`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fleet {
-    /// Whose it is.
+    /// The `TaskQueueWorker` that it is.
     pub key: FleetKey,
     /// The `metadata.generation` that was parsed.
     pub generation: i64,
@@ -24,23 +24,24 @@ pub struct Fleet {
     pub connection: ConnectionSource,
     /// Its queues, at least one, in the order of the spec, with distinct names.
     pub queues: Vec<Queue>,
-    /// What a worker may take to finish, in whole seconds, at least 1.
+    /// How long a worker may take to finish its tasks, in whole seconds, at least 1.
     pub drain_grace_seconds: u32,
-    /// How many workers of each queue an eviction may take.
+    /// How many workers of each queue may be missing when pods are evicted.
     pub disruption_budget: Option<DisruptionBudget>,
 }
 
-/// How many workers of a queue an eviction may take: a number from 0, or a percentage.
+/// How many workers of a queue may be missing when pods are evicted: a number from 0, or a
+/// percentage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DisruptionBudget {
-    /// So many may be missing.
+    /// At most this many may be missing.
     MaxUnavailable(IntOrString),
-    /// So many must stay.
+    /// At least this many must stay.
     MinAvailable(IntOrString),
 }
 
 impl Fleet {
-    /// The fleet as it is at a moment: with the minimums that its schedules ask for then.
+    /// The fleet at a moment: with the minimums that its schedules require then.
     #[must_use]
     pub fn at(mut self, now: Timestamp) -> Self {
         for queue in &mut self.queues {
@@ -49,7 +50,7 @@ impl Fleet {
         self
     }
 
-    /// When a schedule may ask for another minimum; `None` without schedules.
+    /// When a schedule may next change a minimum; `None` without schedules.
     pub fn next_scheduled_change(&self, now: Timestamp) -> Option<Timestamp> {
         let changes = self
             .queues
@@ -59,18 +60,18 @@ impl Fleet {
     }
 }
 
-/// Which `TaskQueueWorker` a fleet is.
+/// Identifies a `TaskQueueWorker`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FleetKey {
     /// Its Kubernetes namespace.
     pub namespace: String,
     /// Its name, a DNS label.
     pub name: String,
-    /// Its uid: a resource made again under the same name is another one.
+    /// Its uid: a resource that was recreated under the same name is another one.
     pub uid: String,
 }
 
-/// Where the connection stands.
+/// Where the connection is defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionSource {
     /// In the `TaskQueueWorker` itself.
@@ -79,7 +80,7 @@ pub enum ConnectionSource {
     Reference(String),
 }
 
-/// How to reach Temporal, checked. Secrets are named, not read.
+/// How to reach Temporal, checked. Names Secrets, but does not contain their values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Connection {
     /// host:port.
@@ -95,9 +96,9 @@ pub struct Connection {
 /// TLS towards Temporal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tls {
-    /// The name in the server's certificate, where it is not the host of the address.
+    /// The name in the server's certificate, if it differs from the host of the address.
     pub server_name: Option<String>,
-    /// The certificate authority; `None` = the public ones.
+    /// The CA certificates; `None` = the public ones.
     pub ca: Option<SecretKey>,
     /// The client certificate: a Secret with `tls.crt` and `tls.key`.
     pub client_certificate: Option<String>,
@@ -113,7 +114,7 @@ pub struct SecretKey {
 }
 
 impl Connection {
-    /// Every Secret that the connection names, with the keys that it needs of it.
+    /// Every Secret that the connection names, with the keys that it needs from it.
     pub fn secrets(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut secrets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let tls = self.tls.as_ref();
@@ -149,19 +150,20 @@ pub struct Queue {
     pub task_queue: String,
     /// The kinds of tasks that count, at least one.
     pub task_types: BTreeSet<TaskType>,
-    /// How it is scaled: fleet, override and defaults resolved. Its `scheduled_min` is filled in by [`Fleet::at`].
+    /// How it is scaled, with fleet, override and defaults resolved. [`Fleet::at`] fills in its
+    /// `scheduled_min`.
     pub policy: Policy,
     /// Its minimums by time window.
     pub schedule: Vec<Window>,
-    /// Where the pods serve the metrics of their SDK, above zero; `None` = nobody said so.
+    /// The port on which the pods serve their SDK's metrics, above zero; `None` = not configured.
     pub metrics_port: Option<u16>,
-    /// The name of its Deployment: at most 46 characters, its own for each pair of fleet and queue.
+    /// The name of its Deployment: at most 46 characters, unique for each pair of fleet and queue.
     pub deployment_name: String,
-    /// The user's pods with what differs for this queue worked in.
+    /// The user's pods, with the queue's changes merged in.
     pub pods: WorkerPods,
 }
 
-/// A pod template that certainly has a container `worker`.
+/// A pod template that always has a container `worker`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerPods {
     /// The user's labels of the pods.
@@ -170,9 +172,9 @@ pub struct WorkerPods {
     pub annotations: BTreeMap<String, String>,
     /// The container `worker`.
     pub worker: Container,
-    /// Where it stands among the containers.
+    /// Its position among the containers.
     pub position: usize,
-    /// The rest of the pod; its `containers` are those beside `worker`.
+    /// The rest of the pod; its `containers` are the ones other than `worker`.
     pub pod: PodSpec,
 }
 
@@ -182,7 +184,7 @@ pub struct WorkerPods {
 pub struct Invalid {
     /// The field, as in `spec.template.spec.containers[worker].env`.
     pub path: String,
-    /// What is wrong and what is allowed.
+    /// What is wrong, and what is allowed.
     pub message: String,
 }
 

@@ -1,7 +1,7 @@
 //! The resources of the operator: types, schema, validation, and the objects rendered from them.
 //!
 //! Everything here is pure: no I/O, no clock. `validate` parses a resource into a [`Fleet`] that
-//! cannot be wrong afterwards, and `render` turns that into Kubernetes objects without failing.
+//! cannot be invalid, and `render` turns that into Kubernetes objects and never fails.
 
 pub mod connection;
 mod crd;

@@ -1,19 +1,19 @@
-//! Names of the objects that the operator makes. Pure.
+//! Names of the objects that the operator creates. Pure.
 
 use sha2::{Digest, Sha256};
 
 /// The longest name of a Deployment. Its pods add up to 17 characters (the hashes of the ReplicaSet
-/// and of the pod), and the name of a pod is its host name, at most 63: the worker's heartbeats are
-/// found by it, so it must not be cut.
+/// and of the pod). The name of a pod is also its host name, at most 63 characters, and must not be
+/// cut: the worker's heartbeats are matched by it.
 pub const MAX_DEPLOYMENT_NAME: usize = 46;
 
 /// Hexadecimal digits of the hash.
 const HASH: usize = 8;
 
-/// The name of the Deployment of a queue: `{resource}-{queue}-{hash of both}`, readable as far as it
-/// fits, distinct by its hash (`a-b` with `c` is another one than `a` with `b-c`).
+/// The name of the Deployment of a queue: `{resource}-{queue}-{hash of both}`. Readable as far as
+/// it fits, and unique by its hash (`a-b` with `c` differs from `a` with `b-c`).
 pub fn deployment_name(resource: &str, queue: &str) -> String {
-    // A slash stands in no name, so the text that is hashed is distinct for distinct pairs.
+    // No name contains a slash, so different pairs give different texts to hash.
     let digest = Sha256::digest(format!("{resource}/{queue}"));
     let hash: u32 = digest
         .iter()
@@ -26,7 +26,7 @@ pub fn deployment_name(resource: &str, queue: &str) -> String {
     format!("{}-{hash:08x}", readable.trim_end_matches('-'))
 }
 
-/// Whether a text is a DNS label as Kubernetes has it.
+/// Whether a text is a DNS label as Kubernetes defines it.
 pub(crate) fn is_dns_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     (1..=63).contains(&text.len())

@@ -1,30 +1,32 @@
-//! The closed vocabulary of conditions and their reasons, shared by conditions, Events and metrics. Pure.
+//! The closed vocabulary of conditions and their reasons, shared by conditions, Events and metrics.
+//! Pure.
 //!
-//! A reason is API: its word never changes its meaning. `docs/operating/conditions.md` has the same table.
+//! A reason is API: it never changes its meaning. `docs/operating/conditions.md` has the same table.
 
 use taskqueue_scaling as scaling;
 
 /// A condition of a `TaskQueueWorker`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
-    /// The spec is accepted, everything is applied, and at least one replica is available wherever at least one is desired.
+    /// The spec is accepted, everything is applied, and every queue that should have replicas has
+    /// at least one available.
     Ready,
     /// A rollout is under way.
     Progressing,
-    /// The demand of every queue is known and acted on.
+    /// The operator knows the demand of every queue and acts on it.
     ScalingActive,
-    /// A limit keeps the replicas of some queue from what its demand asks for.
+    /// A limit keeps the replicas of some queue from what its demand requires.
     ScalingLimited,
-    /// The present generation is not yet what runs.
+    /// The current generation is not fully rolled out yet.
     Reconciling,
-    /// Something waits for a person.
+    /// A problem needs a person's attention.
     Stalled,
     /// A certificate of the connection expires soon, or has expired.
     CertificateExpiring,
 }
 
 impl ConditionType {
-    /// All of them, in the order in which they stand in the status.
+    /// All of them, in the order of the status.
     pub const ALL: [Self; 7] = [
         Self::Ready,
         Self::Progressing,
@@ -48,7 +50,7 @@ impl ConditionType {
         }
     }
 
-    /// One line that says what it means when the condition is True.
+    /// One line on what the condition means when it is True.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Ready => {
@@ -74,19 +76,19 @@ impl ConditionType {
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Why a condition is what it is, in one word.
+        /// Why a condition has its status, in one word.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $($(#[doc = $doc])+ $name,)+
-            /// A limit of the scaling decision, or why one was taken; its own vocabulary.
+            /// A limit or a reason of the scaling decision; it has a vocabulary of its own.
             Scaling(scaling::Reason),
         }
 
         impl Reason {
-            /// Every reason of this list, without those of [`scaling::Reason`].
+            /// All reasons of this list, without those of [`scaling::Reason`].
             pub const OWN: &[Self] = &[$(Self::$name),+];
 
-            /// The word.
+            /// The word used in conditions, Events and metrics.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
@@ -94,7 +96,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// One line that explains the word, as the documentation has it.
+            /// One line that explains the reason, as in the documentation.
             pub const fn describe(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($doc),+).trim_ascii(),)+
@@ -110,35 +112,44 @@ reasons! {
     Available,
     /// Ready is false: some queue should have replicas and none is available yet.
     WaitingForReplicas,
-    /// Ready is false: the spec is contradictory in a way the API server cannot see; nothing was changed.
+    /// Ready is false: the spec is contradictory in a way the API server cannot see; nothing was
+    /// changed.
     InvalidSpec,
     /// Ready is false: a Secret that the connection names does not exist or lacks its key.
     SecretNotFound,
     /// Ready is false: a Secret that the connection names cannot be read now; it is tried again.
     SecretUnavailable,
-    /// Ready is false: a Secret that the connection names holds something unusable; the message says of what kind.
+    /// Ready is false: a Secret that the connection names holds something unusable; the message
+    /// says of what kind.
     SecretInvalid,
     /// Ready is false: the TemporalConnection that connectionRef names does not exist.
     ConnectionNotFound,
     /// Ready is false: the TemporalConnection that connectionRef names is itself invalid.
     ConnectionInvalid,
-    /// Ready is false: Temporal has not answered for a minute over the connection that is asked for now; the workers keep the one that they have.
+    /// Ready is false: Temporal has not answered for a minute over the connection that is asked for
+    /// now; the workers keep the one that they have.
     ConnectionUntried,
-    /// Ready is false: an object of the name that the operator needs exists and belongs to someone else.
+    /// Ready is false: an object of the name that the operator needs exists and belongs to someone
+    /// else.
     NameConflict,
-    /// Ready or ScalingActive is false: an older fleet serves the same task queue; this one holds still.
+    /// Ready or ScalingActive is false: an older fleet serves the same task queue; this one holds
+    /// still.
     QueueConflict,
-    /// Ready is false: the API server refused an object, or an admission rule or a quota did; the message quotes it.
+    /// Ready is false: the API server refused an object, or an admission rule or a quota did; the
+    /// message quotes it.
     ApplyFailed,
     /// Ready is false: the operator lacks a permission in Kubernetes; the message names it.
     Forbidden,
-    /// Ready is false: for a minute an admission webhook that has to be asked could not be called; the message names it.
+    /// Ready is false: for a minute an admission webhook that has to be asked could not be called;
+    /// the message names it.
     WebhookUnavailable,
-    /// Ready is false: for a minute the API server has not answered, or has answered with an error of its own.
+    /// Ready is false: for a minute the API server has not answered, or has answered with an error
+    /// of its own.
     ApiServerUnavailable,
     /// Ready is false: for a minute the API server has asked the operator to slow down.
     Throttled,
-    /// Ready is false: for a minute somebody else has written before each write of the operator, or what it writes to was gone.
+    /// Ready is false: for a minute somebody else has written before each write of the operator, or
+    /// what it writes to was gone.
     Conflict,
     /// Ready is false: the image of a container cannot be pulled.
     ImagePullFailed,
@@ -156,7 +167,8 @@ reasons! {
     RolledOut,
     /// Progressing is false: a rollout makes no progress; the message says which.
     RolloutStalled,
-    /// Progressing is false: somebody has paused the rollout of a Deployment with kubectl, and pods of the old template stay.
+    /// Progressing is false: somebody has paused the rollout of a Deployment with kubectl, and pods
+    /// of the old template stay.
     RolloutPaused,
     /// Reconciling is false: every replica runs the present template.
     Reconciled,
@@ -170,21 +182,29 @@ reasons! {
     TemporalUnavailable,
     /// ScalingActive is false: Temporal refuses the credential; the replicas stay as they are.
     TemporalAccessDenied,
-    /// ScalingActive is false: Temporal has no namespace of that name; the replicas stay as they are.
+    /// ScalingActive is false: Temporal has no namespace of that name; the replicas stay as they
+    /// are.
     TemporalNamespaceNotFound,
-    /// ScalingActive is unknown: the backlog of some queue cannot be read; its replicas stay as they are.
+    /// ScalingActive is unknown: the backlog of some queue cannot be read; its replicas stay as
+    /// they are.
     BacklogUnknown,
-    /// ScalingActive is true with a warning: the workers of some queue do not report task slots, so it never goes to zero.
+    /// ScalingActive is true with a warning: the workers of some queue do not report task slots, so
+    /// it never goes to zero.
     SlotsUnknown,
-    /// ScalingActive is false: pods of some queue are ready, and Temporal sees neither a poller nor a heartbeat of theirs.
+    /// ScalingActive is false: pods of some queue are ready, and Temporal sees neither a poller nor
+    /// a heartbeat of theirs.
     NotPolling,
-    /// ScalingActive is false: tasks of a type wait in some queue, its pods are ready, and nobody polls for the type.
+    /// ScalingActive is false: tasks of a type wait in some queue, its pods are ready, and nobody
+    /// polls for the type.
     QueueNotPolled,
-    /// ScalingActive is false: tasks wait in some queue, and its workers are of another Worker Deployment version than the one they go to.
+    /// ScalingActive is false: tasks wait in some queue, and its workers are of another Worker
+    /// Deployment version than the one they go to.
     VersionNotCurrent,
-    /// ScalingActive is false: the backlog of some queue grows although its workers have free slots.
+    /// ScalingActive is false: the backlog of some queue grows although its workers have free
+    /// slots.
     BacklogGrowsWithFreeSlots,
-    /// ScalingActive is true with a warning, or an Event: queueWaitTarget is shorter than a start from zero replicas takes.
+    /// ScalingActive is true with a warning, or an Event: queueWaitTarget is shorter than a start
+    /// from zero replicas takes.
     WaitTargetTooShort,
     /// ScalingActive is false: mode is Paused.
     Paused,
@@ -192,9 +212,11 @@ reasons! {
     DryRun,
     /// ScalingLimited is false: every queue has the replicas that its demand asks for.
     NotLimited,
-    /// CertificateExpiring: a certificate of the connection expires soon; the message says which and when.
+    /// CertificateExpiring: a certificate of the connection expires soon; the message says which
+    /// and when.
     ExpiresSoon,
-    /// CertificateExpiring: a certificate of the connection has expired; the message says which and when.
+    /// CertificateExpiring: a certificate of the connection has expired; the message says which and
+    /// when.
     Expired,
     /// CertificateExpiring is false: no certificate of the connection expires soon.
     CertificatesValid,
@@ -210,11 +232,14 @@ reasons! {
     QueueRemoved,
     /// Event: the task queue of a queue was changed; its workers go over to the other one.
     QueueMoved,
-    /// Event: tasks that ran on a pod that was told to stop were cut off: they took longer than its grace period, or it was killed.
+    /// Event: tasks that ran on a pod that was told to stop were cut off: they took longer than its
+    /// grace period, or it was killed.
     DrainExceeded,
-    /// Event: the worker of a pod that was told to stop goes on taking tasks; it does not heed SIGTERM.
+    /// Event: the worker of a pod that was told to stop goes on taking tasks; it does not heed
+    /// SIGTERM.
     PollsAfterStop,
-    /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics, so it has the effect of that time.
+    /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics, so
+    /// it has the effect of that time.
     PollingIntervalTooShort,
 }
 

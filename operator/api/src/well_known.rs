@@ -1,23 +1,23 @@
-//! What the operator adds to the pods: names of variables, volumes, labels. Plain constants.
+//! Names that the operator adds to the pods: variables, volumes, labels. Plain constants.
 //!
-//! They are API towards worker images. One list serves the schema, the validation and the rendering.
+//! They are an API for worker images. Schema, validation and rendering share this one list.
 
-/// The container that receives the environment.
+/// The container that gets the environment variables.
 pub const WORKER_CONTAINER: &str = "worker";
 
-/// host:port of Temporal.
+/// Temporal's host:port.
 pub const ADDRESS: &str = "TEMPORAL_ADDRESS";
 /// The namespace inside Temporal.
 pub const TEMPORAL_NAMESPACE: &str = "TEMPORAL_NAMESPACE";
 /// The task queue to poll.
 pub const TASK_QUEUE: &str = "TEMPORAL_TASK_QUEUE";
-/// What the worker may take to finish once it is told to stop, in seconds.
+/// How long the worker may take to finish its tasks after it was asked to stop, in seconds.
 pub const DRAIN_GRACE_PERIOD_SECONDS: &str = "TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS";
-/// `true` where TLS is used.
+/// `true` if TLS is used.
 pub const TLS: &str = "TEMPORAL_TLS";
 /// The name in the server's certificate.
 pub const TLS_SERVER_NAME: &str = "TEMPORAL_TLS_SERVER_NAME";
-/// The file with the certificate authority.
+/// The file with the CA certificates.
 pub const TLS_SERVER_CA_CERT_PATH: &str = "TEMPORAL_TLS_SERVER_CA_CERT_PATH";
 /// The file with the client certificate.
 pub const TLS_CLIENT_CERT_PATH: &str = "TEMPORAL_TLS_CLIENT_CERT_PATH";
@@ -29,7 +29,8 @@ pub const API_KEY: &str = "TEMPORAL_API_KEY";
 pub const API_KEY_FILE: &str = "TEMPORAL_API_KEY_FILE";
 
 /// Variables that the operator sets, now or with another connection. Users may not set them in the
-/// container `worker`: the worker would talk to another Temporal than the one that is measured.
+/// container `worker`: the worker could then use another Temporal than the one that the operator
+/// reads.
 pub const RESERVED_VARIABLES: [&str; 11] = [
     ADDRESS,
     TEMPORAL_NAMESPACE,
@@ -48,27 +49,29 @@ pub const RESERVED_VARIABLES: [&str; 11] = [
 pub const TLS_VOLUME: &str = "taskqueue-tls";
 /// The volume with the API key.
 pub const API_KEY_VOLUME: &str = "taskqueue-api-key";
-/// Names that users may not give to their volumes.
+/// Names that users may not give to volumes.
 pub const RESERVED_VOLUMES: [&str; 2] = [TLS_VOLUME, API_KEY_VOLUME];
 /// The folder under which the operator mounts files. Users may not mount anything in it.
 pub const SECRETS_FOLDER: &str = "/var/run/secrets/taskqueue.dev";
 
 /// Labels and annotations with this prefix are the operator's own.
 pub const OWN_PREFIX: &str = "taskqueue.dev/";
-/// The label with the name of the `TaskQueueWorker`; part of the selector, never changes.
+/// The label with the name of the `TaskQueueWorker`. Part of the selector, so it never changes.
 pub const WORKER_LABEL: &str = "taskqueue.dev/worker";
-/// The label with the name of the queue in the fleet; part of the selector, never changes.
+/// The label with the name of the queue in the fleet. Part of the selector, so it never changes.
 pub const QUEUE_LABEL: &str = "taskqueue.dev/queue";
-/// The annotation of a Deployment with the name of its task queue in Temporal (any text, so no label).
+/// The annotation of a Deployment with the name of its task queue in Temporal. Not a label, since
+/// that name may be any text.
 pub const TASK_QUEUE_ANNOTATION: &str = "taskqueue.dev/task-queue";
 
-/// The annotation of a Deployment whose queue has a PodDisruptionBudget of the same name, with what it
-/// says: a changed budget makes a changed Deployment, and both are applied together.
+/// The annotation of a Deployment whose queue has a PodDisruptionBudget. Its value is the budget's
+/// content, so a changed budget changes the Deployment, and both are applied together.
 pub const BUDGET_ANNOTATION: &str = "taskqueue.dev/disruption-budget";
 
-/// The value of `app.kubernetes.io/managed-by`, and the name under which objects are applied.
+/// The value of `app.kubernetes.io/managed-by`, and the field manager that applies objects.
 pub const MANAGER: &str = "taskqueue-operator";
 
-/// What a pod gets on top of the drain grace period before it is killed: the worker's own shutdown
-/// after the last task (closing connections, last metrics) takes part of it, the kubelet's delay the rest.
+/// Extra time before a pod is killed, on top of the drain grace period. The worker needs part of it
+/// to shut down after the last task (close connections, report last metrics), and the kubelet's
+/// delay takes the rest.
 pub const TERMINATION_MARGIN_SECONDS: u32 = 15;

@@ -1,4 +1,5 @@
-//! `TaskQueueWorker`: a fleet of Temporal workers, one Deployment per task queue. Types and schema only.
+//! `TaskQueueWorker`: a fleet of Temporal workers, one Deployment per task queue. Types and schema
+//! only.
 #![allow(
     unreachable_pub,
     reason = "KubeSchema copies each struct, `pub` included, into a function"
@@ -219,7 +220,7 @@ pub enum TaskType {
     Nexus,
 }
 
-/// Less than a second helps no task; more than a day would hold a node drain for longer than that.
+/// Less than a second helps no task; more than a day would block a node drain for that long.
 pub(crate) const GRACE_PERIOD: DurationRange = DurationRange::new("gracePeriod", 1_000, 86_400_000);
 
 /// How workers are stopped.

@@ -1,4 +1,4 @@
-//! The committed definitions and examples are what the types say.
+//! The committed definitions and examples match the types.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{
@@ -12,7 +12,7 @@ use taskqueue_api::{
     ConnectionSource, TaskQueueWorker, TemporalConnection, crd_files, crds, validate,
 };
 
-/// What a client-side `kubectl apply` can carry in its annotation.
+/// The size that a client-side `kubectl apply` can store in its annotation.
 const LARGEST_ANNOTATION: usize = 262_144;
 
 fn folder() -> PathBuf {
@@ -65,7 +65,7 @@ fn definitions_stay_under_half_of_what_a_client_side_apply_can_carry() {
     }
 }
 
-/// The fields that hold a number or a string, by whether the string must be a quantity.
+/// Collects the fields that hold a number or a string, by whether the string must be a quantity.
 fn numbers_or_strings(schema: &Value, name: &str, found: &mut [BTreeSet<String>; 2]) {
     if schema["x-kubernetes-int-or-string"] == true {
         let pattern = schema["pattern"].as_str().unwrap_or_default();
@@ -116,7 +116,7 @@ fn every_field_of_ours_is_documented() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
-/// Types of Kubernetes stand without descriptions on purpose: their first field tells them.
+/// Fields of Kubernetes types, which have no descriptions on purpose; they are recognized by name.
 const FOREIGN: [&str; 6] = [
     "template",
     "resources",
@@ -148,7 +148,7 @@ fn undocumented(schema: &Value, path: &str, missing: &mut Vec<String>) {
     }
 }
 
-/// A document of an example, read strictly: nothing in it is lost on the way through the types.
+/// A document of an example, parsed strictly: it must survive the round trip through the types.
 fn read<T: serde::Serialize + serde::de::DeserializeOwned>(text: &str) -> T {
     let written: Value = serde_saphyr::from_str(text).unwrap();
     let read: T = serde_saphyr::from_str(text).unwrap();

@@ -1,5 +1,5 @@
-//! Our cron expressions beside those of the crate cronexpr, which agrees on everything but the
-//! hours in which clocks change, and rare days. No I/O.
+//! Compares our cron expressions with the crate cronexpr, which agrees on everything but the hours
+//! in which clocks change, and rare days. No I/O.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use taskqueue_api::cron::Cron;
 use taskqueue_api::schedule::next_after;
 
-/// Zones with their rules, so that no database is needed: without changes, with a change at night
-/// in each hemisphere, at midnight, and by half an hour.
+/// Time zones by their rules, so that no database is needed: without changes, with a change at
+/// night in each hemisphere, at midnight, and by half an hour.
 const ZONES: [&str; 6] = [
     "UTC0",
     "IST-5:30",
@@ -29,7 +29,7 @@ fn theirs(cron: &str, zone: &str) -> Crontab {
     cronexpr::parse_crontab(&format!("{cron} {zone}")).unwrap()
 }
 
-/// One item of a field: all, a number, a range, each perhaps with a step.
+/// One item of a field: all, a number or a range, each with or without a step.
 fn item(least: u8, most: u8) -> impl Strategy<Value = String> {
     let range = (least..=most, least..=most).prop_map(|(a, b)| (a.min(b), a.max(b)));
     let span = prop_oneof![
@@ -67,7 +67,7 @@ fn cron() -> impl Strategy<Value = String> {
     )
 }
 
-/// A moment of 2026 to 2033: any, or one near a change of the clocks.
+/// A moment from 2026 to 2033: any, or one near a change of the clocks.
 fn moment() -> impl Strategy<Value = (usize, Timestamp)> {
     let second = 1_767_225_600..1_988_150_400_i64;
     (0..ZONES.len(), second, -36..36_i64, any::<bool>()).prop_map(|(index, second, hours, near)| {
@@ -81,14 +81,14 @@ fn moment() -> impl Strategy<Value = (usize, Timestamp)> {
     })
 }
 
-/// Whether a moment is the second one of its local time.
+/// Whether a moment is the second one with its local time.
 fn repeats(at: &Zoned) -> bool {
     let local = at.time_zone().to_ambiguous_timestamp(at.datetime());
     matches!(local.offset(), AmbiguousOffset::Fold { after, .. } if after == at.offset())
 }
 
-/// Where they differ, either ours is a time that clocks skip and comes after the gap, or theirs is
-/// a time that clocks repeat and comes once more.
+/// Where they differ, either ours is a time that the clocks skip, shifted to after the gap, or
+/// theirs is a time that the clocks repeat, for the second time.
 fn check(text: &str, rules: &str, now: Timestamp) -> Result<(), TestCaseError> {
     let (ours, theirs): (Cron, Crontab) = (text.parse().unwrap(), theirs(text, rules));
     let zone = zone(rules);
@@ -143,8 +143,8 @@ fn of_two_days_one_suffices_as_with_cronexpr() {
     }
 }
 
-/// Why cronexpr is not used: no pattern of a field can tell these apart, since they depend on the
-/// date.
+/// Why cronexpr is not used. The pattern of a field cannot refuse these cases, since they depend on
+/// the date.
 #[test]
 fn cronexpr_loses_skipped_times_repeats_others_and_ends_its_search_after_four_years() {
     let berlin = "CET-1CEST,M3.5.0,M10.5.0/3";

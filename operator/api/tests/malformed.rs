@@ -1,4 +1,4 @@
-//! What the API server must refuse, beside what the operator itself refuses. No I/O.
+//! Compares what the API server must refuse with what the operator itself refuses. No I/O.
 
 use taskqueue_api::{TaskQueueWorker, TemporalConnection, validate};
 use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
@@ -20,7 +20,7 @@ fn each_mistake_is_one_change_of_a_resource_that_is_accepted() {
     }
 }
 
-/// What passes an older definition must not pass the operator.
+/// What an older definition lets pass must not pass the operator.
 #[test]
 fn what_can_be_read_of_the_malformed_is_refused_or_harmless() {
     let accepted: Vec<&str> = malformed()

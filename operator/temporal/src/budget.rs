@@ -1,39 +1,39 @@
-//! A call budget, as that of one Temporal namespace: a token bucket whose rate halves when the
-//! server says `ResourceExhausted` and recovers by equal steps over minutes.
+//! The call budget of one Temporal namespace: a token bucket whose rate halves when the server
+//! answers `ResourceExhausted`, and recovers in equal steps over minutes.
 //!
-//! Pure: the time is passed in, integers only. One token is one call. In any span of `t` seconds
-//! at most `burst + rate * t` calls are let through, whatever the schedule.
+//! Pure: the time is passed in, integers only. One token is one call. In any span of `t` seconds at
+//! most `burst + rate * t` calls are let through, whatever the schedule.
 //!
-//! Why not governor: the rate of its limiters is fixed. To halve it means to begin with another
-//! limiter, which forgets what has been spent.
+//! Why not governor: the rate of its limiters is fixed. Halving it means starting a new limiter,
+//! which forgets what has been spent.
 
 /// Milliseconds on the crate's monotonic clock.
 pub(crate) type Millis = u64;
 
-/// One call in the bucket's own unit. A rate in thousandths of a call per second adds exactly
-/// that many units per millisecond, so refilling needs no rounding.
+/// One call in the bucket's own unit. A rate in thousandths of a call per second adds exactly that
+/// many units per millisecond, so refilling needs no rounding.
 const CALL: u64 = 1_000_000;
 
-/// Halvings closer together than this count as one: calls in flight when the server ran dry all
-/// fail together, and that is one event.
+/// Halvings closer together than this count as one: when the server runs out of capacity, all calls
+/// in flight fail together, and that is one event.
 const HALVE_AT_MOST_EVERY: Millis = 5_000;
 
-/// After a halving the rate climbs by a tenth of the full rate per step: five steps, that is two
-/// and a half minutes, from half to full. Slow enough not to swing with a limit that many clients
+/// After a halving the rate climbs by a tenth of the full rate per step: five steps, or two and a
+/// half minutes, from half to full. Slow enough not to oscillate under a limit that many clients
 /// share.
 const RECOVERY_STEP: Millis = 30_000;
 
-/// What a budget may spend.
+/// The limits of a call budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
     /// Calls per second, in thousandths.
     pub rate_milli: u64,
-    /// Calls that may follow each other at once after a pause.
+    /// Calls that may be made back to back after a pause.
     pub burst: u64,
 }
 
 /// A token bucket; one token is one call. In any span of `t` seconds at most `burst + rate * t`
-/// calls are let through. Times are milliseconds on one clock that never goes back.
+/// calls are let through. Times are milliseconds on one monotonic clock.
 #[derive(Clone, Debug)]
 pub struct Budget {
     limits: BudgetLimits,
@@ -45,7 +45,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A full bucket. The burst is at least three, one read of every task type of a queue.
+    /// A full bucket. The burst is at least 3, enough for one read of every task type of a queue;
+    /// the rate is at least one call in ten seconds.
     pub fn new(limits: BudgetLimits, now: Millis) -> Self {
         let limits = BudgetLimits {
             rate_milli: limits.rate_milli.max(100),
@@ -61,11 +62,11 @@ impl Budget {
         }
     }
 
-    /// Takes `calls` tokens, or says how many milliseconds from `now` they will be there if
-    /// nobody else takes any. More calls than the burst are never there; ask for fewer.
+    /// Takes `calls` tokens; more calls than the burst cost as much as the burst.
     ///
     /// # Errors
-    /// The wait in milliseconds, if they are not there.
+    /// If there are too few tokens: the milliseconds from `now` until there are enough, provided
+    /// nobody else takes any.
     pub fn take(&mut self, calls: u64, now: Millis) -> Result<(), Millis> {
         self.fill(now);
         let price = calls.min(self.limits.burst).saturating_mul(CALL);
@@ -78,7 +79,7 @@ impl Budget {
         }
     }
 
-    /// The server said `ResourceExhausted`: half the rate, and the bucket starts empty.
+    /// Reacts to `ResourceExhausted`: halves the rate and empties the bucket.
     pub(crate) fn halve(&mut self, now: Millis) {
         self.fill(now);
         if self
@@ -87,19 +88,20 @@ impl Budget {
         {
             return;
         }
-        // One call in ten seconds is the least; below that nothing would ever be learned.
+        // The minimum is one call in ten seconds; below that the operator would never learn
+        // anything.
         self.rate_milli = (self.rate_milli / 2).max(100);
         self.level = 0;
         self.halved_at = Some(now);
         self.stepped_at = now;
     }
 
-    /// Calls per second, in thousandths, as it stands now.
+    /// The current rate: calls per second, in thousandths.
     pub(crate) fn rate_milli(&self) -> u64 {
         self.rate_milli
     }
 
-    /// Whole calls that could be made at once now.
+    /// Whole calls that could be made now without waiting.
     pub(crate) fn tokens(&mut self, now: Millis) -> u64 {
         self.fill(now);
         self.level / CALL
@@ -113,7 +115,7 @@ impl Budget {
             .level
             .saturating_add(elapsed.saturating_mul(self.rate_milli))
             .min(full);
-        // The time that has passed was filled at the old rate; the step counts from here on.
+        // The elapsed time was filled at the old rate; the new rate applies from here on.
         let steps = now.saturating_sub(self.stepped_at) / RECOVERY_STEP;
         if steps > 0 {
             self.stepped_at = self

@@ -1,6 +1,6 @@
-//! The seam to Temporal: the calls that are made, their answers as plain data, their failures by
-//! kind. No I/O here; [`crate::TemporalClient`] implements [`QueueStats`] with the network, tests
-//! with a script.
+//! The interface to Temporal: the calls, their answers as plain data, their failures by kind. No
+//! I/O here; [`crate::TemporalClient`] implements [`QueueStats`] over the network, tests with a
+//! script.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use taskqueue_scaling::{PerType, TaskType, TypeBacklog, TypeSlots, UnknownReason
 use crate::connection::ResolvedConnection;
 use crate::fault::Fault;
 
-/// The calls to Temporal, by the name of their RPC.
+/// The calls to Temporal, named after their RPCs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// Opening the connection, with the SDK's `GetSystemInfo`.
@@ -20,12 +20,12 @@ pub enum Method {
     DescribeTaskQueue,
     /// `ListWorkers`, one page.
     ListWorkers,
-    /// `DescribeWorker`, on servers that list workers without their slots.
+    /// `DescribeWorker`, for servers that list workers without their slots.
     DescribeWorker,
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 4] = [
         Self::Connect,
         Self::DescribeTaskQueue,
@@ -44,28 +44,28 @@ impl Method {
     }
 }
 
-/// What kind of failure a call ended in; each asks for something else from the reader and from
+/// The kind of failure of a call. Each kind asks for a different reaction from the reader and from
 /// people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallErrorKind {
-    /// No connection, or the server says it cannot answer now.
+    /// No connection, or the server says that it cannot answer now.
     Unavailable,
     /// No answer within the deadline.
     Timeout,
     /// The server refused the call because of its rate limits.
     Throttled,
-    /// The server refused the credential, or the credential may not do this.
+    /// The server refused the credential, or the credential lacks the permission.
     Denied,
-    /// The Temporal namespace does not exist there.
+    /// The server has no such Temporal namespace.
     NamespaceNotFound,
-    /// The server does not know this call or leaves out what we need.
+    /// The server does not know this call, or leaves out what we need.
     Unsupported,
     /// The server answered with another error, or with something that makes no sense.
     Failed,
 }
 
 impl CallErrorKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::Unavailable,
         Self::Timeout,
@@ -89,7 +89,7 @@ impl CallErrorKind {
         }
     }
 
-    /// The reason that a reading carries for it.
+    /// The reason of a reading that failed in this way.
     pub const fn unknown_reason(self) -> UnknownReason {
         match self {
             Self::Unavailable | Self::Timeout => UnknownReason::TemporalUnavailable,
@@ -104,18 +104,17 @@ impl CallErrorKind {
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// What kind of failure.
+    /// The kind of failure.
     pub kind: CallErrorKind,
     /// The call that failed; a call that found no connection fails as [`Method::Connect`].
     pub method: Method,
-    /// The gRPC code as its name, for metrics.
+    /// The name of the gRPC code, for metrics.
     pub code: &'static str,
-    /// What was said about it, without secrets.
+    /// What the error says, without secrets.
     pub message: String,
-    /// Whether nothing can be had over this connection for now, as opposed to this one call
-    /// having failed.
+    /// Whether the whole connection is unusable for now, as opposed to this one call having failed.
     pub connection_lost: bool,
-    /// Which setting is the cause, where that is known.
+    /// The setting that causes the failure, if known.
     pub fault: Option<Fault>,
 }
 
@@ -141,7 +140,7 @@ pub type Described = TypeBacklog;
 pub struct WorkersPage {
     /// Workers whose heartbeat came with the list.
     pub workers: Vec<Heartbeat>,
-    /// Workers that were listed without their slots: each must be asked for on its own.
+    /// Workers that were listed without their slots: each needs a call of its own.
     pub without_slots: Vec<ListedWorker>,
     /// Where the next page begins; empty at the end.
     pub next_page_token: Vec<u8>,
@@ -150,7 +149,7 @@ pub struct WorkersPage {
 /// A worker that was listed without its heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedWorker {
-    /// What to ask `DescribeWorker` for.
+    /// The key to pass to `DescribeWorker`.
     pub instance_key: String,
     /// The task queue it polls.
     pub task_queue: String,
@@ -176,9 +175,9 @@ pub struct Heartbeat {
     pub sent_at: Option<i128>,
     /// When the worker was started, on the same clock.
     pub started_at: Option<i128>,
-    /// How long after the one before, by the worker's account.
+    /// Time since the previous heartbeat, as the worker reports it.
     pub elapsed: Option<Duration>,
-    /// Its slots per task type that it polls.
+    /// Its slots for each task type that it polls.
     pub slots: PerType<Option<TypeSlots>>,
 }
 
@@ -187,18 +186,18 @@ pub struct Heartbeat {
 pub enum WorkerStatus {
     /// It polls.
     Running,
-    /// It stopped polling and finishes what it has. A worker that ended cleanly stays listed
-    /// like this for up to six minutes.
+    /// It stopped polling and finishes the tasks that it has. A worker that ended cleanly stays
+    /// listed like this for up to six minutes.
     ShuttingDown,
     /// It has ended.
     Shutdown,
-    /// The server said nothing or something newer than this code.
+    /// The server sent no status, or one newer than this code.
     Unspecified,
 }
 
-/// The reads that Temporal is asked for. One call each, except that the first over a connection
-/// also opens it. An implementation keeps connections apart by place and credential, and bounds
-/// every call in time.
+/// The reads that we need from Temporal. One call each, except that the first over a connection
+/// also opens it. An implementation keeps connections apart by place and credential, and limits the
+/// duration of every call.
 pub trait QueueStats: Send + Sync + 'static {
     /// Statistics of one task queue and type. A queue that the server does not know has zeros.
     fn describe<'a>(
@@ -208,10 +207,10 @@ pub trait QueueStats: Send + Sync + 'static {
         task_type: TaskType,
     ) -> BoxFuture<'a, Result<Described, CallError>>;
 
-    /// Statistics of one task queue and several types as they are now, past the cache from which
-    /// [`QueueStats::describe`] is answered. One call, but as dear to the server as one for each
-    /// type, and behind a cache of its own that lasts as long. `pollers`, `routed`,
-    /// `rate_limited` and `effective_limit_milli` are not told.
+    /// Current statistics of one task queue and several types, bypassing the cache that answers
+    /// [`QueueStats::describe`]. One call, but it costs the server as much as one call for each
+    /// type, and has a cache of its own that lasts as long. The answer lacks `pollers`, `routed`,
+    /// `rate_limited` and `effective_limit_milli`.
     fn describe_past_cache<'a>(
         &'a self,
         connection: &'a ResolvedConnection,
@@ -219,7 +218,7 @@ pub trait QueueStats: Send + Sync + 'static {
         task_types: &'a [TaskType],
     ) -> BoxFuture<'a, Result<Vec<(TaskType, Described)>, CallError>>;
 
-    /// One page of the workers of the Temporal namespace.
+    /// One page of the list of workers in the Temporal namespace.
     fn list_workers<'a>(
         &'a self,
         connection: &'a ResolvedConnection,
@@ -233,6 +232,6 @@ pub trait QueueStats: Send + Sync + 'static {
         instance_key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Heartbeat>, CallError>>;
 
-    /// Nobody reads over this connection any more: close it.
+    /// Closes the connection: nobody reads over it any more.
     fn release(&self, connection: &ResolvedConnection);
 }

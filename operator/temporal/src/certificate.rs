@@ -1,7 +1,7 @@
-//! When certificates expire. Pure: PEM text and the time in, nothing opened.
+//! When certificates expire. Pure: takes PEM text and the time, opens nothing.
 //!
-//! The text comes from Secrets. What the parser says of a certificate that it cannot read may quote
-//! it, so its errors are dropped.
+//! The text comes from Secrets. The parser's errors may quote a certificate that it cannot read, so
+//! they are dropped.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,17 +14,17 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use crate::connection::ResolvedConnection;
 
-/// What a certificate of a connection is for.
+/// What a connection uses a certificate for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CertificateUse {
-    /// The authorities that the server's certificate is checked with.
+    /// A CA that verifies the server's certificate.
     Authority,
-    /// The client's own certificate and the intermediates that come with it.
+    /// The client's own certificate, or an intermediate that comes with it.
     Client,
 }
 
 impl CertificateUse {
-    /// The label of the metric.
+    /// The value of the metric's label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Authority => "ca",
@@ -32,7 +32,7 @@ impl CertificateUse {
         }
     }
 
-    /// What it is called in a sentence.
+    /// The name to use in a sentence.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Authority => "CA certificate",
@@ -44,19 +44,19 @@ impl CertificateUse {
 /// The certificate of a connection that expires first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// What it is for.
+    /// What the connection uses it for.
     pub used_as: CertificateUse,
-    /// Whose it is, as in `CN=orders, O=Example`.
+    /// Its subject, as in `CN=orders, O=Example`.
     pub subject: String,
     /// The last second at which it is valid, since 1970.
     pub not_after: i64,
 }
 
-/// Of each use, the certificate that expires first, at the second `now` since 1970. What cannot be
-/// read as a certificate says nothing: whether a connection can be used is judged elsewhere.
+/// For each use, the certificate that expires first; `now` is in seconds since 1970. Skips what
+/// cannot be read as a certificate: whether a connection is usable is decided elsewhere.
 ///
-/// Of the authorities one that has expired already is passed over while another is valid: bundles
-/// carry old ones along, and what has expired cannot cause an outage that is still to come.
+/// Ignores expired CAs while another one is valid: bundles carry old ones along, and one that has
+/// already expired cannot cause a future outage.
 pub fn expiries(connection: &ResolvedConnection, now: i64) -> Vec<Expiry> {
     let Some(tls) = connection.tls() else {
         return Vec::new();
@@ -90,7 +90,7 @@ fn certificates(used_as: CertificateUse, pem: &[u8]) -> Vec<Expiry> {
         .collect()
 }
 
-/// Parts of a name that are printed.
+/// The parts of a name that are printed.
 static NAMES: [(Oid<'_>, &str); 4] = [
     (OID_X509_COMMON_NAME, "CN"),
     (OID_X509_ORGANIZATION_NAME, "O"),
@@ -98,7 +98,7 @@ static NAMES: [(Oid<'_>, &str); 4] = [
     (OID_X509_COUNTRY_NAME, "C"),
 ];
 
-/// A name in the usual form, as far as it has the usual parts: `CN=orders, O=Example`.
+/// A name in the usual form, limited to the parts above: `CN=orders, O=Example`.
 fn name(name: &X509Name<'_>) -> String {
     let parts = name.iter_attributes().filter_map(|attribute| {
         let (_, word) = NAMES.iter().find(|(oid, _)| oid == attribute.attr_type())?;

@@ -1,16 +1,16 @@
-//! The circuit breaker of a connection: once it is lost, one call at a time probes it, with growing
-//! pauses, and every other call fails at once. Pure; the time is passed in.
+//! The circuit breaker of a connection: once the connection is lost, one call at a time probes it,
+//! with growing pauses, and every other call fails at once. Pure; the time is passed in.
 
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
 
-/// The first attempt after a loss comes this soon, each further one twice as late.
+/// The pause before the first probe after a loss; each further pause is twice as long.
 const FIRST_PAUSE: Millis = 1_000;
 
-/// A server that was away for an hour is noticed within this time of its return.
+/// The longest pause. After an hour's outage the server's return is still noticed within this time.
 const LONGEST_PAUSE: Millis = 15_000;
 
-/// A Temporal namespace that does not exist is seldom made within a second.
+/// The first pause for a missing Temporal namespace: one is rarely created within a second.
 const NAMESPACE_PAUSE: Millis = 5_000;
 
 /// The circuit breaker of one connection.
@@ -30,22 +30,22 @@ struct Down {
 /// Whether a call may be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Yes.
+    /// Yes: the connection works.
     Closed,
-    /// Yes, as the one call that finds out whether the connection is back.
+    /// Yes, as the one call that probes whether the connection is back.
     HalfOpen,
-    /// No; it would fail like this.
+    /// No; the call would fail with this error.
     Open(CallError),
 }
 
-/// What a result changed.
+/// How a call's result changed the state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Nothing.
     None,
-    /// The connection is lost, or still is: the next probe is due then.
+    /// The connection is lost, or still lost.
     Lost {
-        /// When one call may find out again.
+        /// When the next probe is due.
         probe_at: Millis,
     },
     /// The connection is back: everything that waited for it is worth reading now.
@@ -62,14 +62,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// The probe has been sent.
+    /// Records that the probe has been sent.
     pub(crate) fn probe(&mut self) {
         if let Some(down) = &mut self.down {
             down.probing = true;
         }
     }
 
-    /// Takes the outcome of a call in. `probe` says whether that call was the probe.
+    /// Records the result of a call. `probe` says whether that call was the probe.
     pub(crate) fn result(
         &mut self,
         error: Option<&CallError>,
@@ -77,7 +77,7 @@ impl CircuitBreaker {
         now: Millis,
         jitter_permille: u64,
     ) -> Change {
-        // A probe that is not answered has found nothing out.
+        // A probe without an answer proves nothing.
         let still_lost = probe && error.is_some_and(|e| e.kind == CallErrorKind::Timeout);
         let Some(error) = error.filter(|error| still_lost || concerns_everybody(error)) else {
             return if self.down.take().is_some() {
@@ -115,7 +115,7 @@ impl CircuitBreaker {
     }
 }
 
-/// Failures that every other call over the connection would meet as well.
+/// Whether every other call over the connection would fail in the same way.
 pub(crate) fn concerns_everybody(error: &CallError) -> bool {
     error.connection_lost || error.kind == CallErrorKind::NamespaceNotFound
 }
@@ -207,7 +207,7 @@ mod tests {
             Change::Lost { probe_at: 5_000 }
         );
         assert_eq!(breaker.state(1), State::Open(missing));
-        // Any answer that is not the same shows that the namespace is there.
+        // Any other answer shows that the namespace exists.
         let denied = error(CallErrorKind::Denied, false);
         assert_eq!(
             breaker.result(Some(&denied), true, 5_000, 1_000),

@@ -1,5 +1,5 @@
-//! The seam over the network: the official Temporal client, one connection per place and
-//! credential, every call bounded in time. Reads only; retries nothing, since the reader decides
+//! The calls over the network: the official Temporal client, one connection per place and
+//! credential, a deadline for every call. Reads only. Retries nothing, since the reader decides
 //! what is worth another call.
 
 use std::collections::BTreeMap;
@@ -29,15 +29,15 @@ use crate::call::{
 use crate::connection::{Fingerprint, Place, ResolvedConnection};
 use crate::{fault, probe, wire};
 
-/// How long opening a connection may take, and how long a call may take. A cached answer takes
-/// two milliseconds, an uncached one thirty; five seconds is a server in trouble.
+/// The deadline for opening a connection, and for a call. A cached answer takes two milliseconds,
+/// an uncached one thirty; at five seconds the server is in trouble.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Workers per page of the list: some 470 bytes each, so half a megabyte.
+/// Workers per page of the list, at some 470 bytes each: a page is half a megabyte.
 const WORKERS_PER_PAGE: i32 = 1_000;
 
-/// Talks to Temporal. Connections are opened at the first call that needs them, and kept apart
-/// by address, Temporal namespace and credential.
+/// Talks to Temporal. Opens a connection at the first call that needs it, and keeps connections
+/// apart by address, Temporal namespace and credential.
 #[derive(Debug)]
 pub struct TemporalClient {
     identity: String,
@@ -47,7 +47,7 @@ pub struct TemporalClient {
 /// A connection, open or not.
 #[derive(Default)]
 struct Channel {
-    /// Held while connecting, so that one attempt serves all who wait.
+    /// Held while connecting, so that one attempt serves all waiting callers.
     state: tokio::sync::Mutex<State>,
     /// How many attempts have failed.
     failed: AtomicU64,
@@ -68,8 +68,8 @@ impl std::fmt::Debug for Channel {
 }
 
 impl TemporalClient {
-    /// A client without connections. The identity is shown to the server; the operator calls
-    /// itself `taskqueue-operator@<host>`.
+    /// A client without connections. The server sees `identity`; the operator uses
+    /// `taskqueue-operator@<host>`.
     pub fn new(identity: impl Into<String>) -> Self {
         Self {
             identity: identity.into(),
@@ -77,7 +77,7 @@ impl TemporalClient {
         }
     }
 
-    /// How many connections are kept, open or being opened.
+    /// The number of connections, open or opening.
     pub fn connections(&self) -> usize {
         self.channels.lock().len()
     }
@@ -94,8 +94,8 @@ impl TemporalClient {
         if let Some(open) = &state.open {
             return Ok(open.clone());
         }
-        // Whoever waited for an attempt that failed shares its failure, instead of queueing up
-        // for one attempt each.
+        // A caller that waited for a failed attempt shares its failure, instead of queueing for an
+        // attempt of its own.
         if channel.failed.load(Ordering::Acquire) != failed_before
             && let Some(failure) = &state.last_failure
         {
@@ -145,9 +145,9 @@ impl TemporalClient {
             .build()
     }
 
-    /// Makes one call. A connection that turned out unusable or unwelcome is closed, so that the
-    /// next call opens a new one: addresses are looked up again, the server looks at the
-    /// credential again.
+    /// Makes one call. Closes the connection if it proved unusable or the server denied the call,
+    /// so that the next call opens a new one: this looks the address up again and lets the server
+    /// check the credential again.
     async fn call<Q, A, F>(
         &self,
         to: &ResolvedConnection,
@@ -162,7 +162,8 @@ impl TemporalClient {
         let mut request = request.into_request();
         request.set_timeout(DEADLINE);
         let call = send(connection.workflow_service(), request);
-        // The request carries its deadline to the server; this one holds even before it is sent.
+        // The request carries its deadline to the server; this timeout also covers the time before
+        // it is sent.
         let answer = match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) => without_api_key(to, wire::call_error(method, &status)),
@@ -179,7 +180,7 @@ impl TemporalClient {
     }
 }
 
-/// Why no connection came about. A server that answers otherwise than it was asked to is probed.
+/// Why connecting failed. Probes a server that answered in an unexpected way.
 async fn refusal(to: &ResolvedConnection, error: &ClientConnectError) -> CallError {
     let encrypted = to.tls().is_some();
     let probed = if fault::is_unclear(error, encrypted) {
@@ -190,7 +191,7 @@ async fn refusal(to: &ResolvedConnection, error: &ClientConnectError) -> CallErr
     without_api_key(to, wire::connect_error(error, probed))
 }
 
-/// What a server says may repeat what it was sent.
+/// Drops the server's message if it repeats the API key that we sent.
 fn without_api_key(to: &ResolvedConnection, error: CallError) -> CallError {
     if to.shows_api_key(&error.message) {
         return CallError {

@@ -1,8 +1,8 @@
-//! What is needed to talk to one Temporal namespace, resolved and checked.
+//! A checked connection to one Temporal namespace, with its credential.
 //!
 //! Pure: parses addresses and PEM text, opens nothing. Secrets never reach `Debug` output, and no
-//! [`ConnectionError`] has room for any part of them; a [`Fingerprint`] stands for them wherever
-//! something must be compared or named.
+//! [`ConnectionError`] can hold any part of one; a [`Fingerprint`] replaces them wherever they must
+//! be compared or identified.
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,15 +57,15 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-/// How the connection is encrypted. All fields empty means: the public roots of the image,
-/// the host of the address as server name, no client certificate.
+/// How the connection is encrypted. With all fields empty: the public root CAs of the image, the
+/// host of the address as server name, no client certificate.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The authority that signed the server's certificate, as PEM. Default: the system's roots.
+    /// The CA that signed the server's certificate, as PEM. Default: the system's root CAs.
     pub ca_pem: Option<Vec<u8>>,
     /// The name that the server's certificate must carry. Default: the host of the address.
     pub server_name: Option<String>,
-    /// The client certificate, for servers that ask for one.
+    /// The client certificate, for servers that require one.
     pub client: Option<ClientCertificate>,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The connection fields before they are checked; see [`ResolvedConnection::new`].
+/// The unchecked fields of a connection; see [`ResolvedConnection::new`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionFields {
     /// `host:port` of the Temporal frontend.
@@ -98,8 +98,8 @@ pub struct ConnectionFields {
     pub api_key: Option<Secret>,
 }
 
-/// A connection whose parts have been checked: the address parses, every PEM holds what it
-/// should, the client key belongs to the client certificate, and an API key travels encrypted.
+/// A checked connection: the address parses, every PEM text holds what it should, the client key
+/// belongs to the client certificate, and an API key is only sent encrypted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResolvedConnection {
     fields: ConnectionFields,
@@ -119,7 +119,7 @@ impl fmt::Debug for ResolvedConnection {
     }
 }
 
-/// A part of a connection that comes from a Secret.
+/// The parts of a connection that come from Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretPart {
     /// [`Tls::ca_pem`].
@@ -143,28 +143,28 @@ impl fmt::Display for SecretPart {
     }
 }
 
-/// What is wrong with an API key. Its text continues a sentence that begins with "the API key".
+/// What is wrong with an API key. The text continues a sentence that begins with "the API key".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyProblem {
-    /// Nothing, or nothing but white space.
+    /// Empty, or only white space.
     #[error("is empty")]
     Empty,
-    /// It begins with the word that is put before it in the header.
+    /// It begins with `Bearer`, which the header adds itself.
     #[error("begins with the word Bearer, which is sent before it anyway; store the key alone")]
     Bearer,
-    /// A certificate or a key pair's half.
+    /// It is PEM: a certificate or a private key.
     #[error("is PEM; an API key is one line")]
     Pem,
-    /// White space within it.
+    /// It contains white space.
     #[error("has a space or a line break in it")]
     Space,
-    /// What an HTTP header cannot carry.
+    /// It contains characters that an HTTP header cannot carry.
     #[error("holds characters that are not visible ASCII")]
     Characters,
 }
 
-/// Why connection fields cannot be used. The text names the field and the way out. Of the Secrets it
-/// holds nothing: what is wrong with them is one of fixed sentences.
+/// Why a connection cannot be used. The text names the field and how to fix it. It contains nothing
+/// of the Secrets: what is wrong with them is one of a fixed set of sentences.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
     /// The address is not `host:port`.
@@ -178,16 +178,16 @@ pub enum ConnectionError {
     /// The Temporal namespace is empty.
     #[error("temporalNamespace is empty; name the Temporal namespace, for example default")]
     TemporalNamespaceEmpty,
-    /// An API key without TLS would travel in clear.
+    /// An API key without TLS would be sent in plain text.
     #[error("an API key needs TLS, or it would travel in clear; set tls on the connection")]
     ApiKeyWithoutTls,
-    /// An API key that cannot be an HTTP header.
+    /// The API key cannot be sent in an HTTP header.
     #[error("the API key {0}")]
     ApiKey(ApiKeyProblem),
-    /// A PEM text that does not hold what it should.
+    /// A PEM text does not hold what it should.
     #[error("the {part} {problem}")]
     Pem {
-        /// Which part.
+        /// Which part of the connection.
         part: SecretPart,
         /// What is wrong with it.
         problem: PemProblem,
@@ -219,7 +219,7 @@ impl ResolvedConnection {
     /// Checks the fields.
     ///
     /// # Errors
-    /// The first field that cannot be used.
+    /// The first problem found.
     pub fn new(fields: ConnectionFields) -> Result<Self, ConnectionError> {
         let target = target(&fields)?;
         if fields.temporal_namespace.is_empty() {
@@ -257,12 +257,13 @@ impl ResolvedConnection {
         self.fields.tls.as_ref()
     }
 
-    /// Stands for the credential: two connections with the same fingerprint may share a channel.
+    /// Identifies the credential: two connections to the same place with the same fingerprint may
+    /// share a channel.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Which reader and call budget the connection belongs to.
+    /// The place whose reader and call budget the connection uses.
     pub fn place(&self) -> Place {
         Place {
             address: self.fields.address.clone(),
@@ -281,7 +282,7 @@ impl ResolvedConnection {
             .and_then(|key| api_key_text(key).ok())
     }
 
-    /// Whether a text holds the API key, or so much of it that it should not be shown.
+    /// Whether a text contains the API key, or 12 characters of it in a row.
     pub(crate) fn shows_api_key(&self, text: &str) -> bool {
         const PART: usize = 12;
         self.api_key().is_some_and(|key| {
@@ -307,15 +308,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// SHA-256 over everything that decides who we are towards the server: TLS settings, client
-/// certificate and key, API key. Printed as its first eight hex digits.
+/// SHA-256 of everything that identifies us to the server: TLS settings, client certificate and
+/// key, API key. Printed as its first eight hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     fn of(fields: &ConnectionFields) -> Self {
         let mut hash = Sha256::new();
-        // Each part goes in with its length, so that no two different sets run together.
+        // Each part is hashed with its length, so that no two different sets of parts give the same
+        // input.
         let mut part = |bytes: Option<&[u8]>| match bytes {
             None => hash.update([0]),
             Some(bytes) => {
@@ -363,7 +365,7 @@ fn target(fields: &ConnectionFields) -> Result<Url, ConnectionError> {
     } else {
         "http"
     };
-    // The port must be written: Url drops a scheme's default one, so ask the text itself.
+    // The port must be written out. Url drops the scheme's default port, so check the text itself.
     let (host, port) = fields.address.rsplit_once(':').ok_or_else(malformed)?;
     if host.is_empty() || port.parse::<u16>().map_or(true, |port| port == 0) {
         return Err(malformed());
@@ -374,8 +376,8 @@ fn target(fields: &ConnectionFields) -> Result<Url, ConnectionError> {
     Url::parse(&format!("{scheme}://{}", fields.address)).map_err(|_| malformed())
 }
 
-/// The key as a header value. A trailing newline is what `kubectl create secret --from-file`
-/// leaves behind; it is never part of a key.
+/// The key as a header value. `kubectl create secret --from-file` keeps a trailing newline, which
+/// is never part of a key.
 fn api_key_text(key: &Secret) -> Result<String, ApiKeyProblem> {
     let text = std::str::from_utf8(key.expose()).map_err(|_| ApiKeyProblem::Characters)?;
     let text = text.trim();
@@ -419,7 +421,7 @@ fn check_tls(tls: &Tls) -> Result<(), ConnectionError> {
     }
 }
 
-/// Whether the first certificate is the key's. A key that cannot say so is believed.
+/// Whether the first certificate belongs to the key. Assumes so if the key cannot tell.
 fn belong_together(
     chain: &[CertificateDer<'static>],
     key: &Arc<dyn SigningKey>,

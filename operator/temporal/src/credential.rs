@@ -1,4 +1,4 @@
-//! One credential in a Temporal namespace: its connection's state and the workers seen with it.
+//! One credential in a Temporal namespace: its connection's state, and the workers listed with it.
 //! Pure; the time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -14,30 +14,31 @@ use crate::queue::{Span, UNSUPPORTED_BACKOFF, doubled};
 use crate::schedule::JobId;
 use crate::subscription::WorkerReport;
 
-/// Without a worker list, the next attempt comes within this time.
+/// The longest pause after a failed list, unless the server does not support listing.
 const LONGEST_BACKOFF: Millis = 60_000;
 
-/// One credential: its connection, the queues that are read with it, and the workers seen with it.
+/// One credential: its connection, the queues read with it, and the workers listed with it.
 pub(crate) struct Credential {
     pub(crate) connection: ResolvedConnection,
     pub(crate) breaker: CircuitBreaker,
     /// The job that lists the workers.
     pub(crate) job: JobId,
-    /// Whether hinted queues can be read past the server's cache: until the server refuses.
+    /// Whether hinted queues are read past the server's cache; false once the server has refused
+    /// it.
     pub(crate) reads_past_cache: bool,
     /// Whether the workers are listed at the shorter interval.
     pub(crate) lists_often: bool,
-    /// The queues that are read with it.
+    /// The queues read with it.
     pub(crate) queues: BTreeSet<JobId>,
     heartbeats: Heartbeats,
     gathering: Gathering,
-    /// When the first call of the list that is being gathered was sent.
+    /// When the first call of the list in progress was sent.
     began: Option<Time>,
     calls: u64,
     workers: Workers,
 }
 
-/// What is known about the workers.
+/// The latest knowledge about the workers.
 #[derive(Debug)]
 enum Workers {
     Unread,
@@ -72,12 +73,12 @@ impl Credential {
         }
     }
 
-    /// The call that the worker list needs next.
+    /// The next call for the worker list.
     pub(crate) fn step(&self) -> Step {
         self.gathering.step().clone()
     }
 
-    /// Takes a page in. True when the list is whole.
+    /// Adds a page to the list. True if the list is complete, or failed.
     pub(crate) fn page(
         &mut self,
         answer: Result<WorkersPage, CallError>,
@@ -100,7 +101,7 @@ impl Credential {
         self.advance(taken, span)
     }
 
-    /// Takes one worker in. True when the list is whole.
+    /// Adds one worker to the list. True if the list is complete, or failed.
     pub(crate) fn worker(
         &mut self,
         answer: Result<Option<Heartbeat>, CallError>,
@@ -145,7 +146,7 @@ impl Credential {
 
     fn fail(&mut self, error: CallError, now: Time) {
         let (since, failures, error) = match &self.workers {
-            // The first message of a failure stays, so that what is reported does not flicker.
+            // Keeps the first message of a failure, so that the reported message does not flicker.
             Workers::Failing {
                 since,
                 failures,
@@ -163,8 +164,8 @@ impl Credential {
         };
     }
 
-    /// The workers of one task queue, and those of their hosts on other task queues. `None` before the
-    /// first list.
+    /// The workers of one task queue, and the workers on the same hosts that serve other task
+    /// queues. `None` before the first list.
     pub(crate) fn reading(
         &self,
         task_queue: &str,
@@ -251,8 +252,8 @@ impl Credential {
         served
     }
 
-    /// How long after a whole list, or a failed one, the next begins. A list that took many
-    /// calls is made so seldom that it takes at most a quarter of the budget.
+    /// The pause between the end of one list, complete or failed, and the start of the next. Lists
+    /// that take many calls are spaced so that they use at most a quarter of the budget.
     pub(crate) fn pause(
         &mut self,
         interval: Millis,

@@ -1,5 +1,5 @@
-//! Why no connection to Temporal came about, where the settings of the connection or of the server are the
-//! cause. Pure: found by the types of the errors, and by what a probe saw.
+//! Why connecting to Temporal failed, where the settings of the connection or of the server are the
+//! cause. Pure: judges by the types of the errors and by the result of a probe.
 
 use std::error::Error;
 use std::io;
@@ -9,18 +9,18 @@ use temporalio_client::errors::ClientConnectError;
 
 use crate::probe::Speaks;
 
-/// Something that does not pass by itself.
+/// A wrong setting: a failure that does not pass by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// TLS towards a server that speaks without.
+    /// The connection uses TLS and the server does not.
     ServerWithoutTls,
-    /// No TLS towards a server that wants it.
+    /// The connection does not use TLS and the server does.
     ServerWantsTls,
-    /// A server that speaks HTTP, and not gRPC.
+    /// The server speaks HTTP but not gRPC.
     NotGrpc,
-    /// The server's certificate is that of an authority.
+    /// The server presents a CA certificate as its own.
     CaAsServer,
-    /// The server's certificate was signed by an authority that is not trusted.
+    /// The CA that signed the server's certificate is not trusted.
     UnknownIssuer,
     /// The server's certificate is for other names.
     OtherName,
@@ -28,18 +28,18 @@ pub enum Fault {
     ServerExpired,
     /// The server's certificate is not valid yet.
     ServerNotYetValid,
-    /// The server's certificate cannot be used, for another reason.
+    /// The server's certificate cannot be used for another reason.
     ServerCertificate,
-    /// The server wants a client certificate and got none.
+    /// The server requires a client certificate and got none.
     ClientCertificateMissing,
     /// The server refuses the client certificate.
     ClientCertificateRefused,
-    /// Server and client have no version or cipher of TLS in common.
+    /// Server and client have no TLS version or cipher in common.
     NoCommonTls,
 }
 
 impl Fault {
-    /// What is wrong.
+    /// The problem, as a sentence.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::ServerWithoutTls => {
@@ -69,7 +69,7 @@ impl Fault {
         }
     }
 
-    /// What to do about it.
+    /// How to fix it.
     pub const fn way_out(self) -> &'static str {
         match self {
             Self::ServerWithoutTls => {
@@ -101,7 +101,7 @@ impl Fault {
         }
     }
 
-    /// Whether the error below it says more, such as the names in a certificate.
+    /// Whether the underlying error adds details, such as the names in a certificate.
     pub(crate) const fn has_details(self) -> bool {
         matches!(
             self,
@@ -115,7 +115,8 @@ impl Fault {
     }
 }
 
-/// An error and its causes. What an I/O error wraps is its cause here, and not what lies below that.
+/// An error and its causes. Here the cause of an I/O error is the error that it wraps, not that
+/// error's own source.
 pub(crate) fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -130,12 +131,12 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// What an error says about the settings by itself.
+/// The setting that an error blames, judging by the error alone.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Fault> {
     causes(error).find_map(|cause| {
         let tls = cause.downcast_ref::<rustls::Error>().and_then(of_tls);
         tls.or_else(|| match cause.to_string().as_str() {
-            // The error of the gRPC client for a server without HTTP/2 has no type that can be named.
+            // The gRPC client's error for a server without HTTP/2 has no public type.
             "HTTP/2 was not negotiated." => Some(Fault::NotGrpc),
             words => of_words(words),
         })
@@ -155,7 +156,7 @@ fn of_tls(error: &rustls::Error) -> Option<Fault> {
     }
 }
 
-/// What a server says of the client's certificate, or of TLS with it.
+/// TLS alerts with which a server rejects the client certificate or TLS itself.
 const ALERTS: [(AlertDescription, Fault); 11] = [
     (
         AlertDescription::CertificateRequired,
@@ -182,7 +183,7 @@ const ALERTS: [(AlertDescription, Fault); 11] = [
         Fault::ClientCertificateRefused,
     ),
     (AlertDescription::UnknownCA, Fault::ClientCertificateRefused),
-    // Its signature is not that of the CA whose name it has.
+    // The signature is not from the CA that the certificate names.
     (
         AlertDescription::DecryptError,
         Fault::ClientCertificateRefused,
@@ -197,8 +198,8 @@ fn of_alert(alert: AlertDescription) -> Option<Fault> {
     known.map(|(_, fault)| *fault)
 }
 
-/// In TLS 1.3 a server looks at the client's certificate after the handshake. Its alert comes through HTTP/2,
-/// which keeps no more of an error than its words.
+/// In TLS 1.3 a server checks the client certificate after the handshake. Its alert arrives through
+/// HTTP/2, which keeps only the text of an error.
 fn of_words(words: &str) -> Option<Fault> {
     let known = ALERTS
         .iter()
@@ -208,7 +209,7 @@ fn of_words(words: &str) -> Option<Fault> {
 
 fn of_certificate(error: &CertificateError) -> Fault {
     match error {
-        // Of a CA of the same name, another key signed it.
+        // The certificate was signed with the key of another CA that has the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => Fault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             Fault::OtherName
@@ -225,10 +226,10 @@ fn of_certificate(error: &CertificateError) -> Fault {
     }
 }
 
-/// Whether a server was reached that did not answer in the way it was asked, so that a probe may tell why.
+/// Whether a reachable server answered in an unexpected way, so that a probe may find out why.
 pub(crate) fn is_unclear(error: &ClientConnectError, encrypted: bool) -> bool {
     match error {
-        // Over plaintext the first call is the first thing that a server answers to.
+        // In plaintext the first call is the first thing that a server reacts to.
         ClientConnectError::SystemInfoCallError(status) => !encrypted && status.source().is_some(),
         ClientConnectError::TonicTransportError(error) => {
             encrypted
@@ -245,7 +246,7 @@ pub(crate) fn is_unclear(error: &ClientConnectError, encrypted: bool) -> bool {
     }
 }
 
-/// What a probe makes of an unclear failure.
+/// The fault that a probe's result reveals behind an unclear failure.
 pub(crate) fn of_probe(speaks: Speaks, encrypted: bool) -> Option<Fault> {
     match (speaks, encrypted) {
         (Speaks::Http1, _) => Some(Fault::NotGrpc),

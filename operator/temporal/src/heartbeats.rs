@@ -1,9 +1,9 @@
-//! Which heartbeats are alive, judged by whether they change between looks, and how a list of
-//! workers is gathered from its pages. Pure; the time is passed in.
+//! Judges which workers are alive, by whether their heartbeats change between looks, and gathers a
+//! list of workers from its pages. Pure; the time is passed in.
 //!
-//! The server keeps the last heartbeat of a worker for about five minutes, whether the worker
-//! lives or not, and stamps it with the worker's own clock. So a heartbeat is believed when its
-//! stamp was seen to change, and for how long follows from the worker's own interval.
+//! The server keeps a worker's last heartbeat for about five minutes, whether the worker is alive
+//! or not, stamped with the worker's own clock. So a heartbeat counts only once its stamp was seen
+//! to change; for how long it counts depends on the worker's own interval.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl Heartbeats {
-    /// Takes in a whole list that was read from `began` to `now`, and says of each worker when its
+    /// Records a complete list, read from `began` to `now`, and reports for each worker when its
     /// heartbeat last changed.
     pub(crate) fn look(
         &mut self,
@@ -50,15 +50,15 @@ impl Heartbeats {
         reports
     }
 
-    /// Whether a whole list was ever taken in.
+    /// Whether a complete list was ever recorded.
     pub(crate) const fn looked(&self) -> bool {
         self.last_look.is_some()
     }
 
     fn judge(&self, heartbeat: &Heartbeat, now: Time) -> Seen {
         let Some(before) = self.seen.get(&heartbeat.instance_key) else {
-            // An entry that was not there at the last look was written since. At the very first
-            // look nothing is known about any age.
+            // An entry that was missing at the last look has been written since. At the very first
+            // look nothing is known about the age of any entry.
             return Seen {
                 sent_at: heartbeat.sent_at,
                 changed_at: self.last_look.map(|_| now),
@@ -83,7 +83,7 @@ impl Heartbeats {
     }
 }
 
-/// Two stamps of the same worker's clock; a clock that was set back says nothing.
+/// The time between two stamps of the same worker's clock; `None` if the clock was set back.
 fn between(earlier: Option<i128>, later: Option<i128>) -> Option<Duration> {
     let nanos = later?.checked_sub(earlier?)?;
     u64::try_from(nanos).ok().map(Duration::from_nanos)
@@ -106,7 +106,7 @@ fn report(heartbeat: &Heartbeat, seen: Seen) -> WorkerReport {
     }
 }
 
-/// Whether two reports differ in something other than that time has passed.
+/// Whether two lists of reports differ in anything but the passing of time.
 pub(crate) fn differ(before: &[WorkerReport], after: &[WorkerReport]) -> bool {
     let same = |a: &WorkerReport, b: &WorkerReport| {
         a.instance_key == b.instance_key
@@ -117,8 +117,8 @@ pub(crate) fn differ(before: &[WorkerReport], after: &[WorkerReport]) -> bool {
     before.len() != after.len() || !before.iter().zip(after).all(|(a, b)| same(a, b))
 }
 
-/// A list being gathered: its pages, then, on servers that leave the slots out, the workers one
-/// by one. Each step is one call.
+/// A list being gathered: first its pages, then, on servers that leave the slots out, the workers
+/// one by one. Each step is one call.
 #[derive(Debug)]
 pub(crate) struct Gathering {
     found: Vec<Heartbeat>,
@@ -127,19 +127,19 @@ pub(crate) struct Gathering {
     next: Step,
 }
 
-/// What to ask for next.
+/// The next call to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The page that begins with this token.
     Page(Vec<u8>),
     /// The worker with this instance key.
     Worker(String),
-    /// Nothing: the list is whole.
+    /// None: the list is complete.
     Done,
 }
 
-/// At a thousand workers per page: a registry holds a million. More pages are a server that
-/// hands out the same token for ever.
+/// At a thousand workers per page this allows a million workers. A server that sends more pages is
+/// repeating the same token forever.
 const MOST_PAGES: u32 = 1_000;
 
 impl Gathering {
@@ -153,13 +153,13 @@ impl Gathering {
         }
     }
 
-    /// What to ask for next.
+    /// The next call to make.
     pub(crate) fn step(&self) -> &Step {
         &self.next
     }
 
-    /// Takes a page in. Of the workers listed without slots only those of `wanted` task queues
-    /// are asked for, since each costs a call. `Err` if the pages do not end.
+    /// Adds a page. Of the workers listed without slots, keeps only those on `wanted` task queues,
+    /// since each costs a call. `Err` if the pages do not end.
     pub(crate) fn page(
         &mut self,
         page: WorkersPage,
@@ -181,18 +181,18 @@ impl Gathering {
         Ok(())
     }
 
-    /// Takes one worker in; `None` if it has gone meanwhile.
+    /// Adds one worker; `None` if the server no longer knows it.
     pub(crate) fn worker(&mut self, heartbeat: Option<Heartbeat>) {
         self.found.extend(heartbeat);
         self.next = self.next_worker();
     }
 
-    /// Everything that was found.
+    /// The heartbeats found.
     pub(crate) fn finish(self) -> Vec<Heartbeat> {
         self.found
     }
 
-    /// How many calls this list has still to make, at least.
+    /// The minimum number of calls that this list still needs.
     pub(crate) fn calls_left(&self) -> u64 {
         self.to_describe.len() as u64
     }
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// When it changed, after what it was sent, and its interval, in seconds.
+    /// When each heartbeat changed, the time after which it was sent, and its interval, in seconds.
     fn changes(reports: &[WorkerReport]) -> Vec<(Option<u64>, Option<u64>, Option<u64>)> {
         let seconds = |time: Time| time.as_millis() / 1_000;
         reports
@@ -241,7 +241,7 @@ mod tests {
             .collect()
     }
 
-    /// A list that is read at once.
+    /// Records a list that took no time to read.
     fn look(heartbeats: &mut Heartbeats, list: Vec<Heartbeat>, second: u64) -> Vec<WorkerReport> {
         let now = Time::from_secs(second);
         heartbeats.look(list, now, now)
@@ -255,7 +255,7 @@ mod tests {
             changes(&look(&mut heartbeats, list, 100)),
             [(None, None, Some(5)), (None, None, Some(5))]
         );
-        // b beats on, a does not.
+        // b sends heartbeats, a does not.
         let list = vec![
             heartbeat("a", 0, Some(5)),
             heartbeat("b", 5 * SECOND, Some(5)),

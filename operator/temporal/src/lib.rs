@@ -1,4 +1,4 @@
-//! Reads Temporal for the operator: how much waits in each task queue, and what the workers say
+//! Reads Temporal for the operator: the backlog of each task queue, and what the workers report
 //! about themselves. The only part that talks to Temporal, and it only reads. It knows nothing of
 //! Kubernetes and decides nothing.
 //!
@@ -35,18 +35,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! | module | what for | I/O |
+//! | module | purpose | I/O |
 //! | --- | --- | --- |
-//! | `connection` | addresses and credentials, checked; fingerprints | no |
-//! | `pem` | certificates and keys out of PEM, and what is wrong with it by kind | no |
+//! | `connection` | checked addresses and credentials; fingerprints | no |
+//! | `pem` | extracts certificates and keys from PEM, and classifies what is wrong with it | no |
 //! | `certificate` | when certificates expire | no |
-//! | `call` | the seam: calls, answers and failures as plain data | no |
-//! | `client`, `wire` | the seam over the network, with the official client | yes |
-//! | `fault`, `probe` | why no connection came about; what a server speaks instead | probe |
-//! | `subscription`, `slots` | what callers ask for and get; workers joined with pods | no |
-//! | `pool`, `reader` | the tasks that read | through the seam |
-//! | `budget`, `schedule`, `circuit_breaker`, `queue`, `credential`, `heartbeats` | what to read when, and what an answer means | no |
-//! | `readings`, `clock`, `observer` | where readings lie; the time; what reading costs | no |
+//! | `call` | the interface to Temporal: calls, answers and failures as plain data | no |
+//! | `client`, `wire` | that interface over the network, with the official client | yes |
+//! | `fault`, `probe` | why a connection failed; which protocol a server speaks | probe |
+//! | `subscription`, `slots` | what callers request and receive; workers joined with pods | no |
+//! | `pool`, `reader` | the tasks that read | through `call` |
+//! | `budget`, `schedule`, `circuit_breaker` | which call may be made when | no |
+//! | `queue`, `credential`, `heartbeats` | what an answer means; when to read next | no |
+//! | `readings`, `clock`, `observer` | the store of readings; the time; the cost of reading | no |
 
 mod budget;
 mod call;

@@ -1,9 +1,9 @@
-//! Takes certificates and private keys out of PEM text, and says by kind what is wrong with it.
+//! Extracts certificates and private keys from PEM text, and classifies what is wrong with it.
 //! Pure.
 //!
-//! The text comes from Secrets. The PEM library quotes the line that it stumbles over, which can be
-//! a whole key, so its errors are dropped here. A [`PemProblem`] is one of fixed sentences: it has
-//! no room for input.
+//! The text comes from Secrets. The PEM library's errors quote the offending line, which can be a
+//! whole key, so they are dropped here. A [`PemProblem`] is one of a fixed set of sentences: it
+//! cannot hold any input.
 
 mod der;
 mod diagnosis;
@@ -31,8 +31,8 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
         .ok_or_else(|| diagnosis::of(pem, Wanted::Certificate))
 }
 
-/// Checks that a PEM text holds the certificate of an authority. A bundle may hold others beside it
-/// that cannot be used, as bundles do.
+/// Checks that a PEM text holds at least one usable CA certificate. The others may be unusable, as
+/// they often are in bundles.
 pub(crate) fn check_authorities(pem: &[u8]) -> Result<(), PemProblem> {
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(certificates(pem)?);

@@ -1,5 +1,5 @@
-//! The pool of readers: who watches what, and what was read last. Starts one reader task per
-//! Temporal namespace and stops them; makes no call itself.
+//! The pool of readers: who watches what, and the latest readings. Starts and stops one reader task
+//! per Temporal namespace; makes no calls itself.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -25,9 +25,9 @@ use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
 use crate::readings::{Readings, Subscriber, unread};
 use crate::subscription::{OwnerKey, QueueReading, QueueWatch};
 
-/// Reads the watched queues of every Temporal namespace in the background, each namespace by a
-/// task and a budget of its own, so that none waits for another. Cheap to clone; dropping the
-/// last clone stops the tasks.
+/// Reads the watched queues of every Temporal namespace in the background. Each namespace has a
+/// task and a budget of its own, so that none waits for another. Cheap to clone; dropping the last
+/// clone stops the tasks.
 #[derive(Clone)]
 pub struct Readers {
     inner: Arc<Inner>,
@@ -60,8 +60,8 @@ struct Watch {
 }
 
 impl Readers {
-    /// Starts with nothing to read. Must be called, like every method here that is not `async`,
-    /// inside a tokio runtime.
+    /// Creates an empty pool. Must be called inside a tokio runtime, like every method here that is
+    /// not `async`.
     pub fn new(
         stats: Arc<dyn QueueStats>,
         observer: Arc<dyn Observer>,
@@ -87,17 +87,18 @@ impl Readers {
         }
     }
 
-    /// The clock of the readings' times.
+    /// The clock that stamps the readings.
     pub fn clock(&self) -> Clock {
         self.inner.clock
     }
 
-    /// Says what an owner wants read from now on; everything it wanted before and does not name
-    /// is no longer read. Cheap when nothing has changed, so call it in every pass. Queues of the
-    /// same name are taken once, the last one.
+    /// Sets the queues to read for an owner. Queues that it watched before and that are not in
+    /// `queues` are no longer read. Cheap if nothing has changed, so call it in every reconcile. If
+    /// several queues have the same name, the last one counts.
     ///
     /// A queue keeps its reading as long as its address, Temporal namespace, task queue and task
-    /// types stay; a changed credential keeps it too, and is used from the next read on.
+    /// types stay the same. It also keeps it when the credential changes; the next read uses the
+    /// new credential.
     pub fn watch(&self, owner: &OwnerKey, connection: &ResolvedConnection, queues: &[QueueWatch]) {
         let now = self.inner.clock.now();
         let mut watches = self.inner.watches.lock();
@@ -156,8 +157,7 @@ impl Readers {
         watches.owners.insert(owner.clone(), watch);
     }
 
-    /// The owner is gone: nothing is read for it any more, and its connection is closed if
-    /// nobody else uses it.
+    /// Stops reading for an owner that is gone, and closes its connection if nobody else uses it.
     pub fn forget(&self, owner: &OwnerKey) {
         let mut watches = self.inner.watches.lock();
         if let Some(before) = watches.owners.remove(owner) {
@@ -166,7 +166,7 @@ impl Readers {
         }
     }
 
-    /// What was read last. A queue that is not watched has not been read.
+    /// The latest reading. A queue that is not watched has not been read.
     pub fn reading(&self, owner: &OwnerKey, queue: &str) -> QueueReading {
         let subscriber = Subscriber {
             owner: owner.clone(),
@@ -178,7 +178,8 @@ impl Readers {
             .unwrap_or_else(|| unread(self.inner.clock.now()))
     }
 
-    /// When the backlog of a queue was read last, if it is known. Not every reading is news.
+    /// When the backlog of a queue was last read; `None` if it is unknown. Not every reading is
+    /// news.
     pub fn read_at(&self, owner: &OwnerKey, queue: &str) -> Option<Time> {
         let subscriber = Subscriber {
             owner: owner.clone(),
@@ -187,11 +188,11 @@ impl Readers {
         self.inner.readings.read_at(&subscriber)
     }
 
-    /// Somebody knows that the queue has got work. It is read a tenth of a second later, when a
-    /// task that was just started has reached its queue, as far as the budget allows. Where the
-    /// server would answer from its statistics cache, the read is made past it, which works once
-    /// per `statistics_cache`; further hints wait for the next moment at which a read can see
-    /// something new. False if nobody watches such a queue.
+    /// Hints that a queue has work. The queue is read a tenth of a second later, as far as the
+    /// budget allows: by then a task that was just started has reached its queue. If the server
+    /// would answer from its statistics cache, the read bypasses the cache, which works once per
+    /// `statistics_cache`; further hints wait until a read can see something new. Returns false if
+    /// the queue is not watched.
     pub fn hint(&self, owner: &OwnerKey, queue: &str) -> bool {
         let watches = self.inner.watches.lock();
         let Some(watch) = watches.owners.get(owner) else {
@@ -208,9 +209,9 @@ impl Readers {
         known
     }
 
-    /// The owners with news, each once however much there is, oldest news first: a new sample, a
-    /// failed attempt, or workers that differ. That a queue without replicas is as idle as it was a
-    /// moment ago is no news. For one consumer. Ends with [`Readers::shutdown`].
+    /// The owners with news, oldest news first, each listed once however much news it has. News is
+    /// a new sample, a failed attempt, or a change of workers. A queue without replicas that is
+    /// still idle is no news. For a single consumer. Ends with [`Readers::shutdown`].
     pub fn updates(&self) -> impl Stream<Item = OwnerKey> + Send + use<> {
         stream::unfold(self.inner.readings.clone(), |readings| async move {
             let owner = readings.next_owner().await?;
@@ -218,7 +219,7 @@ impl Readers {
         })
     }
 
-    /// The call budgets of all Temporal namespaces that are read.
+    /// The call budget of every Temporal namespace that is being read.
     pub fn budgets(&self) -> Vec<BudgetReading> {
         let now = self.inner.clock.now().as_millis();
         let full = self.limits().rate_milli;
@@ -239,7 +240,7 @@ impl Readers {
         registry.iter().map(read).collect()
     }
 
-    /// Stops all reading and waits until every task has ended. Readings stay as they are.
+    /// Stops all reading and waits until every task has ended. The readings remain.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -273,8 +274,8 @@ impl Readers {
 
     /// Sends a command to the reader of a place; a watch starts the reader if there is none.
     ///
-    /// All of it happens under the registry's lock: a reader that retires, under the same lock,
-    /// either sees the command or is no longer there to get it.
+    /// Holds the registry's lock throughout. A retiring reader takes the same lock, so it either
+    /// sees the command or is already gone from the registry.
     fn tell(&self, place: Place, command: Command) {
         let inner = &self.inner;
         let mut registry = inner.registry.lock();
@@ -322,7 +323,7 @@ impl Readers {
     }
 }
 
-/// Task types in order, each once.
+/// The spec with its task types sorted and without duplicates.
 fn normal(spec: &QueueWatch) -> QueueWatch {
     let mut spec = spec.clone();
     spec.task_types.sort_unstable();
@@ -330,7 +331,7 @@ fn normal(spec: &QueueWatch) -> QueueWatch {
     spec
 }
 
-/// Whether a reading made for one spec answers the other.
+/// Whether a reading for one spec also serves the other.
 fn reads_the_same(a: &QueueWatch, b: &QueueWatch) -> bool {
     a.task_queue == b.task_queue && a.task_types == b.task_types
 }

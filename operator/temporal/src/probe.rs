@@ -1,5 +1,6 @@
-//! Finds out what a server speaks at which a connection failed: greets it in TLS and looks at the first bytes
-//! of its answer. Opens one socket, within a deadline; trusts nobody and sends no credential.
+//! Finds out which protocol a server speaks after connecting to it failed: sends a TLS ClientHello
+//! and looks at the first bytes of the answer. Opens one socket, within a deadline; trusts no
+//! certificate and sends no credential.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +11,23 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A server that was reached a moment ago answers a greeting at once, or not at all.
+/// A server that was reachable a moment ago answers a ClientHello at once, or not at all.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// What a server speaks.
+/// The protocol that a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speaks {
-    /// TLS: it answers the greeting, if only to refuse it.
+    /// TLS: it answers the ClientHello, if only to refuse it.
     Tls,
     /// HTTP/1 in plaintext.
     Http1,
     /// HTTP/2 in plaintext, as gRPC does.
     Http2,
-    /// It closes the connection, or says nothing that is known here.
+    /// It closes the connection, or answers with something unknown.
     Nothing,
 }
 
-/// What the server at `host:port` speaks.
+/// The protocol that the server at `host:port` speaks.
 pub(crate) async fn speaks(address: &str) -> Speaks {
     let answer = tokio::time::timeout(DEADLINE, greet(address)).await;
     answer
@@ -35,14 +36,14 @@ pub(crate) async fn speaks(address: &str) -> Speaks {
         .map_or(Speaks::Nothing, |answer| of(&answer))
 }
 
-/// The beginning of a server's answer to a greeting in TLS.
+/// The first bytes of the server's answer to a TLS ClientHello.
 async fn greet(address: &str) -> Option<Vec<u8>> {
     let mut greeting = Vec::new();
     client(address)?.write_tls(&mut greeting).ok()?;
     let mut stream = TcpStream::connect(address).await.ok()?;
     stream.write_all(&greeting).await.ok()?;
     let mut answer = Vec::new();
-    // A frame of HTTP/2 says what it is in its fourth byte.
+    // The type of an HTTP/2 frame is its fourth byte.
     while answer.len() < 5 {
         if stream.read_buf(&mut answer).await.ok()? == 0 {
             break;
@@ -64,9 +65,9 @@ fn client(address: &str) -> Option<ClientConnection> {
 }
 
 fn of(answer: &[u8]) -> Speaks {
-    /// A record of TLS: an alert or a handshake, of version 3.
+    /// TLS record types: alert and handshake.
     const RECORDS: [u8; 2] = [21, 22];
-    /// The type of the frame with which HTTP/2 begins.
+    /// The type of the first HTTP/2 frame.
     const SETTINGS: u8 = 4;
     match answer {
         [record, 3, ..] if RECORDS.contains(record) => Speaks::Tls,

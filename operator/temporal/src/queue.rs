@@ -1,5 +1,5 @@
-//! One task queue as read with one credential: who wants it, what the last read said, when the
-//! next is worth making. Pure; the time is passed in.
+//! One task queue as read with one credential: who wants it, what the last read found, when to read
+//! next. Pure; the time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,30 +11,32 @@ use crate::call::{CallError, CallErrorKind};
 use crate::readings::Subscriber;
 use crate::subscription::{CallFailure, QueueWatch};
 
-/// The next read is made this long after the server's cached value has expired: timers on both
-/// sides are exact to about ten milliseconds.
+/// Margin between the expiry of the server's cached value and the next read: timers on both sides
+/// are exact to about ten milliseconds.
 const PHASE_MARGIN: Millis = 20;
 
-/// A task that was started reaches its queue some 10 to 50 ms later. A read before that sees
-/// nothing, and fills the server's cache with it for seconds.
+/// Pause between a hint and its read. A task reaches its queue some 10 to 50 ms after it was
+/// started. A read before that sees nothing, and fills the server's cache with nothing for seconds.
 const HINT_DELAY: Millis = 100;
 
-/// Without an answer for one queue, the next attempt comes within this time.
+/// The longest pause after a failed read of one queue, unless the credential was refused or the
+/// server does not support the call.
 const LONGEST_BACKOFF: Millis = 15_000;
 
-/// A credential that was refused is seldom accepted a second later.
+/// The pause after a refused credential, which is rarely accepted a second later.
 const DENIED_BACKOFF: Millis = 60_000;
 
-/// A server that lacks a call gains it by an upgrade. That it does is believed by and by, and never of
-/// a call that it has answered before: a proxy says the same in place of the server, and so does an
-/// older server during a rolling change.
+/// The longest pause between retries of a call that the server does not support; it may gain the
+/// call by being upgraded. Does not apply if the server has answered the call before: then a proxy
+/// may have answered in its place, or an older server during a rolling upgrade.
 pub(crate) const UNSUPPORTED_BACKOFF: Millis = 600_000;
 
-/// How often a task type is read that no worker serves. A read makes the server load the type's queue for 5 minutes
-/// and more, which costs it the better part of a megabyte: so seldom that it is unloaded in between.
+/// How often to read a task type that no worker serves. A read makes the server load the type's
+/// queue for at least 5 minutes, which costs it most of a megabyte; at this interval the server
+/// unloads the queue in between.
 const UNSERVED_INTERVAL: Millis = 600_000;
 
-/// Who wants the queue, for what, under which watch.
+/// What one subscriber wants to read, and the number of its watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) watch: u64,
@@ -46,18 +48,18 @@ pub(crate) struct Wanted {
 struct TypeState {
     last: Option<TypeBacklog>,
     failing: Option<Failing>,
-    /// When it was last asked for.
+    /// When it was last read.
     asked_at: Millis,
 }
 
 impl TypeState {
-    /// Whether it is known that there is nothing.
+    /// Whether the type is known to be idle.
     fn is_idle(&self) -> bool {
         self.failing.is_none() && self.last.as_ref().is_some_and(is_idle)
     }
 }
 
-/// Whether nothing waits, comes, or goes.
+/// Whether nothing waits, arrives or leaves.
 fn is_idle(backlog: &TypeBacklog) -> bool {
     backlog.count == 0 && backlog.add_rate_milli == 0 && backlog.dispatch_rate_milli == 0
 }
@@ -76,41 +78,41 @@ pub(crate) struct Queue {
     pub(crate) name: String,
     pub(crate) wanted: BTreeMap<Subscriber, Wanted>,
     types: BTreeMap<TaskType, TypeState>,
-    /// The task types that a worker has been seen to serve, since the spec of its fleet changed last. As long as there
-    /// is none, nothing is known, and all are read.
+    /// The task types that a worker was seen to serve since the fleet's spec last changed. While
+    /// empty, nothing is known and all types are read.
     served: BTreeSet<TaskType>,
-    /// The answer to a read sent this long after it, or earlier, may be the same cached value.
+    /// A read sent before this may return the same cached value.
     cached_until: Millis,
     /// When the last successful read ended.
     taken_at: Option<Time>,
     sequence: u64,
     pub(crate) slots_in_use: bool,
-    /// A hint keeps the queue busy until then: the first answer may have been a cached one.
+    /// A hint keeps the queue busy until this time: the first answer may have been a cached one.
     hinted_until: Millis,
-    /// When the read that follows a hint is to be made.
+    /// When the read for a hint is due.
     hint_at: Option<Millis>,
-    /// The same as `cached_until` for reads past the cache, which have a cache of their own.
+    /// Like `cached_until`, for reads past the cache, which have a cache of their own.
     past_cached_until: Millis,
 }
 
-/// The result of one read: an answer per type that was asked for.
+/// The result of one read: an answer for each type requested.
 pub(crate) type Answers = Vec<(TaskType, Result<TypeBacklog, CallError>)>;
 
-/// When a read was under way.
+/// When a read was sent and when it ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub(crate) sent: Time,
     pub(crate) ended: Time,
 }
 
-/// What the schedule needs to know about the place to time the next read.
+/// What a queue needs to know about its Temporal namespace to time the next read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// How long the server keeps an answer.
+    /// How long the server caches an answer.
     pub(crate) cache: Millis,
-    /// How often quiet queues may be read with what the busy ones leave of the budget.
+    /// The interval at which quiet queues can be read with the budget that the busy ones leave.
     pub(crate) quiet: Millis,
-    /// Between 900 and 1100: spreads retries.
+    /// A factor from 900 to 1100 that spreads retries.
     pub(crate) jitter_permille: u64,
 }
 
@@ -131,7 +133,7 @@ impl Queue {
         }
     }
 
-    /// The task types that anybody wants.
+    /// The task types that any subscriber wants.
     pub(crate) fn wanted_types(&self) -> Vec<TaskType> {
         let wants = |task_type: &TaskType| {
             self.wanted
@@ -141,7 +143,8 @@ impl Queue {
         TaskType::ALL.into_iter().filter(wants).collect()
     }
 
-    /// The task types to read now; each is one call. What no worker serves is read seldom, as long as nothing comes.
+    /// The task types to read now, one call each. An idle type that no worker serves is read
+    /// rarely. If that leaves no type, all are read.
     pub(crate) fn types(&self, now: Time) -> Vec<TaskType> {
         let hinted = now.as_millis() < self.hinted_until;
         let rests = |task_type: &TaskType| {
@@ -160,23 +163,24 @@ impl Queue {
         types
     }
 
-    /// How many calls one read costs now.
+    /// The number of calls that a read costs now.
     pub(crate) fn cost(&self, now: Time) -> u64 {
         self.types(now).len() as u64
     }
 
-    /// A worker serves these task types.
+    /// Records that a worker serves these task types.
     pub(crate) fn serves(&mut self, types: impl IntoIterator<Item = TaskType>) {
         self.served.extend(types);
     }
 
-    /// The spec of a fleet has changed: its workers may come to serve others.
+    /// Forgets which task types are served: the spec of a fleet has changed, and its workers may
+    /// serve others.
     pub(crate) fn forget_served(&mut self) {
         self.served.clear();
     }
 
-    /// Takes the answers in. True if they are a new sample, false if they may be, and look like,
-    /// the cached value that was read before.
+    /// Records the answers. True if they are a new sample; false if they look like the value read
+    /// before and may have come from the server's cache.
     pub(crate) fn take(&mut self, answers: Answers, span: Span, cache: Millis, next: u64) -> bool {
         let fresh = span.sent.as_millis() >= self.cached_until;
         let mut changed = fresh;
@@ -210,8 +214,8 @@ impl Queue {
         changed
     }
 
-    /// The reading for one subscriber: unknown if any of its types is; `None` as long as one of
-    /// them has not been read.
+    /// The reading for one subscriber: unknown if any of its types is unknown; `None` until all of
+    /// them have been read.
     pub(crate) fn reading(
         &self,
         spec: &QueueWatch,
@@ -253,9 +257,9 @@ impl Queue {
         ))
     }
 
-    /// Somebody says that the queue has got work. Says when to read it: as soon as the work can
-    /// be expected in the queue and not both of the server's caches hide it. Until a read is sure
-    /// to be newer than the hint the queue counts as busy.
+    /// Records a hint and returns when to read the queue: as soon as the work can be in the queue
+    /// and at least one of the server's two caches does not hide it. The queue counts as busy until
+    /// a read is certain to be newer than the hint.
     pub(crate) fn hint(&mut self, now: Time, cache: Millis, past_cache: bool) -> Millis {
         let soonest = now.as_millis().saturating_add(HINT_DELAY);
         let open = |until: Millis| soonest.max(until.saturating_add(PHASE_MARGIN));
@@ -274,7 +278,7 @@ impl Queue {
             .insert(self.hint_at.map_or(at, |pending| pending.min(at)))
     }
 
-    /// Whether these answers show the first tasks of a queue that was empty and has no replicas.
+    /// Whether these answers show the first tasks of an empty queue without replicas.
     pub(crate) fn wakes(&self, answers: &Answers) -> bool {
         let empty = |state: &TypeState| {
             state.failing.is_none() && state.last.is_some_and(|last| last.count == 0)
@@ -287,20 +291,21 @@ impl Queue {
                 .any(|(_, answer)| answer.as_ref().is_ok_and(|found| found.count > 0))
     }
 
-    /// Whether the read that is made now is worth making past the server's cache: for a hint that
-    /// an ordinary read could not follow, because its cached value is still served.
+    /// Whether to read past the server's cache now: only if a hint is due, an ordinary read would
+    /// get the old cached value, and the cache of the reads past the cache has expired. Clears a
+    /// hint that is due.
     pub(crate) fn wants_past_cache(&mut self, now: Time) -> bool {
         let at = now.as_millis();
         let hinted = self.hint_at.take_if(|hint_at| *hint_at <= at).is_some();
         hinted && at < self.cached_until && at >= self.past_cached_until
     }
 
-    /// When an ordinary read is no longer answered from the server's cache.
+    /// When the server's cache no longer answers an ordinary read.
     pub(crate) fn cache_expires(&self) -> Millis {
         self.cached_until.saturating_add(PHASE_MARGIN)
     }
 
-    /// A read past the cache was answered: fills in what such answers leave out.
+    /// Records that a read past the cache was answered, and fills in what such answers leave out.
     pub(crate) fn read_past_cache(&mut self, answers: &mut Answers, span: Span, cache: Millis) {
         self.past_cached_until = span.ended.as_millis().saturating_add(cache);
         for (task_type, answer) in answers {
@@ -314,7 +319,7 @@ impl Queue {
         }
     }
 
-    /// Whether the queue has work: then it is read at its polling interval.
+    /// Whether the queue has work. If so, it is read at its polling interval.
     pub(crate) fn is_busy(&self, now: Time) -> bool {
         let moving = |backlog: &TypeBacklog| {
             backlog.count > 0 || backlog.add_rate_milli > 0 || backlog.dispatch_rate_milli > 0
@@ -329,14 +334,14 @@ impl Queue {
                 .any(moving)
     }
 
-    /// The shortest interval that is worth anything: what was asked for, or the server's cache.
+    /// The shortest useful interval: the requested one, but no shorter than the server's cache.
     pub(crate) fn busy_period(&self, cache: Millis) -> Millis {
         self.shortest(|spec| spec.polling_interval)
             .max(cache)
             .saturating_add(PHASE_MARGIN)
     }
 
-    /// The longest gap while quiet.
+    /// The longest interval while the queue is quiet.
     pub(crate) fn quiet_period(&self, cache: Millis) -> Millis {
         self.shortest(|spec| spec.quiet_polling_interval)
             .max(self.busy_period(cache))
@@ -347,7 +352,7 @@ impl Queue {
         each.min().unwrap_or(LONGEST_BACKOFF)
     }
 
-    /// When the next read is due after one that ended at `now`, and how late it may be.
+    /// When the next read is due after one that ended at `now`, and by how much it may be late.
     pub(crate) fn next(&self, now: Time, pace: Pace) -> (Millis, Millis) {
         let ended = now.as_millis();
         if let Some(failing) = self.worst() {
@@ -357,11 +362,12 @@ impl Queue {
             let shortest = self.busy_period(pace.cache);
             let longest = self.quiet_period(pace.cache);
             let period = pace.quiet.clamp(shortest, longest);
-            // Being early is luxury: up to its own interval a quiet queue is not late.
+            // An early read is a bonus: until its own interval has passed, a quiet queue is not
+            // late.
             return (ended.saturating_add(period), longest.saturating_sub(period));
         }
-        // A read that may have been served from the cache is followed by one just after the
-        // cached value expires; otherwise the interval counts.
+        // A read that the cache may have answered is followed by one just after the cached value
+        // expires. Otherwise the polling interval applies.
         let expires = self.cache_expires();
         let from_cache = self.cached_until < ended.saturating_add(pace.cache);
         let due = if from_cache && expires > ended {
@@ -375,8 +381,8 @@ impl Queue {
         }
     }
 
-    /// How much longer the oldest task may wait before its target is missed, at most one
-    /// polling interval.
+    /// How long the oldest task may still wait before its target is missed, at most one polling
+    /// interval.
     fn slack(&self) -> Millis {
         let states = self.types.values().filter_map(|state| state.last.as_ref());
         let age = states.map(|backlog| millis(backlog.age)).max().unwrap_or(0);
@@ -416,7 +422,7 @@ impl Queue {
 impl TypeState {
     fn fail(&mut self, error: CallError, now: Time) {
         self.failing = Some(match self.failing.take() {
-            // The first message of a failure stays, so that what is reported does not flicker.
+            // Keeps the first message of a failure, so that the reported message does not flicker.
             Some(before) if before.error.kind == error.kind => Failing {
                 failures: before.failures.saturating_add(1),
                 ..before
@@ -435,8 +441,8 @@ impl TypeState {
     }
 }
 
-/// Whether a reading says of a queue without replicas that there is nothing, as the one before it did shortly before:
-/// whoever has seen that one need not see this one.
+/// Whether a reading only repeats, shortly after the last one, that a queue without replicas is
+/// idle. Such a reading is stored but causes no update.
 pub(crate) fn is_no_news(
     before: &Reading<Backlog>,
     after: &Reading<Backlog>,
@@ -452,14 +458,15 @@ pub(crate) fn is_no_news(
             .filter_map(|(_, of_type)| of_type.as_ref());
         types.all(is_idle)
     };
-    // What is older than this is not acted on: then it is news that it is known again.
+    // Readings older than this are not acted on, so after a longer gap a known reading is news.
     let shortly = SHORTLY.max(spec.quiet_polling_interval.saturating_mul(2));
     let gap = before.taken_at().zip(after.taken_at());
     let gap = gap.map(|(before, after)| after.since(before));
     !spec.has_replicas && was.types == is.types && idle(is) && gap.is_some_and(|gap| gap <= shortly)
 }
 
-/// See [`is_no_news`].
+/// The longest gap at which a reading can repeat the last one (see [`is_no_news`]), or two quiet
+/// polling intervals if that is longer.
 const SHORTLY: Duration = Duration::from_mins(1);
 
 /// Whether a watch asks for a task type.
@@ -467,7 +474,7 @@ fn wants(spec: &QueueWatch, task_type: TaskType) -> bool {
     spec.task_types.is_empty() || spec.task_types.contains(&task_type)
 }
 
-/// A failed call in words for people.
+/// Describes a failed call for people.
 pub(crate) fn failure(error: &CallError, place: &str) -> CallFailure {
     CallFailure {
         kind: error.kind,
@@ -482,7 +489,7 @@ pub(crate) fn failure(error: &CallError, place: &str) -> CallFailure {
     }
 }
 
-/// The pause after so many failures in a row: twice as long after each, up to the longest.
+/// The pause after this many failures in a row: doubles with each failure, up to `longest`.
 pub(crate) fn doubled(first: Millis, failures: u32, longest: Millis) -> Millis {
     let doublings = failures.saturating_sub(1).min(16);
     first.saturating_mul(1 << doublings).min(longest.max(first))

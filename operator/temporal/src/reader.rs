@@ -1,8 +1,7 @@
-//! The task that reads one Temporal namespace: it holds all of the namespace's state, makes the
+//! The task that reads one Temporal namespace: it owns all of the namespace's state, makes the
 //! calls through [`QueueStats`] and publishes the answers. Decides nothing about scaling.
 //!
-//! Everything happens in this one task; calls under way are futures inside it. When it ends,
-//! they end.
+//! Everything happens in this one task; calls under way are futures inside it and end with it.
 
 mod answers;
 pub(crate) mod config;
@@ -35,22 +34,22 @@ use crate::readings::{Readings, Subscriber};
 use crate::schedule::{JobId, Schedule};
 use crate::subscription::OwnerKey;
 
-/// A reader that nobody needs stays this long, so that its budget is full again when it goes:
-/// fleets that come and go quickly cannot outrun it.
+/// How long a reader without owners lives on. By then its budget is full again, so fleets that come
+/// and go quickly cannot exceed it.
 const LINGER: Millis = 60_000;
 
-/// What callers tell a reader.
+/// Commands from callers to a reader.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// From now on read these queues for this owner, and no others.
+    /// Read these queues for this owner from now on, and no others.
     Watch {
         owner: OwnerKey,
         connection: Box<ResolvedConnection>,
         queues: Vec<Wanted>,
     },
-    /// Read nothing for this owner.
+    /// Stop reading for this owner.
     Forget(OwnerKey),
-    /// Read this queue now.
+    /// Read this queue soon: it has work.
     Hint(Subscriber),
 }
 
@@ -62,7 +61,7 @@ pub(crate) struct Gauges {
     pub(crate) busy_queues: u64,
 }
 
-/// The running readers. A reader that has had nothing to read for a while takes itself out.
+/// The running readers. A reader that has been idle for a while removes itself.
 pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
 
 /// A running reader.
@@ -72,7 +71,7 @@ pub(crate) struct Handle {
     pub(crate) gauges: Arc<Mutex<Gauges>>,
 }
 
-/// What a reader is made of.
+/// The dependencies of a reader.
 pub(crate) struct Parts {
     pub(crate) place: Place,
     pub(crate) config: ReadersConfig,
@@ -96,7 +95,7 @@ pub(crate) struct Reader {
     schedule: Schedule,
     last_job: JobId,
     calls: FuturesUnordered<futures::future::BoxFuture<'static, Done>>,
-    /// How often quiet queues are read, and when that was worked out.
+    /// How often to read quiet queues; computed at `paced_at`.
     quiet: Millis,
     paced_at: Option<Millis>,
 }
@@ -118,7 +117,7 @@ impl Reader {
         }
     }
 
-    /// Reads until told to stop, or until there has been nothing to read for a while.
+    /// Reads until stopped, or until there has been nothing to read for a while.
     pub(crate) async fn run(
         mut self,
         mut inbox: UnboundedReceiver<Command>,
@@ -126,8 +125,8 @@ impl Reader {
         stop: CancellationToken,
     ) {
         loop {
-            // All that has been said is heard before anything is read, so that one read serves
-            // everybody who asked.
+            // Executes all pending commands before reading anything, so that one read serves all of
+            // them.
             while let Ok(command) = inbox.try_recv() {
                 self.obey(command);
             }
@@ -174,7 +173,8 @@ impl Reader {
         self.last_job
     }
 
-    /// Starts every call that is due and that the budget allows. Says when to look again.
+    /// Starts every due call that the budget allows. Returns when to look again; `None` if only a
+    /// command or the end of a call can change anything.
     fn dispatch(&mut self) -> Option<Millis> {
         let now = self.now();
         let at = now.as_millis();
@@ -244,15 +244,15 @@ impl Reader {
             None => match step {
                 Step::Page(token) => self.calls.push(caller.page(token)),
                 Step::Worker(key) => self.calls.push(caller.worker(key)),
-                // The list is taken in as soon as it is whole, so this cannot be; an empty page
-                // token begins a new one.
+                // A complete list is recorded at once, so this cannot happen; an empty page token
+                // starts a new list.
                 Step::Done => self.calls.push(caller.page(Vec::new())),
             },
         }
     }
 
-    /// Works out, at most once a second, how often quiet queues can be read so that all reads
-    /// together take half the budget: the other half is for hints, worker lists and bursts.
+    /// Computes, at most once a second, how often quiet queues can be read so that all reads
+    /// together use half of the budget. The other half is for hints, worker lists and bursts.
     fn pace(&mut self, now: Time) {
         let at = now.as_millis();
         if self
@@ -296,8 +296,8 @@ async fn until(timer: Option<tokio::time::Instant>) {
     }
 }
 
-/// Between 900 and 1100, spread over jobs and times: retries of many queues part ways. Not
-/// random, so that tests with a paused clock can be repeated.
+/// A factor from 900 to 1100 that varies with job and time, so that the retries of many queues
+/// spread out. Not random, so that tests with a paused clock are repeatable.
 fn jitter(job: JobId, now: Millis) -> u64 {
     let mixed = (job.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ now).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     900 + (mixed >> 32) % 201

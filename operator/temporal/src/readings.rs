@@ -18,8 +18,8 @@ pub(crate) struct Subscriber {
 
 /// The latest reading of every watched queue.
 ///
-/// An entry carries the number of the watch it belongs to. A reader that answers for a watch
-/// that has since been replaced by another server or task queue writes nothing.
+/// An entry carries the number of its watch. A reader that answers for a watch that has been
+/// replaced since (by another server or task queue) writes nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Readings {
     entries: Mutex<BTreeMap<Subscriber, Entry>>,
@@ -40,7 +40,7 @@ struct Pending {
     closed: bool,
 }
 
-/// Nothing has been read yet.
+/// The reading of a queue that has not been read yet.
 pub(crate) fn unread(since: Time) -> QueueReading {
     fn not_yet<T>(since: Time) -> Reading<T> {
         Reading::Unknown {
@@ -58,7 +58,7 @@ pub(crate) fn unread(since: Time) -> QueueReading {
 }
 
 impl Readings {
-    /// A new watch of a queue: its reading starts as not read yet.
+    /// Starts a new watch of a queue, whose reading begins as not read yet.
     pub(crate) fn open(&self, subscriber: Subscriber, watch: u64, now: Time) {
         self.entries.lock().insert(
             subscriber,
@@ -69,12 +69,12 @@ impl Readings {
         );
     }
 
-    /// The queue is no longer watched.
+    /// Ends the watch of a queue.
     pub(crate) fn close(&self, subscriber: &Subscriber) {
         self.entries.lock().remove(subscriber);
     }
 
-    /// What was read last.
+    /// The latest reading.
     pub(crate) fn reading(&self, subscriber: &Subscriber) -> Option<QueueReading> {
         self.entries
             .lock()
@@ -82,13 +82,13 @@ impl Readings {
             .map(|entry| entry.reading.clone())
     }
 
-    /// When the backlog was read last, if it is known.
+    /// When the backlog was last read; `None` if it is unknown.
     pub(crate) fn read_at(&self, subscriber: &Subscriber) -> Option<Time> {
         let entries = self.entries.lock();
         entries.get(subscriber)?.reading.backlog.taken_at()
     }
 
-    /// Changes a reading; tells its owner if `change` says that this is news.
+    /// Changes a reading, and queues its owner for an update if `change` returns that this is news.
     pub(crate) fn publish(
         &self,
         subscriber: &Subscriber,
@@ -113,7 +113,7 @@ impl Readings {
         }
     }
 
-    /// The next owner with news; `None` once it is shut.
+    /// The next owner with news; waits for one. `None` after [`Readings::shut`].
     pub(crate) async fn next_owner(&self) -> Option<OwnerKey> {
         loop {
             let changed = self.changed.notified();

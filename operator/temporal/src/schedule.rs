@@ -1,15 +1,16 @@
-//! What is read next: earliest deadline first among what is due. Pure; the time is passed in.
+//! Chooses what to read next: earliest deadline first among the jobs that are due. Pure; the time
+//! is passed in.
 //!
-//! A job becomes eligible when it is due and is chosen by its deadline, which was fixed when the
-//! job was scheduled. Time alone lifts a job to the front: whatever is scheduled after the
-//! deadline of a waiting job gets a later one. So nobody starves, however short the budget is and
-//! however many hints come in.
+//! A job becomes eligible when it is due; the eligible job with the earliest deadline runs first. A
+//! job's deadline is fixed when the job is scheduled. Every job that is scheduled after a waiting
+//! job's deadline gets a later one, so waiting alone brings a job to the front. No job starves,
+//! however small the budget and however many hints come in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::Millis;
 
-/// Names a job.
+/// Identifies a job.
 pub(crate) type JobId = u64;
 
 /// The jobs of one reader, by due time and by deadline.
@@ -34,14 +35,14 @@ enum State {
     Waiting,
     Eligible,
     Running {
-        /// When it was wanted again while it ran.
+        /// When to run again, if the job was hastened while it ran.
         again: Option<Millis>,
     },
 }
 
 impl Schedule {
-    /// Schedules a job, new or not: due at `due`, and late `slack` after that. A job that was
-    /// hastened while it ran is due at once instead.
+    /// Schedules a job, new or not: due at `due`, and late `slack` after that. If the job was
+    /// hastened while it ran, it is due and late at that time instead.
     pub(crate) fn set(&mut self, id: JobId, due: Millis, slack: Millis) {
         let (due, deadline) = match self.take(id).map(|job| job.state) {
             Some(State::Running { again: Some(at) }) => (at, at),
@@ -60,8 +61,8 @@ impl Schedule {
         self.waiting.insert((due, id));
     }
 
-    /// Makes a job due at `now`, which may lie ahead, and late from then on. A running job will be
-    /// due again then. A job that is late earlier stays as it is.
+    /// Makes a job due at `now`, which may be in the future, and late from then on. A running job
+    /// becomes due again at that time. A job that would be late by then anyway stays as it is.
     pub(crate) fn hasten(&mut self, id: JobId, now: Millis) {
         match self.jobs.get_mut(&id) {
             None => {}
@@ -103,7 +104,7 @@ impl Schedule {
         self.eligible.first().map(|&(_, id)| id)
     }
 
-    /// The job runs; it is not eligible until it is set again.
+    /// Marks the job as running; it is not eligible until it is set again.
     pub(crate) fn start(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get_mut(&id) {
             self.waiting.remove(&(job.due, id));
@@ -112,12 +113,12 @@ impl Schedule {
         }
     }
 
-    /// When the next job becomes due that is not yet.
+    /// When the next job becomes due; ignores jobs that are already due.
     pub(crate) fn next_due(&self) -> Option<Millis> {
         self.waiting.first().map(|&(due, _)| due)
     }
 
-    /// For how long the job that waits longest has been due.
+    /// How long the most overdue job has been due.
     pub(crate) fn behind(&self, now: Millis) -> Millis {
         let due = self
             .eligible
@@ -200,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        /// One job runs per tick, far too few; every job that waits is reached within a bounded
+        /// Only one job runs per tick, far too few. Still, every waiting job runs within a bounded
         /// time, whatever the others do and however often they are hinted.
         #[test]
         fn nobody_starves(
@@ -214,7 +215,7 @@ mod tests {
             }
             for (now, hint) in hints.iter().enumerate() {
                 let now = now as Millis;
-                // One queue is hinted for ever, as fast as can be.
+                // One queue is hinted at every tick.
                 schedule.hasten(0, now);
                 if *hint < periods.len() {
                     schedule.hasten(*hint as JobId, now);
@@ -226,7 +227,7 @@ mod tests {
                     schedule.set(id, now + periods[index].0, periods[index].1);
                 }
                 for (id, (period, slack)) in periods.iter().enumerate() {
-                    // Its own period and slack, then at most every other job twice.
+                    // Its own period and slack, then every other job at most twice.
                     let bound = period + slack + 2 * periods.len() as u64;
                     prop_assert!(
                         now - last_run[id] <= bound,

@@ -1,4 +1,4 @@
-//! Joins what workers say with the pods that live. Pure.
+//! Joins the workers' reports with the living pods. Pure.
 
 use taskqueue_scaling::{
     PerType, PodPhase, PodSlots, Reading, SlotSource, Slots, TaskType, Time, TypeSlots,
@@ -11,22 +11,22 @@ use crate::subscription::WorkerReport;
 /// A pod of the queue's Deployment that exists in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LivePod {
-    /// The pod's name, which is its host name.
+    /// The pod's name, which is also its host name.
     pub name: String,
-    /// Where it is in its life.
+    /// Where it is in its life cycle.
     pub phase: PodPhase,
 }
 
-/// What the pods have in use, as their workers of `task_queue` report it.
+/// The slots of the pods, as their workers of `task_queue` report them.
 ///
-/// - Without pods nothing is in flight, whatever the worker list says or does not say.
-/// - A pod's workers are those with its name as host name and this task queue. Several are
-///   summed. Only fresh heartbeats count: a container that was restarted in its pod leaves an
-///   entry of the same host name behind, with slots that nobody uses.
+/// - Without pods nothing is in flight, whatever the worker list says.
+/// - A pod's workers are those with its name as host name and this task queue. Several are summed.
+///   Only fresh heartbeats count: a container that was restarted in its pod leaves an entry with
+///   the same host name behind, whose slots nobody uses.
 /// - A pod without any fresh heartbeat is in the result with `fresh: false`.
 /// - Workers of pods that are gone are left out.
-/// - If pods are past their start and no pod was ever heard of, the slots are unknown: old SDKs
-///   send no heartbeats, and a restarted server has none for up to one heartbeat interval.
+/// - If any pod is past its start and no worker of any pod is listed, the slots are unknown: old
+///   SDKs send no heartbeats, and a restarted server has none for up to one heartbeat interval.
 pub fn slots(
     workers: &Reading<Vec<WorkerReport>>,
     pods: &[LivePod],
@@ -135,20 +135,21 @@ fn pod_slots(
     joined
 }
 
-/// What a worker of a pod is to the pod.
+/// How a worker counts towards its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// It polls: what it has in use and what it has free counts.
+    /// It polls: its used and its free slots count.
     Polls,
-    /// It takes no new task, or may not live any more: what it had in use counts, its free slots do not.
+    /// It takes no new tasks, or may be dead: its used slots count, its free slots do not.
     Lingers,
     /// Nothing of it counts.
     Gone,
 }
 
-/// A container that restarts in its pod leaves the entry of its last worker behind, which looks alive until
-/// its heartbeats are missed. Such an entry was sent before the newer worker was started; it is gone once
-/// it has missed one heartbeat since. All these times are of the clock of one host.
+/// A container that restarts in its pod leaves the entry of its previous worker behind, which looks
+/// alive until it misses heartbeats. Such an entry was sent before the newer worker started; it
+/// counts as gone once it has missed one heartbeat since. All these times are from the clock of one
+/// host.
 fn standing(report: &WorkerReport, workers: &[&WorkerReport], looked_at: Time) -> Standing {
     if !report.is_fresh(looked_at) {
         return Standing::Gone;
@@ -195,7 +196,7 @@ fn sum_up(
     }
 }
 
-/// One worker that does not know its bound leaves the pod's bound unknown.
+/// Adds two workers' slots. A number that one of them does not know is unknown in the sum.
 fn add(a: TypeSlots, b: TypeSlots) -> TypeSlots {
     TypeSlots {
         used: a.used.saturating_add(b.used),
@@ -210,7 +211,7 @@ fn add(a: TypeSlots, b: TypeSlots) -> TypeSlots {
     }
 }
 
-/// The slots of a worker whose free ones are nobody's.
+/// The slots of a worker whose free slots do not count.
 const fn without_room(slots: TypeSlots) -> TypeSlots {
     TypeSlots {
         available: None,

@@ -1,4 +1,4 @@
-//! What a caller asks to have read, and what it gets. Plain data, no I/O.
+//! What a caller asks to read, and what it gets. Plain data, no I/O.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeSlots};
 use crate::call::{CallErrorKind, Method, WorkerStatus};
 use crate::fault::Fault;
 
-/// The Kubernetes object on whose behalf queues are read.
+/// The Kubernetes object for which queues are read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerKey {
     /// Kubernetes namespace of the object.
@@ -26,23 +26,23 @@ impl fmt::Display for OwnerKey {
 /// One queue of an owner: what to read and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueWatch {
-    /// The owner's own name for the queue; readings are asked for by it.
+    /// The owner's name for the queue; it identifies the reading.
     pub queue: String,
     /// Temporal's name of the task queue.
     pub task_queue: String,
-    /// The task types that count. Each costs one call per read. Empty means all. Once workers have
-    /// been seen that serve some of them only, the others are read seldom as long as nothing comes.
+    /// The task types that count. Each costs one call per read. Empty means all. Once workers are
+    /// seen to serve only some of them, the others are read rarely while they are idle.
     pub task_types: Vec<TaskType>,
-    /// Which spec of the owner this is: with another one its workers may come to serve other task
-    /// types than they have been seen to serve.
+    /// The generation of the owner's spec. When it changes, the workers may serve other task types
+    /// than those seen so far.
     pub generation: i64,
-    /// Longest gap between readings while the queue has work, as far as the budget lasts.
-    /// Shorter than the server's statistics cache (5 s) has no effect.
+    /// Longest gap between readings while the queue has work, as far as the budget allows. Less
+    /// than the server's statistics cache (5 s) has no effect.
     pub polling_interval: Duration,
     /// Longest gap between readings of a queue without work.
     pub quiet_polling_interval: Duration,
-    /// How long a task may wait. When the budget is short, the queue nearest to missing this is
-    /// read first.
+    /// How long a task may wait. When the budget is short, the queue that is closest to missing
+    /// this is read first.
     pub queue_wait_target: Duration,
     /// Whether the queue's Deployment has or wants replicas. Such a queue counts as having work,
     /// and its workers are listed.
@@ -52,13 +52,13 @@ pub struct QueueWatch {
 /// The latest readings of one queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueReading {
-    /// The queue's statistics, per task type that was asked for.
+    /// The queue's statistics for each requested task type.
     pub backlog: Reading<Backlog>,
-    /// The workers that poll the queue, dead ones included, and the workers of their hosts on other
-    /// task queues: join them with the live pods by [`crate::slots`]. Unknown with `NoHeartbeats`
-    /// if the server knows of no worker in the whole Temporal namespace.
+    /// The workers that poll the queue, dead ones included, and the workers on their hosts that
+    /// poll other task queues: [`crate::slots`] joins them with the living pods. Unknown with
+    /// `NoHeartbeats` if the server knows no worker in the whole Temporal namespace.
     pub workers: Reading<Vec<WorkerReport>>,
-    /// Why the backlog is unknown, for people; stays word for word the same while the same
+    /// Why the backlog is unknown, for people; stays the same, word for word, while the same
     /// failure lasts.
     pub backlog_failure: Option<CallFailure>,
     /// Why the workers are unknown.
@@ -68,17 +68,17 @@ pub struct QueueReading {
 /// A failed call, for conditions and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallFailure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub kind: CallErrorKind,
     /// The call that failed.
     pub method: Method,
-    /// One sentence: the call, the place and what was answered.
+    /// One sentence: the call, the place and the error.
     pub message: String,
-    /// Which setting is the cause, where that is known.
+    /// The setting that causes the failure, if known.
     pub fault: Option<Fault>,
 }
 
-/// What one worker process said about itself in its last heartbeat.
+/// What one worker reported in its last heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerReport {
     /// Unique per worker in the Temporal namespace.
@@ -93,14 +93,14 @@ pub struct WorkerReport {
     pub status: WorkerStatus,
     /// Which SDK it runs on, as `name version`.
     pub sdk: String,
-    /// When its heartbeat was last seen to change, on the clock of the reader; `None` until one
-    /// change has been seen. The worker's own clock is never compared with ours.
+    /// When its heartbeat was last seen to change, on the reader's clock; `None` until a change was
+    /// seen. The worker's own clock is never compared with ours.
     pub heartbeat_changed_at: Option<Time>,
-    /// The heartbeat was sent after this: the list that was begun then did not have it yet.
+    /// The heartbeat was sent after this time: the list that began then did not contain it yet.
     pub heartbeat_sent_after: Option<Time>,
-    /// How far apart its heartbeats are, by its own account; `None` until it has said so.
+    /// The interval between its heartbeats, as it reports it; `None` until then.
     pub heartbeat_interval: Option<Duration>,
-    /// When it sent its last heartbeat, on the clock of its host, in nanoseconds since 1970.
+    /// When it sent its last heartbeat, on its host's clock, in nanoseconds since 1970.
     pub sent_at: Option<i128>,
     /// When it was started, on the same clock.
     pub started_at: Option<i128>,
@@ -109,10 +109,10 @@ pub struct WorkerReport {
 }
 
 impl WorkerReport {
-    /// Whether the heartbeat had changed lately enough to be believed when the list was read:
-    /// within two and a half of the worker's own intervals, and a little for the way. A living
-    /// worker has sent one within its interval before any look, so it does not matter how far apart
-    /// the looks are; and between two looks nobody can know more.
+    /// Whether the heartbeat had changed recently enough to count when the list was read: within
+    /// two and a half of the worker's own intervals, plus an allowance for delays. A living worker
+    /// has sent one within its interval before any look, so the time between looks does not matter;
+    /// and between two looks nobody can know more.
     pub fn is_fresh(&self, looked_at: Time) -> bool {
         let interval = self
             .heartbeat_interval
@@ -126,9 +126,9 @@ impl WorkerReport {
     }
 }
 
-/// SDKs accept heartbeat intervals of 1 to 60 s; a worker that has not yet shown its own is
-/// given the longest.
+/// SDKs accept heartbeat intervals of 1 to 60 s. A worker whose interval is unknown yet gets the
+/// longest.
 const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A heartbeat may come late, and a list of many calls is read over some time.
+/// A heartbeat may be late, and a list of many calls takes some time to read.
 const ALLOWANCE: Duration = Duration::from_secs(6);

@@ -1,5 +1,5 @@
-//! From Temporal's messages to plain data, and from gRPC failures to kinds. Pure. What a server
-//! leaves out is degraded to what is known, never to zero.
+//! Converts Temporal's messages to plain data, and gRPC failures to kinds. Pure. A value that a
+//! server leaves out becomes unknown, never zero.
 
 use std::error::Error;
 use std::time::Duration;
@@ -59,9 +59,9 @@ pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described,
     })
 }
 
-/// Asks for the statistics of several types in the enhanced mode of `DescribeTaskQueue`. That mode
-/// is deprecated, but it alone is not answered from the cache of the ordinary one
-/// (`dtq_default` in the server's matching engine): its own is filled by nobody else.
+/// Requests the statistics of several types in the enhanced mode of `DescribeTaskQueue`. That mode
+/// is deprecated, but it is the only one that the cache of the ordinary mode (`dtq_default` in the
+/// server's matching engine) does not answer; it has a cache of its own that nobody else fills.
 #[expect(
     deprecated,
     reason = "the only read that does not meet the cache of the ordinary one"
@@ -140,8 +140,9 @@ fn statistics(stats: &TaskQueueStats) -> Described {
     }
 }
 
-/// Whether some poller is of a version that the queue sends new tasks to. The version of workers without
-/// versioning is `None`; tasks go to them where no version is current, or while they are ramped to.
+/// Whether any poller has a version to which the queue routes new tasks. Workers without versioning
+/// have the version `None`; they get tasks if there is no current version, or while tasks ramp to
+/// them.
 fn routed(answer: &DescribeTaskQueueResponse) -> Option<bool> {
     fn name(version: &WorkerDeploymentVersion) -> (&str, &str) {
         (&version.deployment_name, &version.build_id)
@@ -169,8 +170,8 @@ fn thousandths(rate: f32) -> u64 {
     (f64::from(rate).max(0.0) * 1_000.0).round() as u64
 }
 
-/// One page of workers. Servers up to 1.30 fill only `workers_info`, which carries the slots; it
-/// is deprecated, and a server that has stopped filling it lists the workers without.
+/// One page of workers. Servers up to 1.30 fill only `workers_info`, which carries the slots; it is
+/// deprecated, and a server that no longer fills it lists the workers without their slots.
 #[expect(deprecated, reason = "the only form of the list that carries slots")]
 pub(crate) fn page(answer: ListWorkersResponse) -> WorkersPage {
     let workers: Vec<_> = answer
@@ -194,7 +195,7 @@ pub(crate) fn page(answer: ListWorkersResponse) -> WorkersPage {
     }
 }
 
-/// A worker's heartbeat, if there is one in the message.
+/// The heartbeat in a message, if there is one.
 pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
     let heartbeat = info.worker_heartbeat?;
     let slots = PerType {
@@ -251,9 +252,9 @@ fn status(heartbeat: &WorkerHeartbeat) -> WorkerStatus {
     }
 }
 
-/// SDKs report slots for every type, also for those that the worker does not poll; counting
-/// those would double a worker's capacity. A type counts if it polls, has polled or works. A
-/// worker that tells nothing of its pollers is taken at its word.
+/// The slots of one task type. SDKs report slots for every type, even for types that the worker
+/// does not poll; counting those would double a worker's capacity. A type counts if it polls, has
+/// polled or has had tasks. If a worker reports nothing about the type's pollers, its slots count.
 fn type_slots(
     slots: Option<&WorkerSlotsInfo>,
     pollers: &[Option<&WorkerPollerInfo>],
@@ -271,14 +272,15 @@ fn type_slots(
     Some(TypeSlots {
         used: u32::try_from(slots.current_used_slots).ok()?,
         available: free_slots(slots),
-        // The count has 32 bits: past them it is negative, and says nothing any more.
+        // The count has 32 bits: on overflow it turns negative and is useless.
         processed_total: u64::try_from(slots.total_processed_tasks).ok(),
     })
 }
 
-/// The free slots of a worker whose supplier has a bound. The message has -1 for "no bound", but the SDKs
-/// send 0 instead: Go for every supplier that is not fixed, Core because such a supplier never sets the
-/// number. A fixed supplier has at least one slot; 0 of 0 is one that has not counted yet.
+/// The free slots of a worker whose slot supplier has a bound. The message has -1 for "no bound",
+/// but the SDKs send 0 instead: Go for every supplier that is not fixed, Core because such a
+/// supplier never sets the number. A fixed supplier has at least one slot, so 0 free and 0 used
+/// means that it has not counted yet.
 fn free_slots(slots: &WorkerSlotsInfo) -> Option<u32> {
     const FIXED: &str = "Fixed";
     let free = u32::try_from(slots.current_available_slots).ok()?;
@@ -286,9 +288,9 @@ fn free_slots(slots: &WorkerSlotsInfo) -> Option<u32> {
     (free > 0 || full).then_some(free)
 }
 
-/// What a failed call means.
+/// Classifies a failed call.
 pub(crate) fn call_error(method: Method, status: &Status) -> CallError {
-    // Failures of the channel itself carry their cause; what a server answered does not.
+    // Failures of the channel itself carry their cause; errors from the server do not.
     let source = status.source();
     let timed_out = status.message() == "Timeout expired";
     let connection_lost = source.is_some() && !timed_out;
@@ -330,8 +332,9 @@ pub(crate) fn call_error(method: Method, status: &Status) -> CallError {
     }
 }
 
-/// An answer without the header that every answer of gRPC has. A proxy before a server that speaks gRPC may
-/// say by itself that nobody is there or that somebody may not (HTTP 401, 403, 429, 502 to 504).
+/// Whether the answer lacks the header that every gRPC answer has, and so is not from a gRPC
+/// server. Ignores the codes that stand for HTTP 401, 403, 429 and 502 to 504: a proxy before a
+/// gRPC server may use them itself, for a server that is down or a caller that is refused.
 fn is_plain_http(status: &Status) -> bool {
     let by_a_server = matches!(
         status.code(),
@@ -340,7 +343,7 @@ fn is_plain_http(status: &Status) -> bool {
     by_a_server && status.message().starts_with("grpc-status header missing")
 }
 
-/// An error in words: by the setting that is its cause, or else as it is.
+/// Describes an error: by the setting that causes it, or else in its own words.
 fn told(fault: Option<Fault>, error: &(dyn Error + 'static)) -> (Option<Fault>, String) {
     let Some(known) = fault else {
         return (None, chain(error));
@@ -353,7 +356,7 @@ fn told(fault: Option<Fault>, error: &(dyn Error + 'static)) -> (Option<Fault>, 
     (fault, message)
 }
 
-/// The server marks this with an error detail of its own.
+/// Whether the Temporal namespace is missing: the server marks this with an error detail.
 fn is_namespace(status: &Status) -> bool {
     const DETAIL: &[u8] = b"NamespaceNotFoundFailure";
     status
@@ -362,7 +365,7 @@ fn is_namespace(status: &Status) -> bool {
         .any(|window| window == DETAIL)
 }
 
-/// Why no connection came about. A probe may have found out more than the error says.
+/// Why connecting failed. A probe may have found out more than the error says.
 pub(crate) fn connect_error(error: &ClientConnectError, probed: Option<Fault>) -> CallError {
     if let ClientConnectError::SystemInfoCallError(status) = error {
         let answered = call_error(Method::Connect, status);
@@ -394,7 +397,7 @@ pub(crate) fn connect_error(error: &ClientConnectError, probed: Option<Fault>) -
     }
 }
 
-/// An error and its causes, each said once.
+/// The messages of an error and its causes, without repetitions.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);

@@ -1,12 +1,12 @@
-//! Finds parts of a secret in a text, in whatever form: as they are, or as programs print and
+//! Finds parts of a secret in a text: as plain bytes, or in the forms in which programs print and
 //! encode bytes.
 
 use std::collections::HashSet;
 
-/// So many bytes of a secret in a row are a part of it; fewer may be there by chance.
+/// How many bytes of a secret in a row count as a part of it; fewer may occur by chance.
 const PART: usize = 16;
 
-/// The first part of a secret that can be read back from a text: as it is, or from decimal numbers,
+/// The first part of a secret that can be recovered from a text: as it is, or from decimal numbers,
 /// hexadecimal digits or base64.
 pub fn exposed(secrets: &[&[u8]], text: &str) -> Option<String> {
     let parts: HashSet<&[u8]> = secrets
@@ -27,7 +27,7 @@ pub fn exposed(secrets: &[&[u8]], text: &str) -> Option<String> {
     readings.iter().find_map(|bytes| holds(bytes))
 }
 
-/// What stands between the bytes of a list.
+/// The characters that may separate the bytes of a list.
 const SEPARATORS: &str = " ,;:-\n";
 
 /// Runs of numbers below 256.
@@ -51,7 +51,7 @@ fn numbers(text: &str, radix: u32) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Runs of hexadecimal digits, two for each byte.
+/// Runs of hexadecimal digits, two per byte, starting at an even or an odd digit.
 fn hexadecimal(text: &str) -> Vec<Vec<u8>> {
     text.split(|c: char| !(c.is_ascii_hexdigit() || SEPARATORS.contains(c)))
         .map(|run| {
@@ -71,7 +71,7 @@ fn hexadecimal(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Runs of base64, at whichever digit they begin.
+/// Runs of base64, starting at any digit.
 fn base64(text: &str) -> Vec<Vec<u8>> {
     let digit = |c: char| {
         Some(match c {

@@ -1,14 +1,15 @@
-//! What the tests of several crates share. Only dev-dependencies name this crate.
+//! What the tests of several crates share. Only used as a dev-dependency.
 //!
-//! | module | what for | feature |
+//! | module | purpose | feature |
 //! | --- | --- | --- |
 //! | `exposure` | finds parts of a secret in a text | |
 //! | `malformed` | resources that the API server must refuse | |
-//! | `scripted` | a Temporal that answers from a script | `scripted` |
+//! | `scripted` | a scripted Temporal | `scripted` |
 //! | `world` | one queue and its fleet, under a clock that the test moves | `world` |
 //!
-//! The crates of `scripted` and `world` use them in integration tests and benches only: a unit test
-//! would see the types of its own crate twice.
+//! `scripted` and `world` use types of taskqueue-temporal and taskqueue-scaling. So these two
+//! crates can use them only in integration tests and benches: a unit test would see the types of
+//! its own crate twice.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
-//! Resources that the API server must refuse, each with what the refusal has to say.
+//! Resources that the API server must refuse, each with what the refusal must say.
 //!
-//! The cluster tests apply each to a real API server: the schema and its rules live there, and only
-//! there can it be shown that they refuse.
+//! The cluster tests apply each of them to a real API server: it alone evaluates the schema and its
+//! rules, so only there can a test show that they refuse.
 
 mod connection;
 mod fleet;
@@ -63,7 +63,7 @@ pub fn well_formed_connection() -> Value {
     })
 }
 
-/// Every mistake that the API server refuses, one resource each.
+/// One resource for each mistake that the API server refuses.
 pub fn malformed() -> Vec<Malformed> {
     let workers = [
         fleet::FLEET,

@@ -1,4 +1,4 @@
-//! A Temporal that answers from a script, and values that tests of the readers share.
+//! A scripted Temporal, and values that the tests of the readers share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,56 +16,56 @@ use taskqueue_temporal::{
     Secret, Tls, WorkerStatus, WorkersPage,
 };
 
-/// One call as the fake saw it.
+/// One call that the fake received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When it came.
+    /// When it arrived.
     pub at: Time,
-    /// The call and what it was about.
+    /// The call and its subject, as in `describe orders activity`.
     pub what: String,
-    /// The connection over which it came.
+    /// The credential of the connection that made it.
     pub credential: Fingerprint,
 }
 
 /// The answer for a queue.
 pub type Answer = Result<TypeBacklog, CallErrorKind>;
 
-/// What the fake answers. Queues without an entry have zeros; without a worker list it is empty.
+/// The fake's answers. Queues without an entry have zeros; by default the worker list is empty.
 #[derive(Default)]
 pub struct Script {
     /// The answer per queue.
     pub queues: BTreeMap<String, Answer>,
-    /// Answers that come first, one per call, for any queue.
+    /// Answers to give before all others, one per call, for any queue.
     pub first: VecDeque<Answer>,
-    /// Whether a call that fails as unavailable has lost the connection.
+    /// Whether a call that fails as unavailable also loses the connection.
     pub connection_lost: bool,
     /// The pages of the worker list.
     pub pages: Vec<Result<WorkersPage, CallErrorKind>>,
-    /// Workers that are asked for one by one.
+    /// The answers to `DescribeWorker`, by instance key.
     pub workers: BTreeMap<String, Heartbeat>,
-    /// The failure of reads past the cache; `None` = they are answered.
+    /// The failure of reads past the cache; `None` if they succeed.
     pub past_cache: Option<CallErrorKind>,
     /// How long every call takes.
     pub latency: Duration,
-    /// Answers like the server: the same value for this long.
+    /// How long an answer is cached, as the server does.
     pub cache: Duration,
     cached: BTreeMap<(String, TaskType), (Time, TypeBacklog)>,
 }
 
-/// A Temporal that answers from a script and notes every call.
+/// A Temporal that answers from a script and records every call.
 pub struct FakeTemporal {
     /// The clock of the test.
     pub clock: Clock,
-    /// What it answers.
+    /// The answers.
     pub script: Mutex<Script>,
     /// The calls so far.
     pub seen: Mutex<Vec<Seen>>,
-    /// The connections that were closed.
+    /// The credentials of the connections that were closed.
     pub released: Mutex<Vec<Fingerprint>>,
 }
 
 impl FakeTemporal {
-    /// One that answers zeros.
+    /// A fake that answers zeros.
     pub fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
@@ -80,17 +80,17 @@ impl FakeTemporal {
         change(&mut self.script.lock())
     }
 
-    /// From now on this many tasks wait in this queue.
+    /// Sets how many tasks wait in a queue from now on.
     pub fn backlog(&self, queue: &str, count: u64) {
         self.script(|script| script.queues.insert(queue.to_owned(), Ok(waiting(count))));
     }
 
-    /// From now on reads of this queue fail.
+    /// Makes reads of a queue fail from now on.
     pub fn fails(&self, queue: &str, kind: CallErrorKind) {
         self.script(|script| script.queues.insert(queue.to_owned(), Err(kind)));
     }
 
-    /// The calls so far whose text begins so, by the seconds at which they came.
+    /// When the calls so far came whose text begins with `prefix`, in seconds since the start.
     pub fn times(&self, prefix: &str) -> Vec<f64> {
         let seen = self.seen.lock();
         let mine = seen.iter().filter(|seen| seen.what.starts_with(prefix));
@@ -235,7 +235,7 @@ impl QueueStats for FakeTemporal {
     }
 }
 
-/// `count` tasks that wait.
+/// A backlog of `count` tasks.
 pub fn waiting(count: u64) -> TypeBacklog {
     TypeBacklog {
         count,
@@ -243,12 +243,12 @@ pub fn waiting(count: u64) -> TypeBacklog {
     }
 }
 
-/// Seconds since the clock of the test was started, in milliseconds' precision.
+/// Seconds since the start of the test's clock.
 pub fn seconds(time: Time) -> f64 {
     time.since(Time::from_secs(24 * 60 * 60)).as_secs_f64()
 }
 
-/// The owner of this name.
+/// The owner with this name, in the namespace `shop`.
 pub fn owner(name: &str) -> OwnerKey {
     OwnerKey {
         namespace: "shop".to_owned(),
@@ -296,7 +296,7 @@ pub fn watch(queue: &str) -> QueueWatch {
     }
 }
 
-/// The same with replicas.
+/// The same queue with replicas.
 pub fn with_replicas(queue: &str) -> QueueWatch {
     QueueWatch {
         has_replicas: true,
@@ -327,7 +327,7 @@ pub fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Heartbeat 
     }
 }
 
-/// The only page of a worker list.
+/// A worker list of a single page.
 pub fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind> {
     Ok(WorkersPage {
         workers,
@@ -335,7 +335,7 @@ pub fn page(workers: Vec<Heartbeat>) -> Result<WorkersPage, CallErrorKind> {
     })
 }
 
-/// A fake, and readers over it with a given rate.
+/// A fake, and readers that use it at the given rate.
 pub fn readers_at(calls_per_second: u32) -> (Arc<FakeTemporal>, Readers) {
     let clock = Clock::start();
     let fake = FakeTemporal::new(clock);
@@ -348,13 +348,12 @@ pub fn readers_at(calls_per_second: u32) -> (Arc<FakeTemporal>, Readers) {
     (fake, readers)
 }
 
-/// A fake, and readers over it with the usual rate.
+/// A fake, and readers that use it at the default rate.
 pub fn readers() -> (Arc<FakeTemporal>, Readers) {
     readers_at(20)
 }
 
-/// Lets time pass up to `second` after the start; under a paused clock everything that is due
-/// until then happens.
+/// Advances time to `second` after the start; under a paused clock, everything due by then happens.
 pub async fn until(readers: &Readers, second: f64) {
     let passed = seconds(readers.clock().now());
     tokio::time::sleep(Duration::from_secs_f64(second - passed)).await;
@@ -369,12 +368,12 @@ pub fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String>
     owners
 }
 
-/// The time this many seconds after the start.
+/// The time `second` seconds after the start.
 pub fn at(second: f64) -> Time {
     Time::from_secs(24 * 60 * 60).plus(Duration::from_secs_f64(second))
 }
 
-/// A backlog of activities that was read at `second`.
+/// A backlog of `count` activities, read at `second`.
 pub fn activities(sequence: u64, count: u64, second: f64) -> Reading<Backlog> {
     let types = PerType {
         activity: Some(waiting(count)),

@@ -1,4 +1,4 @@
-//! A small world to tell stories in: one queue, one fleet, a clock that the test moves.
+//! A small world for scaling scenarios: one queue, one fleet, a clock that the test moves.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use taskqueue_scaling::{
     Replicas, SlotSource, Slots, Time, TypeBacklog, TypeSlots, UnknownReason, check, decide,
 };
 
-/// A policy with easy numbers: pods of 10 slots at 75 %, a target of 5 s, 0 to 20 replicas.
+/// A policy with simple numbers: pods of 10 slots at 75 %, a target of 5 s, 0 to 20 replicas.
 pub fn policy() -> Policy {
     Policy {
         max: 20,
@@ -16,7 +16,7 @@ pub fn policy() -> Policy {
     }
 }
 
-/// Activities that wait, with nothing else counted.
+/// A backlog of activities, without other task types.
 pub fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
     Backlog {
         sequence,
@@ -27,7 +27,7 @@ pub fn activities(sequence: u64, activity: TypeBacklog) -> Backlog {
     }
 }
 
-/// `count` tasks that wait.
+/// A backlog of `count` tasks.
 pub fn waiting(count: u64) -> TypeBacklog {
     TypeBacklog {
         count,
@@ -57,31 +57,31 @@ pub fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
     }
 }
 
-/// One queue and its fleet. Pods are ready the moment they are asked for.
+/// One queue and its fleet. Pods are ready as soon as they are requested.
 pub struct World {
     /// The policy of the queue.
     pub policy: Policy,
-    /// What the core remembers of the queue.
+    /// What the scaling core remembers of the queue.
     pub history: History,
-    /// The time, which only the test moves.
+    /// The current time, which only the test moves.
     pub now: Time,
-    /// The replicas that are asked for; each is a ready pod.
+    /// The replicas requested; each is a ready pod.
     pub asked: u32,
     /// Whether a rollout is under way.
     pub rollout: bool,
-    /// Pods that the Deployment counts and the watch on pods does not show: the last ones.
+    /// How many of the last pods the Deployment counts but the watch on pods does not show yet.
     pub unseen: u32,
-    /// Slots in use per pod, first pod first; the rest are idle.
+    /// Slots in use per pod, from the first pod on; the rest are idle.
     pub used: Vec<u32>,
-    /// Tasks processed so far by every pod.
+    /// Tasks that every pod has processed so far.
     pub processed: u64,
-    /// Pods that are ready but have no fresh heartbeat, from the last one.
+    /// How many of the last pods are ready but have no fresh heartbeat.
     pub blind: u32,
-    /// What the worker list answers, if not the truth.
+    /// Why the slots are unknown; `None` if they are known.
     pub slots_unknown: Option<UnknownReason>,
-    /// Where the slots are known from.
+    /// The source of the slots.
     pub source: SlotSource,
-    /// Whether the workers say how many tasks they have processed.
+    /// Whether the workers report how many tasks they have processed.
     pub counts: bool,
     sequence: u64,
     failures: u32,
@@ -108,11 +108,11 @@ impl World {
         }
     }
 
-    /// A world whose history is long enough for everything, and whose tasks take `service` each.
+    /// A world with enough history for every decision, whose tasks take `service` each.
     pub fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
         let mut world = Self::new(policy, asked);
         let kept = world.policy.clone();
-        // Enough completions for the mean, with as many slots in use as Little's law wants.
+        // Enough completions for the mean, with as many slots in use as Little's law requires.
         world.policy.min = asked;
         world.policy.max = world.policy.max.max(asked);
         world.used = vec![7; usize::try_from(asked.max(1)).unwrap()];
@@ -139,12 +139,12 @@ impl World {
         world
     }
 
-    /// Lets seconds pass.
+    /// Advances the clock.
     pub fn wait(&mut self, seconds: u64) {
         self.now = self.now.plus(Duration::from_secs(seconds));
     }
 
-    /// What is known of the slots now.
+    /// The current reading of the slots.
     pub fn slots(&self) -> Reading<Slots> {
         if let Some(reason) = self.slots_unknown {
             return Reading::Unknown {
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// The next reading says this; the decision is carried out.
+    /// Takes a new reading with this backlog, decides and carries the decision out.
     pub fn reads(&mut self, activity: TypeBacklog) -> Decision {
         self.sequence += 1;
         self.failures = 0;
@@ -207,7 +207,7 @@ impl World {
         self.reads(activity)
     }
 
-    /// The last reading is looked at again.
+    /// Decides again without a new reading: the sequence stays the same.
     pub fn rereads(&mut self, activity: TypeBacklog) -> Decision {
         let backlog = Reading::Known {
             value: activities(self.sequence, activity),
@@ -217,7 +217,7 @@ impl World {
         self.step(&observation)
     }
 
-    /// The next reading fails.
+    /// Takes a failed reading and decides.
     pub fn fails(&mut self) -> Decision {
         self.failures += 1;
         let reason = UnknownReason::TemporalUnavailable;
@@ -229,7 +229,7 @@ impl World {
         self.step(&observation)
     }
 
-    /// Takes an observation in, decides, checks the decision and carries it out.
+    /// Records an observation, decides, checks the decision and carries it out.
     pub fn step(&mut self, observation: &Observation) -> Decision {
         self.history.observe(&self.policy, observation, self.now);
         let decision = decide(&self.policy, observation, &self.history, self.now);
@@ -248,7 +248,7 @@ impl World {
         decision
     }
 
-    /// Sets the replicas; idle pods go first, as the deletion costs have it.
+    /// Sets the replicas; idle pods go first, as their deletion costs require.
     fn scale(&mut self, replicas: u32) {
         let pods = |count: u32| usize::try_from(count).unwrap();
         self.used.resize(pods(self.asked), 0);
@@ -262,7 +262,7 @@ impl World {
     }
 }
 
-/// What a table or a timeline compares: the number and the reason.
+/// What tables and timelines compare: the number and the reason.
 pub fn outcome(decision: &Decision) -> (u32, &'static str) {
     (decision.desired, decision.reason.as_str())
 }

@@ -1,5 +1,6 @@
-//! Nothing but additions: the CRDs, the values and the objects of the chart beside those of the last release, which are
-//! kept under `tests/fixtures`. The comparison itself is pure; the tests read files and run `helm`.
+//! Only additions: compares the chart's CRDs, values and objects with those of the last release,
+//! which are kept under `tests/fixtures`. The comparison itself is pure; the tests read files and
+//! run `helm`.
 
 mod made_up;
 
@@ -11,14 +12,15 @@ use serde_json::{Map, Value, json};
 use crate::helm::{chart, chart_file, read, root, template};
 use crate::objects::{objects, text, title, yaml};
 
-/// The release that everything since must stay compatible with.
+/// The release with which everything since must stay compatible.
 const LAST: &str = "0.1.0";
 
 fn frozen() -> PathBuf {
     root().join(format!("tests/fixtures/{LAST}/taskqueue-operator"))
 }
 
-/// What a definition has lost or narrowed since `old`; empty if every object that was valid still is and means the same.
+/// What a definition has lost or narrowed since `old`; empty if every object that was valid is
+/// still valid and means the same.
 fn crd_changes(old: &Value, new: &Value) -> Vec<String> {
     let kind = text(old, "/spec/names/kind");
     let mut found = Vec::new();
@@ -82,7 +84,8 @@ fn version_changes(old: &Value, new: &Value, path: &str, found: &mut Vec<String>
     found.sort();
 }
 
-/// Where `new` refuses, drops or reads otherwise what `old` took. Says the path and what happened there.
+/// Finds where `new` refuses, drops or interprets differently what `old` accepted. Each finding
+/// names the path and the change.
 fn narrowed(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
     let nothing = Map::new();
     let (old, new) = (
@@ -139,19 +142,20 @@ fn narrowed(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
                 new_rules(before, after, &old_properties(old), path, found);
             }
             "nullable" if after == &json!(true) => {}
-            // What is no quantity never worked: Kubernetes refused the Deployment.
+            // A value that is not a quantity never worked: Kubernetes refused the Deployment.
             "pattern" if before.is_null() && is_quantity(path) => {}
-            // What is no longer asked takes what it took.
+            // Removing a restriction accepts everything that was accepted before.
             "pattern" | "format" | "multipleOf" | "const" | "uniqueItems" | "exclusiveMinimum"
             | "exclusiveMaximum"
                 if after.is_null() || after == &json!(false) => {}
-            // Types, defaults, list types and whatever else: not comparable, so it must stay as it is.
+            // Types, defaults, list types and everything else cannot be compared, so they must not
+            // change.
             _ => same(before, after, &format!("{path}: {keyword}"), found),
         }
     }
 }
 
-/// Whether Kubernetes reads a quantity at this path of a pod template.
+/// Whether Kubernetes expects a quantity at this path of a pod template.
 fn is_quantity(path: &str) -> bool {
     [
         ".limits{}",
@@ -164,8 +168,8 @@ fn is_quantity(path: &str) -> bool {
     .any(|field| path.ends_with(field))
 }
 
-/// A rule that was not there before, unless it begins by asking for a field that was not there before either: no object of
-/// before has that field, so it cannot break the rule.
+/// Finds new rules. A new rule is allowed if it applies only to objects that have a certain new
+/// field: no old object has the field, so none can break the rule.
 fn new_rules(
     before: &Value,
     after: &Value,
@@ -221,7 +225,7 @@ fn same(before: &Value, after: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Each entry of one list that the other lacks.
+/// Reports each entry of `before` that `after` lacks.
 fn gone(before: &Value, after: &Value, path: &str, found: &mut Vec<String>) {
     for entry in list(before).filter(|entry| !list(after).any(|other| other == *entry)) {
         found.push(format!("{path} has lost {entry}"));
@@ -240,7 +244,7 @@ fn by_name<'a>(entries: &'a Value, name: &str) -> Option<&'a Value> {
     list(entries).find(|entry| text(entry, "/name") == name)
 }
 
-/// A schema with what it refers to (`#/definitions/…`) written out.
+/// A schema with its references (`#/definitions/…`) resolved.
 fn written_out(schema: &Value, root: &Value) -> Value {
     match schema {
         Value::Object(fields) => match fields.get("$ref").and_then(Value::as_str) {
@@ -262,7 +266,7 @@ fn written_out(schema: &Value, root: &Value) -> Value {
     }
 }
 
-/// The definitions of a folder, by name.
+/// The definitions in a folder, by name.
 fn definitions(folder: &Path) -> BTreeMap<String, Value> {
     std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -312,7 +316,7 @@ fn every_values_file_that_the_last_release_took_is_taken() {
         &mut found,
     );
     assert_eq!(found, Vec::<String>::new(), "since {LAST}");
-    // And the defaults of then, written out as some people do.
+    // Also with the defaults of that release written out, as some users do.
     let values = frozen().join("values.yaml");
     let rendered = template(&chart(), &["--values", &values.to_string_lossy()]);
     assert!(rendered.is_ok(), "{rendered:?}");
@@ -335,7 +339,7 @@ fn an_upgrade_replaces_no_object_that_the_last_release_made() {
         names(&old).difference(&names(&new)).collect::<Vec<_>>(),
         Vec::<&String>::new()
     );
-    // What Kubernetes refuses to change in place.
+    // Fields that Kubernetes refuses to change in place.
     for (title, before) in &old {
         for pointer in ["/spec/selector", "/roleRef", "/spec/clusterIP"] {
             let fixed = before

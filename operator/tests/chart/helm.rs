@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// The repository's root.
+/// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -12,17 +12,17 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The chart's folder.
+/// The folder of the chart.
 pub(crate) fn chart() -> PathBuf {
     root().join("charts/taskqueue-operator")
 }
 
-/// The text of a file of the chart.
+/// The text of a file in the chart.
 pub(crate) fn chart_file(path: &str) -> String {
     read(&chart().join(path))
 }
 
-/// The text of a file; the failure names it.
+/// The text of a file; panics with its path.
 pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -46,7 +46,7 @@ pub(crate) fn value_sets() -> Vec<(String, PathBuf)> {
     sets
 }
 
-/// A program: what the environment names, what the sandbox built, or what is on the path.
+/// Finds a program: named by the environment, built by the sandbox, or on the path.
 pub(crate) fn program(name: &str) -> PathBuf {
     let variable = name.to_uppercase();
     if let Some(path) = std::env::var_os(&variable) {
@@ -91,11 +91,11 @@ fn on_the_path(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Runs helm: what it printed, or what it complained about.
+/// Runs helm: `Ok` with what it printed, `Err` with its error message.
 pub(crate) fn helm<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Result<String, String> {
     let output = Command::new(program("helm"))
         .args(arguments)
-        // No cluster is asked, whatever the caller's environment points at.
+        // Never contacts a cluster, whatever the caller's environment points at.
         .env("KUBECONFIG", "/dev/null")
         .env("HELM_CACHE_HOME", tmp("helm-cache"))
         .env("HELM_CONFIG_HOME", tmp("helm-config"))
@@ -136,7 +136,7 @@ pub(crate) fn tmp(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Writes a file under the target folder and gives its path.
+/// Writes a file under the target folder and returns its path.
 pub(crate) fn write_tmp(name: &str, text: &str) -> PathBuf {
     let path = tmp(name);
     let folder = path.parent().expect("a file lies in a folder");

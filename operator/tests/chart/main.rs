@@ -1,5 +1,5 @@
-//! The chart: rendered by the real `helm`, compared with goldens, and checked against the types of Kubernetes,
-//! the CRDs, the versions and its own README. Needs `helm`, and no cluster.
+//! The chart: rendered by the real `helm`, compared with goldens, and checked against the types of
+//! Kubernetes, the CRDs, the versions and its own README. Needs `helm`, but no cluster.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -46,7 +46,8 @@ fn every_value_set_renders_as_its_golden() {
     }
 }
 
-/// The rendering without what has a test of its own and would bury the rest: the CRDs' schemas and the dashboard.
+/// The rendering without the CRDs' schemas and the dashboard, which have tests of their own and
+/// would hide the rest.
 fn without_large_parts(rendered: &str) -> String {
     rendered
         .split("\n---\n")
@@ -159,7 +160,7 @@ fn the_rendered_crds_are_those_of_the_repository() {
     assert!(!committed.is_empty(), "crds/ holds no definition");
     assert_eq!(names(&rendered_specs), names(&committed));
     for (name, spec) in &committed {
-        // The specs are long: name the first difference instead of printing both.
+        // The specs are long, so show only the first difference.
         assert_eq!(difference(&rendered_specs[name], spec, ""), None, "{name}");
     }
 }
@@ -284,7 +285,7 @@ fn values_and_schema_name_the_same_keys_and_each_is_documented() {
         "values.yaml (left) has values that its `# --` comments (right) leave out, or the reverse"
     );
 
-    // What Helm itself may pass to a chart that is another's dependency.
+    // Values that Helm itself may pass to a chart that is a dependency of another.
     let passed_by_helm = ["enabled", "global"].map(str::to_owned);
     let mut in_schema = BTreeSet::new();
     schema_leaves(&schema(), &[], &named, &mut in_schema);
@@ -355,7 +356,7 @@ fn every_value_changes_what_is_rendered() {
     );
 }
 
-/// True if some value set holds the value and renders differently with the default in its place.
+/// True if some value set contains the value and renders differently with the default in its place.
 fn changes_the_rendering(
     index: usize,
     entry: &values::Documented,
@@ -416,9 +417,9 @@ fn the_pod_sets_every_setting_of_the_operator() {
         .get_arguments()
         .filter_map(|argument| argument.get_env())
         .map(|name| name.to_string_lossy().into_owned())
-        // The ports of the container, the probes and the Service rest on the default.
+        // The ports of the container, the probes and the Service rely on the default.
         .filter(|name| name != "TASKQUEUE_OPERATOR_METRICS_ADDRESS")
-        // Set where no name of a lease was chosen, as it was here.
+        // Only set if no lease name is chosen; this value set chooses one.
         .filter(|name| name != "TASKQUEUE_OPERATOR_FORMER_LEASE_NAME")
         .collect();
     let objects = objects(&rendered(&chart().join("ci/every-value.yaml")));
@@ -457,7 +458,8 @@ fn the_notes_say_what_to_do_next() {
     insta::assert_snapshot!("notes", notes);
 }
 
-/// The README's table is made from values.yaml. `UPDATE_README=1 cargo test -p taskqueue-operator --test chart` writes it.
+/// The README's table is generated from values.yaml. To write it:
+/// `UPDATE_README=1 cargo test -p taskqueue-operator --test chart`.
 #[test]
 fn the_readme_has_the_table_of_values() {
     const BEGIN: &str = "<!-- values: made from values.yaml -->\n";

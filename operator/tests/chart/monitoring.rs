@@ -1,5 +1,5 @@
-//! Rules, alerts and dashboard: they are valid, tested, and name only metrics and labels that the operator registers.
-//! Starts `promtool`.
+//! Rules, alerts and dashboard are valid, tested, and name only metrics and labels that the
+//! operator registers. Starts `promtool`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ fn rules() -> Vec<Value> {
         .collect()
 }
 
-/// Title and query of everything that the dashboard asks Prometheus for.
+/// The title and query of everything that the dashboard shows.
 fn queries() -> Vec<(String, String)> {
     let dashboard = dashboard();
     dashboard["panels"]
@@ -163,11 +163,11 @@ fn the_dashboard_can_be_imported() {
     }
 }
 
-/// Every use of one of the operator's metrics in an expression: its name and the labels that it is selected by.
+/// Every use of the operator's metrics in an expression: the name and the labels that select it.
 fn uses(expression: &str) -> Vec<(String, Vec<String>)> {
     expression
         .match_indices(PREFIX)
-        // Part of the name of a recording rule.
+        // This is part of the name of a recording rule.
         .filter(|(start, _)| !expression[..*start].ends_with(':'))
         .map(|(start, _)| {
             let rest = &expression[start..];
@@ -266,11 +266,12 @@ fn every_metric_about_a_fleet_is_on_the_dashboard() {
         .iter()
         .filter(|spec| spec.labels.contains(&"queue") && !shown.contains(spec.name))
         .map(|spec| spec.name)
-        // What the reading's age and the condition ScalingActive show already; it has series only in trouble.
+        // The reading's age and the condition ScalingActive show this already; it has series only
+        // in trouble.
         .filter(|name| *name != "taskqueue_operator_reading_unknown")
-        // Names of pods, for `explain`: a dashboard would have a line for each of them.
+        // Its label is the pod's name, for `explain`; the dashboard would have a line for each pod.
         .filter(|name| *name != "taskqueue_operator_held_pod")
-        // Only where a fleet sets scaling.metricsPort; an alert watches it.
+        // Exists only where a fleet sets scaling.metricsPort; an alert watches it.
         .filter(|name| *name != "taskqueue_operator_pod_scrapes_total")
         .collect();
     assert_eq!(missing, Vec::<&str>::new());

@@ -1,4 +1,5 @@
-//! Rendered objects: read from YAML, and checked field by field against the types of Kubernetes. No I/O.
+//! Rendered objects: parsed from YAML, and checked field by field against the types of Kubernetes.
+//! No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ pub(crate) fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The objects of a rendering, in the order in which they were rendered.
+/// The objects of a rendering, in order.
 pub(crate) fn objects(rendered: &str) -> Vec<Value> {
     rendered
         .split("\n---\n")
@@ -31,7 +32,7 @@ pub(crate) fn objects(rendered: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The text at a JSON pointer, or nothing.
+/// The text at a JSON pointer; empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
         .pointer(pointer)
@@ -39,7 +40,7 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// `Kind namespace/name`, or `Kind name` for what is cluster-wide.
+/// `Kind namespace/name`, or `Kind name` for cluster-wide objects.
 pub(crate) fn title(object: &Value) -> String {
     let (kind, name) = (text(object, "/kind"), text(object, "/metadata/name"));
     match text(object, "/metadata/namespace") {
@@ -48,7 +49,8 @@ pub(crate) fn title(object: &Value) -> String {
     }
 }
 
-/// What is wrong with an object: it does not fit its type, or has a field that the type does not know.
+/// What is wrong with an object: it does not fit its type, or has a field that the type does not
+/// know.
 pub(crate) fn complaint(object: &Value) -> Option<String> {
     let complaint = match (text(object, "/apiVersion"), text(object, "/kind")) {
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => {
@@ -73,7 +75,7 @@ pub(crate) fn complaint(object: &Value) -> Option<String> {
     Some(format!("{}: {complaint}", title(object)))
 }
 
-/// Through the type and back: a field that the type does not know is lost on the way.
+/// Parses an object into its type and back: a field that the type does not know is lost on the way.
 fn fits<T: DeserializeOwned + Serialize>(object: &Value) -> Option<String> {
     let typed: T = match serde_json::from_value(object.clone()) {
         Ok(typed) => typed,
@@ -108,7 +110,7 @@ pub(crate) fn difference(left: &Value, right: &Value, path: &str) -> Option<Stri
     }
 }
 
-/// The first thing of `before` that `after` does not hold.
+/// The first part of `before` that `after` lacks.
 fn lost(before: &Value, after: &Value, path: &str) -> Option<String> {
     match (before, after) {
         (Value::Object(fields), Value::Object(kept)) => fields.iter().find_map(|(key, value)| {
@@ -126,7 +128,7 @@ fn lost(before: &Value, after: &Value, path: &str) -> Option<String> {
             .enumerate()
             .find_map(|(index, (item, kept))| lost(item, kept, &format!("{path}[{index}]"))),
         _ if before == after => None,
-        // Whole numbers of JSON schemas are floats in their type.
+        // Whole numbers in JSON schemas are floats in their type.
         _ if before.as_f64().is_some() && before.as_f64() == after.as_f64() => None,
         // A quantity may be written as a number.
         _ if after.as_str() == Some(before.to_string().as_str()) => None,

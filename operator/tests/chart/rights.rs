@@ -1,4 +1,4 @@
-//! What the operator may do: the rendered roles, in every mode. Runs `helm`.
+//! The operator's permissions: the rendered roles, in every mode. Runs `helm`.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ fn the_operators_rights_are_these_in_every_mode() {
     insta::assert_snapshot!("rights_namespaced", table("ci/namespaced.yaml"));
 }
 
-/// The leases that a release's operator takes, and may take.
+/// The leases that the operator of a release takes, and those that its role allows.
 fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
     let chart = chart();
     let mut arguments = vec!["template", release, chart.to_str().expect("a path is text")];
@@ -124,16 +124,17 @@ fn releases_in_one_namespace_have_leases_of_their_own_and_share_that_of_the_firs
     };
     assert_eq!(leases("a", &[]), both("a-taskqueue-operator-leader"));
     assert_eq!(leases("b", &[]), both("b-taskqueue-operator-leader"));
-    // The name that the first version's lease has is that of no release's own.
+    // No release's own lease has the name of the first version's lease.
     assert_eq!(
         leases("taskqueue-operator", &[]),
         both("taskqueue-operator-leader")
     );
-    // A name that was chosen is that of the release in every version.
+    // A chosen name is the name in every version, so there is no former lease.
     let chosen = vec!["mine".to_owned()];
     let settings = ["leaderElection.leaseName=mine"];
     assert_eq!(leases("a", &settings), (chosen.clone(), chosen));
-    // The first version's name can be chosen: the two variables tell the process whom it need not wait for.
+    // The first version's name can be chosen. Then both variables have it, so the process marks its
+    // lease for the releases that hold it as their former lease: they do not wait for it.
     let first = "taskqueue-operator".to_owned();
     let settings = ["leaderElection.leaseName=taskqueue-operator"];
     let expected = (vec![first.clone(), first.clone()], vec![first]);

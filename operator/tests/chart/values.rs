@@ -1,5 +1,5 @@
-//! What `values.yaml` says about itself: sections, values, defaults and descriptions, and the table that the
-//! README makes of them. No I/O.
+//! Parses the documentation in `values.yaml` (sections, values, defaults and descriptions), and
+//! makes the README's table from it. No I/O.
 
 use std::fmt::Write as _;
 
@@ -10,16 +10,16 @@ use crate::objects::yaml;
 /// One documented value.
 #[derive(Debug)]
 pub(crate) struct Documented {
-    /// Heading in whose part of the file it stands.
+    /// The heading of the section that contains it.
     pub(crate) section: String,
     /// Path from the root, such as `["image", "tag"]`.
     pub(crate) path: Vec<String>,
-    /// What the comment says.
+    /// The text of the comment.
     pub(crate) description: String,
 }
 
 impl Documented {
-    /// The path as it is written after `--set`.
+    /// The path as written after `--set`.
     pub(crate) fn name(&self) -> String {
         self.path.join(".")
     }
@@ -58,7 +58,7 @@ pub(crate) fn documented(source: &str) -> Vec<Documented> {
     found
 }
 
-/// The key of a line `key: …`; a list's items have none.
+/// The key of a line `key: …`; `None` for list items.
 fn key(content: &str) -> Option<&str> {
     let (key, rest) = content.split_once(':')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -74,7 +74,7 @@ pub(crate) fn at<'a>(values: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(values, |value, key| value.get(key))
 }
 
-/// The values without what stands at a path.
+/// The values without the one at a path.
 pub(crate) fn without(values: &Value, path: &[String]) -> Value {
     let mut copy = values.clone();
     if let [parents @ .., last] = path
@@ -88,7 +88,7 @@ pub(crate) fn without(values: &Value, path: &[String]) -> Value {
     copy
 }
 
-/// The paths of everything that is not a map with keys, or is documented as a whole.
+/// The paths of all values that are not maps with keys, or that are documented as a whole.
 pub(crate) fn leaves(values: &Value, documented: &[Documented]) -> Vec<Vec<String>> {
     fn walk(value: &Value, path: &[String], documented: &[Documented], out: &mut Vec<Vec<String>>) {
         let whole = documented.iter().any(|entry| entry.path == path);

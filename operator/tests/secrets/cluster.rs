@@ -1,4 +1,4 @@
-//! An API server that has fleets and Secrets, takes every write, and keeps what it was sent.
+//! An API server that has fleets and Secrets, accepts every write, and records it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ struct Objects {
     fleets: BTreeMap<String, Value>,
     secrets: BTreeMap<String, Value>,
     events: Vec<Value>,
-    /// Every body that was sent.
+    /// The body of every write.
     written: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl Cluster {
         Value::from(self.objects.lock().unwrap().events.clone()).to_string()
     }
 
-    /// Everything that was written, a line for each.
+    /// Everything that was written, one line per write.
     pub(crate) fn written(&self) -> String {
         self.objects.lock().unwrap().written.join("\n")
     }
@@ -94,7 +94,7 @@ async fn answer(State(cluster): State<Cluster>, request: Request<Body>) -> Respo
         .query()
         .is_some_and(|query| query.contains("watch=true"))
     {
-        // Nothing ever changes by somebody else's hand.
+        // Nobody else ever changes anything.
         let silence = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
         return Body::from_stream(silence).into_response();
     }

@@ -1,7 +1,8 @@
-//! Secrets stay secret: the operator as it is shipped, between an API server and a Temporal server on loopback,
-//! with Secrets as they come from other tools: their line breaks lost, a key where a certificate should be, an
-//! API key that the server repeats. Whatever the operator writes to Kubernetes, logs at the level trace, and
-//! whatever `top` and `explain` print is searched for every part of them.
+//! Secrets stay secret. Runs the operator's binary between an API server and a Temporal server on
+//! loopback, with Secrets as other tools may leave them: with lost line breaks, with a key in place
+//! of a certificate, with an API key that the server repeats. Searches everything that the operator
+//! writes to Kubernetes, logs at level trace, or prints in `top` and `explain` for any part of
+//! them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,13 +29,13 @@ const API_KEY: &str = "an-api-key-that-nobody-may-see";
 const BROKEN_API_KEY: &str = "another-key that-nobody-may-see-either";
 const TOKEN: &str = "the-token-of-whoever-reads-kubernetes";
 
-/// What may never be shown: a key as bytes and as the base64 in its PEM.
+/// A key that must never be shown: as bytes, and as the base64 in its PEM.
 struct Key {
     der: Vec<u8>,
     body: String,
 }
 
-/// Everything that may never be shown.
+/// Everything that must never be shown.
 #[derive(Default)]
 struct Hidden(Vec<Key>);
 
@@ -49,7 +50,7 @@ impl Hidden {
         key
     }
 
-    /// Fails if a part of anything is found.
+    /// Fails if the text contains a part of any of them.
     fn is_not_in(&self, what: &str, text: &str) {
         let keys = self.0.iter();
         let mut all: Vec<&[u8]> = keys
@@ -64,7 +65,7 @@ impl Hidden {
     }
 }
 
-/// A certificate for the name, and its key.
+/// A certificate for [`temporal::NAME`] and this key.
 fn sign(issuer: &Issuer<'static, KeyPair>, key: &KeyPair) -> String {
     let names = vec![temporal::NAME.to_owned()];
     let params = CertificateParams::new(names).unwrap();
@@ -104,7 +105,7 @@ fn fleet(name: &str, address: &str, tls: &Value, api_key: &str) -> (String, Valu
     (name.to_owned(), object)
 }
 
-/// Ended when it is dropped.
+/// The operator's process, ended on drop.
 struct Operator(Child);
 
 impl Drop for Operator {
@@ -123,7 +124,7 @@ fn operator(dir: &Path) -> Command {
     command
 }
 
-/// Waits until something holds.
+/// Waits until `holds` succeeds.
 async fn eventually(what: &str, log: &Path, holds: impl Fn() -> Result<(), String>) {
     let began = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(50));
@@ -155,7 +156,7 @@ async fn no_part_of_a_secret_leaves_the_operator() {
     let temporal = temporal::start(&server_certificate, &server.serialize_pem()).await;
     let client_certificate = sign(&issuer, &client);
     let key = client.serialize_pem();
-    // A private key under the label of a certificate, behind a certificate that is one.
+    // A private key labelled as a certificate, after a real certificate.
     let disguised = format!("{ca}{}", key.replace("PRIVATE KEY", "CERTIFICATE"));
 
     let pair =
@@ -270,7 +271,7 @@ async fn no_part_of_a_secret_leaves_the_operator() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
-/// An empty folder of the test's own.
+/// An empty folder for one test.
 fn tempfile_dir(name: &str) -> std::path::PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

@@ -1,4 +1,5 @@
-//! A Temporal that ends TLS and refuses every call, and repeats the API key in its refusal.
+//! A Temporal server that terminates TLS, refuses every call, and repeats the API key in its
+//! refusal.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +9,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// The name in its certificate.
+/// The name in the server's certificate.
 pub(crate) const NAME: &str = "temporal.test";
 
 pub(crate) struct Temporal {
     pub(crate) address: String,
-    /// The headers `authorization` that were sent.
+    /// The `authorization` headers received.
     given: Arc<Mutex<Vec<String>>>,
 }
 

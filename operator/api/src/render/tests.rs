@@ -1,5 +1,5 @@
-//! Whole rendered objects. A change of a pod template here rolls every fleet that is upgraded: it
-//! must be wanted, and the changelog must say so.
+//! Whole rendered objects. A change of a pod template here rolls every fleet at its upgrade: it
+//! must be intended, and the changelog must mention it.
 
 use serde_json::json;
 use taskqueue_testkit::malformed::well_formed;
@@ -54,7 +54,7 @@ fn a_shared_connection_with_a_client_certificate() {
     insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[0], &connection));
 }
 
-/// Everything a user may write around the worker stays as written and where it was.
+/// Everything that a user writes around the worker stays as it is and where it is.
 #[test]
 fn the_users_own_labels_volumes_and_order_of_containers_stay() {
     let mut resource = well_formed();

@@ -1,10 +1,10 @@
-//! Checks how Temporal is to be reached. Pure.
+//! Checks how to reach Temporal. Pure.
 
 use crate::connection::{ADDRESS_MESSAGE, SecretKeyReference, TemporalConnectionSpec};
 use crate::fleet::{Connection, Invalid, SecretKey, Tls};
 use crate::validate::findings::Findings;
 
-/// Parses a connection that stands at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
+/// Parses the connection at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
 /// `TemporalConnection`.
 pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connection, Vec<Invalid>> {
     let mut findings = Findings::default();

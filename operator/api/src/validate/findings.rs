@@ -1,8 +1,8 @@
-//! What validation has found wrong so far.
+//! Collects what validation finds wrong.
 
 use crate::fleet::Invalid;
 
-/// What was found wrong so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub(super) struct Findings(pub(super) Vec<Invalid>);
 

@@ -1,4 +1,4 @@
-//! Checks the user's pod template and works in what differs for one queue. Pure.
+//! Checks the user's pod template and merges in what differs for one queue. Pure.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::well_known::{
 };
 use crate::worker::QueueSpec;
 
-/// Checks the template of the fleet and takes the container `worker` out of it. Where there is none,
-/// that is a finding, and an empty container stands in so that the other checks go on.
+/// Checks the template of the fleet and takes the container `worker` out of it. If there is none,
+/// adds a finding and continues with an empty container, so that the other checks run.
 pub(super) fn parse(template: &PodTemplateSpec, findings: &mut Findings) -> WorkerPods {
     let metadata = template.metadata.clone().unwrap_or_default();
     let labels = metadata.labels.unwrap_or_default();
@@ -136,7 +136,8 @@ fn check_worker(worker: &Container, findings: &mut Findings) {
     }
 }
 
-/// Reserved and repeated variables. The kubelet would take the last of two with one name and say nothing.
+/// Finds reserved and repeated variables. Of two with the same name the kubelet would silently take
+/// the last.
 fn check_env(env: &[EnvVar], path: &str, findings: &mut Findings) {
     for name in env.iter().map(|variable| variable.name.as_str()) {
         if RESERVED_VARIABLES.contains(&name) {
@@ -161,7 +162,7 @@ fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     names.filter(|name| !seen.insert(*name)).collect()
 }
 
-/// The pods of one queue: the template with what the queue changes.
+/// The pods of one queue: the template with the queue's changes.
 pub(super) fn for_queue(
     template: &WorkerPods,
     queue: &QueueSpec,
@@ -195,7 +196,7 @@ pub(super) fn for_queue(
     pods
 }
 
-/// A variable of the template keeps its place, since others may refer to it.
+/// Changes variables. One that the template has keeps its position, since others may refer to it.
 fn merge_env(worker: &mut Container, changes: &[EnvVar]) {
     if changes.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Resolves how one queue is scaled: its own values, else the fleet's, else the defaults. Pure.
+//! Resolves how to scale one queue: its own values, else the fleet's, else the defaults. Pure.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::scaling::{
 use crate::validate::findings::Findings;
 use crate::worker::{QueueSpec, TaskQueueWorkerSpec};
 
-/// The two places where a value may stand, the queue's first.
+/// The two places that may set a value, the queue's first.
 struct Layers<'a> {
     queue_path: String,
     queue: Option<&'a ScalingSpec>,
@@ -22,7 +22,7 @@ struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
-    /// The value and the path of the place that has it.
+    /// The value, and the path of the place that sets it.
     fn find<T>(
         &self,
         field: &str,
@@ -116,7 +116,8 @@ pub(super) fn resolve(
             })
             .or(default.backlog_per_replica),
         polling_interval,
-        // Left out, the quiet interval follows a longer polling interval instead of contradicting it.
+        // If unset, the quiet interval follows a longer polling interval instead of contradicting
+        // it.
         quiet_polling_interval: layers.duration(
             &QUIET_POLLING_INTERVAL,
             default.quiet_polling_interval.max(polling_interval),
@@ -150,7 +151,7 @@ pub(super) fn resolve(
     policy
 }
 
-/// Where the pods of one queue serve their metrics.
+/// The port on which the pods of one queue serve their metrics.
 pub(super) fn metrics_port(
     spec: &TaskQueueWorkerSpec,
     queue: &QueueSpec,

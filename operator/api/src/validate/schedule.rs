@@ -78,7 +78,7 @@ fn happens(cron: &Cron) -> bool {
 }
 
 impl Findings {
-    /// The fleet's schedule is checked for each queue; its mistakes are said once.
+    /// Adds a finding once: the fleet's schedule is checked for each queue.
     fn add_once(&mut self, path: String, message: impl Into<String>) {
         let known: BTreeSet<&str> = self.0.iter().map(|invalid| invalid.path.as_str()).collect();
         if !known.contains(path.as_str()) {

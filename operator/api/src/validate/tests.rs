@@ -1,4 +1,4 @@
-//! What is accepted, what it becomes, and what is refused with which words.
+//! What is accepted, what it becomes, and what is refused with which messages.
 
 use std::time::Duration;
 

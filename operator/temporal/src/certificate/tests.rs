@@ -1,4 +1,4 @@
-//! Certificates made for the purpose, in every order and company.
+//! Certificates generated for these tests, in every order and combination.
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -11,7 +11,7 @@ const DAY: i64 = 86_400;
 /// 2030-01-01.
 const NOW: i64 = 1_893_456_000;
 
-/// A certificate that expires so many days after [`NOW`], and its key.
+/// A certificate that expires `days` after [`NOW`], and its key.
 fn certificate(name: &str, days: i32) -> (String, String) {
     let mut params = CertificateParams::new(vec!["temporal".to_owned()]).unwrap();
     params
@@ -47,7 +47,7 @@ fn connection(ca_pem: Option<String>, client: Option<(String, String)>) -> Resol
     .unwrap()
 }
 
-/// Use, days after [`NOW`] and subject of what expires first.
+/// The use, the days after [`NOW`] and the subject of each certificate that expires first.
 fn found(connection: &ResolvedConnection) -> Vec<(&'static str, i64, String)> {
     expiries(connection, NOW)
         .into_iter()
@@ -116,7 +116,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         lengths in proptest::collection::vec(any::<u8>(), 0..12),
     ) {
-        // Nested sequences with lengths that lie.
+        // Nested sequences with wrong lengths.
         let framed: Vec<u8> =
             lengths.iter().flat_map(|length| [0x30, *length]).chain(bytes.clone()).collect();
         for der in [bytes, framed] {
@@ -124,8 +124,7 @@ proptest! {
         }
     }
 
-    /// One bit that is wrong anywhere: what can still be read has the dates and names of a
-    /// certificate.
+    /// Flips any single bit: what can still be read has the dates and names of a certificate.
     #[test]
     fn a_damaged_certificate_is_read_without_harm(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
         let (text, _) = certificate("leaf", 90);
@@ -138,7 +137,7 @@ proptest! {
 
 #[test]
 fn the_last_second_is_read_in_both_forms_of_a_date() {
-    // A year up to 2049 is written with two digits, a later one with four.
+    // Years up to 2049 are written with two digits, later ones with four.
     for (year, seconds) in [
         (2049, 2_493_072_000),
         (2050, 2_524_608_000),

@@ -1,4 +1,4 @@
-//! Connections that do not come about, over real sockets on loopback: each cause by its name.
+//! Connections that fail, over real sockets on loopback: each cause has its own name.
 
 use std::sync::Arc;
 
@@ -50,7 +50,8 @@ impl Authority {
     }
 }
 
-/// A server's side of TLS with this certificate, these protocols, and clients of an authority or any.
+/// The server side of TLS with this certificate and these protocols. Requires client certificates
+/// of `clients` if that is given.
 fn server(of: &Signed, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
     let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(of.1.as_bytes()).unwrap();
@@ -78,7 +79,7 @@ fn server(of: &Signed, protocols: &[&str], clients: Option<&Authority>) -> TlsAc
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Serves every connection in this way, on a port of its own.
+/// Serves every connection with `way`, on a port of its own; returns the address.
 async fn serve<F>(way: impl Fn(TcpStream) -> F + Send + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
@@ -93,7 +94,7 @@ where
     address
 }
 
-/// HTTP/1, as a web interface does.
+/// Speaks HTTP/1, like a web interface.
 async fn http1(mut stream: TcpStream) {
     let mut asked = [0; 1024];
     if stream.read(&mut asked).await.is_ok_and(|read| read > 0) {
@@ -102,7 +103,8 @@ async fn http1(mut stream: TcpStream) {
     }
 }
 
-/// HTTP/2 with these headers in answer to everything. `{key}` is the request's `authorization`.
+/// Speaks HTTP/2 and answers everything with these headers. `{key}` becomes the request's
+/// `authorization`.
 async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin, status: u16, headers: &[(&str, &str)]) {
     let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;
@@ -141,7 +143,7 @@ fn plain(address: &str) -> ConnectionFields {
     }
 }
 
-/// Trusts an authority.
+/// Connection fields that trust a CA.
 fn trusting(address: &str, authority: &Authority) -> ConnectionFields {
     ConnectionFields {
         tls: Some(Tls {
@@ -183,7 +185,7 @@ async fn tls_where_none_is_spoken_and_none_where_it_is() {
     let encrypted = serve(move |stream| https(tls.clone(), stream)).await;
     assert_eq!(fault(plain(&encrypted)).await, Some(Fault::ServerWantsTls));
 
-    // As servers in Go: what is no greeting is not answered.
+    // Like Go's servers: does not answer anything that is not a ClientHello.
     let tls = server(&signed, &["h2"], None);
     let terse = serve(move |stream| {
         let tls = tls.clone();
@@ -282,7 +284,7 @@ async fn a_client_certificate_that_is_missing_or_not_trusted() {
     let expired = authority.sign(|params| params.not_after = date_time_ymd(2020, 1, 1));
     let expired = with_client(bare.clone(), expired);
     assert_eq!(fault(expired).await, Some(Fault::ClientCertificateRefused));
-    // With the right one the server gets as far as refusing the call.
+    // With the right certificate the server gets as far as denying the call.
     let right = failure(with_client(bare, authority.sign(|_| {}))).await;
     assert_eq!((right.kind, right.fault), (CallErrorKind::Denied, None));
 }
@@ -319,7 +321,7 @@ async fn an_api_key_that_a_server_repeats_is_not_repeated() {
     assert_eq!(failure.kind, CallErrorKind::Denied);
     let shown = format!("{failure} {failure:?}");
     assert_eq!(exposed(&[key.as_bytes()], &shown), None, "{shown}");
-    // Without a key to hide, the server's words are told.
+    // Without a key to hide, the server's message is shown.
     let failure = self::failure(trusting(&address, &authority)).await;
     assert_eq!(failure.message, "no such key: ");
 }

@@ -1,4 +1,4 @@
-//! Which connections are accepted, and that nothing secret is printed.
+//! Which connections are accepted, and that no secret is printed.
 
 use super::*;
 use crate::pem::Block;
@@ -161,7 +161,7 @@ fn certificate_and_key_must_belong_together() {
         refused(b"nothing", b""),
         of(SecretPart::ClientCertificate, PemProblem::NoBlock)
     );
-    // No certificate that can be read: that is not a mismatch.
+    // A certificate that cannot be read is not a mismatch.
     let damaged = pem("CERTIFICATE", b"no certificate");
     assert_eq!(
         refused(damaged.as_bytes(), &key),

@@ -1,4 +1,4 @@
-//! Why a text that the PEM parser refuses, or in which it finds nothing, is not PEM. Pure.
+//! Diagnoses a text that the PEM parser refuses, or in which it finds nothing. Pure.
 
 use x509_parser::asn1_rs::Tag;
 
@@ -10,11 +10,11 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// How the base64 of a text begins that begins with `-----BEGIN `.
+/// How the base64 of `-----BEGIN ` begins.
 const BEGIN_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
 
 impl Wanted {
-    /// The labels of blocks that the TLS library takes.
+    /// The labels of the blocks that the TLS library accepts.
     const fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Certificate => &["CERTIFICATE"],
@@ -23,7 +23,7 @@ impl Wanted {
     }
 }
 
-/// What is wrong with a text in which what is wanted was not found.
+/// What is wrong with a text that lacks the wanted block.
 pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemProblem {
     if pem.trim_ascii().is_empty() {
         return PemProblem::Empty;
@@ -70,20 +70,20 @@ fn of_blocks(text: &str, wanted: Wanted) -> PemProblem {
     match blocks.last() {
         None => PemProblem::NoBlock,
         Some(_) if !blocks.iter().all(ends) => PemProblem::NoEnd,
-        // Of several blocks the last one is what the text is for: parameters and certificates come
-        // before keys.
+        // Of several blocks the last one is the payload: parameters and certificates come before
+        // keys.
         Some((label, _)) if !found => instead(label, wanted),
         Some(_) if blocks.iter().any(encrypted) => PemProblem::Encrypted,
         Some(_) => PemProblem::NotBase64,
     }
 }
 
-/// What is wrong with a line that holds a marker, if something is.
+/// What is wrong with a line that contains a marker; `None` if nothing is.
 fn marker(line: &str) -> Option<PemProblem> {
     if let Some(at) = line.find("-----BEGIN") {
         let label = line.get(at..)?.strip_prefix(BEGIN);
         let Some((_, after)) = label.and_then(|label| label.split_once(DASHES)) else {
-            // Without dashes behind it a label cannot be told from what follows it.
+            // Without the dashes after it, a label cannot be told from the text that follows.
             return Some(if line.len() > LONGEST_MARKER {
                 PemProblem::LineBreaksLost
             } else {
@@ -105,22 +105,22 @@ fn marker(line: &str) -> Option<PemProblem> {
     }
 }
 
-/// No marker is longer: the longest label has some twenty characters.
+/// The longest marker: the longest label has some twenty characters.
 const LONGEST_MARKER: usize = 60;
 
-/// The blocks: each one's label, and what follows its first line up to the next block.
+/// The blocks: the label of each, and the text after its first line, up to the next block.
 fn blocks(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(BEGIN)
         .skip(1)
         .filter_map(|block| block.split_once(DASHES))
 }
 
-/// Lines as the PEM parser ends them.
+/// Splits a text into lines as the PEM parser does.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r'])
 }
 
-/// What a block is of which another kind was wanted.
+/// The problem with a block when another kind was wanted.
 fn instead(label: &str, wanted: Wanted) -> PemProblem {
     let key = wanted == Wanted::PrivateKey;
     PemProblem::Instead(match label {

@@ -1,16 +1,16 @@
-//! Which type a private key is of, by the identifiers in it. Pure.
+//! Finds the type of a private key, by the identifiers in it. Pure.
 
 use rustls::pki_types::PrivateKeyDer;
 use x509_parser::asn1_rs::Tag;
 
 use crate::pem::der::{expect, expect_first_optional};
 
-/// Types of keys that are not supported.
+/// Unsupported types of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
     /// RSA with a modulus of fewer than 2048 or more than 4096 bits.
     RsaOfOtherSize,
-    /// RSA that is bound to the PSS signature.
+    /// RSA restricted to PSS signatures.
     RsaPss,
     /// ECDSA on P-224.
     P224,
@@ -20,11 +20,11 @@ pub enum KeyType {
     Secp256k1,
     /// ECDSA on a Brainpool curve.
     Brainpool,
-    /// ECDSA on a curve that has no name here, or that is spelt out in the key.
+    /// ECDSA on a curve unknown here, or on explicit curve parameters.
     OtherCurve,
     /// Ed448.
     Ed448,
-    /// X25519 or X448, which agree on secrets and do not sign.
+    /// X25519 or X448, which are for key agreement and cannot sign.
     KeyAgreement,
     /// DSA.
     Dsa,
@@ -53,7 +53,7 @@ impl KeyType {
     }
 }
 
-/// Object identifiers as they stand in keys: `AlgorithmIdentifier` of PKCS#8 and curves.
+/// Object identifiers as encoded in keys: `AlgorithmIdentifier` of PKCS#8, and curves.
 mod oid {
     pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
     pub(super) const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
@@ -72,7 +72,8 @@ mod oid {
     pub(super) const ML_DSA: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 3];
 }
 
-/// Whether the type of a key is supported, or which type it is. `None` if that cannot be told.
+/// Whether the type of a key is supported; if not, `Err` with its type. `None` if the type cannot
+/// be found.
 pub(super) fn supported(key: &PrivateKeyDer<'_>) -> Option<Result<(), KeyType>> {
     let content = |mut der| expect(&mut der, Tag::Sequence);
     match key {
@@ -83,7 +84,7 @@ pub(super) fn supported(key: &PrivateKeyDer<'_>) -> Option<Result<(), KeyType>> 
     }
 }
 
-/// Version, algorithm, key.
+/// A PKCS#8 key: version, algorithm, key.
 fn pkcs8(mut key: &[u8]) -> Option<Result<(), KeyType>> {
     expect(&mut key, Tag::Integer)?;
     let mut algorithm = expect(&mut key, Tag::Sequence)?;
@@ -104,7 +105,7 @@ fn pkcs8(mut key: &[u8]) -> Option<Result<(), KeyType>> {
     Some(Err(unsupported))
 }
 
-/// Version, modulus and more.
+/// A PKCS#1 key: version, modulus and more.
 fn rsa(mut key: &[u8]) -> Option<Result<(), KeyType>> {
     expect(&mut key, Tag::Integer)?;
     let modulus = expect(&mut key, Tag::Integer)?;
@@ -115,7 +116,7 @@ fn rsa(mut key: &[u8]) -> Option<Result<(), KeyType>> {
     Some(fits.then_some(()).ok_or(KeyType::RsaOfOtherSize))
 }
 
-/// Version, key, and the curve, which may be left out.
+/// A SEC1 key: version, key, and the curve, which is optional.
 fn sec1(mut key: &[u8]) -> Option<Result<(), KeyType>> {
     expect(&mut key, Tag::Integer)?;
     expect(&mut key, Tag::OctetString)?;

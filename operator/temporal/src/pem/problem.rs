@@ -1,21 +1,21 @@
-//! What can be wrong with a PEM text, in fixed sentences. Pure.
+//! What can be wrong with a PEM text, as a fixed set of sentences. Pure.
 
 use std::fmt;
 
 use crate::pem::key_type::KeyType;
 
-/// What a PEM text is to hold.
+/// What a PEM text should hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Certificate,
     PrivateKey,
 }
 
-/// What is wrong with a PEM text. Its text continues a sentence that begins with what the PEM is
-/// for.
+/// What is wrong with a PEM text. The text continues a sentence that begins with the use of the
+/// PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PemProblem {
-    /// Nothing, or nothing but white space.
+    /// Empty, or only white space.
     Empty,
     /// DER, PKCS#12 or another binary format.
     Binary,
@@ -23,44 +23,44 @@ pub enum PemProblem {
     Utf16,
     /// UTF-8 with a byte order mark, which no PEM parser expects.
     ByteOrderMark,
-    /// The base64 of a PEM text.
+    /// Base64 of a PEM text.
     EncodedTwice,
-    /// No line that begins a block.
+    /// No line begins a block.
     NoBlock,
-    /// Line breaks became the characters `\n`, spaces, or nothing.
+    /// Line breaks were replaced by the characters `\n`, by spaces, or by nothing.
     LineBreaksLost,
-    /// The line that begins or ends a block is indented, has text before it, or lacks its dashes.
+    /// The line that begins or ends a block is indented, follows other text, or lacks its dashes.
     DamagedMarker,
-    /// The line that ends the block is missing, or ends a block of another kind.
+    /// The line that ends the block is missing, or ends another kind of block.
     NoEnd,
-    /// Something between the two lines is not base64.
+    /// The text between the two lines is not base64.
     NotBase64,
     /// The block is of another kind.
     Instead(Block),
     /// The key is protected by a passphrase.
     Encrypted,
-    /// The key is of a type that the TLS library does not know.
+    /// The TLS library does not support this type of key.
     UnsupportedKey(KeyType),
-    /// The content of the block is not a private key, or a damaged one.
+    /// The content of the block is not a private key, or is damaged.
     UnreadableKey,
-    /// The content of the block is not a certificate, or a damaged one.
+    /// The content of the block is not a certificate, or is damaged.
     UnreadableCertificate,
 }
 
-/// Blocks that are found where a certificate or a private key should be.
+/// The kinds of blocks found instead of a certificate or a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     /// A certificate.
     Certificate,
     /// A private key.
     PrivateKey,
-    /// A private key in the format of OpenSSH.
+    /// A private key in OpenSSH's format.
     OpenSshKey,
     /// A public key.
     PublicKey,
     /// A certificate signing request.
     Request,
-    /// Parameters of an elliptic curve, without the key.
+    /// Elliptic curve parameters without the key.
     Parameters,
     /// Anything else.
     Other,
@@ -122,5 +122,5 @@ impl fmt::Display for PemProblem {
     }
 }
 
-/// What ring signs with.
+/// The keys that ring can sign with.
 const SUPPORTED_KEYS: &str = "RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519";

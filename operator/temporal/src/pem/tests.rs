@@ -1,11 +1,11 @@
-//! Each kind of mistake by its name. The keys are in form what their labels say, and mostly
-//! invented: the types that are not supported are told apart by the identifiers in them.
+//! Each kind of mistake gets its own name. The keys have the form that their labels promise, but
+//! most of their content is made up: unsupported types are recognized by the identifiers in them.
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use super::*;
 
-/// Tags of DER, as they appear in private keys.
+/// DER tags that appear in private keys.
 mod tag {
     pub(super) const INTEGER: u8 = 0x02;
     pub(super) const OCTET_STRING: u8 = 0x04;
@@ -54,7 +54,7 @@ fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     value(tag::SEQUENCE, &parts.concat())
 }
 
-/// A key in the form of PKCS#8 whose secret part is invented.
+/// A PKCS#8 key whose secret part is made up.
 fn pkcs8(algorithm: &[&[u8]], secret: &[u8]) -> String {
     let identifiers: Vec<Vec<u8>> = algorithm
         .iter()
@@ -279,7 +279,7 @@ fn types_of_keys_that_are_not_supported_are_named() {
         let problem = PemProblem::UnsupportedKey(key_type);
         assert_eq!(of_key(&text), Some(problem), "{text}");
     }
-    // Of a supported type, and no key at all.
+    // Of a supported type, but not a valid key.
     for text in [
         pem("RSA PRIVATE KEY", &rsa(2048)),
         on_curve(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]),

@@ -1,5 +1,4 @@
-//! What answers mean: for the connection, for the next read, for the readings.
-//! No I/O.
+//! Applies answers: to the connection, to the next read, to the readings. No I/O.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +17,7 @@ use crate::readings::Subscriber;
 use crate::schedule::JobId;
 
 impl Reader {
-    /// The connection is known to be lost: the attempt fails as the one that found out did.
+    /// Fails a job with the error that opened the circuit breaker, without making a call.
     pub(super) fn fail_without_a_call(&mut self, job: JobId, error: &CallError, now: Time) {
         let span = Span {
             sent: now,
@@ -38,7 +37,7 @@ impl Reader {
         }
     }
 
-    /// A call has ended.
+    /// Handles a call that has ended.
     pub(super) fn finish(&mut self, done: Done) {
         let now = done.span.ended;
         let at = now.as_millis();
@@ -49,7 +48,7 @@ impl Reader {
         {
             self.parts.budget.lock().halve(at);
         }
-        // One answer shows that the connection works, whatever became of the other types.
+        // One answer shows that the connection works, even if the other types failed.
         let lost = errors.iter().find(|error| concerns_everybody(error));
         let error = if done.outcome.any_answer() {
             None
@@ -62,7 +61,7 @@ impl Reader {
                 .breaker
                 .result(error, done.probe, at, jitter(done.job, at))
         } else {
-            // Nobody wants it any more, but this call may have opened the connection again.
+            // The credential is gone, but this call may have opened its connection again.
             self.parts.stats.release(&done.connection);
             Change::None
         };
@@ -111,9 +110,9 @@ impl Reader {
         }
     }
 
-    /// Where a read finds the first tasks of a queue at zero, it may have come in the middle of a
-    /// burst: the queue is read once more a moment later, past the server's cache, as after a
-    /// hint. Otherwise the rest of the burst would stay unseen for as long as the cache lasts.
+    /// A read that finds the first tasks of a queue at zero may have come in the middle of a burst.
+    /// So the queue is read again a moment later, past the server's cache, as after a hint.
+    /// Otherwise the rest of the burst would stay invisible until the cache expires.
     fn look_again(&mut self, job: JobId, answers: &Answers, now: Time) {
         let cache = self.cache();
         if let Some((fingerprint, queue)) = self.queues.get_mut(&job)
@@ -143,9 +142,9 @@ impl Reader {
         }
     }
 
-    /// The answers of a read past the server's cache. Such a read is extra: if it fails, what is
-    /// known stays, and the next ordinary read comes as soon as it can say something new. A
-    /// server that does not allow it is not asked again.
+    /// Records the answers of a read past the server's cache. Such a read is extra: if it fails,
+    /// the known values stay, and the next ordinary read comes as soon as it can return something
+    /// new. If the server refuses such reads, no more are made with this credential.
     fn take_hinted(&mut self, job: JobId, mut answers: Answers, span: Span) {
         let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
             return;
@@ -287,7 +286,7 @@ fn selected<'a>(
         .filter(move |(subscriber, _)| only.is_none_or(|only| only == *subscriber))
 }
 
-/// The next number in a row that all readings share.
+/// The next number of the sequence that all readings share.
 fn next_sequence(sequences: &AtomicU64) -> u64 {
     sequences.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }

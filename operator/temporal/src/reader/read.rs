@@ -1,4 +1,5 @@
-//! One read as a future: makes its calls through [`QueueStats`], times them, tells the observer.
+//! One read as a future: makes its calls through [`QueueStats`], times them and reports them to the
+//! observer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(crate) struct Done {
     pub(crate) outcome: Outcome,
 }
 
-/// What a read was answered.
+/// The answers to a read.
 #[expect(
     clippy::large_enum_variant,
     reason = "one exists for each call that is under way"
@@ -56,7 +57,7 @@ impl Outcome {
     }
 }
 
-/// What a read needs; every read takes one along.
+/// What a read needs; every read consumes one.
 pub(crate) struct Caller {
     pub(crate) stats: Arc<dyn QueueStats>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -68,7 +69,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Reads the statistics of every given type at the same time; past the server's cache by one
+    /// Reads the statistics of all given types concurrently, or, past the server's cache, with one
     /// call for all types.
     pub(crate) fn describe(
         self,

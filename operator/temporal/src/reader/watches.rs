@@ -1,4 +1,4 @@
-//! What callers want read: joining, leaving, hinting. No I/O.
+//! Handles the commands of callers: watch, forget, hint. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl Reader {
             self.subscribe(job, &subscriber, &wanted, now);
             jobs.insert(name, job);
         }
-        // New ones are joined before old ones are left, so that a connection that both use stays.
+        // Joins new queues before leaving old ones, so that a connection used by both stays open.
         for (queue, job) in before {
             if jobs.get(&queue) != Some(&job) {
                 self.leave(
@@ -85,7 +85,7 @@ impl Reader {
         self.owners.insert(owner.clone(), jobs);
     }
 
-    /// The job that reads a task queue with a credential, made if need be.
+    /// The job that reads a task queue with a credential; created if it does not exist.
     fn join(&mut self, connection: &ResolvedConnection, task_queue: &str, now: Time) -> JobId {
         let fingerprint = connection.fingerprint();
         if !self.credentials.contains_key(&fingerprint) {
@@ -138,7 +138,7 @@ impl Reader {
         }
     }
 
-    /// A subscriber no longer wants a queue; what nobody wants any more goes.
+    /// Removes a subscriber from a queue, and everything that nobody wants any more.
     fn leave(&mut self, job: JobId, subscriber: &Subscriber) {
         let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
             return;

@@ -142,7 +142,7 @@ fn a_sum_is_as_old_as_the_oldest_heartbeat_in_it() {
 
 #[test]
 fn a_heartbeat_does_not_grow_old_between_two_looks() {
-    // The list is read every 40 s, for want of calls or because it is long.
+    // The list is read every 40 s, because the budget is short or the list is long.
     let mut beats = worker("a", 3, Some(97));
     beats.heartbeat_changed_at = Some(NOW);
     let list = Reading::Known {
@@ -276,7 +276,7 @@ fn a_worker_that_has_ended_does_not_keep_its_pod_fresh() {
                 reported_at: None,
                 ..joined("a", false, None)
             },
-            // What it has in use counts. It polls no more, so what it has free is nobody's.
+            // Its used slots count. It no longer polls, so its free slots do not.
             joined("b", true, activity(4, None, 10))
         ])
     );
@@ -296,7 +296,7 @@ fn the_work_of_a_pod_on_other_task_queues_makes_it_busy_and_is_no_slot_of_this_o
     late.heartbeat_sent_after = Some(NOW.minus(Duration::from_secs(11)));
     let workers = vec![on("orders", 0), late, on("a-mails", 1), stale];
     let expected = PodSlots {
-        // A sum is as old as the oldest of its parts, and so is the proof that nothing runs.
+        // A sum is as old as its oldest part, and so is the proof that nothing runs.
         reported_after: Some(NOW.minus(Duration::from_secs(11))),
         elsewhere: activity(3, None, 20),
         ..joined("a", true, activity(0, None, 10))
@@ -305,7 +305,7 @@ fn the_work_of_a_pod_on_other_task_queues_makes_it_busy_and_is_no_slot_of_this_o
     assert_eq!(join(workers, &[pod("a")]), known(vec![expected]));
 }
 
-/// A worker that was started at a second and sent its last heartbeat at another, on its host's clock.
+/// A worker that started at one second and sent its last heartbeat at another, on its host's clock.
 fn lives(started: i128, sent: i128, used: u32) -> WorkerReport {
     WorkerReport {
         started_at: Some(started * SECOND),
@@ -324,13 +324,13 @@ fn slots_of(workers: Vec<WorkerReport>) -> Option<TypeSlots> {
 #[test]
 fn a_container_that_restarts_in_place_is_one_worker() {
     let dead = lives(0, 100, 3);
-    // Just started: the old entry may still be a worker that is being replaced, so its tasks count, but nobody
-    // has twenty slots.
+    // Just started: the old entry may still be a worker that is being replaced, so its tasks count,
+    // but the pod does not have twenty slots.
     assert_eq!(
         slots_of(vec![dead.clone(), lives(101, 101, 0)]),
         activity(3, Some(10), 20)
     );
-    // It has missed a heartbeat since.
+    // The old worker has missed a heartbeat since.
     assert_eq!(
         slots_of(vec![dead, lives(101, 111, 2)]),
         activity(2, Some(8), 10)
@@ -339,7 +339,7 @@ fn a_container_that_restarts_in_place_is_one_worker() {
 
 #[test]
 fn a_worker_that_replaces_another_in_the_same_process_counts_beside_it() {
-    // The one that is replaced goes on with its tasks and says so, heartbeat after heartbeat.
+    // The replaced worker finishes its tasks and reports this with every heartbeat.
     let replaced = WorkerReport {
         status: WorkerStatus::ShuttingDown,
         ..lives(0, 111, 3)
@@ -348,7 +348,7 @@ fn a_worker_that_replaces_another_in_the_same_process_counts_beside_it() {
         slots_of(vec![replaced, lives(101, 111, 2)]),
         activity(5, Some(8), 20)
     );
-    // Two that poll are two.
+    // Two workers that both poll count as two.
     assert_eq!(
         slots_of(vec![lives(0, 111, 3), lives(101, 111, 2)]),
         activity(5, Some(15), 20)

@@ -1,4 +1,4 @@
-//! What becomes of answers and failures, old servers and odd numbers included.
+//! How answers and failures are converted, including those of old servers and odd numbers.
 
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueueVersioningInfo;
@@ -55,7 +55,7 @@ fn a_queue_sends_its_tasks_to_the_current_and_the_ramping_version_or_to_workers_
         deployment_options: build_id.map(|build_id| WorkerDeploymentOptions {
             deployment_name: "orders".to_owned(),
             build_id: build_id.trim_end_matches('?').to_owned(),
-            // One that names its version and does not ask to be told apart by it.
+            // A worker that reports its version but does not use versioning.
             worker_versioning_mode: if build_id.ends_with('?') {
                 WorkerVersioningMode::Unversioned.into()
             } else {
@@ -64,7 +64,7 @@ fn a_queue_sends_its_tasks_to_the_current_and_the_ramping_version_or_to_workers_
         }),
         ..PollerInfo::default()
     };
-    // The current version, the ramping one with its share, and the versions of those who poll.
+    // The current version, the ramping version with its share, and the versions of the pollers.
     let found = |current: Option<&str>, ramping: (Option<&str>, f32), builds: &[Option<&str>]| {
         let answer = DescribeTaskQueueResponse {
             pollers: builds.iter().map(|build| poller(*build)).collect(),
@@ -99,7 +99,7 @@ fn a_queue_sends_its_tasks_to_the_current_and_the_ramping_version_or_to_workers_
     assert_eq!(found(Some("1"), two(10.0), &[Some("2")]), Some(true));
     assert_eq!(found(Some("1"), two(0.0), &[Some("2")]), Some(false));
     assert_eq!(found(None, two(10.0), &[Some("3")]), Some(false));
-    // To workers without versioning.
+    // Tasks ramp to workers without versioning.
     assert_eq!(found(Some("1"), (None, 10.0), &[None]), Some(true));
 }
 
@@ -164,12 +164,12 @@ fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
     for (slots, pollers, expected) in [
         (slots(0, 100, 0), pollers(0), None),
         (slots(0, 100, 0), pollers(2), known(0, Some(100), 0)),
-        // All slots taken: nothing is polled, and yet it is the busiest of all.
+        // All slots are in use: the worker does not poll, and yet it is the busiest of all.
         (slots(100, 0, 7), pollers(0), known(100, Some(0), 7)),
         (slots(0, 100, 7), pollers(0), known(0, Some(100), 7)),
         (slots(1, -1, 0), pollers(1), known(1, None, 0)),
         (slots(0, 5, 0), None, known(0, Some(5), 0)),
-        // A count that did not fit is no count.
+        // A count that overflowed is unknown.
         (slots(-1, 5, 0), pollers(1), None),
         (
             slots(0, 5, i32::MIN),
@@ -208,7 +208,7 @@ fn a_supplier_without_a_bound_reports_no_free_slots_and_that_is_not_none() {
         ("ResourceBased", 40, 0, None),
         ("ResourceBased", 0, 0, None),
         ("my own", 40, 0, None),
-        // A custom supplier that does say what is left is believed.
+        // A custom supplier that does report free slots is believed.
         ("my own", 40, 7, Some(7)),
         ("", 40, -1, None),
     ] {

@@ -1,4 +1,4 @@
-//! Whatever is watched, hinted and answered: no more calls than the budget, nobody starves.
+//! Whatever is watched, hinted and answered: calls stay within the budget, and no queue starves.
 
 use std::time::Duration;
 

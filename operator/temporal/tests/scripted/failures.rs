@@ -1,4 +1,4 @@
-//! What becomes of failures, and that each stays where it belongs.
+//! How failures are reported, and that each affects only what it concerns.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
             fault: None,
         })
     );
-    // It goes on to fail, now in another way: since stays, the reason follows.
+    // It keeps failing, now in another way: `since` stays, the reason changes.
     fake.fails("orders", CallErrorKind::Throttled);
     until(&readers, 60.0).await;
     let later = readers.reading(&owner("a"), "orders");
@@ -138,7 +138,8 @@ async fn a_lost_connection_is_probed_by_one_call_and_everything_is_read_when_it_
         script.pages = vec![Err(CallErrorKind::Unavailable)];
     });
     until(&readers, 60.0).await;
-    // Those that were under way when it was lost, then one probe per pause: 1, 2, 4, 8, 15, 15.
+    // The calls under way when the connection was lost, then one probe per pause: 1, 2, 4, 8, 15,
+    // 15 s.
     let during = fake.calls().len() - before;
     assert!(
         (7..=25).contains(&during),

@@ -12,7 +12,7 @@ async fn a_hint_sees_past_the_cache_that_an_earlier_read_has_filled() {
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
     until(&readers, 2.0).await;
     assert!(readers.hint(&owner("a"), "orders"));
-    // The task reaches its queue a moment after its start, and so after the hint.
+    // The task reaches its queue a moment after it was started, and so after the hint.
     until(&readers, 2.05).await;
     fake.backlog("orders", 50);
     until(&readers, 2.15).await;
@@ -44,7 +44,7 @@ async fn hints_in_a_row_are_followed_whenever_a_read_can_see_something_new() {
 async fn a_hint_where_the_server_allows_no_such_read_waits_for_the_cache() {
     for (kind, attempts) in [
         (CallErrorKind::Unsupported, vec![2.1]),
-        // What may pass is tried again with the next hint, and when the first tasks are found.
+        // A failure that may pass is retried at the next hint, and when the first tasks are found.
         (CallErrorKind::Failed, vec![2.1, 3.1, 5.12]),
     ] {
         let (fake, readers) = readers();
@@ -57,7 +57,7 @@ async fn a_hint_where_the_server_allows_no_such_read_waits_for_the_cache() {
         fake.backlog("orders", 50);
         readers.hint(&owner("a"), "orders");
         until(&readers, 3.0).await;
-        // What was known before stays known.
+        // The known values stay.
         assert_eq!(
             readers.reading(&owner("a"), "orders").backlog,
             activities(1, 0, 0.0)

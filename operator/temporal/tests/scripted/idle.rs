@@ -1,4 +1,4 @@
-//! What is read of queues that have nothing to do, and who is told of it.
+//! How idle queues are read, and which of their readings are news.
 
 use taskqueue_scaling::TaskType;
 use taskqueue_temporal::*;
@@ -25,7 +25,7 @@ async fn a_queue_at_zero_that_stays_idle_is_no_news_and_its_reading_is_renewed_a
     let read_at = readers.read_at(&owner("a"), "orders").unwrap();
     assert!(seconds(read_at) > 260.0, "{}", seconds(read_at));
 
-    // What waits is news, each time, and so is its end.
+    // A backlog is news at each reading, and so is its end.
     fake.backlog("orders", 1);
     until(&readers, 340.0).await;
     assert_eq!(told(&mut updates), ["a"]);
@@ -46,7 +46,7 @@ async fn an_idle_reading_is_news_where_there_are_replicas_and_after_a_gap() {
     until(&readers, 7.0).await;
     assert_eq!(told(&mut updates), ["a"], "history is made of them");
 
-    // A hundred queues for one call a second: a reading is too old before the next one comes.
+    // A hundred queues share one call a second: each reading is too old before the next one comes.
     let (fake, readers) = readers_at(1);
     let mut updates = std::pin::pin!(readers.updates());
     let watches: Vec<QueueWatch> = (0..100).map(|n| watch(&format!("q{n:02}"))).collect();
@@ -94,7 +94,7 @@ async fn task_types_that_no_worker_serves_are_read_seldom_once_workers_have_been
             .is_some()
     );
 
-    // They are looked at in the end; and where something waits, at every read from then on.
+    // They are read in the end; a type in which tasks wait is read every time from then on.
     fake.backlog("orders", 1);
     until(&readers, 700.0).await;
     let found = TaskType::ALL.map(reads);
@@ -104,7 +104,7 @@ async fn task_types_that_no_worker_serves_are_read_seldom_once_workers_have_been
         assert!(reads(task_type) > found[index], "{task_type:?}");
     }
 
-    // With another spec the workers may serve others: all are read again.
+    // With another spec the workers may serve other types, so all types are read again.
     fake.backlog("orders", 0);
     fake.script(|script| script.pages = Vec::new());
     until(&readers, 800.0).await;

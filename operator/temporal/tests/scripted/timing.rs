@@ -1,4 +1,4 @@
-//! When a queue is read, and what one read is.
+//! When a queue is read, and which calls a read makes.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn a_read_that_finds_the_first_tasks_is_followed_by_one_for_the_rest_of_th
         readers.reading(&owner("a"), "orders").backlog,
         activities(3, 50, 5.12)
     );
-    // Once: what comes later is seen by the ordinary reads.
+    // Only once: the ordinary reads see what comes later.
     until(&readers, 16.0).await;
     assert_eq!(fake.times("past-cache orders"), [5.12]);
     assert_eq!(fake.times("describe orders"), [0.0, 5.02, 10.04, 15.06]);
@@ -68,7 +68,7 @@ async fn a_read_that_finds_the_first_tasks_is_followed_by_one_for_the_rest_of_th
 
 #[tokio::test(start_paused = true)]
 async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_they_ask() {
-    // Two calls per second, half of it for polling: 20 quiet queues, one call each, in 20 s.
+    // Two calls per second, half of them for polling: 20 quiet queues, one call each, take 20 s.
     let (fake, readers) = readers_at(2);
     let queues: Vec<_> = (0..20)
         .map(|index| watch(&format!("q{index:02}")))
@@ -82,7 +82,7 @@ async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_t
         "{gaps:?}"
     );
 
-    // With budget to spare a quiet queue is read as often as the server has news.
+    // If the budget allows, a quiet queue is read whenever the server has news.
     let (fake, readers) = taskqueue_testkit::scripted::readers();
     readers.watch(&owner("a"), &connection(), &queues[..4]);
     until(&readers, 11.0).await;

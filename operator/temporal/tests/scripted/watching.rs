@@ -1,4 +1,4 @@
-//! Who shares reads, who is told, what happens when watches change or end.
+//! Who shares reads, who gets updates, and what happens when watches change or end.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn an_owner_is_told_once_however_much_is_new_and_of_every_sample() {
     first.sort();
     assert_eq!(first, ["a", "b"]);
     assert_eq!(told(&mut updates), Vec::<String>::new());
-    // Nothing has changed at 5.02 s, and yet it is a new sample: idleness is proven by them.
+    // Nothing has changed at 5.02 s, and yet it is a new sample: samples prove idleness.
     until(&readers, 6.0).await;
     let mut second = told(&mut updates);
     second.sort();
@@ -152,11 +152,11 @@ async fn forgetting_stops_the_reads_and_closes_the_connection() {
     assert_eq!(*fake.released.lock(), [connection().fingerprint()]);
     let unread = readers.reading(&owner("a"), "orders").backlog;
     assert_eq!(unread.unknown(), Some(UnknownReason::NotReadYet));
-    // The budget outlives its fleets for a while, so that coming and going does not outrun it.
+    // The budget outlives its fleets for a while, so that fleets that come and go cannot exceed it.
     assert_eq!(readers.budgets().len(), 1);
     until(&readers, 120.0).await;
     assert_eq!(readers.budgets(), []);
-    // And then it begins anew.
+    // After that a new reader starts.
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
     until(&readers, 121.0).await;
     assert_eq!(fake.times("describe orders"), [0.0, 5.02, 120.0]);

@@ -65,7 +65,7 @@ async fn a_heartbeat_counts_once_it_was_seen_to_change_and_until_it_stops() {
             readers.clock().now(),
         )
     };
-    // After a restart of the operator two workers are listed; nobody knows since when.
+    // After a restart of the operator two workers are listed; nobody knows whether they are alive.
     fake.script(|script| {
         script.pages = vec![page(vec![
             heartbeat("w", "orders", 1, 40),
@@ -80,7 +80,7 @@ async fn a_heartbeat_counts_once_it_was_seen_to_change_and_until_it_stops() {
         in_use(&slots_now(&readers)),
         [w(false, None), v(false, None)]
     );
-    // One beats on.
+    // One of them sends another heartbeat.
     fake.script(|script| {
         script.pages = vec![page(vec![
             heartbeat("w", "orders", 2, 41),
@@ -92,7 +92,7 @@ async fn a_heartbeat_counts_once_it_was_seen_to_change_and_until_it_stops() {
         in_use(&slots_now(&readers)),
         [w(true, Some(41)), v(false, None)]
     );
-    // It dies; the server keeps its last words, and the looks say how old they are.
+    // It dies. The server keeps its last heartbeat; repeated looks show how old that is.
     until(&readers, 24.5).await;
     assert_eq!(
         in_use(&slots_now(&readers)),
@@ -157,7 +157,7 @@ async fn a_server_without_worker_lists_is_asked_again_ever_more_rarely() {
         reading.workers_failure.unwrap().kind,
         CallErrorKind::Unsupported
     );
-    // The backlog is not concerned.
+    // The backlog is not affected.
     assert!(reading.backlog.known().is_some());
 }
 
@@ -168,7 +168,7 @@ async fn a_list_that_was_answered_once_is_never_given_up_for_long() {
     fake.script(|script| script.pages = beats(1));
     readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
     until(&readers, 4.0).await;
-    // One answer of somebody else's: a proxy that says 404 while the server is replaced.
+    // One answer from somebody else: a proxy that says 404 while the server is being replaced.
     fake.script(|script| script.pages = vec![Err(CallErrorKind::Unsupported)]);
     until(&readers, 6.0).await;
     let workers = |readers: &Readers| readers.reading(&owner("a"), "orders").workers;
@@ -179,7 +179,7 @@ async fn a_list_that_was_answered_once_is_never_given_up_for_long() {
     fake.script(|script| script.pages = beats(2));
     until(&readers, 12.0).await;
     assert!(workers(&readers).known().is_some());
-    // Even where it lasts, nobody waits for long once it is over.
+    // Even after a long failure, the list is soon read again once the server answers.
     fake.script(|script| script.pages = vec![Err(CallErrorKind::Unsupported)]);
     until(&readers, 1_000.0).await;
     fake.script(|script| script.pages = beats(3));
@@ -277,7 +277,7 @@ async fn slots_in_use_keep_a_queue_busy() {
     readers.watch(&owner("a"), &connection(), &queues);
     until(&readers, 20.0).await;
     fake.script(|script| script.pages = beat(1));
-    // The list is read every 30 s here; the worker's own interval is longer still.
+    // Here the list is read every 30 s; the worker's own interval is even longer.
     until(&readers, 31.0).await;
     fake.script(|script| script.pages = beat(2));
     until(&readers, 60.0).await;

@@ -1,4 +1,4 @@
-//! The backlog as a real server tells it.
+//! The backlog as a real server reports it.
 
 use std::time::{Duration, Instant};
 

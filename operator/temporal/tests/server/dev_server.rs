@@ -1,4 +1,4 @@
-//! A dev server of a test's own, and readers over it. Starts one process, and ends it.
+//! A dev server for one test, and readers that use it. Starts one process, and ends it.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use temporalio_client::{Connection, ConnectionOptions, Url};
 /// Long enough for a loaded machine; a condition that holds is seen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Ended when it is dropped.
+/// A dev server process, ended on drop.
 pub(crate) struct Server {
     process: Child,
     pub(crate) port: u16,
@@ -89,7 +89,7 @@ impl Server {
         connection_to(&format!("127.0.0.1:{}", self.port), temporal_namespace)
     }
 
-    /// A client as a worker or a starter of work has one; waits until the server answers for the
+    /// A client like that of a worker or a workflow starter; waits until the server knows the
     /// namespace.
     pub(crate) async fn client(&self) -> Box<dyn WorkflowService> {
         let target = Url::parse(&format!("http://127.0.0.1:{}", self.port)).unwrap();
@@ -125,7 +125,7 @@ async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl 
     }
 }
 
-/// Waits until the reading of a queue is as wanted.
+/// Waits for a reading of a queue for which `wanted` has a value.
 pub(crate) async fn reading<T>(
     readers: &Readers,
     queue: &str,
@@ -138,7 +138,7 @@ pub(crate) async fn reading<T>(
     .await
 }
 
-/// Readers as the operator has them, which watch for the fleet.
+/// Readers configured as in the operator, watching for the fleet.
 pub(crate) fn watching(connection: &ResolvedConnection, queues: &[QueueWatch]) -> Readers {
     let stats = Arc::new(TemporalClient::new("taskqueue-operator@test"));
     let readers = Readers::new(
@@ -151,7 +151,7 @@ pub(crate) fn watching(connection: &ResolvedConnection, queues: &[QueueWatch]) -
     readers
 }
 
-/// Waits until the backlog of the queue `orders` has been read, and says when it was.
+/// Waits until the backlog of the queue `orders` has been read; returns when it was.
 pub(crate) async fn first_reading(readers: &Readers) -> Time {
     reading(readers, "orders", "a reading", |reading| {
         reading.backlog.taken_at()
@@ -159,7 +159,7 @@ pub(crate) async fn first_reading(readers: &Readers) -> Time {
     .await
 }
 
-/// Waits until the backlog of the queue `orders` cannot be read, and says why.
+/// Waits until reading the backlog of the queue `orders` fails; returns why.
 pub(crate) async fn failure(readers: &Readers) -> CallFailure {
     reading(readers, "orders", "the failure", |reading| {
         reading.backlog_failure.clone()

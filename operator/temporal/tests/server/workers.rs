@@ -1,4 +1,4 @@
-//! The workers' heartbeats as a real server tells them.
+//! The workers' heartbeats as a real server reports them.
 
 use std::time::{Duration, SystemTime};
 
@@ -97,7 +97,7 @@ async fn a_workers_heartbeat_reaches_the_slots_of_its_pod() {
             processed_total: Some(33)
         })
     );
-    // It reports slots for workflows as well, but does not poll for them.
+    // The worker reports slots for workflows as well, but does not poll for them.
     assert_eq!(pod.types.workflow, None);
     readers.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! Mistakes in a connection, in the fleet or shared.
+//! Mistakes in a connection, inline or shared.
 
 use crate::malformed::mistake::Mistake;
 

@@ -1,8 +1,8 @@
-//! Mistakes in what is said of a whole fleet and of its pods.
+//! Mistakes in the fields of a whole fleet and of its pods.
 
 use crate::malformed::mistake::Mistake;
 
-/// In a `TaskQueueWorker`, outside of its queues, its scaling and its connection.
+/// In a `TaskQueueWorker`, except for its queues, its scaling and its connection.
 pub(super) const FLEET: &[Mistake] = &[
     (
         "a name that is no label",

@@ -2,7 +2,7 @@
 
 use crate::malformed::mistake::Mistake;
 
-/// In `spec.queues`, but for their scaling.
+/// In `spec.queues`, except for their scaling.
 pub(super) const QUEUES: &[Mistake] = &[
     (
         "two queues of one name",

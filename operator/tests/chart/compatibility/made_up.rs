@@ -1,4 +1,5 @@
-//! The comparison, tried on a definition that is made up: each kind of narrowing is found, additions are not. No I/O.
+//! Tests the comparison on a made-up definition: it finds each kind of narrowing, and accepts
+//! additions. No I/O.
 
 use serde_json::{Value, json};
 
@@ -178,7 +179,8 @@ fn additions_and_what_is_no_longer_asked_are_fine() {
     }
 }
 
-/// The definition with something else at a pointer; `R` stands for the schema of its spec, `S` for that one's properties.
+/// The definition with another value at a pointer; `R` stands for the schema of its spec, `S` for
+/// the properties of that schema.
 fn changed(definition: &Value, pointer: &str, value: &Value) -> Value {
     const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
     let pointer = match pointer.strip_prefix('S') {

@@ -1,4 +1,4 @@
-//! That no message holds any part of a Secret, whatever happened to the Secret on its way.
+//! No message contains any part of a Secret, however the Secret was mangled on its way.
 
 use std::error::Error as _;
 
@@ -11,16 +11,16 @@ use crate::pem::tests::{base64, pem};
 /// What tools do to text, and people to files.
 #[derive(Debug, Clone)]
 enum Mangle {
-    /// Every line break becomes this.
+    /// Every line break is replaced by this.
     LineBreaks(&'static str),
-    /// Cut off, at a thousandth of the length.
+    /// Cut off at this thousandth of the length.
     Truncated(usize),
-    /// Text before it.
+    /// Preceded by this text.
     Before(&'static str),
     Base64,
-    /// A byte is lost, at a thousandth of the length.
+    /// One byte is lost, at this thousandth of the length.
     Lost(usize),
-    /// Two texts in one.
+    /// The text twice in a row.
     Twice,
     Replaced(&'static str, &'static str),
     Der,
@@ -89,7 +89,7 @@ fn mangle() -> impl Strategy<Value = Mangle> {
     ]
 }
 
-/// Bytes that are in the form of a key or of nothing, under a label that may be wrong.
+/// Random bytes or a real key, under a label that may be wrong.
 #[derive(Debug, Clone)]
 struct Material {
     der: Vec<u8>,
@@ -131,7 +131,7 @@ fn material() -> impl Strategy<Value = Material> {
         })
 }
 
-/// Everything that can be printed of an outcome.
+/// Everything that can be printed of a result.
 fn printed(outcome: &Result<ResolvedConnection, ConnectionError>) -> String {
     match outcome {
         Ok(connection) => format!("{connection:?} {connection:#?}"),
@@ -142,7 +142,8 @@ fn printed(outcome: &Result<ResolvedConnection, ConnectionError>) -> String {
     }
 }
 
-/// A connection with the material in one place and good values in the others.
+/// For each field that holds a Secret, a connection with the material there and good values
+/// elsewhere.
 fn connections(material: &[u8]) -> [ConnectionFields; 4] {
     let (certificate, key) = issued();
     let with_api_key = ConnectionFields {

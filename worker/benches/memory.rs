@@ -1,18 +1,19 @@
-//! Whether the worker grows with the work it has done. Runs the real binary against a Temporal dev
-//! server of its own, gives it activities and orders, and prints its memory every so many.
+//! Measures whether the worker's memory grows with the work done. Runs the real binary against its
+//! own Temporal dev server, gives it activities and orders, and prints its memory at regular
+//! intervals.
 //!
 //! ```sh
 //! cargo bench --profile dev --workspace --bench memory -- --worker target/release/order-worker
 //! ```
 //!
-//! Every activity must end, none may be started twice, and the last line says how much memory each
-//! of the later ones has cost. `--recycle 0` shows what the SDK keeps. A line is read after a whole
-//! number of SDK workers, so that what the last one has grown by is not taken for a leak; the
-//! payment gateway stand-in, which keeps a ledger, is in this process.
+//! Every activity must end and none may start twice. The last line says how much memory each of the
+//! later activities cost. `--recycle 0` shows what the SDK keeps. Each line is read after a whole
+//! number of SDK workers, so that the growth of the last worker does not look like a leak. The
+//! payment gateway stand-in, which keeps a ledger, runs in this process.
 //!
-//! A task that is late may be the server's doing: on a file its histories go through one connection
-//! to SQLite. So each line also says how long nothing ended although tasks waited, and how long the
-//! server took at most to answer a read.
+//! A late task may be caused by the server: with a database file, its histories go through one
+//! connection to SQLite. So each line also shows the longest time in which no activity ended
+//! although some were waiting, and the server's slowest answer to a read.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,33 +45,34 @@ use temporalio_sdk::ActivityCloseTimeouts;
 use tokio::task::JoinHandle;
 
 const QUEUE: &str = "memory";
-/// Requests to start something at once.
+/// Start requests in flight.
 const CONCURRENCY: usize = 16;
-/// Longest wait for the last task of a line. A lost task comes back within a minute.
+/// Time limit for the last task of a line. A lost task comes back within a minute.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Pause between two reads that say how quickly the server answers.
+/// Pause between two reads that measure how quickly the server answers.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
 struct Args {
-    /// Activities in all: `release_inventory` on SQLite, and those of the orders.
+    /// Total number of activities: `release_inventory` on SQLite, and those of the orders.
     #[arg(long, default_value_t = 200_000)]
     activities: u64,
-    /// Activities between two lines.
+    /// Number of activities between two lines.
     #[arg(long, default_value_t = 10_000)]
     step: u64,
-    /// Whole orders between two lines (three of the activities each).
+    /// Number of whole orders between two lines (three of the activities each).
     #[arg(long, default_value_t = 200)]
     orders: u64,
-    /// Activities that wait or run at once: enough for the server to be busy. With many more there is
-    /// a backlog, of which the server does not give out the oldest first, and nothing is punctual.
+    /// Activities that wait or run at the same time: enough to keep the server busy. With many more
+    /// there is a backlog, which the server does not hand out oldest first, so every activity is
+    /// late.
     #[arg(long, default_value_t = 20)]
     waiting: u64,
-    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; its own default if left out.
+    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; the worker's own default if left out.
     #[arg(long)]
     recycle: Option<u64>,
-    /// A finished order-worker to measure instead of the one that cargo
-    /// builds with the profile of this program.
+    /// A built order-worker to measure, instead of the one that cargo builds with the profile of
+    /// this program.
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
     /// cargo passes this.
@@ -78,7 +80,7 @@ struct Args {
     bench: bool,
 }
 
-/// A process that is ended with the value.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -108,7 +110,7 @@ impl Process {
     }
 }
 
-/// A folder for what the run writes, which goes with the value.
+/// A folder for the files of the run, removed on drop.
 struct Folder(TempDir);
 
 impl Folder {
@@ -133,8 +135,8 @@ impl Drop for Folder {
     }
 }
 
-/// Its histories are in a file, without waiting for the disk: a server that kept them in memory was
-/// gone after a hundred thousand of them.
+/// Starts Temporal. It writes its histories to a file, without waiting for the disk: a server that
+/// kept them in memory did not survive a hundred thousand of them.
 fn start_temporal(folder: &Path) -> (Process, String) {
     let port = free_port().to_string();
     let cli = std::env::var_os("TEMPORAL_CLI").unwrap_or_else(|| "temporal".into());
@@ -163,14 +165,14 @@ async fn connect(address: &str) -> Client {
         .expect("no Temporal")
 }
 
-/// Where the worker works.
+/// What the worker connects to.
 struct Place {
     temporal: String,
     database: String,
     gateway: String,
 }
 
-/// The worker and its metrics.
+/// The worker and its metrics endpoint.
 struct Worker {
     process: Process,
     http: reqwest::Client,
@@ -225,7 +227,7 @@ impl Worker {
         self.sum(&parts).await
     }
 
-    /// Activities that were started more than five seconds after they could have been.
+    /// Number of activities that started more than five seconds after they were scheduled.
     async fn late(&self) -> f64 {
         let name = "temporal_activity_schedule_to_start_latency_seconds";
         let all = self.sum(&[&format!("{name}_count{{")]).await;
@@ -233,7 +235,7 @@ impl Worker {
         all - self.sum(&punctual).await
     }
 
-    /// Waits until so many activities have ended, and gives the longest time in which none did.
+    /// Waits until this many activities have ended. Returns the longest time in which none did.
     async fn wait_for(&self, activities: f64) -> Duration {
         let started = Instant::now();
         let (mut ended, mut last) = (self.ended_activities().await, started);
@@ -271,23 +273,23 @@ async fn start_one_order(client: &Client, n: u64) {
     start_order(client, QUEUE, &id, input).await.unwrap();
 }
 
-/// As a number to calculate with; counts here stay below four thousand million.
+/// Converts to a float; counts here stay below 2^32.
 fn number(value: u64) -> f64 {
     f64::from(u32::try_from(value).unwrap())
 }
 
-/// The waits of one line.
+/// The waiting times of one line.
 struct Waits {
-    /// From the start of the last activity until all had ended.
+    /// From the start of the last activity until all have ended.
     for_the_last: Duration,
-    /// The longest time in which none ended.
+    /// The longest time in which no activity ended.
     standstill: Duration,
 }
 
-/// Asks the server again and again for a workflow that does not exist, which it has to look up in
+/// Repeatedly asks the server for a workflow that does not exist, which the server must look up in
 /// its database.
 struct Probe {
-    /// Milliseconds.
+    /// In milliseconds.
     slowest: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -315,13 +317,13 @@ impl Probe {
         Self { slowest, task }
     }
 
-    /// The slowest answer since this was asked last, in seconds.
+    /// The slowest answer since the last call, in seconds.
     fn slowest(&self) -> f64 {
         number(self.slowest.swap(0, Ordering::Relaxed)) / 1000.0
     }
 }
 
-/// Activities in flight, orders and all so far.
+/// The load: the number of activities in flight, and the totals so far.
 struct Load<'a> {
     client: &'a Client,
     worker: &'a Worker,

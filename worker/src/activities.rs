@@ -1,7 +1,8 @@
-//! The activities, one struct per role so that a process registers exactly what its role plays.
-//! All I/O of an order happens here. Every activity is safe to run again after any failure.
+//! The activities. Each role has its own struct, so that a process registers exactly the activities
+//! of its role. All I/O of an order happens here. Every activity is idempotent: it can run again
+//! after any failure.
 //!
-//! What they take and return is in [`crate::order::messages`]; how it is read, in `input`.
+//! [`crate::order::messages`] has their inputs and results; `input` reads the inputs.
 
 mod input;
 mod inventory;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::gateway::{FaultOptions, GatewayOptions};
 
-/// The version; a build that is not meant to be shipped says so.
+/// The version. A debug build is marked as a development build.
 const VERSION: &str = if cfg!(debug_assertions) {
     concat!(env!("CARGO_PKG_VERSION"), " (development build)")
 } else {
@@ -37,13 +37,13 @@ pub enum Command {
     Run(RunArgs),
     /// Start one order, or many from a file.
     Start(StartArgs),
-    /// Show where an order stands, as JSON.
+    /// Show the state of an order, as JSON.
     Status(OrderArgs),
     /// Cancel an order that is not being paid yet.
     Cancel(CancelArgs),
-    /// Bring the database of DATABASE_URL up to date and end.
+    /// Migrate the database of DATABASE_URL to the current schema and exit.
     Migrate,
-    /// Serve a stand-in for a payment gateway.
+    /// Serve a payment gateway stand-in.
     Gateway(GatewayArgs),
 }
 
@@ -56,8 +56,9 @@ impl Default for Command {
 /// Arguments of `run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// Need nothing but Temporal: SQLite, a built-in payment gateway stand-in unless
-    /// PAYMENT_GATEWAY_URL is set, and mails to the log unless SMTP_URL is set.
+    /// Need nothing but Temporal: use SQLite unless DATABASE_URL is set, a built-in payment gateway
+    /// stand-in unless PAYMENT_GATEWAY_URL is set, and write mails to the log unless SMTP_URL is
+    /// set.
     #[arg(long)]
     pub standalone: bool,
 }
@@ -89,7 +90,7 @@ pub struct StartArgs {
     /// Text of the mail.
     #[arg(long, conflicts_with = "file")]
     pub body: Option<String>,
-    /// Seconds to wait before paying, in which the order can be cancelled.
+    /// Seconds to wait before paying. Until then the order can be cancelled.
     #[arg(long, value_name = "SECONDS", conflicts_with = "file")]
     pub cancel_window: Option<u64>,
     /// Keep the search attribute OrderState of the workflows up to date, so that orders can be
@@ -100,11 +101,11 @@ pub struct StartArgs {
     /// Start every order of this file: one JSON object per line (`-` is standard input).
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Orders of the file started at the same time.
+    /// How many orders of the file to start at the same time.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
-    /// Wait for the end and print each order's result as a line of JSON. The exit code is then 0
-    /// only if every order completed.
+    /// Wait until every order has ended, and print each result as a line of JSON. The exit code is
+    /// then 0 only if every order completed.
     #[arg(long)]
     pub wait: bool,
     /// The id of the workflow, instead of order-ORDER_ID.
@@ -124,7 +125,7 @@ pub struct StartArgs {
     pub notifications_queue: Option<String>,
 }
 
-/// An order, by its id or by its workflow's.
+/// Selects an order by its own id or by its workflow's id.
 #[derive(Debug, Args)]
 pub struct OrderArgs {
     /// The order's id.
@@ -136,7 +137,7 @@ pub struct OrderArgs {
 }
 
 impl OrderArgs {
-    /// The workflow's id.
+    /// Returns the workflow's id.
     pub fn workflow_id(&self) -> String {
         match (&self.workflow_id, &self.order_id) {
             (Some(id), _) => id.clone(),
@@ -145,7 +146,7 @@ impl OrderArgs {
     }
 }
 
-/// The id of the workflow of an order.
+/// Returns the default workflow id of an order.
 pub fn workflow_id(order_id: &str) -> String {
     format!("order-{order_id}")
 }
@@ -153,48 +154,51 @@ pub fn workflow_id(order_id: &str) -> String {
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// Which order.
+    /// The order to cancel.
     #[command(flatten)]
     pub order: OrderArgs,
-    /// Why; kept with the order.
+    /// The reason; stored with the order.
     #[arg(long, default_value = "cancelled on request")]
     pub reason: String,
-    /// Cancel the workflow instead of asking it: it ends as Canceled, and is never refused. An
-    /// order that is already paid stays paid; only its remaining mails are not sent.
+    /// Cancel the workflow instead of asking it to cancel the order. It then ends as Canceled and
+    /// cannot refuse. An order that is already paid stays paid; only its remaining mails are not
+    /// sent.
     #[arg(long)]
     pub workflow: bool,
 }
 
-/// Arguments of `gateway`. Rates are parts of 1 and hit the same keys and attempts at every run.
+/// Arguments of `gateway`. Rates are fractions of 1. The same seed hits the same keys and attempts
+/// in every run.
 ///
 /// Cards with a fixed behaviour: tok_declined (402), tok_flaky (500 twice, then charged),
 /// tok_flaky_N (500 N times, then charged), tok_broken (always 500, never charged), tok_lost
-/// (charged, but always answered 500), tok_slow (late by --slow-ms), tok_delay_N (late by N
-/// milliseconds), tok_timeout (charged, answered after a minute), tok_rate_limited (429 once).
+/// (charged, but always answered with 500), tok_slow (answered after --slow-ms), tok_delay_N
+/// (answered after N milliseconds), tok_timeout (charged, answered after a minute),
+/// tok_rate_limited (429 once).
 #[derive(Debug, Args)]
 pub struct GatewayArgs {
     /// Address to serve on.
     #[arg(long, default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// Keep the ledger in this file (appended to, read at the start).
+    /// Keep the ledger in this file: read at the start, then appended to.
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
     /// Changes which keys and attempts the rates hit.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Part of the attempts answered with 500 and not charged.
+    /// Fraction of the attempts answered with 500 and not charged.
     #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub error_rate: f64,
-    /// Part of the attempts answered with 429 and Retry-After.
+    /// Fraction of the attempts answered with 429 and Retry-After.
     #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub rate_limit_rate: f64,
-    /// Part of the attempts answered late.
+    /// Fraction of the attempts answered late.
     #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub slow_rate: f64,
-    /// Part of the attempts that are charged and answered with 500.
+    /// Fraction of the attempts that are charged but answered with 500.
     #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub lost_rate: f64,
-    /// Part of the keys that are declined.
+    /// Fraction of the keys that are declined.
     #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub decline_rate: f64,
     /// A card that is declined; may be repeated.
@@ -203,19 +207,19 @@ pub struct GatewayArgs {
     /// An amount that is declined; may be repeated.
     #[arg(long = "decline-amount", value_name = "AMOUNT")]
     pub decline_amounts: Vec<i64>,
-    /// Retry-After of a 429.
+    /// Retry-After of a 429, in seconds.
     #[arg(long, default_value_t = 1)]
     pub retry_after_seconds: u32,
-    /// How late a slow answer comes.
+    /// Delay of a slow answer, in milliseconds.
     #[arg(long, default_value_t = 2000)]
     pub slow_ms: u64,
-    /// How late every answer comes.
+    /// Delay of every answer, in milliseconds.
     #[arg(long, default_value_t = 0)]
     pub delay_ms: u64,
 }
 
 impl GatewayArgs {
-    /// As the stand-in's options.
+    /// Converts the arguments into the options of the stand-in.
     pub fn options(&self) -> GatewayOptions {
         GatewayOptions {
             faults: FaultOptions {

@@ -1,5 +1,5 @@
-//! The client's commands: start, status, cancel, migrate. They talk to Temporal (or, for
-//! `migrate`, to the database), print data to standard output, and end.
+//! The client commands: start, status, cancel, migrate. Each connects to Temporal (`migrate`: to
+//! the database), prints data to standard output, and exits.
 
 mod client;
 mod outcome;
@@ -27,7 +27,7 @@ pub use client::OrderHandle;
 pub use outcome::outcome;
 pub use start::{Started, start, start_order};
 
-/// Prints where an order stands.
+/// Prints the state of an order.
 pub async fn status(settings: TemporalSettings, args: &OrderArgs) -> anyhow::Result<ExitCode> {
     let client = connect(settings).await?;
     let workflow_id = args.workflow_id();
@@ -47,7 +47,7 @@ pub async fn status(settings: TemporalSettings, args: &OrderArgs) -> anyhow::Res
             .await
         {
             Ok(state) => answer["order"] = serde_json::to_value(state)?,
-            // The state is the worker's answer; without one the rest is still worth printing.
+            // The state comes from a worker. If none answers, the rest is still worth printing.
             Err(error) => answer["order_unknown"] = Value::String(error.to_string()),
         }
     } else {
@@ -96,7 +96,7 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
     }
 }
 
-/// Brings the database up to date.
+/// Migrates the database to the current schema.
 pub async fn migrate(url: &str) -> anyhow::Result<ExitCode> {
     let store = Store::open(url, 1)
         .await

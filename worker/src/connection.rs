@@ -1,5 +1,6 @@
-//! Connections to Temporal: options from the settings, patience at start-up, and credentials that
-//! follow their files. Opens files and sockets; starts one background task per process.
+//! Connections to Temporal: client options from the settings, retries at start-up, and credentials
+//! that are reloaded from their files. Opens files and sockets. Starts one background task for each
+//! connection that must follow an API key file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,18 +16,19 @@ use tokio::sync::watch;
 use crate::settings::{ApiKey, SettingError, TemporalSettings};
 use crate::tls::{self, TlsFiles};
 
-/// Longest wait for a TCP and TLS handshake.
+/// Timeout of the TCP and TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// First and longest pause between attempts to connect.
+/// First and longest pause between connection attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often credentials are read again. A mounted Secret takes a minute or so to change anyway.
+/// Interval between reads of the credential files. A change to a mounted Secret takes about a
+/// minute to reach the pod anyway.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Temporal does not answer or refuses.
+    /// Temporal did not answer or refused the connection.
     #[error("cannot connect to Temporal at {address}: {source}")]
     Refused {
         /// host:port.
@@ -34,7 +36,7 @@ pub enum ConnectError {
         /// The client's error.
         source: Box<ClientConnectError>,
     },
-    /// Temporal refuses, and repeats the API key as it does.
+    /// Temporal refused the connection, and its answer repeats the API key.
     #[error(
         "cannot connect to Temporal at {address}: its answer is left out, for it repeats the API key"
     )]
@@ -42,23 +44,24 @@ pub enum ConnectError {
         /// host:port.
         address: String,
     },
-    /// The client could not be made.
+    /// The client could not be created.
     #[error("cannot make a Temporal client: {0}")]
     Client(String),
 }
 
-/// Makes clients, each with a connection of its own.
+/// Creates clients, each with its own connection.
 #[derive(Clone)]
 pub struct Connector {
     settings: TemporalSettings,
     tls: Option<TlsFiles>,
     api_key: watch::Receiver<Option<String>>,
-    // Kept so that the key can still change after the reader ended.
+    // Kept so that the channel stays open for every clone, whether or not `reload_credentials`
+    // runs.
     publish: Arc<watch::Sender<Option<String>>>,
 }
 
 impl Connector {
-    /// Reads the credentials once.
+    /// Creates a connector and reads the credentials.
     pub fn new(settings: TemporalSettings) -> Result<Self, SettingError> {
         let tls = settings.tls.as_ref().map(TlsFiles::load).transpose()?;
         let key = match &settings.api_key {
@@ -75,17 +78,18 @@ impl Connector {
         })
     }
 
-    /// The settings it connects with.
+    /// The settings used to connect.
     pub fn settings(&self) -> &TemporalSettings {
         &self.settings
     }
 
-    /// One attempt, with the credentials of this moment.
+    /// Makes one attempt with the current credentials.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         let address = &self.settings.address;
         let presents_certificate = self.presents_certificate();
-        // With a client certificate that may change, the library makes TLS itself, and insists on
-        // http here; balancing over the addresses of a name is not possible then.
+        // With a reloadable client certificate, the client library takes a ready-made TLS
+        // configuration and insists on an `http` URL. It then cannot balance over the addresses of
+        // a host name.
         let scheme = if self.tls.is_some() && !presents_certificate {
             "https"
         } else {
@@ -99,7 +103,8 @@ impl Connector {
             .map_err(|_| ConnectError::Client("the server's name is not a name".to_owned()))?;
         let options = ConnectionOptions::new(target)
             .connect_timeout(CONNECT_TIMEOUT)
-            // Half the processor time per activity, at some more bytes on a local network.
+            // Halves the processor time per activity, at the cost of a few more bytes on a local
+            // network.
             .grpc_compression(GrpcCompression::None)
             .maybe_tls_options(
                 self.tls
@@ -120,7 +125,8 @@ impl Connector {
         .map_err(|error| ConnectError::Client(error.to_string()))
     }
 
-    /// What the client's error says, unless it holds the API key, which a server may repeat.
+    /// Wraps the client's error. Leaves the error out if it contains the API key, which a server
+    /// may repeat.
     fn refused(&self, source: ClientConnectError) -> ConnectError {
         let address = self.settings.address.clone();
         if self.shows_key(&describe(&source)) {
@@ -132,7 +138,7 @@ impl Connector {
         }
     }
 
-    /// Whether a text holds the API key.
+    /// Whether a text contains the API key.
     fn shows_key(&self, text: &str) -> bool {
         let key = self.api_key.borrow();
         key.as_ref().is_some_and(|key| text.contains(key.as_str()))
@@ -143,15 +149,15 @@ impl Connector {
         tls.is_some_and(|tls| tls.client.is_some())
     }
 
-    /// The server's name as requests carry it.
+    /// The server's name for the `:authority` of requests.
     fn authority(&self) -> &str {
         let tls = self.settings.tls.as_ref();
         tls.and_then(|tls| tls.server_name.as_deref())
             .unwrap_or(&self.settings.address)
     }
 
-    /// Connects and checks the Temporal namespace, again and again until both succeed. Logs each
-    /// kind of trouble; ends only with success or when `stop` completes (then `None`).
+    /// Retries until it has connected and checked the Temporal namespace. Logs every failed
+    /// attempt. Returns `None` if `stop` completes first.
     pub async fn connect_patiently(&self, stop: impl Future<Output = ()>) -> Option<Client> {
         tokio::pin!(stop);
         let mut pause = FIRST_PAUSE;
@@ -201,8 +207,8 @@ impl Connector {
         Ok(client)
     }
 
-    /// Gives a connection every new key, for the life of the process. For one that is used, not
-    /// for each attempt: the connection lives as long.
+    /// Passes every new key to a connection, for the life of the process. Call it once for a
+    /// connection that is used, not for each attempt: the task keeps the connection alive.
     fn follow_key(&self, connection: &Connection) {
         if !matches!(self.settings.api_key, Some(ApiKey::File(_))) {
             return;
@@ -217,8 +223,8 @@ impl Connector {
         });
     }
 
-    /// Reads the credentials again every few seconds, for the life of the process. A file that
-    /// cannot be read, or holds nonsense, leaves the last good credential in place.
+    /// Reloads the credentials every few seconds, for the life of the process. If a file cannot be
+    /// read or is invalid, the last good credential stays in use.
     pub async fn reload_credentials(self) {
         let mut interval = tokio::time::interval(RELOAD_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -250,7 +256,7 @@ impl Connector {
     }
 }
 
-/// Whether the client's Temporal namespace can be used.
+/// Checks that the client's Temporal namespace exists and that the credentials may use it.
 async fn check_namespace(client: &Client) -> Result<(), Status> {
     use temporalio_client::tonic::IntoRequest;
     use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
@@ -265,7 +271,7 @@ async fn check_namespace(client: &Client) -> Result<(), Status> {
     service.describe_namespace(request).await.map(|_| ())
 }
 
-/// An error with its causes in one line.
+/// Formats an error and its causes in one line.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

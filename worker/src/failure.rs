@@ -1,8 +1,8 @@
 //! Every way an order can fail, classified in one place: stable type names, whether a retry can
-//! help, and the conversion to Temporal's failures and back. Pure.
+//! help, and the conversion to and from Temporal's failures. Pure.
 //!
-//! The names are an interface: workflows, histories, dashboards and callers match on them. The
-//! table in the README is checked against [`FailureType::ALL`].
+//! The names are an interface: workflows, histories, dashboards and callers match on them. A test
+//! compares the table in the README with [`FailureType::ALL`].
 
 use std::time::Duration;
 
@@ -10,52 +10,54 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::error::{ActivityExecutionError, ApplicationFailure, IncomingError};
 use temporalio_sdk::activities::ActivityError;
 
-/// Longest reason of a cancellation that is kept, in characters.
+/// Maximum length of a stored cancellation reason, in characters.
 pub const MAX_REASON: usize = 500;
-/// Pause before the next worker takes over what another one had to end: enough for the server to see that one leave.
+/// Delay before another worker retries an activity that this one had to end: long enough for the
+/// server to notice that this worker has left.
 const TAKEOVER_DELAY: Duration = Duration::from_secs(1);
 
-/// The kinds of failure. `Display` and [`FailureType::name`] give the stable name.
+/// The failure types. `Display` and [`FailureType::name`] return the stable name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureType {
-    /// The order itself is wrong; the message names the field.
+    /// The order itself is invalid; the message names the field.
     InvalidOrder,
-    /// The input of an activity cannot be read, or is wrong; the message names the field.
+    /// The input of an activity is unreadable or invalid; the message names the field.
     InvalidInput,
     /// Another workflow already has an order with this id.
     OrderConflict,
-    /// The order was cancelled before this step ran (a step that arrives late must not undo that).
+    /// The order was cancelled before this step ran. A late step must not undo the cancellation.
     OrderCancelled,
     /// Not enough stock.
     OutOfStock,
-    /// A SKU that the inventory does not know.
+    /// The inventory does not know a SKU.
     UnknownSku,
     /// The gateway declined the card.
     PaymentDeclined,
     /// The gateway refused the request for another reason, or the key was voided.
     PaymentRefused,
-    /// The gateway asked to slow down; honours its `Retry-After`.
+    /// The gateway asked to slow down. The retry honours its `Retry-After`.
     PaymentRateLimited,
     /// The gateway answered with a server error, too late, or not at all. The outcome is unknown.
     PaymentUnavailable,
-    /// Whether the charge went through cannot be found out: the gateway can neither say it nor exclude it. A person must.
+    /// The gateway can neither confirm nor rule out the charge. A person must find out whether it
+    /// went through.
     PaymentUnsettled,
     /// The database did not answer or refused the statement.
     StoreUnavailable,
-    /// The mail server did not answer or asked to try later.
+    /// The mail server did not answer or asked to retry later.
     MailUnavailable,
-    /// The mail server refused a recipient for good. Reported, never thrown.
+    /// The mail server refused a recipient permanently. Reported, never returned as an error.
     MailRefused,
     /// The customer cancelled before payment.
     CancelledByCustomer,
-    /// Somebody cancelled the workflow before payment.
+    /// The workflow was cancelled before payment.
     CancelledByRequest,
     /// The worker's grace period ended before the activity did.
     WorkerShutdown,
 }
 
 impl FailureType {
-    /// All of them, in the order of the README's table.
+    /// All failure types, in the order of the README's table.
     pub const ALL: [Self; 17] = [
         Self::InvalidOrder,
         Self::InvalidInput,
@@ -76,7 +78,7 @@ impl FailureType {
         Self::WorkerShutdown,
     ];
 
-    /// The stable name, as in Temporal's failure type and in results.
+    /// The stable name, as used in Temporal's failure type and in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::InvalidOrder => "InvalidOrder",
@@ -99,7 +101,7 @@ impl FailureType {
         }
     }
 
-    /// Whether trying the same again can help.
+    /// Whether a retry can help.
     pub fn retryable(self) -> bool {
         match self {
             Self::InvalidOrder
@@ -123,21 +125,21 @@ impl FailureType {
     }
 }
 
-/// A classified failure. The message is for people and must never hold card data or credentials.
+/// A classified failure. The message is for people and must never contain card data or credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What kind.
+    /// The failure type.
     pub kind: FailureType,
     /// One sentence.
     pub message: String,
-    /// Pause before the next try, if it is not that of the retry policy, such as what an outside party asked for.
+    /// Pause before the next attempt, such as a `Retry-After`. `None`: the retry policy decides.
     pub retry_after: Option<Duration>,
-    /// Of a payment: that there is no charge for certain.
+    /// For a payment: it is certain that nothing was charged.
     pub uncharged: bool,
 }
 
-/// Why an order ended as it did: a failure type of the table in the README, and one sentence.
+/// Why an order ended as it did: a failure type from the README's table, and one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// Stable name, such as `PaymentDeclined`.
@@ -148,13 +150,13 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A reason in somebody's own words, made fit for every database, log and terminal: one line,
+    /// A reason in a caller's own words, sanitized for every database, log and terminal: one line,
     /// no control characters, at most [`MAX_REASON`] characters.
     pub fn in_words(kind: FailureType, words: &str) -> Self {
         Self::of(kind.name(), words)
     }
 
-    /// The same of a type that another program has named.
+    /// Like [`Reason::in_words`], for a type name from another program.
     pub(crate) fn of(kind: &str, words: &str) -> Self {
         Self {
             kind: one_line(kind),
@@ -168,14 +170,14 @@ fn one_line(words: &str) -> String {
     line.trim().chars().take(MAX_REASON).collect()
 }
 
-/// The details of a failed payment of which is known whether it was charged.
+/// The details of a failed payment for which it is known whether it was charged.
 #[derive(Debug, Serialize, Deserialize)]
 struct PaymentDetails {
     charged: bool,
 }
 
 impl Failure {
-    /// A failure without a wish about when to retry.
+    /// Creates a failure that is retried by the retry policy.
     pub fn new(kind: FailureType, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -185,8 +187,9 @@ impl Failure {
         }
     }
 
-    /// What is said of an activity that a worker ends because its grace period is over. It is not the activity's fault, so
-    /// the next worker takes it over after a second, however many attempts there have been.
+    /// The failure of an activity that a worker ends because its grace period is over. This is not
+    /// the activity's fault, so the next worker retries it after one second, whatever its number of
+    /// attempts.
     pub fn worker_shutdown() -> Self {
         Self::new(
             FailureType::WorkerShutdown,
@@ -195,14 +198,14 @@ impl Failure {
         .retry_after(Some(TAKEOVER_DELAY))
     }
 
-    /// The same failure, to be retried after `delay` instead of by the retry policy's backoff.
+    /// Retries after `delay` instead of by the retry policy's backoff.
     #[must_use]
     pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
         self.retry_after = delay;
         self
     }
 
-    /// As Temporal's application failure.
+    /// Converts it into Temporal's application failure.
     pub fn into_application(self) -> ApplicationFailure {
         let builder = ApplicationFailure::builder(self.message.clone())
             .type_name(self.kind.name().to_owned())
@@ -214,12 +217,12 @@ impl Failure {
         }
     }
 
-    /// As the error an activity returns.
+    /// Converts it into the error that an activity returns.
     pub fn into_activity(self) -> ActivityError {
         ActivityError::application(self.into_application())
     }
 
-    /// As the reason of a result.
+    /// Converts it into the reason of a result.
     pub fn reason(&self) -> Reason {
         Reason {
             kind: self.kind.name().to_owned(),
@@ -228,9 +231,9 @@ impl Failure {
     }
 }
 
-/// The database's errors. Almost all of them may pass, since what cannot pass (a duplicate, too
-/// little stock) is asked for in the statement and never shows up as an error. A value that
-/// PostgreSQL cannot hold (SQLSTATE class 22, such as a NUL in a text) never can.
+/// Classifies the database's errors. Nearly all of them are transient: permanent ones (a duplicate,
+/// too little stock) are handled in the statements and never become errors. A value that PostgreSQL
+/// cannot store (SQLSTATE class 22, such as a NUL in a text) is permanent.
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(db) = &error
@@ -241,7 +244,7 @@ impl From<sqlx::Error> for Failure {
             let message = format!("the database cannot hold a value: {}", db.message());
             return Self::new(FailureType::InvalidOrder, message);
         }
-        // The driver's text for a failed connection can hold the connection string's parts.
+        // The driver's text for a failed connection can contain parts of the connection string.
         let message = match &error {
             sqlx::Error::Database(db) => {
                 format!("the database refused a statement: {}", db.message())
@@ -254,7 +257,8 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Why an activity failed, as a workflow sees it: the type and message of the innermost failure.
+/// Why an activity failed, from the workflow's point of view: type and message of the innermost
+/// failure.
 pub fn reason_of(error: &ActivityExecutionError) -> Reason {
     match error.reason() {
         Some(IncomingError::Application(failure)) => Reason {
@@ -275,7 +279,7 @@ pub fn reason_of(error: &ActivityExecutionError) -> Reason {
     }
 }
 
-/// Whether a payment failed with the word that nothing was charged.
+/// Whether a failed payment is known not to have been charged.
 pub fn is_uncharged(error: &ActivityExecutionError) -> bool {
     let Some(IncomingError::Application(failure)) = error.reason() else {
         return false;
@@ -284,7 +288,7 @@ pub fn is_uncharged(error: &ActivityExecutionError) -> bool {
     matches!(details, Ok(Some(PaymentDetails { charged: false })))
 }
 
-/// Whether an activity failed in a way that another attempt could have mended.
+/// Whether another attempt of a failed activity could have succeeded.
 pub fn may_pass(error: &ActivityExecutionError) -> bool {
     match error.reason() {
         Some(IncomingError::Application(failure)) => !failure.is_non_retryable(),
@@ -293,7 +297,7 @@ pub fn may_pass(error: &ActivityExecutionError) -> bool {
     }
 }
 
-/// Whether an activity failed with `kind`.
+/// Whether the reason has the failure type `kind`.
 pub fn is(reason: &Reason, kind: FailureType) -> bool {
     reason.kind == kind.name()
 }

@@ -1,6 +1,6 @@
 //! A stand-in for a payment provider: idempotency keys, declines, server errors, rate limits, slow
-//! and lost answers, and a ledger that tells what was charged. HTTP server; the rules are in
-//! `faults` (pure) and `ledger` (pure, apart from its optional file).
+//! and lost answers, and a ledger of all charges. HTTP server; the rules are in `faults` (pure) and
+//! `ledger` (pure, apart from its optional file).
 
 mod charge;
 mod faults;
@@ -31,21 +31,21 @@ pub use ledger::{Entry, Status, Summary};
 
 const LONGEST_KEY: usize = 1000;
 
-/// How the stand-in behaves.
+/// Options of the stand-in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GatewayOptions {
     /// Which requests fail and how.
     pub faults: FaultOptions,
     /// A file to keep the ledger in; memory only if absent.
     pub ledger: Option<PathBuf>,
-    /// Keys to keep in memory: the oldest decided ones beyond are forgotten, and charged anew when
-    /// they come again. All keys if absent.
+    /// How many keys to keep in memory. Beyond this number the oldest decided keys are forgotten; a
+    /// forgotten key is charged again if it is sent again. `None` keeps all keys.
     pub keep: Option<usize>,
-    /// Added to every answer of `POST /charge`.
+    /// Delay added to every answer of `POST /charge`.
     pub delay: Duration,
 }
 
-/// A stand-in that serves.
+/// A running stand-in.
 pub struct Gateway {
     address: SocketAddr,
     ledger: Arc<Mutex<Ledger>>,
@@ -78,7 +78,7 @@ impl Gateway {
         })
     }
 
-    /// Where it serves.
+    /// The address it serves on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -88,7 +88,7 @@ impl Gateway {
         self.ledger.lock().entries()
     }
 
-    /// Lets it serve until the process ends.
+    /// Lets it run until the process ends.
     pub fn detach(self) {}
 
     /// Stops serving.
@@ -155,13 +155,13 @@ async fn charge(
     let (response, wait) = decide(&shared, key, &request);
     let wait = wait + shared.options.delay;
     if !wait.is_zero() {
-        // The work is done; only the answer is late, as with a real provider.
+        // The charge is already decided; only the answer is late, as with a real provider.
         tokio::time::sleep(wait).await;
     }
     response
 }
 
-/// The answer to one attempt and how long to sit on it.
+/// Decides one attempt: the answer, and how long to delay it.
 fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Duration) {
     let faults = &shared.options.faults;
     let mut ledger = shared.ledger.lock();

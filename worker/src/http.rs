@@ -1,4 +1,4 @@
-//! The process's own endpoint: `/livez`, `/readyz`, `/metrics`. Serves HTTP and scrapes the SDK's
+//! The process's HTTP endpoint: `/livez`, `/readyz`, `/metrics`. Serves HTTP and scrapes the SDK's
 //! exporter on loopback; decides nothing.
 
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// The poll loop counts as dead when it has not turned for this long.
+/// The poll loop counts as dead after this long without a turn.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// What the process says of itself.
+/// The health that the process reports.
 #[derive(Clone)]
 pub struct Health {
     inner: Arc<Inner>,
@@ -28,10 +28,10 @@ pub struct Health {
 
 struct Inner {
     born: Instant,
-    /// Longer without a turn, and the loop counts as dead.
+    /// The loop counts as dead after this long without a turn.
     stalled: Duration,
     ready: AtomicBool,
-    /// Milliseconds from `born` to the last turn of the poll loop's thread; 0 before it runs.
+    /// Milliseconds from `born` to the last turn of the poll loop's thread; 0 until its first turn.
     last_turn: AtomicU64,
 }
 
@@ -42,7 +42,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// `stalled` is how long the poll loop may stand still before `/livez` fails; 30 s by default.
+    /// `/livez` fails after the poll loop has been stuck for `stalled` (default: 30 s).
     pub fn new(stalled: Duration) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -54,13 +54,14 @@ impl Health {
         }
     }
 
-    /// Says whether the worker polls.
+    /// Sets whether the worker is polling.
     pub fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Says again and again that the thread it runs on turns. For the poll loop's own thread, which
-    /// is watched from this call on: also one that gets stuck before its first turn is dead.
+    /// Records a turn of the current thread every `every`. Spawn it on the thread of the poll loop.
+    /// Monitoring starts with this call, so a thread that gets stuck before its first turn counts
+    /// as dead too.
     pub fn keep_turning(self, every: Duration) -> impl Future<Output = ()> {
         self.turned();
         async move {
@@ -86,7 +87,7 @@ impl Health {
         self.inner.ready.load(Ordering::Relaxed)
     }
 
-    /// Alive while it starts, and as long as the loop turns.
+    /// True during start-up, and as long as the loop turns.
     fn alive(&self) -> bool {
         let last = self.inner.last_turn.load(Ordering::Relaxed);
         last == 0 || u128::from(self.age().saturating_sub(last)) < self.inner.stalled.as_millis()
@@ -101,7 +102,7 @@ pub struct SdkMetrics {
 }
 
 impl SdkMetrics {
-    /// A reader of the exporter at `address`.
+    /// Reads the exporter at `address`.
     pub fn new(address: SocketAddr) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
@@ -113,7 +114,7 @@ impl SdkMetrics {
         })
     }
 
-    /// The exporter's text.
+    /// Returns the exporter's text.
     pub async fn text(&self) -> Result<String, reqwest::Error> {
         self.http
             .get(&self.url)
@@ -124,8 +125,8 @@ impl SdkMetrics {
             .await
     }
 
-    /// Whether the SDK has begun to poll for each of these kinds of tasks, as its metric names
-    /// them (`workflow_task`, `activity_task`).
+    /// Whether the SDK has started polling for all of these task kinds, named as in its metric
+    /// (`workflow_task`, `activity_task`).
     pub async fn polling(&self, kinds: &[&str]) -> bool {
         let Ok(text) = self.text().await else {
             return false;
@@ -199,7 +200,7 @@ async fn all_metrics(State(served): State<Served>) -> Response {
             return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
         }
     };
-    // Our own metrics are worth having even when the exporter does not answer.
+    // Our own metrics are useful even when the exporter does not answer.
     let sdk = served.sdk.text().await.unwrap_or_default();
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4")],

@@ -1,8 +1,8 @@
-//! The order system: a Temporal workflow and its activities, the worker process that runs them,
-//! the commands that start and watch orders, and a payment gateway stand-in.
+//! The order system: a Temporal workflow and its activities, the worker process that runs them, the
+//! commands that start and watch orders, and a payment gateway stand-in.
 //!
-//! `workflow` decides (deterministic), `activities` do (all I/O of an order), `store`, `payment`
-//! and `mail` are what they do it with, `run` is the process around them.
+//! `workflow` makes the decisions (deterministic). `activities` do all I/O of an order, through
+//! `store`, `payment` and `mail`. `run` is the process around them.
 
 pub mod activities;
 pub mod cli;

@@ -1,4 +1,5 @@
-//! The log of the process: what is written, and what never is. Installs the subscriber.
+//! The log of the process: its format, its filter, and what it never contains. Installs the
+//! subscriber.
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
@@ -9,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::settings::{LogFormat, SettingError};
 
-/// Starts the log, with the filter of `RUST_LOG`.
+/// Installs the subscriber with a filter in the syntax of `RUST_LOG`.
 pub fn start(
     format: LogFormat,
     filter: &str,
@@ -30,11 +31,13 @@ pub fn start(
     Ok(())
 }
 
-/// Whether a line is written, whatever `RUST_LOG` asks for. Some libraries write down what they were given.
+/// Whether a line may be written, whatever `RUST_LOG` asks for. At trace level, some libraries log
+/// the data that they process.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target().split("::").next().unwrap_or_default();
     let most = match target {
-        // A certificate that it cannot read, byte by byte; the payloads of tasks, cards among them.
+        // rustls logs a certificate that it cannot parse, byte by byte; the SDK logs the payloads
+        // of tasks, with their cards.
         "rustls" | "temporalio_sdk" | "temporalio_sdk_core" => Level::DEBUG,
         _ => Level::TRACE,
     };

@@ -1,5 +1,5 @@
-//! Sends one mail: over SMTP, or to the log for a laptop without a mail server. Knows nothing of
-//! orders; keeps no record.
+//! Sends one mail: over SMTP, or to the log on a laptop without a mail server. Knows nothing about
+//! orders and keeps no record.
 
 mod relay;
 mod smtp;
@@ -14,10 +14,10 @@ use smtp::Smtp;
 pub use relay::UrlError;
 pub use unsent::Unsent;
 
-/// The value of `SMTP_URL` that means the log.
+/// The value of `SMTP_URL` that writes mails to the log.
 pub const CONSOLE: &str = "console:";
 
-/// A way to send mails. Cheap to clone.
+/// Sends mails. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailer {
     from: Mailbox,
@@ -31,7 +31,7 @@ enum Transport {
 }
 
 impl Mailer {
-    /// A mailer from `SMTP_URL` and `MAIL_FROM`. Does not connect yet.
+    /// Creates a mailer from `SMTP_URL` and `MAIL_FROM`. Does not connect yet.
     pub fn new(url: &str, from: Mailbox) -> Result<Self, UrlError> {
         let transport = if url == CONSOLE {
             Transport::Console
@@ -70,8 +70,8 @@ impl Mailer {
     }
 }
 
-/// The Message-ID of an order's mail to one recipient: the same at every attempt, so that a mail
-/// program shows a mail that had to be sent again only once. Does not reveal the address.
+/// The Message-ID of an order's mail to one recipient. It is the same for every attempt, so that a
+/// mail program shows a mail that was sent twice only once. Does not reveal the address.
 pub fn message_id(order_id: &str, recipient: &str) -> String {
     let digest = Sha256::digest(format!("{order_id}\0{recipient}"));
     let short = u64::from_be_bytes([

@@ -1,5 +1,5 @@
 //! The `order-worker` command: reads the command line and the environment, sets up logs and TLS,
-//! and hands over. Exit codes: 0 done, 1 failed, 2 wrong settings or arguments.
+//! and runs the command. Exit codes: 0 success, 1 failure, 2 invalid settings or arguments.
 
 use std::process::ExitCode;
 
@@ -12,11 +12,11 @@ use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings
 use order_worker::settings::{database_url, log_format, task_queues};
 
 fn main() -> ExitCode {
-    // Before anything can ask for TLS: with one provider installed nothing has to guess.
+    // Must come before any use of TLS: once a provider is installed, no library has to pick one.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let variables: Variables = std::env::vars_os()
-        // What is not Unicode is kept with a replacement, or it would be taken for absent.
+        // Lossy conversion, or a value that is not Unicode would count as absent.
         .filter_map(|(name, value)| {
             Some((
                 name.into_string().ok()?,
@@ -29,8 +29,9 @@ fn main() -> ExitCode {
     if let Err(error) = logs {
         return fail(&error.into());
     }
-    // The SDK's workers run on this thread, and the rest on these: one thread for each core in all.
-    // With one more, tasks wander between cores: on two, an order then took 8 % more processor time.
+    // The SDK's workers run on this thread, everything else on the runtime's threads: one thread
+    // per core in total. One more thread makes tasks migrate between cores; on two cores, an order
+    // then took 8 % more processor time.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.saturating_sub(1).max(1))
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => fail(&error),
     };
-    // A name look-up that hangs on a blocking thread must not hold up the exit.
+    // A DNS lookup that hangs on a blocking thread must not delay the exit.
     runtime.shutdown_background();
     code
 }
@@ -84,8 +85,8 @@ async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Workers log to standard output, as containers do; commands whose output is data log to
-/// standard error.
+/// Workers log to standard output, as containers do. Commands that print data log to standard
+/// error.
 fn start_logs(
     format: LogFormat,
     command: Option<&Command>,

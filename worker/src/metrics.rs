@@ -1,26 +1,28 @@
-//! The worker's own metrics, `order_worker_*`. The SDK's `temporal_*` come from its own exporter
-//! and are served together with these (`http`). No I/O.
+//! The worker's own metrics, `order_worker_*`. The SDK's exporter provides `temporal_*`; `http`
+//! serves both together. No I/O.
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-/// Handles of all metrics. Cheap to clone; closed label values are there from the start, as zero.
+/// Handles of all metrics. Cheap to clone. Label values that are known in advance exist from the
+/// start, as zero.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// `order_worker_orders_total{outcome}`: orders `created` and `paid` in the database, and
-    /// how those that were not paid ended: `cancelled`, `declined`, `out_of_stock`, `failed`.
+    /// `order_worker_orders_total{outcome}`: orders `created` and `paid` in the database, and the
+    /// ends of unpaid orders: `cancelled`, `declined`, `out_of_stock`, `failed`.
     pub orders: IntCounterVec,
-    /// `order_worker_payments_total{outcome}`: answers of the gateway, by attempt, and settlements.
+    /// `order_worker_payments_total{outcome}`: the gateway's answers, by attempt, and settlements.
     pub payments: IntCounterVec,
-    /// `order_worker_payment_duration_seconds`: one request to the gateway.
+    /// `order_worker_payment_duration_seconds`: duration of one request to the gateway.
     pub payment_seconds: Histogram,
-    /// `order_worker_mails_total{outcome}`: mails `sent`, `refused`, or `unavailable` (to be tried
-    /// again).
+    /// `order_worker_mails_total{outcome}`: attempts to send one mail: `sent`, `refused`
+    /// permanently, `put_off` by the server, `broken_off` in the middle, or `unavailable`. All but
+    /// the first two are retried.
     pub mails: IntCounterVec,
-    /// `order_worker_activities_total{activity,outcome}`: attempts this process ended: `completed`, `cancelled`,
-    /// `failed`, or `invalid` because of their input.
+    /// `order_worker_activities_total{activity,outcome}`: attempts that ended in this process:
+    /// `completed`, `cancelled`, `failed`, or `invalid` because of their input.
     pub activities: IntCounterVec,
     /// `order_worker_recycles_total`: SDK workers replaced in this process.
     pub recycles: IntCounter,
@@ -46,11 +48,11 @@ const PAYMENT_OUTCOMES: [&str; 9] = [
     "unsettled",
 ];
 const MAIL_OUTCOMES: [&str; 5] = ["sent", "refused", "put_off", "broken_off", "unavailable"];
-/// From a fast local answer to the request timeout of the gateway client.
+/// Seconds, from a fast local answer to the request timeout of the gateway client.
 const PAYMENT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
 
 impl Metrics {
-    /// Registers everything in a registry of its own.
+    /// Registers all metrics in a new registry.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str], values: &[&str]| {
@@ -118,7 +120,7 @@ impl Metrics {
         })
     }
 
-    /// In Prometheus's text format.
+    /// Returns the metrics in Prometheus's text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         let mut buffer = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut buffer)?;

@@ -1,5 +1,5 @@
-//! What an order is: the workflow's input as it arrives, the checked order that everything after
-//! it works on, what its activities take and return, and the result. Pure: no I/O, no clock, no
+//! The order: the workflow's raw input, the checked order that all later code uses, the inputs and
+//! results of the activities, and the result of the workflow. Pure: no I/O, no clock, no
 //! randomness.
 
 mod checked;

@@ -1,5 +1,5 @@
-//! The client of the payment gateway: what is sent, and what each answer means. HTTP only; knows
-//! no database and no Temporal.
+//! The client of the payment gateway: what it sends, and what each answer means. HTTP only; knows
+//! neither the database nor Temporal.
 
 mod answer;
 
@@ -18,24 +18,26 @@ use answer::Says;
 
 /// The message of a declined payment.
 pub const DECLINED_MESSAGE: &str = "Payment declined";
-/// The header that makes a repeated request the same request.
+/// The header by which the gateway recognizes a repeated request.
 pub const IDEMPOTENCY_HEADER: &str = "Idempotency-Key";
 
-/// Longest wait for an answer. Afterwards the outcome is unknown until it is settled.
+/// Timeout of one request. After a timeout the outcome is unknown until it is settled.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers that say that the request was not taken at all. 409 and 422 are none: they may speak of a charge before.
+/// Status codes which mean that the gateway did not process the request at all. 409 and 422 are not
+/// among them: they may refer to an earlier charge.
 const UNTAKEN: [u16; 10] = [400, 401, 403, 404, 405, 406, 411, 413, 414, 415];
-/// Longest `Retry-After` that is believed.
+/// Upper limit for `Retry-After`; longer values are cut to this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// The key of an order's charge: the same for every attempt and for the settlement, another for
-/// any other order or workflow, and safe in a header and in a path whatever characters the ids
-/// have. The workflow id alone is enough where it is made of the order's (`order-ID`).
+/// The idempotency key of an order's charge. It is the same for every attempt and for the
+/// settlement, and different for every other order or workflow. It is safe in a header and in a
+/// path, whatever characters the ids contain. If the workflow id is derived from the order id
+/// (`order-ID`), the workflow id alone is the key.
 pub fn idempotency_key(workflow_id: &str, order_id: &str) -> String {
     let mut key = String::with_capacity(workflow_id.len() + order_id.len() + 9);
     append_escaped(&mut key, workflow_id);
     if workflow_id.strip_prefix("order-") != Some(order_id) {
-        // No escaped text holds two of these.
+        // An escaped text never contains two consecutive tildes.
         key.push_str("~~");
         append_escaped(&mut key, order_id);
     }
@@ -59,7 +61,7 @@ fn append_escaped(key: &mut String, text: &str) {
     }
 }
 
-/// The body of `POST /charge`. The card is a token, and never printed.
+/// The body of `POST /charge`. The card is a token and is never printed.
 #[derive(Serialize)]
 struct ChargeBody<'a> {
     order_id: &'a str,
@@ -69,11 +71,11 @@ struct ChargeBody<'a> {
     card: Option<&'a str>,
 }
 
-/// What the gateway says when it is asked for a charge.
+/// The gateway's reply to a request that it need not support.
 enum Reply {
-    /// An answer in JSON.
+    /// A JSON body.
     Json(Value),
-    /// It does not offer this: what it answered instead.
+    /// The gateway does not support the request; what it answered instead.
     NotOffered(String),
 }
 
@@ -85,16 +87,16 @@ pub struct GatewayClient {
 }
 
 impl GatewayClient {
-    /// A client for a gateway at `base`. Needs the process's TLS provider to be installed.
+    /// Creates a client for the gateway at `base`. The process's TLS provider must be installed.
     pub fn new(base: &Url) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .redirect(
-                // A redirected POST would become a GET, or charge somebody else's gateway.
+                // A redirected POST would become a GET, or charge at somebody else's gateway.
                 reqwest::redirect::Policy::none(),
             );
         if base.scheme() == "http" {
-            // No certificates are needed, and an image without any must not fail here.
+            // HTTP needs no certificates, and the client must work in an image without any.
             builder = builder.tls_certs_only([]);
         }
         let mut base = base.clone();
@@ -116,7 +118,8 @@ impl GatewayClient {
         })
     }
 
-    /// Charges once per key, if the gateway honours it. Every success in JSON is a charge, unless it says otherwise.
+    /// Charges once per key, if the gateway honours the key. Any success in JSON counts as a
+    /// charge, unless the body says otherwise.
     pub async fn charge(&self, key: &str, request: &PaymentRequest) -> Result<Payment, Failure> {
         let body = ChargeBody {
             order_id: &request.order_id,
@@ -158,10 +161,10 @@ impl GatewayClient {
         }
     }
 
-    /// Asks what became of a key; if nothing did, voids it and asks no more.
+    /// Looks up the charge of a key. If there is none, voids the key, so that no charge can follow.
     ///
-    /// Fails with `PaymentUnsettled` if the gateway neither knows a charge of this key nor offers to void it. Every other
-    /// failure may pass.
+    /// Fails with `PaymentUnsettled` if the gateway neither knows a charge of this key nor supports
+    /// voiding. All other failures are transient.
     pub async fn settle(&self, key: &str, request: &PaymentRequest) -> Result<Settlement, Failure> {
         let look_up = self.http.get(self.url(&format!("charges/{key}"))?);
         let looked_up = ask(look_up).await?;
@@ -170,7 +173,7 @@ impl GatewayClient {
         {
             return Ok(settlement);
         }
-        // The gateway decides: a charge that arrived in between wins over the void.
+        // The gateway decides: a charge that arrived since the lookup wins over the void.
         let void = self.http.post(self.url(&format!("charges/{key}/void"))?);
         let not_offered = match ask(void).await? {
             Reply::Json(answer) => match answer::settlement(&answer, key, request) {
@@ -199,7 +202,7 @@ impl GatewayClient {
     }
 }
 
-/// Sends a request that a gateway need not offer.
+/// Sends a request that a gateway need not support.
 async fn ask(request: RequestBuilder) -> Result<Reply, Failure> {
     let response = request.send().await.map_err(|error| unavailable(&error))?;
     let status = response.status();
@@ -219,7 +222,7 @@ async fn ask(request: RequestBuilder) -> Result<Reply, Failure> {
         .bytes()
         .await
         .map_err(|error| unavailable(&error))?;
-    // Such as the web page that some servers give to every path.
+    // Some servers answer every path with a web page, for example.
     let without = || Reply::NotOffered(format!("{} without JSON", status.as_u16()));
     Ok(serde_json::from_slice(&body).map_or_else(|_| without(), Reply::Json))
 }
@@ -237,7 +240,7 @@ fn unsettled(response: &Response) -> Failure {
     .retry_after(retry_after(response))
 }
 
-/// The classification of every answer that is not a success.
+/// Classifies every answer that is not a success.
 fn check(response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() {
@@ -270,13 +273,14 @@ fn check(response: Response) -> Result<Response, Failure> {
     })
 }
 
-/// What `Retry-After` asks for, if it can be read.
+/// The pause that `Retry-After` asks for, if it can be parsed.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     delay(value.trim(), Timestamp::now())
 }
 
-/// Seconds, or a date (RFC 9110, section 10.2.3), capped. A date that has passed asks for nothing.
+/// Parses seconds or a date (RFC 9110, section 10.2.3), up to the limit. A date in the past gives
+/// `None`.
 fn delay(value: &str, now: Timestamp) -> Option<Duration> {
     let asked = if let Ok(seconds) = value.parse() {
         Duration::from_secs(seconds)
@@ -287,8 +291,8 @@ fn delay(value: &str, now: Timestamp) -> Option<Duration> {
     Some(asked.min(LONGEST_RETRY_AFTER))
 }
 
-/// No answer: timeout, refused connection, broken answer. Never prints the URL, which may hold
-/// credentials.
+/// Classifies a request without an answer: timeout, refused connection, broken answer. Never prints
+/// the URL, which may contain credentials.
 fn unavailable(error: &reqwest::Error) -> Failure {
     let what = if error.is_timeout() {
         "did not answer in time"

@@ -1,5 +1,5 @@
-//! `order-worker run`: the process that polls. Puts the parts together, starts and replaces SDK
-//! workers, drains on SIGTERM. What an order does is elsewhere.
+//! `order-worker run`: the polling process. Assembles the parts, starts and replaces SDK workers,
+//! drains on SIGTERM. Contains no order logic.
 
 mod drain;
 mod sdk_workarounds;
@@ -34,24 +34,25 @@ use sdk_workarounds::generation::{self, Generation, TaskKinds, Temporal, WorkerF
 
 /// Pause between attempts to reach the database at start-up.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
-/// How long an answer that is being given at the end may take.
+/// How long to wait at the end for HTTP answers in progress.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
-/// How often the poll loop's thread says that it turns.
+/// How often the poll loop's thread records that it turns.
 const TURN: Duration = Duration::from_secs(1);
-/// How often the SDK is asked whether it polls yet.
+/// How often to check whether the SDK is polling yet.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a replacement may take to connect; after as many activities it is tried again.
+/// How long a replacement may take to start. If it takes longer, the next try comes after another
+/// full round of activities.
 const RECYCLE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Keys that the built-in payment gateway keeps: those of some minutes, far more than an order's
-/// payment takes, in a few megabytes.
+/// Keys that the built-in payment gateway keeps: those of a few minutes, far longer than a payment
+/// takes, in a few megabytes.
 const STAND_IN_KEYS: usize = 10_000;
 
-/// Runs until SIGTERM or SIGINT, drains, and returns. Standalone, it brings its own payment
-/// gateway stand-in and writes mails to the log.
+/// Runs until SIGTERM or SIGINT, drains, and returns. Standalone, it starts its own payment gateway
+/// stand-in and writes mails to the log, unless URLs are set.
 ///
 /// # Errors
-/// A wrong setting ([`SettingError`] inside), or a worker that cannot go on.
+/// An invalid setting ([`SettingError`] inside), or a worker that cannot continue.
 pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     for variable in settings.missing_queues() {
@@ -112,7 +113,7 @@ pub async fn run(settings: Settings, standalone: bool) -> anyhow::Result<()> {
     outcome
 }
 
-/// A token that SIGTERM and SIGINT cancel.
+/// Returns a token that SIGTERM and SIGINT cancel.
 fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -155,8 +156,8 @@ async fn serve(
     Ok(tokio::spawn(serving))
 }
 
-/// Everything a worker needs besides Temporal. `None` if told to stop while waiting for the
-/// database.
+/// Creates everything that a worker needs besides Temporal. `None` if `stop` comes while it waits
+/// for the database.
 async fn worker_factory(
     settings: &Settings,
     standalone: bool,
@@ -177,7 +178,7 @@ async fn worker_factory(
             let gateway = Gateway::start(SocketAddr::from(([127, 0, 0, 1], 0)), options).await?;
             tracing::warn!(address = %gateway.address(), "payments go to the built-in stand-in");
             let url = reqwest::Url::parse(&format!("http://{}", gateway.address()))?;
-            // It serves as long as the process lives.
+            // It serves until the process ends.
             gateway.detach();
             Some(GatewayClient::new(&url)?)
         }
@@ -205,7 +206,8 @@ async fn worker_factory(
     )))
 }
 
-/// Opens and migrates the database, again and again until it works.
+/// Opens and migrates the database. Retries while the database is not ready; `None` if `stop` comes
+/// first.
 async fn open_store(
     settings: &Settings,
     stop: &CancellationToken,
@@ -236,7 +238,7 @@ async fn open_store(
     }
 }
 
-/// The poll loop: one generation after the other, then the drain.
+/// The poll loop: starts one generation after the other, then drains.
 async fn work(
     factory: &WorkerFactory,
     health: &Health,
@@ -247,7 +249,7 @@ async fn work(
     let (stays, replaced) = factory.task_kinds();
     let mut steady = None;
     if let Some(kinds) = stays {
-        // A connection of its own: one may carry only so many polls at a time.
+        // Own connection: the number of concurrent polls on one connection is limited.
         let Some(connection) = factory.connect(stop).await else {
             return Ok(());
         };
@@ -300,7 +302,7 @@ async fn work(
     drain::drain(retired, factory.settings().drain_grace).await
 }
 
-/// A new generation, or `None` if Temporal does not answer right now.
+/// Starts a new generation, or returns `None` if Temporal does not answer right now.
 async fn replace(
     factory: &WorkerFactory,
     kinds: TaskKinds,
@@ -325,8 +327,8 @@ async fn replace(
     }
 }
 
-/// Ready as soon as the SDK polls for everything that the role plays; it stays so when Temporal goes
-/// away, since restarting or removing this process would not bring it back.
+/// Sets ready as soon as the SDK polls for everything that the role needs. It stays ready when
+/// Temporal goes away, because restarting or removing this process would not bring Temporal back.
 async fn watch_readiness(
     health: Health,
     sdk: SdkMetrics,

@@ -1,9 +1,9 @@
-//! The settings of the process, read from the environment. Pure: the variables are passed in, no
-//! file is opened. Every mistake is one sentence that names the variable and what it allows.
+//! The settings of the process, read from the environment. Pure: the variables are passed in and no
+//! file is opened. Every error is one sentence that names the variable and the allowed values.
 //!
-//! clap's `env` was looked at and not taken: its messages repeat the value, which may be a
-//! credential, it takes an empty variable for a value, and what two variables mean together would
-//! have to be checked after it all the same.
+//! clap's `env` does not fit: its messages repeat the value, which may be a credential; it takes an
+//! empty variable for a value; and rules that span two variables would still need a check of their
+//! own.
 
 mod credentials;
 mod database;
@@ -38,14 +38,14 @@ pub struct TemporalSettings {
     /// `TEMPORAL_API_KEY_FILE` (reloaded) or `TEMPORAL_API_KEY`.
     pub api_key: Option<ApiKey>,
     /// The deployment version, if `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID` are
-    /// set: worker versioning is on then.
+    /// set. It turns worker versioning on.
     pub deployment: Option<(String, String)>,
 }
 
-/// Which activities a process runs.
+/// The part of the order system that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Everything on one queue.
+    /// All workflows and activities, on one queue.
     All,
     /// `OrderWorkflow`, `create_order`, `cancel_order_activity`.
     Orders,
@@ -69,7 +69,7 @@ impl Role {
         })
     }
 
-    /// Whether a process of this role also plays `other`.
+    /// Whether a process of this role also runs what belongs to `other`.
     pub fn plays(self, other: Self) -> bool {
         self == Self::All || self == other
     }
@@ -78,30 +78,31 @@ impl Role {
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One line of text.
+    /// One line of text per event.
     #[default]
     Text,
-    /// One JSON object.
+    /// One JSON object per event.
     Json,
 }
 
-/// Everything `order-worker run` needs.
+/// The settings of `order-worker run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Temporal.
+    /// The connection to Temporal.
     pub temporal: TemporalSettings,
     /// `ORDER_WORKER_ROLE`, default `all`.
     pub role: Role,
-    /// `ORDER_WORKER_INVENTORY_QUEUE`, `ORDER_WORKER_PAYMENTS_QUEUE`, `ORDER_WORKER_NOTIFICATIONS_QUEUE`: where the
-    /// workflow's activities run unless the order says otherwise; by default on the workflow's own queue.
+    /// `ORDER_WORKER_INVENTORY_QUEUE`, `ORDER_WORKER_PAYMENTS_QUEUE`,
+    /// `ORDER_WORKER_NOTIFICATIONS_QUEUE`: task queues of the workflow's activities, unless the
+    /// order names others. Default: the workflow's own queue.
     pub activity_queues: TaskQueues,
     /// `DATABASE_URL`, default `sqlite://orders.db?mode=rwc`.
     pub database_url: String,
     /// `ORDER_WORKER_DATABASE_CONNECTIONS`, 1 to 100, default 4.
     pub database_connections: u32,
-    /// `PAYMENT_GATEWAY_URL`; needed by the role payments unless standalone.
+    /// `PAYMENT_GATEWAY_URL`; required by the role payments unless standalone.
     pub payment_gateway_url: Option<Url>,
-    /// `SMTP_URL`; needed by the role notifications unless standalone.
+    /// `SMTP_URL`; required by the role notifications unless standalone.
     pub smtp_url: Option<String>,
     /// `MAIL_FROM`, default `orders@example.com`.
     pub mail_from: Mailbox,
@@ -113,12 +114,13 @@ pub struct Settings {
     pub workflow_slots: usize,
     /// `ORDER_WORKER_CACHED_WORKFLOWS`, 0 to 100,000, default 1000.
     pub cached_workflows: usize,
-    /// `ORDER_WORKER_MAX_POLLERS`, 2 to 100, default 10: most polls at once for each kind of task.
+    /// `ORDER_WORKER_MAX_POLLERS`, 2 to 100, default 10: maximum number of concurrent polls for
+    /// each kind of task.
     pub max_pollers: usize,
-    /// `ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND`: limit of the whole task queue, off by default.
+    /// `ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND`: limit for the whole task queue, off by default.
     pub queue_activities_per_second: Option<u32>,
-    /// `ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS`, 0 (never) to 60, default 5: how often the worker tells
-    /// the server of its slots.
+    /// `ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS`, 0 (never) to 60, default 5: how often the worker
+    /// reports its slots to the server.
     pub heartbeat_interval: Duration,
     /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES`, 0 (never) or from 100, default 5,000.
     pub recycle_after: u64,
@@ -127,7 +129,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings of `run`. Standalone, the gateway and the mail server may be left out.
+    /// Reads the settings of `run`. Standalone, the gateway and the mail server are optional.
     pub fn from_variables(variables: &Variables, standalone: bool) -> Result<Self, SettingError> {
         let vars = Reader(variables);
         let role = match vars.get("ORDER_WORKER_ROLE") {
@@ -202,8 +204,9 @@ impl Settings {
 }
 
 impl Settings {
-    /// Variables without which orders that name no queue wait for ever: the workflow's own queue is polled by workers
-    /// of this role, which do not run those activities.
+    /// Variables that must be set for orders that name no queue: without them, activities go to the
+    /// workflow's own queue, where only workers of this role poll, which do not run those
+    /// activities. Such orders wait forever.
     pub fn missing_queues(&self) -> Vec<&'static str> {
         let queues = &self.activity_queues;
         [
@@ -233,7 +236,7 @@ impl Settings {
 }
 
 impl TemporalSettings {
-    /// Reads the connection, which the client commands need as well.
+    /// Reads the connection settings, which the client commands need as well.
     pub fn from_variables(variables: &Variables) -> Result<Self, SettingError> {
         let vars = Reader(variables);
         let address = vars
@@ -297,7 +300,7 @@ impl TemporalSettings {
     }
 }
 
-/// The task queues that `start` puts into an order, from the variables that `run` reads as well.
+/// The task queues that `start` writes into an order, from the same variables as `run`.
 pub fn task_queues(variables: &Variables) -> Result<TaskQueues, SettingError> {
     Reader(variables).activity_queues()
 }

@@ -1,5 +1,5 @@
-//! The database: orders, stock, reservations, payments, mails. One set of statements for
-//! PostgreSQL and SQLite. Every method is idempotent and does its work in one transaction.
+//! The database: orders, stock, reservations, payments, mails. One set of statements for PostgreSQL
+//! and SQLite. Every method is idempotent and does its work in one transaction.
 
 mod health;
 mod mails;

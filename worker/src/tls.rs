@@ -1,8 +1,8 @@
-//! TLS to Temporal with files that may change while the process runs: the client certificate and
-//! the CA are looked up at every handshake. Reads files; opens no socket.
+//! TLS to Temporal with files that may change while the process runs: each handshake uses the
+//! current client certificate and CA. Reads files; opens no socket.
 //!
-//! rustls-cert-reloadable-resolver (0.7.1) was looked at and not taken: it resolves the certificates of
-//! servers alone, and does not know the CA.
+//! rustls-cert-reloadable-resolver (0.7.1) does not fit: it resolves server certificates only, and
+//! does not handle the CA.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn unusable(variable: &str, path: &Path, problem: impl std::fmt::Display) -> Set
     }
 }
 
-/// The files as last read. Clones share their content.
+/// The files as last read. Clones share the content.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     settings: TlsSettings,
@@ -51,7 +51,7 @@ impl TlsFiles {
         })
     }
 
-    /// Reads them again; true if something changed. On an error the last content stays.
+    /// Reads the files again; true if something changed. On an error the previous content stays.
     pub fn reload(&self) -> Result<bool, SettingError> {
         let fresh = Current::read(&self.settings)?;
         let mut current = self.current.write();
@@ -137,7 +137,7 @@ fn client_of(cert: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
     })?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
-        // An unknown kind of key cannot be compared; the handshake will tell.
+        // rustls cannot compare an unknown kind of key; the handshake will show whether it fits.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
             Ok(Arc::new(certified))
         }
@@ -148,7 +148,7 @@ fn client_of(cert: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
     }
 }
 
-/// Why a file holds no private key. The parser's own error quotes the line that it stumbles over, which can be
+/// Why a file holds no private key. The parser's own error quotes the offending line, which can be
 /// the whole key.
 fn no_key(pem: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(pem);
@@ -174,7 +174,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The client library's options on these files.
+/// The client library's TLS options for these files.
 pub fn options(files: &TlsFiles, settings: &TemporalSettings) -> TlsOptions {
     let tls = settings.tls.clone().unwrap_or_default();
     let verifier: Option<Arc<dyn ServerCertVerifier>> = tls
@@ -192,7 +192,7 @@ pub fn options(files: &TlsFiles, settings: &TemporalSettings) -> TlsOptions {
         .build()
 }
 
-/// Presents the client certificate as it is now.
+/// Presents the current client certificate.
 #[derive(Debug)]
 struct ReloadingCertificate(TlsFiles);
 
@@ -206,7 +206,7 @@ impl ResolvesClientCert for ReloadingCertificate {
     }
 }
 
-/// Verifies the server's certificate against the CA as it is now.
+/// Verifies the server's certificate against the current CA.
 #[derive(Debug)]
 struct ReloadingVerifier(TlsFiles);
 

@@ -1,10 +1,10 @@
-//! `OrderWorkflow`: create → reserve → pay → notify, and the way back. Deterministic: no clock, no
-//! randomness, no I/O; everything outside is an activity. A change of the order of commands breaks
-//! running workflows: the replay tests of recorded histories catch it.
+//! `OrderWorkflow`: create → reserve → pay → notify, and compensation. Deterministic: no clock, no
+//! randomness, no I/O; all side effects are activities. Changing the order of commands breaks
+//! running workflows; the replay tests with recorded histories catch that.
 //!
 //! What is undone is registered *before* the step that does it, because a step that timed out may
 //! have taken effect. All undoing is idempotent, waits until the cancelled step has really ended,
-//! runs detached from the workflow's own cancellation, and is retried until it is done.
+//! is detached from the workflow's own cancellation, and is retried until it succeeds.
 
 #![allow(
     missing_docs,
@@ -33,23 +33,24 @@ use progress::Progress;
 
 /// The workflow of one order. Registered as `OrderWorkflow`.
 ///
-/// Query `state` gives [`OrderStatus`]; signal or update `cancel_order` cancels before payment;
-/// cancelling the workflow does the same and ends it as Canceled.
+/// The query `state` returns [`OrderStatus`]. The signal or update `cancel_order` cancels before
+/// payment. Cancelling the workflow does the same and ends it as Canceled.
 #[workflow]
 #[derive(Default)]
 pub struct OrderWorkflow {
     order_id: String,
     progress: Progress,
-    /// Where this worker's settings send the activities of orders that do not say it.
+    /// Default task queues of the activities, from this worker's settings.
     default_queues: TaskQueues,
 }
 
 impl OrderWorkflow {
-    /// An order whose activities go to these queues unless it says otherwise.
+    /// An order whose activities go to these queues unless it names others.
     ///
-    /// The queues come from the worker that runs the workflow task, and not from the history: Temporal compares the
-    /// type of an activity on replay, and not its queue. So an order under way takes a changed setting from its next step
-    /// on, and what is scheduled already stays where it is. No other decision of the workflow may depend on them.
+    /// The queues come from the worker that runs the workflow task, not from the history: on
+    /// replay, Temporal compares the type of an activity but not its task queue. So a running order
+    /// uses a changed setting from its next step on, and activities that are already scheduled stay
+    /// where they are. No other decision of the workflow may depend on the queues.
     pub fn routed(default_queues: TaskQueues) -> Self {
         Self {
             default_queues,
@@ -75,9 +76,9 @@ impl AsMut<Progress> for OrderWorkflow {
 pub struct OrderStatus {
     /// The order's id; empty until the workflow's first task.
     pub order_id: String,
-    /// Where it stands.
+    /// The current state.
     pub state: OrderState,
-    /// Why it is being undone, if it is.
+    /// The reason for compensation, if the order is being undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
@@ -86,9 +87,10 @@ pub struct OrderStatus {
 impl OrderWorkflow {
     /// Runs one order to its end.
     ///
-    /// Ends as Completed with a result (`completed`, `declined`, `out_of_stock`, `cancelled`), as
-    /// Failed with the failure's type when the order itself is wrong, a step failed for a
-    /// technical reason or the payment cannot be settled, and as Canceled when the workflow was cancelled before payment.
+    /// Ends as Completed with a result (`completed`, `declined`, `out_of_stock`, `cancelled`). Ends
+    /// as Failed with the failure's type if the order itself is invalid, a step failed for a
+    /// technical reason, or the payment cannot be settled. Ends as Canceled if the workflow was
+    /// cancelled before payment.
     #[run(name = "OrderWorkflow")]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -112,7 +114,7 @@ impl OrderWorkflow {
         }
     }
 
-    /// Where the order stands.
+    /// Returns the state of the order.
     #[query(name = "state")]
     pub fn state(&self, _ctx: &WorkflowContextView) -> OrderStatus {
         OrderStatus {
@@ -122,7 +124,7 @@ impl OrderWorkflow {
         }
     }
 
-    /// Asks to cancel the order; has no effect once it is being paid.
+    /// Asks to cancel the order. Has no effect once the payment has begun.
     #[signal(name = "cancel_order")]
     pub fn cancel_order_signal(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: Words) {
         self.request_cancellation(reason);
@@ -144,7 +146,7 @@ impl OrderWorkflow {
         }
     }
 
-    /// Cancels the order before payment; refused once it is being paid. Answers with the order's
+    /// Cancels the order before payment; refused once the payment has begun. Returns the order's
     /// id.
     #[update(name = "cancel_order")]
     pub fn cancel_order(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: Words) -> String {
@@ -178,11 +180,12 @@ impl OrderWorkflow {
     }
 }
 
-/// Checks the order. Says in the log which of its fields are ignored.
+/// Checks the order. Logs the fields that are ignored.
 fn read(ctx: &WorkflowContext<OrderWorkflow>, input: &OrderInput) -> Result<Order, Failure> {
     let (order, ignored) = match input.parse_noting_ignored() {
         Ok(read) => read,
-        // Earlier versions ignored what is misspelt within items: an order that began with one goes on.
+        // Earlier versions ignored misspelt fields within items. An order that started under such a
+        // version must continue.
         Err(refused) => match input.parse_as_before() {
             Ok(read) if !ctx.patched("refuse-misspelt-fields") => read,
             _ => return Err(refused),

@@ -44,7 +44,7 @@ func (a *activities) register(w worker.Worker) {
 	}
 }
 
-// createOrder writes the order down: one statement.
+// createOrder records the order: one statement.
 func (a *activities) createOrder(ctx context.Context, order CreateOrder) error {
 	tag, err := a.pool.Exec(ctx,
 		`INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at)
@@ -60,7 +60,7 @@ func (a *activities) createOrder(ctx context.Context, order CreateOrder) error {
 	return nil
 }
 
-// reserveInventory takes all items out of the stock or none: one transaction.
+// reserveInventory takes all items out of the stock, or none: one transaction.
 func (a *activities) reserveInventory(ctx context.Context, reservation Reservation) error {
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx,
@@ -100,7 +100,7 @@ func take(ctx context.Context, tx pgx.Tx, orderID string, item Item) error {
 	return err
 }
 
-// processPayment charges at the gateway and writes down its answer: one request, one transaction.
+// processPayment charges at the gateway and records its answer: one request, one transaction.
 func (a *activities) processPayment(ctx context.Context, request PaymentRequest) (Payment, error) {
 	key := workflowID(ctx, request.OrderID) + "-charge"
 	payment, err := a.charge(ctx, key, request)
@@ -167,8 +167,8 @@ func (a *activities) charge(ctx context.Context, key string, request PaymentRequ
 	return Payment{ChargeID: answer.ChargeID, Amount: answer.Amount}, nil
 }
 
-// workflowID names the owner of the order; an activity started without a workflow owns it by the
-// order's id.
+// workflowID returns the owner of the order. An activity without a workflow acts for the workflow
+// order-ID.
 func workflowID(ctx context.Context, orderID string) string {
 	if id := activity.GetInfo(ctx).WorkflowExecution.ID; id != "" {
 		return id

@@ -1,7 +1,7 @@
-// The order worker's comparison in Go: the same workflow and the same activities on the same
-// database and payment gateway, as far as an order goes that nothing happens to. It leaves out
-// what the order worker has beyond that (undoing, settling, mails, metrics, health, draining), so
-// every difference in what the two do is in its favour. `cargo bench --bench worker` builds it.
+// The Go worker of the comparison: the same workflow and activities as the order worker, on the
+// same database and payment gateway, for orders that go well. It leaves out the rest (undoing,
+// settling, mails, metrics, health, draining), so every difference in the work favours it.
+// `cargo bench --bench worker` builds it.
 package main
 
 import (

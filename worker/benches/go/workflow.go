@@ -7,7 +7,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// OrderInput is the workflow's input, as far as the benchmark fills it.
+// OrderInput is the workflow's input, limited to the fields that the benchmark sets.
 type OrderInput struct {
 	OrderID string `json:"order_id"`
 	Total   int64  `json:"total"`
@@ -46,7 +46,7 @@ type Payment struct {
 	Settled  bool   `json:"settled"`
 }
 
-// Notification is what became of the mails: the benchmark's orders have no recipients.
+// Notification is the outcome of the mails: the benchmark's orders have no recipients.
 type Notification struct {
 	State   string `json:"state"`
 	Sent    uint64 `json:"sent"`

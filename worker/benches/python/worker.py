@@ -217,6 +217,6 @@ async def main() -> None:
         await worker.run()
 
 
-# The workflow's sandbox imports this file once more.
+# The workflow sandbox imports this file again.
 if __name__ == "__main__":
     asyncio.run(main())

@@ -1,5 +1,5 @@
-//! Finding or building what is measured: the order worker with cargo, the others with their own tools, and
-//! their images with the project's Dockerfile. What cannot be built is said and left out.
+//! Finds or builds the measured workers: the order worker with cargo, the others with their own
+//! tools, and their images with the project's Dockerfile. Reports and skips what cannot be built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use std::process::{Command, Stdio};
 use crate::Args;
 use crate::cargo::{self, scratch};
 
-/// A worker that can be started.
+/// A worker that is ready to start.
 pub(crate) struct Built {
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
-    /// Bytes of the image's archive, if it was built.
+    /// Size of the image's archive in bytes, if it was built.
     pub(crate) image: Option<u64>,
 }
 
-/// Everything that the arguments ask for, the order worker first.
+/// Builds everything that the arguments ask for, the order worker first.
 pub(crate) fn all(args: &Args) -> Vec<Built> {
     let worker = args.worker.clone().unwrap_or_else(order_worker);
     let mut all = vec![finished("order-worker", worker)];
@@ -69,7 +69,7 @@ fn go_worker() -> Option<Built> {
     })
 }
 
-/// Runs from a virtual environment; it has no image that would compare.
+/// Runs from a virtual environment, so there is no comparable image.
 fn python_worker() -> Option<Built> {
     let environment = scratch().join("venv");
     let program = environment.join("bin/python");
@@ -99,7 +99,7 @@ fn sources(folder: &str) -> PathBuf {
         .join(folder)
 }
 
-/// Puts a binary into the order worker's image and gives the size of its archive.
+/// Puts a binary into the order worker's image and returns the size of its archive.
 fn image(name: &str, program: &Path) -> Option<u64> {
     let folder = scratch().join(format!("image-{name}"));
     let size = image_in(&folder, program);
@@ -142,7 +142,7 @@ fn image_in(folder: &Path, program: &Path) -> Result<u64, String> {
     Ok(std::fs::metadata(&archive).map_err(text)?.len())
 }
 
-/// Runs a command to its end; in case of failure, why.
+/// Runs a command to its end. An error says why it failed.
 fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command

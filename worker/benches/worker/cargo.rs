@@ -1,21 +1,21 @@
-//! The order worker, built with cargo.
+//! Builds the order worker with cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A folder below the target folder for whatever the program writes.
+/// A folder below the target folder for the files of this program.
 pub(crate) fn scratch() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-worker");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-/// Builds the order worker with the profile release.
+/// Builds the order worker with the release profile.
 pub(crate) fn order_worker() -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--release", "--workspace", "--bin", "order-worker"]);
     command.arg("--message-format=json-render-diagnostics");
-    // What cargo tells this program about its own package must not reach other build scripts.
+    // The variables that cargo sets for this package must not reach other build scripts.
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

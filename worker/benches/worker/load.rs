@@ -1,4 +1,4 @@
-//! The work: single activities and whole orders, a bounded number of them under way at once.
+//! The load: single activities and whole orders, with a limited number in flight.
 
 use futures::{StreamExt, stream};
 use order_worker::activities::OrderActivities;
@@ -8,14 +8,14 @@ use order_worker::order::{OrderInput, OrderState};
 use temporalio_client::{ActivityStartOptions, Client};
 use temporalio_sdk::ActivityCloseTimeouts;
 
-/// Tasks under way at once, twice the workers' slots.
+/// Tasks in flight, twice the workers' slots.
 const CONCURRENCY: usize = 200;
 
-/// What a worker needed for one round of one kind of work.
+/// The cost of one round of one kind of work.
 #[derive(Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) per_second: f64,
-    /// Processor time per task.
+    /// Processor time per task, in milliseconds.
     pub(crate) milliseconds: f64,
 }
 

@@ -1,15 +1,15 @@
-//! What the order worker costs, beside a worker in Go that does the same work: processor time per
-//! activity and per order, throughput, resident memory, image size, and the time from exec to the
-//! first poll. Builds both, starts Temporal, PostgreSQL and a payment gateway of its own, loads the
-//! workers in turn, and prints one table.
+//! Compares the order worker with a Go worker that does the same work: processor time per activity
+//! and per order, throughput, resident memory, image size, and the time from exec to the first
+//! poll. Builds both, starts its own Temporal, PostgreSQL and payment gateway, loads the workers in
+//! turn, and prints one table.
 //!
 //! ```sh
 //! cargo bench --profile dev --workspace --bench worker -- --worker target/release/order-worker
 //! ```
 //!
-//! The profile is that of this program alone. The worker that it measures is the one that `--worker`
-//! names; without it, one is built with the profile release first. The dev server and its database
-//! share the machine and bound the throughput, so processor time per task is what compares.
+//! The profile is that of this program alone. `--worker` names the worker to measure; without it,
+//! the program builds one with the release profile first. The dev server and its database share the
+//! machine and limit the throughput, so compare the processor time per task.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ use crate::build::Built;
 use crate::load::{Round, run_activities, run_orders};
 use crate::process::{Memory, Place, Process};
 
-/// How long a worker is left alone before its idle memory is read.
+/// How long a worker stays idle before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(5);
 
 #[allow(
@@ -48,7 +48,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 )]
 #[derive(Parser)]
 struct Args {
-    /// Rounds; in each, every worker runs its share of activities and orders once.
+    /// Number of rounds. In each, every worker runs its activities and orders once.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Activities per round (`create_order`: one SQL statement).
@@ -57,24 +57,24 @@ struct Args {
     /// Orders per round (three activities each, one of them an HTTP request).
     #[arg(long, default_value_t = 300)]
     orders: usize,
-    /// How often each worker is started to time its first poll.
+    /// How often to start each worker to time its first poll.
     #[arg(long, default_value_t = 7)]
     starts: usize,
-    /// A finished order-worker to measure instead of building one. The
-    /// table says which profile it was built with.
+    /// A built order-worker to measure instead of building one. The table says which profile it was
+    /// built with.
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
-    /// A second order-worker, measured in the same rounds: shows what a change does.
+    /// A second order-worker, measured in the same rounds, to show the effect of a change.
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
-    /// Without the worker in Go.
+    /// Leave out the Go worker.
     #[arg(long)]
     no_go: bool,
-    /// Also a worker in Python (its packages come from PyPI).
+    /// Also measure a Python worker (its packages come from PyPI).
     #[arg(long)]
     python: bool,
-    /// The Go worker starts activities eagerly with their workflow task, as it does by default. The
-    /// order worker does not, because its activities have an SDK worker of their own.
+    /// Let the Go worker start activities eagerly with their workflow task, as is its default. The
+    /// order worker does not, because a separate SDK worker runs its activities.
     #[arg(long)]
     eager: bool,
     /// cargo passes this.
@@ -82,11 +82,11 @@ struct Args {
     bench: bool,
 }
 
-/// A worker under measurement and what was found.
+/// A measured worker and its results.
 pub(crate) struct Contestant {
     built: Built,
     place: Place,
-    /// Milliseconds.
+    /// In milliseconds.
     first_polls: Vec<f64>,
     idle: Memory,
     loaded: Memory,
@@ -114,7 +114,7 @@ async fn main() {
     let mut contestants = Vec::new();
     for built in built {
         let database = servers::postgres_database().await;
-        // A worker finds its schema when it starts, as all but the very first do.
+        // The schema already exists when a worker starts, as in every start but the very first.
         let store = Store::open(&database, 1).await.unwrap();
         store.migrate().await.unwrap();
         store.close().await;
@@ -170,7 +170,7 @@ async fn measure(client: &Client, contestants: &mut [Contestant], args: &Args) {
     for (contestant, (_, worker)) in contestants.iter_mut().zip(&workers) {
         contestant.idle = worker.memory();
     }
-    // The first round fills pools and caches; it is not counted.
+    // The first round fills pools and caches and is not counted.
     for round in 0..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);
         for (contestant, (queue, worker)) in contestants.iter_mut().zip(&workers) {

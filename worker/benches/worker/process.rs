@@ -1,4 +1,4 @@
-//! A worker process under measurement: starting it, and reading what it costs from `/proc`.
+//! A measured worker process: starts it and reads its cost from `/proc`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,10 +16,10 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQ
 use crate::cargo::scratch;
 use crate::load::Round;
 
-/// Clock ticks per second of `/proc/PID/stat`: fixed on Linux for programs.
+/// Clock ticks per second in `/proc/PID/stat`: a constant of Linux's user-space interface.
 const TICKS: f64 = 100.0;
 
-/// Where a worker works.
+/// What a worker connects to, and whether the Go worker starts activities eagerly.
 pub(crate) struct Place {
     pub(crate) temporal: String,
     pub(crate) database: String,
@@ -27,18 +27,18 @@ pub(crate) struct Place {
     pub(crate) eager: bool,
 }
 
-/// Memory of a process in MB of a million bytes.
+/// Memory of a process, in megabytes (10^6 bytes).
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Memory {
-    /// Everything resident, the pages of its binary that were used among it.
+    /// All resident memory, including the used pages of the binary.
     pub(crate) resident: f64,
-    /// The highest that it ever was.
+    /// Peak resident memory.
     pub(crate) highest: f64,
-    /// The part that is not from its binary.
+    /// Anonymous memory: the part that does not come from the binary.
     pub(crate) anonymous: f64,
 }
 
-/// A process that is ended with the value.
+/// A process that is killed on drop.
 pub(crate) struct Process {
     child: Child,
     started: SystemTime,
@@ -54,7 +54,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts a worker on a task queue with the defaults of its settings.
+    /// Starts a worker on a task queue with default settings.
     pub(crate) fn start(
         program: &Path,
         arguments: &[OsString],
@@ -74,7 +74,7 @@ impl Process {
             .env("SMTP_URL", "console:")
             .env("ORDER_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
             .env("BENCH_EAGER", place.eager.to_string())
-            // The worker in Python would leave a folder in the sources.
+            // Keeps the Python worker from creating a folder beside the sources.
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
@@ -88,7 +88,7 @@ impl Process {
         }
     }
 
-    /// The time from exec until Temporal had the first poll for activities, by Temporal's clock,
+    /// The time from exec until Temporal received the first activity poll, by Temporal's clock,
     /// which is this machine's.
     pub(crate) async fn first_poll(&mut self, client: &Client, queue: &str) -> Duration {
         let polled = eventually("the worker polls", async || {
@@ -131,7 +131,7 @@ impl Process {
         f64::from(ticks) / TICKS
     }
 
-    /// Runs some work: its rate, and this worker's processor time per task.
+    /// Runs some work. Returns its rate and this worker's processor time per task.
     pub(crate) async fn measure(&self, count: usize, work: impl Future<Output = ()>) -> Round {
         let (cpu, started) = (self.cpu(), Instant::now());
         work.await;

@@ -1,4 +1,4 @@
-//! What every worker needs: a Temporal server and a payment gateway stand-in.
+//! What all measured workers share: a Temporal server and a payment gateway stand-in.
 
 use order_worker::connection::Connector;
 use order_worker::gateway::{Gateway, GatewayOptions};
@@ -6,7 +6,7 @@ use order_worker::settings::{TemporalSettings, Variables};
 use order_worker_testkit::{DEADLINE, servers};
 use temporalio_client::Client;
 
-/// The address of a Temporal server, a client of it, and a payment gateway stand-in.
+/// Returns the address of a Temporal server, a client for it, and a payment gateway stand-in.
 pub(crate) async fn surroundings() -> (String, Client, Gateway) {
     let temporal = tokio::task::spawn_blocking(servers::temporal)
         .await
@@ -18,7 +18,7 @@ pub(crate) async fn surroundings() -> (String, Client, Gateway) {
     (temporal, client, gateway)
 }
 
-/// A client with the order worker's own options.
+/// Creates a client with the order worker's own options.
 async fn connect(address: &str) -> Client {
     let variables = Variables::from([("TEMPORAL_ADDRESS".to_owned(), address.to_owned())]);
     let settings = TemporalSettings::from_variables(&variables).unwrap();

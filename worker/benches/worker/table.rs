@@ -1,9 +1,9 @@
-//! Printing what was found.
+//! Prints the results.
 
 use crate::load::Round;
 use crate::{Args, Contestant};
 
-/// The middle of several values, with the lowest and the highest.
+/// The median of several values, with the lowest and the highest.
 struct Spread {
     median: f64,
     low: f64,
@@ -32,15 +32,15 @@ impl Spread {
     }
 }
 
-/// One value of a worker for each round, or a single one.
+/// Reads one value of a worker for each round, or a single one.
 type Values = fn(&Contestant) -> Vec<f64>;
 
 fn rounds(rounds: &[Round], value: fn(&Round) -> f64) -> Vec<f64> {
     rounds.iter().map(value).collect()
 }
 
-/// Prints the table: a column per worker, then the order worker's value as a multiple of each
-/// other's, taken round by round.
+/// Prints the table: one column per worker, then the ratio of the order worker's value to each
+/// other worker's, computed round by round.
 pub(crate) fn print(contestants: &[Contestant], args: &Args) {
     let lines: [(&str, &str, usize, Values); 10] = [
         ("processor time per activity", " ms", 2, |c| {

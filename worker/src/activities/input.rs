@@ -1,8 +1,9 @@
-//! What activities are given, read so that reading never fails inside the SDK. The SDK would make a failure of it that is
-//! retried for ever and that no metric and no log of this process shows; here it becomes `InvalidInput`, which is final.
+//! The inputs of activities, decoded so that decoding never fails inside the SDK. The SDK would
+//! turn a decoding error into a failure that is retried forever and that no metric and no log of
+//! this process shows. Here it becomes `InvalidInput`, which is final.
 //!
-//! The inputs are open to any caller of any language: a workflow of another program needs to send no more of a field than
-//! has no default, and may send an order as a whole.
+//! Any program in any language may call the activities. It may leave out every field that has a
+//! default, and may send a whole order as the input.
 
 use std::time::SystemTime;
 
@@ -22,7 +23,7 @@ use crate::order::messages::{
 };
 use crate::order::{Fields, Misspelt, ORDER_FIELDS, is_order_id};
 
-/// The input of an activity: given by this program's own code, or as a caller sent it.
+/// The input of an activity: a typed value from this program, or the payloads of a caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent<T>(Form<T>);
 
@@ -51,14 +52,15 @@ impl<T: Serialize + 'static> TemporalSerializable for Sent<T> {
     fn to_payload(&self, to: &SerializationContext<'_>) -> Result<Payload, PayloadConversionError> {
         match &self.0 {
             Form::Typed(input) => to.converter.to_payload(to, input),
-            // What came in as payloads is not sent on.
+            // Received payloads are never sent on.
             Form::Raw(_) => Err(PayloadConversionError::WrongEncoding),
         }
     }
 }
 
 impl<T> Sent<T> {
-    /// The checked input, or the failure `InvalidInput`, which says what is wrong with it. Says in the log what it ignores.
+    /// Returns the checked input, or the failure `InvalidInput`, which says what is wrong. Logs the
+    /// fields that are ignored.
     pub(super) fn read(self, ctx: &ActivityContext) -> Result<T, ActivityError>
     where
         T: Input,
@@ -92,11 +94,11 @@ impl<T> Sent<T> {
     }
 }
 
-/// The input and the names of the fields that are ignored.
+/// Returns the input and the names of the ignored fields.
 fn read<T: Input>(payloads: &[Payload], caller: &Caller<'_>) -> Result<(T, Vec<String>), String> {
     let map = match json(payloads)? {
         Value::Object(map) => map,
-        // The id is all that there is to say.
+        // The order's id alone is enough.
         Value::String(id) if T::BY_ID => Map::from_iter([("order_id".to_owned(), id.into())]),
         Value::Null => return Err("it is null; send a JSON object".to_owned()),
         _ => return Err("it must be a JSON object".to_owned()),
@@ -106,7 +108,7 @@ fn read<T: Input>(payloads: &[Payload], caller: &Caller<'_>) -> Result<(T, Vec<S
     Ok((input, fields.into_ignored()))
 }
 
-/// The one JSON value that is sent.
+/// Returns the one JSON value that was sent.
 fn json(payloads: &[Payload]) -> Result<Value, String> {
     let payload = match payloads {
         [payload] => payload,
@@ -120,7 +122,7 @@ fn json(payloads: &[Payload]) -> Result<Value, String> {
     match encoding {
         None | Some(b"json/plain" | b"json/protobuf") => serde_json::from_slice(&payload.data)
             .map_err(|error| {
-                // The error's own words could repeat what was sent.
+                // The error's own text could repeat what was sent.
                 let (line, column) = (error.line(), error.column());
                 format!("it is not JSON (line {line}, column {column})")
             }),
@@ -134,12 +136,13 @@ fn json(payloads: &[Payload]) -> Result<Value, String> {
     }
 }
 
-/// Who runs an activity, as far as an input depends on it.
+/// The caller of an activity, as far as an input depends on it.
 pub(super) struct Caller<'a> {
     workflow_id: &'a str,
     run_id: &'a str,
     activity_id: &'a str,
-    /// The same for all attempts. Without a workflow, an id of an activity may be used again.
+    /// When the activity was scheduled; the same for all attempts. Needed because an activity
+    /// without a workflow may reuse an activity id.
     scheduled: Option<SystemTime>,
 }
 
@@ -156,12 +159,12 @@ impl<'a> Caller<'a> {
 
 /// An input that is read field by field.
 pub(super) trait Input: Sized {
-    /// Every field there is, with its other names.
+    /// All fields, including alternative names.
     const KNOWN: &'static [&'static str];
-    /// Whether the order's id alone, as a JSON text, says all.
+    /// Whether the order's id alone, as a JSON string, is a valid input.
     const BY_ID: bool = false;
 
-    /// Takes the fields, or says what is wrong with one of them.
+    /// Reads the fields, or says which one is wrong and why.
     fn from_fields(fields: &mut Fields<'_>, caller: &Caller<'_>) -> Result<Self, String>;
 }
 
@@ -277,8 +280,9 @@ impl Input for CountMails {
     }
 }
 
-/// The id of a mailing that names no order: the same for every attempt of the activity, and another for each activity. The
-/// workflow's id alone would not do, because it may mail the same people again.
+/// The id of a mailing that names no order: the same for every attempt of an activity, different
+/// for every activity. The workflow's id alone would not do, because a workflow may mail the same
+/// people more than once.
 fn mailing_id(caller: &Caller<'_>) -> String {
     let Caller {
         workflow_id,

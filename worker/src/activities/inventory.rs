@@ -21,7 +21,7 @@ pub struct InventoryActivities {
 }
 
 impl InventoryActivities {
-    /// Activities on this database.
+    /// Creates the activities for this database.
     pub fn new(store: Store) -> Self {
         Self { store }
     }
@@ -29,8 +29,8 @@ impl InventoryActivities {
 
 #[activities]
 impl InventoryActivities {
-    /// Takes all items out of the stock, or none of them. Fails with `OutOfStock` or `UnknownSku`,
-    /// and with `OrderCancelled` if the order's inventory was released before.
+    /// Takes all items out of the stock, or none. Fails with `OutOfStock` or `UnknownSku`, and with
+    /// `OrderCancelled` if the order's inventory was already released.
     #[activity(name = "reserve_inventory")]
     pub async fn reserve_inventory(
         self: Arc<Self>,
@@ -46,7 +46,7 @@ impl InventoryActivities {
         Ok(())
     }
 
-    /// Puts back what the order took, once, and makes sure that it cannot take it later.
+    /// Puts back what the order took, once, and prevents a later reservation by the same order.
     #[activity(name = "release_inventory")]
     pub async fn release_inventory(
         self: Arc<Self>,

@@ -1,14 +1,14 @@
-//! `send_notification`: one mail per recipient, heartbeats that carry the progress, and a record
-//! per mail, so that a retry goes on where the last attempt stood and mails nobody twice. One
-//! recipient that the mail server puts off, or breaks off over, holds up nobody else. `count_mails`: what the record
-//! says of a mailing that did not come to its end.
+//! `send_notification`: one mail per recipient, with progress in the heartbeats and a record of
+//! each mail, so that a retry resumes where the last attempt stopped and mails nobody twice. If the
+//! mail server puts one recipient off, or breaks off during its mail, the others are still mailed.
+//! `count_mails`: counts the recorded mails of a mailing that did not finish.
 //!
-//! Only the attempt that Temporal started last mails. One that is cut off from Temporal but not
-//! from the mail server would go on beside it; so each takes the mailing over in the database, and
-//! looks before every mail whether it still has it.
+//! Only the attempt that Temporal started last sends mails. An attempt that is cut off from
+//! Temporal but not from the mail server would continue in parallel. So each attempt takes the
+//! mailing over in the database, and checks before every mail that it still owns it.
 //!
-//! The one exception SMTP allows no way around: a worker killed or overtaken between the mail
-//! server's answer and the record has that one mail sent again, with the same Message-ID.
+//! SMTP makes one exception unavoidable: if a worker is killed or overtaken between the mail
+//! server's answer and the record, that one mail is sent again, with the same Message-ID.
 
 #![allow(
     missing_docs,
@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::order::messages::{CountMails, MailProgress, MailReport, Mailing};
 use crate::store::Store;
 
-/// How often a mail that takes long beats, well within the heartbeat timeout.
+/// Interval of heartbeats during a slow mail, well below the heartbeat timeout.
 const BEAT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The activities of the role `notifications`.
@@ -42,7 +42,7 @@ pub struct NotificationActivities {
 }
 
 impl NotificationActivities {
-    /// Activities on this mail server and database.
+    /// Creates the activities for this mail server and database.
     pub fn new(mailer: Mailer, store: Store, metrics: Metrics) -> Self {
         Self {
             mailer,
@@ -54,10 +54,10 @@ impl NotificationActivities {
 
 #[activities]
 impl NotificationActivities {
-    /// Mails every recipient. A recipient that the mail server refuses for good is counted and
-    /// the others are mailed; one that it puts off, or breaks off over, fails the attempt when the
-    /// others are mailed; a mail server that takes no mails, or breaks off over two in a row, fails
-    /// it at once.
+    /// Mails every recipient. If the mail server refuses a recipient permanently, the recipient is
+    /// counted and the others are mailed. If it puts a recipient off, or breaks off during a mail,
+    /// the attempt fails after the others are mailed. If it takes no mails, or breaks off during
+    /// two mails in a row, the attempt fails immediately.
     #[activity(name = "send_notification")]
     pub async fn send_notification(
         self: Arc<Self>,
@@ -69,7 +69,8 @@ impl NotificationActivities {
         if resumed > 0 {
             tracing::info!(order_id = %mailing.order_id, resumed, "going on with the mails");
         }
-        // Before the record is read: who had it until now adds at most the mail in flight.
+        // Takes the mailing over before it reads the record: after that, the previous owner adds at
+        // most the mail that it is sending.
         let taken = self
             .store
             .take_mailing(&mailing.order_id, started_at(&ctx))
@@ -84,8 +85,8 @@ impl NotificationActivities {
         self.report(&mailing.order_id).await
     }
 
-    /// Counts what became of an order's mails, and ends whatever attempt still sends them unknown
-    /// to Temporal.
+    /// Counts an order's mails by outcome, and stops an attempt that still sends them without
+    /// Temporal's knowledge.
     #[activity(name = "count_mails")]
     pub async fn count_mails(
         self: Arc<Self>,
@@ -141,7 +142,7 @@ impl NotificationActivities {
         }
     }
 
-    /// One mail and its record. Beats while the mail server is slow.
+    /// Sends one mail and records it. Sends heartbeats while the mail server is slow.
     async fn send_one(
         &self,
         ctx: &ActivityContext,
@@ -200,14 +201,15 @@ impl NotificationActivities {
     }
 }
 
-/// A heartbeat: what people read, and how many of the first recipients need no further work.
+/// A heartbeat: a text for people, and how many recipients, counted from the first, need no further
+/// work.
 struct Beat {
     message: String,
     done: usize,
 }
 
 impl Beat {
-    /// Two payloads, so that the first is the text alone.
+    /// Sends two payloads, so that the first is the text alone.
     async fn record(&self, ctx: &ActivityContext) -> Result<(), ActivityError> {
         let progress = MailProgress { done: self.done };
         let details = MultiArgs2(self.message.clone(), progress);
@@ -216,8 +218,8 @@ impl Beat {
     }
 }
 
-/// Where the last attempt stood by its heartbeat: the last payload that says so. Earlier versions sent one, with the
-/// text in the same object.
+/// The progress of the last attempt: the last heartbeat payload that holds it. Earlier versions
+/// sent one payload, with the text in the same object.
 fn done_before(details: &[Payload]) -> usize {
     let progress = |payload: &Payload| serde_json::from_slice::<MailProgress>(&payload.data).ok();
     details
@@ -227,22 +229,22 @@ fn done_before(details: &[Payload]) -> usize {
         .map_or(0, |progress| progress.done)
 }
 
-/// The mails of an attempt that need another one.
+/// The mails of an attempt that must be retried.
 #[derive(Debug, Default)]
 struct Left {
     count: usize,
-    /// The first of them: where the next attempt begins.
+    /// Index of the first of them, where the next attempt begins.
     first: Option<usize>,
-    /// What the mail server said to the last of them.
+    /// What the mail server said about the last of them.
     words: Option<String>,
-    /// It broke off over the mail before.
+    /// Whether the mail server broke off during the previous mail.
     broke_off: bool,
 }
 
 impl Left {
-    /// Takes in what became of a mail, by its place among the recipients. An error says why no
-    /// further one is worth trying: each that the mail server breaks off over may have been sent,
-    /// and is sent again.
+    /// Notes the outcome of a mail; `index` is its place among the recipients. An error says why
+    /// the attempt must stop: a mail during which the server breaks off may have been sent, and
+    /// will be sent again.
     fn note(&mut self, index: usize, sent: Result<(), Unsent>) -> Result<(), String> {
         let broke_off_before = std::mem::take(&mut self.broke_off);
         let words = match sent {
@@ -276,8 +278,8 @@ fn started_at(ctx: &ActivityContext) -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Fails the attempt if it has lost its mailing to a later one. Retryable: should it be the last
-/// one after all, the next has a later time.
+/// Fails the attempt if a later one has taken its mailing over. Retryable: if this attempt was the
+/// latest after all, its retry has a later start time.
 fn unless_overtaken(mailing: &Mailing, had: Result<bool, Failure>) -> Result<(), ActivityError> {
     if had.map_err(Failure::into_activity)? {
         return Ok(());
@@ -316,7 +318,7 @@ mod tests {
             (&[][..], 0),
             (&[r#""Sending 4/5""#, r#"{"done":2}"#], 2),
             (&[r#"{"message":"Sending 4/5","done":3}"#], 3),
-            // Of another program, or nonsense.
+            // From another program, or invalid.
             (&[r#""Sending 4/5""#], 0),
             (&["\u{1}", r#"{"done":-1}"#], 0),
         ] {
@@ -327,7 +329,8 @@ mod tests {
     #[test]
     fn an_attempt_ends_when_the_mail_server_is_to_blame_and_not_a_recipient() {
         let refused = || Err(Unsent::Refused("refused".to_owned()));
-        // What became of the mails, after how many the attempt ends, and what is left before.
+        // The outcomes of the mails, after how many of them the attempt ends, and how many are left
+        // by then.
         for (sent, ends_after, left) in [
             (vec![Ok(()), refused(), Ok(())], None, 0),
             (vec![put_off(), put_off(), put_off()], None, 3),

@@ -23,7 +23,7 @@ pub struct OrderActivities {
 }
 
 impl OrderActivities {
-    /// Activities on this database.
+    /// Creates the activities for this database.
     pub fn new(store: Store, metrics: Metrics) -> Self {
         Self { store, metrics }
     }
@@ -31,8 +31,8 @@ impl OrderActivities {
 
 #[activities]
 impl OrderActivities {
-    /// Writes the order down, once. Fails with `OrderConflict` if another workflow has this id
-    /// and with `OrderCancelled` if it was cancelled meanwhile.
+    /// Records the order, once. Fails with `OrderConflict` if another workflow owns this id, and
+    /// with `OrderCancelled` if the order was cancelled in the meantime.
     #[activity(name = "create_order")]
     pub async fn create_order(
         self: Arc<Self>,
@@ -53,9 +53,8 @@ impl OrderActivities {
         Ok(())
     }
 
-    /// Marks the order as cancelled with its reason, also when it was never written down, so that
-    /// a `create_order` that arrives late finds it. A paid order, or another workflow's, is left
-    /// alone.
+    /// Marks the order as cancelled, with its reason. If the order was never recorded, this stops a
+    /// late `create_order`. Leaves a paid order and another workflow's order unchanged.
     #[activity(name = "cancel_order_activity")]
     pub async fn cancel_order_activity(
         self: Arc<Self>,
@@ -78,7 +77,7 @@ impl OrderActivities {
     }
 }
 
-/// How an order that was not paid counts.
+/// The metric label of an unpaid order's end.
 fn outcome(reason: &Reason) -> &'static str {
     let is = |kind| failure::is(reason, kind);
     if is(FailureType::CancelledByCustomer) || is(FailureType::CancelledByRequest) {
@@ -92,9 +91,10 @@ fn outcome(reason: &Reason) -> &'static str {
     }
 }
 
-/// The workflow that owns the order; an activity started without one owns it by the order's id.
+/// The workflow that owns the order. An activity without a workflow acts for the workflow
+/// `order-ID`.
 pub(super) fn workflow_id(ctx: &ActivityContext, order_id: &str) -> String {
-    // The SDK gives an activity without a workflow an empty id.
+    // For an activity without a workflow, the SDK reports an empty id.
     let workflow_id = ctx.info().workflow_id.clone().filter(|id| !id.is_empty());
     workflow_id.unwrap_or_else(|| format!("order-{order_id}"))
 }

@@ -1,4 +1,5 @@
-//! `process_payment` and `settle_payment`: the payment gateway, and the record of its answer.
+//! `process_payment` and `settle_payment`: requests to the payment gateway, and the record of its
+//! answers.
 
 #![allow(
     missing_docs,
@@ -20,7 +21,7 @@ use crate::order::messages::{PaymentRequest, Settlement};
 use crate::payment::{GatewayClient, idempotency_key};
 use crate::store::{PaymentState, Store};
 
-/// How often a gateway is asked for a charge that offers neither to look it up nor to void it, with pauses of 1, 2, 4
+/// How many times to ask a gateway that supports neither lookup nor voiding, with pauses of 1, 2, 4
 /// and 8 s.
 const SETTLE_ATTEMPTS: u32 = 5;
 
@@ -32,7 +33,7 @@ pub struct PaymentActivities {
 }
 
 impl PaymentActivities {
-    /// Activities on this gateway and database.
+    /// Creates the activities for this gateway and database.
     pub fn new(gateway: GatewayClient, store: Store, metrics: Metrics) -> Self {
         Self {
             gateway,
@@ -44,7 +45,7 @@ impl PaymentActivities {
 
 #[activities]
 impl PaymentActivities {
-    /// Charges the order once, however often it runs: every attempt carries the same key.
+    /// Charges the order once, however many times it runs: every attempt sends the same key.
     #[activity(name = "process_payment")]
     pub async fn process_payment(
         self: Arc<Self>,
@@ -81,7 +82,7 @@ impl PaymentActivities {
             other => other,
         };
         let payment = answer.map_err(|mut failure| {
-            // What an earlier attempt did, this answer does not say.
+            // This answer says nothing about earlier attempts.
             failure.uncharged &= ctx.info().attempt == 1;
             tracing::warn!(
                 order_id = %request.order_id,
@@ -97,9 +98,10 @@ impl PaymentActivities {
         Ok(payment)
     }
 
-    /// Finds out what became of a payment whose answers were lost. If there was no charge, voids
-    /// the key, so that a request still under way cannot charge afterwards. Fails for good, with
-    /// `PaymentUnsettled`, when a gateway that offers neither was asked five times.
+    /// Finds out whether a payment was charged after its answers were lost. If it was not, voids
+    /// the key, so that a request still in flight cannot charge later. Fails permanently, with
+    /// `PaymentUnsettled`, after five attempts at a gateway that supports neither lookup nor
+    /// voiding.
     #[activity(name = "settle_payment")]
     pub async fn settle_payment(
         self: Arc<Self>,
@@ -125,8 +127,8 @@ impl PaymentActivities {
 }
 
 impl PaymentActivities {
-    /// What a settlement that failed means. A path that is not there may be so for a moment, while a gateway starts; one
-    /// that stays away will not come by asking for ever.
+    /// Classifies a failed settlement. A path may be missing for a moment while a gateway starts;
+    /// if it stays missing, asking forever does not help.
     fn not_settled(
         &self,
         failure: Failure,

@@ -1,4 +1,4 @@
-//! The client of the commands.
+//! The Temporal client of the commands.
 
 use temporalio_client::{Client, WorkflowHandle};
 
@@ -6,10 +6,10 @@ use crate::connection::Connector;
 use crate::settings::TemporalSettings;
 use crate::workflow::OrderWorkflow;
 
-/// The handle of an order's workflow.
+/// A handle of an order's workflow.
 pub type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;
 
-/// One attempt to connect: a command says at once what is wrong.
+/// Connects with a single attempt, so that a command reports an error immediately.
 pub(super) async fn connect(settings: TemporalSettings) -> anyhow::Result<Client> {
     let connector = Connector::new(settings)?;
     Ok(connector.connect().await?)

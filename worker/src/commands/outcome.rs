@@ -1,4 +1,4 @@
-//! How an order ended, whatever the end of its workflow was.
+//! Reads the result of an order, however its workflow ended.
 
 use temporalio_client::{WorkflowGetResultOptions, errors::WorkflowGetResultError};
 use temporalio_common::error::IncomingError;
@@ -7,7 +7,7 @@ use super::client::OrderHandle;
 use crate::failure::Reason;
 use crate::order::{Notification, OrderResult, OrderState};
 
-/// How an order ended, in the shape of a result whatever the workflow's end was. Waits for it.
+/// Waits for the end of an order and returns its result, however its workflow ended.
 pub async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<OrderResult> {
     let error = match handle.get_result(WorkflowGetResultOptions::default()).await {
         Ok(result) => return Ok(result),
@@ -27,7 +27,7 @@ pub async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<
         }
         WorkflowGetResultError::Failed(failure) => match *failure {
             IncomingError::Application(failure) => {
-                // A failure of a placed order carries the whole result.
+                // The failure of a placed order carries the whole result.
                 if let Ok(Some(result)) = failure.details::<OrderResult>() {
                     return Ok(result);
                 }

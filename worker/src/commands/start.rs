@@ -1,4 +1,4 @@
-//! `order-worker start`: one order from flags, or many from a file, each at most once.
+//! `order-worker start`: starts one order from flags or many from a file, each at most once.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,25 +22,24 @@ use crate::order::{OrderInput, OrderState, TaskQueues};
 use crate::settings::TemporalSettings;
 use crate::workflow::{ORDER_STATE, OrderWorkflow, SentOrder};
 
-/// Longest wait for the list of search attributes.
+/// Timeout of the request for the search attributes.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a start that was not answered in time is repeated.
+/// Maximum number of retries after a start that timed out.
 const TRIES: u32 = 3;
 
-/// A start that was asked for.
+/// A started order.
 pub struct Started {
-    /// The workflow, whether it was started now or before.
+    /// The workflow, whether started by this call or earlier.
     pub handle: OrderHandle,
-    /// Its id.
+    /// The workflow's id.
     pub workflow_id: String,
-    /// False if there already was a workflow with this id, running or ended.
+    /// False if a workflow with this id already existed, running or closed.
     pub fresh: bool,
 }
 
-/// Starts an order once: a second start with the same workflow id, while it runs or after it
-/// ended, finds the first.
+/// Starts an order once. If a workflow with the same id is running or has ended, returns that one.
 ///
-/// A busy server that does not answer in time is asked again, which the id makes safe.
+/// Retries when a busy server does not answer in time, which the id makes safe.
 pub async fn start_order(
     client: &Client,
     task_queue: &str,
@@ -56,7 +55,7 @@ pub async fn start_order(
         let start = client.start_workflow(OrderWorkflow::run, SentOrder(input.clone()), options);
         match start.await {
             Ok(_) => break true,
-            // If an earlier try was not answered, it is most likely this one.
+            // If an earlier try was not answered, that try most likely started it.
             Err(WorkflowStartError::AlreadyStarted { .. }) => break unanswered > 0,
             Err(WorkflowStartError::Rpc(status)) if timed_out(&status) && unanswered < TRIES => {
                 unanswered += 1;
@@ -71,13 +70,13 @@ pub async fn start_order(
     })
 }
 
-/// The client library retries everything that may pass, but not its own timeout, which it reports
-/// as a cancellation.
+/// The client library retries all transient errors except its own timeout, which it reports as a
+/// cancellation.
 fn timed_out(status: &Status) -> bool {
     matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
 }
 
-/// Starts what the arguments name.
+/// Starts the orders that the arguments describe.
 pub async fn start(
     settings: TemporalSettings,
     queues: &TaskQueues,
@@ -129,8 +128,8 @@ pub async fn start(
     })
 }
 
-/// Refuses to start orders that would set an attribute that the namespace does not have: their
-/// workflow tasks would fail until it has.
+/// Refuses to start orders that would set a search attribute which the namespace lacks: their
+/// workflow tasks would fail until it exists.
 async fn check_search_attribute(client: &Client) -> anyhow::Result<()> {
     let namespace = client.options().namespace.clone();
     let name = ORDER_STATE.name();
@@ -143,7 +142,8 @@ async fn check_search_attribute(client: &Client) -> anyhow::Result<()> {
     let known = match service.list_search_attributes(request).await {
         Ok(answer) => answer.into_inner().custom_attributes,
         Err(status) => {
-            // Not every key may ask; whether the attribute is there is then the operator's word.
+            // Not every API key may list attributes. In that case, trust the caller that the
+            // attribute exists.
             notice(&format!(
                 "whether {namespace} has the search attribute {name} is unknown: {}",
                 status.message()
@@ -160,13 +160,13 @@ async fn check_search_attribute(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What became of one order of the command.
+/// The outcome of one order.
 struct Placed {
     fresh: bool,
     completed: bool,
 }
 
-/// What became of all of them.
+/// The outcomes of all orders.
 #[derive(Default)]
 struct Tally {
     started: u64,
@@ -233,7 +233,7 @@ fn notice_ignored(place: &str, fields: &[String]) {
     }
 }
 
-/// The orders with their workflow ids, and how many lines of the file were refused.
+/// Returns the orders with their workflow ids, and how many lines of the file were refused.
 async fn read_orders(
     args: &StartArgs,
     queues: &TaskQueues,

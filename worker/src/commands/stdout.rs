@@ -1,4 +1,4 @@
-//! Standard output, which holds the data that a command prints.
+//! Standard output, which carries the data that a command prints.
 
 /// Prints one line.
 #[expect(

@@ -1,5 +1,5 @@
-//! Which request fails, and how. Pure and repeatable: the same seed, key and attempt give the same
-//! answer on every machine.
+//! Decides which requests fail, and how. Pure and repeatable: the same seed, key and attempt give
+//! the same answer on every machine.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ pub(super) enum Fault {
     ServerError,
     /// 429 with this many seconds of `Retry-After`; nothing was charged.
     RateLimit(u32),
-    /// The answer comes this late.
+    /// The answer is delayed by this time.
     Slow(Duration),
-    /// It is charged, but the answer is a 500.
+    /// The order is charged, but the answer is a 500.
     LostAnswer,
 }
 
-/// The rules. Rates are parts of 1: 0 is never, 1 is always.
+/// The rules. Rates are fractions of 1: 0 is never, 1 is always.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultOptions {
     /// Changes which keys and attempts are hit.
     pub seed: u64,
-    /// Part of the attempts answered with 500.
+    /// Fraction of the attempts answered with 500.
     pub error_rate: f64,
-    /// Part of the attempts answered with 429.
+    /// Fraction of the attempts answered with 429.
     pub rate_limit_rate: f64,
-    /// Part of the attempts answered late.
+    /// Fraction of the attempts answered late.
     pub slow_rate: f64,
-    /// Part of the attempts that charge and answer 500.
+    /// Fraction of the attempts that are charged but answered with 500.
     pub lost_rate: f64,
-    /// Part of the keys that are declined.
+    /// Fraction of the keys that are declined.
     pub decline_rate: f64,
     /// Cards that are declined, besides `tok_declined`.
     pub decline_cards: Vec<String>,
@@ -39,7 +39,7 @@ pub struct FaultOptions {
     pub decline_amounts: Vec<i64>,
     /// `Retry-After` of a 429, in seconds.
     pub retry_after_seconds: u32,
-    /// How late a slow answer comes.
+    /// Delay of a slow answer.
     pub slow: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Default for FaultOptions {
 }
 
 impl FaultOptions {
-    /// What goes wrong with this attempt (counted from 1), if anything.
+    /// The fault of this attempt (counted from 1), if any.
     pub(super) fn fault(&self, key: &str, attempt: u32, card: Option<&str>) -> Option<Fault> {
         match card {
             Some("tok_flaky") if attempt <= 2 => return Some(Fault::ServerError),
@@ -104,7 +104,7 @@ impl FaultOptions {
         None
     }
 
-    /// Whether this key is declined, whichever attempt gets through.
+    /// Whether this key is declined, at every attempt.
     pub(super) fn declines(&self, key: &str, card: Option<&str>, amount: i64) -> bool {
         card == Some("tok_declined")
             || card.is_some_and(|card| self.decline_cards.iter().any(|c| c == card))
@@ -112,7 +112,7 @@ impl FaultOptions {
             || self.chance(&format!("{key}\0decline")) < self.decline_rate
     }
 
-    /// A number from 0 to 1 that only depends on the seed and the text.
+    /// A number from 0 to 1 that depends only on the seed and the text.
     fn chance(&self, text: &str) -> f64 {
         let digest = Sha256::digest(format!("{}\0{text}", self.seed));
         let [a, b, c, d, ..] = digest[..] else {

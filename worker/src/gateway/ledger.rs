@@ -1,5 +1,5 @@
-//! What the stand-in knows of every key. Pure, apart from the optional file: every change is
-//! appended to it as one JSON line, and the last line of a key counts when it is read again.
+//! What the stand-in knows about every key. Pure, apart from the optional file: each change is
+//! appended to it as one JSON line, and when the file is read again, the last line of a key wins.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fs::{File, OpenOptions};
@@ -12,17 +12,17 @@ use sha2::{Digest, Sha256};
 
 use super::charge::ChargeRequest;
 
-/// Where a key stands.
+/// The status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Only failed attempts so far.
     Pending,
-    /// Charged, once and for all.
+    /// Charged; final.
     Charged,
-    /// Declined, once and for all.
+    /// Declined; final.
     Declined,
-    /// Will never be charged.
+    /// Voided: will never be charged.
     Voided,
 }
 
@@ -33,26 +33,27 @@ pub struct Entry {
     pub key: String,
     /// The order; empty if the key was voided before any attempt.
     pub order_id: String,
-    /// Minor units.
+    /// Amount in minor units.
     pub amount: i64,
     /// ISO 4217 code, as it was sent.
     pub currency: String,
-    /// Where it stands.
+    /// The current status.
     pub status: Status,
-    /// Set once charged.
+    /// The charge's id, once charged.
     pub charge_id: Option<String>,
-    /// Requests to charge, whatever came of them.
+    /// Number of requests to charge, whatever their outcome.
     pub attempts: u32,
-    /// Place in the order in which keys were first seen.
+    /// Rank by the time at which the key was first seen.
     pub number: u64,
-    /// What the body was, to tell a repeated request from another one with the same key.
+    /// Identifies the request's body, to tell a repeated request from another one with the same
+    /// key.
     fingerprint: String,
 }
 
-/// The ledger in figures.
+/// Totals of the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
     /// Keys charged.
     pub charged: u64,
@@ -66,23 +67,23 @@ pub struct Summary {
     pub pending: u64,
     /// Requests to charge.
     pub attempts: u64,
-    /// Orders charged under more than one key; always 0 if the callers are right.
+    /// Orders charged under more than one key; 0 if the callers are correct.
     pub orders_charged_twice: u64,
 }
 
-/// All keys, or the latest.
+/// All keys, or the latest `keep` ones.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: BTreeMap<String, Entry>,
-    /// The keys by their numbers.
+    /// The keys by number.
     numbers: BTreeMap<u64, String>,
-    /// Keys beyond this are forgotten, the oldest first, once they are decided.
+    /// Maximum number of keys. Beyond it, the oldest decided keys are forgotten.
     keep: Option<usize>,
     file: Option<File>,
 }
 
 impl Ledger {
-    /// An empty ledger, or what the file holds. Without `keep` it keeps every key.
+    /// Opens an empty ledger, or reads the file. Without `keep` it keeps every key.
     pub(super) fn open(path: Option<&Path>, keep: Option<usize>) -> anyhow::Result<Self> {
         let Some(path) = path else {
             return Ok(Self {
@@ -95,7 +96,8 @@ impl Ledger {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the ledger {}", path.display()))?;
             for line in text.lines() {
-                // A line cut off by a crash is the last one and was never answered.
+                // Only the last line can be cut off by a crash, and that request was never
+                // answered.
                 if let Ok(entry) = serde_json::from_str::<Entry>(line) {
                     entries.insert(entry.key.clone(), entry);
                 }
@@ -115,7 +117,7 @@ impl Ledger {
         })
     }
 
-    /// The entry of a key; a new one gets its number, once there is room for it.
+    /// Returns the entry of a key. For a new key, makes room and assigns the next number.
     fn entry(&mut self, key: &str, fresh: impl FnOnce(u64) -> Entry) -> &mut Entry {
         self.forget();
         match self.entries.entry(key.to_owned()) {
@@ -129,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// Forgets the oldest keys beyond the limit. One that is not decided yet is still needed.
+    /// Forgets the oldest keys beyond the limit. Undecided keys are still needed.
     fn forget(&mut self) {
         let Some(keep) = self.keep else {
             return;
@@ -147,7 +149,7 @@ impl Ledger {
         }
     }
 
-    /// Counts an attempt and gives the entry; `None` if the key belongs to another body.
+    /// Counts an attempt and returns the entry; `None` if the key was used with another body.
     pub(super) fn attempt(&mut self, key: &str, request: &ChargeRequest) -> Option<Entry> {
         let fingerprint = fingerprint(request);
         let entry = self.entry(key, |number| Entry {
@@ -188,7 +190,7 @@ impl Ledger {
         self.append(&entry);
     }
 
-    /// Voids a key unless it is decided; gives what it is now.
+    /// Voids a key unless it is decided. Returns the resulting entry.
     pub(super) fn void(&mut self, key: &str) -> Entry {
         self.entry(key, |number| Entry {
             key: key.to_owned(),
@@ -209,7 +211,7 @@ impl Ledger {
         self.entries.get(key)
     }
 
-    /// All entries in the order in which their keys were first seen.
+    /// All entries, by the time at which their keys were first seen.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.entries.values().cloned().collect();
         entries.sort_by_key(|entry| entry.number);

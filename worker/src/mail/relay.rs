@@ -1,7 +1,7 @@
-//! `SMTP_URL`: which mail server, and the way to a connection on which mails can be sent. Opens
-//! sockets; the protocol itself is lettre's.
+//! `SMTP_URL`: the mail server, and how to open a connection that is ready for mails. Opens
+//! sockets; lettre implements the protocol.
 //!
-//! Whatever goes wrong here is about the server or the settings, never about a recipient.
+//! Every failure here concerns the server or the settings, never a recipient.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -18,22 +18,22 @@ use tokio::net::TcpStream;
 
 use super::unsent::Unsent;
 
-/// Longest wait for a connection to one address of the mail server.
+/// Timeout of a connection to one address of the mail server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why an `SMTP_URL` cannot be used.
+/// Why an `SMTP_URL` is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// It is not a URL of a mail server.
+    /// It is not the URL of a mail server.
     #[error("it must be smtp://host:port or smtps://host:port")]
     Malformed,
-    /// `?tls=` with another value.
+    /// `?tls=` has an unknown value.
     #[error("tls must be required or opportunistic")]
     UnknownTls,
-    /// User or password are not UTF-8.
+    /// The user or the password is not UTF-8.
     #[error("user and password must be UTF-8")]
     Login,
-    /// No TLS to this host, or no certificates to trust.
+    /// TLS cannot be set up for this host, or there are no trusted certificates.
     #[error("TLS cannot be used: {0}")]
     Tls(Error),
 }
@@ -49,8 +49,8 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// From `smtp://` (also with `?tls=required` or `?tls=opportunistic`, for STARTTLS) or
-    /// `smtps://`, with or without `user:password@`. A path is the name to greet with.
+    /// Parses `smtp://` (with `?tls=required` or `?tls=opportunistic` for STARTTLS) or `smtps://`,
+    /// with or without `user:password@`. A path is the client's name in the greeting.
     pub(super) fn from_url(url: &str) -> Result<Self, UrlError> {
         let url = Url::parse(url).map_err(|_| UrlError::Malformed)?;
         let host = url.host_str().ok_or(UrlError::Malformed)?;
@@ -86,7 +86,7 @@ impl Relay {
         })
     }
 
-    /// A connection that is greeted, encrypted and logged in as the URL says.
+    /// Opens a connection: greets, encrypts and logs in as the URL requires.
     pub(super) async fn connect(&self) -> Result<AsyncSmtpConnection, Unsent> {
         let mut connection = self.greeted().await?;
         let upgrade = match &self.tls {
@@ -111,8 +111,8 @@ impl Relay {
             let (timeout, tls) = (Some(SMTP_TIMEOUT), Some(tls.clone()));
             AsyncSmtpConnection::connect_tokio1(address, timeout, &self.hello, tls, None).await
         } else {
-            // lettre leaves Nagle's algorithm on and writes the end of a mail separately, so that
-            // every mail would wait 40 ms for the receiver's delayed acknowledgement.
+            // lettre keeps Nagle's algorithm on and writes the end of a mail separately, so every
+            // mail would wait 40 ms for the receiver's delayed acknowledgement.
             let unreachable =
                 |error: std::io::Error| unavailable(format_args!("cannot be reached: {error}"));
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
@@ -128,7 +128,7 @@ fn decoded(text: &str) -> Result<String, UrlError> {
     decoded.map(Cow::into_owned).map_err(|_| UrlError::Login)
 }
 
-/// The server's own words are left out: they may repeat what was sent.
+/// Leaves out the server's own text, which may repeat what was sent.
 fn trouble(step: &str, error: &Error) -> Unsent {
     match (error.status(), error.source()) {
         (Some(code), _) => unavailable(format_args!("answered {code} to {step}")),

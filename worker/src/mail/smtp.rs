@@ -1,8 +1,8 @@
-//! One mail over SMTP, on connections that are kept. Judges what stops a mail by how far it has
-//! come: only an answer to the recipient or to the mail itself says something of the recipient.
+//! Sends one mail over SMTP, on pooled connections. Judges a failure by the step at which it
+//! occurred: only an answer to the recipient or to the mail itself concerns the recipient.
 //!
-//! lettre's `AsyncSmtpTransport` was looked at and not taken: it sends a mail in one call, whose error
-//! does not say whether the sender, the recipient or the mail was refused.
+//! lettre's `AsyncSmtpTransport` does not fit: it sends a mail in one call, and its error does not
+//! say whether the server refused the sender, the recipient or the mail.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -19,34 +19,34 @@ use tokio::time::timeout;
 use super::relay::{Relay, UrlError};
 use super::unsent::Unsent;
 
-/// Longest time for one mail, and for a connection to send it on.
+/// Time limit for one mail, and for getting a connection for it.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections to the mail server that one process keeps.
+/// Maximum number of idle connections to the mail server in one process.
 const SMTP_CONNECTIONS: usize = 10;
 
-/// Sends over a few connections that are kept. Clones share them.
+/// Sends over pooled connections. Clones share the pool.
 #[derive(Clone)]
 pub(super) struct Smtp {
     relay: Arc<Relay>,
     idle: Arc<Mutex<Vec<AsyncSmtpConnection>>>,
 }
 
-/// What an answer of the mail server was about.
+/// What an answer of the mail server refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The sender, the same for every mail.
+    /// The sender, which is the same for every mail.
     Sender,
     /// The recipient, or the mail to it.
     Recipient,
 }
 
-/// What stopped a mail.
+/// Why sending a mail stopped.
 enum Stop {
-    /// The server said no.
+    /// The server refused with this code.
     Answer(Step, u16),
-    /// The server cannot take it; it was not asked.
+    /// The server lacks a needed extension; nothing was sent to it.
     Unable(Unsent),
-    /// No whole answer came; what the server did instead.
+    /// No complete answer came; what the server did instead.
     Broken(&'static str),
 }
 
@@ -58,7 +58,7 @@ impl Smtp {
         })
     }
 
-    /// Sends one mail. If this is cut off, the connection is closed and never used again.
+    /// Sends one mail. If this future is dropped, its connection is closed and not used again.
     pub(super) async fn send(&self, message: &Message) -> Result<(), Unsent> {
         let mut connection = timeout(MAIL_TIMEOUT, self.connection())
             .await
@@ -67,8 +67,8 @@ impl Smtp {
         let sent = timeout(MAIL_TIMEOUT, hand_over(&mut connection, message))
             .await
             .unwrap_or(Err(silent));
-        // A server that said no still listens; one that is going away is found out by the next
-        // mail.
+        // After a refusal the connection is still usable. If the server is closing it, the next
+        // mail finds out.
         if !matches!(sent, Err(Stop::Broken(_))) {
             self.keep(connection);
         }
@@ -79,10 +79,10 @@ impl Smtp {
         })
     }
 
-    /// A kept connection that still answers, or a new one.
+    /// Takes an idle connection that still answers, or opens a new one.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Unsent> {
         while let Some(mut kept) = self.take() {
-            // Also ends a mail that was refused.
+            // Also resets the transaction of a refused mail.
             if kept.command(Rset).await.is_ok() {
                 return Ok(kept);
             }
@@ -136,7 +136,7 @@ async fn hand_over(connection: &mut AsyncSmtpConnection, message: &Message) -> R
     Ok(())
 }
 
-/// What the server has to be told of a mail that is not all ASCII.
+/// The parameters that tell the server about non-ASCII addresses or text.
 fn parameters(
     server: &ServerInfo,
     sender: Option<&Address>,
@@ -164,8 +164,8 @@ fn parameters(
     Ok(parameters)
 }
 
-/// Only an answer to the recipient or to the mail itself is about the recipient, and not if it
-/// asks for a login or says that the server goes away (421).
+/// Judges a refusal. It concerns the recipient only if it answers the recipient or the mail itself,
+/// and not if it asks for a login or announces that the server is closing (421).
 fn judge(step: Step, code: u16) -> Unsent {
     match (step, code) {
         (_, 530 | 534 | 535 | 538) => {
@@ -205,7 +205,7 @@ mod tests {
             prop_assert_eq!(matches!(recipient, Unsent::PutOff(_)), code < 500 && code != 421);
             let sender = judge(Step::Sender, code);
             prop_assert!(matches!(sender, Unsent::Unavailable(_)));
-            // Who can mend it is told where.
+            // The message names the setting to fix.
             let sender = sender.to_string();
             prop_assert_eq!(sender.contains("SMTP_URL"), code >= 500);
             prop_assert_eq!(sender.contains("MAIL_FROM"), refused);

@@ -1,19 +1,19 @@
-//! What an unsent mail means for its recipient and for the others. Pure.
+//! What a failed mail means for its recipient and for the other mails. Pure.
 
-/// Why a mail was not sent, in one sentence, by what it means for the others.
+/// Why a mail was not sent, in one sentence. The variants say what that means for the other mails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsent {
-    /// This recipient, or this mail, is refused for good.
+    /// The server refused this recipient, or this mail, permanently.
     #[error("{0}")]
     Refused(String),
-    /// This recipient is put off to a later time; others can be mailed.
+    /// The server put this recipient off to a later time; other mails can be sent.
     #[error("{0}")]
     PutOff(String),
-    /// The mail server broke off over this mail, and may have sent it. Others can be mailed, unless it
-    /// breaks off over every one.
+    /// The mail server broke off in the middle of this mail and may have sent it. Other mails can
+    /// be sent, unless it breaks off at every one.
     #[error("{0}")]
     BrokenOff(String),
-    /// No mail goes out at present, whoever it is for.
+    /// No mail can be sent at present, whoever the recipient is.
     #[error("{0}")]
     Unavailable(String),
 }

@@ -1,14 +1,15 @@
-//! The checked order and its parts, with the ranges that hold for every field. Pure.
+//! The checked order and its parts. Each field documents its valid range. Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// Largest total accepted, in minor units (ten billion of the major unit).
+/// Maximum total, in minor units (ten billion of the major unit).
 pub const MAX_TOTAL: i64 = 1_000_000_000_000;
-/// Most items an order may have.
+/// Maximum number of items of an order.
 pub const MAX_ITEMS: usize = 100;
-/// Most recipients an order may have; Temporal's payload limit of 2 MB is reached a little later.
+/// Maximum number of recipients of an order. Temporal's payload limit of 2 MB lies a little above
+/// this.
 pub const MAX_RECIPIENTS: usize = 20_000;
-/// The item of an order that names none: one piece of this SKU.
+/// The item of an order that lists none: one piece of this SKU.
 pub const DEFAULT_SKU: &str = "standard";
 /// The currency of an order that names none.
 pub const DEFAULT_CURRENCY: &str = "USD";
@@ -21,12 +22,12 @@ pub(super) const MAX_ID_LENGTH: usize = 100;
 pub struct CardToken(String);
 
 impl CardToken {
-    /// A token by its value.
+    /// Creates a token from its value.
     pub fn new(value: &str) -> Self {
         Self(value.to_owned())
     }
 
-    /// The value, for the request to the gateway and nothing else.
+    /// The value, only for the request to the gateway.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -47,8 +48,8 @@ pub struct Item {
     pub quantity: i64,
 }
 
-/// Where the activities of each role run. A queue that an order leaves open is the worker's default, or else the
-/// workflow's own.
+/// Where the activities of each role run. If an order names no queue for a role, the worker's
+/// default applies, then the workflow's own queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskQueues {
     /// Task queue of `reserve_inventory` and `release_inventory`.
@@ -63,7 +64,7 @@ pub struct TaskQueues {
 }
 
 impl TaskQueues {
-    /// The same queues; those that are left open are taken from `defaults`.
+    /// Fills the queues that are not set from `defaults`.
     #[must_use]
     pub fn or(self, defaults: &Self) -> Self {
         let or = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
@@ -83,7 +84,7 @@ impl TaskQueues {
     }
 }
 
-/// A checked order. What holds: the ranges said on each field.
+/// A checked order. Every field is within its documented range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// 1 to 100 characters of `A–Z a–z 0–9 . _ -`.
@@ -92,26 +93,26 @@ pub struct Order {
     pub total: i64,
     /// ISO 4217 code, three capital letters.
     pub currency: String,
-    /// 1 to [`MAX_ITEMS`] items, each SKU once, in order of SKU (so that two orders lock stock
-    /// in the same order and never wait for each other in a circle).
+    /// 1 to [`MAX_ITEMS`] items, each SKU once, sorted by SKU. All orders lock stock in the same
+    /// order, so they cannot deadlock.
     pub items: Vec<Item>,
     /// Means of payment; absent means the gateway's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardToken>,
-    /// Mail addresses, each once, in the order given; may be empty.
+    /// Mail addresses, each once, in the given order; may be empty.
     pub recipients: Vec<String>,
     /// Subject of the mail.
     pub subject: String,
     /// Body of the mail.
     pub body: String,
-    /// How long the workflow waits before it pays, so that the order can still be cancelled.
+    /// Seconds that the workflow waits before it pays, during which the order can be cancelled.
     #[serde(default)]
     pub cancel_window_seconds: u64,
     /// Task queues of the activities.
     #[serde(default)]
     pub task_queues: TaskQueues,
-    /// Whether the workflow keeps the search attribute `OrderState` up to date. Part of the input,
-    /// so that replaying an order's history does what the order did.
+    /// Whether the workflow updates the search attribute `OrderState`. Part of the input, so that a
+    /// replay repeats what the order did.
     #[serde(default)]
     pub search_attributes: bool,
 }
@@ -124,7 +125,7 @@ pub fn is_order_id(id: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// An amount in minor units as people write it: 12345 USD is "123.45 USD".
+/// Formats an amount in minor units for people: 12345 USD is "123.45 USD".
 pub fn money(amount: i64, currency: &str) -> String {
     format!("{}.{:02} {currency}", amount / 100, amount % 100)
 }

@@ -1,5 +1,6 @@
-//! Reads the fields of one JSON object, of an order or of an activity's input: every mistake is one sentence that names
-//! the field and says what is allowed, and never repeats the value of `card`. Pure.
+//! Reads the fields of one JSON object: an order or the input of an activity. Every error is one
+//! sentence that names the field and the allowed values, and never repeats the value of `card`.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ use super::names;
 const MAX_QUANTITY: u64 = 1_000_000;
 const MAX_SUBJECT_LENGTH: usize = 200;
 const MAX_BODY_LENGTH: usize = 100_000;
-/// Every field of an item.
+/// The fields of an item.
 const ITEM: [&str; 2] = ["sku", "quantity"];
 /// Fields with two names.
 const OTHER_NAMES: [(&str, &str); 3] = [
@@ -22,32 +23,32 @@ const OTHER_NAMES: [(&str, &str); 3] = [
     ("card", "payment_token"),
     ("amount", "total"),
 ];
-/// Longest name of a field that is repeated in a message or a log, in characters.
+/// Maximum length of a field name in a message or a log, in characters.
 const SHOWN: usize = 40;
-/// Most fields that are noted as ignored.
+/// Maximum number of ignored fields that are reported.
 const NOTED: usize = 20;
 
-/// What becomes of fields that look misspelt.
+/// What to do with fields that look misspelt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misspelt {
-    /// They are refused.
+    /// Refuse them.
     Refused,
-    /// They are ignored, as earlier versions did within items and task queues.
+    /// Ignore them, as earlier versions did within items and task queues.
     Ignored,
 }
 
-/// The fields of one JSON object, some of which are known.
+/// The fields of one JSON object.
 pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
-    /// What a field's name begins with in messages: empty, or such as `items[0].`.
+    /// Prefix of field names in messages: empty, or for example `items[0].`.
     place: String,
     misspelt: Misspelt,
     ignored: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of `map`. Fails if a field is a known one misspelt. What is neither known nor `silent` is noted as
-    /// ignored.
+    /// The fields of `map`. Fails if a field looks like a misspelt known one. Fields that are
+    /// neither known nor `silent` are noted as ignored.
     pub(crate) fn new(
         map: &'a Map<String, Value>,
         place: &str,
@@ -77,17 +78,17 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// What becomes of misspelt fields of the objects within this one, if not the same as here.
+    /// Sets how to treat misspelt fields of nested objects, if not like those of this object.
     pub(crate) fn within(&mut self, misspelt: Misspelt) {
         self.misspelt = misspelt;
     }
 
-    /// The names of the fields that are ignored so far, at most 20.
+    /// The names of the fields ignored so far, at most 20.
     pub(crate) fn into_ignored(self) -> Vec<String> {
         self.ignored
     }
 
-    /// A field that is present and not null.
+    /// Returns a field that is present and not null.
     pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())
     }
@@ -102,7 +103,7 @@ impl<'a> Fields<'a> {
         self.get(name).is_some() || other.is_some_and(|other| self.get(other).is_some())
     }
 
-    /// A field with two names. Both may be given if they say the same.
+    /// Returns a field that has two names. Both may be given if they have the same value.
     fn either(&self, name: &str, other: &str) -> Result<Option<&'a Value>, String> {
         match (self.get(name), self.get(other)) {
             (Some(one), Some(two)) if one != two => {
@@ -115,7 +116,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// `order_id`, or `id`; `None` if there is neither.
+    /// Returns `order_id`, or `id`; `None` if both are missing.
     pub(crate) fn optional_order_id(&self) -> Result<Option<String>, String> {
         let Some(value) = self.either("order_id", "id")? else {
             return Ok(None);
@@ -134,7 +135,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| "order_id is missing".to_owned())
     }
 
-    /// An amount in minor units, under its name or another one.
+    /// Returns an amount in minor units, under either of two names.
     pub(crate) fn amount(&self, name: &str, other: &str) -> Result<i64, String> {
         let value = self
             .either(name, other)?
@@ -275,27 +276,28 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Notes what an object within this one has ignored.
+    /// Adds the ignored fields of a nested object.
     pub(crate) fn note(&mut self, mut ignored: Vec<String>) {
         ignored.truncate(NOTED.saturating_sub(self.ignored.len()));
         self.ignored.append(&mut ignored);
     }
 }
 
-/// An integer, also when the sender's language writes it as `100.0`; never a rounded one.
+/// Returns an integer, also if it is written as `100.0`; never rounds.
 pub(crate) fn whole_number(value: &Value) -> Option<i64> {
     if let Some(number) = value.as_i64() {
         return Some(number);
     }
     let number = value.as_f64()?;
-    // Beyond 2^53 a float no longer holds every whole number.
+    // Above 2^53 a float cannot represent every whole number.
     if number.fract() != 0.0 || number.abs() > 9_007_199_254_740_992.0 {
         return None;
     }
     format!("{number:.0}").parse().ok()
 }
 
-/// 13 to 19 digits (what people put between them aside) that pass the check digit of payment cards.
+/// Whether a text consists of 13 to 19 digits (apart from separators) that pass the check digit of
+/// payment cards.
 fn looks_like_a_card_number(token: &str) -> bool {
     let mut digits = Vec::new();
     for byte in token.bytes() {

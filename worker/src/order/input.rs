@@ -1,4 +1,4 @@
-//! The workflow's input as it arrives. Pure.
+//! The raw input of the workflow. Pure.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -10,9 +10,9 @@ use crate::failure::{Failure, FailureType};
 
 /// The input of `OrderWorkflow`, exactly as a client of any language sent it.
 ///
-/// Reading it never fails ([`crate::workflow::SentOrder`]): a workflow task that cannot read its
-/// input is retried for ever, whereas a workflow that can read it fails at once with `InvalidOrder`
-/// and says why. [`OrderInput::parse`] does the checking.
+/// Decoding never fails ([`crate::workflow::SentOrder`]): a workflow task that cannot decode its
+/// input is retried forever, whereas a workflow that can decode it fails immediately with
+/// `InvalidOrder` and says why. [`OrderInput::parse`] does the checks.
 #[derive(Clone, PartialEq)]
 pub struct OrderInput(Value);
 
@@ -27,7 +27,7 @@ impl OrderInput {
         Self(value)
     }
 
-    /// The same input with `name` set to `value`.
+    /// Sets `name` to `value`.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         if let Value::Object(fields) = &mut self.0 {
@@ -36,8 +36,7 @@ impl OrderInput {
         self
     }
 
-    /// The same input that keeps the search attribute `OrderState` up to date, unless it says
-    /// something else itself.
+    /// Asks for the search attribute `OrderState`, unless the input already has a value for it.
     #[must_use]
     pub fn with_search_attributes(mut self) -> Self {
         if let Value::Object(fields) = &mut self.0 {
@@ -48,7 +47,7 @@ impl OrderInput {
         self
     }
 
-    /// The same input with the task queues that it leaves open taken from `queues`.
+    /// Fills the task queues that are not set from `queues`.
     #[must_use]
     pub fn with_default_queues(self, queues: &TaskQueues) -> Self {
         let mut input = self;
@@ -71,20 +70,22 @@ impl OrderInput {
         input
     }
 
-    /// The checked order, or the failure `InvalidOrder` with a message that names the field.
+    /// Returns the checked order, or the failure `InvalidOrder` with a message that names the
+    /// field.
     ///
     /// Messages never repeat the value of `card`.
     pub fn parse(&self) -> Result<Order, Failure> {
         self.parse_noting_ignored().map(|(order, _)| order)
     }
 
-    /// The same, with the names of the fields that are ignored because nothing is known of them (at most 20).
+    /// Like [`OrderInput::parse`], and also returns the names of unknown fields that are ignored
+    /// (at most 20).
     pub fn parse_noting_ignored(&self) -> Result<(Order, Vec<String>), Failure> {
         self.parse_with(Misspelt::Refused)
     }
 
-    /// As earlier versions checked it, which ignored what is misspelt within items and task queues: an order that
-    /// began with one of them must not fail in the middle.
+    /// Checks the order as earlier versions did: misspelt fields within items and task queues are
+    /// ignored. An order that started under such a version must not fail halfway.
     pub(crate) fn parse_as_before(&self) -> Result<(Order, Vec<String>), Failure> {
         self.parse_with(Misspelt::Ignored)
     }
@@ -96,7 +97,7 @@ impl OrderInput {
 }
 
 impl std::fmt::Debug for OrderInput {
-    // The card token stays out of logs even when someone prints the input.
+    // The card token stays out of logs even if someone prints the input.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OrderInput")
             .field("order_id", &self.0.get("order_id").or(self.0.get("id")))

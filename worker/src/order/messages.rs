@@ -1,4 +1,4 @@
-//! What the activities of an order take and return, as Temporal carries it. Pure.
+//! The inputs and results of an order's activities, as Temporal carries them. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct CreateOrder {
 pub struct CancelOrder {
     /// The order's id.
     pub order_id: String,
-    /// Why; kept with the order.
+    /// Why; stored with the order.
     pub reason: Reason,
 }
 
@@ -56,7 +56,7 @@ pub struct PaymentRequest {
     pub card: Option<CardToken>,
 }
 
-/// What `settle_payment` found out. After `Declined` and `Voided` no charge can follow.
+/// The outcome that `settle_payment` found. After `Declined` and `Voided` no charge can follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome", content = "payment")]
 pub enum Settlement {
@@ -64,14 +64,15 @@ pub enum Settlement {
     Charged(Payment),
     /// The card was declined.
     Declined,
-    /// There was no charge, and the key now refuses one.
+    /// There was no charge, and the gateway now refuses any charge with this key.
     Voided,
 }
 
 /// Input of `send_notification`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mailing {
-    /// The order's id; names the mails' Message-IDs and records. By default an id of this activity alone.
+    /// The order's id; part of the mails' Message-IDs and records. Default: an id unique to this
+    /// activity.
     pub order_id: String,
     /// Mail addresses, each once.
     pub recipients: Vec<String>,
@@ -81,11 +82,11 @@ pub struct Mailing {
     pub body: String,
 }
 
-/// The second payload of a heartbeat of `send_notification`, from which the next attempt goes on; the first is the text
-/// "Sending i/n", for people.
+/// The second payload of a heartbeat of `send_notification`; the next attempt resumes from it. The
+/// first payload is the text "Sending i/n", for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailProgress {
-    /// How many of the first recipients need no further work.
+    /// How many recipients, counted from the first, need no further work.
     pub done: usize,
 }
 
@@ -101,7 +102,7 @@ pub struct CountMails {
 pub struct MailReport {
     /// Recipients mailed, over all attempts.
     pub sent: u64,
-    /// Recipients that the mail server refused for good.
+    /// Recipients that the mail server refused permanently.
     pub refused: u64,
     /// The last refusal, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
-//! Names of fields that are not known: one more than this version knows, or a known one misspelt. The first may be
-//! ignored; the second must not be, because what it says would be lost. Pure.
+//! Distinguishes a misspelt field from an unknown one. An unknown field, such as one of a later
+//! version, may be ignored. A misspelt field must not be, because its value would be lost. Pure.
 
-/// Other words for a field, and short forms of it, that no typing error explains.
+/// Synonyms and abbreviations of fields, too different to count as typing errors.
 const SYNONYMS: [(&str, &str); 11] = [
     ("qty", "quantity"),
     ("count", "quantity"),
@@ -16,12 +16,12 @@ const SYNONYMS: [(&str, &str); 11] = [
     ("queues", "task_queues"),
 ];
 
-/// Words of their own that merely look like a field.
+/// Words that resemble a field but are not a misspelling of it.
 const OWN_WORDS: [&str; 3] = ["object", "quality", "stems"];
 
-/// The known field that `name` is most likely meant to be, if it is one misspelt: the same letters in another spelling
-/// (`orderId`), another word for it (`qty`), or a typing error (`recipeints`). A field that is `given` is not what a
-/// typing error means, since it is there.
+/// The known field that `name` most likely means, if `name` is a misspelling: the same letters in
+/// another style (`orderId`), a synonym (`qty`), or a typing error (`recipeints`). A field that is
+/// also `given` under its own name rules out a typing error.
 pub(super) fn meant(
     name: &str,
     known: &[&'static str],
@@ -48,7 +48,7 @@ pub(super) fn meant(
         .copied()
 }
 
-/// Small letters and digits alone: `Order-ID` and `orderId` are `orderid`.
+/// Keeps letters and digits only, in lower case: `Order-ID` and `orderId` become `orderid`.
 fn plain(name: &str) -> String {
     name.chars()
         .filter(|c| c.is_alphanumeric())
@@ -57,8 +57,9 @@ fn plain(name: &str) -> String {
         .collect()
 }
 
-/// Two errors in a long name, one in a short one. In a name of three or four letters one letter in the place of another
-/// makes another word (`cart`, `card`), so there it has to be one too many, one too few, or two that changed places.
+/// Allows two errors in a long name and one in a short one. In a name of three or four letters, a
+/// replaced letter gives another word (`cart`, `card`), so only a missing, an extra or two swapped
+/// letters count there.
 fn is_typing_error(name: &str, field: &str) -> bool {
     let allowed = match field.len() {
         0..=2 => 0,
@@ -76,7 +77,7 @@ fn is_typing_error(name: &str, field: &str) -> bool {
     !substituted && (1..=allowed).contains(&distance(name, field))
 }
 
-/// How many letters are wrong, missing, too many, or have changed places with the next one.
+/// Edit distance: wrong, missing, extra, and swapped adjacent letters.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
@@ -191,7 +192,7 @@ mod tests {
     fn a_typing_error_means_no_field_that_is_there() {
         assert_eq!(meant("order_no", &SOME, nothing), Some("order_id"));
         assert_eq!(meant("order_no", &SOME, |field| field == "order_id"), None);
-        // Another word for a field says the same twice, and perhaps not the same.
+        // A synonym is refused even if the field is given: the two values may differ.
         assert_eq!(meant("qty", &ITEM, |_| true), Some("quantity"));
     }
 }

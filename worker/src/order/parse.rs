@@ -1,4 +1,4 @@
-//! Checks an order as it arrived. Pure.
+//! Checks a raw order. Pure.
 
 use serde_json::Value;
 
@@ -6,9 +6,9 @@ use super::checked::{Order, TaskQueues, money};
 use super::fields::{Fields, Misspelt};
 
 const MAX_CANCEL_WINDOW_SECONDS: u64 = 30 * 24 * 3600;
-/// Longest name of a task queue, in bytes.
+/// Maximum length of a task queue's name, in bytes.
 pub(crate) const MAX_QUEUE_LENGTH: usize = 200;
-/// Every field an order may have, with its other names.
+/// All fields of an order, including alternative names.
 pub(crate) const KNOWN: [&str; 13] = [
     "order_id",
     "id",
@@ -24,15 +24,15 @@ pub(crate) const KNOWN: [&str; 13] = [
     "task_queues",
     "search_attributes",
 ];
-/// Every role that an order may route.
+/// The roles whose task queue an order can set.
 const ROLES: [&str; 3] = ["inventory", "payments", "notifications"];
 
-/// The order, and the names of the fields that are ignored because nothing is known of them.
+/// Returns the order, and the names of the unknown fields that are ignored.
 pub(super) fn parse(value: &Value, misspelt: Misspelt) -> Result<(Order, Vec<String>), String> {
     let Value::Object(map) = value else {
         return Err("the order must be a JSON object".to_owned());
     };
-    // At the top, what is misspelt was never ignored.
+    // Misspelt top-level fields have always been refused.
     let mut fields = Fields::new(map, "", &KNOWN, &[], Misspelt::Refused)?;
     fields.within(misspelt);
     let order_id = fields.order_id()?;

@@ -1,31 +1,31 @@
-//! Where an order stands and how it ends. Pure.
+//! The states and the result of an order. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Reason;
 
-/// Where an order stands; also the `state` of the result.
+/// The state of an order; also the `state` of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderState {
     /// The workflow has started.
     #[default]
     Received,
-    /// `create_order` runs.
+    /// `create_order` is running.
     Creating,
-    /// `reserve_inventory` runs.
+    /// `reserve_inventory` is running.
     Reserving,
     /// The cancel window is open.
     Waiting,
-    /// `process_payment` runs; from here on the order can no longer be cancelled.
+    /// `process_payment` is running. From here on the order can no longer be cancelled.
     Paying,
-    /// The outcome of the payment is unknown and is being asked of the gateway.
+    /// The outcome of the payment is unknown, and the workflow is asking the gateway.
     Settling,
-    /// `send_notification` runs; the order is paid.
+    /// `send_notification` is running; the order is paid.
     Notifying,
-    /// Paid, and every mail that could be sent was sent. Final.
+    /// Paid, and mailing has ended. Final.
     Completed,
-    /// What was done is being undone.
+    /// Completed steps are being undone.
     Compensating,
     /// The payment was declined and everything before it was undone. Final.
     Declined,
@@ -35,7 +35,8 @@ pub enum OrderState {
     Cancelled,
     /// Failed for a technical reason and undone; the workflow's failure says why. Final.
     Failed,
-    /// Whether the charge went through cannot be found out: nothing is undone, and a person must look. Final.
+    /// Whether the charge went through cannot be found out. Nothing is undone, and a person must
+    /// look into it. Final.
     Unsettled,
 }
 
@@ -46,37 +47,38 @@ pub struct Payment {
     pub charge_id: String,
     /// Charged amount in minor units.
     pub amount: i64,
-    /// True if the answers were lost and the charge was found by asking the gateway.
+    /// True if the answers to the payment were lost and the gateway confirmed the charge
+    /// afterwards.
     #[serde(default)]
     pub settled: bool,
 }
 
-/// How the mails of an order ended.
+/// The overall outcome of an order's mails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationState {
-    /// There was nobody to mail.
+    /// There were no recipients.
     #[default]
     None,
     /// Every recipient was mailed.
     Sent,
-    /// Some recipients were mailed. The others were refused by the mail server for good, or could
+    /// Some recipients were mailed. The mail server refused the others permanently, or they could
     /// not be mailed in time.
     Partial,
-    /// Nobody could be mailed, or it is unknown who was.
+    /// Nobody was mailed, or it is unknown who was.
     Failed,
-    /// The workflow was cancelled while mails were sent.
+    /// The workflow was cancelled during the mailing.
     Cancelled,
 }
 
-/// What became of the mails. A failure here never undoes a paid order.
+/// The outcome of an order's mails. A failed mailing never undoes a paid order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Overall outcome.
+    /// The overall outcome.
     pub state: NotificationState,
     /// Recipients that were mailed.
     pub sent: u64,
-    /// Recipients that the mail server refused for good.
+    /// Recipients that the mail server refused permanently.
     pub refused: u64,
     /// Why, if anything failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +90,7 @@ pub struct Notification {
 pub struct OrderResult {
     /// The order's id.
     pub order_id: String,
-    /// A final state.
+    /// The final state.
     pub state: OrderState,
     /// Total in minor units.
     pub total: i64,

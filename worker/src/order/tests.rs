@@ -118,7 +118,7 @@ fn what_is_unknown_is_ignored_and_noted_wherever_it_stands() {
         ]
     );
     assert_eq!(order.task_queues.inventory.as_deref(), Some("inv"));
-    // However many there are, and however long their names.
+    // The limits hold for many fields with long names.
     let many = (0..100).fold(OrderInput::new("a", 1), |input, n| {
         input.with(&format!("x{n}{}", "y".repeat(100)), n)
     });
@@ -146,7 +146,7 @@ fn a_misspelt_field_is_refused_wherever_it_stands() {
         order("task_queues", json!({"payment": "pay"})),
         r#"unknown field "task_queues.payment"; did you mean payments?"#
     );
-    // An order has it under its other name already.
+    // The order id is already given under its own name.
     let order = OrderInput::new("a", 1).with("order_no", 17);
     assert!(order.parse().is_ok());
 }
@@ -160,7 +160,7 @@ fn an_order_of_an_earlier_version_is_read_as_it_was() {
     let (order, ignored) = order.parse_as_before().unwrap();
     assert_eq!(order.items[0].quantity, 1);
     assert_eq!(ignored, ["items[0].qty", "task_queues.payment"]);
-    // At the top it never was ignored.
+    // At the top level they were never ignored.
     assert!(
         OrderInput::new("a", 1)
             .with("item", "x")

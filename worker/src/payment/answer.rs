@@ -1,12 +1,12 @@
-//! What the body of an answer of the gateway says. A gateway need not say more than that its answer is a success; what it
-//! says beyond that is believed. Pure.
+//! Interprets the body of a gateway's answer. A gateway need not say more than that its answer is a
+//! success; the client trusts whatever else it says. Pure.
 
 use serde_json::Value;
 
 use crate::order::messages::{PaymentRequest, Settlement};
 use crate::order::{Payment, whole_number};
 
-/// Longest id of a charge that is kept, in bytes.
+/// Maximum length of a stored charge id, in bytes.
 const LONGEST_ID: usize = 200;
 
 const CHARGED: [&str; 9] = [
@@ -32,21 +32,21 @@ const UNDECIDED: [&str; 8] = [
     "failure",
     "error",
 ];
-/// Fields that, when they are false, say that there was no charge.
+/// Fields whose value `false` means that there was no charge.
 const FLAGS: [&str; 4] = ["success", "ok", "paid", "charged"];
 
-/// What an answer says of a charge.
+/// What an answer says about a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
-    /// It went through.
+    /// The charge went through.
     Charged,
     /// The card was declined.
     Declined,
-    /// There is none, and there will be none under this key.
+    /// There is no charge, and there will be none under this key.
     Voided,
-    /// There is none, or none yet.
+    /// There is no charge, or none yet.
     Undecided,
-    /// Nothing that is known here.
+    /// Nothing that this program recognizes.
     Nothing,
 }
 
@@ -74,7 +74,7 @@ impl Says {
     }
 }
 
-/// The charge that an answer tells of. What it leaves out is what was asked for.
+/// The charge that an answer describes. Missing fields are taken from the request.
 pub(super) fn payment(
     answer: &Value,
     key: &str,
@@ -97,7 +97,8 @@ pub(super) fn payment(
     }
 }
 
-/// What became of the charge, as the answer to a look-up or a void; `None` if it does not say.
+/// The outcome of the charge, from the answer to a lookup or a void; `None` if the answer does not
+/// say.
 pub(super) fn settlement(
     answer: &Value,
     key: &str,
@@ -111,7 +112,7 @@ pub(super) fn settlement(
     }
 }
 
-/// `charge_id` or `id`, if it is one that the database can hold.
+/// `charge_id` or `id`, if the database can store it.
 fn charge_id(answer: &Value) -> Option<String> {
     ["charge_id", "id"]
         .iter()
@@ -123,7 +124,7 @@ fn charge_id(answer: &Value) -> Option<String> {
         .find(|id| (1..=LONGEST_ID).contains(&id.len()) && !id.chars().any(char::is_control))
 }
 
-/// A whole number of minor units, as a number or as a text.
+/// A whole number of minor units, as a number or a string.
 fn amount(answer: &Value) -> Option<i64> {
     match answer.get("amount")? {
         Value::String(text) => {
@@ -170,7 +171,7 @@ mod tests {
             (json!({"id": 7, "amount": "100"}), "7", 100),
             (json!({"id": "", "amount": "100.0"}), "key", 100),
             (json!({"charge_id": null, "id": "x"}), "x", 100),
-            // Not fit to be kept.
+            // Not fit to be stored.
             (json!({"id": "a\u{0}b"}), "key", 100),
             (json!({"id": "x".repeat(LONGEST_ID + 1)}), "key", 100),
             (json!({"id": {"a": 1}, "amount": "much"}), "key", 100),

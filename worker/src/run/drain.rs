@@ -1,15 +1,16 @@
-//! The end of a worker process: stop polling, let what runs end, and after the grace period end
-//! it, so that the server hands it to another worker at once instead of after a timeout.
+//! The end of a worker process: stop polling and let running activities finish. After the grace
+//! period, end them, so that the server gives them to another worker immediately instead of after a
+//! timeout.
 
 use std::time::Duration;
 
 use super::sdk_workarounds::generation::{Generation, first_ended};
 
-/// After the grace period: long enough to tell the server, short enough to stay within the 15 s
-/// that the pod's termination grace has on top.
+/// Time limit after the grace period: long enough to report the ended activities to the server, and
+/// less than the 15 s that the pod's termination grace period adds.
 const LAST_WORDS: Duration = Duration::from_secs(8);
 
-/// Retires all generations and waits for them.
+/// Retires all generations and waits for them to end.
 pub(super) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> anyhow::Result<()> {
     for generation in &generations {
         generation.retire_soon(grace);

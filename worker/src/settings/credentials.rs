@@ -1,8 +1,8 @@
-//! How a process proves to Temporal who it is, and which servers it trusts. Pure.
+//! The credentials of a process for Temporal, and the servers that it trusts. Pure.
 
 use std::path::PathBuf;
 
-/// TLS to Temporal. All files are read again when they change.
+/// TLS to Temporal. All files are reloaded when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// `TEMPORAL_TLS_SERVER_NAME`: the name in the server's certificate, if it is not the host.
@@ -13,12 +13,12 @@ pub struct TlsSettings {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// An API key, by file or by value. Never printed.
+/// An API key, in a file or as a value. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ApiKey {
-    /// Read again when it changes.
+    /// A file that is reloaded when it changes.
     File(PathBuf),
-    /// Fixed for the life of the process.
+    /// A value that is fixed for the life of the process.
     Value(String),
 }
 

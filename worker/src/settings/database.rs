@@ -1,4 +1,4 @@
-//! Which database, and what its URL may hold.
+//! Reads the database's URL and checks its parameters.
 
 use reqwest::Url;
 
@@ -6,7 +6,7 @@ use super::error::{SettingError, Variables, wrong};
 use super::reader::Reader;
 use crate::store::Backend;
 
-/// What may stand behind the `?` of a URL of PostgreSQL, beside `options[…]`: what the driver reads.
+/// The parameters in a PostgreSQL URL that the driver reads, besides `options[…]`.
 const POSTGRES_PARAMETERS: [&str; 18] = [
     "application_name",
     "dbname",
@@ -28,19 +28,20 @@ const POSTGRES_PARAMETERS: [&str; 18] = [
     "user",
 ];
 
-/// The database alone, for `migrate`.
+/// Reads `DATABASE_URL` alone, for `migrate`.
 pub fn database_url(variables: &Variables) -> Result<String, SettingError> {
     let url = Reader(variables)
         .get("DATABASE_URL")
         .unwrap_or("sqlite://orders.db?mode=rwc");
-    // The value may hold a password and is not repeated.
+    // The value may contain a password, so it is not repeated.
     let (Some(backend), Ok(parsed)) = (Backend::of(url), Url::parse(url)) else {
         return Err(wrong(
             "DATABASE_URL",
             "must begin with postgres:// or sqlite: (such as sqlite://orders.db?mode=rwc)",
         ));
     };
-    // The driver would ignore a misspelt parameter, and write its value to the log: the password of `?passwort=`.
+    // The driver would ignore a misspelt parameter and log its value: the password in `?passwort=`,
+    // for example.
     let known = |name: &str| POSTGRES_PARAMETERS.contains(&name) || name.starts_with("options[");
     if backend == Backend::Postgres && !parsed.query_pairs().all(|(name, _)| known(&name)) {
         return Err(wrong(
@@ -78,7 +79,7 @@ mod tests {
                 && !said.contains("secret"),
             "{said}"
         );
-        // A password that is not escaped ends up in the query.
+        // An unescaped password may end up in the query.
         for cut in ["sec?ret", "1?ret"] {
             let said = mistake(&format!("postgres://orders:{cut}@db/orders"));
             assert!(!said.contains("ret@"), "{said}");

@@ -1,21 +1,21 @@
-//! The environment that is passed in, and what is said of a wrong variable. Pure.
+//! The environment as input, and the error for an invalid variable. Pure.
 
 use std::collections::BTreeMap;
 
-/// The environment as a map.
+/// Environment variables by name.
 pub type Variables = BTreeMap<String, String>;
 
-/// A setting that is missing or wrong. `Display` is one sentence.
+/// A missing or invalid setting. `Display` is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} {problem}")]
 pub struct SettingError {
-    /// The variable.
+    /// The name of the variable.
     pub variable: String,
     /// What is wrong and what is allowed. Never repeats a credential.
     pub problem: String,
 }
 
-/// A mistake in `variable`.
+/// An error in `variable`.
 pub(super) fn wrong(variable: &str, problem: impl Into<String>) -> SettingError {
     SettingError {
         variable: variable.to_owned(),

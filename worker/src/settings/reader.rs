@@ -1,4 +1,4 @@
-//! Reads single variables into types that cannot be wrong. Pure.
+//! Parses single variables into typed values. Pure.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::order::{MAX_QUEUE_LENGTH, TaskQueues};
 use super::credentials::{ApiKey, TlsSettings};
 use super::error::{SettingError, Variables, wrong};
 
-/// Reads single variables; an empty one counts as absent.
+/// Parses single variables. An empty variable counts as absent.
 pub(super) struct Reader<'a>(pub(super) &'a Variables);
 
 impl<'a> Reader<'a> {
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The task queues that activities go to unless an order says otherwise.
+    /// The default task queues of the activities, for orders that name none.
     pub(super) fn activity_queues(&self) -> Result<TaskQueues, SettingError> {
         Ok(TaskQueues {
             inventory: self.queue("ORDER_WORKER_INVENTORY_QUEUE")?,

@@ -1,5 +1,5 @@
-//! The record of the mails: one row per mail that needs no further work, and one per order that
-//! says which attempt sends the rest.
+//! The record of the mails: one row for each mail that needs no further work, and one row for each
+//! order that names the attempt which sends the rest.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,21 @@ use sqlx::Row;
 use super::pool::{Store, now};
 use crate::failure::Failure;
 
-/// How many mails of an order need no further work.
+/// Counts of an order's mails that need no further work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MailCounts {
-    /// Sent.
+    /// Mails sent.
     pub sent: u64,
-    /// Refused for good.
+    /// Mails refused permanently.
     pub refused: u64,
-    /// The mail server's words for one of the refusals.
+    /// The mail server's message for one of the refusals.
     pub last_refusal: Option<String>,
 }
 
 impl Store {
-    /// Takes the mails of an order over for the attempt that Temporal started at this time; false
-    /// if a later attempt has them already. From then on every earlier one has lost them.
+    /// Hands the mails of an order over to the attempt that Temporal started at this time
+    /// (nanoseconds since 1970). From then on, no earlier attempt owns them. False if a later
+    /// attempt owns them already.
     pub async fn take_mailing(&self, order_id: &str, started_at: i64) -> Result<bool, Failure> {
         self.in_time(async {
             let taken = sqlx::query(
@@ -39,7 +40,7 @@ impl Store {
         .await
     }
 
-    /// Whether the attempt that was started at this time still has the mails of an order.
+    /// Whether the attempt that Temporal started at this time still owns the mails of an order.
     pub async fn has_mailing(&self, order_id: &str, started_at: i64) -> Result<bool, Failure> {
         self.in_time(async {
             let row = sqlx::query("SELECT 1 FROM mailings WHERE order_id = $1 AND started_at = $2")
@@ -52,7 +53,7 @@ impl Store {
         .await
     }
 
-    /// Recipients of an order that need no further work.
+    /// The recipients of an order that need no further work.
     pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
         self.in_time(async {
             let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
@@ -64,7 +65,7 @@ impl Store {
         .await
     }
 
-    /// Writes down that a recipient was mailed, or why it never will be.
+    /// Records that a recipient was mailed, or why the mail server refused it permanently.
     pub async fn record_mail(
         &self,
         order_id: &str,

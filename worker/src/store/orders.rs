@@ -6,26 +6,26 @@ use super::pool::{Store, now};
 use crate::failure::{Failure, FailureType, Reason};
 use crate::order::messages::CreateOrder;
 
-/// One order as it is written down.
+/// One order as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOrder {
     /// The workflow that owns it.
     pub workflow_id: String,
-    /// Minor units.
+    /// Total in minor units.
     pub total: i64,
-    /// ISO 4217 code; empty if it was cancelled before it was written down.
+    /// ISO 4217 code; empty if the order was cancelled before it was recorded.
     pub currency: String,
     /// `created`, `paid` or `cancelled`.
     pub state: String,
-    /// Failure type of a cancelled order, else empty.
+    /// Failure type of a cancelled order, otherwise empty.
     pub reason: String,
 }
 
 impl Store {
-    /// Writes an order down; false if this workflow had already done so.
+    /// Records an order; false if this workflow has already done so.
     ///
-    /// A workflow id can run again. An order that an earlier run has paid, or written down with
-    /// another total, is refused with `OrderConflict`: undoing it here would undo what was sold.
+    /// A workflow id can run again. An order that an earlier run has paid, or recorded with another
+    /// total, is refused with `OrderConflict`: undoing it in this run would undo a sale.
     pub async fn create_order(
         &self,
         workflow_id: &str,
@@ -72,7 +72,7 @@ impl Store {
         .await
     }
 
-    /// One order, or `None`.
+    /// Returns one order, if it exists.
     pub async fn order(&self, order_id: &str) -> Result<Option<StoredOrder>, Failure> {
         self.in_time(async {
             let row = sqlx::query(
@@ -95,8 +95,8 @@ impl Store {
         .await
     }
 
-    /// Marks an order as cancelled unless it is paid, already cancelled, or another workflow's;
-    /// says whether it changed anything.
+    /// Marks an order as cancelled unless it is paid, already cancelled, or owned by another
+    /// workflow. Returns whether it changed anything.
     pub async fn cancel_order(
         &self,
         workflow_id: &str,

@@ -4,20 +4,20 @@ use super::pool::{Store, now};
 use crate::failure::Failure;
 use crate::order::messages::PaymentRequest;
 
-/// What is known of a payment.
+/// The known outcome of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaymentState<'a> {
-    /// Charged, with the gateway's id.
+    /// Charged, with the gateway's charge id.
     Charged(&'a str),
-    /// The gateway declined.
+    /// The gateway declined the card.
     Declined,
-    /// There was no charge and there will be none.
+    /// There was no charge, and none can follow.
     Voided,
 }
 
 impl Store {
-    /// Writes down what became of a payment; says whether the order became paid by it. A charge
-    /// is never overwritten.
+    /// Records the outcome of a payment. Returns whether the order became paid by this call. A
+    /// recorded charge is never overwritten.
     pub async fn record_payment(
         &self,
         key: &str,

@@ -1,4 +1,4 @@
-//! The pool of connections, the schema, and the time that the database has for an answer.
+//! The connection pool, the schema, and the time limit for the database.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use sqlx::{Any, AnyPool, Executor, SqlSafeStr, Transaction};
 use super::health::{Health, answers};
 use crate::failure::{Failure, FailureType};
 
-/// How long an idle connection is taken to work without being asked.
+/// A connection that was idle for longer than this is pinged before use.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// Longest wait for everything that an activity asks of the database at once, a free connection among
-/// it. Shorter than the activity may take, so that it can say what happened.
+/// Time limit of one database operation, including the wait for a free connection. Shorter than the
+/// activity's timeout, so that the activity can report what happened.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest wait for connections to close. The pool asks each one that is handed back whether it still
-/// works, and waits for the answer for as long as the system does.
+/// Time limit for closing the pool. The pool pings each connection that is returned, and waits for
+/// the answer as long as the system does.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A pool of connections. Cheap to clone.
@@ -29,7 +29,7 @@ pub struct Store {
     health: Health,
 }
 
-/// The databases that the statements are written for.
+/// The supported databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// PostgreSQL, for fleets.
@@ -39,7 +39,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// From a connection URL, or `None` if it names neither.
+    /// Detects the database from a connection URL; `None` if it is neither.
     pub fn of(url: &str) -> Option<Self> {
         match url.split(':').next() {
             Some("postgres" | "postgresql") => Some(Self::Postgres),
@@ -50,7 +50,7 @@ impl Backend {
 }
 
 impl Store {
-    /// Opens a pool. Does not connect yet when the database is PostgreSQL.
+    /// Opens a pool. For PostgreSQL it does not connect yet.
     pub async fn open(url: &str, connections: u32) -> Result<Self, sqlx::Error> {
         sqlx::any::install_default_drivers();
         let backend = Backend::of(url).ok_or_else(|| {
@@ -59,8 +59,8 @@ impl Store {
         let options = AnyConnectOptions::from_str(url)?;
         let pool = AnyPoolOptions::new()
             .acquire_timeout(ANSWER_TIMEOUT)
-            // Asking each time whether a connection still works would be a quarter of the requests
-            // of a small activity. One that broke in use is noticed by whoever uses it.
+            // A ping before every use would be a quarter of the requests of a small activity. An
+            // operation on a broken connection fails and is retried.
             .test_before_acquire(false)
             .before_acquire(|connection, state| {
                 Box::pin(async move {
@@ -88,8 +88,8 @@ impl Store {
                     }
                 })
                 .connect_lazy_with(options),
-            // One connection: SQLite has one writer anyway, and a database in memory lives and
-            // dies with its connection, so it must never be closed.
+            // One connection: SQLite allows one writer anyway. An in-memory database lives and dies
+            // with its connection, so the pool must never close it.
             Backend::Sqlite => {
                 pool.max_connections(1)
                     .min_connections(1)
@@ -115,8 +115,8 @@ impl Store {
         })
     }
 
-    /// Brings the schema up to date. Any number of processes may do this at once: PostgreSQL
-    /// locks, and on SQLite the one that comes second finds the work done when it tries again.
+    /// Migrates the schema. Any number of processes may do this at once: PostgreSQL takes a lock;
+    /// on SQLite the loser retries and finds the migration done.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
         let migrator = migrator();
         let mut tries = match self.backend {
@@ -140,8 +140,9 @@ impl Store {
         &self.pool
     }
 
-    /// Closes every connection. One that is in use, or whose server is gone without a word, is waited
-    /// for no longer than 2 s: what it did is written down, or is not, whoever waits.
+    /// Closes all connections. Waits at most 2 s for connections that are in use or whose server
+    /// has disappeared: their work is either committed or not, and waiting longer does not change
+    /// that.
     pub async fn close(&self) {
         let closing = tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close());
         if closing.await.is_err() {
@@ -150,8 +151,8 @@ impl Store {
         }
     }
 
-    /// Ends `work` when the database takes too long: a server that is gone without a word would hold
-    /// the activity and its connection for as long as the system believes in it.
+    /// Ends `work` when the database takes too long. Otherwise a server that has disappeared would
+    /// hold the activity and its connection until the system's TCP timeout.
     pub(super) async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -160,7 +161,7 @@ impl Store {
         if let Ok(outcome) = tokio::time::timeout(ANSWER_TIMEOUT, &mut work).await {
             return outcome;
         }
-        // Before `work` is dropped, and its connection released with it.
+        // Must come before `work` is dropped, which returns its connection to the pool.
         self.health.doubt();
         let seconds = ANSWER_TIMEOUT.as_secs();
         let message = format!("the database did not answer within {seconds} s");
@@ -171,7 +172,8 @@ impl Store {
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.backend {
             Backend::Postgres => self.pool.begin().await,
-            // A transaction that first reads and then writes would fail instead of waiting.
+            // With a deferred transaction, a write after a read would fail instead of waiting for
+            // the lock.
             Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
         }
     }
@@ -181,8 +183,8 @@ pub(super) fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
-/// The migrations, oldest first. A migration that was released is never edited. One that a newer
-/// version has applied is no reason not to start: pods of this version still end its orders.
+/// The migrations, oldest first. A released migration is never edited. Migrations of a newer
+/// version do not prevent the start: pods of this version still have to finish its orders.
 fn migrator() -> Migrator {
     let migrations = [
         (

@@ -1,10 +1,10 @@
-//! What the database's driver says, for people. Pure.
+//! Describes the errors of the database driver for people. Pure.
 //!
-//! Its words may quote the URL, or the key in a file that the URL names.
+//! The driver's own text may quote the URL, or the key in a file that the URL names.
 
 use sqlx::migrate::MigrateError;
 
-/// An error in words that hold nothing of the settings.
+/// Describes an error without repeating any settings.
 pub fn said(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(_) => {
@@ -20,7 +20,7 @@ pub fn said(error: &sqlx::Error) -> String {
     }
 }
 
-/// The same for a migration.
+/// Describes an error of a migration without repeating any settings.
 pub fn said_of_migration(error: &MigrateError) -> String {
     match error {
         MigrateError::Execute(error) => said(error),
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
 
-    /// A server that offers TLS and says no more.
+    /// A server that accepts TLS and then stays silent.
     async fn offers_tls() -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

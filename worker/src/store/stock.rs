@@ -1,4 +1,4 @@
-//! The stock: what orders take out of it and put back, in one transaction each.
+//! The stock: reservations and releases, each in one transaction.
 
 use sqlx::{Any, Row, Transaction};
 
@@ -9,13 +9,13 @@ use crate::order::Item;
 use crate::order::messages::Reservation;
 
 impl Store {
-    /// Takes all items out of the stock or none. Running it again changes nothing, and with other
-    /// items is refused with `OrderConflict`.
+    /// Takes all items out of the stock, or none. Calling it again with the same items changes
+    /// nothing; with other items it is refused with `OrderConflict`.
     pub async fn reserve(&self, reservation: &Reservation) -> Result<(), Failure> {
         self.in_time(async {
             let order_id = reservation.order_id.as_str();
             let mut tx = self.begin().await?;
-            // In one and the same order for all, however they were sent.
+            // Every order locks stock in the same order, whatever order the items were sent in.
             let mut items = reservation.items.clone();
             items.sort_by(|one, other| one.sku.cmp(&other.sku));
             if !first(&mut tx, order_id, "reserved").await? {
@@ -44,8 +44,8 @@ impl Store {
         .await
     }
 
-    /// Puts back what an order took; says whether there was anything to put back. Afterwards the
-    /// order can never reserve again. What is paid is sold, and stays out of the stock.
+    /// Puts back what an order took. Returns whether there was anything to put back. Afterwards the
+    /// order can never reserve again. A paid order is sold: its items stay out of the stock.
     pub async fn release(&self, order_id: &str) -> Result<bool, Failure> {
         self.in_time(async {
             let mut tx = self.begin().await?;
@@ -79,7 +79,7 @@ impl Store {
         .await
     }
 
-    /// How many pieces of a SKU are left, or `None` if the SKU is unknown.
+    /// How many pieces of a SKU are available, or `None` if the SKU is unknown.
     pub async fn available(&self, sku: &str) -> Result<Option<i64>, Failure> {
         self.in_time(async {
             let row = sqlx::query("SELECT available FROM stock WHERE sku = $1")
@@ -92,7 +92,7 @@ impl Store {
     }
 }
 
-/// Writes down the first that is done about an order's stock; false if something was done before.
+/// Records the first action on an order's stock; false if there was an earlier one.
 async fn first(
     tx: &mut Transaction<'static, Any>,
     order_id: &str,
@@ -111,8 +111,8 @@ async fn first(
     Ok(inserted == 1)
 }
 
-/// What an order took, in order of SKU. Sorted here and not by the
-/// database, whose collation may know another order: stock has to be locked in one and the same.
+/// The items that an order took, sorted by SKU. Sorted here and not by the database, whose
+/// collation may differ: all transactions must lock stock in the same order.
 async fn reserved_items(
     tx: &mut Transaction<'static, Any>,
     order_id: &str,

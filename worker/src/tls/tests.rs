@@ -1,4 +1,4 @@
-//! Files that cannot be used: what is said of them, and that nothing of them is.
+//! Unusable files: the error says what is wrong and repeats nothing of their content.
 
 use rcgen::{CertificateParams, KeyPair};
 use taskqueue_testkit::exposure::exposed;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder that goes with the test.
+/// A temporary folder, removed at the end of the test.
 struct Files(TempDir);
 
 impl Files {
@@ -14,7 +14,7 @@ impl Files {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// What is said of a certificate and a key.
+    /// The error for a certificate and a key.
     fn problem(&self, certificate: &str, key: &str) -> String {
         let (at, of) = (self.0.path().join("tls.crt"), self.0.path().join("tls.key"));
         std::fs::write(&at, certificate).unwrap();
@@ -27,7 +27,7 @@ impl Files {
         format!("{error} {error:?}")
     }
 
-    /// What is said of a CA.
+    /// The error for a CA.
     fn problem_of_ca(&self, ca: &str) -> String {
         let at = self.0.path().join("ca.crt");
         std::fs::write(&at, ca).unwrap();

@@ -1,16 +1,17 @@
-//! The search attribute that an order keeps up to date if it is asked to, so that orders can be
-//! listed and counted by where they stand. Pure.
+//! The search attribute that an order updates on request, so that orders can be listed and counted
+//! by state. Pure.
 
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributeUpdate};
 
 use crate::order::OrderState;
 
-/// Custom search attribute `OrderState`, of type Keyword: the state as the query `state` names it.
-/// A namespace that does not have it refuses the workflow task that sets it, again and again, until
-/// it does; therefore only orders whose input says `"search_attributes": true` set it.
+/// Custom search attribute `OrderState`, of type Keyword: the same state name as the query `state`
+/// returns. In a namespace without this attribute, the workflow task that sets it fails and is
+/// retried until the attribute exists. So only orders with `"search_attributes": true` in their
+/// input set it.
 pub const ORDER_STATE: SearchAttributeKey<String> = SearchAttributeKey::keyword("OrderState");
 
-/// Sets the attribute to a state.
+/// The update that sets the attribute to a state.
 pub(super) fn to_state(state: OrderState) -> Option<SearchAttributeUpdate> {
     let name = serde_json::to_value(state).ok()?;
     ORDER_STATE.try_value_set(name.as_str()?.to_owned()).ok()

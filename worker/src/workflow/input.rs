@@ -1,6 +1,6 @@
-//! What clients send to the workflow, read so that reading never fails. A workflow task that cannot
-//! read an input or a signal is retried for ever, and the order with it stands still; one that can
-//! read it says what is wrong, or goes on.
+//! The workflow's inputs from clients, decoded so that decoding never fails. A workflow task that
+//! cannot decode an input or a signal is retried forever, and the order is stuck; a workflow that
+//! can decode it reports the error or ignores it.
 
 use serde_json::Value;
 use temporalio_common::data_converters::{
@@ -11,13 +11,13 @@ use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 use crate::order::OrderInput;
 
-/// The order as a client sent it. Anything but one JSON payload reads as an order that is not
-/// there, which fails with `InvalidOrder`.
+/// The order as a client sent it. Anything but one JSON payload decodes as a missing order, which
+/// fails with `InvalidOrder`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SentOrder(pub OrderInput);
 
-/// Somebody's own words. A text is taken as it is, any other JSON as it is written, and whatever
-/// else is sent as no words.
+/// Free text from a client. A string is taken as it is, other JSON as its source text, and anything
+/// else as an empty text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub String);
 

@@ -1,4 +1,4 @@
-//! What the end of a mailing means for the order's result. Pure.
+//! Converts the outcome of a mailing into the order's result. Pure.
 
 use temporalio_sdk::ActivityExecutionError;
 
@@ -7,7 +7,7 @@ use crate::failure;
 use crate::order::messages::MailReport;
 use crate::order::{Notification, NotificationState};
 
-/// From the report of `send_notification`.
+/// Converts a report of `send_notification`.
 pub(super) fn notification_of(report: MailReport) -> Notification {
     Notification {
         state: match (report.sent, report.refused) {
@@ -21,7 +21,7 @@ pub(super) fn notification_of(report: MailReport) -> Notification {
     }
 }
 
-/// Of a mailing that did not come to its end, from what the record counts.
+/// Converts the outcome of a mailing that did not finish, using the counts from the record.
 pub(super) fn notification_of_unfinished(
     error: &ActivityExecutionError,
     cancelled: bool,

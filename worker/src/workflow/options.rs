@@ -1,5 +1,5 @@
-//! Timeouts and retries of every activity, in one place. Pure. These values are recorded in
-//! histories but not compared on replay, so they may change while workflows run.
+//! Timeouts and retry policies of all activities, in one place. Pure. Temporal records these values
+//! in histories but does not compare them on replay, so they may change while workflows run.
 
 use std::time::Duration;
 
@@ -8,26 +8,27 @@ use temporalio_sdk::{
     ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, WorkflowCancellationToken,
 };
 
-/// Attempts of a step, by default.
+/// Maximum attempts of a step.
 pub(super) const ATTEMPTS: u32 = 3;
-/// How long mails are tried, beyond the time that one undisturbed attempt may take. There is no
-/// limit of attempts: each drained or killed worker costs one, and a mail server that is away for
-/// a night or puts a recipient off for hours is common.
+/// How long mails are retried, on top of the time that one undisturbed attempt may take. Attempts
+/// are not limited: every drained or killed worker costs one, and mail servers are often away for a
+/// night or put a recipient off for hours.
 pub(super) const MAIL_PATIENCE: Duration = Duration::from_hours(24);
-/// How long it is tried to find out what became of a payment: a weekend, and what is left of the day before.
+/// How long the settlement of a payment is retried: a weekend and the rest of the day before it.
 pub(super) const SETTLEMENT_PATIENCE: Duration = Duration::from_hours(72);
-/// Longest silence of `send_notification`. It beats before every mail and every 3 s while the
-/// mail server is slow, so this is how soon a killed worker's work is taken over.
+/// Heartbeat timeout of `send_notification`. It sends a heartbeat before every mail, and every 3 s
+/// while the mail server is slow, so another worker takes over a killed worker's mails after this
+/// time.
 pub(super) const MAIL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
-/// Long enough for a fleet to come up from zero.
+/// Long enough for a fleet to scale up from zero.
 const COUNT_PATIENCE: Duration = Duration::from_mins(10);
-/// Longer than the longest request to the gateway (10 s), so that the activity itself can say
-/// what happened.
+/// Longer than the request timeout of the gateway client (10 s), so that the activity itself can
+/// report what happened.
 const PAYMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A step on the database.
+/// Options of a step that only uses the database.
 pub(super) fn step(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(STEP_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
@@ -36,8 +37,8 @@ pub(super) fn step(queue: Option<&str>) -> ActivityOptions {
         .build()
 }
 
-/// The payment. No heartbeat: a request in flight to the gateway is never abandoned halfway, and
-/// it ends within its own timeout.
+/// Options of the payment. No heartbeat: a request to the gateway must not be abandoned halfway,
+/// and it ends within its own timeout.
 pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
@@ -46,8 +47,8 @@ pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
         .build()
 }
 
-/// The settlement of a payment, detached from the workflow's cancellation. It ends: an order whose gateway has been away for
-/// so long is a person's business.
+/// Options of the settlement of a payment, detached from the workflow's cancellation. It gives up
+/// in the end: if the gateway has been away for that long, a person must take over.
 pub(super) fn settlement(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: SETTLEMENT_PATIENCE,
@@ -59,7 +60,8 @@ pub(super) fn settlement(queue: Option<&str>) -> ActivityOptions {
     .build()
 }
 
-/// Whatever has to happen, whatever happens: compensation. Retried without end and detached from the workflow's cancellation.
+/// Options of compensation, which must happen in any case: unlimited retries, detached from the
+/// workflow's cancellation.
 pub(super) fn until_done(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
@@ -68,8 +70,7 @@ pub(super) fn until_done(queue: Option<&str>) -> ActivityOptions {
         .build()
 }
 
-/// The mails of an order: two seconds for each recipient on top of two minutes, tried again for
-/// a day.
+/// Options of an order's mails: two minutes plus two seconds per recipient, retried for a day.
 pub(super) fn notification(queue: Option<&str>, recipients: usize) -> ActivityOptions {
     let seconds = 120 + 2 * u64::try_from(recipients).unwrap_or(u64::MAX / 4);
     let attempt = Duration::from_secs(seconds);
@@ -84,8 +85,8 @@ pub(super) fn notification(queue: Option<&str>, recipients: usize) -> ActivityOp
     .build()
 }
 
-/// The count of the mails that were sent before their mailing was given up. Detached from the
-/// workflow's cancellation; a paid order does not wait for it for long.
+/// Options of counting the mails of a mailing that was given up. Detached from the workflow's
+/// cancellation. The time limit keeps a paid order from waiting long for it.
 pub(super) fn count(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: COUNT_PATIENCE,
@@ -97,7 +98,7 @@ pub(super) fn count(queue: Option<&str>) -> ActivityOptions {
     .build()
 }
 
-/// Exponential backoff from one second; zero attempts means without end.
+/// Exponential backoff from one second. Zero attempts means no limit.
 fn retries(attempts: u32, longest: Duration) -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))

@@ -1,4 +1,5 @@
-//! One run of one order, step by step, and the way back. Deterministic, as all of the workflow.
+//! One run of one order: the steps in order, and compensation. Deterministic, as the whole
+//! workflow.
 
 use temporalio_sdk::{
     ActivityExecutionError, ApplicationFailure, WorkflowContext, WorkflowResult,
@@ -19,7 +20,7 @@ use crate::order::{Notification, Order, OrderResult, OrderState, Payment};
 
 /// Why an order stops before it is paid.
 enum Stop {
-    /// A business answer: the workflow completes with this state.
+    /// A business outcome: the workflow completes in this state.
     Refused(OrderState, Reason),
     /// A technical failure: the workflow fails.
     Failed(Reason),
@@ -40,7 +41,7 @@ impl Stop {
     }
 }
 
-/// What may have happened and must be undone, in the order in which it was begun.
+/// A step that may have taken effect and must be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Undo {
     CancelOrder,
@@ -74,7 +75,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         }
     }
 
-    /// Every step up to the payment.
+    /// All steps up to and including the payment.
     async fn place(&mut self) -> Result<Payment, Stop> {
         self.create().await?;
         self.reserve().await?;
@@ -123,7 +124,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             .map_err(|error| self.stop(&error))
     }
 
-    /// Leaves the customer time to think again, if the order says so.
+    /// Gives the customer time to cancel, if the order has a cancel window.
     async fn cancel_window(&self) -> Result<(), Stop> {
         if self.order.cancel_window_seconds > 0 {
             self.enter(OrderState::Waiting);
@@ -174,7 +175,8 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             Err(error) => error,
         };
         let stop = self.stop(&error);
-        // Declined is an answer, and so is a request that was not taken. Everything else leaves open whether money moved.
+        // The outcome is certain if the payment was declined or the gateway did not process the
+        // request. In all other cases the charge may have gone through.
         if failure::is(stop.reason(), FailureType::PaymentDeclined)
             || failure::is_uncharged(&error) && self.ctx.patched("payment-not-taken")
         {
@@ -195,7 +197,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
                 Err(Stop::Refused(OrderState::Declined, reasons::declined()))
             }
             Ok(Settlement::Voided) => Err(stop),
-            // Undoing it might take away what is paid.
+            // Nothing is undone: the order may be paid.
             Err(error) if self.ctx.patched("payment-unsettled") => {
                 let reason = reasons::unsettled(&error);
                 if !self.ctx.is_replaying() {
@@ -208,7 +210,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         }
     }
 
-    /// Mails the recipients. The order is paid: whatever happens here is only reported.
+    /// Mails the recipients. The order is paid, so failures are only reported.
     async fn notify(&self, payment: Payment) -> OrderResult {
         let notification = if self.order.recipients.is_empty() {
             Notification::default()
@@ -229,7 +231,8 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             match report {
                 Ok(report) => mails::notification_of(report),
                 Err(error) => {
-                    // Before it is counted: a cancellation that comes then stops nothing.
+                    // Checked before the count, because a cancellation during the count stops no
+                    // mail.
                     let cancelled = self.was_cancelled(&error);
                     let counted = self.count_mails().await;
                     mails::notification_of_unfinished(&error, cancelled, &counted)
@@ -244,9 +247,9 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         }
     }
 
-    /// What was sent before the mailing was given up; nothing, if that cannot be learned.
+    /// Counts the mails that were sent before the mailing was given up; zero if the count fails.
     async fn count_mails(&self) -> MailReport {
-        // Orders that began before this existed go on without it.
+        // Histories from before `count_mails` existed replay without it.
         if !self.ctx.patched("count-mails") {
             return MailReport::default();
         }
@@ -262,7 +265,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             .unwrap_or_default()
     }
 
-    /// Undoes, last step first.
+    /// Undoes the steps in reverse order.
     async fn compensate(&mut self, reason: &Reason) {
         self.enter(OrderState::Compensating);
         self.ctx
@@ -296,7 +299,8 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             if let Err(error) = undone
                 && !self.ctx.is_replaying()
             {
-                // Only a failure that forbids a retry ends here; there is none today.
+                // Retries are unlimited, so only a non-retryable failure ends here. There is none
+                // today.
                 tracing::error!(step = ?step, %error, "compensation ended without success");
             }
         }
@@ -324,7 +328,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         }
     }
 
-    /// The failure of the workflow, with the whole result.
+    /// Fails the workflow, with the whole result in the details.
     fn fail(&self, state: OrderState, reason: Reason) -> WorkflowTermination {
         self.enter(state);
         self.ctx
@@ -341,7 +345,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             .into()
     }
 
-    /// What a failed step means for the order.
+    /// Decides what a failed step means for the order.
     fn stop(&self, error: &ActivityExecutionError) -> Stop {
         if self.was_cancelled(error) {
             return Stop::Cancelled(reasons::cancelled_by_request(
@@ -363,8 +367,9 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         }
     }
 
-    /// Whether a step ended because the workflow was cancelled. Temporal does not try a step again
-    /// that it has asked to stop, so that is also why one ended that may pass when tried again.
+    /// Whether a step ended because the workflow was cancelled. Temporal does not retry a step that
+    /// it has asked to cancel, so a retryable failure also counts as cancelled once the workflow is
+    /// cancelled.
     fn was_cancelled(&self, error: &ActivityExecutionError) -> bool {
         let cancelled = self.ctx.cancellation_token().is_cancelled();
         error.as_cancelled().is_some() || cancelled && failure::may_pass(error)

@@ -1,4 +1,4 @@
-//! How far an order has come: what its run writes down and what queries and signals read. Pure.
+//! The progress of an order: the run writes it, queries and signals read it. Pure.
 
 use crate::failure::Reason;
 use crate::order::OrderState;
@@ -6,10 +6,10 @@ use crate::order::OrderState;
 /// The progress of one order.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// Where it stands.
+    /// The current state.
     pub(super) state: OrderState,
-    /// Why it is being undone, if it is.
+    /// The reason for compensation, if the order is being undone.
     pub(super) reason: Option<Reason>,
-    /// The words of the customer who cancelled, if one did.
+    /// The reason that the customer gave for cancelling; empty text if none was given.
     pub(super) cancel_requested: Option<String>,
 }

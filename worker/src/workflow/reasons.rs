@@ -1,11 +1,11 @@
-//! Why an order ends, where no step says so. Pure.
+//! The reasons of ends that no failed step explains. Pure.
 
 use temporalio_sdk::ActivityExecutionError;
 
 use crate::failure::{self, FailureType, Reason};
 use crate::payment::DECLINED_MESSAGE;
 
-/// The gateway was asked what became of the payment, and has declined it.
+/// The settlement showed that the gateway had declined the payment.
 pub(super) fn declined() -> Reason {
     Reason {
         kind: FailureType::PaymentDeclined.name().to_owned(),
@@ -13,14 +13,14 @@ pub(super) fn declined() -> Reason {
     }
 }
 
-/// The workflow was cancelled, with these words if there are any.
+/// The workflow was cancelled, with the caller's reason if there is one.
 pub(super) fn cancelled_by_request(words: Option<String>) -> Reason {
     let words = words.filter(|words| !words.trim().is_empty());
     let words = words.as_deref().unwrap_or("the workflow was cancelled");
     Reason::in_words(FailureType::CancelledByRequest, words)
 }
 
-/// What became of the payment could not be found out.
+/// The settlement could not find out whether the payment was charged.
 pub(super) fn unsettled(error: &ActivityExecutionError) -> Reason {
     let said = failure::reason_of(error);
     if failure::is(&said, FailureType::PaymentUnsettled) {

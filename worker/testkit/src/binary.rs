@@ -1,4 +1,4 @@
-//! The order worker that is measured, as it describes itself.
+//! Describes the measured order worker and the machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +19,7 @@ pub fn describe(program: &Path) -> String {
     format!("{name}, profile {profile}, binary of {megabytes:.1} MB")
 }
 
-/// Cores, and how busy they are: the load average of the last minute.
+/// The number of cores, and the load average of the last minute.
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What the tests and the benches of the order worker share: servers of their own, waiting for a
-//! condition, and how a binary describes itself. Starts programs and opens sockets.
+//! Shared by the tests and benches of the order worker: test servers, waiting for a condition, and
+//! the description of a binary. Starts programs and opens sockets.
 
 #![allow(
     clippy::unwrap_used,

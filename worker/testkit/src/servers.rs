@@ -1,5 +1,5 @@
-//! The servers of the test run: Temporal and PostgreSQL, one each, started when first asked for and
-//! ended with the test process whatever happens to it.
+//! The servers of a test run: one Temporal and one PostgreSQL, started on first use. They end with
+//! the test process, however it ends.
 
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use crate::eventually;
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// Returns a port of 127.0.0.1 that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -23,8 +23,8 @@ pub fn free_port() -> u16 {
         .port()
 }
 
-/// Starts a server under a shell that ends it as soon as this process is gone, however it goes:
-/// the shell waits for the end of its standard input, which only this process holds open.
+/// Starts a server under a shell that ends the server as soon as this process is gone, however it
+/// ends: the shell waits for the end of its standard input, which only this process holds open.
 #[expect(
     clippy::zombie_processes,
     reason = "the shell outlives this process by design"
@@ -54,7 +54,7 @@ fn start_server(command: Vec<OsString>, user: Option<u32>, log: &Path, after: &s
     child.stdin.take().unwrap()
 }
 
-/// A folder for a server, which the server's shell removes.
+/// Creates a folder for a server. The server's shell removes it.
 fn folder(prefix: &str) -> PathBuf {
     let folder = tempfile::Builder::new().prefix(prefix).tempdir();
     folder.unwrap().keep()
@@ -89,7 +89,7 @@ fn temporal_cli() -> PathBuf {
     )
 }
 
-/// The address of a Temporal dev server of this test run.
+/// Returns the address of the Temporal dev server of this test run.
 pub fn temporal() -> String {
     static SERVER: OnceLock<(u16, Mutex<ChildStdin>)> = OnceLock::new();
     let (port, _) = SERVER.get_or_init(|| {
@@ -134,7 +134,7 @@ fn postgres_program(name: &str) -> PathBuf {
         .expect("PostgreSQL is missing: `apt-get install postgresql`, or put its programs on PATH")
 }
 
-/// The URL of a fresh, empty PostgreSQL database.
+/// Returns the URL of a new, empty PostgreSQL database.
 pub async fn postgres_database() -> String {
     static SERVER: OnceLock<(u16, Mutex<ChildStdin>)> = OnceLock::new();
     let port = tokio::task::spawn_blocking(|| SERVER.get_or_init(start_postgres).0)

@@ -1,11 +1,11 @@
-//! Waiting for a condition.
+//! Waits for a condition.
 
 use std::time::{Duration, Instant};
 
-/// The longest that anything may take.
+/// Time limit of every wait.
 pub const DEADLINE: Duration = Duration::from_mins(2);
 
-/// Pause between two looks at a condition.
+/// Pause between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Polls a condition until it holds; panics with `what` after [`DEADLINE`].

@@ -1,4 +1,4 @@
-//! Certificate authorities of the tests, and servers with their certificates.
+//! Certificate authorities for the tests, and server configurations with their certificates.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 pub(crate) const SERVER_NAME: &str = "temporal.test";
 
-/// A CA, and what it signed.
+/// A CA with its certificate in PEM.
 pub(crate) struct Authority {
     pub(crate) ca: String,
     issuer: Issuer<'static, KeyPair>,
@@ -28,7 +28,7 @@ impl Authority {
         }
     }
 
-    /// Certificate and key for a name.
+    /// Issues a certificate and a key for a name.
     pub(crate) fn sign(&self, name: &str) -> (String, String) {
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -38,12 +38,12 @@ impl Authority {
         )
     }
 
-    /// A server's configuration that takes any client.
+    /// The configuration of a server that accepts any client.
     pub(crate) fn open_server(&self) -> Arc<ServerConfig> {
         self.open_server_for(SERVER_NAME)
     }
 
-    /// The same with another name in its certificate.
+    /// Like `open_server`, with another name in the certificate.
     pub(crate) fn open_server_for(&self, name: &str) -> Arc<ServerConfig> {
         let (cert, key) = self.sign(name);
         let config = ServerConfig::builder()
@@ -52,12 +52,12 @@ impl Authority {
         with_http2(config.unwrap())
     }
 
-    /// A server's configuration that accepts only clients of this CA.
+    /// The configuration of a server that accepts only clients of this CA.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         self.server_for_clients_of(&[self])
     }
 
-    /// A server's configuration that accepts only clients of these CAs.
+    /// The configuration of a server that accepts only clients of these CAs.
     pub(crate) fn server_for_clients_of(&self, authorities: &[&Self]) -> Arc<ServerConfig> {
         let mut roots = RootCertStore::empty();
         for authority in authorities {

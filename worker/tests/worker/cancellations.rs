@@ -1,5 +1,5 @@
 //! Orders that are cancelled in the middle of a step: nothing is undone before the step has really
-//! ended, and afterwards orders, stock, ledger and mails are as they have to be.
+//! ended. Afterwards orders, stock, ledger and mails are consistent.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually};
 use order_worker_testkit::servers::postgres_database;
 
-/// The gateway keeps every answer back for so long, which is less than the worker waits for one.
+/// How long the gateway delays every answer: less than the worker's request timeout.
 const KEPT_BACK: Duration = Duration::from_secs(8);
 
-/// An order of three lamps with a mail, and what it can be seen by.
+/// An order of three lamps with one recipient, and the stock before it.
 struct Case {
     shop: Shop,
     worker: Worker,
@@ -34,7 +34,7 @@ struct Case {
 }
 
 impl Case {
-    /// An order that waits for its row in this step.
+    /// Places an order whose current step is blocked on its row.
     async fn held(name: &str, step: Step) -> (Self, Hold) {
         let mut shop = Shop::open(name).await;
         shop.database_url = postgres_database().await;
@@ -46,7 +46,7 @@ impl Case {
         (case, hold)
     }
 
-    /// An order that the gateway has been asked to charge.
+    /// Places an order and waits until the gateway has been asked to charge it.
     async fn paying(name: &str, card: &str, gateway: GatewayOptions) -> Self {
         let shop = Shop::open_with(name, gateway, Behaviour::default()).await;
         let worker = shop.worker().await;
@@ -95,7 +95,7 @@ impl Case {
         unpaid(&self.id, OrderState::Cancelled, why)
     }
 
-    /// As if there had never been an order, but for its row.
+    /// Checks that only the order's row is left.
     async fn is_undone(&self) {
         let store = self.shop.store().await;
         assert_eq!(store.available("lamp").await.unwrap(), self.lamps);
@@ -107,7 +107,7 @@ impl Case {
         assert_eq!(self.shop.smtp.mails(), vec![]);
     }
 
-    /// Paid and sold, although nobody is mailed.
+    /// Checks that the order is paid and sold, although nobody was mailed.
     async fn is_sold(&self) {
         let store = self.shop.store().await;
         let left = store.available("lamp").await.unwrap();
@@ -117,14 +117,14 @@ impl Case {
         assert_eq!(self.shop.smtp.mails(), vec![]);
     }
 
-    /// What the ledger says of the order: how it stands, and how often it was asked.
+    /// The status of the order's charge in the ledger, and the number of attempts.
     fn charged(&self) -> Option<(Status, u32)> {
         let entry = self.shop.charge(&self.id)?;
         Some((entry.status, entry.attempts))
     }
 }
 
-/// The steps of the way back come after the end of the step that was cancelled.
+/// Checks that compensation begins only after the cancelled step has ended.
 fn undone_after(told: &[String], step: Step) {
     let activity = step.activity();
     let ended = ["completed", "failed", "timed out", "cancelled"]
@@ -135,14 +135,14 @@ fn undone_after(told: &[String], step: Step) {
     let release = place_of(told, "release_inventory scheduled");
     assert!(asked.is_some() && asked < ended, "{told:?}");
     assert!(ended.is_some() && ended < cancel, "{told:?}");
-    // Only what may have been done is undone, the last of it first.
+    // Compensation undoes only the steps that may have run, the last one first.
     match step {
         Step::Create => assert_eq!(release, None, "{told:?}"),
         Step::Reserve => assert!(ended < release && release < cancel, "{told:?}"),
     }
 }
 
-/// The order that was held ends as cancelled, and as if there had never been one.
+/// Checks that the blocked order ends as cancelled and leaves nothing behind.
 async fn ends_undone(case: Case, step: Step) {
     assert_eq!(case.end().await, case.cancelled());
     let status = status_of(&case.shop, &case.id).await;
@@ -171,8 +171,8 @@ async fn an_order_cancelled_while_stock_is_taken_is_undone_after_that() {
     a_held_step_is_undone("held-reserve", Step::Reserve).await;
 }
 
-/// The database does not answer a step in time. Temporal does not try it again, because the workflow
-/// is cancelled; so that is why the order ends.
+/// The database does not answer a step in time. Temporal does not retry the step, because the
+/// workflow is cancelled; so the order ends as cancelled.
 async fn a_step_that_fails_late_is_undone(name: &str, step: Step) {
     let (case, hold) = Case::held(name, step).await;
     case.cancel().await;
@@ -214,7 +214,7 @@ async fn a_customer_cancels_in_a_step(name: &str, step: Step) {
     assert_eq!(case.end().await, cancelled);
     let status = status_of(&case.shop, &case.id).await;
     assert_eq!(status, WorkflowExecutionStatus::Completed);
-    // The step is left to do its work; the next one is not begun.
+    // The running step finishes; the next one does not start.
     let told = case.told().await;
     let completed = format!("{} completed", step.activity());
     let way = ["update", &completed, "cancel_order_activity completed"];
@@ -250,7 +250,7 @@ async fn a_payment_that_is_not_made_when_the_order_is_cancelled_is_not_made_at_a
     let case = Case::paying("unmade", "tok_broken", keeping_answers_back()).await;
     case.cancel().await;
     asked_to_stop(&case.shop, &case.id).await;
-    // Nothing is settled while a request is under way.
+    // No settlement starts while a request is in flight.
     assert_eq!(place_of(&case.told().await, "settle_payment"), None);
     assert_eq!(case.end().await, case.cancelled());
     let told = case.told().await;

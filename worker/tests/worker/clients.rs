@@ -1,5 +1,5 @@
-//! What clients of other programs do: nonsense, to the workflow and to each activity; fields that nobody knows; and a
-//! workflow id that runs again.
+//! What other programs may send: invalid inputs for the workflow and every activity, unknown
+//! fields, and a workflow id that runs again.
 
 use order_worker::commands::outcome;
 use order_worker::order::{OrderInput, OrderState};
@@ -19,7 +19,7 @@ use temporalio_sdk::ActivityCloseTimeouts;
 use crate::orders::{reason, unpaid};
 use crate::support::{DEADLINE, Shop};
 
-/// A client of another program: no types, whatever payloads it likes.
+/// A payload of another program: untyped, with any encoding and data.
 fn payload(encoding: &str, data: &[u8]) -> Payload {
     Payload {
         metadata: [("encoding".to_owned(), encoding.as_bytes().to_vec())].into(),
@@ -87,7 +87,7 @@ async fn what_no_client_of_ours_would_send_stops_no_order() {
     worker.drain().await;
 }
 
-/// Every activity there is.
+/// All activities.
 const ACTIVITIES: [&str; 8] = [
     "create_order",
     "cancel_order_activity",
@@ -119,7 +119,7 @@ async fn what_an_activity_cannot_read_fails_at_once_whatever_the_caller_retries(
     for activity in ACTIVITIES {
         for (number, payloads) in inputs.iter().enumerate() {
             let id = format!("{activity}-{number}");
-            // The retry policy is the server's default: without end.
+            // The retry policy is the server's default: unlimited attempts.
             let timeout = ActivityCloseTimeouts::ScheduleToClose(DEADLINE);
             let options = ActivityStartOptions::new("unreadable", id.clone(), timeout).build();
             let (untyped, input) = (
@@ -178,7 +178,7 @@ async fn a_field_that_nobody_knows_is_ignored_and_one_misspelt_is_refused() {
     worker.drain().await;
 }
 
-/// A workflow id can run again, as by default with every client, and as after a termination.
+/// A workflow id can run again: by default with every client, and after a termination.
 #[tokio::test]
 async fn a_workflow_that_runs_again_leaves_what_was_sold_alone() {
     let shop = Shop::open("again").await;
@@ -209,7 +209,7 @@ async fn a_workflow_that_runs_again_leaves_what_was_sold_alone() {
     assert_eq!(shop.stored_state("again-1").await, "paid");
     assert_eq!(shop.store().await.available("lamp").await.unwrap(), left);
 
-    // Another order of the same workflow id is another charge.
+    // Another order with the same workflow id is another charge.
     let other = again(OrderInput::new("again-2", 300)).await;
     assert_eq!(other.payment.map(|payment| payment.amount), Some(300));
     assert_eq!(shop.stored_state("again-2").await, "paid");

@@ -1,6 +1,6 @@
-//! Credentials on the wire, and their rotation under load: a server in front of Temporal that ends
-//! TLS and HTTP/2, looks at the API key of every request, and sends its clients away like
-//! Temporal's frontends do every few minutes.
+//! Credentials on the wire, and their rotation under load: a proxy in front of Temporal terminates
+//! TLS and HTTP/2, checks the API key of every request, and closes its connections as Temporal's
+//! frontends do every few minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,26 +24,26 @@ use crate::drains::late;
 use crate::support::{Shop, Worker, eventually};
 use order_worker_testkit::servers::temporal;
 
-/// The status of a request without a valid key, as gRPC numbers it.
+/// The gRPC status code of a request without a valid key.
 const UNAUTHENTICATED: &str = "16";
 
-/// A worker's connections: one for workflows, one for activities. On both it reports its slots
-/// every second here.
+/// Connections of a worker: one for workflows, one for activities. In these tests it reports its
+/// slots every second on both.
 const CONNECTIONS: usize = 2;
 
-/// What the server in front knows.
+/// The state of the proxy.
 struct Desk {
     config: Mutex<Arc<ServerConfig>>,
-    /// `authorization` headers that are let through; all if empty.
+    /// Accepted `authorization` headers; empty accepts all.
     accepted: Mutex<BTreeSet<String>>,
     refused: Mutex<u64>,
-    /// The last `authorization` header of each connection, by the number of the connection.
+    /// The last `authorization` header of each connection, by connection number.
     last: Mutex<BTreeMap<usize, String>>,
-    /// Counts up to send everybody away.
+    /// Incremented to close all connections.
     away: watch::Sender<u64>,
 }
 
-/// The server in front of Temporal.
+/// The proxy in front of Temporal.
 struct Front {
     port: u16,
     desk: Arc<Desk>,
@@ -68,7 +68,7 @@ impl Front {
                 let acceptor = TlsAcceptor::from(front.config.lock().unwrap().clone());
                 let (desk, target) = (front.clone(), target.clone());
                 tokio::spawn(async move {
-                    // A client that is refused, or goes away, is part of the tests.
+                    // The tests include clients that are refused or disconnect.
                     if let Ok(client) = acceptor.accept(client).await {
                         client.get_ref().0.set_nodelay(true).unwrap();
                         let _gone = serve(desk, number, client, &target).await;
@@ -103,8 +103,8 @@ impl Front {
         .await;
     }
 
-    /// From now on only this configuration; everybody is asked to connect anew, and may end what
-    /// is under way.
+    /// Switches to this configuration and asks all clients to reconnect. Requests in flight may
+    /// finish.
     fn send_away(&self, config: Arc<ServerConfig>) {
         *self.desk.config.lock().unwrap() = config;
         self.desk.last.lock().unwrap().clear();
@@ -139,7 +139,7 @@ async fn serve(
     }
 }
 
-/// Passes one request on, unless its key is not accepted.
+/// Forwards one request, unless its key is not accepted.
 async fn pass(
     desk: Arc<Desk>,
     number: usize,
@@ -216,7 +216,7 @@ fn variables(shop: &Shop, port: u16, more: &[(&str, &str)]) -> Variables {
     variables
 }
 
-/// Places so many orders that the worker is busy for a while.
+/// Places enough orders to keep the worker busy for a while.
 async fn place_some(shop: &Shop, name: &str) -> Vec<OrderHandle> {
     stream::iter(0..30)
         .map(|n| shop.place(OrderInput::new(&format!("{name}-{n}"), 100)))
@@ -225,7 +225,8 @@ async fn place_some(shop: &Shop, name: &str) -> Vec<OrderHandle> {
         .await
 }
 
-/// Every order completes, no request of the worker has failed, and nothing was lost.
+/// Checks that every order completes, that no request of the worker failed, and that nothing was
+/// lost.
 async fn nothing_failed(shop: &Shop, worker: &Worker, orders: &[OrderHandle]) {
     for handle in orders {
         assert_eq!(shop.end_of(handle).await.state, OrderState::Completed);
@@ -251,7 +252,8 @@ async fn the_api_key_is_on_the_wire_and_rotating_it_fails_nothing() {
     let dir = shop.dir.path();
     std::fs::write(dir.join("ca.crt"), &authority.ca).unwrap();
 
-    // A key that is not accepted: not ready, and it says why; the right one needs no restart.
+    // With a key that is not accepted, the worker is not ready and says why. The right key needs no
+    // restart.
     front.accept(&["first"]);
     std::fs::write(dir.join("api-key"), "wrong\n").unwrap();
     let variables = variables(&shop, front.port, &[("TEMPORAL_API_KEY_FILE", "api-key")]);
@@ -262,7 +264,7 @@ async fn the_api_key_is_on_the_wire_and_rotating_it_fails_nothing() {
     let worker = worker.wait_ready().await;
     let refused = front.refused();
     assert!(refused > 0);
-    // Those that were refused are gone.
+    // Connections that were refused are gone.
     front.desk.last.lock().unwrap().clear();
 
     let mut orders = place_some(&shop, "first").await;
@@ -304,7 +306,8 @@ async fn rotating_the_client_certificate_under_load_fails_nothing() {
     let mut orders = place_some(&shop, "old").await;
     write_client(dir, &new);
     log_says(&worker, "TLS files have changed").await;
-    // Everybody has to connect anew while orders are under way, and only the new one is accepted.
+    // All clients must reconnect while orders are running, and only the new certificate is
+    // accepted.
     orders.extend(place_some(&shop, "both").await);
     front.send_away(server.server_for_clients_of(&[&new]));
     orders.extend(place_some(&shop, "new").await);

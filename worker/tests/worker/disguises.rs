@@ -1,9 +1,9 @@
-//! Finds a text wherever it is kept and in whatever form: as it is, or as programs print and encode
+//! Finds a text in any form in which it may be stored: as it is, or as programs print and encode
 //! bytes.
 
 use std::fmt::Write as _;
 
-/// The forms of a text in which somebody could read it back.
+/// The encodings from which somebody could read the text back.
 fn disguises(text: &str) -> Vec<String> {
     let mut forms = vec![text.to_owned()];
     forms.extend((0..3).map(|shift| base64_within(text, shift)));
@@ -19,8 +19,8 @@ fn disguises(text: &str) -> Vec<String> {
     forms
 }
 
-/// The part of a longer text's base64 that depends on nothing but this text in it, if so many bytes
-/// more than a multiple of three come before it.
+/// The part of a longer text's base64 that depends on this text alone, if the number of bytes
+/// before it is `shift` above a multiple of three.
 fn base64_within(text: &str, shift: usize) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bits: Vec<u8> = vec![0; shift * 8];
@@ -33,13 +33,13 @@ fn base64_within(text: &str, shift: usize) -> String {
             .fold(0, |number, bit| (number << 1) | usize::from(*bit));
         char::from(DIGITS[number])
     });
-    // What comes before has a part in these.
+    // The first digits also depend on the preceding bytes.
     digits.skip((shift * 8).div_ceil(6)).collect()
 }
 
-/// Those of these texts that are found.
+/// Returns those of the texts that are found.
 pub(crate) fn found<'a>(texts: &[&'a str], kept: &[u8]) -> Vec<&'a str> {
-    // All forms are ASCII, so what is no text can be left out of account.
+    // All forms are ASCII, so a lossy conversion misses nothing.
     let kept = String::from_utf8_lossy(kept);
     let mut found = texts.to_vec();
     found.retain(|text| disguises(text).iter().any(|form| kept.contains(form)));

@@ -1,5 +1,5 @@
-//! Workers that leave while their queue is busy: what the server has put into their polls, or into
-//! the queue of their cached workflows, must not wait for a timeout.
+//! Workers that leave while their queue is busy: tasks that the server has put into their polls, or
+//! into the queue of their cached workflows, must not wait for a timeout.
 //!
 //! `ORDER_WORKER_TEST_DRAINS=10 cargo test -p order-worker drains -- --nocapture` drains more
 //! workers and prints what was late.
@@ -20,15 +20,15 @@ use crate::support::{DEADLINE, Shop, eventually};
 /// A server that needs this long for one answer may need twice as long for another.
 const SLOW_ANSWER: Duration = Duration::from_millis(500);
 
-/// What the histories of some orders tell of tasks that did not go as they should.
+/// Tasks that went wrong, according to the histories of some orders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Late {
-    /// Workflow tasks that a worker was given and did not answer: 10 s each.
+    /// Workflow tasks that a worker received but did not answer: 10 s each.
     pub(crate) lost_workflow_tasks: usize,
     /// Workflow tasks that waited for the worker that had the workflow in its cache: 2 s each. A
-    /// machine that is slow enough makes them by itself.
+    /// slow machine causes some by itself.
     pub(crate) waited_for_a_worker: usize,
-    /// Activities that were started more than once or timed out, and why.
+    /// Activities that started more than once or timed out, and why.
     pub(crate) repeated_activities: Vec<String>,
     /// The longest time from the start of a workflow task until the server had its answer. The
     /// worker needs a few milliseconds of it.
@@ -45,12 +45,13 @@ impl AddAssign for Late {
 }
 
 impl Late {
-    /// Whatever workers were told on the way: every activity has completed at its first attempt,
-    /// and every workflow task was answered.
+    /// Checks that every activity completed at its first attempt and every workflow task was
+    /// answered.
     ///
-    /// Temporal gives itself one second to write down that a waiting poll is given a task. A server
-    /// that is slower gives up, finds the task "already started" when it tries again, and has lost
-    /// it, whoever polls. Where it needs as long for an answer, this says nothing of the workers.
+    /// Temporal allows itself one second to record that it gives a task to a waiting poll. A slower
+    /// server gives up, finds the task "already started" when it tries again, and has lost it,
+    /// whoever polls. If the server was that slow to answer, the histories say nothing about the
+    /// workers and the check is skipped.
     #[expect(
         clippy::print_stdout,
         reason = "the figures are for whoever reads the run"
@@ -64,7 +65,7 @@ impl Late {
     }
 }
 
-/// What was late in these orders.
+/// Collects the late tasks of these orders.
 pub(crate) async fn late(handles: &[OrderHandle]) -> Late {
     let mut sum = Late::default();
     for handle in handles {
@@ -103,7 +104,7 @@ pub(crate) async fn late(handles: &[OrderHandle]) -> Late {
     sum
 }
 
-/// What a worker says when it polls no more.
+/// What a worker logs when it stops polling.
 #[derive(Debug, PartialEq, Eq)]
 struct Leave {
     cut_off: u64,
@@ -134,7 +135,7 @@ async fn workers_that_drain_under_load_lose_no_task() {
     let mut workers = vec![shop.worker().await, shop.worker().await];
     let (mut sum, mut orders, mut cut_off) = (Late::default(), 0, 0);
     for round in 0..drains {
-        // So many that the queue is busy for as long as the drain takes.
+        // Enough orders to keep the queue busy for the whole drain.
         let handles: Vec<OrderHandle> = stream::iter(0..80)
             .map(|n| shop.place(OrderInput::new(&format!("drains-{round}-{n}"), 100)))
             .buffered(20)
@@ -143,7 +144,7 @@ async fn workers_that_drain_under_load_lose_no_task() {
         let leaving = workers.remove(0);
         let log = leaving.drain().await;
         assert!(log.contains("drained"), "{log}");
-        // One for workflows, one for activities: everything they were given is answered.
+        // One for workflows, one for activities. They have answered all their tasks.
         let leaves = leaves(&log);
         assert_eq!(leaves.len(), 2, "{log}");
         assert!(
@@ -174,7 +175,7 @@ async fn an_idle_worker_leaves_within_seconds() {
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
-/// The threads of a process with this name.
+/// The number of threads of a process with this name.
 fn threads(process: u32, name: &str) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     tasks
@@ -207,14 +208,13 @@ async fn a_replaced_sdk_worker_leaves_nothing_behind() {
         .and_then(|value| value.parse().ok())
         .unwrap();
     assert!(recycles >= 4, "{recycles}");
-    // Each SDK worker has one of these threads for as long as it is kept in memory: the one for
-    // workflows, the last one for activities, and none of those that were replaced. Their last
-    // polls return after a minute.
+    // Each SDK worker in memory has one of these threads. Only the workflow worker and the last
+    // activity worker may be left. The last polls of the replaced workers return after a minute.
     eventually("the replaced workers are gone", async || {
         (threads(worker.id(), "temporal-real-sysinfo") == 2).then_some(())
     })
     .await;
-    // Every poll of theirs came home by itself.
+    // All their polls returned by themselves.
     let leaves = leaves(&worker.log());
     assert!(leaves.len() >= recycles as usize, "{leaves:?}");
     assert!(leaves.iter().all(|leave| leave.cut_off == 0), "{leaves:?}");

@@ -1,4 +1,4 @@
-//! `/livez`: a process whose poll loop stands still is dead, also when everything else answers.
+//! `/livez`: a process whose poll loop is stuck is dead, even if everything else answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{eventually, init};
 
-/// A thread with a loop like the one that polls: it turns until it is told to get stuck, and again
-/// when it is freed. Ends with the last sender.
+/// A thread with a loop like the poll loop: it turns until `stuck` fires, and again once `freed`
+/// receives a value. Ends when the sender of `freed` is dropped.
 fn poll_loop(
     health: Health,
     stuck: oneshot::Receiver<()>,
@@ -28,7 +28,7 @@ fn poll_loop(
             tokio::task::spawn_local(health.keep_turning(Duration::from_millis(20)));
             stuck.await.unwrap();
             freed.recv().unwrap();
-            // Turns again, until the test has seen it.
+            // Turns again until the test has seen it.
             while freed.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -1,4 +1,4 @@
-//! What a history tells, in one line for each event that says something of the order's way.
+//! Summarizes a history: one line for each event that shows the order's progress.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes as Event;
 
-/// The events of an order so far.
+/// Fetches the events of an order so far.
 pub(crate) async fn events_of(order: &OrderHandle) -> Vec<HistoryEvent> {
     let history = order.fetch_history(WorkflowFetchHistoryOptions::default());
     history.into_events().await.unwrap()
 }
 
-/// Such as `create_order completed`, `process_payment failed: PaymentDeclined` and
+/// Lines such as `create_order completed`, `process_payment failed: PaymentDeclined` and
 /// `order completed: declined`.
 pub(crate) fn told(events: &[HistoryEvent]) -> Vec<String> {
     let mut teller = Teller::default();
@@ -25,13 +25,13 @@ pub(crate) fn told(events: &[HistoryEvent]) -> Vec<String> {
     lines.collect()
 }
 
-/// Whether lines are told in this order, whatever is told between them.
+/// Whether the summary contains these lines in this order, possibly with others in between.
 pub(crate) fn tells(told: &[String], lines: &[&str]) -> bool {
     let mut rest = told.iter();
     lines.iter().all(|line| rest.any(|told| told == line))
 }
 
-/// Where a line that begins like this is told first.
+/// The index of the first line with this prefix.
 pub(crate) fn place_of(told: &[String], beginning: &str) -> Option<usize> {
     told.iter().position(|line| line.starts_with(beginning))
 }
@@ -40,7 +40,7 @@ pub(crate) fn place_of(told: &[String], beginning: &str) -> Option<usize> {
 struct Teller {
     /// The workflow's own task queue.
     queue: String,
-    /// The activities by the event that scheduled them.
+    /// The activities by the id of the event that scheduled them.
     activities: BTreeMap<i64, String>,
 }
 
@@ -112,7 +112,7 @@ impl Teller {
     }
 }
 
-/// The type of a failure, or which time has passed.
+/// The type of a failure, or of a timeout.
 fn kind(failure: Option<&Failure>) -> String {
     match failure.and_then(|failure| failure.failure_info.as_ref()) {
         Some(FailureInfo::ApplicationFailureInfo(info)) => info.r#type.clone(),
@@ -121,7 +121,7 @@ fn kind(failure: Option<&Failure>) -> String {
     }
 }
 
-/// The state that a result names.
+/// The state in a result.
 fn state(result: Option<&Payloads>) -> String {
     let payload = result.and_then(|result| result.payloads.first());
     let result: OrderResult = serde_json::from_slice(&payload.unwrap().data).unwrap();

@@ -1,12 +1,12 @@
-//! An activity that is held in the middle of its work: another transaction of a PostgreSQL database
-//! has the row that it has to write, and does not end.
+//! Blocks an activity in the middle of its work: another transaction of a PostgreSQL database has
+//! inserted the row that the activity must write, and stays open.
 
 use order_worker::store::Store;
 use sqlx::{Any, Row, Transaction};
 
 use crate::support::{Shop, eventually};
 
-/// The steps that can be held.
+/// The steps that can be blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Create,
@@ -22,7 +22,7 @@ impl Step {
         }
     }
 
-    /// Takes the row of an order that the activity is to make.
+    /// The statement that inserts the row before the activity does.
     fn take(self) -> &'static str {
         match self {
             Self::Create => {
@@ -36,14 +36,14 @@ impl Step {
     }
 }
 
-/// A transaction that has the row.
+/// An open transaction that has inserted the row.
 pub(crate) struct Hold {
     transaction: Transaction<'static, Any>,
     store: Store,
 }
 
 impl Hold {
-    /// Takes the row. The database has to be up to date, which a worker that is ready has seen to.
+    /// Inserts the row. The schema must exist: a ready worker has migrated it.
     pub(crate) async fn of(shop: &Shop, step: Step, order_id: &str) -> Self {
         let store = shop.store().await;
         let mut transaction = store.pool().begin().await.unwrap();
@@ -65,7 +65,7 @@ impl Hold {
         .await;
     }
 
-    /// Ends the transaction as if it had never been.
+    /// Rolls the transaction back.
     pub(crate) async fn let_go(self) {
         self.transaction.rollback().await.unwrap();
         self.store.close().await;

@@ -1,5 +1,5 @@
-//! What the settings limit: activities per second of a task queue, slots, pollers; and what the
-//! server is told of it.
+//! The limits in the settings: activities per second of a task queue, slots, pollers; and what the
+//! server knows about them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +46,7 @@ async fn payments_per_second_are_limited_for_the_whole_queue() {
     }
     started.sort_by(f64::total_cmp);
     let took = started[started.len() - 1] - started[0];
-    // Each of the four partitions of a queue may save up the tasks of a second or so.
+    // Each of the four partitions of a queue may burst by about one second's tasks.
     let burst = 2.0 * LIMIT;
     let least = (f64::from(ORDERS) - burst) / LIMIT;
     println!("{ORDERS} payments at {LIMIT} per second in {took:.1} s, at least {least:.1} s");
@@ -86,7 +86,7 @@ async fn payment_started(handle: &order_worker::commands::OrderHandle) -> f64 {
     panic!("the payment never started");
 }
 
-/// A metric's values by its labels.
+/// The values of a metric by labels.
 fn values(metrics: &str, name: &str) -> BTreeMap<String, String> {
     let prefix = format!("{name}{{");
     metrics
@@ -144,7 +144,7 @@ async fn the_server_sees_the_slots_that_are_set_and_used() {
     worker.drain().await;
 }
 
-/// Used and available activity slots of the queue's worker for activities, as the server was told.
+/// Used and available activity slots of the queue's activity worker, as reported to the server.
 async fn activity_slots(shop: &Shop) -> Option<(i32, i32)> {
     let mut request = ListWorkersRequest {
         namespace: "default".to_owned(),

@@ -1,5 +1,5 @@
-//! A way to a server that falls silent, as when a node loses its power: nothing is closed, and nothing
-//! is answered.
+//! A connection to a server that falls silent, as when a node loses power: nothing is closed and
+//! nothing is answered.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A line to `target` (host:port).
+    /// Starts a proxy to `target` (host:port).
     pub(crate) async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let line = Self {
@@ -29,12 +29,12 @@ impl Line {
         line
     }
 
-    /// Whoever uses the line hears nothing any more.
+    /// Silences all connections.
     pub(crate) fn cut(&self) {
         self.silence.lock().unwrap().cancel();
     }
 
-    /// New connections work again. Those from before stay silent.
+    /// Lets new connections work again. Earlier ones stay silent.
     pub(crate) fn mend(&self) {
         *self.silence.lock().unwrap() = CancellationToken::new();
     }
@@ -42,7 +42,7 @@ impl Line {
 
 async fn carry(mut client: TcpStream, target: String, silent: CancellationToken) {
     {
-        // The server sees the connection close, so that nothing is put into it.
+        // The connection to the server is closed, so that the server sends nothing into it.
         let mut server = TcpStream::connect(target).await.unwrap();
         tokio::select! {
             biased;

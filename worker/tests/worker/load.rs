@@ -1,9 +1,8 @@
-//! Many orders and many mails with everything going wrong at once: errors, declines and lost
-//! answers of the gateway, workers killed in the middle. Afterwards ledger, stock, orders and
-//! mails have to agree exactly.
+//! Many orders and mails while everything fails at once: errors, declines and lost answers of the
+//! gateway, and killed workers. Afterwards ledger, stock, orders and mails must agree exactly.
 //!
-//! `ORDER_WORKER_TEST_ORDERS=2000 cargo test -p order-worker load -- --nocapture` runs it larger
-//! and prints the sums.
+//! `ORDER_WORKER_TEST_ORDERS=2000 cargo test -p order-worker load -- --nocapture` runs a larger
+//! load and prints the totals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -19,13 +18,13 @@ use crate::smtp::{Behaviour, mailed};
 use crate::support::{Shop, Worker, eventually};
 use order_worker_testkit::servers::postgres_database;
 
-/// Each kill leaves activities to their timeout, so the largest run needs minutes.
+/// Each kill leaves activities to their timeouts, so the largest run needs minutes.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// Orders under way at once; more only keeps the dev server busy with long polls.
+/// Maximum number of orders in flight. More would only keep the dev server busy with long polls.
 const IN_FLIGHT: usize = 200;
 
-/// Workers that are killed in the middle of the orders.
+/// Number of workers that are killed during the run.
 const KILLED: usize = 2;
 
 fn size(variable: &str, default: usize) -> usize {
@@ -51,7 +50,7 @@ fn input(n: usize) -> OrderInput {
         .with("recipients", json!(recipients(n)))
 }
 
-/// Places all orders and waits for their ends, by number.
+/// Places all orders and returns their results, by number.
 async fn run_all(shop: &Shop, count: usize) -> Vec<OrderResult> {
     let ends = stream::iter(0..count)
         .map(|n| async move {
@@ -71,7 +70,8 @@ async fn kill(mut worker: Worker) {
     worker.ended().await;
 }
 
-/// Kills a worker when a third and two thirds of the orders are decided, and starts another.
+/// Kills a worker after a third and after two thirds of the orders are decided, and starts another
+/// each time.
 async fn havoc(shop: &Shop, count: usize) -> [Worker; KILLED] {
     let mut workers = [shop.worker().await, shop.worker().await];
     for (third, worker) in (1..).zip(&mut workers) {
@@ -125,7 +125,7 @@ async fn ledger_stock_orders_and_mails_agree_after_errors_and_kills() {
     );
     assert_eq!(completed.len() + declined.len() + failed.len(), count);
 
-    // The ledger: each completed order charged once with its amount, no other charged at all.
+    // The ledger: each completed order is charged once with its amount, no other order is charged.
     let ledger = shop.gateway.entries();
     let with = |status: Status| -> BTreeSet<String> {
         ledger
@@ -166,8 +166,8 @@ async fn ledger_stock_orders_and_mails_agree_after_errors_and_kills() {
     let left = store.available("lamp").await.unwrap().unwrap();
     assert_eq!(left, 1_000_000_000 - i64::try_from(sold).unwrap());
 
-    // The mails: everyone of a completed order, nobody else. A kill may hit the moment between the
-    // mail server's answer and the record, which is a millisecond of one mail.
+    // The mails: every recipient of a completed order, nobody else. A kill may fall between the
+    // mail server's answer and the record, which is one millisecond per mail.
     let expected: BTreeSet<String> = (0..count)
         .filter(|n| completed.contains(&format!("load-{n}")))
         .flat_map(recipients)

@@ -1,4 +1,4 @@
-//! One mail: what a mail server's answers say of the recipient, and what of the server itself.
+//! One mail: which answers of a mail server concern the recipient, and which the server itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,8 @@ async fn send(mailer: &Mailer, to: &str) -> Result<(), Unsent> {
     mailer.send("<1@test>", to, "subject", "body").await
 }
 
-/// Why a mail was not sent to a server that behaves like this, under a URL made of its address.
+/// Why a mail was not sent to a server with this behaviour. `SERVER` in `url` is replaced with the
+/// server's address.
 async fn unsent(behaviour: Behaviour, url: &str) -> Unsent {
     let server = SmtpServer::start(behaviour).await;
     let url = url.replace("SERVER", &server.address.to_string());
@@ -130,7 +131,7 @@ async fn an_answer_to_the_recipient_or_the_mail_is_about_the_recipient() {
 #[tokio::test(start_paused = true)]
 async fn a_mail_server_that_falls_silent_is_not_waited_for() {
     let silent = "the mail server did not answer in time".to_owned();
-    // After it was given a mail, which it may send.
+    // After the server received a mail, which it may still send.
     let slow = Behaviour {
         delay: Duration::from_hours(1),
         ..Behaviour::default()
@@ -162,7 +163,7 @@ async fn an_address_in_a_script_that_the_server_cannot_take_is_refused_unless_it
         extensions: vec!["SMTPUTF8".to_owned()],
         ..Behaviour::default()
     });
-    // What a server can do is asked once for each connection.
+    // The server's extensions are queried once per connection.
     let again = mailer(&url, "shop@example.com");
     send(&again, "grüße@example.com").await.unwrap();
     assert_eq!(server.mails()[0].to, "grüße@example.com");

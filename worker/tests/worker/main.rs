@@ -1,6 +1,6 @@
 //! The worker's tests: the real binary against a real Temporal server, a real PostgreSQL, the
-//! gateway stand-in and an SMTP server. Nothing is skipped: what is missing fails and says how to
-//! get it.
+//! gateway stand-in and an SMTP server. No test is skipped: if a program is missing, the test fails
+//! and says how to get it.
 
 #![allow(
     clippy::unwrap_used,

@@ -35,7 +35,8 @@ fn once(recipients: &[String]) -> BTreeMap<String, u32> {
         .collect()
 }
 
-/// The mailing of an order, as soon as this many of its attempts have failed.
+/// Waits until this many attempts of the order's mailing have failed, and returns the pending
+/// activity.
 async fn failed_mailing(shop: &Shop, order_id: &str, attempts: i32) -> PendingActivityInfo {
     failed_attempts(shop, order_id, "send_notification", attempts).await
 }
@@ -192,13 +193,13 @@ async fn a_recipient_who_is_put_off_holds_up_nobody() {
             "1 of 10 mails are left: the mail server put it off with 450"
         )
     );
-    // The next attempt begins with whom this one left out.
+    // The next attempt begins with the recipient that this one skipped.
     let stood = vec![json!("Sending 10/10"), json!({"done": 2})];
     assert_eq!(heartbeat(&shop, "put-off-1").await, Some(stood));
     let result = shop.end_of(&handle).await;
     assert_eq!(result.notification.state, NotificationState::Sent);
     assert_eq!(shop.smtp.counts(), once(&all));
-    // All the others first.
+    // All the others come first.
     assert_eq!(shop.smtp.mails()[9].to, "r3@example.com");
     let metrics = worker.metrics().await;
     assert!(
@@ -270,7 +271,7 @@ async fn a_recipient_over_whom_the_mail_server_breaks_off_holds_up_nobody() {
 
 #[tokio::test]
 async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
-    // Over two in a row, so the attempt ends there.
+    // The server breaks off at two mails in a row, so the attempt ends there.
     let smtp = Behaviour {
         break_at: ["r3@example.com", "r4@example.com"]
             .map(|recipient| (recipient.to_owned(), 1))
@@ -297,8 +298,8 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
     assert!(log.contains("\"resumed\":2"), "{log}");
 }
 
-/// While workers are replaced by those of this version, an attempt goes on from what an earlier one has noted: one
-/// payload, with the text and the progress in the same object.
+/// During an upgrade, an attempt resumes from the progress of an earlier version: one payload, with
+/// the text and the progress in the same object.
 #[tokio::test]
 async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
     const QUEUE: &str = "upgrade-mails";
@@ -349,7 +350,7 @@ async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
     service.respond_activity_task_failed(failed).await.unwrap();
     let next = shop.worker_with(&[("TEMPORAL_TASK_QUEUE", QUEUE)]).await;
     shop.end_of(&order).await;
-    // Those before had no record in the database, so it is the heartbeat that was believed.
+    // Earlier versions had no record in the database, so the worker must have used the heartbeat.
     assert_eq!(shop.smtp.counts(), once(&recipients(5)[3..]));
     next.says("going on with the mails").await;
     next.drain().await;
@@ -359,8 +360,8 @@ async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
 #[tokio::test]
 async fn a_cancelled_mailing_stops_soon_and_says_what_was_sent() {
     const ALL: usize = 2_000;
-    // Two minutes of mailing in all; a cancellation comes with the next heartbeat that is sent,
-    // which is 12 s at most.
+    // The mailing takes two minutes in all. A cancellation arrives with the next heartbeat that is
+    // sent, within 12 s.
     let slow = Behaviour {
         delay: Duration::from_millis(50),
         ..Behaviour::default()
@@ -406,7 +407,7 @@ async fn mails_go_over_tls_to_a_server_that_is_trusted() {
     let wrong = SmtpServer::start_tls(unknown.open_server_for("localhost")).await;
     let url = |server: &SmtpServer| format!("smtps://localhost:{}", server.address.port());
     let queue = "smtps-wrong";
-    // The system's certificates, as far as the worker is concerned.
+    // Replaces the system's certificates for this worker.
     let ca = ca.to_str().unwrap();
     let worker = shop
         .worker_with(&[("SMTP_URL", url(&right).as_str()), ("SSL_CERT_FILE", ca)])
@@ -424,7 +425,7 @@ async fn mails_go_over_tls_to_a_server_that_is_trusted() {
     let sent = shop.run(order("smtps-1")).await;
     assert_eq!(sent.notification.state, NotificationState::Sent);
     assert_eq!(right.counts(), once(&["a@example.com".to_owned()]));
-    // Not one byte of a mail goes to a server that nobody vouches for.
+    // Nothing of a mail goes to a server whose certificate is not trusted.
     let handle = shop
         .place(order("smtps-2").with("task_queues", queues))
         .await;

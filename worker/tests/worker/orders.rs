@@ -1,4 +1,4 @@
-//! Orders from end to end: the smallest one, each way a payment can go, each way back.
+//! Orders from end to end: the smallest one, every payment outcome, every way of compensation.
 
 use std::time::{Duration, Instant};
 
@@ -131,7 +131,8 @@ async fn a_gateway_in_trouble_is_asked_three_times_and_then_settled() {
     let charge = shop.charge("flaky-1").unwrap();
     assert_eq!((charge.status, charge.attempts), (Status::Charged, 3));
 
-    // Errors for good: nothing was charged, the key is void, the order undone, the reason said.
+    // Permanent errors: nothing was charged, the key is voided, the order is undone, and the reason
+    // is given.
     assert_eq!(
         broken,
         unpaid(
@@ -148,7 +149,7 @@ async fn a_gateway_in_trouble_is_asked_three_times_and_then_settled() {
     assert_eq!((charge.status, charge.attempts), (Status::Voided, 3));
     assert_eq!(shop.stored_state("broken-1").await, "cancelled");
 
-    // Charged although every answer was an error: the order goes on.
+    // Charged although every answer was an error: the order continues.
     assert_eq!(lost.state, OrderState::Completed);
     assert!(lost.payment.is_some_and(|payment| payment.settled));
     let charge = shop.charge("lost-1").unwrap();
@@ -176,7 +177,7 @@ async fn a_rate_limit_is_honoured() {
         .run(OrderInput::new("limited-1", 100).with("card", "tok_rate_limited"))
         .await;
     assert_eq!(result.state, OrderState::Completed);
-    // The retry policy alone would have come back after one second.
+    // The retry policy alone would have retried after one second.
     assert!(started.elapsed() >= Duration::from_secs(3));
     assert_eq!(
         shop.charge("limited-1").map(|charge| charge.attempts),
@@ -269,7 +270,7 @@ async fn a_second_start_does_not_run_the_order_twice() {
     assert_eq!(fresh, [false, true]);
     let first = start().await.unwrap();
     let result = shop.end_of(&first.handle).await;
-    // Also after its end.
+    // Also after it has ended.
     let again = start().await.unwrap();
     assert!(!again.fresh);
     assert_eq!(shop.end_of(&again.handle).await, result);
@@ -278,7 +279,7 @@ async fn a_second_start_does_not_run_the_order_twice() {
         Some(1)
     );
 
-    // The same order under another workflow id is refused, and the first is left alone.
+    // The same order under another workflow id is refused, and the first one is not changed.
     let other = start_order(
         &shop.client,
         "twice",
@@ -397,7 +398,7 @@ async fn a_cancellation_during_the_payment_comes_too_late() {
         "{update:?}"
     );
 
-    // The charge goes through, so the order is paid and stays so; only the mail is not sent.
+    // The charge goes through, so the order is paid and stays paid; only the mail is not sent.
     handle
         .cancel(WorkflowCancelOptions::default())
         .await

@@ -1,4 +1,4 @@
-//! The activity that an order waits for, as the server knows it.
+//! The pending activity of an order, as the server reports it.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) async fn pending(shop: &Shop, order_id: &str) -> Option<PendingActivi
     described.raw().pending_activities.first().cloned()
 }
 
-/// The activity, as soon as this many of its attempts have failed.
+/// Waits until this many attempts of the activity have failed.
 pub(crate) async fn failed_attempts(
     shop: &Shop,
     order_id: &str,
@@ -41,7 +41,7 @@ pub(crate) async fn failed_attempts(
     .await
 }
 
-/// Waits until the server has been told that the running activity is to stop.
+/// Waits until cancellation of the running activity has been requested.
 pub(crate) async fn asked_to_stop(shop: &Shop, order_id: &str) {
     eventually("the activity is to stop", async || {
         let pending = pending(shop, order_id).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn asked_to_stop(shop: &Shop, order_id: &str) {
     .await;
 }
 
-/// Ends the time for all attempts of an activity.
+/// Reduces the total time of an activity to 1 s, so that no time is left for another attempt.
 pub(crate) async fn give_up(shop: &Shop, order_id: &str, pending: &PendingActivityInfo) {
     let options = ActivityOptions {
         schedule_to_close_timeout: Some(Duration::from_secs(1).try_into().unwrap()),
@@ -66,7 +66,7 @@ pub(crate) async fn give_up(shop: &Shop, order_id: &str, pending: &PendingActivi
     .await;
 }
 
-/// Lets an activity have no attempt after the one that runs.
+/// Makes the running attempt of an activity the last one.
 pub(crate) async fn last_attempt(shop: &Shop, order_id: &str, pending: &PendingActivityInfo) {
     let options = ActivityOptions {
         retry_policy: Some(RetryPolicy {

@@ -1,5 +1,5 @@
-//! A payment gateway that offers no more than charging: `POST /charge` with an answer of its own making, and nothing to
-//! look a charge up, to void it, or to tell a repeated request.
+//! A payment gateway that offers only `POST /charge`, with a configurable answer. It cannot look up
+//! a charge, void it, or recognize a repeated request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,20 +23,20 @@ use temporalio_sdk::ActivityCloseTimeouts;
 use crate::orders::{reason, status_of, unpaid};
 use crate::support::{DEADLINE, Shop, init};
 
-/// Answers by order: each is given to every request for that order.
+/// Answers by order. Each request for an order gets the same answer.
 type Answers = BTreeMap<String, (u16, Value)>;
 
-/// The bodies of the requests for a charge.
+/// The bodies of the charge requests.
 type Charges = Arc<Mutex<Vec<Value>>>;
 
-/// The gateway, and what it was asked for.
+/// The gateway and the requests that it received.
 pub(crate) struct PlainGateway {
     pub(crate) url: String,
     charges: Charges,
 }
 
 impl PlainGateway {
-    /// Answers `otherwise` to every path but `/charge`.
+    /// Answers `otherwise` on every path except `/charge`.
     pub(crate) async fn start(answers: Answers, otherwise: StatusCode) -> Self {
         let charges = Charges::default();
         let router = Router::new()
@@ -49,7 +49,7 @@ impl PlainGateway {
         Self { url, charges }
     }
 
-    /// How often an order was charged, or tried to be.
+    /// The number of charge requests for an order.
     fn requests(&self, order_id: &str) -> usize {
         let charges = self.charges.lock().unwrap();
         let of_order = charges.iter().filter(|body| body["order_id"] == order_id);
@@ -140,11 +140,11 @@ async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_un
         WorkflowExecutionStatus::Failed
     );
     assert_eq!(gateway.requests("unfound-1"), 3);
-    // What may be paid is neither cancelled nor sold to somebody else.
+    // An order that may be paid is neither cancelled nor sold to somebody else.
     assert_eq!(shop.stored_state("unfound-1").await, "created");
     let left = shop.store().await.available("lamp").await.unwrap();
     assert_eq!(left, Some(before - 2));
-    // A person has found out that it was not charged, and does what GATEWAY.md says.
+    // A person has found out that it was not charged, and follows GATEWAY.md.
     for activity in ["release_inventory", "cancel_order_activity"] {
         by_hand(&shop, activity, "unfound-1").await;
     }
@@ -161,7 +161,7 @@ async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_un
     );
 }
 
-/// Runs an activity without a workflow, with the id of an order as all of its input.
+/// Runs an activity without a workflow, with only an order id as input.
 async fn by_hand(shop: &Shop, activity: &str, order_id: &str) {
     let timeout = ActivityCloseTimeouts::StartToClose(DEADLINE);
     let id = format!("undo-{order_id}-{activity}");
@@ -195,7 +195,7 @@ async fn a_charge_that_the_gateway_did_not_take_is_undone_at_once() {
     assert!(!log.contains("not settled"), "{log}");
 }
 
-/// What settling a charge gives at a gateway that answers every other path with this.
+/// The failure of settling a charge at a gateway that answers every path with `otherwise`.
 async fn settled(otherwise: Response) -> Option<FailureType> {
     init();
     let (parts, body) = otherwise.into_parts();
@@ -229,7 +229,7 @@ async fn what_a_gateway_does_not_offer_is_told_from_what_fails() {
         StatusCode::METHOD_NOT_ALLOWED.into_response(),
         StatusCode::GONE.into_response(),
         StatusCode::NOT_IMPLEMENTED.into_response(),
-        // What some servers give to every path.
+        // The answer of some servers to every path.
         "<html>".into_response(),
         Json(json!({"id": "x"})).into_response(),
         Json(json!(null)).into_response(),

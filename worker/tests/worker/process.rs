@@ -1,4 +1,4 @@
-//! The process: start-up, health, metrics, drains, recycling, wrong settings, the commands.
+//! The process: start-up, health, metrics, drains, recycling, invalid settings, commands.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -74,7 +74,7 @@ async fn after_the_grace_period_another_worker_takes_over() {
 #[tokio::test]
 async fn health_follows_polling_and_metrics_hold_both_worlds() {
     let shop = Shop::open("health").await;
-    // No Temporal yet: alive, not ready, patient.
+    // Without Temporal the process is alive, not ready, and retries.
     let port = free_port();
     let mut variables = shop.variables();
     variables.insert("TEMPORAL_ADDRESS".to_owned(), format!("127.0.0.1:{port}"));
@@ -134,7 +134,7 @@ async fn with_a_deployment_version_orders_wait_until_it_is_current() {
     ];
     let worker = shop.worker_with(&more).await;
     let handle = shop.place(OrderInput::new("versioned-1", 100)).await;
-    // The server knows the version a moment after its first poll.
+    // The server learns the version shortly after its first poll.
     eventually("the version is made current", async || {
         let mut request = SetWorkerDeploymentCurrentVersionRequest {
             namespace: "default".to_owned(),

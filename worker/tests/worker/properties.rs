@@ -1,5 +1,5 @@
-//! Whatever arrives, nothing panics and everything is classified: orders, answers of the gateway,
-//! workflow ids.
+//! Whatever arrives, nothing panics and every outcome is classified: orders, answers of the
+//! gateway, workflow ids.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn field_name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Mail addresses as people, and people with bad intentions, write them.
+/// Mail addresses as written by people, and by people with bad intentions.
 fn any_address() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z.+]{1,10}@[a-z-]{1,10}\\.[a-z]{2,3}",
@@ -55,7 +55,7 @@ fn any_address() -> impl Strategy<Value = String> {
     ]
 }
 
-/// An order that is right in every field.
+/// An order that is valid in every field.
 fn right_order() -> impl Strategy<Value = Value> {
     (
         "[A-Za-z0-9._-]{1,100}",
@@ -129,7 +129,7 @@ proptest! {
                 prop_assert!(["recipients[0]", "subject"].iter().any(|f| failure.message.starts_with(f)));
             }
             Ok(order) => {
-                // Neither another header nor another command fits into an address or a subject.
+                // Neither an extra header nor an extra command fits into an address or a subject.
                 let fields = [&order.recipients[0], &order.subject];
                 prop_assert!(fields.iter().all(|f| !f.contains(['\r', '\n'])));
                 let mailer = Mailer::new("console:", "shop@example.com".parse().unwrap()).unwrap();
@@ -167,10 +167,10 @@ proptest! {
             };
             (client.charge("k", &request).await, client.settle("k", &request).await)
         });
-        // An answer that says of itself that it is no charge is another test's.
+        // Another test covers answers that say they are no charge.
         let says = ["status", "error", "success", "ok", "paid", "charged"];
         prop_assume!(!says.iter().any(|name| body.contains(&format!("{name:?}"))));
-        // Nothing but the head is sent with 204.
+        // A 204 has no body.
         let is_json = status != 204 && serde_json::from_str::<Value>(&body).is_ok();
         let expected = match status {
             402 => FailureType::PaymentDeclined,
@@ -179,7 +179,8 @@ proptest! {
             _ => FailureType::PaymentRefused,
         };
         match &charged {
-            // A success in JSON is a charge, unless it says that it is none, which random fields do not.
+            // A success in JSON is a charge unless it says that it is none, which random fields do
+            // not.
             Ok(payment) => prop_assert!(status < 300 && is_json && !payment.charge_id.is_empty()),
             Err(failure) => {
                 prop_assert_eq!(failure.kind, expected);
@@ -188,7 +189,8 @@ proptest! {
                 prop_assert!(wait.is_none_or(|delay| delay <= Duration::from_hours(1)));
             }
         }
-        // Settling gives up only where there is nobody to ask. It waits as it is asked to.
+        // Settling gives up only if the gateway supports neither lookup nor voiding. It honours
+        // `Retry-After`.
         let settled = settled.unwrap_err();
         let nobody = matches!(status, 200..300 | 404 | 405 | 410 | 501);
         prop_assert_eq!(nobody, settled.kind == FailureType::PaymentUnsettled);
@@ -200,7 +202,7 @@ proptest! {
     }
 }
 
-/// The address of a server that always gives one answer.
+/// Starts a server that always gives the same answer, and returns its address.
 async fn answering(status: u16, body: String, retry_after: Option<String>) -> String {
     let router = Router::new().fallback(move || {
         let mut response = Response::new(Body::from(body.clone()));

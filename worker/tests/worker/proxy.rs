@@ -1,4 +1,4 @@
-//! TLS in front of the test run's Temporal server.
+//! A TLS proxy in front of the test run's Temporal server.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use order_worker_testkit::servers::temporal;
 
-/// Ends TLS and passes the rest on to Temporal.
+/// Terminates TLS and forwards the rest to Temporal.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     config: Arc<Mutex<Arc<ServerConfig>>>,
@@ -34,7 +34,7 @@ impl Proxy {
                         return;
                     };
                     let mut server = TcpStream::connect(target).await.unwrap();
-                    // Either side may go away at any time.
+                    // Either side may disconnect at any time.
                     let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
                 open.lock().unwrap().push(passing);
@@ -43,7 +43,7 @@ impl Proxy {
         proxy
     }
 
-    /// From now on only this configuration; every open connection breaks.
+    /// Switches to this configuration and breaks all open connections.
     pub(crate) fn switch_to(&self, config: Arc<ServerConfig>) {
         *self.config.lock().unwrap() = config;
         for connection in self.open.lock().unwrap().drain(..) {

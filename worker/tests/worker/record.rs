@@ -1,8 +1,8 @@
-//! Fresh histories of every path are made and replayed, and recorded on request.
+//! Produces and replays a new history of every path, and records them on request.
 //!
 //! `ORDER_WORKER_RECORD=PATH cargo test -p order-worker replay` writes the history of one path, or
-//! of several with commas between them. That is right for a new path only: a recorded one stands
-//! for orders that run somewhere.
+//! of several with commas between them. Do this only for a new path: a recorded history represents
+//! orders that are running somewhere.
 
 use std::time::Duration;
 
@@ -28,29 +28,29 @@ use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually, have_search_attribute};
 use order_worker_testkit::servers::postgres_database;
 
-/// A recipient whom the mail server never takes, so that the mailing goes on until it is cancelled.
+/// A recipient whom the mail server always puts off, so that the mailing lasts until it is
+/// cancelled.
 const PUT_OFF: &str = "later@example.com";
 
-/// Recipients whose mails take half a minute; a cancellation is heard of within 12 s.
+/// Number of recipients of a mailing that takes half a minute; a cancellation arrives within 12 s.
 const LONG_MAILING: usize = 600;
 
-/// Task queues: of everything that takes its time, of all roles apart from the orders, of payments at a gateway that
-/// offers no more than charging, and of the workers that are killed.
+/// Task queues: of the slow shop, of all roles except orders, of payments at a gateway that can
+/// only charge, and of the workers that are killed.
 const SLOW: &str = "replay-slow";
 const APART: &str = "replay-apart";
 const PLAIN: &str = "replay-plain";
 const KILLED_INVENTORY: &str = "replay-killed-inventory";
 const KILLED_MAILS: &str = "replay-killed-mails";
 
-/// What the gateway declines.
+/// The amount that the gateway declines.
 const DECLINED_AMOUNT: i64 = 402;
 
-/// The stage on which every path is played: a shop, one that takes its time for everything, a
-/// queue apart, and workers that are killed.
+/// What all paths need: a shop, a slow shop, a separate queue, and workers that are killed.
 struct Stage {
     shop: Shop,
-    /// On the same database. Its gateway keeps answers back for less than a worker waits, and its
-    /// mail server takes its time for each mail.
+    /// On the same database. Its gateway delays answers by less than the worker's timeout, and its
+    /// mail server delays each mail.
     slow: Shop,
     workers: Vec<Worker>,
 }
@@ -96,7 +96,7 @@ impl Stage {
         }
     }
 
-    /// Starts the order of a path and brings it onto it.
+    /// Starts the order of a path and makes it take that path.
     async fn play(&mut self, path: &str) -> OrderHandle {
         let input = input(path);
         match path {
@@ -144,7 +144,7 @@ impl Stage {
         }
     }
 
-    /// Cancelled as soon as it stands like this.
+    /// Cancels the order as soon as it is in this state.
     async fn cancelled(&self, input: OrderInput, state: OrderState) -> OrderHandle {
         let id = id_of(&input);
         let order = self.shop.place(input).await;
@@ -160,7 +160,7 @@ impl Stage {
         order
     }
 
-    /// Lets another workflow have an order.
+    /// Creates the order for another workflow.
     async fn another_has(&self, order_id: &str) {
         let store = self.shop.store().await;
         let other = CreateOrder {
@@ -172,7 +172,7 @@ impl Stage {
         store.close().await;
     }
 
-    /// Waits until the slow shop mails somebody of an order.
+    /// Waits until the slow shop has mailed a recipient of an order.
     async fn mailing(&self, path: &str) {
         let name = format!("<{path}.");
         eventually("the mailing has begun", async || {
@@ -183,7 +183,7 @@ impl Stage {
         .await;
     }
 
-    /// Placed, and being paid: the gateway knows of it and keeps its answer back.
+    /// Places an order and waits until the gateway is charging it but has not answered.
     async fn paid_slowly(&self, input: OrderInput) -> OrderHandle {
         let id = id_of(&input);
         let order = self.slow.place(input).await;
@@ -191,7 +191,7 @@ impl Stage {
         order
     }
 
-    /// Cancelled while a step waits for its row, which it gets then.
+    /// Cancels an order while a step waits for its row, then releases the row.
     async fn held(&self, input: OrderInput, step: Step) -> OrderHandle {
         let id = id_of(&input);
         let mut hold = Hold::of(&self.shop, step, &id).await;
@@ -203,7 +203,7 @@ impl Stage {
         order
     }
 
-    /// Its worker is killed while it takes stock, in the only attempt there is.
+    /// Kills the worker during the only attempt to reserve stock.
     async fn reserve_timed_out(&mut self, input: OrderInput) -> OrderHandle {
         let (id, queue) = (id_of(&input), KILLED_INVENTORY);
         let mut hold = Hold::of(&self.shop, Step::Reserve, &id).await;
@@ -219,7 +219,7 @@ impl Stage {
         order
     }
 
-    /// Its worker is killed while it mails, and it is cancelled before that is noticed.
+    /// Kills the worker during the mailing, and cancels the order before the kill is noticed.
     async fn mailing_timed_out(&mut self, input: OrderInput) -> OrderHandle {
         let (id, queue) = (id_of(&input), KILLED_MAILS);
         let killed = player(&self.slow, "notifications", queue).await;
@@ -234,7 +234,7 @@ impl Stage {
     }
 }
 
-/// The order that takes a path.
+/// The input of the order that takes a path.
 fn input(path: &str) -> OrderInput {
     let order = OrderInput::new(path, 100);
     let recipients = |count| {
@@ -278,7 +278,7 @@ fn input(path: &str) -> OrderInput {
     }
 }
 
-/// A worker of payments at a gateway that offers no more than charging, and does not even do that.
+/// Starts a payment worker for a gateway that can only charge, and fails even at that.
 async fn plain(shop: &Shop) -> Worker {
     let answers = [("payment-not-taken", 400), ("payment-unsettled", 500)];
     let answers = answers.map(|(id, status)| (id.to_owned(), (status, json!({}))));
@@ -291,7 +291,7 @@ async fn plain(shop: &Shop) -> Worker {
     shop.worker_with(&more).await
 }
 
-/// A worker of one role on a queue. Dropping it kills it.
+/// Starts a worker of one role on a queue. Dropping it kills it.
 async fn player(shop: &Shop, role: &str, queue: &str) -> Worker {
     let more = [("ORDER_WORKER_ROLE", role), ("TEMPORAL_TASK_QUEUE", queue)];
     shop.worker_with(&more).await
@@ -347,9 +347,9 @@ async fn fresh_histories_of_every_path_replay() {
     }
 }
 
-/// The history without the names of the machine and the process that made it, in readable form.
+/// Removes the names of the machine and the process from a history, and formats it for reading.
 fn anonymous(json: &[u8]) -> String {
-    /// A queue of one process is named after it.
+    /// `TaskQueueKind` of a sticky queue, which is named after its process.
     const STICKY: i64 = 2;
     fn walk(value: &mut Value) {
         match value {

@@ -1,5 +1,5 @@
-//! Clients of other languages, written from what is documented and from nothing else (`tests/clients`): against one worker,
-//! and against four that each play a role on a queue of their own.
+//! Clients in other languages (`tests/clients`), written from the public documentation alone:
+//! against one worker, and against four workers that each run one role on a separate queue.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,10 +13,10 @@ use order_worker_testkit::servers::temporal;
 
 const DECLINED: i64 = 402;
 
-/// The clients, by the ending of the ids that they make up.
+/// The clients, by the suffix of the ids that they generate.
 const CLIENTS: [&str; 2] = ["py", "go"];
 
-/// The program of a client, and what comes before its arguments.
+/// The command that runs a client, before its arguments.
 fn client(language: &str) -> Command {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     if language == "go" {
@@ -28,12 +28,12 @@ fn client(language: &str) -> Command {
         "bin/python",
     ));
     python.arg(clients.join("python/client.py"));
-    // Nothing is written beside the sources.
+    // Keeps Python from writing files beside the sources.
     python.env("PYTHONDONTWRITEBYTECODE", "1");
     python
 }
 
-/// From the variable, or what `cargo sandbox test` has made last.
+/// The path from the variable, or the newest program that `cargo sandbox test` has built.
 fn program(variable: &str, folder: &str, program: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
@@ -62,7 +62,7 @@ fn program(variable: &str, folder: &str, program: &str) -> PathBuf {
     })
 }
 
-/// What a client reports of a shop whose activities run on these queues.
+/// Runs a client against a shop whose activities use these queues, and returns its report.
 async fn report(shop: &Shop, language: &'static str, queues: &[&str]) -> Value {
     let mut command = client(language);
     command
@@ -80,7 +80,7 @@ async fn report(shop: &Shop, language: &'static str, queues: &[&str]) -> Value {
     serde_json::from_slice(&stdout).unwrap()
 }
 
-/// The report without the ids of the charges, which are given in the order in which they come.
+/// The report without the charge ids, which depend on the order of the charges.
 fn without_charges(mut report: Value) -> Value {
     let payments = ["/orders/0", "/orders/1", "/orders/2", "/activities"];
     for place in payments.map(|place| format!("{place}/payment")) {
@@ -120,7 +120,8 @@ async fn open(name: &str) -> Shop {
     Shop::open_with(name, gateway, Behaviour::default()).await
 }
 
-/// Both clients at once, and what the worker of the payments says of their mistakes.
+/// Runs both clients at the same time, and checks what the payment worker logs about their
+/// mistakes.
 async fn both(shop: &Shop, queues: &[&str], payments: &Worker) {
     let [python, go] = CLIENTS;
     let reports = tokio::join!(report(shop, python, queues), report(shop, go, queues));
@@ -134,7 +135,7 @@ async fn both(shop: &Shop, queues: &[&str], payments: &Worker) {
                 .await;
         }
     }
-    // Nobody is mailed twice, and each of the two mailings that name no order goes to both.
+    // Nobody is mailed twice, and each of the two mailings without an order goes to both.
     assert_eq!(
         shop.smtp.counts().values().copied().collect::<Vec<_>>(),
         [2, 2]
@@ -162,7 +163,7 @@ async fn clients_of_other_languages_are_served_by_a_fleet_for_each_role() {
     let [_, inventory, payments, notifications] = &queues;
     let mut workers = Vec::new();
     for (role, queue) in roles.iter().zip(&queues) {
-        // As in crds/examples/orders.yaml: only the worker of the workflow knows of the others.
+        // As in crds/examples/orders.yaml: only the workflow's worker knows the other queues.
         let mut more = vec![
             ("ORDER_WORKER_ROLE", *role),
             ("TEMPORAL_TASK_QUEUE", queue.as_str()),

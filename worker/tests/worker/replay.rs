@@ -1,5 +1,5 @@
-//! Recorded histories of every path are replayed against today's workflow, so that a change that
-//! would break an order that is under way fails here and not in production. `record` makes them.
+//! Replays recorded histories of every path with the current workflow, so that a change that would
+//! break a running order fails here and not in production. `record` produces the histories.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOption
 
 use crate::history::{place_of, tells, told};
 
-/// A path through the workflow, and what its history tells, or it would be another path's.
+/// A path through the workflow, and the lines that its history must contain.
 pub(crate) type HistoryPath = (&'static str, &'static [&'static str]);
 
-/// Every path through today's workflow.
+/// All paths through the current workflow.
 pub(crate) const PATHS: [HistoryPath; 30] = [
     (
         "completed",
@@ -246,7 +246,7 @@ pub(crate) const PATHS: [HistoryPath; 30] = [
             "order completed: cancelled",
         ],
     ),
-    // What is refused leaves nothing behind.
+    // A refused update leaves nothing behind.
     (
         UPDATE_REFUSED,
         &["process_payment completed", "order completed: completed"],
@@ -266,7 +266,7 @@ pub(crate) const PATHS: [HistoryPath; 30] = [
     ),
 ];
 
-/// Paths that only orders which began with an earlier version take.
+/// Paths that only orders of an earlier version take.
 const EARLIER: [HistoryPath; 1] = [(
     "mailing-cancelled",
     &["send_notification cancelled", "order completed: completed"],
@@ -283,7 +283,7 @@ pub(crate) fn replayer() -> WorkflowReplayer {
     replayer_with(&TaskQueues::default())
 }
 
-/// A worker whose settings send activities to these queues.
+/// A replayer whose settings send activities to these queues.
 fn replayer_with(queues: &TaskQueues) -> WorkflowReplayer {
     let queues = queues.clone();
     let options = WorkflowReplayerOptions::new()
@@ -297,7 +297,7 @@ fn recorded(path: &str) -> Vec<u8> {
     std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The history holds what its path's name says.
+/// Checks that a history contains the lines of its path.
 pub(crate) fn check((path, lines): HistoryPath, events: &[HistoryEvent]) {
     let told = told(events);
     assert!(tells(&told, lines), "{path}: {lines:#?} in {told:#?}");
@@ -348,7 +348,8 @@ async fn replay(
     }
 }
 
-/// An order may be taken on by a worker whose settings name other queues than those of the worker that began it.
+/// A worker may continue an order that another worker, with other queues in its settings, has
+/// started.
 #[tokio::test]
 async fn recorded_histories_replay_whatever_queues_the_workers_settings_name() {
     let queue = |name: &str| Some(name.to_owned());
@@ -370,7 +371,8 @@ async fn recorded_histories_replay_whatever_queues_the_workers_settings_name() {
     }
 }
 
-/// Earlier versions ignored what is misspelt within an item. An order that began with one of them is not refused in the middle.
+/// Earlier versions ignored misspelt fields within an item. An order that started under one of them
+/// is not refused halfway.
 #[tokio::test]
 async fn an_order_that_began_before_misspelt_fields_were_refused_goes_on() {
     // {"order_id":"completed","total":100}, and the same with "items":[{"sku":"standard","qty":1}].

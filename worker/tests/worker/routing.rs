@@ -1,4 +1,5 @@
-//! Where activities run: roles on queues of their own, the worker's settings, and what an order says.
+//! Where activities run: roles on separate queues, the worker's settings, and the queues in an
+//! order.
 
 use order_worker::order::{OrderInput, OrderState};
 use serde_json::json;
@@ -71,7 +72,7 @@ async fn an_orders_own_queues_go_before_those_of_the_workers_settings() {
         .await;
     assert_eq!(ended.state, OrderState::Completed);
     let [orders, rest] = workers;
-    // It has no queue for mails, and no worker of its own that sends them.
+    // It has no queue setting for mails and does not send them itself.
     let log = orders.drain().await;
     assert!(
         log.contains("ORDER_WORKER_NOTIFICATIONS_QUEUE is not set"),
@@ -106,7 +107,7 @@ async fn an_order_under_way_takes_a_changed_setting_from_its_next_step_on() {
     })
     .await;
     before.drain().await;
-    // It has to replay what the other one began.
+    // It has to replay what the previous worker started.
     let after = shop.worker_with(&orders("changed-queues-rest")).await;
     assert_eq!(shop.end_of(&order).await.state, OrderState::Completed);
     let told = told(&events_of(&order).await);

@@ -1,5 +1,5 @@
-//! Orders that can be found by their state: the search attribute `OrderState`, where the server has
-//! it and the order asks for it.
+//! Finding orders by state: the search attribute `OrderState`, if the server has it and the order
+//! asks for it.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::process::run_binary;
 use crate::support::{Shop, eventually, have_search_attribute};
 use order_worker_testkit::servers::temporal;
 
-/// How many workflows of the shop's queue a condition finds, as soon as it is this many: the
-/// server's index is behind by a moment.
+/// Waits until a query finds this many workflows on the shop's queue; the server's index lags by a
+/// moment.
 async fn found(shop: &Shop, condition: &str, wanted: usize) {
     let query = format!("TaskQueue = '{}' AND {condition}", shop.queue);
     eventually(condition, async || {
@@ -36,7 +36,7 @@ async fn orders_are_found_by_their_state() {
         .await;
     shop.place(order("search-3").with("cancel_window_seconds", 600))
         .await;
-    // One that does not ask for it.
+    // This one does not ask for it.
     shop.run(OrderInput::new("search-4", 100)).await;
     found(&shop, "OrderState = 'completed'", 1).await;
     found(&shop, "OrderState = 'declined'", 1).await;

@@ -1,7 +1,7 @@
-//! What must not be kept: orders of every path with card tokens, and passwords of the database, the
-//! mail server and the gateway. Afterwards everything that is kept is searched: the histories and
-//! descriptions of the workflows, the database, the mails, the log at trace level, the metrics, and
-//! the gateway's ledger.
+//! Secrets must not be stored: orders of every path with card tokens, and the passwords of the
+//! database, the mail server and the gateway. Afterwards the test searches everything that is
+//! stored: the histories and descriptions of the workflows, the database, the mails, the log at
+//! trace level, the metrics, and the gateway's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,13 +34,12 @@ const SMTP_PASSWORD: &str = "foxglove-of-the-mails";
 const GATEWAY_PASSWORD: &str = "hemlock-of-the-gateway";
 const PASSWORDS: [&str; 3] = [DATABASE_PASSWORD, SMTP_PASSWORD, GATEWAY_PASSWORD];
 
-/// Where a card's token may be kept, because the gateway gets it from there: in what these are
-/// given, and nowhere else.
+/// A card token may appear only in the inputs of these, because the gateway gets it from there.
 const WORKFLOW: &str = "OrderWorkflow";
 const PAY: &str = "process_payment";
 const SETTLE: &str = "settle_payment";
 
-/// An order, its card, how it ends, and where exactly its card is kept.
+/// An order, its card, its end, and exactly where its card may be stored.
 struct Case {
     id: &'static str,
     card: &'static str,
@@ -135,7 +134,7 @@ const CASES: [Case; 13] = [
         OrderState::Failed,
         &[WORKFLOW],
     ),
-    // Another client's mistake: Temporal has it by then, and nobody else gets it.
+    // Another client's mistake: Temporal already has the number, but nobody else gets it.
     case(
         "secrets-number",
         "4111111111111111",
@@ -149,7 +148,7 @@ fn secrets() -> Vec<&'static str> {
     cards.chain(PASSWORDS).collect()
 }
 
-/// A gateway that repeats what it was sent in every answer, which is never a charge.
+/// A gateway that repeats every request in its answer, which is never a charge.
 async fn repeating_gateway() -> String {
     async fn repeat(body: String) -> (StatusCode, String) {
         (StatusCode::UNPROCESSABLE_ENTITY, body)
@@ -170,7 +169,8 @@ async fn repeating_gateway() -> String {
     format!("http://shop:{GATEWAY_PASSWORD}@{address}")
 }
 
-/// A mail server that asks for a login, which it takes or not. If not, it repeats the password.
+/// A mail server that requires a login and accepts or refuses it. When it refuses, it repeats the
+/// password.
 fn mail_server(takes_logins: bool) -> Behaviour {
     let answer = if takes_logins {
         "235 welcome".to_owned()
@@ -184,7 +184,7 @@ fn mail_server(takes_logins: bool) -> Behaviour {
     }
 }
 
-/// A shop whose workers know passwords.
+/// A shop whose workers have passwords.
 struct Vault {
     shop: Shop,
     database_url: String,
@@ -236,7 +236,7 @@ impl Vault {
         Worker::start(self.shop.dir.path().join(file), &variables).await
     }
 
-    /// A worker whose database cannot be reached, as long as it takes to say so.
+    /// Starts a worker whose database is unreachable, and waits until it logs that.
     async fn start_without_database(&mut self) {
         let nowhere = format!(
             "postgres://orders:{DATABASE_PASSWORD}@127.0.0.1:{}/x",
@@ -277,7 +277,7 @@ impl Vault {
         order
     }
 
-    /// Cancels an order that is to be cancelled.
+    /// Cancels an order if its case requires that.
     async fn cancel(&self, id: &str, order: &OrderHandle) {
         if !matches!(id, "secrets-by-customer" | "secrets-by-request") {
             return;
@@ -327,14 +327,14 @@ impl Vault {
     }
 }
 
-/// What the server says of a workflow: memo, search attributes, and of its activities the
-/// heartbeats and the failures of attempts.
+/// The server's description of a workflow: memo, search attributes, and the heartbeats and failures
+/// of its activities.
 async fn described(order: &OrderHandle) -> Vec<u8> {
     let described = order.describe(WorkflowDescribeOptions::default()).await;
     described.unwrap().raw().encode_to_vec()
 }
 
-/// Takes out of an event what a workflow or an activity was given there.
+/// Removes the input of a workflow or an activity from an event, and returns it.
 fn take_input(event: &mut HistoryEvent) -> Option<(String, Payloads)> {
     let (name, input) = match event.attributes.as_mut()? {
         Event::WorkflowExecutionStartedEventAttributes(started) => {
@@ -349,7 +349,7 @@ fn take_input(event: &mut HistoryEvent) -> Option<(String, Payloads)> {
     Some((name, input))
 }
 
-/// A card is kept where it has to be, and nothing else anywhere.
+/// Checks that a history contains the card only where expected, and no other secret.
 async fn check_history(case: &Case, order: &OrderHandle) {
     let mut kept_in = BTreeSet::new();
     for mut event in events_of(order).await {
@@ -368,7 +368,7 @@ async fn check_history(case: &Case, order: &OrderHandle) {
     assert_eq!(kept_in, expected.collect(), "{}", case.id);
 }
 
-/// Nothing is found in a text; the lines are shown, if there is.
+/// Checks that a text contains no secret; shows the lines if it does.
 fn check_text(what: &str, text: &str) {
     let leaks = found(&secrets(), text.as_bytes());
     let holds = |line: &&str| !found(&leaks, line.as_bytes()).is_empty();
@@ -384,7 +384,7 @@ async fn cards_and_passwords_are_kept_nowhere_else() {
     for case in &CASES {
         orders.push(vault.place(case).await);
     }
-    // Failures and heartbeats of attempts are kept until the next one.
+    // Failures and heartbeats of an attempt are stored until the next attempt.
     failed_attempts(&vault.shop, "secrets-paid", "send_notification", 1).await;
     for (case, order) in CASES.iter().zip(&orders) {
         let kept = described(order).await;

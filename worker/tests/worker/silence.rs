@@ -1,4 +1,4 @@
-//! A database that is gone without a word, and comes back.
+//! A database that disappears without closing its connections, and comes back.
 
 use order_worker::order::{OrderInput, OrderState};
 use order_worker::workflow::{OrderWorkflow, Words};
@@ -9,10 +9,10 @@ use crate::line::Line;
 use crate::support::{Shop, Worker, eventually};
 use order_worker_testkit::servers::postgres_database;
 
-/// More than the worker has connections, so that some wait for one.
+/// More than the worker's database connections, so that some orders wait for one.
 const ORDERS: usize = 20;
 
-/// A shop on PostgreSQL, and a worker of it that has a line to there.
+/// Opens a shop on PostgreSQL with a worker that reaches the database through a line.
 async fn shop_and_worker(name: &str) -> (Shop, Worker, Line) {
     let mut shop = Shop::open(name).await;
     shop.database_url = postgres_database().await;
@@ -24,7 +24,7 @@ async fn shop_and_worker(name: &str) -> (Shop, Worker, Line) {
     (shop, worker, line)
 }
 
-/// An attempt of some activity has failed.
+/// Waits until an attempt of an activity has failed.
 async fn given_up(worker: &Worker, activity: &str) {
     eventually("an activity gives up on the database", async || {
         let metrics = worker.metrics().await;
@@ -45,7 +45,7 @@ async fn a_database_that_falls_silent_holds_up_no_order_for_long() {
         let input = OrderInput::new(&format!("silence-{n}"), 100);
         orders.push(shop.place(input).await);
         if n == ORDERS / 2 {
-            // In the middle of the work: connections are trusted that were just used.
+            // In the middle of the work, when recently used connections are trusted.
             line.cut();
         }
     }

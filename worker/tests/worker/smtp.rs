@@ -1,5 +1,4 @@
-//! The outside party of the mails: an SMTP server that keeps what it gets and refuses what it is
-//! told to.
+//! An SMTP server for the tests that keeps its mails and fails as configured.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// One mail as it arrived.
+/// One received mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mail {
     pub(crate) to: String,
@@ -20,20 +19,21 @@ pub(crate) struct Mail {
     pub(crate) body: String,
 }
 
-/// How it behaves.
+/// The server's behaviour.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Behaviour {
     /// Refuse these recipients with 550.
     pub(crate) refuse: Vec<String>,
     /// Put these recipients off this many times, with 450.
     pub(crate) put_off: BTreeMap<String, u32>,
-    /// Break the connection this many times when this recipient comes up.
+    /// Break the connection this many times at this recipient.
     pub(crate) break_at: BTreeMap<String, u32>,
     /// Wait this long before accepting a mail.
     pub(crate) delay: Duration,
-    /// Answer this to these commands, to `CONNECT` (the greeting) and to `END` (of a mail).
+    /// Give these answers to these commands; also to `CONNECT` (the greeting) and `END` (of a
+    /// mail).
     pub(crate) answers: BTreeMap<String, String>,
-    /// More that it says it can do.
+    /// Additional extensions to announce.
     pub(crate) extensions: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl SmtpServer {
         Self::start_with(behaviour, None).await
     }
 
-    /// A server that speaks TLS from the first byte (`smtps://`).
+    /// Starts a server that speaks TLS from the first byte (`smtps://`).
     pub(crate) async fn start_tls(config: Arc<ServerConfig>) -> Self {
         let acceptor = TlsAcceptor::from(config);
         Self::start_with(Behaviour::default(), Some(acceptor)).await
@@ -70,7 +70,7 @@ impl SmtpServer {
                 *accepting.connections.lock().unwrap() += 1;
                 let (server, tls) = (accepting.clone(), tls.clone());
                 tokio::spawn(async move {
-                    // A client that goes away in the middle is part of the tests.
+                    // The tests include clients that disconnect in the middle.
                     let _gone = match tls {
                         None => server.talk(stream).await,
                         Some(tls) => match tls.accept(stream).await {
@@ -88,17 +88,17 @@ impl SmtpServer {
         self.mails.lock().unwrap().clone()
     }
 
-    /// How often somebody has connected.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> u32 {
         *self.connections.lock().unwrap()
     }
 
-    /// From now on it behaves like this.
+    /// Changes the behaviour.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// How often each recipient was mailed.
+    /// The number of mails of each recipient.
     pub(crate) fn counts(&self) -> BTreeMap<String, u32> {
         let mut counts = BTreeMap::new();
         for mail in self.mails() {
@@ -159,7 +159,7 @@ impl SmtpServer {
         Ok(())
     }
 
-    /// What it answers, as a line.
+    /// The configured answer to a command, or the usual one, as a line.
     fn answer(&self, command: &str, usual: String) -> String {
         let behaviour = self.behaviour.lock().unwrap();
         let answer = behaviour.answers.get(command).cloned().unwrap_or(usual);
@@ -186,7 +186,7 @@ impl SmtpServer {
         }
     }
 
-    /// Whether it is this recipient's turn, which is counted.
+    /// Whether a failure is due for this recipient. Counts it down.
     fn is_due(
         &self,
         recipient: &str,
@@ -228,7 +228,8 @@ fn mail_of(to: &str, text: &str) -> Mail {
     }
 }
 
-/// Who was mailed, and how many of them twice: with the same Message-ID, and never a third time.
+/// The mailed recipients, and how many of them were mailed twice. Checks that repeated mails have
+/// the same Message-ID and that nobody was mailed three times.
 pub(crate) fn mailed(mails: &[Mail]) -> (BTreeSet<String>, usize) {
     let mut ids: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for mail in mails {

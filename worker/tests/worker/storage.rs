@@ -66,7 +66,7 @@ async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
     };
     assert_eq!(store.order("a").await.unwrap(), Some(expected));
 
-    // Cancelled before it was written down: the late step finds it.
+    // Cancelled before it was recorded: the late step notices.
     assert!(store.cancel_order("wf", "late", &why()).await.unwrap());
     assert_eq!(
         kind(store.create_order("wf", &order("late")).await),
@@ -78,7 +78,7 @@ async fn stock_is_taken_whole_or_not_and_put_back_once(store: Store) {
     let both = reservation("a", &[("book", 2), ("rare-vase", 3)]);
     store.reserve(&both).await.unwrap();
     store.reserve(&both).await.unwrap();
-    // Another client may send them in another order.
+    // Another client may list the items in another order.
     let turned = reservation("a", &[("rare-vase", 3), ("book", 2)]);
     store.reserve(&turned).await.unwrap();
     let fewer = reservation("a", &[("book", 2)]);
@@ -117,8 +117,8 @@ async fn stock_is_taken_whole_or_not_and_put_back_once(store: Store) {
 }
 
 async fn stock_is_never_oversold(store: Store) {
-    // Some give back what they have at once, so that stock is taken and put back side by side: with
-    // rows locked in another order the two would wait for each other in a circle.
+    // Some put their items back immediately, so that takes and releases run in parallel. If they
+    // locked rows in different orders, they would deadlock.
     let buyers = (0..48).map(|n| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -141,7 +141,7 @@ async fn stock_is_never_oversold(store: Store) {
     }
     assert!(sold <= 5, "{sold} of 5 were sold");
     assert_eq!(store.available("rare-vase").await.unwrap(), Some(5 - sold));
-    // Who comes later gets what is left, and no more.
+    // Later buyers get what is left, and no more.
     for n in sold..5 {
         let last = reservation(&format!("late-{n}"), &[("lamp", 1), ("rare-vase", 1)]);
         store.reserve(&last).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_charge_makes_an_order_paid_for_good(store: Store) {
             .unwrap()
     );
     assert!(!store.cancel_order("wf", "a", &why()).await.unwrap());
-    // The workflow runs again: what was sold is neither sold again nor put back.
+    // The workflow runs again: sold items are neither sold again nor put back.
     let again = store.create_order("wf", &order("a")).await;
     assert_eq!(kind(again), FailureType::OrderConflict);
     let sold = reservation("a", &[("rare-vase", 2)]);
@@ -209,7 +209,7 @@ async fn a_newer_schema_does_not_keep_this_version_from_starting(store: Store) {
     assert!(store.create_order("wf", &order("a")).await.unwrap());
 }
 
-/// PostgreSQL only: SQLite holds a NUL.
+/// PostgreSQL only: SQLite can store a NUL.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_cannot_hold_is_not_tried_for_ever() {
     let (store, ()) = postgres().await;
@@ -262,14 +262,14 @@ async fn the_attempt_that_was_started_last_has_the_mailing(store: Store) {
     assert!(store.has_mailing("a", 5).await.unwrap());
     assert!(store.take_mailing("a", 7).await.unwrap());
     assert!(!store.has_mailing("a", 5).await.unwrap());
-    // One that was started earlier and comes late takes nothing.
+    // An attempt that started earlier but arrives late takes nothing over.
     assert!(!store.take_mailing("a", 6).await.unwrap());
     assert!(store.has_mailing("a", 7).await.unwrap());
     assert!(store.take_mailing("b", 1).await.unwrap());
     assert!(store.has_mailing("a", 7).await.unwrap());
 }
 
-/// Opens the database several times at once, as so many pods do.
+/// Opens the database several times at once, as several pods would.
 async fn opened_by_many(url: &str) -> Store {
     let pods = (0..8).map(|_| {
         let url = url.to_owned();
@@ -301,7 +301,7 @@ async fn postgres() -> (Store, ()) {
     (opened_by_many(&postgres_database().await).await, ())
 }
 
-/// As one is that waits for a server that is gone without a word.
+/// Like a connection that waits for a server which has disappeared.
 async fn a_connection_in_use_does_not_keep_a_process_from_ending(store: Store) {
     let in_use = store.pool().acquire().await.unwrap();
     let closed = tokio::time::timeout(DEADLINE, store.close()).await;

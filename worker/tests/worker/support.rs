@@ -1,4 +1,4 @@
-//! What the tests stand on: shops with their worker processes, and waiting for conditions.
+//! The base of the tests: shops with their worker processes, and waiting for conditions.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::smtp::{Behaviour, SmtpServer};
 
 pub(crate) use order_worker_testkit::{DEADLINE, eventually};
 
-/// TLS provider for every client in the test process, as `main` does it.
+/// Installs the TLS provider for all clients in the test process, as `main` does.
 pub(crate) fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
@@ -33,13 +33,13 @@ pub(crate) fn init() {
     });
 }
 
-/// A folder that goes away with the value.
+/// A temporary folder that is removed on drop.
 pub(crate) fn temp_dir(name: &str) -> TempDir {
     let prefix = format!("order-worker-{name}-");
     tempfile::Builder::new().prefix(&prefix).tempdir().unwrap()
 }
 
-/// A client of the test run's Temporal server.
+/// Connects to the test run's Temporal server.
 pub(crate) async fn client() -> Client {
     init();
     let address = tokio::task::spawn_blocking(temporal).await.unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn client() -> Client {
         .expect("no connection")
 }
 
-/// Makes the custom search attribute `OrderState`, unless the server has it.
+/// Creates the custom search attribute `OrderState`, unless the server has it.
 pub(crate) async fn have_search_attribute(client: &Client) {
     let mut request = AddSearchAttributesRequest {
         namespace: "default".to_owned(),
@@ -108,12 +108,12 @@ impl Worker {
         ))
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The status of a path of its HTTP endpoint.
+    /// The status code of a path of its HTTP endpoint.
     pub(crate) async fn status(&self, path: &str) -> u16 {
         let client = reqwest::Client::builder()
             .tls_certs_only([])
@@ -162,7 +162,7 @@ impl Worker {
         eventually("the worker ends", async || self.child.try_wait().unwrap()).await
     }
 
-    /// Waits until its log has these words.
+    /// Waits until its log contains these words.
     pub(crate) async fn says(&self, words: &str) {
         eventually(&format!("its log says: {words}"), async || {
             self.log().contains(words).then_some(())
@@ -170,7 +170,7 @@ impl Worker {
         .await;
     }
 
-    /// SIGTERM, and the exit code 0 that must follow.
+    /// Sends SIGTERM and checks that the exit code is 0. Returns the log.
     pub(crate) async fn drain(mut self) -> String {
         self.signal("-TERM");
         let status = self.ended().await;
@@ -185,7 +185,7 @@ impl Drop for Worker {
             let mut stderr = std::io::stderr();
             let _unprinted = writeln!(stderr, "the worker's log:\n{}", self.log());
         }
-        // Already ended, mostly.
+        // Usually it has already ended.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
@@ -224,7 +224,7 @@ impl Shop {
         }
     }
 
-    /// The variables of a worker of this shop.
+    /// The environment variables of a worker of this shop.
     pub(crate) fn variables(&self) -> Variables {
         [
             ("TEMPORAL_ADDRESS", temporal()),
@@ -242,7 +242,7 @@ impl Shop {
         .collect()
     }
 
-    /// A worker of this shop that polls.
+    /// Starts a worker of this shop and waits until it polls.
     pub(crate) async fn worker(&self) -> Worker {
         self.worker_with(&[]).await
     }
@@ -295,7 +295,7 @@ impl Shop {
             .find(|entry| entry.key == key)
     }
 
-    /// `created`, `paid` or `cancelled`.
+    /// The stored state of an order: `created`, `paid` or `cancelled`.
     pub(crate) async fn stored_state(&self, order_id: &str) -> String {
         let store = self.store().await;
         let state = store

@@ -1,4 +1,4 @@
-//! A worker that is cut off from Temporal, but from nothing else, while it mails.
+//! A worker that is cut off from Temporal, but from nothing else, during a mailing.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::smtp::{self, Behaviour};
 use crate::support::{Shop, Worker, eventually};
 use order_worker_testkit::servers::{postgres_database, temporal};
 
-/// So many that mailing them takes far longer than another attempt takes to begin.
+/// Number of recipients: mailing them takes far longer than the start of another attempt.
 const ALL: usize = 600;
 
-/// A shop whose mail server takes its time, a worker of it that mails over a line, and the order.
+/// Opens a shop with a slow mail server, a worker that is mailing and reaches Temporal through a
+/// line, and the order.
 async fn shop_and_cut_off_worker(name: &str) -> (Shop, Worker, Line) {
     let slow = Behaviour {
         delay: Duration::from_millis(100),
@@ -41,7 +42,7 @@ async fn mailed(shop: &Shop, count: usize) {
     .await;
 }
 
-/// The worker that is cut off has noticed that it has lost the mails.
+/// Waits until the cut-off worker has noticed that it lost the mailing.
 async fn stopped(worker: &Worker) {
     worker.says("a later attempt sends these mails").await;
 }
@@ -54,7 +55,7 @@ async fn two_attempts_never_mail_at_once() {
     line.cut();
     let new = shop.worker().await;
     stopped(&old).await;
-    // The rest need not take long.
+    // The rest may be quick.
     shop.smtp.behave(Behaviour::default());
     let result = shop.end_of(&handle).await;
     assert_eq!(
@@ -63,7 +64,7 @@ async fn two_attempts_never_mail_at_once() {
     );
     let (everyone, repeated) = smtp::mailed(&shop.smtp.mails());
     assert_eq!(everyone.len(), ALL);
-    // The one that was in flight when the mails changed hands.
+    // The mail that was being sent at the takeover.
     assert!(repeated <= 1, "{repeated} mails were sent twice");
     new.drain().await;
 }
@@ -82,7 +83,7 @@ async fn a_cancelled_mailing_ends_although_its_worker_cannot_hear_of_it() {
     let result = shop.end_of(&handle).await;
     stopped(&old).await;
     assert_eq!(result.notification.state, NotificationState::Cancelled);
-    // The count is made when the mailing is over, but for the mail in flight.
+    // The count comes after the end of the mailing, except for the mail in flight.
     let (counted, sent) = (result.notification.sent, shop.smtp.mails().len() as u64);
     assert!(counted <= sent && sent <= counted + 1, "{counted} {sent}");
     assert!(sent < ALL as u64, "{sent}");

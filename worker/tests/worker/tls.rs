@@ -1,5 +1,5 @@
-//! TLS to Temporal through a proxy that asks for client certificates: the files of the contract,
-//! a CA that does not fit, and certificates that are replaced while the worker runs.
+//! TLS to Temporal through a proxy that requires client certificates: the mounted files, a CA that
+//! does not match, and certificates that change while the worker runs.
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,7 @@ async fn certificates_are_replaced_without_a_restart() {
     let proxy = Proxy::start(old.server()).await;
     let files = Files(shop.dir.path().to_owned());
 
-    // A CA that did not sign the server's certificate: not ready, and it says why.
+    // With a CA that did not sign the server's certificate, the worker is not ready and says why.
     files.write(&new.ca, &old.sign("worker"));
     let refused = worker(&shop, proxy.port).await;
     refused.says("invalid peer certificate").await;
@@ -64,7 +64,8 @@ async fn certificates_are_replaced_without_a_restart() {
         OrderState::Completed
     );
 
-    // A half-written file changes nothing; then both CAs are trusted and the client's is new.
+    // A half-written file changes nothing. Then both CAs are trusted and the client certificate is
+    // new.
     std::fs::write(shop.dir.path().join("ca.crt"), "half").unwrap();
     worker.says("keeping the last TLS files").await;
     files.write(&format!("{}{}", old.ca, new.ca), &new.sign("worker"));

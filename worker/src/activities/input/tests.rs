@@ -112,7 +112,7 @@ fn mails_without_an_order_are_those_of_one_activity() {
         let (mailing, _) = read::<Mailing>(&sent(&mailing), caller).unwrap();
         mailing.order_id
     };
-    // Every attempt has the same, and a second activity of the workflow another.
+    // All attempts share the id; a second activity of the workflow gets another.
     assert_eq!(id(&CALLER), id(&CALLER));
     assert!(id(&CALLER).starts_with("shop-7-"));
     let again = Caller {
@@ -155,7 +155,7 @@ fn a_wrong_field_is_named_and_an_unknown_one_noted() {
 
     let order = json!({"id": "a", "total": 1, "items": [], "note": "n", "recipients": []});
     let (_, ignored) = read::<CreateOrder>(&sent(&order), &CALLER).unwrap();
-    // The rest of an order is no surprise.
+    // The other fields of an order are expected and not reported.
     assert_eq!(ignored, ["note"]);
 }
 

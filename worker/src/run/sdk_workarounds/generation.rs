@@ -1,11 +1,11 @@
-//! One SDK worker after the other in one process. temporalio-sdk 1.1.1 keeps about 390 bytes of
-//! every activity it ever ran (`ActivityHalf::task_tokens_to_cancels`), so the worker of the
-//! activities is replaced after a number of them: the next one starts on the same connection, then
-//! the old one sends no further poll, takes in what its polls still bring, and ends with its last
-//! activity.
+//! Runs one SDK worker after the other in one process. temporalio-sdk 1.1.1 keeps about 390 bytes
+//! of every activity it ever ran (`ActivityHalf::task_tokens_to_cancels`), so the activity worker
+//! is replaced after a number of activities: the next worker starts on the same connection; then
+//! the old one sends no further polls, accepts the tasks that its open polls still bring, and ends
+//! after its last activity.
 //!
-//! Workflows have a worker of their own that is never replaced: it leaks nothing, and replacing it
-//! would lose what it has cached.
+//! Workflows have a separate worker that is never replaced: it leaks nothing, and a replacement
+//! would lose its cache.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -45,29 +45,29 @@ use crate::workflow::OrderWorkflow;
 
 use super::polls::Polls;
 
-/// How much later than it was made a heartbeat may reach the server. Cancellation and a resume
-/// after a kill are late by as much.
+/// Longest delay until a heartbeat reaches the server. Cancellation and resuming after a kill are
+/// delayed by up to the same time.
 const HEARTBEAT_THROTTLE: Duration = Duration::from_secs(1);
 
-/// How long a workflow task waits for the worker that has the workflow in its cache. When that
-/// worker was killed, this is what the order waits for nothing; any other worker reads the short
-/// history of an order in a moment.
+/// How long a workflow task waits for the worker that has the workflow in its cache. If that worker
+/// was killed, the order waits this long in vain. Any other worker reads the short history of an
+/// order in a moment.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pause before a server that did not answer is asked again.
+/// Pause before the next request to a server that did not answer.
 const ANOTHER_TRY: Duration = Duration::from_secs(1);
 
-/// How long the polls of a worker that is replaced may take to return: longer than the server
-/// holds a poll (60 s), so that none is ever cut off with a task in it.
+/// How long a replaced worker waits for its polls to return. Longer than the server holds a poll
+/// (60 s), so that no poll is cut off with a task in it.
 const UNTIL_POLLS_RETURN: Duration = Duration::from_secs(75);
 
-/// The same when the process ends and tasks still come in.
+/// Like [`UNTIL_POLLS_RETURN`], for a process that ends while tasks still come in.
 const AT_THE_END: Duration = Duration::from_secs(10);
 
 /// What one SDK worker polls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::run) enum TaskKinds {
-    /// Everything the role plays.
+    /// Everything the role runs.
     All,
     /// The role's workflows.
     Workflows,
@@ -75,15 +75,15 @@ pub(in crate::run) enum TaskKinds {
     Activities,
 }
 
-/// The way to Temporal.
+/// The connection settings and the SDK runtime.
 pub(in crate::run) struct Temporal {
     pub(in crate::run) runtime: Runtime,
     pub(in crate::run) connector: Connector,
-    /// Takes the metrics of the SDK's requests.
+    /// Records the metrics of the SDK's requests.
     pub(in crate::run) meter: TemporalMeter,
 }
 
-/// Makes the SDK workers of this process, from what they share. Lives as long as the process.
+/// Creates the SDK workers of this process from their shared parts. Lives as long as the process.
 pub(in crate::run) struct WorkerFactory {
     settings: Settings,
     temporal: Temporal,
@@ -128,8 +128,8 @@ impl WorkerFactory {
         &self.store
     }
 
-    /// What the worker that stays polls for, if there is one, and what the one polls for that is
-    /// replaced.
+    /// What the permanent worker polls for, if there is one, and what the replaceable worker polls
+    /// for.
     pub(in crate::run) fn task_kinds(&self) -> (Option<TaskKinds>, TaskKinds) {
         if self.settings.recycle_after == 0 {
             (None, TaskKinds::All)
@@ -140,7 +140,7 @@ impl WorkerFactory {
         }
     }
 
-    /// What the SDK calls the tasks that this process polls for.
+    /// The SDK's names for the tasks that this process polls for.
     pub(in crate::run) fn poller_kinds(&self) -> &'static [&'static str] {
         if self.settings.role.plays(Role::Orders) {
             &["workflow_task", "activity_task"]
@@ -149,15 +149,15 @@ impl WorkerFactory {
         }
     }
 
-    /// A connection for the generations of one kind, as soon as Temporal answers. `None` if `stop`
-    /// came first.
+    /// Opens a connection for the generations of one kind, as soon as Temporal answers. `None` if
+    /// `stop` comes first.
     pub(in crate::run) async fn connect(&self, stop: &CancellationToken) -> Option<Connection> {
         let stopped = stop.clone().cancelled_owned();
         let client = self.temporal.connector.connect_patiently(stopped).await?;
         Some(client.connection().clone())
     }
 
-    /// Makes a worker on a connection and lets it poll. `None` if `stop` came first.
+    /// Creates a worker on a connection and lets it poll. `None` if `stop` comes first.
     pub(in crate::run) async fn start_generation(
         &self,
         kinds: TaskKinds,
@@ -199,8 +199,9 @@ impl WorkerFactory {
         let running = tokio::task::spawn_local(async move {
             let ended = worker.run().await;
             // `Worker::run` leaves out the last step of the core's `finalize_shutdown`. Without it
-            // the worker stays registered with its connection, which keeps both alive, a thread
-            // that measures the machine, and a heartbeat of the dead worker every few seconds.
+            // the worker stays registered with its connection. That keeps both alive, together with
+            // a thread that measures the machine and a heartbeat of the dead worker every few
+            // seconds.
             if let Err(error) = workers.finalize_unregister(key) {
                 tracing::warn!("an SDK worker that has ended is kept in memory: {error}");
             }
@@ -251,15 +252,15 @@ impl WorkerFactory {
                     .build(),
             )
             .maybe_deployment_options(deployment(settings))
-            // No graceful_shutdown_period: the SDK would cancel the activities of a worker that is
-            // merely being replaced. The interceptor ends them when the process's grace period is
-            // over.
+            // No graceful_shutdown_period: the SDK would also cancel the activities of a worker
+            // that is merely being replaced. The interceptor ends activities when the process's
+            // grace period is over.
             .build();
         self.register(kinds, &mut options)?;
         Ok(options)
     }
 
-    /// Registers what the role plays, and nothing else: a worker polls for what is registered.
+    /// Registers exactly what the role runs: a worker polls for everything that is registered.
     fn register(&self, kinds: TaskKinds, options: &mut WorkerOptions) -> anyhow::Result<()> {
         let role = self.settings.role;
         if kinds != TaskKinds::Activities && role.plays(Role::Orders) {
@@ -300,7 +301,7 @@ impl WorkerFactory {
 }
 
 /// Worker versioning, if a deployment version is set. Pinned: an order takes seconds or, with a
-/// cancel window, days, and always ends on the code it began with, so that a new version never
+/// cancel window, days, and always ends on the code that it started with. So a new version never
 /// has to replay an old order's history.
 fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
     let (name, build) = settings.temporal.deployment.clone()?;
@@ -316,7 +317,7 @@ fn deployment(settings: &Settings) -> Option<WorkerDeploymentOptions> {
     )
 }
 
-/// One SDK worker that runs.
+/// One running SDK worker.
 pub(in crate::run) struct Generation {
     stop: Rc<dyn Fn()>,
     running: JoinHandle<Result<(), WorkerRunError>>,
@@ -328,8 +329,8 @@ pub(in crate::run) struct Generation {
 }
 
 impl Generation {
-    /// Completes when the worker has ended by itself or after `retire`. Must not be awaited again
-    /// afterwards.
+    /// Completes when the worker has ended, after `retire` or by itself (an error). Must not be
+    /// awaited again afterwards.
     pub(in crate::run) async fn ended(&mut self) -> anyhow::Result<()> {
         match (&mut self.running).await {
             Ok(Ok(())) if self.retired.get() => Ok(()),
@@ -339,25 +340,26 @@ impl Generation {
         }
     }
 
-    /// Completes when the worker has run so many activities that it must be replaced.
+    /// Completes when the worker has started so many activities that it must be replaced.
     pub(in crate::run) fn recycle_due(&self) -> impl Future<Output = ()> + use<> {
         let recycle = self.recycle.clone();
         async move { recycle.reached.notified().await }
     }
 
-    /// Lets it run as many activities again before it must be replaced.
+    /// Restarts the count of activities until the worker must be replaced.
     pub(in crate::run) fn postpone_recycle(&self) {
         self.recycle.reset();
     }
 
-    /// Sends no further poll, and stops the worker when those under way have returned; what runs
-    /// goes on to its end. For a worker that is replaced: there is time.
+    /// Stops polling, and stops the worker when its open polls have returned. Running activities
+    /// finish. For a worker that is being replaced and so has time.
     pub(in crate::run) fn retire(&self) {
         self.leave(UNTIL_POLLS_RETURN, false);
     }
 
-    /// The same for a process that ends within `grace`: polls that wait on a queue without tasks
-    /// are cut off, and so are all when it is over, or they would bring what has no time to run.
+    /// Like [`Self::retire`], for a process that ends within `grace`: polls on an idle queue are
+    /// cut off, and all polls once the time is over, because there would be no time to run what
+    /// they bring.
     pub(in crate::run) fn retire_soon(&self, grace: Duration) {
         self.leave(AT_THE_END.min(grace), true);
     }
@@ -379,7 +381,7 @@ impl Generation {
     }
 }
 
-/// Completes when the worker that stays has ended. Never completes if there is none.
+/// Completes when the permanent worker has ended. Never completes if there is none.
 pub(in crate::run) async fn steady_ended(steady: Option<&mut Generation>) -> anyhow::Result<()> {
     match steady {
         Some(steady) => steady.ended().await,
@@ -387,8 +389,8 @@ pub(in crate::run) async fn steady_ended(steady: Option<&mut Generation>) -> any
     }
 }
 
-/// Completes when one of the retired workers has ended, and takes it out. Never completes while
-/// there is none.
+/// Completes when one of the retired workers has ended, and removes it. Never completes while there
+/// is none.
 pub(in crate::run) async fn first_ended(retired: &mut Vec<Generation>) {
     if retired.is_empty() {
         return std::future::pending().await;
@@ -407,7 +409,7 @@ pub(in crate::run) async fn first_ended(retired: &mut Vec<Generation>) {
     }
 }
 
-/// Counts the activities of one generation.
+/// Counts the started activities of one generation.
 struct RecycleCounter {
     started: AtomicU64,
     limit: u64,
@@ -435,7 +437,7 @@ impl RecycleCounter {
     }
 }
 
-/// Wraps every activity: counts it, ends it at the deadline, and keeps its metric.
+/// Wraps every activity: counts it, ends it at the deadline, and records its metric.
 struct ActivityInterceptor {
     recycle: Arc<RecycleCounter>,
     deadline: CancellationToken,

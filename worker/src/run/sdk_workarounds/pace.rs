@@ -1,32 +1,32 @@
-//! How slow the server is, and how long its silence must last to mean something. Pure: times are
-//! passed in.
+//! Estimates how slow the server is, and how long its silence must last to mean that a queue is
+//! idle. Pure: times are passed in.
 
 use std::time::{Duration, Instant};
 
-/// A queue from which no poll has returned for this long has no tasks. Longer than the second that
-/// Temporal gives itself to write down that a waiting poll is given a new task.
+/// A queue is idle if no poll has returned for this long. Longer than the second within which
+/// Temporal must record that it gives a new task to a waiting poll.
 const QUIET: Duration = Duration::from_millis(1200);
-/// The same as a multiple of the slowest answer of late: a server that is slow to write down what
-/// became of a task is as slow to hand one out.
+/// The same as a multiple of the slowest recent answer: a server that is slow to record a task's
+/// outcome is equally slow to hand out a task.
 const QUIET_PER_ANSWER: u32 = 5;
-/// How long ago an answer may be to count as one of late.
+/// Maximum age of a recent answer.
 const OF_LATE: Duration = Duration::from_secs(30);
 
-/// The slowest answer of late.
+/// The slowest recent answer.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     slowest: Option<(Instant, Duration)>,
 }
 
 impl Pace {
-    /// Takes note of an answer at `now` that took so long.
+    /// Records an answer that arrived at `now` and took `took`.
     pub(super) fn note(&mut self, now: Instant, took: Duration) {
         if took >= self.slowest(now) {
             self.slowest = Some((now, took));
         }
     }
 
-    /// How long a queue must have been silent at `now` to count as one without tasks.
+    /// How long a queue must have been silent at `now` to count as idle.
     pub(super) fn quiet(&self, now: Instant) -> Duration {
         QUIET.max(self.slowest(now) * QUIET_PER_ANSWER)
     }

@@ -1,17 +1,18 @@
-//! Stands between an SDK worker and its connection, and knows which polls are under way. Passes
-//! every request on as it is.
+//! A proxy between an SDK worker and its connection that tracks the worker's polls. Forwards every
+//! request unchanged.
 //!
-//! temporalio-sdk-core 0.10.1 takes in no workflow task any more from the moment a worker is told
-//! to stop (`WFStream::shutdown_done` looks only at the workflows it already has), and drops its
-//! polls then. A task that the server has just put into one of them comes back only after its
-//! timeout: 10 s for a workflow task, an attempt for an activity. So polls are ended here, before
-//! the worker is told: no new one goes out, those under way may return with a task, and those tasks
-//! are answered. Nor is a poll answered as empty any more: the first empty answer after the worker
-//! was told ends its stream of activities, and loses what stands behind it in the line
+//! From the moment a worker is told to stop, temporalio-sdk-core 0.10.1 accepts no workflow task
+//! (`WFStream::shutdown_done` checks only the workflows that it already has) and drops its polls. A
+//! task that the server has just put into one of them comes back only after its timeout: 10 s for a
+//! workflow task, an attempt for an activity. So this module ends the polls before the worker is
+//! told to stop: it sends no new polls, open polls may return with a task, and those tasks are
+//! answered. It also stops answering polls as empty: once the worker has been told to stop, the
+//! first empty answer ends its stream of activities and loses the tasks queued behind it
 //! (`TaskPollerStream`).
 //!
-//! The SDK also refuses two workers for one queue on one connection. Each worker has one of these,
-//! and all of them share the connection behind it, so that replacing a worker opens nothing.
+//! The SDK also refuses two workers for one queue on one connection. Each worker has its own proxy.
+//! Successive workers share the connection behind their proxies, so replacing a worker opens no new
+//! one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -37,25 +38,27 @@ use tokio_util::sync::CancellationToken;
 use super::pace::Pace;
 use super::unsent::was_never_sent;
 
-/// Where the SDK believes to connect to. It appears nowhere: requests go to the connection behind.
+/// The URL that the SDK believes it connects to. It never appears: requests go to the shared
+/// connection.
 const BEHIND: &str = "http://connection.behind.invalid";
-/// Longest wait for the server to take note that a worker leaves.
+/// Time limit for telling the server that a worker leaves.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the server, and a poll that is not sent any more, is told of a worker that leaves.
+/// The reason given to the server for the shutdown, and the error message of polls that are no
+/// longer sent.
 const REASON: &str = "the worker stops polling";
-/// More workflow tasks than any worker has at once. Beyond it the list holds tasks that the SDK
-/// gave up, and starts anew.
+/// More workflow tasks than any worker has at once. A longer list holds tasks that the SDK gave up,
+/// so it is cleared.
 const MOST_TASKS: usize = 20_000;
 
-/// The polls of one SDK worker. Clones are the same.
+/// The polls of one SDK worker. Clones share the state.
 #[derive(Clone, Default)]
 pub(super) struct Polls(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// No further poll goes out.
+    /// Cancelled: no further polls are sent.
     parked: CancellationToken,
-    /// Every poll ends at once.
+    /// Cancelled: all polls end immediately.
     released: CancellationToken,
     state: Mutex<State>,
     changed: Notify,
@@ -67,12 +70,12 @@ struct State {
     /// Tokens of workflow tasks that polls returned and that are not answered yet.
     tasks: HashSet<Vec<u8>>,
     pace: Pace,
-    /// What takes this worker off the server's list, as far as its polls have told.
+    /// The request that removes this worker from the server's list, filled in from its polls.
     shutdown: api::ShutdownWorkerRequest,
 }
 
 impl Polls {
-    /// A connection for one SDK worker, on top of another.
+    /// Creates the connection of one SDK worker, on top of a shared one.
     pub(super) async fn connection(
         &self,
         behind: &Connection,
@@ -95,10 +98,9 @@ impl Polls {
         Connection::connect(options).await
     }
 
-    /// Sends no further poll, and waits until all that are under way have returned and the
-    /// workflow tasks they brought are answered, but not longer than `patience`. With `if_quiet`,
-    /// also no longer than until none has returned for a while: what is left then waits on a
-    /// queue without tasks.
+    /// Sends no further polls, and waits until all open polls have returned and their workflow
+    /// tasks are answered, up to `patience`. With `if_quiet`, it also stops waiting when no poll
+    /// has returned for a while: the remaining polls then wait on an idle queue.
     pub(super) async fn end(&self, behind: &Connection, patience: Duration, if_quiet: bool) {
         self.0.parked.cancel();
         let returned = async {
@@ -107,7 +109,8 @@ impl Polls {
         };
         let _late = tokio::time::timeout(patience, returned).await;
         let state = self.state();
-        // A task in a poll that is cut off, or not answered, comes back by its timeout.
+        // A task in a poll that is cut off, or a task that is not answered, comes back after its
+        // timeout.
         tracing::info!(
             polls_cut_off = state.under_way,
             tasks_unanswered = state.tasks.len(),
@@ -115,7 +118,7 @@ impl Polls {
         );
     }
 
-    /// Ends the polls that are left. The worker must have been told to stop before.
+    /// Ends the remaining polls. The worker must already have been told to stop.
     pub(super) fn release(&self) {
         self.0.released.cancel();
     }
@@ -142,8 +145,8 @@ impl Polls {
         }
     }
 
-    /// Has the server unload the sticky queue: its polls end, and the workflows that it was for go
-    /// to any worker from now on, instead of waiting for this one. A server with
+    /// Asks the server to unload the sticky queue. Its polls end, and its workflows go to any
+    /// worker from now on instead of waiting for this one. A server with
     /// `frontend.enableCancelWorkerPollsOnShutdown` ends the other polls as well.
     async fn announce_shutdown(&self, behind: &Connection) {
         let shutdown = self.state().shutdown.clone();
@@ -155,7 +158,7 @@ impl Polls {
         let asked = Instant::now();
         let mut retrying = behind.clone();
         if let Err(status) = WorkflowService::shutdown_worker(&mut retrying, request).await {
-            // The next tasks of cached workflows are late by the sticky timeout, no more.
+            // Without it, the next tasks of cached workflows are only late by the sticky timeout.
             tracing::debug!("the server did not take the shutdown of the worker: {status}");
         }
         self.took(asked);
@@ -167,14 +170,14 @@ impl Polls {
         self.state().pace.note(now, took);
     }
 
-    /// Sends a poll, unless none may go out any more. `has_task` sees the answer before the poll
-    /// counts as returned.
+    /// Sends a poll, unless polls are parked. Calls `has_task` on the answer before the poll counts
+    /// as returned.
     async fn poll<R: Message>(
         &self,
         call: impl Future<Output = Result<Response<R>, Status>>,
         has_task: impl FnOnce(&R) -> bool,
     ) -> Result<GrpcSuccessResponse, Status> {
-        // Counted first: `end` parks and then counts, so that none slips through between.
+        // Counted first: `end` parks and then counts, so no poll can slip through in between.
         let under_way = UnderWay::begin(self);
         if !self.0.parked.is_cancelled() {
             tokio::select! {
@@ -190,12 +193,12 @@ impl Polls {
         }
         drop(under_way);
         self.0.released.cancelled().await;
-        // Not an empty answer, which could stand before a task in the SDK's line. The pollers of
-        // workflow tasks and activities, which scale with the load, swallow this one.
+        // Not an empty answer, which could get ahead of a task in the SDK's queue. The autoscaling
+        // pollers of workflow tasks and activities swallow this error.
         Err(Status::cancelled(REASON))
     }
 
-    /// Takes note of the workflow task that a poll returned; says whether there is one.
+    /// Records the workflow task that a poll returned. Returns whether there is one.
     fn note_workflow_task(&self, task_token: &[u8]) -> bool {
         if task_token.is_empty() {
             return false;
@@ -208,8 +211,8 @@ impl Polls {
         true
     }
 
-    /// Sends what became of a task. `next` gives the token of the workflow task that comes back for
-    /// it, or nothing.
+    /// Sends the outcome of a task. `next` returns the token of the workflow task in the answer, or
+    /// an empty slice.
     async fn answer<R: Message>(
         &self,
         task_token: Vec<u8>,
@@ -222,7 +225,7 @@ impl Polls {
         if let Ok(answer) = &answer {
             self.note_workflow_task(next(answer.get_ref()));
         }
-        // What was never sent comes again.
+        // The SDK resends a request that was never sent.
         if !answer.as_ref().is_err_and(was_never_sent) {
             self.state().tasks.remove(&task_token);
             self.0.changed.notify_waiters();
@@ -230,11 +233,11 @@ impl Polls {
         encoded(&answer?)
     }
 
-    /// Passes a request on. Temporal's frontends close every connection after five minutes, and a
-    /// request that comes at that moment fails without having been sent. The SDK would send it
-    /// again, but knows such an error by its cause, which does not survive the way back to it; it
-    /// would give up the result of an activity, which runs again after its timeout. So it is told
-    /// by a code on which it sends a request again.
+    /// Forwards a request. Temporal's frontends close every connection after five minutes, and a
+    /// request at that moment fails without having been sent. The SDK would resend it, but
+    /// recognizes such an error only by its cause, which does not survive the way back to the SDK.
+    /// It would then give up the result of an activity, which would run again after its timeout. So
+    /// the error is replaced by a status code on which the SDK resends.
     async fn pass_on(
         &self,
         behind: &Connection,
@@ -257,13 +260,13 @@ impl Polls {
         request: GrpcRequest,
     ) -> Result<GrpcSuccessResponse, Status> {
         let mut service = behind.workflow_service();
-        /// Decodes a request, has it sent, and encodes the answer.
+        /// Decodes a request, sends it, and encodes the answer.
         macro_rules! pass {
             ($method:ident) => {
                 encoded(&service.$method(decoded(request)?).await?)
             };
         }
-        /// The same for what became of a task.
+        /// The same for the outcome of a task.
         macro_rules! answer {
             ($method:ident, $message:ident, $next:expr) => {{
                 let request: Request<api::$message> = decoded(request)?;
@@ -275,7 +278,7 @@ impl Polls {
                 answer!($method, $message, |_| &[])
             };
         }
-        /// The same for a poll, which tells who the worker is.
+        /// The same for a poll, which identifies the worker.
         macro_rules! poll {
             ($method:ident, $message:ident, $has_task:expr) => {{
                 let request: Request<api::$message> = decoded(request)?;
@@ -299,7 +302,7 @@ impl Polls {
             "RespondWorkflowTaskCompleted" => answer!(
                 respond_workflow_task_completed,
                 RespondWorkflowTaskCompletedRequest,
-                // The answer may hold the workflow's next task.
+                // The answer may contain the workflow's next task.
                 |answer| answer
                     .workflow_task
                     .as_ref()
@@ -343,7 +346,8 @@ impl Polls {
                 let call = service.poll_nexus_task_queue(decoded(request)?);
                 let has_task = |task: &api::PollNexusTaskQueueResponse| !task.task_token.is_empty();
                 match self.poll(call, has_task).await {
-                    // This poller does not scale, and would ask without end.
+                    // This poller does not autoscale; after an error it would poll again without
+                    // end.
                     Err(_) if self.0.released.is_cancelled() => {
                         encoded(&Response::new(api::PollNexusTaskQueueResponse::default()))
                     }
@@ -361,7 +365,7 @@ impl Polls {
         }
     }
 
-    /// Takes note of who polls (Temporal namespace, identity, instance) and where.
+    /// Records which worker polls (Temporal namespace, identity, instance) and on which queue.
     fn note_poll(&self, queue: Option<&TaskQueue>, worker: [&String; 3]) {
         let Some(queue) = queue else {
             return;
@@ -384,7 +388,7 @@ impl Polls {
     }
 }
 
-/// One poll, from before it is sent until its answer is taken in.
+/// One open poll, counted from before it is sent until its answer is processed.
 struct UnderWay<'a>(&'a Polls);
 
 impl<'a> UnderWay<'a> {
@@ -401,7 +405,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// The request as the connection behind takes it, with the SDK's headers: the deadline, the
+/// Decodes a request for the shared connection, with the SDK's headers: the deadline, the
 /// namespace, the SDK's name.
 fn decoded<M: Message + Default>(request: GrpcRequest) -> Result<Request<M>, Status> {
     let message = M::decode(request.proto)
@@ -434,7 +438,7 @@ mod tests {
         }
     }
 
-    /// A poll that is answered when `answer` says so.
+    /// A poll that returns when `answer` receives a task token.
     async fn poll(
         polls: Polls,
         answer: tokio::sync::oneshot::Receiver<Vec<u8>>,
@@ -459,7 +463,7 @@ mod tests {
         }
         polls.0.parked.cancel();
         let not_sent = tokio::spawn(poll(polls.clone(), tokio::sync::oneshot::channel().1));
-        // One brings a task, one comes back empty, one is cut off.
+        // One returns a task, one returns empty, one is cut off.
         answers.remove(0).send(b"task".to_vec()).unwrap();
         answers.remove(0).send(Vec::new()).unwrap();
         let late = under_way.remove(0).await.unwrap();

@@ -1,12 +1,13 @@
-//! Which errors mean that a request never left this process. Pure.
+//! Recognizes errors of requests that never left this process. Pure.
 
 use std::error::Error;
 use std::iter::successors;
 
 use temporalio_client::tonic::{Code, Status, TimeoutExpired, transport};
 
-/// Whether the connection went away before it took the request. Cancelled is also what a server may
-/// answer, which has no cause, and what a request is that was sent and is too late.
+/// Whether the connection closed before it took the request. `Cancelled` has two other meanings: a
+/// server may answer with it (without a cause), and it is the status of a request that was sent and
+/// timed out.
 pub(super) fn was_never_sent(status: &Status) -> bool {
     let mut in_transport = false;
     for cause in successors(status.source(), |cause| (*cause).source()) {
@@ -34,8 +35,8 @@ mod tests {
 
     type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Runs what takes requests in, the first task of a channel, and holds the others: those of the
-    /// connection, which would send them.
+    /// Runs the first task of a channel, which accepts requests. Holds the other tasks: those of
+    /// the connection, which would send them.
     #[derive(Clone, Default)]
     struct Holding(Arc<Mutex<(bool, Vec<Task>)>>);
 
@@ -56,7 +57,7 @@ mod tests {
         client.get_system_info(request).await.unwrap_err()
     }
 
-    /// Takes connections, and nothing from them.
+    /// A server that accepts connections and reads nothing.
     async fn mute() -> (TcpListener, Endpoint) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -69,7 +70,7 @@ mod tests {
         let tasks = Holding::default();
         let asking = tokio::spawn(ask(endpoint.executor(tasks.clone())));
         while !asking.is_finished() {
-            // The connection goes away with the requests that wait for it.
+            // Drops the connection together with the requests that wait for it.
             tasks.0.lock().1.clear();
             tokio::task::yield_now().await;
         }

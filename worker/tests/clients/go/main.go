@@ -1,11 +1,12 @@
-// A client of the order system in Go, as its users write one: it knows the names and the inputs that are documented, and
-// nothing of how the system is made.
+// A client of the order system in Go, as a user would write it: it uses the documented names and
+// inputs and knows nothing about the implementation.
 //
 //	order-client ADDRESS PREFIX ORDERS [INVENTORY PAYMENTS NOTIFICATIONS]
 //
-// starts orders on the task queue ORDERS, then runs a workflow of its own that calls the activities, on the queues named (by
-// default all on ORDERS), and prints what came of all that as one JSON object. PREFIX begins every id that it makes up. An
-// order of DECLINED is expected to be declined, if that variable is set.
+// It starts orders on the task queue ORDERS. Then it runs its own workflow, which calls the
+// activities on the given queues (default: all on ORDERS), and prints all results as one JSON
+// object. Every id that it generates starts with PREFIX. If the variable DECLINED is set, an order
+// of that total is expected to be declined.
 package main
 
 import (
@@ -27,19 +28,19 @@ import (
 
 const total = 100
 
-// OrderInput is an order by its order_id.
+// OrderInput identifies the order by order_id.
 type OrderInput struct {
 	OrderID string `json:"order_id"`
 	Total   int    `json:"total"`
 }
 
-// OrderInputByID is an order by its id.
+// OrderInputByID identifies the order by id.
 type OrderInputByID struct {
 	ID    string `json:"id"`
 	Total int    `json:"total"`
 }
 
-// OrderInputByBoth is an order by both names of its id.
+// OrderInputByBoth gives the order's id under both names.
 type OrderInputByBoth struct {
 	ID      string `json:"id"`
 	OrderID string `json:"order_id"`
@@ -59,7 +60,7 @@ type NotificationInput struct {
 	Body       string   `json:"body"`
 }
 
-// Queues are where the activities run.
+// Queues are the task queues of the activities.
 type Queues struct {
 	Orders, Inventory, Payments, Notifications string
 }
@@ -67,7 +68,7 @@ type Queues struct {
 // Result is what a workflow or an activity of the order system returned.
 type Result = map[string]any
 
-// Report is what the client prints.
+// Report is the client's output.
 type Report struct {
 	Orders     []Result `json:"orders"`
 	Activities Result   `json:"activities"`
@@ -160,7 +161,7 @@ func (report *Report) callActivities(ctx context.Context, temporal client.Client
 	return execute(&report.Mistaken, "mistaken-"+prefix, MistakenWorkflow, queues.Payments)
 }
 
-// ShopWorkflow calls the order system's activities with what their inputs are said to be.
+// ShopWorkflow calls the order system's activities with their documented inputs.
 func ShopWorkflow(ctx workflow.Context, order OrderInput, queues Queues) (Result, error) {
 	if err := step(ctx, nil, "create_order", order, queues.Orders); err != nil {
 		return nil, err
@@ -194,7 +195,7 @@ func ShopWorkflow(ctx workflow.Context, order OrderInput, queues Queues) (Result
 	return Result{"payment": payment, "mails": mails}, nil
 }
 
-// MistakenWorkflow calls an activity with an input that cannot be read, as often as it is let.
+// MistakenWorkflow calls an activity with an unreadable input, with unlimited attempts.
 func MistakenWorkflow(ctx workflow.Context, queue string) ([]any, error) {
 	options := workflow.ActivityOptions{TaskQueue: queue, StartToCloseTimeout: 30 * time.Second}
 	mistake := map[string]int{"amount": 7}
@@ -206,7 +207,7 @@ func MistakenWorkflow(ctx workflow.Context, queue string) ([]any, error) {
 	return nil, err
 }
 
-// step runs one activity. Of what is expected to work, every attempt but the first is a mistake.
+// step runs one activity. An activity that is expected to work must succeed at its first attempt.
 func step(ctx workflow.Context, result any, name string, argument any, queue string) error {
 	options := workflow.ActivityOptions{
 		TaskQueue:           queue,

@@ -25,7 +25,7 @@ from temporalio.worker import Worker
 TOTAL = 100
 TIMEOUT = timedelta(seconds=30)
 LONGEST = timedelta(minutes=2)
-# Of what is expected to work, every attempt but the first is a mistake.
+# An activity that is expected to work must succeed at its first attempt.
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
@@ -168,10 +168,11 @@ async def main(address: str, prefix: str, queues: Queues) -> dict:
     return {"orders": orders, "activities": done, "declined": declined, "mistaken": mistaken}
 
 
-# The workflow's sandbox imports this file once more.
+# The workflow sandbox imports this file again.
 if __name__ == "__main__":
     _, ADDRESS, PREFIX, ORDERS, *REST = sys.argv
     print(json.dumps(asyncio.run(main(ADDRESS, PREFIX, Queues(ORDERS, *(REST or [ORDERS] * 3))))))
-    # The SDK's threads may call into an interpreter that is being taken down, which aborts the process.
+    # The SDK's threads may call into the interpreter while it shuts down, which would abort the
+    # process.
     sys.stdout.flush()
     os._exit(0)

@@ -136,8 +136,8 @@ async fn a_watch_lasts_twenty_seconds_so_that_one_that_hangs_is_noticed() {
     let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
     kept(&caches.fleets, watches.fleets).await;
     let lines = log.lines();
-    let watched = lines.iter().find(|line| line.contains("watch=true"));
-    let mut parameters = watched.unwrap().split(['?', '&']);
+    let request = lines.iter().find(|line| line.contains("watch=true"));
+    let mut parameters = request.unwrap().split(['?', '&']);
     assert!(
         parameters.any(|one| one == "timeoutSeconds=20"),
         "{lines:?}"

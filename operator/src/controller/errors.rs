@@ -58,7 +58,9 @@ pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Conte
     let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
     let wait = wait.saturating_add(jitter(metadata, error.class()));
     let now = context.shared.clock.now().monotonic;
-    Action::requeue(requeue_at.map_or(wait, |at| wait.min(at.since(now))))
+    // A time that has passed was that of this pass.
+    let due = requeue_at.filter(|at| *at > now);
+    Action::requeue(due.map_or(wait, |at| wait.min(at.since(now))))
 }
 
 /// Up to a fifth of the first wait of the class, from the object's uid: stable, so that tests are

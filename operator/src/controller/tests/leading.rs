@@ -118,7 +118,16 @@ async fn the_classes_of_errors_are_counted_apart_and_the_next_look_is_not_forgot
         .requeue_at(&metadata(&object()), now.plus(Duration::from_hours(24)));
     assert_eq!([wait(403), wait(403)], [Some(60), Some(60)]);
     assert_eq!([wait(503), wait(503)], [Some(1), Some(2)]);
+    // A pass that succeeds clears the counts, and leaves the time at which the next one is due:
+    // sooner than after any pause of whole seconds.
+    let half_a_minute = Duration::from_secs(30);
+    shared
+        .fleets
+        .requeue_at(&metadata(&object()), now.plus(half_a_minute));
+    shared.fleets.succeeded(&metadata(&object()));
+    assert_eq!(wait(422), None);
+    // Once that time has passed, an error is followed by its pause, or a fleet whose passes fail
+    // would never rest.
     shared.fleets.requeue_at(&metadata(&object()), now);
-    let action = error_policy(guarded, &error(422), Arc::clone(&operator.context));
-    assert_eq!(action, Action::requeue(Duration::ZERO));
+    assert_eq!(wait(403), Some(60));
 }

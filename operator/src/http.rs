@@ -20,12 +20,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::TEXT_FORMAT;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
+
+use crate::metrics::Metrics;
 
 /// What the process is doing, as the two health endpoints report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Health {
 #[derive(Clone)]
 struct Shared {
     health: Health,
-    registry: Registry,
+    metrics: Metrics,
 }
 
 /// Maximum concurrent connections per listener. Further connections wait until one ends.
@@ -85,10 +87,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     health: Health,
-    registry: Registry,
+    metrics: Metrics,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    bounded(listener, router(health, registry), stop).await;
+    bounded(listener, router(health, metrics), stop).await;
 }
 
 /// Serves `router` within limits until `stop` resolves.
@@ -149,12 +151,12 @@ async fn connection(stream: TcpStream, router: Router, stopped: CancellationToke
 }
 
 /// The endpoints as a router, without a socket.
-pub fn router(health: Health, registry: Registry) -> Router {
+pub fn router(health: Health, metrics: Metrics) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(Shared { health, registry })
+        .route("/metrics", get(exposition))
+        .with_state(Shared { health, metrics })
 }
 
 async fn livez(State(shared): State<Shared>) -> (StatusCode, String) {
@@ -182,15 +184,9 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let mut text = Vec::new();
-    let encoder = TextEncoder::new();
-    match encoder.encode(&shared.registry.gather(), &mut text) {
-        Ok(()) => (
-            [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
-            text,
-        )
-            .into_response(),
+async fn exposition(State(shared): State<Shared>) -> Response {
+    match shared.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -204,6 +200,11 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::clock::Clock;
+
+    fn metrics() -> Metrics {
+        Metrics::new(Clock::start()).unwrap()
+    }
 
     /// Serves on a new listener until the returned guard is dropped.
     async fn serving() -> (std::net::SocketAddr, tokio_util::sync::DropGuard) {
@@ -213,7 +214,7 @@ mod tests {
         let served = serve(
             listener,
             Health::default(),
-            Registry::new(),
+            metrics(),
             stop.clone().cancelled_owned(),
         );
         tokio::spawn(served);
@@ -258,7 +259,7 @@ mod tests {
         let served = tokio::spawn(serve(
             listener,
             Health::default(),
-            Registry::new(),
+            metrics(),
             stop.clone().cancelled_owned(),
         ));
         let mut half = TcpStream::connect(address).await.unwrap();
@@ -272,7 +273,7 @@ mod tests {
 
     async fn get(health: &Health, path: &str) -> (u16, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = router(health.clone(), Registry::new())
+        let response = router(health.clone(), metrics())
             .oneshot(request)
             .await
             .unwrap();

@@ -119,9 +119,7 @@ async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_
         kept(&caches.connections, watches.connections).await,
         expected
     );
-    let text = prometheus::TextEncoder::new()
-        .encode_to_string(&metrics.registry().gather())
-        .unwrap();
+    let text = metrics.text().unwrap();
     let failed: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("watch_errors_total{") && !line.ends_with(" 0"))

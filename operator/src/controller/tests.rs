@@ -187,10 +187,7 @@ impl Operator {
     }
 
     fn metrics(&self) -> String {
-        let families = self.context.shared.metrics.registry().gather();
-        prometheus::TextEncoder::new()
-            .encode_to_string(&families)
-            .unwrap()
+        self.context.shared.metrics.text().unwrap()
     }
 }
 

@@ -1,13 +1,12 @@
-//! The metrics of fleets: plain numbers, kept per fleet and dropped with it. No I/O.
+//! The metrics of fleets: plain numbers, kept per fleet and dropped with it, and their text. No I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prometheus::proto::MetricFamily;
 use taskqueue_scaling::{PerType, TaskType, Time, TypeBacklog, UnknownReason};
 use taskqueue_temporal::OwnerKey;
 
-use super::family::{Family, number};
+use super::family::{Family, Subject, number};
 use super::table;
 
 /// The numbers of one fleet.
@@ -156,33 +155,31 @@ impl Families {
         }
     }
 
-    fn finish(self) -> Vec<MetricFamily> {
+    fn write(&self, text: &mut String) {
         let rest = [
-            self.condition,
-            self.certificate,
-            self.backlog,
-            self.backlog_age,
-            self.add_rate,
-            self.dispatch_rate,
-            self.rate_limited,
-            self.slots_used,
-            self.slots_available,
-            self.service_time,
-            self.blind_pods,
-            self.held_pod,
-            self.pod_scrapes,
-            self.demand,
-            self.reading_age,
-            self.reading_unknown,
-            self.finding,
-            self.decisions,
-            self.changes,
+            &self.condition,
+            &self.certificate,
+            &self.backlog,
+            &self.backlog_age,
+            &self.add_rate,
+            &self.dispatch_rate,
+            &self.rate_limited,
+            &self.slots_used,
+            &self.slots_available,
+            &self.service_time,
+            &self.blind_pods,
+            &self.held_pod,
+            &self.pod_scrapes,
+            &self.demand,
+            &self.reading_age,
+            &self.reading_unknown,
+            &self.finding,
+            &self.decisions,
+            &self.changes,
         ];
-        self.plain
-            .into_iter()
-            .chain(rest)
-            .map(Family::finish)
-            .collect()
+        for family in self.plain.iter().chain(rest) {
+            family.write(text);
+        }
     }
 }
 
@@ -190,51 +187,49 @@ impl Families {
 /// pass.
 pub type ReadAt = dyn Fn(&OwnerKey, &str) -> Option<Time> + Send + Sync;
 
-/// All families of all fleets, as of `now`.
-pub(super) fn families(
+/// Appends all families of all fleets, as of `now`.
+pub(super) fn write(
     fleets: &BTreeMap<OwnerKey, FleetNumbers>,
     read_at: &ReadAt,
     now: Time,
-) -> Vec<MetricFamily> {
+    text: &mut String,
+) {
     let mut families = Families::new();
     for (fleet, numbers) in fleets {
-        for (kind, status, reason) in &numbers.conditions {
-            let labels = [
-                fleet.namespace.as_str(),
-                fleet.name.as_str(),
-                kind,
-                status,
-                reason,
-            ];
-            families.condition.add(&labels, 1.0);
-        }
-        for certificate in &numbers.certificates {
-            let labels = [
-                fleet.namespace.as_str(),
-                fleet.name.as_str(),
-                certificate.certificate,
-                certificate.secret.as_str(),
-            ];
-            let expires = u64::try_from(certificate.expires).unwrap_or(0);
-            families.certificate.add(&labels, number(expires));
-        }
+        fleet_series(&mut families, fleet, numbers);
         for (queue, numbers) in &numbers.queues {
-            let labels = [
-                fleet.namespace.as_str(),
-                fleet.name.as_str(),
-                queue.as_str(),
-                numbers.task_queue.as_str(),
-            ];
+            let subject = Subject::new(&[
+                ("namespace", &fleet.namespace),
+                ("name", &fleet.name),
+                ("queue", queue),
+                ("task_queue", &numbers.task_queue),
+            ]);
             let read_at = read_at(fleet, queue);
-            queue_series(&mut families, labels, numbers, read_at, now);
+            queue_series(&mut families, &subject, numbers, read_at, now);
         }
     }
-    families.finish()
+    families.write(text);
+}
+
+fn fleet_series(families: &mut Families, fleet: &OwnerKey, numbers: &FleetNumbers) {
+    let subject = Subject::new(&[("namespace", &fleet.namespace), ("name", &fleet.name)]);
+    for (kind, status, reason) in &numbers.conditions {
+        families
+            .condition
+            .add(&subject, &[kind, status, reason], 1.0);
+    }
+    for certificate in &numbers.certificates {
+        let further = [certificate.certificate, certificate.secret.as_str()];
+        let expires = u64::try_from(certificate.expires).unwrap_or(0);
+        families
+            .certificate
+            .add(&subject, &further, number(expires));
+    }
 }
 
 fn queue_series(
     families: &mut Families,
-    labels: [&str; 4],
+    subject: &Subject,
     queue: &QueueNumbers,
     read_at: Option<Time>,
     now: Time,
@@ -250,49 +245,38 @@ fn queue_series(
         queue.queue_wait_target.as_secs_f64(),
     ];
     for (family, value) in families.plain.iter_mut().zip(plain) {
-        family.add(&labels, value);
+        family.add(subject, &[], value);
     }
     for task_type in TaskType::ALL {
-        type_series(families, labels, queue, task_type);
+        type_series(families, subject, queue, task_type);
     }
     if let Some(blind) = queue.blind_pods {
-        families.blind_pods.add(&labels, f64::from(blind));
+        families.blind_pods.add(subject, &[], f64::from(blind));
     }
     for (pod, why) in &queue.held_pods {
-        let labels = [labels[0], labels[1], labels[2], labels[3], pod, why];
-        families.held_pod.add(&labels, 1.0);
+        families.held_pod.add(subject, &[pod, why], 1.0);
     }
-    let with = |label: &'static str| [labels[0], labels[1], labels[2], labels[3], label];
     for (result, count) in &queue.scrapes {
-        families.pod_scrapes.add(&with(result), number(*count));
+        families.pod_scrapes.add(subject, &[result], number(*count));
     }
     for (term, replicas) in &queue.demand {
-        families.demand.add(&with(term), f64::from(*replicas));
+        families.demand.add(subject, &[term], f64::from(*replicas));
     }
     for (finding, holds) in &queue.findings {
-        families
-            .finding
-            .add(&with(finding), f64::from(u8::from(*holds)));
+        let holds = f64::from(u8::from(*holds));
+        families.finding.add(subject, &[finding], holds);
     }
     for (name, source, read_at) in [
         ("backlog", queue.backlog_source, read_at),
         ("slots", queue.slots_source, None),
     ] {
         if let Some(taken_at) = source.taken_at.max(read_at) {
-            families
-                .reading_age
-                .add(&with(name), now.since(taken_at).as_secs_f64());
+            let age = now.since(taken_at).as_secs_f64();
+            families.reading_age.add(subject, &[name], age);
         }
         if let Some(reason) = source.unknown {
-            let labels = [
-                labels[0],
-                labels[1],
-                labels[2],
-                labels[3],
-                name,
-                reason.as_str(),
-            ];
-            families.reading_unknown.add(&labels, 1.0);
+            let further = [name, reason.as_str()];
+            families.reading_unknown.add(subject, &further, 1.0);
         }
     }
     let counters = [
@@ -301,47 +285,44 @@ fn queue_series(
     ];
     for (family, counts) in counters {
         for ((direction, reason), count) in counts {
-            let labels = [
-                labels[0], labels[1], labels[2], labels[3], direction, reason,
-            ];
-            family.add(&labels, number(*count));
+            family.add(subject, &[direction, reason], number(*count));
         }
     }
 }
 
 fn type_series(
     families: &mut Families,
-    labels: [&str; 4],
+    subject: &Subject,
     queue: &QueueNumbers,
     task_type: TaskType,
 ) {
-    let labels = [
-        labels[0],
-        labels[1],
-        labels[2],
-        labels[3],
-        task_type.as_str(),
-    ];
+    let further = [task_type.as_str()];
     if let Some(backlog) = queue.backlog.get(task_type) {
-        families.backlog.add(&labels, number(backlog.count));
-        families.backlog_age.add(&labels, backlog.age.as_secs_f64());
+        let add_rate = number(backlog.add_rate_milli) / 1000.0;
+        let dispatch_rate = number(backlog.dispatch_rate_milli) / 1000.0;
+        let rate_limited = f64::from(u8::from(backlog.rate_limited));
+        let age = backlog.age.as_secs_f64();
         families
-            .add_rate
-            .add(&labels, number(backlog.add_rate_milli) / 1000.0);
-        families
-            .dispatch_rate
-            .add(&labels, number(backlog.dispatch_rate_milli) / 1000.0);
-        families
-            .rate_limited
-            .add(&labels, f64::from(u8::from(backlog.rate_limited)));
+            .backlog
+            .add(subject, &further, number(backlog.count));
+        families.backlog_age.add(subject, &further, age);
+        families.add_rate.add(subject, &further, add_rate);
+        families.dispatch_rate.add(subject, &further, dispatch_rate);
+        families.rate_limited.add(subject, &further, rate_limited);
     }
     if let Some(slots) = queue.slots.get(task_type) {
-        families.slots_used.add(&labels, number(slots.used));
+        families
+            .slots_used
+            .add(subject, &further, number(slots.used));
         if let Some(available) = slots.available {
-            families.slots_available.add(&labels, number(available));
+            families
+                .slots_available
+                .add(subject, &further, number(available));
         }
     }
     if let Some(time) = queue.service_time.get(task_type) {
-        families.service_time.add(&labels, time.as_secs_f64());
+        families
+            .service_time
+            .add(subject, &further, time.as_secs_f64());
     }
 }

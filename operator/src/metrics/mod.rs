@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 pub use fleets::{
     CertificateNumbers, FleetNumbers, QueueNumbers, ReadAt, SlotNumbers, SourceNumbers,
@@ -41,6 +42,7 @@ pub struct Metrics {
     namespace_watched: IntGaugeVec,
     fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
     read_at: Arc<OnceLock<Box<ReadAt>>>,
+    clock: Clock,
 }
 
 impl Metrics {
@@ -50,8 +52,6 @@ impl Metrics {
     /// If the table of metrics contradicts itself.
     pub fn new(clock: Clock) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let fleets = Arc::new(Mutex::new(BTreeMap::new()));
-        let read_at = Arc::<OnceLock<Box<ReadAt>>>::default();
         let metrics = Self {
             reconcile: IntCounterVec::new(opts(&table::RECONCILE), table::RECONCILE.labels)?,
             duration: Histogram::with_opts(
@@ -76,14 +76,12 @@ impl Metrics {
                 opts(&table::NAMESPACE_WATCHED),
                 table::NAMESPACE_WATCHED.labels,
             )?,
-            fleets: Arc::clone(&fleets),
-            read_at: Arc::clone(&read_at),
+            fleets: Arc::default(),
+            read_at: Arc::default(),
+            clock,
             registry,
         };
         metrics.register()?;
-        metrics
-            .registry
-            .register(Box::new(FleetCollector::new(fleets, read_at, clock)?))?;
         metrics.preset();
         Ok(metrics)
     }
@@ -121,9 +119,22 @@ impl Metrics {
         }
     }
 
-    /// The registry that `/metrics` renders.
+    /// The registry of all metrics but those of fleets.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Everything that `/metrics` exposes now, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If a collector of the registry returns an invalid family.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
+        let unknown: &ReadAt = &|_, _| None;
+        let read_at = self.read_at.get().map_or(unknown, |read_at| &**read_at);
+        let now = self.clock.now().monotonic;
+        fleets::write(&self.fleets(), read_at, now, &mut text);
+        Ok(text)
     }
 
     /// Counts a pass that ended.
@@ -213,58 +224,13 @@ fn opts(spec: &table::Spec) -> Opts {
     Opts::new(spec.name, spec.help)
 }
 
-/// Renders the fleets as of the moment of the scrape.
-struct FleetCollector {
-    fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
-    read_at: Arc<OnceLock<Box<ReadAt>>>,
-    clock: Clock,
-    descs: Vec<Desc>,
-}
-
-impl FleetCollector {
-    fn new(
-        fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
-        read_at: Arc<OnceLock<Box<ReadAt>>>,
-        clock: Clock,
-    ) -> prometheus::Result<Self> {
-        let about_fleets = table::ALL
-            .iter()
-            .filter(|spec| spec.labels.first() == Some(&"namespace"));
-        let descs = about_fleets
-            .map(family::desc)
-            .collect::<prometheus::Result<_>>()?;
-        Ok(Self {
-            fleets,
-            read_at,
-            clock,
-            descs,
-        })
-    }
-}
-
-impl Collector for FleetCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let fleets = self.fleets.lock();
-        let unknown: &ReadAt = &|_, _| None;
-        let read_at = self.read_at.get().map_or(unknown, |read_at| &**read_at);
-        fleets::families(&fleets, read_at, self.clock.now().monotonic)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prometheus::TextEncoder;
     use taskqueue_scaling::{PerType, TypeBacklog};
 
     fn text(metrics: &Metrics) -> String {
-        TextEncoder::new()
-            .encode_to_string(&metrics.registry().gather())
-            .unwrap()
+        metrics.text().unwrap()
     }
 
     fn fleet() -> OwnerKey {
@@ -346,14 +312,13 @@ mod tests {
         metrics.set_fleet(fleet(), numbers(1));
         metrics.watch_error("Pod");
         metrics.write("apply", "Deployment");
-        for family in metrics.registry().gather() {
-            let spec = table::ALL.iter().find(|spec| spec.name == family.name());
-            assert_eq!(
-                spec.map(|spec| spec.help),
-                Some(family.help()),
-                "{}",
-                family.name()
-            );
+        for line in text(&metrics).lines() {
+            let Some(header) = line.strip_prefix("# HELP ") else {
+                continue;
+            };
+            let (name, help) = header.split_once(' ').unwrap();
+            let spec = table::ALL.iter().find(|spec| spec.name == name);
+            assert_eq!(spec.map(|spec| spec.help), Some(help), "{name}");
         }
     }
 }

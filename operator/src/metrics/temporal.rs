@@ -6,12 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use taskqueue_temporal::{BudgetReading, Method, Observer, Place};
 
 use tracing::debug;
 
-use super::family::{self, Family, number};
+use super::family::number;
 use super::table;
 
 /// Buckets for the duration of a call, in seconds: an answer from the server's cache takes a
@@ -87,42 +87,54 @@ pub fn register_budgets(
     registry: &Registry,
     read: impl Fn() -> Vec<BudgetReading> + Send + Sync + 'static,
 ) -> prometheus::Result<()> {
-    let specs = [
-        table::BUDGET_LIMIT,
-        table::BUDGET_AVAILABLE,
-        table::BUDGET_BEHIND,
-    ];
-    let descs = specs
-        .iter()
-        .map(family::desc)
-        .collect::<prometheus::Result<_>>()?;
-    registry.register(Box::new(Budgets { read, descs }))
+    let gauge = |spec: table::Spec| GaugeVec::new(Opts::new(spec.name, spec.help), spec.labels);
+    registry.register(Box::new(Budgets {
+        read,
+        limit: gauge(table::BUDGET_LIMIT)?,
+        available: gauge(table::BUDGET_AVAILABLE)?,
+        behind: gauge(table::BUDGET_BEHIND)?,
+    }))
 }
 
 struct Budgets<F> {
     read: F,
-    descs: Vec<Desc>,
+    limit: GaugeVec,
+    available: GaugeVec,
+    behind: GaugeVec,
+}
+
+impl<F> Budgets<F> {
+    fn gauges(&self) -> [&GaugeVec; 3] {
+        [&self.limit, &self.available, &self.behind]
+    }
 }
 
 impl<F: Fn() -> Vec<BudgetReading> + Send + Sync> Collector for Budgets<F> {
     fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
+        self.gauges()
+            .into_iter()
+            .flat_map(Collector::desc)
+            .collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut limit = Family::new(table::BUDGET_LIMIT);
-        let mut available = Family::new(table::BUDGET_AVAILABLE);
-        let mut behind = Family::new(table::BUDGET_BEHIND);
+        for gauge in self.gauges() {
+            gauge.reset();
+        }
         for budget in (self.read)() {
             let labels = [
                 budget.place.address.as_str(),
                 budget.place.temporal_namespace.as_str(),
             ];
-            limit.add(&labels, number(budget.rate_milli) / 1000.0);
-            available.add(&labels, number(budget.tokens));
-            behind.add(&labels, budget.behind.as_secs_f64());
+            let rate = number(budget.rate_milli) / 1000.0;
+            self.limit.with_label_values(&labels).set(rate);
+            let tokens = number(budget.tokens);
+            self.available.with_label_values(&labels).set(tokens);
+            let behind = budget.behind.as_secs_f64();
+            self.behind.with_label_values(&labels).set(behind);
         }
-        vec![limit.finish(), available.finish(), behind.finish()]
+        let gauges = self.gauges().into_iter();
+        gauges.flat_map(Collector::collect).collect()
     }
 }
 

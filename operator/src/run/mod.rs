@@ -59,7 +59,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let endpoints = tokio::spawn(http::serve(
         listener,
         health.clone(),
-        metrics.registry().clone(),
+        metrics.clone(),
         served.clone().cancelled_owned(),
     ));
     info!(version = env!("CARGO_PKG_VERSION"), address = %settings.metrics_address, "starting");

@@ -128,7 +128,7 @@ reasons! {
     /// Ready is false: the TemporalConnection that connectionRef names is invalid.
     ConnectionInvalid,
     /// Ready is false: for a minute Temporal has not answered over the new connection; the workers
-    /// keep their present one.
+    /// keep their current one.
     ConnectionUntried,
     /// Ready is false: an object with the name that the operator needs exists and belongs to
     /// somebody else.

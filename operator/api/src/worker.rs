@@ -60,7 +60,7 @@ use crate::status::TaskQueueWorkerStatus;
         .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; a queue takes unset fields from spec.scaling")
         .field_path(".queues"),
     validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name >= b.name || (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && !a.taskTypes.exists(t, t in b.taskTypes))))")
-        .message("queues[].taskQueue: two queues that serve the same taskQueue must not share any of the taskTypes, or the demand would be counted twice")
+        .message("queues[].taskQueue: two queues must not serve the same taskQueue and at least one of the same taskTypes, or the demand would be counted twice")
         .field_path(".queues")
 )]
 pub struct TaskQueueWorkerSpec {

@@ -70,7 +70,7 @@ async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
         // Slots are left out: eight short tasks may fit between two heartbeats.
         let still: Vec<&str> = [
             "Backlog",
-            "Ready and asked for",
+            "Ready and requested",
             "Changes by reason",
             "Decisions by reason",
         ]

@@ -1,12 +1,12 @@
-{{/* Names and labels used by every template. They render text only; no object is made here. */}}
+{{/* Names and labels that every template uses. They render text only and create no object. */}}
 
-{{/* The chart's name, or what the user calls it. */}}
+{{/* The chart's name, or the user's nameOverride. */}}
 {{- define "taskqueue-operator.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The name of the objects: the release's name if it says what this is, else release and chart. Cut to
-     leave room for the suffixes of the templates within 63 characters. */}}
+{{/* The name of the objects: the release's name if it contains the chart's name, else release and
+     chart. Cut to leave room for the suffixes of the templates within 63 characters. */}}
 {{- define "taskqueue-operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
@@ -24,24 +24,26 @@
 {{- define "taskqueue-operator.leaseName" -}}
 {{- with .Values.leaderElection.leaseName -}}
 {{- if not (regexMatch "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$" .) -}}
-{{- fail (printf "leaderElection.leaseName %q is no name of an object: use lower-case letters, digits, - and ., or leave it empty" .) -}}
+{{- fail (printf "leaderElection.leaseName %q is not a valid object name: use lower-case letters, digits, - and ., or leave it empty" .) -}}
 {{- end -}}
 {{- end -}}
 {{- default (printf "%s-leader" (include "taskqueue-operator.fullname" .)) .Values.leaderElection.leaseName -}}
 {{- end -}}
 
-{{/* The lease that version 0.1.0 took, whatever the release was called, unless a name was chosen. Who leads holds it as
-     well, so that the two versions never write at the same time. */}}
+{{/* The lease that version 0.1.0 used, whatever the name of the release, unless the user chose
+     another name. The leader holds it as well, so that the two versions never write at the same
+     time. */}}
 {{- define "taskqueue-operator.formerLeaseName" -}}
 {{- if has .Values.leaderElection.leaseName (list "" "taskqueue-operator") -}}
 taskqueue-operator
 {{- end -}}
 {{- end -}}
 
-{{/* Whether this upgrade replaces a process that writes without a lease, as version 0.1.0 did by default, by one that takes
-     a lease. Kubernetes gives the old ReplicaSet the new number of replicas before it starts the new one, and the old
-     process waits for nobody: only one replica, ended first, keeps it to one writer. Empty where the cluster cannot be
-     asked (`helm template`). */}}
+{{/* Whether this upgrade replaces a process that writes without a lease (the default of version
+     0.1.0) by one that takes a lease. Kubernetes scales the old ReplicaSet to the new number of
+     replicas before it starts the new one, and the old processes do not wait for a lease. Only a
+     single replica that ends before the next starts keeps one writer. Empty if helm does not ask
+     the cluster (`helm template`). */}}
 {{- define "taskqueue-operator.replacesOneWithoutLease" -}}
 {{- if .Values.leaderElection.enabled -}}
 {{- $running := lookup "apps/v1" "Deployment" .Release.Namespace (include "taskqueue-operator.fullname" .) -}}
@@ -55,7 +57,7 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* What the selectors hold. It can never change in a running release. */}}
+{{/* The labels of the selectors. They must never change in a running release. */}}
 {{- define "taskqueue-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "taskqueue-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -77,11 +79,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "taskqueue-operator.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.name is required when serviceAccount.create is false" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
-{{/* repository:tag, with @digest behind it where one is given; the tag is the chart's appVersion unless set. */}}
+{{/* repository:tag, with @digest if it is set. The default tag is the chart's appVersion. */}}
 {{- define "taskqueue-operator.image" -}}
 {{- $tag := default .Chart.AppVersion .Values.image.tag -}}
 {{- if .Values.image.digest -}}

@@ -1,10 +1,10 @@
-{{/*
-What the operator may do in the namespaces it watches: the rules of the ClusterRole, or of one Role per namespace.
-Every rule says why each verb is needed; a test refuses a rule without its comment. No wildcard, no delete beyond
-the kinds that the operator creates, Secrets by get only. CRDs, namespaces and nodes are never read.
-*/}}
+{{/* The operator's rights in the namespaces that it watches: the rules of the ClusterRole, or of
+     one Role per namespace. Every rule says why it needs each verb; a test rejects a rule without a
+     comment. No wildcard, no delete beyond the kinds that the operator creates, Secrets by get
+     only. The operator never reads CRDs, namespaces and nodes. */}}
 {{- define "taskqueue-operator.workloadRules" -}}
-# The resources that users write. get, list, watch: read and follow them. They are never written, apart from their status.
+# The resources that users write. get, list, watch: read and follow them. The operator writes only
+# their status.
 - apiGroups: [taskqueue.dev]
   resources: [taskqueueworkers, temporalconnections]
   verbs: [get, list, watch]
@@ -12,35 +12,39 @@ the kinds that the operator creates, Secrets by get only. CRDs, namespaces and n
 - apiGroups: [taskqueue.dev]
   resources: [taskqueueworkers/status]
   verbs: [patch]
-# update: owner references that block their owner's deletion, where the admission plugin
-# OwnerReferencesPermissionEnforcement is on (as in OpenShift). No finalizer is set.
+# update: owner references that block their owner's deletion, if the admission plugin
+# OwnerReferencesPermissionEnforcement is on (as in OpenShift). The operator sets no finalizer.
 - apiGroups: [taskqueue.dev]
   resources: [taskqueueworkers/finalizers]
   verbs: [update]
-# The workers: one Deployment per task queue. get, list, watch: notice when one is changed or deleted by hand.
-# create, patch: server-side apply. delete: the Deployment of a queue that left the resource.
+# The workers: one Deployment per task queue. get, list, watch: notice when somebody changes or
+# deletes one. create, patch: server-side apply. delete: the Deployment of a queue that was removed
+# from the spec.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-# patch: replicas are set through the scale subresource only, under a field manager of its own.
+# patch: set replicas, only through the scale subresource and with a separate field manager.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
-# The workers' disruption budgets, for fleets that ask for one. get: not to take over one of somebody else. create, patch:
-# server-side apply. delete: one that is no longer asked for.
+# The workers' disruption budgets, for fleets that set one. get: never take over somebody else's.
+# create, patch: server-side apply. delete: a budget that the fleet no longer sets.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, create, patch, delete]
-# get, list, watch: which workers are starting, ready, ending or stuck. patch: the deletion cost that makes Kubernetes
-# end an idle pod before a busy one. Pods are never created or deleted directly.
+# get, list, watch: which workers are starting, ready, draining or stuck. patch: the deletion cost
+# that makes Kubernetes remove an idle pod before a busy one. The operator never creates or deletes
+# pods directly.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
-# get, and by name only: the certificates and API keys that a connection refers to. Secrets are never listed or watched.
+# get, by name only: the certificates and API keys that a connection refers to. The operator never
+# lists or watches Secrets.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
-# create: say what was decided and why. patch: count a repeated event instead of writing another.
+# create: report decisions and their reasons. patch: count a repeated Event instead of creating
+# another.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -32,12 +32,12 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
     category = "taskqueue",
     namespaced,
     derive = "PartialEq",
-    doc = "How to reach a Temporal server and one Temporal namespace in it. Worker fleets of the same Kubernetes namespace name it in spec.connectionRef.",
+    doc = "How to reach a Temporal server and one Temporal namespace in it. Worker fleets of the same Kubernetes namespace refer to it in spec.connectionRef.",
     printcolumn(
         name = "Address",
         type_ = "string",
         json_path = ".spec.address",
-        description = "Where Temporal listens"
+        description = "Address of Temporal's frontend"
     ),
     printcolumn(
         name = "Temporal-Namespace",
@@ -54,11 +54,11 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.apiKeySecretRef) || has(self.tls)")
-        .message("apiKeySecretRef needs tls: without it the API key would travel in clear; add tls: {} to use TLS with the public certificate authorities")
+        .message("apiKeySecretRef needs tls: without it the API key would be sent unencrypted; add tls: {} to use TLS with the public certificate authorities")
         .field_path(".apiKeySecretRef")
 )]
 pub struct TemporalConnectionSpec {
-    /// Where Temporal's frontend listens, as host:port, without a scheme. Example:
+    /// The address of Temporal's frontend, as host:port, without a scheme. Example:
     /// temporal-frontend.temporal.svc:7233. Required.
     #[schemars(length(min = 3, max = 259))]
     #[x_kube(validation = (ADDRESS_RULE, ADDRESS_MESSAGE))]
@@ -75,8 +75,8 @@ pub struct TemporalConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
 
-    /// The API key that signs in to Temporal (Temporal Cloud, or a server with an authoriser), from a
-    /// Secret of this Kubernetes namespace. Needs tls. Default: no API key.
+    /// The API key for Temporal (Temporal Cloud, or a server with an authorizer), from a Secret of
+    /// this Kubernetes namespace. Needs tls. Default: no API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<SecretKeyReference>,
 }
@@ -85,11 +85,11 @@ pub struct TemporalConnectionSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsSpec {
-    /// The name that the server's certificate must carry, where it differs from the host in address.
-    /// At most 253 characters. Default: the host in address.
+    /// The name that the server's certificate must have, if it differs from the host in address. At
+    /// most 253 characters. Default: the host in address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = (SERVER_NAME_RULE, "serverName must be a host name, without a scheme and a port"))]
+    #[x_kube(validation = (SERVER_NAME_RULE, "serverName must be a host name, without a scheme or a port"))]
     pub server_name: Option<String>,
 
     /// The certificate authority that signed the server's certificate (PEM), from a Secret of this
@@ -97,8 +97,8 @@ pub struct TlsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<CaSecretReference>,
 
-    /// The client certificate and its private key (mTLS): a Secret of type kubernetes.io/tls in this
-    /// Kubernetes namespace, with the keys tls.crt and tls.key. Default: none.
+    /// The client certificate and its private key (mTLS): a Secret of type kubernetes.io/tls in
+    /// this Kubernetes namespace, with the keys tls.crt and tls.key. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_secret_ref: Option<LocalReference>,
 }

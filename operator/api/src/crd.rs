@@ -12,7 +12,7 @@ use crate::worker::TaskQueueWorker;
 /// Why a definition could not be printed. A test shows that this cannot happen with the current
 /// types.
 #[derive(Debug, thiserror::Error)]
-#[error("printing the definition of {name}: {message}")]
+#[error("cannot print the CRD {name}: {message}")]
 pub struct PrintError {
     name: String,
     message: String,

@@ -131,7 +131,7 @@ impl FromStr for Cron {
         };
         let parts: Vec<&str> = text.split(' ').collect();
         let [minute, hour, day, month, weekday] = parts.as_slice() else {
-            return Err(refuse(format!("it has {} fields, not 5", parts.len())));
+            return Err(refuse(format!("expected 5 fields, found {}", parts.len())));
         };
         let [minutes, hours, days, months, weekdays] = &FIELDS;
         let set = |field: &Field, text: &str| field.parse(text).map_err(refuse);
@@ -174,7 +174,7 @@ impl Field {
         };
         if first > last {
             return Err(format!(
-                "the range {range} in the {} runs backwards; write it as two, joined by a comma",
+                "the range {range} in the {} runs backwards; write two ranges, joined by a comma",
                 self.name
             ));
         }
@@ -206,7 +206,7 @@ impl Field {
             .filter(|value| (self.least..=self.most).contains(value))
             .ok_or_else(|| {
                 format!(
-                    "{text:?} is no {} from {} to {}",
+                    "the {} {text:?} is not a value from {} to {}",
                     self.name, self.least, self.most
                 )
             })
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_restricted_days_one_suffices() {
+    fn one_match_suffices_if_both_days_are_restricted() {
         assert_eq!(
             days_of_2026("0 0 13 2 FRI"),
             ["02-06", "02-13", "02-20", "02-27"]
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_refused_with_the_field_that_is_wrong() {
+    fn an_invalid_expression_is_refused_with_the_wrong_field() {
         let problem = |text: &str| text.parse::<Cron>().unwrap_err().problem;
         let problems = [
             "",
@@ -305,22 +305,22 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "it has 1 fields, not 5",
-                "it has 4 fields, not 5",
-                "it has 6 fields, not 5",
-                "\"60\" is no minute from 0 to 59",
-                "\"24\" is no hour from 0 to 23",
-                "\"0\" is no day of month from 1 to 31",
-                "\"13\" is no month from 1 to 12",
-                "\"8\" is no day of week from 0 to 7",
-                "\"mon\" is no day of week from 0 to 7",
-                "the range 22-6 in the hour runs backwards; write it as two, joined by a comma",
+                "expected 5 fields, found 1",
+                "expected 5 fields, found 4",
+                "expected 5 fields, found 6",
+                "the minute \"60\" is not a value from 0 to 59",
+                "the hour \"24\" is not a value from 0 to 23",
+                "the day of month \"0\" is not a value from 1 to 31",
+                "the month \"13\" is not a value from 1 to 12",
+                "the day of week \"8\" is not a value from 0 to 7",
+                "the day of week \"mon\" is not a value from 0 to 7",
+                "the range 22-6 in the hour runs backwards; write two ranges, joined by a comma",
                 "the step \"0\" in the minute is not a number from 1 to 99",
-                "the range FRI-MON in the day of week runs backwards; write it as two, joined by a comma",
-                "\"\" is no minute from 0 to 59",
-                "\"+1\" is no minute from 0 to 59",
-                "\"\" is no minute from 0 to 59",
-                "it has 1 fields, not 5",
+                "the range FRI-MON in the day of week runs backwards; write two ranges, joined by a comma",
+                "the minute \"\" is not a value from 0 to 59",
+                "the minute \"+1\" is not a value from 0 to 59",
+                "the minute \"\" is not a value from 0 to 59",
+                "expected 5 fields, found 1",
             ]
         );
     }

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_they_are_written() {
+    fn durations_are_parsed_to_milliseconds() {
         let read: Vec<(&str, u64)> = [
             "5s", "10m", "1h30m", "500ms", "0s", "1h0m5s", "90s", "00007m",
         ]
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_a_way_out() {
+    fn other_texts_are_refused_with_a_remedy() {
         for text in [
             "", "5", "s", "5 s", "-5s", "1.5h", "5s1m", "1m1m", "100000s", "5d", "5S", "5µs",
         ] {
@@ -239,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_refused_or_means_what_its_print_means(
+        fn an_accepted_text_prints_as_an_equal_duration(
             text in prop_oneof![".{0,40}", "([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?([0-9]{1,5}ms)?"],
         ) {
             if let Ok(duration) = text.parse::<DurationString>() {

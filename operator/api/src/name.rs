@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_can_be_read_and_tells_the_pairs_apart() {
+    fn a_name_is_readable_and_differs_for_each_pair() {
         assert_eq!(
             deployment_name("orders", "payments"),
             "orders-payments-bd01aba0"
@@ -66,7 +66,7 @@ mod tests {
         }
 
         #[test]
-        fn moving_a_hyphen_between_the_parts_makes_another_name(
+        fn moving_a_hyphen_between_the_parts_changes_the_name(
             parts in proptest::collection::vec("[a-z0-9]{1,8}", 3..6),
         ) {
             let pairs = 1..parts.len();

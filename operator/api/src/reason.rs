@@ -54,21 +54,21 @@ impl ConditionType {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Ready => {
-                "the spec is accepted, everything is applied, and at least one replica is available wherever at least one is desired"
+                "the spec is accepted, everything is applied, and every queue that should have replicas has at least one available"
             }
             Self::Progressing => "a rollout is under way",
-            Self::ScalingActive => "the demand of every queue is known and acted on",
+            Self::ScalingActive => "the operator knows the demand of every queue and acts on it",
             Self::ScalingLimited => {
-                "a limit keeps the replicas of some queue from what its demand asks for"
+                "a limit keeps some queue from the number of replicas that its demand asks for"
             }
             Self::Reconciling => {
-                "the template is being written, or some replica does not run it yet, or is not available since"
+                "a template is being written, or some replica does not run it yet or has not been available with it"
             }
             Self::Stalled => {
-                "nothing goes on until a person mends what the message says; Reconciling is False then"
+                "the fleet makes no progress until a person fixes what the message names; Reconciling is False then"
             }
             Self::CertificateExpiring => {
-                "a certificate of the connection expires soon, or has expired; absent without certificates"
+                "a certificate of the connection expires soon or has expired; absent if the connection has no certificates"
             }
         }
     }
@@ -108,107 +108,108 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Ready: everything is applied, and every queue that should have replicas has one available.
+    /// Ready: everything is applied, and every queue that should have replicas has at least one
+    /// available.
     Available,
-    /// Ready is false: some queue should have replicas and none is available yet.
+    /// Ready is false: some queue should have replicas, but none is available yet.
     WaitingForReplicas,
-    /// Ready is false: the spec is contradictory in a way the API server cannot see; nothing was
+    /// Ready is false: the spec is invalid in a way that the API server cannot detect; nothing was
     /// changed.
     InvalidSpec,
-    /// Ready is false: a Secret that the connection names does not exist or lacks its key.
+    /// Ready is false: a Secret that the connection names does not exist or lacks the key.
     SecretNotFound,
-    /// Ready is false: a Secret that the connection names cannot be read now; it is tried again.
+    /// Ready is false: the operator cannot read a Secret that the connection names; it tries again.
     SecretUnavailable,
-    /// Ready is false: a Secret that the connection names holds something unusable; the message
-    /// says of what kind.
+    /// Ready is false: a Secret that the connection names has invalid content; the message says
+    /// what is wrong.
     SecretInvalid,
     /// Ready is false: the TemporalConnection that connectionRef names does not exist.
     ConnectionNotFound,
-    /// Ready is false: the TemporalConnection that connectionRef names is itself invalid.
+    /// Ready is false: the TemporalConnection that connectionRef names is invalid.
     ConnectionInvalid,
-    /// Ready is false: Temporal has not answered for a minute over the connection that is asked for
-    /// now; the workers keep the one that they have.
+    /// Ready is false: for a minute Temporal has not answered over the new connection; the workers
+    /// keep their current one.
     ConnectionUntried,
-    /// Ready is false: an object of the name that the operator needs exists and belongs to someone
-    /// else.
+    /// Ready is false: an object with the name that the operator needs exists and belongs to
+    /// somebody else.
     NameConflict,
-    /// Ready or ScalingActive is false: an older fleet serves the same task queue; this one holds
-    /// still.
+    /// Ready or ScalingActive is false: an older fleet serves the same task queue; this fleet
+    /// leaves its queue unchanged.
     QueueConflict,
-    /// Ready is false: the API server refused an object, or an admission rule or a quota did; the
-    /// message quotes it.
+    /// Ready is false: the API server, an admission rule or a quota refused an object; the message
+    /// quotes the refusal.
     ApplyFailed,
     /// Ready is false: the operator lacks a permission in Kubernetes; the message names it.
     Forbidden,
-    /// Ready is false: for a minute an admission webhook that has to be asked could not be called;
-    /// the message names it.
+    /// Ready is false: for a minute the API server could not call a required admission webhook; the
+    /// message names it.
     WebhookUnavailable,
-    /// Ready is false: for a minute the API server has not answered, or has answered with an error
-    /// of its own.
+    /// Ready is false: for a minute the API server has not answered, or has answered with a server
+    /// error.
     ApiServerUnavailable,
     /// Ready is false: for a minute the API server has asked the operator to slow down.
     Throttled,
-    /// Ready is false: for a minute somebody else has written before each write of the operator, or
-    /// what it writes to was gone.
+    /// Ready is false: for a minute somebody else has changed or deleted an object before each
+    /// write of the operator.
     Conflict,
     /// Ready is false: the image of a container cannot be pulled.
     ImagePullFailed,
-    /// Ready is false: containers of the workers end with errors or crash in a loop.
+    /// Ready is false: containers of the workers exit with errors or crash in a loop.
     PodsFailing,
-    /// Ready is false: pods cannot be placed on any node.
+    /// Ready is false: pods fit on no node.
     PodsUnschedulable,
-    /// Ready is false: a quota or an admission rule refuses to create the pods.
+    /// Ready is false: a quota or an admission rule refuses the pods.
     PodsRefused,
     /// An invariant inside the operator is broken; please report it with the message.
     InternalError,
-    /// Progressing or Reconciling: pods of a new template start, or replace old ones.
+    /// Progressing or Reconciling: pods of a new template start or replace old ones.
     RollingOut,
     /// Progressing is false: no rollout is under way.
     RolledOut,
     /// Progressing is false: a rollout makes no progress; the message says which.
     RolloutStalled,
-    /// Progressing is false: somebody has paused the rollout of a Deployment with kubectl, and pods
-    /// of the old template stay.
+    /// Progressing is false: somebody paused the rollout of a Deployment with kubectl, so pods of
+    /// the old template stay.
     RolloutPaused,
-    /// Reconciling is false: every replica runs the present template.
+    /// Reconciling is false: every replica runs the current template.
     Reconciled,
-    /// Stalled is false: nothing waits for a person.
+    /// Stalled is false: nothing needs a person.
     NotStalled,
-    /// ScalingActive: the demand of every queue is known and acted on.
+    /// ScalingActive: the operator knows the demand of every queue and acts on it.
     Active,
-    /// ScalingActive is unknown: the first readings are not there yet.
+    /// ScalingActive is unknown: the operator has no readings yet.
     Starting,
     /// ScalingActive is unknown: Temporal does not answer; the replicas stay as they are.
     TemporalUnavailable,
     /// ScalingActive is false: Temporal refuses the credential; the replicas stay as they are.
     TemporalAccessDenied,
-    /// ScalingActive is false: Temporal has no namespace of that name; the replicas stay as they
+    /// ScalingActive is false: the Temporal namespace does not exist; the replicas stay as they
     /// are.
     TemporalNamespaceNotFound,
-    /// ScalingActive is unknown: the backlog of some queue cannot be read; its replicas stay as
-    /// they are.
+    /// ScalingActive is unknown: the operator cannot read the backlog of some queue; its replicas
+    /// stay as they are.
     BacklogUnknown,
     /// ScalingActive is true with a warning: the workers of some queue do not report task slots, so
-    /// it never goes to zero.
+    /// the queue never goes to zero.
     SlotsUnknown,
-    /// ScalingActive is false: pods of some queue are ready, and Temporal sees neither a poller nor
-    /// a heartbeat of theirs.
+    /// ScalingActive is false: pods of some queue are ready, but Temporal sees neither a poller nor
+    /// a heartbeat from them.
     NotPolling,
-    /// ScalingActive is false: tasks of a type wait in some queue, its pods are ready, and nobody
-    /// polls for the type.
+    /// ScalingActive is false: tasks of a type wait in some queue and its pods are ready, but
+    /// nobody polls for that type.
     QueueNotPolled,
-    /// ScalingActive is false: tasks wait in some queue, and its workers are of another Worker
-    /// Deployment version than the one they go to.
+    /// ScalingActive is false: tasks wait in some queue for one Worker Deployment version, but its
+    /// workers have another.
     VersionNotCurrent,
     /// ScalingActive is false: the backlog of some queue grows although its workers have free
     /// slots.
     BacklogGrowsWithFreeSlots,
-    /// ScalingActive is true with a warning, or an Event: queueWaitTarget is shorter than a start
-    /// from zero replicas takes.
+    /// ScalingActive is true with a warning, or an Event: queueWaitTarget is shorter than the time
+    /// that a start from zero replicas takes.
     WaitTargetTooShort,
     /// ScalingActive is false: mode is Paused.
     Paused,
-    /// ScalingActive is false: mode is DryRun; decisions are reported and not carried out.
+    /// ScalingActive is false: mode is DryRun; decisions are reported but not carried out.
     DryRun,
     /// ScalingLimited is false: every queue has the replicas that its demand asks for.
     NotLimited,
@@ -224,22 +225,21 @@ reasons! {
     ScaledUp,
     /// Event: replicas were removed.
     ScaledDown,
-    /// Event: someone else changed the replicas of a managed Deployment; they were put back.
+    /// Event: somebody else changed the replicas of a managed Deployment; the operator reset them.
     ReplicasReset,
-    /// Event: somebody deleted a managed Deployment; it was made again.
+    /// Event: somebody deleted a managed Deployment; the operator created it again.
     DeploymentRecreated,
-    /// Event: a queue left the spec; its Deployment was deleted and drains.
+    /// Event: a queue was removed from the spec; its Deployment was deleted and its workers drain.
     QueueRemoved,
-    /// Event: the task queue of a queue was changed; its workers go over to the other one.
+    /// Event: the task queue of a queue was changed; its workers move to the new one.
     QueueMoved,
-    /// Event: tasks that ran on a pod that was told to stop were cut off: they took longer than its
-    /// grace period, or it was killed.
+    /// Event: tasks on a draining pod were cut off: they took longer than the grace period, or the
+    /// pod was killed.
     DrainExceeded,
-    /// Event: the worker of a pod that was told to stop goes on taking tasks; it does not heed
-    /// SIGTERM.
+    /// Event: the worker of a draining pod keeps taking tasks; it ignores SIGTERM.
     PollsAfterStop,
-    /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics, so
-    /// it has the effect of that time.
+    /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics;
+    /// queues are read at that interval instead.
     PollingIntervalTooShort,
 }
 
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_one_word_of_its_own_with_an_explanation() {
+    fn every_reason_is_one_unique_word_with_an_explanation() {
         let words: Vec<&str> = Reason::OWN.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len());
         for reason in Reason::OWN {

@@ -34,81 +34,84 @@ pub(crate) const QUIET_POLLING_INTERVAL: DurationRange =
 /// Proving idleness takes at least one reading.
 pub(crate) const COOLDOWN_PERIOD: DurationRange = DurationRange::new("cooldownPeriod", SECOND, DAY);
 
-/// How a queue is scaled. Values are taken from the queue, else from the fleet, else the default.
+/// How a queue is scaled. Each value comes from the queue, else from the fleet, else from the
+/// defaults.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingSpec {
-    /// How long a task may wait in the queue before it starts. The fleet is sized so that the backlog
-    /// is gone within this time. From 500ms to 24h. Default: 5s. Tasks that wake a queue from zero replicas
-    /// wait for up to 5s (Temporal's cached statistics) and for a pod to start, whatever the target: use
-    /// replicas.min of at least 1 where they must not.
+    /// How long a task may wait in the queue before it starts. The operator sizes the queue to
+    /// clear the backlog within this time. From 500ms to 24h. Default: 5s. Tasks that wake a queue
+    /// from zero replicas wait up to 5s (Temporal caches its statistics) and for a pod to start,
+    /// whatever the target; to avoid that, set replicas.min to at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = QUEUE_WAIT_TARGET.rule())]
     pub queue_wait_target: Option<DurationString>,
 
-    /// How full the task slots of the workers should be, in percent. The rest is headroom for what
-    /// arrives next. From 1 to 100. Default: 75.
+    /// The share of the workers' task slots that should be in use, in percent. The rest is headroom
+    /// for new tasks. From 1 to 100. Default: 75.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub target_utilization: Option<u32>,
 
-    /// How many tasks one replica executes at a time, per task type. Used only until the workers' own
-    /// heartbeats or metrics say how many slots they have. From 1 to 100000. Default: 100.
+    /// How many tasks one replica executes at a time, per task type. Used only until the workers'
+    /// heartbeats or metrics report their slots. From 1 to 100000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub slots_per_replica: Option<u32>,
 
-    /// A plain target: at most this many waiting tasks per replica. It is added to the other demands;
-    /// the largest one wins. From 1 to 1000000. Default: not set.
+    /// A simple target: at most this many waiting tasks per replica. It is one more demand; the
+    /// largest demand wins. From 1 to 1000000. Default: not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub backlog_per_replica: Option<u32>,
 
-    /// The longest gap between two readings of a queue that has work, while the call budget of its
-    /// Temporal namespace lasts. Temporal itself refreshes these statistics every 5s, so less has the effect
-    /// of 5s, unless the server caches them for less and the operator was told so (the chart's
-    /// temporal.statisticsCache). From 1s to 5m. Default: 5s.
+    /// The longest time between two readings of a queue that has work, as far as the call budget of
+    /// its Temporal namespace allows. Temporal refreshes these statistics every 5s, so a shorter
+    /// interval has the effect of 5s, unless the server caches them for less and the chart's
+    /// temporal.statisticsCache is set to that time. From 1s to 5m. Default: 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = POLLING_INTERVAL.rule())]
     pub polling_interval: Option<DurationString>,
 
-    /// The longest gap between two readings of a queue without work. Not less than pollingInterval, at
-    /// most 5m. Default: 30s.
+    /// The longest time between two readings of a queue without work. Not less than
+    /// pollingInterval, at most 5m. Default: 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = QUIET_POLLING_INTERVAL.rule())]
     pub quiet_polling_interval: Option<DurationString>,
 
-    /// How long a queue must be proven idle (no backlog, no arrivals, no task being executed) before it
-    /// goes to zero replicas. Only where replicas.min is 0. Not less than pollingInterval, at most 24h. Default: 60s.
+    /// How long a queue must be proven idle (no backlog, no arrivals, no running task) before it
+    /// goes to zero replicas. Applies only if replicas.min is 0. Not less than pollingInterval, at
+    /// most 24h. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = COOLDOWN_PERIOD.rule())]
     pub cooldown_period: Option<DurationString>,
 
-    /// How fast the replicas may change, in the structure and the words of the HorizontalPodAutoscaler's behavior.
+    /// How fast the replicas may change. The fields are those of the HorizontalPodAutoscaler's
+    /// behavior.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<BehaviorSpec>,
 
-    /// What to do when Temporal has not answered for several readings. Not set, the replicas stay as
-    /// they are. A fallback never takes replicas away. Default: not set.
+    /// What to do when several readings in a row have failed. If not set, the replicas stay as they
+    /// are. A fallback never removes replicas. Default: not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<FallbackSpec>,
 
-    /// Minimums by time window, for load that comes by the clock. While a window is open, the queue keeps
-    /// at least its minReplicas, within replicas.max. At most 10. Default: none.
+    /// Minimums by time window, for load at known times. While a window is open, the queue keeps at
+    /// least its minReplicas, within replicas.max. At most 10. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
     pub schedule: Option<Vec<ScheduleSpec>>,
 
-    /// The port at which the pods serve the metrics of their Temporal SDK, under /metrics. Only needed for
-    /// workers whose SDK or server has no heartbeats: while there are none, the operator reads the task
-    /// slots there, from temporal_worker_task_slots_used and temporal_worker_task_slots_available. From 1
-    /// to 65535. Default: not set.
+    /// The port on which the pods serve the metrics of their Temporal SDK, under /metrics. Needed
+    /// only if the SDK or the server has no heartbeats: while there are none, the operator reads
+    /// the task slots from temporal_worker_task_slots_used and
+    /// temporal_worker_task_slots_available. From 1 to 65535. Default: not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub metrics_port: Option<u16>,
 
-    /// Active: decide and act. DryRun: decide and report, change nothing. Paused: decide nothing; the
-    /// replicas are yours, for example through kubectl scale. Default: Active.
+    /// Active: decide and act. DryRun: decide and report, change nothing. Paused: decide nothing;
+    /// you set the replicas, for example with kubectl scale. Default: Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 }
@@ -134,7 +137,7 @@ impl ScalingSpec {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct BehaviorSpec {
-    /// Limits on adding replicas. Default: none; the fleet goes to the right size in one step.
+    /// Limits on adding replicas. Default: none; the queue reaches the required size in one step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_up: Option<ScalingRules>,
 
@@ -147,14 +150,14 @@ pub struct BehaviorSpec {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingRules {
-    /// Seconds of past recommendations that a change must agree with: the highest of them holds when
-    /// scaling down, the lowest when scaling up. From 0 to 3600. Default: 0 for scaleUp, 60 for scaleDown.
+    /// Seconds of past recommendations to consider: scaling down uses the highest of them, scaling
+    /// up the lowest. From 0 to 3600. Default: 0 for scaleUp, 60 for scaleDown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 3600))]
     pub stabilization_window_seconds: Option<u32>,
 
-    /// Which of the policies counts: Max allows the largest change, Min the smallest, Disabled allows
-    /// none in this direction. Default: Max.
+    /// Which of the policies applies: Max allows the largest change, Min the smallest, Disabled
+    /// allows none in this direction. Default: Max.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select_policy: Option<SelectPolicy>,
 
@@ -163,8 +166,8 @@ pub struct ScalingRules {
     #[schemars(length(max = 10))]
     pub policies: Option<Vec<ScalingPolicy>>,
 
-    /// How far the demand must be from the current replicas before anything changes, as a fraction with
-    /// at most two decimals. From "0" to "1". Default: "0.1", a tenth.
+    /// How far the demand must be from the current replicas before the operator changes them, as a
+    /// fraction with at most two decimals. From "0" to "1". Default: "0.1", a tenth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Fraction>,
 }
@@ -231,18 +234,19 @@ pub enum Mode {
         .field_path(".end")
 )]
 pub struct ScheduleSpec {
-    /// When the window opens, as a cron expression of five fields: minute, hour, day of month, month, day
-    /// of week. Example: "0 8 * * MON-FRI". Required.
+    /// When the window opens, as a cron expression of five fields: minute, hour, day of month,
+    /// month, day of week. Example: "0 8 * * MON-FRI". Required.
     #[schemars(length(min = 9, max = 100))]
     #[x_kube(validation = cron_rule("start"))]
     pub start: String,
 
-    /// When the window closes, as a cron expression of five fields. Example: "0 18 * * MON-FRI". Required.
+    /// When the window closes, as a cron expression of five fields. Example: "0 18 * * MON-FRI".
+    /// Required.
     #[schemars(length(min = 9, max = 100))]
     #[x_kube(validation = cron_rule("end"))]
     pub end: String,
 
-    /// The time zone that start and end are read in, by its IANA name. Example: Europe/Berlin. Default: UTC.
+    /// The time zone of start and end, as an IANA name. Example: Europe/Berlin. Default: UTC.
     #[serde(default = "default_time_zone")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = ("self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$')", "timeZone must be an IANA name such as Europe/Berlin"))]
@@ -272,7 +276,7 @@ pub struct FallbackSpec {
     #[schemars(range(min = 1, max = 100))]
     pub failure_threshold: u32,
 
-    /// The replicas to hold then: the larger of this and the current ones. From 0 to 1000. Required.
+    /// The replicas to keep then, unless there are more already. From 0 to 1000. Required.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: u32,
 }
@@ -370,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fractions_print_as_they_read() {
+    fn a_printed_fraction_reads_back_as_itself() {
         for percent in 0..=100 {
             let fraction = Fraction::from_percent(percent);
             assert_eq!(fraction.to_string().parse::<Fraction>(), Ok(fraction));

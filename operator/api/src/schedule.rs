@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_open_windows_the_highest_minimum_counts() {
+    fn the_highest_minimum_of_the_open_windows_counts() {
         let windows = [
             window("0 0 * * *", "0 12 * * *", "UTC", 2),
             window("0 6 * * *", "0 18 * * *", "UTC", 7),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_skipped_comes_after_the_gap_and_one_that_repeats_comes_once() {
+    fn a_skipped_time_occurs_after_the_gap_and_a_repeated_time_occurs_once() {
         assert_eq!(
             occurrences("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3),
             [
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_twenty_ninth_of_february_is_found_over_a_century_without_one() {
+    fn a_leap_day_is_found_across_a_century_year_without_one() {
         assert_eq!(
             occurrences("0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", 1),
             ["2104-02-29T00:00:00Z"]
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_time_zone_of_the_database_can_be_read() {
+    fn every_time_zone_of_the_database_is_readable() {
         assert!(time_zones().len() > 400);
         for name in time_zones() {
             assert!(time_zone(name).is_some(), "{name}");

@@ -114,11 +114,11 @@ fn pod_rules() -> Value {
             "fieldPath": format!(".{field}"),
         })
     };
-    let found_by_name = "a worker is found by the name of its pod";
+    let found_by_name = "the operator finds the pod of a worker by its host name";
     json!([
         {
             "rule": format!("self.containers.exists(c, c.name == '{worker}')"),
-            "message": format!("containers must have one named {worker}: it is the one that receives the connection and the task queue"),
+            "message": format!("containers must have one named {worker}, which receives the connection and the task queue"),
             "fieldPath": ".containers",
         },
         {
@@ -128,7 +128,7 @@ fn pod_rules() -> Value {
         },
         {
             "rule": format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{volumes}]))"),
-            "message": format!("volumes must not use the names {}, which the operator uses", well_known::RESERVED_VOLUMES.join(" and ")),
+            "message": format!("volumes must not use the names {}, which are reserved for the operator", well_known::RESERVED_VOLUMES.join(" and ")),
             "fieldPath": ".volumes",
         },
         absent("hostname", found_by_name),
@@ -143,12 +143,12 @@ fn pod_rules() -> Value {
             "message": format!("setHostnameAsFQDN must not be true: {found_by_name}"),
             "fieldPath": ".setHostnameAsFQDN",
         },
-        absent("terminationGracePeriodSeconds", "set drain.gracePeriod, which sets the grace of the pod and of the worker together"),
-        absent("activeDeadlineSeconds", "a worker runs until it is scaled in"),
-        absent("ephemeralContainers", "they are added to running pods with kubectl debug"),
+        absent("terminationGracePeriodSeconds", "set drain.gracePeriod, which sets the grace period of both the pod and the worker"),
+        absent("activeDeadlineSeconds", "a worker runs until the operator removes it"),
+        absent("ephemeralContainers", "kubectl debug adds them to running pods"),
         {
             "rule": "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
-            "message": "restartPolicy must be Always or left out: a worker runs until it is scaled in",
+            "message": "restartPolicy must be Always or left out: a worker runs until the operator removes it",
             "fieldPath": ".restartPolicy",
         },
     ])
@@ -158,7 +158,7 @@ fn own_prefix_rule(what: &str) -> Value {
     let prefix = well_known::OWN_PREFIX;
     json!({
         "rule": format!("self.all(key, !key.startsWith('{prefix}'))"),
-        "message": format!("{what} must not start with {prefix}: these are the operator's own"),
+        "message": format!("{what} must not start with {prefix}, which is reserved for the operator"),
     })
 }
 

@@ -18,12 +18,13 @@ use crate::schema;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskQueueWorkerStatus {
-    /// The metadata.generation that this status is about.
+    /// The metadata.generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready, Progressing, ScalingActive, ScalingLimited and, where the connection has certificates,
-    /// CertificateExpiring. Each has a reason in one word and a message that says what to do.
+    /// Ready, Progressing, ScalingActive, ScalingLimited, Reconciling, Stalled and, if the
+    /// connection has certificates, CertificateExpiring. Each has a reason in one word and a
+    /// message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -48,7 +49,7 @@ pub struct TaskQueueWorkerStatus {
     #[serde(default)]
     pub ready_replicas: u32,
 
-    /// The queues one by one.
+    /// The state of each queue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
@@ -82,12 +83,13 @@ pub struct QueueStatus {
     #[serde(default)]
     pub ready: u32,
 
-    /// The last decision that changed the replicas (with mode DryRun: that would have), with what it was made from.
+    /// The last decision that changed the replicas (with mode DryRun: that would have changed
+    /// them), with its inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_decision: Option<DecisionStatus>,
 }
 
-/// One decision, frozen as it was made.
+/// One decision, as it was made.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionStatus {
@@ -101,10 +103,10 @@ pub struct DecisionStatus {
     #[schemars(schema_with = "schema::time")]
     pub time: Time,
 
-    /// Replicas that the Deployment asked for before.
+    /// Replicas that the Deployment asked for before the decision.
     pub from: u32,
 
-    /// Replicas that it was set to.
+    /// Replicas that the decision asks for.
     pub to: u32,
 
     /// What was known about the queue at that moment.
@@ -115,13 +117,14 @@ pub struct DecisionStatus {
     #[serde(default)]
     pub terms: DecisionTerms,
 
-    /// The limits that then changed the number of replicas, in the order in which they were applied.
+    /// The limits that then changed the number of replicas, in the order in which they were
+    /// applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub limits: Vec<DecisionLimit>,
 }
 
-/// What a decision was made from. What was unknown is absent.
+/// The inputs of a decision. Unknown values are absent.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionInputs {
@@ -129,7 +132,7 @@ pub struct DecisionInputs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u64>,
 
-    /// How long the oldest of them had waited, in milliseconds.
+    /// How long the oldest waiting task had waited, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog_age_milliseconds: Option<u64>,
 
@@ -149,7 +152,7 @@ pub struct DecisionInputs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots_per_replica: Option<u64>,
 
-    /// How long a task takes on average, in milliseconds, as far as it has been learned.
+    /// How long a task takes on average, in milliseconds, as learned or assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_time_milliseconds: Option<u64>,
 
@@ -166,15 +169,15 @@ pub struct DecisionInputs {
     pub terminating: u32,
 }
 
-/// Replicas that each kind of demand asked for. What could not be computed is absent.
+/// Replicas that each kind of demand asked for. A demand that could not be computed is absent.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionTerms {
-    /// Replicas for the tasks being executed.
+    /// Replicas for the running tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,
 
-    /// Replicas to take in what arrives and to work off the backlog within queueWaitTarget.
+    /// Replicas to execute new tasks and to clear the backlog within queueWaitTarget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<u32>,
 

@@ -117,7 +117,7 @@ fn key(worker: &TaskQueueWorker, findings: &mut Findings) -> FleetKey {
     if !is_dns_label(&key.name) {
         findings.add(
             "metadata.name",
-            "must be at most 63 lower-case letters, digits and hyphens, since it becomes a label of the pods",
+            "must be at most 63 lower-case letters, digits and hyphens, because it becomes a label of the pods",
         );
     }
     for (field, value) in [
@@ -194,7 +194,7 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
         if !names.insert(&queue.name) {
             findings.add(
                 format!("{path}.name"),
-                "is there twice; names are unique in the fleet",
+                "is used twice; names must be unique in the fleet",
             );
             continue;
         }
@@ -203,7 +203,7 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
         if types.is_empty() {
             findings.add(
                 format!("{path}.taskTypes"),
-                "must name at least one of Workflow, Activity and Nexus, or be left out for all",
+                "must name at least one of Workflow, Activity and Nexus, or be left out for all three",
             );
         }
         let clash = types
@@ -213,7 +213,7 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
             findings.add(
                 format!("{path}.taskQueue"),
                 format!(
-                    "queue {other} serves the same taskQueue with the same taskTypes, so its demand would be counted twice"
+                    "queue {other} serves the same taskQueue and at least one of the same taskTypes, so the demand would be counted twice"
                 ),
             );
         }
@@ -224,9 +224,12 @@ fn check_task_queue(path: &str, task_queue: &str, findings: &mut Findings) {
     let message = if task_queue.is_empty() || task_queue.chars().count() > MAX_TASK_QUEUE {
         Some(format!("must have from 1 to {MAX_TASK_QUEUE} characters"))
     } else if task_queue.starts_with("/_sys/") {
-        Some("must not start with /_sys/, which Temporal keeps for itself".to_owned())
+        Some("must not start with /_sys/, which Temporal reserves".to_owned())
     } else if task_queue.contains('\0') {
-        Some("must not hold the character NUL, which no environment variable can carry".to_owned())
+        Some(
+            "must not contain the character NUL, which an environment variable cannot hold"
+                .to_owned(),
+        )
     } else {
         None
     };

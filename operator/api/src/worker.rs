@@ -32,15 +32,15 @@ use crate::status::TaskQueueWorkerStatus;
     selectable = ".spec.connectionRef.name",
     status = "TaskQueueWorkerStatus",
     derive = "PartialEq",
-    doc = "A fleet of Temporal workers. The operator runs one Deployment per task queue and keeps each at the size its work needs.",
+    doc = "A fleet of Temporal workers. The operator runs one Deployment per task queue and scales each to its work.",
     printcolumn(name = "Queues", type_ = "integer", json_path = ".status.queueCount", description = "Task queues of this fleet"),
     printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicas", description = "Ready and desired replicas over all queues"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "The spec is accepted and applied, and workers are available where any are desired"),
-    printcolumn(name = "Scaling", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status", description = "The demand is known and acted on"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why Ready is what it is", priority = 1),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "The spec is accepted and applied, and every queue that should have workers has one available"),
+    printcolumn(name = "Scaling", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status", description = "The operator knows the demand and acts on it"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "The reason of the condition Ready", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be at most 63 lower-case letters, digits and hyphens, since it becomes a label of the pods")
+        .message("metadata.name must be at most 63 lower-case letters, digits and hyphens, because it becomes a label of the pods")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -54,13 +54,13 @@ use crate::status::TaskQueueWorkerStatus;
         .message("scaling.quietPollingInterval must not be shorter than scaling.pollingInterval")
         .field_path(".scaling.quietPollingInterval"),
     validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.cooldownPeriod) ? q.scaling.cooldownPeriod : self.scaling.cooldownPeriod) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
-        .message("queues[].scaling: cooldownPeriod must not be shorter than pollingInterval; what a queue leaves out comes from spec.scaling")
+        .message("queues[].scaling: cooldownPeriod must not be shorter than pollingInterval; a queue takes unset fields from spec.scaling")
         .field_path(".queues"),
     validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.quietPollingInterval) ? q.scaling.quietPollingInterval : self.scaling.quietPollingInterval) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
-        .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; what a queue leaves out comes from spec.scaling")
+        .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; a queue takes unset fields from spec.scaling")
         .field_path(".queues"),
     validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name >= b.name || (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && !a.taskTypes.exists(t, t in b.taskTypes))))")
-        .message("queues[].taskQueue: two queues must not serve the same taskQueue with the same taskTypes, or its demand would be counted twice")
+        .message("queues[].taskQueue: two queues must not serve the same taskQueue and at least one of the same taskTypes, or the demand would be counted twice")
         .field_path(".queues")
 )]
 pub struct TaskQueueWorkerSpec {
@@ -68,26 +68,28 @@ pub struct TaskQueueWorkerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<TemporalConnectionSpec>,
 
-    /// A TemporalConnection of this Kubernetes namespace, to share one between fleets. Exactly one of
-    /// connection and connectionRef must be set.
+    /// A TemporalConnection of this Kubernetes namespace, which several fleets can share. Exactly
+    /// one of connection and connectionRef must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_ref: Option<LocalReference>,
 
-    /// The pods of the workers, as in a Deployment. One container must be called worker: it receives
-    /// the connection and the task queue as environment variables (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
-    /// TEMPORAL_TASK_QUEUE and so on). The fields are those of a pod; kubectl explain deployment.spec.template
-    /// describes them. Not allowed: hostname, hostNetwork, setHostnameAsFQDN (a worker is found by the name of
-    /// its pod), terminationGracePeriodSeconds (set drain.gracePeriod), activeDeadlineSeconds, and any
+    /// The pods of the workers, as in a Deployment. One container must be named worker: it receives
+    /// the connection and the task queue as environment variables (TEMPORAL_ADDRESS,
+    /// TEMPORAL_NAMESPACE, TEMPORAL_TASK_QUEUE and so on). The fields are those of a pod; kubectl
+    /// explain deployment.spec.template describes them. Not allowed: hostname, hostNetwork,
+    /// setHostnameAsFQDN (the operator finds the pod of a worker by its host name),
+    /// terminationGracePeriodSeconds (set drain.gracePeriod), activeDeadlineSeconds, and any
     /// restartPolicy but Always.
     #[schemars(schema_with = "schema::pod_template")]
     pub template: PodTemplateSpec,
 
-    /// The task queues of the fleet, each with a Deployment of its own. From 1 to 100; names are unique.
+    /// The task queues of the fleet, each with a Deployment of its own. From 1 to 100; names are
+    /// unique.
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub queues: Vec<QueueSpec>,
 
-    /// How the queues are scaled. A queue may override any of it in its own scaling.
+    /// How the queues are scaled. A queue may override any field in its own scaling.
     #[serde(default)]
     pub scaling: ScalingSpec,
 
@@ -95,13 +97,15 @@ pub struct TaskQueueWorkerSpec {
     #[serde(default)]
     pub drain: DrainSpec,
 
-    /// A PodDisruptionBudget for the workers of each queue: how many of them may be missing when pods are evicted,
-    /// as by a node drain. Scaling and rollouts do not heed it. Default: none.
+    /// A PodDisruptionBudget for the workers of each queue: how many of them may be missing when
+    /// pods are evicted, for example by a node drain. It does not limit scaling and rollouts.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudgetSpec>,
 }
 
-/// How many workers of a queue may be missing, or must stay, when pods are evicted. Exactly one of the two.
+/// How many workers of a queue may be missing, or must stay, when pods are evicted. Exactly one of
+/// the two.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -109,13 +113,14 @@ pub struct TaskQueueWorkerSpec {
         .message("exactly one of maxUnavailable and minAvailable must be set")
 )]
 pub struct DisruptionBudgetSpec {
-    /// How many workers of a queue may be missing: a number, or a percentage such as 25%, rounded up.
+    /// How many workers of a queue may be missing: a number, or a percentage such as 25%, rounded
+    /// up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::count_or_percent")]
     pub max_unavailable: Option<IntOrString>,
 
-    /// How many workers of a queue must stay: a number, or a percentage such as 50%, rounded up. A number that
-    /// is not less than the replicas blocks node drains.
+    /// How many workers of a queue must stay: a number, or a percentage such as 50%, rounded up. A
+    /// number that is not less than the replicas blocks node drains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::count_or_percent")]
     pub min_available: Option<IntOrString>,
@@ -126,49 +131,51 @@ pub struct DisruptionBudgetSpec {
 #[serde(rename_all = "camelCase")]
 pub struct QueueSpec {
     /// The name of the queue in this fleet; it names the Deployment. Lower-case letters, digits and
-    /// hyphens, at most 63, unique in the fleet. Renaming a queue replaces its Deployment. Required.
+    /// hyphens, at most 63, unique in the fleet. Renaming a queue replaces its Deployment.
+    /// Required.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub name: String,
 
-    /// The name of the task queue in Temporal: any text of at most 1000 characters that does not start
-    /// with /_sys/, which Temporal keeps for itself. Default: the value of name.
+    /// The name of the task queue in Temporal: any text of at most 1000 characters that does not
+    /// start with /_sys/, which Temporal reserves. Default: the value of name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
-    #[x_kube(validation = ("!self.startsWith('/_sys/')", "taskQueue must not start with /_sys/, which Temporal keeps for itself"))]
+    #[x_kube(validation = ("!self.startsWith('/_sys/')", "taskQueue must not start with /_sys/, which Temporal reserves"))]
     pub task_queue: Option<String>,
 
-    /// The bounds of the replicas. They always win, whatever the demand. Required.
+    /// The bounds of the replicas. They apply whatever the demand. Required.
     pub replicas: ReplicasSpec,
 
-    /// Which kinds of tasks of this task queue count towards its demand: Workflow, Activity, Nexus.
-    /// Leave out what these workers do not execute. Default: all three.
+    /// The types of tasks in this task queue that count towards its demand: Workflow, Activity,
+    /// Nexus. Leave out the types that these workers do not execute. Default: all three.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub task_types: Option<Vec<TaskType>>,
 
-    /// The resources of the container worker for this queue. It replaces the resources in the template
-    /// as a whole. Default: those of the template.
+    /// The resources of the container worker for this queue. It replaces the resources in the
+    /// template as a whole. Default: those of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,
 
-    /// Environment variables of the container worker for this queue. A variable that the template has
-    /// too takes its place; others are added at the end. At most 100; names are unique.
+    /// Environment variables of the container worker for this queue. A variable that the template
+    /// has too replaces it there; others are added at the end. At most 100; names are unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::env")]
     pub env: Vec<EnvVar>,
 
-    /// Node labels that the pods of this queue need, added to the nodeSelector of the template; where
-    /// both name a label, this one wins. At most 50.
+    /// Node labels that the pods of this queue need, added to the nodeSelector of the template; if
+    /// both name a label, this value wins. At most 50.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::node_selector")]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints that the pods of this queue tolerate, added to the tolerations of the template. At most 50.
+    /// Taints that the pods of this queue tolerate, added to the tolerations of the template. At
+    /// most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::tolerations")]
     pub tolerations: Vec<Toleration>,
@@ -181,8 +188,8 @@ pub struct QueueSpec {
     )]
     pub priority_class_name: Option<String>,
 
-    /// How this queue is scaled, where it differs from spec.scaling: what is set here wins, field by
-    /// field; what is left out comes from spec.scaling.
+    /// How this queue is scaled, if it differs from spec.scaling. A field that is set here
+    /// overrides that of spec.scaling; unset fields come from spec.scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingSpec>,
 }
@@ -196,7 +203,8 @@ pub struct QueueSpec {
         .field_path(".min")
 )]
 pub struct ReplicasSpec {
-    /// The fewest replicas. 0 lets the queue go to zero when it is proven idle. From 0 to 1000. Default: 0.
+    /// The fewest replicas. 0 lets the queue go to zero when it is proven idle. From 0 to 1000.
+    /// Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub min: u32,
@@ -227,9 +235,10 @@ pub(crate) const GRACE_PERIOD: DurationRange = DurationRange::new("gracePeriod",
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainSpec {
-    /// What a worker may take to finish its tasks once it has been told to stop. It reaches the worker as
-    /// TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS and the pod as its termination grace period (with 15s on top).
-    /// What runs longer is cancelled and costs an attempt. From 1s to 24h. Default: 10m. Changing it rolls the pods.
+    /// How long a worker may take to finish its tasks after SIGTERM. The worker receives it as
+    /// TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS; the termination grace period of the pod is 15s longer.
+    /// A task that runs longer is cancelled, which costs an attempt. From 1s to 24h. Default: 10m.
+    /// Changing it starts a rollout.
     #[serde(default = "default_grace_period")]
     #[x_kube(validation = GRACE_PERIOD.rule())]
     pub grace_period: DurationString,

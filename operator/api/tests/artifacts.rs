@@ -35,7 +35,7 @@ fn yaml_files(folder: PathBuf) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_committed_definitions_are_those_of_the_types() {
+fn the_committed_crds_match_the_types() {
     let generated: BTreeMap<String, String> = crd_files().unwrap().into_iter().collect();
     assert!(
         yaml_files(folder()) == generated,
@@ -44,7 +44,7 @@ fn the_committed_definitions_are_those_of_the_types() {
 }
 
 #[test]
-fn the_yaml_of_a_definition_reads_back_as_the_definition() {
+fn the_yaml_of_a_crd_reads_back_as_the_crd() {
     let read: Vec<_> = crd_files()
         .unwrap()
         .into_iter()
@@ -54,7 +54,7 @@ fn the_yaml_of_a_definition_reads_back_as_the_definition() {
 }
 
 #[test]
-fn definitions_stay_under_half_of_what_a_client_side_apply_can_carry() {
+fn crds_stay_under_half_of_the_limit_of_a_client_side_apply() {
     for crd in crds() {
         let size = serde_json::to_string(&crd).unwrap().len();
         assert!(
@@ -98,7 +98,7 @@ fn a_quantity_has_a_pattern_and_a_port_has_none() {
 }
 
 #[test]
-fn every_field_of_ours_is_documented() {
+fn each_of_our_fields_has_a_description() {
     let mut missing = Vec::new();
     for crd in crds() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();

@@ -21,7 +21,7 @@ fn theirs(cron: &str, zone: &str) -> Crontab {
 }
 
 #[test]
-fn of_two_days_one_suffices_as_with_cronexpr() {
+fn days_match_as_in_cronexpr() {
     for text in [
         "0 12 *,10 * 2",
         "0 12 10,* * 2",
@@ -45,7 +45,7 @@ fn of_two_days_one_suffices_as_with_cronexpr() {
 /// Why cronexpr is not used. The pattern of a field cannot refuse these cases, since they depend on
 /// the date.
 #[test]
-fn cronexpr_loses_skipped_times_repeats_others_and_ends_its_search_after_four_years() {
+fn cronexpr_omits_skipped_times_repeats_others_and_searches_only_four_years() {
     let berlin = "CET-1CEST,M3.5.0,M10.5.0/3";
     let both = |cron: &str, rules: &str, now: &str| {
         let now: Timestamp = now.parse().unwrap();

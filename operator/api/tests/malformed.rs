@@ -4,7 +4,7 @@ use taskqueue_api::{TaskQueueWorker, TemporalConnection, validate};
 use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
 
 #[test]
-fn each_mistake_is_one_change_of_a_resource_that_is_accepted() {
+fn each_malformed_resource_differs_from_an_accepted_one() {
     let mut worker: TaskQueueWorker = serde_json::from_value(well_formed()).unwrap();
     worker.metadata.uid = Some("uid".to_owned());
     validate(&worker).unwrap();
@@ -22,7 +22,7 @@ fn each_mistake_is_one_change_of_a_resource_that_is_accepted() {
 
 /// What an older definition lets pass must not pass the operator.
 #[test]
-fn what_can_be_read_of_the_malformed_is_refused_or_harmless() {
+fn a_malformed_resource_that_parses_is_refused_or_harmless() {
     let accepted: Vec<&str> = malformed()
         .into_iter()
         .filter(|malformed| {

@@ -224,7 +224,7 @@ fn a_misspelt_or_malformed_value_is_refused_by_name() {
         ),
         (
             "serviceAccount.create=false",
-            "serviceAccount.name is needed",
+            "serviceAccount.name is required",
         ),
         (
             "metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabledAlerts={TaskQueueTypo}",

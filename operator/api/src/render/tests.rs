@@ -29,7 +29,7 @@ fn inline(fleet: &Fleet) -> &crate::Connection {
 }
 
 #[test]
-fn the_fleet_of_the_demo() {
+fn the_fleet_of_the_demo_is_rendered() {
     let fleet = fleet(ORDERS);
     for queue in &fleet.queues {
         insta::assert_yaml_snapshot!(
@@ -40,13 +40,13 @@ fn the_fleet_of_the_demo() {
 }
 
 #[test]
-fn tls_with_an_api_key_and_differences_of_a_queue() {
+fn tls_an_api_key_and_changes_of_a_queue_are_rendered() {
     let fleet = fleet(TLS_API_KEY);
     insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[0], inline(&fleet)));
 }
 
 #[test]
-fn a_shared_connection_with_a_client_certificate() {
+fn a_shared_connection_with_a_client_certificate_is_rendered() {
     let documents: Vec<&str> = CONNECTION.split("---\n").collect();
     let connection: TemporalConnection = serde_saphyr::from_str(documents[0]).unwrap();
     let connection = validate::connection(&connection.spec, "spec").unwrap();
@@ -56,7 +56,7 @@ fn a_shared_connection_with_a_client_certificate() {
 
 /// Everything that a user writes around the worker stays as it is and where it is.
 #[test]
-fn the_users_own_labels_volumes_and_order_of_containers_stay() {
+fn the_users_labels_volumes_and_container_order_are_kept() {
     let mut resource = well_formed();
     resource["metadata"]["uid"] = json!("u");
     resource["spec"]["connection"] =
@@ -73,7 +73,7 @@ fn the_users_own_labels_volumes_and_order_of_containers_stay() {
 }
 
 #[test]
-fn injected_values_are_taken_literally() {
+fn injected_values_are_literal() {
     let mut resource = well_formed();
     resource["metadata"]["uid"] = json!("u");
     resource["spec"]["queues"][1]["taskQueue"] = json!("pay$(HOME)$$");

@@ -17,13 +17,13 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
     if spec.temporal_namespace.contains('\0') {
         findings.add(
             format!("{path}.temporalNamespace"),
-            "must not hold the character NUL",
+            "must not contain the character NUL",
         );
     }
     if spec.api_key_secret_ref.is_some() && spec.tls.is_none() {
         findings.add(
             format!("{path}.apiKeySecretRef"),
-            "needs tls: without it the API key would travel in clear; add tls: {} to use TLS with the public certificate authorities",
+            "needs tls: without it the API key would be sent unencrypted; add tls: {} to use TLS with the public certificate authorities",
         );
     }
     if !findings.0.is_empty() {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_a_host_and_a_port() {
+    fn an_address_is_a_host_and_a_port() {
         let refused: Vec<&str> = [
             "temporal:7233",
             "[::1]:7233",

@@ -21,7 +21,7 @@ pub(super) fn parse(template: &PodTemplateSpec, findings: &mut Findings) -> Work
         for key in map.keys().filter(|key| key.starts_with(OWN_PREFIX)) {
             findings.add(
                 format!("spec.template.metadata.{kind}[{key}]"),
-                format!("must not start with {OWN_PREFIX}: these are the operator's own"),
+                format!("must not start with {OWN_PREFIX}, which is reserved for the operator"),
             );
         }
     }
@@ -36,7 +36,7 @@ pub(super) fn parse(template: &PodTemplateSpec, findings: &mut Findings) -> Work
     } else {
         findings.add(
             "spec.template.spec.containers",
-            format!("must have one named {WORKER_CONTAINER}: it is the one that receives the connection and the task queue"),
+            format!("must have one named {WORKER_CONTAINER}, which receives the connection and the task queue"),
         );
         Container {
             name: WORKER_CONTAINER.to_owned(),
@@ -54,7 +54,7 @@ pub(super) fn parse(template: &PodTemplateSpec, findings: &mut Findings) -> Work
 }
 
 fn check_pod(pod: &PodSpec, findings: &mut Findings) {
-    let found_by_name = "must not be set: a worker is found by the name of its pod";
+    let found_by_name = "must not be set: the operator finds the pod of a worker by its host name";
     let refused = [
         ("hostname", pod.hostname.is_some(), found_by_name),
         (
@@ -65,34 +65,34 @@ fn check_pod(pod: &PodSpec, findings: &mut Findings) {
         (
             "hostNetwork",
             pod.host_network == Some(true),
-            "must not be true: a worker is found by the name of its pod",
+            "must not be true: the operator finds the pod of a worker by its host name",
         ),
         (
             "setHostnameAsFQDN",
             pod.set_hostname_as_fqdn == Some(true),
-            "must not be true: a worker is found by the name of its pod",
+            "must not be true: the operator finds the pod of a worker by its host name",
         ),
         (
             "terminationGracePeriodSeconds",
             pod.termination_grace_period_seconds.is_some(),
-            "must not be set: set drain.gracePeriod, which sets the grace of the pod and of the worker together",
+            "must not be set: set drain.gracePeriod, which sets the grace period of both the pod and the worker",
         ),
         (
             "activeDeadlineSeconds",
             pod.active_deadline_seconds.is_some(),
-            "must not be set: a worker runs until it is scaled in",
+            "must not be set: a worker runs until the operator removes it",
         ),
         (
             "ephemeralContainers",
             pod.ephemeral_containers.is_some(),
-            "must not be set: they are added to running pods with kubectl debug",
+            "must not be set: kubectl debug adds them to running pods",
         ),
         (
             "restartPolicy",
             pod.restart_policy
                 .as_deref()
                 .is_some_and(|policy| policy != "Always"),
-            "must be Always or left out: a worker runs until it is scaled in",
+            "must be Always or left out: a worker runs until the operator removes it",
         ),
     ];
     for (field, _, message) in refused.into_iter().filter(|(_, wrong, _)| *wrong) {
@@ -102,7 +102,7 @@ fn check_pod(pod: &PodSpec, findings: &mut Findings) {
         if RESERVED_VOLUMES.contains(&volume.name.as_str()) {
             findings.add(
                 format!("spec.template.spec.volumes[{}].name", volume.name),
-                "is the name of a volume that the operator adds; choose another",
+                "is reserved for a volume of the operator; choose another name",
             );
         }
     }
@@ -113,7 +113,7 @@ fn check_pod(pod: &PodSpec, findings: &mut Findings) {
     for name in repeated(containers.map(|container| container.name.as_str())) {
         findings.add(
             format!("spec.template.spec.containers[{name}]"),
-            "is there twice; names of containers and init containers are unique",
+            "is used twice; names of containers and init containers must be unique",
         );
     }
 }
@@ -152,7 +152,7 @@ fn check_env(env: &[EnvVar], path: &str, findings: &mut Findings) {
     for name in repeated(env.iter().map(|variable| variable.name.as_str())) {
         findings.add(
             format!("{path}[{name}]"),
-            format!("{name} is there twice; keep one"),
+            format!("{name} is set twice; keep one"),
         );
     }
 }

@@ -38,7 +38,7 @@ fn window(spec: &ScheduleSpec, path: &str, findings: &mut Findings) -> Option<Wi
         findings.add_once(
             format!("{path}.timeZone"),
             format!(
-                "{:?} is no time zone; use an IANA name such as Europe/Berlin",
+                "{:?} is not a time zone; use an IANA name such as Europe/Berlin",
                 spec.time_zone
             ),
         );
@@ -48,7 +48,7 @@ fn window(spec: &ScheduleSpec, path: &str, findings: &mut Findings) -> Option<Wi
         Ok(_) => {
             findings.add_once(
                 format!("{path}.{field}"),
-                format!("\"{text}\" never happens: no year has such a day"),
+                format!("\"{text}\" never matches: no such day exists"),
             );
             None
         }

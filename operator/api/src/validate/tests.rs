@@ -174,7 +174,7 @@ fn a_queue_overrides_the_fleet_field_by_field() {
 }
 
 #[test]
-fn the_metrics_port_of_a_queue_wins_over_the_fleets() {
+fn the_metrics_port_of_a_queue_overrides_that_of_the_fleet() {
     let fleet = validate(&worker(|worker| {
         worker["spec"]["scaling"] = json!({"metricsPort": 9090});
         worker["spec"]["queues"][1]["scaling"] = json!({"metricsPort": 9464});
@@ -189,7 +189,7 @@ fn the_metrics_port_of_a_queue_wins_over_the_fleets() {
 }
 
 #[test]
-fn a_disruption_budget_is_one_of_two_and_a_number_or_a_percentage() {
+fn a_disruption_budget_has_one_field_with_a_number_or_a_percentage() {
     let refused = |budget: Value| refusals(|worker| worker["spec"]["disruptionBudget"] = budget);
     let one = "spec.disruptionBudget: exactly one of maxUnavailable and minAvailable must be set";
     assert_eq!(refused(json!({})), [one]);
@@ -281,7 +281,7 @@ fn a_connection_names_the_secrets_it_needs() {
 }
 
 #[test]
-fn variables_of_the_operator_and_repeated_ones_are_refused_by_name() {
+fn reserved_and_repeated_variables_are_refused_by_name() {
     let refused = refusals(|resource| {
         let container = &mut resource["spec"]["template"]["spec"]["containers"][0];
         container["env"] = json!([
@@ -295,15 +295,15 @@ fn variables_of_the_operator_and_repeated_ones_are_refused_by_name() {
         refused,
         [
             "spec.template.spec.containers[worker].env[TEMPORAL_TASK_QUEUE]: TEMPORAL_TASK_QUEUE is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here",
-            "spec.template.spec.containers[worker].env[A]: A is there twice; keep one",
+            "spec.template.spec.containers[worker].env[A]: A is set twice; keep one",
             "spec.queues[two].env[TEMPORAL_API_KEY]: TEMPORAL_API_KEY is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here",
-            "spec.queues[two].env[B]: B is there twice; keep one",
+            "spec.queues[two].env[B]: B is set twice; keep one",
         ]
     );
 }
 
 #[test]
-fn a_variable_of_another_container_is_the_users_own() {
+fn other_containers_may_set_reserved_variables() {
     validate(&worker(|resource| {
         resource["spec"]["template"]["spec"]["containers"][1]["env"] =
             json!([{"name": "TEMPORAL_ADDRESS", "value": "elsewhere:7233"}]);
@@ -312,7 +312,7 @@ fn a_variable_of_another_container_is_the_users_own() {
 }
 
 #[test]
-fn everything_wrong_is_said_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let refused = refusals(|resource| {
         resource["metadata"]["name"] = json!("Fleet");
         resource["spec"]["connection"] = json!({"address": "temporal:99999"});
@@ -330,22 +330,22 @@ fn everything_wrong_is_said_at_once() {
     assert_eq!(
         refused,
         [
-            "metadata.name: must be at most 63 lower-case letters, digits and hyphens, since it becomes a label of the pods",
+            "metadata.name: must be at most 63 lower-case letters, digits and hyphens, because it becomes a label of the pods",
             "spec.connection.address: address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233, with a port from 1 to 65535",
             "spec.drain.gracePeriod: gracePeriod must be a duration such as 5s, 10m or 1h30m, from 1s to 24h",
-            "spec.template.spec.hostNetwork: must not be true: a worker is found by the name of its pod",
-            "spec.template.spec.terminationGracePeriodSeconds: must not be set: set drain.gracePeriod, which sets the grace of the pod and of the worker together",
+            "spec.template.spec.hostNetwork: must not be true: the operator finds the pod of a worker by its host name",
+            "spec.template.spec.terminationGracePeriodSeconds: must not be set: set drain.gracePeriod, which sets the grace period of both the pod and the worker",
             "spec.template.spec.containers[worker].volumeMounts[cache].mountPath: must not be in /var/run/secrets/taskqueue.dev, where the operator mounts credentials",
-            "spec.queues[two].taskQueue: queue one serves the same taskQueue with the same taskTypes, so its demand would be counted twice",
+            "spec.queues[two].taskQueue: queue one serves the same taskQueue and at least one of the same taskTypes, so the demand would be counted twice",
             "spec.queues[two].replicas.min: is 3, which is greater than max, 2",
             "spec.queues[two].scaling.targetUtilization: targetUtilization must be from 1 to 100",
-            "spec.queues[two].scaling.cooldownPeriod: is 2s, which is shorter than pollingInterval, 1m; what a queue leaves out comes from spec.scaling",
+            "spec.queues[two].scaling.cooldownPeriod: is 2s, which is shorter than pollingInterval, 1m; a queue takes unset fields from spec.scaling",
         ]
     );
 }
 
 #[test]
-fn a_schedule_is_evaluated_for_a_moment() {
+fn a_schedule_sets_the_minimum_at_a_moment() {
     let fleet = validate(&worker(|resource| {
         resource["spec"]["scaling"] = json!({"schedule": [
             {"start": "0 8 * * MON-FRI", "end": "0 18 * * MON-FRI", "timeZone": "Europe/Berlin", "minReplicas": 2},
@@ -370,7 +370,7 @@ fn a_schedule_is_evaluated_for_a_moment() {
 }
 
 #[test]
-fn a_schedule_that_means_nothing_is_refused_once_for_the_fleet() {
+fn an_invalid_schedule_of_the_fleet_is_refused_once() {
     let refused = refusals(|resource| {
         resource["spec"]["scaling"] = json!({"schedule": [
             {"start": "0 8 31 2 *", "end": "0 22-6 * * *", "timeZone": "Europe/Atlantis", "minReplicas": 2},
@@ -380,9 +380,9 @@ fn a_schedule_that_means_nothing_is_refused_once_for_the_fleet() {
     assert_eq!(
         refused,
         [
-            "spec.scaling.schedule[0].timeZone: \"Europe/Atlantis\" is no time zone; use an IANA name such as Europe/Berlin",
-            "spec.scaling.schedule[0].start: \"0 8 31 2 *\" never happens: no year has such a day",
-            "spec.scaling.schedule[0].end: \"0 22-6 * * *\" is not a cron expression (the range 22-6 in the hour runs backwards; write it as two, joined by a comma): write minute, hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\"",
+            "spec.scaling.schedule[0].timeZone: \"Europe/Atlantis\" is not a time zone; use an IANA name such as Europe/Berlin",
+            "spec.scaling.schedule[0].start: \"0 8 31 2 *\" never matches: no such day exists",
+            "spec.scaling.schedule[0].end: \"0 22-6 * * *\" is not a cron expression (the range 22-6 in the hour runs backwards; write two ranges, joined by a comma): write minute, hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\"",
             "spec.scaling.schedule[1].end: must not be the same as start: the window would never open",
         ]
     );
@@ -403,7 +403,7 @@ fn one_task_queue_may_be_split_by_task_type() {
 }
 
 #[test]
-fn a_queue_changes_the_template_for_itself_alone() {
+fn a_queue_changes_the_template_only_for_itself() {
     let fleet = validate(&worker(|resource| {
         let pod = &mut resource["spec"]["template"]["spec"];
         pod["nodeSelector"] = json!({"zone": "a", "disk": "ssd"});

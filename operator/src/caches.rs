@@ -125,7 +125,7 @@ pub struct Progress {
 impl Progress {
     fn new() -> Self {
         Self {
-            sight: Sight::Unknown("looking for the resources".to_owned()),
+            sight: Sight::Unknown("checking whether the resources can be watched".to_owned()),
             filled: BTreeSet::new(),
         }
     }
@@ -313,7 +313,7 @@ impl Caches {
     async fn until(&self, reached: impl Fn(&Progress) -> bool) {
         // `self` holds the sender, so the channel is open.
         let reached = self.progress().wait_for(reached).await.is_ok();
-        debug_assert!(reached, "the sender lives");
+        debug_assert!(reached, "the sender is alive");
     }
 
     /// The fleets that refer to a connection.
@@ -446,7 +446,7 @@ where
                 warn!(
                     kind,
                     error = describe_watch(error),
-                    "a watch failed; it is tried again"
+                    "a watch failed; retrying"
                 );
             }
             futures::future::ready(item.ok().map(Ok))

@@ -29,7 +29,7 @@ pub enum Error {
     },
     /// An object with the name that we need belongs to somebody else.
     #[error(
-        "the {kind} {namespace}/{name} exists and is not ours: rename the queue or remove that {kind}"
+        "the {kind} {namespace}/{name} already exists and is not ours: rename the queue or remove that {kind}"
     )]
     NameConflict {
         /// Deployment or PodDisruptionBudget.
@@ -40,7 +40,7 @@ pub enum Error {
         name: String,
     },
     /// The object has changed since the decision; the next pass decides again.
-    #[error("{namespace}/{name} changed since the decision was made")]
+    #[error("Deployment {namespace}/{name} has changed since the decision")]
     Stale {
         /// Namespace of the Deployment.
         namespace: String,
@@ -48,7 +48,7 @@ pub enum Error {
         name: String,
     },
     /// A broken invariant of the operator, in words.
-    #[error("this is a bug of the operator: {0}")]
+    #[error("this is a bug in the operator: {0}")]
     Bug(String),
 }
 
@@ -104,7 +104,7 @@ impl Error {
         };
         match (cause(call, source), source.as_ref()) {
             (cause @ Cause::WebhookDown(name), _) => format!(
-                "cannot {call}: the admission webhook \"{name}\" has to be asked and cannot be called{}",
+                "cannot {call}: the API server cannot call the admission webhook \"{name}\"{}",
                 cause.way_out()
             ),
             // The client's wording differs: refused, timed out, closed.
@@ -198,7 +198,7 @@ mod tests {
         assert!(refused.to_string().contains("10.1.2.3"), "{refused}");
         assert_eq!(
             refused.condition_message(),
-            "cannot apply Deployment shop/a: the admission webhook \"x.test\" has to be asked and cannot be called; start the server of that webhook again, or remove its configuration"
+            "cannot apply Deployment shop/a: the API server cannot call the admission webhook \"x.test\"; start the webhook's server again, or remove the webhook's configuration"
         );
         assert_eq!(
             refused.condition_message(),
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
+                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of the operator's version, or upgrade the chart with crds.install=true"
             )
         );
     }

@@ -21,13 +21,13 @@ pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
         (Ok(config), _) => config,
         (Err(error), Some(context)) => {
             anyhow::bail!(
-                "the context {context:?} of the kubeconfig: {}",
+                "cannot use the context {context:?} of the kubeconfig: {}",
                 unread(&error)
             )
         }
         (Err(error), None) => Config::incluster().map_err(|in_cluster| {
             anyhow::anyhow!(
-                "no kubeconfig can be read; set KUBECONFIG: {}; nor is this a pod: {in_cluster}",
+                "cannot read a kubeconfig; set KUBECONFIG: {}; and this is not a pod: {in_cluster}",
                 unread(&error)
             )
         })?,
@@ -39,7 +39,7 @@ pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
 fn unread(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(error) => match error.location() {
-            Some(at) => format!("line {} is not what a kubeconfig holds there", at.line()),
+            Some(at) => format!("line {} is not valid in a kubeconfig", at.line()),
             None => "it is not a kubeconfig".to_owned(),
         },
         KubeconfigError::ParseCertificates(_) => "its certificate-authority is not PEM".to_owned(),

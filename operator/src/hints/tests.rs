@@ -84,21 +84,24 @@ async fn each_hint_is_answered_with_one_sentence() {
         [
             answer(
                 202,
-                "queue payments of shop/orders is read as soon as the call budget allows"
+                "queue payments of shop/orders will be read as soon as the call budget allows"
             ),
             unknown.clone(),
             unknown.clone(),
             unknown.clone(),
             unknown.clone(),
             unknown,
-            answer(503, "the API server does not say who sends this; try again"),
+            answer(
+                503,
+                "the API server cannot verify the sender now; try again"
+            ),
             answer(
                 403,
                 "system:serviceaccount:shop:starter may not update taskqueueworkers/hint of shop/secret; grant it with a Role"
             ),
             answer(
                 404,
-                "no queue mails of a TaskQueueWorker shop/orders is being read"
+                "the operator reads no queue mails of a TaskQueueWorker shop/orders"
             ),
         ]
     );

@@ -59,7 +59,7 @@ impl TemporalNumbers {
                 let requests = self.requests.remove_label_values(&request);
                 // A place has one duration series for all codes, so only the first code finds it.
                 let durations = self.duration.remove_label_values(&labels);
-                debug!(%place, ?requests, ?durations, "dropped the metrics of a place");
+                debug!(%place, ?requests, ?durations, "removed the metrics of a Temporal namespace");
             }
             kept
         });

@@ -90,7 +90,7 @@ fn full(queue: &str) -> Explanation {
 
 #[test]
 fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
-    let notes = vec!["no moving figures: you may not".to_owned()];
+    let notes = vec!["no current metrics: you may not".to_owned()];
     let bare = Explanation::of(&busy(), Some("new"), &[], None, notes).unwrap();
     let shown: String = [full("payments"), bare, full("mails")]
         .iter()

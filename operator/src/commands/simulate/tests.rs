@@ -178,8 +178,8 @@ fn tasks_that_never_end_and_a_mode_that_is_not_simulated_are_said() {
     let (text, comparison) = report(trace, queue, &arguments(&[]).unwrap());
     assert_eq!(comparison.ours.summary.unfinished, 1);
     let told = [
-        "taskqueue-operator: 1 of the tasks were not done four hours after the end\n",
-        "\nscaling.mode is taken as Active\n",
+        "taskqueue-operator: tasks unfinished four hours after the end: 1\n",
+        "\nscaling.mode is treated as Active\n",
     ];
     assert!(told.iter().all(|line| text.contains(line)), "{text}");
 }

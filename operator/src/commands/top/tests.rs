@@ -164,7 +164,7 @@ fn the_table_says_what_waits_what_runs_and_why() {
     let blind = snapshot(
         &[guarded(&busy())],
         None,
-        vec!["no moving figures: you may not".to_owned()],
+        vec!["no current metrics: you may not".to_owned()],
     );
     first.fleets[0].conditions.clear();
     let shown = [
@@ -309,7 +309,7 @@ async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         look["notes"],
         json!([
-            "no moving figures: you may not get services/proxy in namespace taskqueue-system; ask for that right, or give --metrics URL"
+            "no current metrics: you have no permission to get services/proxy in namespace taskqueue-system; ask for it, or give --metrics URL"
         ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
@@ -326,7 +326,7 @@ async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
         ),
         (
             503,
-            "no replica of the operator answers behind taskqueue-system/taskqueue-operator-metrics",
+            "no replica of the operator answers behind Service taskqueue-system/taskqueue-operator-metrics",
         ),
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
@@ -343,7 +343,10 @@ async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
     let said = cluster(client, &[]).scrape().await;
     assert_eq!(
         said,
-        Err("the operator's replica that answered stands by for another one; name the one that leads with --metrics URL".to_owned())
+        Err(
+            "the operator's replica that answered is a standby; name the leader with --metrics URL"
+                .to_owned()
+        )
     );
     assert_eq!(log.lines().len(), 16);
     let (client, log) = api(|asked| server(asked, (200, json!(METRICS))));

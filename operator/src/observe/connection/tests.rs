@@ -172,19 +172,19 @@ async fn a_secret_that_was_not_read_is_not_missing() {
             403,
             failure(403, "Forbidden", "no"),
             Reason::Forbidden,
-            "the operator may not read Secret ca in namespace shop; give it the verb get on secrets there",
+            "the operator may not read Secret ca in namespace shop; grant it the verb get on secrets there",
         ),
         (
             503,
             failure(503, "ServiceUnavailable", "etcd is away"),
             Reason::SecretUnavailable,
-            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; it is tried again",
+            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; the operator retries",
         ),
         (
             200,
             json!({"kind": "Secret", "data": {"ca.crt": token}}),
             Reason::SecretUnavailable,
-            "Secret ca in namespace shop cannot be read: the API server's answer cannot be decoded; it is tried again",
+            "Secret ca in namespace shop cannot be read: the API server's answer cannot be decoded; the operator retries",
         ),
         (
             200,

@@ -238,7 +238,7 @@ fn pods_that_cannot_start_say_why_and_what_to_do() {
     );
     assert_eq!(
         message("CrashLoopBackOff"),
-        "container worker ends with exit code 2 each time it is started; kubectl logs --previous of its pod says why"
+        "container worker exits with code 2 each time it starts; see kubectl logs --previous of its pod"
     );
     assert_eq!(
         message("CreateContainerConfigError"),
@@ -259,7 +259,7 @@ fn a_pod_without_a_node_is_reported() {
     assert_eq!(trouble.reason, Reason::PodsUnschedulable);
     assert_eq!(
         trouble.message,
-        "pods cannot be placed on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes or change resources, nodeSelector or tolerations"
+        "pods cannot be scheduled on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes, or change resources, nodeSelector or tolerations"
     );
 }
 

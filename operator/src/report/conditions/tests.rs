@@ -251,7 +251,7 @@ fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
         (drafts[2].reason, drafts[2].message.as_str()),
         (
             Reason::SlotsUnknown,
-            "queue a: the workers send no heartbeats, and the metrics of no pod can be read at metricsPort 9464, so scale-in is slower and never to zero: another HTTP status than 200 is answered; check the port"
+            "queue a: the workers send no heartbeats, and no pod's metrics can be read at metricsPort 9464, so scale-in is slower and never reaches zero: the HTTP status is not 200; check the port"
         )
     );
 }

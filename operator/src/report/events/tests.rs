@@ -91,7 +91,7 @@ fn who_changed_the_replicas_that_are_put_back_is_named() {
     assert_eq!(told[0].reason, "ReplicasReset");
     let deployment = &passed.fleet.queues[0].deployment_name;
     let begins = format!(
-        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; put back to 2"
+        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; the operator set it back to 2"
     );
     assert!(told[0].note.starts_with(&begins), "{}", told[0].note);
 }
@@ -124,14 +124,14 @@ fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go()
     };
     let said = |rest: &str| {
         format!(
-            "queue a: its workers go over from task queue old to a; when the former was last read, {rest}"
+            "queue a: its workers move from task queue old to a; when the former was last read, {rest}"
         )
     };
-    let many = said("7 tasks waited in it, and nobody here works on them any more");
+    let many = said("7 tasks waited in it, and this fleet no longer works on them");
     assert_eq!(told(left(Some(7)), "old", true), [(true, many)]);
     let none = said("no task waited in it");
     assert_eq!(told(left(Some(0)), "old", true), [(false, none)]);
-    let unknown = said("how many tasks wait in it is not known");
+    let unknown = said("the number of tasks that waited in it was unknown");
     assert_eq!(
         told(None, "old", true),
         [(true, unknown)],
@@ -149,7 +149,7 @@ fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_
     let passed = Passed::of(busy);
     let old = TaskQueueWorkerStatus::default();
     let new = passed.status(&old, passed.fleet.generation);
-    let lift = "the demand asks for more than replicas.max, which is 5; raise it if the cluster and what the workers call can carry more, or slow what arrives";
+    let lift = "the demand exceeds replicas.max, which is 5; raise it if the cluster and the services that the workers call can take more load, or send tasks more slowly";
     assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
     let events = transitions(&old, &new, &details(&passed.drafts(), &passed.fleet));
     let notes: Vec<&str> = events

@@ -229,7 +229,7 @@ fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
     };
     let (message, stalled) = said_of(true);
     assert!(
-        message.contains("pods of this fleet that drain count until they are gone"),
+        message.contains("draining pods of this fleet count until they are gone"),
         "{message}"
     );
     assert!(!message.contains("d-1-x2"), "{message}");

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn own_errors_have_their_class_and_reason() {
+    fn our_own_errors_have_a_class_and_a_reason() {
         let (namespace, name) = ("shop".to_owned(), "a".to_owned());
         let conflict = Error::NameConflict {
             kind: "Deployment",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_the_call_and_what_came_back() {
+    fn a_message_names_the_call_and_the_answer() {
         assert_eq!(
             api(422, "spec.replicas: must not be negative").to_string(),
             "cannot apply Deployment shop/a: spec.replicas: must not be negative (HTTP 422)"
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_says_of_an_error_only_what_is_the_same_at_the_next_attempt() {
+    fn a_condition_shows_only_the_part_of_an_error_that_stays_the_same() {
         let down = |why: &str| {
             let said = format!(
                 "Internal error occurred: failed calling webhook \"x.test\": failed to call webhook: Post \"https://x.shop.svc:443/\": {why}"
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_that_is_older_than_the_operator_is_named_with_the_way_out() {
+    fn an_outdated_definition_is_reported_with_the_remedy() {
         let unknown = "failed to create typed patch object (shop/orders; taskqueue.dev/v1alpha1, Kind=TaskQueueWorker): .status.made: field not declared in schema";
         let status = kube::core::Status::failure(unknown, "InternalError").with_code(500);
         let call = Call::new("write the status of", "TaskQueueWorker", "shop", "orders");

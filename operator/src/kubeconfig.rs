@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_in_a_kubeconfig_that_cannot_be_used_is_not_printed() {
+    async fn an_unusable_key_in_a_kubeconfig_is_not_printed() {
         let certificate = {
             let key = rcgen::KeyPair::generate().unwrap();
             let names = vec!["client.test".to_owned()];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubeconfig_that_is_none_is_not_quoted() {
+    fn an_invalid_kubeconfig_is_not_quoted() {
         let token = "a-token-that-nobody-may-see";
         let yaml = format!("apiVersion: v1\nusers:\n- name: u\n  user: {{token: {token}\n");
         let refused = Kubeconfig::from_yaml(&yaml).unwrap_err();

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_checked_and_the_refusal_says_what_is_allowed() {
+    fn durations_are_checked_and_the_error_names_the_range() {
         let settings = read(&["--temporal-statistics-cache=1s"]).unwrap();
         assert_eq!(
             (

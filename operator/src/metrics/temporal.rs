@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_series_of_a_place_go_when_it_is_no_longer_read() {
+    fn series_are_removed_when_a_temporal_namespace_is_no_longer_read() {
         let registry = Registry::new();
         let numbers = TemporalNumbers::register(&registry).unwrap();
         let place = |name: &str| Place {

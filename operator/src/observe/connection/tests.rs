@@ -89,7 +89,7 @@ async fn resolved(
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
+async fn problems_are_reported_with_the_secret_and_its_key() {
     let (_, other_key) = issued();
     let broken = other_key.replace('\n', "\\n");
     let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file";
@@ -129,7 +129,7 @@ async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_a_mistake_in_the_spec_and_not_in_a_secret() {
+async fn an_invalid_address_is_a_mistake_in_the_spec_and_not_in_a_secret() {
     let mut fleet = simple();
     let spec = Connection {
         address: "999.1.1.1:7233".to_owned(),

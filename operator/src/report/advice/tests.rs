@@ -33,7 +33,7 @@ fn told(fleet: &Fleet, start: Option<u64>, cache: Duration, state: &mut FleetSta
 const CACHE: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
+fn a_target_that_cannot_be_met_from_zero_is_reported_once_per_generation() {
     let mut fleet = queue(&json!({"max": 5}), &json!({"queueWaitTarget": "6s"}));
     let mut state = FleetState::default();
     let nothing: Vec<String> = Vec::new();
@@ -50,7 +50,7 @@ fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
 }
 
 #[test]
-fn a_target_that_can_be_kept_needs_no_advice() {
+fn a_target_that_can_be_met_needs_no_advice() {
     let none: Vec<String> = Vec::new();
     let cases = [
         (json!({"max": 5}), "8s", CACHE),
@@ -66,7 +66,7 @@ fn a_target_that_can_be_kept_needs_no_advice() {
 }
 
 #[test]
-fn a_polling_interval_below_the_servers_cache_is_told_with_what_it_does() {
+fn a_polling_interval_below_the_servers_cache_is_reported_with_its_effect() {
     let fleet = queue(
         &json!({"min": 1, "max": 5}),
         &json!({"pollingInterval": "2s"}),

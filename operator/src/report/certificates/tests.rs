@@ -52,7 +52,7 @@ fn said(now: &str) -> (&'static str, &'static str, String) {
 }
 
 #[test]
-fn a_certificate_is_told_of_before_it_expires_and_after() {
+fn a_certificate_is_reported_before_and_after_it_expires() {
     let valid = "no certificate of the connection expires soon".to_owned();
     assert_eq!(
         said("2029-12-24T23:59:59Z"),
@@ -67,7 +67,7 @@ fn a_certificate_is_told_of_before_it_expires_and_after() {
 }
 
 #[test]
-fn a_connection_without_certificates_says_nothing() {
+fn a_connection_without_certificates_reports_nothing() {
     let now = "2029-12-25T00:00:00Z".parse().unwrap();
     let plain = usable(&simple());
     let none = Certificates::of(&plain, now);

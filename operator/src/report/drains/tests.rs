@@ -126,7 +126,7 @@ fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, S
 }
 
 #[test]
-fn only_a_worker_that_used_its_grace_period_up_with_work_is_told() {
+fn only_a_worker_that_used_up_its_grace_period_with_work_is_reported() {
     let used_up = |had: &str| exceeded(&format!("used up its drain grace period: {had} {RAISE}"));
     let one = "1 running task was";
     let unknown = "any running tasks were";
@@ -144,7 +144,7 @@ fn only_a_worker_that_used_its_grace_period_up_with_work_is_told() {
 }
 
 #[test]
-fn a_worker_that_was_killed_is_told_with_what_killed_it() {
+fn a_killed_worker_is_reported_with_the_cause() {
     let killed = |second, killed| stopping(Some(ended(second, Some(killed))));
     let idle = killed(75, Killed::Other);
     told_of("idle, and ignores SIGTERM", &idle, Some(0), &[]);
@@ -174,7 +174,7 @@ fn a_worker_that_was_killed_is_told_with_what_killed_it() {
 }
 
 #[test]
-fn a_shorter_grace_at_deletion_is_told_as_that() {
+fn a_shorter_grace_period_at_deletion_is_reported() {
     let shortened = |end: WorkerEnd| Draining {
         grace: Duration::from_secs(5),
         ends: at(5),
@@ -195,7 +195,7 @@ fn a_shorter_grace_at_deletion_is_told_as_that() {
 }
 
 #[test]
-fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should_have_given_one() {
+fn a_pod_past_its_grace_period_is_reported_only_after_its_node_should_have_reported() {
     let mut state = FleetState::default();
     let told = exceeded(
         "is long past its drain grace period, and its node does not report how its worker ended: 3 running tasks were cancelled and will be attempted again; check whether the node is alive",
@@ -214,7 +214,7 @@ fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should
 }
 
 #[test]
-fn a_pod_whose_end_nobody_saw_is_told_if_it_drained_for_its_grace_period() {
+fn a_pod_with_an_unseen_end_is_reported_if_it_drained_for_its_grace_period() {
     let table = [
         (59, Some(1), vec![]),
         (
@@ -267,7 +267,7 @@ fn heard(pod: Draining, status: WorkerStatus, sent_after: u64, taken: u64) -> Ob
 }
 
 #[test]
-fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
+fn a_worker_that_takes_tasks_while_draining_is_reported_once() {
     use WorkerStatus::{Running, ShuttingDown};
     let polls = vec![(
         "PollsAfterStop".to_owned(),

@@ -100,7 +100,7 @@ fn a_crash_loop_is_one_trouble_whether_it_waits_runs_or_has_just_ended() {
 }
 
 #[test]
-fn of_several_troubles_the_worst_is_told_in_whatever_order_the_pods_come() {
+fn of_several_problems_the_worst_is_reported_whatever_the_order_of_the_pods() {
     let crashes = with_worker(
         "a",
         false,
@@ -136,7 +136,7 @@ fn of_several_troubles_the_worst_is_told_in_whatever_order_the_pods_come() {
 }
 
 #[test]
-fn what_the_kubelet_says_stands_without_ids_that_differ_from_start_to_start() {
+fn messages_of_the_kubelet_are_quoted_without_changing_ids() {
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     let said = |word: &str, text: &str| {
         let state = json!({"waiting": {"reason": word, "message": text}});
@@ -175,7 +175,7 @@ fn what_the_kubelet_says_stands_without_ids_that_differ_from_start_to_start() {
 }
 
 #[test]
-fn a_pod_that_no_replica_set_made_is_no_rollout() {
+fn a_pod_without_a_replica_set_is_no_rollout() {
     let labelled = |name: &str, labels: Value| {
         pod(json!({"metadata": {"name": name, "labels": labels}, "status": {"phase": "Running"}}))
     };
@@ -187,7 +187,7 @@ fn a_pod_that_no_replica_set_made_is_no_rollout() {
 }
 
 #[test]
-fn what_is_wrong_with_the_newest_template_is_said_before_what_it_replaces() {
+fn problems_of_the_newest_template_are_reported_first() {
     let failing = |name: &str, hash: &str, created: &str, reason: &str| {
         pod(json!({
             "metadata": {"name": name, "labels": {"pod-template-hash": hash},

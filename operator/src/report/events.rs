@@ -197,7 +197,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
         warning: false,
         reason: reason.as_str().to_owned(),
         action: "Scale",
-        note: format!("queue {queue}: {}", decision.sentence),
+        note: format!("queue {queue}: {}", decision.sentence()),
         deployment: Some(deployment),
     }]
 }

@@ -26,7 +26,7 @@ pub fn changes(plan: &Plan, applied: &Applied) {
                 to = scaled.to,
                 reason = decision.reason.as_str(),
                 "{}",
-                decision.sentence
+                decision.sentence()
             );
         } else if done.is_some_and(|done| done.written.is_some()) {
             info!(

@@ -225,11 +225,7 @@ fn limit_note(decision: &Decision, message: &str) -> String {
         .demand
         .as_ref()
         .map_or(0, taskqueue_scaling::Demand::replicas);
-    // Without its head, the sentence explains the demand.
-    let why = decision
-        .sentence
-        .split_once(": ")
-        .map_or(decision.sentence.as_str(), |(_, why)| why);
+    let why = &decision.why;
     if wanted > decision.desired {
         format!(
             "{wanted} replicas are wanted and {} are set: {why}; {message}",

@@ -59,7 +59,7 @@ impl QueueApplied {
     pub fn of_task(result: Result<Self, JoinError>) -> Self {
         result.unwrap_or_else(|error| Self {
             end: End::Refused,
-            error: Some(Error::Bug(format!("a write broke off: {error}"))),
+            error: Some(Error::Bug(format!("a write did not complete: {error}"))),
             ..Self::default()
         })
     }

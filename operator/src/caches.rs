@@ -1,10 +1,9 @@
 //! Watches the API server and fills caches. Reads only.
 //!
-//! There is one set of caches per scope: the whole cluster, or one namespace of the list. Fields
-//! that nobody reads (managed fields, pod specs) are dropped before an object is cached, since they
-//! take most of the memory.
+//! There is one set of caches per scope: the whole cluster, or one namespace of the list.
 
 mod index;
+mod prune;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -13,9 +12,9 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
-use kube::core::{DeserializeGuard, ObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
@@ -29,12 +28,14 @@ use tracing::warn;
 
 use crate::kube_error::describe_watch;
 use crate::metrics::Metrics;
-use crate::observe::drains::{LastWords, is_hooked};
+use crate::observe::drains::LastWords;
 
 #[cfg(test)]
 use index::Filling;
 pub use index::Indexed;
 use index::indexed;
+pub use prune::keep_owners_of_replicas;
+use prune::prune_pod;
 
 /// A watched fleet. A malformed one is a value, so that it cannot stop the watch.
 pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
@@ -125,7 +126,7 @@ pub struct Progress {
 impl Progress {
     fn new() -> Self {
         Self {
-            sight: Sight::Unknown("looking for the resources".to_owned()),
+            sight: Sight::Unknown("checking whether the resources can be watched".to_owned()),
             filled: BTreeSet::new(),
         }
     }
@@ -313,7 +314,7 @@ impl Caches {
     async fn until(&self, reached: impl Fn(&Progress) -> bool) {
         // `self` holds the sender, so the channel is open.
         let reached = self.progress().wait_for(reached).await.is_ok();
-        debug_assert!(reached, "the sender lives");
+        debug_assert!(reached, "the sender is alive");
     }
 
     /// The fleets that refer to a connection.
@@ -372,45 +373,6 @@ pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
     Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
 }
 
-/// Keeps of a pod only what [`crate::observe`] reads.
-fn prune_pod(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    pod.spec = pod.spec.take().map(|spec| PodSpec {
-        termination_grace_period_seconds: spec.termination_grace_period_seconds,
-        containers: spec.containers.into_iter().filter(is_hooked).collect(),
-        ..PodSpec::default()
-    });
-    if let Some(status) = pod.status.as_mut() {
-        // An init container that has succeeded, or a sidecar that runs, is no sign of trouble.
-        if let Some(containers) = status.init_container_statuses.as_mut() {
-            containers.retain(|container| !is_well(container));
-        }
-        status.ephemeral_container_statuses = None;
-        status.pod_ips = None;
-        status.host_ips = None;
-    }
-}
-
-/// Whether a container has succeeded, or runs and has never been restarted.
-fn is_well(container: &ContainerStatus) -> bool {
-    let state = container.state.as_ref();
-    let ended = state.and_then(|state| state.terminated.as_ref());
-    let runs = state.is_some_and(|state| state.running.is_some());
-    ended.is_some_and(|ended| ended.exit_code == 0) || (runs && container.restart_count == 0)
-}
-
-/// Keeps of a Deployment's managed fields only who set its replicas, and when.
-pub fn keep_owners_of_replicas(metadata: &mut ObjectMeta) {
-    let Some(entries) = metadata.managed_fields.as_mut() else {
-        return;
-    };
-    entries.retain_mut(|entry| {
-        let fields = entry.fields_v1.take();
-        fields.is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
-    });
-    entries.shrink_to_fit();
-}
-
 /// Records when a cache has been filled; by then the events have passed the reflector.
 fn filling<K>(
     kind: &'static str,
@@ -446,7 +408,7 @@ where
                 warn!(
                     kind,
                     error = describe_watch(error),
-                    "a watch failed; it is tried again"
+                    "a watch failed; retrying"
                 );
             }
             futures::future::ready(item.ok().map(Ok))

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_concerns_us_changes_the_fingerprint() {
+    fn only_changes_of_our_fields_are_drift() {
         let rendered = deployment(json!({
             "metadata": {"name": "d", "labels": {"a": "1"}},
             "spec": {"selector": {}, "template": {"metadata": {"labels": {"a": "1"}}}},

@@ -29,7 +29,7 @@ pub enum Error {
     },
     /// An object with the name that we need belongs to somebody else.
     #[error(
-        "the {kind} {namespace}/{name} exists and is not ours: rename the queue or remove that {kind}"
+        "the {kind} {namespace}/{name} already exists and is not ours: rename the queue or remove that {kind}"
     )]
     NameConflict {
         /// Deployment or PodDisruptionBudget.
@@ -40,7 +40,7 @@ pub enum Error {
         name: String,
     },
     /// The object has changed since the decision; the next pass decides again.
-    #[error("{namespace}/{name} changed since the decision was made")]
+    #[error("Deployment {namespace}/{name} has changed since the decision")]
     Stale {
         /// Namespace of the Deployment.
         namespace: String,
@@ -48,7 +48,7 @@ pub enum Error {
         name: String,
     },
     /// A broken invariant of the operator, in words.
-    #[error("this is a bug of the operator: {0}")]
+    #[error("this is a bug in the operator: {0}")]
     Bug(String),
 }
 
@@ -104,7 +104,7 @@ impl Error {
         };
         match (cause(call, source), source.as_ref()) {
             (cause @ Cause::WebhookDown(name), _) => format!(
-                "cannot {call}: the admission webhook \"{name}\" has to be asked and cannot be called{}",
+                "cannot {call}: the API server cannot call the admission webhook \"{name}\"{}",
                 cause.way_out()
             ),
             // The client's wording differs: refused, timed out, closed.
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn own_errors_have_their_class_and_reason() {
+    fn our_own_errors_have_a_class_and_a_reason() {
         let (namespace, name) = ("shop".to_owned(), "a".to_owned());
         let conflict = Error::NameConflict {
             kind: "Deployment",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_the_call_and_what_came_back() {
+    fn a_message_names_the_call_and_the_answer() {
         assert_eq!(
             api(422, "spec.replicas: must not be negative").to_string(),
             "cannot apply Deployment shop/a: spec.replicas: must not be negative (HTTP 422)"
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_says_of_an_error_only_what_is_the_same_at_the_next_attempt() {
+    fn a_condition_shows_only_the_part_of_an_error_that_stays_the_same() {
         let down = |why: &str| {
             let said = format!(
                 "Internal error occurred: failed calling webhook \"x.test\": failed to call webhook: Post \"https://x.shop.svc:443/\": {why}"
@@ -198,7 +198,7 @@ mod tests {
         assert!(refused.to_string().contains("10.1.2.3"), "{refused}");
         assert_eq!(
             refused.condition_message(),
-            "cannot apply Deployment shop/a: the admission webhook \"x.test\" has to be asked and cannot be called; start the server of that webhook again, or remove its configuration"
+            "cannot apply Deployment shop/a: the API server cannot call the admission webhook \"x.test\"; start the webhook's server again, or remove the webhook's configuration"
         );
         assert_eq!(
             refused.condition_message(),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_that_is_older_than_the_operator_is_named_with_the_way_out() {
+    fn an_outdated_definition_is_reported_with_the_remedy() {
         let unknown = "failed to create typed patch object (shop/orders; taskqueue.dev/v1alpha1, Kind=TaskQueueWorker): .status.made: field not declared in schema";
         let status = kube::core::Status::failure(unknown, "InternalError").with_code(500);
         let call = Call::new("write the status of", "TaskQueueWorker", "shop", "orders");
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
+                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of the operator's version, or upgrade the chart with crds.install=true"
             )
         );
     }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_read_with_its_escapes_and_whatever_blanks_are_in_it() {
+    fn a_sample_is_parsed_with_escapes_and_any_blanks() {
         let sample = Sample::parse(r#" a:b_1 { x = "1\"\\\n" , y="}," , } 2.5 1700000000 # {} 1"#);
         let sample = sample.unwrap();
         assert_eq!((sample.name, sample.value), ("a:b_1", 2.5));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sample_is_none() {
+    fn text_that_is_not_a_sample_is_none() {
         for line in [
             "",
             "{x=\"1\"} 1",

@@ -205,7 +205,7 @@ async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T,
         Ok(Err(error)) => kube_error::describe(&error),
         Err(_) => "no answer in time".to_owned(),
     };
-    warn!(error = why, "the sender of a hint cannot be checked");
+    warn!(error = why, "cannot verify the sender of a hint");
     Err(Refusal::NoAnswer)
 }
 
@@ -250,7 +250,7 @@ async fn receive(
     match hints.take(token, &fleet, &queue).await {
         Ok(()) => (
             StatusCode::ACCEPTED,
-            format!("queue {queue} of {fleet} is read as soon as the call budget allows\n"),
+            format!("queue {queue} of {fleet} will be read as soon as the call budget allows\n"),
         )
             .into_response(),
         Err(Refusal::Unknown) => (
@@ -270,7 +270,7 @@ async fn receive(
             .into_response(),
         Err(Refusal::NoSuchQueue) => (
             StatusCode::NOT_FOUND,
-            format!("no queue {queue} of a TaskQueueWorker {fleet} is being read\n"),
+            format!("the operator reads no queue {queue} of a TaskQueueWorker {fleet}\n"),
         )
             .into_response(),
         Err(Refusal::TooMany) => (
@@ -281,7 +281,7 @@ async fn receive(
             .into_response(),
         Err(Refusal::NoAnswer) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the API server does not say who sends this; try again\n".to_owned(),
+            "the API server cannot verify the sender now; try again\n".to_owned(),
         )
             .into_response(),
     }

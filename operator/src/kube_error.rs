@@ -119,11 +119,11 @@ fn without_secrets(error: &kube::Error) -> String {
         ) => "its client certificate or client key is not PEM; line breaks may have been lost"
             .to_owned(),
         kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => format!(
-            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand",
+            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand to see why",
             out.status
         ),
         kube::Error::Auth(AuthError::AuthExecParse(_)) => {
-            "the credential plugin of the kubeconfig printed no credential that can be read"
+            "the credential plugin of the kubeconfig printed no valid credential"
                 .to_owned()
         }
         // A proxy URL may contain a password.
@@ -161,7 +161,7 @@ mod tests {
         });
         assert_eq!(
             describe(&failed),
-            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it by hand"
+            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it by hand to see why"
         );
     }
 }

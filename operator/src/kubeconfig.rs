@@ -21,13 +21,13 @@ pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
         (Ok(config), _) => config,
         (Err(error), Some(context)) => {
             anyhow::bail!(
-                "the context {context:?} of the kubeconfig: {}",
+                "cannot use the context {context:?} of the kubeconfig: {}",
                 unread(&error)
             )
         }
         (Err(error), None) => Config::incluster().map_err(|in_cluster| {
             anyhow::anyhow!(
-                "no kubeconfig can be read; set KUBECONFIG: {}; nor is this a pod: {in_cluster}",
+                "cannot read a kubeconfig; set KUBECONFIG: {}; and this is not a pod: {in_cluster}",
                 unread(&error)
             )
         })?,
@@ -39,7 +39,7 @@ pub async fn config(context: Option<&str>) -> anyhow::Result<Config> {
 fn unread(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(error) => match error.location() {
-            Some(at) => format!("line {} is not what a kubeconfig holds there", at.line()),
+            Some(at) => format!("line {} is not valid in a kubeconfig", at.line()),
             None => "it is not a kubeconfig".to_owned(),
         },
         KubeconfigError::ParseCertificates(_) => "its certificate-authority is not PEM".to_owned(),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_in_a_kubeconfig_that_cannot_be_used_is_not_printed() {
+    async fn an_unusable_key_in_a_kubeconfig_is_not_printed() {
         let certificate = {
             let key = rcgen::KeyPair::generate().unwrap();
             let names = vec!["client.test".to_owned()];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubeconfig_that_is_none_is_not_quoted() {
+    fn an_invalid_kubeconfig_is_not_quoted() {
         let token = "a-token-that-nobody-may-see";
         let yaml = format!("apiVersion: v1\nusers:\n- name: u\n  user: {{token: {token}\n");
         let refused = Kubeconfig::from_yaml(&yaml).unwrap_err();

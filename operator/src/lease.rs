@@ -135,12 +135,12 @@ impl Claim {
         loop {
             match tokio::time::timeout(PATIENCE_TO_TAKE, self.attempt()).await {
                 Ok(Ok(Outcome::Ours | Outcome::Peers)) => {
-                    info!(lease = %self.name, "this process has the leader lease");
+                    info!(lease = %self.name, "acquired the leader lease");
                     return true;
                 }
                 Ok(Ok(Outcome::Others | Outcome::Raced)) => {}
-                Ok(Err(error)) => warn!(%error, "cannot look at the leader lease; trying again"),
-                Err(_) => warn!("looking at the leader lease took too long; trying again"),
+                Ok(Err(error)) => warn!(%error, "cannot check the leader lease; retrying"),
+                Err(_) => warn!("checking the leader lease took too long; retrying"),
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
@@ -163,7 +163,9 @@ impl Claim {
             match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
                 Ok(Ok(Outcome::Ours | Outcome::Peers)) => pause = RETRY,
                 Ok(Ok(Outcome::Others)) => return Lost::Taken,
-                Ok(Ok(Outcome::Raced)) => warn!("the leader lease was written meanwhile; looking"),
+                Ok(Ok(Outcome::Raced)) => {
+                    warn!("another write changed the leader lease; reading it again");
+                }
                 Ok(Err(error)) => warn!(%error, "cannot renew the leader lease"),
                 Err(_) => warn!("renewing the leader lease took too long"),
             }
@@ -180,8 +182,8 @@ impl Claim {
                 Ok(Ok(Outcome::Ours | Outcome::Peers)) => return true,
                 Ok(Ok(Outcome::Others)) => return false,
                 Ok(Ok(Outcome::Raced)) => {}
-                Ok(Err(error)) => warn!(%error, "cannot look at the leader lease"),
-                Err(_) => warn!("looking at the leader lease took too long"),
+                Ok(Err(error)) => warn!(%error, "cannot check the leader lease"),
+                Err(_) => warn!("checking the leader lease took too long"),
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -239,7 +241,7 @@ impl Claim {
             .replace(&self.name, &PostParams::default(), &freed)
             .await
             .map_err(|e| self.error("release", e))?;
-        info!(lease = %self.name, "gave the leader lease back");
+        info!(lease = %self.name, "released the leader lease");
         Ok(())
     }
 

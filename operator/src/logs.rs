@@ -16,7 +16,7 @@ use crate::settings::{LogFormat, Settings};
 /// If the log filter cannot be parsed.
 pub fn start(settings: &Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level)
-        .with_context(|| format!("the log filter {:?}", settings.log_level))?;
+        .with_context(|| format!("invalid log filter {:?}", settings.log_level))?;
     let log = tracing_subscriber::registry()
         .with(filter)
         .with(filter_fn(is_discreet));

@@ -29,14 +29,14 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
-    /// Try a policy on a trace of your own, beside the HPA, KEDA, Temporal's autoscaler and a fixed
-    /// fleet.
+    /// Compare a policy with the HPA, KEDA, Temporal's autoscaler and a fixed fleet on your own
+    /// trace.
     #[command(after_help = simulate::HELP)]
     Simulate(Box<simulate::Arguments>),
     /// Show the fleets, their queues and the last decisions, live.
     #[command(after_help = top::HELP)]
     Top(Box<top::Arguments>),
-    /// Explain why a queue has the replicas that it has.
+    /// Explain why a queue has its current number of replicas.
     #[command(after_help = explain::HELP)]
     Explain(Box<explain::Arguments>),
 }
@@ -68,7 +68,7 @@ fn arguments() -> anyhow::Result<Arguments> {
 fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+        .map_err(|_| anyhow::anyhow!("another TLS provider is already installed"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -78,13 +78,13 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout()
         .write_all(text.as_bytes())
-        .context("writing to standard output")
+        .context("cannot write to standard output")
 }
 
 fn write_definitions(dir: &Path) -> anyhow::Result<()> {
     for (name, text) in taskqueue_api::crd_files()? {
         let path = dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ pub enum LogFormat {
 /// Where and how the operator runs.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Settings {
-    /// Where /livez, /readyz and /metrics are served.
+    /// The address that serves /livez, /readyz and /metrics.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_METRICS_ADDRESS",
@@ -28,8 +28,8 @@ pub struct Settings {
     )]
     pub metrics_address: SocketAddr,
 
-    /// Where hints are taken: POST /hints/{namespace}/{fleet}/{queue} makes a queue be read at
-    /// once. Off by default. Only the leader listens.
+    /// The address that accepts hints: POST /hints/{namespace}/{fleet}/{queue} makes the operator
+    /// read a queue at once. Off by default. Only the leader listens.
     #[arg(long, env = "TASKQUEUE_OPERATOR_HINT_ADDRESS")]
     pub hint_address: Option<SocketAddr>,
 
@@ -42,7 +42,8 @@ pub struct Settings {
     )]
     pub watch_namespaces: Vec<String>,
 
-    /// The most calls per second to one Temporal namespace, over all fleets that use it.
+    /// The maximum number of calls per second to one Temporal namespace, over all fleets that use
+    /// it.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_TEMPORAL_CALLS_PER_SECOND",
@@ -51,9 +52,9 @@ pub struct Settings {
     )]
     pub temporal_calls_per_second: u32,
 
-    /// How long the Temporal server answers from its cache of task queue statistics (its setting
-    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. Reading more often than this shows
-    /// nothing new.
+    /// How long the Temporal server caches task queue statistics (its setting
+    /// matching.TaskQueueInfoByBuildIdTTL), from 100ms to 1m. More frequent reads return nothing
+    /// new.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_TEMPORAL_STATISTICS_CACHE",
@@ -62,7 +63,7 @@ pub struct Settings {
     )]
     pub temporal_statistics_cache: DurationString,
 
-    /// How long before a certificate of a connection expires that is reported, from 1m to 8760h.
+    /// How long before its expiry a certificate of a connection is reported, from 1m to 8760h.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_CERTIFICATE_WARNING",
@@ -71,7 +72,7 @@ pub struct Settings {
     )]
     pub certificate_warning: DurationString,
 
-    /// The most fleets that are worked on at the same time.
+    /// The maximum number of fleets that are reconciled at the same time.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_CONCURRENCY",
@@ -80,7 +81,7 @@ pub struct Settings {
     )]
     pub concurrency: u16,
 
-    /// Work only while holding the leader lease. Needed for more than one replica.
+    /// Reconcile only while holding the leader lease. Required with more than one replica.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_LEADER_ELECTION",
@@ -99,12 +100,12 @@ pub struct Settings {
     )]
     pub lease_name: String,
 
-    /// The name of a lease that is held as well while this process leads: the one that an earlier
-    /// version took, so that the two never write at the same time during an upgrade.
+    /// The name of a second lease that the leader holds: the lease of an earlier version. Thus the
+    /// two versions never write at the same time during an upgrade.
     #[arg(long, env = "TASKQUEUE_OPERATOR_FORMER_LEASE_NAME")]
     pub former_lease_name: Option<String>,
 
-    /// The name of this process: in Events and in the leader lease. In a pod, the pod's name.
+    /// The name of this process in Events and in the leader lease. In a pod, the pod's name.
     #[arg(long, env = "POD_NAME", default_value = "taskqueue-operator")]
     pub pod_name: String,
 
@@ -116,7 +117,7 @@ pub struct Settings {
     #[arg(long, env = "TASKQUEUE_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
 
-    /// What is logged: error, warn, info, debug, trace, or a filter such as info,kube=debug.
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,kube=debug.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log_level: String,
 }
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_checked_and_the_refusal_says_what_is_allowed() {
+    fn durations_are_checked_and_the_error_names_the_range() {
         let settings = read(&["--temporal-statistics-cache=1s"]).unwrap();
         assert_eq!(
             (

@@ -181,7 +181,7 @@ async fn a_queue_comes_and_goes_and_a_deleted_fleet_leaves_nothing() {
             Ok(
                 if notes
                     .iter()
-                    .any(|note| note.starts_with("queue a left the spec"))
+                    .any(|note| note.starts_with("queue a was removed from the spec"))
                 {
                     Ok(())
                 } else {

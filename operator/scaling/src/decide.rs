@@ -195,12 +195,14 @@ fn account(context: &Context<'_>, outcome: Outcome) -> Decision {
         demand,
         reason: number.limits.last().map_or(reason, |limited| limited.by),
         limits: number.limits,
-        sentence: String::new(),
+        change: String::new(),
+        why: String::new(),
         inputs: inputs(context, recommendation.unwrap_or(desired)),
         recommendation,
         sample: sample_of(context.observation),
     };
-    decision.sentence = explain::sentence(context, &decision);
+    decision.change = explain::change(context, &decision);
+    decision.why = explain::why(context, &decision);
     decision
 }
 

@@ -27,8 +27,10 @@ pub struct Decision {
     pub limits: Vec<Limited>,
     /// The last limit that changed the number, or else the binding demand term.
     pub reason: Reason,
-    /// One sentence that explains the decision.
-    pub sentence: String,
+    /// What happens to the replicas, as a clause: `scaled 1 to 5`.
+    pub change: String,
+    /// Why: the inputs, the binding demand and the binding limit, as a clause.
+    pub why: String,
     /// The inputs of the decision.
     pub inputs: Inputs,
     /// The number that the stabilization windows remember (after tolerance, before the other
@@ -36,6 +38,13 @@ pub struct Decision {
     pub recommendation: Option<u32>,
     /// The sample that led to the decision; `None` if the backlog is unknown.
     pub sample: Option<SampleId>,
+}
+
+impl Decision {
+    /// One sentence that explains the decision.
+    pub fn sentence(&self) -> String {
+        format!("{}: {}", self.change, self.why)
+    }
 }
 
 /// One limit that changed the number.

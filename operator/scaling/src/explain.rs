@@ -10,9 +10,9 @@ use crate::policy::Mode;
 use crate::reason::Reason;
 use crate::release::HeldPod;
 
-/// Builds the sentence of a decision whose other fields are final.
-pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
-    let mut text = headline(context, decision);
+/// Explains the number of a decision whose other fields are final.
+pub(crate) fn why(context: &Context<'_>, decision: &Decision) -> String {
+    let mut text = String::new();
     match (&context.observation.backlog, decision.reason) {
         (_, Reason::Paused) => text.push_str("mode is Paused"),
         (Reading::Unknown { reason, .. }, _) => {
@@ -31,14 +31,15 @@ pub(crate) fn sentence(context: &Context<'_>, decision: &Decision) -> String {
     text
 }
 
-fn headline(context: &Context<'_>, decision: &Decision) -> String {
+/// Describes what a decision does to the replicas.
+pub(crate) fn change(context: &Context<'_>, decision: &Decision) -> String {
     let (from, to) = (decision.previous, decision.desired);
     if from == to {
-        return format!("kept at {from}: ");
+        return format!("kept at {from}");
     }
     match context.policy.mode {
-        Mode::DryRun => format!("would scale {from} to {to}: "),
-        Mode::Active | Mode::Paused => format!("scaled {from} to {to}: "),
+        Mode::DryRun => format!("would scale {from} to {to}"),
+        Mode::Active | Mode::Paused => format!("scaled {from} to {to}"),
     }
 }
 

@@ -205,10 +205,13 @@ fn name_of(object: &Deployment) -> Result<&str, Error> {
         .metadata
         .name
         .as_deref()
-        .ok_or_else(|| Error::Bug("a rendered Deployment has a name".to_owned()))
+        .ok_or_else(|| Error::Bug("a rendered Deployment has no name".to_owned()))
 }
 
 fn value(object: &Deployment) -> Result<Value, Error> {
-    serde_json::to_value(object)
-        .map_err(|error| Error::Bug(format!("a rendered Deployment can be serialised: {error}")))
+    serde_json::to_value(object).map_err(|error| {
+        Error::Bug(format!(
+            "a rendered Deployment cannot be serialised: {error}"
+        ))
+    })
 }

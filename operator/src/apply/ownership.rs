@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_fleet_or_an_earlier_one_of_its_name_made_is_ours() {
+    fn only_objects_of_the_fleet_or_of_an_earlier_one_of_its_name_are_ours() {
         let table: [(&str, Change, Result<(), &str>); 9] = [
             ("as it was made", |_| {}, Ok(())),
             ("left behind", left, Ok(())),

@@ -140,7 +140,7 @@ fn creating_api() -> (Client, Log) {
 }
 
 #[tokio::test]
-async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
+async fn a_deployment_is_created_in_three_steps_and_the_replicas_have_one_owner() {
     let (client, log) = creating_api();
     let applied = writer(client)
         .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
@@ -191,7 +191,7 @@ async fn a_deployment_is_made_in_three_steps_and_the_replicas_have_one_owner() {
 }
 
 #[tokio::test]
-async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along() {
+async fn pods_are_marked_before_a_scale_down_which_carries_the_resource_version() {
     let (client, log) = willing_api();
     let cost = |pod: &str, cost| DeletionCost {
         pod: pod.to_owned(),
@@ -238,7 +238,7 @@ async fn pods_are_marked_before_the_replicas_go_down_and_the_version_goes_along(
 }
 
 #[tokio::test]
-async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
+async fn a_stale_scale_down_is_refused_and_decided_again() {
     let (client, log) = api(|_| {
         (
             409,
@@ -257,7 +257,7 @@ async fn a_stale_decision_to_shrink_is_refused_and_made_anew() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrinking() {
+async fn a_deleted_pod_needs_no_mark_and_a_failed_mark_stops_the_scale_down() {
     let answers = |code: u16| {
         api(move |asked| {
             if asked.line.contains("/pods/") {
@@ -294,7 +294,7 @@ async fn a_pod_that_is_gone_needs_no_mark_and_a_mark_that_fails_stops_the_shrink
 }
 
 #[tokio::test]
-async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_last() {
+async fn a_queue_does_not_wait_for_a_failing_one_and_deletions_come_last() {
     let (client, log) = api(|asked| {
         if asked.line.contains("broken") {
             return (500, failure(500, "InternalError", "etcd is away"));
@@ -342,7 +342,7 @@ async fn one_queue_does_not_wait_for_the_failure_of_another_and_deletions_come_l
 }
 
 #[tokio::test]
-async fn a_fleet_grows_although_its_template_or_its_budget_is_not_accepted() {
+async fn a_fleet_scales_up_although_its_template_or_its_budget_is_rejected() {
     let grow = || Scale {
         from: 0,
         to: 4,
@@ -393,7 +393,7 @@ async fn a_fleet_grows_although_its_template_or_its_budget_is_not_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_gone_already_counts_as_deleted() {
+async fn a_missing_object_counts_as_deleted() {
     for code in [404, 409] {
         let (client, _) = api(move |_| (code, failure(code, "", "gone")));
         let mut plan = plan(Vec::new());
@@ -414,7 +414,7 @@ async fn what_is_gone_already_counts_as_deleted() {
 }
 
 #[tokio::test]
-async fn nothing_to_do_means_no_request() {
+async fn without_work_there_is_no_request() {
     let (client, log) = willing_api();
     let hold = Step::Hold(crate::not_ready::NotReady::new(
         taskqueue_api::Reason::SecretNotFound,

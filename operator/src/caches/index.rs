@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_has_just_the_objects_that_the_cache_holds_of_it() {
+    fn the_index_of_an_owner_has_exactly_its_cached_objects() {
         let (pods, mut filling) = indexed(worker_of);
         let mut tell = |event| filling.apply_watcher_event(&event);
         tell(Event::Apply(pod("b", Some("orders"))));

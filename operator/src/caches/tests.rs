@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::testing::{Asked, api, resource};
 
 #[test]
-fn an_empty_list_of_namespaces_means_all_and_doubles_count_once() {
+fn an_empty_list_of_namespaces_means_all_and_duplicates_count_once() {
     assert_eq!(Scope::all(&[]), [Scope::Cluster]);
     let list = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
     assert_eq!(
@@ -103,7 +103,7 @@ where
 }
 
 #[tokio::test]
-async fn objects_that_cannot_be_read_are_kept_as_that_and_stop_neither_list_nor_watch() {
+async fn malformed_objects_are_kept_as_malformed_and_stop_neither_list_nor_watch() {
     let (client, _) = api(|asked| {
         if asked.line.contains("/taskqueueworkers") {
             server(asked, &fleet(), &newer_fleet())
@@ -143,7 +143,7 @@ async fn a_watch_lasts_twenty_seconds_so_that_one_that_hangs_is_noticed() {
 }
 
 #[test]
-fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed() {
+fn a_failing_watch_is_retried_within_seconds_however_long_it_has_failed() {
     let pauses: Vec<Duration> = pauses().take(7).collect();
     let halves: Vec<u128> = pauses.iter().map(|pause| pause.as_millis() / 500).collect();
     assert_eq!(halves, [1, 2, 4, 8, 16, 16, 16]);
@@ -207,7 +207,7 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
 }
 
 #[test]
-fn of_a_deployment_only_who_set_the_replicas_is_kept_and_of_a_pod_only_what_ails_it() {
+fn a_deployment_keeps_only_who_set_the_replicas_and_a_pod_only_its_problems() {
     let mut deployment: Deployment = serde_json::from_value(json!({
         "metadata": {"name": "d", "managedFields": [
             {"manager": "taskqueue-operator", "fieldsV1": {"f:spec": {"f:template": {}}}},

@@ -12,7 +12,7 @@ use crate::planner;
 use crate::testing::{self, NOW, backlog, existing, observed, unseen};
 
 #[test]
-fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_accepted() {
+fn a_scale_up_is_remembered_although_the_template_was_rejected() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
     let now = Moment {
         monotonic: NOW,
@@ -51,7 +51,7 @@ fn a_growth_that_was_carried_out_is_remembered_although_the_template_was_not_acc
 }
 
 #[test]
-fn a_number_that_somebody_sets_and_that_is_wanted_is_as_good_as_our_own() {
+fn replicas_that_somebody_else_sets_count_as_ours_if_they_are_wanted() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
     let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
     let mut state = FleetState::default();

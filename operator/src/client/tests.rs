@@ -56,7 +56,7 @@ fn ring() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_asked_once_and_its_answer_comes_at_once() {
+async fn a_call_to_an_unavailable_server_fails_at_once_without_a_retry() {
     ring();
     let (address, requests) = server(AWAY).await;
     let began = Instant::now();
@@ -74,7 +74,7 @@ async fn a_server_that_is_away_is_asked_once_and_its_answer_comes_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_answered_or_only_half_ends_in_its_time() {
+async fn a_call_without_a_complete_answer_times_out() {
     ring();
     for answer in ["", HALF] {
         let (address, requests) = server(answer).await;
@@ -89,7 +89,7 @@ async fn a_call_that_is_not_answered_or_only_half_ends_in_its_time() {
 }
 
 #[tokio::test]
-async fn a_watch_may_last_and_its_beginning_may_not() {
+async fn a_watch_may_last_but_must_begin_in_time() {
     ring();
     let (address, _) = server(WATCH).await;
     let pods = pods(address, SHORT);

@@ -29,20 +29,20 @@ const PAGE: u32 = 250;
 /// The flags that say where to read.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct ClusterArgs {
-    /// The Kubernetes namespace of the fleets. Default: that of the kubeconfig's context.
+    /// The Kubernetes namespace of the fleets. Default: the namespace of the kubeconfig's context.
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// The context of the kubeconfig. Default: its current one.
+    /// The kubeconfig context. Default: the current one.
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// Where the operator's metrics are, as http://HOST:8080 after `kubectl port-forward`. Default:
-    /// they are read through the API server, which takes the right to get services/proxy.
+    /// The URL of the operator's metrics, such as http://HOST:8080 after `kubectl port-forward`.
+    /// Default: read them through the API server, which needs permission to get services/proxy.
     #[arg(long, value_name = "URL")]
     pub metrics: Option<String>,
 
-    /// The Service of the operator's metrics, for reading them through the API server.
+    /// The Service of the operator's metrics, to read them through the API server.
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
@@ -95,8 +95,9 @@ impl Cluster {
     /// If a flag is invalid.
     pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &args.metrics {
-            direct(url)
-                .with_context(|| format!("--metrics {url} is no address like http://HOST:8080"))?
+            direct(url).with_context(|| {
+                format!("--metrics {url} is not a URL of the form http://HOST:8080")
+            })?
         } else {
             let (namespace, service) = args.service.split_once('/').with_context(|| {
                 format!(
@@ -193,8 +194,7 @@ impl Cluster {
             }
         }
         Err(
-            "the operator's replica that answered stands by for another one; \
-             name the one that leads with --metrics URL"
+            "the operator's replica that answered is a standby; name the leader with --metrics URL"
                 .to_owned(),
         )
     }
@@ -228,12 +228,14 @@ impl Cluster {
         };
         match code {
             403 => format!(
-                "you may not get services/proxy in namespace {namespace}; ask for that right, or give --metrics URL"
+                "you have no permission to get services/proxy in namespace {namespace}; ask for it, or give --metrics URL"
             ),
             404 => format!(
                 "there is no Service {service} in namespace {namespace}; name it with --service, or give --metrics URL"
             ),
-            503 => format!("no replica of the operator answers behind {namespace}/{service}"),
+            503 => {
+                format!("no replica of the operator answers behind Service {namespace}/{service}")
+            }
             _ => format!("{namespace}/{service}: {}", for_person(error)),
         }
     }

@@ -14,8 +14,8 @@ use explanation::Explanation;
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
-It takes the rights to get taskqueueworkers and to list events in the fleet's namespace; and for what is known now the
-right to get services/proxy in the operator's namespace, or --metrics.";
+Needs permission to get taskqueueworkers and to list events in the fleet's namespace. The current
+state also needs permission to get services/proxy in the operator's namespace, or --metrics.";
 
 /// The arguments of `explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -23,14 +23,14 @@ pub struct Arguments {
     /// The fleet: the name of a TaskQueueWorker.
     pub fleet: String,
 
-    /// The queue, by its name in the fleet. May be left out if the fleet has one.
+    /// The name of the queue in the fleet. Optional if the fleet has only one.
     pub queue: Option<String>,
 
     /// Where to read.
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
-    /// How it is printed.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
@@ -61,7 +61,7 @@ pub async fn explain(
     let fleet = fleet?;
     let mut notes = Vec::new();
     let scrape = scrape
-        .map_err(|why| notes.push(format!("no moving figures: {why}")))
+        .map_err(|why| notes.push(format!("no current metrics: {why}")))
         .ok();
     // Without the Events the last decision is still known.
     let events = events.unwrap_or_else(|error| {

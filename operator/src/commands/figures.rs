@@ -90,7 +90,7 @@ pub struct Scrape {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A line is not a sample.
-    #[error("line {line} is no metric: {text:?}")]
+    #[error("line {line} is not a metric: {text:?}")]
     Line {
         /// Its number, from 1.
         line: usize,

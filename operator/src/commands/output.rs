@@ -19,5 +19,5 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .context("writing to standard output")
+        .context("cannot write to standard output")
 }

@@ -24,10 +24,10 @@ use crate::arguments::duration_between;
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
-The trace is a CSV file with one task a line: the second of its arrival, and the seconds that a worker
-takes for it. Lines that begin with # and a heading are skipped.
+The trace is a CSV file with one task per line: its arrival and its duration, both in seconds.
+Lines that begin with # and a header are skipped.
 
-The policy is a YAML file: a TaskQueueWorker as you apply it, or only the part that matters:
+The policy is a YAML file: a TaskQueueWorker as you apply it, or only the relevant part:
     replicas: {min: 0, max: 20}
     scaling: {queueWaitTarget: 5s}
     drain: {gracePeriod: 10m}
@@ -38,11 +38,12 @@ Example, from the root of the repository:
         --policy operator/simulation/examples/policy.yaml \\
         --slots 4 --svg target/plots
 
-Columns of the table: p50 to max, the wait from arrival to start; late, tasks that waited longer than
-the target; cost, worker-seconds ÷ ideal; flips, changes of direction; 0to1, starts from zero; busy, pods
-told to stop while they worked; known, first and raced, tasks cut off (first: no task longer than the grace had
-ended or was seen before; raced: started after the last heartbeat that was read; known: all others); calls, to
-Temporal; peak, most replicas asked for.";
+Columns of the table: p50 to max, the wait from arrival to start; late, tasks that waited longer
+than the target; cost, worker-seconds ÷ ideal; flips, changes of direction; 0to1, starts from
+zero; busy, pods that were stopped while they worked; known, first and raced, tasks cut off
+(first: no task longer than the grace period had ended or been seen before; raced: started after
+the last heartbeat that was read; known: all others); calls, calls to Temporal; peak, most
+replicas requested.";
 
 /// The name of the only queue of a policy file that is not a whole resource.
 const ONLY: &str = "queue";
@@ -58,23 +59,23 @@ const LONGEST: Millis = 31 * 86_400_000;
 /// The arguments of `simulate`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Arguments {
-    /// The tasks: a CSV file of arrival and duration in seconds.
+    /// The tasks: a CSV file with the arrival and the duration of each, in seconds.
     #[arg(long, value_name = "FILE.csv")]
     pub trace: PathBuf,
 
-    /// The policy: a TaskQueueWorker, or `replicas` with `scaling` and `drain` beside it.
+    /// The policy: a TaskQueueWorker, or `replicas` with optional `scaling` and `drain`.
     #[arg(long, value_name = "FILE.yaml")]
     pub policy: PathBuf,
 
-    /// The queue of the TaskQueueWorker whose policy it is. Needed if it has several.
+    /// The queue of the TaskQueueWorker whose policy to use. Required if it has several.
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
 
-    /// How many tasks a worker really executes at a time. Default: the policy's slotsPerReplica.
+    /// How many tasks a worker actually executes at a time. Default: the policy's slotsPerReplica.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub slots: Option<u32>,
 
-    /// From the request for a replica to its first poll, up to 1h.
+    /// The time from the request for a replica to its first poll, up to 1h.
     #[arg(
         long,
         default_value = "3s",
@@ -82,7 +83,7 @@ pub struct Arguments {
     )]
     pub startup: DurationString,
 
-    /// Between two heartbeats of a worker, from 1s to 5m (60s is the SDKs' own).
+    /// The time between two heartbeats of a worker, from 1s to 5m (the SDKs' default is 60s).
     #[arg(
         long,
         default_value = "5s",
@@ -90,7 +91,7 @@ pub struct Arguments {
     )]
     pub heartbeat: DurationString,
 
-    /// For how long Temporal answers from its cache of statistics, from 1s to 5m.
+    /// How long Temporal caches task queue statistics, from 1s to 5m.
     #[arg(
         long,
         default_value = "5s",
@@ -102,11 +103,11 @@ pub struct Arguments {
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate_limit: Option<u32>,
 
-    /// The seed of everything random that is not in the trace.
+    /// The seed of all randomness that is not in the trace.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
-    /// Write one plot per policy into this folder; it is made if need be.
+    /// Write one plot per policy into this folder. It is created if needed.
     #[arg(long, value_name = "DIR")]
     pub svg: Option<PathBuf>,
 }
@@ -153,14 +154,14 @@ fn read_trace(name: &str, text: &str) -> anyhow::Result<Trace> {
     }
     let longest = trace.tasks.iter().map(|task| task.takes).max();
     for (what, value) in [
-        ("its last arrival", Some(trace.until)),
-        ("its longest task", longest),
+        ("its last arrival is after", Some(trace.until)),
+        ("its longest task takes", longest),
     ] {
         let value = value.unwrap_or(0);
         ensure!(
             value <= LONGEST,
-            "the trace is too long: {what} is at {} days, and 31 are allowed; \
-             both columns are seconds, so divide them if they are milliseconds, or cut the trace",
+            "the trace is too long: {what} {} days, and 31 are allowed; both columns are in \
+             seconds, so convert them if they are in milliseconds, or shorten the trace",
             value / 86_400_000
         );
     }
@@ -181,7 +182,7 @@ struct Bare {
 /// The queue with the policy to simulate, validated as the operator does it.
 fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| anyhow!("is not YAML: {error}; compare it with the form in --help"))?;
+        .map_err(|error| anyhow!("is not YAML: {error}; --help shows what a policy looks like"))?;
     let documents: Vec<Value> = documents
         .into_iter()
         .filter(|document| !document.is_null())
@@ -203,21 +204,21 @@ fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
         }
         ([], [document]) if document.get("kind").is_none() => {
             let bare = typed::<Bare>(document, Some(text)).context(
-                "a policy is a TaskQueueWorker, or `replicas: {min: …, max: …}` with `scaling:` and `drain:` beside it",
+                "a policy is a TaskQueueWorker, or `replicas: {min: …, max: …}` with optional `scaling:` and `drain:`",
             )?;
             refuse_unknown("", document, &serde_json::to_value(&bare)?)?;
             ensure!(
                 name.is_none(),
-                "holds one policy and no queues: leave out --queue"
+                "contains one policy and no queues: omit --queue"
             );
             choose(whole(bare), None, true)
         }
         ([], []) => bail!("is empty; --help shows what a policy looks like"),
         ([], _) => bail!(
-            "holds no TaskQueueWorker; name a file with one, or one with `replicas:` and `scaling:` only"
+            "contains no TaskQueueWorker; name a file that contains one, or only `replicas:` and `scaling:`"
         ),
         (several, _) => bail!(
-            "holds {} TaskQueueWorkers; name a file with one",
+            "contains {} TaskQueueWorkers; name a file with one",
             several.len()
         ),
     }
@@ -241,9 +242,9 @@ fn refuse_unknown(path: &str, read: &Value, known: &Value) -> anyhow::Result<()>
                 match known.get(field) {
                     Some(known) => refuse_unknown(path, value, known)?,
                     None if is_empty(value) => {}
-                    None => bail!(
-                        "{path}: there is no such field; see kubectl explain taskqueueworker.spec"
-                    ),
+                    None => {
+                        bail!("{path}: unknown field; see kubectl explain taskqueueworker.spec")
+                    }
                 }
             }
             Ok(())
@@ -334,7 +335,7 @@ fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow
     let names = names.join(", ");
     let found = match (name, fleet.queues.len()) {
         (None, 1) => fleet.queues.into_iter().next(),
-        (None, _) => bail!("holds several queues: choose one of {names} with --queue"),
+        (None, _) => bail!("contains several queues: choose one of {names} with --queue"),
         (Some(name), _) => fleet.queues.into_iter().find(|queue| queue.name == name),
     };
     let queue = found.ok_or_else(|| {
@@ -346,7 +347,7 @@ fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow
     let max = queue.policy.max;
     ensure!(
         (1..=MAX_REPLICAS).contains(&max),
-        "replicas.max: is {max}; a simulation needs from 1 to {MAX_REPLICAS}"
+        "replicas.max: is {max}; a simulation needs 1 to {MAX_REPLICAS}"
     );
     Ok(queue)
 }
@@ -380,10 +381,10 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
         DurationString::from(policy.drain_grace_period),
     );
     if !queue.schedule.is_empty() {
-        text.push_str("scaling.schedule is left out: a trace has no time of day\n");
+        text.push_str("scaling.schedule is ignored: a trace has no time of day\n");
     }
     if mode != Mode::Active {
-        text.push_str("scaling.mode is taken as Active\n");
+        text.push_str("scaling.mode is treated as Active\n");
     }
     let comparison = compare_with(&Scenario { trace, setup }, &policy);
     text.push('\n');
@@ -394,7 +395,7 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
             // Writing to a String does not fail.
             _ = writeln!(
                 text,
-                "{}: {} of the tasks were not done four hours after the end",
+                "{}: tasks unfinished four hours after the end: {}",
                 summary.policy.trim(),
                 summary.unfinished
             );
@@ -416,7 +417,7 @@ fn time(millis: Millis) -> DurationString {
 fn draw(name: &str, comparison: &Comparison, folder: &Path) -> anyhow::Result<usize> {
     let way_out = "choose another folder with --svg";
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}; {way_out}", folder.display()))?;
+        .with_context(|| format!("cannot create the folder {}; {way_out}", folder.display()))?;
     let mut written = 0;
     for outcome in std::iter::once(&comparison.ours).chain(&comparison.others) {
         let path = folder.join(format!("{name}-{}.svg", slug(&outcome.summary.policy)));

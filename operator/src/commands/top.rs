@@ -21,16 +21,17 @@ use crate::commands::view::{self, Snapshot, Sort};
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
-BACKLOG, WAIT, SLOTS and DRAIN come from the operator's metrics; a dash means unknown. READY is ready/desired
-replicas. WAIT is how long the oldest waiting task has waited, TARGET how long it may.
+BACKLOG, WAIT, SLOTS and DRAIN come from the operator's metrics; a dash means unknown. READY is
+ready/desired replicas. WAIT is the age of the oldest waiting task, TARGET the queueWaitTarget.
 
-It takes the right to list taskqueueworkers, and for the metrics the right to get services/proxy in the operator's
-namespace. Without the latter:
+Needs permission to list taskqueueworkers and, for the metrics, to get services/proxy in the
+operator's namespace. Without the latter:
     kubectl -n taskqueue-system get lease taskqueue-operator-leader    # HOLDER is the POD that leads
     kubectl -n taskqueue-system port-forward POD 8080 &
     taskqueue-operator top --metrics http://127.0.0.1:8080
 
-As a plugin of kubectl: call the program kubectl-tqw, put it in the PATH, and use `kubectl tqw top`.";
+To use it as a kubectl plugin, name the program kubectl-tqw, put it in the PATH, and run
+`kubectl tqw top`.";
 
 /// Switches to the alternate screen, hides the cursor and stops wrapping: a narrow terminal cuts
 /// the lines.
@@ -45,23 +46,23 @@ pub struct Arguments {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
-    /// The fleets of all namespaces.
+    /// Show the fleets of all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
-    /// Print once and end. Without a terminal it is always so.
+    /// Print once and exit. Always on without a terminal.
     #[arg(long)]
     pub once: bool,
 
-    /// How it is printed.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 
-    /// In which order.
+    /// The order of the rows.
     #[arg(long, value_enum, default_value_t = Sort::Name)]
     pub sort: Sort,
 
-    /// Between two looks, from 1s to 5m.
+    /// The time between two reads, from 1s to 5m.
     #[arg(
         long,
         default_value = "2s",
@@ -106,7 +107,7 @@ pub async fn once(
     Ok(match arguments.output {
         Output::Json => serde_json::to_string_pretty(&snapshot)? + "\n",
         Output::Table if snapshot.fleets.is_empty() => {
-            format!("There is no fleet {}.\n", scope(cluster, arguments))
+            format!("There are no fleets {}.\n", scope(cluster, arguments))
         }
         Output::Table => view::table(
             &snapshot,
@@ -122,7 +123,7 @@ async fn look(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<Snapsho
     let fleets = fleets?;
     let (scrape, notes) = match scrape {
         Ok(scrape) => (Some(scrape), Vec::new()),
-        Err(why) => (None, vec![format!("no moving figures: {why}")]),
+        Err(why) => (None, vec![format!("no current metrics: {why}")]),
     };
     Ok(view::snapshot(&fleets, scrape.as_ref(), notes))
 }
@@ -143,7 +144,10 @@ async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> an
         );
         if let Some(why) = &failed {
             // Writing to a String does not fail.
-            _ = write!(text, "This is an earlier state: {why:#}\n\n");
+            _ = write!(
+                text,
+                "This is an earlier state, because the last read failed: {why:#}\n\n"
+            );
         }
         text.push_str(&view::table(
             &shown,

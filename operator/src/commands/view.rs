@@ -76,9 +76,9 @@ pub enum Sort {
     /// By namespace and name of the fleet; its queues as in its spec.
     #[default]
     Name,
-    /// The longest backlog first.
+    /// The largest backlog first.
     Backlog,
-    /// The longest wait, measured by the queue's target, first.
+    /// The longest wait first, relative to the queue's target.
     Wait,
 }
 

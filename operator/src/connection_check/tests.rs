@@ -62,7 +62,7 @@ fn is_untried(step: &Step) -> bool {
 }
 
 #[test]
-fn whatever_changes_in_a_connection_reaches_no_running_pod_untried() {
+fn no_change_of_a_connection_reaches_a_running_pod_unchecked() {
     let table = [
         ("/address", "temporl:7233"),
         ("/temporalNamespace", "defualt"),
@@ -100,7 +100,7 @@ fn whatever_changes_in_a_connection_reaches_no_running_pod_untried() {
 }
 
 #[test]
-fn a_template_that_changes_beside_the_connection_is_written_while_temporal_is_away() {
+fn a_template_change_outside_the_connection_is_written_while_temporal_is_down() {
     let fleet = changed(|object| {
         object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("worker:2");
         object["spec"]["drain"] = json!({"gracePeriod": "7m"});
@@ -133,7 +133,7 @@ fn a_template_that_changes_beside_the_connection_is_written_while_temporal_is_aw
 }
 
 #[test]
-fn a_reading_over_the_connection_of_now_lets_it_through_and_one_of_before_does_not() {
+fn only_a_reading_over_the_new_connection_allows_the_write() {
     let fleet = connection("/apiKeySecretRef/name", "other");
     let mut state = FleetState::default();
     let read_at = |taken_at| {
@@ -161,7 +161,7 @@ fn a_reading_over_the_connection_of_now_lets_it_through_and_one_of_before_does_n
 }
 
 #[test]
-fn what_runs_nowhere_yet_and_what_the_user_insists_on_is_written_at_once() {
+fn a_connection_without_running_pods_or_with_a_skipped_check_is_written_at_once() {
     let fleet = connection("/address", "temporl:7233");
     let insisted = pass(&fleet, running(3), &mut FleetState::default(), true);
     assert!(matches!(insisted, Step::Apply { .. }));
@@ -170,7 +170,7 @@ fn what_runs_nowhere_yet_and_what_the_user_insists_on_is_written_at_once() {
 }
 
 #[test]
-fn what_waits_in_a_task_queue_that_the_workers_leave_is_remembered_until_they_have_left() {
+fn the_backlog_of_a_former_task_queue_is_remembered_until_the_workers_have_moved() {
     let mut state = FleetState::default();
     let queue = state.queue(QueueKey::unversioned("a"));
     let left = |task_queue: &str, backlog| {

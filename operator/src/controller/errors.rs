@@ -26,8 +26,8 @@ pub(super) async fn caught<T>(
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             let error = Error::Bug(format!(
-                "a pass broke off: {}",
-                text.unwrap_or("it did not say why")
+                "a reconcile panicked: {}",
+                text.unwrap_or("it gave no message")
             ));
             shared.metrics.error(&error);
             Err(error)

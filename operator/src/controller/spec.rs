@@ -19,7 +19,7 @@ pub(super) fn accepted(
 ) -> Result<Arc<Fleet>, String> {
     let resource = object.0.as_ref().map_err(|malformed| {
         format!(
-            "the resource cannot be read: {}; correct it or apply it again with the present CRD",
+            "the resource cannot be read: {}; correct it, or apply it again with the current CRD",
             malformed.error
         )
     })?;

@@ -218,7 +218,7 @@ fn short(lines: &[String]) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn the_first_pass_makes_everything_and_the_second_writes_nothing() {
+async fn the_first_reconcile_creates_everything_and_the_second_writes_nothing() {
     let mut operator = Operator::new(empty_cluster);
     let (result, lines) = operator.pass(&object()).await;
     assert!(result.is_ok(), "{result:?}");
@@ -283,7 +283,7 @@ fn metadata(object: &Value) -> ObjectMeta {
 }
 
 #[tokio::test]
-async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_tried_anyway() {
+async fn a_failing_api_server_causes_a_backoff_and_the_status_is_still_attempted() {
     let mut operator = Operator::new(|asked| {
         if asked.line.contains("/deployments/") {
             return (503, failure(503, "ServiceUnavailable", "etcd is away"));
@@ -316,7 +316,7 @@ async fn an_api_server_in_trouble_is_an_error_that_backs_off_and_the_status_is_t
 }
 
 #[tokio::test]
-async fn nobody_begins_before_the_rivals_of_every_scope_are_known() {
+async fn no_reconcile_begins_before_the_fleets_of_every_scope_are_known() {
     let mut operator = Operator::new(empty_cluster);
     operator.other_scope.set_filled(false);
     let mut older = object();
@@ -338,7 +338,7 @@ async fn nobody_begins_before_the_rivals_of_every_scope_are_known() {
 }
 
 #[tokio::test]
-async fn what_is_known_about_a_fleet_goes_with_it() {
+async fn the_state_of_a_fleet_is_removed_with_it() {
     let mut operator = Operator::new(empty_cluster);
     operator.pass(&object()).await.0.unwrap();
     assert!(operator.metrics().contains("name=\"orders\""));
@@ -358,7 +358,7 @@ async fn a_fleet_that_is_being_deleted_is_left_to_the_garbage_collector() {
 }
 
 #[tokio::test]
-async fn a_missing_secret_is_told_and_asked_for_again_only_after_a_while() {
+async fn a_missing_secret_is_reported_and_read_again_only_after_a_pause() {
     let mut operator = Operator::new(empty_cluster);
     let mut with_tls = object();
     with_tls["spec"]["connection"]["tls"] = json!({"caSecretRef": {"name": "ca"}});

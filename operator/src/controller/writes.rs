@@ -63,7 +63,7 @@ pub(super) async fn look_for_unseen(
             }
             Ok(Some(_)) => {}
             Ok(None) => seen.gone = true,
-            Err(error) => debug!(%error, "whether a Deployment is gone is not known"),
+            Err(error) => debug!(%error, "cannot check whether a Deployment is gone"),
         }
     }
 }
@@ -141,7 +141,7 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
     };
     let again = move || {
         if requeue.send(owner.clone()).is_err() {
-            debug!("nobody listens: the process is stopping");
+            debug!("cannot requeue a fleet: the process is stopping");
         }
     };
     shared.writer.apply(plan, PATIENCE, again).await

@@ -61,10 +61,10 @@ impl Cause<'_> {
     pub(super) const fn way_out(self) -> &'static str {
         match self {
             Self::WebhookDown(_) => {
-                "; start the server of that webhook again, or remove its configuration"
+                "; start the webhook's server again, or remove the webhook's configuration"
             }
             Self::Definition => {
-                "; the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of its version, or upgrade the chart with crds.install=true"
+                "; the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of the operator's version, or upgrade the chart with crds.install=true"
             }
             _ => "",
         }

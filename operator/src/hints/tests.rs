@@ -84,28 +84,31 @@ async fn each_hint_is_answered_with_one_sentence() {
         [
             answer(
                 202,
-                "queue payments of shop/orders is read as soon as the call budget allows"
+                "queue payments of shop/orders will be read as soon as the call budget allows"
             ),
             unknown.clone(),
             unknown.clone(),
             unknown.clone(),
             unknown.clone(),
             unknown,
-            answer(503, "the API server does not say who sends this; try again"),
+            answer(
+                503,
+                "the API server cannot verify the sender now; try again"
+            ),
             answer(
                 403,
                 "system:serviceaccount:shop:starter may not update taskqueueworkers/hint of shop/secret; grant it with a Role"
             ),
             answer(
                 404,
-                "no queue mails of a TaskQueueWorker shop/orders is being read"
+                "the operator reads no queue mails of a TaskQueueWorker shop/orders"
             ),
         ]
     );
 }
 
 #[tokio::test]
-async fn a_good_token_is_reviewed_once_and_each_hint_is_authorised() {
+async fn a_valid_token_is_reviewed_once_and_each_hint_is_authorised() {
     let (router, log) = hints();
     for _ in 0..2 {
         post_to(&router, "/hints/shop/orders/payments", "Bearer good").await;
@@ -131,7 +134,7 @@ async fn a_good_token_is_reviewed_once_and_each_hint_is_authorised() {
 }
 
 #[test]
-fn no_more_tokens_are_kept_than_allowed_and_none_for_long() {
+fn tokens_are_cached_up_to_a_limit_and_not_for_long() {
     let mut known = Known::default();
     let user = UserInfo::default();
     let (now, later) = (Time::from_secs(100), Time::from_secs(110));
@@ -146,7 +149,7 @@ fn no_more_tokens_are_kept_than_allowed_and_none_for_long() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_tokens_does_not_reach_the_api_server_nor_keep_out_who_is_known() {
+async fn a_flood_of_unknown_tokens_neither_reaches_the_api_server_nor_locks_out_known_senders() {
     let (hints, log) = unrouted();
     let router = hints.clone().router();
     let path = "/hints/shop/orders/payments";

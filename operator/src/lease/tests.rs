@@ -92,7 +92,7 @@ async fn a_lease_that_nobody_holds_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_of_another_is_taken_only_after_it_was_seen_unchanged_for_its_duration() {
+async fn a_lease_of_another_process_is_taken_only_after_it_was_unchanged_for_its_duration() {
     let (mut claim, log) = claim(Some(lease("other")), 200);
     assert_eq!(
         claim.attempt().await.unwrap(),
@@ -112,13 +112,13 @@ async fn a_lease_of_another_is_taken_only_after_it_was_seen_unchanged_for_its_du
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_try_at_once_one_wins() {
+async fn of_two_simultaneous_attempts_one_wins() {
     let (mut claim, _) = claim(Some(lease("")), 409);
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Raced);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_waits_asks_again_when_no_answer_comes() {
+async fn a_waiting_process_retries_when_no_answer_comes() {
     let looks = AtomicUsize::new(0);
     let (client, _) = slow_api(move |asked| {
         let first = looks.fetch_add(1, Ordering::Relaxed) == 0;
@@ -148,7 +148,7 @@ async fn the_holder_renews_with_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_somebody_deleted_is_made_again() {
+async fn a_deleted_lease_is_created_again() {
     let (mut claim, log) = claim(None, 200);
     claim.attempt().await.unwrap();
     log.take();
@@ -180,7 +180,7 @@ async fn a_leader_that_cannot_renew_gives_up_before_others_may_lead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_late_the_last_good_answer_came_gives_a_leader_no_more_time() {
+async fn a_late_answer_gives_a_leader_no_extra_time() {
     // Sent after 2 s, perhaps carried out at once, answered after 4.9 s. No answers after that.
     let slow = Duration::from_millis(2900);
     let (mut claim, _) = scripted("me", move |n| (if n == 0 { slow } else { NEVER }, 200));
@@ -190,7 +190,7 @@ async fn how_late_the_last_good_answer_came_gives_a_leader_no_more_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_fails_to_renew_for_some_seconds_tries_again_soon_and_stays() {
+async fn a_leader_that_fails_to_renew_for_some_seconds_retries_soon_and_stays() {
     let (mut claim, _) = scripted("me", |n| (Duration::ZERO, if n < 5 { 500 } else { 200 }));
     assert_eq!(lost(&mut claim).await, None, "it failed for 2.5 s only");
 }
@@ -211,7 +211,7 @@ async fn a_renewal_that_never_ends_costs_one_attempt_and_not_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_stays_when_a_late_write_of_its_own_comes_between() {
+async fn a_leader_stays_after_a_late_write_of_its_own() {
     let (mut claim, log) = scripted("me", |n| match n {
         // Times out after 3 s but is carried out anyway, so our next write is outdated.
         1 => (NEVER, 200),
@@ -235,7 +235,7 @@ async fn a_leader_stays_when_a_late_write_of_its_own_comes_between() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_sees_another_hold_the_lease_ends_at_once() {
+async fn a_leader_that_sees_another_holder_stops_at_once() {
     let (mut claim, _) = scripted("me", |_| (Duration::ZERO, 200));
     claim.attempt().await.unwrap();
     let (client, _) = api(|asked| {
@@ -253,7 +253,7 @@ async fn a_leader_that_sees_another_hold_the_lease_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_lease_is_given_back_by_its_holder_only() {
+async fn only_its_holder_releases_a_lease() {
     let (claim, log) = claim(Some(lease("me")), 200);
     claim.release().await.unwrap();
     assert_eq!(log.take()[1].body["spec"].get("holderIdentity"), None);
@@ -272,7 +272,7 @@ fn former(holder: &str, of_this_version: bool) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_already() {
+async fn the_lease_of_an_earlier_version_is_awaited_unless_this_version_already_holds_it() {
     let (claim, log) = claim(Some(former("another-release", true)), 200);
     let mut claim = claim.beside();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Peers);
@@ -302,7 +302,7 @@ async fn the_lease_of_earlier_versions_is_waited_for_unless_this_version_has_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_could_reach_nobody_goes_on_if_nobody_else_has_led() {
+async fn a_leader_resumes_after_an_outage_if_nobody_else_has_led() {
     // The lease as found afterwards, and whether it is still ours.
     let table = [
         (Some(lease("me")), true),
@@ -335,7 +335,7 @@ async fn a_leader_that_could_reach_nobody_goes_on_if_nobody_else_has_led() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_another_has_is_lost_and_one_that_nobody_answers_for_is_out_of_reach() {
+async fn a_lease_held_by_another_is_lost_and_one_without_an_answer_is_out_of_reach() {
     let (mut claim, _) = scripted("other", |_| (Duration::ZERO, 200));
     assert_eq!(claim.keep().await, Lost::Taken);
     let (mut claim, _) = scripted("me", |_| (NEVER, 200));

@@ -60,44 +60,44 @@ pub const BUILD_INFO: Spec = gauge(
 pub const LEADER: Spec = gauge(
     "taskqueue_operator_leader",
     &[],
-    "1 if this process reconciles, 0 if it stands by for another one.",
+    "1 if this process reconciles, 0 if it is a standby.",
 );
 /// `caches_synced`.
 pub const CACHES_SYNCED: Spec = gauge(
     "taskqueue_operator_caches_synced",
     &[],
-    "1 once every watch cache has been filled that can be, 0 before.",
+    "1 once the watch caches of every scope that can be watched are filled, 0 before.",
 );
 /// `namespace_watched`.
 pub const NAMESPACE_WATCHED: Spec = gauge(
     "taskqueue_operator_namespace_watched",
     &["watch_namespace"],
-    "For each namespace of --watch-namespaces: 1 if it is watched, 0 if it cannot be, as when it was deleted.",
+    "For each namespace of --watch-namespaces: 1 if it is watched, 0 if it cannot be, for example because it was deleted.",
 );
 /// `watch_errors_total`.
 pub const WATCH_ERRORS: Spec = counter(
     "taskqueue_operator_watch_errors_total",
     &["kind"],
-    "Failures of watches on the Kubernetes API; each is retried with a growing pause.",
+    "Failures of watches on the Kubernetes API. Each is retried with a backoff.",
 );
 /// `reconcile_total`.
 pub const RECONCILE: Spec = counter(
     "taskqueue_operator_reconcile_total",
     &["result"],
-    "Reconcile passes that ended, by result: ok or error.",
+    "Completed reconciles, by result: ok or error.",
 );
 /// `reconcile_duration_seconds`.
 pub const RECONCILE_DURATION: Spec = Spec {
     name: "taskqueue_operator_reconcile_duration_seconds",
     kind: Kind::Histogram,
     labels: &[],
-    help: "How long a reconcile pass takes, its writes included.",
+    help: "Duration of a reconcile, including its writes.",
 };
 /// `reconcile_errors_total`.
 pub const RECONCILE_ERRORS: Spec = counter(
     "taskqueue_operator_reconcile_errors_total",
     &["class", "reason"],
-    "Errors of reconcile passes, by class (what is done about it) and reason. Class bug should stay at 0.",
+    "Errors of reconciles, by class (how the operator handles it) and reason. Class bug should stay at 0.",
 );
 /// `writes_total`.
 pub const WRITES: Spec = counter(
@@ -109,43 +109,43 @@ pub const WRITES: Spec = counter(
 pub const CONDITION: Spec = gauge(
     "taskqueue_operator_fleet_condition",
     &[FLEET[0], FLEET[1], "type", "status", "reason"],
-    "Always 1 for the present status (True, False, Unknown) and reason of each condition of a fleet.",
+    "Always 1, for the current status (True, False, Unknown) and reason of each condition of a fleet.",
 );
 /// `certificate_expiry_timestamp_seconds`.
 pub const CERTIFICATE_EXPIRY: Spec = gauge(
     "taskqueue_operator_certificate_expiry_timestamp_seconds",
     &[FLEET[0], FLEET[1], "certificate", "secret"],
-    "When the certificate of the connection that expires first does so, in seconds since 1970, by use (ca, client) and Secret. Absent without certificates.",
+    "Unix time of the earliest expiry of the connection's certificates, by use (ca, client) and Secret. Absent without certificates.",
 );
 /// `desired_replicas`.
 pub const DESIRED: Spec = gauge(
     "taskqueue_operator_desired_replicas",
     &QUEUE,
-    "Replicas that the last decision asks for.",
+    "Replicas that the last decision requests.",
 );
 /// `current_replicas`.
 pub const CURRENT: Spec = gauge(
     "taskqueue_operator_current_replicas",
     &QUEUE,
-    "Replicas that the Deployment asks for.",
+    "Replicas in the spec of the Deployment.",
 );
 /// `ready_replicas`.
 pub const READY: Spec = gauge(
     "taskqueue_operator_ready_replicas",
     &QUEUE,
-    "Pods of the queue that are ready.",
+    "Ready pods of the queue.",
 );
 /// `terminating_replicas`.
 pub const TERMINATING: Spec = gauge(
     "taskqueue_operator_terminating_replicas",
     &QUEUE,
-    "Pods of the queue that drain: told to stop, and their workers still there.",
+    "Draining pods of the queue: pods that are being deleted and whose workers still run.",
 );
 /// `drain_overdue_replicas`.
 pub const DRAIN_OVERDUE: Spec = gauge(
     "taskqueue_operator_drain_overdue_replicas",
     &QUEUE,
-    "Pods of the queue that were told to stop longer ago than the drain grace period, and whose workers are still there.",
+    "Draining pods of the queue whose workers still run after the drain grace period.",
 );
 /// `min_replicas`.
 pub const MIN: Spec = gauge(
@@ -169,13 +169,13 @@ pub const WAIT_TARGET: Spec = gauge(
 pub const BACKLOG: Spec = gauge(
     "taskqueue_operator_backlog_tasks",
     PER_TYPE,
-    "Tasks that wait, as Temporal last said (approximate_backlog_count). Absent while unknown.",
+    "Waiting tasks, as last reported by Temporal (approximate_backlog_count). Absent while unknown.",
 );
 /// `backlog_age_seconds`.
 pub const BACKLOG_AGE: Spec = gauge(
     "taskqueue_operator_backlog_age_seconds",
     PER_TYPE,
-    "How long the oldest waiting task has waited, as Temporal last said. Absent while unknown.",
+    "Age of the oldest waiting task, as last reported by Temporal. Absent while unknown.",
 );
 /// `tasks_add_rate`.
 pub const ADD_RATE: Spec = gauge(
@@ -193,49 +193,49 @@ pub const DISPATCH_RATE: Spec = gauge(
 pub const RATE_LIMITED: Spec = gauge(
     "taskqueue_operator_rate_limited",
     PER_TYPE,
-    "1 if Temporal limits the dispatch of this task queue now: more workers would not help.",
+    "1 if Temporal currently limits the dispatch rate of this task queue, so that more workers would not help.",
 );
 /// `slots_used`.
 pub const SLOTS_USED: Spec = gauge(
     "taskqueue_operator_slots_used",
     PER_TYPE,
-    "Task slots in use over all workers that are heard of: by heartbeats, or by their own metrics. Absent while unknown.",
+    "Task slots in use, over all workers that report them by heartbeat or by their own metrics. Absent while unknown.",
 );
 /// `slots_available`.
 pub const SLOTS_AVAILABLE: Spec = gauge(
     "taskqueue_operator_slots_available",
     PER_TYPE,
-    "Free task slots over all workers that are heard of. Absent while unknown.",
+    "Free task slots, over all workers that report them. Absent while unknown.",
 );
 /// `service_time_seconds`.
 pub const SERVICE_TIME: Spec = gauge(
     "taskqueue_operator_service_time_seconds",
     PER_TYPE,
-    "How long a task takes on average, as learned or assumed.",
+    "Mean time that a task occupies a slot, learned or assumed.",
 );
 /// `blind_pods`.
 pub const BLIND_PODS: Spec = gauge(
     "taskqueue_operator_blind_pods",
     &QUEUE,
-    "Live pods that are not heard of: no fresh heartbeat, or no answer to the last scrape. Each counts as full. Absent while no slot is known.",
+    "Live pods without a fresh heartbeat, or without an answer to the last scrape. Each counts as full. Absent while no slots are known.",
 );
 /// `held_pod`.
 pub const HELD_POD: Spec = gauge(
     "taskqueue_operator_held_pod",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "pod", "why"],
-    "Always 1 for a pod that keeps the queue from shrinking, because what runs there is not known to end in good time (BusyPods); the label why says how it is known: NotHeard, Outlasts, LongestYet, NotLearned, Unproven, Behind.",
+    "Always 1, for a pod that keeps the queue from shrinking because its tasks are not known to end within the drain grace period (BusyPods). The label why gives the reason: NotHeard, Outlasts, LongestYet, NotLearned, Unproven, Behind.",
 );
 /// `pod_scrapes_total`.
 pub const POD_SCRAPES: Spec = counter(
     "taskqueue_operator_pod_scrapes_total",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "result"],
-    "Reads of the pods' own metrics (scaling.metricsPort), by result: ok, unreachable, timeout, http_status, too_large, malformed, no_slots. Absent while heartbeats say the slots.",
+    "Scrapes of the pods' own metrics (scaling.metricsPort), by result: ok, unreachable, timeout, http_status, too_large, malformed, no_slots. Absent while heartbeats report the slots.",
 );
 /// `demand_replicas`.
 pub const DEMAND: Spec = gauge(
     "taskqueue_operator_demand_replicas",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "term"],
-    "Replicas that each demand term asks for, before any limit. The largest one counts.",
+    "Replicas that each demand term asks for, before any limit. The largest counts.",
 );
 /// `reading_age_seconds`.
 pub const READING_AGE: Spec = gauge(
@@ -247,13 +247,13 @@ pub const READING_AGE: Spec = gauge(
 pub const READING_UNKNOWN: Spec = gauge(
     "taskqueue_operator_reading_unknown",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "source", "reason"],
-    "Always 1 for a source (backlog or slots) that is unknown now; the reason is in the label.",
+    "Always 1, for a source (backlog or slots) that is currently unknown. The label reason says why.",
 );
 /// `finding`.
 pub const FINDING: Spec = gauge(
     "taskqueue_operator_finding",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "finding"],
-    "1 while what the label finding names is wrong with the queue, which no number of replicas would mend; else 0.",
+    "1 while the queue has the problem that the label finding names, which more replicas would not solve; 0 otherwise.",
 );
 /// `decisions_total`.
 pub const DECISIONS: Spec = counter(
@@ -279,38 +279,38 @@ pub const CHANGES: Spec = counter(
         "direction",
         "reason",
     ],
-    "Changes of the replicas that were carried out, by direction (up, down) and reason.",
+    "Replica changes that were carried out, by direction (up, down) and reason.",
 );
 /// `temporal_requests_total`.
 pub const TEMPORAL_REQUESTS: Spec = counter(
     "taskqueue_operator_temporal_requests_total",
     &["temporal_address", "temporal_namespace", "method", "code"],
-    "Calls to Temporal that ended, by method and gRPC code.",
+    "Completed calls to Temporal, by method and gRPC code.",
 );
 /// `temporal_request_duration_seconds`.
 pub const TEMPORAL_DURATION: Spec = Spec {
     name: "taskqueue_operator_temporal_request_duration_seconds",
     kind: Kind::Histogram,
     labels: &["temporal_address", "temporal_namespace", "method"],
-    help: "How long calls to Temporal take.",
+    help: "Duration of calls to Temporal.",
 };
 /// `temporal_budget_calls_per_second`.
 pub const BUDGET_LIMIT: Spec = gauge(
     "taskqueue_operator_temporal_budget_calls_per_second",
     &["temporal_address", "temporal_namespace"],
-    "The call budget of a Temporal namespace as it is now; halved when Temporal says ResourceExhausted.",
+    "The current call budget of a Temporal namespace. Temporal's answer ResourceExhausted halves it.",
 );
 /// `temporal_budget_available_calls`.
 pub const BUDGET_AVAILABLE: Spec = gauge(
     "taskqueue_operator_temporal_budget_available_calls",
     &["temporal_address", "temporal_namespace"],
-    "Calls that could be made at once. Near zero for long means that queues are read late.",
+    "Calls that the budget allows right now. If it stays near zero, queues are read late.",
 );
 /// `temporal_reads_behind_seconds`.
 pub const BUDGET_BEHIND: Spec = gauge(
     "taskqueue_operator_temporal_reads_behind_seconds",
     &["temporal_address", "temporal_namespace"],
-    "How long the read that waits longest has been due. Steadily above zero, the budget is too small for the queues.",
+    "How long the most overdue read has been due. If it stays above zero, the budget is too small for the queues.",
 );
 
 /// Every metric.
@@ -378,7 +378,7 @@ mod tests {
             );
             assert!(spec.help.ends_with('.'), "{}", spec.name);
             let same = ALL.iter().filter(|other| other.name == spec.name).count();
-            assert_eq!(same, 1, "{} stands twice", spec.name);
+            assert_eq!(same, 1, "{} is listed twice", spec.name);
         }
     }
 }

@@ -59,7 +59,7 @@ impl TemporalNumbers {
                 let requests = self.requests.remove_label_values(&request);
                 // A place has one duration series for all codes, so only the first code finds it.
                 let durations = self.duration.remove_label_values(&labels);
-                debug!(%place, ?requests, ?durations, "dropped the metrics of a place");
+                debug!(%place, ?requests, ?durations, "removed the metrics of a Temporal namespace");
             }
             kept
         });
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_series_of_a_place_go_when_it_is_no_longer_read() {
+    fn series_are_removed_when_a_temporal_namespace_is_no_longer_read() {
         let registry = Registry::new();
         let numbers = TemporalNumbers::register(&registry).unwrap();
         let place = |name: &str| Place {

@@ -115,9 +115,9 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
             .split_once(" is forbidden: ")
             .map_or(said, |(_, said)| said);
         let way_out = if !said.contains("quota") {
-            "change what the admission rule objects to"
+            "change what the admission rule rejects"
         } else if draining {
-            "pods of this fleet that drain count until they are gone, and then there may be room; raise the quota if new pods should not wait for that"
+            "draining pods of this fleet count until they are gone, so there may be room then; raise the quota if new pods must not wait for that"
         } else {
             "raise the quota"
         };
@@ -135,7 +135,7 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     stalled.map(|_| NotReady {
         reason: Reason::RolloutStalled,
         message: format!(
-            "the rollout of Deployment {name} makes no progress; kubectl describe deployment {name} and its new pods say why"
+            "the rollout of Deployment {name} makes no progress; see kubectl describe deployment {name} and its new pods"
         ),
     })
 }

@@ -217,8 +217,8 @@ enum Unread {
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent => f.write_str("there is none"),
-            Self::Forbidden => f.write_str("the operator may not"),
+            Self::Absent => f.write_str("it does not exist"),
+            Self::Forbidden => f.write_str("the operator has no permission"),
             Self::Refused(code) => write!(f, "the API server answered HTTP {code}"),
             Self::NoAnswer(_) => f.write_str("the API server does not answer"),
             Self::Undecodable => f.write_str("the API server's answer cannot be decoded"),
@@ -233,7 +233,7 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>
         return SecretState::Failed(NotReady::new(
             Reason::Forbidden,
             format!(
-                "the operator may not read Secret {name} in namespace {namespace}; give it the verb get on secrets there"
+                "the operator may not read Secret {name} in namespace {namespace}; grant it the verb get on secrets there"
             ),
         ));
     }
@@ -241,17 +241,14 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>
         Unread::NoAnswer(error) => error.clone(),
         other => other.to_string(),
     };
-    warn!(
-        namespace,
-        name, error, "cannot read a Secret; it is tried again"
-    );
+    warn!(namespace, name, error, "cannot read a Secret; retrying");
     match before {
         Some(SecretState::Present(data)) => SecretState::Present(data),
         Some(SecretState::Absent | SecretState::Failed(_)) | None => {
             SecretState::Failed(NotReady::new(
                 Reason::SecretUnavailable,
                 format!(
-                    "Secret {name} in namespace {namespace} cannot be read: {why}; it is tried again"
+                    "Secret {name} in namespace {namespace} cannot be read: {why}; the operator retries"
                 ),
             ))
         }

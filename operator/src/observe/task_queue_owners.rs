@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_fleet_goes_on_and_the_newer_one_waits_for_it() {
+    fn the_older_fleet_owns_the_task_queue_and_the_newer_one_waits() {
         let owners = TaskQueueOwners::default();
         let old = named("old", "a", &["Activity"]);
         let new = named("new", "b", &["Workflow", "Activity"]);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_whose_spec_cannot_be_used_owns_what_its_workers_were_made_for() {
+    fn a_fleet_with_an_invalid_spec_owns_the_task_queues_of_its_workers() {
         let owners = TaskQueueOwners::default();
         let (old, new) = (
             named("old", "a", &["Activity"]),

@@ -56,7 +56,7 @@ fn seen(fleet: &Fleet, replicas: i32, version: &str) -> ObservedQueue {
 }
 
 #[test]
-fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
+fn a_new_queue_is_created_with_its_minimum_before_the_first_reading() {
     let fleet = simple();
     let mut state = FleetState::default();
     let observed = observed(&fleet, unseen());
@@ -97,7 +97,7 @@ fn a_new_queue_is_made_with_its_minimum_before_anything_was_read() {
 }
 
 #[test]
-fn a_queue_with_work_is_made_with_what_the_work_needs() {
+fn a_new_queue_with_work_is_created_with_the_replicas_that_the_work_needs() {
     let fleet = simple();
     let mut waiting = unseen();
     waiting.reading.backlog = backlog(10_000, NOW);
@@ -110,7 +110,7 @@ fn a_queue_with_work_is_made_with_what_the_work_needs() {
 }
 
 #[test]
-fn what_is_as_it_was_left_is_kept() {
+fn an_unchanged_deployment_is_kept() {
     let fleet = simple();
     let mut state = left(&fleet, 1, "7");
     let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut state);
@@ -138,7 +138,7 @@ fn a_restarted_operator_applies_once() {
 }
 
 #[test]
-fn a_change_by_somebody_else_is_applied_over_once() {
+fn a_change_by_somebody_else_is_overwritten_once() {
     let fleet = simple();
     let mut changed = existing(&fleet, 1, "9");
     let template = &mut changed.spec.as_mut().unwrap().template;
@@ -159,7 +159,7 @@ fn a_change_by_somebody_else_is_applied_over_once() {
 }
 
 #[test]
-fn what_the_watch_has_not_shown_yet_is_not_written_again() {
+fn a_write_that_the_watch_has_not_shown_yet_is_not_repeated() {
     let fleet = simple();
     // We scaled to 4, but the cache still shows 1.
     let mut state = left(&fleet, 4, "12");
@@ -180,7 +180,7 @@ fn a_change_of_the_replicas_by_hand_is_noticed() {
 }
 
 #[test]
-fn a_write_of_our_own_whose_answer_was_lost_is_no_change_by_others() {
+fn our_own_write_with_a_lost_answer_is_not_a_change_by_others() {
     let fleet = simple();
     let changed = |managers: &[&str]| {
         let mut queue = seen(&fleet, 4, "9");
@@ -200,7 +200,7 @@ fn a_write_of_our_own_whose_answer_was_lost_is_no_change_by_others() {
 }
 
 #[test]
-fn a_pause_that_is_over_makes_no_haste_where_a_connection_is_waited_for() {
+fn an_expired_pause_does_not_requeue_sooner_while_a_connection_is_checked() {
     let fleet = simple();
     let mut state = FleetState::default();
     let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
@@ -253,7 +253,7 @@ fn an_interrupted_creation_is_finished_with_the_replicas_it_has() {
 }
 
 #[test]
-fn a_deployment_that_vanished_is_made_again_and_said_so() {
+fn a_missing_deployment_is_created_again_and_reported() {
     let fleet = simple();
     let mut state = left(&fleet, 2, "7");
     let plan = pass(&fleet, &observed(&fleet, unseen()), &mut state);
@@ -262,7 +262,7 @@ fn a_deployment_that_vanished_is_made_again_and_said_so() {
 }
 
 #[test]
-fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() {
+fn a_refused_write_is_retried_only_after_a_change_or_a_pause() {
     let fleet = simple();
     let pause = Duration::from_secs(55);
     let why = NotReady::new(Reason::ApplyFailed, "no such volume");
@@ -291,7 +291,7 @@ fn what_was_refused_is_not_tried_again_until_it_changes_or_a_while_has_passed() 
 }
 
 #[test]
-fn a_deployment_out_of_sight_has_the_replicas_that_it_was_left_with() {
+fn a_deployment_missing_from_the_cache_has_its_last_written_replicas() {
     let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 0, "max": 9}}]));
     let asked = |gone| {
         let mut queue = unseen();
@@ -305,7 +305,7 @@ fn a_deployment_out_of_sight_has_the_replicas_that_it_was_left_with() {
 }
 
 #[test]
-fn a_queue_at_rest_is_looked_at_again_seldom_and_one_with_work_soon() {
+fn an_idle_queue_is_requeued_late_and_a_busy_one_soon() {
     let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 0, "max": 9}}]));
     let requeue_after = |replicas, waiting: Option<u64>| {
         let mut queue = seen(&fleet, replicas, "9");
@@ -354,7 +354,7 @@ fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
 }
 
 #[test]
-fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
+fn without_a_connection_or_with_an_older_rival_nothing_is_changed() {
     let fleet = simple();
     let why = NotReady::new(Reason::SecretNotFound, "there is no Secret x");
     let mut without = observed(&fleet, seen(&fleet, 9, "9"));
@@ -385,7 +385,7 @@ fn without_a_connection_or_with_an_older_rival_nothing_is_touched() {
 }
 
 #[test]
-fn a_queue_that_left_the_spec_is_pruned_with_what_was_known_of_its_backlog() {
+fn a_removed_queue_is_pruned_with_its_last_known_backlog() {
     let fleet = simple();
     let mut observed = observed(&fleet, seen(&fleet, 1, "9"));
     let mut orphan = existing(&fleet, 1, "3");
@@ -440,7 +440,7 @@ fn a_disruption_budget_goes_with_its_deployment() {
 }
 
 #[test]
-fn a_paused_queue_is_left_as_somebody_set_it() {
+fn a_paused_queue_keeps_the_replicas_that_somebody_set() {
     let fleet = fleet(&json!([
         {"name": "a", "replicas": {"min": 1, "max": 5}, "scaling": {"mode": "Paused"}}
     ]));
@@ -453,7 +453,7 @@ fn a_paused_queue_is_left_as_somebody_set_it() {
 }
 
 #[test]
-fn a_deployment_on_its_way_out_is_left_alone() {
+fn a_deployment_that_is_being_deleted_is_left_alone() {
     let fleet = simple();
     let mut going = existing(&fleet, 1, "9");
     going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(

@@ -61,7 +61,7 @@ fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, S
     let cache = thresholds.statistics_cache;
     (asked < cache).then(|| {
         let text = format!(
-            "pollingInterval is {}, and Temporal caches the statistics for {}: the queue is read every {}; set pollingInterval to that, or, if the server caches for less, tell the operator with --temporal-statistics-cache",
+            "pollingInterval is {}, but Temporal caches the statistics for {}, so the queue is read every {}; set pollingInterval to that, or, if the server caches for a shorter time, set --temporal-statistics-cache of the operator",
             said(asked),
             said(cache),
             said(cache),
@@ -86,7 +86,7 @@ fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason,
             |start| format!("about {} for a pod to start", said(start)),
         );
         let text = format!(
-            "queueWaitTarget is {}, but a task that wakes the queue from zero replicas waits for up to {} until Temporal's statistics show it, and {pod}; set replicas.min to at least 1, or queueWaitTarget to {} or more",
+            "queueWaitTarget is {}, but a task that wakes the queue from zero replicas waits up to {} until Temporal's statistics show it, and {pod}; set replicas.min to at least 1, or queueWaitTarget to {} or more",
             said(target),
             said(cache),
             said(floor.max(target.saturating_add(Duration::from_secs(1)))),

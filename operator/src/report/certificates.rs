@@ -65,7 +65,7 @@ impl<'a> Certificates<'a> {
 
     fn expires(&self, expiry: &Expiry) -> String {
         format!(
-            "the {} expires at {}; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and it reaches the workers as a file",
+            "the {} expires at {}; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and the workers get it as a file",
             self.which(expiry),
             at(expiry)
         )
@@ -73,7 +73,7 @@ impl<'a> Certificates<'a> {
 
     fn expired(&self, expiry: &Expiry) -> String {
         format!(
-            "the {} expired at {}: connections to Temporal fail, or will when they are opened again; renew it in the Secret",
+            "the {} expired at {}: new connections to Temporal fail; renew it in the Secret",
             self.which(expiry),
             at(expiry)
         )
@@ -102,10 +102,8 @@ fn secret(spec: &Connection, used_as: CertificateUse) -> &str {
 }
 
 fn at(expiry: &Expiry) -> String {
-    Timestamp::from_second(expiry.not_after).map_or_else(
-        |_| "a time beyond all calendars".to_owned(),
-        |at| at.to_string(),
-    )
+    Timestamp::from_second(expiry.not_after)
+        .map_or_else(|_| "an out-of-range time".to_owned(), |at| at.to_string())
 }
 
 #[cfg(test)]

@@ -207,33 +207,33 @@ fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
 
 fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> EventDraft {
     let had = match drain.used {
-        Some(1) => "1 task that was still running is".to_owned(),
-        Some(many @ 2..) => format!("{many} tasks that were still running are"),
-        Some(0) | None => "what was still running is".to_owned(),
+        Some(1) => "1 running task was".to_owned(),
+        Some(many @ 2..) => format!("{many} running tasks were"),
+        Some(0) | None => "any running tasks were".to_owned(),
     };
     let pod = &drain.pod.pod;
     let (what, advice) = match cut {
         Cut::GraceUsedUp => (
             "used up its drain grace period".to_owned(),
-            "raise drain.gracePeriod if tasks take that long".to_owned(),
+            "raise drain.gracePeriod if tasks take longer".to_owned(),
         ),
         Cut::Shortened(grace) => (
             format!(
-                "was deleted with a grace of only {}",
+                "was deleted with a grace period of only {}",
                 DurationString::from(grace)
             ),
-            "the drain grace period does not count for kubectl delete --grace-period, or an eviction that names one: leave it out".to_owned(),
+            "kubectl delete --grace-period, or an eviction with a grace period of its own, overrides the drain grace period: leave it out".to_owned(),
         ),
         Cut::Killed => (
-            "had not stopped when it was killed, after its drain grace period".to_owned(),
+            "was killed after its drain grace period, because it had not stopped".to_owned(),
             format!(
-                "its worker must cancel what runs and end by itself once TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, {} here, are over",
+                "its worker must cancel its running tasks and exit by itself after TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, here {}",
                 drain.pod.grace.as_secs()
             ),
         ),
         Cut::KilledEarly => (
             "was killed before its drain grace period was over".to_owned(),
-            "the events of its node, and the log of its kubelet, say by whom".to_owned(),
+            "the Events of its node and the log of its kubelet say who killed it".to_owned(),
         ),
         Cut::OutOfMemory => (
             "was killed while it drained, because its worker used more memory than its limit"
@@ -241,20 +241,20 @@ fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> EventDraft {
             "raise resources.limits.memory, or give the worker fewer slots".to_owned(),
         ),
         Cut::NotHeardOf => (
-            "is long past its drain grace period, and its node does not say how its worker ended"
+            "is long past its drain grace period, and its node does not report how its worker ended"
                 .to_owned(),
-            "look whether the node is alive".to_owned(),
+            "check whether the node is alive".to_owned(),
         ),
     };
     let advice = if drain.took > 0 && cut != Cut::OutOfMemory {
-        "its worker does not heed SIGTERM, see the Event PollsAfterStop".to_owned()
+        "its worker ignores SIGTERM, see the Event PollsAfterStop".to_owned()
     } else {
         advice
     };
     event(
         facts,
         Reason::DrainExceeded,
-        &format!("pod {pod} {what}: {had} cancelled and attempted again; {advice}"),
+        &format!("pod {pod} {what}: {had} cancelled and will be attempted again; {advice}"),
     )
 }
 
@@ -268,7 +268,7 @@ fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> EventDraft {
         facts,
         Reason::PollsAfterStop,
         &format!(
-            "pod {pod} was told to stop and has taken {tasks} since: its worker does not heed SIGTERM; let it stop on SIGTERM, and be process 1 of its container: an entrypoint in exec form, or exec in the shell that starts it"
+            "pod {pod} is draining but has taken {tasks} since it began to drain: its worker ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its container: use an entrypoint in exec form, or exec in the shell that starts it"
         ),
     )
 }

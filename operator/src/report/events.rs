@@ -165,7 +165,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
             reason: Reason::DeploymentRecreated.as_str().to_owned(),
             action: "Create",
             note: format!(
-                "queue {queue}: Deployment {deployment} was gone and was made again with {} replicas; to remove it for good, remove the queue from the spec",
+                "queue {queue}: Deployment {deployment} was missing and was created again with {} replicas; to remove it permanently, remove the queue from the spec",
                 scaled.to
             ),
             deployment: Some(deployment),
@@ -182,7 +182,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
             reason: Reason::ReplicasReset.as_str().to_owned(),
             action: "Scale",
             note: format!(
-                "queue {queue}: {who} scaled Deployment {deployment} from {set} to {}; put back to {}, because the operator decides its replicas; to decide them yourself, set scaling.mode to Paused",
+                "queue {queue}: {who} scaled Deployment {deployment} from {set} to {}; the operator set it back to {}, because it decides the replicas; to decide them yourself, set scaling.mode to Paused",
                 scaled.from, scaled.to
             ),
             deployment: Some(deployment),
@@ -197,7 +197,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
         warning: false,
         reason: reason.as_str().to_owned(),
         action: "Scale",
-        note: format!("queue {queue}: {}", decision.sentence),
+        note: format!("queue {queue}: {}", decision.sentence()),
         deployment: Some(deployment),
     }]
 }
@@ -231,7 +231,7 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
         reason: Reason::QueueMoved.as_str().to_owned(),
         action: "Apply",
         note: format!(
-            "queue {queue}: its workers go over from task queue {} to {}; when the former was last read, {}",
+            "queue {queue}: its workers move from task queue {} to {}; when the former was last read, {}",
             left.task_queue,
             facts.queue.task_queue,
             waited(left.backlog)
@@ -244,9 +244,9 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
 fn waited(backlog: Option<u64>) -> String {
     match backlog {
         Some(0) => "no task waited in it".to_owned(),
-        Some(1) => "1 task waited in it, and nobody here works on it any more".to_owned(),
-        Some(many) => format!("{many} tasks waited in it, and nobody here works on them any more"),
-        None => "how many tasks wait in it is not known".to_owned(),
+        Some(1) => "1 task waited in it, and this fleet no longer works on it".to_owned(),
+        Some(many) => format!("{many} tasks waited in it, and this fleet no longer works on them"),
+        None => "the number of tasks that waited in it was unknown".to_owned(),
     }
 }
 
@@ -258,7 +258,7 @@ pub fn removed(prune: &Prune) -> EventDraft {
         reason: Reason::QueueRemoved.as_str().to_owned(),
         action: "Prune",
         note: format!(
-            "queue {} left the spec: Deployment {} was deleted and its pods drain; when it was last read, {backlog}",
+            "queue {} was removed from the spec: Deployment {} was deleted and its pods are draining; when the queue was last read, {backlog}",
             prune.queue, prune.deployment_name
         ),
         deployment: Some(prune.deployment_name.clone()),

@@ -26,7 +26,7 @@ pub fn changes(plan: &Plan, applied: &Applied) {
                 to = scaled.to,
                 reason = decision.reason.as_str(),
                 "{}",
-                decision.sentence
+                decision.sentence()
             );
         } else if done.is_some_and(|done| done.written.is_some()) {
             info!(
@@ -42,7 +42,7 @@ pub fn changes(plan: &Plan, applied: &Applied) {
             fleet,
             queue = prune.queue,
             deployment = prune.deployment_name,
-            "deleted: its queue left the spec"
+            "deleted: its queue was removed from the spec"
         );
     }
 }
@@ -56,17 +56,19 @@ pub fn outcome(
         Err(ControllerError::ReconcilerFailed(error, fleet)) => {
             let (class, reason) = (error.class().as_str(), error.reason().as_str());
             match error.class() {
-                Class::Conflict => debug!(%fleet, class, reason, %error, "again"),
-                Class::Throttled => info!(%fleet, class, reason, %error, "again, later"),
+                Class::Conflict => debug!(%fleet, class, reason, %error, "conflict; retrying"),
+                Class::Throttled => {
+                    info!(%fleet, class, reason, %error, "throttled; retrying later");
+                }
                 Class::Invalid | Class::Dependency | Class::Unavailable => {
-                    warn!(%fleet, class, reason, %error, "a pass failed");
+                    warn!(%fleet, class, reason, %error, "a reconcile failed");
                 }
                 Class::Denied | Class::Bug => {
-                    error!(%fleet, class, reason, %error, "a pass failed");
+                    error!(%fleet, class, reason, %error, "a reconcile failed");
                 }
             }
         }
-        Err(ControllerError::ObjectNotFound(fleet)) => debug!(%fleet, "gone"),
-        Err(other) => warn!(error = %other, "the controller"),
+        Err(ControllerError::ObjectNotFound(fleet)) => debug!(%fleet, "the fleet is gone"),
+        Err(other) => warn!(error = %other, "the controller failed"),
     }
 }

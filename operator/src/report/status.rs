@@ -162,7 +162,7 @@ fn decision_status(decision: &Decision, now: Timestamp) -> DecisionStatus {
     };
     DecisionStatus {
         reason: decision.reason.as_str().to_owned(),
-        message: decision.sentence.clone(),
+        message: decision.sentence(),
         time: Time(now),
         from: decision.previous,
         to: decision.desired,

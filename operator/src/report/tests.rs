@@ -35,7 +35,7 @@ const STATUS: &str = "PATCH /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskque
 const EVENT: &str = "POST /apis/events.k8s.io/v1/namespaces/shop/events?";
 
 #[tokio::test]
-async fn a_status_is_written_once_and_again_only_if_it_says_something_else() {
+async fn a_status_is_written_again_only_if_it_changed() {
     let (client, log) = willing_api();
     let reports = reports(client);
     let mut object = one_queue();
@@ -65,7 +65,7 @@ async fn a_status_is_written_once_and_again_only_if_it_says_something_else() {
 }
 
 #[tokio::test]
-async fn advice_is_an_event_of_the_first_pass_and_of_no_other() {
+async fn advice_is_reported_once_as_an_event() {
     let (client, log) = willing_api();
     let reports = reports(client);
     let queues = json!([
@@ -80,7 +80,7 @@ async fn advice_is_an_event_of_the_first_pass_and_of_no_other() {
 }
 
 #[tokio::test]
-async fn a_fleet_that_cannot_be_read_keeps_what_was_known_of_its_queues() {
+async fn a_malformed_fleet_keeps_the_known_status_of_its_queues() {
     let mut known = serde_json::to_value(one_queue()).unwrap();
     known["status"] = json!({
         "queueCount": 1, "desiredReplicas": 3,
@@ -111,7 +111,7 @@ async fn a_fleet_that_cannot_be_read_keeps_what_was_known_of_its_queues() {
 }
 
 #[tokio::test]
-async fn nobody_is_left_to_be_told_about_a_fleet_that_is_gone() {
+async fn nothing_is_reported_about_a_deleted_fleet() {
     for code in [404, 409] {
         let (client, _) = api(move |_| (code, failure(code, "", "gone")));
         let shown = guarded(&one_queue());

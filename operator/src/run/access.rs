@@ -39,7 +39,7 @@ pub(super) async fn granted(
             return true;
         };
         if said.as_ref() != Some(&sight) {
-            warn!(reason = why, "waiting");
+            warn!(reason = why, "cannot watch yet; waiting");
             said = Some(sight);
         }
         tokio::select! {
@@ -90,7 +90,7 @@ fn explain(error: kube::Error, resource: &str, scope: &Scope) -> Sight {
             status.message
         )),
         error @ kube::Error::Api(_) => Sight::Unknown(format!(
-            "the API server answers: {}",
+            "the API server answered with an error: {}",
             kube_error::describe(&error)
         )),
         error => Sight::Unknown(format!(

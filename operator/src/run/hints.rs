@@ -27,12 +27,12 @@ pub(super) async fn listen(
     };
     let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("listening for hints on {address}"))?;
+        .with_context(|| format!("cannot listen for hints on {address}"))?;
     let readers = readers.clone();
     let tell = move |fleet: &OwnerKey, queue: &str| readers.hint(fleet, queue);
     let router = Hints::new(client.clone(), clock, Arc::new(tell)).router();
     let stopped = stop.clone().cancelled_owned();
     tokio::spawn(http::bounded(listener, router, stopped));
-    info!(%address, "taking hints");
+    info!(%address, "accepting hints");
     Ok(())
 }

@@ -78,7 +78,7 @@ where
                 return Ok(());
             }
             health.set(Phase::Dead("the leader lease was lost".to_owned()));
-            bail!("the leader lease was lost; this process ends so that it starts over as a standby")
+            bail!("the leader lease was lost; this process exits, to restart as a standby")
         }
     }
 }
@@ -102,14 +102,12 @@ async fn hold(
         if lost == Lost::Taken {
             return;
         }
-        warn!(
-            "the leader lease cannot be renewed: nothing is written until the API server answers again"
-        );
+        warn!("cannot renew the leader lease; writing nothing until the API server answers again");
         leading.suspend();
         metrics.set_leader(false);
         let before = health.phase();
         health.set(Phase::Waiting(
-            "the leader lease cannot be renewed: the API server does not answer".to_owned(),
+            "cannot renew the leader lease: the API server does not answer".to_owned(),
         ));
         let regained = async {
             for claim in &mut *claims {
@@ -127,7 +125,7 @@ async fn hold(
         if !regained {
             return;
         }
-        info!("the leader lease is still ours: going on");
+        info!("this process still holds the leader lease; resuming");
         health.set(before);
         metrics.set_leader(true);
         leading.resume();
@@ -144,7 +142,7 @@ async fn release(task_queue_owners: &[Claim]) {
             given = claim.release().await;
         }
         if let Err(error) = given {
-            warn!(%error, "cannot give the leader lease back; it expires by itself");
+            warn!(%error, "cannot release the leader lease; it will expire by itself");
         }
     }
 }

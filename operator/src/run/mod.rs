@@ -54,7 +54,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let health = Health::default();
     let listener = TcpListener::bind(settings.metrics_address)
         .await
-        .with_context(|| format!("listening on {}", settings.metrics_address))?;
+        .with_context(|| format!("cannot listen on {}", settings.metrics_address))?;
     let served = CancellationToken::new();
     let endpoints = tokio::spawn(http::serve(
         listener,
@@ -65,7 +65,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), address = %settings.metrics_address, "starting");
     let client = client::inferred()
         .await
-        .context("finding out how to reach Kubernetes")?;
+        .context("cannot find out how to reach Kubernetes")?;
     let parts = Parts {
         settings,
         client: &client,
@@ -79,7 +79,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     };
     let result = leader::lead(settings, &client, &metrics, &health, &stop, working).await;
     served.cancel();
-    endpoints.await.context("the HTTP server")?;
+    endpoints.await.context("the HTTP server failed")?;
     info!("stopped");
     result
 }
@@ -119,8 +119,8 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
         ended = controllers.join_next() => if !stop.is_cancelled() {
             health.set(Phase::Dead("a controller ended".to_owned()));
             return Err(match ended {
-                Some(Err(error)) => anyhow::Error::new(error).context("a controller broke off"),
-                Some(Ok(())) | None => anyhow!("a controller ended although nobody asked it to"),
+                Some(Err(error)) => anyhow::Error::new(error).context("a controller failed"),
+                Some(Ok(())) | None => anyhow!("a controller ended unexpectedly"),
             });
         },
         _ = background => {}
@@ -131,7 +131,7 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
         shared.writer.ended().await;
     };
     if tokio::time::timeout(STOP_DEADLINE, ending).await.is_err() {
-        error!("writes in flight did not end in time; ending anyway");
+        error!("writes in flight did not end in time; exiting anyway");
     }
     readers.shutdown().await;
     Ok(())
@@ -186,7 +186,7 @@ fn shared(
     leading: Leading,
     requeue: mpsc::UnboundedSender<OwnerKey>,
 ) -> anyhow::Result<Shared> {
-    let http = Http::new().context("making the client that reads the pods' metrics")?;
+    let http = Http::new().context("cannot create the client that reads the pods' metrics")?;
     let client = parts.client.clone();
     let metrics = parts.metrics.clone();
     let thresholds = Thresholds {

@@ -44,14 +44,14 @@ impl Failure {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Unreachable => {
-                "nothing can be reached there; check the port and the network policies of the workers"
+                "the connection fails; check the port and the network policies of the workers"
             }
-            Self::Timeout => "no answer comes in time; check the network policies of the workers",
-            Self::Status => "another HTTP status than 200 is answered; check the port",
+            Self::Timeout => "no answer arrives in time; check the network policies of the workers",
+            Self::Status => "the HTTP status is not 200; check the port",
             Self::TooLarge => "the answer is larger than 4 MiB",
-            Self::Malformed => "the answer is no metrics text",
+            Self::Malformed => "the answer is not in the metrics text format; check the port",
             Self::NoSlots => {
-                "the metrics hold no temporal_worker_task_slots_used of this task queue; check that the SDK's metrics are served there"
+                "the metrics contain no temporal_worker_task_slots_used of this task queue; check that the port serves the SDK's metrics"
             }
         }
     }

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_news_and_every_attempt_is_counted() {
+    fn only_changes_are_news_and_every_attempt_is_counted() {
         let mut seen = Samples::new(at(0));
         let one = |answer| vec![("a".to_owned(), at(0), answer)];
         assert!(seen.take(one(Ok(found(1))), at(0)));

@@ -60,7 +60,7 @@ fn ready(target: &Target) -> Vec<LivePod> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_are_asked_a_few_at_a_time_and_the_owner_is_told_when_all_have_answered() {
+async fn pods_are_scraped_a_few_at_a_time_and_the_owner_is_notified_when_all_have_answered() {
     let clock = Clock::start();
     let (told, mut news) = mpsc::unbounded_channel();
     let scrapers = Scrapers::new(Arc::new(Slow), clock, told);
@@ -83,7 +83,7 @@ async fn pods_are_asked_a_few_at_a_time_and_the_owner_is_told_when_all_have_answ
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_is_no_longer_wanted_is_no_longer_asked() {
+async fn a_queue_that_is_no_longer_wanted_is_no_longer_scraped() {
     let clock = Clock::start();
     let (told, mut news) = mpsc::unbounded_channel();
     let scrapers = Scrapers::new(Arc::new(Slow), clock, told);
@@ -134,7 +134,7 @@ async fn fetched(answer: impl Into<Vec<u8>>) -> Result<String, Failure> {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_whole_and_no_further_than_is_allowed() {
+async fn an_answer_is_read_completely_and_up_to_the_limit() {
     let ok = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
     assert_eq!(fetched(format!("{ok}{}", exposed(3))).await, Ok(exposed(3)));
     let endless = format!("{ok}{}", "# x\n".repeat(fetch::LARGEST / 4 + 1));

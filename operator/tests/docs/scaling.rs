@@ -256,7 +256,7 @@ pub(crate) fn worked_example() -> String {
         body.push(vec![
             moment.second.to_string(),
             decision.reason.as_str().to_owned(),
-            decision.sentence,
+            decision.sentence(),
         ]);
     }
     rows(&["second", "reason", "sentence"], body)

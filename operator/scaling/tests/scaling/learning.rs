@@ -169,7 +169,7 @@ fn a_restart_of_the_operator_learns_nothing_from_life_time_counts() {
             let counts = (turn > 0).then_some((1, past));
             let slots = ten_pods(&world, PodPhase::Ready, true, counts);
             let decision = observe(&mut world, turn, slots);
-            assert_eq!(decision.desired, 10, "{}", decision.sentence);
+            assert_eq!(decision.desired, 10, "{}", decision.sentence());
             world.wait(5);
         }
         assert!(!learned(&world).is_learned(), "{:?}", learned(&world));

@@ -158,7 +158,7 @@ fn the_first_long_tasks_of_a_queue_of_short_ones_hold_their_pods_and_no_others()
     assert_eq!(fleet.held(), all(10, Hold::LongestYet));
     for _ in 0..60 {
         let decision = fleet.beat(|index, slots| slots.used = long(index));
-        assert!(decision.desired >= 10, "{}", decision.sentence);
+        assert!(decision.desired >= 10, "{}", decision.sentence());
     }
     // They have run longer than the grace period, so their duration is known now.
     assert_eq!(fleet.held(), all(10, Hold::Outlasts));
@@ -288,7 +288,7 @@ fn work_on_another_task_queue_of_the_pod_makes_it_busy() {
     fleet.pods[2].elsewhere = works;
     for _ in 0..20 {
         let decision = fleet.beat(|_, slots| slots.used = 0);
-        assert!(decision.desired >= 1, "{}", decision.sentence);
+        assert!(decision.desired >= 1, "{}", decision.sentence());
     }
     assert_eq!(fleet.held(), [("p02".to_owned(), Hold::LongestYet)]);
     // The work adds no demand to this queue.
@@ -298,7 +298,7 @@ fn work_on_another_task_queue_of_the_pod_makes_it_busy() {
     fleet.pods.drain(..2);
     for _ in 0..60 {
         let decision = fleet.beat(|_, _| {});
-        assert_eq!(decision.desired, 1, "{}", decision.sentence);
+        assert_eq!(decision.desired, 1, "{}", decision.sentence());
     }
 }
 

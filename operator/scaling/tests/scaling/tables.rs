@@ -55,7 +55,7 @@ fn a_decision_is_compared_whole() {
         (Reason::Activated, Vec::new())
     );
     assert_eq!(
-        decision.sentence,
+        decision.sentence(),
         "scaled 0 to 7: 50 activity tasks wait; a task is assumed to take 5s; \
          7 replicas of 10 slots at 75% clear them within the 5s target"
     );
@@ -102,7 +102,7 @@ fn the_sentence_names_the_inputs_the_demand_and_the_limit() {
     };
     let decision = world.reads(backlog);
     assert_eq!(
-        decision.sentence,
+        decision.sentence(),
         "scaled 3 to 7: 420 activity tasks wait and 12.5/s arrive; a task takes 1.1s; \
          16 replicas of 10 slots at 75% clear them within the 5s target; \
          limited to 7 by the scaleUp policy"
@@ -220,7 +220,7 @@ fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
     let decision = world.reads(backlog);
     assert_eq!(outcome(&decision), (2, "RateLimited"));
     assert_eq!(
-        decision.sentence,
+        decision.sentence(),
         "kept at 2: 5000 activity tasks wait; a task takes 1.1s; \
          2 replicas of 10 slots at 75% clear them within the 5s target; \
          the queue's rate limit cannot feed more"
@@ -313,7 +313,7 @@ fn paused_keeps_what_somebody_else_set_and_dry_run_only_says() {
     );
     let decision = world.reads(waiting(500));
     assert_eq!((outcome(&decision), decision.act), ((1, "Paused"), false));
-    assert_eq!(decision.sentence, "kept at 1: mode is Paused");
+    assert_eq!(decision.sentence(), "kept at 1: mode is Paused");
     let mut world = World::new(
         Policy {
             mode: Mode::DryRun,
@@ -326,7 +326,7 @@ fn paused_keeps_what_somebody_else_set_and_dry_run_only_says() {
         (outcome(&decision), decision.act),
         ((7, "Activated"), false)
     );
-    assert_eq!(&decision.sentence[..19], "would scale 0 to 7:");
+    assert_eq!(&decision.sentence()[..19], "would scale 0 to 7:");
 }
 
 #[test]

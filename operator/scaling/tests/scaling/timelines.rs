@@ -339,7 +339,7 @@ fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
     assert_eq!(seen, Vec::new());
     let decision = world.reads_next(idle());
     assert_eq!(
-        (outcome(&decision), decision.sentence.as_str()),
+        (outcome(&decision), decision.sentence().as_str()),
         (
             (5, "SlotsUnknown"),
             "kept at 5: no task waits, none arrives and no slot is in use; kept at 5 because the \

@@ -22,7 +22,7 @@ fn full_pods_without_heartbeats_are_not_shrunk_while_tasks_wait() {
     world.slots_unknown = Some(UnknownReason::NoHeartbeats);
     for turn in 0..60 {
         let decision = world.reads_next(old(20, 600));
-        assert!(decision.desired >= 5, "{turn}: {}", decision.sentence);
+        assert!(decision.desired >= 5, "{turn}: {}", decision.sentence());
     }
 }
 
@@ -73,11 +73,11 @@ fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
     let decision = last.unwrap();
     assert_eq!(outcome(&decision), (1, "CoolingDown"));
     assert!(
-        decision.sentence.contains(
+        decision.sentence().contains(
             "50 tasks wait that these workers do not take, although activity slots are free"
         ),
         "{}",
-        decision.sentence
+        decision.sentence()
     );
     // A moment in which the slots are unknown does not bring the other pods back.
     world.slots_unknown = Some(UnknownReason::PodsUnseen);
@@ -88,7 +88,7 @@ fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
     world.used = vec![10];
     world.processed += 10;
     let decision = world.reads_next(old(40, 10));
-    assert!(decision.desired > 3, "{}", decision.sentence);
+    assert!(decision.desired > 3, "{}", decision.sentence());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_head_that_moves_is_taken_though_slots_are_free() {
     world.used = vec![4; 4];
     for _ in 0..20 {
         let decision = world.reads_next(old(4_000, 30));
-        assert_eq!(decision.desired, 20, "{}", decision.sentence);
+        assert_eq!(decision.desired, 20, "{}", decision.sentence());
         world.used = vec![4; 20];
         world.processed += 20;
     }
@@ -135,5 +135,5 @@ fn a_burst_on_a_quiet_queue_counts_at_once() {
     let mut world = World::settled(policy(), 1, SECOND);
     let decision = world.reads_next(burst);
     assert!(decision.inputs.rates_trusted);
-    assert_eq!(decision.desired, 20, "{}", decision.sentence);
+    assert_eq!(decision.desired, 20, "{}", decision.sentence());
 }

@@ -368,7 +368,7 @@ impl Scaler for TaskQueue {
         if !decision.act {
             return Action { next, scale: None };
         }
-        self.changes.push((now, decision.sentence.clone()));
+        self.changes.push((now, decision.sentence()));
         let mut costs = Vec::new();
         let remove = decision.previous.saturating_sub(decision.desired);
         if remove > 0 {

@@ -70,7 +70,7 @@ async fn a_disruption_budget_that_an_earlier_fleet_left_behind_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_disruption_budget_is_deleted_only_as_the_one_that_was_looked_at() {
+async fn a_disruption_budget_is_deleted_only_if_it_is_the_one_that_was_read() {
     for code in [200, 404, 409] {
         let (client, log) = api(move |asked| {
             let mut ours = serde_json::to_value(budget()).unwrap();

@@ -37,7 +37,7 @@ fn replicas(deployment: &mut Deployment) -> &mut Option<i32> {
 type Change = fn(&mut Deployment);
 
 #[tokio::test]
-async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
+async fn a_scale_up_is_carried_out_only_on_the_object_that_it_was_decided_on() {
     let table: [(&str, Change, bool); 5] = [
         ("pods became ready", |_| {}, true),
         ("somebody scaled", |d| *replicas(d) = Some(20), false),
@@ -93,7 +93,7 @@ async fn a_growth_finds_what_it_was_decided_on_or_is_not_carried_out() {
 }
 
 #[tokio::test]
-async fn what_shrinks_is_never_sent_again() {
+async fn a_scale_down_is_never_sent_twice() {
     let (client, log) = versioned_api(existing(&simple(), 5, "12"));
     let queue = QueuePlan {
         scale: Some(shrink()),
@@ -108,7 +108,7 @@ async fn what_shrinks_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn a_template_finds_the_one_it_was_decided_on_or_is_not_written() {
+async fn a_template_is_written_only_over_the_one_that_it_was_decided_on() {
     let other: Change = |deployment| {
         let template = &mut deployment.spec.as_mut().unwrap().template;
         template.spec.as_mut().unwrap().containers[0].image = Some("newer:2".to_owned());

@@ -46,7 +46,7 @@ async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs
 }
 
 #[tokio::test]
-async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
+async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_awaited() {
     let mut earlier = existing(&simple(), 1, "9");
     earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
     let (done, asked) = create_over(earlier).await;
@@ -55,7 +55,7 @@ async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_the_cache_has_not_shown_yet_is_not_made_twice() {
+async fn a_deployment_that_the_cache_does_not_show_yet_is_not_created_twice() {
     let (client, log) = api(|asked| {
         if asked.line.starts_with("GET") {
             return (

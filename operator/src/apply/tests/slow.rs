@@ -35,7 +35,7 @@ fn named(number: usize) -> QueuePlan {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_that_are_added_are_written_first_and_no_template_is_waited_for() {
+async fn added_replicas_are_written_first_and_wait_for_no_template() {
     let mut queues: Vec<QueuePlan> = (0..20).map(named).collect();
     queues[19].scale = Some(Scale {
         from: 2,
@@ -79,7 +79,7 @@ async fn replicas_that_are_added_are_written_first_and_no_template_is_waited_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_under_way_is_broken_off_when_this_process_no_longer_leads() {
+async fn writes_in_flight_are_aborted_when_this_process_no_longer_leads() {
     let (client, _) = hanging();
     let leading = Leading::default();
     let metrics = Metrics::new(Clock::start()).unwrap();
@@ -97,7 +97,7 @@ async fn what_is_under_way_is_broken_off_when_this_process_no_longer_leads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_waits_for_what_is_under_way() {
+async fn shutdown_waits_for_writes_in_flight() {
     let (client, _) = hanging();
     let metrics = Metrics::new(Clock::start()).unwrap();
     let writer = Writer::new(client, metrics, Leading::default());

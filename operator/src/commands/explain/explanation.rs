@@ -77,7 +77,7 @@ impl Explanation {
             )
         };
         if scrape.is_some() && queue.figures.is_none() {
-            notes.push("the operator's metrics do not hold this queue (yet)".to_owned());
+            notes.push("the operator's metrics do not contain this queue yet".to_owned());
         }
         let deployment = deployment_of(&queue, fleet);
         let mut lines: Vec<EventLine> = events

@@ -89,8 +89,8 @@ fn full(queue: &str) -> Explanation {
 }
 
 #[test]
-fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
-    let notes = vec!["no moving figures: you may not".to_owned()];
+fn a_queue_is_explained_from_its_current_state_back_to_its_history() {
+    let notes = vec!["no current metrics: you may not".to_owned()];
     let bare = Explanation::of(&busy(), Some("new"), &[], None, notes).unwrap();
     let shown: String = [full("payments"), bare, full("mails")]
         .iter()
@@ -100,7 +100,7 @@ fn a_queue_is_explained_from_what_is_known_now_back_to_what_happened() {
 }
 
 #[test]
-fn a_queue_that_is_not_there_is_refused_with_those_that_are() {
+fn an_unknown_queue_is_refused_with_the_known_ones() {
     let refused = |queue| {
         let explanation = Explanation::of(&busy(), queue, &[], None, Vec::new());
         explanation.unwrap_err().to_string()
@@ -143,7 +143,7 @@ fn a_few_of_many_pods_that_hold_a_fleet_are_named() {
 }
 
 #[test]
-fn no_line_is_wider_than_a_terminal_where_the_words_allow_it() {
+fn lines_are_wrapped_at_the_width_of_a_terminal() {
     let wide: Vec<String> = full("payments")
         .render(now())
         .lines()
@@ -168,7 +168,7 @@ fn arguments(output: Output) -> Arguments {
 }
 
 #[tokio::test]
-async fn an_explanation_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
+async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
     let (client, log) = api(|asked| match &asked.line {
         line if line.contains("/proxy/") => (403, failure(403, "Forbidden", "no")),
         line if line.contains("/events") => (
@@ -208,7 +208,7 @@ async fn an_explanation_reads_the_fleet_its_events_and_the_metrics_and_nothing_e
 }
 
 #[tokio::test]
-async fn without_the_right_to_list_events_the_rest_is_explained() {
+async fn without_permission_to_list_events_the_rest_is_explained() {
     let (client, _) = api(|asked| match &asked.line {
         line if line.contains("/taskqueueworkers/") => (200, serde_json::to_value(busy()).unwrap()),
         _ => (403, failure(403, "Forbidden", "you may not list events")),

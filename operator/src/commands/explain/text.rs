@@ -32,7 +32,7 @@ impl Explanation {
         );
         section(&mut text, "NOW", &now_lines(queue));
         let change = queue.last_decision.as_ref().map_or_else(
-            || vec!["none since the queue exists, or the status was lost".to_owned()],
+            || vec!["none since the queue was created, or the status was lost".to_owned()],
             |last| change_lines(last, now),
         );
         section(&mut text, "LAST CHANGE", &change);
@@ -52,10 +52,10 @@ impl Explanation {
             .iter()
             .flat_map(|line| line.lines(now))
             .collect();
-        let none = vec!["none that the cluster still has".to_owned()];
+        let none = vec!["none left in the cluster".to_owned()];
         section(
             &mut text,
-            "EVENTS, the oldest first",
+            "EVENTS, oldest first",
             if events.is_empty() { &none } else { &events },
         );
         for (index, note) in self.notes.iter().enumerate() {
@@ -117,7 +117,7 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     let target = queue
         .wait_target_seconds
         .map_or_else(String::new, |target| {
-            format!(" (may wait {})", seconds(target))
+            format!(" (target {})", seconds(target))
         });
     add(
         "backlog",
@@ -139,7 +139,7 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     add(
         "rates",
         rates.map(|(arrive, leave)| {
-            format!("{arrive:.2} tasks per second arrive, {leave:.2} are handed to workers")
+            format!("{arrive:.2} tasks per second arrive, {leave:.2} are dispatched")
         }),
     );
     add(
@@ -171,7 +171,7 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
         add(
             "rate limited",
             Some(format!(
-                "{kind} tasks, by Temporal: more workers would not help"
+                "Temporal limits {kind} tasks: more workers would not help"
             )),
         );
     }
@@ -239,7 +239,7 @@ fn change_lines(last: &DecisionStatus, now: Timestamp) -> Vec<String> {
         with_meaning(&last.reason)
     )];
     lines.extend(broken(&last.message, ""));
-    lines.push(fact("it knew", &inputs(&last.inputs)));
+    lines.push(fact("inputs", &inputs(&last.inputs)));
     let terms = [
         ("in flight", last.terms.in_flight),
         ("drain", last.terms.drain),

@@ -66,7 +66,7 @@ fn the_policy_of_one_queue_is_taken_from_a_resource_among_others() {
 }
 
 #[test]
-fn a_policy_that_is_wrong_is_refused_with_the_field_and_the_way_out() {
+fn an_invalid_policy_is_refused_with_the_field_and_the_remedy() {
     let orders = include_str!("../../../../crds/examples/orders.yaml");
     let typo = orders.replace("queueWaitTarget: 30s", "queueWaitTargt: 30s");
     let twice = format!("{orders}\n---\n{orders}");
@@ -111,7 +111,7 @@ fn a_trace_of_unix_times_begins_with_its_first_arrival() {
 }
 
 #[test]
-fn a_trace_that_is_wrong_is_refused_with_the_line_or_the_unit() {
+fn an_invalid_trace_is_refused_with_the_line_or_the_unit() {
     let refused = |text: &str| format!("{:#}", read_trace("mine", text).expect_err(text));
     let cases = [
         refused(""),
@@ -172,14 +172,14 @@ fn the_example_is_compared_and_drawn() {
 }
 
 #[test]
-fn tasks_that_never_end_and_a_mode_that_is_not_simulated_are_said() {
+fn unfinished_tasks_and_an_unsimulated_mode_are_reported() {
     let queue = read_policy("replicas: {max: 2}\nscaling: {mode: Paused}", None).unwrap();
     let trace = read_trace("one", "0,1\n1,90000\n").unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&[]).unwrap());
     assert_eq!(comparison.ours.summary.unfinished, 1);
     let told = [
-        "taskqueue-operator: 1 of the tasks were not done four hours after the end\n",
-        "\nscaling.mode is taken as Active\n",
+        "taskqueue-operator: tasks unfinished four hours after the end: 1\n",
+        "\nscaling.mode is treated as Active\n",
     ];
     assert!(told.iter().all(|line| text.contains(line)), "{text}");
 }

@@ -100,7 +100,7 @@ fn cluster(client: kube::Client, line: &[&str]) -> Cluster {
 }
 
 #[test]
-fn the_metrics_are_understood_and_summed_over_the_task_types() {
+fn the_metrics_are_parsed_and_summed_over_the_task_types() {
     let scrape = parse(METRICS).unwrap();
     assert!(scrape.leads);
     let queues: Vec<String> = scrape
@@ -134,7 +134,7 @@ fn the_metrics_are_understood_and_summed_over_the_task_types() {
 }
 
 #[test]
-fn a_text_that_is_not_the_operators_is_refused() {
+fn text_that_is_not_the_operators_metrics_is_refused() {
     assert_eq!(parse("up 1\n"), Err(Unreadable::NotOurs));
     let broken = "taskqueue_operator_leader 1\n<html>nothing</html>\n";
     assert_eq!(
@@ -153,7 +153,7 @@ fn a_text_that_is_not_the_operators_is_refused() {
 }
 
 #[test]
-fn the_table_says_what_waits_what_runs_and_why() {
+fn the_table_shows_the_backlog_the_replicas_and_the_reasons() {
     let scrape = parse(METRICS).unwrap();
     let mut first = snapshot(&[guarded(&busy())], Some(&scrape), Vec::new());
     let mut later = first.clone();
@@ -164,7 +164,7 @@ fn the_table_says_what_waits_what_runs_and_why() {
     let blind = snapshot(
         &[guarded(&busy())],
         None,
-        vec!["no moving figures: you may not".to_owned()],
+        vec!["no current metrics: you may not".to_owned()],
     );
     first.fleets[0].conditions.clear();
     let shown = [
@@ -186,7 +186,7 @@ fn the_table_says_what_waits_what_runs_and_why() {
 }
 
 #[test]
-fn what_is_decided_now_is_told_until_something_else_is_decided() {
+fn the_current_decision_is_shown_until_another_one_is_made() {
     let scrape = parse(METRICS).unwrap();
     let first = snapshot(&[guarded(&busy())], Some(&scrape), Vec::new());
     let deciding = |look: &Snapshot| look.fleets[0].queues[0].deciding.clone();
@@ -204,7 +204,7 @@ fn what_is_decided_now_is_told_until_something_else_is_decided() {
 }
 
 #[test]
-fn an_object_that_cannot_be_read_is_named_and_the_others_are_shown() {
+fn a_malformed_object_is_named_and_the_others_are_shown() {
     let mut broken = serde_json::to_value(busy()).unwrap();
     broken["metadata"]["name"] = json!("broken");
     broken["spec"]["queues"] = json!("none");
@@ -242,7 +242,7 @@ fn spans_are_short_and_ages_never_below_zero() {
 }
 
 #[test]
-fn a_table_that_is_too_long_says_how_much_is_left_out() {
+fn a_table_that_is_too_long_says_how_much_is_omitted() {
     let text = "1\n2\n3\n4\n";
     assert_eq!(fit(text, 4), "1\n2\n3\n4");
     let cut = fit(text, 3);
@@ -250,7 +250,7 @@ fn a_table_that_is_too_long_says_how_much_is_left_out() {
 }
 
 #[tokio::test]
-async fn flags_that_make_no_sense_are_refused() {
+async fn invalid_flags_are_refused() {
     for line in [["--interval", "0.1s"], ["--interval", "6m"], ["-o", "yaml"]] {
         let line = std::iter::once("top").chain(line);
         assert!(Line::try_parse_from(line).is_err());
@@ -282,7 +282,7 @@ fn server(asked: &Asked, proxied: (u16, Value)) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
+async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     let (client, log) = api(|asked| {
         server(
             asked,
@@ -309,7 +309,7 @@ async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         look["notes"],
         json!([
-            "no moving figures: you may not get services/proxy in namespace taskqueue-system; ask for that right, or give --metrics URL"
+            "no current metrics: you have no permission to get services/proxy in namespace taskqueue-system; ask for it, or give --metrics URL"
         ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
@@ -318,7 +318,7 @@ async fn a_look_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
+async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
     let cases = [
         (
             404,
@@ -326,7 +326,7 @@ async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
         ),
         (
             503,
-            "no replica of the operator answers behind taskqueue-system/taskqueue-operator-metrics",
+            "no replica of the operator answers behind Service taskqueue-system/taskqueue-operator-metrics",
         ),
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
@@ -337,13 +337,16 @@ async fn metrics_that_cannot_be_had_are_told_in_one_line_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
+async fn a_standby_replica_is_retried_and_then_reported() {
     let standby = METRICS.replace("leader 1", "leader 0");
     let (client, log) = api(move |asked| server(asked, (200, json!(standby))));
     let said = cluster(client, &[]).scrape().await;
     assert_eq!(
         said,
-        Err("the operator's replica that answered stands by for another one; name the one that leads with --metrics URL".to_owned())
+        Err(
+            "the operator's replica that answered is a standby; name the leader with --metrics URL"
+                .to_owned()
+        )
     );
     assert_eq!(log.lines().len(), 16);
     let (client, log) = api(|asked| server(asked, (200, json!(METRICS))));
@@ -355,7 +358,7 @@ async fn a_replica_that_stands_by_is_asked_again_and_then_told() {
 }
 
 #[tokio::test]
-async fn what_the_api_server_refuses_is_told_in_its_own_words() {
+async fn a_refusal_of_the_api_server_is_reported_in_its_own_words() {
     let (client, _) = api(|_| {
         (
             403,

@@ -13,7 +13,7 @@ fn arc(object: &Value) -> Arc<GuardedFleet> {
 }
 
 #[tokio::test]
-async fn nothing_is_written_while_the_lease_is_out_of_reach_and_then_it_goes_on() {
+async fn nothing_is_written_until_the_lease_is_within_reach_again() {
     let operator = Operator::new(empty_cluster);
     let leading = &operator.context.shared.leading;
     leading.suspend();
@@ -27,7 +27,7 @@ async fn nothing_is_written_while_the_lease_is_out_of_reach_and_then_it_goes_on(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pass_that_is_under_way_when_the_lease_is_lost_ends_and_is_made_again() {
+async fn a_reconcile_in_flight_when_the_lease_is_lost_ends_and_is_repeated() {
     let operator = Operator::over(slow_api(|asked| {
         let hangs = Duration::from_secs(10);
         let waits = asked.line.contains("/status");
@@ -72,7 +72,7 @@ async fn a_namespace_that_cannot_be_watched_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_takes_too_long_is_not_waited_for() {
+async fn a_namespace_that_takes_too_long_is_not_awaited() {
     let mut operator = Operator::new(empty_cluster);
     operator.other_scope.set_filled(false);
     let began = tokio::time::Instant::now();
@@ -95,7 +95,7 @@ async fn a_pass_that_panics_is_an_error_of_its_fleet_that_is_counted() {
 }
 
 #[tokio::test]
-async fn the_classes_of_errors_are_counted_apart_and_the_next_look_is_not_forgotten() {
+async fn error_classes_are_counted_separately_and_the_next_requeue_is_kept() {
     let mut operator = Operator::new(empty_cluster);
     operator.pass(&object()).await.0.unwrap();
     let guarded = arc(&object());

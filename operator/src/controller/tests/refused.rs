@@ -73,7 +73,7 @@ async fn a_connection_of_a_newer_version_is_a_condition_of_the_fleets_that_refer
 }
 
 #[tokio::test]
-async fn a_definition_that_does_not_know_a_field_of_the_status_stops_no_fleet() {
+async fn a_definition_without_a_field_of_the_status_stops_no_fleet() {
     let mut operator = Operator::new(|asked| {
         if asked.line.contains("/status") {
             let message = ".status.made: field not declared in schema";
@@ -98,7 +98,7 @@ async fn a_definition_that_does_not_know_a_field_of_the_status_stops_no_fleet() 
 }
 
 #[tokio::test]
-async fn a_fleet_that_cannot_be_made_has_a_condition_ready_that_says_why() {
+async fn a_fleet_that_cannot_be_created_says_why_in_the_condition_ready() {
     let denied = "admission webhook \"x.test\" denied the request: no";
     let down = "Internal error occurred: failed calling webhook \"x.test\": refused";
     let policy = "deployments.apps \"a\" is forbidden: ValidatingAdmissionPolicy 'x.test' with binding 'b' denied request: no";

@@ -40,7 +40,7 @@ fn running(object: &Value) -> Vec<Deployment> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
+async fn a_hanging_webhook_keeps_no_queue_from_scaling_up() {
     let mut operator = Operator::over(slow_api(|asked| {
         let template = asked.line.contains("/deployments/") && !asked.line.contains("/scale?");
         if template {
@@ -78,7 +78,7 @@ async fn a_webhook_that_hangs_keeps_no_queue_from_growing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not_sent_again() {
+async fn a_write_counts_as_not_applied_while_it_is_in_flight_or_waits_for_a_retry() {
     let mut operator = Operator::over(slow_api(|asked| {
         if asked.line.contains("/deployments/") && asked.line.contains("force=true") {
             let why = "Internal error occurred: failed calling webhook \"x.test\": refused";
@@ -117,7 +117,7 @@ async fn a_write_counts_as_not_applied_while_it_is_under_way_and_while_it_is_not
 }
 
 #[tokio::test]
-async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_a_watched_one() {
+async fn a_deployment_that_is_read_directly_also_shows_who_set_its_replicas() {
     let mut present = serde_json::to_value(shown(3, "12")).unwrap();
     present["metadata"]["managedFields"] = json!([
         {"manager": "kubectl", "time": "2026-01-01T00:00:00Z",
@@ -138,7 +138,7 @@ async fn who_set_the_replicas_of_a_deployment_that_was_asked_for_is_known_as_of_
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again_after_its_pause_and_not_at_every_pass() {
+async fn a_transient_error_is_retried_after_its_pause_and_not_at_every_reconcile() {
     let mut operator = Operator::new(|asked| {
         if asked.line.contains("/deployments/") {
             return (503, failure(503, "ServiceUnavailable", "etcd is away"));
@@ -159,7 +159,7 @@ fn shown(replicas: i32, version: &str) -> Deployment {
 }
 
 #[tokio::test]
-async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_same_pass() {
+async fn a_scale_up_that_meets_other_replicas_is_decided_again_in_the_same_reconcile() {
     // The watch shows 1 replica, somebody has set 2, and the minimum is 4.
     let present = serde_json::to_value(shown(2, "12")).unwrap();
     let mut operator = Operator::new(move |asked| {
@@ -188,7 +188,7 @@ async fn a_growth_that_meets_another_number_is_decided_again_from_that_in_the_sa
 }
 
 #[tokio::test]
-async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_is_decided() {
+async fn a_deployment_missing_from_the_watch_is_read_before_anything_is_decided() {
     let present = serde_json::to_value(shown(3, "12")).unwrap();
     let mut operator = Operator::new(move |asked| {
         if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
@@ -214,7 +214,7 @@ async fn a_deployment_that_the_watch_does_not_show_is_asked_for_before_anything_
 }
 
 #[tokio::test]
-async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
+async fn a_fleet_whose_spec_became_invalid_keeps_its_task_queues_over_a_restart() {
     let mut operator = Operator::new(empty_cluster);
     let mut older = object();
     older["metadata"]["name"] = json!("older");
@@ -237,7 +237,7 @@ async fn a_fleet_whose_spec_became_invalid_keeps_its_claims_over_a_restart() {
 }
 
 #[tokio::test]
-async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation() {
+async fn a_spec_is_parsed_and_its_schedules_are_evaluated_once_per_generation() {
     let mut operator = Operator::new(empty_cluster);
     let mut scheduled = object();
     scheduled["spec"]["scaling"] = json!({"schedule": [
@@ -258,7 +258,7 @@ async fn a_spec_is_parsed_and_its_schedules_are_worked_out_once_per_generation()
 }
 
 #[test]
-fn what_a_schedule_asks_for_holds_until_its_next_edge() {
+fn a_schedule_applies_until_its_next_edge() {
     let mut scheduled = object();
     scheduled["spec"]["scaling"] = json!({"schedule": [
         {"start": "0 8 * * *", "end": "0 18 * * *", "timeZone": "UTC", "minReplicas": 3},

@@ -40,7 +40,7 @@ const TERMINATING: &str = "deployments.apps \"a\" is forbidden: unable to create
 const MODIFIED: &str = "Operation cannot be fulfilled on deployments.apps \"a\": the object has been modified; please apply your changes to the latest version and try again";
 
 #[test]
-fn every_answer_has_its_class_and_reason_by_what_it_says_and_not_by_its_number() {
+fn every_answer_is_classified_by_its_message_and_not_by_its_code() {
     let denied = (Class::Denied, "AdmissionDenied");
     let refused = (Class::Invalid, "TemplateRefused");
     let right = (Class::Denied, "AccessDenied");
@@ -111,7 +111,7 @@ fn every_answer_has_its_class_and_reason_by_what_it_says_and_not_by_its_number()
 }
 
 #[test]
-fn a_rule_that_denies_is_named() {
+fn an_admission_rule_that_denies_is_named() {
     let call = Call::new("apply", "Deployment", "shop", "a");
     let named = |message: &str| {
         let status = Status::failure(message, "");
@@ -135,7 +135,7 @@ fn a_rule_that_denies_is_named() {
 }
 
 #[test]
-fn a_denial_is_no_conflict_and_does_not_mean_that_an_object_is_gone() {
+fn a_denial_is_not_a_conflict_and_does_not_mean_that_an_object_is_gone() {
     for code in [404, 409] {
         let denied = apply(code, "", WEBHOOK);
         assert!(!denied.is_conflict() && !denied.is_not_found(), "{code}");
@@ -172,7 +172,7 @@ fn only_what_the_user_wrote_can_be_the_users_mistake() {
 }
 
 #[test]
-fn what_passes_by_itself_is_told_from_what_somebody_must_mend() {
+fn transient_errors_are_distinguished_from_those_that_somebody_must_fix() {
     let passing = [
         (404, "NotFound", ""),
         (409, "Conflict", MODIFIED),

@@ -89,7 +89,7 @@ async fn resolved(
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
+async fn problems_are_reported_with_the_secret_and_its_key() {
     let (_, other_key) = issued();
     let broken = other_key.replace('\n', "\\n");
     let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file";
@@ -129,7 +129,7 @@ async fn what_is_wrong_is_told_with_the_secret_and_its_key() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_a_mistake_in_the_spec_and_not_in_a_secret() {
+async fn an_invalid_address_is_a_mistake_in_the_spec_and_not_in_a_secret() {
     let mut fleet = simple();
     let spec = Connection {
         address: "999.1.1.1:7233".to_owned(),
@@ -172,19 +172,19 @@ async fn a_secret_that_was_not_read_is_not_missing() {
             403,
             failure(403, "Forbidden", "no"),
             Reason::Forbidden,
-            "the operator may not read Secret ca in namespace shop; give it the verb get on secrets there",
+            "the operator may not read Secret ca in namespace shop; grant it the verb get on secrets there",
         ),
         (
             503,
             failure(503, "ServiceUnavailable", "etcd is away"),
             Reason::SecretUnavailable,
-            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; it is tried again",
+            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; the operator retries",
         ),
         (
             200,
             json!({"kind": "Secret", "data": {"ca.crt": token}}),
             Reason::SecretUnavailable,
-            "Secret ca in namespace shop cannot be read: the API server's answer cannot be decoded; it is tried again",
+            "Secret ca in namespace shop cannot be read: the API server's answer cannot be decoded; the operator retries",
         ),
         (
             200,

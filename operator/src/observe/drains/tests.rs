@@ -39,7 +39,7 @@ fn worker(state: &Value, last: &Value) -> Value {
 }
 
 #[test]
-fn a_grace_at_deletion_counts_where_the_drain_grace_period_does_not_fit_into_it() {
+fn a_grace_period_at_deletion_counts_if_it_is_shorter_than_the_drain_grace_period() {
     let table = [
         (75, "2026-01-01T12:01:00Z", 60, None),
         (60, "2026-01-01T12:01:00Z", 60, None),
@@ -78,7 +78,7 @@ fn a_hook_counts_in_the_worker_only() {
 }
 
 #[test]
-fn how_the_worker_ended_is_what_its_container_says() {
+fn the_container_status_shows_how_the_worker_ended() {
     let time = "2026-01-01T12:00:09Z";
     let end = |killed| {
         Some(WorkerEnd {
@@ -156,7 +156,7 @@ fn the_last_words_of_a_pod_are_kept_for_its_fleet_and_handed_out_once() {
 }
 
 #[test]
-fn what_nobody_asks_for_is_not_kept_for_ever() {
+fn last_words_that_nobody_takes_are_dropped() {
     let words = LastWords::default();
     for number in 0..1_500 {
         let state = json!({"terminated": {"exitCode": 0}});

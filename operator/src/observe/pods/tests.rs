@@ -34,7 +34,7 @@ fn waiting(reason: &str) -> Arc<Pod> {
 }
 
 #[test]
-fn pods_are_counted_by_where_they_are_in_their_life() {
+fn pods_are_counted_by_phase() {
     let pods = [
         pod(json!({
             "metadata": {"name": "ready", "labels": {"pod-template-hash": "1"},
@@ -210,7 +210,7 @@ fn pods_that_the_deployment_counts_and_the_watch_does_not_show_are_unseen() {
 }
 
 #[test]
-fn pods_that_cannot_start_say_why_and_what_to_do() {
+fn pods_that_cannot_start_are_reported_with_the_remedy() {
     let table = [
         ("ImagePullBackOff", Some(Reason::ImagePullFailed)),
         ("ErrImagePull", Some(Reason::ImagePullFailed)),
@@ -238,7 +238,7 @@ fn pods_that_cannot_start_say_why_and_what_to_do() {
     );
     assert_eq!(
         message("CrashLoopBackOff"),
-        "container worker ends with exit code 2 each time it is started; kubectl logs --previous of its pod says why"
+        "container worker exits with code 2 each time it starts; see kubectl logs --previous of its pod"
     );
     assert_eq!(
         message("CreateContainerConfigError"),
@@ -259,7 +259,7 @@ fn a_pod_without_a_node_is_reported() {
     assert_eq!(trouble.reason, Reason::PodsUnschedulable);
     assert_eq!(
         trouble.message,
-        "pods cannot be placed on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes or change resources, nodeSelector or tolerations"
+        "pods cannot be scheduled on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes, or change resources, nodeSelector or tolerations"
     );
 }
 

@@ -59,7 +59,7 @@ fn unplaced(pod: &Pod) -> Option<NotReady> {
     Some(NotReady {
         reason: Reason::PodsUnschedulable,
         message: format!(
-            "pods cannot be placed on any node: {said}; add nodes or change resources, nodeSelector or tolerations"
+            "pods cannot be scheduled on any node: {said}; add nodes, or change resources, nodeSelector or tolerations"
         ),
     })
 }
@@ -151,14 +151,14 @@ fn failing(kind: &str, container: &ContainerStatus) -> NotReady {
         let said = ended.and_then(|ended| ended.message.as_deref());
         return not_started(kind, name, word, said.map(steady));
     }
-    let exit = ended.map(|ended| format!(" with exit code {}", ended.exit_code));
+    let exit = ended.map(|ended| format!(" with code {}", ended.exit_code));
     // `Error` and `Completed` say no more than the exit code.
     let why = why.filter(|why| !matches!(*why, "Error" | "Completed"));
     let why = why.map(|why| format!(" ({why})"));
     NotReady {
         reason: Reason::PodsFailing,
         message: format!(
-            "{kind} {name} ends{}{} each time it is started; kubectl logs --previous of its pod says why",
+            "{kind} {name} exits{}{} each time it starts; see kubectl logs --previous of its pod",
             exit.unwrap_or_default(),
             why.unwrap_or_default(),
         ),

@@ -62,7 +62,7 @@ fn too_many() -> (Fleet, ObservedQueue) {
 }
 
 #[test]
-fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
+fn a_scale_down_carries_the_resource_version_and_marks_the_least_loaded_pods() {
     let (fleet, queue) = too_many();
     let mut state = left(&fleet, 5, "7");
     let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
@@ -91,7 +91,7 @@ fn what_shrinks_carries_its_version_and_the_least_loaded_pods_are_marked() {
 }
 
 #[test]
-fn what_shrinks_waits_while_the_deployment_itself_changes() {
+fn a_scale_down_waits_while_the_deployment_changes() {
     let (fleet, queue) = too_many();
     let plan = pass(&fleet, &observed(&fleet, queue), &mut FleetState::default());
     let queue = &plan.queues[0];
@@ -101,7 +101,7 @@ fn what_shrinks_waits_while_the_deployment_itself_changes() {
 }
 
 #[test]
-fn what_shrinks_does_not_wait_for_a_template_that_cannot_be_written() {
+fn a_scale_down_does_not_wait_for_a_template_that_cannot_be_written() {
     let (fleet, queue) = too_many();
     let mut state = FleetState::default();
     state.queue(QueueKey::unversioned("a")).refused = Some(Refused {

@@ -33,7 +33,7 @@ fn told(fleet: &Fleet, start: Option<u64>, cache: Duration, state: &mut FleetSta
 const CACHE: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
+fn a_target_that_cannot_be_met_from_zero_is_reported_once_per_generation() {
     let mut fleet = queue(&json!({"max": 5}), &json!({"queueWaitTarget": "6s"}));
     let mut state = FleetState::default();
     let nothing: Vec<String> = Vec::new();
@@ -42,7 +42,7 @@ fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
         nothing,
         "nothing is known of its pods yet"
     );
-    let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits for up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
+    let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
     assert_eq!(told(&fleet, Some(3), CACHE, &mut state), [note]);
     assert_eq!(told(&fleet, Some(3), CACHE, &mut state), nothing);
     fleet.generation += 1;
@@ -50,7 +50,7 @@ fn a_target_that_cannot_be_kept_from_zero_is_told_once_per_generation() {
 }
 
 #[test]
-fn a_target_that_can_be_kept_needs_no_advice() {
+fn a_target_that_can_be_met_needs_no_advice() {
     let none: Vec<String> = Vec::new();
     let cases = [
         (json!({"max": 5}), "8s", CACHE),
@@ -66,7 +66,7 @@ fn a_target_that_can_be_kept_needs_no_advice() {
 }
 
 #[test]
-fn a_polling_interval_below_the_servers_cache_is_told_with_what_it_does() {
+fn a_polling_interval_below_the_servers_cache_is_reported_with_its_effect() {
     let fleet = queue(
         &json!({"min": 1, "max": 5}),
         &json!({"pollingInterval": "2s"}),
@@ -74,7 +74,7 @@ fn a_polling_interval_below_the_servers_cache_is_told_with_what_it_does() {
     assert_eq!(
         told(&fleet, None, CACHE, &mut FleetState::default()),
         [
-            "queue a: pollingInterval is 2s, and Temporal caches the statistics for 5s: the queue is read every 5s; set pollingInterval to that, or, if the server caches for less, tell the operator with --temporal-statistics-cache"
+            "queue a: pollingInterval is 2s, but Temporal caches the statistics for 5s, so the queue is read every 5s; set pollingInterval to that, or, if the server caches for a shorter time, set --temporal-statistics-cache of the operator"
         ]
     );
     let short = Duration::from_secs(1);

@@ -52,22 +52,22 @@ fn said(now: &str) -> (&'static str, &'static str, String) {
 }
 
 #[test]
-fn a_certificate_is_told_of_before_it_expires_and_after() {
+fn a_certificate_is_reported_before_and_after_it_expires() {
     let valid = "no certificate of the connection expires soon".to_owned();
     assert_eq!(
         said("2029-12-24T23:59:59Z"),
         ("False", "CertificatesValid", valid)
     );
-    let soon = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expires at 2030-01-01T00:00:00Z; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and it reaches the workers as a file".to_owned();
+    let soon = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expires at 2030-01-01T00:00:00Z; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and the workers get it as a file".to_owned();
     for now in ["2029-12-25T00:00:00Z", "2030-01-01T00:00:00Z"] {
         assert_eq!(said(now), ("True", "ExpiresSoon", soon.clone()), "{now}");
     }
-    let gone = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expired at 2030-01-01T00:00:00Z: connections to Temporal fail, or will when they are opened again; renew it in the Secret".to_owned();
+    let gone = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expired at 2030-01-01T00:00:00Z: new connections to Temporal fail; renew it in the Secret".to_owned();
     assert_eq!(said("2030-01-01T00:00:01Z"), ("True", "Expired", gone));
 }
 
 #[test]
-fn a_connection_without_certificates_says_nothing() {
+fn a_connection_without_certificates_reports_nothing() {
     let now = "2029-12-25T00:00:00Z".parse().unwrap();
     let plain = usable(&simple());
     let none = Certificates::of(&plain, now);

@@ -64,7 +64,7 @@ impl QueueFacts<'_> {
             };
             let deployment = &self.queue.deployment_name;
             let message =
-                format!("what was sent for Deployment {deployment} has not been answered yet");
+                format!("the API server has not answered the write of Deployment {deployment} yet");
             Unapplied {
                 since: now,
                 passes: true,

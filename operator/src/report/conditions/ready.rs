@@ -39,7 +39,7 @@ pub(super) fn ready<'a>(
     ConditionBuilder::new(
         Status::True,
         Reason::Available,
-        "everything is applied, and a replica is available wherever one is desired",
+        "everything is applied, and every queue that needs replicas has one available",
     )
     .about(about)
 }

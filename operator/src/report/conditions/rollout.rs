@@ -50,7 +50,11 @@ pub(super) fn progressing<'a>(
     if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {
         return say.about(About::Former);
     }
-    ConditionBuilder::new(Status::False, Reason::RolledOut, "no rollout is under way")
+    ConditionBuilder::new(
+        Status::False,
+        Reason::RolledOut,
+        "no rollout is in progress",
+    )
 }
 
 /// Why a rollout, or the start of pods, makes no progress.
@@ -68,7 +72,7 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
             Some(NotReady::new(
                 Reason::RolloutPaused,
                 format!(
-                    "somebody has paused the rollout of Deployment {deployment}, so pods of the old template stay and nothing shrinks; kubectl rollout resume deployment/{deployment} lets it go on"
+                    "the rollout of Deployment {deployment} is paused, so pods of the old template stay and the queue does not shrink; resume it with kubectl rollout resume deployment/{deployment}"
                 ),
             ))
         }
@@ -79,9 +83,9 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
 fn rolling(facts: &QueueFacts<'_>) -> NotReady {
     let deployment = &facts.queue.deployment_name;
     let message = if replaces(facts) {
-        format!("Deployment {deployment} replaces its pods")
+        format!("Deployment {deployment} is replacing its pods")
     } else {
-        format!("Deployment {deployment} starts its first pods")
+        format!("Deployment {deployment} is starting its first pods")
     };
     NotReady::new(Reason::RollingOut, message)
 }
@@ -101,7 +105,7 @@ pub(super) fn stalled(
         None => ConditionBuilder::new(
             Status::False,
             Reason::NotStalled,
-            "nothing waits for a person",
+            "nothing needs manual action",
         ),
     }
 }
@@ -160,7 +164,7 @@ pub(super) fn reconciling<'a>(
         ConditionBuilder::new(
             Status::False,
             Reason::Reconciled,
-            "every replica runs the present template",
+            "every replica runs the current template",
         )
     })
 }

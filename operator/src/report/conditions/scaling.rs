@@ -63,11 +63,11 @@ fn not_scaling(
     }
     match policy.mode {
         Mode::Paused => {
-            let message = "mode is Paused: nothing is decided, the replicas are yours";
+            let message = "mode is Paused: the operator decides nothing, and you set the replicas";
             return Some((Status::False, NotReady::new(Reason::Paused, message)));
         }
         Mode::DryRun => {
-            let message = "mode is DryRun: decisions are reported and not carried out";
+            let message = "mode is DryRun: decisions are reported but not carried out";
             return Some((Status::False, NotReady::new(Reason::DryRun, message)));
         }
         Mode::Active => {}
@@ -83,7 +83,7 @@ fn not_scaling(
         return Some((Status::False, why));
     }
     if facts.state.history.pods_unseen() {
-        let message = "Kubernetes counts more pods than its watch on pods shows, so nothing shrinks; check that the operator may list and watch pods, and see its log";
+        let message = "the Deployment counts more pods than the watch on pods shows, so the queue does not shrink; check that the operator may list and watch pods, and see its log";
         return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
     if slots_unknown(facts, now) {
@@ -94,7 +94,7 @@ fn not_scaling(
     let short =
         policy.min == 0 && policy.max > 0 && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
-        let message = "queueWaitTarget is shorter than a start from zero replicas takes; tasks that wake the queue wait longer, unless replicas.min is at least 1";
+        let message = "queueWaitTarget is shorter than a start from zero replicas takes, so tasks that wake the queue wait longer; set replicas.min to at least 1, or raise queueWaitTarget";
         (Status::True, NotReady::new(Reason::WaitTargetTooShort, message))
     })
 }
@@ -103,7 +103,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
     let Some(problem) = &facts.seen.reading.backlog_failure else {
         return match reason {
             UnknownReason::NotReadYet => {
-                let message = "the first readings are not there yet";
+                let message = "the first readings have not arrived yet";
                 (Status::Unknown, NotReady::new(Reason::Starting, message))
             }
             UnknownReason::Stale => {
@@ -144,7 +144,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
         CallErrorKind::Throttled => (
             Status::Unknown,
             Reason::BacklogUnknown,
-            "Temporal limits the reads; they go on more slowly",
+            "Temporal limits the reads; the operator reads more slowly",
         ),
         CallErrorKind::Unsupported | CallErrorKind::Failed => (
             Status::Unknown,
@@ -173,14 +173,14 @@ fn slots_unknown(facts: &QueueFacts<'_>, now: Time) -> bool {
 
 /// Why the slots are unknown and what to do. Without names of pods, which come and go.
 fn no_slots(facts: &QueueFacts<'_>) -> String {
-    let so = "so scale-in is slower and never to zero";
+    let so = "so scale-in is slower and never reaches zero";
     match &facts.seen.scraped {
         Some(scraped) => format!(
-            "the workers send no heartbeats, and the metrics of no pod can be read at metricsPort {}, {so}: {}",
+            "the workers send no heartbeats, and no pod's metrics can be read at metricsPort {}, {so}: {}",
             scraped.port,
             scraped
                 .failure
-                .map_or("none has answered yet", Failure::sentence)
+                .map_or("no pod has answered yet", Failure::sentence)
         ),
         None => format!(
             "the workers do not report task slots, {so}; use an SDK with worker heartbeats and a Temporal server of version 1.30 or later, or name the port of the SDK's metrics in scaling.metricsPort"
@@ -225,11 +225,7 @@ fn limit_note(decision: &Decision, message: &str) -> String {
         .demand
         .as_ref()
         .map_or(0, taskqueue_scaling::Demand::replicas);
-    // Without its head, the sentence explains the demand.
-    let why = decision
-        .sentence
-        .split_once(": ")
-        .map_or(decision.sentence.as_str(), |(_, why)| why);
+    let why = &decision.why;
     if wanted > decision.desired {
         format!(
             "{wanted} replicas are wanted and {} are set: {why}; {message}",
@@ -273,15 +269,17 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
     let what = match reason {
         scaling::Reason::MaxReplicas => {
             return format!(
-                "the demand asks for more than replicas.max, which is {}; raise it if the cluster and what the workers call can carry more, or slow what arrives",
+                "the demand exceeds replicas.max, which is {}; raise it if the cluster and the services that the workers call can take more load, or send tasks more slowly",
                 policy.max
             );
         }
         scaling::Reason::ScaleUpPolicy => "a policy of behavior.scaleUp allows no larger step now",
         scaling::Reason::ScaleUpDisabled => "behavior.scaleUp.selectPolicy is Disabled",
-        scaling::Reason::ScaleUpStabilized => "the stabilization window of behavior.scaleUp holds",
+        scaling::Reason::ScaleUpStabilized => {
+            "the stabilization window of behavior.scaleUp has not passed"
+        }
         scaling::Reason::RateLimited => {
-            "Temporal limits how fast tasks of this queue are handed out; more replicas would not help"
+            "Temporal limits how fast it dispatches tasks of this queue; more replicas would not help"
         }
         other => other.describe(),
     };

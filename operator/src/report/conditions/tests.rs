@@ -70,7 +70,7 @@ fn a_healthy_fleet_is_ready_and_scaled() {
 }
 
 #[test]
-fn what_temporal_answers_is_told_by_scaling_active_and_leaves_ready_alone() {
+fn errors_of_temporal_change_scaling_active_and_not_ready() {
     let table = [
         (CallErrorKind::Unavailable, "Unknown", "TemporalUnavailable"),
         (CallErrorKind::Timeout, "Unknown", "TemporalUnavailable"),
@@ -133,7 +133,7 @@ fn pods_that_cannot_start_make_a_fleet_unready_only_if_none_is_left() {
 }
 
 #[test]
-fn a_rollout_is_progress() {
+fn a_rollout_is_reported_as_progressing() {
     let mut rolling = healthy();
     rolling.pods.replica_sets = 2;
     assert_eq!(
@@ -143,7 +143,7 @@ fn a_rollout_is_progress() {
 }
 
 #[test]
-fn what_holds_a_queue_still_makes_both_conditions_false() {
+fn a_held_queue_makes_both_conditions_false() {
     let mut rivalled = healthy();
     rivalled.rival = Some(simple().key);
     let conditions = Passed::of(rivalled).conditions();
@@ -152,7 +152,7 @@ fn what_holds_a_queue_still_makes_both_conditions_false() {
 }
 
 #[test]
-fn modes_and_missing_signals_are_told_in_their_order() {
+fn modes_and_missing_signals_are_reported_by_rank() {
     let mode = |mode: &str| {
         let queues = json!([
             {"name": "a", "replicas": {"min": 1, "max": 5}, "scaling": {"mode": mode}}
@@ -196,7 +196,7 @@ fn modes_and_missing_signals_are_told_in_their_order() {
 }
 
 #[test]
-fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
+fn pods_missing_from_the_watch_are_reported_unless_they_are_only_late() {
     let fleet = simple();
     let mut seen = healthy();
     let mut deployment = existing(&fleet, 3, "9");
@@ -219,7 +219,7 @@ fn pods_that_the_watch_does_not_show_are_told_when_they_are_not_only_late() {
 }
 
 #[test]
-fn a_maximum_below_the_demand_limits() {
+fn a_maximum_below_the_demand_is_a_limit() {
     let mut busy = unseen();
     busy.reading.backlog = backlog(100_000, NOW);
     assert_eq!(
@@ -229,7 +229,7 @@ fn a_maximum_below_the_demand_limits() {
 }
 
 #[test]
-fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
+fn unreadable_metrics_are_reported_with_the_port_and_the_remedy() {
     let mut mute = healthy();
     mute.slots = Reading::Unknown {
         reason: UnknownReason::ScrapeFailed,
@@ -251,7 +251,7 @@ fn metrics_that_cannot_be_read_are_told_with_the_port_and_what_to_look_at() {
         (drafts[2].reason, drafts[2].message.as_str()),
         (
             Reason::SlotsUnknown,
-            "queue a: the workers send no heartbeats, and the metrics of no pod can be read at metricsPort 9464, so scale-in is slower and never to zero: another HTTP status than 200 is answered; check the port"
+            "queue a: the workers send no heartbeats, and no pod's metrics can be read at metricsPort 9464, so scale-in is slower and never reaches zero: the HTTP status is not 200; check the port"
         )
     );
 }

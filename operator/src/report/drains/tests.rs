@@ -97,9 +97,9 @@ fn exceeded(text: &str) -> Vec<(String, String)> {
 }
 
 const RAISE: &str =
-    "cancelled and attempted again; raise drain.gracePeriod if tasks take that long";
+    "cancelled and will be attempted again; raise drain.gracePeriod if tasks take longer";
 
-const THREE: &str = "3 tasks that were still running are cancelled and attempted again";
+const THREE: &str = "3 running tasks were cancelled and will be attempted again";
 
 /// Checks the Events about a pod that has ended, and had `used` slots in use when it last reported.
 fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, String)]) {
@@ -126,10 +126,10 @@ fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, S
 }
 
 #[test]
-fn only_a_worker_that_used_its_grace_period_up_with_work_is_told() {
+fn only_a_worker_that_used_up_its_grace_period_with_work_is_reported() {
     let used_up = |had: &str| exceeded(&format!("used up its drain grace period: {had} {RAISE}"));
-    let one = "1 task that was still running is";
-    let unknown = "what was still running is";
+    let one = "1 running task was";
+    let unknown = "any running tasks were";
     let table = [
         ("a sidecar outlives the worker by far", 2, Some(3), vec![]),
         ("in time, if only just", 59, Some(3), vec![]),
@@ -144,21 +144,21 @@ fn only_a_worker_that_used_its_grace_period_up_with_work_is_told() {
 }
 
 #[test]
-fn a_worker_that_was_killed_is_told_with_what_killed_it() {
+fn a_killed_worker_is_reported_with_the_cause() {
     let killed = |second, killed| stopping(Some(ended(second, Some(killed))));
     let idle = killed(75, Killed::Other);
-    told_of("idle, and does not heed SIGTERM", &idle, Some(0), &[]);
+    told_of("idle, and ignores SIGTERM", &idle, Some(0), &[]);
     let table = [
         (
             killed(75, Killed::Other),
             format!(
-                "had not stopped when it was killed, after its drain grace period: {THREE}; its worker must cancel what runs and end by itself once TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, 60 here, are over"
+                "was killed after its drain grace period, because it had not stopped: {THREE}; its worker must cancel its running tasks and exit by itself after TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, here 60"
             ),
         ),
         (
             killed(20, Killed::Other),
             format!(
-                "was killed before its drain grace period was over: {THREE}; the events of its node, and the log of its kubelet, say by whom"
+                "was killed before its drain grace period was over: {THREE}; the Events of its node and the log of its kubelet say who killed it"
             ),
         ),
         (
@@ -174,7 +174,7 @@ fn a_worker_that_was_killed_is_told_with_what_killed_it() {
 }
 
 #[test]
-fn a_shorter_grace_at_deletion_is_told_as_that() {
+fn a_shorter_grace_period_at_deletion_is_reported() {
     let shortened = |end: WorkerEnd| Draining {
         grace: Duration::from_secs(5),
         ends: at(5),
@@ -182,7 +182,7 @@ fn a_shorter_grace_at_deletion_is_told_as_that() {
         ..stopping(Some(end))
     };
     let told = exceeded(&format!(
-        "was deleted with a grace of only 5s: {THREE}; the drain grace period does not count for kubectl delete --grace-period, or an eviction that names one: leave it out"
+        "was deleted with a grace period of only 5s: {THREE}; kubectl delete --grace-period, or an eviction with a grace period of its own, overrides the drain grace period: leave it out"
     ));
     let table = [
         ("killed", ended(5, Some(Killed::Other)), told.clone()),
@@ -195,10 +195,10 @@ fn a_shorter_grace_at_deletion_is_told_as_that() {
 }
 
 #[test]
-fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should_have_given_one() {
+fn a_pod_past_its_grace_period_is_reported_only_after_its_node_should_have_reported() {
     let mut state = FleetState::default();
     let told = exceeded(
-        "is long past its drain grace period, and its node does not say how its worker ended: 3 tasks that were still running are cancelled and attempted again; look whether the node is alive",
+        "is long past its drain grace period, and its node does not report how its worker ended: 3 running tasks were cancelled and will be attempted again; check whether the node is alive",
     );
     for (second, used, expected) in [
         (0, Some(3), vec![]),
@@ -214,14 +214,14 @@ fn a_pod_that_is_there_past_its_grace_period_is_no_verdict_until_its_node_should
 }
 
 #[test]
-fn a_pod_whose_end_nobody_saw_is_told_if_it_drained_for_its_grace_period() {
+fn a_pod_with_an_unseen_end_is_reported_if_it_drained_for_its_grace_period() {
     let table = [
         (59, Some(1), vec![]),
         (
             60,
             Some(1),
             exceeded(&format!(
-                "used up its drain grace period: 1 task that was still running is {RAISE}"
+                "used up its drain grace period: 1 running task was {RAISE}"
             )),
         ),
         (60, Some(0), vec![]),
@@ -267,11 +267,11 @@ fn heard(pod: Draining, status: WorkerStatus, sent_after: u64, taken: u64) -> Ob
 }
 
 #[test]
-fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
+fn a_worker_that_takes_tasks_while_draining_is_reported_once() {
     use WorkerStatus::{Running, ShuttingDown};
     let polls = vec![(
         "PollsAfterStop".to_owned(),
-        "queue a: pod slow was told to stop and has taken 3 tasks since: its worker does not heed SIGTERM; let it stop on SIGTERM, and be process 1 of its container: an entrypoint in exec form, or exec in the shell that starts it".to_owned(),
+        "queue a: pod slow is draining but has taken 3 tasks since it began to drain: its worker ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its container: use an entrypoint in exec form, or exec in the shell that starts it".to_owned(),
     )];
     let hooked = Draining {
         hooked: true,
@@ -332,7 +332,7 @@ fn a_worker_that_takes_tasks_after_it_was_told_to_stop_is_told_once() {
     assert_eq!(
         pass(&mut state, gone(stopping(Some(end))), 76),
         exceeded(
-            "had not stopped when it was killed, after its drain grace period: 2 tasks that were still running are cancelled and attempted again; its worker does not heed SIGTERM, see the Event PollsAfterStop"
+            "was killed after its drain grace period, because it had not stopped: 2 running tasks were cancelled and will be attempted again; its worker ignores SIGTERM, see the Event PollsAfterStop"
         ),
         "the advice is not to raise the grace period"
     );

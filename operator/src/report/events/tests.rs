@@ -12,7 +12,7 @@ use crate::report::testing::{Passed, healthy, status_with};
 use crate::testing::{NOW, backlog, existing, simple, unseen};
 
 #[test]
-fn events_tell_transitions_and_nothing_else() {
+fn events_report_only_transitions() {
     let none = TaskQueueWorkerStatus::default();
     let available = status_with("Ready", "True", "Available");
     let waiting = status_with("Ready", "False", "WaitingForReplicas");
@@ -46,7 +46,7 @@ fn events_tell_transitions_and_nothing_else() {
 }
 
 #[test]
-fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
+fn a_stalled_rollout_is_reported_and_a_cause_of_two_conditions_only_once() {
     let and_stalled = |mut status: TaskQueueWorkerStatus, stalled: TaskQueueWorkerStatus| {
         status.conditions.extend(stalled.conditions);
         status
@@ -72,7 +72,7 @@ fn a_rollout_that_gets_no_further_is_told_and_a_cause_of_two_conditions_once() {
 }
 
 #[test]
-fn who_changed_the_replicas_that_are_put_back_is_named() {
+fn the_field_manager_whose_replicas_are_reset_is_named() {
     let mut queue = healthy();
     let mut existing = existing(&simple(), 4, "9");
     existing.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
@@ -91,13 +91,13 @@ fn who_changed_the_replicas_that_are_put_back_is_named() {
     assert_eq!(told[0].reason, "ReplicasReset");
     let deployment = &passed.fleet.queues[0].deployment_name;
     let begins = format!(
-        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; put back to 2"
+        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; the operator set it back to 2"
     );
     assert!(told[0].note.starts_with(&begins), "{}", told[0].note);
 }
 
 #[test]
-fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go() {
+fn tasks_left_behind_in_a_former_task_queue_are_reported_when_the_workers_move() {
     let told = |left: Option<Left>, polled: &str, written: bool| {
         let mut queue = healthy();
         let mut object = existing(&simple(), 1, "9");
@@ -124,14 +124,14 @@ fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go()
     };
     let said = |rest: &str| {
         format!(
-            "queue a: its workers go over from task queue old to a; when the former was last read, {rest}"
+            "queue a: its workers move from task queue old to a; when the former was last read, {rest}"
         )
     };
-    let many = said("7 tasks waited in it, and nobody here works on them any more");
+    let many = said("7 tasks waited in it, and this fleet no longer works on them");
     assert_eq!(told(left(Some(7)), "old", true), [(true, many)]);
     let none = said("no task waited in it");
     assert_eq!(told(left(Some(0)), "old", true), [(false, none)]);
-    let unknown = said("how many tasks wait in it is not known");
+    let unknown = said("the number of tasks that waited in it was unknown");
     assert_eq!(
         told(None, "old", true),
         [(true, unknown)],
@@ -142,14 +142,13 @@ fn tasks_that_workers_leave_behind_in_another_task_queue_are_told_when_they_go()
 }
 
 #[test]
-fn the_event_of_a_reached_maximum_says_what_was_wanted_and_the_condition_has_no_number_that_moves()
-{
+fn the_event_of_a_reached_maximum_has_the_demand_and_the_condition_no_fluctuating_number() {
     let mut busy = unseen();
     busy.reading.backlog = backlog(100_000, NOW);
     let passed = Passed::of(busy);
     let old = TaskQueueWorkerStatus::default();
     let new = passed.status(&old, passed.fleet.generation);
-    let lift = "the demand asks for more than replicas.max, which is 5; raise it if the cluster and what the workers call can carry more, or slow what arrives";
+    let lift = "the demand exceeds replicas.max, which is 5; raise it if the cluster and the services that the workers call can take more load, or send tasks more slowly";
     assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
     let events = transitions(&old, &new, &details(&passed.drafts(), &passed.fleet));
     let notes: Vec<&str> = events

@@ -79,7 +79,7 @@ fn starting(reason: Option<Reason>) -> ObservedQueue {
 }
 
 #[test]
-fn kstatus_sees_a_fleet_as_it_is() {
+fn kstatus_reports_the_actual_state_of_a_fleet() {
     let held_back = |reason| {
         let mut passed = Passed::of(healthy());
         passed.plan.queues[0].step = Step::Hold(NotReady::new(reason, "it is so"));

@@ -4,7 +4,7 @@ use crate::report::testing::{Passed, healthy, status_with};
 use crate::testing::unseen;
 
 #[test]
-fn a_restarted_operator_does_not_forget_what_the_conditions_said() {
+fn a_restarted_operator_keeps_the_former_conditions() {
     let known = status_with("ScalingActive", "False", "NotPolling");
     let mut starting = healthy();
     starting.reading.backlog = unseen().reading.backlog;

@@ -87,7 +87,7 @@ fn a_task_queue_may_have_any_name() {
 }
 
 #[test]
-fn what_says_nothing_about_the_queue_is_no_answer_and_never_zero() {
+fn metrics_without_the_queue_are_no_answer_and_never_zero() {
     let other =
         r#"temporal_worker_task_slots_used{task_queue="other",worker_type="ActivityWorker"} 0"#;
     let only_free = r#"temporal_worker_task_slots_available{task_queue="orders",worker_type="ActivityWorker"} 9"#;
@@ -105,7 +105,7 @@ fn what_says_nothing_about_the_queue_is_no_answer_and_never_zero() {
 }
 
 #[test]
-fn a_line_about_slots_that_makes_no_sense_spoils_the_answer() {
+fn an_invalid_line_about_slots_invalidates_the_answer() {
     let good =
         r#"temporal_worker_task_slots_used{task_queue="orders",worker_type="ActivityWorker"} 1"#;
     let labels = r#"task_queue="orders",worker_type="ActivityWorker""#;
@@ -169,7 +169,7 @@ fn any_slots() -> impl Strategy<Value = TypeSlots> {
 
 proptest! {
     #[test]
-    fn what_is_exposed_is_found_whatever_stands_around_it(
+    fn exposed_slots_are_found_among_any_other_text(
         workflow in any_slots(),
         activity in any_slots(),
         task_queue in "\\PC{1,40}",
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_at_all_breaks_it(
+    fn no_text_breaks_the_parser(
         text in "\\PC{0,200}",
         lines in proptest::collection::vec(
             "temporal_worker_task_slots_(used|available)[{}\"=, \\\\a-z_0-9.-]{0,60}", 0..4,

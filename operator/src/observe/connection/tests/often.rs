@@ -49,7 +49,7 @@ async fn a_secret_is_read_once_for_all_fleets_that_name_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_stays_is_read_more_seldom_unless_temporal_cannot_be_read_with_it() {
+async fn an_unchanged_secret_is_read_less_often_unless_temporal_cannot_be_read_with_it() {
     let (secrets, log) = server("c2VjcmV0");
     let (fleet, spec) = (simple(), with_key());
     let mut read_at = Vec::new();
@@ -67,7 +67,7 @@ async fn a_secret_that_stays_is_read_more_seldom_unless_temporal_cannot_be_read_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_is_missing_is_asked_for_every_time_it_is_due() {
+async fn a_missing_secret_is_read_every_time_it_is_due() {
     let (client, log) = slow_api(|_| {
         let missing = failure(404, "NotFound", "not found");
         (Duration::ZERO, (404, missing))

@@ -56,7 +56,7 @@ fn an_init_container_or_a_sidecar_that_does_not_start_is_named() {
         of(0, waits("ErrImageNeverPull"), json!({})),
         "the image shop/fetch:1 of init container fetch cannot be pulled (ErrImageNeverPull); correct the image, or give the pods a pull Secret for it"
     );
-    let ends = "init container fetch ends with exit code 1 each time it is started; kubectl logs --previous of its pod says why";
+    let ends = "init container fetch exits with code 1 each time it starts; see kubectl logs --previous of its pod";
     assert_eq!(of(1, waits("CrashLoopBackOff"), ended(1, "Error")), ends);
     // Between two back-offs: a sidecar runs for a while, an init container ends at once.
     let runs = runs_since("2026-01-01T00:59:50Z");
@@ -75,7 +75,7 @@ fn a_crash_loop_is_one_trouble_whether_it_waits_runs_or_has_just_ended() {
         &container("worker", 1, &waits("CrashLoopBackOff"), &failed),
     )]);
     assert!(
-        ends.starts_with("container worker ends with exit code 2 each time"),
+        ends.starts_with("container worker exits with code 2 each time"),
         "{ends}"
     );
     let at = |restarts, ready, since: &str| {
@@ -100,7 +100,7 @@ fn a_crash_loop_is_one_trouble_whether_it_waits_runs_or_has_just_ended() {
 }
 
 #[test]
-fn of_several_troubles_the_worst_is_told_in_whatever_order_the_pods_come() {
+fn of_several_problems_the_worst_is_reported_whatever_the_order_of_the_pods() {
     let crashes = with_worker(
         "a",
         false,
@@ -132,11 +132,11 @@ fn of_several_troubles_the_worst_is_told_in_whatever_order_the_pods_come() {
     let [_, killed, crashes] = pods;
     let one = message(&[crashes.clone(), killed.clone()]);
     assert_eq!(message(&[killed.clone(), crashes]), one);
-    assert!(message(&[killed]).contains("with exit code 137 (OOMKilled)"));
+    assert!(message(&[killed]).contains("with code 137 (OOMKilled)"));
 }
 
 #[test]
-fn what_the_kubelet_says_stands_without_ids_that_differ_from_start_to_start() {
+fn messages_of_the_kubelet_are_quoted_without_changing_ids() {
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     let said = |word: &str, text: &str| {
         let state = json!({"waiting": {"reason": word, "message": text}});
@@ -175,7 +175,7 @@ fn what_the_kubelet_says_stands_without_ids_that_differ_from_start_to_start() {
 }
 
 #[test]
-fn a_pod_that_no_replica_set_made_is_no_rollout() {
+fn a_pod_without_a_replica_set_is_no_rollout() {
     let labelled = |name: &str, labels: Value| {
         pod(json!({"metadata": {"name": name, "labels": labels}, "status": {"phase": "Running"}}))
     };
@@ -187,7 +187,7 @@ fn a_pod_that_no_replica_set_made_is_no_rollout() {
 }
 
 #[test]
-fn what_is_wrong_with_the_newest_template_is_said_before_what_it_replaces() {
+fn problems_of_the_newest_template_are_reported_first() {
     let failing = |name: &str, hash: &str, created: &str, reason: &str| {
         pod(json!({
             "metadata": {"name": name, "labels": {"pod-template-hash": hash},

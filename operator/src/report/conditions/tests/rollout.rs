@@ -35,7 +35,7 @@ fn wrote(generation: i64) -> Written {
 }
 
 #[test]
-fn a_rollout_is_under_way_from_the_pass_that_writes_until_every_pod_is_replaced() {
+fn a_rollout_lasts_from_the_write_until_every_pod_is_replaced() {
     let status = |queue: ObservedQueue, written: Option<Written>| {
         let mut passed = Passed::of(queue);
         passed.applied.queues.get_mut("a").unwrap().written = written;
@@ -78,7 +78,7 @@ fn a_rollout_is_under_way_from_the_pass_that_writes_until_every_pod_is_replaced(
 }
 
 #[test]
-fn what_was_written_before_counts_until_the_deployment_controller_has_seen_it() {
+fn an_earlier_write_counts_until_the_deployment_controller_has_seen_it() {
     let reconciling = |observed| {
         let mut passed = Passed::of(deployed(|d| {
             d.status.as_mut().unwrap().observed_generation = observed;
@@ -94,7 +94,7 @@ fn what_was_written_before_counts_until_the_deployment_controller_has_seen_it() 
 }
 
 #[test]
-fn replicas_that_are_not_available_yet_belong_to_the_rollout_and_those_of_a_scaling_do_not() {
+fn unavailable_replicas_belong_to_a_rollout_but_not_to_a_scale_up() {
     let reconciling = |reason: &str| {
         let progressing = DeploymentCondition {
             type_: "Progressing".to_owned(),
@@ -117,7 +117,7 @@ fn replicas_that_are_not_available_yet_belong_to_the_rollout_and_those_of_a_scal
 }
 
 #[test]
-fn ready_stays_about_the_last_generation_that_was_rolled_out() {
+fn ready_describes_the_last_generation_that_was_rolled_out() {
     let mut rolling = healthy();
     rolling.pods.replica_sets = 2;
     let ready = |before: &TaskQueueWorkerStatus, generation| {
@@ -139,7 +139,7 @@ fn ready_stays_about_the_last_generation_that_was_rolled_out() {
 }
 
 #[test]
-fn a_paused_rollout_is_named_and_waits_for_a_person() {
+fn a_paused_rollout_is_reported_and_needs_a_person() {
     let paused = |outdated: bool| {
         let queue = deployed(|d| {
             d.spec.as_mut().unwrap().paused = Some(true);
@@ -186,7 +186,7 @@ fn a_queue_that_wakes_from_zero_stays_ready_for_as_long_as_a_pod_takes() {
 }
 
 #[test]
-fn a_queue_was_at_zero_if_it_was_meant_to_be_and_until_a_pod_is_ready() {
+fn a_queue_counts_as_waking_from_zero_until_a_pod_is_ready() {
     let earlier = Some(NOW.minus(Duration::from_secs(9)));
     let at_zero = |queue: ObservedQueue, scaled: Option<u32>| {
         let mut passed = Passed::of(queue);
@@ -208,7 +208,7 @@ fn a_queue_was_at_zero_if_it_was_meant_to_be_and_until_a_pod_is_ready() {
 }
 
 #[test]
-fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
+fn a_quota_that_draining_pods_use_is_not_stalled() {
     let said_of = |draining: bool| {
         let mut queue = deployed(|d| {
             d.status.as_mut().unwrap().conditions = Some(vec![DeploymentCondition {
@@ -229,7 +229,7 @@ fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
     };
     let (message, stalled) = said_of(true);
     assert!(
-        message.contains("pods of this fleet that drain count until they are gone"),
+        message.contains("draining pods of this fleet count until they are gone"),
         "{message}"
     );
     assert!(!message.contains("d-1-x2"), "{message}");
@@ -243,7 +243,7 @@ fn a_quota_that_draining_pods_hold_waits_for_them_and_not_for_a_person() {
 }
 
 #[test]
-fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
+fn a_crash_looping_pod_is_not_a_worker_while_it_runs() {
     let mut queue = healthy();
     queue.pods.relapsing = 1;
     let why = NotReady::new(Reason::PodsFailing, "container worker ends");
@@ -261,7 +261,7 @@ fn a_pod_that_keeps_ending_is_no_worker_in_the_moments_in_which_it_runs() {
 }
 
 #[test]
-fn a_connection_that_is_only_just_asked_for_has_a_minute_to_be_tried() {
+fn a_new_connection_has_a_minute_to_be_checked() {
     let mut passed = Passed::of(healthy());
     let why = NotReady::new(Reason::ConnectionUntried, "not yet");
     passed.plan.queues[0].step = Step::Refused(why);

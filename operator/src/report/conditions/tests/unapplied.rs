@@ -115,7 +115,7 @@ fn a_new_fleet_that_could_not_be_written_is_not_ready_whatever_the_error() {
 }
 
 #[test]
-fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() {
+fn transient_errors_keep_the_conditions_of_the_previous_generation_for_a_minute() {
     for (error, reason) in passing() {
         let text = error.to_string();
         let mut passed = Passed::of(healthy()).failed(error);
@@ -156,7 +156,7 @@ fn errors_that_pass_leave_what_was_said_of_the_generation_before_for_a_minute() 
 }
 
 #[test]
-fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
+fn a_refused_write_that_is_not_retried_yet_counts_like_its_error() {
     let mut passed = Passed::of(healthy());
     let why = NotReady::new(Reason::WebhookUnavailable, "no");
     passed.plan.queues[0].step = Step::Refused(why);
@@ -172,7 +172,7 @@ fn what_was_refused_and_is_not_tried_again_yet_counts_as_the_error_did() {
 }
 
 #[test]
-fn what_passes_is_known_by_its_reason_where_nothing_is_remembered_of_the_error() {
+fn without_a_remembered_error_the_reason_tells_whether_it_is_transient() {
     for (error, reason) in passing() {
         let mut passed = Passed::of(healthy());
         passed.plan.queues[0].step = Step::Refused((&error).into());
@@ -206,7 +206,7 @@ fn under_way(queue: &ObservedQueue) -> [Passed; 2] {
 }
 
 #[test]
-fn what_is_not_answered_yet_is_not_applied() {
+fn a_write_without_an_answer_is_not_applied() {
     for mut passed in under_way(&healthy()) {
         let status = passed.status(&well(), 2);
         assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
@@ -234,7 +234,7 @@ fn what_is_not_answered_yet_is_not_applied() {
 }
 
 #[test]
-fn a_deployment_that_is_being_made_is_waited_for_and_nothing_is_at_fault() {
+fn a_deployment_that_is_being_created_is_awaited_without_an_error() {
     for passed in under_way(&unseen()) {
         let status = passed.status(&TaskQueueWorkerStatus::default(), 1);
         assert_eq!(said(&status, "Ready"), is("False", "WaitingForReplicas", 1));
@@ -264,7 +264,7 @@ fn the_minute_begins_with_the_first_error_and_ends_with_a_success() {
 }
 
 #[test]
-fn there_is_a_pass_when_the_minute_is_over() {
+fn a_reconcile_is_due_when_the_minute_is_over() {
     let mut state = FleetState::default();
     assert_eq!(until_reported(&state, NOW), Duration::MAX);
     let earlier = NOW.minus(Duration::from_secs(42));
@@ -280,7 +280,7 @@ fn there_is_a_pass_when_the_minute_is_over() {
 }
 
 #[test]
-fn a_deployment_that_cannot_be_deleted_is_told_at_once_or_after_a_minute() {
+fn a_deployment_that_cannot_be_deleted_is_reported_at_once_or_after_a_minute() {
     let mut passed = Passed::of(healthy());
     passed.applied.prune_errors = vec![answered(503, "")];
     assert_eq!(

@@ -51,13 +51,13 @@ fn a_decision_is_compared_whole() {
         (0, 7, true)
     );
     assert_eq!(
-        (decision.reason, decision.limits),
-        (Reason::Activated, Vec::new())
-    );
-    assert_eq!(
         decision.sentence(),
         "scaled 0 to 7: 50 activity tasks wait; a task is assumed to take 5s; \
          7 replicas of 10 slots at 75% clear them within the 5s target"
+    );
+    assert_eq!(
+        (decision.reason, decision.limits),
+        (Reason::Activated, Vec::new())
     );
     let inputs = Inputs {
         replicas: Replicas::default(),

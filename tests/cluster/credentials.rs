@@ -23,8 +23,8 @@ pub(crate) const TAKEN_UP: Duration = Duration::from_secs(45);
 const SOON: Duration = Duration::from_hours(3 * 24);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_does_not_fit_is_named_and_the_right_one_is_taken_up() {
-    with_namespace("an-authority-that-does-not-fit", |world| async move {
+async fn a_wrong_ca_is_named_and_the_right_one_is_picked_up() {
+    with_namespace("a-wrong-ca-is-named", |world| async move {
         let (right, wrong) = (Authority::new()?, Authority::new()?);
         let front = Front::tls(&world, right.server(&[])?)?;
         secret(&world, "temporal-ca", &[("ca.crt", &wrong.certificate)]).await?;
@@ -209,7 +209,7 @@ async fn a_client_without_a_certificate_is_refused(
     )
     .await?;
     eventually(
-        "a fleet without a client certificate is told so",
+        "a fleet without a client certificate reports that",
         || async {
             let conditions = api
                 .get("bare")

@@ -63,7 +63,7 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
         let ending = old.sign("client", SOON)?;
         start_fleet(&world, &front, &queue, &old, &ending).await?;
         a_client_without_a_certificate_is_refused(&world, &front).await?;
-        it_is_told_that_a_certificate_ends(&world, &ending).await?;
+        a_certificate_expiry_is_reported(&world, &ending).await?;
 
         let before = world.workers_run(1).await?;
         let load = Load::start(&world.temporal, &queue, 0).await?;
@@ -126,7 +126,7 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
 }
 
 /// A condition and a metric show when the client certificate expires; the fleet keeps working.
-async fn it_is_told_that_a_certificate_ends(world: &World, ending: &Signed) -> anyhow::Result<()> {
+async fn a_certificate_expiry_is_reported(world: &World, ending: &Signed) -> anyhow::Result<()> {
     let condition = world
         .condition_is("CertificateExpiring", "True", "ExpiresSoon")
         .await?;

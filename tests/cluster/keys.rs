@@ -97,7 +97,7 @@ async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without
             Vec::new(),
             "no client sent the old key"
         );
-        no_key_is_told(&world)?;
+        no_key_is_shown(&world)?;
         world.untouched(&before, "a new key").await
     })
     .await;
@@ -123,7 +123,7 @@ async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()
 }
 
 /// No key appears in objects, logs or metrics.
-fn no_key_is_told(world: &World) -> anyhow::Result<()> {
+fn no_key_is_shown(world: &World) -> anyhow::Result<()> {
     let told = [
         world.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
         world.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,

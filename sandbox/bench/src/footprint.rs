@@ -231,7 +231,7 @@ fn table(before: Window, with: Window, options: Options, took: Duration) -> Stri
     };
     line("resident memory, MB", |w| w.resident_megabytes, 1);
     line("CPU, thousandths of a core", |w| w.cpu, 1);
-    line("passes", |w| w.passes, 0);
+    line("reconciles", |w| w.passes, 0);
     line("writes to Kubernetes", |w| w.writes, 0);
     line("calls to Temporal per second", |w| w.calls_per_second, 1);
     text

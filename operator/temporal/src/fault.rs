@@ -68,7 +68,7 @@ impl Fault {
             }
             Self::ClientCertificateRefused => "the server refuses the client certificate",
             Self::NoCommonTls => {
-                "the server and the operator have no TLS version or cipher in common"
+                "the server and the operator support no common TLS version and cipher suite"
             }
         }
     }

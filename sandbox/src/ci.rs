@@ -48,7 +48,7 @@ const STAGES: [Stage; 5] = [
     },
     Stage {
         name: "lint",
-        about: "no warning of the compiler or of clippy, in any target or feature",
+        about: "no compiler or clippy warning in any target or feature",
         cargo: &[
             "clippy",
             "--workspace",
@@ -75,7 +75,8 @@ const STAGES: [Stage; 5] = [
     },
     Stage {
         name: "cluster",
-        about: "the promises, on real pods, with the operator as its chart installs it; the sandbox's own life",
+        about: "the README's promises on real pods, with the operator installed by its chart; the \
+                life cycle of the sandbox",
         cargo: &[
             "test",
             "--workspace",
@@ -112,7 +113,7 @@ pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()>
         .collect();
     ensure!(
         unknown.is_empty(),
-        "no stage is named {unknown:?}; `cargo sandbox test --list` names them"
+        "no stage is named {unknown:?}; `cargo sandbox test --list` lists the stages"
     );
 
     let before = changes()?;
@@ -137,7 +138,7 @@ pub(crate) fn run(only: &[String], list: bool, keep: bool) -> anyhow::Result<()>
     let after = changes()?;
     ensure!(
         before == after,
-        "the checks have changed files of the checkout (git status):\n{after}"
+        "the checks changed files in the checkout (git status):\n{after}"
     );
     Ok(())
 }
@@ -164,7 +165,7 @@ impl Stage {
                 let result = Self::on_cluster(&name, command);
                 if keep {
                     print(&format!(
-                        "the sandbox {NAME} is left as it is: cargo sandbox --name {NAME} status\n"
+                        "the sandbox {NAME} stays up: cargo sandbox --name {NAME} status\n"
                     ))?;
                 } else {
                     Sandbox::clean(&name, false)?;
@@ -209,7 +210,7 @@ fn succeed(mut command: Command) -> anyhow::Result<()> {
         .status()
         .with_context(|| format!("starting {command:?}"))?;
     if !status.success() {
-        bail!("cargo ended with {status}");
+        bail!("cargo exited with {status}");
     }
     Ok(())
 }
@@ -239,6 +240,6 @@ fn changes() -> anyhow::Result<String> {
         .args(["status", "--porcelain"])
         .current_dir(checkout()?)
         .output()
-        .context("starting git, to see that the checks leave the checkout as it was")?;
+        .context("starting git to check that the checkout is unchanged")?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

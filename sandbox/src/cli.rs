@@ -21,24 +21,24 @@ use sandbox_machine::{
     own_processes,
 };
 
-/// A whole real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
+/// A complete real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Cli {
-    /// Which sandbox: 1 to 20 of a-z, 0-9 and -, beginning with a letter. Several can be up at
-    /// once.
+    /// The name of the sandbox: 1 to 20 of a-z, 0-9 and -, starting with a letter. Several
+    /// sandboxes can be up at once.
     #[arg(long, global = true, default_value = "default")]
     name: Name,
-    /// Use the cluster of this context of your kubeconfig and build none; start only what it lacks.
-    /// With `up` or `demo`.
+    /// Use the cluster of this kubeconfig context instead of building one, and start only what it
+    /// lacks. With `up` or `demo`.
     #[arg(long, global = true, value_name = "CONTEXT", requires = "host_address")]
     context: Option<String>,
-    /// The address of this machine at which that cluster's pods reach it. Temporal, PostgreSQL,
-    /// SMTP and the gateway listen there, without passwords: use a network that you trust.
+    /// The address at which that cluster's pods reach this machine. Temporal, PostgreSQL, SMTP and
+    /// the gateway listen there without passwords: use a network that you trust.
     #[arg(long, global = true, value_name = "ADDRESS", requires = "context")]
     host_address: Option<IpAddr>,
-    /// Where that cluster gets its images, for example registry.example.com/team: `images` pushes
-    /// there. Without it, `images` writes archives for you to load.
+    /// The registry from which that cluster pulls images, for example registry.example.com/team:
+    /// `images` pushes there. Without it, `images` writes archives for you to load.
     #[arg(long, global = true, value_name = "HOST/PATH", requires = "context")]
     registry: Option<String>,
     #[command(subcommand)]
@@ -47,16 +47,16 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Install and build what is missing, start what does not run, and wait until everything
-    /// answers.
+    /// Install and build what is missing, start what does not run, and wait until everything is
+    /// ready.
     Up,
-    /// Say how each component is, and where it is reached.
+    /// Print the state and the address of each component.
     Status,
     /// Print the log of a component.
     Logs {
         /// The component, as `status` names it, or `supervisor`.
         component: String,
-        /// Go on printing what is added.
+        /// Keep printing new lines.
         #[arg(short, long)]
         follow: bool,
     },
@@ -79,39 +79,38 @@ enum Subcommands {
         /// Only this image; may be repeated.
         #[arg(long, value_name = "IMAGE")]
         only: Vec<Image>,
-        /// A folder with finished static binaries, instead of building them with cargo.
+        /// A folder with static binaries, instead of building them with cargo.
         #[arg(long, value_name = "FOLDER")]
         binaries: Option<PathBuf>,
     },
-    /// Install or upgrade the operator by its Helm chart, and wait until it is available.
+    /// Install or upgrade the operator with its Helm chart, and wait until it is available.
     Operator {
-        /// A value of the chart, as for `helm --set`; may be repeated.
+        /// A chart value, as for `helm --set`; may be repeated.
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
-    /// Bring everything up, place orders, watch the fleet follow them, and verify the outcome of
-    /// each.
+    /// Start everything, place orders, watch the fleet scale, and verify the outcome of each order.
     Demo {
-        /// How many orders: the first ones of the file, which begins again at its end. Default: all
-        /// of the file.
+        /// Number of orders, from the start of the file; the file repeats if it has fewer. Default:
+        /// all orders of the file.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         orders: Option<u32>,
         /// A file of orders, one JSON object per line. Default: sandbox/demo/orders.jsonl.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
-        /// A folder of finished static binaries for the images. Default: cargo builds them.
+        /// A folder with static binaries for the images. Default: cargo builds them.
         #[arg(long, value_name = "FOLDER")]
         binaries: Option<PathBuf>,
         /// Draw the Grafana dashboard of the run into this SVG file.
         #[arg(long, value_name = "FILE.svg")]
         picture: Option<PathBuf>,
     },
-    /// Draw the chart's Grafana dashboard from what Prometheus has, as an SVG file.
+    /// Draw the chart's Grafana dashboard as an SVG file, from the data in Prometheus.
     Picture {
-        /// The file.
+        /// The file to write.
         #[arg(value_name = "FILE.svg")]
         file: PathBuf,
-        /// How far back.
+        /// How many minutes back.
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=2880))]
         minutes: u32,
         /// The namespaces of the fleets, as a regular expression.
@@ -121,21 +120,21 @@ enum Subcommands {
         #[arg(long, value_name = "REGEX", default_value = ".*")]
         fleet: String,
     },
-    /// Bring everything up, drive fleets up and down under activities of up to 120 s, and verify
-    /// from Temporal's histories that none was interrupted that need not have been.
+    /// Start everything, scale fleets up and down under activities of up to 120 s, and verify from
+    /// Temporal's histories that no activity was interrupted needlessly.
     Soak {
-        /// For how many minutes waves of orders are placed. What they began is always waited for.
+        /// For how many minutes to place waves of orders. The run then waits until all have ended.
         #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1440))]
         minutes: u64,
         /// The longest activity, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=120))]
         longest: u64,
     },
-    /// Bring everything up and measure from the first task on an idle queue at zero to the right
-    /// replicas, the first poll and the first activity completed. Restarts Temporal for the short
-    /// cache, and reinstalls the operator.
+    /// Start everything and measure the time from the first task on an idle queue at zero to the
+    /// right replicas, the first poll and the first completed activity. Restarts Temporal for the
+    /// short cache, and reinstalls the operator.
     Latency {
-        /// How many trials under each setting.
+        /// Number of trials under each setting.
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
         trials: u16,
         /// Only this setting; may be repeated.
@@ -148,37 +147,37 @@ enum Subcommands {
         action: Action,
         /// The component, as `status` names it.
         component: String,
-        /// With start and restart: arguments for it after its own, until it is next started by this
-        /// command.
+        /// With start and restart: additional arguments for the component, valid until this command
+        /// starts it again.
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Print the kubeconfig and the addresses as lines for a shell: `eval "$(cargo sandbox env)"`.
+    /// Print the kubeconfig and the addresses as shell exports: `eval "$(cargo sandbox env)"`.
     Env,
-    /// Run everything that a change must pass, in stages, on a sandbox of its own.
+    /// Run every check that a change must pass, in stages, on a separate sandbox.
     Test {
         /// Only this stage; may be repeated.
         #[arg(long, value_name = "STAGE")]
         only: Vec<String>,
-        /// Name the stages, run none.
+        /// List the stages without running them.
         #[arg(long)]
         list: bool,
-        /// Leave the sandbox of the cluster stage up, to look at.
+        /// Keep the sandbox of the cluster stage up for inspection.
         #[arg(long)]
         keep: bool,
     },
-    /// Measure what the operator needs for fleets that have nothing to do. It has to be installed.
+    /// Measure the resources that the installed operator uses for idle fleets.
     Footprint {
-        /// How many fleets, of one queue each.
+        /// Number of fleets, with one queue each.
         #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         fleets: u32,
-        /// How many seconds the operator is watched, before and with the fleets.
+        /// How many seconds to measure the operator, before and with the fleets.
         #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
         seconds: u64,
     },
-    /// End everything. The state (etcd, PostgreSQL, mail, images) stays.
+    /// Stop everything. The state (etcd, PostgreSQL, mail, images) stays.
     Down,
-    /// End everything and remove the state.
+    /// Stop everything and remove the state.
     Clean {
         /// Also remove what was built and downloaded for all sandboxes.
         #[arg(long)]
@@ -201,7 +200,10 @@ impl Cli {
         let name = &self.name;
         if let (Some(context), Some(host_address)) = (self.context, self.host_address) {
             if !matches!(self.command, Subcommands::Up | Subcommands::Demo { .. }) {
-                bail!("--context is for `up` and `demo`; the sandbox remembers it from then on");
+                bail!(
+                    "use --context only with `up` and `demo`; the sandbox remembers the context \
+                     afterwards"
+                );
             }
             let registry = self.registry;
             Sandbox::use_external_cluster(
@@ -300,7 +302,8 @@ fn soaked(name: &Name, minutes: u64, longest: u64) -> anyhow::Result<()> {
     print(&report.to_string())?;
     report.verdict()?;
     print(
-        "NOTHING WAS INTERRUPTED that need not have been: every activity was completed at its first attempt but those above.\n",
+        "NO AVOIDABLE INTERRUPTION: every activity completed at its first attempt, except those \
+         above.\n",
     )
 }
 
@@ -422,7 +425,10 @@ fn logs(name: &Name, component: &str, follow: bool) -> anyhow::Result<()> {
             .flatten()
             .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned()))
             .collect();
-        format!("no log of {component:?}; there are {}", known.join(", "))
+        format!(
+            "there is no log of {component:?}; the logs are {}",
+            known.join(", ")
+        )
     })?;
     let mut out = io::stdout().lock();
     loop {

@@ -128,7 +128,7 @@ fn manifest() -> tempfile::NamedTempFile {
 
 /// One test, because the traces of two at once could not be told apart.
 #[test]
-fn a_sandbox_comes_up_survives_sudden_deaths_and_leaves_nothing() {
+fn a_sandbox_starts_survives_killed_processes_and_leaves_nothing() {
     let (one, two, three) = (Machine("life-1"), Machine("life-2"), Machine("life-3"));
     for machine in [&one, &two, &three] {
         machine.run(&["clean"]);
@@ -220,7 +220,7 @@ fn components_obey(machine: &Machine) {
         .expect("temporal starts");
     assert!(
         described.status.success(),
-        "the further argument was not used"
+        "the additional argument was not used"
     );
     machine.ok(&["component", "stop", "temporal"]);
     machine.ok(&["up"]);
@@ -228,7 +228,7 @@ fn components_obey(machine: &Machine) {
     let unknown = machine.run(&["component", "stop", "nothing"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(
-        said.contains("there is no component \"nothing\"; there are containerd"),
+        said.contains("there is no component \"nothing\"; the components are containerd"),
         "{said}"
     );
 }

@@ -26,7 +26,7 @@ const MORE: Duration = Duration::from_secs(15);
 const NEW_CONNECTIONS: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_minute_of_503_the_same_leader_goes_on_and_fleets_grow_at_once() {
+async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once() {
     alone("after-a-minute-of-503", |world| async move {
         through_a_proxy(&world, async |proxy| {
             world.start_from_zero(&world.queue("zero"), 1).await?;
@@ -38,7 +38,7 @@ async fn after_a_minute_of_503_the_same_leader_goes_on_and_fleets_grow_at_once()
             let before = Leader::settled(&world).await?;
 
             let began = proxy.refuse();
-            eventually("the leader says that it does not lead", || async {
+            eventually("the leader reports that it does not lead", || async {
                 let metrics = get(&world, &before.pod, "metrics")?;
                 let line = metrics
                     .lines()
@@ -68,8 +68,9 @@ async fn after_a_minute_of_503_the_same_leader_goes_on_and_fleets_grow_at_once()
             let more = scaled(proxy, &busy, back).await?;
             let refused = proxy.asked(Asked::is_refused);
             println!(
-                "from the return of an API server that answered {} requests with 503 in {} s until the replicas are \
-                 written: of a fleet at zero {:.1} s, of one that runs {:.1} s; the leader stopped {:.1} s after it went",
+                "from the return of an API server that answered {} requests with 503 in {} s until the \
+                 replicas are written: {:.1} s for a fleet at zero, {:.1} s for a running one; the \
+                 leader stopped {:.1} s after the outage began",
                 refused.len(),
                 OUTAGE.as_secs(),
                 from_zero.as_secs_f64(),
@@ -77,16 +78,16 @@ async fn after_a_minute_of_503_the_same_leader_goes_on_and_fleets_grow_at_once()
                 suspended.duration_since(began).as_secs_f64(),
             );
             anyhow::ensure!(from_zero < FROM_ZERO, "the fleet at zero took {from_zero:?}");
-            anyhow::ensure!(more < MORE, "the fleet that runs took {more:?}");
+            anyhow::ensure!(more < MORE, "the running fleet took {more:?}");
             let written: Vec<_> = refused
                 .iter()
                 .filter(|asked| asked.at > suspended && asked.is_write())
                 .filter(|asked| !asked.path.contains("/leases/"))
                 .collect();
-            anyhow::ensure!(written.is_empty(), "it tried to write in the outage: {written:?}");
+            anyhow::ensure!(written.is_empty(), "it wrote during the outage: {written:?}");
             before.is_still_there(&world).await?;
             let lists = proxy.asked(|asked| asked.at >= back && asked.is_list());
-            anyhow::ensure!(lists.is_empty(), "caches were filled again: {lists:?}");
+            anyhow::ensure!(lists.is_empty(), "the operator listed objects again: {lists:?}");
             Ok(())
         })
         .await
@@ -107,8 +108,8 @@ async fn connections_that_lose_every_packet_are_replaced_within_thirty_seconds()
 
 /// The machine at the other end is there and acknowledges every packet, so TCP finds nothing wrong.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_on_which_nobody_answers_are_replaced_within_thirty_seconds() {
-    alone("connections-on-which-nobody-answers", |world| async move {
+async fn connections_without_any_answer_are_replaced_within_thirty_seconds() {
+    alone("connections-without-any-answer", |world| async move {
         through_a_proxy(&world, async |proxy| {
             replaced(&world, proxy, "stalled", Proxy::stall).await
         })
@@ -133,10 +134,12 @@ async fn replaced(
     // Only a new watch shows this change.
     world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
     world
-        .replicas_are("all", "the change is carried out", |asked, _| asked == 1)
+        .replicas_are("all", "the operator applies the change", |asked, _| {
+            asked == 1
+        })
         .await?;
     let took = began.elapsed();
-    let watched = eventually("everything is watched again", || async {
+    let watched = eventually("every watch runs again", || async {
         let watches = proxy.asked(|asked| asked.at > began && asked.is_watch());
         let kinds = [
             "taskqueueworkers",
@@ -156,8 +159,8 @@ async fn replaced(
     .await?
     .duration_since(began);
     println!(
-        "since {ruined} connections {what}: a change of a fleet was carried out after {:.1} s, everything was watched \
-         again after {:.1} s",
+        "after {ruined} connections {what}: a change of a fleet was applied after {:.1} s, every \
+         watch ran again after {:.1} s",
         took.as_secs_f64(),
         watched.as_secs_f64(),
     );
@@ -237,7 +240,7 @@ impl Leader {
     async fn settled(world: &World) -> anyhow::Result<Self> {
         let api: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
         let label = format!("app.kubernetes.io/name={OPERATOR}");
-        let (pod, since) = eventually("there is one replica, and it leads", || async {
+        let (pod, since) = eventually("the only replica leads", || async {
             let pods = api.list(&ListParams::default().labels(&label)).await?.items;
             let lease = lease(world).await?;
             let holder = lease.holder_identity.unwrap_or_default();

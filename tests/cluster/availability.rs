@@ -32,8 +32,8 @@ const TAKE_OVER: Duration = Duration::from_secs(15);
 const TRIES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_told_to_stop_hands_over_within_five_seconds() {
-    alone("a-leader-that-is-told-to-stop", |world| async move {
+async fn a_leader_that_receives_sigterm_hands_over_within_five_seconds() {
+    alone("a-leader-that-receives-sigterm", |world| async move {
         world
             .apply(one_queue(&world.queue("all"), 0, 1, &json!({})))
             .await?;
@@ -83,7 +83,7 @@ async fn a_leader_that_is_told_to_stop_hands_over_within_five_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_when_it_wakes() {
+async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet_when_it_resumes() {
     alone("a-frozen-leader-is-replaced", |world| async move {
         let queue = world.queue("all");
         world
@@ -112,7 +112,7 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
         // than the cooldown.
         frozen.wake()?;
         eventually(
-            "the old leader notices that it leads no more, and ends",
+            "the old leader notices that it no longer leads, and exits",
             || async {
                 Ok(if frozen.0.is_alive() {
                     Err("it runs".to_owned())
@@ -125,26 +125,29 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
         world.temporal.results_at_once(&workflows).await?;
         anyhow::ensure!(!watched.is_finished(), "{:?}", watched.await);
         watched.abort();
-        let shrinks = shrinks.lock().expect("nobody panics with the lock").clone();
+        let shrinks = shrinks.lock().expect("the lock is not poisoned").clone();
         // The next leader may have had a reason to shrink the fleet; then an Event gives it.
         for (from, to) in shrinks {
             let said = format!("scaled {from} to {to}");
-            eventually(&format!("the next leader says that it {said}"), || async {
-                let events = world
-                    .api::<Event>()
-                    .list(&ListParams::default())
-                    .await?
-                    .items;
-                let by_the_next = events.iter().any(|event| {
-                    event.reporting_instance.as_ref() != Some(&leader)
-                        && event.note.as_ref().is_some_and(|note| note.contains(&said))
-                });
-                Ok(if by_the_next {
-                    Ok(())
-                } else {
-                    Err(format!("{events:?}"))
-                })
-            })
+            eventually(
+                &format!("the next leader reports that it {said}"),
+                || async {
+                    let events = world
+                        .api::<Event>()
+                        .list(&ListParams::default())
+                        .await?
+                        .items;
+                    let by_the_next = events.iter().any(|event| {
+                        event.reporting_instance.as_ref() != Some(&leader)
+                            && event.note.as_ref().is_some_and(|note| note.contains(&said))
+                    });
+                    Ok(if by_the_next {
+                        Ok(())
+                    } else {
+                        Err(format!("{events:?}"))
+                    })
+                },
+            )
             .await?;
         }
 
@@ -156,14 +159,14 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_nothing_
             let (_frozen, again) = freeze(&world, &leader).await?;
             took = again;
         }
-        assert!(took <= TAKE_OVER, "{took:?} until another led");
+        assert!(took <= TAKE_OVER, "another replica led only after {took:?}");
         settled(&world).await.map(drop)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_standby_is_ready_says_what_it_is_and_has_no_series_of_fleets() {
+async fn the_standby_is_ready_reports_its_role_and_has_no_series_of_fleets() {
     with_namespace("the-standby-is-ready", |world| async move {
         world
             .apply(one_queue(&world.queue("all"), 0, 1, &json!({})))
@@ -245,7 +248,7 @@ async fn watch_shrinks(
         if let Some(before) = last.replace(asked).filter(|before| asked < *before) {
             shrinks
                 .lock()
-                .expect("nobody panics with the lock")
+                .expect("the lock is not poisoned")
                 .push((before, asked));
         }
     }

@@ -77,7 +77,7 @@ impl World {
 
     /// Waits until the workers' heartbeats show this number of tasks in work.
     async fn are_in_work(&self, tasks: f64) -> anyhow::Result<()> {
-        eventually(&format!("{tasks} tasks are in work"), || async {
+        eventually(&format!("{tasks} tasks are running"), || async {
             let label = r#"task_type="activity""#;
             let used = self.series("taskqueue_operator_slots_used", &[label])?;
             Ok(if used == Some(tasks) {
@@ -100,7 +100,7 @@ fn fleet(world: &World, sleeper: &Sleeper, env: &[(&str, &str)], max: u32, grace
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_tasks_after_short_ones_are_not_cut_off() {
+async fn long_tasks_after_short_tasks_are_not_cut_off() {
     with_namespace("long-tasks-after-short-ones", |world| async move {
         let sleeper = world.sleeper().await?;
         let mut spec = fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 5, 10);
@@ -120,7 +120,7 @@ async fn long_tasks_after_short_ones_are_not_cut_off() {
         let long = world.start(&sleeper, "long", 8, LONG)?;
         world.temporal.results_at_once(&long).await?;
         world
-            .replicas_are("all", "then the fleet goes", |asked, _| asked == 0)
+            .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)
             .await
             .map(drop)
     })
@@ -128,7 +128,7 @@ async fn long_tasks_after_short_ones_are_not_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_works_on_its_hosts_own_queue_is_busy() {
+async fn a_pod_with_work_on_the_task_queue_of_its_host_is_busy() {
     with_namespace("work-on-the-hosts-own-queue", |world| async move {
         let sleeper = world.sleeper().await?;
         let env = [("SLEEPER_SLOTS", "4"), ("SLEEPER_HOST_QUEUE", "true")];
@@ -136,7 +136,7 @@ async fn a_pod_that_works_on_its_hosts_own_queue_is_busy() {
         let tasks = world.start_on(&sleeper, "host", 3, LONG, true)?;
         world.temporal.results_at_once(&tasks).await?;
         world
-            .replicas_are("all", "then the fleet goes", |asked, _| asked == 0)
+            .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)
             .await
             .map(drop)
     })
@@ -144,7 +144,7 @@ async fn a_pod_that_works_on_its_hosts_own_queue_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_without_a_bound_are_counted_by_slots_per_replica() {
+async fn workers_without_a_slot_limit_are_counted_by_slots_per_replica() {
     with_namespace("resource-based-slots", |world| async move {
         let sleeper = world.sleeper().await?;
         let env = [("SLEEPER_TUNER", "true")];
@@ -159,7 +159,7 @@ async fn workers_without_a_bound_are_counted_by_slots_per_replica() {
             Ok(if asked <= 6 {
                 Ok(())
             } else {
-                Err(format!("{asked} replicas were asked for"))
+                Err(format!("the operator requested {asked} replicas"))
             })
         });
         few.await?;
@@ -169,7 +169,7 @@ async fn workers_without_a_bound_are_counted_by_slots_per_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_worker_stays_to_poll_for_tasks_that_none_of_them_takes() {
+async fn one_worker_keeps_polling_for_tasks_that_no_worker_takes() {
     with_namespace("workers-of-another-version", |world| async move {
         let sleeper = world.sleeper().await?;
         let deployment = world.namespace.clone();
@@ -190,7 +190,7 @@ async fn one_worker_stays_to_poll_for_tasks_that_none_of_them_takes() {
             Ok(if asked == 1 {
                 Ok(())
             } else {
-                Err(format!("{asked} replicas are asked for"))
+                Err(format!("the operator requests {asked} replicas"))
             })
         })
         .await?;
@@ -210,8 +210,8 @@ async fn one_worker_stays_to_poll_for_tasks_that_none_of_them_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_that_starts_again_removes_no_busy_pod() {
-    alone("an-operator-that-starts-again", |world| async move {
+async fn a_restarted_operator_removes_no_busy_pod() {
+    alone("a-restarted-operator", |world| async move {
         let sleeper = world.sleeper().await?;
         let (leader, _) = settled(&world).await?;
         world
@@ -248,7 +248,7 @@ async fn pods(world: &World) -> anyhow::Result<BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_does_not_heed_sigterm_is_told_as_that() {
+async fn a_worker_that_ignores_sigterm_is_reported() {
     with_namespace("a-worker-that-ignores-sigterm", |world| async move {
         let sleeper = world.sleeper().await?;
         let env = [("SLEEPER_SLOTS", "4"), ("SLEEPER_IGNORE_SIGTERM", "true")];
@@ -273,7 +273,7 @@ async fn a_worker_that_does_not_heed_sigterm_is_told_as_that() {
             if let Some(note) = world.events("PollsAfterStop").await?.pop() {
                 break note;
             }
-            anyhow::ensure!(batch < 100, "no Event says that {pod} goes on polling");
+            anyhow::ensure!(batch < 100, "no Event reports that {pod} keeps polling");
         };
         anyhow::ensure!(
             note.contains(pod.as_str()) && note.contains("SIGTERM"),

@@ -38,7 +38,7 @@ fn checkout() -> std::path::PathBuf {
 fn client(language: &str) -> anyhow::Result<Command> {
     let program = |variable: &str| {
         std::env::var_os(variable).with_context(|| {
-            format!("{variable} is not set; `cargo sandbox test` sets it, and makes what it names")
+            format!("{variable} is not set; `cargo sandbox test` builds the client and sets it")
         })
     };
     if language == "go" {
@@ -74,7 +74,7 @@ fn report(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_other_languages_are_served_by_the_fleets_of_the_example() {
+async fn the_example_fleets_serve_clients_in_other_languages() {
     with_namespace("clients-of-other-languages", |world| async move {
         world.apply(example(&world)?).await?;
         world

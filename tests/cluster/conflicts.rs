@@ -20,8 +20,8 @@ use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
 use crate::harness::{World, eventually, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
-    with_namespace("a-decision-on-outdated-knowledge", |world| async move {
+async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
+    with_namespace("a-decision-based-on-stale-data", |world| async move {
         let api: Api<Deployment> = world.api();
         // The pods never start, which does not matter here.
         let object: Deployment = serde_json::from_value(json!({
@@ -62,7 +62,7 @@ async fn a_decision_on_outdated_knowledge_is_refused_by_the_api_server() {
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
         // The same change with present knowledge is carried out. The Deployment's controller may
         // write in between.
-        eventually("it shrinks on present knowledge", || async {
+        eventually("the fleet shrinks on current data", || async {
             let known = api.get("stale").await?.resource_version().unwrap_or_default();
             let applied = carry_out(changing(&world, (4, 1), decided_on(known))).await;
             let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();

@@ -16,7 +16,7 @@ async fn pods(world: &World) -> anyhow::Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_over_which_temporal_does_not_answer_reaches_no_running_pod() {
+async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
     with_namespace("a-connection-is-tried-first", |world| async move {
         let mut spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
         world.apply(spec.clone()).await?;
@@ -49,7 +49,7 @@ async fn a_connection_over_which_temporal_does_not_answer_reaches_no_running_pod
         spec["queues"][0]["taskQueue"] = json!(world.queue("other"));
         world.apply(spec.clone()).await?;
         world.condition_is("Ready", "True", "Available").await?;
-        eventually("an Event says what was left", || async {
+        eventually("an Event names the task queue that was left", || async {
             let notes = world.events("QueueMoved").await?;
             let left = world.queue("all");
             let told = notes.iter().any(|note| note.contains(&left));
@@ -70,7 +70,7 @@ async fn a_connection_over_which_temporal_does_not_answer_reaches_no_running_pod
             "taskqueue.dev/skip-connection-check=true",
         ])?;
         world.apply(spec).await?;
-        eventually("a pod of the new connection is there", || async {
+        eventually("a pod uses the new connection", || async {
             let now = pods(&world).await?;
             let new = now.iter().any(|pod| !before.contains(pod));
             Ok(if new { Ok(()) } else { Err(format!("{now:?}")) })

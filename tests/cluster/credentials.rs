@@ -23,8 +23,8 @@ pub(crate) const TAKEN_UP: Duration = Duration::from_secs(45);
 const SOON: Duration = Duration::from_hours(3 * 24);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_does_not_fit_is_named_and_the_right_one_is_taken_up() {
-    with_namespace("an-authority-that-does-not-fit", |world| async move {
+async fn a_wrong_ca_is_named_and_the_right_one_is_picked_up() {
+    with_namespace("a-wrong-ca-is-named", |world| async move {
         let (right, wrong) = (Authority::new()?, Authority::new()?);
         let front = Front::tls(&world, right.server(&[])?)?;
         secret(&world, "temporal-ca", &[("ca.crt", &wrong.certificate)]).await?;
@@ -63,7 +63,7 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
         let ending = old.sign("client", SOON)?;
         start_fleet(&world, &front, &queue, &old, &ending).await?;
         a_client_without_a_certificate_is_refused(&world, &front).await?;
-        it_is_told_that_a_certificate_ends(&world, &ending).await?;
+        a_certificate_expiry_is_reported(&world, &ending).await?;
 
         let before = world.workers_run(1).await?;
         let load = Load::start(&world.temporal, &queue, 0).await?;
@@ -126,7 +126,7 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
 }
 
 /// A condition and a metric show when the client certificate expires; the fleet keeps working.
-async fn it_is_told_that_a_certificate_ends(world: &World, ending: &Signed) -> anyhow::Result<()> {
+async fn a_certificate_expiry_is_reported(world: &World, ending: &Signed) -> anyhow::Result<()> {
     let condition = world
         .condition_is("CertificateExpiring", "True", "ExpiresSoon")
         .await?;
@@ -209,7 +209,7 @@ async fn a_client_without_a_certificate_is_refused(
     )
     .await?;
     eventually(
-        "a fleet without a client certificate is told so",
+        "a fleet without a client certificate reports that",
         || async {
             let conditions = api
                 .get("bare")

@@ -13,7 +13,7 @@ use crate::harness::{World, eventually, output, with_namespace};
 const STEP: i64 = 2;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
+async fn the_dashboard_shows_a_run_and_no_panel_is_empty() {
     with_namespace("the-dashboard-shows-a-run", |world| async move {
         let from = jiff::Timestamp::now().as_second();
         let queue = world.queue("all");
@@ -77,7 +77,11 @@ async fn the_dashboard_shows_a_run_and_no_panel_of_it_is_empty() {
         .into_iter()
         .filter(|title| !rises(&prometheus, &dashboard, title, (from, now)))
         .collect();
-        assert_eq!(still, Vec::<&str>::new(), "these panels show no run");
+        assert_eq!(
+            still,
+            Vec::<&str>::new(),
+            "these panels do not show the run"
+        );
         Ok(())
     })
     .await;

@@ -35,8 +35,8 @@ async fn a_temporal_namespace_that_does_not_exist_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_where_no_temporal_answers_is_named() {
-    with_namespace("an-address-where-no-temporal-answers", |world| async move {
+async fn an_address_without_a_temporal_server_is_named() {
+    with_namespace("an-address-without-a-temporal-server", |world| async move {
         let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         spec["connection"]["address"] = json!("temporal.sandbox-services.svc:7");
         world.apply(spec).await?;
@@ -56,7 +56,7 @@ async fn an_address_where_no_temporal_answers_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_secret_is_named_and_its_arrival_is_noticed() {
+async fn a_missing_secret_is_named_and_its_creation_is_noticed() {
     with_namespace("a-missing-secret-is-named", |world| async move {
         let mut spec = one_queue(&world.queue("all"), 0, 1, &json!({}));
         spec["connection"]["tls"] = json!({});
@@ -95,7 +95,7 @@ async fn a_missing_secret_is_named_and_its_arrival_is_noticed() {
 const LOST: [(&str, &str); 3] = [("literal", "\\n"), ("spaces", " "), ("one-line", "")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_lost_its_line_breaks_is_named_and_shown_nowhere() {
+async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
     with_namespace("a-key-that-lost-its-line-breaks", |world| async move {
         let signed = Authority::new()?.sign("client", LONG)?;
         for (name, line_break) in LOST {
@@ -141,8 +141,8 @@ async fn a_key_that_lost_its_line_breaks_is_named_and_shown_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_had_is_named_while_the_old_pod_runs_on() {
-    with_namespace("an-image-that-cannot-be-had", |world| async move {
+async fn an_image_that_cannot_be_pulled_is_named_while_the_old_pod_keeps_running() {
+    with_namespace("an-image-that-cannot-be-pulled", |world| async move {
         let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         world.apply(spec.clone()).await?;
         world.condition_is("Ready", "True", "Available").await?;
@@ -202,8 +202,8 @@ async fn a_connection_reference_without_its_object_is_named_until_it_exists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newer_of_two_fleets_on_one_queue_holds_still() {
-    with_namespace("the-newer-of-two-fleets-holds-still", |world| async move {
+async fn the_newer_of_two_fleets_on_one_task_queue_does_not_scale() {
+    with_namespace("the-newer-of-two-fleets-does-not-scale", |world| async move {
         let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         world.apply(spec.clone()).await?;
         world.condition_is("Ready", "True", "Available").await?;
@@ -213,14 +213,14 @@ async fn the_newer_of_two_fleets_on_one_queue_holds_still() {
         let api = world.api::<TaskQueueWorker>();
         // creationTimestamp has whole seconds; within the same second, the name decides.
         api.patch("second", &PatchParams::apply("cluster-test"), &Patch::Apply(&second)).await?;
-        eventually("the newer fleet says QueueConflict", || async {
+        eventually("the newer fleet reports QueueConflict", || async {
             let conditions = api.get("second").await?.status.map(|status| status.conditions).unwrap_or_default();
             let found = conditions.iter().any(|condition| condition.reason == "QueueConflict" && condition.message.contains("orders"));
             Ok(if found { Ok(()) } else { Err(format!("{conditions:?}")) })
         })
         .await?;
         let (asked, ready) = world.replicas("all").await?;
-        assert_eq!((asked, ready), (1, 1), "the older fleet goes on");
+        assert_eq!((asked, ready), (1, 1), "the older fleet continues");
         Ok(())
     })
     .await;

@@ -5,8 +5,8 @@ use serde_json::json;
 use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, alone, eventually, output};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_killed_in_the_middle_of_work_carries_on() {
-    alone("an-operator-killed-in-the-middle", |world| async move {
+async fn an_operator_that_is_killed_during_work_continues_after_its_restart() {
+    alone("an-operator-that-is-killed", |world| async move {
         let queue = world.queue("all");
         world.start_from_zero(&queue, 3).await?;
         let order = json!({"total": 100, "card": "tok_delay_2000"});

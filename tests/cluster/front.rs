@@ -88,7 +88,7 @@ impl Front {
         let accepting = tokio::spawn(async move {
             while let Ok((client, peer)) = listener.accept().await {
                 let passing = tokio::spawn(serving.clone().receive(client, peer.ip()));
-                let mut open = serving.open.lock().expect("nobody panics with the lock");
+                let mut open = serving.open.lock().expect("the lock is not poisoned");
                 open.retain(|connection| !connection.is_finished());
                 open.push(passing);
             }
@@ -115,26 +115,18 @@ impl Front {
 
     /// The number of admitted connections that satisfy `of`.
     pub(crate) fn count(&self, of: impl Fn(&Seen) -> bool) -> usize {
-        let seen = self
-            .shared
-            .seen
-            .lock()
-            .expect("nobody panics with the lock");
+        let seen = self.shared.seen.lock().expect("the lock is not poisoned");
         seen.iter().filter(|seen| of(seen)).count()
     }
 
     /// Switches to this configuration and breaks every open connection.
     pub(crate) fn switch_to(&self, config: Arc<ServerConfig>) {
-        *self.shared.tls.lock().expect("nobody panics with the lock") = Some(config);
+        *self.shared.tls.lock().expect("the lock is not poisoned") = Some(config);
         self.close();
     }
 
     fn close(&self) {
-        let mut open = self
-            .shared
-            .open
-            .lock()
-            .expect("nobody panics with the lock");
+        let mut open = self.shared.open.lock().expect("the lock is not poisoned");
         for connection in open.drain(..) {
             connection.abort();
         }
@@ -150,11 +142,7 @@ impl Drop for Front {
 
 impl Shared {
     async fn receive(self: Arc<Self>, client: TcpStream, peer: IpAddr) {
-        let tls = self
-            .tls
-            .lock()
-            .expect("nobody panics with the lock")
-            .clone();
+        let tls = self.tls.lock().expect("the lock is not poisoned").clone();
         // Errors are dropped: a refused client already has the reason, and either side may
         // disconnect at any time.
         let Some(tls) = tls else {
@@ -168,7 +156,7 @@ impl Shared {
         let certificate = certificates.first().map(|first| first.clone().into_owned());
         self.seen
             .lock()
-            .expect("nobody panics with the lock")
+            .expect("the lock is not poisoned")
             .push(Seen {
                 peer,
                 client: certificate,

@@ -20,7 +20,7 @@ use crate::harness::{World, eventually, one_queue, with_namespace};
 const PROMISED: Duration = Duration::from_secs(5 + 2 + 1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_hangs_on_twenty_templates_keeps_no_queue_from_its_replicas() {
+async fn a_webhook_that_hangs_on_twenty_templates_does_not_delay_the_replicas_of_other_queues() {
     with_namespace("a-webhook-that-hangs", |world| async move {
         world.apply(twenty(&world, "first")).await?;
         world.condition_is("Ready", "True", "Available").await?;
@@ -51,7 +51,7 @@ async fn a_webhook_that_hangs_on_twenty_templates_keeps_no_queue_from_its_replic
         webhook.remove().await?;
         grown?;
         println!(
-            "from an order to a replica beside {outdated} templates that hang: {:.1} s",
+            "from an order to a replica while {outdated} template updates hang: {:.1} s",
             took.as_secs_f64()
         );
         anyhow::ensure!(outdated > 0, "nothing hung");

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::{World, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
+async fn a_hint_of_an_authorized_sender_wakes_a_queue_long_before_its_next_read() {
     with_namespace("a-hint-wakes-a-queue", |world| async move {
         let queue = world.queue("all");
         // The queue is read every five minutes, so only a hint can wake the fleet in time.
@@ -57,7 +57,7 @@ async fn a_hint_wakes_a_queue_long_before_its_next_read_if_the_sender_may() {
 }
 
 async fn sleeps_on(world: &World, span: Duration) -> anyhow::Result<()> {
-    throughout(span, "the queue sleeps on", || async {
+    throughout(span, "the queue stays at zero", || async {
         Ok(match world.replicas("all").await? {
             (0, 0) => Ok(()),
             other => Err(format!("(asked, ready) is {other:?}")),

@@ -17,8 +17,8 @@ use crate::{
 const REFUSED: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_a_restart() {
-    with_namespace("a-refused-api-key-touches-nothing", |world| async move {
+async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without_a_restart() {
+    with_namespace("a-refused-api-key-changes-nothing", |world| async move {
         let authority = Authority::new()?;
         let keys = std::sync::Arc::new(Keys::default());
         keys.accept(&["first-key"]);
@@ -43,7 +43,7 @@ async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_
         ] {
             assert!(condition.message.contains(told), "{}", condition.message);
         }
-        throughout(REFUSED, "the workers stand", || async {
+        throughout(REFUSED, "the workers stay", || async {
             let untouched = world.untouched(&before, "a refused key").await;
             Ok(untouched.map_err(|error| format!("{error:#}")))
         })
@@ -95,9 +95,9 @@ async fn a_refused_api_key_touches_nothing_and_the_next_one_is_taken_up_without_
         assert_eq!(
             keys.take_refused(),
             Vec::new(),
-            "nobody came with the old key"
+            "no client sent the old key"
         );
-        no_key_is_told(&world)?;
+        no_key_is_shown(&world)?;
         world.untouched(&before, "a new key").await
     })
     .await;
@@ -112,7 +112,7 @@ fn fleet(front: &Front, queue: &str, min: u32) -> Value {
 }
 
 async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()> {
-    eventually(&format!("{who} comes with the new key"), || async {
+    eventually(&format!("{who} sends the new key"), || async {
         Ok(if comes() {
             Ok(())
         } else {
@@ -123,7 +123,7 @@ async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()
 }
 
 /// No key appears in objects, logs or metrics.
-fn no_key_is_told(world: &World) -> anyhow::Result<()> {
+fn no_key_is_shown(world: &World) -> anyhow::Result<()> {
     let told = [
         world.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
         world.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,

@@ -126,7 +126,7 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
         world.kubectl(&["annotate", "tqw/orders", "example.com/poke=1"])?;
         throughout(
             std::time::Duration::from_secs(5),
-            "the restart stands",
+            "the restart stays",
             || async {
                 let deployment = world.deployments().await?["all"].clone();
                 Ok(if restarted(&deployment) {
@@ -142,7 +142,7 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_comes_and_goes_and_a_deleted_fleet_leaves_nothing() {
+async fn a_queue_is_added_and_removed_and_a_deleted_fleet_leaves_nothing() {
     with_namespace("a-queue-comes-and-goes", |world| async move {
         let mut spec = one_queue(&world.queue("a"), 1, 1, &json!({}));
         spec["queues"][0]["name"] = json!("a");
@@ -176,7 +176,7 @@ async fn a_queue_comes_and_goes_and_a_deleted_fleet_leaves_nothing() {
             })
         })
         .await?;
-        eventually("an Event says that the queue left", || async {
+        eventually("an Event reports that the queue left", || async {
             let notes = world.events("QueueRemoved").await?;
             Ok(
                 if notes
@@ -220,8 +220,8 @@ async fn a_queue_comes_and_goes_and_a_deleted_fleet_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
-    with_namespace("a-deleted-deployment-comes-back", |world| async move {
+async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_changed() {
+    with_namespace("a-deleted-deployment-is-recreated", |world| async move {
         let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         world.apply(spec.clone()).await?;
         world
@@ -231,7 +231,7 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
         let api: Api<Deployment> = world.api();
         api.delete(&first.name_any(), &DeleteParams::default())
             .await?;
-        eventually("the Deployment is made anew", || async {
+        eventually("the Deployment is recreated", || async {
             let now = api
                 .get_opt(&first.name_any())
                 .await?
@@ -289,8 +289,8 @@ async fn a_deleted_deployment_comes_back_and_a_foreign_one_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fleet_that_is_made_again_takes_over_the_workers_that_were_left_running() {
-    with_namespace("a-fleet-made-again-takes-over", |world| async move {
+async fn a_recreated_fleet_takes_over_the_workers_that_kept_running() {
+    with_namespace("a-recreated-fleet-takes-over", |world| async move {
         let mut spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
         spec["disruptionBudget"] = json!({"maxUnavailable": 1});
         world.apply(spec.clone()).await?;
@@ -321,7 +321,7 @@ async fn a_fleet_that_is_made_again_takes_over_the_workers_that_were_left_runnin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubectl_shows_a_fleet_that_a_stranger_can_read() {
+async fn kubectl_shows_a_fleet_in_a_readable_form() {
     with_namespace("kubectl-shows-a-fleet", |world| async move {
         world
             .apply(one_queue(&world.queue("all"), 1, 1, &json!({})))

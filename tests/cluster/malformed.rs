@@ -9,7 +9,7 @@ use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connectio
 use crate::harness::{World, output, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_mistake_of_the_table_is_refused_with_the_field_named() {
+async fn every_mistake_of_the_table_is_refused_and_its_field_is_named() {
     with_namespace("every-mistake-is-refused", |world| async move {
         for good in [well_formed(), well_formed_connection()] {
             apply(&world, &good)?;

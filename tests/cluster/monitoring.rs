@@ -16,9 +16,9 @@ const MODULE: &str = "github.com/prometheus-operator/prometheus-operator";
 const KINDS: [&str; 2] = ["servicemonitors", "prometheusrules"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_monitor_and_rules_are_taken_where_their_definitions_are_installed() {
+async fn a_service_monitor_and_rules_are_accepted_where_their_definitions_are_installed() {
     with_namespace(
-        "a-service-monitor-and-rules-are-taken",
+        "a-service-monitor-and-rules-are-accepted",
         |world| async move {
             let definitions = definitions()?;
             for kind in KINDS {
@@ -46,7 +46,7 @@ async fn a_service_monitor_and_rules_are_taken_where_their_definitions_are_insta
             let file = file.to_string_lossy();
             // Strict: a field that is not in the definition is an error. kubectl may not know the
             // new definitions yet.
-            eventually("the objects are taken", || async {
+            eventually("the objects are accepted", || async {
                 let applied =
                     world.kubectl(&["apply", "--server-side", "--validate=strict", "-f", &file]);
                 Ok(applied.map_err(|error| format!("{error:#}")))
@@ -78,6 +78,6 @@ fn definitions() -> anyhow::Result<PathBuf> {
     let module: Value = serde_json::from_str(&output(&mut go)?)?;
     let folder = module["Dir"]
         .as_str()
-        .context("go mod download names no folder")?;
+        .context("go mod download prints no folder")?;
     Ok(Path::new(folder).join("example/prometheus-operator-crd"))
 }

@@ -33,8 +33,8 @@ use crate::{
 const OUTAGE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
-    with_namespace("temporal-stopped-for-a-minute", |world| async move {
+async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
+    with_namespace("a-minute-without-temporal", |world| async move {
         let mut server = Server::new(&world)?;
         server.start().await?;
         let front = Front::plain(&world, server.address())?;
@@ -65,11 +65,11 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
             told
         )?;
         let written = [of_deployments, of_pods].concat();
-        assert_eq!(written, Vec::<String>::new(), "done in the outage");
+        assert_eq!(written, Vec::<String>::new(), "changed during the outage");
         let still = world
             .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
             .await?;
-        assert_eq!(still.last_transition_time, told, "it was said otherwise");
+        assert_eq!(still.last_transition_time, told, "the condition changed");
         world.untouched(&before, "the outage").await?;
         let metric = "taskqueue_operator_reading_age_seconds";
         let age = world.series(metric, &[r#"source="backlog""#])?;
@@ -85,7 +85,7 @@ async fn temporal_stopped_for_a_minute_changes_nothing_and_says_so() {
         // then.
         let workflows = server.temporal.orders(&queue, 1..17, &order)?;
         world
-            .replicas_are("all", "the backlog starts a worker more", |asked, _| {
+            .replicas_are("all", "the backlog starts another worker", |asked, _| {
                 asked == 2
             })
             .await?;
@@ -211,7 +211,7 @@ impl Server {
             held,
             server: Pid::from_raw(server.trim().parse()?).context("a process id is above 0")?,
         });
-        eventually("a Temporal server of the test's own answers", || async {
+        eventually("the test's own Temporal server answers", || async {
             let answer = self.temporal.run(&[
                 "operator",
                 "namespace",

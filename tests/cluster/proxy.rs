@@ -166,14 +166,14 @@ impl Proxy {
         }
         let number = open.len();
         let silenced = self.shared.silenced.lock();
-        silenced.expect("nobody panics with the lock").extend(open);
+        silenced.expect("the lock is not poisoned").extend(open);
         Ok(number)
     }
 
     /// The requests so far that match, in the order of their answers.
     pub(crate) fn asked(&self, of: impl Fn(&Asked) -> bool) -> Vec<Asked> {
         let asked = self.shared.asked.lock();
-        let asked = asked.expect("nobody panics with the lock");
+        let asked = asked.expect("the lock is not poisoned");
         asked.iter().filter(|asked| of(asked)).cloned().collect()
     }
 }
@@ -252,7 +252,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         query: uri.query().unwrap_or_default().to_owned(),
         status: response.status(),
     };
-    let mut all = shared.asked.lock().expect("nobody panics with the lock");
+    let mut all = shared.asked.lock().expect("the lock is not poisoned");
     all.push(asked);
     drop(all);
     response
@@ -291,7 +291,7 @@ impl Shared {
             socket,
             silent: silent.clone(),
         };
-        let mut open = self.open.lock().expect("nobody panics with the lock");
+        let mut open = self.open.lock().expect("the lock is not poisoned");
         open.retain(Open::is_served);
         open.push(kept);
         drop(open);
@@ -302,7 +302,7 @@ impl Shared {
     }
 
     fn take_open(&self) -> Vec<Open> {
-        let mut open = self.open.lock().expect("nobody panics with the lock");
+        let mut open = self.open.lock().expect("the lock is not poisoned");
         open.drain(..).filter(Open::is_served).collect()
     }
 }

@@ -24,7 +24,7 @@ fn changed(mut spec: Value, word: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fleet_behind_a_webhook_that_is_down_is_not_ready_until_it_is_gone() {
+async fn a_fleet_is_not_ready_while_a_webhook_is_down() {
     with_namespace("a-webhook-that-is-down", |world| async move {
         let nobody =
             json!({"service": {"name": "none", "namespace": world.namespace, "path": "/"}});
@@ -46,8 +46,8 @@ async fn a_fleet_behind_a_webhook_that_is_down_is_not_ready_until_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_denies_is_named_whatever_its_code() {
-    with_namespace("a-webhook-that-denies", |world| async move {
+async fn a_denying_webhook_is_named_regardless_of_its_code() {
+    with_namespace("a-denying-webhook", |world| async move {
         let denier = Denier::start(&world)?;
         webhook::install(&world, &denier.client).await?;
         let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
@@ -69,8 +69,8 @@ async fn a_webhook_that_denies_is_named_whatever_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admission_policy_that_denies_is_named() {
-    with_namespace("an-admission-policy-that-denies", |world| async move {
+async fn a_denying_admission_policy_is_named() {
+    with_namespace("a-denying-admission-policy", |world| async move {
         let name = world.namespace.as_str();
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
         let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
@@ -107,8 +107,8 @@ async fn an_admission_policy_that_denies_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_stands_twice_in_the_template_is_the_users_to_mend() {
-    with_namespace("a-port-that-stands-twice", |world| async move {
+async fn a_duplicate_port_in_the_template_is_reported_for_the_user_to_fix() {
+    with_namespace("a-duplicate-port", |world| async move {
         let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         spec["template"]["spec"]["containers"][0]["ports"] =
             json!([{"name": "a", "containerPort": 9090}, {"name": "b", "containerPort": 9090}]);
@@ -199,8 +199,8 @@ async fn kubectl_wait_ends_when_a_changed_template_has_reached_every_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_rollout_is_told_and_goes_on_when_it_is_resumed() {
-    with_namespace("a-paused-rollout-is-told", |world| async move {
+async fn a_paused_rollout_is_reported_and_continues_when_it_is_resumed() {
+    with_namespace("a-paused-rollout-is-reported", |world| async move {
         let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
         world.apply(spec.clone()).await?;
         world.condition_is("Ready", "True", "Available").await?;
@@ -230,8 +230,8 @@ async fn ready(world: &World) -> anyhow::Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_wakes_from_zero_is_ready_all_the_while() {
-    with_namespace("a-queue-that-wakes-from-zero", |world| async move {
+async fn a_queue_that_scales_up_from_zero_stays_ready() {
+    with_namespace("a-queue-that-scales-up-from-zero", |world| async move {
         let queue = world.queue("all");
         world.start_from_zero(&queue, 1).await?;
         // The minimum wakes the queue as work would.

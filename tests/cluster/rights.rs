@@ -52,7 +52,7 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
         assert_eq!(
             refused,
             Vec::<&str>::new(),
-            "the API server refused the operator something"
+            "the API server forbade a request of the operator"
         );
         Ok(())
     })

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::harness::{World, eventually, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_bring_a_fleet_up_from_zero_and_it_goes_back() {
-    with_namespace("orders-bring-a-fleet-up-from-zero", |world| async move {
+async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
+    with_namespace("orders-scale-a-fleet-up-from-zero", |world| async move {
         let queue = world.queue("all");
         world.start_from_zero(&queue, 3).await?;
         world
@@ -40,7 +40,7 @@ async fn orders_bring_a_fleet_up_from_zero_and_it_goes_back() {
             })
             .await?;
         // The Event is written after the replicas.
-        eventually("an Event says why", || async {
+        eventually("an Event gives the reason", || async {
             let down = world.events("ScaledDown").await?;
             Ok(if down.is_empty() {
                 Err("there is none".to_owned())
@@ -93,7 +93,7 @@ pub(crate) async fn works_with_an_empty_backlog(world: &World, queue: &str) -> a
         let running = world.temporal.is_running(&workflow)?;
         anyhow::ensure!(
             !running || (asked >= 1 && ready >= 1),
-            "a working fleet was scaled in: asked {asked}, ready {ready}"
+            "a working fleet was scaled down: {asked} requested, {ready} ready"
         );
         Ok(if running {
             Err("running".into())
@@ -117,7 +117,7 @@ async fn a_deleted_pod_finishes_its_activity_first() {
             world
                 .temporal
                 .order(&queue, 0, json!({"total": 100, "card": "tok_delay_8000"}))?;
-        eventually("the payment is under way", || async {
+        eventually("the payment is running", || async {
             let attempts = world.temporal.attempts(&workflow)?;
             // A running activity has no started event yet; the earlier ones have.
             Ok(
@@ -136,7 +136,7 @@ async fn a_deleted_pod_finishes_its_activity_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_set_by_hand_are_put_back_and_kept_while_paused() {
+async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
     with_namespace("replicas-set-by-hand", |world| async move {
         let queue = world.queue("all");
         world.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
@@ -148,9 +148,9 @@ async fn replicas_set_by_hand_are_put_back_and_kept_while_paused() {
             .clone();
         world.kubectl(&["scale", "deployment", &deployment, "--replicas=0"])?;
         world
-            .replicas_are("all", "the operator puts them back", |asked, _| asked == 1)
+            .replicas_are("all", "the operator reverts them", |asked, _| asked == 1)
             .await?;
-        eventually("an Event says who decides", || async {
+        eventually("an Event names who decides", || async {
             let notes = world.events("ReplicasReset").await?;
             Ok(if notes.is_empty() {
                 Err("no Event".into())
@@ -169,13 +169,13 @@ async fn replicas_set_by_hand_are_put_back_and_kept_while_paused() {
         world.kubectl(&["scale", "deployment", &deployment, "--replicas=2"])?;
         throughout(
             Duration::from_secs(8),
-            "what was set by hand stays",
+            "the replicas set by hand stay",
             || async {
                 let (asked, _) = world.replicas("all").await?;
                 Ok(if asked == 2 {
                     Ok(())
                 } else {
-                    Err(format!("asked is {asked}"))
+                    Err(format!("the operator requests {asked}"))
                 })
             },
         )

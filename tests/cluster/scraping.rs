@@ -20,7 +20,7 @@ fn without_heartbeats(task_queue: &str, min: u32, max: u32, port: u16) -> Value 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_busy() {
+async fn a_worker_without_heartbeats_is_kept_while_its_metrics_show_that_it_is_busy() {
     with_namespace("a-worker-without-heartbeats-is-kept", |world| async move {
         let queue = world.queue("all");
         world.apply(without_heartbeats(&queue, 0, 2, 8080)).await?;
@@ -36,21 +36,21 @@ async fn a_worker_without_heartbeats_is_kept_while_its_metrics_say_that_it_is_bu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_that_cannot_be_read_are_never_taken_for_idleness() {
-    with_namespace("metrics-that-cannot-be-read", |world| async move {
+async fn unreadable_metrics_never_count_as_idleness() {
+    with_namespace("unreadable-metrics", |world| async move {
         let queue = world.queue("all");
         world.apply(without_heartbeats(&queue, 0, 1, 9)).await?;
         let workflow = world.temporal.order(&queue, 0, json!({"total": 100}))?;
         world.temporal.result(&workflow).await?;
         throughout(
             Duration::from_secs(20),
-            "a worker of which nothing is known stays",
+            "a worker without readings stays",
             || async {
                 let (asked, _) = world.replicas("all").await?;
                 Ok(if asked == 1 {
                     Ok(())
                 } else {
-                    Err(format!("asked is {asked}"))
+                    Err(format!("the operator requests {asked}"))
                 })
             },
         )
@@ -58,7 +58,11 @@ async fn metrics_that_cannot_be_read_are_never_taken_for_idleness() {
         let fixed = without_heartbeats(&queue, 0, 1, 8080);
         world.apply(fixed).await?;
         world
-            .replicas_are("all", "read, the idle worker goes", |asked, _| asked == 0)
+            .replicas_are(
+                "all",
+                "the idle worker goes once its metrics are read",
+                |asked, _| asked == 0,
+            )
             .await?;
         Ok(())
     })

@@ -8,7 +8,7 @@ use sandbox_machine::Progress;
 use crate::harness::with_namespace;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fleets_that_go_up_and_down_under_load_interrupt_no_activity() {
+async fn fleets_that_scale_up_and_down_under_load_interrupt_no_activity() {
     with_namespace("a-short-soak", |world| async move {
         let options = Options {
             length: Duration::from_secs(30),

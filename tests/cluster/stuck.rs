@@ -10,7 +10,7 @@ use crate::harness::{one_queue, with_namespace, within};
 const LONG: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_that_are_ready_and_do_not_poll_are_told_until_they_do() {
+async fn ready_pods_that_do_not_poll_are_reported_until_they_do() {
     with_namespace("ready-and-not-polling", |world| async move {
         let queue = world.queue("all");
         let right = one_queue(&queue, 1, 2, &json!({}));
@@ -24,7 +24,7 @@ async fn pods_that_are_ready_and_do_not_poll_are_told_until_they_do() {
         world
             .replicas_are("all", "a pod is ready", |_, ready| ready == 1)
             .await?;
-        within(LONG, "the fleet is found stuck", || async {
+        within(LONG, "the fleet reports a finding", || async {
             let found = world.condition("ScalingActive").await?;
             let stuck = found
                 .as_ref()
@@ -53,7 +53,7 @@ async fn pods_that_are_ready_and_do_not_poll_are_told_until_they_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_whose_version_gets_no_tasks_are_told_until_it_is_current() {
+async fn workers_whose_version_gets_no_tasks_are_reported_until_it_is_current() {
     with_namespace("version-not-current", |world| async move {
         let queue = world.queue("all");
         let deployment = world.namespace.clone();
@@ -66,7 +66,7 @@ async fn workers_whose_version_gets_no_tasks_are_told_until_it_is_current() {
         world.apply(spec).await?;
         world.workers_run(1).await?;
         let order = world.temporal.order(&queue, 0, json!({"total": 100}))?;
-        within(LONG, "the fleet is found stuck", || async {
+        within(LONG, "the fleet reports a finding", || async {
             let found = world.condition("ScalingActive").await?;
             let stuck = found.as_ref().is_some_and(|found| {
                 found.status == "False"

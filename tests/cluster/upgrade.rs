@@ -26,7 +26,7 @@ const DEFINITIONS: [&str; 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices() {
+async fn an_upgrade_rollback_and_uninstall_of_the_chart_change_no_worker() {
     alone("the-chart-is-upgraded", |world| async move {
         on_a_bare_cluster(&world, |release| async move {
             release.helm(&["install"], &frozen_chart(), &[])?;
@@ -80,8 +80,8 @@ async fn the_chart_is_upgraded_rolled_back_and_uninstalled_and_no_worker_notices
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_be_given_to_it() {
-    alone("definitions-applied-with-kubectl", |world| async move {
+async fn crds_applied_with_kubectl_are_upgraded_before_the_chart_and_can_be_adopted_by_it() {
+    alone("crds-applied-with-kubectl", |world| async move {
         on_a_bare_cluster(&world, |release| async move {
             let world = &release.world;
             let apply =
@@ -103,7 +103,10 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
             // Helm adopts objects that it did not create only on request; the chart's README
             // explains how.
             let refused = release.helm(&["upgrade"], &chart(), &[]);
-            let refused = format!("{:#}", refused.expect_err("they are not the release's"));
+            let refused = format!(
+                "{:#}",
+                refused.expect_err("the definitions do not belong to the release")
+            );
             anyhow::ensure!(refused.contains("ownership"), "{refused}");
             release.helm(
                 &["upgrade", "--take-ownership", "--force-conflicts"],
@@ -124,7 +127,7 @@ async fn definitions_applied_with_kubectl_are_upgraded_before_the_chart_and_can_
 const OTHER: &str = "orders-operator";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_under_another_release_name_never_has_two_processes_that_write() {
+async fn an_upgrade_under_another_release_name_never_has_two_writing_processes() {
     alone("an-upgrade-under-another-name", |world| async move {
         on_a_bare_cluster(&world, |release| async move {
             // Version 0.1.0 with its defaults, and with its lease.
@@ -189,7 +192,7 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
             let holder = lease.and_then(|lease| lease.holder_identity);
             Ok(match (leads.as_slice(), holder) {
                 ([leads], Some(holder)) if *leads == holder => Ok(()),
-                (leads, holder) => Err(format!("{leads:?} lead, {holder:?} holds the lease")),
+                (leads, holder) => Err(format!("{leads:?} lead, and {holder:?} holds the lease")),
             })
         })
         .await?;
@@ -252,7 +255,10 @@ fn at_most_one_leads(world: &World) -> anyhow::Result<()> {
     if leads_now.len() > 1 {
         leads_now.retain(|pod| leads(world, pod));
     }
-    anyhow::ensure!(leads_now.len() <= 1, "these lead at once: {leads_now:?}");
+    anyhow::ensure!(
+        leads_now.len() <= 1,
+        "several processes lead at once: {leads_now:?}"
+    );
     Ok(())
 }
 
@@ -414,7 +420,7 @@ impl Release {
     /// the operator has learned; an operator without that knowledge would go back to zero.
     async fn start_fleet(&self) -> anyhow::Result<Before> {
         let world = &self.world;
-        eventually("the API server takes fleets", || async {
+        eventually("the API server accepts fleets", || async {
             let applied = world.apply(self.fleet(2)).await;
             Ok(applied.map_err(|error| format!("{error:#}")))
         })
@@ -425,7 +431,7 @@ impl Release {
         let workflows = world.temporal.orders(&world.queue("all"), 0..16, &order)?;
         let workers = world.workers_run(2).await?;
         world.temporal.results(&workflows).await?;
-        let status = eventually("the status is about both of them", || async {
+        let status = eventually("the status covers both replicas", || async {
             let status = status(world).await?;
             let settled = status.first().is_some_and(|queue| {
                 let last = queue.last_decision.as_ref();
@@ -484,7 +490,7 @@ impl Before {
         let status = status(&self.world).await?;
         anyhow::ensure!(
             status == self.status,
-            "the status was lost by {by_what}: {:?} became {status:?}",
+            "{by_what} lost the status: {:?} became {status:?}",
             self.status
         );
         Ok(())

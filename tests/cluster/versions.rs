@@ -22,8 +22,8 @@ const CONNECTIONS: &str = "temporalconnections";
 const FIELDS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operator_goes_on_under_definitions_that_have_more_than_it_knows() {
-    with_namespace("definitions-that-have-more", |world| async move {
+async fn the_operator_works_with_crds_that_have_fields_it_does_not_know() {
+    with_namespace("crds-with-unknown-fields", |world| async move {
         let connection = json!({"address": TEMPORAL, "temporalNamespace": "default"});
         world.share_connection("main", connection).await?;
         world.apply(fleet(&world, 1)).await?;
@@ -59,7 +59,7 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
     let mut spec = fleet(world, 2);
     spec["queues"][0]["weight"] = json!(7);
     spec["scaling"]["forecast"] = json!({"horizon": "10m"});
-    eventually("the API server takes the new fields", || async {
+    eventually("the API server accepts the new fields", || async {
         let fleet = world.apply(spec.clone()).await;
         let connection =
             json!({"address": TEMPORAL, "temporalNamespace": "default", "region": "north"});
@@ -97,9 +97,9 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
         .await?;
     world.temporal.results_at_once(&workflows).await?;
     world
-        .replicas_are("all", "the idle one goes", |asked, _| asked == 1)
+        .replicas_are("all", "the idle worker goes", |asked, _| asked == 1)
         .await?;
-    eventually("the status is about the last change", || async {
+    eventually("the status covers the last change", || async {
         let fleet = get(world, "tqw/orders")?;
         let last = &fleet["status"]["queues"][0]["lastDecision"];
         Ok(if last["from"] == 2 && last["to"] == 1 {
@@ -205,7 +205,7 @@ fn add(definition: &mut Value, field: &str, schema: Value) -> anyhow::Result<()>
     let properties = properties.ok_or_else(|| anyhow::anyhow!("there is no {parent}"))?;
     anyhow::ensure!(
         properties.insert(name.to_owned(), schema).is_none(),
-        "{field} is no addition"
+        "{field} is not an addition"
     );
     Ok(())
 }

@@ -89,7 +89,10 @@ impl Drop for Denier {
 async fn deny(mut client: impl AsyncRead + AsyncWrite + Unpin, code: u16) -> anyhow::Result<()> {
     let mut request = Vec::new();
     let review: Value = loop {
-        anyhow::ensure!(client.read_buf(&mut request).await? > 0, "no whole request");
+        anyhow::ensure!(
+            client.read_buf(&mut request).await? > 0,
+            "the request is incomplete"
+        );
         let text = String::from_utf8_lossy(&request);
         if let Some((_, body)) = text.split_once("\r\n\r\n")
             && let Ok(review) = serde_json::from_str(body)

@@ -317,7 +317,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn each_planted_circle_is_found_with_the_names_that_tie_it() {
+fn each_planted_circle_is_found_with_its_names() {
     let found: Vec<(&str, Vec<String>)> = CASES
         .iter()
         .map(|case| {

@@ -40,7 +40,7 @@ fn lines(circle: &[Arrow]) -> Vec<String> {
 }
 
 #[test]
-fn no_file_of_the_workspace_imports_another_in_a_circle() {
+fn no_files_of_the_workspace_import_each_other_in_a_circle() {
     let mut found = Vec::new();
     for target in workspace::targets() {
         for circle in circles_of(&target.root, &workspace::read) {

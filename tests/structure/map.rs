@@ -29,7 +29,11 @@ fn every_place_on_the_map_exists() {
         .into_iter()
         .filter(|path| !Path::new(&workspace::checkout()).join(path).exists())
         .collect();
-    assert_eq!(lost, Vec::<&str>::new(), "ARCHITECTURE.md names them");
+    assert_eq!(
+        lost,
+        Vec::<&str>::new(),
+        "ARCHITECTURE.md names places that do not exist"
+    );
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn every_package_is_on_the_map() {
     assert_eq!(
         missing,
         Vec::<String>::new(),
-        "not on ARCHITECTURE.md's map"
+        "packages that are missing on the map of ARCHITECTURE.md"
     );
 }
 

@@ -12,7 +12,7 @@ use crate::time::Time;
 /// How many replicas a queue should have, and why. Complete: the caller that carries it out has
 /// nothing left to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a decision that nobody carries out changes nothing"]
+#[must_use = "a decision has no effect until it is carried out"]
 pub struct Decision {
     /// The replicas to request.
     pub desired: u32,

@@ -16,11 +16,11 @@ pub(crate) fn why(context: &Context<'_>, decision: &Decision) -> String {
     match (&context.observation.backlog, decision.reason) {
         (_, Reason::Paused) => text.push_str("mode is Paused"),
         (Reading::Unknown { reason, .. }, _) => {
-            text.push_str("the backlog is not known, because ");
+            text.push_str("the backlog is unknown because ");
             text.push_str(reason.sentence());
         }
         (Reading::Known { .. }, _) => match &decision.demand {
-            None => text.push_str("the last reading has been acted on already"),
+            None => text.push_str("the last reading was already used for a decision"),
             Some(demand) => match demand.binding {
                 None => text.push_str(&undemanded(decision)),
                 Some((task_type, term)) => demanded(&mut text, decision, task_type, term),
@@ -55,12 +55,8 @@ fn undemanded(decision: &Decision) -> String {
     }
     let waiting = decision.inputs.backlog_count();
     format!(
-        "{} that these workers do not take, although {} slots are free",
-        if waiting == 1 {
-            "1 task waits".to_owned()
-        } else {
-            format!("{waiting} tasks wait")
-        },
+        "these workers do not take the {}, although {} slots are free",
+        count(waiting, "waiting task"),
         kinds.join(" and ")
     )
 }
@@ -99,7 +95,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             let mean = thousandths(*inputs.mean_slots_in_use_milli.get(task_type));
             let blind = match inputs.blind_pods {
                 0 => String::new(),
-                pods => format!(" and {} not heard of", count(pods.into(), "pod")),
+                pods => format!(" and {} not reporting", count(pods.into(), "pod")),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
             format!(
@@ -124,7 +120,8 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             )
         }
         Term::Age => format!(
-            "{waits}, the oldest for {} against a target of {}, and every slot of {} is taken; one step more",
+            "{waits}, the oldest for {} against a target of {}, and every slot of {} is in use; \
+             one step is added",
             duration(backlog.age),
             duration(inputs.queue_wait_target),
             count(inputs.replicas.ready.into(), "ready replica")
@@ -141,7 +138,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
 
 fn limited(text: &mut String, decision: &Decision) {
     if decision.demand.is_some_and(|demand| demand.rate_limited) {
-        text.push_str("; the queue's rate limit cannot feed more");
+        text.push_str("; the queue's rate limit cannot feed more replicas");
     }
     let Some(last) = decision.limits.last() else {
         return;
@@ -153,22 +150,22 @@ fn limited(text: &mut String, decision: &Decision) {
             format!("; limited to {to} by the scaleUp stabilization window")
         }
         Reason::ScaleDownStabilized => {
-            format!("; kept to {to} by the scaleDown stabilization window")
+            format!("; kept at {to} by the scaleDown stabilization window")
         }
         Reason::ScaleUpPolicy => format!("; limited to {to} by the scaleUp policy"),
-        Reason::ScaleDownPolicy => format!("; kept to {to} by the scaleDown policy"),
+        Reason::ScaleDownPolicy => format!("; kept at {to} by the scaleDown policy"),
         Reason::ScaleUpDisabled => format!("; kept at {to} because scaleUp is disabled"),
         Reason::ScaleDownDisabled => format!("; kept at {to} because scaleDown is disabled"),
-        Reason::WarmingUp => format!("; held to {to} until there is history"),
+        Reason::WarmingUp => format!("; held at {to} until there is enough history"),
         Reason::RolloutInProgress => format!("; kept at {to} during the rollout"),
         Reason::BusyPods => format!("; kept at {to}: {}", held(&decision.inputs.held_pods)),
         Reason::CoolingDown => {
-            format!("; kept at {to} until the queue was idle for the whole cooldown")
+            format!("; kept at {to} until the queue has been idle for the whole cooldown")
         }
         Reason::SlotsUnknown => {
             let why = decision.inputs.slots_in_use.err();
             let why = why.map_or("", UnknownReason::sentence);
-            format!("; kept at {to} because the slots in use are not known: {why}")
+            format!("; kept at {to} because the slots in use are unknown: {why}")
         }
         Reason::Fallback => format!("; the fallback asks for {to}"),
         Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),

@@ -221,14 +221,14 @@ impl UnknownReason {
         match self {
             Self::NotReadYet => "it has not been read yet",
             Self::TemporalUnavailable => "Temporal does not answer",
-            Self::TemporalAccessDenied => "Temporal refuses the access",
+            Self::TemporalAccessDenied => "Temporal denies access",
             Self::Throttled => "Temporal throttles the reads",
-            Self::NotSupported => "the server does not offer it",
+            Self::NotSupported => "the server does not support it",
             Self::NoHeartbeats => "no worker has sent a heartbeat",
-            Self::ScrapeFailed => "the metrics of no pod can be read",
+            Self::ScrapeFailed => "no pod's metrics can be read",
             Self::PodsUnseen => "Kubernetes counts more pods than its watch shows",
             Self::Stale => "the last reading is too old",
-            Self::Malformed => "the answer made no sense",
+            Self::Malformed => "the response was malformed",
         }
     }
 }

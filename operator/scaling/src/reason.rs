@@ -139,17 +139,17 @@ impl Reason {
     /// One line that explains the reason, as in the documentation.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::SlotsInUse => "the slots in use ask for this size",
-            Self::Drain => "the arrivals and the backlog ask for this size",
+            Self::SlotsInUse => "the slots in use need this many replicas",
+            Self::Drain => "the arrivals and the backlog need this many replicas",
             Self::BacklogAge => {
-                "the head of the backlog is older than the target and every slot is taken"
+                "the oldest task has waited longer than the target and every slot is in use"
             }
             Self::BacklogPerReplica => {
-                "the plain target of waiting tasks per replica asks for this size"
+                "the target of waiting tasks per replica needs this many replicas"
             }
             Self::NoDemand => "there is nothing to do",
             Self::RateLimited => "the queue's rate limit cannot feed more replicas",
-            Self::WithinTolerance => "the demand is within the tolerance of the present size",
+            Self::WithinTolerance => "the demand is within the tolerance of the current size",
             Self::Activated => "there is work and there were no replicas",
             Self::ScaleUpStabilized => {
                 "the scaleUp stabilization window holds a smaller recommendation"
@@ -161,17 +161,19 @@ impl Reason {
             Self::ScaleDownPolicy => "a scaleDown policy allows no larger step now",
             Self::ScaleUpDisabled => "scaleUp.selectPolicy is Disabled",
             Self::ScaleDownDisabled => "scaleDown.selectPolicy is Disabled",
-            Self::WarmingUp => "too little history yet: nothing shrinks and nothing jumps",
-            Self::RolloutInProgress => "a rollout is under way, so nothing shrinks",
-            Self::BusyPods => {
-                "what runs on these pods is not known to end within the drain grace period"
+            Self::WarmingUp => {
+                "there is too little history to scale down or to take a large step up"
             }
-            Self::CoolingDown => "idle, but not yet proven for the whole cooldown period",
-            Self::SlotsUnknown => "the slots in use are not known",
-            Self::BacklogUnknown => "the backlog is not known, so the fleet holds",
-            Self::AlreadyActedOn => "this reading has been acted on already",
+            Self::RolloutInProgress => "a rollout is in progress, so nothing scales down",
+            Self::BusyPods => {
+                "the tasks on these pods are not known to end within the drain grace period"
+            }
+            Self::CoolingDown => "not yet proven idle for the whole cooldown period",
+            Self::SlotsUnknown => "the slots in use are unknown",
+            Self::BacklogUnknown => "the backlog is unknown, so the replicas stay as they are",
+            Self::AlreadyActedOn => "this reading was already used for a decision",
             Self::Fallback => "readings keep failing and a fallback is set",
-            Self::ScheduledMinimum => "the schedule asks for a minimum now",
+            Self::ScheduledMinimum => "the schedule sets a minimum now",
             Self::MinReplicas => "replicas.min",
             Self::MaxReplicas => "replicas.max",
             Self::Paused => "mode is Paused",

@@ -67,15 +67,15 @@ impl Hold {
     /// The reason as a clause about the pod.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::NotHeard => "sends no fresh heartbeat, so what runs there is not known",
-            Self::Outlasts => "runs tasks of a kind that outlasts the drain grace period",
-            Self::LongestYet => "runs a task that has taken longer than any that was seen to end",
-            Self::NotLearned => "is busy, and too little was seen yet of how long its tasks take",
+            Self::NotHeard => "sends no fresh heartbeat, so its tasks are unknown",
+            Self::Outlasts => "runs tasks that can take longer than the drain grace period",
+            Self::LongestYet => "runs a task that has already taken longer than any completed task",
+            Self::NotLearned => "is busy, and how long its tasks take is not known yet",
             Self::Unproven => {
-                "is busy, and it is not proven yet that such tasks end within the drain grace period"
+                "is busy, and its tasks are not yet proven to end within the drain grace period"
             }
             Self::Behind => {
-                "is behind a busy pod that is not ready, which Kubernetes removes first"
+                "must wait, because Kubernetes first removes a busy pod that is not ready"
             }
         }
     }

@@ -178,8 +178,8 @@ impl Watch {
         let mut findings = Vec::new();
         if let Some(since) = after(self.not_polling, NO_POLLERS_AFTER) {
             let sentence =
-                "pods are Ready, but Temporal sees neither a poller nor a heartbeat of theirs; \
-                            check the worker's address, namespace, credentials and task queue"
+                "pods are Ready, but Temporal sees no poller and no heartbeat from them; \
+                 check the worker's address, namespace, credentials and task queue"
                     .to_owned();
             findings.push(Finding {
                 kind: Stuck::ReadyButNotPolling,
@@ -194,8 +194,9 @@ impl Watch {
                 && now.since(growth.since) >= GROWING_AFTER
             {
                 let sentence = format!(
-                    "the backlog of {kind} tasks has grown for {} or more while {kind} slots are free; \
-                     check that the workers register these {kind} types and that their pollers reach Temporal",
+                    "the backlog of {kind} tasks has grown for at least {} while {kind} slots \
+                     are free; check that the workers register these {kind} types and that their \
+                     pollers reach Temporal",
                     duration(GROWING_AFTER)
                 );
                 findings.push(Finding {
@@ -206,8 +207,9 @@ impl Watch {
             }
             if let Some(since) = after(*self.passed_by.get(task_type), NO_POLLERS_AFTER) {
                 let sentence = format!(
-                    "{kind} tasks wait, and none of the workers that poll for them is of the Worker Deployment version that \
-                     they go to; make the workers' version the current one (`temporal worker deployment set-current-version`)"
+                    "{kind} tasks wait, but no worker that polls for them has the Worker Deployment \
+                     version that they are routed to; make the workers' version current \
+                     (`temporal worker deployment set-current-version`)"
                 );
                 findings.push(Finding {
                     kind: Stuck::VersionNotCurrent,
@@ -218,8 +220,8 @@ impl Watch {
             let silent = after(*self.not_polled.get(task_type), NO_POLLERS_AFTER);
             if let Some(since) = silent.filter(|_| self.not_polling.is_none()) {
                 let sentence = format!(
-                    "{kind} tasks wait and pods are Ready, but nobody polls for {kind} tasks; \
-                     check that the workers serve this task type, or leave it out of taskTypes"
+                    "{kind} tasks wait and pods are Ready, but no worker polls for {kind} tasks; \
+                     check that the workers serve this task type, or remove it from taskTypes"
                 );
                 findings.push(Finding {
                     kind: Stuck::QueueNotPolled,

@@ -47,7 +47,8 @@ impl Comparison {
         text.push('\n');
         if names.iter().any(|name| name.starts_with("fixed")) {
             text.push_str(
-                "the fixed fleet is the smallest that meets the target, chosen with the whole trace in hand\n",
+                "the fixed fleet is the smallest that meets the target, chosen with knowledge of \
+                 the whole trace\n",
             );
         }
         text

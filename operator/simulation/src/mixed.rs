@@ -180,7 +180,8 @@ fn rounds(name: &str) -> Trace {
         let start = MINUTE + f64::from(round) * 15.0 * MINUTE;
         (0..5).flat_map(move |part| batch(start + f64::from(part) * 30.0, 60, 20_000))
     };
-    let about = "five times 60 tasks of 20 s, 30 s apart, every 15 min; no bound of slots is told";
+    let about =
+        "five times 60 tasks of 20 s, 30 s apart, every 15 min; workers report no slot limit";
     Trace::new(name, about, (0..4).flat_map(round).collect())
 }
 

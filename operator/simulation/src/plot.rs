@@ -35,7 +35,7 @@ pub fn svg(title: &str, outcome: &Outcome) -> String {
             ],
         ),
         (
-            "wait of the head, s",
+            "age of the oldest task, s",
             vec![(
                 "age",
                 "#b9770e",

@@ -103,7 +103,9 @@ pub enum TraceError {
         found: String,
     },
     /// The file contains no task.
-    #[error("the trace holds no task; each line is \"arrival seconds,duration seconds\"")]
+    #[error(
+        "the trace contains no task; write one line \"arrival seconds,duration seconds\" per task"
+    )]
     Empty,
 }
 

@@ -141,7 +141,7 @@ mod tests {
     };
 
     #[test]
-    fn a_burst_is_there_at_once_and_then_the_rate_rules() {
+    fn a_burst_is_available_at_once_and_then_the_rate_applies() {
         let mut budget = Budget::new(LIMITS, 0);
         assert_eq!(budget.take(20, 0), Ok(()));
         assert_eq!(budget.take(1, 0), Err(50));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_never_reaches_nothing() {
+    fn the_rate_never_reaches_zero() {
         let mut budget = Budget::new(LIMITS, 0);
         for event in 1..100 {
             budget.halve(event * HALVE_AT_MOST_EVERY);
@@ -186,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_span_of_time_sees_more_calls_than_the_budget(
+        fn no_interval_has_more_calls_than_the_budget(
             rate_milli in 100u64..200_000,
             burst in 3u64..100,
             asks in prop::collection::vec((0u64..2_000, 1u64..6, any::<bool>()), 1..200),
@@ -214,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn the_promised_wait_is_enough_and_not_a_millisecond_too_long(
+        fn the_returned_wait_is_exact_to_the_millisecond(
             rate_milli in 100u64..200_000, calls in 1u64..4, spent in 0u64..20,
         ) {
             let mut budget = Budget::new(BudgetLimits { rate_milli, burst: 20 }, 0);

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_at_a_time_with_growing_pauses_up_to_a_bound() {
+    fn probes_run_one_at_a_time_with_bounded_growing_pauses() {
         let lost = error(CallErrorKind::Unavailable, true);
         let mut breaker = CircuitBreaker::default();
         assert_eq!(breaker.state(0), State::Closed);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_one_queue_does_not_close_the_connection() {
+    fn a_failure_of_one_queue_does_not_open_the_breaker() {
         let mut breaker = CircuitBreaker::default();
         for kind in [
             CallErrorKind::Timeout,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_without_an_answer_does_not_bring_the_connection_back() {
+    fn a_probe_without_an_answer_does_not_close_the_breaker() {
         let mut breaker = CircuitBreaker::default();
         breaker.result(
             Some(&error(CallErrorKind::Unavailable, true)),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_namespace_concerns_everybody() {
+    fn a_missing_namespace_opens_the_breaker() {
         let missing = error(CallErrorKind::NamespaceNotFound, false);
         let mut breaker = CircuitBreaker::default();
         assert_eq!(

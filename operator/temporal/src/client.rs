@@ -195,7 +195,7 @@ async fn refusal(to: &ResolvedConnection, error: &ClientConnectError) -> CallErr
 fn without_api_key(to: &ResolvedConnection, error: CallError) -> CallError {
     if to.shows_api_key(&error.message) {
         return CallError {
-            message: "the server's words are left out, for they repeat the API key".to_owned(),
+            message: "the server's message is omitted because it repeats the API key".to_owned(),
             ..error
         };
     }

@@ -150,16 +150,16 @@ pub enum ApiKeyProblem {
     #[error("is empty")]
     Empty,
     /// It begins with `Bearer`, which the header adds itself.
-    #[error("begins with the word Bearer, which is sent before it anyway; store the key alone")]
+    #[error("begins with the word Bearer, which the operator adds itself; store only the key")]
     Bearer,
     /// It is PEM: a certificate or a private key.
     #[error("is PEM; an API key is one line")]
     Pem,
     /// It contains white space.
-    #[error("has a space or a line break in it")]
+    #[error("contains a space or a line break")]
     Space,
     /// It contains characters that an HTTP header cannot carry.
-    #[error("holds characters that are not visible ASCII")]
+    #[error("contains characters that are not visible ASCII")]
     Characters,
 }
 
@@ -179,7 +179,10 @@ pub enum ConnectionError {
     #[error("temporalNamespace is empty; name the Temporal namespace, for example default")]
     TemporalNamespaceEmpty,
     /// An API key without TLS would be sent in plain text.
-    #[error("an API key needs TLS, or it would travel in clear; set tls on the connection")]
+    #[error(
+        "an API key needs TLS, because it would otherwise be sent in plain text; set tls on the \
+         connection"
+    )]
     ApiKeyWithoutTls,
     /// The API key cannot be sent in an HTTP header.
     #[error("the API key {0}")]
@@ -193,11 +196,12 @@ pub enum ConnectionError {
         problem: PemProblem,
     },
     /// The client key belongs to another certificate.
-    #[error("the client certificate and the client key do not belong together")]
+    #[error("the client certificate and the client key do not match")]
     KeyMismatch,
     /// The client key belongs to a later certificate of the chain.
     #[error(
-        "the client certificate is not the first of its chain; put it first and its issuers after it"
+        "the client certificate is not the first in its chain; put it first, followed by its \
+         issuers"
     )]
     ChainOrder,
 }

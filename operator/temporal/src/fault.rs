@@ -43,16 +43,18 @@ impl Fault {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::ServerWithoutTls => {
-                "the connection has tls, and the server at this address speaks without TLS"
+                "the connection has tls, but the server at this address does not use TLS"
             }
             Self::ServerWantsTls => {
-                "the connection has no tls, and the server at this address speaks TLS"
+                "the connection has no tls, but the server at this address uses TLS"
             }
             Self::NotGrpc => {
-                "the server at this address speaks HTTP and not gRPC, as a web interface or a proxy does"
+                "the server at this address speaks HTTP instead of gRPC, like a web interface or \
+                 a proxy"
             }
             Self::CaAsServer => {
-                "the server presents the certificate of a CA as its own, as a self-signed one often is"
+                "the server presents a CA certificate as its own, as self-signed certificates \
+                 often are"
             }
             Self::UnknownIssuer => {
                 "the server's certificate was signed by a CA that the connection does not trust"
@@ -62,10 +64,12 @@ impl Fault {
             Self::ServerNotYetValid => "the server's certificate is not valid yet",
             Self::ServerCertificate => "the server's certificate cannot be used",
             Self::ClientCertificateMissing => {
-                "the server asks for a client certificate, and the connection has none"
+                "the server requires a client certificate, but the connection has none"
             }
             Self::ClientCertificateRefused => "the server refuses the client certificate",
-            Self::NoCommonTls => "the server and the operator have no way of TLS in common",
+            Self::NoCommonTls => {
+                "the server and the operator support no common TLS version and cipher suite"
+            }
         }
     }
 
@@ -73,31 +77,34 @@ impl Fault {
     pub const fn way_out(self) -> &'static str {
         match self {
             Self::ServerWithoutTls => {
-                "remove tls from the connection, or give the address at which the server speaks TLS"
+                "remove tls from the connection, or set an address at which the server uses TLS"
             }
             Self::ServerWantsTls => "set tls on the connection; tls: {} trusts the public CAs",
-            Self::NotGrpc => {
-                "give the address of Temporal's frontend, whose port is 7233 unless it was changed"
-            }
+            Self::NotGrpc => "set the address of Temporal's frontend, whose default port is 7233",
             Self::CaAsServer => {
-                "give the server a certificate that this CA signs and that is none itself (basicConstraints CA:FALSE)"
+                "give the server a certificate that this CA signed and that is not a CA itself \
+                 (basicConstraints CA:FALSE)"
             }
             Self::UnknownIssuer => {
-                "name the CA that signed it in tls.caSecretRef, or let the server send its intermediate certificates"
+                "reference the CA that signed it in tls.caSecretRef, or configure the server to \
+                 send its intermediate certificates"
             }
             Self::OtherName => "set tls.serverName to a name in the certificate",
             Self::ServerExpired => "renew the server's certificate",
             Self::ServerNotYetValid => {
-                "wait until it is, and check the clocks of the server and of the nodes"
+                "wait until it is valid, and check the clocks of the server and the nodes"
             }
             Self::ServerCertificate => "replace the server's certificate",
             Self::ClientCertificateMissing => {
-                "name one that the server trusts in tls.clientCertificateSecretRef"
+                "reference one that the server trusts in tls.clientCertificateSecretRef"
             }
             Self::ClientCertificateRefused => {
-                "put one that the server trusts and that has not expired into the Secret of tls.clientCertificateSecretRef"
+                "store one that the server trusts and that has not expired in the Secret of \
+                 tls.clientCertificateSecretRef"
             }
-            Self::NoCommonTls => "let the server accept TLS 1.2 or 1.3 with its usual ciphers",
+            Self::NoCommonTls => {
+                "configure the server to accept TLS 1.2 or 1.3 with common ciphers"
+            }
         }
     }
 

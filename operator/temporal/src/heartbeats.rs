@@ -174,7 +174,7 @@ impl Gathering {
         if page.next_page_token.is_empty() {
             self.next = self.next_worker();
         } else if self.pages >= MOST_PAGES {
-            return Err("the pages of the worker list do not end");
+            return Err("the worker list has too many pages");
         } else {
             self.next = Step::Page(page.next_page_token);
         }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_first_look_nobody_is_known_to_be_alive() {
+    fn at_the_first_look_no_worker_is_known_to_be_alive() {
         let mut heartbeats = Heartbeats::default();
         let list = vec![heartbeat("a", 0, Some(5)), heartbeat("b", 0, Some(5))];
         assert_eq!(
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_appears_between_two_looks_is_younger_than_the_beginning_of_the_earlier_one() {
+    fn a_worker_that_appears_between_two_looks_started_after_the_earlier_one_began() {
         let mut heartbeats = Heartbeats::default();
         heartbeats.look(Vec::new(), Time::from_secs(93), Time::from_secs(100));
         let reports = look(&mut heartbeats, vec![heartbeat("a", 0, None)], 105);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_of_a_worker_may_be_anything_and_may_jump_back() {
+    fn the_wall_clock_of_a_worker_may_be_wrong_and_may_jump_back() {
         let mut heartbeats = Heartbeats::default();
         let mut at = |second, stamp: i128| {
             let list = vec![heartbeat("a", stamp * SECOND, None)];
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_gathered_page_by_page_and_then_worker_by_worker() {
+    fn a_list_is_read_page_by_page_and_then_worker_by_worker() {
         let mut gathering = Gathering::new();
         let listed = |key: &str, queue: &str| ListedWorker {
             instance_key: key.to_owned(),
@@ -319,13 +319,13 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_never_end_are_given_up() {
+    fn a_list_with_too_many_pages_is_given_up() {
         let mut gathering = Gathering::new();
         let endless = WorkersPage {
             next_page_token: vec![7],
             ..WorkersPage::default()
         };
         let end = (0..=MOST_PAGES).find_map(|_| gathering.page(endless.clone(), |_| true).err());
-        assert_eq!(end, Some("the pages of the worker list do not end"));
+        assert_eq!(end, Some("the worker list has too many pages"));
     }
 }

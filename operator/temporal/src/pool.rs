@@ -291,7 +291,7 @@ impl Readers {
             (Entry::Vacant(_), Command::Forget(_) | Command::Hint(_)) => return,
         };
         if handle.commands.send(command).is_err() {
-            tracing::debug!("the readers are being stopped; nothing is read any more");
+            tracing::debug!("the readers are stopping; no queue is read any more");
         }
     }
 

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_runs_before_it_is_due_and_then_the_earliest_deadline_runs_first() {
+    fn no_job_runs_before_it_is_due_and_the_earliest_deadline_runs_first() {
         let mut schedule = Schedule::default();
         schedule.set(1, 10, 100);
         schedule.set(2, 20, 5);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_goes_before_what_is_not_late_yet_and_after_what_is() {
+    fn a_hinted_job_runs_after_late_jobs_and_before_all_others() {
         let mut schedule = Schedule::default();
         schedule.set(1, 0, 50);
         schedule.set(2, 0, 200);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_was_removed_does_not_come_back() {
+    fn a_removed_job_does_not_come_back() {
         let mut schedule = Schedule::default();
         schedule.set(1, 0, 0);
         schedule.remove(1);
@@ -204,7 +204,7 @@ mod tests {
         /// Only one job runs per tick, far too few. Still, every waiting job runs within a bounded
         /// time, whatever the others do and however often they are hinted.
         #[test]
-        fn nobody_starves(
+        fn no_job_starves(
             periods in prop::collection::vec((1u64..20, 0u64..60), 2..12),
             hints in prop::collection::vec(0usize..12, 400),
         ) {

@@ -44,7 +44,8 @@ pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described,
             kind: CallErrorKind::Unsupported,
             method: Method::DescribeTaskQueue,
             code: "Ok",
-            message: "the answer has no statistics; Temporal server 1.29 or newer sends them"
+            message: "the response has no statistics; use Temporal server 1.29 or newer, which \
+             sends them"
                 .to_owned(),
             connection_lost: false,
             fault: None,
@@ -115,7 +116,7 @@ pub(crate) fn described_past_cache(
             kind: CallErrorKind::Unsupported,
             method: Method::DescribeTaskQueue,
             code: "Ok",
-            message: "the enhanced answer has no statistics".to_owned(),
+            message: "the enhanced response has no statistics".to_owned(),
             connection_lost: false,
             fault: None,
         })?;

@@ -281,7 +281,7 @@ fn definitions(folder: &Path) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn every_object_that_the_last_release_took_is_taken_and_means_the_same() {
+fn every_object_that_was_valid_in_the_last_release_is_valid_and_means_the_same() {
     let (old, new) = (
         definitions(&frozen().join("files/crds")),
         definitions(&root().join("crds")),
@@ -302,7 +302,7 @@ fn every_object_that_the_last_release_took_is_taken_and_means_the_same() {
 }
 
 #[test]
-fn every_values_file_that_the_last_release_took_is_taken() {
+fn every_values_file_that_was_valid_in_the_last_release_is_valid() {
     let schema = |text: &str| {
         let whole: Value = serde_json::from_str(text).expect("the schema is JSON");
         written_out(&whole, &whole)
@@ -323,7 +323,7 @@ fn every_values_file_that_the_last_release_took_is_taken() {
 }
 
 #[test]
-fn an_upgrade_replaces_no_object_that_the_last_release_made() {
+fn an_upgrade_replaces_no_object_of_the_last_release() {
     let render = |chart: PathBuf| -> BTreeMap<String, Value> {
         let rendered =
             template(&chart, &[]).unwrap_or_else(|error| panic!("{}: {error}", chart.display()));

@@ -61,7 +61,7 @@ fn without_large_parts(rendered: &str) -> String {
             };
             end.map_or_else(
                 || document.trim_end().to_owned(),
-                |end| format!("{}\n# … compared by a test of its own", &document[..end]),
+                |end| format!("{}\n# … compared by its own test", &document[..end]),
             )
         })
         .collect::<Vec<_>>()
@@ -84,7 +84,7 @@ fn every_rendered_object_fits_its_type_without_an_unknown_field() {
 }
 
 #[test]
-fn a_misspelt_field_of_a_rendered_object_would_be_noticed() {
+fn a_misspelt_field_of_a_rendered_object_is_noticed() {
     let object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "b"},
         "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c", "imagePullPolice": "Always"}]}}},
@@ -98,7 +98,7 @@ fn a_misspelt_field_of_a_rendered_object_would_be_noticed() {
 }
 
 #[test]
-fn the_versions_of_chart_image_and_crates_are_one() {
+fn chart_image_and_crates_have_the_same_version() {
     let chart = yaml(&chart_file("Chart.yaml"));
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
@@ -109,7 +109,7 @@ fn the_versions_of_chart_image_and_crates_are_one() {
 }
 
 #[test]
-fn the_chart_and_every_text_ask_for_the_same_kubernetes() {
+fn the_chart_and_the_documentation_require_the_same_kubernetes_version() {
     let chart_yaml = yaml(&chart_file("Chart.yaml"));
     let wanted = text(&chart_yaml, "/kubeVersion");
     let minor: u32 = wanted
@@ -125,7 +125,7 @@ fn the_chart_and_every_text_ask_for_the_same_kubernetes() {
         let words = format!("Kubernetes 1.{minor} or newer");
         assert!(
             read(&root().join(file)).contains(&words),
-            "{file} does not say: {words}"
+            "{file} lacks the words: {words}"
         );
     }
     let older = template(&chart(), &["--kube-version", &format!("1.{}.9", minor - 1)]);
@@ -166,7 +166,7 @@ fn the_rendered_crds_are_those_of_the_repository() {
 }
 
 #[test]
-fn the_packaged_chart_renders_as_its_folder_does() {
+fn the_packaged_chart_renders_like_its_folder() {
     let folder = tmp("package");
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
     let (chart, destination) = (chart(), folder.clone());
@@ -241,7 +241,7 @@ fn a_misspelt_or_malformed_value_is_refused_by_name() {
 }
 
 #[test]
-fn the_schema_is_closed_wherever_it_names_fields() {
+fn the_schema_forbids_unknown_fields_wherever_it_names_fields() {
     fn open(schema: &Value, path: &str, found: &mut Vec<String>) {
         match schema {
             Value::Object(fields) => {

@@ -75,7 +75,7 @@ fn the_alerts_fire_when_they_should_and_not_before() {
 }
 
 #[test]
-fn every_alert_is_shown_firing_and_silent_and_says_what_to_do() {
+fn every_alert_has_a_firing_and_a_silent_test_and_its_annotations() {
     let mut expected = BTreeMap::new();
     for rule in rules() {
         let alert = text(&rule, "/alert");
@@ -151,13 +151,13 @@ fn the_dashboard_can_be_imported() {
         for column in place("x")..place("x") + place("w") {
             for line in place("y")..place("y") + place("h") {
                 let other = taken.insert((column, line), title);
-                assert_eq!(other, None, "{title} lies over another panel");
+                assert_eq!(other, None, "{title} overlaps another panel");
             }
         }
         if text(panel, "/type") != "row" {
             assert!(
                 !text(panel, "/description").is_empty(),
-                "{title} does not say what it shows"
+                "{title} has no description"
             );
         }
     }
@@ -218,7 +218,7 @@ fn complaints(place: &str, expression: &str) -> Vec<String> {
 }
 
 #[test]
-fn rules_and_dashboard_name_only_metrics_and_labels_that_the_operator_has() {
+fn rules_and_dashboard_use_only_metrics_and_labels_of_the_operator() {
     let of_rules = rules().into_iter().map(|rule| {
         let place = [text(&rule, "/alert"), text(&rule, "/record")].concat();
         (place, text(&rule, "/expr").to_owned())
@@ -242,7 +242,7 @@ fn rules_and_dashboard_name_only_metrics_and_labels_that_the_operator_has() {
 }
 
 #[test]
-fn a_metric_or_label_that_the_operator_lacks_would_be_noticed() {
+fn an_unknown_metric_or_label_is_noticed() {
     assert_eq!(
         complaints(
             "p",

@@ -72,7 +72,7 @@ fn strings(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn the_operators_rights_are_these_in_every_mode() {
+fn the_operator_has_exactly_these_rights_in_every_mode() {
     let table = |values: &str| {
         operator_rules(values)
             .iter()
@@ -117,7 +117,7 @@ fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn releases_in_one_namespace_have_leases_of_their_own_and_share_that_of_the_first_version() {
+fn releases_in_one_namespace_have_their_own_leases_and_share_that_of_the_first_version() {
     let both = |own: &str| {
         let names = vec![own.to_owned(), "taskqueue-operator".to_owned()];
         (names.clone(), names)
@@ -142,7 +142,7 @@ fn releases_in_one_namespace_have_leases_of_their_own_and_share_that_of_the_firs
 }
 
 #[test]
-fn secrets_are_read_by_get_only_and_nothing_is_a_wildcard() {
+fn secrets_are_read_only_by_get_and_no_rule_has_a_wildcard() {
     for values in [
         "ci/default.yaml",
         "ci/production.yaml",
@@ -163,7 +163,7 @@ fn secrets_are_read_by_get_only_and_nothing_is_a_wildcard() {
 }
 
 #[test]
-fn every_rbac_rule_says_why() {
+fn every_rbac_rule_has_a_reason() {
     for (name, values) in value_sets() {
         let rendered = rendered(&values);
         let lines: Vec<&str> = rendered.lines().collect();

@@ -174,7 +174,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let dead = Repository::read(&root()).dead_links();
     assert_eq!(dead, Vec::<String>::new());
 }

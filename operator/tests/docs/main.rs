@@ -85,7 +85,7 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
 }
 
 #[test]
-fn the_generated_blocks_are_those_of_the_code() {
+fn the_generated_blocks_match_the_code() {
     let blocks = blocks();
     let pages: BTreeSet<&str> = blocks.iter().map(|(page, _, _)| *page).collect();
     for page in pages {
@@ -95,7 +95,7 @@ fn the_generated_blocks_are_those_of_the_code() {
 }
 
 #[test]
-fn nothing_is_marked_as_generated_that_is_not() {
+fn every_block_that_is_marked_as_generated_is_generated() {
     let known: BTreeSet<(String, String)> = blocks()
         .into_iter()
         .map(|(page, name, _)| (page.to_owned(), markers(name).0))

@@ -34,7 +34,7 @@ pub(crate) fn reasons(keep: impl Fn(&str) -> bool) -> String {
 
 pub(crate) fn scaling_reasons() -> String {
     rows(
-        &["reason", "what it is", "meaning"],
+        &["reason", "kind", "meaning"],
         scaling::Reason::ALL.map(|reason| {
             let kind = if reason.is_limit() { "limit" } else { "demand" };
             vec![
@@ -178,12 +178,7 @@ pub(crate) fn rights() -> String {
 pub(crate) fn errors() -> String {
     let seconds = |class: Class, attempt| format!("{} s", class.wait(attempt).as_secs());
     rows(
-        &[
-            "class",
-            "reasons",
-            "tried again after",
-            "at the latest after",
-        ],
+        &["class", "reasons", "first retry after", "longest interval"],
         Class::ALL.map(|class| {
             let reasons: Vec<String> = ErrorReason::of(class)
                 .map(|reason| code(reason.as_str()))

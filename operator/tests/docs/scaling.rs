@@ -28,47 +28,47 @@ pub(crate) fn defaults() -> String {
         (
             "replicas.min",
             policy.min.to_string(),
-            "Zero is allowed unless you say otherwise. `replicas.max` has no default; you must say it.",
+            "Zero is allowed by default. `replicas.max` is required and has no default.",
         ),
         (
             "scaling.queueWaitTarget",
             time(policy.queue_wait_target),
-            "One read of the statistics; shorter cannot be kept from zero.",
+            "One interval of reads; a fleet at zero cannot meet a shorter target.",
         ),
         (
             "scaling.targetUtilization",
             policy.target_utilization.to_string(),
-            "A quarter of the slots takes what arrives before the next read.",
+            "A quarter of the slots stays free for the tasks that arrive before the next read.",
         ),
         (
             "scaling.slotsPerReplica",
             policy.slots_per_replica.to_string(),
-            "A default of several SDKs; it counts only until the workers say theirs.",
+            "The default of several SDKs; used only until the workers report their own.",
         ),
         (
             "scaling.backlogPerReplica",
             "not set".to_owned(),
-            "A number that fits one queue only.",
+            "The right number differs from queue to queue.",
         ),
         (
             "scaling.pollingInterval",
             time(policy.polling_interval),
-            "The server's own cache.",
+            "The lifetime of the server's cache.",
         ),
         (
             "scaling.quietPollingInterval",
             time(policy.quiet_polling_interval),
-            "The longest that a quiet queue goes unread when calls are short.",
+            "The longest time between two reads of a quiet queue when the call budget is short.",
         ),
         (
             "scaling.cooldownPeriod",
             time(policy.cooldown_period),
-            "Twice the server's window of rates.",
+            "Twice the window over which the server averages rates.",
         ),
         (
             "scaling.behavior.scaleUp.stabilizationWindowSeconds",
             seconds(up.stabilization_window),
-            "Growing is what keeps the target.",
+            "A fleet must grow at once to meet the target.",
         ),
         (
             "scaling.behavior.scaleUp.tolerance",
@@ -78,7 +78,7 @@ pub(crate) fn defaults() -> String {
         (
             "scaling.behavior.scaleUp.policies",
             "none".to_owned(),
-            "The right size in one step.",
+            "The fleet grows to the right size in one step.",
         ),
         (
             "scaling.behavior.scaleDown.stabilizationWindowSeconds",
@@ -98,18 +98,22 @@ pub(crate) fn defaults() -> String {
         (
             "scaling.fallback",
             "not set".to_owned(),
-            "A fleet that holds is the safer guess.",
+            "Keeping the replicas is safer.",
         ),
-        ("scaling.schedule", "none".to_owned(), "Yours to write."),
+        (
+            "scaling.schedule",
+            "none".to_owned(),
+            "It depends on your load.",
+        ),
         (
             "scaling.mode",
             format!("{:?}", policy.mode),
-            "Decide and act.",
+            "The operator decides and scales.",
         ),
         (
             "drain.gracePeriod",
             time(policy.drain_grace_period),
-            "Longer than most activities; an idle pod does not use it.",
+            "Longer than most activities; an idle pod does not need it.",
         ),
     ];
     rows(
@@ -155,7 +159,7 @@ pub(crate) fn call_budget() -> String {
             "calls/s at 5 s",
             "calls/s at 10 s",
             "calls/s at 30 s",
-            "each is read every, at 5 s",
+            "interval of reads, at 5 s",
         ],
         body,
     )
@@ -183,7 +187,7 @@ pub(crate) fn quiet_budget() -> String {
     rows(
         &[
             "quiet queues",
-            "each is read every, 1 task type",
+            "interval of reads, 1 task type",
             "3 task types",
         ],
         body,

@@ -19,7 +19,7 @@ fn documents() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_metric_that_is_named_exists() {
+fn every_named_metric_exists() {
     const PREFIX: &str = "taskqueue_operator_";
     let names: BTreeSet<&str> = table::ALL.iter().map(|spec| spec.name).collect();
     let known = |word: &str| {
@@ -52,7 +52,7 @@ fn every_metric_that_is_named_exists() {
 }
 
 #[test]
-fn every_reason_says_what_to_do_and_every_limit_what_it_does() {
+fn every_reason_has_a_description_on_its_page() {
     let missing = |page: &str, words: &mut dyn Iterator<Item = &'static str>| -> Vec<String> {
         let text = by_hand(&read(page));
         words
@@ -97,7 +97,7 @@ fn by_hand(text: &str) -> String {
 }
 
 #[test]
-fn every_alert_that_is_named_exists() {
+fn every_named_alert_exists() {
     let rules = rules().to_string();
     let mut unknown = Vec::new();
     for (path, text) in &documents() {
@@ -114,7 +114,7 @@ fn every_alert_that_is_named_exists() {
 }
 
 #[test]
-fn every_value_of_the_chart_and_every_field_that_is_named_exists() {
+fn every_named_chart_value_and_field_exists() {
     let values: Value =
         serde_saphyr::from_str(&read("charts/taskqueue-operator/values.yaml")).unwrap();
     let crd: Value =
@@ -153,7 +153,7 @@ fn dotted(word: &str) -> Option<&str> {
 }
 
 #[test]
-fn every_path_that_is_named_exists() {
+fn every_named_path_exists() {
     let mut lost = Vec::new();
     for (path, text) in &documents() {
         let text = by_hand(text);

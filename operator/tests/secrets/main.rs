@@ -221,14 +221,18 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         ("disguised", ("ScalingActive", "TemporalAccessDenied")),
         ("broken-api-key", ("Ready", "SecretInvalid")),
     ]);
-    eventually("every fleet is told what is wrong with it", &log, || {
-        let told = cluster.reasons();
-        let missing = expected.iter().find(|(name, (kind, reason))| {
-            told.get(&((**name).to_owned(), (*kind).to_owned()))
-                .is_none_or(|told| told != reason)
-        });
-        missing.map_or(Ok(()), |missing| Err(format!("{missing:?} in {told:?}")))
-    })
+    eventually(
+        "every fleet has the condition with its problem",
+        &log,
+        || {
+            let told = cluster.reasons();
+            let missing = expected.iter().find(|(name, (kind, reason))| {
+                told.get(&((**name).to_owned(), (*kind).to_owned()))
+                    .is_none_or(|told| told != reason)
+            });
+            missing.map_or(Ok(()), |missing| Err(format!("{missing:?} in {told:?}")))
+        },
+    )
     .await;
     eventually("every mistake has an Event", &log, || {
         let events = cluster.events();

@@ -65,7 +65,7 @@ struct Sample {
 /// a table.
 pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<String> {
     let before = idle(sandbox, options, progress)?;
-    progress.say(&format!("making {} fleets", options.fleets));
+    progress.say(&format!("creating {} fleets", options.fleets));
     let began = Instant::now();
     let made = make(sandbox, options.fleets);
     let took = began.elapsed();
@@ -86,7 +86,7 @@ pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<St
 fn idle(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<Window> {
     let window = options.window.as_secs_f64();
     progress.say(&format!(
-        "leaving the operator alone for {} s, watching it for {window:.0} s",
+        "leaving the operator idle for {} s, then measuring it for {window:.0} s",
         SETTLE.as_secs()
     ));
     thread::sleep(SETTLE);
@@ -213,7 +213,8 @@ fn usage(process: &Process) -> ProcResult<(f64, f64)> {
 fn table(before: Window, with: Window, options: Options, took: Duration) -> String {
     let fleets = format!("{} fleets", options.fleets);
     let mut text = format!(
-        "{fleets} made and ready after {:.1} s; idle over {} s each time\n\n{:<38}{:>12}{fleets:>12}\n",
+        "{fleets} created and ready after {:.1} s; idle for {} s in each \
+         measurement\n\n{:<38}{:>12}{fleets:>12}\n",
         took.as_secs_f64(),
         options.window.as_secs(),
         "the operator",
@@ -229,8 +230,8 @@ fn table(before: Window, with: Window, options: Options, took: Duration) -> Stri
         );
     };
     line("resident memory, MB", |w| w.resident_megabytes, 1);
-    line("processor, thousandths of a core", |w| w.cpu, 1);
-    line("passes", |w| w.passes, 0);
+    line("CPU, thousandths of a core", |w| w.cpu, 1);
+    line("reconciles", |w| w.passes, 0);
     line("writes to Kubernetes", |w| w.writes, 0);
     line("calls to Temporal per second", |w| w.calls_per_second, 1);
     text

@@ -52,7 +52,7 @@ impl HintClient {
         if let Some(output) = &mut client.output {
             output
                 .read_line(&mut line)
-                .attempt(|| format!("reading what {what} says"))?;
+                .attempt(|| format!("reading the output of {what}"))?;
         }
         // "Forwarding from 127.0.0.1:40321 -> 8081"
         let address = line.split(' ').find(|word| word.starts_with("127.0.0.1:"));

@@ -81,7 +81,7 @@ pub(crate) fn workflow(id: &str, text: &str) -> Result<Workflow, String> {
         .as_str()
         .is_some_and(|token| !token.is_empty())
     {
-        return Err("the history does not fit in one answer".into());
+        return Err("the history does not fit in one response".into());
     }
     let taken = events
         .iter()
@@ -150,7 +150,7 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     match &answer["count"] {
         // What is zero is left out of the answer.
         Value::Null => Ok(0),
-        value => number(value).ok_or_else(|| format!("{value} is no count")),
+        value => number(value).ok_or_else(|| format!("{value} is not a count")),
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activity_is_told_with_its_times_its_pod_and_what_went_wrong_before() {
+    fn an_activity_has_its_times_its_pod_and_its_last_failure() {
         let moment = |second| at(second).parse::<Timestamp>().unwrap();
         let quiet = Activity {
             kind: "create_order".into(),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_of_nothing_is_zero() {
+    fn an_empty_count_is_zero() {
         assert_eq!(count("{}"), Ok(0));
         assert_eq!(count(r#"{"count":"12"}"#), Ok(12));
         assert!(count(r#"{"count":"x"}"#).is_err());

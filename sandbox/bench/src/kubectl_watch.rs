@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changes_count_and_each_deployment_has_its_own() {
+    fn only_changes_count_and_they_are_recorded_per_deployment() {
         let seen = replicas(&lines(&[
             "a orders 0 ",
             "b orders 0 ",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_told_to_stop_when_that_is_first_seen() {
+    fn a_pod_stops_at_the_time_when_its_deletion_is_first_seen() {
         let stopped = terminating(&lines(&[
             "pod-a ",
             "pod-b ",

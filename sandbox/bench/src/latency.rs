@@ -71,7 +71,7 @@ pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<Vec<Mea
             }
         }
     }
-    progress.say("putting back the operator's settings");
+    progress.say("restoring the operator's settings");
     let restored = sandbox.install_operator(&[]);
     outcome?;
     restored?;
@@ -91,7 +91,7 @@ fn measure(
     }
     let result = under(sandbox, setting, trials, progress);
     if !arguments.is_empty() {
-        progress.say("restarting Temporal without arguments");
+        progress.say("restarting Temporal without additional arguments");
         sandbox.component("temporal", Action::Restart)?;
     }
     result
@@ -125,7 +125,8 @@ fn under(
     for number in 0..trials {
         let trial = bench.trial(number)?;
         progress.say(&format!(
-            "{} of {trials}: {} s to the right replicas, {} s to the first poll, {} s to the first activity completed",
+            "{} of {trials}: {} s to the right replicas, {} s to the first poll, {} s to the \
+             first completed activity",
             number + 1,
             seconds(trial.right),
             seconds(trial.taken),
@@ -214,7 +215,7 @@ impl Bench<'_> {
             let (status, text) = connection.send(Some(&sender.token), &target)?;
             if status != 202 {
                 let why = format!("status {status}: {}", text.trim());
-                return Err(Error::source("the operator's answer to a hint", why));
+                return Err(Error::source("the operator's response to a hint", why));
             }
         }
         self.until_right(&fleet, before)?;
@@ -225,7 +226,7 @@ impl Bench<'_> {
             .collect::<Result<_>>()?;
         figures(&workflows, &self.steps(&fleet, before)).map_err(|why| {
             self.scenario
-                .not_reached(&format!("the trial {run} has no result: {why}"))
+                .not_reached(&format!("trial {run} has no result: {why}"))
         })
     }
 
@@ -246,7 +247,7 @@ impl Bench<'_> {
             }
         }
         Err(self.scenario.not_reached(&format!(
-            "the fleet {fleet} should be at zero and was not within {} s",
+            "the fleet {fleet} did not go to zero within {} s",
             IDLE_PATIENCE.as_secs()
         )))
     }
@@ -261,7 +262,7 @@ impl Bench<'_> {
         });
         right.ok_or_else(|| {
             self.scenario.not_reached(&format!(
-                "the fleet {fleet} should have {RIGHT} replicas and had not within {} s",
+                "the operator did not request {RIGHT} replicas for the fleet {fleet} within {} s",
                 TRIAL_PATIENCE.as_secs()
             ))
         })

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_without_values_empty() {
+    fn columns_are_aligned_and_empty_without_values() {
         assert_eq!(columns(&of(&[1, 2, 12])), "    2.00   12.00   12.00");
         assert_eq!(columns(&[]), "       -       -       -");
     }

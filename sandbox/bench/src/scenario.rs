@@ -169,7 +169,8 @@ impl<'a> Scenario<'a> {
             }
             if since.elapsed() > patience {
                 return Err(self.not_reached(&format!(
-                    "{placed} workflows {prefix}... should have ended; {now} have, and none for {} s",
+                    "of {placed} workflows {prefix}..., {now} have ended, and none in the last \
+                     {} s",
                     patience.as_secs()
                 )));
             }

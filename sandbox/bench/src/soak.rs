@@ -107,7 +107,7 @@ pub fn soak(
     scenario.until_ended(&format!("order-{run}-"), orders.len() as u64, patience)?;
     scenario.until_ended(&format!("{run}-"), tasks as u64, patience)?;
     progress.say(&format!(
-        "everything had ended after {} s; waiting until the fleets are at zero",
+        "all orders had ended after {} s; waiting until the fleets are at zero",
         began.elapsed().as_secs()
     ));
     at_zero(&scenario, &deployments, ZERO_PATIENCE)?;
@@ -224,7 +224,7 @@ fn at_zero(scenario: &Scenario<'_>, deployments: &Watch, patience: Duration) -> 
     });
     zero.ok_or_else(|| {
         scenario.not_reached(&format!(
-            "every queue should be at zero replicas and was not within {} s",
+            "not every queue reached zero replicas within {} s",
             patience.as_secs()
         ))
     })

@@ -40,7 +40,7 @@ pub(crate) fn by_queue(all: Vec<prometheus::Series>) -> Result<ByQueue, String> 
                         .filter(|value| value.fract() == 0.0)
                         .and_then(whole),
                 )
-                .ok_or_else(|| format!("[{time},{value}] is no sample of a whole number"))
+                .ok_or_else(|| format!("[{time},{value}] is not a sample with a whole number"))
         });
         queues.insert(queue.clone(), samples.collect::<Result<Series, String>>()?);
     }
@@ -106,11 +106,11 @@ impl Scraped {
                 .map(|(time, _)| *time)
         };
         let (Some(start), Some(end)) = (times().min(), times().max()) else {
-            return "There is no sample.\n".into();
+            return "There are no samples.\n".into();
         };
         let column = ((end - start) / WIDTH + 1).max(STEP);
         let mut lines = vec![format!(
-            "One column is {}.{} s; '.' is zero, a blank is no sample.\n",
+            "One column is {}.{} s; '.' means zero, a blank means no sample.\n",
             column / 1000,
             column % 1000 / 100
         )];
@@ -204,12 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_shows_everything_misses_nothing() {
+    fn nothing_is_missing_in_a_complete_run() {
         assert_eq!(missing(&example()), [""; 0]);
     }
 
     #[test]
-    fn what_an_earlier_run_left_at_the_beginning_is_no_rise() {
+    fn values_left_by_an_earlier_run_do_not_count_as_a_rise() {
         let left = Scraped {
             ready: by_queue(&[1, 0, 0, 2, 4, 4, 0]),
             ..example()
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shown_is_named() {
+    fn everything_that_is_missing_is_named() {
         assert_eq!(
             missing(&Scraped {
                 backlog: by_queue(&[0, 0]),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_numbers_of_a_queue_are_understood() {
+    fn only_whole_numbers_of_a_queue_are_accepted() {
         let series = |label: &str, samples: &[(f64, f64)]| prometheus::Series {
             labels: BTreeMap::from([(label.to_owned(), "payments".to_owned())]),
             samples: samples.to_vec(),
@@ -275,13 +275,13 @@ mod tests {
         assert!(super::by_queue(vec![series("fleet", &[])]).is_err());
         assert_eq!(
             super::by_queue(vec![series("queue", &[(1.0, 0.5)])]),
-            Err("[1,0.5] is no sample of a whole number".to_owned())
+            Err("[1,0.5] is not a sample with a whole number".to_owned())
         );
         assert!(super::by_queue(vec![series("queue", &[(1.0, -1.0)])]).is_err());
     }
 
     #[test]
-    fn a_chart_has_a_line_for_each_thing_and_says_it_in_words() {
+    fn a_chart_has_one_line_per_series_and_describes_it_in_words() {
         let scraped = example();
         let text = scraped.render(&["payments".to_owned()]);
         let words: Vec<&str> = text
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(
             words,
             [
-                "One column is 2.0 s; '.' is zero, a blank is no sample.",
+                "One column is 2.0 s; '.' means zero, a blank means no sample.",
                 "payments",
                 "first 0, most 40 after 2 s, last 0",
                 "first 0, most 4 after 4 s, last 0",
@@ -302,6 +302,6 @@ mod tests {
             bars(&scraped.backlog["payments"], 1_000_000, 2000).trim_end(),
             ".█▄▁..."
         );
-        assert_eq!(Scraped::default().render(&[]), "There is no sample.\n");
+        assert_eq!(Scraped::default().render(&[]), "There are no samples.\n");
     }
 }

@@ -50,7 +50,7 @@ pub struct Options {
 pub fn run(name: &Name, options: &Options, progress: Progress) -> Result<(), Error> {
     let result = run_through(name, options, progress);
     if let Err(Error::NotReached { state, .. }) = &result {
-        Screen::new().print(&format!("\nThe state of things:\n{state}\n"));
+        Screen::new().print(&format!("\nThe state of the system:\n{state}\n"));
     }
     result
 }
@@ -137,13 +137,21 @@ fn follow(
 fn report(screen: &mut Screen, run_id: &str, expected: &[Expected], readings: &Readings) -> usize {
     let mismatches = check::check(expected, readings);
     screen.print(&format!(
-        "\nSUMMARY of run {run_id}. EXPECTED follows from the orders; every other figure is read back from where it is kept.\n\n{}\n{}\n\nHow long tasks waited until a worker took them (from the workflows' histories; FIRST TAKEN counts from the queue's first task, when no pod was there):\n\n{}\n",
+        "\nSUMMARY of run {run_id}. EXPECTED is derived from the orders; every other figure is \
+         read back from the system that stores it.\n\n{}\n{}\n\nHow long tasks waited until a \
+         worker took them (from the workflow histories; FIRST TAKEN counts from the queue's first \
+         task, when the queue had no pod):\n\n{}\n",
         summary::summary(expected, readings),
         summary::retries(readings),
         summary::waits(readings, &queues()),
     ));
     if mismatches.is_empty() {
-        screen.print("VERIFIED, order by order: each accepted order was charged exactly once with the right amount, every other not at all; each recipient has exactly one mail; the stock fell by what was paid for; every workflow is closed with the right result.\n");
+        screen.print(
+            "VERIFIED, order by order: each accepted order was charged exactly once with the \
+             right amount, every other order was not charged; each recipient has exactly one \
+             mail; the stock fell by the paid items; every workflow is closed with the right \
+             result.\n",
+        );
     } else {
         let shown: Vec<String> = mismatches
             .iter()
@@ -151,7 +159,7 @@ fn report(screen: &mut Screen, run_id: &str, expected: &[Expected], readings: &R
             .map(|mismatch| format!("  {mismatch}"))
             .collect();
         screen.print(&format!(
-            "NOT AS IT SHOULD BE, {} findings{}:\n{}\n",
+            "NOT AS EXPECTED, {} findings{}:\n{}\n",
             mismatches.len(),
             if mismatches.len() > SHOWN {
                 format!(", the first {SHOWN}")
@@ -212,7 +220,7 @@ fn until_scraped(sources: &Sources<'_>) -> Result<()> {
         }
         if began.elapsed() > SCRAPE_PATIENCE {
             return Err(Error::Metrics(format!(
-                "within {} s the operator's metrics of these queues were not scraped: {}",
+                "Prometheus did not scrape the operator within {} s for these queues: {}",
                 SCRAPE_PATIENCE.as_secs(),
                 missing.join(", ")
             )));
@@ -271,25 +279,22 @@ fn next_steps(sandbox: &Sandbox) -> Result<String> {
         ),
         (
             format!("kubectl describe tqw {fleet} -n {namespace}"),
-            "what was decided last for each queue, and why",
+            "the last decision for each queue, and the reason",
         ),
         (
             format!("kubectl get deployments,pods -n {namespace}"),
-            "what the operator made of it",
+            "what the operator created for it",
         ),
         (
             "demo --orders 1000".to_owned(),
-            "more orders; the file begins again at its end",
+            "more orders; the demo repeats the file if needed",
         ),
-        (
-            "status".to_owned(),
-            "every component, and where it is reached",
-        ),
-        ("down".to_owned(), "end everything; the state stays"),
+        ("status".to_owned(), "every component and its address"),
+        ("down".to_owned(), "stop everything; the state stays"),
     ];
     let ways = ways.map(|(way, what)| format!("  {:<64}{what}\n", format!("{command} {way}")));
     Ok(format!(
-        "\nTemporal's UI: http://{}    Prometheus: {}\nGo on by hand:\n{}\n",
+        "\nTemporal's UI: http://{}    Prometheus: {}\nContinue by hand:\n{}\n",
         sandbox.address("temporal-ui")?,
         sandbox.prometheus()?,
         ways.concat()
@@ -314,12 +319,12 @@ fn lock(sandbox: &Sandbox) -> Result<fs::File> {
     let folder = sandbox.paths().state.join("demo");
     files::make_folder(&folder)?;
     let file = folder.join("lock");
-    let lock = fs::File::create(&file).attempt(|| format!("making {}", file.display()))?;
+    let lock = fs::File::create(&file).attempt(|| format!("creating {}", file.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => {
             Err(Error::Sandbox(sandbox_machine::Error::Usage(format!(
-                "another demo runs in the sandbox {}; wait for its end",
+                "another demo is running in the sandbox {}; wait until it ends",
                 sandbox.paths().name
             ))))
         }

@@ -21,7 +21,7 @@ pub enum Error {
     #[error("{0} findings; the lines above name them and their orders")]
     Mismatch(usize),
     /// What Prometheus scraped does not show the scaling.
-    #[error("the metrics in Prometheus do not show what they should:\n{0}")]
+    #[error("the metrics in Prometheus do not show the expected scaling:\n{0}")]
     Metrics(String),
 }
 

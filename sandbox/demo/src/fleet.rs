@@ -69,7 +69,9 @@ pub(crate) fn read(sandbox: &Sandbox) -> Result<FleetState> {
 
 fn parse(text: &str) -> Result<FleetState, String> {
     let list: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let items = list["items"].as_array().ok_or("the answer is no list")?;
+    let items = list["items"]
+        .as_array()
+        .ok_or("the response is not a list")?;
     let of_kind = |kind: &'static str| items.iter().filter(move |item| item["kind"] == kind);
     let fleet = of_kind("TaskQueueWorker")
         .find(|item| item["metadata"]["name"] == NAME)

@@ -122,7 +122,7 @@ pub(crate) fn parse(text: &str, run: &str, count: Option<usize>) -> Result<Vec<O
         .filter(|(_, line)| !line.is_empty())
         .collect();
     if lines.is_empty() {
-        return Err(Error::Orders("the file of orders holds no order".into()));
+        return Err(Error::Orders("the file of orders contains no order".into()));
     }
     let count = count.unwrap_or(lines.len());
     let mut orders = Vec::with_capacity(count);
@@ -133,7 +133,7 @@ pub(crate) fn parse(text: &str, run: &str, count: Option<usize>) -> Result<Vec<O
             .map_err(|why| Error::Orders(format!("line {number} of the orders: {why}")))?;
         if let Some(first) = first_line.insert(order.id.clone(), *number) {
             return Err(Error::Orders(format!(
-                "line {number} of the orders: order_id {:?} stands in line {first} already",
+                "line {number} of the orders: order_id {:?} is already used in line {first}",
                 order.fields.order_id
             )));
         }
@@ -184,7 +184,9 @@ pub(crate) fn expect(orders: &[Order], stock: &Pieces) -> Result<Vec<Expected>> 
         let left = stock.get(&sku).copied().unwrap_or(0);
         if wanted > left {
             return Err(Error::Orders(format!(
-                "the orders ask for {wanted} pieces of {sku} and {left} are in stock: which of them get one is left to chance, so nothing can be expected of them; ask for fewer, or for more than {left} in each order"
+                "the orders need {wanted} pieces of {sku}, but {left} are in stock: chance \
+                 decides which orders get one, so the outcome cannot be predicted; order fewer, \
+                 or more than {left} in each order"
             )));
         }
     }
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_placed_under_the_id_of_its_run_and_otherwise_as_it_stands_in_the_file() {
+    fn an_order_is_placed_unchanged_except_for_the_run_in_its_id() {
         let text = "{\"order_id\":\"7\",\"total\":100,\"card\":\"tok_x\"}\n\n{\"order_id\":\"8\",\"total\":5}\n";
         let orders = parse(text, "run", Some(3)).unwrap();
         assert_eq!(
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_follows_from_card_stock_and_cancel_window() {
+    fn the_expected_outcome_follows_from_card_stock_and_cancel_window() {
         assert_eq!(outcome(r#"{"order_id":"1","total":1}"#), Outcome::Paid);
         assert_eq!(
             outcome(r#"{"order_id":"1","total":1,"card":"tok_flaky"}"#),
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_worker_fills_in_is_expected_as_well() {
+    fn the_defaults_of_the_worker_are_expected() {
         let orders = parse(
             r#"{"order_id":"1","total":100,"recipients":["a@b","a@b"]}"#,
             "r",
@@ -397,22 +399,22 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with("the orders ask for 6 pieces of rare-vase and 5 are in stock"),
+            error.starts_with("the orders need 6 pieces of rare-vase, but 5 are in stock"),
             "{error}"
         );
     }
 
     #[test]
-    fn a_mistake_in_the_file_is_told_with_its_line() {
+    fn a_mistake_in_the_file_is_reported_with_its_line() {
         let error = |text: &str| parse(text, "r", None).unwrap_err().to_string();
-        assert_eq!(error(" \n"), "the file of orders holds no order");
+        assert_eq!(error(" \n"), "the file of orders contains no order");
         assert_eq!(
             error("{\"order_id\":\"1\",\"total\":1}\n{\"order_id\":\"2\"}"),
             "line 2 of the orders: missing field `total`"
         );
         assert_eq!(
             error("{\"order_id\":\"1\",\"total\":1}\n\n{\"order_id\":\"1\",\"total\":2}"),
-            "line 3 of the orders: order_id \"1\" stands in line 1 already"
+            "line 3 of the orders: order_id \"1\" is already used in line 1"
         );
         assert!(error("{").starts_with("line 1 of the orders: not JSON: "));
     }

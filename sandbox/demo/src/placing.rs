@@ -65,7 +65,7 @@ pub(crate) fn cancel(
                 "cancel",
                 &order.id,
                 "--reason",
-                "the customer thought again",
+                "the customer changed their mind",
             ]);
             Ok(thread::spawn(move || run::output(&mut command)))
         })

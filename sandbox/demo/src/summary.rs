@@ -233,7 +233,8 @@ pub(crate) fn retries(readings: &Readings) -> String {
         .count();
     let keys = readings.ledger.len();
     format!(
-        "The gateway was asked {attempts} times for {keys} charges; {again} of them needed more than one attempt."
+        "The gateway received {attempts} requests for {keys} charges; {again} of them needed more \
+         than one attempt."
     )
 }
 
@@ -284,7 +285,7 @@ mod tests {
     use crate::{check::tests::example, readings::Wait};
 
     #[test]
-    fn the_summary_stands_what_was_expected_beside_what_each_place_says() {
+    fn the_summary_shows_the_expected_values_beside_those_of_each_system() {
         let (expected, mut readings) = example();
         readings.ledger[0].amount = 4271;
         readings.executions[3].ended = Ended::Otherwise("TIMER_STARTED".into());
@@ -312,7 +313,7 @@ left open                              0           1           0           0    
         readings.ledger[0].attempts = 3;
         assert_eq!(
             retries(&readings),
-            "The gateway was asked 5 times for 3 charges; 1 of them needed more than one attempt."
+            "The gateway received 5 requests for 3 charges; 1 of them needed more than one attempt."
         );
     }
 

@@ -131,7 +131,7 @@ orders: 240 done, 15 declined, 8 cancelled (database); 37 workflows open, 263 cl
     }
 
     #[test]
-    fn a_wait_that_grows_is_no_change_and_anything_else_is() {
+    fn only_a_growing_wait_does_not_count_as_a_change() {
         let before = snapshot();
         let mut after = snapshot();
         after.rows[0].oldest += Duration::from_secs(2);

@@ -44,18 +44,12 @@ pub(crate) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_
         let open = sources.open_orders()?;
         let at_zero = state.rows.iter().all(QueueRow::is_at_zero);
         let (what, patience) = if !state.ready {
-            (
-                "the fleet should be accepted by the operator",
-                ACCEPT_PATIENCE,
-            )
+            ("the operator did not accept the fleet", ACCEPT_PATIENCE)
         } else if open > 0 {
-            (
-                "the orders of earlier runs should have ended",
-                ZERO_PATIENCE,
-            )
+            ("the orders of earlier runs did not end", ZERO_PATIENCE)
         } else if !at_zero {
             (
-                "the fleet should be at zero replicas before the first order",
+                "the fleet did not go to zero replicas before the first order",
                 ZERO_PATIENCE,
             )
         } else {
@@ -63,7 +57,7 @@ pub(crate) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_
         };
         if began.elapsed() > patience {
             let what = format!(
-                "{what} and did not within {} s ({open} orders are open)",
+                "{what} within {} s ({open} orders are open)",
                 patience.as_secs()
             );
             return Err(not_reached(sandbox, &what, &state));
@@ -136,7 +130,8 @@ fn overdue(
 ) -> Option<String> {
     match drained {
         None if last_end.elapsed() > STALL_PATIENCE => Some(format!(
-            "every one of {placed} orders should have ended; {} have, {} are open, and none has ended for {} s",
+            "not all {placed} orders have ended: {} have ended, {} are open, and none ended in \
+             the last {} s",
             snapshot.closed,
             snapshot.open,
             STALL_PATIENCE.as_secs()
@@ -154,7 +149,7 @@ fn overdue(
                 })
                 .collect();
             Some(format!(
-                "every queue should be back at zero within {} s after the last order; not there: {}",
+                "not every queue was back at zero within {} s after the last order: {}",
                 ZERO_PATIENCE.as_secs(),
                 left.join(", ")
             ))

@@ -61,14 +61,18 @@ pub(crate) fn create(name: &str) -> Result<()> {
 }
 
 fn make(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).attempt(|| format!("making the cgroup {}", folder.display()))
+    fs::create_dir_all(folder).attempt(|| format!("creating the cgroup {}", folder.display()))
 }
 
 fn enable(folder: &Path, controllers: &str) -> Result<()> {
     let file = folder.join("cgroup.subtree_control");
     for controller in controllers.split_whitespace() {
-        fs::write(&file, format!("+{controller}"))
-            .attempt(|| format!("giving the controller {controller} to {}", folder.display()))?;
+        fs::write(&file, format!("+{controller}")).attempt(|| {
+            format!(
+                "enabling the controller {controller} in {}",
+                folder.display()
+            )
+        })?;
     }
     Ok(())
 }
@@ -108,7 +112,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn the_first_version_has_one_folder_per_hierarchy_and_none_per_link() {
+    fn cgroups_v1_have_one_folder_per_hierarchy_and_none_per_link() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         for hierarchy in ["cpu,cpuacct", "memory"] {
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_version_has_one_folder() {
+    fn cgroups_v2_have_one_folder() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         fs::write(root.join(V2_MARK), "cpu memory\n").unwrap();
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_removed_from_its_leaves_up() {
+    fn a_tree_is_removed_from_the_leaves_upwards() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         fs::create_dir_all(root.join("mine/a/b")).unwrap();

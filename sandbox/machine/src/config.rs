@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_two_sandboxes_could_share_carries_the_name() {
+    fn everything_that_two_sandboxes_could_share_contains_the_name() {
         let host = HostFacts {
             runc: "/usr/sbin/runc".into(),
             cni_plugins: "/usr/lib/cni".into(),
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_told_the_address_of_the_dns_service() {
+    fn pods_get_the_address_of_the_dns_service() {
         assert_eq!(kubelet(&paths())["clusterDNS"], json!([DNS_SERVICE]));
         assert!(corefile(&paths()).contains("kubeconfig /s/t1/pki/coredns.kubeconfig sandbox"));
     }
 
     #[test]
-    fn without_overlay_file_systems_containerd_copies() {
+    fn containerd_copies_files_without_overlay_file_systems() {
         let host = HostFacts {
             runc: "/r".into(),
             cni_plugins: "/p".into(),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_reads_temporal_and_the_pods_that_ask_for_it() {
+    fn prometheus_scrapes_temporal_and_the_annotated_pods() {
         let config = prometheus(&paths());
         let jobs: Vec<_> = config["scrape_configs"]
             .as_array()

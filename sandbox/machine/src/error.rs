@@ -65,7 +65,7 @@ pub enum Error {
         why: String,
     },
     /// A certificate could not be made.
-    #[error("making certificates: {0}")]
+    #[error("creating certificates: {0}")]
     Pki(#[from] rcgen::Error),
 }
 

@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_registry_on_this_machine_is_spoken_to_without_tls() {
+    fn only_a_registry_on_this_machine_is_used_without_tls() {
         assert!(!external(Some("localhost:5000/a")).registry_has_tls());
         assert!(!external(Some("127.0.0.1:5000")).registry_has_tls());
         assert!(external(Some("localhost.example.com/a")).registry_has_tls());
     }
 
     #[test]
-    fn every_service_has_a_port_outside() {
+    fn every_service_has_a_port_outside_the_sandbox() {
         for (service, port) in SERVICES {
             let forward = crate::net::FORWARDS
                 .iter()

@@ -60,7 +60,7 @@ pub fn write_secret(file: &Path, content: &[u8]) -> Result<()> {
 
 /// Makes a folder and the folders above it.
 pub fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).attempt(|| format!("making the folder {}", folder.display()))
+    fs::create_dir_all(folder).attempt(|| format!("creating the folder {}", folder.display()))
 }
 
 /// Removes a folder and all that is in it; nothing happens where there is none.
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_removed_with_all_that_is_in_it_and_may_be_gone() {
+    fn a_folder_is_removed_with_its_content_and_may_be_missing() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("a");
         make_folder(&folder.join("b")).unwrap();

@@ -74,7 +74,7 @@ impl Sandbox {
         for (number, (image, binary)) in images.iter().zip(&binaries).enumerate() {
             let reference = self.image_reference(*image);
             let mut step = progress.step(number + 1, images.len(), reference);
-            step.update("making the image");
+            step.update("building the image");
             let one = self.image(*image, binary)?;
             let unchanged = if one.changed { "" } else { ", unchanged" };
             step.done(&format!("{}{unchanged}", in_megabytes(one.bytes)));
@@ -195,7 +195,8 @@ impl Sandbox {
         let beside = folder.join("order-worker.tmp");
         let from = context.join(Image::OrderWorker.binary());
         fs::copy(&from, &beside).attempt(|| format!("copying {}", from.display()))?;
-        fs::rename(&beside, &program).attempt(|| format!("naming {}", program.display()))?;
+        fs::rename(&beside, &program)
+            .attempt(|| format!("renaming a new file to {}", program.display()))?;
         self.component("gateway", Action::Restart)
     }
 }
@@ -209,7 +210,7 @@ fn in_megabytes(bytes: u64) -> String {
 fn size(file: &Path) -> Result<u64> {
     fs::metadata(file)
         .map(|data| data.len())
-        .attempt(|| format!("looking at {}", file.display()))
+        .attempt(|| format!("reading the size of {}", file.display()))
 }
 
 /// Lays out the folder that the Dockerfile copies from: the stripped binary and the certificates.

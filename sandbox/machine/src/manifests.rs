@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_beside_the_pods_has_no_selector_and_one_endpoint() {
+    fn a_service_outside_the_pod_network_has_no_selector_and_one_endpoint() {
         assert_eq!(
             backing_services("10.250.0.1", &[("temporal", 7233, 17233)]),
             [
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_is_one_list_of_every_service_and_role() {
+    fn the_base_manifest_lists_every_service_and_role() {
         let base = base();
         let kinds: Vec<String> = base["items"]
             .as_array()

@@ -108,7 +108,7 @@ pub(crate) fn bind_for_external_cluster(
         let local = bind(forward, name, before)?;
         let port = local
             .local_addr()
-            .attempt(|| format!("the port of {}", forward.name))?
+            .attempt(|| format!("reading the port of {}", forward.name))?
             .port();
         if !FOR_PODS.contains(&forward.name) {
             bound.push((forward, local));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pods_need_is_bound_where_they_look_for_it() {
+    fn services_for_pods_are_bound_where_pods_expect_them() {
         let bound = |host: &str| -> Vec<(&'static str, String)> {
             let name: Name = "other".parse().unwrap();
             let all =

@@ -56,7 +56,8 @@ impl FromStr for Name {
             Ok(Self(text.into()))
         } else {
             Err(Error::Usage(format!(
-                "{text:?} cannot name a sandbox: use 1 to 20 of a-z, 0-9 and -, beginning with a letter"
+                "{text:?} is not a valid sandbox name; use 1 to 20 of a-z, 0-9 and -, starting \
+                 with a letter"
             )))
         }
     }
@@ -96,7 +97,8 @@ impl Paths {
         ] {
             if let Some(covered) = COVERED.iter().find(|covered| folder.starts_with(covered)) {
                 return Err(Error::Usage(format!(
-                    "{} lies in {covered}, which the sandbox covers with an empty folder of its own; set {variable} to a folder elsewhere",
+                    "{} is inside {covered}, which the sandbox hides behind its own empty folder; \
+                     set {variable} to a folder elsewhere",
                     folder.display()
                 )));
             }
@@ -245,10 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn a_state_folder_that_would_be_covered_is_refused() {
+    fn a_state_folder_that_a_mount_would_hide_is_refused() {
         assert_eq!(
             paths("/var/lib/x").check().unwrap_err().to_string(),
-            "/var/lib/x lies in /var/lib, which the sandbox covers with an empty folder of its own; set XDG_STATE_HOME to a folder elsewhere"
+            "/var/lib/x is inside /var/lib, which the sandbox hides behind its own empty folder; \
+             set XDG_STATE_HOME to a folder elsewhere"
         );
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
     }
     files::make_folder(&folder)?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
-        .attempt(|| format!("closing {} to others", folder.display()))?;
+        .attempt(|| format!("restricting access to {}", folder.display()))?;
     let authority = authority(&folder)?;
     let names = [
         "127.0.0.1",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_made_once_and_closed_to_others() {
+    fn certificates_are_created_once_and_readable_only_by_their_owner() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().to_owned();
         let paths = Paths {

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_again_and_another_with_its_number_is_not() {
+    fn a_process_is_recognized_and_another_with_the_same_id_is_not() {
         let me = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(me.is_alive());
         let other = Process {

@@ -78,7 +78,9 @@ impl Sandbox {
     pub fn use_external_cluster(name: &Name, external: &ExternalCluster) -> Result<()> {
         if external.host_address.is_loopback() || external.host_address.is_unspecified() {
             return Err(Error::Usage(format!(
-                "no pod reaches this machine at {}; give --host-address the address of the network that the cluster's nodes share with it (`ip address` lists this machine's)",
+                "no pod reaches this machine at {}; set --host-address to this machine's address \
+                 in the network that it shares with the cluster's nodes (`ip address` lists its \
+                 addresses)",
                 external.host_address
             )));
         }
@@ -93,7 +95,8 @@ impl Sandbox {
         }
         if paths.state.join("etcd").exists() || lifecycle::is_up(&paths)? {
             return Err(Error::Usage(format!(
-                "the sandbox {name:?} has another cluster already; give this one another --name, or remove that one with `cargo sandbox --name {name} clean`",
+                "the sandbox {name:?} already uses another cluster; choose another --name, or \
+                 remove that sandbox with `cargo sandbox --name {name} clean`",
                 name = name.as_str()
             )));
         }
@@ -196,7 +199,7 @@ impl Sandbox {
             .ok_or_else(|| {
                 let known: Vec<&str> = self.ports.keys().map(String::as_str).collect();
                 Error::Usage(format!(
-                    "no port {name:?} is forwarded; there are {}",
+                    "no port {name:?} is forwarded; the forwarded ports are {}",
                     known.join(", ")
                 ))
             })
@@ -279,7 +282,8 @@ impl Sandbox {
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "the sandbox is made of Linux's own means and needs Linux; on another system run it in a Linux machine, and use a cluster that you have with `cargo sandbox --context NAME up`"
+    "the sandbox needs Linux; on another system run it in a Linux virtual machine, and use an \
+     existing cluster with `cargo sandbox --context NAME up`"
 );
 
 /// Returns an error that names the remedy if the sandbox needs root to build its own cluster.
@@ -288,7 +292,10 @@ fn check_privileges(machine: &Machine) -> Result<()> {
         return Ok(());
     }
     Err(Error::Machine(
-        "a cluster of the sandbox's own needs root (bridges, cgroups, containers): run this as root, or, with a Kubernetes cluster that you have already, `cargo sandbox --context NAME --host-address ADDRESS up`, which needs no root and builds none".into(),
+        "the sandbox needs root to build a cluster (bridges, cgroups, containers): run this as \
+         root, or use an existing Kubernetes cluster with `cargo sandbox --context NAME \
+         --host-address ADDRESS up`, which needs no root"
+            .into(),
     ))
 }
 
@@ -336,7 +343,8 @@ fn no_other_is_up(paths: &Paths) -> Result<()> {
             };
             if other.name != paths.name && lifecycle::is_up(&other)? {
                 return Err(Error::Usage(format!(
-                    "the sandbox {:?} is up and runs from the cache; end it first: `cargo sandbox --name {} down`",
+                    "the sandbox {:?} is up and runs from the cache; stop it first: `cargo \
+                     sandbox --name {} down`",
                     other.name.as_str(),
                     other.name
                 )));
@@ -360,7 +368,7 @@ fn remove(path: &Path) -> Result<()> {
 fn lock(paths: &Paths) -> Result<std::fs::File> {
     files::make_folder(&paths.state)?;
     let file = paths.state.join("lock");
-    let lock = std::fs::File::create(&file).attempt(|| format!("making {}", file.display()))?;
+    let lock = std::fs::File::create(&file).attempt(|| format!("creating {}", file.display()))?;
     lock.lock()
         .attempt(|| format!("locking {}", file.display()))?;
     Ok(lock)

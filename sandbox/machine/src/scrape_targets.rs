@@ -68,7 +68,7 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
         }
     }
     let status = kubectl.wait().attempt(|| "waiting for kubectl".into())?;
-    Err(Error::Machine(format!("kubectl ended with {status}")))
+    Err(Error::Machine(format!("kubectl exited with {status}")))
 }
 
 fn write(file: &Path, targets: &BTreeMap<String, Value>) -> Result<()> {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_pod_that_asks_for_it_is_a_target_with_its_labels() {
+    fn an_annotated_running_pod_is_a_target_with_its_labels() {
         assert_eq!(
             target(&pod("Running", "true"), false),
             Some(json!({"targets": ["10.244.0.7:8080"], "labels": {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_an_external_cluster_is_read_through_the_proxy_of_its_api() {
+    fn a_pod_of_an_external_cluster_is_scraped_through_the_proxy_of_its_api() {
         assert_eq!(
             target(&pod("Running", "true"), true),
             Some(json!({"targets": ["127.0.0.1:8001"], "labels": {

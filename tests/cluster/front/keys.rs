@@ -33,19 +33,19 @@ impl Keys {
     /// Accepts exactly these keys from now on.
     pub(crate) fn accept(&self, keys: &[&str]) {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        *self.accepted.lock().expect("nobody panics with the lock") = keys;
+        *self.accepted.lock().expect("the lock is not poisoned") = keys;
     }
 
     /// Whether a client that satisfies `client` was admitted with the key.
     pub(crate) fn saw(&self, key: &str, client: impl Fn(&IpAddr) -> bool) -> bool {
-        let let_in = self.let_in.lock().expect("nobody panics with the lock");
+        let let_in = self.let_in.lock().expect("the lock is not poisoned");
         let mut with_it = let_in.iter().filter(|(_, seen)| seen == key);
         with_it.any(|(peer, _)| client(peer))
     }
 
     /// Removes and returns the clients refused since the last call, each with its key.
     pub(crate) fn take_refused(&self) -> Vec<(IpAddr, String)> {
-        std::mem::take(&mut self.refused.lock().expect("nobody panics with the lock"))
+        std::mem::take(&mut self.refused.lock().expect("the lock is not poisoned"))
     }
 
     fn lets_in(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
@@ -53,13 +53,13 @@ impl Keys {
         let value = value.and_then(|value| value.to_str().ok());
         let key = value.and_then(|value| value.strip_prefix("Bearer "));
         let key = key.unwrap_or_default().to_owned();
-        let accepted = self.accepted.lock().expect("nobody panics with the lock");
+        let accepted = self.accepted.lock().expect("the lock is not poisoned");
         if accepted.contains(&key) {
-            let mut let_in = self.let_in.lock().expect("nobody panics with the lock");
+            let mut let_in = self.let_in.lock().expect("the lock is not poisoned");
             let_in.insert((peer, key));
             return true;
         }
-        let mut refused = self.refused.lock().expect("nobody panics with the lock");
+        let mut refused = self.refused.lock().expect("the lock is not poisoned");
         refused.push((peer, key));
         false
     }

@@ -34,7 +34,7 @@ where
         };
         anyhow::ensure!(
             Instant::now() < deadline,
-            "not within {} s: {what}; last: {last}",
+            "not within {} s: {what}; last result: {last}",
             patience.as_secs()
         );
     }

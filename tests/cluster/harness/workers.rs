@@ -70,7 +70,7 @@ impl World {
         let now = self.workers().await?;
         anyhow::ensure!(
             now == *before,
-            "the workers were touched by {by_what}: {before:?} became {now:?}"
+            "{by_what} changed the workers: {before:?} became {now:?}"
         );
         Ok(())
     }

@@ -162,12 +162,12 @@ async fn a_held_step_is_undone(name: &str, step: Step) {
 }
 
 #[tokio::test]
-async fn an_order_cancelled_while_it_is_written_down_is_undone_after_that() {
+async fn an_order_that_is_cancelled_while_it_is_recorded_is_undone_afterwards() {
     a_held_step_is_undone("held-create", Step::Create).await;
 }
 
 #[tokio::test]
-async fn an_order_cancelled_while_stock_is_taken_is_undone_after_that() {
+async fn an_order_that_is_cancelled_while_stock_is_reserved_is_undone_afterwards() {
     a_held_step_is_undone("held-reserve", Step::Reserve).await;
 }
 
@@ -187,12 +187,12 @@ async fn a_step_that_fails_late_is_undone(name: &str, step: Step) {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_written_down_any_more_is_cancelled() {
+async fn an_order_that_can_no_longer_be_recorded_is_cancelled() {
     a_step_that_fails_late_is_undone("late-create", Step::Create).await;
 }
 
 #[tokio::test]
-async fn an_order_whose_stock_cannot_be_taken_any_more_is_cancelled() {
+async fn an_order_whose_stock_can_no_longer_be_reserved_is_cancelled() {
     a_step_that_fails_late_is_undone("late-reserve", Step::Reserve).await;
 }
 
@@ -229,16 +229,16 @@ async fn a_customer_cancels_in_a_step(name: &str, step: Step) {
 }
 
 #[tokio::test]
-async fn a_customer_cancels_while_the_order_is_written_down() {
+async fn a_customer_cancels_while_the_order_is_recorded() {
     a_customer_cancels_in_a_step("customer-create", Step::Create).await;
 }
 
 #[tokio::test]
-async fn a_customer_cancels_while_stock_is_taken() {
+async fn a_customer_cancels_while_stock_is_reserved() {
     a_customer_cancels_in_a_step("customer-reserve", Step::Reserve).await;
 }
 
-fn keeping_answers_back() -> GatewayOptions {
+fn delaying_answers() -> GatewayOptions {
     GatewayOptions {
         delay: KEPT_BACK,
         ..GatewayOptions::default()
@@ -246,8 +246,8 @@ fn keeping_answers_back() -> GatewayOptions {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_not_made_when_the_order_is_cancelled_is_not_made_at_all() {
-    let case = Case::paying("unmade", "tok_broken", keeping_answers_back()).await;
+async fn a_payment_that_is_not_made_before_the_cancellation_is_never_made() {
+    let case = Case::paying("unmade", "tok_broken", delaying_answers()).await;
     case.cancel().await;
     asked_to_stop(&case.shop, &case.id).await;
     // No settlement starts while a request is in flight.
@@ -268,8 +268,8 @@ async fn a_payment_that_is_not_made_when_the_order_is_cancelled_is_not_made_at_a
 }
 
 #[tokio::test]
-async fn a_payment_whose_answer_is_lost_when_the_order_is_cancelled_stays_made() {
-    let case = Case::paying("made", "tok_lost", keeping_answers_back()).await;
+async fn a_payment_whose_answer_is_lost_at_the_cancellation_stays_made() {
+    let case = Case::paying("made", "tok_lost", delaying_answers()).await;
     case.cancel().await;
     asked_to_stop(&case.shop, &case.id).await;
     let result = case.end().await;
@@ -286,7 +286,7 @@ async fn a_payment_whose_answer_is_lost_when_the_order_is_cancelled_stays_made()
 }
 
 #[tokio::test]
-async fn a_payment_that_waits_for_its_next_attempt_is_not_made_when_the_order_is_cancelled() {
+async fn a_payment_that_waits_for_its_next_attempt_is_not_made_after_the_cancellation() {
     let faults = FaultOptions {
         retry_after_seconds: 600,
         ..FaultOptions::default()

@@ -29,7 +29,7 @@ fn payload(encoding: &str, data: &[u8]) -> Payload {
 }
 
 #[tokio::test]
-async fn what_no_client_of_ours_would_send_stops_no_order() {
+async fn malformed_requests_of_other_clients_stop_no_order() {
     let shop = Shop::open("nonsense").await;
     let worker = shop.worker().await;
     let nothing = vec![];
@@ -100,7 +100,7 @@ const ACTIVITIES: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn what_an_activity_cannot_read_fails_at_once_whatever_the_caller_retries() {
+async fn an_unreadable_activity_input_fails_at_once_regardless_of_the_retry_policy() {
     let shop = Shop::open("unreadable").await;
     let worker = shop.worker().await;
     let inputs = [
@@ -155,7 +155,7 @@ async fn what_an_activity_cannot_read_fails_at_once_whatever_the_caller_retries(
 }
 
 #[tokio::test]
-async fn a_field_that_nobody_knows_is_ignored_and_one_misspelt_is_refused() {
+async fn an_unknown_field_is_ignored_and_a_misspelt_one_is_refused() {
     let shop = Shop::open("unknown").await;
     let worker = shop.worker().await;
     let unknown = OrderInput::new("extra-1", 100)
@@ -180,7 +180,7 @@ async fn a_field_that_nobody_knows_is_ignored_and_one_misspelt_is_refused() {
 
 /// A workflow id can run again: by default with every client, and after a termination.
 #[tokio::test]
-async fn a_workflow_that_runs_again_leaves_what_was_sold_alone() {
+async fn a_workflow_that_runs_again_does_not_change_what_was_sold() {
     let shop = Shop::open("again").await;
     let worker = shop.worker().await;
     let lamps = json!([{"sku": "lamp", "quantity": 2}]);

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_found_in_every_form() {
+    fn a_text_is_found_in_every_encoding() {
         const SECRET: &str = "tok_secret";
         for before in ["", "a", "ab", "abc", "{\"card\":\""] {
             let text = format!("{before}{SECRET}\"}}");

@@ -167,7 +167,7 @@ async fn workers_that_drain_under_load_lose_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_worker_leaves_within_seconds() {
+async fn an_idle_worker_exits_within_seconds() {
     let shop = Shop::open("idle-drain").await;
     let worker = shop.worker().await;
     let started = Instant::now();

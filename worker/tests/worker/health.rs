@@ -46,7 +46,7 @@ async fn is(url: &str, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_whose_poll_loop_stands_still_is_not_alive() {
+async fn a_process_whose_poll_loop_is_stuck_is_not_alive() {
     init();
     let health = Health::new(Duration::from_secs(1));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

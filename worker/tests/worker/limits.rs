@@ -97,7 +97,7 @@ fn values(metrics: &str, name: &str) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_sees_the_slots_that_are_set_and_used() {
+async fn the_server_reports_the_configured_and_the_used_slots() {
     let faults = FaultOptions {
         slow: Duration::from_secs(20),
         ..FaultOptions::default()

@@ -39,7 +39,7 @@ async fn unsent(behaviour: Behaviour, url: &str) -> Unsent {
 }
 
 #[tokio::test]
-async fn trouble_with_the_server_or_the_settings_refuses_nobody() {
+async fn a_problem_of_the_server_or_the_settings_refuses_no_recipient() {
     let login = Behaviour {
         extensions: vec!["AUTH PLAIN".to_owned()],
         ..answering("AUTH", "535 no")
@@ -85,7 +85,7 @@ async fn trouble_with_the_server_or_the_settings_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn a_sender_that_is_not_allowed_refuses_nobody() {
+async fn a_sender_that_is_not_allowed_refuses_no_recipient() {
     let (wrong, login) = (
         "the mail server answered 550 to the sender: MAIL_FROM or the login in SMTP_URL may be wrong",
         "the mail server wants another login than SMTP_URL has: 530",
@@ -112,7 +112,7 @@ async fn a_sender_that_is_not_allowed_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn an_answer_to_the_recipient_or_the_mail_is_about_the_recipient() {
+async fn an_answer_to_the_recipient_or_the_mail_concerns_only_the_recipient() {
     let refused =
         |code: u16| Unsent::Refused(format!("the mail server refused the mail with {code}"));
     let put_off = |code: u16| Unsent::PutOff(format!("the mail server put it off with {code}"));
@@ -129,7 +129,7 @@ async fn an_answer_to_the_recipient_or_the_mail_is_about_the_recipient() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mail_server_that_falls_silent_is_not_waited_for() {
+async fn a_silent_mail_server_causes_a_timeout() {
     let silent = "the mail server did not answer in time".to_owned();
     // After the server received a mail, which it may still send.
     let slow = Behaviour {
@@ -145,7 +145,7 @@ async fn a_mail_server_that_falls_silent_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_address_in_a_script_that_the_server_cannot_take_is_refused_unless_it_is_the_senders() {
+async fn an_address_in_an_unsupported_script_is_refused_unless_it_is_the_senders() {
     let server = SmtpServer::start(Behaviour::default()).await;
     let url = format!("smtp://{}", server.address);
     let ours = mailer(&url, "shop@example.com");
@@ -170,7 +170,7 @@ async fn an_address_in_a_script_that_the_server_cannot_take_is_refused_unless_it
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_after_a_refusal_and_replaced_when_it_broke() {
+async fn a_connection_is_kept_after_a_refusal_and_replaced_when_it_breaks() {
     let server = SmtpServer::start(Behaviour {
         refuse: vec!["gone@example.com".to_owned()],
         break_at: BTreeMap::from([("break@example.com".to_owned(), 1)]),

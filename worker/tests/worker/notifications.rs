@@ -91,7 +91,7 @@ async fn each_recipient_gets_the_mail() {
 }
 
 #[tokio::test]
-async fn a_mail_that_fails_for_good_is_reported_and_never_cancels_a_paid_order() {
+async fn a_permanently_failed_mail_is_reported_and_never_cancels_a_paid_order() {
     let refuse = vec!["gone@example.com".to_owned()];
     let smtp = Behaviour {
         refuse,
@@ -140,7 +140,7 @@ async fn a_mail_that_fails_for_good_is_reported_and_never_cancels_a_paid_order()
 }
 
 #[tokio::test]
-async fn a_mail_server_that_takes_no_mails_is_tried_until_it_does() {
+async fn a_mail_server_that_accepts_no_mails_is_retried_until_it_does() {
     let busy = Behaviour {
         answers: BTreeMap::from([("CONNECT".to_owned(), "554 busy".to_owned())]),
         ..Behaviour::default()
@@ -173,7 +173,7 @@ async fn a_mail_server_that_takes_no_mails_is_tried_until_it_does() {
 }
 
 #[tokio::test]
-async fn a_recipient_who_is_put_off_holds_up_nobody() {
+async fn a_recipient_who_is_put_off_delays_nobody_else() {
     let put_off = BTreeMap::from([("r3@example.com".to_owned(), 2)]);
     let smtp = Behaviour {
         put_off,
@@ -210,7 +210,7 @@ async fn a_recipient_who_is_put_off_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_mailing_that_is_given_up_reports_what_was_sent() {
+async fn a_mailing_that_times_out_reports_what_was_sent() {
     let smtp = Behaviour {
         refuse: vec!["r1@example.com".to_owned()],
         put_off: BTreeMap::from([("r3@example.com".to_owned(), u32::MAX)]),
@@ -235,7 +235,7 @@ async fn a_mailing_that_is_given_up_reports_what_was_sent() {
 }
 
 #[tokio::test]
-async fn a_recipient_over_whom_the_mail_server_breaks_off_holds_up_nobody() {
+async fn a_recipient_that_breaks_the_mail_connection_delays_nobody_else() {
     let smtp = Behaviour {
         break_at: BTreeMap::from([("r3@example.com".to_owned(), u32::MAX)]),
         ..Behaviour::default()
@@ -270,7 +270,7 @@ async fn a_recipient_over_whom_the_mail_server_breaks_off_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
+async fn a_retry_resumes_at_the_last_heartbeat() {
     // The server breaks off at two mails in a row, so the attempt ends there.
     let smtp = Behaviour {
         break_at: ["r3@example.com", "r4@example.com"]
@@ -301,7 +301,7 @@ async fn a_retry_goes_on_where_the_last_heartbeat_stood() {
 /// During an upgrade, an attempt resumes from the progress of an earlier version: one payload, with
 /// the text and the progress in the same object.
 #[tokio::test]
-async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
+async fn a_retry_resumes_at_the_progress_of_a_worker_of_an_earlier_version() {
     const QUEUE: &str = "upgrade-mails";
     let shop = Shop::open("upgrade").await;
     let worker = shop.worker().await;
@@ -358,7 +358,7 @@ async fn a_retry_goes_on_where_a_worker_of_an_earlier_version_stood() {
 }
 
 #[tokio::test]
-async fn a_cancelled_mailing_stops_soon_and_says_what_was_sent() {
+async fn a_cancelled_mailing_stops_soon_and_reports_what_was_sent() {
     const ALL: usize = 2_000;
     // The mailing takes two minutes in all. A cancellation arrives with the next heartbeat that is
     // sent, within 12 s.
@@ -398,7 +398,7 @@ async fn a_cancelled_mailing_stops_soon_and_says_what_was_sent() {
 }
 
 #[tokio::test]
-async fn mails_go_over_tls_to_a_server_that_is_trusted() {
+async fn mails_are_sent_over_tls_to_a_trusted_server() {
     let shop = Shop::open("smtps").await;
     let (trusted, unknown) = (Authority::new(), Authority::new());
     let ca = shop.dir.path().join("mail-ca.crt");

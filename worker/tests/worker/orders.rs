@@ -85,7 +85,7 @@ async fn the_smallest_order_completes() {
 }
 
 #[tokio::test]
-async fn a_declined_card_is_asked_once_and_everything_is_undone() {
+async fn a_declined_card_is_charged_once_and_everything_is_undone() {
     let shop = Shop::open("declined").await;
     let worker = shop.worker().await;
     let before = shop.store().await.available("lamp").await.unwrap();
@@ -116,7 +116,7 @@ async fn a_declined_card_is_asked_once_and_everything_is_undone() {
 }
 
 #[tokio::test]
-async fn a_gateway_in_trouble_is_asked_three_times_and_then_settled() {
+async fn a_failing_gateway_is_called_three_times_and_then_the_payment_is_settled() {
     let shop = Shop::open("trouble").await;
     let worker = shop.worker().await;
     let place = |id: &str, card: &str| shop.run(OrderInput::new(id, 100).with("card", card));
@@ -187,7 +187,7 @@ async fn a_rate_limit_is_honoured() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reserved_is_not_charged() {
+async fn an_order_that_cannot_be_reserved_is_not_charged() {
     let shop = Shop::open("stock").await;
     let worker = shop.worker().await;
     let order = |id: &str, sku: &str, quantity: u32| {
@@ -224,7 +224,7 @@ async fn what_cannot_be_reserved_is_not_charged() {
 }
 
 #[tokio::test]
-async fn a_wrong_order_fails_at_once_and_says_what_is_wrong() {
+async fn an_invalid_order_fails_at_once_and_names_the_mistake() {
     let shop = Shop::open("wrong").await;
     let worker = shop.worker().await;
     let result = shop
@@ -369,7 +369,7 @@ async fn an_order_can_be_cancelled_until_it_is_paid() {
 }
 
 #[tokio::test]
-async fn a_cancellation_during_the_payment_comes_too_late() {
+async fn a_cancellation_during_the_payment_is_too_late() {
     let faults = FaultOptions {
         slow: Duration::from_secs(3),
         ..FaultOptions::default()

@@ -73,7 +73,7 @@ async fn charge(
 }
 
 #[tokio::test]
-async fn a_gateway_that_offers_no_more_than_charging_is_enough() {
+async fn a_gateway_that_offers_only_charges_is_enough() {
     let answers = [
         ("plain-1", 200, json!({"id": "pay_1", "amount": 100.0})),
         (
@@ -119,7 +119,7 @@ async fn a_gateway_that_offers_no_more_than_charging_is_enough() {
 }
 
 #[tokio::test]
-async fn an_order_whose_payment_cannot_be_found_out_ends_and_nothing_of_it_is_undone() {
+async fn an_order_with_an_unknown_payment_ends_and_nothing_is_undone() {
     let answers = [("unfound-1".to_owned(), (500, json!({})))];
     let gateway = PlainGateway::start(answers.into(), StatusCode::NOT_FOUND).await;
     let shop = Shop::open("plain-lost").await;
@@ -177,7 +177,7 @@ async fn by_hand(shop: &Shop, activity: &str, order_id: &str) {
 }
 
 #[tokio::test]
-async fn a_charge_that_the_gateway_did_not_take_is_undone_at_once() {
+async fn an_order_whose_charge_the_gateway_did_not_accept_is_undone_at_once() {
     let answers = [(
         "untaken-1".to_owned(),
         (401, json!({"error": "who are you"})),
@@ -222,7 +222,7 @@ async fn settled(otherwise: Response) -> Option<FailureType> {
 }
 
 #[tokio::test]
-async fn what_a_gateway_does_not_offer_is_told_from_what_fails() {
+async fn a_path_that_the_gateway_does_not_offer_differs_from_a_failure() {
     use FailureType::{PaymentRateLimited, PaymentUnavailable, PaymentUnsettled};
     let unsettled = [
         StatusCode::NOT_FOUND.into_response(),

@@ -31,7 +31,7 @@ fn slow_gateway(seconds: u64) -> GatewayOptions {
 }
 
 #[tokio::test]
-async fn sigterm_lets_running_activities_end() {
+async fn running_activities_complete_after_sigterm() {
     let shop = Shop::open_with("drain", slow_gateway(2), Behaviour::default()).await;
     let worker = shop.worker().await;
     let handle = shop
@@ -72,7 +72,7 @@ async fn after_the_grace_period_another_worker_takes_over() {
 }
 
 #[tokio::test]
-async fn health_follows_polling_and_metrics_hold_both_worlds() {
+async fn health_follows_polling_and_metrics_contain_those_of_worker_and_sdk() {
     let shop = Shop::open("health").await;
     // Without Temporal the process is alive, not ready, and retries.
     let port = free_port();
@@ -190,7 +190,7 @@ pub(crate) fn run_binary(
 }
 
 #[test]
-fn wrong_settings_end_the_process_with_one_sentence() {
+fn invalid_settings_stop_the_process_with_one_sentence() {
     let dir = temp_dir("settings");
     let key = dir.path().join("missing.key");
     let key = key.to_str().unwrap();

@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn a_right_order_is_accepted_and_survives_being_written_and_read(value in right_order()) {
+    fn a_valid_order_is_accepted_and_survives_a_round_trip(value in right_order()) {
         let order = OrderInput::from_value(value.clone()).parse().unwrap();
         prop_assert_eq!(order.total, value["total"].as_i64().unwrap());
         let quantities: i64 = order.items.iter().map(|item| item.quantity).sum();
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn one_wrong_field_makes_a_right_order_wrong(value in right_order(), field in 0..6_usize) {
+    fn one_invalid_field_makes_an_order_invalid(value in right_order(), field in 0..6_usize) {
         let mut value = value;
         let (name, wrong) = [
             ("order_id", json!("has space")), ("total", json!(0)), ("currency", json!("usd")),
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn any_mail_is_refused_at_the_door_or_can_be_written(
+    fn any_mail_is_refused_on_input_or_can_be_built(
         recipient in any_address(), subject in ".{0,60}", body in "(?s).{0,200}"
     ) {
         let order = json!({

@@ -148,7 +148,7 @@ async fn both(shop: &Shop, queues: &[&str], payments: &Worker) {
 }
 
 #[tokio::test]
-async fn clients_of_other_languages_are_served_by_one_worker() {
+async fn one_worker_serves_clients_in_other_languages() {
     let shop = open("reference").await;
     let worker = shop.worker().await;
     both(&shop, &["reference"], &worker).await;
@@ -156,7 +156,7 @@ async fn clients_of_other_languages_are_served_by_one_worker() {
 }
 
 #[tokio::test]
-async fn clients_of_other_languages_are_served_by_a_fleet_for_each_role() {
+async fn one_fleet_per_role_serves_clients_in_other_languages() {
     let shop = open("reference-fleets").await;
     let roles = ["orders", "inventory", "payments", "notifications"];
     let queues = roles.map(|role| format!("reference-{role}"));

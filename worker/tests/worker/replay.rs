@@ -351,7 +351,7 @@ async fn replay(
 /// A worker may continue an order that another worker, with other queues in its settings, has
 /// started.
 #[tokio::test]
-async fn recorded_histories_replay_whatever_queues_the_workers_settings_name() {
+async fn recorded_histories_replay_with_any_queues_in_the_worker_settings() {
     let queue = |name: &str| Some(name.to_owned());
     let all = TaskQueues {
         inventory: queue("elsewhere"),
@@ -374,7 +374,7 @@ async fn recorded_histories_replay_whatever_queues_the_workers_settings_name() {
 /// Earlier versions ignored misspelt fields within an item. An order that started under one of them
 /// is not refused halfway.
 #[tokio::test]
-async fn an_order_that_began_before_misspelt_fields_were_refused_goes_on() {
+async fn an_order_that_started_before_misspelt_fields_were_refused_continues() {
     // {"order_id":"completed","total":100}, and the same with "items":[{"sku":"standard","qty":1}].
     const INPUT: &str = "eyJvcmRlcl9pZCI6ImNvbXBsZXRlZCIsInRvdGFsIjoxMDB9";
     const MISSPELT: &str = "eyJvcmRlcl9pZCI6ImNvbXBsZXRlZCIsInRvdGFsIjoxMDAsIml0ZW1zIjpbeyJza3UiOiJzdGFuZGFyZCIsInF0eSI6MX1dfQ==";
@@ -386,7 +386,7 @@ async fn an_order_that_began_before_misspelt_fields_were_refused_goes_on() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_steps_is_found() {
+async fn a_change_of_the_steps_is_detected() {
     let text = String::from_utf8(recorded("completed")).unwrap();
     assert!(text.contains("reserve_inventory"));
     let changed = text.replace("reserve_inventory", "reserve_stock");

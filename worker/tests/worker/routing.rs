@@ -9,7 +9,7 @@ use crate::orders::state_of;
 use crate::support::{Shop, eventually};
 
 #[tokio::test]
-async fn each_role_plays_on_its_own_queue() {
+async fn each_role_works_on_its_own_queue() {
     let shop = Shop::open("roles-orders").await;
     let mut workers = Vec::new();
     for role in ["orders", "inventory", "payments", "notifications"] {
@@ -54,7 +54,7 @@ async fn each_role_plays_on_its_own_queue() {
 }
 
 #[tokio::test]
-async fn an_orders_own_queues_go_before_those_of_the_workers_settings() {
+async fn the_queues_of_an_order_override_those_of_the_worker_settings() {
     let shop = Shop::open("own-queues").await;
     let nobody = [
         ("ORDER_WORKER_ROLE", "orders"),
@@ -86,7 +86,7 @@ async fn an_orders_own_queues_go_before_those_of_the_workers_settings() {
 }
 
 #[tokio::test]
-async fn an_order_under_way_takes_a_changed_setting_from_its_next_step_on() {
+async fn a_running_order_uses_a_changed_setting_from_its_next_step() {
     let shop = Shop::open("changed-queues").await;
     let orders = |payments: &'static str| {
         [

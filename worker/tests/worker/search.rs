@@ -25,7 +25,7 @@ async fn found(shop: &Shop, condition: &str, wanted: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_are_found_by_their_state() {
+async fn orders_can_be_searched_by_their_state() {
     let shop = Shop::open("search").await;
     have_search_attribute(&shop.client).await;
     let worker = shop.worker().await;
@@ -46,7 +46,7 @@ async fn orders_are_found_by_their_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_asks_for_the_attribute_only_where_there_is_one() {
+async fn the_command_uses_the_search_attribute_only_where_it_exists() {
     let shop = Shop::open("search-command").await;
     have_search_attribute(&shop.client).await;
     let mut request = RegisterNamespaceRequest {

@@ -377,7 +377,7 @@ fn check_text(what: &str, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cards_and_passwords_are_kept_nowhere_else() {
+async fn cards_and_passwords_are_stored_nowhere_else() {
     let mut vault = Vault::open().await;
     have_search_attribute(&vault.shop.client).await;
     let mut orders = Vec::new();

@@ -38,7 +38,7 @@ async fn given_up(worker: &Worker, activity: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_falls_silent_holds_up_no_order_for_long() {
+async fn a_database_that_stops_answering_delays_no_order_for_long() {
     let (shop, worker, line) = shop_and_worker("silence").await;
     let mut orders = Vec::new();
     for n in 0..ORDERS {

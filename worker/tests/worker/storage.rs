@@ -43,7 +43,7 @@ fn kind<T: std::fmt::Debug>(outcome: Result<T, Failure>) -> FailureType {
     outcome.unwrap_err().kind
 }
 
-async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
+async fn orders_are_recorded_once_and_belong_to_their_workflow(store: Store) {
     assert!(store.create_order("wf", &order("a")).await.unwrap());
     assert!(!store.create_order("wf", &order("a")).await.unwrap());
     let dearer = CreateOrder {
@@ -74,7 +74,7 @@ async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
     );
 }
 
-async fn stock_is_taken_whole_or_not_and_put_back_once(store: Store) {
+async fn stock_is_reserved_completely_or_not_at_all_and_released_once(store: Store) {
     let both = reservation("a", &[("book", 2), ("rare-vase", 3)]);
     store.reserve(&both).await.unwrap();
     store.reserve(&both).await.unwrap();
@@ -155,7 +155,7 @@ async fn stock_is_never_oversold(store: Store) {
     );
 }
 
-async fn a_charge_makes_an_order_paid_for_good(store: Store) {
+async fn a_charge_marks_an_order_as_paid_permanently(store: Store) {
     store.create_order("wf", &order("a")).await.unwrap();
     let request = PaymentRequest {
         order_id: "a".to_owned(),
@@ -196,7 +196,7 @@ async fn a_charge_makes_an_order_paid_for_good(store: Store) {
     );
 }
 
-async fn a_newer_schema_does_not_keep_this_version_from_starting(store: Store) {
+async fn this_version_starts_with_a_newer_schema(store: Store) {
     sqlx::query(
         "INSERT INTO _sqlx_migrations
          SELECT 9999, description, installed_on, success, checksum, execution_time
@@ -211,7 +211,7 @@ async fn a_newer_schema_does_not_keep_this_version_from_starting(store: Store) {
 
 /// PostgreSQL only: SQLite can store a NUL.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_database_cannot_hold_is_not_tried_for_ever() {
+async fn a_value_that_the_database_cannot_store_is_not_retried_forever() {
     let (store, ()) = postgres().await;
     let reason = Reason {
         kind: "CancelledByCustomer".to_owned(),
@@ -255,7 +255,7 @@ async fn a_mail_is_recorded_once(store: Store) {
     );
 }
 
-async fn the_attempt_that_was_started_last_has_the_mailing(store: Store) {
+async fn the_attempt_that_started_last_owns_the_mailing(store: Store) {
     assert!(!store.has_mailing("a", 5).await.unwrap());
     assert!(store.take_mailing("a", 5).await.unwrap());
     assert!(store.take_mailing("a", 5).await.unwrap());
@@ -302,7 +302,7 @@ async fn postgres() -> (Store, ()) {
 }
 
 /// Like a connection that waits for a server which has disappeared.
-async fn a_connection_in_use_does_not_keep_a_process_from_ending(store: Store) {
+async fn a_connection_in_use_does_not_prevent_a_process_from_exiting(store: Store) {
     let in_use = store.pool().acquire().await.unwrap();
     let closed = tokio::time::timeout(DEADLINE, store.close()).await;
     closed.expect("it waits for the connection");
@@ -330,18 +330,18 @@ macro_rules! on_both {
 }
 
 on_both! {
-    orders_are_written_once_and_belong_to_their_workflow
-    stock_is_taken_whole_or_not_and_put_back_once
+    orders_are_recorded_once_and_belong_to_their_workflow
+    stock_is_reserved_completely_or_not_at_all_and_released_once
     stock_is_never_oversold
-    a_charge_makes_an_order_paid_for_good
-    a_newer_schema_does_not_keep_this_version_from_starting
+    a_charge_marks_an_order_as_paid_permanently
+    this_version_starts_with_a_newer_schema
     a_mail_is_recorded_once
-    the_attempt_that_was_started_last_has_the_mailing
-    a_connection_in_use_does_not_keep_a_process_from_ending
+    the_attempt_that_started_last_owns_the_mailing
+    a_connection_in_use_does_not_prevent_a_process_from_exiting
 }
 
 #[tokio::test]
-async fn a_database_in_memory_serves_one_process() {
+async fn an_in_memory_database_serves_one_process() {
     let store = Store::open("sqlite::memory:", 4).await.unwrap();
     store.migrate().await.unwrap();
     assert!(store.create_order("wf", &order("a")).await.unwrap());

@@ -48,7 +48,7 @@ async fn stopped(worker: &Worker) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_attempts_never_mail_at_once() {
+async fn two_attempts_never_send_mails_at_the_same_time() {
     let (shop, old, line) = shop_and_cut_off_worker("takeover").await;
     let handle = shop.place(order("takeover-1")).await;
     mailed(&shop, 10).await;
@@ -70,7 +70,7 @@ async fn two_attempts_never_mail_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_mailing_ends_although_its_worker_cannot_hear_of_it() {
+async fn a_cancelled_mailing_ends_although_its_worker_cannot_learn_of_it() {
     let (shop, old, line) = shop_and_cut_off_worker("unheard").await;
     let handle = shop.place(order("unheard-1")).await;
     mailed(&shop, 10).await;

@@ -56,7 +56,7 @@ fn the_mean_follows_littles_law() {
 }
 
 #[test]
-fn a_change_of_the_service_time_is_followed() {
+fn the_mean_follows_a_change_of_the_service_time() {
     let done = |t: u64| {
         if t <= 600 {
             20 * t
@@ -70,7 +70,7 @@ fn a_change_of_the_service_time_is_followed() {
 }
 
 #[test]
-fn a_burst_of_long_tasks_is_not_taken_for_longer_ones_than_were_seen() {
+fn a_burst_of_long_tasks_is_not_learned_as_longer_than_observed() {
     // Twice, 10 tasks of 300 s start at once and end together.
     let used = |t: u64| if t.is_multiple_of(305) { 0 } else { 10 };
     let done = |t: u64| t / 305 * 10;
@@ -81,7 +81,7 @@ fn a_burst_of_long_tasks_is_not_taken_for_longer_ones_than_were_seen() {
 }
 
 #[test]
-fn a_task_that_has_visibly_run_for_long_raises_what_is_assumed() {
+fn a_long_running_task_raises_the_assumed_service_time() {
     let (mean, longest) = learn(200, |t| u32::from(t > 0), |_| 0);
     let running = Duration::from_secs(195);
     assert_eq!(
@@ -91,7 +91,7 @@ fn a_task_that_has_visibly_run_for_long_raises_what_is_assumed() {
 }
 
 #[test]
-fn the_slots_of_a_replica_are_what_its_workers_say() {
+fn the_slots_of_a_replica_are_those_that_its_workers_report() {
     let mut world = World::new(
         Policy {
             slots_per_replica: 100,
@@ -159,7 +159,7 @@ fn learned(world: &World) -> ServiceTime {
 }
 
 #[test]
-fn a_restart_of_the_operator_learns_nothing_from_life_time_counts() {
+fn after_a_restart_the_operator_learns_nothing_from_lifetime_counts() {
     // After a restart the first worker list shows no heartbeat's age: it lists the workers, but no
     // heartbeat was seen to change. Every pod has one long task and a past of 20 or a million
     // tasks.
@@ -177,7 +177,7 @@ fn a_restart_of_the_operator_learns_nothing_from_life_time_counts() {
 }
 
 #[test]
-fn a_pod_that_was_never_seen_to_start_has_a_past_that_nobody_knows() {
+fn the_past_of_a_pod_whose_start_was_not_seen_is_unknown() {
     // The first scrape failed, or a fleet was recreated over running workers: the pods are ready,
     // but not listed at first.
     let mut world = World::new(policy(), 10);
@@ -192,7 +192,7 @@ fn a_pod_that_was_never_seen_to_start_has_a_past_that_nobody_knows() {
 }
 
 #[test]
-fn the_start_of_a_pod_is_no_work() {
+fn the_start_of_a_pod_does_not_count_as_work() {
     // The pods take a minute to start, then each runs tasks of 1 s in 5 slots.
     let mut world = World::new(policy(), 10);
     for turn in 0..20_u64 {

@@ -280,7 +280,7 @@ proptest! {
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn no_promise_is_ever_broken((policy, asked, events) in stories()) {
+    fn every_decision_keeps_all_promises((policy, asked, events) in stories()) {
         let mut story = Story::new(asked);
         for event in &events {
             let observation = story.observation(event);
@@ -293,7 +293,7 @@ proptest! {
     }
 
     #[test]
-    fn unknown_never_shrinks_inside_the_bounds((policy, asked, events) in stories()) {
+    fn unknown_readings_never_shrink_a_fleet_within_its_bounds((policy, asked, events) in stories()) {
         let mut story = Story::new(asked);
         for event in &events {
             let observation = story.observation(event);
@@ -345,7 +345,7 @@ proptest! {
     }
 
     #[test]
-    fn the_answer_never_falls_with_backlog_age_or_slots_in_use(
+    fn more_backlog_age_or_slots_in_use_never_lowers_the_replicas(
         (policy, asked, events) in stories(),
         (tasks, age) in (0..5000_u64, 0..600_u64),
         more_used in prop::collection::vec(0..11_u32, 20),
@@ -387,7 +387,7 @@ proptest! {
     }
 
     #[test]
-    fn zero_comes_only_from_proof((policy, asked, events) in stories()) {
+    fn a_fleet_goes_to_zero_only_with_proof((policy, asked, events) in stories()) {
         let policy = Policy { max: policy.max.max(1), ..policy };
         let mut story = Story::new(asked);
         let mut quiet_since: Option<Time> = None;

@@ -141,14 +141,14 @@ fn all(count: usize, hold: Hold) -> Vec<(String, Hold)> {
 }
 
 #[test]
-fn idle_pods_may_all_go_at_once() {
+fn all_idle_pods_may_be_removed_at_once() {
     let fleet = Pods::of_short_tasks(10);
     assert_eq!(fleet.held(), []);
     assert_eq!(fleet.order(2), ["p00", "p01"]);
 }
 
 #[test]
-fn the_first_long_tasks_of_a_queue_of_short_ones_hold_their_pods_and_no_others() {
+fn the_first_long_tasks_of_a_queue_hold_only_their_own_pods() {
     // 12 tasks of 700 s arrive at ten pods that have only run short ones; two pods stay idle.
     let mut fleet = Pods::of_short_tasks(12);
     let long = |index: usize| u32::from(index < 10) + u32::from(index < 2);
@@ -165,7 +165,7 @@ fn the_first_long_tasks_of_a_queue_of_short_ones_hold_their_pods_and_no_others()
 }
 
 #[test]
-fn one_long_task_that_ends_within_the_grace_holds_nobody_once_it_has_ended() {
+fn a_long_task_that_ends_within_the_grace_period_holds_no_pod_afterwards() {
     let mut fleet = Pods::of_short_tasks(4);
     for _ in 0..20 {
         fleet.beats(|index, slots| slots.used = u32::from(index == 0));
@@ -181,7 +181,7 @@ fn one_long_task_that_ends_within_the_grace_holds_nobody_once_it_has_ended() {
 }
 
 #[test]
-fn busy_pods_go_one_at_a_time_until_drains_have_proven_that_tasks_end() {
+fn busy_pods_are_removed_one_at_a_time_until_drains_prove_that_tasks_end() {
     let mut fleet = Pods::of_short_tasks(10);
     fleet.slots = 100;
     // 12 to 18 tasks of two seconds, so no pod is ever idle.
@@ -214,7 +214,7 @@ fn busy_pods_go_one_at_a_time_until_drains_have_proven_that_tasks_end() {
 }
 
 #[test]
-fn a_drain_that_takes_half_of_the_grace_lets_nobody_else_begin() {
+fn no_other_drain_begins_while_one_takes_half_of_the_grace_period() {
     let mut fleet = Pods::of_short_tasks(10);
     let flow = |index: usize, slots: &mut TypeSlots| {
         if index > 0 {
@@ -242,7 +242,7 @@ fn a_drain_that_takes_half_of_the_grace_lets_nobody_else_begin() {
 }
 
 #[test]
-fn a_pod_that_is_not_heard_of_stays() {
+fn a_pod_without_a_fresh_heartbeat_stays() {
     let mut fleet = Pods::of_short_tasks(3);
     fleet.pods[1].fresh = false;
     fleet.beats(|_, slots| slots.used = 0);
@@ -251,7 +251,7 @@ fn a_pod_that_is_not_heard_of_stays() {
 }
 
 #[test]
-fn a_busy_pod_that_is_not_ready_holds_all_that_kubernetes_removes_after_it() {
+fn a_busy_pod_that_is_not_ready_holds_all_pods_that_kubernetes_removes_after_it() {
     let mut fleet = Pods::of_short_tasks(4);
     for _ in 0..4 {
         fleet.beats(|index, slots| slots.used = u32::from(index == 0));
@@ -278,7 +278,7 @@ fn a_busy_pod_that_is_not_ready_holds_all_that_kubernetes_removes_after_it() {
 }
 
 #[test]
-fn work_on_another_task_queue_of_the_pod_makes_it_busy() {
+fn work_on_another_task_queue_makes_a_pod_busy() {
     let mut fleet = Pods::of_short_tasks(3);
     let works = Some(TypeSlots {
         used: 3,
@@ -303,7 +303,7 @@ fn work_on_another_task_queue_of_the_pod_makes_it_busy() {
 }
 
 #[test]
-fn nothing_is_known_of_busy_pods_until_they_were_watched_for_a_grace_period() {
+fn task_durations_are_not_learned_until_pods_were_watched_for_a_grace_period() {
     let mut fleet = Pods::new(4);
     let flow = |fleet: &mut Pods| {
         fleet.beats(|_, slots| {
@@ -322,7 +322,7 @@ fn nothing_is_known_of_busy_pods_until_they_were_watched_for_a_grace_period() {
 }
 
 #[test]
-fn all_pods_that_are_not_ready_need_no_rank_where_all_of_them_go() {
+fn pods_that_are_not_ready_need_no_rank_when_all_of_them_are_removed() {
     let mut fleet = Pods::of_short_tasks(4);
     fleet.pods[3].phase = PodPhase::Starting;
     let cost = |number: i32, pod: &str| Victim {
@@ -338,7 +338,7 @@ fn all_pods_that_are_not_ready_need_no_rank_where_all_of_them_go() {
 }
 
 #[test]
-fn a_pod_that_kubernetes_has_yet_to_remove_is_not_removed_twice() {
+fn a_pod_that_awaits_removal_is_not_removed_twice() {
     let mut fleet = Pods::new(4);
     for _ in 0..20 {
         fleet.beats(|index, slots| slots.used = u32::from(index > 0));
@@ -359,7 +359,7 @@ fn a_pod_that_kubernetes_has_yet_to_remove_is_not_removed_twice() {
 }
 
 #[test]
-fn the_pod_that_is_let_go_is_the_one_that_is_marked() {
+fn the_pod_that_may_be_removed_is_the_marked_one() {
     // One pod is busy but was idle a moment ago; the others run many short tasks and are never
     // idle. Waiting for the first is not futile, so one of the others may go, and Kubernetes must
     // remove that one.

@@ -40,7 +40,7 @@ fn scraped_slots_bring_an_idle_fleet_to_zero_and_keep_a_busy_one() {
 }
 
 #[test]
-fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_goes() {
+fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_is_removed() {
     let mut world = scraped(4, false);
     world.used = vec![1, 1, 1];
     assert_eq!(outcome(&after_readings(&mut world, 40)), (3, "BusyPods"));
@@ -55,7 +55,7 @@ fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_goes() 
 }
 
 #[test]
-fn a_count_that_appears_later_is_not_taken_for_the_work_of_one_span() {
+fn a_count_that_appears_late_is_not_counted_as_the_work_of_one_interval() {
     // The histogram appears only when the first task ends: 10 tasks of 300 s each.
     let mut world = scraped(1, false);
     world.policy = one();
@@ -75,7 +75,7 @@ fn a_count_that_appears_later_is_not_taken_for_the_work_of_one_span() {
 }
 
 #[test]
-fn metrics_that_were_never_read_are_like_workers_that_never_tell() {
+fn metrics_that_were_never_read_are_treated_like_missing_heartbeats() {
     let mut world = scraped(3, true);
     world.slots_unknown = Some(UnknownReason::ScrapeFailed);
     assert_eq!(
@@ -91,7 +91,7 @@ fn metrics_that_were_never_read_are_like_workers_that_never_tell() {
 }
 
 #[test]
-fn metrics_that_can_no_longer_be_read_keep_the_fleet() {
+fn a_fleet_keeps_its_size_when_its_metrics_become_unreadable() {
     let mut world = scraped(3, true);
     drop(after_readings(&mut world, 1));
     world.slots_unknown = Some(UnknownReason::ScrapeFailed);
@@ -127,7 +127,7 @@ fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
 }
 
 #[test]
-fn a_heartbeat_that_may_be_from_before_the_silence_proves_nothing() {
+fn a_heartbeat_from_before_the_queue_was_idle_proves_nothing() {
     // Heartbeats are a minute apart, the worker list is read every 5 s, the queue every second.
     let policy = Policy {
         polling_interval: Duration::from_secs(1),
@@ -171,7 +171,7 @@ fn a_heartbeat_that_may_be_from_before_the_silence_proves_nothing() {
 }
 
 #[test]
-fn a_reading_that_is_too_old_is_unknown_from_then_on() {
+fn a_reading_becomes_unknown_when_it_is_too_old() {
     let at = Time::from_secs;
     let policy = policy();
     assert_eq!(policy.longest_gap(), Duration::from_mins(1));
@@ -193,7 +193,7 @@ fn a_reading_that_is_too_old_is_unknown_from_then_on() {
 }
 
 #[test]
-fn replicas_that_somebody_takes_away_come_back_while_nothing_can_be_read() {
+fn replicas_that_somebody_removed_are_restored_while_no_reading_succeeds() {
     let mut world = World::settled(policy(), 5, Duration::from_secs(1));
     drop(world.fails());
     world.asked = 0;
@@ -207,7 +207,7 @@ fn replicas_that_somebody_takes_away_come_back_while_nothing_can_be_read() {
 }
 
 #[test]
-fn a_stale_reading_holds_the_fleet_whatever_the_slots_say() {
+fn a_stale_reading_holds_the_fleet_regardless_of_its_slots() {
     let mut world = World::settled(policy(), 5, Duration::from_secs(1));
     let old = Reading::Known {
         value: activities(1_000, TypeBacklog::default()),

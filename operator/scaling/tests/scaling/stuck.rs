@@ -8,7 +8,7 @@ use taskqueue_testkit::world::{World, policy, waiting};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn stuck_fleets_are_found_with_the_time_since() {
+fn stuck_fleets_are_reported_with_their_start_time() {
     let mut world = World::settled(policy(), 2, SECOND);
     let start = world.now;
     // Slots are free, and the backlog only grows.
@@ -60,7 +60,7 @@ fn stuck_fleets_are_found_with_the_time_since() {
 }
 
 #[test]
-fn workers_whose_version_gets_no_tasks_are_found_and_forgotten_when_it_does() {
+fn workers_whose_version_gets_no_tasks_are_reported_until_it_gets_some() {
     let mut world = World::settled(policy(), 2, SECOND);
     let mut kinds_with = |routed, readings| {
         for _ in 0..readings {

@@ -12,7 +12,7 @@ fn after_a_while(asked: u32) -> World {
 }
 
 #[test]
-fn the_first_reading_with_a_backlog_takes_a_fleet_from_zero_to_the_right_size() {
+fn the_first_reading_with_a_backlog_scales_a_fleet_from_zero_to_the_right_size() {
     let cases = [(1, 1), (7, 1), (8, 2), (50, 7), (1_000_000, 20)];
     let decided = cases.map(|(count, _)| {
         let mut world = World::new(policy(), 0);
@@ -22,7 +22,7 @@ fn the_first_reading_with_a_backlog_takes_a_fleet_from_zero_to_the_right_size() 
 }
 
 #[test]
-fn a_decision_is_compared_whole() {
+fn a_decision_contains_demand_limits_reason_and_sentence() {
     let mut world = World::new(policy(), 0);
     let decision = world.reads(waiting(50));
     let terms = DemandTerms {
@@ -130,7 +130,7 @@ fn an_empty_backlog_with_busy_workers_keeps_its_replicas() {
 }
 
 #[test]
-fn a_live_pod_without_a_fresh_heartbeat_counts_as_full_and_earns_only_itself() {
+fn a_blind_pod_counts_as_full_and_demands_only_itself() {
     let mut world = after_a_while(4);
     world.blind = 3;
     let mut seen = Vec::new();
@@ -147,7 +147,7 @@ fn a_live_pod_without_a_fresh_heartbeat_counts_as_full_and_earns_only_itself() {
 }
 
 #[test]
-fn slots_of_terminating_pods_are_no_demand() {
+fn slots_of_terminating_pods_do_not_count_as_demand() {
     let mut world = after_a_while(1);
     world.wait(5);
     let mut leaving = pod("leaving", 10, world.now);
@@ -168,7 +168,7 @@ fn slots_of_terminating_pods_are_no_demand() {
 }
 
 #[test]
-fn an_old_head_of_the_backlog_with_every_slot_taken_earns_one_step_more() {
+fn an_old_backlog_with_every_slot_in_use_adds_one_step() {
     let mut world = after_a_while(4);
     world.wait(5);
     world.used = vec![10; 4];
@@ -194,7 +194,7 @@ fn an_old_head_of_the_backlog_with_every_slot_taken_earns_one_step_more() {
 }
 
 #[test]
-fn a_backlog_per_replica_is_one_more_term() {
+fn backlog_per_replica_adds_a_term_to_the_demand() {
     let mut world = after_a_while(1);
     world.policy.backlog_per_replica = Some(5);
     world.wait(5);
@@ -223,7 +223,7 @@ fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
         decision.sentence(),
         "kept at 2: 5000 activity tasks wait; a task takes 1.1s; \
          2 replicas of 10 slots at 75% clear them within the 5s target; \
-         the queue's rate limit cannot feed more"
+         the queue's rate limit cannot feed more replicas"
     );
 }
 
@@ -240,7 +240,7 @@ fn a_queue_that_is_limited_by_an_unknown_rate_does_not_grow() {
 }
 
 #[test]
-fn task_types_are_counted_apart_and_the_largest_wins() {
+fn each_task_type_is_counted_separately_and_the_largest_wins() {
     let policy = policy();
     let mut world = World::new(policy, 0);
     let types = PerType {
@@ -261,7 +261,7 @@ fn task_types_are_counted_apart_and_the_largest_wins() {
 }
 
 #[test]
-fn a_demand_close_to_the_present_size_changes_nothing() {
+fn a_demand_close_to_the_current_size_changes_nothing() {
     let mut world = after_a_while(10);
     // 78 slots in use require 10.4 replicas of 7.5 useful slots: within 10 % of 10.
     world.used = vec![8, 8, 8, 8, 8, 8, 8, 8, 7, 7];
@@ -302,7 +302,7 @@ fn the_users_bounds_win_over_everything() {
 }
 
 #[test]
-fn paused_keeps_what_somebody_else_set_and_dry_run_only_says() {
+fn paused_keeps_the_replicas_that_somebody_set_and_dry_run_only_reports() {
     let mut world = World::new(
         Policy {
             mode: Mode::Paused,
@@ -346,7 +346,7 @@ fn a_new_deployment_starts_at_its_minimum() {
 }
 
 #[test]
-fn every_reason_has_a_word_of_its_own() {
+fn every_reason_has_its_own_word() {
     let mut words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     words.sort_unstable();
     let count = words.len();

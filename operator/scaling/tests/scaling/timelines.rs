@@ -31,7 +31,7 @@ fn changes(
 }
 
 #[test]
-fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_last_task() {
+fn zero_follows_only_after_the_whole_cooldown_and_a_heartbeat_after_the_last_task() {
     let mut world = World::settled(policy(), 3, SECOND);
     world.wait(5);
     world.used = vec![1];
@@ -47,7 +47,7 @@ fn zero_comes_only_after_the_whole_cooldown_and_one_heartbeat_later_than_the_las
 }
 
 #[test]
-fn a_single_task_starts_the_cooldown_again() {
+fn a_single_task_restarts_the_cooldown() {
     let mut world = World::settled(policy(), 1, SECOND);
     changes(&mut world, 11, |world| world.reads(idle()));
     world.wait(5);
@@ -72,7 +72,7 @@ fn arrivals_that_never_wait_keep_the_last_replica() {
 }
 
 #[test]
-fn tasks_seen_only_by_the_growth_of_a_workers_total_keep_the_last_replica() {
+fn tasks_seen_only_in_the_total_of_a_worker_keep_the_last_replica() {
     let mut world = World::settled(policy(), 1, SECOND);
     let seen = changes(&mut world, 100, |world| {
         world.processed += 1;
@@ -82,7 +82,7 @@ fn tasks_seen_only_by_the_growth_of_a_workers_total_keep_the_last_replica() {
 }
 
 #[test]
-fn an_outage_changes_nothing_and_afterwards_nothing_shrinks_at_once() {
+fn an_outage_changes_nothing_and_no_fleet_shrinks_right_after_it() {
     let mut world = World::settled(policy(), 6, SECOND);
     world.used = vec![9; 6];
     for _ in 0..7 {
@@ -134,7 +134,7 @@ fn a_fallback_raises_but_never_lowers() {
 }
 
 #[test]
-fn after_a_restart_nothing_shrinks_and_the_first_reading_moves_no_running_fleet() {
+fn after_a_restart_nothing_shrinks_and_the_first_reading_scales_no_running_fleet() {
     let mut world = World::new(policy(), 4);
     let shrink = changes(&mut world, 14, |world| world.reads(idle()));
     assert_eq!(shrink, vec![(65, 1, "CoolingDown"), (70, 0, "NoDemand")]);
@@ -167,7 +167,7 @@ fn the_same_reading_is_acted_on_once_even_when_windows_end() {
 }
 
 #[test]
-fn somebody_elses_change_is_put_back_on_the_same_reading() {
+fn a_change_by_somebody_else_is_reverted_on_the_same_reading() {
     let mut world = World::settled(policy(), 2, SECOND);
     world.wait(5);
     world.used = vec![8, 7];
@@ -209,7 +209,7 @@ fn a_burst_is_kept_for_the_scale_down_window_and_then_follows_the_policy() {
 }
 
 #[test]
-fn what_was_set_while_nobody_decided_is_kept_for_the_scale_down_window() {
+fn a_resumed_fleet_keeps_its_replicas_for_the_scale_down_window() {
     let mut world = World::settled(policy(), 5, SECOND);
     world.policy.mode = Mode::Paused;
     let paused = changes(&mut world, 60, |world| world.reads(idle()));
@@ -243,7 +243,7 @@ fn nothing_shrinks_during_a_rollout() {
 }
 
 #[test]
-fn where_tasks_outlast_the_grace_only_idle_pods_go() {
+fn only_idle_pods_are_removed_when_tasks_outlast_the_grace_period() {
     let grace = Duration::from_secs(30);
     let mut world = World::settled(
         Policy {
@@ -294,7 +294,7 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 }
 
 #[test]
-fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
+fn a_pod_that_was_ready_and_sends_no_heartbeat_may_be_working() {
     let after_a_while = |phase| {
         let mut world = World::settled(policy(), 1, SECOND);
         let mut last = None;
@@ -331,7 +331,7 @@ fn a_pod_that_was_ready_and_is_never_heard_of_may_be_working() {
 }
 
 #[test]
-fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
+fn pods_that_the_watch_does_not_show_are_not_idle() {
     // The watch on pods stalled before these pods were created, so it shows none.
     let mut world = World::settled(policy(), 5, SECOND);
     world.unseen = 5;
@@ -343,7 +343,7 @@ fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
         (
             (5, "SlotsUnknown"),
             "kept at 5: no task waits, none arrives and no slot is in use; kept at 5 because the \
-             slots in use are not known: Kubernetes counts more pods than its watch shows"
+             slots in use are unknown: Kubernetes counts more pods than its watch shows"
         )
     );
     assert!(world.history.pods_unseen());
@@ -354,7 +354,7 @@ fn pods_that_kubernetes_counts_and_nobody_has_seen_are_not_idle() {
 }
 
 #[test]
-fn two_watches_that_are_out_of_step_for_a_moment_hold_the_fleet_and_break_no_silence() {
+fn a_brief_mismatch_of_two_watches_holds_the_fleet_and_does_not_restart_the_cooldown() {
     let mut world = World::settled(policy(), 1, SECOND);
     changes(&mut world, 11, |world| world.reads(idle()));
     world.unseen = 1;
@@ -368,7 +368,7 @@ fn two_watches_that_are_out_of_step_for_a_moment_hold_the_fleet_and_break_no_sil
 }
 
 #[test]
-fn workers_that_could_not_be_listened_to_are_not_taken_for_silent() {
+fn an_unreadable_worker_list_does_not_count_as_missing_heartbeats() {
     let mut world = World::new(policy(), 4);
     world.slots_unknown = Some(UnknownReason::Throttled);
     let unread = changes(&mut world, 60, |world| world.reads(idle()));
@@ -382,7 +382,7 @@ fn workers_that_could_not_be_listened_to_are_not_taken_for_silent() {
 }
 
 #[test]
-fn workers_that_were_heard_of_keep_their_replicas_when_a_server_says_that_it_lists_none() {
+fn workers_with_earlier_heartbeats_keep_their_replicas_when_the_server_stops_listing_workers() {
     let mut world = World::settled(policy(), 10, SECOND);
     // A proxy that answers 404, or a frontend of an older version during a rolling upgrade.
     world.slots_unknown = Some(UnknownReason::NotSupported);
@@ -392,7 +392,7 @@ fn workers_that_were_heard_of_keep_their_replicas_when_a_server_says_that_it_lis
 }
 
 #[test]
-fn a_worker_list_that_fails_for_now_lets_a_fleet_grow_but_not_shrink() {
+fn a_temporary_failure_of_the_worker_list_lets_a_fleet_grow_but_not_shrink() {
     let mut world = World::settled(policy(), 4, SECOND);
     world.slots_unknown = Some(UnknownReason::Throttled);
     let shrink = changes(&mut world, 60, |world| world.reads(idle()));
@@ -420,7 +420,7 @@ fn rates_are_not_used_until_half_a_minute_after_a_first_or_failed_reading() {
 }
 
 #[test]
-fn the_caller_is_told_when_to_look_again() {
+fn the_time_to_requeue_follows_from_the_next_change() {
     let world = World::settled(policy(), 0, SECOND);
     let idle = world.observation(Reading::Known {
         value: taskqueue_testkit::world::activities(9000, idle()),

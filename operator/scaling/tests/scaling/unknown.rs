@@ -27,7 +27,7 @@ fn full_pods_without_heartbeats_are_not_shrunk_while_tasks_wait() {
 }
 
 #[test]
-fn a_refused_worker_list_does_not_keep_a_fleet_from_growing_with_the_age_of_its_head() {
+fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused() {
     let mut world = World::settled(policy(), 10, SECOND);
     world.slots_unknown = Some(UnknownReason::Throttled);
     let decision = world.reads_next(old(20, 600));
@@ -35,7 +35,7 @@ fn a_refused_worker_list_does_not_keep_a_fleet_from_growing_with_the_age_of_its_
 }
 
 #[test]
-fn readings_that_are_a_minute_apart_still_grow_a_fleet() {
+fn readings_a_minute_apart_still_grow_a_fleet() {
     for gap in [55, 61, 90, 150] {
         let mut world = World::new(policy(), 2);
         world.used = vec![10; 2];
@@ -50,7 +50,7 @@ fn readings_that_are_a_minute_apart_still_grow_a_fleet() {
 }
 
 #[test]
-fn readings_that_are_evenly_a_minute_apart_still_shrink_a_fleet() {
+fn readings_exactly_a_minute_apart_still_shrink_a_fleet() {
     let mut world = World::settled(policy(), 8, SECOND);
     for _ in 0..6 {
         world.wait(61);
@@ -60,7 +60,7 @@ fn readings_that_are_evenly_a_minute_apart_still_shrink_a_fleet() {
 }
 
 #[test]
-fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
+fn a_backlog_that_the_workers_do_not_take_adds_no_workers() {
     // The workers' version is not current: 50 tasks wait, seven pods start for them, and every slot
     // stays free.
     let mut world = World::new(policy(), 0);
@@ -74,7 +74,7 @@ fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
     assert_eq!(outcome(&decision), (1, "CoolingDown"));
     assert!(
         decision.sentence().contains(
-            "50 tasks wait that these workers do not take, although activity slots are free"
+            "these workers do not take the 50 waiting tasks, although activity slots are free"
         ),
         "{}",
         decision.sentence()
@@ -92,7 +92,7 @@ fn a_backlog_that_the_workers_do_not_take_asks_for_no_more_of_them() {
 }
 
 #[test]
-fn a_head_that_moves_is_taken_though_slots_are_free() {
+fn a_backlog_whose_head_moves_is_taken_although_slots_are_free() {
     // Pods that have just started report free slots in their last heartbeat while a large backlog
     // drains.
     let mut world = World::settled(policy(), 4, SECOND);
@@ -106,7 +106,7 @@ fn a_head_that_moves_is_taken_though_slots_are_free() {
 }
 
 #[test]
-fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_none() {
+fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_ignored() {
     // Five tasks arrived within the 1/30 s since the queue was loaded.
     let rate = TypeBacklog {
         add_rate_milli: 162_000,

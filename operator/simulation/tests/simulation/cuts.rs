@@ -86,7 +86,7 @@ impl Table {
 }
 
 #[test]
-fn no_cut_could_have_been_known_where_short_and_long_tasks_are_mixed() {
+fn no_predictable_cut_off_happens_where_short_and_long_tasks_are_mixed() {
     let mut table = Table::new();
     let (mut known, mut other, mut then) = (0, 0, 0);
     for scenario in mixed() {
@@ -124,7 +124,7 @@ fn standard_worlds() -> Vec<(Scenario, Vec<Millis>)> {
 }
 
 #[test]
-fn no_cut_could_have_been_known_on_the_standard_traces_and_they_cost_hardly_more() {
+fn no_predictable_cut_off_happens_on_the_standard_traces_and_the_cost_hardly_rises() {
     let mut table = Table::new();
     let mut known = 0;
     let mut dearer = Vec::new();
@@ -147,7 +147,7 @@ fn no_cut_could_have_been_known_on_the_standard_traces_and_they_cost_hardly_more
 }
 
 #[test]
-fn one_long_task_that_ends_within_the_grace_costs_hardly_more() {
+fn a_long_task_that_ends_within_the_grace_period_hardly_raises_the_cost() {
     let cost = |name: &str| {
         let mut all = mixed().into_iter();
         let scenario = all

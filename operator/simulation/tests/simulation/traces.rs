@@ -22,7 +22,7 @@ fn a_trace_is_read_from_lines_of_arrival_and_duration() {
 }
 
 #[test]
-fn a_line_that_is_not_two_numbers_is_named() {
+fn an_error_names_the_line_that_is_not_two_numbers() {
     let found = |line: usize, found: &str| TraceError::Line {
         line,
         found: found.to_owned(),
@@ -39,7 +39,7 @@ fn a_line_that_is_not_two_numbers_is_named() {
 }
 
 #[test]
-fn a_fixed_fleet_makes_tasks_wait_exactly_as_long_as_it_must() {
+fn a_fixed_fleet_delays_tasks_by_exactly_the_calculated_time() {
     let tasks = vec![
         Task {
             arrives: 1_000,

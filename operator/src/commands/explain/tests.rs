@@ -128,7 +128,7 @@ fn a_few_of_many_pods_that_hold_a_fleet_are_named() {
         held.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
     };
     let named = |pod: usize| {
-        format!("pod p{pod:02} runs tasks of a kind that outlasts the drain grace period")
+        format!("pod p{pod:02} runs tasks that can take longer than the drain grace period")
     };
     assert_eq!(held(0), Vec::<String>::new());
     assert_eq!(held(2), [named(0), named(1)]);

@@ -92,7 +92,7 @@ async fn resolved(
 async fn problems_are_reported_with_the_secret_and_its_key() {
     let (_, other_key) = issued();
     let broken = other_key.replace('\n', "\\n");
-    let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file";
+    let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the unchanged file, for example with kubectl create secret and --from-file";
     for (at, value, told) in [
         (
             ("client", "tls.key"),
@@ -112,7 +112,7 @@ async fn problems_are_reported_with_the_secret_and_its_key() {
         (
             ("client", "tls.key"),
             other_key,
-            "Secret client, key tls.key in namespace shop: the client certificate and the client key do not belong together".to_owned(),
+            "Secret client, key tls.key in namespace shop: the client certificate and the client key do not match".to_owned(),
         ),
         (
             ("key", "key"),

@@ -77,7 +77,7 @@ fn subject(name: &str) -> String {
 }
 
 #[test]
-fn an_authority_that_has_expired_counts_only_if_no_other_is_left() {
+fn an_expired_ca_counts_only_if_every_ca_has_expired() {
     let (old, new) = (certificate("old", -10).0, certificate("new", 40).0);
     assert_eq!(
         found(&connection(Some(format!("{old}{new}")), None)),
@@ -90,7 +90,7 @@ fn an_authority_that_has_expired_counts_only_if_no_other_is_left() {
 }
 
 #[test]
-fn a_client_certificate_that_has_expired_is_told() {
+fn an_expired_client_certificate_is_reported() {
     let (leaf, key) = certificate("leaf", -1);
     assert_eq!(
         found(&connection(None, Some((leaf, key)))),
@@ -105,14 +105,14 @@ fn without_certificates_nothing_expires() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_harm(text in "\\PC{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+    fn any_text_is_read_without_a_panic(text in "\\PC{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
         let framed = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
         drop(certificates(CertificateUse::Client, framed.as_bytes()));
         prop_assert_eq!(certificates(CertificateUse::Client, &bytes), []);
     }
 
     #[test]
-    fn any_bytes_in_pem_are_read_without_harm(
+    fn any_bytes_in_pem_are_read_without_a_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         lengths in proptest::collection::vec(any::<u8>(), 0..12),
     ) {
@@ -153,7 +153,7 @@ fn the_last_second_is_read_in_both_forms_of_a_date() {
 }
 
 #[test]
-fn a_name_has_its_usual_parts_in_their_order() {
+fn a_subject_has_its_usual_parts_in_order() {
     let mut params = CertificateParams::new(vec!["temporal".to_owned()]).unwrap();
     params.distinguished_name = DistinguishedName::new();
     for (kind, value) in [

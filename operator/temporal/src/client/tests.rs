@@ -178,7 +178,7 @@ async fn fault(fields: ConnectionFields) -> Option<Fault> {
 }
 
 #[tokio::test]
-async fn tls_where_none_is_spoken_and_none_where_it_is() {
+async fn a_tls_mismatch_with_the_server_is_recognized() {
     let authority = Authority::new();
     let signed = authority.sign(|_| {});
     let tls = server(&signed, &["h2"], None);
@@ -211,13 +211,14 @@ async fn tls_where_none_is_spoken_and_none_where_it_is() {
     let failure = failure(trusting(&plaintext, &authority)).await;
     assert_eq!(
         failure.to_string(),
-        "Connect failed with Unavailable: the connection has tls, and the server at this address speaks without TLS"
+        "Connect failed with Unavailable: the connection has tls, but the server at this address \
+         does not use TLS"
     );
     assert_eq!(failure.kind, CallErrorKind::Unavailable);
 }
 
 #[tokio::test]
-async fn http_where_grpc_is_meant() {
+async fn an_http_server_instead_of_grpc_is_recognized() {
     let authority = Authority::new();
     let address = serve(http1).await;
     assert_eq!(fault(plain(&address)).await, Some(Fault::NotGrpc));
@@ -241,7 +242,7 @@ async fn http_where_grpc_is_meant() {
 }
 
 #[tokio::test]
-async fn certificates_of_the_server() {
+async fn problems_of_the_servers_certificate_are_recognized() {
     let (authority, other) = (Authority::new(), Authority::new());
     let own = (authority.pem.clone(), authority.key_pem.clone());
     let expired = authority.sign(|params| params.not_after = date_time_ymd(2020, 1, 1));
@@ -270,7 +271,7 @@ async fn certificates_of_the_server() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_that_is_missing_or_not_trusted() {
+async fn a_missing_or_untrusted_client_certificate_is_recognized() {
     let (authority, other) = (Authority::new(), Authority::new());
     let tls = server(&authority.sign(|_| {}), &["h2"], Some(&authority));
     let address = serve(move |stream| https(tls.clone(), stream)).await;
@@ -290,7 +291,7 @@ async fn a_client_certificate_that_is_missing_or_not_trusted() {
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_no_fault() {
+async fn a_failure_that_passes_by_itself_has_no_fault() {
     let closed = serve(|stream| async { drop(stream) }).await;
     let authority = Authority::new();
     assert_eq!(fault(plain(&closed)).await, None);
@@ -308,7 +309,7 @@ async fn what_passes_by_itself_is_no_fault() {
 }
 
 #[tokio::test]
-async fn an_api_key_that_a_server_repeats_is_not_repeated() {
+async fn an_api_key_in_a_servers_message_is_not_repeated() {
     let key = "an-api-key-that-nobody-may-see";
     let authority = Authority::new();
     let tls = server(&authority.sign(|_| {}), &["h2"], None);

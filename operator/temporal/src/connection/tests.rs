@@ -41,7 +41,7 @@ fn mutual(certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> ConnectionFields {
 }
 
 #[test]
-fn an_address_is_host_and_port_and_nothing_else() {
+fn an_address_is_only_host_and_port() {
     for good in [
         "temporal.svc:7233",
         "10.0.0.1:1",
@@ -102,7 +102,7 @@ fn an_api_key_without_tls_is_refused() {
 }
 
 #[test]
-fn what_is_wrong_with_an_api_key_is_named() {
+fn each_problem_of_an_api_key_is_named() {
     for (key, problem) in [
         ("", ApiKeyProblem::Empty),
         ("\n", ApiKeyProblem::Empty),
@@ -173,19 +173,20 @@ fn certificate_and_key_must_belong_together() {
 }
 
 #[test]
-fn an_error_is_one_sentence_that_names_the_part_and_the_way_out() {
+fn an_error_is_one_sentence_with_the_part_and_the_remedy() {
     let (certificate, key) = issued();
     let key = String::from_utf8(key).unwrap().replace('\n', " ");
     let refused = ResolvedConnection::new(mutual(certificate, key.into_bytes())).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "the client key has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file"
+        "the client key has lost its line breaks, which became \\n, spaces or nothing; store the \
+         unchanged file, for example with kubectl create secret and --from-file"
     );
     assert_eq!(refused.part(), Some(SecretPart::ClientKey));
 }
 
 #[test]
-fn debug_output_holds_no_secret() {
+fn debug_output_contains_no_secret() {
     let (certificate, key) = issued();
     let fields = ConnectionFields {
         api_key: Some(Secret::new("open-sesame")),

@@ -71,11 +71,11 @@ impl Block {
         match self {
             Self::Certificate => "a certificate",
             Self::PrivateKey => "a private key",
-            Self::OpenSshKey => "a private key in the format of OpenSSH",
+            Self::OpenSshKey => "a private key in OpenSSH format",
             Self::PublicKey => "a public key",
             Self::Request => "a certificate signing request",
-            Self::Parameters => "the parameters of a key without the key",
-            Self::Other => "a PEM block of another kind",
+            Self::Parameters => "key parameters without a key",
+            Self::Other => "another kind of PEM block",
         }
     }
 }
@@ -84,26 +84,27 @@ impl fmt::Display for PemProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "is empty",
-            Self::Binary => "is binary, as DER and PKCS#12 are; convert it to PEM",
+            Self::Binary => "is binary, for example DER or PKCS#12; convert it to PEM",
             Self::Utf16 => "is UTF-16 text; store it as UTF-8",
-            Self::ByteOrderMark => {
-                "begins with a byte order mark; store it as UTF-8 without that mark"
-            }
+            Self::ByteOrderMark => "begins with a byte order mark; store it as UTF-8 without one",
             Self::EncodedTwice => {
-                "is base64 of PEM; store the PEM itself under stringData, or its base64 under data"
+                "is base64-encoded PEM; store the PEM itself under stringData, or its base64 \
+                 under data"
             }
-            Self::NoBlock => "holds no PEM block; its first line must begin with -----BEGIN",
+            Self::NoBlock => "contains no PEM block; its first line must begin with -----BEGIN",
             Self::LineBreaksLost => {
-                "has lost its line breaks, which became \\n, spaces or nothing; store the file as it is, for example with kubectl create secret and --from-file"
+                "has lost its line breaks, which became \\n, spaces or nothing; store the \
+                 unchanged file, for example with kubectl create secret and --from-file"
             }
             Self::DamagedMarker => {
-                "has a damaged -----BEGIN or -----END line; nothing may stand before it, and it must end in five dashes"
+                "has a damaged -----BEGIN or -----END line; nothing may come before it in the \
+                 line, and it must end in five dashes"
             }
-            Self::NoEnd => "was cut off: the -----END line that belongs to -----BEGIN is missing",
-            Self::NotBase64 => "holds something between -----BEGIN and -----END that is not base64",
-            Self::Instead(block) => return write!(f, "holds {} instead", block.as_str()),
+            Self::NoEnd => "is cut off: the -----END line for its -----BEGIN line is missing",
+            Self::NotBase64 => "contains text between -----BEGIN and -----END that is not base64",
+            Self::Instead(block) => return write!(f, "contains {} instead", block.as_str()),
             Self::Encrypted => {
-                "is encrypted with a passphrase; store it decrypted, as openssl pkey writes it"
+                "is encrypted with a passphrase; decrypt it, for example with openssl pkey"
             }
             Self::UnsupportedKey(key_type) => {
                 return write!(
@@ -116,7 +117,7 @@ impl fmt::Display for PemProblem {
                 "cannot be read as a private key: it is damaged, or its public part is missing"
             }
             Self::UnreadableCertificate => {
-                "cannot be read as a certificate: it is damaged, or not X.509 of version 3"
+                "cannot be read as a certificate: it is damaged, or not X.509 version 3"
             }
         })
     }

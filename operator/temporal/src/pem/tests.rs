@@ -92,7 +92,7 @@ fn certificate() -> String {
 }
 
 #[test]
-fn keys_of_every_supported_type_that_can_be_made_here_are_taken() {
+fn every_supported_key_type_that_can_be_generated_here_is_accepted() {
     for algorithm in [
         &PKCS_ECDSA_P256_SHA256,
         &PKCS_ECDSA_P384_SHA384,
@@ -108,7 +108,7 @@ fn keys_of_every_supported_type_that_can_be_made_here_are_taken() {
 }
 
 #[test]
-fn what_happened_to_a_text_on_its_way_is_named() {
+fn each_kind_of_damage_to_a_pem_text_is_named() {
     for (text, check) in [
         (
             key(),
@@ -186,7 +186,7 @@ fn what_happened_to_a_text_on_its_way_is_named() {
 }
 
 #[test]
-fn another_thing_than_what_is_wanted_is_named() {
+fn a_pem_block_of_the_wrong_kind_is_named() {
     let (key, certificate) = (key(), certificate());
     let parameters = pem("EC PARAMETERS", &[6, 1, 1]);
     for (text, found) in [
@@ -233,7 +233,7 @@ fn encrypted_keys_are_named() {
 }
 
 #[test]
-fn types_of_keys_that_are_not_supported_are_named() {
+fn unsupported_key_types_are_named() {
     const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
     const P521: &[u8] = &[0x2b, 0x81, 4, 0, 35];
@@ -292,7 +292,7 @@ fn types_of_keys_that_are_not_supported_are_named() {
 }
 
 #[test]
-fn a_message_says_what_to_do() {
+fn a_message_names_the_remedy() {
     let problem = PemProblem::UnsupportedKey(KeyType::P521);
     assert_eq!(
         problem.to_string(),
@@ -300,6 +300,6 @@ fn a_message_says_what_to_do() {
     );
     assert_eq!(
         PemProblem::Instead(Block::Certificate).to_string(),
-        "holds a certificate instead"
+        "contains a certificate instead"
     );
 }

@@ -85,7 +85,7 @@ fn activity(used: u32, available: Option<u32>, processed_total: u64) -> Option<T
 }
 
 #[test]
-fn a_pod_gets_the_slots_of_its_own_worker_and_no_other() {
+fn a_pod_gets_only_the_slots_of_its_own_worker() {
     let mut elsewhere = worker("a", 50, Some(50));
     elsewhere.task_queue = "payments".to_owned();
     let dead = worker("gone", 7, Some(0));
@@ -128,7 +128,7 @@ fn several_workers_of_a_pod_are_summed_and_an_unknown_bound_stays_unknown() {
 }
 
 #[test]
-fn a_sum_is_as_old_as_the_oldest_heartbeat_in_it() {
+fn a_sum_is_as_old_as_its_oldest_heartbeat() {
     let at = |seconds| Some(NOW.minus(Duration::from_secs(seconds)));
     let sent_after = |seconds, used| WorkerReport {
         heartbeat_sent_after: at(seconds),
@@ -141,7 +141,7 @@ fn a_sum_is_as_old_as_the_oldest_heartbeat_in_it() {
 }
 
 #[test]
-fn a_heartbeat_does_not_grow_old_between_two_looks() {
+fn a_heartbeat_does_not_become_stale_between_two_reads_of_the_list() {
     // The list is read every 40 s, because the budget is short or the list is long.
     let mut beats = worker("a", 3, Some(97));
     beats.heartbeat_changed_at = Some(NOW);
@@ -155,7 +155,7 @@ fn a_heartbeat_does_not_grow_old_between_two_looks() {
 }
 
 #[test]
-fn a_stale_heartbeat_is_no_heartbeat() {
+fn a_stale_heartbeat_does_not_count() {
     let at = NOW.minus(Duration::from_mins(1));
     let stale = WorkerReport {
         heartbeat_changed_at: Some(at),
@@ -191,7 +191,7 @@ fn a_stale_heartbeat_is_no_heartbeat() {
 }
 
 #[test]
-fn a_worker_that_has_not_shown_its_interval_is_given_the_longest() {
+fn a_worker_of_unknown_interval_gets_the_longest_one() {
     let at = NOW.minus(Duration::from_secs(140));
     let slow = WorkerReport {
         heartbeat_changed_at: Some(at),
@@ -203,7 +203,7 @@ fn a_worker_that_has_not_shown_its_interval_is_given_the_longest() {
 }
 
 #[test]
-fn without_pods_nothing_is_in_flight_even_if_the_list_is_unknown() {
+fn without_pods_no_slot_is_in_use_even_if_the_list_is_unknown() {
     let unknown = Reading::Unknown {
         reason: UnknownReason::TemporalUnavailable,
         since: NOW,
@@ -221,7 +221,7 @@ fn without_pods_nothing_is_in_flight_even_if_the_list_is_unknown() {
 }
 
 #[test]
-fn pods_of_which_nothing_was_ever_heard_are_unknown_and_not_idle() {
+fn pods_that_never_sent_a_heartbeat_are_unknown_and_not_idle() {
     let nothing = Reading::Unknown {
         reason: UnknownReason::NoHeartbeats,
         since: NOW,
@@ -232,7 +232,7 @@ fn pods_of_which_nothing_was_ever_heard_are_unknown_and_not_idle() {
 }
 
 #[test]
-fn a_pod_that_was_ready_and_was_never_heard_of_is_not_idle() {
+fn a_pod_that_was_ready_and_never_sent_a_heartbeat_is_not_idle() {
     let unready = LivePod {
         phase: PodPhase::Unready,
         ..pod("a")
@@ -242,7 +242,7 @@ fn a_pod_that_was_ready_and_was_never_heard_of_is_not_idle() {
 }
 
 #[test]
-fn pods_that_only_start_are_not_heard_of_yet_and_that_is_known() {
+fn a_missing_heartbeat_of_a_starting_pod_is_not_unknown() {
     let starting = LivePod {
         phase: PodPhase::Starting,
         ..pod("a")
@@ -283,7 +283,7 @@ fn a_worker_that_has_ended_does_not_keep_its_pod_fresh() {
 }
 
 #[test]
-fn the_work_of_a_pod_on_other_task_queues_makes_it_busy_and_is_no_slot_of_this_one() {
+fn work_on_other_task_queues_makes_a_pod_busy_and_uses_no_slot_of_this_one() {
     let on = |task_queue: &str, used| WorkerReport {
         task_queue: task_queue.to_owned(),
         ..worker("a", used, None)
@@ -322,7 +322,7 @@ fn slots_of(workers: Vec<WorkerReport>) -> Option<TypeSlots> {
 }
 
 #[test]
-fn a_container_that_restarts_in_place_is_one_worker() {
+fn a_container_that_restarts_in_place_counts_as_one_worker() {
     let dead = lives(0, 100, 3);
     // Just started: the old entry may still be a worker that is being replaced, so its tasks count,
     // but the pod does not have twenty slots.
@@ -338,7 +338,7 @@ fn a_container_that_restarts_in_place_is_one_worker() {
 }
 
 #[test]
-fn a_worker_that_replaces_another_in_the_same_process_counts_beside_it() {
+fn a_worker_counts_beside_the_one_that_it_replaces_in_the_same_process() {
     // The replaced worker finishes its tasks and reports this with every heartbeat.
     let replaced = WorkerReport {
         status: WorkerStatus::ShuttingDown,

@@ -15,7 +15,7 @@ fn answer(stats: TaskQueueStats) -> DescribeTaskQueueResponse {
 }
 
 #[test]
-fn statistics_are_taken_over_in_integers() {
+fn statistics_are_converted_to_integers() {
     let stats = TaskQueueStats {
         approximate_backlog_count: 12,
         approximate_backlog_age: Duration::from_millis(1_500).try_into().ok(),
@@ -46,7 +46,7 @@ fn statistics_are_taken_over_in_integers() {
 }
 
 #[test]
-fn a_queue_sends_its_tasks_to_the_current_and_the_ramping_version_or_to_workers_without_one() {
+fn tasks_are_routed_to_the_current_and_ramping_versions_or_to_unversioned_workers() {
     let version = |build_id: &str| WorkerDeploymentVersion {
         deployment_name: "orders".to_owned(),
         build_id: build_id.to_owned(),
@@ -104,7 +104,7 @@ fn a_queue_sends_its_tasks_to_the_current_and_the_ramping_version_or_to_workers_
 }
 
 #[test]
-fn numbers_that_cannot_be_are_cut_off_and_not_believed() {
+fn impossible_numbers_are_clamped() {
     for (rate, milli) in [
         (f32::NAN, 0),
         (f32::INFINITY, u64::MAX),
@@ -126,7 +126,7 @@ fn numbers_that_cannot_be_are_cut_off_and_not_believed() {
 }
 
 #[test]
-fn an_answer_without_statistics_is_an_old_server_and_not_a_zero() {
+fn an_answer_without_statistics_means_an_old_server_and_not_zero() {
     let old = described(&DescribeTaskQueueResponse::default()).unwrap_err();
     assert_eq!(old.kind, CallErrorKind::Unsupported);
     let old = described_past_cache(&DescribeTaskQueueResponse::default(), &[TaskType::Activity]);
@@ -153,7 +153,7 @@ fn pollers(current_pollers: i32) -> Option<WorkerPollerInfo> {
 }
 
 #[test]
-fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
+fn a_task_type_counts_if_the_worker_polls_it_or_works_on_it() {
     let known = |used, available, processed_total| {
         Some(TypeSlots {
             used,
@@ -193,7 +193,7 @@ fn a_type_counts_if_the_worker_polls_it_or_works_on_it() {
 }
 
 #[test]
-fn a_supplier_without_a_bound_reports_no_free_slots_and_that_is_not_none() {
+fn an_unbounded_slot_supplier_has_unknown_and_not_zero_free_slots() {
     let supplied = |kind: &str, used, available| {
         let slots = WorkerSlotsInfo {
             slot_supplier_kind: kind.to_owned(),
@@ -228,7 +228,7 @@ fn info(key: &str) -> WorkerInfo {
 
 #[test]
 #[expect(deprecated, reason = "it is what servers send")]
-fn the_list_with_slots_is_preferred_and_the_bare_one_says_whom_to_ask_for() {
+fn the_list_with_slots_is_preferred_and_the_bare_one_names_the_workers_to_describe() {
     let bare = WorkerListInfo {
         worker_instance_key: "a".to_owned(),
         task_queue: "orders".to_owned(),
@@ -265,7 +265,7 @@ fn the_list_with_slots_is_preferred_and_the_bare_one_says_whom_to_ask_for() {
 }
 
 #[test]
-fn a_failures_kind_follows_from_its_code() {
+fn the_kind_of_a_failure_follows_from_its_code() {
     let detail = b"type.googleapis.com/temporal.api.errordetails.v1.NamespaceNotFoundFailure";
     for (status, kind) in [
         (Status::unavailable("shard"), CallErrorKind::Unavailable),
@@ -292,7 +292,7 @@ fn a_failures_kind_follows_from_its_code() {
 }
 
 #[test]
-fn a_failure_with_a_cause_is_the_connections() {
+fn a_failure_with_a_cause_is_a_failure_of_the_connection() {
     let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset by peer");
     let mut status = Status::unknown("transport error");
     status.set_source(std::sync::Arc::new(broken));
@@ -310,7 +310,7 @@ fn a_failure_with_a_cause_is_the_connections() {
 }
 
 #[test]
-fn a_heartbeats_stamp_and_interval_are_kept_apart() {
+fn the_timestamp_and_the_interval_of_a_heartbeat_are_separate() {
     let mut with_times = info("a");
     if let Some(heartbeat) = &mut with_times.worker_heartbeat {
         heartbeat.heartbeat_time =

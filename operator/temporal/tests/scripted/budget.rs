@@ -77,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_span_of_time_sees_more_calls_than_the_budget_allows(plan in plans()) {
+    fn no_interval_has_more_calls_than_the_budget_allows(plan in plans()) {
         let calls = runtime().block_on(run(&plan));
         let rate = u64::from(plan.calls_per_second);
         let burst = rate.clamp(3, 20);

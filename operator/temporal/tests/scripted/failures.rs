@@ -7,7 +7,7 @@ use taskqueue_temporal::*;
 use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_unknown_since_its_first_attempt_with_words_that_stay() {
+async fn a_reading_is_unknown_since_the_first_failed_attempt() {
     let (fake, readers) = readers();
     fake.backlog("orders", 3);
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
@@ -88,7 +88,7 @@ async fn every_kind_of_failure_has_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_was_read_once_is_never_given_up_for_long() {
+async fn a_queue_that_was_read_once_is_soon_retried() {
     let (fake, readers) = readers();
     fake.backlog("orders", 3);
     fake.fails("never", CallErrorKind::Unsupported);
@@ -108,7 +108,7 @@ async fn a_queue_that_was_read_once_is_never_given_up_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_queues_failure_leaves_the_others_alone() {
+async fn the_failure_of_one_queue_does_not_affect_the_others() {
     let (fake, readers) = readers();
     fake.backlog("good", 1);
     fake.fails("bad", CallErrorKind::Unavailable);
@@ -120,7 +120,7 @@ async fn one_queues_failure_leaves_the_others_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_is_probed_by_one_call_and_everything_is_read_when_it_is_back() {
+async fn one_call_probes_a_lost_connection_and_all_queues_are_read_when_it_is_back() {
     let (fake, readers) = readers();
     let queues: Vec<_> = (0..10)
         .map(|index| with_replicas(&format!("q{index}")))
@@ -176,7 +176,7 @@ async fn a_lost_connection_is_probed_by_one_call_and_everything_is_read_when_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_namespace_that_hangs_does_not_hold_up_another() {
+async fn a_namespace_that_hangs_does_not_delay_another() {
     let (fake, readers) = readers();
     fake.script(|script| script.latency = Duration::from_secs(5));
     readers.watch(
@@ -207,7 +207,7 @@ async fn one_namespace_that_hangs_does_not_hold_up_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resource_exhausted_halves_the_rate_which_recovers_over_minutes() {
+async fn resource_exhausted_halves_the_rate_and_it_recovers_over_minutes() {
     let (fake, readers) = readers();
     fake.backlog("orders", 1);
     fake.script(|script| script.first.push_back(Err(CallErrorKind::Throttled)));

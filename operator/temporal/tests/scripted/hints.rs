@@ -6,7 +6,7 @@ use taskqueue_temporal::*;
 use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_sees_past_the_cache_that_an_earlier_read_has_filled() {
+async fn a_hint_reads_past_the_cache_that_an_earlier_read_filled() {
     let (fake, readers) = readers();
     fake.script(|script| script.cache = Duration::from_secs(5));
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
@@ -28,7 +28,7 @@ async fn a_hint_sees_past_the_cache_that_an_earlier_read_has_filled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hints_in_a_row_are_followed_whenever_a_read_can_see_something_new() {
+async fn repeated_hints_cause_a_read_only_when_it_can_find_something_new() {
     let (fake, readers) = readers();
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
     for second in 20..100 {
@@ -41,7 +41,7 @@ async fn hints_in_a_row_are_followed_whenever_a_read_can_see_something_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_where_the_server_allows_no_such_read_waits_for_the_cache() {
+async fn a_hint_waits_for_the_cache_when_the_server_has_no_read_past_it() {
     for (kind, attempts) in [
         (CallErrorKind::Unsupported, vec![2.1]),
         // A failure that may pass is retried at the next hint, and when the first tasks are found.
@@ -72,7 +72,7 @@ async fn a_hint_where_the_server_allows_no_such_read_waits_for_the_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_for_a_queue_whose_cache_has_expired_is_an_ordinary_read() {
+async fn a_hint_for_a_queue_with_an_expired_cache_causes_an_ordinary_read() {
     let (fake, readers) = readers_at(1);
     let queues: Vec<_> = (0..20)
         .map(|index| watch(&format!("q{index:02}")))

@@ -12,7 +12,7 @@ fn all_types(queue: &str) -> QueueWatch {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_at_zero_that_stays_idle_is_no_news_and_its_reading_is_renewed_all_the_same() {
+async fn the_reading_of_an_idle_queue_at_zero_is_renewed_without_an_update() {
     let (fake, readers) = readers();
     let mut updates = std::pin::pin!(readers.updates());
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
@@ -37,7 +37,7 @@ async fn a_queue_at_zero_that_stays_idle_is_no_news_and_its_reading_is_renewed_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_reading_is_news_where_there_are_replicas_and_after_a_gap() {
+async fn an_idle_reading_is_an_update_with_replicas_and_after_a_gap() {
     let (_, readers) = readers();
     let mut updates = std::pin::pin!(readers.updates());
     readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
@@ -60,7 +60,7 @@ async fn an_idle_reading_is_news_where_there_are_replicas_and_after_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_types_that_no_worker_serves_are_read_seldom_once_workers_have_been_seen() {
+async fn task_types_that_no_worker_serves_are_read_rarely_once_workers_are_known() {
     let (fake, readers) = readers();
     let serving = |sent_at| vec![page(vec![heartbeat("w", "orders", sent_at, 0)])];
     let running = QueueWatch {
@@ -121,7 +121,7 @@ async fn task_types_that_no_worker_serves_are_read_seldom_once_workers_have_been
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_that_never_ran_is_read_whole() {
+async fn all_task_types_of_a_fleet_that_never_ran_are_read() {
     let (fake, readers) = readers();
     readers.watch(&owner("a"), &connection(), &[all_types("orders")]);
     until(&readers, 120.0).await;

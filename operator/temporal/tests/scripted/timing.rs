@@ -30,7 +30,7 @@ async fn the_phase_counts_from_the_answer_because_the_server_fills_its_cache_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_longer_polling_interval_is_kept() {
+async fn a_longer_polling_interval_is_respected() {
     let (fake, readers) = readers();
     fake.backlog("orders", 7);
     let slow = QueueWatch {
@@ -43,7 +43,7 @@ async fn a_longer_polling_interval_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_finds_the_first_tasks_is_followed_by_one_for_the_rest_of_their_burst() {
+async fn a_read_that_finds_the_first_tasks_of_a_burst_is_followed_by_another() {
     let (fake, readers) = readers();
     fake.script(|script| script.cache = Duration::from_secs(5));
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
@@ -67,7 +67,7 @@ async fn a_read_that_finds_the_first_tasks_is_followed_by_one_for_the_rest_of_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_they_ask() {
+async fn quiet_queues_use_the_spare_budget_and_are_read_at_least_at_their_interval() {
     // Two calls per second, half of them for polling: 20 quiet queues, one call each, take 20 s.
     let (fake, readers) = readers_at(2);
     let queues: Vec<_> = (0..20)
@@ -90,7 +90,7 @@ async fn quiet_queues_are_read_with_what_the_budget_leaves_and_never_less_than_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_task_type_that_counts_is_one_call_and_they_make_one_reading() {
+async fn each_counted_task_type_takes_one_call_and_all_form_one_reading() {
     let (fake, readers) = readers();
     fake.backlog("orders", 3);
     let all = QueueWatch {
@@ -121,7 +121,7 @@ async fn each_task_type_that_counts_is_one_call_and_they_make_one_reading() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_unknown_to_the_server_has_zeros_and_they_are_known() {
+async fn a_queue_that_the_server_does_not_know_has_a_known_backlog_of_zero() {
     let (_fake, readers) = readers();
     readers.watch(&owner("a"), &connection(), &[watch("nobody-knows")]);
     until(&readers, 1.0).await;

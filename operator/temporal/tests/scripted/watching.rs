@@ -8,7 +8,7 @@ use taskqueue_temporal::*;
 use taskqueue_testkit::scripted::*;
 
 #[tokio::test(start_paused = true)]
-async fn fleets_on_the_same_task_queue_share_one_read_and_each_gets_its_own_types() {
+async fn fleets_on_the_same_task_queue_share_reads_and_each_gets_its_own_types() {
     let (fake, readers) = readers();
     fake.backlog("orders", 3);
     let workflows = QueueWatch {
@@ -63,7 +63,7 @@ async fn credentials_share_the_budget_but_neither_reads_nor_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_credential_is_used_at_once_the_old_one_is_released_and_the_reading_stays() {
+async fn a_changed_credential_replaces_the_old_one_at_once_and_the_reading_stays() {
     let (fake, readers) = readers();
     fake.backlog("orders", 3);
     readers.watch(&owner("a"), &with_api_key("old"), &[watch("orders")]);
@@ -86,7 +86,7 @@ async fn a_changed_credential_is_used_at_once_the_old_one_is_released_and_the_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_server_or_task_queue_starts_from_unread_and_late_answers_are_dropped() {
+async fn another_server_or_task_queue_starts_unread_and_late_answers_are_dropped() {
     let (fake, readers) = readers();
     fake.backlog("orders", 3);
     fake.script(|script| script.latency = Duration::from_secs(1));
@@ -113,7 +113,7 @@ async fn another_server_or_task_queue_starts_from_unread_and_late_answers_are_dr
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_is_told_once_however_much_is_new_and_of_every_sample() {
+async fn an_owner_gets_one_update_for_several_readings_and_one_for_every_new_sample() {
     let (fake, readers) = readers();
     fake.backlog("orders", 1);
     let mut updates = Box::pin(readers.updates());
@@ -163,7 +163,7 @@ async fn forgetting_stops_the_reads_and_closes_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_left_the_spec_is_no_longer_read() {
+async fn a_queue_that_was_removed_from_the_spec_is_no_longer_read() {
     let (fake, readers) = readers();
     readers.watch(
         &owner("a"),
@@ -178,7 +178,7 @@ async fn a_queue_that_left_the_spec_is_no_longer_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn saying_the_same_again_costs_nothing() {
+async fn repeating_a_watch_costs_no_call() {
     let (fake, readers) = readers();
     for _ in 0..100 {
         readers.watch(&owner("a"), &connection(), &[watch("orders")]);

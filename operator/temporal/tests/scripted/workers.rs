@@ -42,7 +42,7 @@ async fn workers_are_listed_once_per_interval_for_all_fleets_of_a_namespace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_replicas_the_list_is_read_seldom_and_at_once_when_there_are_some() {
+async fn without_replicas_the_list_is_read_rarely_and_at_once_when_there_are_some() {
     let (fake, readers) = readers();
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
     until(&readers, 31.0).await;
@@ -54,7 +54,7 @@ async fn without_replicas_the_list_is_read_seldom_and_at_once_when_there_are_som
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_counts_once_it_was_seen_to_change_and_until_it_stops() {
+async fn a_heartbeat_counts_once_it_has_changed_and_until_it_stops() {
     let (fake, readers) = readers();
     let slots_now = |readers: &Readers| {
         let reading = readers.reading(&owner("a"), "orders");
@@ -106,7 +106,7 @@ async fn a_heartbeat_counts_once_it_was_seen_to_change_and_until_it_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_starts_under_our_eyes_counts_at_first_sight() {
+async fn a_worker_that_starts_between_two_reads_counts_at_once() {
     let (fake, readers) = readers();
     readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
     until(&readers, 4.0).await;
@@ -142,7 +142,7 @@ async fn an_empty_list_is_unknown_and_never_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_without_worker_lists_is_asked_again_ever_more_rarely() {
+async fn a_server_without_worker_lists_is_retried_at_growing_intervals() {
     let (fake, readers) = readers();
     fake.script(|script| script.pages = vec![Err(CallErrorKind::Unsupported)]);
     readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
@@ -162,7 +162,7 @@ async fn a_server_without_worker_lists_is_asked_again_ever_more_rarely() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_was_answered_once_is_never_given_up_for_long() {
+async fn a_list_that_was_read_once_is_soon_retried() {
     let (fake, readers) = readers();
     let beats = |sent_at| vec![page(vec![heartbeat("w", "orders", sent_at, 1)])];
     fake.script(|script| script.pages = beats(1));
@@ -188,7 +188,7 @@ async fn a_list_that_was_answered_once_is_never_given_up_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_pages_make_one_list_and_workers_without_slots_are_asked_for_one_by_one() {
+async fn all_pages_form_one_list_and_workers_without_slots_are_described_one_by_one() {
     let (fake, readers) = readers();
     let listed = |key: &str, queue: &str| ListedWorker {
         instance_key: key.to_owned(),
@@ -231,7 +231,7 @@ async fn all_pages_make_one_list_and_workers_without_slots_are_asked_for_one_by_
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_queue_gets_its_own_workers_and_its_owner_is_told_only_of_them() {
+async fn each_queue_gets_its_own_workers_and_its_owner_gets_updates_only_for_them() {
     let (fake, readers) = readers();
     fake.script(|script| {
         script.pages = vec![page(vec![

@@ -80,7 +80,7 @@ fn counts(reading: &QueueReading) -> Option<[u64; 3]> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_is_seen_exactly_and_per_type() {
+async fn a_backlog_is_read_exactly_and_per_type() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let readers = watching(

@@ -22,7 +22,7 @@ async fn a_namespace_that_does_not_exist_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_goes_is_unavailable_and_is_found_again_when_it_comes_back() {
+async fn a_server_that_stops_is_unavailable_and_is_read_again_when_it_is_back() {
     let mut server = Server::start().await;
     let readers = watching(&server.connection("default"), &[with_replicas("orders")]);
     first_reading(&readers).await;
@@ -40,7 +40,7 @@ async fn a_server_that_goes_is_unavailable_and_is_found_again_when_it_comes_back
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_never_answers_is_a_timeout_and_holds_up_nobody() {
+async fn a_peer_that_never_answers_causes_a_timeout_and_delays_nothing_else() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let readers = watching(&connection_to(&address, "default"), &[watch("orders")]);
@@ -62,7 +62,7 @@ async fn a_peer_that_never_answers_is_a_timeout_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_towards_a_server_without_it_is_unavailable_and_says_why() {
+async fn tls_to_a_server_without_it_is_unavailable_and_the_message_says_why() {
     let server = Server::start().await;
     let encrypted = ResolvedConnection::new(ConnectionFields {
         address: format!("127.0.0.1:{}", server.port),
@@ -85,7 +85,7 @@ async fn tls_towards_a_server_without_it_is_unavailable_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_kept_apart_by_namespace_and_credential_and_closed_when_released() {
+async fn each_namespace_and_credential_has_its_own_connection_and_release_closes_it() {
     let server = Server::start().await;
     let client = TemporalClient::new("test");
     let (a, b) = (server.connection("default"), server.connection("other"));

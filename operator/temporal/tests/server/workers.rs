@@ -53,7 +53,7 @@ fn beat(key: &str, queue: &str, used: i32, elapsed: Option<Duration>) -> WorkerH
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_workers_heartbeat_reaches_the_slots_of_its_pod() {
+async fn a_worker_heartbeat_updates_the_slots_of_its_pod() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let readers = watching(&server.connection("default"), &[with_replicas("orders")]);

@@ -75,7 +75,7 @@ pub(super) const SHARED: &[Mistake] = &[
         &["spec.apiKeySecretRef", "apiKeySecretRef needs tls"],
     ),
     (
-        "a connection with a server name that is none",
+        "a connection with an invalid server name",
         &[("/spec/tls", r#"{"serverName": "https://temporal"}"#)],
         &["spec.tls.serverName", "serverName must be a host name"],
     ),

@@ -5,7 +5,7 @@ use crate::malformed::mistake::Mistake;
 /// In a `TaskQueueWorker`, except for its queues, its scaling and its connection.
 pub(super) const FLEET: &[Mistake] = &[
     (
-        "a name that is no label",
+        "a name that is not a DNS label",
         &[("/metadata/name", r#""a.b""#)],
         &["metadata.name must be at most 63 lower-case letters"],
     ),
@@ -57,7 +57,7 @@ pub(super) const FLEET: &[Mistake] = &[
         ],
     ),
     (
-        "a quantity that is no number",
+        "a quantity that is not a number",
         &[(
             "/spec/template/spec/volumes/0/emptyDir",
             r#"{"sizeLimit": "a lot"}"#,
@@ -157,7 +157,7 @@ pub(super) const FLEET: &[Mistake] = &[
         &["spec.template.spec.setHostnameAsFQDN", "must not be true"],
     ),
     (
-        "a termination grace of the user's own",
+        "a termination grace period in the template",
         &[("/spec/template/spec/terminationGracePeriodSeconds", "30")],
         &[
             "spec.template.spec.terminationGracePeriodSeconds",
@@ -181,7 +181,7 @@ pub(super) const FLEET: &[Mistake] = &[
         ],
     ),
     (
-        "a disruption budget that says nothing",
+        "an empty disruption budget",
         &[("/spec/disruptionBudget", "{}")],
         &[
             "spec.disruptionBudget",
@@ -194,7 +194,7 @@ pub(super) const FLEET: &[Mistake] = &[
         &["spec.disruptionBudget.maxUnavailable", "should match"],
     ),
     (
-        "a drain grace of nothing",
+        "a drain grace period of zero",
         &[("/spec/drain", r#"{"gracePeriod": "0s"}"#)],
         &[
             "spec.drain.gracePeriod",
@@ -202,7 +202,7 @@ pub(super) const FLEET: &[Mistake] = &[
         ],
     ),
     (
-        "a drain grace of two days",
+        "a drain grace period of two days",
         &[("/spec/drain", r#"{"gracePeriod": "48h"}"#)],
         &[
             "spec.drain.gracePeriod",

@@ -5,7 +5,7 @@ use crate::malformed::mistake::Mistake;
 /// In `spec.queues`, except for their scaling.
 pub(super) const QUEUES: &[Mistake] = &[
     (
-        "two queues of one name",
+        "two queues with the same name",
         &[("/spec/queues/1/name", r#""one""#)],
         &["spec.queues[1]", "Duplicate value"],
     ),
@@ -28,7 +28,7 @@ pub(super) const QUEUES: &[Mistake] = &[
         &["spec.queues[0].name", "63"],
     ),
     (
-        "a task queue of Temporal's own",
+        "an internal task queue of Temporal",
         &[("/spec/queues/0/taskQueue", r#""/_sys/x""#)],
         &["spec.queues[0].taskQueue", "must not start with /_sys/"],
     ),
@@ -69,7 +69,7 @@ pub(super) const QUEUES: &[Mistake] = &[
         &["spec.queues[0].replicas.min", "greater than or equal to 0"],
     ),
     (
-        "a maximum beyond reason",
+        "a maximum that is too large",
         &[("/spec/queues/0/replicas/max", "1001")],
         &["spec.queues[0].replicas.max", "less than or equal to 1000"],
     ),

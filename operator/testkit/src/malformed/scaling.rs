@@ -18,7 +18,7 @@ pub(super) const SCALING: &[Mistake] = &[
         &["spec.scaling.cooldownPeriod", "must be of type string"],
     ),
     (
-        "a wait target that nothing could keep",
+        "a wait target that is too short",
         &[("/spec/scaling", r#"{"queueWaitTarget": "100ms"}"#)],
         &[
             "spec.scaling.queueWaitTarget",
@@ -152,7 +152,7 @@ pub(super) const SCALING: &[Mistake] = &[
         ],
     ),
     (
-        "a schedule with an hour that no day has",
+        "a schedule with an impossible hour",
         &[(
             "/spec/scaling",
             r#"{"schedule": [{"start": "0 8 * * *", "end": "0 24 * * *", "minReplicas": 1}]}"#,
@@ -174,7 +174,7 @@ pub(super) const SCALING: &[Mistake] = &[
         ],
     ),
     (
-        "a schedule in a time zone that is no name",
+        "a schedule in an unknown time zone",
         &[(
             "/spec/scaling",
             r#"{"schedule": [{"start": "0 8 * * *", "end": "0 9 * * *", "timeZone": "+01:00", "minReplicas": 1}]}"#,

@@ -44,8 +44,9 @@ pub(super) fn figures(workflows: &[Workflow], steps: &[(Timestamp, u32)]) -> Res
     let began = placed.clone().min().ok_or("no order was placed")?;
     let since = |moment: Timestamp| between(began, moment);
     let reached = |least: u32| steps.iter().find(|(_, asked)| *asked >= least);
-    let (first, _) = reached(1).ok_or("no replica was asked for")?;
-    let (right, _) = reached(RIGHT).ok_or("the right number was not asked for")?;
+    let (first, _) = reached(1).ok_or("the operator requested no replica")?;
+    let (right, _) =
+        reached(RIGHT).ok_or("the operator did not request the right number of replicas")?;
     let taken = workflows.iter().filter_map(|one| one.first_taken).min();
     let completed = workflows
         .iter()
@@ -69,9 +70,9 @@ impl Display for Measured {
             self.trials.iter().map(pick).collect()
         };
         let rows = [
-            ("the last order taken", of(|one| one.placed)),
-            ("the first replica asked for", of(|one| one.first)),
-            ("the right replicas asked for", of(|one| one.right)),
+            ("the last order placed", of(|one| one.placed)),
+            ("the first replica requested", of(|one| one.first)),
+            ("the right replicas requested", of(|one| one.right)),
             ("the first poll of a pod", of(|one| one.taken)),
             ("the first activity completed", of(|one| one.completed)),
         ];
@@ -98,7 +99,8 @@ impl Display for Measured {
             .collect();
         writeln!(
             f,
-            "most replicas asked for ({RIGHT} is right): {} trials; aimed for: {} s to the right replicas at p99",
+            "most replicas requested ({RIGHT} is right): {} trials; goal: {} s to the right \
+             replicas at p99",
             most.join(", "),
             seconds(self.setting.aim())
         )
@@ -150,7 +152,7 @@ mod tests {
         );
         assert_eq!(
             figures(&workflows, &steps[..1]),
-            Err("the right number was not asked for".to_owned())
+            Err("the operator did not request the right number of replicas".to_owned())
         );
     }
 }

@@ -10,11 +10,11 @@ pub(super) const RIGHT: u32 = 2;
 /// The settings under which the latency is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Setting {
-    /// Temporal and the operator as they come: statistics are cached for 5 s.
+    /// Temporal and the operator with their defaults: statistics are cached for 5 s.
     Default,
-    /// The same, and whoever places the orders sends the operator a wake-up hint.
+    /// The defaults, and the client that places the orders sends the operator a wake-up hint.
     Hint,
-    /// Temporal caches its statistics for 1 s, and the operator knows.
+    /// Temporal caches its statistics for 1 s, and the operator is configured for that.
     ShortCache,
 }
 

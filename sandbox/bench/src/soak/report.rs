@@ -111,13 +111,13 @@ impl Report {
         let mut broken = self.broken.clone();
         let moved = |of: fn(&Changes) -> usize| self.queues.values().map(of).sum::<usize>();
         if moved(|changes| changes.up) == 0 || moved(|changes| changes.down) == 0 {
-            broken.push("the fleet did not go up and down, so this shows nothing".into());
+            broken.push("the fleet did not scale up and down, so the run proves nothing".into());
         }
         if broken.is_empty() {
             Ok(())
         } else {
             Err(Error::Violated(format!(
-                "the soak found what must not be:\n  {}",
+                "the soak found broken promises:\n  {}",
                 broken.join("\n  ")
             )))
         }
@@ -199,7 +199,8 @@ impl Display for Report {
         }
         writeln!(
             f,
-            "\n{} scale-ins while activities ran; {} activities ran on a pod when it was told to stop, and completed there.",
+            "\n{} scale-ins while activities ran; {} activities ran on a pod when it was asked to \
+             stop, and completed there.",
             self.downs_while_busy, self.completed_on_stopped_pods
         )?;
         writeln!(
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_of_another_worker_is_printed_and_fails_the_soak_if_it_was_to_be_known() {
+    fn a_cut_off_of_another_worker_is_printed_and_fails_the_soak_if_it_was_predictable() {
         let up_and_down = replicas(&[(0, 0), (1, 2), (5, 0)]);
         let report = |why| {
             let nothing = BTreeMap::new();
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activity_that_ended_on_a_stopped_pod_at_its_first_attempt_is_well() {
+    fn an_activity_that_completed_on_a_stopping_pod_at_its_first_attempt_is_fine() {
         let report = Report::new(
             &[
                 order("a", mailing(2, 10, "pod-a")),
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_is_told_with_its_workflow_and_standing_still_shows_nothing() {
+    fn an_interruption_is_reported_with_its_workflow_and_a_run_without_scaling_fails() {
         let again = Activity {
             attempt: 2,
             trouble: Some("activity Heartbeat timeout".into()),
@@ -361,7 +362,9 @@ mod tests {
         );
         assert_eq!(
             report.verdict().unwrap_err().to_string(),
-            "the soak found what must not be:\n  a: send_notification at attempt 2 on 1@pod-a: activity Heartbeat timeout\n  the fleet did not go up and down, so this shows nothing"
+            "the soak found broken promises:\n  a: send_notification at attempt 2 on 1@pod-a: \
+             activity Heartbeat timeout\n  the fleet did not scale up and down, so the run proves \
+             nothing"
         );
     }
 }

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_excused_only_if_nothing_could_be_known() {
+    fn a_cut_off_is_excused_only_if_it_was_not_predictable() {
         let terminated = BTreeMap::from([("pod-a".to_owned(), second(100))]);
         let since = |second: i64| {
             let began = self::second(second);
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(
             whys(&[short], "activity Heartbeat timeout"),
             [Cut::Known],
-            "nothing is known in its favour"
+            "nothing excuses it"
         );
         assert_eq!(
             cuts(
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn waves_are_short_and_long_in_turn_within_the_grace_period_and_beyond() {
+    fn waves_alternate_between_short_and_long_within_and_beyond_the_grace_period() {
         let longest = Duration::from_secs(30);
         let mixed = |wave| -> Vec<(&str, u64)> {
             let batches = batches(wave, longest).into_iter();

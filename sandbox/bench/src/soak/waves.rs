@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn however_short_there_is_one_wave_and_no_mail_outlasts_the_workers_patience() {
+    fn the_shortest_run_has_one_wave_and_no_mail_outlasts_the_timeout_of_the_worker() {
         let waves = waves("r", Duration::ZERO, Duration::from_secs(7));
         assert_eq!(waves.len(), 1);
         for order in &waves[0].orders {

@@ -97,7 +97,7 @@ fn reservations(expected: &[Expected], database: &Database, found: &mut Findings
             (Outcome::Paid, [row]) => found.add(
                 id,
                 format!(
-                    "reserved {} and should {}",
+                    "reserved {} instead of {}",
                     pieces(&row.items),
                     pieces(&order.items)
                 ),
@@ -161,7 +161,8 @@ fn stock(expected: &[Expected], readings: &Readings, found: &mut Findings<'_>) {
             found.add(
                 &format!("stock of {sku}"),
                 format!(
-                    "{taken} pieces are gone and {} were sold (orders placed by hand during the demo would do that)",
+                    "{taken} pieces are gone, but {} were sold (orders placed by hand during the \
+                     demo cause this)",
                     left(&sold)
                 ),
             );

@@ -23,7 +23,7 @@ pub(super) fn check(expected: &[Expected], readings: &Readings, found: &mut Find
             ([], Some(status)) => {
                 found.add(
                     &order.order_id,
-                    format!("is not there and should be {status}"),
+                    format!("is missing and should be {status}"),
                 );
             }
             ([only], Some(status)) => {

@@ -36,13 +36,13 @@ fn check_end(order: &Expected, ended: &Ended, readings: &Readings, found: &mut F
                 Ended::Failed(kind) => {
                     found.equal(id, "its failure", kind.as_str(), "PaymentUnavailable");
                 }
-                other => found.add(id, format!("should have failed and {}", words(other))),
+                other => found.add(id, format!("should have failed, but {}", words(other))),
             }
             return;
         }
     };
     let Ended::Completed(result) = ended else {
-        found.add(id, format!("should have completed and {}", words(ended)));
+        found.add(id, format!("should have completed, but {}", words(ended)));
         return;
     };
     found.equal(id, "the result's order", result.order_id.as_str(), id);
@@ -71,9 +71,9 @@ fn check_end(order: &Expected, ended: &Ended, readings: &Readings, found: &mut F
         }
         Some(payment) => found.add(
             id,
-            format!("its result holds the payment {}", payment.charge_id),
+            format!("its result contains the payment {}", payment.charge_id),
         ),
-        None if paid => found.add(id, "its result holds no payment"),
+        None if paid => found.add(id, "its result contains no payment"),
         None => {}
     }
     let mails = if paid {

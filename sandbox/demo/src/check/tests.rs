@@ -151,7 +151,7 @@ fn result_of(readings: &mut Readings, index: usize) -> &mut OrderResult {
 }
 
 #[test]
-fn a_run_in_which_everything_is_right_passes() {
+fn a_correct_run_passes() {
     assert_eq!(found(|_| {}), [""; 0]);
 }
 
@@ -176,7 +176,7 @@ fn a_missing_charge_a_wrong_amount_and_a_wrong_currency_are_found() {
         found(|readings| drop(readings.ledger.remove(0))),
         [
             "gateway's ledger: r-1: the number of its charges is 0 and should be 1",
-            "gateway's ledger: r-1: is not there and should be charged",
+            "gateway's ledger: r-1: is missing and should be charged",
             "database: r-1: its charge is ch_r-1 and should be ",
             "Temporal: r-1: the ledger has no charge ch_r-1",
         ]
@@ -206,7 +206,7 @@ fn a_declined_or_failed_order_that_was_charged_is_found() {
 }
 
 #[test]
-fn a_charge_for_an_order_that_never_came_to_pay_or_that_nobody_placed_is_found() {
+fn a_charge_for_an_order_that_never_reached_payment_or_was_never_placed_is_found() {
     assert_eq!(
         found(|readings| {
             for id in ["r-3", "r-9"] {
@@ -223,7 +223,7 @@ fn a_charge_for_an_order_that_never_came_to_pay_or_that_nobody_placed_is_found()
 }
 
 #[test]
-fn a_key_that_was_voided_before_any_attempt_is_known_by_its_name() {
+fn a_key_that_was_voided_before_any_attempt_is_identified_by_its_name() {
     let voided = found(|readings| readings.ledger[2].order_id = String::new());
     assert_eq!(voided, [""; 0]);
 }
@@ -263,25 +263,26 @@ fn a_payment_row_that_differs_from_the_ledger_is_found() {
 }
 
 #[test]
-fn stock_that_is_held_for_nobody_or_missing_is_found() {
+fn stock_that_is_missing_or_reserved_without_an_order_is_found() {
     assert_eq!(
         found(|readings| readings.database.reservations[1].state = "reserved".into()),
         ["database: r-2: holds 2 book although it was not paid"]
     );
     assert_eq!(
         found(|readings| readings.database.reservations[0].items = Pieces::new()),
-        ["database: r-1: reserved nothing and should 2 book"]
+        ["database: r-1: reserved nothing instead of 2 book"]
     );
     assert_eq!(
         found(|readings| readings.database.stock = stock(97, 50)),
         [
-            "database: stock of book: 3 pieces are gone and 2 were sold (orders placed by hand during the demo would do that)"
+            "database: stock of book: 3 pieces are gone, but 2 were sold (orders placed by hand \
+             during the demo cause this)"
         ]
     );
 }
 
 #[test]
-fn a_mail_that_is_missing_doubled_or_for_nobody_is_found() {
+fn a_missing_duplicate_or_unexpected_mail_is_found() {
     assert_eq!(
         found(|readings| drop(readings.mails.remove(0))),
         ["mail server: r-1: the number of mails to a@example.com is 0 and should be 1"]
@@ -307,7 +308,7 @@ fn a_mail_that_is_missing_doubled_or_for_nobody_is_found() {
 }
 
 #[test]
-fn a_mail_record_that_is_missing_or_says_refused_is_found() {
+fn a_missing_or_refused_mail_record_is_found() {
     assert_eq!(
         found(|readings| {
             readings.database.mails[0].state = "refused".into();
@@ -321,7 +322,7 @@ fn a_mail_record_that_is_missing_or_says_refused_is_found() {
 }
 
 #[test]
-fn a_workflow_that_is_open_missing_or_there_twice_is_found() {
+fn an_open_missing_or_duplicate_workflow_is_found() {
     assert_eq!(
         found(|readings| {
             readings.executions[0].ended = Ended::Otherwise("ACTIVITY_TASK_SCHEDULED".into());
@@ -329,16 +330,17 @@ fn a_workflow_that_is_open_missing_or_there_twice_is_found() {
             readings.executions[1] = readings.executions[2].clone();
         }),
         [
-            "Temporal: r-1: should have completed and its last event is ACTIVITY_TASK_SCHEDULED",
+            "Temporal: r-1: should have completed, but its last event is ACTIVITY_TASK_SCHEDULED",
             "Temporal: r-2: has no workflow",
             "Temporal: r-3: has 2 workflows",
-            "Temporal: r-5: should have failed and its last event is WORKFLOW_EXECUTION_TERMINATED",
+            "Temporal: r-5: should have failed, but its last event is \
+             WORKFLOW_EXECUTION_TERMINATED",
         ]
     );
 }
 
 #[test]
-fn a_result_that_says_something_else_is_found() {
+fn a_wrong_result_is_found() {
     assert_eq!(
         found(|readings| {
             let paid = result_of(readings, 0);
@@ -351,10 +353,10 @@ fn a_result_that_says_something_else_is_found() {
             });
         }),
         [
-            "Temporal: r-1: its result holds no payment",
+            "Temporal: r-1: its result contains no payment",
             "Temporal: r-1: the number of mails in the result is 1 and should be 2",
             "Temporal: r-2: the result's state is completed and should be declined",
-            "Temporal: r-4: its result holds the payment ch_x",
+            "Temporal: r-4: its result contains the payment ch_x",
         ]
     );
 }

@@ -87,9 +87,7 @@ impl Panel {
             Some("timeseries") if defaults["custom"]["drawStyle"] == "bars" => Kind::Bars,
             Some("timeseries") => Kind::Lines,
             other => {
-                return Err(format!(
-                    "{title}: a panel of the kind {other:?} is not known"
-                ));
+                return Err(format!("{title}: the panel type {other:?} is unknown"));
             }
         };
         let grid = |key: &str| panel["gridPos"][key].as_u64().unwrap_or(0);
@@ -177,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dashboard_of_the_chart_is_understood_and_no_variable_stays_open() {
+    fn the_dashboard_of_the_chart_is_parsed_and_every_variable_is_replaced() {
         let dashboard =
             Dashboard::parse(DASHBOARD, &variables("shop", "orders", ".*", "1m")).unwrap();
         assert_eq!(dashboard.title, "Temporal worker fleets");
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_nobody_knows_is_refused() {
+    fn an_unknown_variable_is_refused() {
         let variables = BTreeMap::from([("a", "1"), ("ab", "2")]);
         let text = |query: &str| {
             serde_json::json!({"title": "t", "panels": [{"type": "stat", "title": "p", "targets": [{"expr": query}]}]})

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_the_database_is_understood() {
+    fn the_response_of_the_database_is_parsed() {
         let text = r#"{"orders" : [{"order_id" : "r-1", "total" : 100, "currency" : "USD", "state" : "paid", "reason" : ""}],
             "payments" : [{"order_id" : "r-1", "state" : "charged", "charge_id" : "ch_1", "amount" : 100, "currency" : "USD"}],
             "reservations" : [{"order_id" : "r-1", "state" : "reserved", "items" : { "book" : 2 }}],

@@ -59,7 +59,7 @@ mod tests {
     const MAIL: &str = "From: orders@example.com\r\nTo: other@example.com\r\nMessage-ID: <r1-7.0a1b@order-worker>\r\nSubject: Thank you for\r\n your order\r\nX-RcptTo: a@example.com\r\n\r\nMessage-ID: <r1-8.x@order-worker>\r\n";
 
     #[test]
-    fn a_mail_is_known_by_its_message_id_and_the_address_that_it_was_delivered_to() {
+    fn a_mail_is_identified_by_its_message_id_and_its_delivery_address() {
         assert_eq!(
             mail(MAIL, "r1"),
             Some(Mail {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn mails_of_another_run_or_of_somebody_else_are_left_out() {
+    fn mails_of_other_runs_or_senders_are_ignored() {
         assert_eq!(mail(MAIL, "r"), None);
         assert_eq!(mail(MAIL, "r2"), None);
         assert_eq!(mail("Subject: hello\n\nr1-7", "r1"), None);

@@ -112,7 +112,7 @@ pub(crate) fn task_queue_stats(text: &str) -> Result<(u64, Duration), String> {
     let backlog = number(&stats["approximateBacklogCount"]).unwrap_or(0);
     let age = match stats["approximateBacklogAge"].as_str() {
         None => Duration::ZERO,
-        Some(text) => seconds(text).ok_or_else(|| format!("{text:?} is no duration"))?,
+        Some(text) => seconds(text).ok_or_else(|| format!("{text:?} is not a duration"))?,
     };
     // Without tasks the age is that of no task.
     Ok((backlog, if backlog == 0 { Duration::ZERO } else { age }))
@@ -129,7 +129,7 @@ pub(crate) fn execution(workflow_id: &str, text: &str) -> Result<Execution, Stri
         .as_str()
         .is_some_and(|token| !token.is_empty())
     {
-        return Err("the history does not fit in one answer".into());
+        return Err("the history does not fit in one response".into());
     }
     Ok(Execution {
         workflow_id: workflow_id.to_owned(),
@@ -148,7 +148,7 @@ fn ended(last: &Value) -> Result<Ended, String> {
             let attributes = &last["workflowExecutionCompletedEventAttributes"];
             let result = payload(&attributes["result"]["payloads"][0])?;
             let result = serde_json::from_value(result)
-                .map_err(|error| format!("the result is no order's result: {error}"))?;
+                .map_err(|error| format!("the result is not that of an order: {error}"))?;
             Ended::Completed(result)
         }
         "WORKFLOW_EXECUTION_FAILED" => {
@@ -203,10 +203,10 @@ fn seconds(text: &str) -> Option<Duration> {
 fn payload(payload: &Value) -> Result<Value, String> {
     let data = payload["data"]
         .as_str()
-        .ok_or_else(|| format!("{payload} holds no data"))?;
+        .ok_or_else(|| format!("{payload} contains no data"))?;
     let bytes = STANDARD
         .decode(data)
-        .map_err(|error| format!("{data:?} is no base64: {error}"))?;
+        .map_err(|error| format!("{data:?} is not base64: {error}"))?;
     serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_by_its_type_and_any_other_end_by_its_event() {
+    fn a_failure_is_reported_by_its_type_and_any_other_end_by_its_event() {
         let failed = r#"{"eventId":"9","eventType":"EVENT_TYPE_WORKFLOW_EXECUTION_FAILED",
             "workflowExecutionFailedEventAttributes":{"failure":{"message":"m",
             "applicationFailureInfo":{"type":"PaymentUnavailable","nonRetryable":true}}}}"#;

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_cut_to_its_length_and_put_together_from_chunks() {
+    fn a_body_is_read_by_its_length_or_from_its_chunks() {
         let plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}trailing";
         assert_eq!(got(plain).unwrap(), "{}");
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nab\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n";
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_breaks_off_is_an_error_and_not_a_shorter_answer() {
+    fn a_truncated_response_is_an_error() {
         assert!(got("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}").is_err());
         for broken in ["5\r\nab", "5\r\nabcde", "5", "xyz\r\n", "2\r\nab\r\n"] {
             let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{broken}");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_text() {
+    fn a_refusal_is_reported_with_its_text() {
         let refusal = "HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nbad query";
         let (address, server) = serve(refusal.to_owned());
         let error = get(&address, "/x?y=1").unwrap_err();

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_an_answer_are_understood_and_what_is_no_number_is_left_out() {
+    fn both_forms_of_a_response_are_parsed_and_values_that_are_not_numbers_are_skipped() {
         let labels = BTreeMap::from([("queue".to_owned(), "payments".to_owned())]);
         let range = r#"{"data":{"result":[{"metric":{"queue":"payments"},"values":[[1,"0"],[2.5,"NaN"],[4,"1.5"]]}]}}"#;
         assert_eq!(

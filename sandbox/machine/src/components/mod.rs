@@ -228,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn every_component_has_something_that_shows_it_is_ready() {
+    fn every_component_has_a_readiness_probe() {
         for component in all() {
             assert_ne!(component.ready, Probe::Tcp(0), "{}", component.name);
         }
     }
 
     #[test]
-    fn what_may_not_be_root_is_not() {
+    fn components_that_must_not_run_as_root_have_another_user() {
         let owned: Vec<_> = all()
             .iter()
             .filter_map(|c| Some((c.name, c.owner?)))

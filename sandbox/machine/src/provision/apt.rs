@@ -48,7 +48,8 @@ pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Res
     let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
     if which::find("apt-get").is_none() {
         return Err(Error::Machine(format!(
-            "these are not installed, and this machine has no apt-get to install them with: {}; install what your distribution calls them, then run this again",
+            "these packages are not installed: {}; this machine has no apt-get, so install the \
+             packages of your distribution that contain them, then run this again",
             names.join(", ")
         )));
     }
@@ -77,7 +78,8 @@ pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Res
         .collect();
     if !still.is_empty() {
         return Err(Error::Machine(format!(
-            "apt-get installed {}, but the programs that the sandbox needs from {} are not where it looks",
+            "apt-get installed {}, but the programs that the sandbox needs from {} are not in the \
+             expected folders",
             names.join(", "),
             still.join(", ")
         )));

@@ -58,7 +58,7 @@ impl<'a> Build<'a> {
 
     /// Builds one program.
     pub(super) fn program(&self, name: &str, package: &str, mut step: Step) -> Result<()> {
-        step.update("looking at its packages");
+        step.update("listing its packages");
         let total = self.packages(package)?;
         let mut command = self.go();
         command.args(["build", "-v"]).args(self.module.flags());
@@ -104,7 +104,7 @@ impl<'a> Build<'a> {
     pub(super) fn finish(self) -> Result<()> {
         remove_folder(&self.source)?;
         fs::rename(&self.unfinished, &self.finished)
-            .attempt(|| format!("naming {}", self.finished.display()))
+            .attempt(|| format!("renaming a new file to {}", self.finished.display()))
     }
 
     fn packages(&self, package: &str) -> Result<usize> {

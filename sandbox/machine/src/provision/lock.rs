@@ -11,7 +11,7 @@ use crate::{
 /// Two commands that provision at the same time would do everything twice.
 pub(crate) fn lock(paths: &Paths, progress: Progress) -> Result<File> {
     let file = paths.cache.join("lock");
-    let lock = File::create(&file).attempt(|| format!("making {}", file.display()))?;
+    let lock = File::create(&file).attempt(|| format!("creating {}", file.display()))?;
     if lock.try_lock().is_err() {
         progress.say("another sandbox command is provisioning this machine; waiting for it");
         lock.lock()

@@ -54,7 +54,9 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
     }
     if !missing_modules.is_empty() && which::find("go").is_none() {
         return Err(Error::Machine(
-            "go is not installed, and the sandbox builds Kubernetes with it; install Go 1.26 or newer (https://go.dev/dl) and put it into PATH".into(),
+            "go is not installed, and the sandbox builds Kubernetes with it; install Go 1.26 or \
+             newer (https://go.dev/dl) and add it to PATH"
+                .into(),
         ));
     }
     for module in missing_modules {

@@ -41,7 +41,9 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<OrderClient
     if no_go {
         if which::find("go").is_none() {
             return Err(Error::Machine(
-                "go is not installed, and a client of the order system is built with it; install Go 1.26 or newer (https://go.dev/dl) and put it into PATH".into(),
+                "go is not installed, and a client of the order system is built with it; install \
+                 Go 1.26 or newer (https://go.dev/dl) and add it to PATH"
+                    .into(),
             ));
         }
         let build = go::Build::start(paths, &module)?;
@@ -59,7 +61,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<OrderClient
 fn install(environment: &std::path::Path, mut step: Step) -> Result<()> {
     let unfinished = environment.with_extension("venv.tmp");
     remove_folder(&unfinished)?;
-    step.update("making a virtual environment");
+    step.update("creating a virtual environment");
     run::output(
         Command::new("python3")
             .args(["-m", "venv"])
@@ -74,7 +76,8 @@ fn install(environment: &std::path::Path, mut step: Step) -> Result<()> {
             .args(["--disable-pip-version-check", "--no-deps", "--requirement"])
             .arg(&requirements),
     )?;
-    fs::rename(&unfinished, environment).attempt(|| format!("naming {}", environment.display()))?;
+    fs::rename(&unfinished, environment)
+        .attempt(|| format!("renaming a new file to {}", environment.display()))?;
     step.done("installed");
     Ok(())
 }

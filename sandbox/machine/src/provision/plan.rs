@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_are_pinned_and_no_part_of_a_sandbox() {
+    fn the_clients_are_pinned_and_not_part_of_a_sandbox() {
         let client = client();
         assert_eq!(client.version(), "v1.50.0");
         assert!(modules().iter().all(|module| module.name != client.name));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_an_external_cluster_little_is_needed() {
+    fn a_sandbox_with_an_external_cluster_needs_few_programs() {
         let modules: Vec<_> = modules()
             .into_iter()
             .filter(|module| module.is_for(Scope::Services))

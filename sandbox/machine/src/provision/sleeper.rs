@@ -86,7 +86,9 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Built> {
     }
     if which::find("go").is_none() {
         return Err(Error::Machine(
-            "go is not installed, and the sleeper, a worker for the soak, is built with it; install Go 1.26 or newer (https://go.dev/dl) and put it into PATH".into(),
+            "go is not installed, and the sleeper, a worker for the soak, is built with it; \
+             install Go 1.26 or newer (https://go.dev/dl) and add it to PATH"
+                .into(),
         ));
     }
     let build = go::Build::start(paths, &module)?;
@@ -110,7 +112,7 @@ mod tests {
     use crate::provision::plan;
 
     #[test]
-    fn the_sleeper_is_pinned_and_no_part_of_a_sandbox() {
+    fn the_sleeper_is_pinned_and_not_part_of_a_sandbox() {
         let module = module();
         assert_eq!(module.version(), "v1.50.0");
         assert!(

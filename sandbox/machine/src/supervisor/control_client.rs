@@ -15,15 +15,15 @@ use crate::error::{Attempt, Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// End it and leave it ended.
+    /// Stop it; it stays stopped.
     Stop,
-    /// Start it and wait until it answers.
+    /// Start it and wait until it is ready.
     Start,
-    /// End it, start it, and wait until it answers.
+    /// Stop it, start it, and wait until it is ready.
     Restart,
-    /// End it at once (SIGKILL), as a crash would; it is started again.
+    /// Kill it (SIGKILL), like a crash; it is restarted.
     Kill,
-    /// Freeze it (SIGSTOP): connections stay open and nothing answers.
+    /// Freeze it (SIGSTOP): connections stay open, but nothing answers.
     Pause,
     /// Resume a frozen component.
     Resume,

@@ -88,7 +88,7 @@ fn carry_out(
 ) -> Result<(), String> {
     let Some(status) = components.component(name) else {
         return Err(format!(
-            "there is no component {name:?}; there are {}",
+            "there is no component {name:?}; the components are {}",
             components.names().join(", ")
         ));
     };
@@ -99,7 +99,7 @@ fn carry_out(
         Action::Kill | Action::Pause | Action::Resume => {
             let pid = status.pid.ok_or_else(|| format!("{name} has no process"))?;
             if reaper.has_ended(pid) {
-                return Err(format!("{name} is just ending"));
+                return Err(format!("{name} has just exited"));
             }
             signal(components, name, pid, action);
             Ok(())
@@ -148,7 +148,7 @@ fn stop(components: &ComponentStates, name: &str) -> Result<(), String> {
         Some(status) if status.phase == Phase::Stopped => Ok(()),
         // There was nothing to stop.
         Some(status) if status.phase == Phase::Absent => Ok(()),
-        _ => Err(format!("{name} did not end")),
+        _ => Err(format!("{name} did not stop")),
     }
 }
 

@@ -77,7 +77,7 @@ fn bind(machine: &Machine) -> Result<Vec<net::Bound>> {
     for (forward, listener) in &bound {
         let address = listener
             .local_addr()
-            .attempt(|| format!("the address for {}", forward.name))?;
+            .attempt(|| format!("reading the address for {}", forward.name))?;
         ports.insert(forward.name.to_owned(), address.port());
     }
     files::write_json(&paths.ports_file(), &ports)?;
@@ -127,7 +127,7 @@ fn keep_api_proxy(paths: &Paths) {
             .and_then(|mut command| command.status().attempt(|| "starting kubectl proxy".into()));
         // This goes to the supervisor's log.
         Progress::default().say(&format!(
-            "kubectl proxy ended ({ended:?}) and is started again"
+            "kubectl proxy exited ({ended:?}) and is restarted"
         ));
         thread::sleep(Duration::from_secs(1));
     }
@@ -152,7 +152,8 @@ pub(crate) fn become_api_proxy(machine: &Machine) -> Result<()> {
 }
 
 fn own_pid() -> Result<i32> {
-    i32::try_from(std::process::id()).map_err(|_| Error::Machine("a process id beyond 2^31".into()))
+    i32::try_from(std::process::id())
+        .map_err(|_| Error::Machine("the process id is larger than 2^31".into()))
 }
 
 /// Starts `sandbox enter`, which becomes `unshare`, which starts `sandbox init`.
@@ -166,14 +167,14 @@ fn enter(paths: &Paths) -> Result<Child> {
 /// Has the kernel kill this process when the supervisor dies, however it dies.
 fn die_with_supervisor(paths: &Paths) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .attempt(|| "tying a process to the supervisor".into())?;
+        .attempt(|| "making a process end with the supervisor".into())?;
     let supervisor: Option<Supervisor> = files::read_json(&paths.supervisor_file())?;
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     if supervisor.map(|record| record.supervisor.pid) == parent {
         Ok(())
     } else {
         Err(Error::Usage(
-            "this is started by `sandbox supervise` alone".into(),
+            "only `sandbox supervise` starts this command".into(),
         ))
     }
 }
@@ -204,14 +205,14 @@ pub(crate) fn become_namespaces(paths: &Paths) -> Result<()> {
 /// The init process: the only child of `unshare`.
 fn init_of(namespaces: &mut Child) -> Result<i32> {
     let parent = i32::try_from(namespaces.id())
-        .map_err(|_| Error::Machine("a process id beyond 2^31".into()))?;
+        .map_err(|_| Error::Machine("the process id is larger than 2^31".into()))?;
     loop {
         if let Some(init) = process::children_of(parent).first() {
             return Ok(*init);
         }
         if let Ok(Some(status)) = namespaces.try_wait() {
             return Err(Error::Machine(format!(
-                "the sandbox's namespaces cannot be made: {status}"
+                "the sandbox's namespaces cannot be created: {status}"
             )));
         }
         thread::sleep(Duration::from_millis(5));

@@ -33,7 +33,8 @@ const END_PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) fn run(machine: &Machine) -> Result<()> {
     if std::process::id() != 1 {
         return Err(Error::Usage(
-            "`sandbox init` is started by the sandbox itself, as the first process of its namespaces".into(),
+            "only the sandbox itself starts `sandbox init`, as the first process of its namespaces"
+                .into(),
         ));
     }
     let reaper = Reaper::start();

@@ -111,7 +111,7 @@ pub(crate) fn end(paths: &Paths) -> Result<()> {
             }
             if !within(END_PATIENCE, gone) {
                 return Err(Error::Machine(format!(
-                    "process {} does not end; look at it with ps",
+                    "process {} does not exit; inspect it with ps",
                     record.supervisor.pid
                 )));
             }

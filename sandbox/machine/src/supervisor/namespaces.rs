@@ -69,7 +69,7 @@ fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
     // machine stay unchanged.
     for covered in COVERED {
         mount("tmpfs", covered, "tmpfs", MountFlags::NOSUID, c"mode=755")
-            .attempt(|| format!("covering {covered}"))?;
+            .attempt(|| format!("mounting an empty folder over {covered}"))?;
     }
     make_folder(Path::new("/run/lock"))?;
     for (folder, (user, group)) in components::mounted(owners) {
@@ -78,16 +78,16 @@ fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
         make_folder(&source)?;
         make_folder(&target)?;
         chown(&source, Some(user), Some(group))
-            .attempt(|| format!("giving {} to user {user}", source.display()))?;
+            .attempt(|| format!("changing the owner of {} to user {user}", source.display()))?;
         fs::set_permissions(&source, fs::Permissions::from_mode(0o700))
-            .attempt(|| format!("closing {} to others", source.display()))?;
-        mount_bind(&source, &target).attempt(|| format!("showing {}", target.display()))?;
+            .attempt(|| format!("restricting access to {}", source.display()))?;
+        mount_bind(&source, &target).attempt(|| format!("mounting {}", target.display()))?;
     }
     let rules = Path::new(MOUNTED).join("postgres/pg_hba.conf");
     fs::copy(paths.config().join("pg_hba.conf"), &rules)
         .attempt(|| format!("writing {}", rules.display()))?;
     chown(&rules, Some(owners.postgres.0), Some(owners.postgres.1))
-        .attempt(|| format!("giving {} to postgres", rules.display()))
+        .attempt(|| format!("changing the owner of {} to postgres", rules.display()))
 }
 
 fn network(reaper: &Reaper, scratch: &Path) -> Result<()> {
@@ -126,7 +126,7 @@ pub(super) fn owner(user: &str) -> Result<Owner> {
     let text = fs::read_to_string(file).attempt(|| format!("reading {file}"))?;
     find_owner(&text, user).ok_or_else(|| {
         Error::Machine(format!(
-            "this machine has no user {user:?}, as whom a component has to run"
+            "this machine has no user {user:?}, and a component must run as this user"
         ))
     })
 }

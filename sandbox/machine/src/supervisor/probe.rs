@@ -22,8 +22,8 @@ pub(super) fn ask(probe: &Probe) -> Result<(), String> {
         Probe::Greeting(port, text) => greeting(*port, text),
         Probe::Socket(path) => socket(path),
         Probe::File(path) if path.exists() => Ok(()),
-        Probe::File(path) => Err(format!("{} is not there", path.display())),
-        Probe::Command(..) | Probe::FreshTrue(_) => Err("a command has to be run".into()),
+        Probe::File(path) => Err(format!("{} does not exist", path.display())),
+        Probe::Command(..) | Probe::FreshTrue(_) => Err("a command must check this".into()),
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_server_is_known_by_its_greeting() {
+    fn a_mail_server_is_recognized_by_its_greeting() {
         assert_eq!(
             ask(&Probe::Greeting(serve("", "220 hello"), "220 ")),
             Ok(())

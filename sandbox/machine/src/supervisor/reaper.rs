@@ -74,7 +74,7 @@ impl Reaper {
             match children.get(&pid) {
                 Some(None) => {}
                 Some(Some(_)) => return children.remove(&pid).flatten(),
-                None => return Some("it is no child of the init process".into()),
+                None => return Some("it is not a child of the init process".into()),
             }
             match deadline {
                 None => self.changed.wait(&mut children),
@@ -133,7 +133,7 @@ impl Reaper {
                 kill(pid, Signal::KILL);
                 self.wait(pid, None);
                 Err(format!(
-                    "{name}: no end after {} s: {}",
+                    "{name}: still running after {} s: {}",
                     patience.as_secs(),
                     printed.trim()
                 ))

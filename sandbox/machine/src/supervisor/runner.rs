@@ -119,7 +119,7 @@ impl Runner {
                 pause
             };
             self.note(&format!(
-                "{ending}; it is started again in {} ms",
+                "{ending}; it is restarted in {} ms",
                 pause.as_millis()
             ));
             self.states.set(name, |status| {

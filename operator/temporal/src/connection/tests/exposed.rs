@@ -170,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn no_message_holds_a_part_of_a_key_or_a_certificate(material in material()) {
+    fn no_message_contains_a_part_of_a_key_or_a_certificate(material in material()) {
         let body = base64(&material.der);
         for fields in connections(&material.text) {
             let shown = format!("{} {fields:?}", printed(&ResolvedConnection::new(fields.clone())));
@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn no_message_holds_a_part_of_an_api_key(
+    fn no_message_contains_a_part_of_an_api_key(
         key in "[!-~]{16,80}",
         before in prop::sample::select(vec!["", "Bearer ", "\u{feff}", "\n", "\0", "-----BEGIN "]),
         after in prop::sample::select(vec!["", "\n", " x", "\r\n", "\u{e4}", "\n\n"]),

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_break_where_samples_are_missing_and_leave_out_what_is_level() {
+    fn lines_break_where_samples_are_missing_and_skip_level_points() {
         let path = |samples: &[(f64, f64)]| joined(samples, 25.0, |at| at, |value| value);
         let level = [(0.0, 1.0), (10.0, 1.0), (20.0, 1.0), (30.0, 2.0)];
         assert_eq!(path(&level), "M0 1L20 1L30 2");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_of_one_time_stand_on_each_other() {
+    fn bars_of_the_same_time_are_stacked() {
         let mut piles = BTreeMap::new();
         let mut path = |value| bars(&[(10.0, value)], &mut piles, |at| at, |value| value);
         assert_eq!(

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_their_unit_and_no_digit_that_says_nothing() {
+    fn numbers_have_their_unit_and_no_insignificant_digit() {
         assert_eq!(
             [
                 number(0.0, "s"),

@@ -197,7 +197,7 @@ mod tests {
             [
                 "target",
                 "dispatched",
-                "asked for",
+                "requested",
                 "free",
                 "min",
                 "max",

@@ -335,33 +335,19 @@ fn urgency(queue: &QueueView, sort: Sort) -> f64 {
     value.unwrap_or(-1.0)
 }
 
-/// Aligns the cells, with two blanks between the columns and numbers to the right.
+/// Aligns the cells as kubectl does: two blanks between the columns, and numbers to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
-    let head = lines.first().map_or(&[][..], Vec::as_slice);
-    let widths: Vec<usize> = (0..head.len())
-        .map(|column| {
-            let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells = line
-            .iter()
-            .zip(&widths)
-            .zip(head)
-            .map(|((cell, width), title)| {
-                if NUMBERS.contains(&title.as_str()) {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            });
-        let cells: Vec<String> = cells.collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.add_rows(lines);
+    let titles = lines.first().into_iter().flatten();
+    for (column, title) in table.column_iter_mut().zip(titles) {
+        column.set_padding((0, 2));
+        if NUMBERS.contains(&title.as_str()) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
     }
-    text
+    table.trim_fmt() + "\n"
 }
 
 /// Formats a time span in the shortest unit that says enough: 6.1s, 42s, 17m, 5h, 3d.

@@ -17,13 +17,21 @@ pub(crate) fn simulate_flags() -> String {
     flags_of::<simulate::Arguments>()
 }
 
+/// A duration as the API writes it.
+fn time(duration: Duration) -> String {
+    taskqueue_api::DurationString::from(duration).to_string()
+}
+
+/// A percentage as the fraction that the API takes.
+fn fraction(percent: u32) -> String {
+    format!("{}.{:02}", percent / 100, percent % 100)
+}
+
 pub(crate) fn defaults() -> String {
     let policy = Policy::default();
-    let time = |time: Duration| taskqueue_api::DurationString::from(time).to_string();
     let up = &policy.behavior.scale_up;
     let down = &policy.behavior.scale_down;
     let seconds = |time: Duration| time.as_secs().to_string();
-    let percent = |percent: u32| format!("{}.{:02}", percent / 100, percent % 100);
     let values = [
         (
             "replicas.min",
@@ -72,7 +80,7 @@ pub(crate) fn defaults() -> String {
         ),
         (
             "scaling.behavior.scaleUp.tolerance",
-            percent(up.tolerance_percent),
+            fraction(up.tolerance_percent),
             "The HPA's.",
         ),
         (
@@ -87,7 +95,7 @@ pub(crate) fn defaults() -> String {
         ),
         (
             "scaling.behavior.scaleDown.tolerance",
-            percent(down.tolerance_percent),
+            fraction(down.tolerance_percent),
             "The HPA's.",
         ),
         (

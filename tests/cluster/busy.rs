@@ -78,7 +78,7 @@ impl World {
     /// Waits until the workers' heartbeats show this number of tasks in work.
     async fn are_in_work(&self, tasks: f64) -> anyhow::Result<()> {
         eventually(&format!("{tasks} tasks are running"), || async {
-            let label = r#"task_type="activity""#;
+            let label = ("task_type", "activity");
             let used = self.series("taskqueue_operator_slots_used", &[label])?;
             Ok(if used == Some(tasks) {
                 Ok(())

@@ -148,7 +148,7 @@ async fn a_certificate_expiry_is_reported(world: &World, ending: &Signed) -> any
 
 /// Waits until the operator's metrics show when this client certificate expires.
 async fn the_metric_says(world: &World, client: &Signed) -> anyhow::Result<()> {
-    let of_client = [r#"certificate="client""#, r#"secret="temporal-client""#];
+    let of_client = [("certificate", "client"), ("secret", "temporal-client")];
     eventually(&format!("the metric says {}", client.ends), || async {
         let metric = "taskqueue_operator_certificate_expiry_timestamp_seconds";
         let Some(seconds) = world.series(metric, &of_client)? else {

@@ -31,6 +31,7 @@ use kube::{
 use sandbox_machine::{Name, Sandbox};
 use serde_json::{Value, json};
 use taskqueue_api::{TaskQueueWorker, TemporalConnection};
+use taskqueue_operator::exposition::Sample;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use fleets::{TEMPORAL, one_queue};
@@ -375,18 +376,19 @@ impl World {
         output(self.sandbox.kubectl().args(["get", "--raw", &path]))
     }
 
-    /// The value of the series of the fleet `orders` with these labels, written as `name="value"`.
-    pub(crate) fn series(&self, metric: &str, labels: &[&str]) -> anyhow::Result<Option<f64>> {
-        let fleet = format!(r#"namespace="{}",name="orders""#, self.namespace);
+    /// The value of the series of the fleet `orders` with these labels.
+    pub(crate) fn series(
+        &self,
+        metric: &str,
+        labels: &[(&str, &str)],
+    ) -> anyhow::Result<Option<f64>> {
         let metrics = self.metrics()?;
-        let mut ours = metrics.lines().filter(|line| {
-            line.strip_prefix(metric)
-                .is_some_and(|rest| rest.starts_with('{'))
-                && line.contains(&fleet)
-                && labels.iter().all(|label| line.contains(label))
+        let of_fleet = [("namespace", self.namespace.as_str()), ("name", "orders")];
+        let mut ours = metrics.lines().filter_map(Sample::parse).filter(|sample| {
+            let has = |&(name, value): &(&str, &str)| sample.label(name) == Some(value);
+            sample.name == metric && of_fleet.iter().chain(labels).all(has)
         });
-        let value = ours.next().and_then(|line| line.rsplit_once(' '));
-        Ok(value.map(|(_, value)| value.parse()).transpose()?)
+        Ok(ours.next().map(|sample| sample.value))
     }
 
     /// A task queue that no other test uses.

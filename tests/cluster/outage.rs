@@ -72,7 +72,7 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
         assert_eq!(still.last_transition_time, told, "the condition changed");
         world.untouched(&before, "the outage").await?;
         let metric = "taskqueue_operator_reading_age_seconds";
-        let age = world.series(metric, &[r#"source="backlog""#])?;
+        let age = world.series(metric, &[("source", "backlog")])?;
         assert!(age >= Some(OUTAGE.as_secs_f64()), "{age:?}");
 
         server.start().await?;

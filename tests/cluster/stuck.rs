@@ -37,7 +37,7 @@ async fn ready_pods_that_do_not_poll_are_reported_until_they_do() {
         })
         .await?;
         let finding = || {
-            let label = r#"finding="ReadyButNotPolling""#;
+            let label = ("finding", "ReadyButNotPolling");
             world.series("taskqueue_operator_finding", &[label])
         };
         assert_eq!(finding()?, Some(1.0));

@@ -133,7 +133,7 @@ fn an_answer_without_statistics_means_an_old_server_and_not_zero() {
     assert_eq!(old.unwrap_err().kind, CallErrorKind::Unsupported);
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as it stands in a heartbeat")]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn slots(used: i32, available: i32, processed: i32) -> Option<WorkerSlotsInfo> {
     Some(WorkerSlotsInfo {
         current_used_slots: used,
@@ -144,7 +144,7 @@ fn slots(used: i32, available: i32, processed: i32) -> Option<WorkerSlotsInfo> {
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as it stands in a heartbeat")]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn pollers(current_pollers: i32) -> Option<WorkerPollerInfo> {
     Some(WorkerPollerInfo {
         current_pollers,

@@ -3,7 +3,7 @@
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueueVersioningInfo;
 use temporalio_common::protos::temporal::api::worker::v1::WorkerListInfo;
-use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response::EffectiveRateLimit;
+use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response;
 
 use super::*;
 
@@ -24,9 +24,9 @@ fn statistics_are_converted_to_integers() {
         rate_limiting_active: true,
     };
     let described = described(&DescribeTaskQueueResponse {
-        effective_rate_limit: Some(EffectiveRateLimit {
+        effective_rate_limit: Some(describe_task_queue_response::EffectiveRateLimit {
             requests_per_second: 5.0,
-            ..EffectiveRateLimit::default()
+            ..describe_task_queue_response::EffectiveRateLimit::default()
         }),
         ..answer(stats)
     });

@@ -1,15 +1,18 @@
-// A worker as any team writes one with Temporal's Go SDK. Its tasks only take time, so that it can be seen what the
-// operator does with fleets that have such tasks.
+// A worker as any team writes one with Temporal's Go SDK. Its tasks only take time, which shows what
+// the operator does with fleets that have such tasks.
 //
-//	sleeper                                               polls TEMPORAL_TASK_QUEUE until it is told to stop
-//	sleeper start QUEUE ID COUNT SECONDS [task|host-task]  starts COUNT workflows ID-0, ID-1, ..., each with one task
+//	sleeper
+//	    polls TEMPORAL_TASK_QUEUE until a signal stops it
+//	sleeper start QUEUE ID COUNT SECONDS [task|host-task]
+//	    starts COUNT workflows ID-0, ID-1, ..., each with one task
 //
 // The environment of the worker: what taskqueue-operator sets, and
 //
 //	SLEEPER_SLOTS           how many tasks run at once; 10 unless set
-//	SLEEPER_HOST_QUEUE      "true": a second worker on a task queue with the name of the host, for host-task
-//	SLEEPER_TUNER           "true": slots by use of the processor, of which each task is taken to use a tenth
-//	SLEEPER_IGNORE_SIGTERM  "true": goes on polling when it is told to stop
+//	SLEEPER_HOST_QUEUE      "true": a second worker on a task queue with the name of the host, for
+//	                        host-task
+//	SLEEPER_TUNER           "true": slots by use of the processor; each task is assumed to use a tenth
+//	SLEEPER_IGNORE_SIGTERM  "true": goes on polling after SIGTERM
 //
 // With TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID it is a worker of that version.
 package main
@@ -39,7 +42,8 @@ const (
 	hostTask = "host-task"
 )
 
-// How often a worker tells Temporal of its slots, and how soon Temporal notices that a task is lost.
+// How often a worker reports its slots to Temporal, and how soon Temporal notices that a task is
+// lost.
 const (
 	workerHeartbeat   = 5 * time.Second
 	activityHeartbeat = 10 * time.Second

@@ -51,6 +51,6 @@ pub(super) async fn keep_house(shared: &Shared, readers: &Readers, numbers: &Tem
         tokio::time::sleep(HOUSEKEEPING).await;
         shared.secrets.prune(shared.clock.now().monotonic);
         let budgets = readers.budgets().into_iter();
-        numbers.keep_only(&budgets.map(|budget| budget.place).collect());
+        numbers.keep_only(&budgets.map(|budget| budget.server_namespace).collect());
     }
 }

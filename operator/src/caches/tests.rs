@@ -1,7 +1,9 @@
 //! Which namespaces a scope covers, and that unreadable objects are cached as unreadable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
 use super::*;

@@ -20,7 +20,7 @@ use taskqueue_api::well_known;
 use tokio::sync::watch as signal;
 
 use crate::metrics::Metrics;
-use crate::observe::drains::LastWords;
+use crate::observe::ended_workers::EndedWorkers;
 
 #[cfg(test)]
 use index::Filling;
@@ -48,7 +48,7 @@ pub struct Caches {
     /// The pods with our label, by [`worker_key`].
     pub pods: Indexed<Pod>,
     /// How the workers of draining pods ended.
-    pub last_words: LastWords,
+    pub ended_workers: EndedWorkers,
     /// How far the caches are filled.
     ///
     /// A channel of our own, because several tasks wait for it: `Store::wait_until_ready` wakes
@@ -82,8 +82,8 @@ pub fn watch(
     let (connections, connection_writer) = store();
     let (deployments, mut deployment_filling) = indexed(owner_of);
     let (pods, mut pod_filling) = indexed(worker_of);
-    let last_words = LastWords::default();
-    let said = last_words.clone();
+    let ended_workers = EndedWorkers::default();
+    let ended = ended_workers.clone();
     let (progress, _) = signal::channel(Progress::new());
     let reader = fleets.clone();
     let fleet_events = reflector(
@@ -109,7 +109,7 @@ pub fn watch(
         .inspect_ok(move |event| deployment_filling.apply_watcher_event(event));
     let pod_events = kube::runtime::watcher(scope.api::<Pod>(client), ours)
         .modify(move |pod| {
-            said.keep(pod);
+            ended.keep(pod);
             prune_pod(pod);
         })
         .backoff(pauses())
@@ -125,7 +125,7 @@ pub fn watch(
         connections,
         deployments,
         pods,
-        last_words,
+        ended_workers,
         progress,
     };
     (caches, watches)
@@ -265,7 +265,7 @@ impl Filler {
             connections,
             deployments,
             pods,
-            last_words: LastWords::default(),
+            ended_workers: EndedWorkers::default(),
             progress,
         };
         (caches, by_hand)

@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod deployment;
 pub mod drains;
+pub mod ended_workers;
 pub mod pods;
 pub mod secrets;
 pub mod task_queue_owners;
@@ -115,7 +116,7 @@ pub async fn observe(
     let pods = pods_by_queue(fleet, sources.caches);
     let gone = sources
         .caches
-        .last_words
+        .ended_workers
         .take(&fleet.key.namespace, &fleet.key.name);
     let existing: BTreeMap<&str, Existing> = fleet
         .queues

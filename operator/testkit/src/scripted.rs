@@ -360,7 +360,7 @@ pub async fn until(readers: &Readers, second: f64) {
 }
 
 /// The owners with news so far.
-pub fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
+pub fn updated(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
     let mut owners = Vec::new();
     while let Some(Some(owner)) = updates.next().now_or_never() {
         owners.push(owner.name);

@@ -486,7 +486,7 @@ proptest! {
             history.observe(&policy, &observation, now);
             let decision = decide(&policy, &observation, &history, now);
             history.carried_out(&decision, now);
-            let wait = when_to_look_again(&policy, &observation, &history, now);
+            let wait = requeue_after(&policy, &observation, &history, now);
             prop_assert!(wait <= policy.quiet_polling_interval);
             drop(history.findings(now));
             asked = decision.desired;

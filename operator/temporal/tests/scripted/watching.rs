@@ -124,13 +124,13 @@ async fn an_owner_gets_one_update_for_several_readings_and_one_for_every_new_sam
     );
     readers.watch(&owner("b"), &connection(), &[with_replicas("mails")]);
     until(&readers, 1.0).await;
-    let mut first = told(&mut updates);
+    let mut first = updated(&mut updates);
     first.sort();
     assert_eq!(first, ["a", "b"]);
-    assert_eq!(told(&mut updates), Vec::<String>::new());
+    assert_eq!(updated(&mut updates), Vec::<String>::new());
     // Nothing has changed at 5.02 s, and yet it is a new sample: samples prove idleness.
     until(&readers, 6.0).await;
-    let mut second = told(&mut updates);
+    let mut second = updated(&mut updates);
     second.sort();
     assert_eq!(second, ["a", "b"]);
 }

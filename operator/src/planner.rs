@@ -2,6 +2,7 @@
 //! writer.
 
 pub mod desired;
+pub mod growth;
 
 use std::time::Duration;
 

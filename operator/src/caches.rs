@@ -3,85 +3,38 @@
 //! There is one set of caches per scope: the whole cluster, or one namespace of the list.
 
 mod index;
+mod kinds;
+mod progress;
 mod prune;
+mod scope;
+mod stream;
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::time::Duration;
-
-use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::NamespaceResourceScope;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
 use taskqueue_api::well_known;
-use taskqueue_api::{TaskQueueWorker, TemporalConnection};
 use tokio::sync::watch as signal;
-use tracing::warn;
 
-use crate::kube_error::describe_watch;
 use crate::metrics::Metrics;
-use crate::observe::drains::LastWords;
+use crate::observe::ended_workers::EndedWorkers;
 
 #[cfg(test)]
 use index::Filling;
 pub use index::Indexed;
 use index::indexed;
+#[cfg(test)]
+use kinds::KINDS;
+pub use kinds::{GuardedConnection, GuardedFleet};
+pub use progress::{Progress, WatchAccess};
 pub use prune::keep_owners_of_replicas;
 use prune::prune_pod;
-
-/// A watched fleet. A malformed one is a value, so that it cannot stop the watch.
-pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
-/// A watched connection, or why it is malformed.
-pub type GuardedConnection = DeserializeGuard<TemporalConnection>;
-
-/// Which namespaces a set of caches covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// Every namespace.
-    Cluster,
-    /// One namespace.
-    Namespace(String),
-}
-
-impl Scope {
-    /// The scopes for a list of namespaces; an empty list means every namespace.
-    pub fn all(namespaces: &[String]) -> Vec<Self> {
-        if namespaces.is_empty() {
-            return vec![Self::Cluster];
-        }
-        let mut names = namespaces.to_vec();
-        names.sort();
-        names.dedup();
-        names.into_iter().map(Self::Namespace).collect()
-    }
-
-    /// Whether the scope includes `namespace`.
-    pub fn covers(&self, namespace: &str) -> bool {
-        match self {
-            Self::Cluster => true,
-            Self::Namespace(name) => name == namespace,
-        }
-    }
-
-    /// The API for a kind of object within the scope.
-    pub fn api<K>(&self, client: &Client) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
-        match self {
-            Self::Cluster => Api::all(client.clone()),
-            Self::Namespace(name) => Api::namespaced(client.clone(), name),
-        }
-    }
-}
+pub use scope::Scope;
+pub use stream::Touched;
+use stream::{WATCH_SECONDS, pauses, touched};
 
 /// The caches of one scope.
 #[derive(Clone)]
@@ -95,61 +48,13 @@ pub struct Caches {
     /// The pods with our label, by [`worker_key`].
     pub pods: Indexed<Pod>,
     /// How the workers of draining pods ended.
-    pub last_words: LastWords,
+    pub ended_workers: EndedWorkers,
     /// How far the caches are filled.
     ///
     /// A channel of our own, because several tasks wait for it: `Store::wait_until_ready` wakes
     /// only its last caller (kube-runtime 5.0.0, `DelayedInit`), and the controller calls it too.
     progress: signal::Sender<Progress>,
 }
-
-/// Whether a scope can be watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sight {
-    /// It can.
-    Clear,
-    /// The API server answers that it cannot, with the reason.
-    Denied(String),
-    /// Not known, with the reason.
-    Unknown(String),
-}
-
-/// How far the caches of a scope are filled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// Whether the scope can be watched.
-    pub sight: Sight,
-    /// The kinds whose cache has been filled.
-    filled: BTreeSet<&'static str>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            sight: Sight::Unknown("checking whether the resources can be watched".to_owned()),
-            filled: BTreeSet::new(),
-        }
-    }
-
-    /// The kinds whose cache has not been filled yet.
-    pub fn missing(&self) -> Vec<&'static str> {
-        let kinds = KINDS.into_iter();
-        kinds.filter(|kind| !self.filled.contains(kind)).collect()
-    }
-
-    /// Whether there is nothing to wait for: all caches are filled, or the API server says that
-    /// they cannot be.
-    fn is_settled(&self) -> bool {
-        self.missing().is_empty() || matches!(self.sight, Sight::Denied(_))
-    }
-}
-
-/// The watched kinds, as metrics and logs name them.
-const KINDS: [&str; 4] = ["TaskQueueWorker", "TemporalConnection", "Deployment", "Pod"];
-
-/// A stream of touched objects that keeps their cache filled while it is polled. Failures do not
-/// reach it: they are counted and logged, and the watch retries by itself.
-pub type Touched<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
 
 /// The streams that fill [`Caches`].
 pub struct Watches {
@@ -162,11 +67,6 @@ pub struct Watches {
     /// Pods.
     pub pods: Touched<Pod>,
 }
-
-/// How long one watch lasts, in seconds. The next one continues where it ended. An API server that
-/// hangs while its machine still acknowledges packets is detected only when a watch has been silent
-/// for 5 s longer: with kube's default of 290 s, no change would be seen until then.
-const WATCH_SECONDS: u32 = 20;
 
 /// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets that were
 /// deleted, and after each relist with the fleets that remain.
@@ -182,8 +82,8 @@ pub fn watch(
     let (connections, connection_writer) = store();
     let (deployments, mut deployment_filling) = indexed(owner_of);
     let (pods, mut pod_filling) = indexed(worker_of);
-    let last_words = LastWords::default();
-    let said = last_words.clone();
+    let ended_workers = EndedWorkers::default();
+    let ended = ended_workers.clone();
     let (progress, _) = signal::channel(Progress::new());
     let reader = fleets.clone();
     let fleet_events = reflector(
@@ -209,68 +109,26 @@ pub fn watch(
         .inspect_ok(move |event| deployment_filling.apply_watcher_event(event));
     let pod_events = kube::runtime::watcher(scope.api::<Pod>(client), ours)
         .modify(move |pod| {
-            said.keep(pod);
+            ended.keep(pod);
             prune_pod(pod);
         })
         .backoff(pauses())
         .inspect_ok(move |event| pod_filling.apply_watcher_event(event));
     let watches = Watches {
-        fleets: touched(KINDS[0], metrics, &progress, fleet_events),
-        connections: touched(KINDS[1], metrics, &progress, connection_events),
-        deployments: touched(KINDS[2], metrics, &progress, deployment_events),
-        pods: touched(KINDS[3], metrics, &progress, pod_events),
+        fleets: touched(metrics, &progress, fleet_events),
+        connections: touched(metrics, &progress, connection_events),
+        deployments: touched(metrics, &progress, deployment_events),
+        pods: touched(metrics, &progress, pod_events),
     };
     let caches = Caches {
         fleets,
         connections,
         deployments,
         pods,
-        last_words,
+        ended_workers,
         progress,
     };
     (caches, watches)
-}
-
-/// The objects that a watch reports, once they are in their cache.
-fn touched<K>(
-    kind: &'static str,
-    metrics: &Metrics,
-    progress: &signal::Sender<Progress>,
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-) -> Touched<K>
-where
-    K: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
-{
-    quiet(
-        kind,
-        metrics,
-        filling(kind, progress, events).touched_objects(),
-    )
-}
-
-/// Backoff of a failing watch. kube's own grows to 30 s; for that long after an outage the operator
-/// would work with outdated objects.
-fn pauses() -> ResetTimerBackoff<Doubling> {
-    ResetTimerBackoff::new(Doubling(0), Duration::from_mins(2))
-}
-
-/// Half a second, doubled each time, up to 8 s.
-struct Doubling(u32);
-
-impl Iterator for Doubling {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(500).saturating_mul(1 << self.0);
-        self.0 = (self.0 + 1).min(4);
-        Some(pause)
-    }
-}
-
-impl Backoff for Doubling {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
 }
 
 /// Which fleets are gone.
@@ -283,10 +141,10 @@ pub enum Gone<'a> {
 
 impl Caches {
     /// Sets whether the scope can be watched.
-    pub fn see(&self, sight: &Sight) {
+    pub fn set_access(&self, access: &WatchAccess) {
         self.progress.send_if_modified(|progress| {
-            let other = progress.sight != *sight;
-            progress.sight.clone_from(sight);
+            let other = progress.access != *access;
+            progress.access.clone_from(access);
             other
         });
     }
@@ -373,49 +231,6 @@ pub fn fleet_of_pod(pod: &Pod) -> Option<ObjectRef<GuardedFleet>> {
     Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
 }
 
-/// Records when a cache has been filled; by then the events have passed the reflector.
-fn filling<K>(
-    kind: &'static str,
-    progress: &signal::Sender<Progress>,
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
-where
-    K: 'static,
-{
-    let progress = progress.clone();
-    events.inspect(move |event| {
-        if matches!(event, Ok(Event::InitDone)) {
-            progress.send_if_modified(|progress| progress.filled.insert(kind));
-        }
-    })
-}
-
-/// Counts and logs the failures of a watch and removes them from the stream. There an error would
-/// slow down every other watch of the controller, and each watch already backs off by itself.
-fn quiet<K>(
-    kind: &'static str,
-    metrics: &Metrics,
-    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) -> Touched<K>
-where
-    K: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
-{
-    let metrics = metrics.clone();
-    stream
-        .filter_map(move |item| {
-            if let Err(error) = &item {
-                metrics.watch_error(kind);
-                warn!(
-                    kind,
-                    error = describe_watch(error),
-                    "a watch failed; retrying"
-                );
-            }
-            futures::future::ready(item.ok().map(Ok))
-        })
-        .boxed()
-}
-
 /// Fills caches by hand, for tests.
 #[cfg(test)]
 pub(crate) struct Filler {
@@ -435,7 +250,7 @@ impl Filler {
         let (deployments, deployment_filling) = indexed(owner_of);
         let (pods, pod_filling) = indexed(worker_of);
         let (progress, _) = signal::channel(Progress {
-            sight: Sight::Clear,
+            access: WatchAccess::Granted,
             filled: KINDS.into_iter().collect(),
         });
         let by_hand = Self {
@@ -450,7 +265,7 @@ impl Filler {
             connections,
             deployments,
             pods,
-            last_words: LastWords::default(),
+            ended_workers: EndedWorkers::default(),
             progress,
         };
         (caches, by_hand)
@@ -464,8 +279,9 @@ impl Filler {
     }
 
     /// Sets whether the scope can be watched.
-    pub(crate) fn see(&self, sight: Sight) {
-        self.progress.send_modify(|progress| progress.sight = sight);
+    pub(crate) fn set_access(&self, access: WatchAccess) {
+        self.progress
+            .send_modify(|progress| progress.access = access);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The only place that reads a clock. Everything else gets a [`Moment`] passed in.
+//! Reads the clocks. Everything else gets a [`Moment`] passed in, except the lease, which measures
+//! its own times.
 
 use jiff::Timestamp;
 use taskqueue_scaling::Time;

@@ -43,7 +43,7 @@ pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Resu
         biased;
         () = shared.leading.ended() => {
             // Writes in progress may or may not have taken effect: they are repeated.
-            shared.fleets.state(subject.metadata).lock().await.doubt();
+            shared.fleets.state(subject.metadata).lock().await.forget_writes();
             return Ok(Action::requeue(Duration::ZERO));
         }
         result = pass => result,

@@ -20,7 +20,7 @@ pub use reason::ErrorReason;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("cannot {call}: {}{}", describe(source), cause(call, source).way_out())]
+    #[error("cannot {call}: {}{}", describe(source), cause(call, source).remedy())]
     Kube {
         /// The call that failed.
         call: Call,
@@ -88,8 +88,8 @@ impl Error {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
-    /// Whether it may pass by itself, soon and without anybody's help.
-    pub fn passes(&self) -> bool {
+    /// Whether it is transient: it may pass by itself, soon and without anybody's help.
+    pub fn is_transient(&self) -> bool {
         match self.class() {
             Class::Throttled | Class::Unavailable | Class::Conflict => true,
             Class::Dependency => self.reason() == ErrorReason::NotFound,
@@ -105,7 +105,7 @@ impl Error {
         match (cause(call, source), source.as_ref()) {
             (cause @ Cause::WebhookDown(name), _) => format!(
                 "cannot {call}: the API server cannot call the admission webhook \"{name}\"{}",
-                cause.way_out()
+                cause.remedy()
             ),
             // The client's wording differs: refused, timed out, closed.
             (Cause::Unavailable, source) if !matches!(source, kube::Error::Api(_)) => {

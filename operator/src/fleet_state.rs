@@ -112,7 +112,7 @@ pub struct QueueState {
     /// The task queue that `backlog` was read from.
     pub task_queue: Option<String>,
     /// The task queue that the workers still poll although the spec now names another one.
-    pub left: Option<Left>,
+    pub former_task_queue: Option<FormerTaskQueue>,
     /// Since when the workers' slots have been unknown.
     pub slots_unknown_since: Option<Time>,
     /// The last decision on a new reading, not on one that had already been acted on.
@@ -130,15 +130,15 @@ pub struct QueueState {
 pub struct Unapplied {
     /// Since when no write has succeeded.
     pub since: Time,
-    /// Whether the last error may pass by itself.
-    pub passes: bool,
+    /// Whether the last error is transient: it may pass by itself.
+    pub transient: bool,
     /// The last error, as a condition shows it.
     pub why: NotReady,
 }
 
 /// A task queue that the workers are leaving for another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub struct FormerTaskQueue {
     /// Its name in Temporal.
     pub task_queue: String,
     /// The last known number of tasks that waited in it.
@@ -160,7 +160,7 @@ pub struct Drain {
     /// How many tasks it has taken since.
     pub took: u64,
     /// Whether it has been reported that tasks were cut off.
-    pub told: bool,
+    pub reported: bool,
 }
 
 /// A rendered Deployment, made once per spec and connection.
@@ -245,12 +245,13 @@ impl QueueState {
         match self.task_queue.replace(task_queue.to_owned()) {
             Some(before) if before != task_queue => {
                 let backlog = self.backlog.take();
-                let left = self.left.take().unwrap_or(Left {
+                let former = self.former_task_queue.take().unwrap_or(FormerTaskQueue {
                     task_queue: before,
                     backlog,
                 });
                 // If the spec returns to it, the workers never left.
-                self.left = Some(left).filter(|left| left.task_queue != task_queue);
+                self.former_task_queue =
+                    Some(former).filter(|former| former.task_queue != task_queue);
             }
             Some(_) | None => {}
         }
@@ -281,7 +282,7 @@ impl QueueState {
 impl FleetState {
     /// Forgets all writes, because those in progress may or may not have taken effect. Everything
     /// is written again, which changes nothing that did take effect.
-    pub fn doubt(&mut self) {
+    pub fn forget_writes(&mut self) {
         for state in self.queues.values_mut() {
             state.written = None;
             state.writing = None;

@@ -64,7 +64,8 @@ impl Fleets {
         }
     }
 
-    /// Records a successful pass, which clears the counts of failures. When the next pass is due stays.
+    /// Records a successful pass: clears the counts of failures, and keeps when the next pass is
+    /// due.
     pub fn succeeded(&self, metadata: &ObjectMeta) {
         self.with(metadata, |fleet| fleet.failures.count.clear());
     }

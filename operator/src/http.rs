@@ -221,9 +221,9 @@ mod tests {
         (address, stop.drop_guard())
     }
 
-    /// Sends `says` and returns all that is received until the connection closes.
-    async fn told(mut stream: TcpStream, says: &[u8]) -> String {
-        stream.write_all(says).await.unwrap();
+    /// Sends `request` and returns all that is received until the connection closes.
+    async fn answer_to(mut stream: TcpStream, request: &[u8]) -> String {
+        stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         String::from_utf8(answer).unwrap()
@@ -245,7 +245,7 @@ mod tests {
         // All connections are taken, twice over. Each is freed after `HEAD`.
         let began = tokio::time::Instant::now();
         let probe = TcpStream::connect(address).await.unwrap();
-        let answer = told(probe, LIVE).await;
+        let answer = answer_to(probe, LIVE).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         let waited = began.elapsed();
         assert!(waited < HEAD * 3, "{waited:?}");
@@ -265,7 +265,7 @@ mod tests {
         let mut half = TcpStream::connect(address).await.unwrap();
         half.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
         let probe = TcpStream::connect(address).await.unwrap();
-        assert!(told(probe, LIVE).await.starts_with("HTTP/1.1 200 OK"));
+        assert!(answer_to(probe, LIVE).await.starts_with("HTTP/1.1 200 OK"));
         stop.cancel();
         let ended = tokio::time::timeout(END * 2, served).await;
         ended.expect("it ends").unwrap();

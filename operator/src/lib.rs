@@ -19,7 +19,6 @@ pub mod connection_check;
 pub mod controller;
 pub mod drift;
 pub mod error;
-pub mod exposition;
 pub mod fleet_state;
 pub mod fleets;
 pub mod hints;

@@ -2,6 +2,7 @@
 //! writer.
 
 pub mod desired;
+pub mod growth;
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::{Fleet, Queue, render, well_known};
 use taskqueue_scaling::{
     self as scaling, Decision, History, Mode, Observation, PodSlots, Replicas, Time, decide,
-    initial_replicas, victims, when_to_look_again,
+    initial_replicas, requeue_after, victims,
 };
 
 use crate::fleet_state::{FleetState, QueueKey, QueueState};
@@ -66,7 +67,7 @@ fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Dura
         return REST;
     }
     let policy = &queue.policy;
-    let pause = when_to_look_again(policy, &plan.observation, &state.history, now);
+    let pause = requeue_after(policy, &plan.observation, &state.history, now);
     let intervals = [policy.polling_interval, policy.quiet_polling_interval];
     let pause = if intervals.contains(&pause) {
         pause.saturating_add(LATE)

@@ -1,5 +1,6 @@
-//! An API server that answers 503 for a minute, and connections to it that die without a word. The shared operator runs with
-//! one replica and reaches the API server through a proxy of the test, so these tests run alone. They restore it at the end.
+//! An API server that answers 503 for a minute, and connections to it that break without a FIN or
+//! RST. The shared operator runs with one replica and reaches the API server through a proxy of the
+//! test, so these tests run alone. They restore it at the end.
 
 use std::{path::Path, time::Duration};
 
@@ -18,11 +19,13 @@ use crate::{
 };
 
 const OUTAGE: Duration = Duration::from_mins(1);
-/// Promised: from the return of the API server until the replicas of a fleet at zero with work are written.
+/// Promised: from the return of the API server until the replicas of a fleet at zero with work are
+/// written.
 const FROM_ZERO: Duration = Duration::from_secs(8);
 /// Promised: the same of a fleet that runs and needs more.
 const MORE: Duration = Duration::from_secs(15);
-/// Promised: from the moment when connections die without a word until passes see changes and write again.
+/// Promised: from the moment when connections break silently until passes see changes and write
+/// again.
 const NEW_CONNECTIONS: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,19 +121,20 @@ async fn connections_without_any_answer_are_replaced_within_thirty_seconds() {
     .await;
 }
 
-/// Makes every connection useless, and waits until the operator carries out a change and watches everything again.
+/// Breaks every connection, and waits until the operator carries out a change and watches
+/// everything again.
 async fn replaced(
     world: &World,
     proxy: &Proxy,
     what: &str,
-    ruin: impl FnOnce(&Proxy) -> anyhow::Result<usize>,
+    break_connections: impl FnOnce(&Proxy) -> anyhow::Result<usize>,
 ) -> anyhow::Result<()> {
     let queue = world.queue("all");
     world.start_from_zero(&queue, 1).await?;
     let before = Leader::settled(world).await?;
 
     let began = Instant::now();
-    let ruined = ruin(proxy)?;
+    let broken = break_connections(proxy)?;
     // Only a new watch shows this change.
     world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
     world
@@ -159,20 +163,20 @@ async fn replaced(
     .await?
     .duration_since(began);
     println!(
-        "after {ruined} connections {what}: a change of a fleet was applied after {:.1} s, every \
+        "after {broken} connections {what}: a change of a fleet was applied after {:.1} s, every \
          watch ran again after {:.1} s",
         took.as_secs_f64(),
         watched.as_secs_f64(),
     );
     // Each kind is watched over a connection of its own.
-    anyhow::ensure!(ruined >= 4, "{ruined} connections were open");
+    anyhow::ensure!(broken >= 4, "{broken} connections were open");
     anyhow::ensure!(took < NEW_CONNECTIONS, "the change took {took:?}");
     anyhow::ensure!(watched < NEW_CONNECTIONS, "the watches took {watched:?}");
     before.is_still_there(world).await
 }
 
-/// Runs the body while the operator has one replica that reaches the API server only through a proxy. Restores the operator
-/// also if the body fails.
+/// Runs the body while the operator has one replica that reaches the API server only through a
+/// proxy. Restores the operator also if the body fails.
 async fn through_a_proxy(
     world: &World,
     body: impl AsyncFnOnce(&Proxy) -> anyhow::Result<()>,
@@ -226,7 +230,8 @@ fn helm(world: &World, args: &[&str]) -> anyhow::Result<String> {
     output(helm.args(args).args(["--namespace", OPERATOR_NAMESPACE]))
 }
 
-/// The only replica of the operator. Two values are equal if it is the same process and it was the leader all the time.
+/// The only replica of the operator. Two values are equal if it is the same process and it was the
+/// leader all the time.
 #[derive(Debug, PartialEq, Eq)]
 struct Leader {
     pod: String,

@@ -28,48 +28,86 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
             "metadata": {"name": "stale"},
             "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "stale"}}, "template": {
                 "metadata": {"labels": {"app": "stale"}},
-                "spec": {"nodeSelector": {"no": "node"}, "containers": [{"name": "c", "image": "localhost/none:1"}]}}},
+                "spec": {
+                    "nodeSelector": {"no": "node"},
+                    "containers": [{"name": "c", "image": "localhost/none:1"}],
+                }}},
         }))?;
         api.create(&PostParams::default(), &object).await?;
         let settled = eventually("its status is written", || async {
             let now = api.get("stale").await?;
             let replicas = now.status.as_ref().and_then(|status| status.replicas);
-            Ok(if replicas == Some(2) { Ok(now) } else { Err(format!("{replicas:?}")) })
+            Ok(if replicas == Some(2) {
+                Ok(now)
+            } else {
+                Err(format!("{replicas:?}"))
+            })
         })
         .await?;
         // The knowledge of a leader that slept, and a change that it missed.
-        let known = settled.resource_version().context("a Deployment has a version")?;
+        let known = settled
+            .resource_version()
+            .context("a Deployment has a version")?;
         world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
-        let writer = Writer::new(world.client.clone(), Metrics::new(Clock::start())?, Leading::default());
+        let metrics = Metrics::new(Clock::start())?;
+        let writer = Writer::new(world.client.clone(), metrics, Leading::default());
         let carry_out = async |plan: Plan| writer.apply(&plan, Duration::MAX, || {}).await;
         let uid = settled.uid().context("a Deployment has a uid")?;
-        let decided_on = |resource_version: String| ScalePrecondition { uid: uid.clone(), resource_version, generation: None };
+        let decided_on = |resource_version: String| ScalePrecondition {
+            uid: uid.clone(),
+            resource_version,
+            generation: None,
+        };
         let applied = carry_out(changing(&world, (2, 1), decided_on(known.clone()))).await;
         let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
         assert_eq!(errors.len(), 1, "{errors:?}");
-        assert_eq!(applied.errors().next().map(|error| error.class().as_str()), Some("conflict"), "{errors:?}");
-        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
+        let class = applied.errors().next().map(|error| error.class().as_str());
+        assert_eq!(class, Some("conflict"), "{errors:?}");
+        assert_eq!(
+            api.get("stale").await?.spec.and_then(|spec| spec.replicas),
+            Some(3)
+        );
         // Growth is refused too if the number of replicas has changed, but carried out if only the
         // version has.
         let applied = carry_out(changing(&world, (2, 5), decided_on(known.clone()))).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
-        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(3));
+        assert_eq!(
+            api.get("stale").await?.spec.and_then(|spec| spec.replicas),
+            Some(3)
+        );
         let applied = carry_out(changing(&world, (3, 4), decided_on(known.clone()))).await;
         assert_eq!(applied.errors().count(), 0, "{applied:?}");
-        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(4));
-        let another = ScalePrecondition { uid: "another".to_owned(), ..decided_on(known) };
+        assert_eq!(
+            api.get("stale").await?.spec.and_then(|spec| spec.replicas),
+            Some(4)
+        );
+        let another = ScalePrecondition {
+            uid: "another".to_owned(),
+            ..decided_on(known)
+        };
         let applied = carry_out(changing(&world, (4, 5), another)).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
         // The same change with present knowledge is carried out. The Deployment's controller may
         // write in between.
         eventually("the fleet shrinks on current data", || async {
-            let known = api.get("stale").await?.resource_version().unwrap_or_default();
+            let known = api
+                .get("stale")
+                .await?
+                .resource_version()
+                .unwrap_or_default();
             let applied = carry_out(changing(&world, (4, 1), decided_on(known))).await;
             let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
-            Ok(if errors.is_empty() { Ok(()) } else { Err(format!("{errors:?}")) })
+            Ok(if errors.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{errors:?}"))
+            })
         })
         .await?;
-        assert_eq!(api.get("stale").await?.spec.and_then(|spec| spec.replicas), Some(1));
+        assert_eq!(
+            api.get("stale").await?.spec.and_then(|spec| spec.replicas),
+            Some(1)
+        );
         Ok(())
     })
     .await;

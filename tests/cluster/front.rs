@@ -22,7 +22,7 @@ pub(crate) use keys::Keys;
 use crate::{authority::SERVER, harness::World};
 
 /// A client that was admitted through TLS.
-pub(crate) struct Seen {
+pub(crate) struct AdmittedClient {
     pub(crate) peer: IpAddr,
     pub(crate) client: Option<CertificateDer<'static>>,
 }
@@ -42,7 +42,7 @@ struct Shared {
     tls: Mutex<Option<Arc<ServerConfig>>>,
     /// `None` = every request is passed on.
     keys: Option<Arc<Keys>>,
-    seen: Mutex<Vec<Seen>>,
+    admitted: Mutex<Vec<AdmittedClient>>,
     open: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -81,7 +81,7 @@ impl Front {
             behind,
             tls: Mutex::new(tls),
             keys,
-            seen: Mutex::default(),
+            admitted: Mutex::default(),
             open: Mutex::default(),
         });
         let serving = shared.clone();
@@ -114,9 +114,13 @@ impl Front {
     }
 
     /// The number of admitted connections that satisfy `of`.
-    pub(crate) fn count(&self, of: impl Fn(&Seen) -> bool) -> usize {
-        let seen = self.shared.seen.lock().expect("the lock is not poisoned");
-        seen.iter().filter(|seen| of(seen)).count()
+    pub(crate) fn count(&self, of: impl Fn(&AdmittedClient) -> bool) -> usize {
+        let admitted = self
+            .shared
+            .admitted
+            .lock()
+            .expect("the lock is not poisoned");
+        admitted.iter().filter(|client| of(client)).count()
     }
 
     /// Switches to this configuration and breaks every open connection.
@@ -154,10 +158,10 @@ impl Shared {
         };
         let certificates = client.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().map(|first| first.clone().into_owned());
-        self.seen
+        self.admitted
             .lock()
             .expect("the lock is not poisoned")
-            .push(Seen {
+            .push(AdmittedClient {
                 peer,
                 client: certificate,
             });

@@ -31,7 +31,7 @@ use kube::{
 use sandbox_machine::{Name, Sandbox};
 use serde_json::{Value, json};
 use taskqueue_api::{TaskQueueWorker, TemporalConnection};
-use taskqueue_operator::exposition::Sample;
+use taskqueue_exposition::Sample;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use fleets::{TEMPORAL, one_queue};

@@ -21,10 +21,9 @@ async fn a_hint_of_an_authorized_sender_wakes_a_queue_long_before_its_next_read(
         let workflow = world.temporal.order(&queue, 0, json!({"total": 100}))?;
         sleeps_on(&world, Duration::from_secs(6)).await?;
 
-        let rights = std::env::temp_dir().join(format!("{}-sender.json", world.namespace));
+        let rights = tempfile::NamedTempFile::new()?;
         std::fs::write(&rights, sender(&world.namespace, "sender").to_string())?;
-        world.kubectl(&["apply", "--filename", &rights.to_string_lossy()])?;
-        std::fs::remove_file(&rights)?;
+        world.kubectl(&["apply", "--filename", &rights.path().to_string_lossy()])?;
         world.kubectl(&["create", "serviceaccount", "stranger"])?;
         let of = |account: &str| token(&world.sandbox, &world.namespace, account);
         let for_the_api = world.kubectl(&["create", "token", "sender"])?;

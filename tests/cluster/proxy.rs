@@ -1,5 +1,6 @@
-//! A proxy between pods and the API server, in this process. It terminates TLS with the API server's own certificate and
-//! forwards every request, or answers 503 instead. It can swallow packets, and it records the requests.
+//! A proxy between pods and the API server, in this process. It terminates TLS with the API
+//! server's own certificate and forwards every request, or answers 503 instead. It can swallow
+//! packets, and it records the requests.
 
 use std::{
     io,
@@ -146,14 +147,15 @@ impl Proxy {
         now
     }
 
-    /// Swallows every packet on the open connections from now on, in both directions: nothing is acknowledged, and no FIN
-    /// or RST is sent. New connections are served. Returns how many connections are affected.
+    /// Swallows every packet on the open connections from now on, in both directions: nothing is
+    /// acknowledged, and no FIN or RST is sent. New connections are served. Returns how many
+    /// connections are affected.
     pub(crate) fn swallow(&self) -> anyhow::Result<usize> {
         self.silence(|open| SockRef::from(&open.socket).attach_filter(&NOTHING))
     }
 
-    /// Neither reads from the open connections nor writes to them from now on. The kernel still acknowledges packets. New
-    /// connections are served. Returns how many connections are affected.
+    /// Neither reads from the open connections nor writes to them from now on. The kernel still
+    /// acknowledges packets. New connections are served. Returns how many connections are affected.
     pub(crate) fn stall(&self) -> anyhow::Result<usize> {
         self.silence(|_| Ok(()))
     }
@@ -326,7 +328,8 @@ impl axum::serve::Listener for Incoming {
     }
 }
 
-/// A connection on which nothing arrives once it is silent. What is written to it is discarded, its own end too.
+/// A connection on which nothing arrives once it is silent. What is written to it is discarded, its
+/// own end too.
 struct Silenceable {
     stream: TcpStream,
     silent: Arc<AtomicBool>,

@@ -1,7 +1,8 @@
 //! The closed vocabulary of conditions and their reasons, shared by conditions, Events and metrics.
 //! Pure.
 //!
-//! A reason is API: it never changes its meaning. `docs/operating/conditions.md` has the same table.
+//! A reason is API: it never changes its meaning. `docs/operating/conditions.md` has the same
+//! table.
 
 use taskqueue_scaling as scaling;
 

@@ -63,14 +63,14 @@ fn annotations(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
         well_known::TASK_QUEUE_ANNOTATION.to_owned(),
         queue.task_queue.clone(),
     )]);
-    let said = |kind: &str, value: &IntOrString| match value {
+    let display = |kind: &str, value: &IntOrString| match value {
         IntOrString::Int(count) => format!("{kind}={count}"),
         IntOrString::String(percent) => format!("{kind}={percent}"),
     };
     let budget = match &fleet.disruption_budget {
         None => return annotations,
-        Some(DisruptionBudget::MaxUnavailable(value)) => said("maxUnavailable", value),
-        Some(DisruptionBudget::MinAvailable(value)) => said("minAvailable", value),
+        Some(DisruptionBudget::MaxUnavailable(value)) => display("maxUnavailable", value),
+        Some(DisruptionBudget::MinAvailable(value)) => display("minAvailable", value),
     };
     annotations.insert(well_known::BUDGET_ANNOTATION.to_owned(), budget);
     annotations

@@ -60,7 +60,7 @@ pub fn initial_replicas(policy: &Policy) -> u32 {
 
 /// How long after `now` the caller may wait before it needs a new reading and decides again: the
 /// polling interval, or less if a window, a cooldown or the period of untrusted rates ends earlier.
-pub fn when_to_look_again(
+pub fn requeue_after(
     policy: &Policy,
     observation: &Observation,
     history: &History,

@@ -1,6 +1,7 @@
 //! How many replicas the work requires, before any limit. Pure, integers only.
 //!
-//! Implements the formula of docs/scaling.md: one function per term, in thousandths of a replica.
+//! Implements the formula of docs/scaling/demand.md: one function per term, in thousandths of a
+//! replica.
 
 use std::time::Duration;
 
@@ -38,12 +39,12 @@ impl Term {
 /// The terms of one task type, each in thousandths of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
-    /// max(slots in use, smoothed over 30 s, ÷ (slots per replica × target utilisation), slots in
+    /// max(slots in use, smoothed over 30 s, ÷ (slots per replica × target utilization), slots in
     /// use now ÷ slots per replica); 0 while no slot is in use. Each live pod without a fresh
     /// heartbeat counts as full: it adds one replica, up to the number of live pods.
     pub in_flight_milli: u64,
     /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
-    /// target utilisation). At most one slot for every task that is in work, waits, or arrives
+    /// target utilization). At most one slot for every task that is in work, waits, or arrives
     /// within one wait target.
     pub drain_milli: u64,
     /// If the head of the backlog is older than the target and every slot is taken: the replicas
@@ -143,7 +144,7 @@ pub(crate) fn demand(
     total
 }
 
-/// The formula for one task type. The letters are those of docs/scaling.md.
+/// The formula for one task type. The letters are those of docs/scaling/signals.md.
 struct Formula {
     /// B: tasks that wait.
     backlog: Milli,
@@ -166,7 +167,7 @@ struct Formula {
     all_taken: bool,
     /// S: slots per replica.
     slots: Milli,
-    /// S × U: slots per replica at the target utilisation.
+    /// S × U: slots per replica at the target utilization.
     useful_slots: Milli,
     /// s: mean service time.
     service_time: Duration,

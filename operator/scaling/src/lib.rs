@@ -39,7 +39,7 @@ mod time;
 mod victims;
 mod worker;
 
-pub use decide::{decide, initial_replicas, when_to_look_again};
+pub use decide::{decide, initial_replicas, requeue_after};
 pub use decision::{Decision, Inputs, Limited, SampleId};
 pub use demand::{Demand, DemandTerms, Term, TypeDemand};
 pub use history::History;

@@ -77,7 +77,7 @@ impl Number {
 }
 
 /// A demand close to the present size changes nothing. The comparison uses the unrounded demand, as
-/// the HPA does, so it costs at most `tolerance` of the headroom that the utilisation leaves.
+/// the HPA does, so it costs at most `tolerance` of the headroom that the utilization leaves.
 pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Demand) {
     let asked = u128::from(context.asked()).saturating_mul(1000);
     let milli = u128::from(demand.milli);

@@ -1,5 +1,8 @@
 //! Draws a timeline as an SVG picture: backlog, requested and ready replicas, and the age of the
 //! head. Returns text; the caller writes the file.
+//!
+//! Why not a crate: plotters 0.3 draws such lines, but each point at a whole pixel, and would add
+//! itself and its backends to the operator's image for what a few polylines do here.
 
 use crate::engine::{Outcome, Point};
 

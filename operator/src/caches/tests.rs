@@ -1,7 +1,9 @@
 //! Which namespaces a scope covers, and that unreadable objects are cached as unreadable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
 use super::*;
@@ -198,11 +200,11 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
         caches.pods.of(&worker_key("shop", "orders")),
         Vec::<Arc<Pod>>::new()
     );
-    let said = crate::observe::drains::Draining::of(&seen).unwrap();
-    assert!(said.end.is_some() && said.hooked, "{said:?}");
+    let draining = crate::observe::drains::Draining::of(&seen).unwrap();
+    assert!(draining.end.is_some() && draining.hooked, "{draining:?}");
     assert_eq!(
-        caches.last_words.take("shop", "orders"),
-        [("a".to_owned(), said)]
+        caches.ended_workers.take("shop", "orders"),
+        [("a".to_owned(), draining)]
     );
 }
 

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use taskqueue_exposition::Sample;
 
-use crate::exposition::Sample;
 use crate::metrics::table;
 
 /// Names a queue of a fleet.

@@ -415,14 +415,14 @@ fn time(millis: Millis) -> DurationString {
 
 /// Writes one plot per policy and returns their number.
 fn draw(name: &str, comparison: &Comparison, folder: &Path) -> anyhow::Result<usize> {
-    let way_out = "choose another folder with --svg";
+    let remedy = "choose another folder with --svg";
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot create the folder {}; {way_out}", folder.display()))?;
+        .with_context(|| format!("cannot create the folder {}; {remedy}", folder.display()))?;
     let mut written = 0;
     for outcome in std::iter::once(&comparison.ours).chain(&comparison.others) {
         let path = folder.join(format!("{name}-{}.svg", slug(&outcome.summary.policy)));
         std::fs::write(&path, svg(name, outcome))
-            .with_context(|| format!("cannot write {}; {way_out}", path.display()))?;
+            .with_context(|| format!("cannot write {}; {remedy}", path.display()))?;
         written += 1;
     }
     Ok(written)

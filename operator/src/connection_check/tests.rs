@@ -173,8 +173,8 @@ fn a_connection_without_running_pods_or_with_a_skipped_check_is_written_at_once(
 fn the_backlog_of_a_former_task_queue_is_remembered_until_the_workers_have_moved() {
     let mut state = FleetState::default();
     let queue = state.queue(QueueKey::unversioned("a"));
-    let left = |task_queue: &str, backlog| {
-        Some(crate::fleet_state::Left {
+    let former = |task_queue: &str, backlog| {
+        Some(crate::fleet_state::FormerTaskQueue {
             task_queue: task_queue.to_owned(),
             backlog,
         })
@@ -182,16 +182,16 @@ fn the_backlog_of_a_former_task_queue_is_remembered_until_the_workers_have_moved
     queue.reads("orders");
     queue.backlog = Some(7);
     queue.reads("orders");
-    assert_eq!(queue.left, None);
+    assert_eq!(queue.former_task_queue, None);
     queue.reads("payments");
     assert_eq!(
-        (queue.left.clone(), queue.backlog),
-        (left("orders", Some(7)), None)
+        (queue.former_task_queue.clone(), queue.backlog),
+        (former("orders", Some(7)), None)
     );
     // Changed again before the workers have left.
     queue.backlog = Some(3);
     queue.reads("mails");
-    assert_eq!(queue.left, left("orders", Some(7)));
+    assert_eq!(queue.former_task_queue, former("orders", Some(7)));
     queue.reads("orders");
-    assert_eq!(queue.left, None);
+    assert_eq!(queue.former_task_queue, None);
 }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::fleet_state::{FleetState, QueueKey};
 use crate::observe::Observed;
 use crate::owned::owned_by;
-use crate::plan::{BudgetStep, Plan, QueuePlan, Scale, Step};
+use crate::plan::{Plan, QueuePlan, Scale};
 use crate::planner;
 
 /// How long a pass waits for templates and budgets to be written.
@@ -103,22 +103,10 @@ pub(super) async fn plan_and_apply(
                 seen.existing = Some(as_kept(found));
             }
         }
-        let mut again = self::plan(fleet, observed, state, now);
-        // Whoever changed the Deployment may know better what else to write, so only increases go
-        // on.
-        again.prunes.clear();
-        again.queues.retain(|queue| {
-            let grows = queue.scale.as_ref().is_some_and(Scale::grows);
-            grows && outdated.contains_key(&queue.queue)
-        });
+        let again = self::plan(fleet, observed, state, now);
+        let again = planner::growth::only(again, |queue| outdated.contains_key(queue));
         if again.queues.is_empty() {
             break;
-        }
-        for queue in &mut again.queues {
-            queue.budget = BudgetStep::Keep;
-            if matches!(queue.step, Step::Create(_) | Step::Apply { .. }) {
-                queue.step = Step::Keep;
-            }
         }
         let mut second = write(shared, &again).await;
         carry_over::writes(state, fleet, &again, &mut second, now);

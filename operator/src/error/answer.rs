@@ -58,7 +58,7 @@ impl Cause<'_> {
     }
 
     /// The remedy, if the answer does not contain it.
-    pub(super) const fn way_out(self) -> &'static str {
+    pub(super) const fn remedy(self) -> &'static str {
         match self {
             Self::WebhookDown(_) => {
                 "; start the webhook's server again, or remove the webhook's configuration"

@@ -112,8 +112,9 @@ pub(super) fn number(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use taskqueue_exposition::Sample;
+
     use super::*;
-    use crate::exposition::Sample;
 
     const SPEC: Spec = Spec {
         name: "things",

@@ -1,4 +1,5 @@
-//! The metrics of fleets: plain numbers, kept per fleet and dropped with it, and their text. No I/O.
+//! The metrics of fleets: plain numbers, kept per fleet and dropped with it, and their text.
+//! No I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

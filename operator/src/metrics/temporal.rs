@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
-use taskqueue_temporal::{BudgetReading, Method, Observer, Place};
+use taskqueue_temporal::{BudgetReading, Method, Observer, ServerNamespace};
 
 use tracing::debug;
 
@@ -22,8 +22,8 @@ const CALL_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0
 pub struct TemporalNumbers {
     requests: IntCounterVec,
     duration: HistogramVec,
-    /// The existing series, so that they can be dropped with their place.
-    series: Mutex<BTreeSet<(Place, Method, &'static str)>>,
+    /// The existing series, so that they can be dropped with their Temporal namespace.
+    series: Mutex<BTreeSet<(ServerNamespace, Method, &'static str)>>,
 }
 
 impl TemporalNumbers {
@@ -48,18 +48,22 @@ impl TemporalNumbers {
 }
 
 impl TemporalNumbers {
-    /// Drops the series of all places that are no longer read.
-    pub fn keep_only(&self, places: &BTreeSet<Place>) {
+    /// Drops the series of all Temporal namespaces that are no longer read.
+    pub fn keep_only(&self, server_namespaces: &BTreeSet<ServerNamespace>) {
         let mut series = self.series.lock();
-        series.retain(|(place, method, code)| {
-            let kept = places.contains(place);
+        series.retain(|(server_namespace, method, code)| {
+            let kept = server_namespaces.contains(server_namespace);
             if !kept {
-                let labels = [&place.address, &place.temporal_namespace, method.as_str()];
+                let labels = [
+                    &server_namespace.address,
+                    &server_namespace.temporal_namespace,
+                    method.as_str(),
+                ];
                 let request = [labels[0], labels[1], labels[2], code];
                 let requests = self.requests.remove_label_values(&request);
-                // A place has one duration series for all codes, so only the first code finds it.
+                // One duration series covers all codes, so only the first code finds it.
                 let durations = self.duration.remove_label_values(&labels);
-                debug!(%place, ?requests, ?durations, "removed the metrics of a Temporal namespace");
+                debug!(place = %server_namespace, ?requests, ?durations, "removed the metrics of a Temporal namespace");
             }
             kept
         });
@@ -67,9 +71,20 @@ impl TemporalNumbers {
 }
 
 impl Observer for TemporalNumbers {
-    fn call(&self, place: &Place, method: Method, code: &'static str, took: Duration) {
-        self.series.lock().insert((place.clone(), method, code));
-        let (address, namespace) = (place.address.as_str(), place.temporal_namespace.as_str());
+    fn call(
+        &self,
+        server_namespace: &ServerNamespace,
+        method: Method,
+        code: &'static str,
+        took: Duration,
+    ) {
+        self.series
+            .lock()
+            .insert((server_namespace.clone(), method, code));
+        let (address, namespace) = (
+            server_namespace.address.as_str(),
+            server_namespace.temporal_namespace.as_str(),
+        );
         self.requests
             .with_label_values(&[address, namespace, method.as_str(), code])
             .inc();
@@ -123,8 +138,8 @@ impl<F: Fn() -> Vec<BudgetReading> + Send + Sync> Collector for Budgets<F> {
         }
         for budget in (self.read)() {
             let labels = [
-                budget.place.address.as_str(),
-                budget.place.temporal_namespace.as_str(),
+                budget.server_namespace.address.as_str(),
+                budget.server_namespace.temporal_namespace.as_str(),
             ];
             let rate = number(budget.rate_milli) / 1000.0;
             self.limit.with_label_values(&labels).set(rate);
@@ -146,19 +161,19 @@ mod tests {
     fn series_are_removed_when_a_temporal_namespace_is_no_longer_read() {
         let registry = Registry::new();
         let numbers = TemporalNumbers::register(&registry).unwrap();
-        let place = |name: &str| Place {
+        let server_namespace = |name: &str| ServerNamespace {
             address: "temporal:7233".to_owned(),
             temporal_namespace: name.to_owned(),
         };
         for (name, code) in [("stays", "Ok"), ("goes", "Ok"), ("goes", "Unavailable")] {
             numbers.call(
-                &place(name),
+                &server_namespace(name),
                 Method::ListWorkers,
                 code,
                 Duration::from_millis(3),
             );
         }
-        numbers.keep_only(&BTreeSet::from([place("stays")]));
+        numbers.keep_only(&BTreeSet::from([server_namespace("stays")]));
         let text = prometheus::TextEncoder::new()
             .encode_to_string(&registry.gather())
             .unwrap();

@@ -108,13 +108,13 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let refused = condition(status, "ReplicaFailure").filter(|failure| failure.status == "True");
     if let Some(failure) = refused {
-        let said = failure.message.as_deref();
-        let said = said.unwrap_or("no reason was given");
+        let message = failure.message.as_deref();
+        let message = message.unwrap_or("no reason was given");
         // Cuts off the name of the pod that was never created.
-        let said = said
+        let message = message
             .split_once(" is forbidden: ")
-            .map_or(said, |(_, said)| said);
-        let way_out = if !said.contains("quota") {
+            .map_or(message, |(_, message)| message);
+        let remedy = if !message.contains("quota") {
             "change what the admission rule rejects"
         } else if draining {
             "draining pods of this fleet count until they are gone, so there may be room then; raise the quota if new pods must not wait for that"
@@ -124,7 +124,7 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
         return Some(NotReady {
             reason: Reason::PodsRefused,
             message: format!(
-                "Kubernetes refuses to create pods of Deployment {name}: {said}; {way_out}"
+                "Kubernetes refuses to create pods of Deployment {name}: {message}; {remedy}"
             ),
         });
     }

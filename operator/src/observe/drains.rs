@@ -1,13 +1,9 @@
-//! Draining pods as Kubernetes reports them, and how their workers ended. Pure, except for
-//! [`LastWords`], which keeps the end of deleted pods until a pass asks for it.
+//! Draining pods as Kubernetes reports them, and how their workers ended. Pure.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod};
-use parking_lot::Mutex;
 use taskqueue_api::well_known;
 
 /// The part of a pod's termination grace period that is added to its drain grace period.
@@ -118,63 +114,6 @@ fn killed(ended: &ContainerStateTerminated) -> Option<Killed> {
     }
     let killed = ended.signal == Some(SIGKILL) || ended.exit_code == 128 + SIGKILL;
     killed.then_some(Killed::Other)
-}
-
-/// How the workers of deleted pods ended. The kubelet reports how containers ended just before
-/// their pod disappears, so often only the deletion event contains it.
-#[derive(Debug, Clone, Default)]
-pub struct LastWords(Arc<Mutex<VecDeque<LastWord>>>);
-
-#[derive(Debug)]
-struct LastWord {
-    namespace: Option<String>,
-    fleet: String,
-    queue: String,
-    draining: Draining,
-}
-
-impl LastWords {
-    /// Maximum number of entries. Only entries of deleted fleets accumulate, because nobody takes
-    /// them.
-    const MOST: usize = 1000;
-
-    /// Keeps how the worker of a draining pod ended, if it has ended.
-    pub fn keep(&self, pod: &Pod) {
-        let label = |key: &str| pod.metadata.labels.as_ref()?.get(key).cloned();
-        let word = Draining::of(pod)
-            .filter(|draining| draining.end.is_some())
-            .and_then(|draining| {
-                Some(LastWord {
-                    namespace: pod.metadata.namespace.clone(),
-                    fleet: label(well_known::WORKER_LABEL)?,
-                    queue: label(well_known::QUEUE_LABEL)?,
-                    draining,
-                })
-            });
-        let Some(word) = word else { return };
-        let mut words = self.0.lock();
-        words.retain(|before| {
-            before.namespace != word.namespace || before.draining.pod != word.draining.pod
-        });
-        words.push_back(word);
-        while words.len() > Self::MOST {
-            words.pop_front();
-        }
-    }
-
-    /// Removes and returns the entries of a fleet, each with its queue.
-    pub fn take(&self, namespace: &str, fleet: &str) -> Vec<(String, Draining)> {
-        let mut words = self.0.lock();
-        let (mine, others) = std::mem::take(&mut *words)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|word| {
-                word.fleet == fleet && word.namespace.as_deref() == Some(namespace)
-            });
-        *words = others;
-        mine.into_iter()
-            .map(|word| (word.queue, word.draining))
-            .collect()
-    }
 }
 
 #[cfg(test)]

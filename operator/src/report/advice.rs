@@ -62,9 +62,9 @@ fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, S
     (asked < cache).then(|| {
         let text = format!(
             "pollingInterval is {}, but Temporal caches the statistics for {}, so the queue is read every {}; set pollingInterval to that, or, if the server caches for a shorter time, set --temporal-statistics-cache of the operator",
-            said(asked),
-            said(cache),
-            said(cache),
+            display(asked),
+            display(cache),
+            display(cache),
         );
         (Reason::PollingIntervalTooShort, text)
     })
@@ -83,19 +83,19 @@ fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason,
     (target < floor).then(|| {
         let pod = start.map_or_else(
             || "for a pod to start".to_owned(),
-            |start| format!("about {} for a pod to start", said(start)),
+            |start| format!("about {} for a pod to start", display(start)),
         );
         let text = format!(
             "queueWaitTarget is {}, but a task that wakes the queue from zero replicas waits up to {} until Temporal's statistics show it, and {pod}; set replicas.min to at least 1, or queueWaitTarget to {} or more",
-            said(target),
-            said(cache),
-            said(floor.max(target.saturating_add(Duration::from_secs(1)))),
+            display(target),
+            display(cache),
+            display(floor.max(target.saturating_add(Duration::from_secs(1)))),
         );
         (Reason::WaitTargetTooShort, text)
     })
 }
 
-fn said(duration: Duration) -> DurationString {
+fn display(duration: Duration) -> DurationString {
     duration.into()
 }
 

@@ -30,7 +30,7 @@ pub fn events(facts: &QueueFacts<'_>, now: Time) -> Vec<EventDraft> {
         if drain.took > 0 && before.is_none_or(|before| before.took == 0) {
             events.push(polls(facts, &drain));
         }
-        if let Some(cut) = drain.cut.filter(|_| !drain.told) {
+        if let Some(cut) = drain.cut.filter(|_| !drain.reported) {
             events.push(exceeded(facts, &drain, cut));
         }
     }
@@ -50,9 +50,9 @@ pub fn remember(state: &mut QueueState, seen: &ObservedQueue, now: Time) {
     let there = drains.into_iter().filter(|judged| judged.there);
     state.draining = there
         .map(|judged| {
-            let told = judged.told || judged.cut.is_some();
+            let reported = judged.reported || judged.cut.is_some();
             let drain = Drain {
-                told,
+                reported,
                 ..judged.drain
             };
             (drain.pod.pod.clone(), drain)
@@ -151,7 +151,7 @@ fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) ->
         used: slots.and_then(PodSlots::used).or_else(|| before?.used),
         taken: before.and_then(|before| before.taken),
         took: before.map_or(0, |before| before.took),
-        told: before.is_some_and(|before| before.told),
+        reported: before.is_some_and(|before| before.reported),
     };
     // Until a preStop hook has ended, the worker does not know that it must stop.
     if let Some(taken) = taken_since(seen, pod, since).filter(|_| !pod.hooked) {

@@ -11,7 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorkerStatus, well_known};
 use tracing::warn;
 
-use crate::fleet_state::Left;
+use crate::fleet_state::FormerTaskQueue;
 use crate::owned::replicas_set_by;
 use crate::plan::Prune;
 use crate::report::facts::QueueFacts;
@@ -51,7 +51,7 @@ pub fn transitions(
     new: &TaskQueueWorkerStatus,
     details: &BTreeMap<&'static str, Details>,
 ) -> Vec<EventDraft> {
-    let told = [
+    let reported = [
         ConditionType::Ready,
         ConditionType::ScalingActive,
         ConditionType::ScalingLimited,
@@ -59,7 +59,7 @@ pub fn transitions(
         ConditionType::Stalled,
     ];
     let mut events: Vec<EventDraft> = Vec::new();
-    for mut event in told
+    for mut event in reported
         .into_iter()
         .filter_map(|kind| transition(kind, old, new))
     {
@@ -203,7 +203,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
 }
 
 /// The Event for workers that move to another task queue.
-pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
+pub fn task_queue_moved(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let queue = &facts.queue.name;
     let polled = || {
         let annotations = facts
@@ -215,26 +215,26 @@ pub fn gone_over(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
             .as_ref()?;
         annotations.get(well_known::TASK_QUEUE_ANNOTATION).cloned()
     };
-    let left = facts.state.left.clone().or_else(|| {
+    let former = facts.state.former_task_queue.clone().or_else(|| {
         let task_queue = polled().filter(|polled| *polled != facts.queue.task_queue)?;
         // This process has never read it.
-        Some(Left {
+        Some(FormerTaskQueue {
             task_queue,
             backlog: None,
         })
     });
-    let Some(left) = left.filter(|_| facts.done.written.is_some()) else {
+    let Some(former) = former.filter(|_| facts.done.written.is_some()) else {
         return Vec::new();
     };
     vec![EventDraft {
-        warning: left.backlog.is_none_or(|backlog| backlog > 0),
+        warning: former.backlog.is_none_or(|backlog| backlog > 0),
         reason: Reason::QueueMoved.as_str().to_owned(),
         action: "Apply",
         note: format!(
             "queue {queue}: its workers move from task queue {} to {}; when the former was last read, {}",
-            left.task_queue,
+            former.task_queue,
             facts.queue.task_queue,
-            waited(left.backlog)
+            waited(former.backlog)
         ),
         deployment: Some(facts.queue.deployment_name.clone()),
     }]

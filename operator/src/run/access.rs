@@ -12,7 +12,7 @@ use taskqueue_api::well_known;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::caches::{GuardedConnection, GuardedFleet, Scope, Sight};
+use crate::caches::{GuardedConnection, GuardedFleet, Scope, WatchAccess};
 use crate::controller::Context;
 use crate::kube_error;
 
@@ -27,20 +27,20 @@ pub(super) async fn granted(
     context: &Context,
     stop: &CancellationToken,
 ) -> bool {
-    let mut said = None;
+    let mut logged = None;
     loop {
-        let sight = sight(client, scope).await;
+        let access = check_access(client, scope).await;
         if let Scope::Namespace(name) = scope {
-            let watched = sight == Sight::Clear;
+            let watched = access == WatchAccess::Granted;
             context.shared.metrics.set_namespace_watched(name, watched);
         }
-        context.caches.see(&sight);
-        let (Sight::Denied(why) | Sight::Unknown(why)) = &sight else {
+        context.caches.set_access(&access);
+        let (WatchAccess::Denied(why) | WatchAccess::Unknown(why)) = &access else {
             return true;
         };
-        if said.as_ref() != Some(&sight) {
+        if logged.as_ref() != Some(&access) {
             warn!(reason = why, "cannot watch yet; waiting");
-            said = Some(sight);
+            logged = Some(access);
         }
         tokio::select! {
             () = stop.cancelled() => return false,
@@ -50,20 +50,27 @@ pub(super) async fn granted(
 }
 
 /// Whether everything that the caches of a scope hold can be listed.
-async fn sight(client: &Client, scope: &Scope) -> Sight {
+async fn check_access(client: &Client, scope: &Scope) -> WatchAccess {
     let all = ListParams::default().limit(1);
     let ours = all.clone().labels(well_known::WORKER_LABEL);
-    let looks = [
+    let answers = [
         listed::<GuardedFleet>(client, scope, &all, "taskqueueworkers").await,
         listed::<GuardedConnection>(client, scope, &all, "temporalconnections").await,
         listed::<Deployment>(client, scope, &ours, "deployments").await,
         listed::<Pod>(client, scope, &ours, "pods").await,
     ];
-    let mut unclear = looks.into_iter().filter(|look| *look != Sight::Clear);
-    unclear.next().unwrap_or(Sight::Clear)
+    let mut others = answers
+        .into_iter()
+        .filter(|access| *access != WatchAccess::Granted);
+    others.next().unwrap_or(WatchAccess::Granted)
 }
 
-async fn listed<K>(client: &Client, scope: &Scope, params: &ListParams, resource: &str) -> Sight
+async fn listed<K>(
+    client: &Client,
+    scope: &Scope,
+    params: &ListParams,
+    resource: &str,
+) -> WatchAccess
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -71,29 +78,31 @@ where
         + std::fmt::Debug,
 {
     match scope.api::<K>(client).list(params).await {
-        Ok(_) => Sight::Clear,
+        Ok(_) => WatchAccess::Granted,
         Err(error) => explain(error, resource, scope),
     }
 }
 
-fn explain(error: kube::Error, resource: &str, scope: &Scope) -> Sight {
+fn explain(error: kube::Error, resource: &str, scope: &Scope) -> WatchAccess {
     let place = match scope {
         Scope::Cluster => "in all namespaces".to_owned(),
         Scope::Namespace(name) => format!("in namespace {name}"),
     };
     match error {
-        kube::Error::Api(status) if status.code == 404 => Sight::Denied(format!(
+        kube::Error::Api(status) if status.code == 404 => WatchAccess::Denied(format!(
             "the CustomResourceDefinition {resource}.taskqueue.dev is not installed; install the chart with crds.install=true, or apply the folder crds/ with kubectl"
         )),
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => Sight::Denied(format!(
-            "the operator may not list {resource} {place}: {}; install the chart's roles, or create the namespace",
-            status.message
-        )),
-        error @ kube::Error::Api(_) => Sight::Unknown(format!(
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            WatchAccess::Denied(format!(
+                "the operator may not list {resource} {place}: {}; install the chart's roles, or create the namespace",
+                status.message
+            ))
+        }
+        error @ kube::Error::Api(_) => WatchAccess::Unknown(format!(
             "the API server answered with an error: {}",
             kube_error::describe(&error)
         )),
-        error => Sight::Unknown(format!(
+        error => WatchAccess::Unknown(format!(
             "the API server cannot be reached: {}",
             kube_error::describe(&error)
         )),

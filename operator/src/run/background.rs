@@ -12,7 +12,7 @@ use crate::controller::Shared;
 use crate::metrics::temporal::TemporalNumbers;
 
 /// How often to drop Secrets and metrics that are no longer needed.
-const HOUSEKEEPING: Duration = Duration::from_mins(1);
+const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The channel to the controller of a scope.
 pub(super) struct Route {
@@ -46,11 +46,11 @@ pub(super) async fn requeue(
 }
 
 /// Drops Secrets and metrics that are no longer needed.
-pub(super) async fn keep_house(shared: &Shared, readers: &Readers, numbers: &TemporalNumbers) {
+pub(super) async fn prune_unused(shared: &Shared, readers: &Readers, numbers: &TemporalNumbers) {
     loop {
-        tokio::time::sleep(HOUSEKEEPING).await;
+        tokio::time::sleep(PRUNE_INTERVAL).await;
         shared.secrets.prune(shared.clock.now().monotonic);
         let budgets = readers.budgets().into_iter();
-        numbers.keep_only(&budgets.map(|budget| budget.place).collect());
+        numbers.keep_only(&budgets.map(|budget| budget.server_namespace).collect());
     }
 }

@@ -3,7 +3,7 @@
 use futures::future;
 use tracing::info;
 
-use crate::caches::{Caches, Sight};
+use crate::caches::{Caches, WatchAccess};
 use crate::http::{Health, Phase};
 use crate::metrics::Metrics;
 
@@ -16,11 +16,11 @@ pub(super) async fn wait(everywhere: &[Caches], metrics: &Metrics, health: &Heal
         for one in &mut progress {
             let one = one.borrow_and_update();
             let kinds = one.missing();
-            match &one.sight {
+            match &one.access {
                 _ if kinds.is_empty() => filled = true,
-                Sight::Denied(why) => denied.push(why.clone()),
-                Sight::Unknown(why) => missing.push(why.clone()),
-                Sight::Clear => missing.push(format!(
+                WatchAccess::Denied(why) => denied.push(why.clone()),
+                WatchAccess::Unknown(why) => missing.push(why.clone()),
+                WatchAccess::Granted => missing.push(format!(
                     "waiting for the first list of {}; the log says why if it fails",
                     kinds.join(", ")
                 )),

@@ -3,10 +3,10 @@
 //!
 //! Only the few lines that matter are parsed; the others may contain anything.
 
+use taskqueue_exposition::{Sample, name};
 use taskqueue_scaling::{PerType, TaskType, TypeSlots};
 
 use super::failure::Failure;
-use crate::exposition::{self, Sample};
 
 /// Slots in use, per worker type and task queue.
 const USED: &str = "temporal_worker_task_slots_used";
@@ -36,7 +36,7 @@ pub fn slots(text: &str, task_queue: &str) -> Result<PerType<Option<TypeSlots>>,
     let mut available = PerType::<Option<u32>>::default();
     let mut processed = PerType::<Option<u64>>::default();
     for line in text.lines() {
-        let Some(about) = exposition::name(line).and_then(about) else {
+        let Some(about) = name(line).and_then(about) else {
             continue;
         };
         let sample = Sample::parse(line).ok_or(Failure::Malformed)?;

@@ -196,8 +196,8 @@ pub enum WorkerStatus {
 }
 
 /// The reads that we need from Temporal. One call each, except that the first over a connection
-/// also opens it. An implementation keeps connections apart by place and credential, and limits the
-/// duration of every call.
+/// also opens it. An implementation keeps connections apart by server, Temporal namespace and
+/// credential, and limits the duration of every call.
 pub trait QueueStats: Send + Sync + 'static {
     /// Statistics of one task queue and type. A queue that the server does not know has zeros.
     fn describe<'a>(

@@ -1,6 +1,6 @@
-//! The calls over the network: the official Temporal client, one connection per place and
-//! credential, a deadline for every call. Reads only. Retries nothing, since the reader decides
-//! what is worth another call.
+//! The calls over the network: the official Temporal client, one connection per server, Temporal
+//! namespace and credential, a deadline for every call. Reads only. Retries nothing, since the
+//! reader decides what is worth another call.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,7 +26,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
 };
-use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
 use crate::{fault, probe, wire};
 
 /// The deadline for opening a connection, and for a call. A cached answer takes two milliseconds,
@@ -41,7 +41,7 @@ const WORKERS_PER_PAGE: i32 = 1_000;
 #[derive(Debug)]
 pub struct TemporalClient {
     identity: String,
-    channels: Mutex<BTreeMap<(Place, Fingerprint), Arc<Channel>>>,
+    channels: Mutex<BTreeMap<(ServerNamespace, CredentialId), Arc<Channel>>>,
 }
 
 /// A connection, open or not.
@@ -83,7 +83,7 @@ impl TemporalClient {
     }
 
     fn channel(&self, connection: &ResolvedConnection) -> Arc<Channel> {
-        let key = (connection.place(), connection.fingerprint());
+        let key = (connection.server_namespace(), connection.credential_id());
         self.channels.lock().entry(key).or_default().clone()
     }
 
@@ -109,7 +109,7 @@ impl TemporalClient {
             };
         match opened {
             Ok(open) => {
-                tracing::debug!(address = to.address(), temporal_namespace = to.temporal_namespace(), credential = %to.fingerprint(), "connected to Temporal");
+                tracing::debug!(address = to.address(), temporal_namespace = to.temporal_namespace(), credential = %to.credential_id(), "connected to Temporal");
                 state.open = Some(open.clone());
                 state.last_failure = None;
                 Ok(open)
@@ -170,7 +170,7 @@ impl TemporalClient {
             Err(_) => timed_out(method),
         };
         if answer.connection_lost || answer.kind == CallErrorKind::Denied {
-            let key = (to.place(), to.fingerprint());
+            let key = (to.server_namespace(), to.credential_id());
             let channel = self.channels.lock().get(&key).cloned();
             if let Some(channel) = channel {
                 channel.state.lock().await.open = None;
@@ -310,7 +310,7 @@ impl QueueStats for TemporalClient {
     fn release(&self, connection: &ResolvedConnection) {
         self.channels
             .lock()
-            .remove(&(connection.place(), connection.fingerprint()));
+            .remove(&(connection.server_namespace(), connection.credential_id()));
     }
 }
 

@@ -1,8 +1,8 @@
 //! A checked connection to one Temporal namespace, with its credential.
 //!
 //! Pure: parses addresses and PEM text, opens nothing. Secrets never reach `Debug` output, and no
-//! [`ConnectionError`] can hold any part of one; a [`Fingerprint`] replaces them wherever they must
-//! be compared or identified.
+//! [`ConnectionError`] can hold any part of one; a [`CredentialId`] replaces them wherever they
+//! must be compared or identified.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use sha2::{Digest, Sha256};
 use temporalio_client::Url;
 
-use crate::pem::{self, PemProblem};
+use crate::pem::{self, PemError};
 
 /// Bytes that must not be printed: a private key or an API key.
 #[derive(Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub struct ConnectionFields {
 pub struct ResolvedConnection {
     fields: ConnectionFields,
     target: Url,
-    fingerprint: Fingerprint,
+    credential_id: CredentialId,
 }
 
 impl fmt::Debug for ResolvedConnection {
@@ -114,7 +114,7 @@ impl fmt::Debug for ResolvedConnection {
             .field("temporal_namespace", &self.fields.temporal_namespace)
             .field("tls", &self.fields.tls)
             .field("api_key", &self.fields.api_key)
-            .field("fingerprint", &self.fingerprint)
+            .field("credential_id", &self.credential_id)
             .finish_non_exhaustive()
     }
 }
@@ -145,7 +145,7 @@ impl fmt::Display for SecretPart {
 
 /// What is wrong with an API key. The text continues a sentence that begins with "the API key".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApiKeyProblem {
+pub enum ApiKeyError {
     /// Empty, or only white space.
     #[error("is empty")]
     Empty,
@@ -186,14 +186,14 @@ pub enum ConnectionError {
     ApiKeyWithoutTls,
     /// The API key cannot be sent in an HTTP header.
     #[error("the API key {0}")]
-    ApiKey(ApiKeyProblem),
+    ApiKey(ApiKeyError),
     /// A PEM text does not hold what it should.
-    #[error("the {part} {problem}")]
+    #[error("the {part} {error}")]
     Pem {
         /// Which part of the connection.
         part: SecretPart,
         /// What is wrong with it.
-        problem: PemProblem,
+        error: PemError,
     },
     /// The client key belongs to another certificate.
     #[error("the client certificate and the client key do not match")]
@@ -238,11 +238,11 @@ impl ResolvedConnection {
         if let Some(tls) = &fields.tls {
             check_tls(tls)?;
         }
-        let fingerprint = Fingerprint::of(&fields);
+        let credential_id = CredentialId::of(&fields);
         Ok(Self {
             fields,
             target,
-            fingerprint,
+            credential_id,
         })
     }
 
@@ -261,15 +261,15 @@ impl ResolvedConnection {
         self.fields.tls.as_ref()
     }
 
-    /// Identifies the credential: two connections to the same place with the same fingerprint may
-    /// share a channel.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    /// Identifies the credential: two connections to the same server and Temporal namespace with
+    /// the same credential may share a channel.
+    pub fn credential_id(&self) -> CredentialId {
+        self.credential_id
     }
 
-    /// The place whose reader and call budget the connection uses.
-    pub fn place(&self) -> Place {
-        Place {
+    /// The server and Temporal namespace whose reader and call budget the connection uses.
+    pub fn server_namespace(&self) -> ServerNamespace {
+        ServerNamespace {
             address: self.fields.address.clone(),
             temporal_namespace: self.fields.temporal_namespace.clone(),
         }
@@ -299,14 +299,14 @@ impl ResolvedConnection {
 
 /// One Temporal namespace at one address: the unit that shares a reader and a call budget.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct ServerNamespace {
     /// `host:port` of the Temporal frontend.
     pub address: String,
     /// The Temporal namespace.
     pub temporal_namespace: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ServerNamespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.temporal_namespace)
     }
@@ -315,9 +315,9 @@ impl fmt::Display for Place {
 /// SHA-256 of everything that identifies us to the server: TLS settings, client certificate and
 /// key, API key. Printed as its first eight hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; 32]);
+pub struct CredentialId([u8; 32]);
 
-impl Fingerprint {
+impl CredentialId {
     fn of(fields: &ConnectionFields) -> Self {
         let mut hash = Sha256::new();
         // Each part is hashed with its length, so that no two different sets of parts give the same
@@ -345,7 +345,7 @@ impl Fingerprint {
     }
 }
 
-impl fmt::Display for Fingerprint {
+impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .iter()
@@ -354,9 +354,9 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-impl fmt::Debug for Fingerprint {
+impl fmt::Debug for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({self})")
+        write!(f, "CredentialId({self})")
     }
 }
 
@@ -382,30 +382,30 @@ fn target(fields: &ConnectionFields) -> Result<Url, ConnectionError> {
 
 /// The key as a header value. `kubectl create secret --from-file` keeps a trailing newline, which
 /// is never part of a key.
-fn api_key_text(key: &Secret) -> Result<String, ApiKeyProblem> {
-    let text = std::str::from_utf8(key.expose()).map_err(|_| ApiKeyProblem::Characters)?;
+fn api_key_text(key: &Secret) -> Result<String, ApiKeyError> {
+    let text = std::str::from_utf8(key.expose()).map_err(|_| ApiKeyError::Characters)?;
     let text = text.trim();
     if text.is_empty() {
-        Err(ApiKeyProblem::Empty)
+        Err(ApiKeyError::Empty)
     } else if text.contains("-----BEGIN") {
-        Err(ApiKeyProblem::Pem)
+        Err(ApiKeyError::Pem)
     } else if text
         .split_whitespace()
         .next()
         .is_some_and(|word| word.eq_ignore_ascii_case("bearer"))
     {
-        Err(ApiKeyProblem::Bearer)
+        Err(ApiKeyError::Bearer)
     } else if text.contains(char::is_whitespace) {
-        Err(ApiKeyProblem::Space)
+        Err(ApiKeyError::Space)
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Err(ApiKeyProblem::Characters)
+        Err(ApiKeyError::Characters)
     } else {
         Ok(text.to_owned())
     }
 }
 
 fn check_tls(tls: &Tls) -> Result<(), ConnectionError> {
-    let of = |part| move |problem| ConnectionError::Pem { part, problem };
+    let of = |part| move |error| ConnectionError::Pem { part, error };
     if let Some(ca) = &tls.ca_pem {
         pem::check_authorities(ca).map_err(of(SecretPart::CaCertificate))?;
     }
@@ -421,7 +421,7 @@ fn check_tls(tls: &Tls) -> Result<(), ConnectionError> {
             Err(ConnectionError::ChainOrder)
         }
         Ok(false) => Err(ConnectionError::KeyMismatch),
-        Err(problem) => Err(of_certificate(problem)),
+        Err(error) => Err(of_certificate(error)),
     }
 }
 
@@ -429,11 +429,11 @@ fn check_tls(tls: &Tls) -> Result<(), ConnectionError> {
 fn belong_together(
     chain: &[CertificateDer<'static>],
     key: &Arc<dyn SigningKey>,
-) -> Result<bool, PemProblem> {
+) -> Result<bool, PemError> {
     match CertifiedKey::new(chain.to_vec(), Arc::clone(key)).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(true),
         Err(rustls::Error::InconsistentKeys(_)) => Ok(false),
-        Err(_) => Err(PemProblem::UnreadableCertificate),
+        Err(_) => Err(PemError::UnreadableCertificate),
     }
 }
 

@@ -74,7 +74,7 @@ impl Fault {
     }
 
     /// How to fix it.
-    pub const fn way_out(self) -> &'static str {
+    pub const fn remedy(self) -> &'static str {
         match self {
             Self::ServerWithoutTls => {
                 "remove tls from the connection, or set an address at which the server uses TLS"

@@ -16,13 +16,14 @@ use crate::subscription::WorkerReport;
 /// Remembers the last heartbeat of every worker in a Temporal namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeats {
-    seen: BTreeMap<String, Seen>,
+    changes: BTreeMap<String, HeartbeatChange>,
     /// When the last look began.
     last_look: Option<Time>,
 }
 
+/// The stamp of a worker's last heartbeat, and when it last changed.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct HeartbeatChange {
     sent_at: Option<i128>,
     changed_at: Option<Time>,
     sent_after: Option<Time>,
@@ -38,14 +39,14 @@ impl Heartbeats {
         began: Time,
         now: Time,
     ) -> Vec<WorkerReport> {
-        let mut seen = BTreeMap::new();
+        let mut changes = BTreeMap::new();
         let mut reports = Vec::with_capacity(list.len());
         for heartbeat in list {
-            let entry = self.judge(&heartbeat, now);
-            reports.push(report(&heartbeat, entry));
-            seen.insert(heartbeat.instance_key, entry);
+            let change = self.judge(&heartbeat, now);
+            reports.push(report(&heartbeat, change));
+            changes.insert(heartbeat.instance_key, change);
         }
-        self.seen = seen;
+        self.changes = changes;
         self.last_look = Some(began);
         reports
     }
@@ -55,11 +56,11 @@ impl Heartbeats {
         self.last_look.is_some()
     }
 
-    fn judge(&self, heartbeat: &Heartbeat, now: Time) -> Seen {
-        let Some(before) = self.seen.get(&heartbeat.instance_key) else {
+    fn judge(&self, heartbeat: &Heartbeat, now: Time) -> HeartbeatChange {
+        let Some(before) = self.changes.get(&heartbeat.instance_key) else {
             // An entry that was missing at the last look has been written since. At the very first
             // look nothing is known about the age of any entry.
-            return Seen {
+            return HeartbeatChange {
                 sent_at: heartbeat.sent_at,
                 changed_at: self.last_look.map(|_| now),
                 sent_after: self.last_look,
@@ -67,12 +68,12 @@ impl Heartbeats {
             };
         };
         if before.sent_at == heartbeat.sent_at {
-            return Seen {
+            return HeartbeatChange {
                 interval: heartbeat.elapsed.or(before.interval),
                 ..*before
             };
         }
-        Seen {
+        HeartbeatChange {
             sent_at: heartbeat.sent_at,
             changed_at: Some(now),
             sent_after: self.last_look,
@@ -89,7 +90,7 @@ fn between(earlier: Option<i128>, later: Option<i128>) -> Option<Duration> {
     u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
-fn report(heartbeat: &Heartbeat, seen: Seen) -> WorkerReport {
+fn report(heartbeat: &Heartbeat, change: HeartbeatChange) -> WorkerReport {
     WorkerReport {
         instance_key: heartbeat.instance_key.clone(),
         identity: heartbeat.identity.clone(),
@@ -97,9 +98,9 @@ fn report(heartbeat: &Heartbeat, seen: Seen) -> WorkerReport {
         task_queue: heartbeat.task_queue.clone(),
         status: heartbeat.status,
         sdk: heartbeat.sdk.clone(),
-        heartbeat_changed_at: seen.changed_at,
-        heartbeat_sent_after: seen.sent_after,
-        heartbeat_interval: seen.interval,
+        heartbeat_changed_at: change.changed_at,
+        heartbeat_sent_after: change.sent_after,
+        heartbeat_interval: change.interval,
         sent_at: heartbeat.sent_at,
         started_at: heartbeat.started_at,
         slots: heartbeat.slots,

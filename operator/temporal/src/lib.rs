@@ -37,7 +37,7 @@
 //!
 //! | module | purpose | I/O |
 //! | --- | --- | --- |
-//! | `connection` | checked addresses and credentials; fingerprints | no |
+//! | `connection` | checked addresses and credentials; ids of credentials | no |
 //! | `pem` | extracts certificates and keys from PEM, and classifies what is wrong with it | no |
 //! | `certificate` | when certificates expire | no |
 //! | `call` | the interface to Temporal: calls, answers and failures as plain data | no |
@@ -80,12 +80,12 @@ pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
 pub use clock::Clock;
 pub use connection::{
-    ApiKeyProblem, ClientCertificate, ConnectionError, ConnectionFields, Fingerprint, Place,
-    ResolvedConnection, Secret, SecretPart, Tls,
+    ApiKeyError, ClientCertificate, ConnectionError, ConnectionFields, CredentialId,
+    ResolvedConnection, Secret, SecretPart, ServerNamespace, Tls,
 };
 pub use fault::Fault;
 pub use observer::{BudgetReading, NoObserver, Observer};
-pub use pem::{Block, KeyType, PemProblem};
+pub use pem::{Block, KeyType, PemError};
 pub use pool::Readers;
 pub use reader::config::ReadersConfig;
 pub use slots::{LivePod, slots};

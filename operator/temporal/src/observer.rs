@@ -4,12 +4,18 @@
 use std::time::Duration;
 
 use crate::call::Method;
-use crate::connection::Place;
+use crate::connection::ServerNamespace;
 
 /// Observes every call to Temporal.
 pub trait Observer: Send + Sync + 'static {
     /// A call has ended. `code` is the name of the gRPC code, `Ok` on success: a closed set.
-    fn call(&self, place: &Place, method: Method, code: &'static str, took: Duration);
+    fn call(
+        &self,
+        server_namespace: &ServerNamespace,
+        method: Method,
+        code: &'static str,
+        took: Duration,
+    );
 }
 
 /// An observer that does nothing.
@@ -17,14 +23,14 @@ pub trait Observer: Send + Sync + 'static {
 pub struct NoObserver;
 
 impl Observer for NoObserver {
-    fn call(&self, _: &Place, _: Method, _: &'static str, _: Duration) {}
+    fn call(&self, _: &ServerNamespace, _: Method, _: &'static str, _: Duration) {}
 }
 
 /// The current call budget of one Temporal namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetReading {
     /// The owner of the budget.
-    pub place: Place,
+    pub server_namespace: ServerNamespace,
     /// Calls that could be made now without waiting.
     pub tokens: u64,
     /// The current rate: calls per second, in thousandths; below `full_rate_milli` after

@@ -2,13 +2,13 @@
 //! Pure.
 //!
 //! The text comes from Secrets. The PEM library's errors quote the offending line, which can be a
-//! whole key, so they are dropped here. A [`PemProblem`] is one of a fixed set of sentences: it
+//! whole key, so they are dropped here. A [`PemError`] is one of a fixed set of sentences: it
 //! cannot hold any input.
 
 mod der;
 mod diagnosis;
+mod error;
 mod key_type;
-mod problem;
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 
-use crate::pem::problem::Wanted;
+use crate::pem::error::Wanted;
 
+pub use error::{Block, PemError};
 pub use key_type::KeyType;
-pub use problem::{Block, PemProblem};
 
 /// The certificates in a PEM text: at least one.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     all.ok()
         .filter(|all| !all.is_empty())
@@ -33,17 +33,17 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 
 /// Checks that a PEM text holds at least one usable CA certificate. The others may be unusable, as
 /// they often are in bundles.
-pub(crate) fn check_authorities(pem: &[u8]) -> Result<(), PemProblem> {
+pub(crate) fn check_authorities(pem: &[u8]) -> Result<(), PemError> {
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(certificates(pem)?);
     if usable == 0 {
-        return Err(PemProblem::UnreadableCertificate);
+        return Err(PemError::UnreadableCertificate);
     }
     Ok(())
 }
 
 /// The private key in a PEM text, ready to sign.
-pub(crate) fn signing_key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, PemProblem> {
+pub(crate) fn signing_key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, PemError> {
     let der =
         PrivateKeyDer::from_pem_slice(pem).map_err(|_| diagnosis::of(pem, Wanted::PrivateKey))?;
     let supported = key_type::supported(&der);
@@ -51,8 +51,8 @@ pub(crate) fn signing_key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, PemProblem>
         .key_provider
         .load_private_key(der)
         .map_err(|_| match supported {
-            Some(Err(key_type)) => PemProblem::UnsupportedKey(key_type),
-            Some(Ok(())) | None => PemProblem::UnreadableKey,
+            Some(Err(key_type)) => PemError::UnsupportedKey(key_type),
+            Some(Ok(())) | None => PemError::UnreadableKey,
         })
 }
 

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::budget::{Budget, BudgetLimits};
 use crate::call::QueueStats;
 use crate::clock::Clock;
-use crate::connection::{Place, ResolvedConnection};
+use crate::connection::{ResolvedConnection, ServerNamespace};
 use crate::observer::{BudgetReading, Observer};
 use crate::queue::Wanted;
 use crate::reader::config::ReadersConfig;
@@ -103,9 +103,9 @@ impl Readers {
         let now = self.inner.clock.now();
         let mut watches = self.inner.watches.lock();
         let before = watches.owners.remove(owner);
-        let same_place = before
-            .as_ref()
-            .is_some_and(|before| before.connection.place() == connection.place());
+        let same_server = before.as_ref().is_some_and(|before| {
+            before.connection.server_namespace() == connection.server_namespace()
+        });
         let mut last = watches.last;
         let mut wanted = BTreeMap::new();
         for spec in queues {
@@ -113,7 +113,7 @@ impl Readers {
             let kept = before
                 .as_ref()
                 .and_then(|before| before.queues.get(&spec.queue))
-                .filter(|old| same_place && reads_the_same(&old.spec, &spec))
+                .filter(|old| same_server && reads_the_same(&old.spec, &spec))
                 .map(|old| old.watch);
             let watch = kept.unwrap_or_else(|| {
                 last = last.saturating_add(1);
@@ -136,13 +136,16 @@ impl Readers {
             .is_some_and(|before| before.connection == *connection && before.queues == wanted);
         if let Some(before) = &before {
             self.close_missing(owner, before, &wanted);
-            if !same_place {
-                self.tell(before.connection.place(), Command::Forget(owner.clone()));
+            if !same_server {
+                self.tell(
+                    before.connection.server_namespace(),
+                    Command::Forget(owner.clone()),
+                );
             }
         }
         if !unchanged {
             self.tell(
-                connection.place(),
+                connection.server_namespace(),
                 Command::Watch {
                     owner: owner.clone(),
                     connection: Box::new(connection.clone()),
@@ -162,7 +165,10 @@ impl Readers {
         let mut watches = self.inner.watches.lock();
         if let Some(before) = watches.owners.remove(owner) {
             self.close_missing(owner, &before, &BTreeMap::new());
-            self.tell(before.connection.place(), Command::Forget(owner.clone()));
+            self.tell(
+                before.connection.server_namespace(),
+                Command::Forget(owner.clone()),
+            );
         }
     }
 
@@ -204,7 +210,10 @@ impl Readers {
                 owner: owner.clone(),
                 queue: queue.to_owned(),
             };
-            self.tell(watch.connection.place(), Command::Hint(subscriber));
+            self.tell(
+                watch.connection.server_namespace(),
+                Command::Hint(subscriber),
+            );
         }
         known
     }
@@ -224,11 +233,11 @@ impl Readers {
         let now = self.inner.clock.now().as_millis();
         let full = self.limits().rate_milli;
         let registry = self.inner.registry.lock();
-        let read = |(place, handle): (&Place, &Handle)| {
+        let read = |(server_namespace, handle): (&ServerNamespace, &Handle)| {
             let mut budget = handle.budget.lock();
             let gauges = *handle.gauges.lock();
             BudgetReading {
-                place: place.clone(),
+                server_namespace: server_namespace.clone(),
                 tokens: budget.tokens(now),
                 rate_milli: budget.rate_milli(),
                 full_rate_milli: full,
@@ -272,17 +281,18 @@ impl Readers {
         }
     }
 
-    /// Sends a command to the reader of a place; a watch starts the reader if there is none.
+    /// Sends a command to the reader of a Temporal namespace; a watch starts the reader if there is
+    /// none.
     ///
     /// Holds the registry's lock throughout. A retiring reader takes the same lock, so it either
     /// sees the command or is already gone from the registry.
-    fn tell(&self, place: Place, command: Command) {
+    fn tell(&self, server_namespace: ServerNamespace, command: Command) {
         let inner = &self.inner;
         let mut registry = inner.registry.lock();
         if inner.stop.is_cancelled() {
             return;
         }
-        let handle = match (registry.entry(place), &command) {
+        let handle = match (registry.entry(server_namespace), &command) {
             (Entry::Occupied(running), _) => running.into_mut(),
             (Entry::Vacant(vacant), Command::Watch { .. }) => {
                 let handle = self.start(vacant.key().clone());
@@ -295,14 +305,14 @@ impl Readers {
         }
     }
 
-    fn start(&self, place: Place) -> Handle {
+    fn start(&self, server_namespace: ServerNamespace) -> Handle {
         let inner = &self.inner;
         let (commands, inbox) = mpsc::unbounded_channel();
         let budget = Budget::new(self.limits(), inner.clock.now().as_millis());
         let budget = Arc::new(Mutex::new(budget));
         let gauges = Arc::<Mutex<Gauges>>::default();
         let reader = Reader::new(Parts {
-            place,
+            server_namespace,
             config: inner.config,
             clock: inner.clock,
             stats: inner.stats.clone(),

@@ -475,12 +475,12 @@ fn wants(spec: &QueueWatch, task_type: TaskType) -> bool {
 }
 
 /// Describes a failed call for people.
-pub(crate) fn failure(error: &CallError, place: &str) -> CallFailure {
+pub(crate) fn failure(error: &CallError, server_namespace: &str) -> CallFailure {
     CallFailure {
         kind: error.kind,
         method: error.method,
         message: format!(
-            "{} at {place} failed with {}: {}",
+            "{} at {server_namespace} failed with {}: {}",
             error.method.as_str(),
             error.code,
             error.message

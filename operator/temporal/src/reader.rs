@@ -23,7 +23,7 @@ use crate::budget::{Budget, Millis};
 use crate::call::QueueStats;
 use crate::circuit_breaker::State;
 use crate::clock::Clock;
-use crate::connection::{Fingerprint, Place, ResolvedConnection};
+use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
 use crate::observer::Observer;
@@ -62,7 +62,7 @@ pub(crate) struct Gauges {
 }
 
 /// The running readers. A reader that has been idle for a while removes itself.
-pub(crate) type Registry = Arc<Mutex<BTreeMap<Place, Handle>>>;
+pub(crate) type Registry = Arc<Mutex<BTreeMap<ServerNamespace, Handle>>>;
 
 /// A running reader.
 pub(crate) struct Handle {
@@ -73,7 +73,7 @@ pub(crate) struct Handle {
 
 /// The dependencies of a reader.
 pub(crate) struct Parts {
-    pub(crate) place: Place,
+    pub(crate) server_namespace: ServerNamespace,
     pub(crate) config: ReadersConfig,
     pub(crate) clock: Clock,
     pub(crate) stats: Arc<dyn QueueStats>,
@@ -88,10 +88,10 @@ pub(crate) struct Parts {
 pub(crate) struct Reader {
     parts: Parts,
     owners: BTreeMap<OwnerKey, BTreeMap<String, JobId>>,
-    credentials: BTreeMap<Fingerprint, Credential>,
-    queues: BTreeMap<JobId, (Fingerprint, Queue)>,
-    by_name: BTreeMap<(Fingerprint, String), JobId>,
-    lists: BTreeMap<JobId, Fingerprint>,
+    credentials: BTreeMap<CredentialId, Credential>,
+    queues: BTreeMap<JobId, (CredentialId, Queue)>,
+    by_name: BTreeMap<(CredentialId, String), JobId>,
+    lists: BTreeMap<JobId, CredentialId>,
     schedule: Schedule,
     last_job: JobId,
     calls: FuturesUnordered<futures::future::BoxFuture<'static, Done>>,
@@ -149,7 +149,7 @@ impl Reader {
                 () = until(timer) => if idle {
                     let mut registry = registry.lock();
                     if inbox.is_empty() {
-                        registry.remove(&self.parts.place);
+                        registry.remove(&self.parts.server_namespace);
                         break;
                     }
                 },
@@ -183,11 +183,11 @@ impl Reader {
             let Some(job) = self.schedule.peek(at) else {
                 return self.schedule.next_due();
             };
-            let Some(fingerprint) = self.fingerprint(job) else {
+            let Some(credential_id) = self.credential_id(job) else {
                 self.schedule.remove(job);
                 continue;
             };
-            let Some(credential) = self.credentials.get_mut(&fingerprint) else {
+            let Some(credential) = self.credentials.get_mut(&credential_id) else {
                 self.schedule.remove(job);
                 continue;
             };
@@ -211,24 +211,27 @@ impl Reader {
                 credential.breaker.probe();
             }
             self.schedule.start(job);
-            self.call(job, fingerprint, state == State::HalfOpen);
+            self.call(job, credential_id, state == State::HalfOpen);
         }
     }
 
-    fn fingerprint(&self, job: JobId) -> Option<Fingerprint> {
-        let queue = self.queues.get(&job).map(|(fingerprint, _)| *fingerprint);
+    fn credential_id(&self, job: JobId) -> Option<CredentialId> {
+        let queue = self
+            .queues
+            .get(&job)
+            .map(|(credential_id, _)| *credential_id);
         queue.or_else(|| self.lists.get(&job).copied())
     }
 
-    fn call(&mut self, job: JobId, fingerprint: Fingerprint, probe: bool) {
-        let Some(credential) = self.credentials.get(&fingerprint) else {
+    fn call(&mut self, job: JobId, credential_id: CredentialId, probe: bool) {
+        let Some(credential) = self.credentials.get(&credential_id) else {
             return;
         };
         let caller = Caller {
             stats: self.parts.stats.clone(),
             observer: self.parts.observer.clone(),
             clock: self.parts.clock,
-            place: self.parts.place.clone(),
+            server_namespace: self.parts.server_namespace.clone(),
             connection: credential.connection.clone(),
             job,
             probe,

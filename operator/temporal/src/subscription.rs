@@ -72,7 +72,7 @@ pub struct CallFailure {
     pub kind: CallErrorKind,
     /// The call that failed.
     pub method: Method,
-    /// One sentence: the call, the place and the error.
+    /// One sentence: the call, the server and Temporal namespace, and the error.
     pub message: String,
     /// The setting that causes the failure, if known.
     pub fault: Option<Fault>,

@@ -316,7 +316,7 @@ pub(crate) fn call_error(method: Method, status: &Status) -> CallError {
         | Code::DataLoss => CallErrorKind::Failed,
     };
     let (fault, message) = match source {
-        Some(cause) => told(fault::of(cause), cause),
+        Some(cause) => describe(fault::of(cause), cause),
         None if is_plain_http(status) => (
             Some(Fault::NotGrpc),
             format!("{} ({})", Fault::NotGrpc.sentence(), status.message()),
@@ -345,7 +345,7 @@ fn is_plain_http(status: &Status) -> bool {
 }
 
 /// Describes an error: by the setting that causes it, or else in its own words.
-fn told(fault: Option<Fault>, error: &(dyn Error + 'static)) -> (Option<Fault>, String) {
+fn describe(fault: Option<Fault>, error: &(dyn Error + 'static)) -> (Option<Fault>, String) {
     let Some(known) = fault else {
         return (None, chain(error));
     };
@@ -385,7 +385,7 @@ pub(crate) fn connect_error(error: &ClientConnectError, probed: Option<Fault>) -
         };
     }
     let (fault, message) = match error.source() {
-        Some(cause) => told(probed.or_else(|| fault::of(cause)), cause),
+        Some(cause) => describe(probed.or_else(|| fault::of(cause)), cause),
         None => (None, error.to_string()),
     };
     CallError {

@@ -11,20 +11,20 @@ use taskqueue_scaling::{
     Backlog, PerType, Reading, TaskType, Time, TypeBacklog, TypeSlots, UnknownReason,
 };
 use taskqueue_temporal::{
-    CallError, CallErrorKind, Clock, ConnectionFields, Described, Fingerprint, Heartbeat, Method,
+    CallError, CallErrorKind, Clock, ConnectionFields, CredentialId, Described, Heartbeat, Method,
     NoObserver, OwnerKey, QueueStats, QueueWatch, Readers, ReadersConfig, ResolvedConnection,
     Secret, Tls, WorkerStatus, WorkersPage,
 };
 
 /// One call that the fake received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct RecordedCall {
     /// When it arrived.
     pub at: Time,
     /// The call and its subject, as in `describe orders activity`.
     pub what: String,
     /// The credential of the connection that made it.
-    pub credential: Fingerprint,
+    pub credential: CredentialId,
 }
 
 /// The answer for a queue.
@@ -59,9 +59,9 @@ pub struct FakeTemporal {
     /// The answers.
     pub script: Mutex<Script>,
     /// The calls so far.
-    pub seen: Mutex<Vec<Seen>>,
+    pub recorded: Mutex<Vec<RecordedCall>>,
     /// The credentials of the connections that were closed.
-    pub released: Mutex<Vec<Fingerprint>>,
+    pub released: Mutex<Vec<CredentialId>>,
 }
 
 impl FakeTemporal {
@@ -70,7 +70,7 @@ impl FakeTemporal {
         Arc::new(Self {
             clock,
             script: Mutex::default(),
-            seen: Mutex::default(),
+            recorded: Mutex::default(),
             released: Mutex::default(),
         })
     }
@@ -92,23 +92,23 @@ impl FakeTemporal {
 
     /// When the calls so far came whose text begins with `prefix`, in seconds since the start.
     pub fn times(&self, prefix: &str) -> Vec<f64> {
-        let seen = self.seen.lock();
-        let mine = seen.iter().filter(|seen| seen.what.starts_with(prefix));
-        mine.map(|seen| seconds(seen.at)).collect()
+        let recorded = self.recorded.lock();
+        let mine = recorded.iter().filter(|call| call.what.starts_with(prefix));
+        mine.map(|call| seconds(call.at)).collect()
     }
 
     /// The calls so far.
-    pub fn calls(&self) -> Vec<Seen> {
-        self.seen.lock().clone()
+    pub fn calls(&self) -> Vec<RecordedCall> {
+        self.recorded.lock().clone()
     }
 
     fn note(&self, connection: &ResolvedConnection, what: String) {
-        let seen = Seen {
+        let call = RecordedCall {
             at: self.clock.now(),
             what,
-            credential: connection.fingerprint(),
+            credential: connection.credential_id(),
         };
-        self.seen.lock().push(seen);
+        self.recorded.lock().push(call);
     }
 
     async fn take_time(&self) {
@@ -231,7 +231,7 @@ impl QueueStats for FakeTemporal {
     }
 
     fn release(&self, connection: &ResolvedConnection) {
-        self.released.lock().push(connection.fingerprint());
+        self.released.lock().push(connection.credential_id());
     }
 }
 
@@ -360,7 +360,7 @@ pub async fn until(readers: &Readers, second: f64) {
 }
 
 /// The owners with news so far.
-pub fn told(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
+pub fn updated(updates: &mut (impl Stream<Item = OwnerKey> + Unpin)) -> Vec<String> {
     let mut owners = Vec::new();
     while let Some(Some(owner)) = updates.next().now_or_never() {
         owners.push(owner.name);

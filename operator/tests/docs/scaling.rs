@@ -237,7 +237,8 @@ pub(crate) fn worked_example() -> String {
         slots_per_replica: 10,
         ..Policy::default()
     };
-    // 74 tasks at once, then 4 a second until second 100. A task takes 2 s, which nobody knows at first.
+    // 74 tasks at once, then 4 a second until second 100. A task takes 2 s, which nobody knows at
+    // first.
     let story = [
         moment(0, 0, 0, 0, (0, 0, 0)),
         moment(5, 74, 2, 0, (0, 0, 0)),

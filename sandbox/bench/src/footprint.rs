@@ -20,8 +20,9 @@ use serde_json::{Value, json};
 
 use sandbox_machine::{
     Attempt, Error, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Progress, Result, SERVICES_NAMESPACE,
-    Sandbox, clients::exposition, files,
+    Sandbox, files,
 };
+use taskqueue_exposition::sum;
 
 /// The namespace that the fleets are made in.
 const NAMESPACE: &str = "footprint";
@@ -156,9 +157,9 @@ fn sample(sandbox: &Sandbox) -> Result<Sample> {
     Ok(Sample {
         resident_megabytes,
         cpu_seconds,
-        passes: exposition::sum(&metrics, "taskqueue_operator_reconcile_total"),
-        writes: exposition::sum(&metrics, "taskqueue_operator_writes_total"),
-        calls: exposition::sum(&metrics, "taskqueue_operator_temporal_requests_total"),
+        passes: sum(&metrics, "taskqueue_operator_reconcile_total"),
+        writes: sum(&metrics, "taskqueue_operator_writes_total"),
+        calls: sum(&metrics, "taskqueue_operator_temporal_requests_total"),
     })
 }
 

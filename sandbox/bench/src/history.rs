@@ -2,7 +2,7 @@
 //! failures came before. Pure; the format is that of Temporal's HTTP API.
 
 use jiff::Timestamp;
-use sandbox_machine::clients::temporal::number;
+use sandbox_machine::clients::temporal::{number, payload};
 use serde_json::Value;
 
 /// An activity that ended.
@@ -24,6 +24,17 @@ pub(crate) struct Activity {
     pub(crate) trouble: Option<String>,
     /// Whether one of them was a heartbeat timeout.
     pub(crate) heartbeat_missed: bool,
+    /// The attempt that was cut off, if a sleeper reported that.
+    pub(crate) cut_off: Option<Attempt>,
+}
+
+/// An attempt at an activity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// The pod that it ran on.
+    pub(crate) pod: String,
+    /// When it began.
+    pub(crate) since: Timestamp,
 }
 
 /// A workflow.
@@ -131,6 +142,20 @@ fn activity(events: &[Value], event: &Value) -> Option<Activity> {
         completed,
         trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
         heartbeat_missed: failures.into_iter().any(heartbeat_missed),
+        cut_off: failures.into_iter().find_map(cut_off),
+    })
+}
+
+/// The attempt in the details of a sleeper's failure of type `CutOff`.
+fn cut_off(failure: &Value) -> Option<Attempt> {
+    let info = &failure["applicationFailureInfo"];
+    if info["type"] != "CutOff" {
+        return None;
+    }
+    let details = payload(&info["details"]["payloads"][0]).ok()?;
+    Some(Attempt {
+        pod: details["pod"].as_str()?.to_owned(),
+        since: details["since"].as_str()?.parse().ok()?,
     })
 }
 
@@ -257,6 +282,7 @@ mod tests {
             completed: true,
             trouble: None,
             heartbeat_missed: false,
+            cut_off: None,
         };
         let again = Activity {
             kind: "send_notification".into(),
@@ -279,6 +305,25 @@ mod tests {
             }
         );
         assert!(read.completed());
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_off_is_in_the_details_of_its_failure() {
+        // {"pod":"pod-a","since":"2026-01-01T10:00:05Z"}
+        let data = "eyJwb2QiOiJwb2QtYSIsInNpbmNlIjoiMjAyNi0wMS0wMVQxMDowMDowNVoifQ==";
+        let failure = |kind: &str, data: &str| {
+            json!({"message": "cut off", "applicationFailureInfo": {
+                "type": kind, "details": {"payloads": [{"data": data}]},
+            }})
+        };
+        let attempt = Attempt {
+            pod: "pod-a".into(),
+            since: at(5).parse().unwrap(),
+        };
+        assert_eq!(cut_off(&failure("CutOff", data)), Some(attempt));
+        assert_eq!(cut_off(&failure("Other", data)), None);
+        assert_eq!(cut_off(&failure("CutOff", "")), None);
+        assert_eq!(cut_off(&Value::Null), None);
     }
 
     #[test]

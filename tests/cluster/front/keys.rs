@@ -110,7 +110,9 @@ async fn exchange(
     let answer = tokio::select! {
         answer = answer => answer?,
         // The client has given up. Dropping the streams here cancels the request at the server too.
-        given_up = poll_fn(|context| respond.poll_reset(context)) => return given_up.map(|_reason| ()),
+        given_up = poll_fn(|context| respond.poll_reset(context)) => {
+            return given_up.map(|_reason| ());
+        }
     };
     let (parts, answer) = answer.into_parts();
     let ended = answer.is_end_stream();

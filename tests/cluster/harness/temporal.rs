@@ -46,10 +46,10 @@ impl Temporal {
         let workflow = format!("order-{id}");
         // Passed in a file: Linux limits an argument to 128 KiB, and an order may have many
         // recipients.
-        let input = std::env::temp_dir().join(format!("{workflow}.json"));
+        let input = tempfile::NamedTempFile::new().context("creating a temporary file")?;
         std::fs::write(&input, order.to_string())
-            .with_context(|| format!("writing {}", input.display()))?;
-        let started = self.run(&[
+            .with_context(|| format!("writing {}", input.path().display()))?;
+        self.run(&[
             "workflow",
             "start",
             "--type",
@@ -59,10 +59,8 @@ impl Temporal {
             "--workflow-id",
             &workflow,
             "--input-file",
-            &input.to_string_lossy(),
-        ]);
-        std::fs::remove_file(&input).with_context(|| format!("removing {}", input.display()))?;
-        started?;
+            &input.path().to_string_lossy(),
+        ])?;
         Ok(workflow)
     }
 

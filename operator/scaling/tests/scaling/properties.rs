@@ -55,7 +55,10 @@ prop_compose! {
             cooldown_period: Duration::from_secs(cooldown),
             drain_grace_period: Duration::from_secs(grace),
             behavior: Behavior { scale_up, scale_down },
-            fallback: fallback.map(|(failure_threshold, replicas)| Fallback { failure_threshold, replicas }),
+            fallback: fallback.map(|(failure_threshold, replicas)| Fallback {
+                failure_threshold,
+                replicas,
+            }),
             mode,
             ..Policy::default()
         }
@@ -285,7 +288,8 @@ proptest! {
         for event in &events {
             let observation = story.observation(event);
             let decision = story.decide(&policy, &observation);
-            let broken = check::violations(&policy, &observation, &story.history, &decision, story.now);
+            let broken =
+                check::violations(&policy, &observation, &story.history, &decision, story.now);
             prop_assert_eq!(broken, Vec::new(), "{:#?}", decision);
             prop_assert!(decision.desired >= policy.min && decision.desired <= policy.max);
             story.carry_out(&decision);
@@ -293,7 +297,9 @@ proptest! {
     }
 
     #[test]
-    fn unknown_readings_never_shrink_a_fleet_within_its_bounds((policy, asked, events) in stories()) {
+    fn unknown_readings_never_shrink_a_fleet_within_its_bounds(
+        (policy, asked, events) in stories(),
+    ) {
         let mut story = Story::new(asked);
         for event in &events {
             let observation = story.observation(event);
@@ -394,9 +400,10 @@ proptest! {
         for event in &events {
             let observation = story.observation(event);
             let decision = story.decide(&policy, &observation);
+            let asked = usize::try_from(story.asked).unwrap();
             let quiet = event.backlog.is_some_and(|backlog| {
                 backlog.count == 0 && backlog.add_rate_milli == 0
-            }) && event.used.iter().take(usize::try_from(story.asked).unwrap()).all(|used| *used == 0)
+            }) && event.used.iter().take(asked).all(|used| *used == 0)
                 && (story.asked == 0 || (!event.slots_fail && event.blind == 0));
             if quiet { quiet_since.get_or_insert(story.now); } else { quiet_since = None; }
             if decision.desired == 0 && decision.previous > 0 {
@@ -411,8 +418,16 @@ proptest! {
 
     #[test]
     fn nothing_overflows_at_the_extremes(
-        numbers in prop::collection::vec(prop_oneof![Just(0_u64), Just(1), Just(u64::MAX / 2), Just(u64::MAX), any::<u64>()], 12),
-        small in prop::collection::vec(prop_oneof![Just(0_u32), Just(1), Just(u32::MAX), any::<u32>()], 16),
+        numbers in prop::collection::vec(
+            prop_oneof![
+                Just(0_u64), Just(1), Just(u64::MAX / 2), Just(u64::MAX), any::<u64>(),
+            ],
+            12,
+        ),
+        small in prop::collection::vec(
+            prop_oneof![Just(0_u32), Just(1), Just(u32::MAX), any::<u32>()],
+            16,
+        ),
         steps in 1..6_usize,
     ) {
         let duration = |index: usize| Duration::from_secs(numbers[index]);
@@ -431,7 +446,10 @@ proptest! {
             slots_per_replica: small[5],
             backlog_per_replica: Some(small[6]),
             cooldown_period: duration(2),
-            behavior: Behavior { scale_up: rules(duration(3), small[7]), scale_down: rules(duration(4), small[8]) },
+            behavior: Behavior {
+                scale_up: rules(duration(3), small[7]),
+                scale_down: rules(duration(4), small[8]),
+            },
             scheduled_min: small[9],
             fallback: Some(Fallback { failure_threshold: small[10], replicas: small[11] }),
             drain_grace_period: duration(5),
@@ -460,12 +478,15 @@ proptest! {
             let observation = Observation {
                 replicas: Replicas { asked, ready: small[12], ..Replicas::default() },
                 backlog: Reading::Known { value: activities(turn as u64, backlog), taken_at: now },
-                slots: Reading::Known { value: Slots { pods: vec![slots], ..Slots::default() }, taken_at: now },
+                slots: Reading::Known {
+                    value: Slots { pods: vec![slots], ..Slots::default() },
+                    taken_at: now,
+                },
             };
             history.observe(&policy, &observation, now);
             let decision = decide(&policy, &observation, &history, now);
             history.carried_out(&decision, now);
-            let wait = when_to_look_again(&policy, &observation, &history, now);
+            let wait = requeue_after(&policy, &observation, &history, now);
             prop_assert!(wait <= policy.quiet_polling_interval);
             drop(history.findings(now));
             asked = decision.desired;

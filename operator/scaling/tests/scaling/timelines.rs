@@ -426,11 +426,11 @@ fn the_time_to_requeue_follows_from_the_next_change() {
         value: taskqueue_testkit::world::activities(9000, idle()),
         taken_at: world.now,
     });
-    let quiet = when_to_look_again(&world.policy, &idle, &world.history, world.now);
+    let quiet = requeue_after(&world.policy, &idle, &world.history, world.now);
     let mut busy = World::settled(policy(), 2, SECOND);
     busy.wait(57);
     let observation = idle.clone();
-    let soon = when_to_look_again(&busy.policy, &observation, &busy.history, busy.now);
+    let soon = requeue_after(&busy.policy, &observation, &busy.history, busy.now);
     assert_eq!(
         (quiet, soon),
         (Duration::from_secs(30), Duration::from_secs(3))

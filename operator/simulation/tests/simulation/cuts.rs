@@ -1,6 +1,6 @@
-//! Tasks that are cut off, and the cost of avoiding that. Compares with the policy of commit
-//! 17a9d98, and with a variant of the present policy that never removes a pod whose last heartbeat
-//! shows a slot in use.
+//! Tasks that are cut off, and the cost of avoiding that. Compares with an earlier policy, which
+//! had one limit per queue, and with a variant of the present policy that never removes a pod whose
+//! last heartbeat shows a slot in use.
 
 use std::fmt::Write as _;
 
@@ -46,7 +46,7 @@ fn runs(scenario: &Scenario, grace: Millis, careful: bool) -> Runs {
     })
 }
 
-/// The results of commit 17a9d98: tasks cut off, and the cost.
+/// The results of the earlier policy: tasks cut off, and the cost.
 fn before(trace: &str, grace: Millis) -> (u32, f64) {
     let found = BEFORE
         .iter()
@@ -61,7 +61,7 @@ struct Table(String);
 impl Table {
     fn new() -> Self {
         Self(
-            "                                   17a9d98               now                        idle pods only\n\
+            "policy                             one limit per queue   now                        idle pods only\n\
              trace                  grace s  cut    cost  known  first  raced    cost  ratio    cut    cost\n"
                 .to_owned(),
         )
@@ -104,7 +104,7 @@ fn no_predictable_cut_off_happens_where_short_and_long_tasks_are_mixed() {
     }
     _ = writeln!(
         table.0,
-        "\nfirst and raced at heartbeats of 5 s: {other}, where 17a9d98 cuts off {then}"
+        "\nfirst and raced at heartbeats of 5 s: {other}, where one limit per queue cuts off {then}"
     );
     insta::assert_snapshot!("mixed", table.0);
     assert_eq!(known, 0);

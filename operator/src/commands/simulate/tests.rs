@@ -146,7 +146,8 @@ fn the_example_is_compared_and_drawn() {
     let queue = read_policy(example, None).unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&["--slots", "4"]).unwrap());
     insta::assert_snapshot!(text);
-    let folder = std::env::temp_dir().join(format!("simulate-{}", std::process::id()));
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("pictures");
     assert_eq!(draw("burst", &comparison, &folder).unwrap(), 8);
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
@@ -154,7 +155,6 @@ fn the_example_is_compared_and_drawn() {
         .collect();
     names.sort();
     let ours = std::fs::read_to_string(folder.join("burst-taskqueue-operator.svg")).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(ours, svg("burst", &comparison.ours));
     assert_eq!(
         names,

@@ -3,7 +3,7 @@
 use futures::poll;
 
 use super::*;
-use crate::caches::Sight;
+use crate::caches::WatchAccess;
 use crate::controller::context::SETTLING;
 use crate::controller::errors::caught;
 use crate::testing::slow_api;
@@ -65,7 +65,7 @@ async fn a_namespace_that_cannot_be_watched_holds_up_no_other() {
     operator.other_scope.set_filled(false);
     operator
         .other_scope
-        .see(Sight::Denied("it was deleted".to_owned()));
+        .set_access(WatchAccess::Denied("it was deleted".to_owned()));
     let (result, lines) = operator.pass(&object()).await;
     assert!(result.is_ok(), "{result:?}");
     assert_eq!(short(&lines)[..3], ["look", "create", "apply"]);

@@ -92,11 +92,11 @@ async fn a_write_counts_as_not_applied_while_it_is_in_flight_or_waits_for_a_retr
     changed["metadata"]["generation"] = json!(9);
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("worker:2");
     let key = QueueKey::unversioned("a");
-    let told = async |operator: &Operator| {
+    let ready_reason = async |operator: &Operator| {
         let state = operator.context.shared.fleets.state(&metadata(&object()));
         let state = state.lock().await;
         let unapplied = state.queues[&key].unapplied.clone().unwrap();
-        assert!(unapplied.passes, "{unapplied:?}");
+        assert!(unapplied.transient, "{unapplied:?}");
         let status = state.status.clone().unwrap().1;
         let mut conditions = status.conditions.iter();
         let found = conditions.find(|found| found.type_ == "Reconciling");
@@ -105,15 +105,15 @@ async fn a_write_counts_as_not_applied_while_it_is_in_flight_or_waits_for_a_retr
     };
     for _ in ["it is sent", "it is under way"] {
         operator.pass(&changed).await.0.unwrap();
-        assert_eq!(told(&operator).await, "ApiServerUnavailable");
+        assert_eq!(ready_reason(&operator).await, "ApiServerUnavailable");
     }
     assert!(operator.requeued.recv().await.is_some());
     assert!(operator.pass(&changed).await.0.is_err());
-    assert_eq!(told(&operator).await, "WebhookUnavailable");
+    assert_eq!(ready_reason(&operator).await, "WebhookUnavailable");
     let (result, lines) = operator.pass(&changed).await;
     assert!(result.is_ok(), "{result:?}");
     assert!(!short(&lines).contains(&"apply"), "{lines:?}");
-    assert_eq!(told(&operator).await, "WebhookUnavailable");
+    assert_eq!(ready_reason(&operator).await, "WebhookUnavailable");
 }
 
 #[tokio::test]

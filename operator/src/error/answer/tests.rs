@@ -181,7 +181,10 @@ fn transient_errors_are_distinguished_from_those_that_somebody_must_fix() {
         (500, "", WEBHOOK_DOWN),
     ];
     for (code, reason, message) in passing {
-        assert!(apply(code, reason, message).passes(), "{code} {message}");
+        assert!(
+            apply(code, reason, message).is_transient(),
+            "{code} {message}"
+        );
     }
     let lasting = [
         (403, "", RIGHT),
@@ -192,6 +195,9 @@ fn transient_errors_are_distinguished_from_those_that_somebody_must_fix() {
         (405, "", ""),
     ];
     for (code, reason, message) in lasting {
-        assert!(!apply(code, reason, message).passes(), "{code} {message}");
+        assert!(
+            !apply(code, reason, message).is_transient(),
+            "{code} {message}"
+        );
     }
 }

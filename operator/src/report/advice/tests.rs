@@ -14,7 +14,12 @@ fn queue(replicas: &Value, scaling: &Value) -> Fleet {
 
 /// The notes of one pass over a fleet whose pods took `start` seconds to become ready. `state`
 /// keeps what was reported.
-fn told(fleet: &Fleet, start: Option<u64>, cache: Duration, state: &mut FleetState) -> Vec<String> {
+fn advice_given(
+    fleet: &Fleet,
+    start: Option<u64>,
+    cache: Duration,
+    state: &mut FleetState,
+) -> Vec<String> {
     let mut seen = unseen();
     seen.pods.start = start.map(Duration::from_secs);
     let mut passed = Passed::after(std::mem::take(state), fleet.clone(), seen);
@@ -38,15 +43,15 @@ fn a_target_that_cannot_be_met_from_zero_is_reported_once_per_generation() {
     let mut state = FleetState::default();
     let nothing: Vec<String> = Vec::new();
     assert_eq!(
-        told(&fleet, None, CACHE, &mut state),
+        advice_given(&fleet, None, CACHE, &mut state),
         nothing,
         "nothing is known of its pods yet"
     );
     let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut state), [note]);
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut state), nothing);
+    assert_eq!(advice_given(&fleet, Some(3), CACHE, &mut state), [note]);
+    assert_eq!(advice_given(&fleet, Some(3), CACHE, &mut state), nothing);
     fleet.generation += 1;
-    assert_eq!(told(&fleet, Some(3), CACHE, &mut state), [note]);
+    assert_eq!(advice_given(&fleet, Some(3), CACHE, &mut state), [note]);
 }
 
 #[test]
@@ -60,8 +65,8 @@ fn a_target_that_can_be_met_needs_no_advice() {
     ];
     for (replicas, target, cache) in cases {
         let fleet = queue(&replicas, &json!({"queueWaitTarget": target}));
-        let told = told(&fleet, Some(3), cache, &mut FleetState::default());
-        assert_eq!(told, none, "{replicas} {target}");
+        let given = advice_given(&fleet, Some(3), cache, &mut FleetState::default());
+        assert_eq!(given, none, "{replicas} {target}");
     }
 }
 
@@ -72,12 +77,12 @@ fn a_polling_interval_below_the_servers_cache_is_reported_with_its_effect() {
         &json!({"pollingInterval": "2s"}),
     );
     assert_eq!(
-        told(&fleet, None, CACHE, &mut FleetState::default()),
+        advice_given(&fleet, None, CACHE, &mut FleetState::default()),
         [
             "queue a: pollingInterval is 2s, but Temporal caches the statistics for 5s, so the queue is read every 5s; set pollingInterval to that, or, if the server caches for a shorter time, set --temporal-statistics-cache of the operator"
         ]
     );
     let short = Duration::from_secs(1);
-    let told = told(&fleet, None, short, &mut FleetState::default());
-    assert_eq!(told, Vec::<String>::new());
+    let given = advice_given(&fleet, None, short, &mut FleetState::default());
+    assert_eq!(given, Vec::<String>::new());
 }

@@ -44,7 +44,7 @@ fn connection() -> Usable {
     }
 }
 
-fn said(now: &str) -> (&'static str, &'static str, String) {
+fn condition(now: &str) -> (&'static str, &'static str, String) {
     let connection = connection();
     let certificates = Certificates::of(&connection, now.parse().unwrap());
     let draft = certificates.draft(WEEK).unwrap();
@@ -55,15 +55,19 @@ fn said(now: &str) -> (&'static str, &'static str, String) {
 fn a_certificate_is_reported_before_and_after_it_expires() {
     let valid = "no certificate of the connection expires soon".to_owned();
     assert_eq!(
-        said("2029-12-24T23:59:59Z"),
+        condition("2029-12-24T23:59:59Z"),
         ("False", "CertificatesValid", valid)
     );
     let soon = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expires at 2030-01-01T00:00:00Z; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and the workers get it as a file".to_owned();
     for now in ["2029-12-25T00:00:00Z", "2030-01-01T00:00:00Z"] {
-        assert_eq!(said(now), ("True", "ExpiresSoon", soon.clone()), "{now}");
+        assert_eq!(
+            condition(now),
+            ("True", "ExpiresSoon", soon.clone()),
+            "{now}"
+        );
     }
     let gone = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expired at 2030-01-01T00:00:00Z: new connections to Temporal fail; renew it in the Secret".to_owned();
-    assert_eq!(said("2030-01-01T00:00:01Z"), ("True", "Expired", gone));
+    assert_eq!(condition("2030-01-01T00:00:01Z"), ("True", "Expired", gone));
 }
 
 #[test]

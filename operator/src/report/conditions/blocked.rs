@@ -22,7 +22,7 @@ impl QueueFacts<'_> {
         if let Step::Hold(why) = &self.plan.step {
             return Some(Unapplied {
                 since: now,
-                passes: false,
+                transient: false,
                 why: why.clone(),
             });
         }
@@ -31,17 +31,17 @@ impl QueueFacts<'_> {
         match (&self.plan.step, &self.done.error) {
             (_, Some(error)) => Some(Unapplied {
                 since,
-                passes: error.passes(),
+                transient: error.is_transient(),
                 why: error.into(),
             }),
             // Nothing was attempted, so nothing has changed.
             (Step::Refused(why), None) => Some(Unapplied {
                 since,
-                passes: match (why.reason, before) {
+                transient: match (why.reason, before) {
                     // A newly configured connection needs a moment to be tried.
                     (Reason::ConnectionUntried, _) => true,
-                    (_, Some(before)) => before.passes,
-                    (reason, None) => passes(reason),
+                    (_, Some(before)) => before.transient,
+                    (reason, None) => is_transient(reason),
                 },
                 why: why.clone(),
             }),
@@ -67,7 +67,7 @@ impl QueueFacts<'_> {
                 format!("the API server has not answered the write of Deployment {deployment} yet");
             Unapplied {
                 since: now,
-                passes: true,
+                transient: true,
                 why: NotReady::new(reason, message),
             }
         })
@@ -86,7 +86,7 @@ impl QueueFacts<'_> {
             queue: self.queue.name.clone(),
             unapplied: self.blocked(now).filter(|_| !held),
             at_zero,
-            gone_over: self.done.written.is_some(),
+            task_queue_moved: self.done.written.is_some(),
         }
     }
 }
@@ -100,7 +100,7 @@ pub struct QueueCarryOver {
     /// When it was last meant to have no replicas, unless a pod has been ready since.
     pub at_zero: Option<Time>,
     /// Whether its Deployment was written, so that its workers move to the task queue in the spec.
-    pub gone_over: bool,
+    pub task_queue_moved: bool,
 }
 
 /// Time until the next transient error has lasted long enough to be reported; a pass must run then.
@@ -110,7 +110,7 @@ pub fn until_reported(state: &FleetState, now: Time) -> Duration {
         .queues
         .values()
         .filter_map(|queue| queue.unapplied.as_ref());
-    let passing = unapplied.filter(|unapplied| unapplied.passes);
+    let passing = unapplied.filter(|unapplied| unapplied.transient);
     passing
         .map(|unapplied| unapplied.since)
         .chain(state.unpruned)
@@ -146,7 +146,7 @@ impl<'a> Blocked<'a> {
         let of_prunes = unpruned.errors.iter().map(|error| {
             let unapplied = Unapplied {
                 since: unpruned.since.unwrap_or(now),
-                passes: error.passes(),
+                transient: error.is_transient(),
                 why: error.into(),
             };
             (None, unapplied)
@@ -158,10 +158,10 @@ impl<'a> Blocked<'a> {
         };
         for (queue, unapplied) in of_queues.chain(of_prunes) {
             let trouble = (queue, unapplied.why);
-            if unapplied.passes {
+            if unapplied.transient {
                 blocked.passing.push(trouble.clone());
             }
-            let list = if unapplied.passes && now.since(unapplied.since) < KEPT {
+            let list = if unapplied.transient && now.since(unapplied.since) < KEPT {
                 &mut blocked.lately
             } else {
                 &mut blocked.lasting
@@ -179,7 +179,7 @@ impl<'a> Blocked<'a> {
 }
 
 /// Whether an error with this reason is transient.
-fn passes(reason: Reason) -> bool {
+fn is_transient(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Throttled

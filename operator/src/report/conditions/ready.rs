@@ -25,11 +25,11 @@ pub(super) fn ready<'a>(
     let waiting =
         applied.filter_map(|facts| Some((Some(facts.name()), no_worker(facts, queues, now)?)));
     let troubles: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
-    if let Some(say) = worst(Status::False, &troubles, rank::ready) {
-        return say;
+    if let Some(condition) = worst(Status::False, &troubles, rank::ready) {
+        return condition;
     }
-    if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {
-        return say.about(About::Former);
+    if let Some(condition) = worst(Status::False, &blocked.lately, rank::ready) {
+        return condition.about(About::Former);
     }
     let about = if queues.iter().any(rollout::replaces) {
         About::RolledOut

@@ -36,19 +36,19 @@ pub(super) fn progressing<'a>(
     let stuck = queues.iter().filter(|facts| !blocked.has(facts));
     let stuck = stuck.filter_map(|facts| Some((Some(facts.name()), stuck_at(facts, queues)?)));
     let stuck: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(stuck).collect();
-    if let Some(say) = worst(Status::False, &stuck, rank::ready) {
-        return say;
+    if let Some(condition) = worst(Status::False, &stuck, rank::ready) {
+        return condition;
     }
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| replaces(facts))
         .map(|facts| (Some(facts.name()), rolling(facts)))
         .collect();
-    if let Some(say) = worst(Status::True, &rolling, |_| 0) {
-        return say;
+    if let Some(condition) = worst(Status::True, &rolling, |_| 0) {
+        return condition;
     }
-    if let Some(say) = worst(Status::False, &blocked.lately, rank::ready) {
-        return say.about(About::Former);
+    if let Some(condition) = worst(Status::False, &blocked.lately, rank::ready) {
+        return condition.about(About::Former);
     }
     ConditionBuilder::new(
         Status::False,
@@ -97,11 +97,13 @@ pub(super) fn stalled(
     progressing: &ConditionBuilder,
 ) -> ConditionBuilder {
     // A condition that is kept from an earlier pass says nothing about the present.
-    let bad = [ready, progressing].into_iter().find(|say| {
-        say.status == Status::False && say.about != About::Former && waits_for_a_person(say, queues)
+    let bad = [ready, progressing].into_iter().find(|condition| {
+        condition.status == Status::False
+            && condition.about != About::Former
+            && waits_for_a_person(condition, queues)
     });
     match bad {
-        Some(say) => say.same_reason(Status::True),
+        Some(condition) => condition.same_reason(Status::True),
         None => ConditionBuilder::new(
             Status::False,
             Reason::NotStalled,
@@ -111,8 +113,8 @@ pub(super) fn stalled(
 }
 
 /// Whether a condition will not change until somebody acts.
-fn waits_for_a_person(say: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool {
-    match say.reason {
+fn waits_for_a_person(condition: &ConditionBuilder, queues: &[QueueFacts<'_>]) -> bool {
+    match condition.reason {
         Reason::InvalidSpec
         | Reason::SecretNotFound
         | Reason::SecretInvalid
@@ -145,7 +147,7 @@ pub(super) fn reconciling<'a>(
     if stalled.status == Status::True {
         return stalled.same_reason(Status::False);
     }
-    if let Some(say) = worst(Status::True, &blocked.passing, rank::ready) {
+    if let Some(condition) = worst(Status::True, &blocked.passing, rank::ready) {
         // An existing condition about this same generation is kept: a single error would make it
         // flicker.
         let about = if blocked.lately.is_empty() {
@@ -153,7 +155,7 @@ pub(super) fn reconciling<'a>(
         } else {
             About::PresentIfNew
         };
-        return say.about(about);
+        return condition.about(about);
     }
     let rolling: Vec<Trouble<'_>> = queues
         .iter()

@@ -9,7 +9,7 @@ use taskqueue_scaling::{
 };
 use taskqueue_temporal::{CallErrorKind, Fault};
 
-use super::draft::{ConditionBuilder, Status, worst};
+use super::draft::{ConditionBuilder, Status, Trouble, worst};
 use super::rank;
 use crate::not_ready::NotReady;
 use crate::plan::Step;
@@ -26,20 +26,20 @@ pub(super) fn active(
     thresholds: &Thresholds,
     now: Time,
 ) -> ConditionBuilder {
-    let mut said: Vec<(Status, Option<&str>, NotReady)> = queues
+    let mut found: Vec<(Status, Option<&str>, NotReady)> = queues
         .iter()
         .filter_map(|facts| {
             let (status, why) = not_scaling(facts, thresholds, now)?;
             Some((status, Some(facts.name()), why))
         })
         .collect();
-    said.sort_by_key(|(status, _, why)| (rank::scaling(why.reason), *status));
-    let Some((status, _, _)) = said.first() else {
+    found.sort_by_key(|(status, _, why)| (rank::scaling(why.reason), *status));
+    let Some((status, _, _)) = found.first() else {
         let message = "the demand of every queue is known and acted on";
         return ConditionBuilder::new(Status::True, Reason::Active, message);
     };
     let status = *status;
-    let troubles: Vec<(Option<&str>, NotReady)> = said
+    let troubles: Vec<Trouble<'_>> = found
         .into_iter()
         .map(|(_, queue, why)| (queue, why))
         .collect();
@@ -125,7 +125,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
             }
         };
     };
-    let (status, reason, way_out) = match problem.kind {
+    let (status, reason, remedy) = match problem.kind {
         CallErrorKind::NamespaceNotFound => (
             Status::False,
             Reason::TemporalNamespaceNotFound,
@@ -152,9 +152,9 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
             "see the log of the Temporal server",
         ),
     };
-    let way_out = problem.fault.map_or(way_out, Fault::way_out);
+    let remedy = problem.fault.map_or(remedy, Fault::remedy);
     let message = format!(
-        "{}; the replicas stay as they are; {way_out}",
+        "{}; the replicas stay as they are; {remedy}",
         problem.message
     );
     (status, NotReady::new(reason, message))
@@ -199,21 +199,20 @@ fn stuck(kind: Stuck) -> Reason {
 }
 
 pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
-    type Said<'a> = (Option<&'a str>, NotReady);
-    let (limited, noted): (Vec<Said<'_>>, Vec<Said<'_>>) = queues
+    let (limited, noted): (Vec<Trouble<'_>>, Vec<Trouble<'_>>) = queues
         .iter()
         .filter_map(|facts| {
             let decision = facts.decision()?;
             let reason = limit(decision)?;
             let message = limit_message(reason, &facts.queue.policy);
             let note = limit_note(decision, &message);
-            let say = |text| (Some(facts.name()), NotReady::new(reason.into(), text));
-            Some((say(message), say(note)))
+            let trouble = |text| (Some(facts.name()), NotReady::new(reason.into(), text));
+            Some((trouble(message), trouble(note)))
         })
         .unzip();
-    let note = worst(Status::True, &noted, |_| 0).map(|say| say.message);
-    let say = worst(Status::True, &limited, |_| 0).map(|say| say.note(note));
-    say.unwrap_or_else(|| {
+    let note = worst(Status::True, &noted, |_| 0).map(|condition| condition.message);
+    let condition = worst(Status::True, &limited, |_| 0).map(|condition| condition.note(note));
+    condition.unwrap_or_else(|| {
         let message = "every queue has the replicas that its demand asks for";
         ConditionBuilder::new(Status::False, Reason::NotLimited, message)
     })

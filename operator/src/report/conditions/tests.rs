@@ -44,7 +44,7 @@ fn find<'a>(status: &'a TaskQueueWorkerStatus, kind: &str) -> &'a Condition {
 }
 
 /// Status, reason and generation of a condition.
-fn said(status: &TaskQueueWorkerStatus, kind: &str) -> (String, String, i64) {
+fn condition(status: &TaskQueueWorkerStatus, kind: &str) -> (String, String, i64) {
     let found = find(status, kind);
     let about = found.observed_generation.unwrap();
     (found.status.clone(), found.reason.clone(), about)

@@ -78,15 +78,15 @@ fn gone(pod: Draining) -> ObservedQueue {
 fn pass(state: &mut FleetState, queue: ObservedQueue, second: u64) -> Vec<(String, String)> {
     let now = NOW.plus(Duration::from_secs(second));
     let mut passed = Passed::after(std::mem::take(state), simple(), queue);
-    let told = events(&passed.facts()[0], now);
+    let reported = events(&passed.facts()[0], now);
     remember(
         passed.state.queue(QueueKey::unversioned("a")),
         &passed.observed.queues["a"],
         now,
     );
     *state = passed.state;
-    let told = told.into_iter();
-    told.map(|event| (event.reason, event.note)).collect()
+    let reported = reported.into_iter();
+    reported.map(|event| (event.reason, event.note)).collect()
 }
 
 fn exceeded(text: &str) -> Vec<(String, String)> {
@@ -102,7 +102,7 @@ const RAISE: &str =
 const THREE: &str = "3 running tasks were cancelled and will be attempted again";
 
 /// Checks the Events about a pod that has ended, and had `used` slots in use when it last reported.
-fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, String)]) {
+fn check_events(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, String)]) {
     // Its end is known from the event of its deletion, or from its status while it still exists.
     for there in [false, true] {
         let mut state = FleetState::default();
@@ -110,8 +110,8 @@ fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, S
             end: None,
             ..pod.clone()
         };
-        let told = pass(&mut state, draining(before, used), 1);
-        assert_eq!(told, [], "{what}: while it drains");
+        let reported = pass(&mut state, draining(before, used), 1);
+        assert_eq!(reported, [], "{what}: while it drains");
         let ended = if there {
             draining(pod.clone(), None)
         } else {
@@ -120,7 +120,7 @@ fn told_of(what: &str, pod: &Draining, used: Option<u32>, expected: &[(String, S
         assert_eq!(pass(&mut state, ended, 2), expected, "{what}");
         if there {
             let again = pass(&mut state, gone(pod.clone()), 3);
-            assert_eq!(again, [], "{what}: told twice");
+            assert_eq!(again, [], "{what}: reported twice");
         }
     }
 }
@@ -139,7 +139,7 @@ fn only_a_worker_that_used_up_its_grace_period_with_work_is_reported() {
     ];
     for (what, second, used, expected) in table {
         let pod = stopping(Some(ended(second, None)));
-        told_of(what, &pod, used, &expected);
+        check_events(what, &pod, used, &expected);
     }
 }
 
@@ -147,7 +147,7 @@ fn only_a_worker_that_used_up_its_grace_period_with_work_is_reported() {
 fn a_killed_worker_is_reported_with_the_cause() {
     let killed = |second, killed| stopping(Some(ended(second, Some(killed))));
     let idle = killed(75, Killed::Other);
-    told_of("idle, and ignores SIGTERM", &idle, Some(0), &[]);
+    check_events("idle, and ignores SIGTERM", &idle, Some(0), &[]);
     let table = [
         (
             killed(75, Killed::Other),
@@ -169,7 +169,7 @@ fn a_killed_worker_is_reported_with_the_cause() {
         ),
     ];
     for (pod, text) in table {
-        told_of(&text, &pod, Some(3), &exceeded(&text));
+        check_events(&text, &pod, Some(3), &exceeded(&text));
     }
 }
 
@@ -181,34 +181,34 @@ fn a_shorter_grace_period_at_deletion_is_reported() {
         shortened_to: Some(Duration::from_secs(5)),
         ..stopping(Some(end))
     };
-    let told = exceeded(&format!(
+    let reported = exceeded(&format!(
         "was deleted with a grace period of only 5s: {THREE}; kubectl delete --grace-period, or an eviction with a grace period of its own, overrides the drain grace period: leave it out"
     ));
     let table = [
-        ("killed", ended(5, Some(Killed::Other)), told.clone()),
-        ("in the last moment", ended(5, None), told),
+        ("killed", ended(5, Some(Killed::Other)), reported.clone()),
+        ("in the last moment", ended(5, None), reported),
         ("in time", ended(4, None), vec![]),
     ];
     for (what, end, expected) in table {
-        told_of(what, &shortened(end), Some(3), &expected);
+        check_events(what, &shortened(end), Some(3), &expected);
     }
 }
 
 #[test]
 fn a_pod_past_its_grace_period_is_reported_only_after_its_node_should_have_reported() {
     let mut state = FleetState::default();
-    let told = exceeded(
+    let reported = exceeded(
         "is long past its drain grace period, and its node does not report how its worker ended: 3 running tasks were cancelled and will be attempted again; check whether the node is alive",
     );
     for (second, used, expected) in [
         (0, Some(3), vec![]),
         (76, None, vec![]),
         (179, None, vec![]),
-        (180, None, told),
+        (180, None, reported),
         (300, None, vec![]),
     ] {
-        let told = pass(&mut state, draining(stopping(None), used), second);
-        assert_eq!(told, expected, "at {second}");
+        let reported = pass(&mut state, draining(stopping(None), used), second);
+        assert_eq!(reported, expected, "at {second}");
     }
     assert_eq!(pass(&mut state, unseen(), 310), []);
 }
@@ -300,13 +300,13 @@ fn a_worker_that_takes_tasks_while_draining_is_reported_once() {
     for (what, pod, status, taken, expected) in table {
         let mut state = FleetState::default();
         for ((second, sent_after), taken) in [(1, 0), (6, 4), (11, 9)].into_iter().zip(taken) {
-            let told = pass(
+            let reported = pass(
                 &mut state,
                 heard(pod.clone(), status, sent_after, taken),
                 second,
             );
             let now = if second == 11 { &expected[..] } else { &[] };
-            assert_eq!(told, now, "{what}, at {second}");
+            assert_eq!(reported, now, "{what}, at {second}");
         }
         let again = pass(
             &mut state,

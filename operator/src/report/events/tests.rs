@@ -18,7 +18,7 @@ fn events_report_only_transitions() {
     let waiting = status_with("Ready", "False", "WaitingForReplicas");
     let failed = status_with("Ready", "False", "ImagePullFailed");
     let conflict = status_with("Ready", "False", "NameConflict");
-    let told = |old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus| {
+    let reported = |old: &TaskQueueWorkerStatus, new: &TaskQueueWorkerStatus| {
         let events = transitions(old, new, &BTreeMap::new());
         events
             .into_iter()
@@ -27,17 +27,17 @@ fn events_report_only_transitions() {
     };
     let warning = |reason: &str| vec![(true, reason.to_owned())];
     let normal = |reason: &str| vec![(false, reason.to_owned())];
-    assert_eq!(told(&none, &available), []);
-    assert_eq!(told(&none, &waiting), []);
-    assert_eq!(told(&waiting, &available), []);
-    assert_eq!(told(&available, &failed), warning("ImagePullFailed"));
-    assert_eq!(told(&failed, &failed), []);
-    assert_eq!(told(&failed, &conflict), warning("NameConflict"));
-    assert_eq!(told(&failed, &available), normal("Available"));
+    assert_eq!(reported(&none, &available), []);
+    assert_eq!(reported(&none, &waiting), []);
+    assert_eq!(reported(&waiting, &available), []);
+    assert_eq!(reported(&available, &failed), warning("ImagePullFailed"));
+    assert_eq!(reported(&failed, &failed), []);
+    assert_eq!(reported(&failed, &conflict), warning("NameConflict"));
+    assert_eq!(reported(&failed, &available), normal("Available"));
     let limited = status_with("ScalingLimited", "True", "MaxReplicas");
-    assert_eq!(told(&none, &limited), normal("MaxReplicas"));
+    assert_eq!(reported(&none, &limited), normal("MaxReplicas"));
     assert_eq!(
-        told(
+        reported(
             &limited,
             &status_with("ScalingLimited", "False", "NotLimited")
         ),
@@ -55,7 +55,7 @@ fn a_stalled_rollout_is_reported_and_a_cause_of_two_conditions_only_once() {
         status_with("Ready", "True", "Available"),
         status_with("Stalled", "False", "NotStalled"),
     );
-    let told = |ready: (&str, &str), stalled: &str| {
+    let reported = |ready: (&str, &str), stalled: &str| {
         let new = and_stalled(
             status_with("Ready", ready.0, ready.1),
             status_with("Stalled", "True", stalled),
@@ -64,9 +64,9 @@ fn a_stalled_rollout_is_reported_and_a_cause_of_two_conditions_only_once() {
         let reasons = |all: Vec<EventDraft>| all.into_iter().map(|h| h.reason).collect::<Vec<_>>();
         (reasons(events(&well, &new)), reasons(events(&new, &well)))
     };
-    let (turned, back) = told(("True", "Available"), "RolloutStalled");
+    let (turned, back) = reported(("True", "Available"), "RolloutStalled");
     assert_eq!((turned, back), (vec!["RolloutStalled".to_owned()], vec![]));
-    let (turned, back) = told(("False", "ApplyFailed"), "ApplyFailed");
+    let (turned, back) = reported(("False", "ApplyFailed"), "ApplyFailed");
     assert_eq!(turned, ["ApplyFailed"]);
     assert_eq!(back, ["Available"]);
 }
@@ -87,18 +87,22 @@ fn the_field_manager_whose_replicas_are_reset_is_named() {
         to: 2,
         resource_version: None,
     });
-    let told = changes(&passed.facts()[0]);
-    assert_eq!(told[0].reason, "ReplicasReset");
+    let reported = changes(&passed.facts()[0]);
+    assert_eq!(reported[0].reason, "ReplicasReset");
     let deployment = &passed.fleet.queues[0].deployment_name;
     let begins = format!(
         "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; the operator set it back to 2"
     );
-    assert!(told[0].note.starts_with(&begins), "{}", told[0].note);
+    assert!(
+        reported[0].note.starts_with(&begins),
+        "{}",
+        reported[0].note
+    );
 }
 
 #[test]
 fn tasks_left_behind_in_a_former_task_queue_are_reported_when_the_workers_move() {
-    let told = |left: Option<Left>, polled: &str, written: bool| {
+    let reported = |former: Option<FormerTaskQueue>, polled: &str, written: bool| {
         let mut queue = healthy();
         let mut object = existing(&simple(), 1, "9");
         let annotations = object.metadata.annotations.as_mut().unwrap();
@@ -108,37 +112,41 @@ fn tasks_left_behind_in_a_former_task_queue_are_reported_when_the_workers_move()
         );
         queue.existing = Some(Arc::new(object.clone()));
         let mut passed = Passed::of(queue);
-        passed.state.queue(QueueKey::unversioned("a")).left = left;
+        passed
+            .state
+            .queue(QueueKey::unversioned("a"))
+            .former_task_queue = former;
         let done = passed.applied.queues.get_mut("a").unwrap();
         done.written = written.then(|| Written::after_apply(&object, &object));
-        let told = gone_over(&passed.facts()[0]);
-        told.into_iter()
+        let reported = task_queue_moved(&passed.facts()[0]);
+        reported
+            .into_iter()
             .map(|h| (h.warning, h.note))
             .collect::<Vec<_>>()
     };
-    let left = |backlog| {
-        Some(Left {
+    let former = |backlog| {
+        Some(FormerTaskQueue {
             task_queue: "old".to_owned(),
             backlog,
         })
     };
-    let said = |rest: &str| {
+    let note = |rest: &str| {
         format!(
             "queue a: its workers move from task queue old to a; when the former was last read, {rest}"
         )
     };
-    let many = said("7 tasks waited in it, and this fleet no longer works on them");
-    assert_eq!(told(left(Some(7)), "old", true), [(true, many)]);
-    let none = said("no task waited in it");
-    assert_eq!(told(left(Some(0)), "old", true), [(false, none)]);
-    let unknown = said("the number of tasks that waited in it was unknown");
+    let many = note("7 tasks waited in it, and this fleet no longer works on them");
+    assert_eq!(reported(former(Some(7)), "old", true), [(true, many)]);
+    let none = note("no task waited in it");
+    assert_eq!(reported(former(Some(0)), "old", true), [(false, none)]);
+    let unknown = note("the number of tasks that waited in it was unknown");
     assert_eq!(
-        told(None, "old", true),
+        reported(None, "old", true),
         [(true, unknown)],
         "after a restart"
     );
-    assert_eq!(told(left(Some(7)), "old", false), [], "not yet");
-    assert_eq!(told(None, "a", true), []);
+    assert_eq!(reported(former(Some(7)), "old", false), [], "not yet");
+    assert_eq!(reported(None, "a", true), []);
 }
 
 #[test]

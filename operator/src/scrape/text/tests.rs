@@ -10,10 +10,7 @@ fn read(text: &str) -> Result<PerType<Option<TypeSlots>>, Failure> {
     slots(text, "orders")
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "as it stands in the slots of a worker"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn type_slots(
     used: u32,
     available: Option<u32>,

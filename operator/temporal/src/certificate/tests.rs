@@ -126,7 +126,10 @@ proptest! {
 
     /// Flips any single bit: what can still be read has the dates and names of a certificate.
     #[test]
-    fn a_damaged_certificate_is_read_without_harm(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+    fn a_damaged_certificate_is_read_without_harm(
+        at in any::<prop::sample::Index>(),
+        bit in 0_u8..8,
+    ) {
         let (text, _) = certificate("leaf", 90);
         let mut der = CertificateDer::from_pem_slice(text.as_bytes()).unwrap().to_vec();
         let at = at.index(der.len());

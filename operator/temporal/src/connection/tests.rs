@@ -97,21 +97,21 @@ fn an_api_key_without_tls_is_refused() {
     };
     assert_eq!(
         ResolvedConnection::new(fields),
-        Err(ConnectionError::ApiKey(ApiKeyProblem::Space))
+        Err(ConnectionError::ApiKey(ApiKeyError::Space))
     );
 }
 
 #[test]
 fn each_problem_of_an_api_key_is_named() {
-    for (key, problem) in [
-        ("", ApiKeyProblem::Empty),
-        ("\n", ApiKeyProblem::Empty),
-        ("Bearer abc", ApiKeyProblem::Bearer),
-        ("abc def", ApiKeyProblem::Space),
-        ("abc\r\ndef", ApiKeyProblem::Space),
-        ("schlüssel", ApiKeyProblem::Characters),
-        ("abc\u{7f}", ApiKeyProblem::Characters),
-        ("-----BEGIN PRIVATE KEY-----", ApiKeyProblem::Pem),
+    for (key, error) in [
+        ("", ApiKeyError::Empty),
+        ("\n", ApiKeyError::Empty),
+        ("Bearer abc", ApiKeyError::Bearer),
+        ("abc def", ApiKeyError::Space),
+        ("abc\r\ndef", ApiKeyError::Space),
+        ("schlüssel", ApiKeyError::Characters),
+        ("abc\u{7f}", ApiKeyError::Characters),
+        ("-----BEGIN PRIVATE KEY-----", ApiKeyError::Pem),
     ] {
         let fields = ConnectionFields {
             api_key: Some(Secret::new(key)),
@@ -119,7 +119,7 @@ fn each_problem_of_an_api_key_is_named() {
             ..plain("a:1")
         };
         let refused = ResolvedConnection::new(fields);
-        assert_eq!(refused, Err(ConnectionError::ApiKey(problem)), "{key:?}");
+        assert_eq!(refused, Err(ConnectionError::ApiKey(error)), "{key:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn certificate_and_key_must_belong_together() {
     let refused = |certificate: &[u8], key: &[u8]| {
         ResolvedConnection::new(mutual(certificate.to_vec(), key.to_vec())).unwrap_err()
     };
-    let of = |part, problem| ConnectionError::Pem { part, problem };
+    let of = |part, error| ConnectionError::Pem { part, error };
     assert_eq!(
         refused(&certificate, &other_key),
         ConnectionError::KeyMismatch
@@ -152,14 +152,11 @@ fn certificate_and_key_must_belong_together() {
     assert_eq!(refused(&chain, &key), ConnectionError::ChainOrder);
     assert_eq!(
         refused(&certificate, &certificate),
-        of(
-            SecretPart::ClientKey,
-            PemProblem::Instead(Block::Certificate)
-        )
+        of(SecretPart::ClientKey, PemError::Instead(Block::Certificate))
     );
     assert_eq!(
         refused(b"nothing", b""),
-        of(SecretPart::ClientCertificate, PemProblem::NoBlock)
+        of(SecretPart::ClientCertificate, PemError::NoBlock)
     );
     // A certificate that cannot be read is not a mismatch.
     let damaged = pem("CERTIFICATE", b"no certificate");
@@ -167,7 +164,7 @@ fn certificate_and_key_must_belong_together() {
         refused(damaged.as_bytes(), &key),
         of(
             SecretPart::ClientCertificate,
-            PemProblem::UnreadableCertificate
+            PemError::UnreadableCertificate
         )
     );
 }
@@ -211,7 +208,7 @@ fn debug_output_contains_no_secret() {
 }
 
 #[test]
-fn any_change_of_the_credential_changes_the_fingerprint() {
+fn any_change_of_the_credential_changes_its_id() {
     let (certificate, key) = issued();
     let base = mutual(certificate, key);
     let tls = base.tls.clone().unwrap();
@@ -248,11 +245,11 @@ fn any_change_of_the_credential_changes_the_fingerprint() {
             ..base.clone()
         },
     ];
-    let prints: std::collections::BTreeSet<_> = variants.iter().map(Fingerprint::of).collect();
+    let prints: std::collections::BTreeSet<_> = variants.iter().map(CredentialId::of).collect();
     assert_eq!(prints.len(), variants.len());
     assert_eq!(
-        Fingerprint::of(&base),
-        Fingerprint::of(&ConnectionFields {
+        CredentialId::of(&base),
+        CredentialId::of(&ConnectionFields {
             address: "elsewhere:1".to_owned(),
             ..base
         })

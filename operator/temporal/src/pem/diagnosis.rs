@@ -3,8 +3,8 @@
 use x509_parser::asn1_rs::Tag;
 
 use crate::pem::der::expect;
+use crate::pem::error::{Block, PemError, Wanted};
 use crate::pem::key_type::KeyType;
-use crate::pem::problem::{Block, PemProblem, Wanted};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -24,37 +24,37 @@ impl Wanted {
 }
 
 /// What is wrong with a text that lacks the wanted block.
-pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemProblem {
+pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemError {
     if pem.trim_ascii().is_empty() {
-        return PemProblem::Empty;
+        return PemError::Empty;
     }
     if pem.starts_with(&[0xff, 0xfe]) || pem.starts_with(&[0xfe, 0xff]) {
-        return PemProblem::Utf16;
+        return PemError::Utf16;
     }
     if pem.starts_with(&[0xef, 0xbb, 0xbf]) {
-        return PemProblem::ByteOrderMark;
+        return PemError::ByteOrderMark;
     }
     if pem.trim_ascii_start().starts_with(BEGIN_IN_BASE64) {
-        return PemProblem::EncodedTwice;
+        return PemError::EncodedTwice;
     }
     let Ok(text) = std::str::from_utf8(pem) else {
-        return PemProblem::Binary;
+        return PemError::Binary;
     };
     if !text.contains("-----BEGIN") {
         let mut der = pem;
         let whole = expect(&mut der, Tag::Sequence).is_some() && der.is_empty();
         return if whole || text.contains('\0') {
-            PemProblem::Binary
+            PemError::Binary
         } else {
-            PemProblem::NoBlock
+            PemError::NoBlock
         };
     }
     of_blocks(text, wanted)
 }
 
-fn of_blocks(text: &str, wanted: Wanted) -> PemProblem {
-    if let Some(problem) = lines(text).find_map(marker) {
-        return problem;
+fn of_blocks(text: &str, wanted: Wanted) -> PemError {
+    if let Some(error) = lines(text).find_map(marker) {
+        return error;
     }
     let blocks: Vec<(&str, &str)> = blocks(text).collect();
     let ends = |(label, body): &(&str, &str)| {
@@ -68,40 +68,40 @@ fn of_blocks(text: &str, wanted: Wanted) -> PemProblem {
         .iter()
         .any(|(label, _)| wanted.labels().contains(label));
     match blocks.last() {
-        None => PemProblem::NoBlock,
-        Some(_) if !blocks.iter().all(ends) => PemProblem::NoEnd,
+        None => PemError::NoBlock,
+        Some(_) if !blocks.iter().all(ends) => PemError::NoEnd,
         // Of several blocks the last one is the payload: parameters and certificates come before
         // keys.
         Some((label, _)) if !found => instead(label, wanted),
-        Some(_) if blocks.iter().any(encrypted) => PemProblem::Encrypted,
-        Some(_) => PemProblem::NotBase64,
+        Some(_) if blocks.iter().any(encrypted) => PemError::Encrypted,
+        Some(_) => PemError::NotBase64,
     }
 }
 
 /// What is wrong with a line that contains a marker; `None` if nothing is.
-fn marker(line: &str) -> Option<PemProblem> {
+fn marker(line: &str) -> Option<PemError> {
     if let Some(at) = line.find("-----BEGIN") {
         let label = line.get(at..)?.strip_prefix(BEGIN);
         let Some((_, after)) = label.and_then(|label| label.split_once(DASHES)) else {
             // Without the dashes after it, a label cannot be told from the text that follows.
             return Some(if line.len() > LONGEST_MARKER {
-                PemProblem::LineBreaksLost
+                PemError::LineBreaksLost
             } else {
-                PemProblem::DamagedMarker
+                PemError::DamagedMarker
             });
         };
         return match (at, after.trim()) {
             (0, "") => None,
-            (_, "") => Some(PemProblem::DamagedMarker),
-            (_, dashes) if dashes.chars().all(|c| c == '-') => Some(PemProblem::DamagedMarker),
-            _ => Some(PemProblem::LineBreaksLost),
+            (_, "") => Some(PemError::DamagedMarker),
+            (_, dashes) if dashes.chars().all(|c| c == '-') => Some(PemError::DamagedMarker),
+            _ => Some(PemError::LineBreaksLost),
         };
     }
     let before = line.get(..line.find("-----END")?)?;
     match (before, before.trim()) {
         ("", _) => None,
-        (_, "") => Some(PemProblem::DamagedMarker),
-        _ => Some(PemProblem::LineBreaksLost),
+        (_, "") => Some(PemError::DamagedMarker),
+        _ => Some(PemError::LineBreaksLost),
     }
 }
 
@@ -121,11 +121,11 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The problem with a block when another kind was wanted.
-fn instead(label: &str, wanted: Wanted) -> PemProblem {
+fn instead(label: &str, wanted: Wanted) -> PemError {
     let key = wanted == Wanted::PrivateKey;
-    PemProblem::Instead(match label {
-        "ENCRYPTED PRIVATE KEY" if key => return PemProblem::Encrypted,
-        "DSA PRIVATE KEY" if key => return PemProblem::UnsupportedKey(KeyType::Dsa),
+    PemError::Instead(match label {
+        "ENCRYPTED PRIVATE KEY" if key => return PemError::Encrypted,
+        "DSA PRIVATE KEY" if key => return PemError::UnsupportedKey(KeyType::Dsa),
         "OPENSSH PRIVATE KEY" => Block::OpenSshKey,
         label if label.ends_with("PRIVATE KEY") => Block::PrivateKey,
         label if label.ends_with("PUBLIC KEY") => Block::PublicKey,

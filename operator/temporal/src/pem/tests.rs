@@ -73,11 +73,11 @@ fn rsa(bits: usize) -> Vec<u8> {
     sequence(&[&value(tag::INTEGER, &[0]), &value(tag::INTEGER, &modulus)])
 }
 
-fn of_key<T: AsRef<[u8]>>(text: T) -> Option<PemProblem> {
+fn of_key<T: AsRef<[u8]>>(text: T) -> Option<PemError> {
     signing_key(text.as_ref()).err()
 }
 
-fn of_certificate<T: AsRef<[u8]>>(text: T) -> Option<PemProblem> {
+fn of_certificate<T: AsRef<[u8]>>(text: T) -> Option<PemError> {
     check_authorities(text.as_ref()).err()
 }
 
@@ -110,10 +110,7 @@ fn every_supported_key_type_that_can_be_generated_here_is_accepted() {
 #[test]
 fn each_kind_of_damage_to_a_pem_text_is_named() {
     for (text, check) in [
-        (
-            key(),
-            of_key::<Vec<u8>> as fn(Vec<u8>) -> Option<PemProblem>,
-        ),
+        (key(), of_key::<Vec<u8>> as fn(Vec<u8>) -> Option<PemError>),
         (certificate(), of_certificate::<Vec<u8>>),
     ] {
         let trimmed = text.trim();
@@ -124,63 +121,63 @@ fn each_kind_of_damage_to_a_pem_text_is_named() {
             .collect();
         let lines: Vec<&str> = trimmed.lines().collect();
         let (first, last) = (lines[0], lines[lines.len() - 1]);
-        for (mangled, problem) in [
-            (Vec::new(), PemProblem::Empty),
-            (b" \r\n\t".to_vec(), PemProblem::Empty),
-            (utf16, PemProblem::Utf16),
-            (format!("\u{feff}{text}").into(), PemProblem::ByteOrderMark),
-            (base64(text.as_bytes()).into(), PemProblem::EncodedTwice),
-            (b"hunter2".to_vec(), PemProblem::NoBlock),
+        for (mangled, error) in [
+            (Vec::new(), PemError::Empty),
+            (b" \r\n\t".to_vec(), PemError::Empty),
+            (utf16, PemError::Utf16),
+            (format!("\u{feff}{text}").into(), PemError::ByteOrderMark),
+            (base64(text.as_bytes()).into(), PemError::EncodedTwice),
+            (b"hunter2".to_vec(), PemError::NoBlock),
             (
                 lines[1..lines.len() - 1].join("\n").into(),
-                PemProblem::NoBlock,
+                PemError::NoBlock,
             ),
             (
                 trimmed.replace('\n', "\\n").into(),
-                PemProblem::LineBreaksLost,
+                PemError::LineBreaksLost,
             ),
             (
                 trimmed.replace('\n', "\\r\\n").into(),
-                PemProblem::LineBreaksLost,
+                PemError::LineBreaksLost,
             ),
             (
                 format!("{}\n", trimmed.replace('\n', " ")).into(),
-                PemProblem::LineBreaksLost,
+                PemError::LineBreaksLost,
             ),
-            (trimmed.replace('\n', "").into(), PemProblem::LineBreaksLost),
+            (trimmed.replace('\n', "").into(), PemError::LineBreaksLost),
             (
                 format!("{first}\n{}", lines[1..].concat()).into(),
-                PemProblem::LineBreaksLost,
+                PemError::LineBreaksLost,
             ),
             (
                 trimmed.replace("-----\n", " ").into(),
-                PemProblem::LineBreaksLost,
+                PemError::LineBreaksLost,
             ),
             (
                 text.replace("-----B", "  -----B").into(),
-                PemProblem::DamagedMarker,
+                PemError::DamagedMarker,
             ),
             (
                 text.replace("-----E", "  -----E").into(),
-                PemProblem::DamagedMarker,
+                PemError::DamagedMarker,
             ),
             (
                 text.replacen("-----\n", "----\n", 1).into(),
-                PemProblem::DamagedMarker,
+                PemError::DamagedMarker,
             ),
             (
                 text.replacen("-----\n", "------\n", 1).into(),
-                PemProblem::DamagedMarker,
+                PemError::DamagedMarker,
             ),
-            (text.replace(last, "").into(), PemProblem::NoEnd),
+            (text.replace(last, "").into(), PemError::NoEnd),
             (
                 text.replace("-----END ", "-----END OTHER ").into(),
-                PemProblem::NoEnd,
+                PemError::NoEnd,
             ),
-            (text.replace(lines[1], "%%%%").into(), PemProblem::NotBase64),
+            (text.replace(lines[1], "%%%%").into(), PemError::NotBase64),
         ] {
             let shown = String::from_utf8_lossy(&mangled).into_owned();
-            assert_eq!(check(mangled), Some(problem), "{shown}");
+            assert_eq!(check(mangled), Some(error), "{shown}");
         }
     }
 }
@@ -200,9 +197,9 @@ fn a_pem_block_of_the_wrong_kind_is_named() {
         (format!("{certificate}{parameters}"), Block::Parameters),
         (pem("PKCS7", &[0x30]), Block::Other),
     ] {
-        assert_eq!(of_key(&text), Some(PemProblem::Instead(found)), "{text}");
+        assert_eq!(of_key(&text), Some(PemError::Instead(found)), "{text}");
     }
-    let instead = PemProblem::Instead(Block::PrivateKey);
+    let instead = PemError::Instead(Block::PrivateKey);
     assert_eq!(of_certificate(&key), Some(instead));
     assert_eq!(
         of_certificate(pem("ENCRYPTED PRIVATE KEY", &[0x30])),
@@ -214,10 +211,10 @@ fn a_pem_block_of_the_wrong_kind_is_named() {
     );
     assert_eq!(
         of_certificate(pem("CERTIFICATE", b"no certificate")),
-        Some(PemProblem::UnreadableCertificate)
+        Some(PemError::UnreadableCertificate)
     );
-    assert_eq!(of_key(sequence(&[&[2, 1, 0]])), Some(PemProblem::Binary));
-    assert_eq!(of_key([0x30, 0x82, 0xff, 0xfe]), Some(PemProblem::Binary));
+    assert_eq!(of_key(sequence(&[&[2, 1, 0]])), Some(PemError::Binary));
+    assert_eq!(of_key([0x30, 0x82, 0xff, 0xfe]), Some(PemError::Binary));
 }
 
 #[test]
@@ -228,7 +225,7 @@ fn encrypted_keys_are_named() {
         1,
     );
     for text in [pem("ENCRYPTED PRIVATE KEY", &[7; 100]), old] {
-        assert_eq!(of_key(&text), Some(PemProblem::Encrypted), "{text}");
+        assert_eq!(of_key(&text), Some(PemError::Encrypted), "{text}");
     }
 }
 
@@ -276,8 +273,8 @@ fn unsupported_key_types_are_named() {
         (pem("RSA PRIVATE KEY", &rsa(1024)), KeyType::RsaOfOtherSize),
         (pkcs8(&[RSA], &rsa(8192)), KeyType::RsaOfOtherSize),
     ] {
-        let problem = PemProblem::UnsupportedKey(key_type);
-        assert_eq!(of_key(&text), Some(problem), "{text}");
+        let error = PemError::UnsupportedKey(key_type);
+        assert_eq!(of_key(&text), Some(error), "{text}");
     }
     // Of a supported type, but not a valid key.
     for text in [
@@ -287,19 +284,19 @@ fn unsupported_key_types_are_named() {
         pem("PRIVATE KEY", b"no key"),
         pem("EC PRIVATE KEY", &[0x30]),
     ] {
-        assert_eq!(of_key(&text), Some(PemProblem::UnreadableKey), "{text}");
+        assert_eq!(of_key(&text), Some(PemError::UnreadableKey), "{text}");
     }
 }
 
 #[test]
 fn a_message_names_the_remedy() {
-    let problem = PemProblem::UnsupportedKey(KeyType::P521);
+    let error = PemError::UnsupportedKey(KeyType::P521);
     assert_eq!(
-        problem.to_string(),
+        error.to_string(),
         "is an ECDSA key on P-521, which is not supported; use RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519"
     );
     assert_eq!(
-        PemProblem::Instead(Block::Certificate).to_string(),
+        PemError::Instead(Block::Certificate).to_string(),
         "contains a certificate instead"
     );
 }

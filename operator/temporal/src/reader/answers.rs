@@ -7,7 +7,7 @@ use taskqueue_scaling::Time;
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
 use crate::circuit_breaker::{Change, concerns_everybody};
-use crate::connection::Fingerprint;
+use crate::connection::CredentialId;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
 use crate::queue::{Answers, Pace, Queue, Span, Wanted, failure, is_no_news, millis};
@@ -55,8 +55,8 @@ impl Reader {
         } else {
             lost.or(errors.first())
         };
-        let fingerprint = done.connection.fingerprint();
-        let change = if let Some(credential) = self.credentials.get_mut(&fingerprint) {
+        let credential_id = done.connection.credential_id();
+        let change = if let Some(credential) = self.credentials.get_mut(&credential_id) {
             credential
                 .breaker
                 .result(error, done.probe, at, jitter(done.job, at))
@@ -91,18 +91,18 @@ impl Reader {
         match change {
             Change::None => {}
             Change::Lost { probe_at } => self.schedule_probe(done.job, probe_at),
-            Change::Back => self.hasten_all(fingerprint, at),
+            Change::Back => self.hasten_all(credential_id, at),
         }
     }
 
     fn schedule_probe(&mut self, job: JobId, probe_at: Millis) {
-        if self.fingerprint(job).is_some() {
+        if self.credential_id(job).is_some() {
             self.schedule.set(job, probe_at, 0);
         }
     }
 
-    fn hasten_all(&mut self, fingerprint: Fingerprint, at: Millis) {
-        if let Some(credential) = self.credentials.get(&fingerprint) {
+    fn hasten_all(&mut self, credential_id: CredentialId, at: Millis) {
+        if let Some(credential) = self.credentials.get(&credential_id) {
             self.schedule.hasten(credential.job, at);
             for job in &credential.queues {
                 self.schedule.hasten(*job, at);
@@ -115,9 +115,9 @@ impl Reader {
     /// Otherwise the rest of the burst would stay invisible until the cache expires.
     fn look_again(&mut self, job: JobId, answers: &Answers, now: Time) {
         let cache = self.cache();
-        if let Some((fingerprint, queue)) = self.queues.get_mut(&job)
+        if let Some((credential_id, queue)) = self.queues.get_mut(&job)
             && queue.wakes(answers)
-            && let Some(credential) = self.credentials.get(fingerprint)
+            && let Some(credential) = self.credentials.get(credential_id)
             && credential.reads_past_cache
         {
             queue.hint(now, cache, true);
@@ -146,7 +146,7 @@ impl Reader {
     /// the known values stay, and the next ordinary read comes as soon as it can return something
     /// new. If the server refuses such reads, no more are made with this credential.
     fn take_hinted(&mut self, job: JobId, mut answers: Answers, span: Span) {
-        let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
+        let Some((credential_id, queue)) = self.queues.get_mut(&job) else {
             return;
         };
         let errors = || {
@@ -158,7 +158,7 @@ impl Reader {
             error.kind == CallErrorKind::Unsupported || error.code == "InvalidArgument"
         };
         if errors().any(refused)
-            && let Some(credential) = self.credentials.get_mut(fingerprint)
+            && let Some(credential) = self.credentials.get_mut(credential_id)
         {
             credential.reads_past_cache = false;
         }
@@ -178,14 +178,14 @@ impl Reader {
         now: Time,
         take: impl FnOnce(&mut Credential, &dyn Fn(&str) -> bool) -> bool,
     ) {
-        let Some(fingerprint) = self.lists.get(&job).copied() else {
+        let Some(credential_id) = self.lists.get(&job).copied() else {
             return;
         };
-        let Some(credential) = self.credentials.get_mut(&fingerprint) else {
+        let Some(credential) = self.credentials.get_mut(&credential_id) else {
             return;
         };
         let by_name = &self.by_name;
-        let wanted = |queue: &str| by_name.contains_key(&(fingerprint, queue.to_owned()));
+        let wanted = |queue: &str| by_name.contains_key(&(credential_id, queue.to_owned()));
         let whole = take(credential, &wanted);
         if !whole {
             self.schedule.set(job, now.as_millis(), 0);
@@ -232,10 +232,10 @@ impl Reader {
         let Some((_, queue)) = self.queues.get(&job) else {
             return;
         };
-        let place = self.parts.place.to_string();
+        let server_namespace = self.parts.server_namespace.to_string();
         for (subscriber, wanted) in selected(queue, only) {
             if let Some((reading, error)) = queue.reading(&wanted.spec) {
-                let failure = error.map(|error| failure(error, &place));
+                let failure = error.map(|error| failure(error, &server_namespace));
                 self.parts
                     .readings
                     .publish(subscriber, wanted.watch, |latest| {
@@ -249,16 +249,16 @@ impl Reader {
     }
 
     pub(super) fn publish_workers(&self, job: JobId, only: Option<&Subscriber>) {
-        let Some((fingerprint, queue)) = self.queues.get(&job) else {
+        let Some((credential_id, queue)) = self.queues.get(&job) else {
             return;
         };
-        let Some(credential) = self.credentials.get(fingerprint) else {
+        let Some(credential) = self.credentials.get(credential_id) else {
             return;
         };
         let Some((reading, error)) = credential.reading(&queue.name) else {
             return;
         };
-        let failure = error.map(|error| failure(error, &self.parts.place.to_string()));
+        let failure = error.map(|error| failure(error, &self.parts.server_namespace.to_string()));
         for (subscriber, wanted) in selected(queue, only) {
             self.parts
                 .readings

@@ -10,7 +10,7 @@ use taskqueue_scaling::TaskType;
 
 use crate::call::{CallError, Heartbeat, Method, QueueStats, WorkersPage};
 use crate::clock::Clock;
-use crate::connection::{Place, ResolvedConnection};
+use crate::connection::{ResolvedConnection, ServerNamespace};
 use crate::observer::Observer;
 use crate::queue::{Answers, Span};
 use crate::schedule::JobId;
@@ -62,7 +62,7 @@ pub(crate) struct Caller {
     pub(crate) stats: Arc<dyn QueueStats>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) clock: Clock,
-    pub(crate) place: Place,
+    pub(crate) server_namespace: ServerNamespace,
     pub(crate) connection: ResolvedConnection,
     pub(crate) job: JobId,
     pub(crate) probe: bool,
@@ -155,10 +155,13 @@ impl Caller {
         let answer = call.await;
         let took = self.clock.now().since(sent);
         match &answer {
-            Ok(_) => self.observer.call(&self.place, method, "Ok", took),
-            Err(error) => self
+            Ok(_) => self
                 .observer
-                .call(&self.place, error.method, error.code, took),
+                .call(&self.server_namespace, method, "Ok", took),
+            Err(error) => {
+                self.observer
+                    .call(&self.server_namespace, error.method, error.code, took)
+            }
         }
         answer
     }

@@ -38,9 +38,9 @@ impl Reader {
                 let jobs = self.owners.get(&subscriber.owner);
                 let job = jobs.and_then(|jobs| jobs.get(&subscriber.queue)).copied();
                 if let Some(job) = job
-                    && let Some((fingerprint, queue)) = self.queues.get_mut(&job)
+                    && let Some((credential_id, queue)) = self.queues.get_mut(&job)
                 {
-                    let credential = self.credentials.get(fingerprint);
+                    let credential = self.credentials.get(credential_id);
                     let past_cache = credential.is_some_and(|c| c.reads_past_cache);
                     let cache = millis(self.parts.config.statistics_cache);
                     let at = queue.hint(now, cache, past_cache);
@@ -87,23 +87,23 @@ impl Reader {
 
     /// The job that reads a task queue with a credential; created if it does not exist.
     fn join(&mut self, connection: &ResolvedConnection, task_queue: &str, now: Time) -> JobId {
-        let fingerprint = connection.fingerprint();
-        if !self.credentials.contains_key(&fingerprint) {
+        let credential_id = connection.credential_id();
+        if !self.credentials.contains_key(&credential_id) {
             let job = self.new_job();
-            self.lists.insert(job, fingerprint);
+            self.lists.insert(job, credential_id);
             self.schedule.set(job, now.as_millis(), 0);
             self.credentials
-                .insert(fingerprint, Credential::new(connection.clone(), job));
+                .insert(credential_id, Credential::new(connection.clone(), job));
         }
-        let name = (fingerprint, task_queue.to_owned());
+        let name = (credential_id, task_queue.to_owned());
         if let Some(job) = self.by_name.get(&name) {
             return *job;
         }
         let job = self.new_job();
         self.queues
-            .insert(job, (fingerprint, Queue::new(task_queue.to_owned())));
+            .insert(job, (credential_id, Queue::new(task_queue.to_owned())));
         self.by_name.insert(name, job);
-        if let Some(credential) = self.credentials.get_mut(&fingerprint) {
+        if let Some(credential) = self.credentials.get_mut(&credential_id) {
             credential.queues.insert(job);
         }
         self.schedule.set(job, now.as_millis(), 0);
@@ -111,7 +111,7 @@ impl Reader {
     }
 
     fn subscribe(&mut self, job: JobId, subscriber: &Subscriber, wanted: &Wanted, now: Time) {
-        let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
+        let Some((credential_id, queue)) = self.queues.get_mut(&job) else {
             return;
         };
         let (was_busy, types) = (queue.is_busy(now), queue.types(now));
@@ -126,7 +126,7 @@ impl Reader {
             self.schedule.hasten(job, now.as_millis());
         }
         if got_replicas
-            && let Some(credential) = self.credentials.get_mut(fingerprint)
+            && let Some(credential) = self.credentials.get_mut(credential_id)
             && !credential.lists_often
         {
             credential.lists_often = true;
@@ -140,24 +140,24 @@ impl Reader {
 
     /// Removes a subscriber from a queue, and everything that nobody wants any more.
     fn leave(&mut self, job: JobId, subscriber: &Subscriber) {
-        let Some((fingerprint, queue)) = self.queues.get_mut(&job) else {
+        let Some((credential_id, queue)) = self.queues.get_mut(&job) else {
             return;
         };
-        let fingerprint = *fingerprint;
+        let credential_id = *credential_id;
         queue.wanted.remove(subscriber);
         if !queue.wanted.is_empty() {
             return;
         }
-        self.by_name.remove(&(fingerprint, queue.name.clone()));
+        self.by_name.remove(&(credential_id, queue.name.clone()));
         self.queues.remove(&job);
         self.schedule.remove(job);
-        if let Some(credential) = self.credentials.get_mut(&fingerprint) {
+        if let Some(credential) = self.credentials.get_mut(&credential_id) {
             credential.queues.remove(&job);
             if credential.queues.is_empty() {
                 self.parts.stats.release(&credential.connection);
                 self.schedule.remove(credential.job);
                 self.lists.remove(&credential.job);
-                self.credentials.remove(&fingerprint);
+                self.credentials.remove(&credential_id);
             }
         }
     }

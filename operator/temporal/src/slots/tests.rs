@@ -72,10 +72,7 @@ fn known(pods: Vec<PodSlots>) -> Reading<Slots> {
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "as it stands in the slots of a pod"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn activity(used: u32, available: Option<u32>, processed_total: u64) -> Option<TypeSlots> {
     Some(TypeSlots {
         used,

@@ -3,7 +3,7 @@
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueueVersioningInfo;
 use temporalio_common::protos::temporal::api::worker::v1::WorkerListInfo;
-use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response::EffectiveRateLimit;
+use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response;
 
 use super::*;
 
@@ -24,9 +24,9 @@ fn statistics_are_converted_to_integers() {
         rate_limiting_active: true,
     };
     let described = described(&DescribeTaskQueueResponse {
-        effective_rate_limit: Some(EffectiveRateLimit {
+        effective_rate_limit: Some(describe_task_queue_response::EffectiveRateLimit {
             requests_per_second: 5.0,
-            ..EffectiveRateLimit::default()
+            ..describe_task_queue_response::EffectiveRateLimit::default()
         }),
         ..answer(stats)
     });
@@ -133,7 +133,7 @@ fn an_answer_without_statistics_means_an_old_server_and_not_zero() {
     assert_eq!(old.unwrap_err().kind, CallErrorKind::Unsupported);
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as it stands in a heartbeat")]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn slots(used: i32, available: i32, processed: i32) -> Option<WorkerSlotsInfo> {
     Some(WorkerSlotsInfo {
         current_used_slots: used,
@@ -144,7 +144,7 @@ fn slots(used: i32, available: i32, processed: i32) -> Option<WorkerSlotsInfo> {
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as it stands in a heartbeat")]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn pollers(current_pollers: i32) -> Option<WorkerPollerInfo> {
     Some(WorkerPollerInfo {
         current_pollers,

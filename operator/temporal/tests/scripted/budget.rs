@@ -39,7 +39,7 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 /// Runs two minutes of a plan; returns when each call was made.
-async fn run(plan: &Plan) -> Vec<Seen> {
+async fn run(plan: &Plan) -> Vec<RecordedCall> {
     let (fake, readers) = readers_at(plan.calls_per_second);
     let watches: Vec<_> = (0..plan.queues)
         .map(|index| QueueWatch {
@@ -74,7 +74,11 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_interval_has_more_calls_than_the_budget_allows(plan in plans()) {
@@ -110,8 +114,8 @@ fn under_a_budget_far_too_small_every_queue_is_read_and_hints_do_not_change_that
         let prefix = format!("describe q{queue:02}");
         let times: Vec<f64> = calls
             .iter()
-            .filter(|seen| seen.what.starts_with(&prefix))
-            .map(|seen| seconds(seen.at))
+            .filter(|call| call.what.starts_with(&prefix))
+            .map(|call| seconds(call.at))
             .collect();
         let ends = [vec![0.0], times, vec![120.0]].concat();
         let gap = ends

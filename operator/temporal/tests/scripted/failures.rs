@@ -198,12 +198,12 @@ async fn a_namespace_that_hangs_does_not_delay_another() {
     );
     let slow = readers.reading(&owner("slow"), "orders").backlog;
     assert_eq!(slow, unknown(UnknownReason::NotReadYet, 0.0, 0));
-    let places: Vec<_> = readers
+    let server_namespaces: Vec<_> = readers
         .budgets()
         .into_iter()
-        .map(|b| b.place.to_string())
+        .map(|b| b.server_namespace.to_string())
         .collect();
-    assert_eq!(places, ["fast:7233/b", "slow:7233/a"]);
+    assert_eq!(server_namespaces, ["fast:7233/b", "slow:7233/a"]);
 }
 
 #[tokio::test(start_paused = true)]

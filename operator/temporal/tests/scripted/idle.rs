@@ -17,9 +17,9 @@ async fn the_reading_of_an_idle_queue_at_zero_is_renewed_without_an_update() {
     let mut updates = std::pin::pin!(readers.updates());
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
     until(&readers, 1.0).await;
-    assert_eq!(told(&mut updates), ["a"], "the first reading is news");
+    assert_eq!(updated(&mut updates), ["a"], "the first reading is news");
     until(&readers, 300.0).await;
-    assert_eq!(told(&mut updates), Vec::<String>::new());
+    assert_eq!(updated(&mut updates), Vec::<String>::new());
     let reads = fake.times("describe orders").len();
     assert!(reads >= 10, "{reads}");
     let read_at = readers.read_at(&owner("a"), "orders").unwrap();
@@ -28,12 +28,12 @@ async fn the_reading_of_an_idle_queue_at_zero_is_renewed_without_an_update() {
     // A backlog is news at each reading, and so is its end.
     fake.backlog("orders", 1);
     until(&readers, 340.0).await;
-    assert_eq!(told(&mut updates), ["a"]);
+    assert_eq!(updated(&mut updates), ["a"]);
     until(&readers, 350.0).await;
-    assert_eq!(told(&mut updates), ["a"]);
+    assert_eq!(updated(&mut updates), ["a"]);
     fake.backlog("orders", 0);
     until(&readers, 360.0).await;
-    assert_eq!(told(&mut updates), ["a"]);
+    assert_eq!(updated(&mut updates), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,9 +42,9 @@ async fn an_idle_reading_is_an_update_with_replicas_and_after_a_gap() {
     let mut updates = std::pin::pin!(readers.updates());
     readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
     until(&readers, 1.0).await;
-    told(&mut updates);
+    updated(&mut updates);
     until(&readers, 7.0).await;
-    assert_eq!(told(&mut updates), ["a"], "history is made of them");
+    assert_eq!(updated(&mut updates), ["a"], "history is made of them");
 
     // A hundred queues share one call a second: each reading is too old before the next one comes.
     let (fake, readers) = readers_at(1);
@@ -52,11 +52,11 @@ async fn an_idle_reading_is_an_update_with_replicas_and_after_a_gap() {
     let watches: Vec<QueueWatch> = (0..100).map(|n| watch(&format!("q{n:02}"))).collect();
     readers.watch(&owner("a"), &connection(), &watches);
     until(&readers, 150.0).await;
-    told(&mut updates);
+    updated(&mut updates);
     let before = fake.times("describe").len();
     until(&readers, 160.0).await;
     assert!(fake.times("describe").len() > before);
-    assert_eq!(told(&mut updates), ["a"], "it is known again");
+    assert_eq!(updated(&mut updates), ["a"], "it is known again");
 }
 
 #[tokio::test(start_paused = true)]

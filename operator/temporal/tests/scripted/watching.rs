@@ -54,7 +54,7 @@ async fn credentials_share_the_budget_but_neither_reads_nor_connections() {
     let mut expected = Vec::new();
     for key in ["one", "two"] {
         for what in ["describe orders activity", "list page 0"] {
-            expected.push((with_api_key(key).fingerprint(), what.to_owned()));
+            expected.push((with_api_key(key).credential_id(), what.to_owned()));
         }
     }
     expected.sort();
@@ -71,7 +71,7 @@ async fn a_changed_credential_replaces_the_old_one_at_once_and_the_reading_stays
     fake.script(|script| script.latency = Duration::from_millis(500));
     readers.watch(&owner("a"), &with_api_key("new"), &[watch("orders")]);
     until(&readers, 1.2).await;
-    assert_eq!(*fake.released.lock(), [with_api_key("old").fingerprint()]);
+    assert_eq!(*fake.released.lock(), [with_api_key("old").credential_id()]);
     assert_eq!(
         readers.reading(&owner("a"), "orders").backlog,
         activities(1, 3, 0.0)
@@ -82,7 +82,7 @@ async fn a_changed_credential_replaces_the_old_one_at_once_and_the_reading_stays
         activities(2, 3, 1.5)
     );
     let last = fake.calls().last().cloned().unwrap();
-    assert_eq!(last.credential, with_api_key("new").fingerprint());
+    assert_eq!(last.credential, with_api_key("new").credential_id());
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,13 +124,13 @@ async fn an_owner_gets_one_update_for_several_readings_and_one_for_every_new_sam
     );
     readers.watch(&owner("b"), &connection(), &[with_replicas("mails")]);
     until(&readers, 1.0).await;
-    let mut first = told(&mut updates);
+    let mut first = updated(&mut updates);
     first.sort();
     assert_eq!(first, ["a", "b"]);
-    assert_eq!(told(&mut updates), Vec::<String>::new());
+    assert_eq!(updated(&mut updates), Vec::<String>::new());
     // Nothing has changed at 5.02 s, and yet it is a new sample: samples prove idleness.
     until(&readers, 6.0).await;
-    let mut second = told(&mut updates);
+    let mut second = updated(&mut updates);
     second.sort();
     assert_eq!(second, ["a", "b"]);
 }
@@ -149,7 +149,7 @@ async fn forgetting_stops_the_reads_and_closes_the_connection() {
     readers.forget(&owner("b"));
     until(&readers, 60.0).await;
     assert_eq!(fake.times("describe orders"), [0.0, 5.02]);
-    assert_eq!(*fake.released.lock(), [connection().fingerprint()]);
+    assert_eq!(*fake.released.lock(), [connection().credential_id()]);
     let unread = readers.reading(&owner("a"), "orders").backlog;
     assert_eq!(unread.unknown(), Some(UnknownReason::NotReadYet));
     // The budget outlives its fleets for a while, so that fleets that come and go cannot exceed it.

@@ -248,7 +248,7 @@ async fn each_queue_gets_its_own_workers_and_its_owner_gets_updates_only_for_the
     readers.watch(&owner("orders"), &connection(), &[long("orders")]);
     readers.watch(&owner("mails"), &connection(), &[long("mails")]);
     until(&readers, 11.0).await;
-    told(&mut updates);
+    updated(&mut updates);
     fake.script(|script| {
         script.pages = vec![page(vec![
             heartbeat("o", "orders", 1, 7),
@@ -256,7 +256,7 @@ async fn each_queue_gets_its_own_workers_and_its_owner_gets_updates_only_for_the
         ])];
     });
     until(&readers, 16.0).await;
-    assert_eq!(told(&mut updates), ["orders"]);
+    assert_eq!(updated(&mut updates), ["orders"]);
     let mails = readers.reading(&owner("mails"), "mails").workers;
     let keys: Vec<_> = mails
         .known()

@@ -22,7 +22,7 @@ fn all_types(queue: &str) -> QueueWatch {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as it stands in a request")]
+#[expect(clippy::unnecessary_wraps, reason = "matches the field's type")]
 fn task_queue(name: &str) -> Option<TaskQueue> {
     Some(TaskQueue {
         name: name.to_owned(),

@@ -131,6 +131,7 @@ mod tests {
                 completed: true,
                 trouble: None,
                 heartbeat_missed: false,
+                cut_off: None,
             }],
         }
     }

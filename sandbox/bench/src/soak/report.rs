@@ -244,6 +244,7 @@ mod tests {
             completed: true,
             trouble: None,
             heartbeat_missed: false,
+            cut_off: None,
         }
     }
 

@@ -147,16 +147,12 @@ pub(super) fn cuts(
     for workflow in workflows {
         for activity in workflow.activities.iter().filter(|one| one.attempt > 1) {
             let trouble = activity.trouble.as_deref().unwrap_or_default();
-            let stopped = trouble
-                .split("cut off on ")
-                .nth(1)
-                .and_then(|rest| rest.split_once(" since "))
-                .and_then(|(pod, rest)| {
-                    let began: Timestamp = rest.split([' ', ';']).next()?.parse().ok()?;
-                    Some((began, *terminated.get(pod)?))
-                });
+            let stopped = activity
+                .cut_off
+                .as_ref()
+                .and_then(|attempt| Some((attempt.since, *terminated.get(&attempt.pod)?)));
             let why = match stopped {
-                Some((began, terminated)) if terminated.duration_since(began) < UNHEARD => {
+                Some((since, terminated)) if terminated.duration_since(since) < UNHEARD => {
                     Cut::Raced
                 }
                 Some((_, terminated)) if known_from.is_none_or(|known| terminated < known) => {
@@ -177,22 +173,23 @@ pub(super) fn cuts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Activity;
+    use crate::history::{Activity, Attempt};
 
     fn second(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn task(id: &str, started: i64, ended: i64, cut: Option<&str>) -> Workflow {
+    fn task(id: &str, started: i64, ended: i64, trouble: Option<&str>) -> Workflow {
         let activity = Activity {
             kind: "sleep".into(),
             started: second(started),
             ended: second(ended),
-            attempt: if cut.is_some() { 2 } else { 1 },
+            attempt: if trouble.is_some() { 2 } else { 1 },
             worker: "1@pod-z".into(),
             completed: true,
-            trouble: cut.map(str::to_owned),
+            trouble: trouble.map(str::to_owned),
             heartbeat_missed: false,
+            cut_off: None,
         };
         Workflow {
             id: id.into(),
@@ -207,11 +204,14 @@ mod tests {
     fn a_cut_off_is_excused_only_if_it_was_not_predictable() {
         let terminated = BTreeMap::from([("pod-a".to_owned(), second(100))]);
         let since = |second: i64| {
-            let began = self::second(second);
-            format!("cut off on pod-a since {began}")
+            Some(Attempt {
+                pod: "pod-a".to_owned(),
+                since: self::second(second),
+            })
         };
-        let whys = |others: &[Workflow], trouble: &str| {
-            let cut = task("t", 200, 260, Some(trouble));
+        let whys = |others: &[Workflow], cut_off: Option<Attempt>| {
+            let mut cut = task("t", 200, 260, Some("it failed"));
+            cut.activities[0].cut_off = cut_off;
             let all: Vec<Workflow> = others.iter().cloned().chain([cut]).collect();
             let cuts = cuts(&all, &terminated, Duration::from_secs(20));
             cuts.into_iter().map(|cut| cut.why).collect::<Vec<_>>()
@@ -220,19 +220,15 @@ mod tests {
         let long_before = task("before", 10, 60, None);
         let long_since = task("since", 79, 140, None);
         let long_too_late = task("late", 81, 140, None);
-        assert_eq!(whys(std::slice::from_ref(&short), &since(60)), [Cut::First]);
+        assert_eq!(whys(std::slice::from_ref(&short), since(60)), [Cut::First]);
         assert_eq!(
-            whys(std::slice::from_ref(&long_before), &since(60)),
+            whys(std::slice::from_ref(&long_before), since(60)),
             [Cut::Known]
         );
-        assert_eq!(whys(&[long_since], &since(60)), [Cut::Known]);
-        assert_eq!(whys(&[long_too_late], &since(60)), [Cut::First]);
-        assert_eq!(whys(&[long_before], &since(91)), [Cut::Raced]);
-        assert_eq!(
-            whys(&[short], "activity Heartbeat timeout"),
-            [Cut::Known],
-            "nothing excuses it"
-        );
+        assert_eq!(whys(&[long_since], since(60)), [Cut::Known]);
+        assert_eq!(whys(&[long_too_late], since(60)), [Cut::First]);
+        assert_eq!(whys(&[long_before], since(91)), [Cut::Raced]);
+        assert_eq!(whys(&[short], None), [Cut::Known], "nothing excuses it");
         assert_eq!(
             cuts(
                 &[task("well", 0, 60, None)],

@@ -3,6 +3,9 @@
 //! This file draws the page, the frames of the panels, single numbers and tables; `chart` draws
 //! everything with a time axis; `primitives` is shared by both. A queue has one colour in all
 //! panels. Lines that the dashboard dashes are dashed here too.
+//!
+//! Why not a crate: plotters 0.3 draws the charts, but each point at a whole pixel, and Grafana's
+//! grid, legends, single numbers and tables would still be drawn here.
 
 mod chart;
 pub mod page;

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use sandbox_machine::clients::temporal::number;
+use sandbox_machine::clients::temporal::{number, payload};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -197,17 +196,6 @@ fn wait(events: &[Value], event: &Value) -> Option<Wait> {
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds.max(0.0)).ok()
-}
-
-/// The JSON value in a payload.
-fn payload(payload: &Value) -> Result<Value, String> {
-    let data = payload["data"]
-        .as_str()
-        .ok_or_else(|| format!("{payload} contains no data"))?;
-    let bytes = STANDARD
-        .decode(data)
-        .map_err(|error| format!("{data:?} is not base64: {error}"))?;
-    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 // The process that holds a pod's namespaces, and a probe for what a pod can reach.
 //
 //	pause                     waits until it is told to end
-//	pause dial HOST:PORT ...  resolves each name, connects, prints what it reached; exits 1 if one fails
+//	pause dial HOST:PORT ...  resolves each name, connects, prints what it reached; exits 1 if one
+//	                          fails
 package main
 
 import (

@@ -1,15 +1,19 @@
-// A worker as any team writes one with Temporal's Go SDK. Its tasks only take time, so that it can be seen what the
-// operator does with fleets that have such tasks.
+// A worker as any team writes one with Temporal's Go SDK. Its tasks only take time, which shows
+// what the operator does with fleets that have such tasks.
 //
-//	sleeper                                               polls TEMPORAL_TASK_QUEUE until it is told to stop
-//	sleeper start QUEUE ID COUNT SECONDS [task|host-task]  starts COUNT workflows ID-0, ID-1, ..., each with one task
+//	sleeper
+//	    polls TEMPORAL_TASK_QUEUE until a signal stops it
+//	sleeper start QUEUE ID COUNT SECONDS [task|host-task]
+//	    starts COUNT workflows ID-0, ID-1, ..., each with one task
 //
 // The environment of the worker: what taskqueue-operator sets, and
 //
 //	SLEEPER_SLOTS           how many tasks run at once; 10 unless set
-//	SLEEPER_HOST_QUEUE      "true": a second worker on a task queue with the name of the host, for host-task
-//	SLEEPER_TUNER           "true": slots by use of the processor, of which each task is taken to use a tenth
-//	SLEEPER_IGNORE_SIGTERM  "true": goes on polling when it is told to stop
+//	SLEEPER_HOST_QUEUE      "true": a second worker on a task queue with the name of the host, for
+//	                        host-task
+//	SLEEPER_TUNER           "true": slots by use of the processor, of which a task is assumed to
+//	                        use a tenth
+//	SLEEPER_IGNORE_SIGTERM  "true": goes on polling after SIGTERM
 //
 // With TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID it is a worker of that version.
 package main
@@ -39,7 +43,8 @@ const (
 	hostTask = "host-task"
 )
 
-// How often a worker tells Temporal of its slots, and how soon Temporal notices that a task is lost.
+// How often a worker reports its slots to Temporal, and how soon Temporal notices that a task is
+// lost.
 const (
 	workerHeartbeat   = 5 * time.Second
 	activityHeartbeat = 10 * time.Second
@@ -239,7 +244,7 @@ func withOptions(ctx workflow.Context, queue string) workflow.Context {
 
 // sleeper has the tasks of a worker.
 type sleeper struct {
-	// How long tasks may go on when the worker is told to stop.
+	// How long tasks may go on when the worker has to stop.
 	grace time.Duration
 }
 
@@ -269,15 +274,24 @@ func (s sleeper) Sleep(ctx context.Context, seconds float64) error {
 	}
 }
 
-// cutOff says where a task ran, and since when: the history of a workflow has only the last attempt of a task, and why
-// the one before failed.
+// cutOffDetails are the details of a failure of type CutOff.
+type cutOffDetails struct {
+	// The pod that the task ran on.
+	Pod string `json:"pod"`
+	// When it began.
+	Since time.Time `json:"since"`
+}
+
+// cutOff reports where a task ran, and since when: the history of a workflow has only the last
+// attempt of a task, and why the one before failed.
 func cutOff(began time.Time) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("cut off on %s since %s", host, began.UTC().Format(time.RFC3339))
-	return temporal.NewApplicationError(text, "CutOff")
+	details := cutOffDetails{Pod: host, Since: began.UTC().Truncate(time.Second)}
+	text := fmt.Sprintf("cut off on %s since %s", host, details.Since.Format(time.RFC3339))
+	return temporal.NewApplicationError(text, "CutOff", details)
 }
 
 func isSet(variable string) bool {

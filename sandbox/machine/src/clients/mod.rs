@@ -1,6 +1,5 @@
 //! Clients of the servers that run in a sandbox.
 
-pub mod exposition;
 pub mod http;
 pub mod prometheus;
 pub mod temporal;

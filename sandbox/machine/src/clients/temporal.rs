@@ -1,6 +1,7 @@
 //! Client of a sandbox's Temporal over its HTTP API (the paths are those of `workflowservice`'s
 //! annotations). Network I/O on loopback.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::{clients::http, error::Result, sandbox::Sandbox};
@@ -34,4 +35,15 @@ impl Temporal {
 /// number.
 pub fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// The JSON value in a payload.
+pub fn payload(payload: &Value) -> Result<Value, String> {
+    let data = payload["data"]
+        .as_str()
+        .ok_or_else(|| format!("{payload} contains no data"))?;
+    let bytes = STANDARD
+        .decode(data)
+        .map_err(|error| format!("{data:?} is not base64: {error}"))?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }

@@ -56,14 +56,18 @@ fn a_rollout_lasts_from_the_write_until_every_pod_is_replaced() {
     ];
     for (queue, written, when) in table {
         let status = status(queue, written);
-        assert_eq!(said(&status, "Ready"), is("True", "Available", 1), "{when}");
         assert_eq!(
-            said(&status, "Progressing"),
+            condition(&status, "Ready"),
+            is("True", "Available", 1),
+            "{when}"
+        );
+        assert_eq!(
+            condition(&status, "Progressing"),
             is("True", "RollingOut", 2),
             "{when}"
         );
         assert_eq!(
-            said(&status, "Reconciling"),
+            condition(&status, "Reconciling"),
             is("True", "RollingOut", 2),
             "{when}"
         );
@@ -71,9 +75,15 @@ fn a_rollout_lasts_from_the_write_until_every_pod_is_replaced() {
     // An apply that changed nothing starts no rollout.
     for written in [None, Some(wrote(4))] {
         let status = status(deployed(|_| ()), written);
-        assert_eq!(said(&status, "Ready"), is("True", "Available", 2));
-        assert_eq!(said(&status, "Progressing"), is("False", "RolledOut", 2));
-        assert_eq!(said(&status, "Reconciling"), is("False", "Reconciled", 2));
+        assert_eq!(condition(&status, "Ready"), is("True", "Available", 2));
+        assert_eq!(
+            condition(&status, "Progressing"),
+            is("False", "RolledOut", 2)
+        );
+        assert_eq!(
+            condition(&status, "Reconciling"),
+            is("False", "Reconciled", 2)
+        );
     }
 }
 
@@ -85,7 +95,7 @@ fn an_earlier_write_counts_until_the_deployment_controller_has_seen_it() {
         }));
         let state = passed.state.queue(QueueKey::unversioned("a"));
         state.written = Some(wrote(5));
-        said(&passed.status(&well(), 2), "Reconciling")
+        condition(&passed.status(&well(), 2), "Reconciling")
     };
     assert_eq!(reconciling(Some(4)), is("True", "RollingOut", 2));
     assert_eq!(reconciling(Some(5)), is("False", "Reconciled", 2));
@@ -103,7 +113,7 @@ fn unavailable_replicas_belong_to_a_rollout_but_not_to_a_scale_up() {
             ..DeploymentCondition::default()
         };
         let queue = deployed(|d| d.status.as_mut().unwrap().conditions = Some(vec![progressing]));
-        said(&Passed::of(queue).status(&well(), 2), "Reconciling")
+        condition(&Passed::of(queue).status(&well(), 2), "Reconciling")
     };
     for reason in [
         "NewReplicaSetCreated",
@@ -121,7 +131,7 @@ fn ready_describes_the_last_generation_that_was_rolled_out() {
     let mut rolling = healthy();
     rolling.pods.replica_sets = 2;
     let ready = |before: &TaskQueueWorkerStatus, generation| {
-        said(
+        condition(
             &Passed::of(rolling.clone()).status(before, generation),
             "Ready",
         )
@@ -148,12 +158,15 @@ fn a_paused_rollout_is_reported_and_needs_a_person() {
         Passed::of(queue).status(&well(), 2)
     };
     let status = paused(true);
-    assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
+    assert_eq!(condition(&status, "Ready"), is("True", "Available", 1));
     assert_eq!(
-        said(&status, "Progressing"),
+        condition(&status, "Progressing"),
         is("False", "RolloutPaused", 2)
     );
-    assert_eq!(said(&status, "Stalled"), is("True", "RolloutPaused", 2));
+    assert_eq!(
+        condition(&status, "Stalled"),
+        is("True", "RolloutPaused", 2)
+    );
     let message = &find(&status, "Progressing").message;
     assert!(
         message.contains("kubectl rollout resume deployment/"),
@@ -161,7 +174,7 @@ fn a_paused_rollout_is_reported_and_needs_a_person() {
     );
     let nothing_to_replace = paused(false);
     assert_eq!(
-        said(&nothing_to_replace, "Progressing"),
+        condition(&nothing_to_replace, "Progressing"),
         is("False", "RolledOut", 2)
     );
 }
@@ -174,7 +187,7 @@ fn a_queue_that_wakes_from_zero_stays_ready_for_as_long_as_a_pod_takes() {
         let mut passed = Passed::of(queue.clone());
         let at = minutes_ago.map(|minutes| NOW.minus(Duration::from_mins(minutes)));
         passed.state.queue(QueueKey::unversioned("a")).at_zero = at;
-        said(&passed.status(&well(), 1), "Ready")
+        condition(&passed.status(&well(), 1), "Ready")
     };
     assert_eq!(ready(Some(4), &queue), is("True", "Available", 1));
     let waiting = is("False", "WaitingForReplicas", 1);
@@ -266,14 +279,20 @@ fn a_new_connection_has_a_minute_to_be_checked() {
     let why = NotReady::new(Reason::ConnectionUntried, "not yet");
     passed.plan.queues[0].step = Step::Refused(why);
     let status = passed.status(&well(), 2);
-    assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
+    assert_eq!(condition(&status, "Ready"), is("True", "Available", 1));
     let trying = is("True", "ConnectionUntried", 2);
-    assert_eq!(said(&status, "Reconciling"), trying);
+    assert_eq!(condition(&status, "Reconciling"), trying);
     let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
-    assert_eq!((standing.since, standing.passes), (NOW, true));
+    assert_eq!((standing.since, standing.transient), (NOW, true));
     let state = passed.state.queue(QueueKey::unversioned("a"));
     state.unapplied = Some(unapplied::failing(NOW.minus(KEPT), true));
     let status = passed.status(&well(), 2);
-    assert_eq!(said(&status, "Ready"), is("False", "ConnectionUntried", 2));
-    assert_eq!(said(&status, "Stalled"), is("True", "ConnectionUntried", 2));
+    assert_eq!(
+        condition(&status, "Ready"),
+        is("False", "ConnectionUntried", 2)
+    );
+    assert_eq!(
+        condition(&status, "Stalled"),
+        is("True", "ConnectionUntried", 2)
+    );
 }

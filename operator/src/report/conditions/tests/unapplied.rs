@@ -65,10 +65,10 @@ fn lasting() -> [(Error, &'static str); 8] {
 }
 
 /// The record of writes that have failed since `since`.
-pub(super) fn failing(since: Time, passes: bool) -> Unapplied {
+pub(super) fn failing(since: Time, transient: bool) -> Unapplied {
     Unapplied {
         since,
-        passes,
+        transient,
         why: NotReady::new(Reason::Throttled, "not now"),
     }
 }
@@ -80,19 +80,23 @@ fn a_new_fleet_that_could_not_be_written_is_not_ready_whatever_the_error() {
     for (error, reason) in passing() {
         let text = error.to_string();
         let status = nothing_there().failed(error).status(&never, 1);
-        assert_eq!(said(&status, "Ready"), is("False", reason, 1), "{text}");
         assert_eq!(
-            said(&status, "Progressing"),
+            condition(&status, "Ready"),
             is("False", reason, 1),
             "{text}"
         );
         assert_eq!(
-            said(&status, "Reconciling"),
+            condition(&status, "Progressing"),
+            is("False", reason, 1),
+            "{text}"
+        );
+        assert_eq!(
+            condition(&status, "Reconciling"),
             is("True", reason, 1),
             "{text}"
         );
         assert_eq!(
-            said(&status, "Stalled"),
+            condition(&status, "Stalled"),
             is("False", "NotStalled", 1),
             "{text}"
         );
@@ -102,16 +106,23 @@ fn a_new_fleet_that_could_not_be_written_is_not_ready_whatever_the_error() {
         let status = nothing_there().failed(error).status(&never, 1);
         for kind in ["Ready", "Progressing", "Reconciling"] {
             assert_eq!(
-                said(&status, kind),
+                condition(&status, kind),
                 is("False", reason, 1),
                 "{kind}: {text}"
             );
         }
-        assert_eq!(said(&status, "Stalled"), is("True", reason, 1), "{text}");
+        assert_eq!(
+            condition(&status, "Stalled"),
+            is("True", reason, 1),
+            "{text}"
+        );
     }
     // Not ready without an error, either: nothing shows that the Deployment exists.
     let status = nothing_there().status(&never, 1);
-    assert_eq!(said(&status, "Ready"), is("False", "WaitingForReplicas", 1));
+    assert_eq!(
+        condition(&status, "Ready"),
+        is("False", "WaitingForReplicas", 1)
+    );
 }
 
 #[test]
@@ -131,7 +142,7 @@ fn transient_errors_keep_the_conditions_of_the_previous_generation_for_a_minute(
             assert_eq!(find(&status, "Ready"), find(&well(), "Ready"), "{text}");
             assert_eq!(find(&status, "Progressing"), find(&well(), "Progressing"));
             assert_eq!(
-                said(&status, "Reconciling"),
+                condition(&status, "Reconciling"),
                 is("True", reason, 2),
                 "{text}"
             );
@@ -140,18 +151,22 @@ fn transient_errors_keep_the_conditions_of_the_previous_generation_for_a_minute(
             assert_eq!(same.conditions, well().conditions, "{text}");
         }
         let status = after(60, 2);
-        assert_eq!(said(&status, "Ready"), is("False", reason, 2), "{text}");
         assert_eq!(
-            said(&status, "Progressing"),
+            condition(&status, "Ready"),
             is("False", reason, 2),
             "{text}"
         );
         assert_eq!(
-            said(&status, "Reconciling"),
+            condition(&status, "Progressing"),
+            is("False", reason, 2),
+            "{text}"
+        );
+        assert_eq!(
+            condition(&status, "Reconciling"),
             is("True", reason, 2),
             "{text}"
         );
-        assert_eq!(said(&status, "Stalled"), is("False", "NotStalled", 2));
+        assert_eq!(condition(&status, "Stalled"), is("False", "NotStalled", 2));
     }
 }
 
@@ -160,11 +175,11 @@ fn a_refused_write_that_is_not_retried_yet_counts_like_its_error() {
     let mut passed = Passed::of(healthy());
     let why = NotReady::new(Reason::WebhookUnavailable, "no");
     passed.plan.queues[0].step = Step::Refused(why);
-    let mut ready = |passes, seconds| {
+    let mut ready = |transient, seconds| {
         let state = passed.state.queue(QueueKey::unversioned("a"));
         let since = NOW.minus(Duration::from_secs(seconds));
-        state.unapplied = Some(failing(since, passes));
-        said(&passed.status(&well(), 2), "Ready")
+        state.unapplied = Some(failing(since, transient));
+        condition(&passed.status(&well(), 2), "Ready")
     };
     assert_eq!(ready(true, 59), is("True", "Available", 1));
     assert_eq!(ready(true, 60), is("False", "WebhookUnavailable", 2));
@@ -178,12 +193,12 @@ fn without_a_remembered_error_the_reason_tells_whether_it_is_transient() {
         passed.plan.queues[0].step = Step::Refused((&error).into());
         let status = passed.status(&well(), 2);
         assert_eq!(
-            said(&status, "Ready"),
+            condition(&status, "Ready"),
             is("True", "Available", 1),
             "{error}"
         );
         assert_eq!(
-            said(&status, "Reconciling"),
+            condition(&status, "Reconciling"),
             is("True", reason, 2),
             "{error}"
         );
@@ -192,7 +207,11 @@ fn without_a_remembered_error_the_reason_tells_whether_it_is_transient() {
         let mut passed = Passed::of(healthy());
         passed.plan.queues[0].step = Step::Refused((&error).into());
         let status = passed.status(&well(), 2);
-        assert_eq!(said(&status, "Ready"), is("False", reason, 2), "{error}");
+        assert_eq!(
+            condition(&status, "Ready"),
+            is("False", reason, 2),
+            "{error}"
+        );
     }
 }
 
@@ -209,27 +228,33 @@ fn under_way(queue: &ObservedQueue) -> [Passed; 2] {
 fn a_write_without_an_answer_is_not_applied() {
     for mut passed in under_way(&healthy()) {
         let status = passed.status(&well(), 2);
-        assert_eq!(said(&status, "Ready"), is("True", "Available", 1));
-        assert_eq!(said(&status, "Progressing"), is("False", "RolledOut", 1));
+        assert_eq!(condition(&status, "Ready"), is("True", "Available", 1));
+        assert_eq!(
+            condition(&status, "Progressing"),
+            is("False", "RolledOut", 1)
+        );
         let reconciling = is("True", "ApiServerUnavailable", 2);
-        assert_eq!(said(&status, "Reconciling"), reconciling);
+        assert_eq!(condition(&status, "Reconciling"), reconciling);
         let standing = passed.facts()[0].carry_over(NOW).unapplied.unwrap();
-        assert_eq!((standing.since, standing.passes), (NOW, true));
+        assert_eq!((standing.since, standing.transient), (NOW, true));
         // Earlier trouble counts, with its time, until the write is answered.
-        for (seconds, passes, ready) in [
+        for (seconds, transient, ready) in [
             (59, true, is("True", "Available", 1)),
             (60, true, is("False", "Throttled", 2)),
             (0, false, is("False", "Throttled", 2)),
         ] {
-            let before = failing(NOW.minus(Duration::from_secs(seconds)), passes);
+            let before = failing(NOW.minus(Duration::from_secs(seconds)), transient);
             let state = passed.state.queue(QueueKey::unversioned("a"));
             state.unapplied = Some(before.clone());
-            assert_eq!(said(&passed.status(&well(), 2), "Ready"), ready);
+            assert_eq!(condition(&passed.status(&well(), 2), "Ready"), ready);
             assert_eq!(passed.facts()[0].carry_over(NOW).unapplied, Some(before));
         }
         // An error of another write in the same pass takes precedence.
         let failed = passed.failed(answered(422, "bad"));
-        assert_eq!(said(&failed.status(&well(), 2), "Ready").1, "ApplyFailed");
+        assert_eq!(
+            condition(&failed.status(&well(), 2), "Ready").1,
+            "ApplyFailed"
+        );
     }
 }
 
@@ -237,10 +262,13 @@ fn a_write_without_an_answer_is_not_applied() {
 fn a_deployment_that_is_being_created_is_awaited_without_an_error() {
     for passed in under_way(&unseen()) {
         let status = passed.status(&TaskQueueWorkerStatus::default(), 1);
-        assert_eq!(said(&status, "Ready"), is("False", "WaitingForReplicas", 1));
+        assert_eq!(
+            condition(&status, "Ready"),
+            is("False", "WaitingForReplicas", 1)
+        );
         let reconciling = is("True", "WaitingForReplicas", 1);
-        assert_eq!(said(&status, "Reconciling"), reconciling);
-        assert_eq!(said(&status, "Stalled"), is("False", "NotStalled", 1));
+        assert_eq!(condition(&status, "Reconciling"), reconciling);
+        assert_eq!(condition(&status, "Stalled"), is("False", "NotStalled", 1));
     }
 }
 
@@ -275,7 +303,7 @@ fn a_reconcile_is_due_when_the_minute_is_over() {
     assert_eq!(
         until_reported(&state, earlier.plus(KEPT)),
         Duration::MAX,
-        "it has been told"
+        "it has been reported"
     );
 }
 
@@ -284,17 +312,17 @@ fn a_deployment_that_cannot_be_deleted_is_reported_at_once_or_after_a_minute() {
     let mut passed = Passed::of(healthy());
     passed.applied.prune_errors = vec![answered(503, "")];
     assert_eq!(
-        said(&passed.status(&well(), 2), "Ready"),
+        condition(&passed.status(&well(), 2), "Ready"),
         is("True", "Available", 1)
     );
     passed.state.unpruned = Some(NOW.minus(KEPT));
     let after = passed.status(&well(), 2);
     assert_eq!(
-        said(&after, "Ready"),
+        condition(&after, "Ready"),
         is("False", "ApiServerUnavailable", 2)
     );
     passed.state.unpruned = None;
     passed.applied.prune_errors = vec![answered(405, "")];
     let after = passed.status(&well(), 2);
-    assert_eq!(said(&after, "Ready"), is("False", "InternalError", 2));
+    assert_eq!(condition(&after, "Ready"), is("False", "InternalError", 2));
 }

@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod deployment;
 pub mod drains;
+pub mod ended_workers;
 pub mod pods;
 pub mod secrets;
 pub mod task_queue_owners;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::{Fleet, FleetKey, Queue, well_known};
+use taskqueue_api::{Connection, Fleet, FleetKey, Queue, well_known};
 use taskqueue_scaling::{Reading, Slots, Time, UnknownReason};
 use taskqueue_temporal::{OwnerKey, QueueReading, QueueWatch, Readers, slots};
 
@@ -94,28 +95,13 @@ pub async fn observe(
     };
     let owner = owner_of(fleet);
     let (connection, secrets_due) = match spec {
-        Ok(spec) => {
-            let named = !spec.secrets().is_empty();
-            let doubtful = named
-                && fleet.queues.iter().any(|queue| {
-                    let reading = sources.readers.reading(&owner, &queue.name);
-                    reading.backlog_failure.is_some() || reading.workers_failure.is_some()
-                });
-            let namespace = &fleet.key.namespace;
-            let secrets = sources.secrets;
-            let resolved =
-                connection::resolve(secrets, fleet, &spec, doubtful, now.monotonic).await;
-            (
-                resolved,
-                secrets.due(namespace, &spec, doubtful, now.monotonic),
-            )
-        }
+        Ok(spec) => resolve_connection(sources, fleet, &owner, &spec, now.monotonic).await,
         Err(why) => (Err(why), None),
     };
     let pods = pods_by_queue(fleet, sources.caches);
     let gone = sources
         .caches
-        .last_words
+        .ended_workers
         .take(&fleet.key.namespace, &fleet.key.name);
     let existing: BTreeMap<&str, Existing> = fleet
         .queues
@@ -127,47 +113,14 @@ pub async fn observe(
             )
         })
         .collect();
-    match &connection {
-        Ok(usable) => sources
-            .readers
-            .watch(&owner, &usable.resolved, &watches(fleet, &existing)),
-        Err(_) => sources.readers.forget(&owner),
-    }
+    watch_queues(sources, fleet, &owner, connection.as_ref().ok(), &existing);
     let queues = fleet.queues.iter().filter_map(|queue| {
-        let Existing {
-            deployment,
-            mut pods,
-        } = existing.get(queue.name.as_str())?.clone();
+        let mut existing = existing.get(queue.name.as_str())?.clone();
         let ours = gone.iter().filter(|(of, _)| *of == queue.name);
-        pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
-        let reading = reading(sources.readers, &owner, queue, now.monotonic);
-        let heard = slots(
-            &reading.workers,
-            &pods.live,
-            &queue.task_queue,
-            now.monotonic,
-        );
-        let scraped = wants_scraping(&heard)
-            .then(|| scrape(sources.scrapers, &owner, queue, &pods, now.monotonic))
-            .flatten();
-        let slots = match &scraped {
-            Some(scraped) => scraped.slots.clone(),
-            None => heard,
-        };
-        let slots = slots.unless_older_than(queue.policy.longest_gap(), now.monotonic);
+        existing.pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let rival = rivals.get(&queue.name).cloned();
-        Some((
-            queue.name.clone(),
-            ObservedQueue {
-                existing: deployment,
-                gone: false,
-                pods,
-                reading,
-                slots,
-                scraped,
-                rival,
-            },
-        ))
+        let seen = observe_queue(sources, &owner, queue, existing, rival, now.monotonic);
+        Some((queue.name.clone(), seen))
     });
     let queues: BTreeMap<String, ObservedQueue> = queues.collect();
     sources.scrapers.keep_only(&owner, |queue| {
@@ -178,6 +131,73 @@ pub async fn observe(
         queues,
         orphans: orphans(fleet, sources.caches),
         secrets_due,
+    }
+}
+
+/// Resolves the connection of a fleet. Also returns how soon one of its Secrets must be read again.
+/// A Secret that Temporal may have refused is read more often.
+async fn resolve_connection(
+    sources: &Sources<'_>,
+    fleet: &Fleet,
+    owner: &OwnerKey,
+    spec: &Connection,
+    now: Time,
+) -> (Result<Usable, NotReady>, Option<Duration>) {
+    let named = !spec.secrets().is_empty();
+    let doubtful = named
+        && fleet.queues.iter().any(|queue| {
+            let reading = sources.readers.reading(owner, &queue.name);
+            reading.backlog_failure.is_some() || reading.workers_failure.is_some()
+        });
+    let secrets = sources.secrets;
+    let resolved = connection::resolve(secrets, fleet, spec, doubtful, now).await;
+    let due = secrets.due(&fleet.key.namespace, spec, doubtful, now);
+    (resolved, due)
+}
+
+/// Sets what Temporal is asked about the fleet; nothing without a connection.
+fn watch_queues(
+    sources: &Sources<'_>,
+    fleet: &Fleet,
+    owner: &OwnerKey,
+    connection: Option<&Usable>,
+    existing: &BTreeMap<&str, Existing>,
+) {
+    match connection {
+        Some(usable) => sources
+            .readers
+            .watch(owner, &usable.resolved, &watches(fleet, existing)),
+        None => sources.readers.forget(owner),
+    }
+}
+
+/// Reads the numbers of one queue and joins them with its pods.
+fn observe_queue(
+    sources: &Sources<'_>,
+    owner: &OwnerKey,
+    queue: &Queue,
+    existing: Existing,
+    rival: Option<FleetKey>,
+    now: Time,
+) -> ObservedQueue {
+    let Existing { deployment, pods } = existing;
+    let reading = reading(sources.readers, owner, queue, now);
+    let heard = slots(&reading.workers, &pods.live, &queue.task_queue, now);
+    let scraped = wants_scraping(&heard)
+        .then(|| scrape(sources.scrapers, owner, queue, &pods, now))
+        .flatten();
+    let slots = match &scraped {
+        Some(scraped) => scraped.slots.clone(),
+        None => heard,
+    };
+    ObservedQueue {
+        existing: deployment,
+        gone: false,
+        pods,
+        reading,
+        slots: slots.unless_older_than(queue.policy.longest_gap(), now),
+        scraped,
+        rival,
     }
 }
 

@@ -201,8 +201,8 @@ impl Reports {
             let state = state.queue(QueueKey::unversioned(&queue.queue));
             state.unapplied = queue.unapplied;
             state.at_zero = queue.at_zero;
-            if queue.gone_over {
-                state.left = None;
+            if queue.task_queue_moved {
+                state.former_task_queue = None;
             }
         }
         let failed = !applied.prune_errors.is_empty();
@@ -328,7 +328,7 @@ fn events(
     let of_queue = |(facts, advice): (&QueueFacts<'_>, &Advice)| {
         [
             events::changes(facts),
-            events::gone_over(facts),
+            events::task_queue_moved(facts),
             drains::events(facts, now.monotonic),
             advice.events(facts.state, pass.fleet.generation),
         ]

@@ -37,6 +37,13 @@ impl<'a> Sample<'a> {
     }
 }
 
+/// The sum of a metric in a text, over all its labels.
+pub fn sum(text: &str, name: &str) -> f64 {
+    let samples = text.lines().filter_map(Sample::parse);
+    let ours = samples.filter(|sample| sample.name == name);
+    ours.map(|sample| sample.value).sum()
+}
+
 /// The name of the metric that a line is about; the rest of the line may be anything.
 pub fn name(line: &str) -> Option<&str> {
     split_name(line).map(|(name, _)| name)
@@ -101,6 +108,15 @@ mod tests {
         assert_eq!(sample.label("y"), Some("},"));
         assert_eq!(sample.label("z"), None);
         assert_eq!(Sample::parse("up 1").unwrap().name, "up");
+    }
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_and_not_mixed_with_longer_names() {
+        let text =
+            "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3.5\na_total_more 7\n";
+        assert!((sum(text, "a_total") - 5.5).abs() < f64::EPSILON);
+        assert!((sum("a_total 4\n", "a_total") - 4.0).abs() < f64::EPSILON);
+        assert!(sum("", "a_total").abs() < f64::EPSILON);
     }
 
     #[test]

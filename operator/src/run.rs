@@ -111,7 +111,7 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
     let (everywhere, routes) = start_controllers(parts, &shared, stop, &mut controllers);
     let background = future::join3(
         background::requeue(&readers, requeued, &routes),
-        background::keep_house(&shared, &readers, &numbers),
+        background::prune_unused(&shared, &readers, &numbers),
         readiness::wait(&everywhere, metrics, health),
     );
     tokio::select! {

@@ -14,7 +14,7 @@ pub(super) enum Wanted {
 /// What is wrong with a PEM text. The text continues a sentence that begins with the use of the
 /// PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PemProblem {
+pub enum PemError {
     /// Empty, or only white space.
     Empty,
     /// DER, PKCS#12 or another binary format.
@@ -80,7 +80,7 @@ impl Block {
     }
 }
 
-impl fmt::Display for PemProblem {
+impl fmt::Display for PemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "is empty",

@@ -21,7 +21,6 @@ pub fn only(mut plan: Plan, retried: impl Fn(&str) -> bool) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::Deployment;
 
     use super::*;
     use crate::fleet_state::FleetState;
@@ -45,7 +44,7 @@ mod tests {
             budget: BudgetStep::Delete,
             ..planned.queues[0].clone()
         };
-        let create = || Step::Create(Box::new(Deployment::default()));
+        let create = || Step::Create(Box::default());
         let before = Plan {
             queues: vec![
                 of("grows", (1, 3), create()),

@@ -130,16 +130,16 @@ fn tasks_left_behind_in_a_former_task_queue_are_reported_when_the_workers_move()
             backlog,
         })
     };
-    let note = |rest: &str| {
+    let moved = |rest: &str| {
         format!(
             "queue a: its workers move from task queue old to a; when the former was last read, {rest}"
         )
     };
-    let many = note("7 tasks waited in it, and this fleet no longer works on them");
+    let many = moved("7 tasks waited in it, and this fleet no longer works on them");
     assert_eq!(reported(former(Some(7)), "old", true), [(true, many)]);
-    let none = note("no task waited in it");
+    let none = moved("no task waited in it");
     assert_eq!(reported(former(Some(0)), "old", true), [(false, none)]);
-    let unknown = note("the number of tasks that waited in it was unknown");
+    let unknown = moved("the number of tasks that waited in it was unknown");
     assert_eq!(
         reported(None, "old", true),
         [(true, unknown)],

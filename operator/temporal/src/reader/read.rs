@@ -160,7 +160,7 @@ impl Caller {
                 .call(&self.server_namespace, method, "Ok", took),
             Err(error) => {
                 self.observer
-                    .call(&self.server_namespace, error.method, error.code, took)
+                    .call(&self.server_namespace, error.method, error.code, took);
             }
         }
         answer

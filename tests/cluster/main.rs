@@ -27,6 +27,7 @@ mod hanging;
 mod harness;
 mod hints;
 mod keys;
+mod languages;
 mod leaders;
 mod lifecycle;
 mod malformed;

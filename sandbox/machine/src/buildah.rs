@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    files::{make_folder, remove_folder},
+    files::{make_folder, remove_folder, write_file},
     paths::Paths,
     run, which,
 };
@@ -24,7 +24,15 @@ pub(crate) struct Image<'a> {
     pub(crate) target: Option<&'a str>,
     /// Repository and tag.
     pub(crate) name: &'a str,
+    /// The root of the image that the last stage begins from (`ARG BASE`); `None` = the default of
+    /// the Dockerfile.
+    pub(crate) base: Option<&'a Path>,
+    /// What replaces the stage `build`; `None` = the file has no such stage.
+    pub(crate) build: Option<&'a Path>,
 }
+
+/// The image that [`Image::base`] becomes.
+const BASE: &str = "localhost/base";
 
 /// Builds an image and writes it to an archive that `ctr images import` and `docker load` read.
 pub(crate) fn archive(paths: &Paths, image: Image<'_>, archive: &Path) -> Result<()> {
@@ -74,18 +82,41 @@ impl Storage {
     }
 
     fn build(&self, image: Image<'_>) -> Result<()> {
+        let mut replaced = Vec::new();
+        if let Some(root) = image.base {
+            self.base(root)?;
+            replaced.push(format!("--build-arg=BASE={BASE}"));
+        }
+        if let Some(folder) = image.build {
+            replaced.push(format!("--build-context=build={}", folder.display()));
+        }
         let mut args = vec!["build", "--quiet", "--isolation=chroot"];
         // The same binary always gives the same image.
         args.extend(["--timestamp=0", "--format=docker", "--tag", image.name]);
         if let Some(target) = image.target {
             args.extend(["--target", target]);
         }
+        args.extend(replaced.iter().map(String::as_str));
         let (file, context) = (
             image.file.display().to_string(),
             image.context.display().to_string(),
         );
         args.extend(["--file", &file, &context]);
         self.run(&args)
+    }
+
+    /// Makes the image [`BASE`] of a folder.
+    fn base(&self, root: &Path) -> Result<()> {
+        let file = self.folder.join("base.Dockerfile");
+        write_file(&file, b"FROM scratch\nCOPY . /\n")?;
+        self.build(Image {
+            file: &file,
+            context: root,
+            target: None,
+            name: BASE,
+            base: None,
+            build: None,
+        })
     }
 
     fn run(&self, args: &[&str]) -> Result<()> {

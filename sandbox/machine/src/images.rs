@@ -153,6 +153,8 @@ impl Sandbox {
             context,
             target: Some(image.binary()),
             name: &reference,
+            base: None,
+            build: None,
         };
         if let Some(external) = self
             .external_cluster()

@@ -6,14 +6,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{
-    buildah,
-    error::{Error, Result},
-    files,
-    progress::Progress,
-    provision, run,
-    sandbox::Sandbox,
-};
+use crate::{error::Result, progress::Progress, provision, run, sandbox::Sandbox};
 
 /// The sleeper, ready to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,49 +44,13 @@ impl Sandbox {
     /// The sleeper, with its image in the cluster.
     pub fn sleeper(&self, progress: Progress) -> Result<Sleeper> {
         let built = provision::sleeper::provision(self.paths(), progress)?;
-        let repository = match self
-            .external_cluster()
-            .and_then(|external| external.registry.as_ref())
-        {
-            Some(registry) => format!("{}/sleeper", registry.trim_end_matches('/')),
-            None => "localhost/sleeper".to_owned(),
-        };
         let sleeper = Sleeper {
             program: built.program.clone(),
-            image: format!("{repository}:{}", built.tag),
+            image: self.test_image_reference("sleeper", &built.tag),
         };
-        let _one_at_a_time = provision::lock::lock(self.paths(), progress)?;
-        let file = self.paths().state.join("sleeper.json");
-        if files::read_json::<String>(&file)?.as_ref() == Some(&sleeper.image) {
-            return Ok(sleeper);
-        }
         let dockerfile = built.dockerfile();
         let image = built.image(&dockerfile, &sleeper.image);
-        match self.external_cluster() {
-            Some(external) if external.registry.is_some() => {
-                buildah::push(
-                    self.paths(),
-                    image,
-                    &sleeper.image,
-                    external.registry_has_tls(),
-                )?;
-            }
-            Some(_) => {
-                let archive = self.paths().state.join("sleeper.tar");
-                buildah::archive(self.paths(), image, &archive)?;
-                files::write_json(&file, &sleeper.image)?;
-                return Err(Error::Usage(format!(
-                    "there is a new image of the sleeper; load {} into every node of the cluster, then run this again",
-                    archive.display()
-                )));
-            }
-            None => {
-                let archive = self.paths().run().join("sleeper.tar");
-                buildah::archive(self.paths(), image, &archive)?;
-                self.import(&archive)?;
-            }
-        }
-        files::write_json(&file, &sleeper.image)?;
+        self.deliver_test_image("sleeper", image, progress)?;
         Ok(sleeper)
     }
 }

@@ -3,6 +3,7 @@
 //! once and found again later. Writes to the cache folder; installs packages.
 
 mod apt;
+pub(crate) mod examples;
 mod go;
 pub(crate) mod lock;
 pub(crate) mod order_clients;
@@ -75,6 +76,8 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
                 context: build.folder(),
                 target: None,
                 name: PAUSE_IMAGE,
+                base: None,
+                build: None,
             };
             buildah::archive(paths, image, &build.folder().join("pause.tar"))?;
         }

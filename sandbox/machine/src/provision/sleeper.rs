@@ -59,6 +59,8 @@ impl Built {
             context: &self.folder,
             target: None,
             name,
+            base: None,
+            build: None,
         }
     }
 

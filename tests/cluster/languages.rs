@@ -175,3 +175,13 @@ async fn a_worker_in_go_is_scaled_and_drained() {
 async fn a_worker_in_python_is_scaled_and_drained() {
     is_scaled_and_drained(Language::Python).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_typescript_is_scaled_and_drained() {
+    is_scaled_and_drained(Language::TypeScript).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_java_is_scaled_and_drained() {
+    is_scaled_and_drained(Language::Java).await;
+}

@@ -15,7 +15,8 @@ import java.util.concurrent.TimeUnit;
 /** A worker for the task queue of a TaskQueueWorker. */
 public final class Main {
   public static void main(String[] args) throws Exception {
-    var taskQueue = Objects.requireNonNull(System.getenv("TEMPORAL_TASK_QUEUE"), "TEMPORAL_TASK_QUEUE");
+    var taskQueue =
+        Objects.requireNonNull(System.getenv("TEMPORAL_TASK_QUEUE"), "TEMPORAL_TASK_QUEUE is not set");
 
     // Reads TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_TLS_* and TEMPORAL_API_KEY.
     var profile = ClientConfigProfile.load();
@@ -54,13 +55,15 @@ public final class Main {
     factory.start();
   }
 
-  /** Runs on SIGTERM. No other hook of the JVM is needed any more when it returns. */
+  /** Runs on SIGTERM: stops polling, and waits for the running activities. */
   private static void drain(WorkerFactory factory, int graceSeconds) {
     factory.shutdown();
     factory.awaitTermination(graceSeconds, TimeUnit.SECONDS);
-    // Interrupts the activities that still run, so that they start again elsewhere at once.
-    factory.shutdownNow();
-    factory.awaitTermination(10, TimeUnit.SECONDS);
+    if (!factory.isTerminated()) {
+      // Interrupts what still runs, so that another worker starts it again at once.
+      factory.shutdownNow();
+      factory.awaitTermination(10, TimeUnit.SECONDS);
+    }
     // The JVM would end with 143, as if the signal had killed it.
     Runtime.getRuntime().halt(0);
   }

@@ -34,7 +34,8 @@ async function main() {
 }
 
 function versioning(): Pick<WorkerOptions, 'workerDeploymentOptions'> {
-  const { TEMPORAL_DEPLOYMENT_NAME: deploymentName, TEMPORAL_WORKER_BUILD_ID: buildId } = process.env;
+  const deploymentName = process.env.TEMPORAL_DEPLOYMENT_NAME;
+  const buildId = process.env.TEMPORAL_WORKER_BUILD_ID;
   if (!deploymentName || !buildId) return {};
   return {
     workerDeploymentOptions: {
@@ -47,7 +48,7 @@ function versioning(): Pick<WorkerOptions, 'workerDeploymentOptions'> {
 
 function number(variable: string, fallback: number): number {
   const value = Number(process.env[variable] || fallback);
-  if (!Number.isInteger(value) || value < 0) throw new Error(`${variable} is no number`);
+  if (!Number.isInteger(value) || value < 0) throw new Error(`${variable} is not a whole number`);
   return value;
 }
 

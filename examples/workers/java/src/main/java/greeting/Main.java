@@ -15,8 +15,8 @@ import java.util.concurrent.TimeUnit;
 /** A worker for the task queue of a TaskQueueWorker. */
 public final class Main {
   public static void main(String[] args) throws Exception {
-    var taskQueue =
-        Objects.requireNonNull(System.getenv("TEMPORAL_TASK_QUEUE"), "TEMPORAL_TASK_QUEUE is not set");
+    var taskQueue = System.getenv("TEMPORAL_TASK_QUEUE");
+    Objects.requireNonNull(taskQueue, "TEMPORAL_TASK_QUEUE is not set");
 
     // Reads TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_TLS_* and TEMPORAL_API_KEY.
     var profile = ClientConfigProfile.load();
@@ -51,8 +51,8 @@ public final class Main {
     worker.registerActivitiesImplementations(new Greeter.Implementation());
 
     var grace = number("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", 30);
-    Runtime.getRuntime().addShutdownHook(new Thread(() -> drain(factory, grace)));
     factory.start();
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> drain(factory, grace)));
   }
 
   /** Runs on SIGTERM: stops polling, and waits for the running activities. */

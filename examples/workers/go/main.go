@@ -46,8 +46,9 @@ func run() error {
 	defer temporal.Close()
 
 	options := worker.Options{
-		// The SDK's default is 1000, which is more than one pod can carry.
-		MaxConcurrentActivityExecutionSize: slots,
+		// The SDK's default of both is 1000. The operator takes these numbers as what a pod can carry.
+		MaxConcurrentActivityExecutionSize:     slots,
+		MaxConcurrentWorkflowTaskExecutionSize: 100,
 		// Running activities may take this long after SIGTERM. The SDK's default is 0.
 		WorkerStopTimeout: time.Duration(grace) * time.Second,
 	}

@@ -1,8 +1,14 @@
 """A worker for the task queue of a TaskQueueWorker. It needs nothing of its own but greeting.py."""
 
-import asyncio
-import os
 import signal
+import sys
+
+# The imports take a while, and Linux drops a SIGTERM for which process 1 has no handler.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+import asyncio
+import logging
+import os
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -15,6 +21,9 @@ from greeting import Greeting, greet
 
 
 async def main() -> None:
+    logging.basicConfig(level=logging.INFO)
+    slots = int(os.environ.get("WORKER_SLOTS", "10"))
+    grace = int(os.environ.get("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "30"))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
 
@@ -31,11 +40,9 @@ async def main() -> None:
         task_queue=os.environ["TEMPORAL_TASK_QUEUE"],
         workflows=[Greeting],
         activities=[greet],
-        max_concurrent_activities=int(os.environ.get("WORKER_SLOTS", "10")),
+        max_concurrent_activities=slots,
         # Running activities may take this long after SIGTERM. The SDK's default is 0.
-        graceful_shutdown_timeout=timedelta(
-            seconds=int(os.environ.get("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "30"))
-        ),
+        graceful_shutdown_timeout=timedelta(seconds=grace),
         deployment_config=version(),
     )
     # The end of the block stops polling and waits for the running activities.
@@ -58,3 +65,6 @@ def version() -> WorkerDeploymentConfig | None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    # The SDK's threads can crash an interpreter that ends as usual (temporalio/sdk-python#300).
+    sys.stdout.flush()
+    os._exit(0)

@@ -74,20 +74,6 @@ impl World {
         })
         .await
     }
-
-    /// Waits until the workers' heartbeats show this number of tasks in work.
-    async fn are_in_work(&self, tasks: f64) -> anyhow::Result<()> {
-        eventually(&format!("{tasks} tasks are in work"), || async {
-            let label = r#"task_type="activity""#;
-            let used = self.series("taskqueue_operator_slots_used", &[label])?;
-            Ok(if used == Some(tasks) {
-                Ok(())
-            } else {
-                Err(format!("{used:?}"))
-            })
-        })
-        .await
-    }
 }
 
 /// A fleet of sleepers with these environment variables and this grace period.
@@ -224,7 +210,7 @@ async fn an_operator_that_starts_again_removes_no_busy_pod() {
             .await?;
         // The long tasks outlast the watched 30 s and the time before it.
         let long = world.start(&sleeper, "long", 12, Duration::from_mins(1))?;
-        world.are_in_work(12.0).await?;
+        world.are_in_work(12).await?;
         let before = pods(&world).await?;
         signal(&process_of(&leader).await?, Signal::KILL)?;
         let stay = throughout(Duration::from_secs(30), "every pod stays", || async {
@@ -259,7 +245,7 @@ async fn a_worker_that_does_not_heed_sigterm_is_told_as_that() {
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
         // The operator has seen its heartbeats.
-        world.are_in_work(0.0).await?;
+        world.are_in_work(0).await?;
         let pods = pods(&world).await?;
         let pod = pods.first().context("a ready pod has a name")?;
         world.kubectl(&["delete", "pod", pod, "--wait=false"])?;

@@ -1,20 +1,23 @@
 //! The workers of `examples/workers`: each is started from zero, drained while its activities run,
 //! and goes back to zero. The fleet is the one of the example's own manifest.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use kube::ResourceExt;
 use sandbox_machine::{Language, Progress};
 use serde_json::{Value, json};
 
-use crate::harness::{TEMPORAL, World, eventually, with_namespace};
+use crate::{
+    authority::{Authority, secret},
+    front::{Front, Keys},
+    harness::{TEMPORAL, World, eventually, with_namespace},
+};
 
 /// The activity slots of one pod.
-const SLOTS: usize = 4;
+const SLOTS: u32 = 4;
 /// How long an activity takes: longer than its heartbeat timeout (10 s), so that one whose
 /// heartbeats end while its worker drains fails; and shorter than the grace period.
-const TAKES: Duration = Duration::from_secs(20);
+const TAKES: Duration = Duration::from_secs(40);
 
 impl World {
     /// The spec of an example's manifest, on a task queue of this test and with its image. Builds
@@ -56,7 +59,7 @@ impl World {
         &self,
         language: Language,
         name: &str,
-        count: usize,
+        count: u32,
         takes: Duration,
     ) -> anyhow::Result<Vec<String>> {
         let input = json!({"name": name, "seconds": takes.as_secs_f64()}).to_string();
@@ -94,24 +97,28 @@ impl World {
         Ok(())
     }
 
-    /// Waits until the heartbeats show this number of used activity slots.
-    async fn slots_are_used(&self, number: usize) -> anyhow::Result<()> {
-        eventually(&format!("{number} slots are used"), || async {
-            let label = r#"task_type="activity""#;
-            let used = self.series("taskqueue_operator_slots_used", &[label])?;
-            let wanted = u32::try_from(number).map(f64::from).ok();
-            Ok(if used == wanted {
+    /// Waits until two workers have sent two heartbeats each, at the interval that the operator
+    /// prefers (5 s), not at the SDKs' own (60 s).
+    async fn heartbeats_are_frequent(&self, language: Language) -> anyhow::Result<()> {
+        let query = format!("TaskQueue = '{}'", self.queue(language.folder()));
+        eventually("heartbeats come every 5 s", || async {
+            let list = ["worker", "list", "--query", &query, "--output", "json"];
+            let workers: Vec<Value> = serde_json::from_str(&self.temporal.run(&list)?)?;
+            let intervals: Vec<Option<f64>> = workers
+                .iter()
+                .map(|worker| {
+                    let elapsed = &worker["workerHeartbeat"]["elapsedSinceLastHeartbeat"];
+                    elapsed.as_str()?.strip_suffix('s')?.parse().ok()
+                })
+                .collect();
+            let frequent = intervals.iter().flatten().filter(|it| **it < 10.0).count();
+            Ok(if frequent >= 2 && frequent == intervals.len() {
                 Ok(())
             } else {
-                Err(format!("{used:?}"))
+                Err(format!("{intervals:?}"))
             })
         })
         .await
-    }
-
-    async fn names_of_live_pods(&self) -> anyhow::Result<BTreeSet<String>> {
-        let pods = self.live_pods().await?;
-        Ok(pods.iter().map(ResourceExt::name_any).collect())
     }
 }
 
@@ -134,17 +141,18 @@ async fn is_scaled_and_drained(language: Language) {
         world
             .replicas_are(queue, "workers start", |_, ready| ready >= 2)
             .await?;
-        world.slots_are_used(tasks).await?;
+        world.are_in_work(tasks).await?;
+        world.heartbeats_are_frequent(language).await?;
 
         // All pods drain while every activity runs.
-        let before = world.names_of_live_pods().await?;
         world.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
+        for workflow in &first {
+            let early = format!("{workflow} ended before its worker was stopped");
+            anyhow::ensure!(world.temporal.is_running(workflow)?, early);
+        }
         let second = world.greet(language, "Grace", 2, Duration::from_secs(1))?;
         world.are_greeted("Ada", &first).await?;
         world.are_greeted("Grace", &second).await?;
-        let after = world.names_of_live_pods().await?;
-        anyhow::ensure!(before.is_disjoint(&after), "{before:?} became {after:?}");
-
         world
             .replicas_are(queue, "the idle fleet goes to zero", |asked, _| asked == 0)
             .await?;
@@ -184,4 +192,28 @@ async fn a_worker_in_typescript_is_scaled_and_drained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_in_java_is_scaled_and_drained() {
     is_scaled_and_drained(Language::Java).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_in_every_language_connect_with_tls_and_an_api_key() {
+    with_namespace("every-language-with-tls", |world| async move {
+        let authority = Authority::new()?;
+        let keys = Arc::new(Keys::default());
+        keys.accept(&["a-key"]);
+        let front = Front::with_keys(&world, authority.server(&[])?, keys.clone())?;
+        secret(&world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
+        secret(&world, "temporal-key", &[("key", "a-key")]).await?;
+        let mut started = Vec::new();
+        for language in Language::ALL {
+            let mut spec = world.example(language).await?;
+            spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
+            spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
+            world.apply_as(language.folder(), spec).await?;
+            started.extend(world.greet(language, "Ada", 1, Duration::from_secs(1))?);
+        }
+        world.are_greeted("Ada", &started).await?;
+        assert_eq!(keys.take_refused(), Vec::new(), "a request without the key");
+        Ok(())
+    })
+    .await;
 }

@@ -65,6 +65,20 @@ impl World {
         .await
     }
 
+    /// Waits until the workers' heartbeats show this number of activities in work.
+    pub(crate) async fn are_in_work(&self, activities: u32) -> anyhow::Result<()> {
+        eventually(&format!("{activities} activities are in work"), || async {
+            let label = r#"task_type="activity""#;
+            let used = self.series("taskqueue_operator_slots_used", &[label])?;
+            Ok(if used == Some(f64::from(activities)) {
+                Ok(())
+            } else {
+                Err(format!("{used:?}"))
+            })
+        })
+        .await
+    }
+
     /// Fails if the workers differ from the snapshot.
     pub(crate) async fn untouched(&self, before: &Workers, by_what: &str) -> anyhow::Result<()> {
         let now = self.workers().await?;

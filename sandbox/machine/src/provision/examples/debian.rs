@@ -127,8 +127,11 @@ fn unpack(archive: &Path, root: &Path) -> Result<()> {
         .arg(root)
         .stdin(content.map_or_else(Stdio::null, Stdio::from));
     let what = run::describe(&tar);
-    let unpacked = tar.status().attempt(|| format!("starting {what}"))?;
+    let unpacked = tar.status();
+    // Closes the pipe, so that dpkg-deb ends even if tar did not start.
+    drop(tar);
     let read = read.wait().attempt(|| "waiting for dpkg-deb".into())?;
+    let unpacked = unpacked.attempt(|| format!("starting {what}"))?;
     if !unpacked.success() || !read.success() {
         return Err(Error::Command {
             what,

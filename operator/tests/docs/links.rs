@@ -91,7 +91,8 @@ fn collect(folder: &Path, prefix: &str, documents: &mut BTreeMap<String, String>
         let kind = entry.file_type().unwrap();
         let path = format!("{prefix}{name}");
         if kind.is_dir() {
-            if name != "target" && !name.starts_with('.') {
+            let made = ["target", "node_modules"].contains(&name.as_str());
+            if !made && !name.starts_with('.') {
                 collect(&entry.path(), &format!("{path}/"), documents);
             }
         } else if kind.is_file() && Path::new(&name).extension().is_some_and(|end| end == "md") {

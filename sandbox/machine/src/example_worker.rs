@@ -10,11 +10,15 @@ pub enum Language {
     Go,
     /// Python.
     Python,
+    /// TypeScript.
+    TypeScript,
+    /// Java.
+    Java,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Go, Self::Python];
+    pub const ALL: [Self; 4] = [Self::Go, Self::Python, Self::TypeScript, Self::Java];
 
     /// The folder of its worker below `examples/workers`.
     pub fn folder(self) -> &'static str {
@@ -25,6 +29,8 @@ impl Language {
         match self {
             Self::Go => &examples::GO,
             Self::Python => &examples::PYTHON,
+            Self::TypeScript => &examples::TYPESCRIPT,
+            Self::Java => &examples::JAVA,
         }
     }
 }

@@ -16,11 +16,21 @@ use crate::{
 /// Debian starts the services of packages when it installs them, unless this program says no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// The packages whose programs are not on the machine.
+/// The packages for a sandbox of this scope whose programs are not on the machine.
 pub(super) fn missing(scope: Scope) -> Vec<Package> {
-    PACKAGES
+    let needed: Vec<_> = PACKAGES
         .into_iter()
-        .filter(|package| package.is_for(scope) && !is_there(*package))
+        .filter(|package| package.is_for(scope))
+        .collect();
+    missing_of(&needed)
+}
+
+/// Those of the packages whose programs are not on the machine.
+pub(super) fn missing_of(packages: &[Package]) -> Vec<Package> {
+    packages
+        .iter()
+        .copied()
+        .filter(|package| !is_there(*package))
         .collect()
 }
 
@@ -44,7 +54,7 @@ fn is_there(package: Package) -> bool {
 }
 
 /// Installs packages without starting their services.
-pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Result<()> {
+pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
     if which::find("apt-get").is_none() {
         return Err(Error::Machine(format!(
@@ -72,7 +82,7 @@ pub(super) fn install(packages: &[Package], scope: Scope, mut step: Step) -> Res
         drop(fs::remove_file(POLICY));
     }
     result?;
-    let still: Vec<_> = missing(scope)
+    let still: Vec<_> = missing_of(packages)
         .iter()
         .map(|package| package.package)
         .collect();

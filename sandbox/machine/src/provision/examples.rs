@@ -19,11 +19,11 @@ use crate::{
     files::{make_folder, remove_folder},
     paths::Paths,
     progress::{Progress, Step},
-    provision::lock::lock,
+    provision::{apt, lock::lock},
     run, which,
 };
 
-pub(crate) use table::{Example, GO, PYTHON};
+pub(crate) use table::{Example, GO, JAVA, PYTHON, TYPESCRIPT};
 
 /// What an image is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub(crate) fn provision(paths: &Paths, example: &Example, progress: Progress) ->
         .join("bin")
         .join(format!("example-{}-{tag}", example.folder));
     if !folder.is_dir() {
+        let missing = apt::missing_of(example.packages);
+        if !missing.is_empty() {
+            apt::install(&missing, progress.step(1, 1, "packages"))?;
+        }
         build(
             example,
             &source,
@@ -144,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_example_has_the_files_of_its_image() {
-        for example in [&GO, &PYTHON] {
+        for example in [&GO, &PYTHON, &TYPESCRIPT, &JAVA] {
             let source = checkout()
                 .unwrap()
                 .join("examples/workers")

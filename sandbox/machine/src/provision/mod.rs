@@ -43,11 +43,7 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
     let mut number = 0;
     if !missing_packages.is_empty() {
         number += 1;
-        apt::install(
-            &missing_packages,
-            scope,
-            progress.step(number, total, "packages"),
-        )?;
+        apt::install(&missing_packages, progress.step(number, total, "packages"))?;
     }
     if temporal {
         number += 1;

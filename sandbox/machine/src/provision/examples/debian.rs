@@ -22,6 +22,8 @@ use crate::{
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Folders of the root that are links into `usr`, as Debian has them.
 const IN_USR: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+/// Links that scripts of packages would make, where the package is there.
+const LINKS: [(&str, &str); 1] = [("usr/bin/java", "usr/lib/jvm/java-17-openjdk-amd64/bin/java")];
 /// Parts of packages that no worker reads.
 const LEFT_OUT: [&str; 4] = ["usr/share/doc", "usr/share/man", "usr/share/locale", "var"];
 
@@ -80,6 +82,13 @@ fn make(packages: &[&str], finished: &Path, mut step: Step) -> Result<()> {
         fs::read(&certificates).attempt(|| format!("reading {}", certificates.display()))?;
     make_folder(&unfinished.join("etc/ssl/certs"))?;
     write_file(&unfinished.join(CERTIFICATES), &content)?;
+    for (link, to) in LINKS {
+        if unfinished.join(to).exists() {
+            let link = unfinished.join(link);
+            symlink(Path::new("/").join(to), &link)
+                .attempt(|| format!("making {}", link.display()))?;
+        }
+    }
     make_folder(&unfinished.join("tmp"))?;
     remove_folder(&archives)?;
     fs::rename(&unfinished, finished).attempt(|| format!("naming {}", finished.display()))?;

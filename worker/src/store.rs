@@ -9,8 +9,8 @@ mod pool;
 mod said;
 mod stock;
 
-pub use mails::MailCounts;
+pub use mails::{MOST_COPIES, MailCounts};
 pub use orders::StoredOrder;
 pub use payments::PaymentState;
-pub use pool::{Backend, Store};
+pub use pool::{ANSWER_TIMEOUT, Backend, Store};
 pub use said::{said, said_of_migration};

@@ -21,7 +21,10 @@ use crate::failure::{Failure, FailureType, Reason};
 use crate::order::messages::{
     CancelOrder, CountMails, CreateOrder, Mailing, PaymentRequest, ReleaseInventory, Reservation,
 };
-use crate::order::{Fields, Misspelt, ORDER_FIELDS, is_order_id};
+use crate::order::{Fields, Misspelt, ORDER_FIELDS, OrderInput, is_order_id};
+
+/// Maximum length of a run id, in bytes.
+const MAX_RUN_ID_LENGTH: usize = 100;
 
 /// The input of an activity: a typed value from this program, or the payloads of a caller.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,17 +84,33 @@ impl<T> Sent<T> {
                 }
                 Ok(input)
             }
-            Err(problem) => {
-                tracing::warn!(
-                    activity = info.activity_type,
-                    workflow_id = info.workflow_id.as_deref().unwrap_or_default(),
-                    "input refused: {problem}"
-                );
-                let message = format!("the input of {}: {problem}", info.activity_type);
-                Err(Failure::new(FailureType::InvalidInput, message).into_activity())
-            }
+            Err(problem) => Err(refused(info, &problem)),
         }
     }
+}
+
+impl Sent<OrderInput> {
+    /// Returns the order as it was sent, unchecked, or the failure `InvalidInput` if it is not one
+    /// JSON value.
+    pub(super) fn unchecked(self, ctx: &ActivityContext) -> Result<OrderInput, ActivityError> {
+        match self.0 {
+            Form::Typed(input) => Ok(input),
+            Form::Raw(payloads) => json(&payloads)
+                .map(OrderInput::from_value)
+                .map_err(|problem| refused(ctx.info(), &problem)),
+        }
+    }
+}
+
+/// The failure of an input that cannot be read.
+fn refused(info: &ActivityInfo, problem: &str) -> ActivityError {
+    tracing::warn!(
+        activity = info.activity_type,
+        workflow_id = info.workflow_id.as_deref().unwrap_or_default(),
+        "input refused: {problem}"
+    );
+    let message = format!("the input of {}: {problem}", info.activity_type);
+    Failure::new(FailureType::InvalidInput, message).into_activity()
 }
 
 /// Returns the input and the names of the ignored fields.
@@ -169,13 +188,21 @@ pub(super) trait Input: Sized {
 }
 
 impl Input for CreateOrder {
-    const KNOWN: &'static [&'static str] = &["order_id", "id", "total", "amount", "currency"];
+    const KNOWN: &'static [&'static str] = &[
+        "order_id",
+        "id",
+        "total",
+        "amount",
+        "currency",
+        "first_run_id",
+    ];
 
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
         Ok(Self {
             order_id: fields.order_id()?,
             total: fields.amount("total", "amount")?,
             currency: fields.currency()?,
+            first_run_id: fields.text("first_run_id", MAX_RUN_ID_LENGTH)?,
         })
     }
 }
@@ -239,6 +266,8 @@ impl Input for PaymentRequest {
         "currency",
         "card",
         "payment_token",
+        "attempts",
+        "asked_since",
     ];
 
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
@@ -247,12 +276,15 @@ impl Input for PaymentRequest {
             amount: fields.amount("amount", "total")?,
             currency: fields.currency()?,
             card: fields.card()?,
+            attempts: fields.number("attempts")?,
+            asked_since: fields.number("asked_since")?,
         })
     }
 }
 
 impl Input for Mailing {
-    const KNOWN: &'static [&'static str] = &["order_id", "id", "recipients", "subject", "body"];
+    const KNOWN: &'static [&'static str] =
+        &["order_id", "id", "mailing", "recipients", "subject", "body"];
 
     fn from_fields(fields: &mut Fields<'_>, caller: &Caller<'_>) -> Result<Self, String> {
         if fields.get("recipients").is_none() {
@@ -260,7 +292,7 @@ impl Input for Mailing {
         }
         Ok(Self {
             order_id: match fields.optional_order_id()? {
-                Some(order_id) => order_id,
+                Some(order_id) => named_mailing(order_id, fields)?,
                 None => mailing_id(caller),
             },
             recipients: fields.recipients()?,
@@ -271,12 +303,25 @@ impl Input for Mailing {
 }
 
 impl Input for CountMails {
-    const KNOWN: &'static [&'static str] = &["order_id", "id"];
+    const KNOWN: &'static [&'static str] = &["order_id", "id", "mailing"];
     const BY_ID: bool = true;
 
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
-        let order_id = fields.order_id()?;
+        let order_id = named_mailing(fields.order_id()?, fields)?;
         Ok(Self { order_id })
+    }
+}
+
+/// The id of one of several mailings of an order. The mails of the order's workflow have no name.
+fn named_mailing(order_id: String, fields: &Fields<'_>) -> Result<String, String> {
+    match fields
+        .get("mailing")
+        .map(|name| name.as_str().unwrap_or_default())
+    {
+        None => Ok(order_id),
+        // An order id holds no slash.
+        Some(name) if is_order_id(name) => Ok(format!("{order_id}/{name}")),
+        Some(_) => Err("mailing must have 1 to 100 characters of A-Z a-z 0-9 . _ -".to_owned()),
     }
 }
 

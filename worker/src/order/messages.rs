@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checked::{CardToken, Item};
-use super::result::Payment;
+use super::result::{Payment, is_zero};
 use crate::failure::Reason;
 
 /// Input of `create_order`.
@@ -15,6 +15,9 @@ pub struct CreateOrder {
     pub total: i64,
     /// ISO 4217 code.
     pub currency: String,
+    /// The first run of the workflow, which stays the same when it is reset. Default: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_run_id: Option<String>,
 }
 
 /// Input of `cancel_order_activity`.
@@ -54,6 +57,14 @@ pub struct PaymentRequest {
     /// Means of payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardToken>,
+    /// How many attempts of `process_payment` may have an unknown outcome; an attempt that the
+    /// gateway answered with 429 is none of them. Default: the caller's retry policy decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// For `settle_payment`: when the first attempt to pay may have been made, in seconds since
+    /// 1970. Default: lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_since: Option<i64>,
 }
 
 /// The outcome that `settle_payment` found. After `Declined` and `Voided` no charge can follow.
@@ -71,8 +82,9 @@ pub enum Settlement {
 /// Input of `send_notification`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mailing {
-    /// The order's id; part of the mails' Message-IDs and records. Default: an id unique to this
-    /// activity.
+    /// The order's id; part of the mails' Message-IDs and records. A caller that mails about one
+    /// order several times adds a name: `ID/NAME`, from its field `mailing`. Default: an id unique
+    /// to this activity.
     pub order_id: String,
     /// Mail addresses, each once.
     pub recipients: Vec<String>,
@@ -104,7 +116,11 @@ pub struct MailReport {
     pub sent: u64,
     /// Recipients that the mail server refused permanently.
     pub refused: u64,
-    /// The last refusal, if there was one.
+    /// Recipients for whom the mail server got the mail three times without an answer. They may
+    /// have been mailed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unconfirmed: u64,
+    /// Why recipients were not, or perhaps not, mailed: the last refusal, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }

@@ -15,7 +15,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Time limit of one database operation, including the wait for a free connection. Shorter than the
 /// activity's timeout, so that the activity can report what happened.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time limit for closing the pool. The pool pings each connection that is returned, and waits for
 /// the answer as long as the system does.
@@ -196,6 +196,16 @@ fn migrator() -> Migrator {
             2,
             "mailings",
             include_str!("../../migrations/0002_mailings.sql"),
+        ),
+        (
+            3,
+            "unconfirmed mails",
+            include_str!("../../migrations/0003_unconfirmed_mails.sql"),
+        ),
+        (
+            4,
+            "first runs",
+            include_str!("../../migrations/0004_first_runs.sql"),
         ),
     ];
     let mut migrator = Migrator::with_migrations(

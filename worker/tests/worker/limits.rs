@@ -135,6 +135,7 @@ async fn the_server_reports_the_configured_and_the_used_slots() {
     };
     assert_eq!(free("ActivityWorker"), Some("4"), "{slots:?}");
     let pollers = values(&metrics, "temporal_num_pollers");
+    assert!(!pollers.is_empty(), "{metrics}");
     assert!(
         pollers
             .values()

@@ -1,6 +1,7 @@
 //! Whatever arrives, nothing panics and every outcome is classified: orders, answers of the
 //! gateway, workflow ids.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,8 +11,8 @@ use futures::FutureExt;
 use order_worker::failure::FailureType;
 use order_worker::mail::{Mailer, Unsent};
 use order_worker::order::messages::PaymentRequest;
-use order_worker::order::{MAX_TOTAL, Order, OrderInput, is_order_id};
-use order_worker::payment::{GatewayClient, idempotency_key};
+use order_worker::order::{MAX_TOTAL, Order, OrderInput, Payment, is_order_id};
+use order_worker::payment::{Asked, GatewayClient, idempotency_key};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -133,7 +134,8 @@ proptest! {
                 let fields = [&order.recipients[0], &order.subject];
                 prop_assert!(fields.iter().all(|f| !f.contains(['\r', '\n'])));
                 let mailer = Mailer::new("console:", "shop@example.com".parse().unwrap()).unwrap();
-                let sent = mailer.send("<mail-1@test>", &order.recipients[0], &order.subject, &order.body);
+                let handed_over = AtomicBool::new(false);
+                let sent = mailer.send("<mail-1@test>", &order.recipients[0], &order.subject, &order.body, &handed_over);
                 if let Some(Err(unsent)) = sent.now_or_never() {
                     prop_assert!(matches!(unsent, Unsent::Refused(_)), "{:?}", unsent);
                 }
@@ -164,8 +166,9 @@ proptest! {
             let client = GatewayClient::new(&address.parse().unwrap()).unwrap();
             let request = PaymentRequest {
                 order_id: "o".to_owned(), amount: 1, currency: "USD".to_owned(), card: None,
+                attempts: None, asked_since: None,
             };
-            (client.charge("k", &request).await, client.settle("k", &request).await)
+            (client.charge("k", &request).await, client.settle("k", &request, Asked::Lately).await)
         });
         // Another test covers answers that say they are no charge.
         let says = ["status", "error", "success", "ok", "paid", "charged"];
@@ -199,6 +202,62 @@ proptest! {
         if let Err(failure) = charged && matches!(status, 429 | 500..) && !nobody {
             prop_assert_eq!(settled.retry_after, failure.retry_after);
         }
+    }
+}
+
+/// An answer that says that it is a charge, in the words and types of many gateways.
+fn any_charge() -> impl Strategy<Value = (Value, Option<String>, Option<i64>)> {
+    let status = proptest::option::of(proptest::sample::select(vec![
+        "charged",
+        "Captured",
+        "paid",
+        "SUCCEEDED",
+        "ok",
+        "on its way",
+    ]));
+    let id = proptest::option::of("[a-zA-Z0-9_]{1,200}");
+    let amount = proptest::option::of((1..=MAX_TOTAL, 0..4_u8));
+    (status, id, any::<bool>(), amount).prop_map(|(status, id, is_short, amount)| {
+        let mut answer = json!({});
+        if let Some(status) = status {
+            answer["status"] = status.into();
+        }
+        if let Some(id) = &id {
+            answer[if is_short { "id" } else { "charge_id" }] = id.as_str().into();
+        }
+        if let Some((amount, form)) = amount {
+            answer["amount"] = match form {
+                0 => json!(amount),
+                1 => json!(amount.to_string()),
+                2 => json!(format!("{amount}.0")),
+                _ => serde_json::from_str(&format!("{amount}.0")).unwrap(),
+            };
+        }
+        (answer, id, amount.map(|(amount, _)| amount))
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_charge_is_read_with_its_id_and_amount(
+        (answer, id, amount) in any_charge(), status in 200_u16..204,
+    ) {
+        let charged = tokio::runtime::Runtime::new().unwrap().block_on(async {
+            init();
+            let address = answering(status, answer.to_string(), None).await;
+            let client = GatewayClient::new(&address.parse().unwrap()).unwrap();
+            let request = PaymentRequest {
+                order_id: "o".to_owned(), amount: 7, currency: "USD".to_owned(), card: None,
+                attempts: None, asked_since: None,
+            };
+            client.charge("k", &request).await
+        });
+        let expected = Payment {
+            charge_id: id.unwrap_or_else(|| "k".to_owned()),
+            amount: amount.unwrap_or(7),
+            settled: false,
+        };
+        prop_assert_eq!(charged, Ok(expected), "{}", answer);
     }
 }
 

@@ -167,6 +167,7 @@ impl Stage {
             order_id: order_id.to_owned(),
             total: 100,
             currency: "USD".to_owned(),
+            first_run_id: None,
         };
         store.create_order("another", &other).await.unwrap();
         store.close().await;
@@ -242,6 +243,7 @@ fn input(path: &str) -> OrderInput {
         json!(all)
     };
     match path {
+        "checked-and-refused" => order.with("currency", "usd"),
         "declined" => order.with("card", "tok_declined"),
         "failed" | "payment-cancelled-and-voided" => order.with("card", "tok_broken"),
         "invalid" => order.with("total", 0),

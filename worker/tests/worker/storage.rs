@@ -9,6 +9,7 @@ use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
 
 use crate::support::{DEADLINE, temp_dir};
 use order_worker_testkit::servers::postgres_database;
+use sqlx::Row;
 use tempfile::TempDir;
 
 fn order(order_id: &str) -> CreateOrder {
@@ -16,6 +17,7 @@ fn order(order_id: &str) -> CreateOrder {
         order_id: order_id.to_owned(),
         total: 100,
         currency: "USD".to_owned(),
+        first_run_id: None,
     }
 }
 
@@ -63,6 +65,7 @@ async fn orders_are_recorded_once_and_belong_to_their_workflow(store: Store) {
         currency: "USD".to_owned(),
         state: "cancelled".to_owned(),
         reason: "OutOfStock".to_owned(),
+        first_run_id: String::new(),
     };
     assert_eq!(store.order("a").await.unwrap(), Some(expected));
 
@@ -162,6 +165,8 @@ async fn a_charge_marks_an_order_as_paid_permanently(store: Store) {
         amount: 100,
         currency: "USD".to_owned(),
         card: None,
+        attempts: None,
+        asked_since: None,
     };
     let charged = PaymentState::Charged("ch_1");
     assert!(
@@ -194,6 +199,93 @@ async fn a_charge_marks_an_order_as_paid_permanently(store: Store) {
         store.order("a").await.unwrap().map(|o| o.state).as_deref(),
         Some("paid")
     );
+}
+
+async fn a_second_charge_of_an_order_is_refused(store: Store) {
+    store.create_order("wf", &order("a")).await.unwrap();
+    let request = |amount: i64| PaymentRequest {
+        order_id: "a".to_owned(),
+        amount,
+        currency: "USD".to_owned(),
+        card: None,
+        attempts: None,
+        asked_since: None,
+    };
+    let record = async |key: &str, amount: i64, state: PaymentState<'_>| {
+        store.record_payment(key, &request(amount), state).await
+    };
+    // The key was voided; the order is paid under another one.
+    record("one", 100, PaymentState::Voided).await.unwrap();
+    let charged = PaymentState::Charged("ch_2");
+    assert!(record("two", 90, charged).await.unwrap());
+    let row = sqlx::query("SELECT idempotency_key, charge_id, amount FROM payments");
+    let row = row.fetch_one(store.pool()).await.unwrap();
+    let kept: (String, String, i64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(kept, ("two".to_owned(), "ch_2".to_owned(), 90));
+
+    assert!(!record("two", 90, charged).await.unwrap());
+    assert!(!record("three", 90, PaymentState::Voided).await.unwrap());
+    let twice = record("three", 90, PaymentState::Charged("ch_3")).await;
+    let twice = twice.unwrap_err();
+    assert_eq!(twice.kind, FailureType::OrderConflict);
+    assert_eq!(
+        twice.message,
+        "order a was already paid under the key two: refund the charge ch_3"
+    );
+}
+
+async fn a_reset_run_may_find_its_order_paid(store: Store) {
+    let run = |first_run_id: &str, total: i64| CreateOrder {
+        first_run_id: Some(first_run_id.to_owned()),
+        total,
+        ..order("a")
+    };
+    store.create_order("wf", &run("first", 100)).await.unwrap();
+    let request = PaymentRequest {
+        order_id: "a".to_owned(),
+        amount: 100,
+        currency: "USD".to_owned(),
+        card: None,
+        attempts: None,
+        asked_since: None,
+    };
+    let charged = PaymentState::Charged("ch_1");
+    store
+        .record_payment("wf-charge", &request, charged)
+        .await
+        .unwrap();
+    assert!(!store.create_order("wf", &run("first", 100)).await.unwrap());
+    for other in [
+        run("first", 500),
+        run("second", 100),
+        run("", 100),
+        order("a"),
+    ] {
+        let refused = store.create_order("wf", &other).await;
+        assert_eq!(kind(refused), FailureType::OrderConflict);
+    }
+}
+
+async fn a_mail_without_a_response_is_given_up_after_three_attempts(store: Store) {
+    let to = "x@example.com";
+    for times in 1..=3 {
+        assert!(store.mails_done("a").await.unwrap().is_empty());
+        assert_eq!(store.mail_unconfirmed("a", to).await.unwrap(), times);
+    }
+    let counts = |sent, unconfirmed| MailCounts {
+        sent,
+        unconfirmed,
+        ..MailCounts::default()
+    };
+    let done = BTreeSet::from([to.to_owned()]);
+    assert_eq!(store.mails_done("a").await.unwrap(), done);
+    assert_eq!(store.mail_counts("a").await.unwrap(), counts(0, 1));
+    // The answer was that the server did not take it.
+    store.mail_not_taken("a", to).await.unwrap();
+    assert!(store.mails_done("a").await.unwrap().is_empty());
+    store.record_mail("a", to, "<1>", None).await.unwrap();
+    assert_eq!(store.mail_counts("a").await.unwrap(), counts(1, 0));
+    assert_eq!(store.mail_counts("b").await.unwrap(), counts(0, 0));
 }
 
 async fn this_version_starts_with_a_newer_schema(store: Store) {
@@ -246,6 +338,7 @@ async fn a_mail_is_recorded_once(store: Store) {
         MailCounts {
             sent: 1,
             refused: 1,
+            unconfirmed: 0,
             last_refusal: Some("no such mailbox".to_owned())
         }
     );
@@ -334,6 +427,9 @@ on_both! {
     stock_is_reserved_completely_or_not_at_all_and_released_once
     stock_is_never_oversold
     a_charge_marks_an_order_as_paid_permanently
+    a_second_charge_of_an_order_is_refused
+    a_reset_run_may_find_its_order_paid
+    a_mail_without_a_response_is_given_up_after_three_attempts
     this_version_starts_with_a_newer_schema
     a_mail_is_recorded_once
     the_attempt_that_started_last_owns_the_mailing

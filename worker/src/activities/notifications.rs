@@ -170,7 +170,7 @@ impl NotificationActivities {
                     Ok(times) => unconfirmed = Some(times),
                     // To stop here would make a copy for certain.
                     Err(failure) => {
-                        tracing::warn!(%order_id, "a slow mail is not noted: {failure}")
+                        tracing::warn!(%order_id, "a slow mail cannot be recorded: {failure}");
                     }
                 }
             }
@@ -187,13 +187,12 @@ impl NotificationActivities {
             Ok(()) => None,
             Err(Unsent::Refused(words)) => Some(words.as_str()),
             Err(Unsent::Unconfirmed(_)) => {
-                let times = match unconfirmed {
-                    Some(times) => times,
-                    None => {
-                        let times = self.store.mail_unconfirmed(order_id, recipient);
-                        let times = beat.during(ctx, times).await?;
-                        times.map_err(Failure::into_activity)?
-                    }
+                let times = if let Some(times) = unconfirmed {
+                    times
+                } else {
+                    let times = self.store.mail_unconfirmed(order_id, recipient);
+                    let times = beat.during(ctx, times).await?;
+                    times.map_err(Failure::into_activity)?
                 };
                 // Another copy would do more harm than no mail.
                 return Ok(if times < MOST_COPIES { sent } else { Ok(()) });

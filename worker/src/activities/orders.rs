@@ -35,6 +35,7 @@ impl OrderActivities {
 impl OrderActivities {
     /// Checks an order as a client sent it, and returns it without the card. Fails with
     /// `InvalidOrder`, which names the field. Logs the fields that are ignored.
+    #[expect(clippy::unused_async, reason = "the SDK takes async activities")]
     #[activity(name = "check_order")]
     pub async fn check_order(
         self: Arc<Self>,

@@ -185,6 +185,7 @@ fn is_path(word: &str) -> bool {
         "worker/",
         "sandbox/",
         "tests/",
+        "examples/",
     ];
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let document = Path::new(word).extension().is_some_and(|end| end == "md");

@@ -5,6 +5,8 @@ mod relay;
 mod smtp;
 mod unsent;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
@@ -41,13 +43,15 @@ impl Mailer {
         Ok(Self { from, transport })
     }
 
-    /// Sends one mail.
+    /// Sends one mail. Sets `handed_over` when the mail server has the whole mail: from then on it
+    /// may send it, whatever it answers.
     pub async fn send(
         &self,
         message_id: &str,
         recipient: &str,
         subject: &str,
         body: &str,
+        handed_over: &AtomicBool,
     ) -> Result<(), Unsent> {
         let to: Mailbox = recipient
             .parse()
@@ -63,9 +67,10 @@ impl Mailer {
         match &self.transport {
             Transport::Console => {
                 tracing::info!(to = recipient, message_id, subject, "mail (console)");
+                handed_over.store(true, Ordering::Relaxed);
                 Ok(())
             }
-            Transport::Smtp(smtp) => smtp.send(&message).await,
+            Transport::Smtp(smtp) => smtp.send(&message, handed_over).await,
         }
     }
 }

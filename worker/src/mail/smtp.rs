@@ -1,11 +1,18 @@
 //! Sends one mail over SMTP, on pooled connections. Judges a failure by the step at which it
-//! occurred: only an answer to the recipient or to the mail itself concerns the recipient.
+//! occurred: only an answer to the recipient or to the mail itself concerns the recipient, and only
+//! a mail that was handed over completely may have been sent.
 //!
-//! lettre's `AsyncSmtpTransport` does not fit: it sends a mail in one call, and its error does not
-//! say whether the server refused the sender, the recipient or the mail.
+//! lettre's `AsyncSmtpTransport`, with its pool and its URLs, does not fit. It sends a mail in one
+//! call: its error does not say whether the server refused the sender, the recipient or the mail,
+//! nor whether the server had the whole mail when it broke off. Its timeout limits the connecting
+//! only, and its pool has no limit for a connection that fell silent. So this module uses lettre's
+//! `AsyncSmtpConnection`, which has a call for each step.
 
+use std::error::Error as _;
 use std::fmt::Display;
+use std::iter;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lettre::transport::smtp::Error;
@@ -14,21 +21,45 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter, ServerInfo};
 use lettre::{Address, Message};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::relay::{Relay, UrlError};
 use super::unsent::Unsent;
 
-/// Time limit for one mail, and for getting a connection for it.
-const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit for opening a connection, with encryption and login.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit for the answer to the sender, to the recipient, and to the announcement of the text.
+/// RFC 5321 recommends more, but giving up here makes no copy: the server has no mail yet.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit for one part of the text to be taken by the system.
+const PART_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit for the answer to the complete mail (RFC 5321, section 4.5.3.2.6). A server may scan
+/// a mail for minutes before it accepts it. A client that gives up earlier sends a copy.
+const END_TIMEOUT: Duration = Duration::from_mins(10);
+/// Time limit for a kept connection to show that it still answers.
+const RESET_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that was idle for longer is not used again.
+const MAX_IDLE: Duration = Duration::from_mins(1);
+/// Size of one part of the text, in bytes.
+const PART: usize = 64 * 1024;
 /// Maximum number of idle connections to the mail server in one process.
 const SMTP_CONNECTIONS: usize = 10;
+/// What a mail server did instead of an answer.
+const SILENT: &str = "did not answer in time";
+const BROKE_OFF: &str = "broke off";
 
 /// Sends over pooled connections. Clones share the pool.
 #[derive(Clone)]
 pub(super) struct Smtp {
     relay: Arc<Relay>,
-    idle: Arc<Mutex<Vec<AsyncSmtpConnection>>>,
+    idle: Arc<Mutex<Vec<Idle>>>,
+}
+
+/// A connection that waits for its next mail.
+struct Idle {
+    connection: AsyncSmtpConnection,
+    since: Instant,
 }
 
 /// What an answer of the mail server refers to.
@@ -36,18 +67,47 @@ pub(super) struct Smtp {
 enum Step {
     /// The sender, which is the same for every mail.
     Sender,
-    /// The recipient, or the mail to it.
+    /// The recipient.
     Recipient,
+    /// The mail.
+    Text,
 }
 
 /// Why sending a mail stopped.
 enum Stop {
-    /// The server refused with this code.
-    Answer(Step, u16),
+    /// The server refused.
+    Answer(Step, Refusal),
     /// The server lacks a needed extension; nothing was sent to it.
     Unable(Unsent),
-    /// No complete answer came; what the server did instead.
+    /// No complete answer came before the server had the whole mail; what it did instead.
     Broken(&'static str),
+    /// No complete answer to the whole mail came; what the server did instead.
+    Unconfirmed(&'static str),
+}
+
+/// A negative answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    code: u16,
+    /// Whether the answer is about permission: an enhanced status code 5.7.Y (RFC 3463; qmail puts
+    /// it at the end), or a text that speaks of relaying, from a server without these codes.
+    permission: bool,
+}
+
+impl Refusal {
+    fn new(code: u16, text: &str) -> Self {
+        let relaying = text.to_ascii_lowercase().contains("relay");
+        Self {
+            code,
+            permission: text.starts_with("5.7.") || text.contains("#5.7.") || relaying,
+        }
+    }
+
+    fn of(error: &Error) -> Option<Self> {
+        let code = error.status()?.into();
+        let text = error.source().map(ToString::to_string).unwrap_or_default();
+        Some(Self::new(code, &text))
+    }
 }
 
 impl Smtp {
@@ -58,24 +118,28 @@ impl Smtp {
         })
     }
 
-    /// Sends one mail. If this future is dropped, its connection is closed and not used again.
-    pub(super) async fn send(&self, message: &Message) -> Result<(), Unsent> {
-        let mut connection = timeout(MAIL_TIMEOUT, self.connection())
-            .await
-            .unwrap_or_else(|_| Err(unavailable("did not answer in time")))?;
-        let silent = Stop::Broken("did not answer in time");
-        let sent = timeout(MAIL_TIMEOUT, hand_over(&mut connection, message))
-            .await
-            .unwrap_or(Err(silent));
+    /// Sends one mail. Sets `handed_over` when the server has the whole mail: from then on it may
+    /// send it, whatever it answers. If this future is dropped, its connection is closed and not
+    /// used again.
+    pub(super) async fn send(
+        &self,
+        message: &Message,
+        handed_over: &AtomicBool,
+    ) -> Result<(), Unsent> {
+        let mut connection = self.connection().await?;
+        let sent = hand_over(&mut connection, message, handed_over).await;
         // After a refusal the connection is still usable. If the server is closing it, the next
         // mail finds out.
-        if !matches!(sent, Err(Stop::Broken(_))) {
+        if !matches!(sent, Err(Stop::Broken(_) | Stop::Unconfirmed(_))) {
             self.keep(connection);
         }
         sent.map_err(|stop| match stop {
-            Stop::Answer(step, code) => judge(step, code),
+            Stop::Answer(step, refusal) => judge(step, &refusal),
             Stop::Unable(unsent) => unsent,
             Stop::Broken(what) => Unsent::BrokenOff(format!("the mail server {what}")),
+            Stop::Unconfirmed(what) => Unsent::Unconfirmed(format!(
+                "the mail server {what} after it had the whole mail"
+            )),
         })
     }
 
@@ -83,57 +147,108 @@ impl Smtp {
     async fn connection(&self) -> Result<AsyncSmtpConnection, Unsent> {
         while let Some(mut kept) = self.take() {
             // Also resets the transaction of a refused mail.
-            if kept.command(Rset).await.is_ok() {
-                return Ok(kept);
+            match timeout(RESET_TIMEOUT, kept.command(Rset)).await {
+                Ok(Ok(_)) => return Ok(kept),
+                // The server has closed this one.
+                Ok(Err(_)) => {}
+                // The way to the server is dead, for the others as well.
+                Err(_) => self.idle.lock().clear(),
             }
         }
-        self.relay.connect().await
+        timeout(CONNECT_TIMEOUT, self.relay.connect())
+            .await
+            .unwrap_or_else(|_| Err(unavailable(SILENT)))
     }
 
+    /// Takes the connection that was used last, if it may be used again.
     fn take(&self) -> Option<AsyncSmtpConnection> {
-        self.idle.lock().pop()
+        let mut idle = self.idle.lock();
+        let last = idle.pop()?;
+        if last.since.elapsed() <= MAX_IDLE {
+            return Some(last.connection);
+        }
+        // The others are older.
+        idle.clear();
+        None
     }
 
     fn keep(&self, connection: AsyncSmtpConnection) {
+        let since = Instant::now();
         let mut idle = self.idle.lock();
         if idle.len() < SMTP_CONNECTIONS {
-            idle.push(connection);
+            idle.push(Idle { connection, since });
         }
     }
 }
 
-async fn hand_over(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), Stop> {
-    let stopped_at = |step: Step| {
-        move |error: Error| match error.status() {
-            Some(code) => Stop::Answer(step, code.into()),
-            None => Stop::Broken("broke off"),
-        }
-    };
+async fn hand_over(
+    connection: &mut AsyncSmtpConnection,
+    message: &Message,
+    handed_over: &AtomicBool,
+) -> Result<(), Stop> {
     let (sender, text) = (message.envelope().from(), message.formatted());
     let recipients = message.envelope().to();
     let parameters =
         parameters(connection.server_info(), sender, recipients, &text).map_err(Stop::Unable)?;
     let mail = Mail::new(sender.cloned(), parameters);
-    connection
-        .command(mail)
-        .await
-        .map_err(stopped_at(Step::Sender))?;
+    command(connection, mail, Step::Sender).await?;
     for recipient in recipients {
         let rcpt = Rcpt::new(recipient.clone(), Vec::new());
-        connection
-            .command(rcpt)
-            .await
-            .map_err(stopped_at(Step::Recipient))?;
+        command(connection, rcpt, Step::Recipient).await?;
     }
-    connection
-        .command(Data)
-        .await
-        .map_err(stopped_at(Step::Recipient))?;
-    connection
-        .message(&text)
-        .await
-        .map_err(stopped_at(Step::Recipient))?;
-    Ok(())
+    command(connection, Data, Step::Text).await?;
+    send_text(connection, &text, handed_over).await
+}
+
+async fn command(
+    connection: &mut AsyncSmtpConnection,
+    command: impl Display,
+    step: Step,
+) -> Result<(), Stop> {
+    match timeout(COMMAND_TIMEOUT, connection.command(command)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(match Refusal::of(&error) {
+            Some(refusal) => Stop::Answer(step, refusal),
+            None => Stop::Broken(BROKE_OFF),
+        }),
+        Err(_) => Err(Stop::Broken(SILENT)),
+    }
+}
+
+/// Sends the text and its end, and waits for the answer. Each part has a time limit of its own, and
+/// so has the answer.
+async fn send_text(
+    connection: &mut AsyncSmtpConnection,
+    text: &[u8],
+    handed_over: &AtomicBool,
+) -> Result<(), Stop> {
+    // lettre asks for the next part when the system has taken the last one.
+    let (asked, mut asks) = watch::channel(());
+    let mut parts = text.chunks(PART);
+    let parts = iter::from_fn(|| {
+        let part = parts.next();
+        handed_over.store(part.is_none(), Ordering::Relaxed);
+        asked.send_replace(());
+        part
+    });
+    let mut sending = std::pin::pin!(connection.message_iter(parts));
+    let answer = loop {
+        let whole = handed_over.load(Ordering::Relaxed);
+        let limit = if whole { END_TIMEOUT } else { PART_TIMEOUT };
+        tokio::select! {
+            answer = &mut sending => break answer.map(drop).map_err(|error| Refusal::of(&error)),
+            // The limit of the next part begins.
+            Ok(()) = asks.changed() => {}
+            () = tokio::time::sleep(limit) => {
+                return Err(if whole { Stop::Unconfirmed(SILENT) } else { Stop::Broken(SILENT) });
+            }
+        }
+    };
+    answer.map_err(|refusal| match refusal {
+        Some(refusal) => Stop::Answer(Step::Text, refusal),
+        None if handed_over.load(Ordering::Relaxed) => Stop::Unconfirmed(BROKE_OFF),
+        None => Stop::Broken(BROKE_OFF),
+    })
 }
 
 /// The parameters that tell the server about non-ASCII addresses or text.
@@ -165,19 +280,24 @@ fn parameters(
 }
 
 /// Judges a refusal. It concerns the recipient only if it answers the recipient or the mail itself,
-/// and not if it asks for a login or announces that the server is closing (421).
-fn judge(step: Step, code: u16) -> Unsent {
-    match (step, code) {
-        (_, 530 | 534 | 535 | 538) => {
+/// and not if it asks for a login, denies this client the recipient, or announces that the server
+/// is closing (421).
+fn judge(step: Step, refusal: &Refusal) -> Unsent {
+    match (step, refusal.code) {
+        (_, code @ (530 | 534 | 535 | 538)) => {
             unavailable(format!("wants another login than SMTP_URL has: {code}"))
         }
-        (Step::Sender, 500..) => unavailable(format!(
+        (Step::Sender, code @ 500..) => unavailable(format!(
             "answered {code} to the sender: MAIL_FROM or the login in SMTP_URL may be wrong"
         )),
-        (Step::Sender, _) => unavailable(format!("answered {code} to the sender")),
-        (Step::Recipient, 421) => unavailable("goes away: 421"),
-        (Step::Recipient, 500..) => refused(format!("refused the mail with {code}")),
-        (Step::Recipient, _) => Unsent::PutOff(format!("the mail server put it off with {code}")),
+        (Step::Sender, code) => unavailable(format!("answered {code} to the sender")),
+        (_, 421) => unavailable("goes away: 421"),
+        (Step::Recipient, code @ 500..) if refusal.permission => Unsent::NotAllowed(format!(
+            "the mail server of SMTP_URL does not let this worker mail a recipient, because it \
+                 does not relay or wants a login: {code}"
+        )),
+        (_, code @ 500..) => refused(format!("refused the mail with {code}")),
+        (_, code) => Unsent::PutOff(format!("the mail server put it off with {code}")),
     }
 }
 
@@ -200,15 +320,58 @@ mod tests {
         fn only_an_answer_to_the_recipient_is_about_the_recipient(code in 400_u16..600) {
             let about_login = [530, 534, 535, 538].contains(&code);
             let refused = code >= 500 && !about_login;
-            let recipient = judge(Step::Recipient, code);
-            prop_assert_eq!(matches!(recipient, Unsent::Refused(_)), refused);
-            prop_assert_eq!(matches!(recipient, Unsent::PutOff(_)), code < 500 && code != 421);
-            let sender = judge(Step::Sender, code);
+            for step in [Step::Recipient, Step::Text] {
+                let judged = judge(step, &Refusal::new(code, "no"));
+                prop_assert_eq!(matches!(judged, Unsent::Refused(_)), refused);
+                prop_assert_eq!(matches!(judged, Unsent::PutOff(_)), code < 500 && code != 421);
+            }
+            let sender = judge(Step::Sender, &Refusal::new(code, "no"));
             prop_assert!(matches!(sender, Unsent::Unavailable(_)));
             // The message names the setting to fix.
             let sender = sender.to_string();
             prop_assert_eq!(sender.contains("SMTP_URL"), code >= 500);
             prop_assert_eq!(sender.contains("MAIL_FROM"), refused);
+        }
+    }
+
+    /// The answers of Postfix, Exchange, Sendmail, qmail and Exim to a recipient for whom they do
+    /// not relay, and answers that are about the recipient.
+    #[test]
+    fn a_denied_relay_is_told_from_a_recipient_who_does_not_exist() {
+        for (code, text, not_allowed) in [
+            (554, "5.7.1 <a@b.test>: Relay access denied", true),
+            (
+                550,
+                "5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+                true,
+            ),
+            (550, "5.7.1 Relaying denied", true),
+            (
+                553,
+                "sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+                true,
+            ),
+            (550, "relay not permitted", true),
+            (550, "5.7.133 sender not authenticated for group", true),
+            (
+                550,
+                "5.1.1 <a@b.test>: Recipient address rejected: User unknown",
+                false,
+            ),
+            (550, "5.7", false),
+            (550, "", false),
+            (550, "no such mailbox 1.7.1", false),
+        ] {
+            let refusal = Refusal::new(code, text);
+            let recipient = judge(Step::Recipient, &refusal);
+            assert_eq!(
+                matches!(recipient, Unsent::NotAllowed(_)),
+                not_allowed,
+                "{text}"
+            );
+            // To the text, such codes are about the mail: it looks like spam.
+            let text = judge(Step::Text, &refusal);
+            assert!(matches!(text, Unsent::Refused(_)), "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One mail: which answers of a mail server concern the recipient, and which the server itself.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use order_worker::mail::{Mailer, Unsent};
@@ -25,7 +26,10 @@ fn mailer(url: &str, from: &str) -> Mailer {
 }
 
 async fn send(mailer: &Mailer, to: &str) -> Result<(), Unsent> {
-    mailer.send("<1@test>", to, "subject", "body").await
+    let handed_over = AtomicBool::new(false);
+    mailer
+        .send("<1@test>", to, "subject", "body", &handed_over)
+        .await
 }
 
 /// Why a mail was not sent to a server with this behaviour. `SERVER` in `url` is replaced with the
@@ -60,10 +64,14 @@ async fn trouble_with_the_server_or_the_settings_refuses_nobody() {
             "smtp://SERVER",
             "answered 550 to the greeting",
         ),
-        (login, "smtp://me:wrong@SERVER", "answered 535 to the login"),
+        (
+            login,
+            "smtp://me:wrong@SERVER?tls=none",
+            "answered 535 to the login",
+        ),
         (
             Behaviour::default(),
-            "smtp://me:right@SERVER",
+            "smtp://me:right@SERVER?tls=none",
             "cannot be used: No compatible authentication mechanism was found",
         ),
         (
@@ -128,20 +136,100 @@ async fn an_answer_to_the_recipient_or_the_mail_is_about_the_recipient() {
     }
 }
 
+/// A server that never answers this command.
+fn silent_at(command: &str) -> Behaviour {
+    Behaviour {
+        silent_at: vec![command.to_owned()],
+        ..Behaviour::default()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_mail_server_that_falls_silent_is_not_waited_for() {
     let silent = "the mail server did not answer in time".to_owned();
-    // After the server received a mail, which it may still send.
-    let slow = Behaviour {
-        delay: Duration::from_hours(1),
-        ..Behaviour::default()
-    };
-    let over_a_mail = unsent(slow, "smtp://SERVER").await;
-    assert_eq!(over_a_mail, Unsent::BrokenOff(silent.clone()));
+    for command in ["MAIL", "RCPT", "DATA"] {
+        let unsent = unsent(silent_at(command), "smtp://SERVER").await;
+        assert_eq!(unsent, Unsent::BrokenOff(silent.clone()), "{command}");
+    }
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}", mute.local_addr().unwrap());
     let at_once = send(&mailer(&url, "shop@example.com"), TO).await;
     assert_eq!(at_once, Err(Unsent::Unavailable(silent)));
+}
+
+/// RFC 5321, section 4.5.3.2.6: a client that waits less than ten minutes sends copies.
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_has_the_mail_is_given_ten_minutes() {
+    let slow = Behaviour {
+        delay: Duration::from_mins(9),
+        ..Behaviour::default()
+    };
+    let server = SmtpServer::start(slow).await;
+    let url = format!("smtp://{}", server.address);
+    send(&mailer(&url, "shop@example.com"), TO).await.unwrap();
+    assert_eq!(server.mails().len(), 1);
+
+    let words = |what: &str| format!("the mail server {what} after it had the whole mail");
+    let silent = unsent(silent_at("END"), "smtp://SERVER").await;
+    assert_eq!(silent, Unsent::Unconfirmed(words("did not answer in time")));
+    server.behave(Behaviour {
+        take_and_close: BTreeMap::from([(TO.to_owned(), 1)]),
+        ..Behaviour::default()
+    });
+    let closed = send(&mailer(&url, "shop@example.com"), TO).await;
+    assert_eq!(closed, Err(Unsent::Unconfirmed(words("broke off"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_connections_that_died_in_silence_cost_seconds_once() {
+    let server = SmtpServer::start(Behaviour {
+        delay: Duration::from_secs(1),
+        ..Behaviour::default()
+    })
+    .await;
+    let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");
+    let sent = tokio::join!(send(&mailer, TO), send(&mailer, TO), send(&mailer, TO));
+    assert_eq!(sent, (Ok(()), Ok(()), Ok(())));
+    assert_eq!(server.connections(), 3);
+    server.behave(Behaviour {
+        deaf: 3,
+        ..Behaviour::default()
+    });
+    let started = tokio::time::Instant::now();
+    assert_eq!(send(&mailer, TO).await, Ok(()));
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(server.connections(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_idle_for_long_is_not_used_again() {
+    let server = SmtpServer::start(Behaviour::default()).await;
+    let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");
+    for (idle, connections) in [(0, 1), (59, 1), (61, 2)] {
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        send(&mailer, TO).await.unwrap();
+        assert_eq!(server.connections(), connections, "{idle}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_relay_refuses_nobody_for_good() {
+    let words = "the mail server of SMTP_URL does not let this worker mail a recipient, because it \
+                 does not relay or wants a login";
+    for answer in [
+        "554 5.7.1 <a@example.com>: Relay access denied",
+        "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+        "550 relay not permitted",
+    ] {
+        let expected = format!("{words}: {}", &answer[..3]);
+        let unsent = unsent(answering("RCPT", answer), "smtp://SERVER").await;
+        assert_eq!(unsent, Unsent::NotAllowed(expected));
+    }
+    // A mail that looks like spam gets the same code, after its text.
+    let spam = unsent(answering("END", "554 5.7.1 spam"), "smtp://SERVER").await;
+    let refused = "the mail server refused the mail with 554".to_owned();
+    assert_eq!(spam, Unsent::Refused(refused));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Whatever arrives, nothing panics and every outcome is classified: orders, answers of the
 //! gateway, workflow ids.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -133,7 +134,8 @@ proptest! {
                 let fields = [&order.recipients[0], &order.subject];
                 prop_assert!(fields.iter().all(|f| !f.contains(['\r', '\n'])));
                 let mailer = Mailer::new("console:", "shop@example.com".parse().unwrap()).unwrap();
-                let sent = mailer.send("<mail-1@test>", &order.recipients[0], &order.subject, &order.body);
+                let handed_over = AtomicBool::new(false);
+                let sent = mailer.send("<mail-1@test>", &order.recipients[0], &order.subject, &order.body, &handed_over);
                 if let Some(Err(unsent)) = sent.now_or_never() {
                     prop_assert!(matches!(unsent, Unsent::Refused(_)), "{:?}", unsent);
                 }

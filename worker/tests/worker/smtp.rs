@@ -28,6 +28,13 @@ pub(crate) struct Behaviour {
     pub(crate) put_off: BTreeMap<String, u32>,
     /// Break the connection this many times at this recipient.
     pub(crate) break_at: BTreeMap<String, u32>,
+    /// Take the mails to these recipients this many times, and close the connection instead of an
+    /// answer.
+    pub(crate) take_and_close: BTreeMap<String, u32>,
+    /// Never answer these commands.
+    pub(crate) silent_at: Vec<String>,
+    /// Of the connections so far, this many fall silent, as behind a router that forgot them.
+    pub(crate) deaf: u32,
     /// Wait this long before accepting a mail.
     pub(crate) delay: Duration,
     /// Give these answers to these commands; also to `CONNECT` (the greeting) and `END` (of a
@@ -67,14 +74,18 @@ impl SmtpServer {
         let accepting = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                *accepting.connections.lock().unwrap() += 1;
+                let number = {
+                    let mut connections = accepting.connections.lock().unwrap();
+                    *connections += 1;
+                    *connections
+                };
                 let (server, tls) = (accepting.clone(), tls.clone());
                 tokio::spawn(async move {
                     // The tests include clients that disconnect in the middle.
                     let _gone = match tls {
-                        None => server.talk(stream).await,
+                        None => server.talk(stream, number).await,
                         Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => server.talk(stream).await,
+                            Ok(stream) => server.talk(stream, number).await,
                             Err(error) => Err(error),
                         },
                     };
@@ -107,7 +118,7 @@ impl SmtpServer {
         counts
     }
 
-    async fn talk(&self, stream: impl AsyncRead + AsyncWrite) -> std::io::Result<()> {
+    async fn talk(&self, stream: impl AsyncRead + AsyncWrite, number: u32) -> std::io::Result<()> {
         let (read, mut write) = tokio::io::split(stream);
         let mut lines = BufReader::new(read).lines();
         let greeting = self.answer("CONNECT", "220 test ESMTP".to_owned());
@@ -119,6 +130,7 @@ impl SmtpServer {
                 .next()
                 .unwrap_or_default()
                 .to_ascii_uppercase();
+            self.unless_silent(&verb, number).await;
             let usual = match verb.as_str() {
                 "EHLO" => self.abilities(),
                 "RCPT" => {
@@ -149,6 +161,11 @@ impl SmtpServer {
                 }
                 let delay = self.behaviour.lock().unwrap().delay;
                 tokio::time::sleep(delay).await;
+                if self.is_due(&to, |behaviour| &mut behaviour.take_and_close) {
+                    self.mails.lock().unwrap().push(mail_of(&to, &text));
+                    return Ok(());
+                }
+                self.unless_silent("END", number).await;
                 let answer = self.answer("END", "250 kept".to_owned());
                 if answer.starts_with('2') {
                     self.mails.lock().unwrap().push(mail_of(&to, &text));
@@ -157,6 +174,17 @@ impl SmtpServer {
             }
         }
         Ok(())
+    }
+
+    /// Returns unless the connection or the server is silent at this command.
+    async fn unless_silent(&self, command: &str, number: u32) {
+        let silent = {
+            let behaviour = self.behaviour.lock().unwrap();
+            number <= behaviour.deaf || behaviour.silent_at.iter().any(|at| at == command)
+        };
+        if silent {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// The configured answer to a command, or the usual one, as a line.

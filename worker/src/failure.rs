@@ -48,6 +48,11 @@ pub enum FailureType {
     MailUnavailable,
     /// The mail server refused a recipient permanently. Reported, never returned as an error.
     MailRefused,
+    /// The mail server got a mail three times and never said whether it accepted it. Reported,
+    /// never returned as an error.
+    MailUnconfirmed,
+    /// A step of an order that stopped could not be undone. A person must undo it.
+    CompensationFailed,
     /// The customer cancelled before payment.
     CancelledByCustomer,
     /// The workflow was cancelled before payment.
@@ -58,7 +63,7 @@ pub enum FailureType {
 
 impl FailureType {
     /// All failure types, in the order of the README's table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidOrder,
         Self::InvalidInput,
         Self::OrderConflict,
@@ -73,6 +78,8 @@ impl FailureType {
         Self::StoreUnavailable,
         Self::MailUnavailable,
         Self::MailRefused,
+        Self::MailUnconfirmed,
+        Self::CompensationFailed,
         Self::CancelledByCustomer,
         Self::CancelledByRequest,
         Self::WorkerShutdown,
@@ -95,6 +102,8 @@ impl FailureType {
             Self::StoreUnavailable => "StoreUnavailable",
             Self::MailUnavailable => "MailUnavailable",
             Self::MailRefused => "MailRefused",
+            Self::MailUnconfirmed => "MailUnconfirmed",
+            Self::CompensationFailed => "CompensationFailed",
             Self::CancelledByCustomer => "CancelledByCustomer",
             Self::CancelledByRequest => "CancelledByRequest",
             Self::WorkerShutdown => "WorkerShutdown",
@@ -119,6 +128,8 @@ impl FailureType {
             Self::PaymentRateLimited
             | Self::PaymentUnavailable
             | Self::StoreUnavailable
+            | Self::MailUnconfirmed
+            | Self::CompensationFailed
             | Self::MailUnavailable
             | Self::WorkerShutdown => true,
         }

@@ -18,8 +18,9 @@ pub struct Metrics {
     /// `order_worker_payment_duration_seconds`: duration of one request to the gateway.
     pub payment_seconds: Histogram,
     /// `order_worker_mails_total{outcome}`: attempts to send one mail: `sent`, `refused`
-    /// permanently, `put_off` by the server, `broken_off` in the middle, or `unavailable`. All but
-    /// the first two are retried.
+    /// permanently, `put_off` by the server, `not_allowed` (it does not relay), `broken_off` before
+    /// it had the mail, `unconfirmed` (it had the mail and did not answer), or `unavailable`. All
+    /// but the first two are retried; `unconfirmed` twice.
     pub mails: IntCounterVec,
     /// `order_worker_activities_total{activity,outcome}`: attempts that ended in this process:
     /// `completed`, `cancelled`, `failed`, or `invalid` because of their input.
@@ -47,7 +48,15 @@ const PAYMENT_OUTCOMES: [&str; 9] = [
     "settled_voided",
     "unsettled",
 ];
-const MAIL_OUTCOMES: [&str; 5] = ["sent", "refused", "put_off", "broken_off", "unavailable"];
+const MAIL_OUTCOMES: [&str; 7] = [
+    "sent",
+    "refused",
+    "put_off",
+    "not_allowed",
+    "broken_off",
+    "unconfirmed",
+    "unavailable",
+];
 /// Seconds, from a fast local answer to the request timeout of the gateway client.
 const PAYMENT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
 
@@ -77,7 +86,7 @@ impl Metrics {
         )?;
         let mails = counter(
             "order_worker_mails_total",
-            "Mails sent, refused for good, put off by the mail server, and not sent because it was unavailable.",
+            "Attempts to send one mail, by what the mail server did.",
             &["outcome"],
             &MAIL_OUTCOMES,
         )?;

@@ -9,7 +9,7 @@ mod pool;
 mod said;
 mod stock;
 
-pub use mails::MailCounts;
+pub use mails::{MOST_COPIES, MailCounts};
 pub use orders::StoredOrder;
 pub use payments::PaymentState;
 pub use pool::{Backend, Store};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checked::{CardToken, Item};
-use super::result::Payment;
+use super::result::{Payment, is_zero};
 use crate::failure::Reason;
 
 /// Input of `create_order`.
@@ -104,7 +104,11 @@ pub struct MailReport {
     pub sent: u64,
     /// Recipients that the mail server refused permanently.
     pub refused: u64,
-    /// The last refusal, if there was one.
+    /// Recipients for whom the mail server got the mail three times without an answer. They may
+    /// have been mailed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unconfirmed: u64,
+    /// Why recipients were not, or perhaps not, mailed: the last refusal, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }

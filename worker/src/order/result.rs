@@ -62,8 +62,8 @@ pub enum NotificationState {
     None,
     /// Every recipient was mailed.
     Sent,
-    /// Some recipients were mailed. The mail server refused the others permanently, or they could
-    /// not be mailed in time.
+    /// Some recipients were mailed. The mail server refused the others permanently, did not confirm
+    /// their mails, or they could not be mailed in time.
     Partial,
     /// Nobody was mailed, or it is unknown who was.
     Failed,
@@ -80,6 +80,9 @@ pub struct Notification {
     pub sent: u64,
     /// Recipients that the mail server refused permanently.
     pub refused: u64,
+    /// Recipients who may have been mailed: the mail server got the mail but did not answer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unconfirmed: u64,
     /// Why, if anything failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
@@ -105,4 +108,10 @@ pub struct OrderResult {
     /// Why the order did not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+}
+
+/// Whether a count is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(super) fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -1,5 +1,6 @@
-//! The record of the mails: one row for each mail that needs no further work, and one row for each
-//! order that names the attempt which sends the rest.
+//! The record of the mails: one row for each mail that needs no further work, one row for each mail
+//! that was handed over without an answer, and one row for each order that names the attempt which
+//! sends the rest.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +9,18 @@ use sqlx::Row;
 use super::pool::{Store, now};
 use crate::failure::Failure;
 
-/// Counts of an order's mails that need no further work.
+/// How many times one mail may be handed over without an answer. Each time may be a copy.
+pub const MOST_COPIES: i64 = 3;
+
+/// Counts of an order's mails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MailCounts {
     /// Mails sent.
     pub sent: u64,
     /// Mails refused permanently.
     pub refused: u64,
+    /// Mails that were handed over, without an answer.
+    pub unconfirmed: u64,
     /// The mail server's message for one of the refusals.
     pub last_refusal: Option<String>,
 }
@@ -53,14 +59,59 @@ impl Store {
         .await
     }
 
-    /// The recipients of an order that need no further work.
+    /// The recipients of an order that need no further work: mailed, refused, or tried too often
+    /// without an answer.
     pub async fn mails_done(&self, order_id: &str) -> Result<BTreeSet<String>, Failure> {
         self.in_time(async {
-            let rows = sqlx::query("SELECT recipient FROM mails WHERE order_id = $1")
-                .bind(order_id)
-                .fetch_all(&self.pool)
-                .await?;
+            let rows = sqlx::query(
+                "SELECT recipient FROM mails WHERE order_id = $1
+                 UNION
+                 SELECT recipient FROM unconfirmed_mails WHERE order_id = $1 AND times >= $2",
+            )
+            .bind(order_id)
+            .bind(MOST_COPIES)
+            .fetch_all(&self.pool)
+            .await?;
             rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+        })
+        .await
+    }
+
+    /// Records that the mail server has a mail but has not answered. Returns how many times that
+    /// happened to this mail.
+    pub async fn mail_unconfirmed(&self, order_id: &str, recipient: &str) -> Result<i64, Failure> {
+        self.in_time(async {
+            let row = sqlx::query(
+                "INSERT INTO unconfirmed_mails (order_id, recipient, times, updated_at)
+                 VALUES ($1, $2, 1, $3)
+                 ON CONFLICT (order_id, recipient) DO UPDATE
+                 SET times = unconfirmed_mails.times + 1, updated_at = excluded.updated_at
+                 RETURNING times",
+            )
+            .bind(order_id)
+            .bind(recipient)
+            .bind(now())
+            .fetch_one(&self.pool)
+            .await?;
+            Ok(row.try_get(0)?)
+        })
+        .await
+    }
+
+    /// Takes back the last [`Store::mail_unconfirmed`]: the server has answered that it did not take
+    /// the mail.
+    pub async fn mail_not_taken(&self, order_id: &str, recipient: &str) -> Result<(), Failure> {
+        self.in_time(async {
+            sqlx::query(
+                "UPDATE unconfirmed_mails SET times = times - 1, updated_at = $3
+                 WHERE order_id = $1 AND recipient = $2 AND times > 0",
+            )
+            .bind(order_id)
+            .bind(recipient)
+            .bind(now())
+            .execute(&self.pool)
+            .await?;
+            Ok(())
         })
         .await
     }
@@ -111,6 +162,16 @@ impl Store {
                     counts.last_refusal = Some(row.try_get(2)?);
                 }
             }
+            let row = sqlx::query(
+                "SELECT COUNT(*) FROM unconfirmed_mails
+                 WHERE order_id = $1 AND times > 0 AND NOT EXISTS (
+                     SELECT 1 FROM mails WHERE mails.order_id = unconfirmed_mails.order_id
+                     AND mails.recipient = unconfirmed_mails.recipient)",
+            )
+            .bind(order_id)
+            .fetch_one(&self.pool)
+            .await?;
+            counts.unconfirmed = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
             Ok(counts)
         })
         .await

@@ -197,6 +197,16 @@ fn migrator() -> Migrator {
             "mailings",
             include_str!("../../migrations/0002_mailings.sql"),
         ),
+        (
+            3,
+            "unconfirmed mails",
+            include_str!("../../migrations/0003_unconfirmed_mails.sql"),
+        ),
+        (
+            4,
+            "first runs",
+            include_str!("../../migrations/0004_first_runs.sql"),
+        ),
     ];
     let mut migrator = Migrator::with_migrations(
         migrations

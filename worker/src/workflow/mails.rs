@@ -10,13 +10,14 @@ use crate::order::{Notification, NotificationState};
 /// Converts a report of `send_notification`.
 pub(super) fn notification_of(report: MailReport) -> Notification {
     Notification {
-        state: match (report.sent, report.refused) {
+        state: match (report.sent, report.refused + report.unconfirmed) {
             (_, 0) => NotificationState::Sent,
             (0, _) => NotificationState::Failed,
             _ => NotificationState::Partial,
         },
         sent: report.sent,
         refused: report.refused,
+        unconfirmed: report.unconfirmed,
         reason: report.reason,
     }
 }
@@ -38,6 +39,7 @@ pub(super) fn notification_of_unfinished(
         state,
         sent: counted.sent,
         refused: counted.refused,
+        unconfirmed: counted.unconfirmed,
         reason: Some(reason),
     }
 }

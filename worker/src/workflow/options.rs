@@ -70,9 +70,10 @@ pub(super) fn until_done(queue: Option<&str>) -> ActivityOptions {
         .build()
 }
 
-/// Options of an order's mails: two minutes plus two seconds per recipient, retried for a day.
+/// Options of an order's mails: a quarter of an hour plus two seconds per recipient, retried for a
+/// day. A mail server may take ten minutes to accept one mail.
 pub(super) fn notification(queue: Option<&str>, recipients: usize) -> ActivityOptions {
-    let seconds = 120 + 2 * u64::try_from(recipients).unwrap_or(u64::MAX / 4);
+    let seconds = 15 * 60 + 2 * u64::try_from(recipients).unwrap_or(u64::MAX / 4);
     let attempt = Duration::from_secs(seconds);
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: attempt.saturating_add(MAIL_PATIENCE),
@@ -124,7 +125,8 @@ mod tests {
                 .close_timeouts
                 .schedule_to_close()
                 .unwrap_or_default();
-            assert!(attempt >= Duration::from_secs(2) * u32::try_from(recipients).unwrap_or(0));
+            let each = Duration::from_secs(2) * u32::try_from(recipients).unwrap_or(0);
+            assert_eq!(attempt, Duration::from_mins(15) + each);
             assert_eq!(all, attempt + Duration::from_hours(24));
         }
     }

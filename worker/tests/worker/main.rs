@@ -21,6 +21,7 @@ mod hold;
 mod limits;
 mod line;
 mod load;
+mod mail_faults;
 mod mailer;
 mod notifications;
 mod orders;

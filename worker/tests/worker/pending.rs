@@ -1,6 +1,6 @@
 //! The pending activity of an order, as the server reports it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use order_worker::workflow::OrderWorkflow;
 use temporalio_client::WorkflowDescribeOptions;
@@ -9,8 +9,11 @@ use temporalio_common::protos::temporal::api::activity::v1::ActivityOptions;
 use temporalio_common::protos::temporal::api::common::v1::{RetryPolicy, WorkflowExecution};
 use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState;
 use temporalio_common::protos::temporal::api::workflow::v1::PendingActivityInfo;
-use temporalio_common::protos::temporal::api::workflowservice::v1::UpdateActivityOptionsRequest;
 use temporalio_common::protos::temporal::api::workflowservice::v1::update_activity_options_request::Activity;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    PauseActivityRequest, UnpauseActivityRequest, UpdateActivityOptionsRequest,
+    pause_activity_request, unpause_activity_request,
+};
 
 use crate::support::{Shop, eventually};
 
@@ -109,4 +112,51 @@ async fn change(
     request.set_timeout(Duration::from_secs(10));
     let mut service = shop.client.connection().workflow_service();
     service.update_activity_options(request).await.unwrap();
+}
+
+/// How long the server waits between the last attempt and the next one, in whole seconds.
+pub(crate) fn pause_of(pending: &PendingActivityInfo) -> Duration {
+    let next = pending.next_attempt_schedule_time.unwrap();
+    let ended = pending.last_attempt_complete_time.unwrap();
+    let [next, ended] = [next, ended].map(|time| SystemTime::try_from(time).unwrap());
+    let pause = next.duration_since(ended).unwrap() + Duration::from_millis(500);
+    Duration::from_secs(pause.as_secs())
+}
+
+/// Pauses an activity.
+pub(crate) async fn pause(shop: &Shop, order_id: &str, activity_id: &str) {
+    let mut request = PauseActivityRequest {
+        namespace: "default".to_owned(),
+        execution: Some(WorkflowExecution {
+            workflow_id: format!("order-{order_id}"),
+            run_id: String::new(),
+        }),
+        identity: "test".to_owned(),
+        activity: Some(pause_activity_request::Activity::Id(activity_id.to_owned())),
+        ..PauseActivityRequest::default()
+    }
+    .into_request();
+    request.set_timeout(Duration::from_secs(10));
+    let mut service = shop.client.connection().workflow_service();
+    service.pause_activity(request).await.unwrap();
+}
+
+/// Lets a paused activity go on.
+pub(crate) async fn unpause(shop: &Shop, order_id: &str, activity_id: &str) {
+    let mut request = UnpauseActivityRequest {
+        namespace: "default".to_owned(),
+        execution: Some(WorkflowExecution {
+            workflow_id: format!("order-{order_id}"),
+            run_id: String::new(),
+        }),
+        identity: "test".to_owned(),
+        activity: Some(unpause_activity_request::Activity::Id(
+            activity_id.to_owned(),
+        )),
+        ..UnpauseActivityRequest::default()
+    }
+    .into_request();
+    request.set_timeout(Duration::from_secs(10));
+    let mut service = shop.client.connection().workflow_service();
+    service.unpause_activity(request).await.unwrap();
 }

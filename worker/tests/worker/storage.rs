@@ -338,6 +338,7 @@ on_both! {
     a_mail_is_recorded_once
     the_attempt_that_was_started_last_has_the_mailing
     a_connection_in_use_does_not_keep_a_process_from_ending
+            unconfirmed: 0,
 }
 
 #[tokio::test]

@@ -28,8 +28,14 @@ pub enum UrlError {
     #[error("it must be smtp://host:port or smtps://host:port")]
     Malformed,
     /// `?tls=` has an unknown value.
-    #[error("tls must be required or opportunistic")]
+    #[error("tls must be required, opportunistic or none")]
     UnknownTls,
+    /// The password would be sent without encryption.
+    #[error(
+        "its password could be read on the way: use smtps:// or ?tls=required, or say ?tls=none if \
+         the network is trusted"
+    )]
+    PasswordInClear,
     /// The user or the password is not UTF-8.
     #[error("user and password must be UTF-8")]
     Login,
@@ -50,7 +56,8 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Parses `smtp://` (with `?tls=required` or `?tls=opportunistic` for STARTTLS) or `smtps://`,
-    /// with or without `user:password@`. A path is the client's name in the greeting.
+    /// with or without `user:password@`. A password needs encryption, or `?tls=none`. A path is the
+    /// client's name in the greeting.
     pub(super) fn from_url(url: &str) -> Result<Self, UrlError> {
         let url = Url::parse(url).map_err(|_| UrlError::Malformed)?;
         let host = url.host_str().ok_or(UrlError::Malformed)?;
@@ -58,7 +65,11 @@ impl Relay {
         let certified = || TlsParameters::new(host.clone()).map_err(UrlError::Tls);
         let tls = url.query_pairs().find(|(name, _)| name == "tls");
         let (tls, port) = match (url.scheme(), tls.as_ref().map(|(_, value)| &**value)) {
-            ("smtp", None) => (Tls::None, 25),
+            // An attacker on the way can remove the offer to encrypt.
+            ("smtp", None | Some("opportunistic")) if url.password().is_some() => {
+                return Err(UrlError::PasswordInClear);
+            }
+            ("smtp", None | Some("none")) => (Tls::None, 25),
             ("smtp", Some("required")) => (Tls::Required(certified()?), 587),
             ("smtp", Some("opportunistic")) => (Tls::Opportunistic(certified()?), 587),
             ("smtp", Some(_)) => return Err(UrlError::UnknownTls),
@@ -175,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_login_is_decoded_and_a_path_is_the_name_to_greet_with() {
-        let relay = read("smtp://me%40shop:p%2Fw%20d@mail/shop.example");
+        let relay = read("smtps://me%40shop:p%2Fw%20d@mail/shop.example");
         let login = Credentials::new("me@shop".to_owned(), "p/w d".to_owned());
         assert!(relay.login.is_some_and(|given| given == login));
         assert_eq!(relay.hello, ClientId::Domain("shop.example".to_owned()));
@@ -187,12 +198,21 @@ mod tests {
         let problem = |url: &str| Relay::from_url(url).map(drop).unwrap_err().to_string();
         assert_eq!(
             problem("smtp://mail?tls=maybe"),
-            "tls must be required or opportunistic"
+            "tls must be required, opportunistic or none"
         );
         assert_eq!(
-            problem("smtp://a:%FF@mail"),
+            problem("smtps://a:%FF@mail"),
             "user and password must be UTF-8"
         );
+        for url in ["smtp://a:b@mail", "smtp://a:b@mail?tls=opportunistic"] {
+            assert_eq!(
+                problem(url),
+                "its password could be read on the way: use smtps:// or ?tls=required, or say \
+                 ?tls=none if the network is trusted"
+            );
+        }
+        assert!(read("smtp://a:b@mail?tls=none").login.is_some());
+        assert!(read("smtp://a:b@mail?tls=required").login.is_some());
         for url in ["mail", "http://mail", "smtp:mail"] {
             assert_eq!(
                 problem(url),

@@ -223,7 +223,7 @@ impl Vault {
 
     async fn start(&self, more: &[(&str, &str)]) -> Worker {
         let smtp = self.shop.smtp.address;
-        let smtp_url = format!("smtp://shop:{SMTP_PASSWORD}@{smtp}");
+        let smtp_url = format!("smtp://shop:{SMTP_PASSWORD}@{smtp}?tls=none");
         let secret = [
             ("DATABASE_URL", self.database_url.as_str()),
             ("SMTP_URL", smtp_url.as_str()),

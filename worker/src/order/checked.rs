@@ -125,7 +125,23 @@ pub fn is_order_id(id: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Formats an amount in minor units for people: 12345 USD is "123.45 USD".
+/// Formats an amount in minor units for people: 12345 is "123.45 USD", and "12345 JPY".
 pub fn money(amount: i64, currency: &str) -> String {
-    format!("{}.{:02} {currency}", amount / 100, amount % 100)
+    let digits = minor_digits(currency);
+    if digits == 0 {
+        return format!("{amount} {currency}");
+    }
+    let (unit, width) = (10_i64.pow(digits), digits as usize);
+    format!("{}.{:0width$} {currency}", amount / unit, amount % unit)
+}
+
+/// How many decimal digits the minor unit of a currency is, by ISO 4217. Nearly all have two.
+fn minor_digits(currency: &str) -> u32 {
+    match currency {
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX"
+        | "UYI" | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+        "CLF" | "UYW" => 4,
+        _ => 2,
+    }
 }

@@ -278,3 +278,26 @@ fn queues_of_the_command_line_fill_only_what_the_order_leaves_open() {
         OrderInput::new("a", 1)
     );
 }
+
+#[test]
+fn an_amount_has_as_many_decimals_as_its_currency() {
+    for (amount, currency, shown) in [
+        (12_345, "USD", "123.45 USD"),
+        (5, "EUR", "0.05 EUR"),
+        (100, "JPY", "100 JPY"),
+        (100, "KRW", "100 KRW"),
+        (12_345, "KWD", "12.345 KWD"),
+        (5, "TND", "0.005 TND"),
+        (12_345, "CLF", "1.2345 CLF"),
+    ] {
+        assert_eq!(money(amount, currency), shown);
+    }
+    let order = OrderInput::new("yen", 100).with("currency", "JPY");
+    assert!(
+        order
+            .parse()
+            .unwrap()
+            .body
+            .contains(" over 100 JPY is paid.")
+    );
+}

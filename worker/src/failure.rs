@@ -110,6 +110,11 @@ impl FailureType {
         }
     }
 
+    /// The failure type of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Whether a retry can help.
     pub fn retryable(self) -> bool {
         match self {
@@ -123,13 +128,13 @@ impl FailureType {
             | Self::PaymentRefused
             | Self::PaymentUnsettled
             | Self::MailRefused
+            | Self::MailUnconfirmed
+            | Self::CompensationFailed
             | Self::CancelledByCustomer
             | Self::CancelledByRequest => false,
             Self::PaymentRateLimited
             | Self::PaymentUnavailable
             | Self::StoreUnavailable
-            | Self::MailUnconfirmed
-            | Self::CompensationFailed
             | Self::MailUnavailable
             | Self::WorkerShutdown => true,
         }
@@ -148,6 +153,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// For a payment: it is certain that nothing was charged.
     pub uncharged: bool,
+    /// No further attempt may be made, although the failure type could pass.
+    pub is_final: bool,
 }
 
 /// Why an order ended as it did: a failure type from the README's table, and one sentence.
@@ -195,6 +202,7 @@ impl Failure {
             message: message.into(),
             retry_after: None,
             uncharged: false,
+            is_final: false,
         }
     }
 
@@ -216,11 +224,24 @@ impl Failure {
         self
     }
 
+    /// Allows no further attempt.
+    #[must_use]
+    pub fn finally(mut self) -> Self {
+        self.is_final = true;
+        self.retry_after = None;
+        self
+    }
+
+    /// Whether another attempt may follow.
+    pub fn is_retryable(&self) -> bool {
+        self.kind.retryable() && !self.is_final
+    }
+
     /// Converts it into Temporal's application failure.
     pub fn into_application(self) -> ApplicationFailure {
         let builder = ApplicationFailure::builder(self.message.clone())
             .type_name(self.kind.name().to_owned())
-            .non_retryable(!self.kind.retryable());
+            .non_retryable(!self.is_retryable());
         match self.retry_after {
             Some(delay) => builder.next_retry_delay(delay).build(),
             None if self.uncharged => builder.details(PaymentDetails { charged: false }).build(),
@@ -302,7 +323,11 @@ pub fn is_uncharged(error: &ActivityExecutionError) -> bool {
 /// Whether another attempt of a failed activity could have succeeded.
 pub fn may_pass(error: &ActivityExecutionError) -> bool {
     match error.reason() {
-        Some(IncomingError::Application(failure)) => !failure.is_non_retryable(),
+        Some(IncomingError::Application(failure)) => {
+            let named = failure.type_name().and_then(FailureType::named);
+            // The last attempt of a payment says that it is final.
+            !failure.is_non_retryable() || named.is_some_and(FailureType::retryable)
+        }
         Some(IncomingError::Timeout(_)) => true,
         _ => false,
     }

@@ -22,7 +22,10 @@ pub const DECLINED_MESSAGE: &str = "Payment declined";
 pub const IDEMPOTENCY_HEADER: &str = "Idempotency-Key";
 
 /// Timeout of one request. After a timeout the outcome is unknown until it is settled.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a gateway is trusted to remember a key. After that, "unknown" does not mean that there
+/// was no charge.
+pub const REMEMBERED: Duration = Duration::from_hours(24);
 /// Status codes which mean that the gateway did not process the request at all. 409 and 422 are not
 /// among them: they may refer to an earlier charge.
 const UNTAKEN: [u16; 10] = [400, 401, 403, 404, 405, 406, 411, 413, 414, 415];
@@ -69,6 +72,15 @@ struct ChargeBody<'a> {
     currency: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<&'a str>,
+}
+
+/// When the gateway was asked for a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It remembers the key, if it has ever seen it.
+    Lately,
+    /// It may have forgotten the key ([`REMEMBERED`]).
+    LongAgo,
 }
 
 /// The gateway's reply to a request that it need not support.
@@ -163,15 +175,35 @@ impl GatewayClient {
 
     /// Looks up the charge of a key. If there is none, voids the key, so that no charge can follow.
     ///
-    /// Fails with `PaymentUnsettled` if the gateway neither knows a charge of this key nor supports
-    /// voiding. All other failures are transient.
-    pub async fn settle(&self, key: &str, request: &PaymentRequest) -> Result<Settlement, Failure> {
+    /// Fails with `PaymentUnsettled` if the gateway knows no charge of this key, and either does
+    /// not support voiding or may have forgotten the charge. All other failures are transient.
+    pub async fn settle(
+        &self,
+        key: &str,
+        request: &PaymentRequest,
+        asked: Asked,
+    ) -> Result<Settlement, Failure> {
         let look_up = self.http.get(self.url(&format!("charges/{key}"))?);
         let looked_up = ask(look_up).await?;
         if let Reply::Json(answer) = &looked_up
             && let Some(settlement) = answer::settlement(answer, key, request)
         {
             return Ok(settlement);
+        }
+        let known = match looked_up {
+            Reply::Json(_) => "does not say whether it was charged".to_owned(),
+            Reply::NotOffered(what) => format!("knows of no charge ({what})"),
+        };
+        let order_id = &request.order_id;
+        if asked == Asked::LongAgo {
+            // Nothing is voided: a later look-up would take that for an answer. And no request is
+            // under way for so long.
+            return Err(Failure::new(
+                FailureType::PaymentUnsettled,
+                format!(
+                    "the gateway {known}, but may have forgotten one, because it was asked more than a day ago: look there for order {order_id} under the key {key}"
+                ),
+            ));
         }
         // The gateway decides: a charge that arrived since the lookup wins over the void.
         let void = self.http.post(self.url(&format!("charges/{key}/void"))?);
@@ -188,15 +220,10 @@ impl GatewayClient {
             },
             Reply::NotOffered(what) => what,
         };
-        let known = match looked_up {
-            Reply::Json(_) => "does not say whether it was charged".to_owned(),
-            Reply::NotOffered(what) => format!("knows of no charge ({what})"),
-        };
         Err(Failure::new(
             FailureType::PaymentUnsettled,
             format!(
-                "the gateway {known} and cannot void it ({not_offered}): look there for order {} under the key {key}",
-                request.order_id
+                "the gateway {known} and cannot void it ({not_offered}): look there for order {order_id} under the key {key}"
             ),
         ))
     }

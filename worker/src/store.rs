@@ -12,5 +12,5 @@ mod stock;
 pub use mails::{MOST_COPIES, MailCounts};
 pub use orders::StoredOrder;
 pub use payments::PaymentState;
-pub use pool::{Backend, Store};
+pub use pool::{ANSWER_TIMEOUT, Backend, Store};
 pub use said::{said, said_of_migration};

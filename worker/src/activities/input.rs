@@ -266,6 +266,8 @@ impl Input for Mailing {
             recipients: fields.recipients()?,
             subject: fields.subject()?.ok_or("subject is missing")?,
             body: fields.body()?.unwrap_or_default(),
+        "attempts",
+        "asked_since",
         })
     }
 }
@@ -274,6 +276,8 @@ impl Input for CountMails {
     const KNOWN: &'static [&'static str] = &["order_id", "id"];
     const BY_ID: bool = true;
 
+            attempts: fields.number("attempts")?,
+            asked_since: fields.number("asked_since")?,
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
         let order_id = fields.order_id()?;
         Ok(Self { order_id })

@@ -6,8 +6,10 @@
     reason = "the macro makes undocumented constants of the activities"
 )]
 
+mod tries;
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -18,11 +20,12 @@ use crate::failure::{Failure, FailureType};
 use crate::metrics::Metrics;
 use crate::order::Payment;
 use crate::order::messages::{PaymentRequest, Settlement};
-use crate::payment::{GatewayClient, idempotency_key};
+use crate::payment::{Asked, GatewayClient, REMEMBERED, idempotency_key};
 use crate::store::{PaymentState, Store};
+use tries::{Earlier, Tries, is_over};
 
-/// How many times to ask a gateway that supports neither lookup nor voiding, with pauses of 1, 2, 4
-/// and 8 s.
+/// How many times to ask a gateway that supports neither lookup nor voiding, or may have forgotten
+/// a charge, with pauses of 1, 2, 4 and 8 s.
 const SETTLE_ATTEMPTS: u32 = 5;
 
 /// The activities of the role `payments`.
@@ -45,7 +48,8 @@ impl PaymentActivities {
 
 #[activities]
 impl PaymentActivities {
-    /// Charges the order once, however many times it runs: every attempt sends the same key.
+    /// Charges the order once, however many times it runs: every attempt sends the same key. An
+    /// attempt that the gateway answers with 429 is none of the request's `attempts`.
     #[activity(name = "process_payment")]
     pub async fn process_payment(
         self: Arc<Self>,
@@ -60,6 +64,11 @@ impl PaymentActivities {
             "processing payment for order {}",
             request.order_id
         );
+        let tries = tries(&ctx, &request);
+        if let Some(refusal) = tries.refusal() {
+            tracing::warn!(order_id = %request.order_id, "payment not tried again: {refusal}");
+            return Err(refusal.into_activity());
+        }
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
         let started = Instant::now();
         let answer = self.gateway.charge(&key, &request).await;
@@ -81,17 +90,22 @@ impl PaymentActivities {
             }
             other => other,
         };
-        let payment = answer.map_err(|mut failure| {
-            // This answer says nothing about earlier attempts.
-            failure.uncharged &= ctx.info().attempt == 1;
-            tracing::warn!(
-                order_id = %request.order_id,
-                attempt = ctx.info().attempt,
-                failure = failure.kind.name(),
-                "payment not made: {failure}"
-            );
-            failure.into_activity()
-        })?;
+        let payment = match answer {
+            Ok(payment) => payment,
+            Err(failure) => {
+                let (failure, earlier) = tries.after(failure);
+                tracing::warn!(
+                    order_id = %request.order_id,
+                    attempt = ctx.info().attempt,
+                    failure = failure.kind.name(),
+                    "payment not made: {failure}"
+                );
+                if failure.is_retryable() {
+                    ctx.record_heartbeat(earlier).await?;
+                }
+                return Err(failure.into_activity());
+            }
+        };
         self.record(&key, &request, PaymentState::Charged(&payment.charge_id))
             .await?;
         tracing::info!(order_id = %request.order_id, amount = request.amount, "order paid");
@@ -101,7 +115,7 @@ impl PaymentActivities {
     /// Finds out whether a payment was charged after its answers were lost. If it was not, voids
     /// the key, so that a request still in flight cannot charge later. Fails permanently, with
     /// `PaymentUnsettled`, after five attempts at a gateway that supports neither lookup nor
-    /// voiding.
+    /// voiding, or that may have forgotten the charge.
     #[activity(name = "settle_payment")]
     pub async fn settle_payment(
         self: Arc<Self>,
@@ -110,7 +124,12 @@ impl PaymentActivities {
     ) -> Result<Settlement, ActivityError> {
         let request = request.read(&ctx)?;
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
-        let settlement = self.gateway.settle(&key, &request).await;
+        let long_ago = |since| is_over(REMEMBERED, since, seconds(Some(SystemTime::now())));
+        let asked = match request.asked_since {
+            Some(since) if long_ago(since) => Asked::LongAgo,
+            _ => Asked::Lately,
+        };
+        let settlement = self.gateway.settle(&key, &request, asked).await;
         let settlement = settlement.map_err(|failure| self.not_settled(failure, &ctx, &request))?;
         let (outcome, state) = match &settlement {
             Settlement::Charged(payment) => {
@@ -124,6 +143,27 @@ impl PaymentActivities {
         tracing::info!(order_id = %request.order_id, outcome, "payment settled");
         Ok(settlement)
     }
+}
+
+/// This attempt of a payment, and what is known of the ones before it.
+fn tries(ctx: &ActivityContext, request: &PaymentRequest) -> Tries {
+    let info = ctx.info();
+    let now = info.started_time.unwrap_or_else(SystemTime::now);
+    Tries {
+        attempt: info.attempt,
+        most: request.attempts,
+        scheduled: seconds(info.scheduled_time.or(Some(now))),
+        now: seconds(Some(now)),
+        earlier: Earlier::read(ctx.heartbeat_details().raw()),
+    }
+}
+
+/// Seconds since 1970.
+fn seconds(time: Option<SystemTime>) -> i64 {
+    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since: Duration| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 impl PaymentActivities {

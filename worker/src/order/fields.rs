@@ -268,7 +268,18 @@ impl<'a> Fields<'a> {
         self.text("body", MAX_BODY_LENGTH)
     }
 
-    fn text(&self, name: &str, max: usize) -> Result<Option<String>, String> {
+    /// Returns a whole number that is not negative.
+    pub(crate) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, String> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let number = whole_number(value).filter(|number| *number >= 0);
+        let number = number.and_then(|number| T::try_from(number).ok());
+        let wrong = || format!("{name} must be a whole number that is not negative");
+        number.map(Some).ok_or_else(wrong)
+    }
+
+    pub(crate) fn text(&self, name: &str, max: usize) -> Result<Option<String>, String> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= max => Ok(Some(text.clone())),

@@ -57,6 +57,14 @@ pub struct PaymentRequest {
 }
 
 /// The outcome that `settle_payment` found. After `Declined` and `Voided` no charge can follow.
+    /// How many attempts of `process_payment` may have an unknown outcome; an attempt that the
+    /// gateway answered with 429 is none of them. Default: the caller's retry policy decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// For `settle_payment`: when the first attempt to pay may have been made, in seconds since
+    /// 1970. Default: lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_since: Option<i64>,
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome", content = "payment")]
 pub enum Settlement {

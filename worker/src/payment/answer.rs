@@ -148,6 +148,8 @@ mod tests {
             amount: 100,
             currency: "USD".to_owned(),
             card: None,
+            attempts: None,
+            asked_since: None,
         }
     }
 

@@ -15,7 +15,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Time limit of one database operation, including the wait for a free connection. Shorter than the
 /// activity's timeout, so that the activity can report what happened.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time limit for closing the pool. The pool pings each connection that is returned, and waits for
 /// the answer as long as the system does.

@@ -8,6 +8,9 @@ use temporalio_sdk::{
     ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, WorkflowCancellationToken,
 };
 
+use crate::payment::REQUEST_TIMEOUT;
+use crate::store::ANSWER_TIMEOUT;
+
 /// Maximum attempts of a step.
 pub(super) const ATTEMPTS: u32 = 3;
 /// How long mails are retried, on top of the time that one undisturbed attempt may take. Attempts
@@ -24,9 +27,23 @@ pub(super) const MAIL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Long enough for a fleet to scale up from zero.
 const COUNT_PATIENCE: Duration = Duration::from_mins(10);
-/// Longer than the request timeout of the gateway client (10 s), so that the activity itself can
-/// report what happened.
-const PAYMENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer than what the activity may take, so that it can report what happened itself: one request
+/// to the gateway and one record of the answer.
+const PAYMENT_TIMEOUT: Duration = SLACK
+    .saturating_add(REQUEST_TIMEOUT)
+    .saturating_add(ANSWER_TIMEOUT);
+/// Two requests to the gateway and one record.
+const SETTLEMENT_TIMEOUT: Duration = PAYMENT_TIMEOUT.saturating_add(REQUEST_TIMEOUT);
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Options of checking an order: unlimited retries, detached from the workflow's cancellation. During
+/// an upgrade, a worker of an earlier version may get the task and not know the activity.
+pub(super) fn check() -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(STEP_TIMEOUT)
+        .retry_policy(retries(0, Duration::from_secs(30)))
+        .cancellation_token(WorkflowCancellationToken::new())
+        .build()
+}
 
 /// Options of a step that only uses the database.
 pub(super) fn step(queue: Option<&str>) -> ActivityOptions {
@@ -37,12 +54,13 @@ pub(super) fn step(queue: Option<&str>) -> ActivityOptions {
         .build()
 }
 
-/// Options of the payment. No heartbeat: a request to the gateway must not be abandoned halfway,
-/// and it ends within its own timeout.
+/// Options of the payment. No heartbeat timeout: a request to the gateway must not be abandoned
+/// halfway, and it ends within its own timeout. The activity counts its attempts itself
+/// (`PaymentRequest::attempts`), because those that the gateway answered with 429 do not count.
 pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(PAYMENT_TIMEOUT)
         .maybe_task_queue(queue.map(str::to_owned))
-        .retry_policy(retries(ATTEMPTS, Duration::from_secs(30)))
+        .retry_policy(retries(0, Duration::from_secs(30)))
         .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
         .build()
 }
@@ -52,7 +70,7 @@ pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
 pub(super) fn settlement(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: SETTLEMENT_PATIENCE,
-        start_to_close: PAYMENT_TIMEOUT,
+        start_to_close: SETTLEMENT_TIMEOUT,
     })
     .maybe_task_queue(queue.map(str::to_owned))
     .retry_policy(retries(0, Duration::from_mins(1)))

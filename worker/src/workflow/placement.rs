@@ -1,6 +1,8 @@
 //! One run of one order: the steps in order, and compensation. Deterministic, as the whole
 //! workflow.
 
+use std::time::UNIX_EPOCH;
+
 use temporalio_sdk::{
     ActivityExecutionError, ApplicationFailure, WorkflowContext, WorkflowResult,
     WorkflowTermination, workflows::select,
@@ -173,6 +175,8 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         let error = match paid {
             Ok(payment) => return Ok(payment),
             Err(error) => error,
+            attempts: Some(options::ATTEMPTS),
+            asked_since: self.now(),
         };
         let stop = self.stop(&error);
         // The outcome is certain if the payment was declined or the gateway did not process the
@@ -223,6 +227,12 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
                 body: self.order.body.clone(),
             };
             let queue = self.order.task_queues.notifications.as_deref();
+    /// The time of the workflow, in seconds since 1970.
+    fn now(&self) -> Option<i64> {
+        let since = self.ctx.workflow_time()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    }
+
             let options = options::notification(queue, self.order.recipients.len());
             let report = self
                 .ctx

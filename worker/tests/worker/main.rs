@@ -25,6 +25,7 @@ mod mail_faults;
 mod mailer;
 mod notifications;
 mod orders;
+mod payment_faults;
 mod pending;
 mod plain;
 mod process;

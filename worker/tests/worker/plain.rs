@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use order_worker::failure::FailureType;
 use order_worker::order::messages::PaymentRequest;
 use order_worker::order::{OrderInput, OrderResult, OrderState, Payment};
-use order_worker::payment::GatewayClient;
+use order_worker::payment::{Asked, GatewayClient};
 use serde_json::{Value, json};
 use temporalio_client::{ActivityStartOptions, WorkflowExecutionStatus};
 use temporalio_common::UntypedActivity;
@@ -213,9 +213,11 @@ async fn settled(otherwise: Response) -> Option<FailureType> {
         amount: 1,
         currency: "USD".to_owned(),
         card: None,
+        attempts: None,
+        asked_since: None,
     };
     client
-        .settle("k", &request)
+        .settle("k", &request, Asked::Lately)
         .await
         .err()
         .map(|failure| failure.kind)

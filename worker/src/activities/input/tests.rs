@@ -54,6 +54,8 @@ fn what_the_reference_client_sends_is_enough() {
         currency: "USD".to_owned(),
         card: None,
     };
+        attempts: None,
+        asked_since: None,
     for order in [
         whole,
         json!({"order_id": "a", "total": 100}),

@@ -30,6 +30,7 @@ pub(crate) async fn run_activities(client: &Client, queue: &str, name: &str, cou
                 order_id,
                 total: 100,
                 currency: "USD".to_owned(),
+                first_run_id: None,
             };
             let handle = client
                 .start_activity(OrderActivities::create_order, input.into(), options)

@@ -21,7 +21,10 @@ use crate::failure::{Failure, FailureType, Reason};
 use crate::order::messages::{
     CancelOrder, CountMails, CreateOrder, Mailing, PaymentRequest, ReleaseInventory, Reservation,
 };
-use crate::order::{Fields, Misspelt, ORDER_FIELDS, is_order_id};
+use crate::order::{Fields, Misspelt, ORDER_FIELDS, OrderInput, is_order_id};
+
+/// Maximum length of a run id, in bytes.
+const MAX_RUN_ID_LENGTH: usize = 100;
 
 /// The input of an activity: a typed value from this program, or the payloads of a caller.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,7 +172,14 @@ pub(super) trait Input: Sized {
 }
 
 impl Input for CreateOrder {
-    const KNOWN: &'static [&'static str] = &["order_id", "id", "total", "amount", "currency"];
+    const KNOWN: &'static [&'static str] = &[
+        "order_id",
+        "id",
+        "total",
+        "amount",
+        "currency",
+        "first_run_id",
+    ];
 
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
         Ok(Self {
@@ -192,6 +202,7 @@ impl Input for CancelOrder {
             Some(Value::Object(reason)) => {
                 let text = |name: &str| reason.get(name).and_then(Value::as_str);
                 let kind = text("type").filter(|kind| !kind.trim().is_empty());
+            first_run_id: fields.text("first_run_id", MAX_RUN_ID_LENGTH)?,
                 Reason::of(
                     kind.unwrap_or(requested),
                     text("message").unwrap_or_default(),

@@ -15,6 +15,9 @@ pub struct CreateOrder {
     pub total: i64,
     /// ISO 4217 code.
     pub currency: String,
+    /// The first run of the workflow, which stays the same when it is reset. Default: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_run_id: Option<String>,
 }
 
 /// Input of `cancel_order_activity`.

@@ -19,13 +19,16 @@ pub struct StoredOrder {
     pub state: String,
     /// Failure type of a cancelled order, otherwise empty.
     pub reason: String,
+    /// The first run of the workflow; empty if unknown.
+    pub first_run_id: String,
 }
 
 impl Store {
     /// Records an order; false if this workflow has already done so.
     ///
     /// A workflow id can run again. An order that an earlier run has paid, or recorded with another
-    /// total, is refused with `OrderConflict`: undoing it in this run would undo a sale.
+    /// total, is refused with `OrderConflict`: undoing it in this run would undo a sale. A run that
+    /// goes on from a reset is not another one: it has the same first run.
     pub async fn create_order(
         &self,
         workflow_id: &str,
@@ -33,8 +36,8 @@ impl Store {
     ) -> Result<bool, Failure> {
         self.in_time(async {
             let created = sqlx::query(
-                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, 'created', '', '', $5, $5)
+                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at, first_run_id)
+                 VALUES ($1, $2, $3, $4, 'created', '', '', $5, $5, $6)
                  ON CONFLICT (order_id) DO NOTHING",
             )
             .bind(order.order_id.as_str())
@@ -42,6 +45,7 @@ impl Store {
             .bind(order.total)
             .bind(order.currency.as_str())
             .bind(now())
+            .bind(order.first_run_id.as_deref().unwrap_or_default())
             .execute(&self.pool)
             .await?
             .rows_affected()
@@ -56,11 +60,14 @@ impl Store {
                 ));
             };
             let same = (existing.total, &existing.currency) == (order.total, &order.currency);
+            let first_run_id = order.first_run_id.as_deref().unwrap_or_default();
+            let reset = !first_run_id.is_empty() && existing.first_run_id == first_run_id;
             match existing.state.as_str() {
                 _ if existing.workflow_id != workflow_id => {
                     Err(conflict(&order.order_id, "belongs to another workflow"))
                 }
                 "cancelled" => Err(cancelled(&order.order_id)),
+                "paid" if same && reset => Ok(false),
                 "paid" => Err(conflict(&order.order_id, "was paid in an earlier run")),
                 _ if !same => Err(conflict(
                     &order.order_id,
@@ -76,7 +83,8 @@ impl Store {
     pub async fn order(&self, order_id: &str) -> Result<Option<StoredOrder>, Failure> {
         self.in_time(async {
             let row = sqlx::query(
-                "SELECT workflow_id, total, currency, state, reason FROM orders WHERE order_id = $1",
+                "SELECT workflow_id, total, currency, state, reason, first_run_id
+                 FROM orders WHERE order_id = $1",
             )
             .bind(order_id)
             .fetch_optional(&self.pool)
@@ -88,6 +96,7 @@ impl Store {
                     currency: row.try_get(2)?,
                     state: row.try_get(3)?,
                     reason: row.try_get(4)?,
+                    first_run_id: row.try_get(5)?,
                 })
             })
             .transpose()

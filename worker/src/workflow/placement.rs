@@ -112,6 +112,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         self.enter(OrderState::Reserving);
         self.undo.push(Undo::ReleaseInventory);
         let input = Reservation {
+            first_run_id: Some(self.ctx.info().first_execution_run_id().to_owned()),
             order_id: self.order.order_id.clone(),
             items: self.order.items.clone(),
         };

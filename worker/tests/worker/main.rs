@@ -34,6 +34,7 @@ mod proxy;
 mod record;
 mod reference;
 mod replay;
+mod resets;
 mod routing;
 mod search;
 mod secrets;

@@ -167,6 +167,7 @@ impl Stage {
             order_id: order_id.to_owned(),
             total: 100,
             currency: "USD".to_owned(),
+            first_run_id: None,
         };
         store.create_order("another", &other).await.unwrap();
         store.close().await;

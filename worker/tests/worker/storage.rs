@@ -17,6 +17,7 @@ fn order(order_id: &str) -> CreateOrder {
         total: 100,
         currency: "USD".to_owned(),
     }
+        first_run_id: None,
 }
 
 fn reservation(order_id: &str, items: &[(&str, i64)]) -> Reservation {
@@ -64,6 +65,7 @@ async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
         state: "cancelled".to_owned(),
         reason: "OutOfStock".to_owned(),
     };
+        first_run_id: String::new(),
     assert_eq!(store.order("a").await.unwrap(), Some(expected));
 
     // Cancelled before it was recorded: the late step notices.

@@ -40,6 +40,7 @@ fn what_the_reference_client_sends_is_enough() {
         order_id: "a".to_owned(),
         total: 100,
         currency: "USD".to_owned(),
+        first_run_id: None,
     };
     let standard = Reservation {
         order_id: "a".to_owned(),

@@ -1,5 +1,8 @@
 //! The record of the payments.
 
+use sqlx::Row;
+
+use super::orders::conflict;
 use super::pool::{Store, now};
 use crate::failure::Failure;
 use crate::order::messages::PaymentRequest;
@@ -17,7 +20,8 @@ pub enum PaymentState<'a> {
 
 impl Store {
     /// Records the outcome of a payment. Returns whether the order became paid by this call. A
-    /// recorded charge is never overwritten.
+    /// recorded charge is never overwritten; a second charge, under another key, is refused with
+    /// `OrderConflict`.
     pub async fn record_payment(
         &self,
         key: &str,
@@ -31,12 +35,13 @@ impl Store {
                 PaymentState::Voided => ("voided", ""),
             };
             let mut tx = self.begin().await?;
-            sqlx::query(
+            let recorded = sqlx::query(
                 "INSERT INTO payments (order_id, idempotency_key, state, charge_id, amount, currency, updated_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)
                  ON CONFLICT (order_id) DO UPDATE
-                 SET state = excluded.state, charge_id = excluded.charge_id,
-                     updated_at = excluded.updated_at
+                 SET idempotency_key = excluded.idempotency_key, state = excluded.state,
+                     charge_id = excluded.charge_id, amount = excluded.amount,
+                     currency = excluded.currency, updated_at = excluded.updated_at
                  WHERE payments.state <> 'charged'",
             )
             .bind(request.order_id.as_str())
@@ -47,7 +52,23 @@ impl Store {
             .bind(request.currency.as_str())
             .bind(now())
             .execute(&mut *tx)
-            .await?;
+            .await?
+            .rows_affected();
+            if recorded == 0
+                && let PaymentState::Charged(charge_id) = state
+            {
+                let earlier = sqlx::query("SELECT idempotency_key FROM payments WHERE order_id = $1")
+                    .bind(request.order_id.as_str())
+                    .fetch_one(&mut *tx)
+                    .await?;
+                let earlier: String = earlier.try_get(0)?;
+                if earlier != key {
+                    let how = format!(
+                        "was already paid under the key {earlier}: refund the charge {charge_id}"
+                    );
+                    return Err(conflict(&request.order_id, &how));
+                }
+            }
             let mut paid = false;
             if matches!(state, PaymentState::Charged(_)) {
                 paid = sqlx::query(

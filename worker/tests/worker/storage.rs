@@ -9,6 +9,7 @@ use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
 
 use crate::support::{DEADLINE, temp_dir};
 use order_worker_testkit::servers::postgres_database;
+use sqlx::Row;
 use tempfile::TempDir;
 
 fn order(order_id: &str) -> CreateOrder {
@@ -16,8 +17,8 @@ fn order(order_id: &str) -> CreateOrder {
         order_id: order_id.to_owned(),
         total: 100,
         currency: "USD".to_owned(),
-    }
         first_run_id: None,
+    }
 }
 
 fn reservation(order_id: &str, items: &[(&str, i64)]) -> Reservation {
@@ -64,8 +65,8 @@ async fn orders_are_written_once_and_belong_to_their_workflow(store: Store) {
         currency: "USD".to_owned(),
         state: "cancelled".to_owned(),
         reason: "OutOfStock".to_owned(),
-    };
         first_run_id: String::new(),
+    };
     assert_eq!(store.order("a").await.unwrap(), Some(expected));
 
     // Cancelled before it was recorded: the late step notices.
@@ -164,6 +165,8 @@ async fn a_charge_makes_an_order_paid_for_good(store: Store) {
         amount: 100,
         currency: "USD".to_owned(),
         card: None,
+        attempts: None,
+        asked_since: None,
     };
     let charged = PaymentState::Charged("ch_1");
     assert!(
@@ -196,6 +199,93 @@ async fn a_charge_makes_an_order_paid_for_good(store: Store) {
         store.order("a").await.unwrap().map(|o| o.state).as_deref(),
         Some("paid")
     );
+}
+
+async fn a_second_charge_of_an_order_is_not_swallowed(store: Store) {
+    store.create_order("wf", &order("a")).await.unwrap();
+    let request = |amount: i64| PaymentRequest {
+        order_id: "a".to_owned(),
+        amount,
+        currency: "USD".to_owned(),
+        card: None,
+        attempts: None,
+        asked_since: None,
+    };
+    let record = async |key: &str, amount: i64, state: PaymentState<'_>| {
+        store.record_payment(key, &request(amount), state).await
+    };
+    // The key was voided; the order is paid under another one.
+    record("one", 100, PaymentState::Voided).await.unwrap();
+    let charged = PaymentState::Charged("ch_2");
+    assert!(record("two", 90, charged).await.unwrap());
+    let row = sqlx::query("SELECT idempotency_key, charge_id, amount FROM payments");
+    let row = row.fetch_one(store.pool()).await.unwrap();
+    let kept: (String, String, i64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(kept, ("two".to_owned(), "ch_2".to_owned(), 90));
+
+    assert!(!record("two", 90, charged).await.unwrap());
+    assert!(!record("three", 90, PaymentState::Voided).await.unwrap());
+    let twice = record("three", 90, PaymentState::Charged("ch_3")).await;
+    let twice = twice.unwrap_err();
+    assert_eq!(twice.kind, FailureType::OrderConflict);
+    assert_eq!(
+        twice.message,
+        "order a was already paid under the key two: refund the charge ch_3"
+    );
+}
+
+async fn a_run_that_goes_on_from_a_reset_may_find_its_order_paid(store: Store) {
+    let run = |first_run_id: &str, total: i64| CreateOrder {
+        first_run_id: Some(first_run_id.to_owned()),
+        total,
+        ..order("a")
+    };
+    store.create_order("wf", &run("first", 100)).await.unwrap();
+    let request = PaymentRequest {
+        order_id: "a".to_owned(),
+        amount: 100,
+        currency: "USD".to_owned(),
+        card: None,
+        attempts: None,
+        asked_since: None,
+    };
+    let charged = PaymentState::Charged("ch_1");
+    store
+        .record_payment("wf-charge", &request, charged)
+        .await
+        .unwrap();
+    assert!(!store.create_order("wf", &run("first", 100)).await.unwrap());
+    for other in [
+        run("first", 500),
+        run("second", 100),
+        run("", 100),
+        order("a"),
+    ] {
+        let refused = store.create_order("wf", &other).await;
+        assert_eq!(kind(refused), FailureType::OrderConflict);
+    }
+}
+
+async fn a_mail_without_an_answer_is_done_after_three_times(store: Store) {
+    let to = "x@example.com";
+    for times in 1..=3 {
+        assert!(store.mails_done("a").await.unwrap().is_empty());
+        assert_eq!(store.mail_unconfirmed("a", to).await.unwrap(), times);
+    }
+    let counts = |sent, unconfirmed| MailCounts {
+        sent,
+        unconfirmed,
+        ..MailCounts::default()
+    };
+    let done = BTreeSet::from([to.to_owned()]);
+    assert_eq!(store.mails_done("a").await.unwrap(), done);
+    assert_eq!(store.mail_counts("a").await.unwrap(), counts(0, 1));
+    // The answer was that the server did not take it.
+    store.mail_not_taken("a", to).await.unwrap();
+    assert!(store.mails_done("a").await.unwrap().is_empty());
+    store.record_mail("a", to, "<1>", None).await.unwrap();
+    assert_eq!(store.mail_counts("a").await.unwrap(), counts(1, 0));
+    assert_eq!(store.mail_counts("b").await.unwrap(), counts(0, 0));
 }
 
 async fn a_newer_schema_does_not_keep_this_version_from_starting(store: Store) {
@@ -248,6 +338,7 @@ async fn a_mail_is_recorded_once(store: Store) {
         MailCounts {
             sent: 1,
             refused: 1,
+            unconfirmed: 0,
             last_refusal: Some("no such mailbox".to_owned())
         }
     );
@@ -336,11 +427,13 @@ on_both! {
     stock_is_taken_whole_or_not_and_put_back_once
     stock_is_never_oversold
     a_charge_makes_an_order_paid_for_good
+    a_second_charge_of_an_order_is_not_swallowed
+    a_run_that_goes_on_from_a_reset_may_find_its_order_paid
+    a_mail_without_an_answer_is_done_after_three_times
     a_newer_schema_does_not_keep_this_version_from_starting
     a_mail_is_recorded_once
     the_attempt_that_was_started_last_has_the_mailing
     a_connection_in_use_does_not_keep_a_process_from_ending
-            unconfirmed: 0,
 }
 
 #[tokio::test]

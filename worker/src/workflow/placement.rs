@@ -50,6 +50,16 @@ enum Undo {
     ReleaseInventory,
 }
 
+impl Undo {
+    /// The name of the activity.
+    fn activity(self) -> &'static str {
+        match self {
+            Self::CancelOrder => "cancel_order_activity",
+            Self::ReleaseInventory => "release_inventory",
+        }
+    }
+}
+
 /// One run of one order, in a workflow `W` that keeps its progress.
 pub(super) struct Placement<W> {
     ctx: WorkflowContext<W>,
@@ -70,10 +80,12 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         match self.place().await {
             Ok(payment) => Ok(self.notify(payment).await),
             Err(stop @ Stop::Unsettled(_)) => self.end(stop),
-            Err(stop) => {
-                self.compensate(stop.reason()).await;
-                self.end(stop)
-            }
+            Err(stop) => match self.compensate(stop.reason()).await {
+                Err(not_undone) if self.ctx.patched("compensation-failed") => {
+                    Err(self.fail(OrderState::Failed, not_undone))
+                }
+                _ => self.end(stop),
+            },
         }
     }
 
@@ -100,6 +112,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             order_id: self.order.order_id.clone(),
             total: self.order.total,
             currency: self.order.currency.clone(),
+            first_run_id: Some(self.ctx.info().first_execution_run_id().to_owned()),
         };
         self.ctx
             .execute_activity(OrderActivities::create_order, input, options::step(None))
@@ -112,7 +125,6 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         self.enter(OrderState::Reserving);
         self.undo.push(Undo::ReleaseInventory);
         let input = Reservation {
-            first_run_id: Some(self.ctx.info().first_execution_run_id().to_owned()),
             order_id: self.order.order_id.clone(),
             items: self.order.items.clone(),
         };
@@ -163,6 +175,8 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             amount: self.order.total,
             currency: self.order.currency.clone(),
             card: self.order.card.clone(),
+            attempts: Some(options::ATTEMPTS),
+            asked_since: self.now(),
         };
         let queue = self.order.task_queues.payments.clone();
         let paid = self
@@ -176,8 +190,6 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         let error = match paid {
             Ok(payment) => return Ok(payment),
             Err(error) => error,
-            attempts: Some(options::ATTEMPTS),
-            asked_since: self.now(),
         };
         let stop = self.stop(&error);
         // The outcome is certain if the payment was declined or the gateway did not process the
@@ -215,6 +227,12 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
         }
     }
 
+    /// The time of the workflow, in seconds since 1970.
+    fn now(&self) -> Option<i64> {
+        let since = self.ctx.workflow_time()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    }
+
     /// Mails the recipients. The order is paid, so failures are only reported.
     async fn notify(&self, payment: Payment) -> OrderResult {
         let notification = if self.order.recipients.is_empty() {
@@ -228,12 +246,6 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
                 body: self.order.body.clone(),
             };
             let queue = self.order.task_queues.notifications.as_deref();
-    /// The time of the workflow, in seconds since 1970.
-    fn now(&self) -> Option<i64> {
-        let since = self.ctx.workflow_time()?.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_secs()).ok()
-    }
-
             let options = options::notification(queue, self.order.recipients.len());
             let report = self
                 .ctx
@@ -276,11 +288,13 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
             .unwrap_or_default()
     }
 
-    /// Undoes the steps in reverse order.
-    async fn compensate(&mut self, reason: &Reason) {
+    /// Undoes the steps in reverse order, all of them, even if one cannot be undone. The error says
+    /// which one that is.
+    async fn compensate(&mut self, reason: &Reason) -> Result<(), Reason> {
         self.enter(OrderState::Compensating);
         self.ctx
             .state_mut(|s| s.as_mut().reason = Some(reason.clone()));
+        let mut all_undone = Ok(());
         while let Some(step) = self.undo.pop() {
             let order_id = self.order.order_id.clone();
             let undone = match step {
@@ -307,14 +321,17 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
                         .await
                 }
             };
-            if let Err(error) = undone
-                && !self.ctx.is_replaying()
-            {
-                // Retries are unlimited, so only a non-retryable failure ends here. There is none
-                // today.
-                tracing::error!(step = ?step, %error, "compensation ended without success");
+            if let Err(error) = undone {
+                // Retries are unlimited, so only a failure that no retry can help ends here.
+                let not_undone = reasons::not_undone(step.activity(), &error, reason);
+                if !self.ctx.is_replaying() {
+                    let order_id = &self.order.order_id;
+                    tracing::error!(%order_id, "compensation failed: {}", not_undone.message);
+                }
+                all_undone = Err(not_undone);
             }
         }
+        all_undone
     }
 
     fn end(&self, stop: Stop) -> WorkflowResult<OrderResult> {

@@ -34,3 +34,19 @@ pub(super) fn unsettled(error: &ActivityExecutionError) -> Reason {
         ),
     )
 }
+
+/// A step of an order that stopped for `stopped` could not be undone.
+pub(super) fn not_undone(
+    activity: &str,
+    error: &ActivityExecutionError,
+    stopped: &Reason,
+) -> Reason {
+    let said = failure::reason_of(error);
+    Reason::in_words(
+        FailureType::CompensationFailed,
+        &format!(
+            "{activity} failed ({}: {}), so a person must do its work; the order had stopped with {}: {}",
+            said.kind, said.message, stopped.kind, stopped.message
+        ),
+    )
+}

@@ -84,17 +84,33 @@ impl<T> Sent<T> {
                 }
                 Ok(input)
             }
-            Err(problem) => {
-                tracing::warn!(
-                    activity = info.activity_type,
-                    workflow_id = info.workflow_id.as_deref().unwrap_or_default(),
-                    "input refused: {problem}"
-                );
-                let message = format!("the input of {}: {problem}", info.activity_type);
-                Err(Failure::new(FailureType::InvalidInput, message).into_activity())
-            }
+            Err(problem) => Err(refused(info, &problem)),
         }
     }
+}
+
+impl Sent<OrderInput> {
+    /// Returns the order as it was sent, unchecked, or the failure `InvalidInput` if it is not one
+    /// JSON value.
+    pub(super) fn unchecked(self, ctx: &ActivityContext) -> Result<OrderInput, ActivityError> {
+        match self.0 {
+            Form::Typed(input) => Ok(input),
+            Form::Raw(payloads) => json(&payloads)
+                .map(OrderInput::from_value)
+                .map_err(|problem| refused(ctx.info(), &problem)),
+        }
+    }
+}
+
+/// The failure of an input that cannot be read.
+fn refused(info: &ActivityInfo, problem: &str) -> ActivityError {
+    tracing::warn!(
+        activity = info.activity_type,
+        workflow_id = info.workflow_id.as_deref().unwrap_or_default(),
+        "input refused: {problem}"
+    );
+    let message = format!("the input of {}: {problem}", info.activity_type);
+    Failure::new(FailureType::InvalidInput, message).into_activity()
 }
 
 /// Returns the input and the names of the ignored fields.

@@ -1,4 +1,5 @@
-//! `create_order` and `cancel_order_activity`: the order's row in the database.
+//! `check_order`: the rules for an order. `create_order` and `cancel_order_activity`: the order's
+//! row in the database.
 
 #![allow(
     missing_docs,
@@ -14,6 +15,7 @@ use super::Sent;
 use crate::failure::{self, Failure, FailureType, Reason};
 use crate::metrics::Metrics;
 use crate::order::messages::{CancelOrder, CreateOrder};
+use crate::order::{Order, OrderInput};
 use crate::store::Store;
 
 /// The activities of the role `orders`.
@@ -31,6 +33,28 @@ impl OrderActivities {
 
 #[activities]
 impl OrderActivities {
+    /// Checks an order as a client sent it, and returns it without the card. Fails with
+    /// `InvalidOrder`, which names the field. Logs the fields that are ignored.
+    #[activity(name = "check_order")]
+    pub async fn check_order(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: Sent<OrderInput>,
+    ) -> Result<Order, ActivityError> {
+        let input = input.unchecked(&ctx)?;
+        let (mut order, ignored) = input
+            .parse_noting_ignored()
+            .map_err(Failure::into_activity)?;
+        // The workflow has it, and results are shown in more places than inputs.
+        order.card = None;
+        if !ignored.is_empty() {
+            let fields = ignored.join(", ");
+            let order_id = &order.order_id;
+            tracing::warn!(%order_id, fields, "unknown fields of the order are ignored");
+        }
+        Ok(order)
+    }
+
     /// Records the order, once. Fails with `OrderConflict` if another workflow owns this id, and
     /// with `OrderCancelled` if the order was cancelled in the meantime.
     #[activity(name = "create_order")]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::checked::{Order, TaskQueues};
+use super::checked::{CardToken, Order, TaskQueues};
 use super::fields::Misspelt;
 use super::parse;
 use crate::failure::{Failure, FailureType};
@@ -68,6 +68,20 @@ impl OrderInput {
             }
         }
         input
+    }
+
+    /// The order's id as the client sent it, unchecked; empty if there is none.
+    pub fn claimed_id(&self) -> &str {
+        let id = self.0.get("order_id").or_else(|| self.0.get("id"));
+        id.and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The card as the client sent it, unchecked.
+    pub fn claimed_card(&self) -> Option<CardToken> {
+        let card = |name: &str| self.0.get(name).and_then(Value::as_str);
+        card("card")
+            .or_else(|| card("payment_token"))
+            .map(CardToken::new)
     }
 
     /// Returns the checked order, or the failure `InvalidOrder` with a message that names the

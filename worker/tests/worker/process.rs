@@ -106,7 +106,7 @@ async fn health_follows_polling_and_metrics_hold_both_worlds() {
     let span = &event["span"];
     assert_eq!(
         (&span["temporalWorkflowID"], &span["temporalActivityID"]),
-        (&json!("order-health-1"), &json!("3")),
+        (&json!("order-health-1"), &json!("4")),
         "{event}"
     );
     for line in [

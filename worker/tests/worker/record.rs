@@ -243,6 +243,7 @@ fn input(path: &str) -> OrderInput {
         json!(all)
     };
     match path {
+        "checked-and-refused" => order.with("currency", "usd"),
         "declined" => order.with("card", "tok_declined"),
         "failed" | "payment-cancelled-and-voided" => order.with("card", "tok_broken"),
         "invalid" => order.with("total", 0),

@@ -34,8 +34,10 @@ const SMTP_PASSWORD: &str = "foxglove-of-the-mails";
 const GATEWAY_PASSWORD: &str = "hemlock-of-the-gateway";
 const PASSWORDS: [&str; 3] = [DATABASE_PASSWORD, SMTP_PASSWORD, GATEWAY_PASSWORD];
 
-/// A card token may appear only in the inputs of these, because the gateway gets it from there.
+/// A card token may appear only in the inputs of these: the gateway gets it from there, and
+/// `check_order` refuses a card number in its place.
 const WORKFLOW: &str = "OrderWorkflow";
+const CHECK: &str = "check_order";
 const PAY: &str = "process_payment";
 const SETTLE: &str = "settle_payment";
 
@@ -66,80 +68,80 @@ const CASES: [Case; 13] = [
         "secrets-paid",
         "tok_gladiolus",
         OrderState::Completed,
-        &[WORKFLOW, PAY],
+        &[WORKFLOW, CHECK, PAY],
     ),
     case(
         "secrets-declined",
         "tok_declined",
         OrderState::Declined,
-        &[WORKFLOW, PAY],
+        &[WORKFLOW, CHECK, PAY],
     ),
     case(
         "secrets-failed",
         "tok_broken",
         OrderState::Failed,
-        &[WORKFLOW, PAY, SETTLE],
+        &[WORKFLOW, CHECK, PAY, SETTLE],
     ),
     case(
         "secrets-retried",
         "tok_flaky",
         OrderState::Completed,
-        &[WORKFLOW, PAY],
+        &[WORKFLOW, CHECK, PAY],
     ),
     case(
         "secrets-limited",
         "tok_rate_limited",
         OrderState::Completed,
-        &[WORKFLOW, PAY],
+        &[WORKFLOW, CHECK, PAY],
     ),
     case(
         "secrets-settled",
         "tok_lost",
         OrderState::Completed,
-        &[WORKFLOW, PAY, SETTLE],
+        &[WORKFLOW, CHECK, PAY, SETTLE],
     ),
     case(
         "secrets-repeated",
         "tok_hydrangea",
         OrderState::Failed,
-        &[WORKFLOW, PAY, SETTLE],
+        &[WORKFLOW, CHECK, PAY, SETTLE],
     ),
     case(
         "secrets-unsold",
         "tok_hyacinth",
         OrderState::OutOfStock,
-        &[WORKFLOW],
+        &[WORKFLOW, CHECK],
     ),
     case(
         "secrets-by-customer",
         "tok_narcissus",
         OrderState::Cancelled,
-        &[WORKFLOW],
+        &[WORKFLOW, CHECK],
     ),
     case(
         "secrets-by-request",
         "tok_cyclamen",
         OrderState::Cancelled,
-        &[WORKFLOW],
+        &[WORKFLOW, CHECK],
     ),
     case(
         "secrets-conflict",
         "tok_edelweiss",
         OrderState::Failed,
-        &[WORKFLOW],
+        &[WORKFLOW, CHECK],
     ),
     case(
         "secrets-invalid",
         "tok_anemone",
         OrderState::Failed,
-        &[WORKFLOW],
+        &[WORKFLOW, CHECK],
     ),
     // Another client's mistake: Temporal already has the number, but nobody else gets it.
     case(
         "secrets-number",
         "4111111111111111",
         OrderState::Failed,
-        &[WORKFLOW],
+        &[WORKFLOW, CHECK],
     ),
 ];
 

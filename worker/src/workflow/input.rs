@@ -1,6 +1,9 @@
 //! The workflow's inputs from clients, decoded so that decoding never fails. A workflow task that
 //! cannot decode an input or a signal is retried forever, and the order is stuck; a workflow that
 //! can decode it reports the error or ignores it.
+//!
+//! The exception is an order that a codec has encrypted or compressed. It may be right, and waits
+//! for a worker with that codec.
 
 use serde_json::Value;
 use temporalio_common::data_converters::{
@@ -10,6 +13,15 @@ use temporalio_common::data_converters::{
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 use crate::order::OrderInput;
+
+/// Encodings of payloads that no codec has changed.
+const PLAIN: [&[u8]; 5] = [
+    b"json/plain",
+    b"json/protobuf",
+    b"binary/null",
+    b"binary/plain",
+    b"binary/protobuf",
+];
 
 /// The order as a client sent it. Anything but one JSON payload decodes as a missing order, which
 /// fails with `InvalidOrder`.
@@ -39,6 +51,11 @@ impl TemporalDeserializable for SentOrder {
         _: &SerializationContext<'_>,
         payloads: Vec<Payload>,
     ) -> Result<Self, PayloadConversionError> {
+        let encoding = |payload: &Payload| payload.metadata.get("encoding").cloned();
+        let mut encodings = payloads.iter().filter_map(encoding);
+        if encodings.any(|encoding| !PLAIN.contains(&encoding.as_slice())) {
+            return Err(PayloadConversionError::WrongEncoding);
+        }
         Ok(Self(OrderInput::from_value(json(&payloads))))
     }
 }

@@ -7,17 +7,20 @@ use order_worker::workflow::{OrderWorkflow, SentOrder};
 use serde_json::json;
 use temporalio_client::errors::ActivityResultError;
 use temporalio_client::{
-    ActivityStartOptions, UntypedSignal, UntypedWorkflow, WorkflowSignalOptions,
-    WorkflowStartOptions,
+    ActivityStartOptions, UntypedSignal, UntypedWorkflow, WorkflowExecutionStatus,
+    WorkflowSignalOptions, WorkflowStartOptions, WorkflowTerminateOptions,
 };
 use temporalio_common::UntypedActivity;
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::error::IncomingError;
 use temporalio_common::protos::temporal::api::common::v1::Payload;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_sdk::ActivityCloseTimeouts;
 
-use crate::orders::{reason, unpaid};
-use crate::support::{DEADLINE, Shop};
+use crate::history::events_of;
+use crate::orders::{reason, status_of, unpaid};
+use crate::support::{DEADLINE, Shop, eventually};
 
 /// A payload of another program: untyped, with any encoding and data.
 fn payload(encoding: &str, data: &[u8]) -> Payload {
@@ -87,7 +90,37 @@ async fn what_no_client_of_ours_would_send_stops_no_order() {
     worker.drain().await;
 }
 
-/// All activities.
+/// An order of a client with a codec waits for a worker that has it as well.
+#[tokio::test]
+async fn an_order_that_is_encrypted_waits_for_a_worker_that_can_read_it() {
+    let shop = Shop::open("encrypted").await;
+    let worker = shop.worker().await;
+    let options = WorkflowStartOptions::new("encrypted", "order-encrypted-1".to_owned()).build();
+    let input = RawValue::new(vec![payload("binary/encrypted", b"\x00\x01")]);
+    let workflow = UntypedWorkflow::new("OrderWorkflow");
+    let started = shop.client.start_workflow(workflow, input, options).await;
+    started.unwrap();
+    let handle = shop
+        .client
+        .get_workflow_handle::<OrderWorkflow>("order-encrypted-1");
+    eventually("the workflow task has failed", async || {
+        let failed = |event: &HistoryEvent| {
+            matches!(
+                event.attributes,
+                Some(Attributes::WorkflowTaskFailedEventAttributes(_))
+            )
+        };
+        events_of(&handle).await.iter().any(failed).then_some(())
+    })
+    .await;
+    let status = status_of(&shop, "encrypted-1").await;
+    assert_eq!(status, WorkflowExecutionStatus::Running);
+    let options = WorkflowTerminateOptions::default();
+    handle.terminate(options).await.unwrap();
+    worker.drain().await;
+}
+
+/// All activities but `check_order`, which says of everything else that it is no order.
 const ACTIVITIES: [&str; 8] = [
     "create_order",
     "cancel_order_activity",

@@ -202,6 +202,7 @@ impl Input for CreateOrder {
             order_id: fields.order_id()?,
             total: fields.amount("total", "amount")?,
             currency: fields.currency()?,
+            first_run_id: fields.text("first_run_id", MAX_RUN_ID_LENGTH)?,
         })
     }
 }
@@ -218,7 +219,6 @@ impl Input for CancelOrder {
             Some(Value::Object(reason)) => {
                 let text = |name: &str| reason.get(name).and_then(Value::as_str);
                 let kind = text("type").filter(|kind| !kind.trim().is_empty());
-            first_run_id: fields.text("first_run_id", MAX_RUN_ID_LENGTH)?,
                 Reason::of(
                     kind.unwrap_or(requested),
                     text("message").unwrap_or_default(),
@@ -266,6 +266,8 @@ impl Input for PaymentRequest {
         "currency",
         "card",
         "payment_token",
+        "attempts",
+        "asked_since",
     ];
 
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
@@ -274,12 +276,15 @@ impl Input for PaymentRequest {
             amount: fields.amount("amount", "total")?,
             currency: fields.currency()?,
             card: fields.card()?,
+            attempts: fields.number("attempts")?,
+            asked_since: fields.number("asked_since")?,
         })
     }
 }
 
 impl Input for Mailing {
-    const KNOWN: &'static [&'static str] = &["order_id", "id", "recipients", "subject", "body"];
+    const KNOWN: &'static [&'static str] =
+        &["order_id", "id", "mailing", "recipients", "subject", "body"];
 
     fn from_fields(fields: &mut Fields<'_>, caller: &Caller<'_>) -> Result<Self, String> {
         if fields.get("recipients").is_none() {
@@ -287,27 +292,36 @@ impl Input for Mailing {
         }
         Ok(Self {
             order_id: match fields.optional_order_id()? {
-                Some(order_id) => order_id,
+                Some(order_id) => named_mailing(order_id, fields)?,
                 None => mailing_id(caller),
             },
             recipients: fields.recipients()?,
             subject: fields.subject()?.ok_or("subject is missing")?,
             body: fields.body()?.unwrap_or_default(),
-        "attempts",
-        "asked_since",
         })
     }
 }
 
 impl Input for CountMails {
-    const KNOWN: &'static [&'static str] = &["order_id", "id"];
+    const KNOWN: &'static [&'static str] = &["order_id", "id", "mailing"];
     const BY_ID: bool = true;
 
-            attempts: fields.number("attempts")?,
-            asked_since: fields.number("asked_since")?,
     fn from_fields(fields: &mut Fields<'_>, _: &Caller<'_>) -> Result<Self, String> {
-        let order_id = fields.order_id()?;
+        let order_id = named_mailing(fields.order_id()?, fields)?;
         Ok(Self { order_id })
+    }
+}
+
+/// The id of one of several mailings of an order. The mails of the order's workflow have no name.
+fn named_mailing(order_id: String, fields: &Fields<'_>) -> Result<String, String> {
+    match fields
+        .get("mailing")
+        .map(|name| name.as_str().unwrap_or_default())
+    {
+        None => Ok(order_id),
+        // An order id holds no slash.
+        Some(name) if is_order_id(name) => Ok(format!("{order_id}/{name}")),
+        Some(_) => Err("mailing must have 1 to 100 characters of A-Z a-z 0-9 . _ -".to_owned()),
     }
 }
 

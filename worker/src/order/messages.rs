@@ -57,9 +57,6 @@ pub struct PaymentRequest {
     /// Means of payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardToken>,
-}
-
-/// The outcome that `settle_payment` found. After `Declined` and `Voided` no charge can follow.
     /// How many attempts of `process_payment` may have an unknown outcome; an attempt that the
     /// gateway answered with 429 is none of them. Default: the caller's retry policy decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +65,9 @@ pub struct PaymentRequest {
     /// 1970. Default: lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_since: Option<i64>,
+}
+
+/// The outcome that `settle_payment` found. After `Declined` and `Voided` no charge can follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome", content = "payment")]
 pub enum Settlement {
@@ -82,8 +82,9 @@ pub enum Settlement {
 /// Input of `send_notification`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mailing {
-    /// The order's id; part of the mails' Message-IDs and records. Default: an id unique to this
-    /// activity.
+    /// The order's id; part of the mails' Message-IDs and records. A caller that mails about one
+    /// order several times adds a name: `ID/NAME`, from its field `mailing`. Default: an id unique
+    /// to this activity.
     pub order_id: String,
     /// Mail addresses, each once.
     pub recipients: Vec<String>,

@@ -54,9 +54,9 @@ fn what_the_reference_client_sends_is_enough() {
         amount: 100,
         currency: "USD".to_owned(),
         card: None,
-    };
         attempts: None,
         asked_since: None,
+    };
     for order in [
         whole,
         json!({"order_id": "a", "total": 100}),
@@ -208,5 +208,19 @@ fn whatever_payloads_are_sent_they_are_read_or_refused() {
     ] {
         let read = read::<ReleaseInventory>(&payloads, &CALLER);
         assert_eq!(read.map(|(input, _)| input), Err(problem.to_owned()));
+    }
+}
+
+#[test]
+fn several_mailings_of_an_order_are_told_apart_by_their_names() {
+    let mailing = |mailing: Value| json!({"order_id": "a", "mailing": mailing, "recipients": [], "subject": "s"});
+    assert_eq!(given::<Mailing>(&mailing(json!(null))).order_id, "a");
+    let shipped = mailing(json!("shipped"));
+    assert_eq!(given::<Mailing>(&shipped).order_id, "a/shipped");
+    let counted = json!({"order_id": "a", "mailing": "shipped"});
+    assert_eq!(given::<CountMails>(&counted).order_id, "a/shipped");
+    for wrong in [json!(""), json!("a b"), json!("a/b"), json!(7)] {
+        let problem = refused::<Mailing>(&mailing(wrong));
+        assert!(problem.starts_with("mailing must have"), "{problem}");
     }
 }

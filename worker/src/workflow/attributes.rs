@@ -19,12 +19,13 @@ pub(super) fn to_state(state: OrderState) -> Option<SearchAttributeUpdate> {
 
 #[cfg(test)]
 mod tests {
+    use temporalio_common::search_attributes::SearchAttributes;
+
     use super::*;
 
     #[test]
     fn the_attribute_holds_the_name_of_the_state() {
-        let update = to_state(OrderState::OutOfStock).unwrap();
-        assert_eq!(update.name(), "OrderState");
-        assert!(!update.is_unset());
+        let held = SearchAttributes::new(to_state(OrderState::OutOfStock));
+        assert_eq!(held.get(&ORDER_STATE).as_deref(), Some("out_of_stock"));
     }
 }

@@ -20,49 +20,91 @@ use crate::support::{DEADLINE, Shop, eventually};
 /// A server that needs this long for one answer may need twice as long for another.
 const SLOW_ANSWER: Duration = Duration::from_millis(500);
 
+/// How far from a slow answer the server may have lost a task by itself.
+const NEAR: Duration = Duration::from_secs(2);
+
+/// From when to when something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    from: SystemTime,
+    to: SystemTime,
+}
+
+impl Span {
+    fn is_near(&self, other: &Self) -> bool {
+        self.from <= other.to + NEAR && other.from <= self.to + NEAR
+    }
+}
+
 /// Tasks that went wrong, according to the histories of some orders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Late {
-    /// Workflow tasks that a worker received but did not answer: 10 s each.
-    pub(crate) lost_workflow_tasks: usize,
+    /// Workflow tasks that a worker received but did not answer (10 s each), and activities that
+    /// started more than once or timed out: when, and why.
+    lost: Vec<(Span, String)>,
     /// Workflow tasks that waited for the worker that had the workflow in its cache: 2 s each. A
     /// slow machine causes some by itself.
-    pub(crate) waited_for_a_worker: usize,
-    /// Activities that started more than once or timed out, and why.
-    pub(crate) repeated_activities: Vec<String>,
-    /// The longest time from the start of a workflow task until the server had its answer. The
-    /// worker needs a few milliseconds of it.
-    pub(crate) slowest_answer: Duration,
+    waited_for_a_worker: usize,
+    /// When the server needed long for an answer: from the start of a workflow task until the
+    /// server had the answer, of which the worker needs a few milliseconds.
+    slow: Vec<Span>,
 }
 
 impl AddAssign for Late {
     fn add_assign(&mut self, other: Self) {
-        self.lost_workflow_tasks += other.lost_workflow_tasks;
+        self.lost.extend(other.lost);
         self.waited_for_a_worker += other.waited_for_a_worker;
-        self.repeated_activities.extend(other.repeated_activities);
-        self.slowest_answer = self.slowest_answer.max(other.slowest_answer);
+        self.slow.extend(other.slow);
     }
 }
 
 impl Late {
-    /// Checks that every activity completed at its first attempt and every workflow task was
-    /// answered.
+    /// The losses that a slow server does not explain.
     ///
     /// Temporal allows itself one second to record that it gives a task to a waiting poll. A slower
     /// server gives up, finds the task "already started" when it tries again, and has lost it,
-    /// whoever polls. If the server was that slow to answer, the histories say nothing about the
-    /// workers and the check is skipped.
+    /// whoever polls.
+    fn unexplained(&self) -> Vec<&str> {
+        let explained = |lost: &Span| self.slow.iter().any(|slow| slow.is_near(lost));
+        let lost = self.lost.iter().filter(|(span, _)| !explained(span));
+        lost.map(|(_, what)| what.as_str()).collect()
+    }
+
+    /// Checks that every activity completed at its first attempt and every workflow task was
+    /// answered, except where the server was too slow to tell.
     #[expect(
         clippy::print_stdout,
         reason = "the figures are for whoever reads the run"
     )]
     pub(crate) fn nothing_was_lost(&self) {
-        println!("{self:?}");
-        if self.slowest_answer < SLOW_ANSWER {
-            let lost = (self.lost_workflow_tasks, &self.repeated_activities);
-            assert_eq!(lost, (0, &Vec::new()));
-        }
+        let (lost, slow, waited) = (self.lost.len(), self.slow.len(), self.waited_for_a_worker);
+        println!("{lost} tasks lost, {slow} answers slow, {waited} tasks waited for a worker");
+        assert_eq!(self.unexplained(), Vec::<&str>::new(), "{self:?}");
     }
+}
+
+#[test]
+fn a_slow_answer_explains_only_what_was_lost_near_it() {
+    let at = |second: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+    let span = |from: u64, to: u64| Span {
+        from: at(from),
+        to: at(to),
+    };
+    let late = Late {
+        lost: vec![
+            (span(9, 9), "before".to_owned()),
+            (span(12, 30), "during".to_owned()),
+            (span(30, 30), "after".to_owned()),
+        ],
+        slow: vec![span(12, 13)],
+        ..Late::default()
+    };
+    assert_eq!(late.unexplained(), ["before", "after"]);
+    let quick = Late {
+        slow: Vec::new(),
+        ..late
+    };
+    assert_eq!(quick.unexplained(), ["before", "during", "after"]);
 }
 
 /// Collects the late tasks of these orders.
@@ -73,29 +115,43 @@ pub(crate) async fn late(handles: &[OrderHandle]) -> Late {
         let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
         let mut times = BTreeMap::new();
         for event in history.into_events().await.unwrap() {
-            let time = SystemTime::try_from(event.event_time.unwrap()).unwrap();
-            times.insert(event.event_id, time);
+            let to = SystemTime::try_from(event.event_time.unwrap()).unwrap();
+            times.insert(event.event_id, to);
+            let since = |event_id: i64| Span {
+                from: times[&event_id],
+                to,
+            };
             match event.attributes {
                 Some(Attributes::WorkflowTaskCompletedEventAttributes(completed)) => {
-                    let started = times[&completed.started_event_id];
-                    let took = time.duration_since(started).unwrap_or_default();
-                    sum.slowest_answer = sum.slowest_answer.max(took);
+                    let answer = since(completed.started_event_id);
+                    if to.duration_since(answer.from).unwrap_or_default() >= SLOW_ANSWER {
+                        sum.slow.push(answer);
+                    }
                 }
                 Some(Attributes::WorkflowTaskTimedOutEventAttributes(timed_out)) => {
-                    let waited = timed_out.timeout_type == TimeoutType::ScheduleToStart as i32;
-                    sum.waited_for_a_worker += usize::from(waited);
-                    sum.lost_workflow_tasks += usize::from(!waited);
+                    if timed_out.timeout_type == TimeoutType::ScheduleToStart as i32 {
+                        sum.waited_for_a_worker += 1;
+                    } else {
+                        let started = since(timed_out.started_event_id).from;
+                        let lost = Span {
+                            from: started,
+                            to: started,
+                        };
+                        sum.lost.push((lost, format!("{id}: workflow task")));
+                    }
                 }
                 Some(Attributes::ActivityTaskStartedEventAttributes(started))
                     if started.attempt > 1 =>
                 {
+                    let lost = since(started.scheduled_event_id);
                     let why = started.last_failure.map(|f| f.message).unwrap_or_default();
-                    let attempt = format!("{id}: attempt {} after {why:?}", started.attempt);
-                    sum.repeated_activities.push(attempt);
+                    let what = format!("{id}: attempt {} after {why:?}", started.attempt);
+                    sum.lost.push((lost, what));
                 }
                 Some(Attributes::ActivityTaskTimedOutEventAttributes(timed_out)) => {
+                    let lost = since(timed_out.scheduled_event_id);
                     let why = timed_out.failure.map(|f| f.message).unwrap_or_default();
-                    sum.repeated_activities.push(format!("{id}: {why}"));
+                    sum.lost.push((lost, format!("{id}: {why}")));
                 }
                 _ => {}
             }
@@ -172,7 +228,8 @@ async fn an_idle_worker_leaves_within_seconds() {
     let worker = shop.worker().await;
     let started = Instant::now();
     worker.drain().await;
-    assert!(started.elapsed() < Duration::from_secs(20));
+    // A little over a second, and up to ten on a slow server.
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 /// The number of threads of a process with this name.

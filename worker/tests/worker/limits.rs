@@ -135,6 +135,7 @@ async fn the_server_sees_the_slots_that_are_set_and_used() {
     };
     assert_eq!(free("ActivityWorker"), Some("4"), "{slots:?}");
     let pollers = values(&metrics, "temporal_num_pollers");
+    assert!(!pollers.is_empty(), "{metrics}");
     assert!(
         pollers
             .values()

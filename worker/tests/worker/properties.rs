@@ -205,6 +205,62 @@ proptest! {
     }
 }
 
+/// An answer that says that it is a charge, in the words and types of many gateways.
+fn any_charge() -> impl Strategy<Value = (Value, Option<String>, Option<i64>)> {
+    let status = proptest::option::of(proptest::sample::select(vec![
+        "charged",
+        "Captured",
+        "paid",
+        "SUCCEEDED",
+        "ok",
+        "on its way",
+    ]));
+    let id = proptest::option::of("[a-zA-Z0-9_]{1,200}");
+    let amount = proptest::option::of((1..=MAX_TOTAL, 0..4_u8));
+    (status, id, any::<bool>(), amount).prop_map(|(status, id, is_short, amount)| {
+        let mut answer = json!({});
+        if let Some(status) = status {
+            answer["status"] = status.into();
+        }
+        if let Some(id) = &id {
+            answer[if is_short { "id" } else { "charge_id" }] = id.as_str().into();
+        }
+        if let Some((amount, form)) = amount {
+            answer["amount"] = match form {
+                0 => json!(amount),
+                1 => json!(amount.to_string()),
+                2 => json!(format!("{amount}.0")),
+                _ => serde_json::from_str(&format!("{amount}.0")).unwrap(),
+            };
+        }
+        (answer, id, amount.map(|(amount, _)| amount))
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_charge_is_read_with_its_id_and_amount(
+        (answer, id, amount) in any_charge(), status in 200_u16..204,
+    ) {
+        let charged = tokio::runtime::Runtime::new().unwrap().block_on(async {
+            init();
+            let address = answering(status, answer.to_string(), None).await;
+            let client = GatewayClient::new(&address.parse().unwrap()).unwrap();
+            let request = PaymentRequest {
+                order_id: "o".to_owned(), amount: 7, currency: "USD".to_owned(), card: None,
+                attempts: None, asked_since: None,
+            };
+            client.charge("k", &request).await
+        });
+        let expected = Payment {
+            charge_id: id.unwrap_or_else(|| "k".to_owned()),
+            amount: amount.unwrap_or(7),
+            settled: false,
+        };
+        prop_assert_eq!(charged, Ok(expected), "{}", answer);
+    }
+}
+
 /// Starts a server that always gives the same answer, and returns its address.
 async fn answering(status: u16, body: String, retry_after: Option<String>) -> String {
     let router = Router::new().fallback(move || {

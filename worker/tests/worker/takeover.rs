@@ -1,4 +1,4 @@
-//! A worker that is cut off from Temporal, but from nothing else, during a mailing.
+//! A worker that leaves during a mailing, or is cut off from Temporal, but from nothing else.
 
 use std::time::Duration;
 
@@ -6,8 +6,11 @@ use order_worker::gateway::GatewayOptions;
 use order_worker::order::{NotificationState, OrderInput};
 use serde_json::json;
 use temporalio_client::WorkflowCancelOptions;
+use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState;
 
 use crate::line::Line;
+use crate::notifications::last_failure;
+use crate::pending::{pause_of, pending};
 use crate::smtp::{self, Behaviour};
 use crate::support::{Shop, Worker, eventually};
 use order_worker_testkit::servers::{postgres_database, temporal};
@@ -88,4 +91,36 @@ async fn a_cancelled_mailing_ends_although_its_worker_cannot_hear_of_it() {
     assert!(counted <= sent && sent <= counted + 1, "{counted} {sent}");
     assert!(sent < ALL as u64, "{sent}");
     new.drain().await;
+}
+
+/// After the grace period another worker takes over after a second, however many attempts there
+/// were; the retry policy alone would wait 8 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_activity_that_a_drain_ended_is_taken_over_after_a_second() {
+    let smtp = Behaviour {
+        put_off: [("a@example.com".to_owned(), 3)].into(),
+        silent_at: vec!["END".to_owned()],
+        ..Behaviour::default()
+    };
+    let shop = Shop::open_with("after-grace", GatewayOptions::default(), smtp).await;
+    let more = [("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "1")];
+    let worker = shop.worker_with(&more).await;
+    let input = OrderInput::new("after-grace-1", 100).with("recipients", json!(["a@example.com"]));
+    let order = shop.place(input).await;
+    eventually("the fourth attempt runs", async || {
+        let pending = pending(&shop, "after-grace-1").await?;
+        let runs = pending.state() == PendingActivityState::Started;
+        (pending.attempt == 4 && runs).then_some(())
+    })
+    .await;
+    worker.drain().await;
+    let pending = pending(&shop, "after-grace-1").await.unwrap();
+    let (kind, _) = last_failure(&pending);
+    assert_eq!(kind, "WorkerShutdown");
+    assert_eq!(pause_of(&pending), Duration::from_secs(1));
+    shop.smtp.behave(Behaviour::default());
+    let next = shop.worker().await;
+    let result = shop.end_of(&order).await;
+    assert_eq!(result.notification.state, NotificationState::Sent);
+    next.drain().await;
 }

@@ -45,6 +45,9 @@ use temporalio_sdk::ActivityCloseTimeouts;
 use tokio::task::JoinHandle;
 
 const QUEUE: &str = "memory";
+/// The activities of one order: `check_order`, `create_order`, `reserve_inventory`,
+/// `process_payment`.
+const ORDER_ACTIVITIES: u64 = 4;
 /// Start requests in flight.
 const CONCURRENCY: usize = 16;
 /// Time limit for the last task of a line. A lost task comes back within a minute.
@@ -60,7 +63,7 @@ struct Args {
     /// Number of activities between two lines.
     #[arg(long, default_value_t = 10_000)]
     step: u64,
-    /// Number of whole orders between two lines (three of the activities each).
+    /// Number of whole orders between two lines (four of the activities each).
     #[arg(long, default_value_t = 200)]
     orders: u64,
     /// Activities that wait or run at the same time: enough to keep the server busy. With many more
@@ -334,7 +337,7 @@ struct Load<'a> {
 
 impl Load<'_> {
     fn activities(&self) -> u64 {
-        self.singles + 3 * self.orders
+        self.singles + ORDER_ACTIVITIES * self.orders
     }
 
     /// Runs orders, then single activities up to a total.
@@ -412,7 +415,7 @@ async fn measure(args: &Args, client: &Client, worker: &Worker) {
         let (line_started, cpu) = (Instant::now(), worker.process.cpu());
         let before = load.activities();
         let total = (before + args.step).min(args.activities);
-        let orders = args.orders.min((total - before) / 3);
+        let orders = args.orders.min((total - before) / ORDER_ACTIVITIES);
         let waits = load.run(orders, total).await;
         let in_line = number(load.activities() - before);
         let anonymous = worker.process.status("RssAnon");

@@ -1,6 +1,7 @@
 //! The client commands: start, status, cancel, migrate. Each connects to Temporal (`migrate`: to
 //! the database), prints data to standard output, and exits.
 
+pub mod cli;
 mod client;
 mod outcome;
 mod start;
@@ -15,11 +16,11 @@ use temporalio_client::{
     errors::{WorkflowInteractionError, WorkflowUpdateError},
 };
 
-use crate::cli::{CancelArgs, OrderArgs};
+use crate::domain::workflow::{OrderWorkflow, Words};
 use crate::settings::TemporalSettings;
 use crate::store::{self, Store};
-use crate::workflow::{OrderWorkflow, Words};
 
+use cli::{CancelArgs, OrderArgs};
 use client::connect;
 use stdout::print;
 

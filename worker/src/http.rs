@@ -15,7 +15,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::domain::metrics::Metrics;
 
 /// The poll loop counts as dead after this long without a turn.
 const STALLED: Duration = Duration::from_secs(30);

@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use order_worker::cli::{self, Cli, Command};
 use order_worker::commands;
+use order_worker::commands::cli::{self, Cli, Command};
 use order_worker::gateway::Gateway;
 use order_worker::logs;
 use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings, Variables};

@@ -11,9 +11,9 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::failure::{Failure, FailureType};
-use crate::order::Payment;
-use crate::order::messages::{PaymentRequest, Settlement};
+use crate::domain::failure::{Failure, FailureType};
+use crate::domain::order::Payment;
+use crate::domain::order::messages::{PaymentRequest, Settlement};
 use answer::Says;
 
 /// The message of a declined payment.
@@ -125,7 +125,10 @@ impl GatewayClient {
             order_id: &request.order_id,
             amount: request.amount,
             currency: &request.currency,
-            card: request.card.as_ref().map(crate::order::CardToken::expose),
+            card: request
+                .card
+                .as_ref()
+                .map(crate::domain::order::CardToken::expose),
         };
         let response = self
             .http

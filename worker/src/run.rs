@@ -22,10 +22,10 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connector;
+use crate::domain::metrics::Metrics;
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::http::{self, Health, SdkMetrics};
 use crate::mail::{CONSOLE, Mailer};
-use crate::metrics::Metrics;
 use crate::payment::GatewayClient;
 use crate::settings::{SettingError, Settings};
 use crate::store::{self, Store};

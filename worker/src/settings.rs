@@ -16,7 +16,7 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
-use crate::order::TaskQueues;
+use crate::domain::order::TaskQueues;
 use error::wrong;
 use reader::Reader;
 

@@ -3,8 +3,8 @@
 use temporalio_client::{Client, WorkflowHandle};
 
 use crate::connection::Connector;
+use crate::domain::workflow::OrderWorkflow;
 use crate::settings::TemporalSettings;
-use crate::workflow::OrderWorkflow;
 
 /// A handle of an order's workflow.
 pub type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;

@@ -17,10 +17,10 @@ use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAtt
 use super::client::{OrderHandle, connect};
 use super::outcome::outcome;
 use super::stdout::print;
-use crate::cli::{StartArgs, workflow_id};
-use crate::order::{OrderInput, OrderState, TaskQueues};
+use crate::commands::cli::{StartArgs, workflow_id};
+use crate::domain::order::{OrderInput, OrderState, TaskQueues};
+use crate::domain::workflow::{ORDER_STATE, OrderWorkflow, SentOrder};
 use crate::settings::TemporalSettings;
-use crate::workflow::{ORDER_STATE, OrderWorkflow, SentOrder};
 
 /// Timeout of the request for the search attributes.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);

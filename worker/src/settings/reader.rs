@@ -7,7 +7,7 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
-use crate::order::{MAX_QUEUE_LENGTH, TaskQueues};
+use crate::domain::order::{MAX_QUEUE_LENGTH, TaskQueues};
 
 use super::credentials::{ApiKey, TlsSettings};
 use super::error::{SettingError, Variables, wrong};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sqlx::Row;
 
 use super::pool::{Store, now};
-use crate::failure::Failure;
+use crate::domain::failure::Failure;
 
 /// Counts of an order's mails that need no further work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //! fields, and a workflow id that runs again.
 
 use order_worker::commands::outcome;
-use order_worker::order::{OrderInput, OrderState};
-use order_worker::workflow::{OrderWorkflow, SentOrder};
+use order_worker::domain::order::{OrderInput, OrderState};
+use order_worker::domain::workflow::{OrderWorkflow, SentOrder};
 use serde_json::json;
 use temporalio_client::errors::ActivityResultError;
 use temporalio_client::{

@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
 use order_worker::commands::OrderHandle;
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use order_worker::settings::Variables;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};

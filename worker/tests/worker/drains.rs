@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt, stream};
 use order_worker::commands::{OrderHandle, outcome};
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use temporalio_client::WorkflowFetchHistoryOptions;
 use temporalio_common::protos::temporal::api::enums::v1::TimeoutType;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;

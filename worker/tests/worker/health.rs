@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use order_worker::domain::metrics::Metrics;
 use order_worker::http::{Health, SdkMetrics, serve};
-use order_worker::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;

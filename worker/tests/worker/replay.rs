@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use order_worker::order::TaskQueues;
-use order_worker::workflow::OrderWorkflow;
+use order_worker::domain::order::TaskQueues;
+use order_worker::domain::workflow::OrderWorkflow;
 use temporalio_client::WorkflowHistory;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};

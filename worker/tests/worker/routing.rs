@@ -1,7 +1,7 @@
 //! Where activities run: roles on separate queues, the worker's settings, and the queues in an
 //! order.
 
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use serde_json::json;
 
 use crate::history::{events_of, tells, told};

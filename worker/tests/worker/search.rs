@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use temporalio_client::WorkflowCountOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;

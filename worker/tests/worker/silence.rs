@@ -1,7 +1,7 @@
 //! A database that disappears without closing its connections, and comes back.
 
-use order_worker::order::{OrderInput, OrderState};
-use order_worker::workflow::{OrderWorkflow, Words};
+use order_worker::domain::order::{OrderInput, OrderState};
+use order_worker::domain::workflow::{OrderWorkflow, Words};
 use serde_json::json;
 use temporalio_client::{WorkflowQueryOptions, WorkflowSignalOptions};
 

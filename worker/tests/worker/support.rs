@@ -8,8 +8,8 @@ use std::sync::Once;
 
 use order_worker::commands::{OrderHandle, outcome, start_order};
 use order_worker::connection::Connector;
+use order_worker::domain::order::{OrderInput, OrderResult};
 use order_worker::gateway::{Entry, Gateway, GatewayOptions};
-use order_worker::order::{OrderInput, OrderResult};
 use order_worker::settings::{TemporalSettings, Variables};
 use order_worker::store::Store;
 use order_worker_testkit::servers::temporal;

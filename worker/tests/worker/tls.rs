@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 
 use crate::authority::{Authority, SERVER_NAME};
 use crate::proxy::Proxy;

@@ -31,17 +31,17 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::activities::{
+use crate::connection::Connector;
+use crate::domain::activities::{
     InventoryActivities, NotificationActivities, OrderActivities, PaymentActivities,
 };
-use crate::connection::Connector;
-use crate::failure::{Failure, FailureType};
+use crate::domain::failure::{Failure, FailureType};
+use crate::domain::metrics::Metrics;
+use crate::domain::workflow::OrderWorkflow;
 use crate::mail::Mailer;
-use crate::metrics::Metrics;
 use crate::payment::GatewayClient;
 use crate::settings::{Role, Settings};
 use crate::store::Store;
-use crate::workflow::OrderWorkflow;
 
 use super::polls::Polls;
 

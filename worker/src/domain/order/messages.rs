@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checked::{CardToken, Item};
 use super::result::Payment;
-use crate::failure::Reason;
+use crate::domain::failure::Reason;
 
 /// Input of `create_order`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
-use crate::failure::{Failure, Reason};
-use crate::order::{Order, OrderInput, OrderResult, OrderState, TaskQueues};
+use crate::domain::failure::{Failure, Reason};
+use crate::domain::order::{Order, OrderInput, OrderResult, OrderState, TaskQueues};
 use placement::Placement;
 use progress::Progress;
 

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::order::Item;
+use crate::domain::order::Item;
 
 const CALLER: Caller<'static> = Caller {
     workflow_id: "shop-7",

@@ -2,7 +2,7 @@
 
 use temporalio_sdk::ActivityExecutionError;
 
-use crate::failure::{self, FailureType, Reason};
+use crate::domain::failure::{self, FailureType, Reason};
 use crate::payment::DECLINED_MESSAGE;
 
 /// The settlement showed that the gateway had declined the payment.

@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_readme_lists_every_failure_type_with_its_class() {
-        let readme = include_str!("../README.md");
+        let readme = include_str!("../../README.md");
         let table: Vec<String> = readme
             .lines()
             .filter(|line| {

@@ -3,9 +3,9 @@
 use temporalio_sdk::ActivityExecutionError;
 
 use super::reasons::cancelled_by_request;
-use crate::failure;
-use crate::order::messages::MailReport;
-use crate::order::{Notification, NotificationState};
+use crate::domain::failure;
+use crate::domain::order::messages::MailReport;
+use crate::domain::order::{Notification, NotificationState};
 
 /// Converts a report of `send_notification`.
 pub(super) fn notification_of(report: MailReport) -> Notification {

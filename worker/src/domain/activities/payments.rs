@@ -14,10 +14,10 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::Sent;
 use super::orders::workflow_id;
-use crate::failure::{Failure, FailureType};
-use crate::metrics::Metrics;
-use crate::order::Payment;
-use crate::order::messages::{PaymentRequest, Settlement};
+use crate::domain::failure::{Failure, FailureType};
+use crate::domain::metrics::Metrics;
+use crate::domain::order::Payment;
+use crate::domain::order::messages::{PaymentRequest, Settlement};
 use crate::payment::{GatewayClient, idempotency_key};
 use crate::store::{PaymentState, Store};
 

@@ -2,7 +2,7 @@
 //! of its role. All I/O of an order happens here. Every activity is idempotent: it can run again
 //! after any failure.
 //!
-//! [`crate::order::messages`] has their inputs and results; `input` reads the inputs.
+//! [`crate::domain::order::messages`] has their inputs and results; `input` reads the inputs.
 
 mod input;
 mod inventory;

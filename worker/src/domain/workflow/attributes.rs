@@ -3,7 +3,7 @@
 
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributeUpdate};
 
-use crate::order::OrderState;
+use crate::domain::order::OrderState;
 
 /// Custom search attribute `OrderState`, of type Keyword: the same state name as the query `state`
 /// returns. In a namespace without this attribute, the workflow task that sets it fails and is

@@ -11,9 +11,9 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::Sent;
-use crate::failure::{self, Failure, FailureType, Reason};
-use crate::metrics::Metrics;
-use crate::order::messages::{CancelOrder, CreateOrder};
+use crate::domain::failure::{self, Failure, FailureType, Reason};
+use crate::domain::metrics::Metrics;
+use crate::domain::order::messages::{CancelOrder, CreateOrder};
 use crate::store::Store;
 
 /// The activities of the role `orders`.

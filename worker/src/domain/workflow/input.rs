@@ -9,7 +9,7 @@ use temporalio_common::data_converters::{
 };
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-use crate::order::OrderInput;
+use crate::domain::order::OrderInput;
 
 /// The order as a client sent it. Anything but one JSON payload decodes as a missing order, which
 /// fails with `InvalidOrder`.

@@ -11,8 +11,8 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::Sent;
-use crate::failure::Failure;
-use crate::order::messages::{ReleaseInventory, Reservation};
+use crate::domain::failure::Failure;
+use crate::domain::order::messages::{ReleaseInventory, Reservation};
 use crate::store::Store;
 
 /// The activities of the role `inventory`.

@@ -25,10 +25,10 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::Sent;
-use crate::failure::{Failure, FailureType, Reason};
+use crate::domain::failure::{Failure, FailureType, Reason};
+use crate::domain::metrics::Metrics;
+use crate::domain::order::messages::{CountMails, MailProgress, MailReport, Mailing};
 use crate::mail::{Mailer, Unsent, message_id};
-use crate::metrics::Metrics;
-use crate::order::messages::{CountMails, MailProgress, MailReport, Mailing};
 use crate::store::Store;
 
 /// Interval of heartbeats during a slow mail, well below the heartbeat timeout.

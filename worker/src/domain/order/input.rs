@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use super::checked::{Order, TaskQueues};
 use super::fields::Misspelt;
 use super::parse;
-use crate::failure::{Failure, FailureType};
+use crate::domain::failure::{Failure, FailureType};
 
 /// The input of `OrderWorkflow`, exactly as a client of any language sent it.
 ///
-/// Decoding never fails ([`crate::workflow::SentOrder`]): a workflow task that cannot decode its
+/// Decoding never fails ([`crate::domain::workflow::SentOrder`]): a workflow task that cannot decode its
 /// input is retried forever, whereas a workflow that can decode it fails immediately with
 /// `InvalidOrder` and says why. [`OrderInput::parse`] does the checks.
 #[derive(Clone, PartialEq)]

@@ -17,11 +17,11 @@ use temporalio_common::data_converters::{
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 
-use crate::failure::{Failure, FailureType, Reason};
-use crate::order::messages::{
+use crate::domain::failure::{Failure, FailureType, Reason};
+use crate::domain::order::messages::{
     CancelOrder, CountMails, CreateOrder, Mailing, PaymentRequest, ReleaseInventory, Reservation,
 };
-use crate::order::{Fields, Misspelt, ORDER_FIELDS, is_order_id};
+use crate::domain::order::{Fields, Misspelt, ORDER_FIELDS, is_order_id};
 
 /// The input of an activity: a typed value from this program, or the payloads of a caller.
 #[derive(Clone, Debug, PartialEq)]

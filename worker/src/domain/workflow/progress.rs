@@ -1,7 +1,7 @@
 //! The progress of an order: the run writes it, queries and signals read it. Pure.
 
-use crate::failure::Reason;
-use crate::order::OrderState;
+use crate::domain::failure::Reason;
+use crate::domain::order::OrderState;
 
 /// The progress of one order.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::failure::{FailureType, MAX_REASON, Reason};
+use crate::domain::failure::{FailureType, MAX_REASON, Reason};
 
 fn invalid(value: Value) -> String {
     OrderInput::from_value(value).parse().unwrap_err().message

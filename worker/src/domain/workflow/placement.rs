@@ -8,15 +8,15 @@ use temporalio_sdk::{
 
 use super::progress::Progress;
 use super::{attributes, mails, options, reasons};
-use crate::activities::{
+use crate::domain::activities::{
     InventoryActivities, NotificationActivities, OrderActivities, PaymentActivities,
 };
-use crate::failure::{self, FailureType, Reason};
-use crate::order::messages::{
+use crate::domain::failure::{self, FailureType, Reason};
+use crate::domain::order::messages::{
     CancelOrder, CountMails, CreateOrder, MailReport, Mailing, PaymentRequest, ReleaseInventory,
     Reservation, Settlement,
 };
-use crate::order::{Notification, Order, OrderResult, OrderState, Payment};
+use crate::domain::order::{Notification, Order, OrderResult, OrderState, Payment};
 
 /// Why an order stops before it is paid.
 enum Stop {

@@ -31,12 +31,12 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures::{StreamExt, stream};
+use order_gateway::{Gateway, GatewayOptions};
 use order_worker::commands::start_order;
 use order_worker::connection::Connector;
 use order_worker::domain::activities::InventoryActivities;
 use order_worker::domain::order::OrderInput;
 use order_worker::domain::order::messages::ReleaseInventory;
-use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::settings::{TemporalSettings, Variables};
 use order_worker_testkit::{binary, servers::free_port};
 use tempfile::TempDir;

@@ -1,5 +1,5 @@
-//! The order system: a Temporal workflow and its activities, the worker process that runs them, the
-//! commands that start and watch orders, and a payment gateway stand-in.
+//! The order system: a Temporal workflow and its activities, the worker process that runs them, and
+//! the commands that start and watch orders.
 //!
 //! `domain` has the orders; its activities do their I/O through `store`, `payment` and `mail`. `run`
 //! is the process around them.
@@ -7,7 +7,6 @@
 pub mod commands;
 pub mod connection;
 pub mod domain;
-pub mod gateway;
 pub mod http;
 pub mod logs;
 pub mod mail;

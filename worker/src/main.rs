@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use order_worker::commands;
 use order_worker::commands::cli::{self, Cli, Command};
-use order_worker::gateway::Gateway;
 use order_worker::logs;
 use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings, Variables};
 use order_worker::settings::{database_url, log_format, task_queues};
@@ -53,8 +52,8 @@ fn main() -> ExitCode {
 async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or_default() {
         Command::Run(args) => {
-            let settings = Settings::from_variables(variables, args.standalone)?;
-            order_worker::run::run(settings, args.standalone).await?;
+            let settings = Settings::from_variables(variables, args.standalone())?;
+            order_worker::run::run(settings, args.standalone()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Start(args) => {
@@ -69,20 +68,12 @@ async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
             commands::cancel(TemporalSettings::from_variables(variables)?, &args).await
         }
         Command::Migrate => commands::migrate(&database_url(variables)?).await,
-        Command::Gateway(args) => serve_gateway(args).await,
+        #[cfg(feature = "standalone")]
+        Command::Gateway(args) => {
+            order_gateway::serve(args).await?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
-}
-
-async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let gateway = Gateway::start(args.listen, args.options()).await?;
-    tracing::info!(address = %gateway.address(), "the payment gateway stand-in serves");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
-    gateway.stop().await?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Workers log to standard output, as containers do. Commands that print data log to standard
@@ -92,7 +83,7 @@ fn start_logs(
     command: Option<&Command>,
     variables: &Variables,
 ) -> Result<(), SettingError> {
-    let to_stdout = matches!(command, None | Some(Command::Run(_) | Command::Gateway(_)));
+    let to_stdout = command.is_none_or(Command::serves);
     let default = if to_stdout { "info" } else { "warn" };
     let filter = variables.get("RUST_LOG").map(String::as_str);
     let filter = filter.filter(|text| !text.is_empty()).unwrap_or(default);

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connector;
 use crate::domain::metrics::Metrics;
-use crate::gateway::{Gateway, GatewayOptions};
 use crate::http::{self, Health, SdkMetrics};
 use crate::mail::{CONSOLE, Mailer};
 use crate::payment::GatewayClient;
@@ -46,6 +45,7 @@ const RECYCLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Keys that the built-in payment gateway keeps: those of a few minutes, far longer than a payment
 /// takes, in a few megabytes.
+#[cfg(feature = "standalone")]
 const STAND_IN_KEYS: usize = 10_000;
 
 /// Runs until SIGTERM or SIGINT, drains, and returns. Standalone, it starts its own payment gateway
@@ -170,18 +170,7 @@ async fn worker_factory(
     };
     let gateway = match (&settings.payment_gateway_url, standalone) {
         (Some(url), _) => Some(GatewayClient::new(url)?),
-        (None, true) => {
-            let options = GatewayOptions {
-                keep: Some(STAND_IN_KEYS),
-                ..GatewayOptions::default()
-            };
-            let gateway = Gateway::start(SocketAddr::from(([127, 0, 0, 1], 0)), options).await?;
-            tracing::warn!(address = %gateway.address(), "payments go to the built-in stand-in");
-            let url = reqwest::Url::parse(&format!("http://{}", gateway.address()))?;
-            // It serves until the process ends.
-            gateway.detach();
-            Some(GatewayClient::new(&url)?)
-        }
+        (None, true) => Some(stand_in().await?),
         (None, false) => None,
     };
     let smtp_url = settings
@@ -204,6 +193,26 @@ async fn worker_factory(
         mailer,
         metrics,
     )))
+}
+
+/// Starts the built-in payment gateway. It serves until the process ends.
+#[cfg(feature = "standalone")]
+async fn stand_in() -> anyhow::Result<GatewayClient> {
+    let options = order_gateway::GatewayOptions {
+        keep: Some(STAND_IN_KEYS),
+        ..order_gateway::GatewayOptions::default()
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let gateway = order_gateway::Gateway::start(address, options).await?;
+    tracing::warn!(address = %gateway.address(), "payments go to the built-in stand-in");
+    let url = reqwest::Url::parse(&format!("http://{}", gateway.address()))?;
+    gateway.detach();
+    Ok(GatewayClient::new(&url)?)
+}
+
+#[cfg(not(feature = "standalone"))]
+async fn stand_in() -> anyhow::Result<GatewayClient> {
+    anyhow::bail!("this order-worker was built without the feature `standalone`")
 }
 
 /// Opens and migrates the database. Retries while the database is not ready; `None` if `stop` comes

@@ -1,7 +1,7 @@
 //! What all measured workers share: a Temporal server and a payment gateway stand-in.
 
+use order_gateway::{Gateway, GatewayOptions};
 use order_worker::connection::Connector;
-use order_worker::gateway::{Gateway, GatewayOptions};
 use order_worker::settings::{TemporalSettings, Variables};
 use order_worker_testkit::{DEADLINE, servers};
 use temporalio_client::Client;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use order_gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::commands::OrderHandle;
 use order_worker::domain::order::{NotificationState, OrderInput, OrderResult, OrderState};
 use order_worker::domain::workflow::{OrderWorkflow, Words};
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use serde_json::json;
 use sqlx::Row;
 use temporalio_client::{

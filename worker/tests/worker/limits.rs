@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use order_gateway::{FaultOptions, GatewayOptions};
 use order_worker::domain::order::{OrderInput, OrderState};
-use order_worker::gateway::{FaultOptions, GatewayOptions};
 use serde_json::json;
 use temporalio_client::WorkflowFetchHistoryOptions;
 use temporalio_client::tonic::IntoRequest;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
+use order_gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::commands::outcome;
 use order_worker::domain::order::{NotificationState, OrderInput, OrderResult, OrderState};
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use serde_json::json;
 use sqlx::Row;
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use order_gateway::GatewayOptions;
 use order_worker::domain::failure::Reason;
 use order_worker::domain::order::{Notification, NotificationState, OrderInput, OrderState};
-use order_worker::gateway::GatewayOptions;
 use serde_json::{Value, json};
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_client::tonic::IntoRequest;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use order_gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::domain::order::{OrderInput, OrderResult, OrderState};
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::settings::Variables;
 use serde_json::json;
 use temporalio_client::WorkflowDescribeOptions;

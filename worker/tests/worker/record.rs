@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use order_gateway::{FaultOptions, GatewayOptions};
 use order_worker::commands::OrderHandle;
 use order_worker::domain::order::messages::CreateOrder;
 use order_worker::domain::order::{OrderInput, OrderState};
 use order_worker::domain::workflow::{OrderWorkflow, Words};
-use order_worker::gateway::{FaultOptions, GatewayOptions};
 use serde_json::{Value, json};
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use order_worker::gateway::{FaultOptions, GatewayOptions};
+use order_gateway::{FaultOptions, GatewayOptions};
 use serde_json::{Value, json};
 
 use crate::smtp::Behaviour;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Once;
 
+use order_gateway::{Entry, Gateway, GatewayOptions};
 use order_worker::commands::{OrderHandle, outcome, start_order};
 use order_worker::connection::Connector;
 use order_worker::domain::order::{OrderInput, OrderResult};
-use order_worker::gateway::{Entry, Gateway, GatewayOptions};
 use order_worker::settings::{TemporalSettings, Variables};
 use order_worker::store::Store;
 use order_worker_testkit::servers::temporal;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use order_gateway::GatewayOptions;
 use order_worker::domain::order::{NotificationState, OrderInput};
-use order_worker::gateway::GatewayOptions;
 use serde_json::json;
 use temporalio_client::WorkflowCancelOptions;
 

@@ -2,12 +2,13 @@
 //! and lost answers, and a ledger of all charges. HTTP server; the rules are in `faults` (pure) and
 //! `ledger` (pure, apart from its optional file).
 
+mod args;
 mod charge;
 mod faults;
 mod ledger;
+mod options;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,31 +20,25 @@ use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::payment::{DECLINED_MESSAGE, IDEMPOTENCY_HEADER};
 use charge::ChargeRequest;
 use faults::Fault;
-pub use faults::FaultOptions;
 use ledger::Ledger;
+
+pub use args::GatewayArgs;
+pub use faults::FaultOptions;
 pub use ledger::{Entry, Status, Summary};
+pub use options::GatewayOptions;
+
+/// The message of a declined payment.
+const DECLINED_MESSAGE: &str = "Payment declined";
+/// The header by which a repeated request is recognized.
+const IDEMPOTENCY_HEADER: &str = "Idempotency-Key";
 
 const LONGEST_KEY: usize = 1000;
-
-/// Options of the stand-in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GatewayOptions {
-    /// Which requests fail and how.
-    pub faults: FaultOptions,
-    /// A file to keep the ledger in; memory only if absent.
-    pub ledger: Option<PathBuf>,
-    /// How many keys to keep in memory. Beyond this number the oldest decided keys are forgotten; a
-    /// forgotten key is charged again if it is sent again. `None` keeps all keys.
-    pub keep: Option<usize>,
-    /// Delay added to every answer of `POST /charge`.
-    pub delay: Duration,
-}
 
 /// A running stand-in.
 pub struct Gateway {
@@ -51,6 +46,18 @@ pub struct Gateway {
     ledger: Arc<Mutex<Ledger>>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn serve(args: GatewayArgs) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let gateway = Gateway::start(args.listen, args.options()).await?;
+    tracing::info!(address = %gateway.address(), "the payment gateway stand-in serves");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    gateway.stop().await
 }
 
 impl Gateway {

@@ -25,7 +25,7 @@ use crate::connection::Connector;
 use crate::domain::metrics::Metrics;
 use crate::http::{self, Health, SdkMetrics};
 use crate::mail::{CONSOLE, Mailer};
-use crate::payment::GatewayClient;
+use crate::payment::{GatewayClient, PaymentGateway};
 use crate::settings::{SettingError, Settings};
 use crate::store::{self, Store};
 
@@ -168,9 +168,10 @@ async fn worker_factory(
     let Some(store) = open_store(settings, stop).await? else {
         return Ok(None);
     };
-    let gateway = match (&settings.payment_gateway_url, standalone) {
-        (Some(url), _) => Some(GatewayClient::new(url)?),
-        (None, true) => Some(stand_in().await?),
+    let gateway: Option<Arc<dyn PaymentGateway>> = match (&settings.payment_gateway_url, standalone)
+    {
+        (Some(url), _) => Some(Arc::new(GatewayClient::new(url)?)),
+        (None, true) => Some(Arc::new(stand_in().await?)),
         (None, false) => None,
     };
     let smtp_url = settings

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use order_worker::domain::failure::FailureType;
 use order_worker::domain::order::messages::PaymentRequest;
 use order_worker::domain::order::{OrderInput, OrderResult, OrderState, Payment};
-use order_worker::payment::GatewayClient;
+use order_worker::payment::{GatewayClient, settle};
 use serde_json::{Value, json};
 use temporalio_client::{ActivityStartOptions, WorkflowExecutionStatus};
 use temporalio_common::UntypedActivity;
@@ -214,8 +214,7 @@ async fn settled(otherwise: Response) -> Option<FailureType> {
         currency: "USD".to_owned(),
         card: None,
     };
-    client
-        .settle("k", &request)
+    settle(&client, "k", &request)
         .await
         .err()
         .map(|failure| failure.kind)

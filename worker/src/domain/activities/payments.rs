@@ -18,7 +18,7 @@ use crate::domain::failure::{Failure, FailureType};
 use crate::domain::metrics::Metrics;
 use crate::domain::order::Payment;
 use crate::domain::order::messages::{PaymentRequest, Settlement};
-use crate::payment::{GatewayClient, idempotency_key};
+use crate::payment::{PaymentGateway, idempotency_key, settle};
 use crate::store::{PaymentState, Store};
 
 /// How many times to ask a gateway that supports neither lookup nor voiding, with pauses of 1, 2, 4
@@ -27,14 +27,14 @@ const SETTLE_ATTEMPTS: u32 = 5;
 
 /// The activities of the role `payments`.
 pub struct PaymentActivities {
-    gateway: GatewayClient,
+    gateway: Arc<dyn PaymentGateway>,
     store: Store,
     metrics: Metrics,
 }
 
 impl PaymentActivities {
     /// Creates the activities for this gateway and database.
-    pub fn new(gateway: GatewayClient, store: Store, metrics: Metrics) -> Self {
+    pub fn new(gateway: Arc<dyn PaymentGateway>, store: Store, metrics: Metrics) -> Self {
         Self {
             gateway,
             store,
@@ -110,7 +110,7 @@ impl PaymentActivities {
     ) -> Result<Settlement, ActivityError> {
         let request = request.read(&ctx)?;
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
-        let settlement = self.gateway.settle(&key, &request).await;
+        let settlement = settle(&*self.gateway, &key, &request).await;
         let settlement = settlement.map_err(|failure| self.not_settled(failure, &ctx, &request))?;
         let (outcome, state) = match &settlement {
             Settlement::Charged(payment) => {

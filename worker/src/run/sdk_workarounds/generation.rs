@@ -39,7 +39,7 @@ use crate::domain::failure::{Failure, FailureType};
 use crate::domain::metrics::Metrics;
 use crate::domain::workflow::OrderWorkflow;
 use crate::mail::Mailer;
-use crate::payment::GatewayClient;
+use crate::payment::PaymentGateway;
 use crate::settings::{Role, Settings};
 use crate::store::Store;
 
@@ -88,7 +88,7 @@ pub(in crate::run) struct WorkerFactory {
     settings: Settings,
     temporal: Temporal,
     store: Store,
-    gateway: Option<GatewayClient>,
+    gateway: Option<Arc<dyn PaymentGateway>>,
     mailer: Option<Mailer>,
     metrics: Metrics,
     /// Cancelled when the grace period is over.
@@ -100,7 +100,7 @@ impl WorkerFactory {
         settings: Settings,
         temporal: Temporal,
         store: Store,
-        gateway: Option<GatewayClient>,
+        gateway: Option<Arc<dyn PaymentGateway>>,
         mailer: Option<Mailer>,
         metrics: Metrics,
     ) -> Self {

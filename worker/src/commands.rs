@@ -1,15 +1,18 @@
-//! The client commands: start, status, cancel, migrate. Each connects to Temporal (`migrate`: to
-//! the database), prints data to standard output, and exits.
+//! The commands. `run` is the worker. The others, start, status, cancel and migrate, connect to
+//! Temporal (`migrate`: to the database), print data to standard output, and exit.
 
 pub mod cli;
 mod client;
 mod outcome;
+pub mod run;
+pub mod settings;
 mod start;
 mod stdout;
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use taskqueue_worker::TemporalSettings;
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions,
     WorkflowExecutionStatus, WorkflowQueryOptions,
@@ -17,7 +20,6 @@ use temporalio_client::{
 };
 
 use crate::domain::workflow::{OrderWorkflow, Words};
-use crate::settings::TemporalSettings;
 use crate::store::{self, Store};
 
 use cli::{CancelArgs, OrderArgs};

@@ -52,7 +52,7 @@ pub struct Gateway {
 pub async fn serve(args: GatewayArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let gateway = Gateway::start(args.listen, args.options()).await?;
-    tracing::info!(address = %gateway.address(), "the payment gateway stand-in serves");
+    tracing::info!(address = %gateway.address(), "serving the payment gateway stand-in");
     tokio::select! {
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -183,9 +183,9 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
     let fault = faults.fault(key, entry.attempts, request.card.as_deref());
     match fault {
         Some(Fault::ServerError) => {
-            let error = "the stand-in was told to fail this attempt";
+            let error = "the stand-in fails this attempt on purpose";
             return (
-                problem(StatusCode::INTERNAL_SERVER_ERROR, "well_known", error),
+                problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error),
                 Duration::ZERO,
             );
         }
@@ -215,9 +215,9 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
         _ => Duration::ZERO,
     };
     if fault == Some(Fault::LostAnswer) {
-        let error = "the charge went through, but its answer is lost";
+        let error = "the charge went through, but its answer is lost on purpose";
         return (
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "well_known", error),
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "injected", error),
             wait,
         );
     }
@@ -226,11 +226,7 @@ fn decide(shared: &Shared, key: &str, request: &ChargeRequest) -> (Response, Dur
 
 fn answer(entry: Option<&Entry>) -> Response {
     match entry {
-        None => problem(
-            StatusCode::NOT_FOUND,
-            "unknown_key",
-            "nothing is known of this key",
-        ),
+        None => problem(StatusCode::NOT_FOUND, "unknown_key", "this key is unknown"),
         Some(entry) => match entry.status {
             Status::Charged => Json(entry).into_response(),
             Status::Declined => problem(StatusCode::PAYMENT_REQUIRED, "declined", DECLINED_MESSAGE),

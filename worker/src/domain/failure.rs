@@ -12,9 +12,6 @@ use temporalio_sdk::activities::ActivityError;
 
 /// Maximum length of a stored cancellation reason, in characters.
 pub const MAX_REASON: usize = 500;
-/// Delay before another worker retries an activity that this one had to end: long enough for the
-/// server to notice that this worker has left.
-const TAKEOVER_DELAY: Duration = Duration::from_secs(1);
 
 /// The failure types. `Display` and [`FailureType::name`] return the stable name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +79,7 @@ impl FailureType {
     pub fn name(self) -> &'static str {
         match self {
             Self::InvalidOrder => "InvalidOrder",
-            Self::InvalidInput => "InvalidInput",
+            Self::InvalidInput => taskqueue_worker::INVALID_INPUT,
             Self::OrderConflict => "OrderConflict",
             Self::OrderCancelled => "OrderCancelled",
             Self::OutOfStock => "OutOfStock",
@@ -97,7 +94,7 @@ impl FailureType {
             Self::MailRefused => "MailRefused",
             Self::CancelledByCustomer => "CancelledByCustomer",
             Self::CancelledByRequest => "CancelledByRequest",
-            Self::WorkerShutdown => "WorkerShutdown",
+            Self::WorkerShutdown => taskqueue_worker::WORKER_SHUTDOWN,
         }
     }
 
@@ -185,17 +182,6 @@ impl Failure {
             retry_after: None,
             uncharged: false,
         }
-    }
-
-    /// The failure of an activity that a worker ends because its grace period is over. This is not
-    /// the activity's fault, so the next worker retries it after one second, whatever its number of
-    /// attempts.
-    pub fn worker_shutdown() -> Self {
-        Self::new(
-            FailureType::WorkerShutdown,
-            "the worker's grace period ended before this activity did",
-        )
-        .retry_after(Some(TAKEOVER_DELAY))
     }
 
     /// Retries after `delay` instead of by the retry policy's backoff.
@@ -323,13 +309,6 @@ mod tests {
             .into_application();
         assert!(!failure.is_non_retryable());
         assert_eq!(failure.next_retry_delay(), Some(Duration::from_secs(7)));
-    }
-
-    #[test]
-    fn what_a_worker_had_to_end_is_taken_over_without_a_backoff() {
-        let failure = Failure::worker_shutdown().into_application();
-        assert!(!failure.is_non_retryable());
-        assert_eq!(failure.next_retry_delay(), Some(Duration::from_secs(1)));
     }
 
     #[test]

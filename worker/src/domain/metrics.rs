@@ -1,9 +1,6 @@
-//! The worker's own metrics, `order_worker_*`. The SDK's exporter provides `temporal_*`; `http`
-//! serves both together. No I/O.
+//! The metrics of the order system, `order_worker_*`. No I/O.
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, Opts, Registry, TextEncoder};
 
 /// Handles of all metrics. Cheap to clone. Label values that are known in advance exist from the
 /// start, as zero.
@@ -21,11 +18,6 @@ pub struct Metrics {
     /// permanently, `put_off` by the server, `broken_off` in the middle, or `unavailable`. All but
     /// the first two are retried.
     pub mails: IntCounterVec,
-    /// `order_worker_activities_total{activity,outcome}`: attempts that ended in this process:
-    /// `completed`, `cancelled`, `failed`, or `invalid` because of their input.
-    pub activities: IntCounterVec,
-    /// `order_worker_recycles_total`: SDK workers replaced in this process.
-    pub recycles: IntCounter,
 }
 
 const ORDER_OUTCOMES: [&str; 6] = [
@@ -55,37 +47,28 @@ impl Metrics {
     /// Registers all metrics in a new registry.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str], values: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+        let counter = |name: &str, help: &str, outcomes: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), &["outcome"])?;
             registry.register(Box::new(counter.clone()))?;
-            for value in values {
-                counter.with_label_values(&[*value]);
+            for outcome in outcomes {
+                counter.with_label_values(&[*outcome]);
             }
             Ok::<_, prometheus::Error>(counter)
         };
         let orders = counter(
             "order_worker_orders_total",
             "Orders that this process created, marked as paid, or ended unpaid, in the database.",
-            &["outcome"],
             &ORDER_OUTCOMES,
         )?;
         let payments = counter(
             "order_worker_payments_total",
             "Answers of the payment gateway, by attempt, and settlements.",
-            &["outcome"],
             &PAYMENT_OUTCOMES,
         )?;
         let mails = counter(
             "order_worker_mails_total",
             "Mails sent, refused for good, put off by the mail server, and not sent because it was unavailable.",
-            &["outcome"],
             &MAIL_OUTCOMES,
-        )?;
-        let activities = counter(
-            "order_worker_activities_total",
-            "Activity attempts that ended in this process.",
-            &["activity", "outcome"],
-            &[],
         )?;
         let payment_seconds = Histogram::with_opts(
             HistogramOpts::new(
@@ -95,11 +78,6 @@ impl Metrics {
             .buckets(PAYMENT_BUCKETS.to_vec()),
         )?;
         registry.register(Box::new(payment_seconds.clone()))?;
-        let recycles = IntCounter::new(
-            "order_worker_recycles_total",
-            "SDK workers that were replaced in this process to keep its memory flat.",
-        )?;
-        registry.register(Box::new(recycles.clone()))?;
         let build = IntCounterVec::new(
             Opts::new(
                 "order_worker_build_info",
@@ -115,8 +93,6 @@ impl Metrics {
             payments,
             payment_seconds,
             mails,
-            activities,
-            recycles,
         })
     }
 

@@ -145,7 +145,7 @@ async fn what_an_activity_cannot_read_fails_at_once_whatever_the_caller_retries(
     }
     let metrics = worker.metrics().await;
     for activity in ACTIVITIES {
-        let (name, count) = ("order_worker_activities_total", inputs.len());
+        let (name, count) = ("taskqueue_worker_activities_total", inputs.len());
         let line = format!("{name}{{activity=\"{activity}\",outcome=\"invalid\"}} {count}");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }

@@ -187,7 +187,7 @@ fn threads(process: u32, name: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_sdk_worker_leaves_nothing_behind() {
     let shop = Shop::open("replaced").await;
-    let more = [("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")];
+    let more = [("TASKQUEUE_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")];
     let worker = shop.worker_with(&more).await;
     let started = Instant::now();
     let handles: Vec<OrderHandle> = stream::iter(0..200)
@@ -204,7 +204,7 @@ async fn a_replaced_sdk_worker_leaves_nothing_behind() {
     let metrics = worker.metrics().await;
     let recycles: u32 = metrics
         .lines()
-        .find_map(|line| line.strip_prefix("order_worker_recycles_total "))
+        .find_map(|line| line.strip_prefix("taskqueue_worker_recycles_total "))
         .and_then(|value| value.parse().ok())
         .unwrap();
     assert!(recycles >= 4, "{recycles}");

@@ -9,17 +9,14 @@
     reason = "a test that cannot go on panics, in its functions as well"
 )]
 
-mod authority;
 mod cancellations;
 mod clients;
 mod credentials;
 mod disguises;
 mod drains;
-mod health;
 mod history;
 mod hold;
 mod limits;
-mod line;
 mod load;
 mod mailer;
 mod notifications;
@@ -28,7 +25,6 @@ mod pending;
 mod plain;
 mod process;
 mod properties;
-mod proxy;
 mod record;
 mod reference;
 mod replay;

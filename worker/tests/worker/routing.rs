@@ -40,7 +40,7 @@ async fn each_role_plays_on_its_own_queue() {
         let metrics = worker.metrics().await;
         let played: Vec<&str> = metrics
             .lines()
-            .filter_map(|line| line.strip_prefix("order_worker_activities_total{activity=\""))
+            .filter_map(|line| line.strip_prefix("taskqueue_worker_activities_total{activity=\""))
             .collect();
         let expected = match role {
             "orders" => r#"create_order",outcome="completed"} 1"#,

@@ -6,9 +6,9 @@ use order_worker::domain::failure::{Failure, FailureType, Reason};
 use order_worker::domain::order::Item;
 use order_worker::domain::order::messages::{CreateOrder, PaymentRequest, Reservation};
 use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
+use order_worker_testkit::postgres_database;
 
 use crate::support::{DEADLINE, temp_dir};
-use order_worker_testkit::servers::postgres_database;
 use tempfile::TempDir;
 
 fn order(order_id: &str) -> CreateOrder {

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::links::Repository;
 use crate::operations::{
-    alerts, conditions, errors, explain_flags, flags, metrics, reasons, rights, scaling_reasons,
-    top_flags,
+    alerts, check_flags, conditions, errors, explain_flags, flags, metrics, reasons, rights,
+    scaling_reasons, top_flags,
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_cuts,
@@ -80,6 +80,7 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         (COMMAND_LINE, "flags", flags()),
         (COMMAND_LINE, "top-flags", top_flags()),
         (COMMAND_LINE, "explain-flags", explain_flags()),
+        (COMMAND_LINE, "check-flags", check_flags()),
         (COMMAND_LINE, "simulate-flags", simulate_flags()),
     ]
 }

@@ -102,7 +102,8 @@ fn pods_are_counted_by_where_they_are_in_their_life() {
             starting: 3,
             terminating: 2,
             unseen: 0,
-            rollout_in_progress: true
+            rollout_in_progress: true,
+            start_up: Some(Duration::from_secs(3)),
         }
     );
 }

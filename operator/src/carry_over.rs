@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use taskqueue_api::Fleet;
-use taskqueue_scaling::{Reason, Time};
+use taskqueue_scaling::{Reason, TaskType, Time};
 
 use crate::applied::{Applied, End, QueueApplied};
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::fleet_state::{FleetState, QueueKey, QueueState, Refused, Rendered};
+use crate::fleet_state::{Drain, FleetState, QueueKey, QueueState, Refused, Rendered};
 use crate::observe::Observed;
 use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
 use crate::report::drains;
+use crate::worker_faults::Facts;
 
 /// The longest pause before a refused object is sent again. A little less than the requeue after
 /// most errors, so that the requeued pass sends it.
@@ -51,6 +52,37 @@ pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now:
         state.history.observe(&queue.policy, observation, now);
         state.reads(&queue.task_queue);
         state.note(observation, now);
+    }
+}
+
+/// Records what the workers of every queue are seen to do wrong. The same readings twice change
+/// nothing.
+pub fn workers(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Moment) {
+    for (key, state) in &mut state.queues {
+        let Some(seen) = observed.queues.get(&key.queue) else {
+            continue;
+        };
+        let Some(queue) = fleet.queues.iter().find(|queue| queue.name == key.queue) else {
+            continue;
+        };
+        let task_time = state
+            .history
+            .service_time(TaskType::Activity, &queue.policy);
+        let former = state.former_task_queue.as_ref();
+        let mut draining = state.draining.values();
+        // A rollout that replaces such a worker may well repair it.
+        let polls = |drain: &&Drain| drain.took > 0 && !seen.pods.replaced.contains(&drain.pod.pod);
+        let facts = Facts {
+            task_queue: &queue.task_queue,
+            former_task_queue: former.map(|former| former.task_queue.as_str()),
+            pods: &seen.pods,
+            workers: &seen.reading.workers,
+            slots: &seen.slots,
+            backlog: &seen.reading.backlog,
+            task_time: task_time.is_learned().then(|| task_time.mean()),
+            polling: draining.find(polls).map(|drain| drain.pod.pod.as_str()),
+        };
+        state.worker_faults.observe(&facts, now);
     }
 }
 

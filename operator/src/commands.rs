@@ -1,5 +1,6 @@
 //! The commands for people. They read; none writes to a cluster.
 
+pub mod check;
 pub mod cluster;
 pub mod explain;
 pub mod figures;

@@ -98,6 +98,8 @@ async fn pass(
         writes::plan_and_apply(shared, fleet, &mut observed, state, now).await;
     applied.add(&mut late);
 
+    carry_over::workers(fleet, &observed, state, now);
+
     // report: writes status and Events, sets metrics, logs.
     let pass = Pass {
         fleet,

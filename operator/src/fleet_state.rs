@@ -15,6 +15,7 @@ use crate::connection_check::ConnectionCheck;
 use crate::drift;
 use crate::not_ready::NotReady;
 use crate::observe::drains::Draining;
+use crate::worker_faults::WorkerFaults;
 
 /// The version of the workers that a queue's Deployment runs. There is only one until versions are
 /// managed; the key exists so that nothing needs another key then.
@@ -117,6 +118,8 @@ pub struct QueueState {
     pub slots_unknown_since: Option<Time>,
     /// The last decision on a new reading, not on one that had already been acted on.
     pub decided: Option<Decision>,
+    /// What the workers are seen to do wrong.
+    pub worker_faults: WorkerFaults,
     /// The advice that was given, and the generation of the spec that it was about.
     pub advised: BTreeMap<Reason, i64>,
     /// Set while the API server does not hold the current rendering or size.

@@ -38,6 +38,7 @@ pub mod report;
 pub mod run;
 pub mod scrape;
 pub mod settings;
+pub mod worker_faults;
 
 #[cfg(test)]
 mod testing;

@@ -1,12 +1,14 @@
 //! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate`
-//! tries a policy on a trace, `top` and `explain` show people what runs and why.
+//! tries a policy on a trace, `top`, `explain` and `check` show people what runs, why, and what is
+//! wrong.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use taskqueue_operator::commands::{explain, simulate, top};
+use taskqueue_operator::commands::{check, explain, simulate, top};
 use taskqueue_operator::settings::Settings;
 use taskqueue_operator::{logs, run};
 
@@ -39,17 +41,32 @@ enum Command {
     /// Explain why a queue has its current number of replicas.
     #[command(after_help = explain::HELP)]
     Explain(Box<explain::Arguments>),
+    /// List what is wrong with a fleet and its workers, and what to do.
+    #[command(after_help = check::HELP)]
+    Check(Box<check::Arguments>),
 }
 
-fn main() -> anyhow::Result<()> {
-    match arguments()?.command {
+fn main() -> anyhow::Result<ExitCode> {
+    let done = match arguments()?.command {
         Command::Run(settings) => operate(&settings),
         Command::Crd { dir: None } => print(&taskqueue_api::crds_yaml()?),
         Command::Crd { dir: Some(dir) } => write_definitions(&dir),
         Command::Simulate(arguments) => print(&simulate::simulate(&arguments)?),
         Command::Top(arguments) => on_runtime(top::run(&arguments)),
         Command::Explain(arguments) => on_runtime(explain::run(&arguments)),
-    }
+        Command::Check(arguments) => return Ok(list_problems(&arguments)),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs `check`. The code 1 means that something is wrong with the fleet, so an error has another.
+fn list_problems(arguments: &check::Arguments) -> ExitCode {
+    let outcome = on_runtime(check::run(arguments)).unwrap_or_else(|error| {
+        // If standard error is closed, nobody reads it.
+        _ = writeln!(std::io::stderr(), "Error: {error:?}");
+        check::Outcome::Unknown
+    });
+    outcome.into()
 }
 
 /// Parses the command line. Called as kubectl-tqw, the program is a kubectl plugin, and its help
@@ -65,7 +82,7 @@ fn arguments() -> anyhow::Result<Arguments> {
 }
 
 /// Installs the TLS provider, and runs `work` on a new tokio runtime.
-fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is already installed"))?;

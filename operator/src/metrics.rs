@@ -17,6 +17,7 @@ use prometheus::{
 
 pub use fleets::{
     CertificateNumbers, FleetNumbers, QueueNumbers, ReadAt, SlotNumbers, SourceNumbers,
+    WorkerFaultNumbers,
 };
 use taskqueue_temporal::OwnerKey;
 use tracing::debug;
@@ -253,6 +254,11 @@ mod tests {
                 ..PerType::default()
             },
             held_pods: vec![("payments-1".to_owned(), "LongestYet")],
+            worker_faults: vec![WorkerFaultNumbers {
+                fault: "SlotsNeverUsed",
+                pod: "payments-1".to_owned(),
+                since: 1_767_355_200,
+            }],
             decisions: BTreeMap::from([(("up", "Drain"), decisions)]),
             ..QueueNumbers::default()
         };
@@ -283,6 +289,9 @@ mod tests {
             ),
             format!(
                 "taskqueue_operator_held_pod{{{labels},pod=\"payments-1\",why=\"LongestYet\"}} 1"
+            ),
+            format!(
+                "taskqueue_operator_worker_fault_since_timestamp_seconds{{{labels},fault=\"SlotsNeverUsed\",pod=\"payments-1\"}} 1767355200"
             ),
             "taskqueue_operator_certificate_expiry_timestamp_seconds{namespace=\"shop\",name=\"orders\",certificate=\"client\",secret=\"orders-tls\"} 1893456000".to_owned(),
             "taskqueue_operator_fleet_condition{namespace=\"shop\",name=\"orders\",type=\"Ready\",status=\"True\",reason=\"Ready\"} 1".to_owned(),

@@ -13,8 +13,12 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use taskqueue_api::{Fleet, TaskQueueWorker, validate};
-use taskqueue_scaling::{Backlog, PerType, Reading, Slots, Time, TypeBacklog, UnknownReason};
-use taskqueue_temporal::{ConnectionFields, QueueReading, ResolvedConnection};
+use taskqueue_scaling::{
+    Backlog, PerType, Reading, Slots, Time, TypeBacklog, TypeSlots, UnknownReason,
+};
+use taskqueue_temporal::{
+    ConnectionFields, QueueReading, ResolvedConnection, WorkerReport, WorkerStatus,
+};
 
 use crate::caches::GuardedFleet;
 use crate::observe::connection::Usable;
@@ -228,6 +232,29 @@ pub(crate) fn backlog(count: u64, taken_at: Time) -> Reading<Backlog> {
             types,
         },
         taken_at,
+    }
+}
+
+/// A heartbeat of a worker on the pod `p`, sent this many seconds after [`NOW`], with these slots
+/// for activities.
+pub(crate) fn heartbeat(sent: u64, task_queue: &str, slots: TypeSlots) -> WorkerReport {
+    let at = NOW.plus(Duration::from_secs(sent));
+    WorkerReport {
+        instance_key: "key".to_owned(),
+        identity: "1@p@".to_owned(),
+        host_name: "p".to_owned(),
+        task_queue: task_queue.to_owned(),
+        status: WorkerStatus::Running,
+        sdk: "temporal-go 1.37.0".to_owned(),
+        heartbeat_changed_at: Some(at),
+        heartbeat_sent_after: Some(at),
+        heartbeat_interval: Some(Duration::from_secs(5)),
+        sent_at: Some(i128::from(sent) * 1_000_000_000),
+        started_at: Some(0),
+        slots: PerType {
+            activity: Some(slots),
+            ..PerType::default()
+        },
     }
 }
 

@@ -11,7 +11,8 @@ use sandbox_machine::{Progress, Sleeper, Tasks};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{World, alone, eventually, one_queue, throughout, with_namespace},
+    dashboards::operator_command,
+    harness::{World, alone, eventually, one_queue, throughout, with_namespace, within},
     leaders::{process_of, settled, signal},
 };
 
@@ -265,6 +266,91 @@ async fn a_worker_that_ignores_sigterm_is_reported() {
             note.contains(pod.as_str()) && note.contains("SIGTERM"),
             "{note}"
         );
+        Ok(())
+    })
+    .await;
+}
+
+/// The exit code of `check`, and the problems that it lists with their remedies, by queue.
+fn check(world: &World) -> anyhow::Result<(Option<i32>, BTreeSet<String>)> {
+    let ended = operator_command(world, &["check", "orders", "-o", "json"])?.output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let list: Value = serde_json::from_slice(&ended.stdout).with_context(|| said.into_owned())?;
+    let problems = list["problems"].as_array().cloned().unwrap_or_default();
+    let named = problems.iter().filter_map(|problem| {
+        problem["remedy"].as_str()?;
+        Some(format!(
+            "{} {}",
+            problem["queue"].as_str()?,
+            problem["reason"].as_str()?
+        ))
+    });
+    Ok((ended.status.code(), named.collect()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rare_heartbeats_and_work_on_another_task_queue_are_listed_with_remedies() {
+    with_namespace("rare-heartbeats-and-another-queue", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let env = [
+            ("SLEEPER_SLOTS", "4"),
+            ("SLEEPER_HEARTBEAT", "40"),
+            ("SLEEPER_HOST_QUEUE", "true"),
+        ];
+        let mut spec = fleet(&world, &sleeper, &env, 1, 10);
+        spec["queues"][0]["replicas"]["min"] = json!(1);
+        world.apply(spec).await?;
+        world
+            .replicas_are("all", "a worker runs", |_, ready| ready == 1)
+            .await?;
+        world.start_on(&sleeper, "host", 1, Duration::from_secs(1), true)?;
+        let all = ["all HeartbeatsTooRare", "all WorksOnOtherQueues"];
+        let all: BTreeSet<String> = all.map(str::to_owned).into();
+        // It takes three heartbeats.
+        within(Duration::from_mins(5), "both faults are listed", || async {
+            let (code, listed) = check(&world)?;
+            Ok(if (code, &listed) == (Some(1), &all) {
+                Ok(())
+            } else {
+                Err(format!("exit code {code:?}: {listed:?}"))
+            })
+        })
+        .await?;
+        for reason in ["HeartbeatsTooRare", "WorksOnOtherQueues"] {
+            let notes = world.events(reason).await?;
+            anyhow::ensure!(notes.len() == 1, "{reason}: {notes:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_no_pod_uses_are_listed_only_after_enough_tasks() {
+    with_namespace("slots-that-no-pod-uses", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let env = [("SLEEPER_SLOTS", "1000")];
+        let mut spec = fleet(&world, &sleeper, &env, 1, 10);
+        spec["queues"][0]["replicas"]["min"] = json!(1);
+        world.apply(spec).await?;
+        world
+            .replicas_are("all", "a worker runs", |_, ready| ready == 1)
+            .await?;
+        // The operator has seen its heartbeats.
+        world.are_in_work(0).await?;
+        anyhow::ensure!(check(&world)?.1.is_empty(), "nothing has been done yet");
+        let mut batch = 0;
+        while check(&world)?.1.is_empty() {
+            anyhow::ensure!(batch < 300, "no Event reports the slots");
+            let name = format!("batch-{batch}");
+            world.start(&sleeper, &name, 50, Duration::from_millis(100))?;
+            world.have_ended(&name).await?;
+            batch += 1;
+        }
+        anyhow::ensure!(batch >= 20, "{batch} batches of 50 use 1000 slots");
+        let listed = check(&world)?;
+        let slots = BTreeSet::from(["all SlotsNeverUsed".to_owned()]);
+        anyhow::ensure!(listed == (Some(1), slots), "{listed:?}");
         Ok(())
     })
     .await;

@@ -163,9 +163,14 @@ async fn prometheus_evaluates_every_rule_of_the_chart() {
     .await;
 }
 
-/// Runs `taskqueue-operator ARGUMENTS` as a person would, with the sandbox's kubeconfig. The
-/// program is the one in the image.
+/// Runs `taskqueue-operator ARGUMENTS` as a person would.
 fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
+    output(&mut operator_command(world, arguments)?)
+}
+
+/// `taskqueue-operator ARGUMENTS` with the sandbox's kubeconfig. The program is the one in the
+/// image.
+pub(crate) fn operator_command(world: &World, arguments: &[&str]) -> anyhow::Result<Command> {
     let tests = std::env::current_exe()?;
     let folder = tests
         .ancestors()
@@ -177,7 +182,7 @@ fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
         .args(arguments)
         .args(["--namespace", &world.namespace])
         .env("KUBECONFIG", world.sandbox.kubeconfig());
-    output(&mut command)
+    Ok(command)
 }
 
 /// While a worker runs, the table shows it with its metrics.

@@ -14,7 +14,7 @@ use crate::{
 fn without_heartbeats(task_queue: &str, min: u32, max: u32, port: u16) -> Value {
     let mut spec = one_queue(task_queue, min, max, &json!({"metricsPort": port}));
     spec["queues"][0]["env"] = json!([
-        {"name": "ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", "value": "0"},
+        {"name": "TASKQUEUE_WORKER_HEARTBEAT_INTERVAL_SECONDS", "value": "0"},
     ]);
     spec
 }

@@ -1,5 +1,5 @@
-//! The structure of the workspace: no Rust files import each other in a circle, and the map in
-//! ARCHITECTURE.md names only what exists. Reads the sources and runs `cargo metadata`; needs no
+//! The structure of the workspace: no Rust files import each other in a circle, the map in
+//! ARCHITECTURE.md names only what exists, and only what may be published can be. Reads the sources and runs `cargo metadata`; needs no
 //! cluster.
 //!
 //! `imports` defines what counts as an import, `resolve` how a name leads to the file that defines
@@ -17,6 +17,7 @@ mod fixtures;
 mod imports;
 mod map;
 mod modules;
+mod published;
 mod resolve;
 mod workspace;
 

@@ -27,8 +27,8 @@ pub(crate) fn read(path: &str) -> Option<String> {
     fs::read_to_string(format!("{}{path}", checkout())).ok()
 }
 
-/// All libraries and programs, without tests and benches.
-pub(crate) fn targets() -> Vec<Target> {
+/// The packages of the workspace, as `cargo metadata` has them.
+pub(crate) fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -43,9 +43,13 @@ pub(crate) fn targets() -> Vec<Target> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo metadata: {errors}");
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let targets: Vec<Target> = packages.iter().flat_map(targets_of).collect();
-    assert!(targets.len() > 8, "cargo names too few targets: {metadata}");
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// All libraries and programs, without tests and benches.
+pub(crate) fn targets() -> Vec<Target> {
+    let targets: Vec<Target> = packages().iter().flat_map(targets_of).collect();
+    assert!(targets.len() > 8, "cargo names too few targets");
     targets
 }
 

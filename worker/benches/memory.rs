@@ -31,14 +31,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures::{StreamExt, stream};
-use order_worker::activities::InventoryActivities;
+use order_gateway::{Gateway, GatewayOptions};
 use order_worker::commands::start_order;
-use order_worker::connection::Connector;
-use order_worker::gateway::{Gateway, GatewayOptions};
-use order_worker::order::OrderInput;
-use order_worker::order::messages::ReleaseInventory;
-use order_worker::settings::{TemporalSettings, Variables};
-use order_worker_testkit::{binary, servers::free_port};
+use order_worker::domain::activities::InventoryActivities;
+use order_worker::domain::order::OrderInput;
+use order_worker::domain::order::messages::ReleaseInventory;
+use order_worker_testkit::binary;
+use taskqueue_worker::testing::free_port;
+use taskqueue_worker::{Connector, Environment, TemporalSettings};
 use tempfile::TempDir;
 use temporalio_client::{ActivityStartOptions, Client, UntypedWorkflow, WorkflowDescribeOptions};
 use temporalio_sdk::ActivityCloseTimeouts;
@@ -71,7 +71,7 @@ struct Args {
     /// late.
     #[arg(long, default_value_t = 20)]
     waiting: u64,
-    /// `ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; the worker's own default if left out.
+    /// `TASKQUEUE_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; the worker's own default if left out.
     #[arg(long)]
     recycle: Option<u64>,
     /// A built order-worker to measure, instead of the one that cargo builds with the profile of
@@ -158,8 +158,8 @@ fn start_temporal(folder: &Path) -> (Process, String) {
 }
 
 async fn connect(address: &str) -> Client {
-    let variables = Variables::from([("TEMPORAL_ADDRESS".to_owned(), address.to_owned())]);
-    let settings = TemporalSettings::from_variables(&variables).unwrap();
+    let environment = Environment::from_iter([("TEMPORAL_ADDRESS", address)]);
+    let settings = TemporalSettings::from_environment(&environment).unwrap();
     let patience = tokio::time::sleep(Duration::from_secs(30));
     let connector = Connector::new(settings).unwrap();
     connector
@@ -195,9 +195,9 @@ impl Worker {
             .env("PAYMENT_GATEWAY_URL", &place.gateway)
             .env("SMTP_URL", "console:")
             .env("RUST_LOG", "warn")
-            .env("ORDER_WORKER_HTTP_ADDRESS", format!("127.0.0.1:{port}"));
+            .env("TASKQUEUE_WORKER_HTTP_ADDRESS", format!("127.0.0.1:{port}"));
         if let Some(recycle) = recycle {
-            let name = "ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES";
+            let name = "TASKQUEUE_WORKER_RECYCLE_AFTER_ACTIVITIES";
             command.env(name, recycle.to_string());
         }
         let http = reqwest::Client::builder().tls_certs_only([]);
@@ -226,7 +226,10 @@ impl Worker {
     }
 
     async fn ended_activities(&self) -> f64 {
-        let parts = ["order_worker_activities_total{", "outcome=\"completed\""];
+        let parts = [
+            "taskqueue_worker_activities_total{",
+            "outcome=\"completed\"",
+        ];
         self.sum(&parts).await
     }
 
@@ -426,7 +429,7 @@ async fn measure(args: &Args, client: &Client, worker: &Worker) {
             number(anonymous) / 1024.0,
             number(worker.process.status("VmRSS")) / 1024.0,
             worker.process.status("Threads"),
-            worker.sum(&["order_worker_recycles_total "]).await,
+            worker.sum(&["taskqueue_worker_recycles_total "]).await,
             waits.for_the_last.as_secs_f64(),
             worker.late().await,
             waits.standstill.as_secs_f64(),

@@ -1,25 +1,28 @@
-//! The client commands: start, status, cancel, migrate. Each connects to Temporal (`migrate`: to
-//! the database), prints data to standard output, and exits.
+//! The commands. `run` is the worker. The others, start, status, cancel and migrate, connect to
+//! Temporal (`migrate`: to the database), print data to standard output, and exit.
 
+pub mod cli;
 mod client;
 mod outcome;
+pub mod run;
+pub mod settings;
 mod start;
 mod stdout;
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use taskqueue_worker::TemporalSettings;
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions,
     WorkflowExecutionStatus, WorkflowQueryOptions,
     errors::{WorkflowInteractionError, WorkflowUpdateError},
 };
 
-use crate::cli::{CancelArgs, OrderArgs};
-use crate::settings::TemporalSettings;
+use crate::domain::workflow::{OrderWorkflow, Words};
 use crate::store::{self, Store};
-use crate::workflow::{OrderWorkflow, Words};
 
+use cli::{CancelArgs, OrderArgs};
 use client::connect;
 use stdout::print;
 

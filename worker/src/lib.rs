@@ -1,23 +1,12 @@
-//! The order system: a Temporal workflow and its activities, the worker process that runs them, the
-//! commands that start and watch orders, and a payment gateway stand-in.
+//! The order system: a Temporal workflow and its activities, the worker process that runs them, and
+//! the commands that start and watch orders.
 //!
-//! `workflow` makes the decisions (deterministic). `activities` do all I/O of an order, through
-//! `store`, `payment` and `mail`. `run` is the process around them.
+//! `domain` has the orders; its activities do their I/O through `store`, `payment` and `mail`.
+//! `commands` has the worker and the client. How a worker runs is the business of the library
+//! `taskqueue-worker`.
 
-pub mod activities;
-pub mod cli;
 pub mod commands;
-pub mod connection;
-pub mod failure;
-pub mod gateway;
-pub mod http;
-pub mod logs;
+pub mod domain;
 pub mod mail;
-pub mod metrics;
-pub mod order;
 pub mod payment;
-pub mod run;
-pub mod settings;
 pub mod store;
-pub mod tls;
-pub mod workflow;

@@ -1,117 +1,48 @@
-//! The `order-worker` command: reads the command line and the environment, sets up logs and TLS,
-//! and runs the command. Exit codes: 0 success, 1 failure, 2 invalid settings or arguments.
+//! The `order-worker` command: reads the command line and the environment, and runs the command.
+//! Exit codes: 0 success, 1 failure, 2 invalid settings or arguments.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use order_worker::cli::{self, Cli, Command};
-use order_worker::commands;
-use order_worker::gateway::Gateway;
-use order_worker::logs;
-use order_worker::settings::{LogFormat, SettingError, Settings, TemporalSettings, Variables};
-use order_worker::settings::{database_url, log_format, task_queues};
+use order_worker::commands::cli::{Cli, Command};
+use order_worker::commands::settings::{database_url, task_queues};
+use order_worker::commands::{self, run};
+use taskqueue_worker::{Environment, LogOutput, TemporalSettings, run_command};
 
 fn main() -> ExitCode {
-    // Must come before any use of TLS: once a provider is installed, no library has to pick one.
-    let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
-    let variables: Variables = std::env::vars_os()
-        // Lossy conversion, or a value that is not Unicode would count as absent.
-        .filter_map(|(name, value)| {
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
-        })
-        .collect();
-    let logs = log_format(&variables)
-        .and_then(|format| start_logs(format, cli.command.as_ref(), &variables));
-    if let Err(error) = logs {
-        return fail(&error.into());
-    }
-    // The SDK's workers run on this thread, everything else on the runtime's threads: one thread
-    // per core in total. One more thread makes tasks migrate between cores; on two cores, an order
-    // then took 8 % more processor time.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.saturating_sub(1).max(1))
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
+    let command = Cli::parse().command.unwrap_or_default();
+    let environment = Environment::of_process();
+    let output = if command.serves() {
+        LogOutput::Stdout
+    } else {
+        LogOutput::Stderr
     };
-    let code = match runtime.block_on(execute(cli, &variables)) {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    };
-    // A DNS lookup that hangs on a blocking thread must not delay the exit.
-    runtime.shutdown_background();
-    code
+    run_command(&environment, output, execute(command, &environment))
 }
 
-async fn execute(cli: Cli, variables: &Variables) -> anyhow::Result<ExitCode> {
-    match cli.command.unwrap_or_default() {
+async fn execute(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let temporal = || TemporalSettings::from_environment(environment);
+    match command {
         Command::Run(args) => {
-            let settings = Settings::from_variables(variables, args.standalone)?;
-            order_worker::run::run(settings, args.standalone).await?;
+            let worker = taskqueue_worker::run(environment, async |environment| {
+                run::worker(environment, args.standalone()).await
+            });
+            // Large, and the other commands need no such future.
+            Box::pin(worker).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Start(args) => {
-            let temporal = TemporalSettings::from_variables(variables)?;
-            let queues = task_queues(variables)?;
-            commands::start(temporal, &queues, args).await
+        Command::Start(mut args) => {
+            let queue = environment.get("TEMPORAL_TASK_QUEUE").map(str::to_owned);
+            args.task_queue = args.task_queue.or(queue);
+            commands::start(temporal()?, &task_queues(environment)?, args).await
         }
-        Command::Status(args) => {
-            commands::status(TemporalSettings::from_variables(variables)?, &args).await
+        Command::Status(args) => commands::status(temporal()?, &args).await,
+        Command::Cancel(args) => commands::cancel(temporal()?, &args).await,
+        Command::Migrate => commands::migrate(&database_url(environment)?).await,
+        #[cfg(feature = "standalone")]
+        Command::Gateway(args) => {
+            order_gateway::serve(args).await?;
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Cancel(args) => {
-            commands::cancel(TemporalSettings::from_variables(variables)?, &args).await
-        }
-        Command::Migrate => commands::migrate(&database_url(variables)?).await,
-        Command::Gateway(args) => serve_gateway(args).await,
-    }
-}
-
-async fn serve_gateway(args: cli::GatewayArgs) -> anyhow::Result<ExitCode> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let gateway = Gateway::start(args.listen, args.options()).await?;
-    tracing::info!(address = %gateway.address(), "the payment gateway stand-in serves");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
-    gateway.stop().await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Workers log to standard output, as containers do. Commands that print data log to standard
-/// error.
-fn start_logs(
-    format: LogFormat,
-    command: Option<&Command>,
-    variables: &Variables,
-) -> Result<(), SettingError> {
-    let to_stdout = matches!(command, None | Some(Command::Run(_) | Command::Gateway(_)));
-    let default = if to_stdout { "info" } else { "warn" };
-    let filter = variables.get("RUST_LOG").map(String::as_str);
-    let filter = filter.filter(|text| !text.is_empty()).unwrap_or(default);
-    if to_stdout {
-        logs::start(format, filter, std::io::stdout)
-    } else {
-        logs::start(format, filter, std::io::stderr)
-    }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the last words of a command are for people, not logs"
-)]
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("order-worker: {error:#}");
-    if error.is::<SettingError>() {
-        ExitCode::from(2)
-    } else {
-        ExitCode::FAILURE
     }
 }

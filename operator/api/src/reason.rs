@@ -239,6 +239,16 @@ reasons! {
     DrainExceeded,
     /// Event: the worker of a draining pod keeps taking tasks; it ignores SIGTERM.
     PollsAfterStop,
+    /// Event: the workers of a queue send heartbeats so rarely that the operator learns late which of
+    /// their slots are free.
+    HeartbeatsTooRare,
+    /// Event: the workers of a queue have many more activity slots than any pod uses, so the
+    /// operator may expect too much of a pod.
+    SlotsNeverUsed,
+    /// Event: workers of draining pods exit by themselves while their tasks must still be running.
+    EndsBeforeItsTasks,
+    /// Event: the workers of a queue also work on a task queue that the queue does not name.
+    WorksOnOtherQueues,
     /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics;
     /// queues are read at that interval instead.
     PollingIntervalTooShort,

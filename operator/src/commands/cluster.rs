@@ -1,4 +1,4 @@
-//! Where `top` and `explain` read from: the API server, with the user's own kubeconfig and
+//! Where `top`, `explain` and `check` read from: the API server, with the user's own kubeconfig and
 //! permissions, and the operator's metrics. Network I/O, reads only: lists and gets of
 //! `TaskQueueWorker`s and Events, and `GET`s of /metrics.
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use taskqueue_exposition::Sample;
 
@@ -18,6 +19,16 @@ pub struct QueueName {
     pub fleet: String,
     /// Name of the queue in the fleet.
     pub queue: String,
+}
+
+/// What the workers of a queue are seen to do wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SeenFault {
+    /// The pod that showed it first.
+    pub pod: String,
+    /// When it was first seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// The current metrics of one queue. Unknown values are absent.
@@ -59,6 +70,8 @@ pub struct Figures {
     pub held_pods: BTreeMap<String, String>,
     /// What needs a person's attention.
     pub findings: BTreeSet<String>,
+    /// What the workers are seen to do wrong, in one word each.
+    pub worker_faults: BTreeMap<String, SeenFault>,
     /// Decisions since the operator started, by direction and reason, such as "hold: CoolingDown".
     pub decisions: BTreeMap<String, f64>,
 }
@@ -182,6 +195,13 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
         figures.findings.insert(label("finding"));
     } else if name == table::HELD_POD.name && value > 0.0 {
         figures.held_pods.insert(label("pod"), label("why"));
+    } else if name == table::WORKER_FAULT.name && value > 0.0 {
+        let since = SignedDuration::try_from_secs_f64(value).ok();
+        let seen = SeenFault {
+            pod: label("pod"),
+            since: since.and_then(|since| Timestamp::from_duration(since).ok()),
+        };
+        figures.worker_faults.insert(label("fault"), seen);
     } else if name == table::DECISIONS.name {
         let decision = format!("{}: {}", label("direction"), label("reason"));
         figures.decisions.insert(decision, value);

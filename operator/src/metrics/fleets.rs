@@ -32,6 +32,17 @@ pub struct CertificateNumbers {
     pub expires: i64,
 }
 
+/// What the workers of a queue are seen to do wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerFaultNumbers {
+    /// The fault, in one word.
+    pub fault: &'static str,
+    /// The pod that showed it first.
+    pub pod: String,
+    /// When it was first seen, in seconds since 1970.
+    pub since: i64,
+}
+
 /// Slots summed over all workers that report them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SlotNumbers {
@@ -91,6 +102,8 @@ pub struct QueueNumbers {
     pub slots_source: SourceNumbers,
     /// Which findings hold now.
     pub findings: Vec<(&'static str, bool)>,
+    /// What its workers are seen to do wrong.
+    pub worker_faults: Vec<WorkerFaultNumbers>,
     /// Decisions by direction and reason.
     pub decisions: BTreeMap<(&'static str, &'static str), u64>,
     /// Changes carried out, by direction and reason.
@@ -117,6 +130,7 @@ struct Families {
     reading_age: Family,
     reading_unknown: Family,
     finding: Family,
+    worker_fault: Family,
     decisions: Family,
     changes: Family,
 }
@@ -151,6 +165,7 @@ impl Families {
             reading_age: Family::new(table::READING_AGE),
             reading_unknown: Family::new(table::READING_UNKNOWN),
             finding: Family::new(table::FINDING),
+            worker_fault: Family::new(table::WORKER_FAULT),
             decisions: Family::new(table::DECISIONS),
             changes: Family::new(table::CHANGES),
         }
@@ -175,6 +190,7 @@ impl Families {
             &self.reading_age,
             &self.reading_unknown,
             &self.finding,
+            &self.worker_fault,
             &self.decisions,
             &self.changes,
         ];
@@ -266,6 +282,11 @@ fn queue_series(
     for (finding, holds) in &queue.findings {
         let holds = f64::from(u8::from(*holds));
         families.finding.add(subject, &[finding], holds);
+    }
+    for found in &queue.worker_faults {
+        let since = number(u64::try_from(found.since).unwrap_or(0));
+        let further = [found.fault, found.pod.as_str()];
+        families.worker_fault.add(subject, &further, since);
     }
     for (name, source, read_at) in [
         ("backlog", queue.backlog_source, read_at),

@@ -255,6 +255,12 @@ pub const FINDING: Spec = gauge(
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "finding"],
     "1 while the queue has the problem that the label finding names, which more replicas would not solve; 0 otherwise.",
 );
+/// `worker_fault_since_timestamp_seconds`.
+pub const WORKER_FAULT: Spec = gauge(
+    "taskqueue_operator_worker_fault_since_timestamp_seconds",
+    &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "fault", "pod"],
+    "Unix time at which the workers of the queue were first seen to do what the label fault names: HeartbeatsTooRare, SlotsNeverUsed, EndsBeforeItsTasks, PollsAfterStop, WorksOnOtherQueues. The pod is the first that showed it. Absent if nothing is seen.",
+);
 /// `decisions_total`.
 pub const DECISIONS: Spec = counter(
     "taskqueue_operator_decisions_total",
@@ -349,6 +355,7 @@ pub const ALL: &[Spec] = &[
     READING_AGE,
     READING_UNKNOWN,
     FINDING,
+    WORKER_FAULT,
     DECISIONS,
     CHANGES,
     TEMPORAL_REQUESTS,

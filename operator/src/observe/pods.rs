@@ -42,6 +42,11 @@ pub struct Pods {
     pub costs: Vec<(String, String)>,
     /// The addresses of the pods, without those that have none yet.
     pub addresses: BTreeMap<String, IpAddr>,
+    /// The template of the pod that was created last, as the hash of its ReplicaSet; `None` without
+    /// pods.
+    pub template: Option<String>,
+    /// The live pods with another template, such as those that a rollout replaces.
+    pub replaced: BTreeSet<String>,
     /// How long the fastest of the ready pods took to become ready, in whole seconds.
     pub start: Option<Duration>,
 }
@@ -65,6 +70,10 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
             name: name.clone(),
             phase,
         });
+        let replaced = label(pod, TEMPLATE_HASH) != newest;
+        if replaced {
+            facts.replaced.insert(name.clone());
+        }
         facts
             .addresses
             .extend(address(pod).map(|address| (name.clone(), address)));
@@ -83,9 +92,7 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
         if phase == PodPhase::Ready && trouble.is_some() {
             facts.relapsing = facts.relapsing.saturating_add(1);
         }
-        // A rollout replaces the pods of an earlier template, so it already responds to their
-        // trouble.
-        let replaced = label(pod, TEMPLATE_HASH) != newest;
+        // A rollout already responds to the trouble of the pods that it replaces.
         troubles.extend(trouble.map(|trouble| (replaced, trouble)));
     }
     let worst = troubles
@@ -101,6 +108,7 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
     Pods {
         live,
         replica_sets: replica_sets.len(),
+        template: newest.map(str::to_owned),
         ..facts
     }
 }

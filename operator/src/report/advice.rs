@@ -1,5 +1,5 @@
-//! Warnings about a spec that is valid but cannot achieve what it asks for. Each is reported once
-//! per generation, as an Event. Pure.
+//! Warnings about a spec that is valid but cannot achieve what it asks for, and about what workers
+//! are seen to do wrong. Each is reported once per generation, as an Event. Pure.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use crate::fleet_state::QueueState;
 use crate::report::events::EventDraft;
 use crate::report::facts::QueueFacts;
 use crate::report::thresholds::Thresholds;
+use crate::worker_faults::remedy;
 
 /// The warnings that apply to one queue now, reported or not.
 pub struct Advice {
@@ -24,7 +25,7 @@ impl Advice {
         Self {
             queue: facts.queue.name.clone(),
             deployment: facts.queue.deployment_name.clone(),
-            all: all.into_iter().flatten().collect(),
+            all: all.into_iter().flatten().chain(of_workers(facts)).collect(),
         }
     }
 
@@ -92,6 +93,15 @@ fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason,
             display(floor.max(target.saturating_add(Duration::from_secs(1)))),
         );
         (Reason::WaitTargetTooShort, text)
+    })
+}
+
+/// What the workers do wrong. Polling while draining has an Event for each pod.
+fn of_workers(facts: &QueueFacts<'_>) -> impl Iterator<Item = (Reason, String)> {
+    let found = facts.state.worker_faults.found();
+    let unreported = found.filter(|(reason, _)| *reason != Reason::PollsAfterStop);
+    unreported.filter_map(|(reason, fault)| {
+        Some((reason, format!("{}; {}", fault.evidence, remedy(reason)?)))
     })
 }
 

@@ -8,7 +8,7 @@ use taskqueue_scaling::{
 };
 
 use crate::clock::Moment;
-use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers};
+use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers, WorkerFaultNumbers};
 use crate::report::drains;
 use crate::report::facts::QueueFacts;
 use crate::report::status::replicas_for;
@@ -92,6 +92,16 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
                     kind.as_str(),
                     stuck.iter().any(|finding| finding.kind == kind),
                 )
+            })
+            .collect(),
+        worker_faults: facts
+            .state
+            .worker_faults
+            .found()
+            .map(|(reason, fault)| WorkerFaultNumbers {
+                fault: reason.as_str(),
+                pod: fault.pod.clone(),
+                since: fault.since.as_second(),
             })
             .collect(),
         decisions: decisions(facts),

@@ -17,12 +17,12 @@ use serde_json::Value;
 
 use crate::links::Repository;
 use crate::operations::{
-    alerts, conditions, errors, explain_flags, flags, metrics, reasons, rights, scaling_reasons,
-    top_flags,
+    alerts, check_flags, conditions, errors, explain_flags, flags, metrics, reasons, rights,
+    scaling_reasons, top_flags,
 };
 use crate::scaling::{
-    SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_cuts,
-    simulation_summary, simulation_tables, worked_example,
+    SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_contest,
+    simulation_cuts, simulation_summary, simulation_tables, worked_example,
 };
 
 fn root() -> PathBuf {
@@ -54,6 +54,7 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         (BUDGET, "call-budget", call_budget()),
         (BUDGET, "quiet-budget", quiet_budget()),
         ("docs/tuning.md", "defaults", defaults()),
+        (SIMULATION, "simulation-contest", simulation_contest()),
         (SIMULATION, "simulation-summary", simulation_summary()),
         (SIMULATION, "simulation-tables", simulation_tables()),
         (SIMULATION, "simulation-cuts", simulation_cuts()),
@@ -80,6 +81,7 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         (COMMAND_LINE, "flags", flags()),
         (COMMAND_LINE, "top-flags", top_flags()),
         (COMMAND_LINE, "explain-flags", explain_flags()),
+        (COMMAND_LINE, "check-flags", check_flags()),
         (COMMAND_LINE, "simulate-flags", simulate_flags()),
     ]
 }

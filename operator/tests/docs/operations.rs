@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Arg, Args, Command};
 use serde_json::Value;
 use taskqueue_api::{ConditionType, Reason};
-use taskqueue_operator::commands::{explain, top};
+use taskqueue_operator::commands::{check, explain, top};
 use taskqueue_operator::error::{Class, ErrorReason};
 use taskqueue_operator::metrics::table::{self, Kind, Spec};
 use taskqueue_operator::settings::Settings;
@@ -116,6 +116,11 @@ pub(crate) fn top_flags() -> String {
 /// The arguments and flags of `explain`.
 pub(crate) fn explain_flags() -> String {
     flags_of::<explain::Arguments>()
+}
+
+/// The arguments and flags of `check`.
+pub(crate) fn check_flags() -> String {
+    flags_of::<check::Arguments>()
 }
 
 /// The flags of a subcommand.

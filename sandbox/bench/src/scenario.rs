@@ -123,7 +123,7 @@ impl<'a> Scenario<'a> {
                     {"name": "PAYMENT_GATEWAY_URL", "value": service("http", "payment-gateway", "8090")},
                     {"name": "SMTP_URL", "value": service("smtp", "smtp", "2525")},
                     {"name": "MAIL_FROM", "value": "orders@shop.example"},
-                    {"name": "ORDER_WORKER_ACTIVITY_SLOTS", "value": activity_slots.to_string()},
+                    {"name": "TASKQUEUE_WORKER_ACTIVITY_SLOTS", "value": activity_slots.to_string()},
                 ],
                 "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
             }],

@@ -32,7 +32,7 @@ fn worker_template() -> Value {
             {"name": "PAYMENT_GATEWAY_URL", "value": "http://payment-gateway.sandbox-services.svc:8090"},
             {"name": "SMTP_URL", "value": "smtp://smtp.sandbox-services.svc:2525"},
             {"name": "MAIL_FROM", "value": "orders@shop.example"},
-            {"name": "ORDER_WORKER_ACTIVITY_SLOTS", "value": "4"},
+            {"name": "TASKQUEUE_WORKER_ACTIVITY_SLOTS", "value": "4"},
         ],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
     }]}})

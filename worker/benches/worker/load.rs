@@ -1,10 +1,10 @@
 //! The load: single activities and whole orders, with a limited number in flight.
 
 use futures::{StreamExt, stream};
-use order_worker::activities::OrderActivities;
 use order_worker::commands::{outcome, start_order};
-use order_worker::order::messages::CreateOrder;
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::activities::OrderActivities;
+use order_worker::domain::order::messages::CreateOrder;
+use order_worker::domain::order::{OrderInput, OrderState};
 use temporalio_client::{ActivityStartOptions, Client};
 use temporalio_sdk::ActivityCloseTimeouts;
 

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use order_worker::store::Store;
-use order_worker_testkit::{binary, servers};
+use order_worker_testkit::{binary, postgres_database};
 use temporalio_client::Client;
 
 use crate::build::Built;
@@ -113,7 +113,7 @@ async fn main() {
     let (address, client, gateway) = support::surroundings().await;
     let mut contestants = Vec::new();
     for built in built {
-        let database = servers::postgres_database().await;
+        let database = postgres_database().await;
         // The schema already exists when a worker starts, as in every start but the very first.
         let store = Store::open(&database, 1).await.unwrap();
         store.migrate().await.unwrap();

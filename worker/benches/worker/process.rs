@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use order_worker_testkit::eventually;
+use taskqueue_worker::testing::eventually;
 use temporalio_client::Client;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
@@ -72,7 +72,7 @@ impl Process {
             .env("DATABASE_URL", &place.database)
             .env("PAYMENT_GATEWAY_URL", &place.gateway)
             .env("SMTP_URL", "console:")
-            .env("ORDER_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
+            .env("TASKQUEUE_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
             .env("BENCH_EAGER", place.eager.to_string())
             // Keeps the Python worker from creating a folder beside the sources.
             .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -1,10 +1,9 @@
 //! The Temporal client of the commands.
 
+use taskqueue_worker::{Connector, TemporalSettings};
 use temporalio_client::{Client, WorkflowHandle};
 
-use crate::connection::Connector;
-use crate::settings::TemporalSettings;
-use crate::workflow::OrderWorkflow;
+use crate::domain::workflow::OrderWorkflow;
 
 /// A handle of an order's workflow.
 pub type OrderHandle = WorkflowHandle<Client, OrderWorkflow>;

@@ -4,8 +4,8 @@ use temporalio_client::{WorkflowGetResultOptions, errors::WorkflowGetResultError
 use temporalio_common::error::IncomingError;
 
 use super::client::OrderHandle;
-use crate::failure::Reason;
-use crate::order::{Notification, OrderResult, OrderState};
+use crate::domain::failure::Reason;
+use crate::domain::order::{Notification, OrderResult, OrderState};
 
 /// Waits for the end of an order and returns its result, however its workflow ended.
 pub async fn outcome(workflow_id: &str, handle: &OrderHandle) -> anyhow::Result<OrderResult> {

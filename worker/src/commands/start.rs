@@ -6,21 +6,21 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
+use taskqueue_worker::TemporalSettings;
 use temporalio_client::tonic::{Code, IntoRequest, Status};
 use temporalio_client::{
     Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
     errors::WorkflowStartError,
 };
-
 use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
 
 use super::client::{OrderHandle, connect};
 use super::outcome::outcome;
+use super::settings::TASK_QUEUE;
 use super::stdout::print;
-use crate::cli::{StartArgs, workflow_id};
-use crate::order::{OrderInput, OrderState, TaskQueues};
-use crate::settings::TemporalSettings;
-use crate::workflow::{ORDER_STATE, OrderWorkflow, SentOrder};
+use crate::commands::cli::{StartArgs, workflow_id};
+use crate::domain::order::{OrderInput, OrderState, TaskQueues};
+use crate::domain::workflow::{ORDER_STATE, OrderWorkflow, SentOrder};
 
 /// Timeout of the request for the search attributes.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ pub async fn start(
     let task_queue = args
         .task_queue
         .clone()
-        .unwrap_or_else(|| settings.task_queue.clone());
+        .unwrap_or_else(|| TASK_QUEUE.to_owned());
     let queues = TaskQueues {
         inventory: args
             .inventory_queue

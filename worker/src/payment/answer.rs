@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::order::messages::{PaymentRequest, Settlement};
-use crate::order::{Payment, whole_number};
+use crate::domain::order::messages::{PaymentRequest, Settlement};
+use crate::domain::order::{Payment, whole_number};
 
 /// Maximum length of a stored charge id, in bytes.
 const LONGEST_ID: usize = 200;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use sqlx::Row;
 
 use super::pool::{Store, now};
-use crate::failure::Failure;
+use crate::domain::failure::Failure;
 
 /// How many times one mail may be handed over without an answer. Each time may be a copy.
 pub const MOST_COPIES: i64 = 3;

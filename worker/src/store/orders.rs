@@ -3,8 +3,8 @@
 use sqlx::Row;
 
 use super::pool::{Store, now};
-use crate::failure::{Failure, FailureType, Reason};
-use crate::order::messages::CreateOrder;
+use crate::domain::failure::{Failure, FailureType, Reason};
+use crate::domain::order::messages::CreateOrder;
 
 /// One order as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use sqlx::Row;
 
 use super::orders::conflict;
 use super::pool::{Store, now};
-use crate::failure::Failure;
-use crate::order::messages::PaymentRequest;
+use crate::domain::failure::Failure;
+use crate::domain::order::messages::PaymentRequest;
 
 /// The known outcome of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyPool, Executor, SqlSafeStr, Transaction};
 
 use super::health::{Health, answers};
-use crate::failure::{Failure, FailureType};
+use crate::domain::failure::{Failure, FailureType};
 
 /// A connection that was idle for longer than this is pinged before use.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);

@@ -4,9 +4,9 @@ use sqlx::{Any, Row, Transaction};
 
 use super::orders::{cancelled, conflict};
 use super::pool::{Store, now};
-use crate::failure::{Failure, FailureType};
-use crate::order::Item;
-use crate::order::messages::Reservation;
+use crate::domain::failure::{Failure, FailureType};
+use crate::domain::order::Item;
+use crate::domain::order::messages::Reservation;
 
 impl Store {
     /// Takes all items out of the stock, or none. Calling it again with the same items changes

@@ -1,5 +1,5 @@
-//! Shared by the tests and benches of the order worker: test servers, waiting for a condition, and
-//! the description of a binary. Starts programs and opens sockets.
+//! Shared by the tests and benches of the order worker: a PostgreSQL server, and the description of a
+//! binary. Starts programs and opens sockets.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,6 @@
 )]
 
 pub mod binary;
-pub mod servers;
-mod wait;
+mod postgres;
 
-pub use wait::{DEADLINE, eventually};
+pub use postgres::postgres_database;

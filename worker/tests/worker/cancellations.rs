@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use order_gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::commands::OrderHandle;
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
-use order_worker::order::{NotificationState, OrderInput, OrderResult, OrderState};
-use order_worker::workflow::{OrderWorkflow, Words};
+use order_worker::domain::order::{NotificationState, OrderInput, OrderResult, OrderState};
+use order_worker::domain::workflow::{OrderWorkflow, Words};
+use order_worker_testkit::postgres_database;
 use serde_json::json;
 use sqlx::Row;
 use temporalio_client::{
@@ -19,7 +20,6 @@ use crate::orders::{reason, status_of, unpaid};
 use crate::pending::{asked_to_stop, failed_attempts};
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually};
-use order_worker_testkit::servers::postgres_database;
 
 /// How long the gateway delays every answer: less than the worker's request timeout.
 const KEPT_BACK: Duration = Duration::from_secs(8);

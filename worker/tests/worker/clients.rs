@@ -2,8 +2,8 @@
 //! fields, and a workflow id that runs again.
 
 use order_worker::commands::outcome;
-use order_worker::order::{OrderInput, OrderState};
-use order_worker::workflow::{OrderWorkflow, SentOrder};
+use order_worker::domain::order::{OrderInput, OrderState};
+use order_worker::domain::workflow::{OrderWorkflow, SentOrder};
 use serde_json::json;
 use temporalio_client::errors::ActivityResultError;
 use temporalio_client::{
@@ -178,7 +178,7 @@ async fn an_unreadable_activity_input_fails_at_once_regardless_of_the_retry_poli
     }
     let metrics = worker.metrics().await;
     for activity in ACTIVITIES {
-        let (name, count) = ("order_worker_activities_total", inputs.len());
+        let (name, count) = ("taskqueue_worker_activities_total", inputs.len());
         let line = format!("{name}{{activity=\"{activity}\",outcome=\"invalid\"}} {count}");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }

@@ -12,17 +12,15 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
 use order_worker::commands::OrderHandle;
-use order_worker::order::{OrderInput, OrderState};
-use order_worker::settings::Variables;
+use order_worker::domain::order::{OrderInput, OrderState};
 use rustls::ServerConfig;
+use taskqueue_worker::testing::{Authority, SERVER_NAME, temporal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::{Authority, SERVER_NAME};
 use crate::drains::late;
-use crate::support::{Shop, Worker, eventually};
-use order_worker_testkit::servers::temporal;
+use crate::support::{Shop, Variables, Worker, eventually, start};
 
 /// The gRPC status code of a request without a valid key.
 const UNAUTHENTICATED: &str = "16";
@@ -206,7 +204,10 @@ fn variables(shop: &Shop, port: u16, more: &[(&str, &str)]) -> Variables {
         ("TEMPORAL_ADDRESS", address),
         ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME.to_owned()),
         ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", path("ca.crt")),
-        ("ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", "1".to_owned()),
+        (
+            "TASKQUEUE_WORKER_HEARTBEAT_INTERVAL_SECONDS",
+            "1".to_owned(),
+        ),
     ] {
         variables.insert(name.to_owned(), value);
     }
@@ -257,7 +258,7 @@ async fn the_api_key_is_on_the_wire_and_rotating_it_fails_nothing() {
     front.accept(&["first"]);
     std::fs::write(dir.join("api-key"), "wrong\n").unwrap();
     let variables = variables(&shop, front.port, &[("TEMPORAL_API_KEY_FILE", "api-key")]);
-    let worker = Worker::start(dir.join("worker.log"), &variables).await;
+    let worker = start(dir.join("worker.log"), &variables).await;
     log_says(&worker, "not connected to Temporal yet").await;
     assert_eq!(worker.status("/readyz").await, 503);
     std::fs::write(dir.join("api-key"), "first\n").unwrap();
@@ -300,7 +301,7 @@ async fn rotating_the_client_certificate_under_load_fails_nothing() {
         ("TEMPORAL_TLS_CLIENT_KEY_PATH", "tls.key"),
     ];
     let variables = variables(&shop, front.port, &files);
-    let worker = Worker::start(dir.join("worker.log"), &variables).await;
+    let worker = start(dir.join("worker.log"), &variables).await;
     let worker = worker.wait_ready().await;
 
     let mut orders = place_some(&shop, "old").await;

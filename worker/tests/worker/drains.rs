@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt, stream};
 use order_worker::commands::{OrderHandle, outcome};
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use temporalio_client::WorkflowFetchHistoryOptions;
 use temporalio_common::protos::temporal::api::enums::v1::TimeoutType;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
@@ -244,7 +244,7 @@ fn threads(process: u32, name: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_sdk_worker_leaves_nothing_behind() {
     let shop = Shop::open("replaced").await;
-    let more = [("ORDER_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")];
+    let more = [("TASKQUEUE_WORKER_RECYCLE_AFTER_ACTIVITIES", "100")];
     let worker = shop.worker_with(&more).await;
     let started = Instant::now();
     let handles: Vec<OrderHandle> = stream::iter(0..200)
@@ -261,7 +261,7 @@ async fn a_replaced_sdk_worker_leaves_nothing_behind() {
     let metrics = worker.metrics().await;
     let recycles: u32 = metrics
         .lines()
-        .find_map(|line| line.strip_prefix("order_worker_recycles_total "))
+        .find_map(|line| line.strip_prefix("taskqueue_worker_recycles_total "))
         .and_then(|value| value.parse().ok())
         .unwrap();
     assert!(recycles >= 4, "{recycles}");

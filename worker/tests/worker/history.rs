@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use order_worker::commands::OrderHandle;
-use order_worker::order::OrderResult;
+use order_worker::domain::order::OrderResult;
 use temporalio_client::WorkflowFetchHistoryOptions;
 use temporalio_common::protos::temporal::api::common::v1::Payloads;
 use temporalio_common::protos::temporal::api::failure::v1::Failure;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use order_worker::gateway::{FaultOptions, GatewayOptions};
-use order_worker::order::{OrderInput, OrderState};
+use order_gateway::{FaultOptions, GatewayOptions};
+use order_worker::domain::order::{OrderInput, OrderState};
 use serde_json::json;
 use temporalio_client::WorkflowFetchHistoryOptions;
 use temporalio_client::tonic::IntoRequest;
@@ -26,7 +26,7 @@ async fn payments_per_second_are_limited_for_the_whole_queue() {
     let more = [
         ("ORDER_WORKER_ROLE", "payments"),
         ("TEMPORAL_TASK_QUEUE", "limit-payments"),
-        ("ORDER_WORKER_QUEUE_ACTIVITIES_PER_SECOND", "5"),
+        ("TASKQUEUE_WORKER_QUEUE_ACTIVITIES_PER_SECOND", "5"),
     ];
     let payments = [shop.worker_with(&more).await, shop.worker_with(&more).await];
     let place = |n: u32| {
@@ -109,10 +109,10 @@ async fn the_server_reports_the_configured_and_the_used_slots() {
     let shop = Shop::open_with("slots", gateway, Behaviour::default()).await;
     let worker = shop
         .worker_with(&[
-            ("ORDER_WORKER_ACTIVITY_SLOTS", "7"),
-            ("ORDER_WORKER_WORKFLOW_SLOTS", "11"),
-            ("ORDER_WORKER_MAX_POLLERS", "2"),
-            ("ORDER_WORKER_HEARTBEAT_INTERVAL_SECONDS", "1"),
+            ("TASKQUEUE_WORKER_ACTIVITY_SLOTS", "7"),
+            ("TASKQUEUE_WORKER_WORKFLOW_SLOTS", "11"),
+            ("TASKQUEUE_WORKER_MAX_POLLERS", "2"),
+            ("TASKQUEUE_WORKER_HEARTBEAT_INTERVAL_SECONDS", "1"),
             ("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "1"),
         ])
         .await;

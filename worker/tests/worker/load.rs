@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
+use order_gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::commands::outcome;
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
-use order_worker::order::{NotificationState, OrderInput, OrderResult, OrderState};
+use order_worker::domain::order::{NotificationState, OrderInput, OrderResult, OrderState};
+use order_worker_testkit::postgres_database;
 use serde_json::json;
 use sqlx::Row;
 
 use crate::smtp::{Behaviour, mailed};
 use crate::support::{Shop, Worker, eventually};
-use order_worker_testkit::servers::postgres_database;
 
 /// Each kill leaves activities to their timeouts, so the largest run needs minutes.
 const PATIENCE: Duration = Duration::from_mins(15);

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use order_worker::failure::Reason;
-use order_worker::gateway::GatewayOptions;
-use order_worker::order::{Notification, NotificationState, OrderInput};
+use order_gateway::GatewayOptions;
+use order_worker::domain::failure::Reason;
+use order_worker::domain::order::{Notification, NotificationState, OrderInput};
 use serde_json::json;
 use sqlx::Row;
 use temporalio_client::WorkflowCancelOptions;
@@ -17,7 +17,7 @@ use crate::notifications::{failed_mailing, last_failure, once, recipients};
 use crate::pending::{pause, pause_of, pending, unpause};
 use crate::smtp::Behaviour;
 use crate::support::{Shop, eventually};
-use order_worker_testkit::servers::postgres_database;
+use order_worker_testkit::postgres_database;
 
 fn take_and_close(recipient: &str) -> Behaviour {
     Behaviour {

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use order_worker::mail::{Mailer, Unsent};
+use taskqueue_worker::testing::free_port;
 use tokio::net::TcpListener;
 
 use crate::smtp::{Behaviour, SmtpServer};
 use crate::support::init;
-use order_worker_testkit::servers::free_port;
 
 const TO: &str = "a@example.com";
 

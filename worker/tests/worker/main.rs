@@ -9,17 +9,14 @@
     reason = "a test that cannot go on panics, in its functions as well"
 )]
 
-mod authority;
 mod cancellations;
 mod clients;
 mod credentials;
 mod disguises;
 mod drains;
-mod health;
 mod history;
 mod hold;
 mod limits;
-mod line;
 mod load;
 mod mail_faults;
 mod mailer;
@@ -30,7 +27,6 @@ mod pending;
 mod plain;
 mod process;
 mod properties;
-mod proxy;
 mod record;
 mod reference;
 mod replay;

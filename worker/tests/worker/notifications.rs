@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use order_worker::failure::Reason;
-use order_worker::gateway::GatewayOptions;
-use order_worker::order::{Notification, NotificationState, OrderInput, OrderState};
+use order_gateway::GatewayOptions;
+use order_worker::domain::failure::Reason;
+use order_worker::domain::order::{Notification, NotificationState, OrderInput, OrderState};
 use serde_json::{Value, json};
+use taskqueue_worker::testing::Authority;
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads};
@@ -19,7 +20,6 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     PollActivityTaskQueueRequest, RespondActivityTaskFailedRequest,
 };
 
-use crate::authority::Authority;
 use crate::pending::{failed_attempts, give_up, pending};
 use crate::smtp::{Behaviour, SmtpServer};
 use crate::support::{DEADLINE, Shop, eventually};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use order_gateway::{FaultOptions, GatewayOptions, Status};
 use order_worker::commands::{outcome, start_order};
-use order_worker::failure::Reason;
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
-use order_worker::order::{
+use order_worker::domain::failure::Reason;
+use order_worker::domain::order::{
     Notification, NotificationState, OrderInput, OrderResult, OrderState, Payment,
 };
-use order_worker::workflow::{OrderStatus, OrderWorkflow, Words};
+use order_worker::domain::workflow::{OrderStatus, OrderWorkflow, Words};
 use serde_json::json;
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use serde_json::{Value, json};
 use temporalio_client::errors::ActivityResultError;
 use temporalio_client::tonic::IntoRequest;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use order_worker::workflow::OrderWorkflow;
+use order_worker::domain::workflow::OrderWorkflow;
 use temporalio_client::WorkflowDescribeOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::activity::v1::ActivityOptions;

@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use order_worker::failure::FailureType;
-use order_worker::order::messages::PaymentRequest;
-use order_worker::order::{OrderInput, OrderResult, OrderState, Payment};
-use order_worker::payment::{Asked, GatewayClient};
+use order_worker::domain::failure::FailureType;
+use order_worker::domain::order::messages::PaymentRequest;
+use order_worker::domain::order::{OrderInput, OrderResult, OrderState, Payment};
+use order_worker::payment::{Asked, GatewayClient, settle};
 use serde_json::{Value, json};
 use temporalio_client::{ActivityStartOptions, WorkflowExecutionStatus};
 use temporalio_common::UntypedActivity;
@@ -216,8 +216,7 @@ async fn settled(otherwise: Response) -> Option<FailureType> {
         attempts: None,
         asked_since: None,
     };
-    client
-        .settle("k", &request, Asked::Lately)
+    settle(&client, "k", &request, Asked::Lately)
         .await
         .err()
         .map(|failure| failure.kind)

@@ -4,18 +4,17 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use order_worker::gateway::{FaultOptions, GatewayOptions, Status};
-use order_worker::order::{OrderInput, OrderResult, OrderState};
-use order_worker::settings::Variables;
+use order_gateway::{FaultOptions, GatewayOptions, Status};
+use order_worker::domain::order::{OrderInput, OrderResult, OrderState};
 use serde_json::json;
+use taskqueue_worker::testing::{free_port, temporal};
 use temporalio_client::WorkflowDescribeOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::VersioningBehavior;
 use temporalio_common::protos::temporal::api::workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest;
 
 use crate::smtp::Behaviour;
-use crate::support::{Shop, Worker, eventually, init, temp_dir};
-use order_worker_testkit::servers::{free_port, temporal};
+use crate::support::{Shop, Variables, eventually, init, start, temp_dir};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_order-worker");
 
@@ -78,7 +77,7 @@ async fn health_follows_polling_and_metrics_contain_those_of_worker_and_sdk() {
     let port = free_port();
     let mut variables = shop.variables();
     variables.insert("TEMPORAL_ADDRESS".to_owned(), format!("127.0.0.1:{port}"));
-    let waiting = Worker::start(shop.dir.path().join("waiting.log"), &variables).await;
+    let waiting = start(shop.dir.path().join("waiting.log"), &variables).await;
     waiting.says("not connected to Temporal yet").await;
     assert_eq!(
         (
@@ -127,18 +126,31 @@ async fn health_follows_polling_and_metrics_contain_those_of_worker_and_sdk() {
 
 #[tokio::test]
 async fn with_a_deployment_version_orders_wait_until_it_is_current() {
-    let shop = Shop::open("versioned").await;
-    let more = [
-        ("TEMPORAL_DEPLOYMENT_NAME", "shop"),
+    versioned("shop", &[], VersioningBehavior::AutoUpgrade).await;
+}
+
+#[tokio::test]
+async fn orders_stay_on_their_version_if_the_setting_says_so() {
+    let pinned = ("TASKQUEUE_WORKER_VERSIONING_BEHAVIOR", "pinned");
+    versioned("pinned-shop", &[pinned], VersioningBehavior::Pinned).await;
+}
+
+/// Runs an order on a worker of this deployment, and checks its versioning.
+async fn versioned(deployment: &str, more: &[(&str, &str)], behavior: VersioningBehavior) {
+    let shop = Shop::open(deployment).await;
+    let mut variables = vec![
+        ("TEMPORAL_DEPLOYMENT_NAME", deployment),
         ("TEMPORAL_WORKER_BUILD_ID", "build-1"),
     ];
-    let worker = shop.worker_with(&more).await;
-    let handle = shop.place(OrderInput::new("versioned-1", 100)).await;
+    variables.extend(more);
+    let worker = shop.worker_with(&variables).await;
+    let id = format!("{deployment}-1");
+    let handle = shop.place(OrderInput::new(&id, 100)).await;
     // The server learns the version shortly after its first poll.
     eventually("the version is made current", async || {
         let mut request = SetWorkerDeploymentCurrentVersionRequest {
             namespace: "default".to_owned(),
-            deployment_name: "shop".to_owned(),
+            deployment_name: deployment.to_owned(),
             build_id: "build-1".to_owned(),
             identity: "test".to_owned(),
             ..SetWorkerDeploymentCurrentVersionRequest::default()
@@ -166,7 +178,7 @@ async fn with_a_deployment_version_orders_wait_until_it_is_current() {
             version.build_id.as_str(),
             versioning.behavior
         ),
-        ("shop", "build-1", VersioningBehavior::Pinned as i32)
+        (deployment, "build-1", behavior as i32)
     );
     worker.drain().await;
 }
@@ -200,19 +212,22 @@ fn invalid_settings_stop_the_process_with_one_sentence() {
             &[("ORDER_WORKER_ROLE", "boss")],
             "ORDER_WORKER_ROLE must be one of",
         ),
-        (&[("TEMPORAL_API_KEY", "k")], "TEMPORAL_API_KEY needs TLS"),
+        (
+            &[("TEMPORAL_API_KEY", "k"), ("TEMPORAL_TLS", "false")],
+            "TEMPORAL_API_KEY needs TLS",
+        ),
         (
             &[
                 ("ORDER_WORKER_ROLE", "orders"),
                 ("TEMPORAL_TLS", "true"),
                 ("TEMPORAL_API_KEY_FILE", key),
-                ("ORDER_WORKER_HTTP_ADDRESS", "127.0.0.1:0"),
+                ("TASKQUEUE_WORKER_HTTP_ADDRESS", "127.0.0.1:0"),
             ],
             "TEMPORAL_API_KEY_FILE names",
         ),
         (
-            &[("ORDER_WORKER_LOG_FORMAT", "xml")],
-            "ORDER_WORKER_LOG_FORMAT must be json or text",
+            &[("TASKQUEUE_WORKER_LOG_FORMAT", "xml")],
+            "TASKQUEUE_WORKER_LOG_FORMAT must be json or text",
         ),
         (
             &[("RUST_LOG", "order_worker=loud")],
@@ -364,7 +379,7 @@ async fn a_laptop_needs_only_temporal() {
             ("TEMPORAL_TASK_QUEUE".to_owned(), "laptop".to_owned()),
             ("DATABASE_URL".to_owned(), database),
             (
-                "ORDER_WORKER_HTTP_ADDRESS".to_owned(),
+                "TASKQUEUE_WORKER_HTTP_ADDRESS".to_owned(),
                 "127.0.0.1:0".to_owned(),
             ),
         ]))

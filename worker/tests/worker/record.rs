@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use order_gateway::{FaultOptions, GatewayOptions};
 use order_worker::commands::OrderHandle;
-use order_worker::gateway::{FaultOptions, GatewayOptions};
-use order_worker::order::messages::CreateOrder;
-use order_worker::order::{OrderInput, OrderState};
-use order_worker::workflow::{OrderWorkflow, Words};
+use order_worker::domain::order::messages::CreateOrder;
+use order_worker::domain::order::{OrderInput, OrderState};
+use order_worker::domain::workflow::{OrderWorkflow, Words};
+use order_worker_testkit::postgres_database;
 use serde_json::{Value, json};
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{
@@ -26,7 +27,6 @@ use crate::plain::PlainGateway;
 use crate::replay::{PATHS, UPDATE_REFUSED, check, folder, replayer};
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker, eventually, have_search_attribute};
-use order_worker_testkit::servers::postgres_database;
 
 /// A recipient whom the mail server always puts off, so that the mailing lasts until it is
 /// cancelled.

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use order_worker::gateway::{FaultOptions, GatewayOptions};
+use order_gateway::{FaultOptions, GatewayOptions};
 use serde_json::{Value, json};
+use taskqueue_worker::testing::temporal;
 
 use crate::smtp::Behaviour;
 use crate::support::{Shop, Worker};
-use order_worker_testkit::servers::temporal;
 
 const DECLINED: i64 = 402;
 
@@ -142,7 +142,7 @@ async fn both(shop: &Shop, queues: &[&str], payments: &Worker) {
     );
     let metrics = payments.metrics().await;
     let invalid =
-        "order_worker_activities_total{activity=\"process_payment\",outcome=\"invalid\"} 2";
+        "taskqueue_worker_activities_total{activity=\"process_payment\",outcome=\"invalid\"} 2";
     assert!(metrics.contains(invalid), "{metrics}");
     payments.says("input refused: order_id is missing").await;
 }

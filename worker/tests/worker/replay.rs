@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use order_worker::order::TaskQueues;
-use order_worker::workflow::OrderWorkflow;
+use order_worker::domain::order::TaskQueues;
+use order_worker::domain::workflow::OrderWorkflow;
 use serde_json::{Value, json};
 use temporalio_client::WorkflowHistory;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;

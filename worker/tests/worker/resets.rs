@@ -1,8 +1,8 @@
 //! A workflow that is reset, as after a bad deployment: a paid order goes on, and nothing is sold,
 //! charged or mailed twice.
 
-use order_worker::order::{NotificationState, OrderInput, OrderState};
-use order_worker::workflow::OrderWorkflow;
+use order_worker::domain::order::{NotificationState, OrderInput, OrderState};
+use order_worker::domain::workflow::OrderWorkflow;
 use serde_json::json;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;

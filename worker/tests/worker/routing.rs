@@ -1,7 +1,7 @@
 //! Where activities run: roles on separate queues, the worker's settings, and the queues in an
 //! order.
 
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
 use serde_json::json;
 
 use crate::history::{events_of, tells, told};
@@ -40,7 +40,7 @@ async fn each_role_works_on_its_own_queue() {
         let metrics = worker.metrics().await;
         let played: Vec<&str> = metrics
             .lines()
-            .filter_map(|line| line.strip_prefix("order_worker_activities_total{activity=\""))
+            .filter_map(|line| line.strip_prefix("taskqueue_worker_activities_total{activity=\""))
             .collect();
         let expected: &[&str] = match role {
             "orders" => &[

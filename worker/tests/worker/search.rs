@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
+use taskqueue_worker::testing::temporal;
 use temporalio_client::WorkflowCountOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 
 use crate::process::run_binary;
 use crate::support::{Shop, eventually, have_search_attribute};
-use order_worker_testkit::servers::temporal;
 
 /// Waits until a query finds this many workflows on the shop's queue; the server's index lags by a
 /// moment.

@@ -1,13 +1,13 @@
 //! A database that disappears without closing its connections, and comes back.
 
-use order_worker::order::{OrderInput, OrderState};
-use order_worker::workflow::{OrderWorkflow, Words};
+use order_worker::domain::order::{OrderInput, OrderState};
+use order_worker::domain::workflow::{OrderWorkflow, Words};
+use order_worker_testkit::postgres_database;
 use serde_json::json;
+use taskqueue_worker::testing::Line;
 use temporalio_client::{WorkflowQueryOptions, WorkflowSignalOptions};
 
-use crate::line::Line;
 use crate::support::{Shop, Worker, eventually};
-use order_worker_testkit::servers::postgres_database;
 
 /// More than the worker's database connections, so that some orders wait for one.
 const ORDERS: usize = 20;
@@ -30,7 +30,7 @@ async fn given_up(worker: &Worker, activity: &str) {
         let metrics = worker.metrics().await;
         metrics
             .lines()
-            .filter(|line| line.starts_with("order_worker_activities_total"))
+            .filter(|line| line.starts_with("taskqueue_worker_activities_total"))
             .any(|line| line.contains(activity) && line.contains("failed"))
             .then_some(())
     })

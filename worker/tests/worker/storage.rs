@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use order_worker::failure::{Failure, FailureType, Reason};
-use order_worker::order::Item;
-use order_worker::order::messages::{CreateOrder, PaymentRequest, Reservation};
+use order_worker::domain::failure::{Failure, FailureType, Reason};
+use order_worker::domain::order::Item;
+use order_worker::domain::order::messages::{CreateOrder, PaymentRequest, Reservation};
 use order_worker::store::{MailCounts, PaymentState, Store, StoredOrder};
+use order_worker_testkit::postgres_database;
 
 use crate::support::{DEADLINE, temp_dir};
-use order_worker_testkit::servers::postgres_database;
 use sqlx::Row;
 use tempfile::TempDir;
 

@@ -1,18 +1,16 @@
 //! The base of the tests: shops with their worker processes, and waiting for conditions.
 
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use order_gateway::{Entry, Gateway, GatewayOptions};
 use order_worker::commands::{OrderHandle, outcome, start_order};
-use order_worker::connection::Connector;
-use order_worker::gateway::{Entry, Gateway, GatewayOptions};
-use order_worker::order::{OrderInput, OrderResult};
-use order_worker::settings::{TemporalSettings, Variables};
+use order_worker::domain::order::{OrderInput, OrderResult};
 use order_worker::store::Store;
-use order_worker_testkit::servers::temporal;
+use taskqueue_worker::testing::temporal;
+use taskqueue_worker::{Connector, Environment, TemporalSettings};
 use tempfile::TempDir;
 use temporalio_client::Client;
 use temporalio_client::tonic::{Code, IntoRequest};
@@ -21,7 +19,10 @@ use temporalio_common::protos::temporal::api::operatorservice::v1::AddSearchAttr
 
 use crate::smtp::{Behaviour, SmtpServer};
 
-pub(crate) use order_worker_testkit::{DEADLINE, eventually};
+pub(crate) use taskqueue_worker::testing::{DEADLINE, WorkerProcess as Worker, eventually};
+
+/// Environment variables by name.
+pub(crate) type Variables = BTreeMap<String, String>;
 
 /// Installs the TLS provider for all clients in the test process, as `main` does.
 pub(crate) fn init() {
@@ -43,8 +44,9 @@ pub(crate) fn temp_dir(name: &str) -> TempDir {
 pub(crate) async fn client() -> Client {
     init();
     let address = tokio::task::spawn_blocking(temporal).await.unwrap();
-    let variables = Variables::from([("TEMPORAL_ADDRESS".to_owned(), address)]);
-    let connector = Connector::new(TemporalSettings::from_variables(&variables).unwrap()).unwrap();
+    let environment = Environment::from_iter([("TEMPORAL_ADDRESS", address)]);
+    let settings = TemporalSettings::from_environment(&environment).unwrap();
+    let connector = Connector::new(settings).unwrap();
     connector
         .connect_patiently(tokio::time::sleep(DEADLINE))
         .await
@@ -65,130 +67,10 @@ pub(crate) async fn have_search_attribute(client: &Client) {
     assert!(made.is_ok() || known, "{made:?}");
 }
 
-/// A worker process.
-pub(crate) struct Worker {
-    child: std::process::Child,
-    log: PathBuf,
-    http: String,
-}
-
-impl Worker {
-    /// Starts `order-worker run` with only these variables and waits until it serves HTTP.
-    pub(crate) async fn start(log: PathBuf, variables: &Variables) -> Self {
-        let file = std::fs::File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_order-worker"))
-            .env_clear()
-            .env("ORDER_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
-            .env("ORDER_WORKER_LOG_FORMAT", "json")
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap();
-        let mut worker = Self {
-            child,
-            log,
-            http: String::new(),
-        };
-        worker.http = eventually("the worker serves HTTP", async || worker.http_address()).await;
-        worker
-    }
-
-    fn http_address(&mut self) -> Option<String> {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("the worker ended with {status}:\n{}", self.log());
-        }
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("serving /livez"))?;
-        let event: serde_json::Value = serde_json::from_str(line).unwrap();
-        Some(format!(
-            "http://{}",
-            event["fields"]["address"].as_str().unwrap()
-        ))
-    }
-
-    /// The process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// The status code of a path of its HTTP endpoint.
-    pub(crate) async fn status(&self, path: &str) -> u16 {
-        let client = reqwest::Client::builder()
-            .tls_certs_only([])
-            .build()
-            .unwrap();
-        let response = client.get(format!("{}{path}", self.http)).send().await;
-        response.map_or(0, |response| response.status().as_u16())
-    }
-
-    pub(crate) async fn metrics(&self) -> String {
-        let client = reqwest::Client::builder()
-            .tls_certs_only([])
-            .build()
-            .unwrap();
-        client
-            .get(format!("{}/metrics", self.http))
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
-    }
-
-    pub(crate) async fn wait_ready(self) -> Self {
-        eventually("the worker is ready", async || {
-            (self.status("/readyz").await == 200).then_some(())
-        })
-        .await;
-        self
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .arg(name)
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        eventually("the worker ends", async || self.child.try_wait().unwrap()).await
-    }
-
-    /// Waits until its log contains these words.
-    pub(crate) async fn says(&self, words: &str) {
-        eventually(&format!("its log says: {words}"), async || {
-            self.log().contains(words).then_some(())
-        })
-        .await;
-    }
-
-    /// Sends SIGTERM and checks that the exit code is 0. Returns the log.
-    pub(crate) async fn drain(mut self) -> String {
-        self.signal("-TERM");
-        let status = self.ended().await;
-        assert!(status.success(), "{status}:\n{}", self.log());
-        self.log()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut stderr = std::io::stderr();
-            let _unprinted = writeln!(stderr, "the worker's log:\n{}", self.log());
-        }
-        // Usually it has already ended.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
+/// Starts `order-worker run` with only these variables and waits until it serves HTTP.
+pub(crate) async fn start(log: PathBuf, variables: &Variables) -> Worker {
+    let program = Path::new(env!("CARGO_BIN_EXE_order-worker"));
+    Worker::start(program, log, variables).await
 }
 
 /// One shop: its task queue, database, payment gateway and mail server.
@@ -254,7 +136,7 @@ impl Shop {
             .dir
             .path()
             .join(format!("worker-{}.log", uuid::Uuid::new_v4().simple()));
-        Worker::start(log, &variables).await.wait_ready().await
+        start(log, &variables).await.wait_ready().await
     }
 
     /// Starts an order under the id `order-{id}`.

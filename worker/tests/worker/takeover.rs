@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use order_worker::gateway::GatewayOptions;
-use order_worker::order::{NotificationState, OrderInput};
+use order_gateway::GatewayOptions;
+use order_worker::domain::order::{NotificationState, OrderInput};
+use order_worker_testkit::postgres_database;
 use serde_json::json;
+use taskqueue_worker::testing::{Line, temporal};
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState;
 
-use crate::line::Line;
 use crate::notifications::last_failure;
 use crate::pending::{pause_of, pending};
 use crate::smtp::{self, Behaviour};
 use crate::support::{Shop, Worker, eventually};
-use order_worker_testkit::servers::{postgres_database, temporal};
 
 /// Number of recipients: mailing them takes far longer than the start of another attempt.
 const ALL: usize = 600;

@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use order_worker::order::{OrderInput, OrderState};
+use order_worker::domain::order::{OrderInput, OrderState};
+use taskqueue_worker::testing::{Authority, Proxy, SERVER_NAME, temporal};
 
-use crate::authority::{Authority, SERVER_NAME};
-use crate::proxy::Proxy;
-use crate::support::{Shop, Worker, eventually};
+use crate::support::{Shop, Worker, eventually, start};
 
 /// The three files that the operator mounts.
 struct Files(PathBuf);
@@ -40,14 +39,14 @@ async fn worker(shop: &Shop, port: u16) -> Worker {
         .dir
         .path()
         .join(format!("tls-{}.log", uuid::Uuid::new_v4().simple()));
-    Worker::start(log, &variables).await
+    start(log, &variables).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_replaced_without_a_restart() {
     let shop = Shop::open("tls").await;
     let (old, new) = (Authority::new(), Authority::new());
-    let proxy = Proxy::start(old.server()).await;
+    let proxy = Proxy::start(old.server(), temporal()).await;
     let files = Files(shop.dir.path().to_owned());
 
     // With a CA that did not sign the server's certificate, the worker is not ready and says why.
@@ -83,7 +82,7 @@ async fn certificates_are_replaced_without_a_restart() {
 async fn a_ca_alone_and_an_api_key_are_enough() {
     let shop = Shop::open("tls-key").await;
     let authority = Authority::new();
-    let proxy = Proxy::start(authority.open_server()).await;
+    let proxy = Proxy::start(authority.open_server(), temporal()).await;
     let dir = shop.dir.path();
     std::fs::write(dir.join("ca.crt"), &authority.ca).unwrap();
     std::fs::write(dir.join("api-key"), "secret-key\n").unwrap();
@@ -97,7 +96,7 @@ async fn a_ca_alone_and_an_api_key_are_enough() {
     ] {
         variables.insert(name.to_owned(), value);
     }
-    let worker = Worker::start(dir.join("tls-key.log"), &variables).await;
+    let worker = start(dir.join("tls-key.log"), &variables).await;
     let worker = worker.wait_ready().await;
     let result = shop.run(OrderInput::new("tls-key-1", 100)).await;
     assert_eq!(result.state, OrderState::Completed);

@@ -10,10 +10,8 @@ use taskqueue_scaling as scaling;
 
 use super::explanation::{EventLine, Explanation};
 use crate::commands::figures::Figures;
+use crate::commands::output::{WIDTH, wrapped};
 use crate::commands::view::{QueueView, age, seconds};
-
-/// The maximum width of a line, in characters.
-const WIDTH: usize = 100;
 
 impl Explanation {
     /// The explanation as text for people.
@@ -178,6 +176,15 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     for finding in &figures.findings {
         add("finding", Some(finding.clone()));
     }
+    for (fault, seen) in &figures.worker_faults {
+        add(
+            "worker fault",
+            Some(format!(
+                "{fault}, on pod {}: see the command check",
+                seen.pod
+            )),
+        );
+    }
     for held in held_pods(figures) {
         add("held", Some(held));
     }
@@ -323,7 +330,7 @@ fn held_lines(condition: &Condition, now: Timestamp) -> Vec<String> {
 }
 
 fn fact(what: &str, said: &str) -> String {
-    let mut lines = within(said, "", WIDTH - 16).into_iter();
+    let mut lines = wrapped(said, "", WIDTH - 16).into_iter();
     let mut text = format!("{what:<14}{}", lines.next().unwrap_or_default());
     for line in lines {
         // Writing to a String does not fail.
@@ -355,16 +362,5 @@ fn moment(time: Timestamp) -> String {
 
 /// Breaks a text into lines of at most [`WIDTH`] characters.
 fn broken(text: &str, indent: &str) -> Vec<String> {
-    within(text, indent, WIDTH)
-}
-
-/// Breaks a text between words into lines of at most `width` characters.
-fn within(text: &str, indent: &str, width: usize) -> Vec<String> {
-    let options = textwrap::Options::new(width)
-        .initial_indent(indent)
-        .subsequent_indent(indent)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let lines = textwrap::wrap(text, options).into_iter();
-    lines.map(std::borrow::Cow::into_owned).collect()
+    wrapped(text, indent, WIDTH)
 }

@@ -36,6 +36,7 @@ taskqueue_operator_held_pod{namespace="shop",name="orders",queue="payments",task
 taskqueue_operator_held_pod{namespace="shop",name="orders",queue="payments",task_queue="payments",pod="orders-payments-1a2b3c4d-zq9f4",why="OfANewerOperator"} 1
 taskqueue_operator_finding{namespace="shop",name="orders",queue="payments",task_queue="payments",finding="QueueNotPolled"} 0
 taskqueue_operator_finding{namespace="shop",name="orders",queue="mails",task_queue="mails",finding="ReadyButNotPolling"} 1
+taskqueue_operator_worker_fault_since_timestamp_seconds{namespace="shop",name="orders",queue="payments",task_queue="payments",fault="HeartbeatsTooRare",pod="orders-payments-1a2b3c4d-x7k2p"} 1767355080
 taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payments",task_queue="payments",direction="up",reason="Drain"} 2
 taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payments",task_queue="payments",direction="hold",reason="MaxReplicas"} 9
 taskqueue_operator_backlog_tasks{namespace="shop",name="orders",queue="mails",task_queue="mails",task_type="activity"} 0

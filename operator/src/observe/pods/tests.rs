@@ -91,6 +91,8 @@ fn pods_are_counted_by_phase() {
             relapsing: 0,
             costs: vec![("ready".to_owned(), "-1".to_owned())],
             addresses: BTreeMap::from([("ready".to_owned(), [10, 0, 0, 7].into())]),
+            template: Some("1".to_owned()),
+            replaced: ["draining", "new", "stuck"].map(str::to_owned).into(),
             start: Some(Duration::from_secs(3)),
         }
     );
@@ -102,7 +104,8 @@ fn pods_are_counted_by_phase() {
             starting: 3,
             terminating: 2,
             unseen: 0,
-            rollout_in_progress: true
+            rollout_in_progress: true,
+            start_up: Some(Duration::from_secs(3)),
         }
     );
 }

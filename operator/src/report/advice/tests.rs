@@ -1,12 +1,17 @@
 //! Each warning is given once per generation, and only if it is true.
 
 use serde_json::{Value, json};
-use taskqueue_api::Fleet;
+use taskqueue_api::{Fleet, TaskQueueWorkerStatus};
+use taskqueue_scaling::{Reading, TypeSlots};
 
 use super::*;
+use crate::carry_over;
+use crate::clock::Moment;
 use crate::fleet_state::{FleetState, QueueKey};
-use crate::report::testing::Passed;
-use crate::testing::{fleet, unseen};
+use crate::metrics::WorkerFaultNumbers;
+use crate::report::fleet_metrics::numbers;
+use crate::report::testing::{Passed, healthy};
+use crate::testing::{NOW, fleet, heartbeat, simple, unseen};
 
 fn queue(replicas: &Value, scaling: &Value) -> Fleet {
     fleet(&json!([{"name": "a", "replicas": replicas, "scaling": scaling}]))
@@ -85,4 +90,52 @@ fn a_polling_interval_below_the_servers_cache_is_reported_with_its_effect() {
     let short = Duration::from_secs(1);
     let given = advice_given(&fleet, None, short, &mut FleetState::default());
     assert_eq!(given, Vec::<String>::new());
+}
+
+#[test]
+fn what_a_worker_does_wrong_is_reported_once_per_generation_and_exposed() {
+    let now = Moment {
+        monotonic: NOW,
+        wall: jiff::Timestamp::from_second(1_767_355_200).unwrap(),
+    };
+    let busy = TypeSlots {
+        used: 1,
+        available: Some(9),
+        processed_total: Some(4),
+    };
+    let mut seen = healthy();
+    seen.reading.workers = Reading::Known {
+        value: vec![heartbeat(0, "mails", busy)],
+        taken_at: NOW,
+    };
+    let mut fleet = simple();
+    let mut state = FleetState::default();
+    let mut pass = |fleet: &Fleet| {
+        let mut passed = Passed::after(std::mem::take(&mut state), fleet.clone(), seen.clone());
+        carry_over::workers(&passed.fleet, &passed.observed, &mut passed.state, now);
+        let advice = Advice::of(&passed.facts()[0], &Thresholds::default());
+        let status = TaskQueueWorkerStatus::default();
+        let exposed = numbers(&passed.facts(), &status, now).queues["a"]
+            .worker_faults
+            .clone();
+        let queue = passed.state.queue(QueueKey::unversioned("a"));
+        let events = advice.events(queue, fleet.generation);
+        advice.remember(queue, fleet.generation);
+        state = passed.state;
+        let notes = events.into_iter().map(|event| (event.reason, event.note));
+        (notes.collect::<Vec<_>>(), exposed)
+    };
+    let event = (
+        "WorksOnOtherQueues".to_owned(),
+        "queue a: pod p also works on the task queue mails, so it counts as busy with tasks whose backlog the operator does not read for it; poll only TEMPORAL_TASK_QUEUE, and make every other task queue a queue of a fleet; only tasks that need one certain pod belong on a task queue of that pod".to_owned(),
+    );
+    let exposed = vec![WorkerFaultNumbers {
+        fault: "WorksOnOtherQueues",
+        pod: "p".to_owned(),
+        since: 1_767_355_200,
+    }];
+    assert_eq!(pass(&fleet), (vec![event.clone()], exposed.clone()));
+    assert_eq!(pass(&fleet), (vec![], exposed.clone()));
+    fleet.generation += 1;
+    assert_eq!(pass(&fleet), (vec![event], exposed));
 }

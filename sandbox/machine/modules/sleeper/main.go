@@ -9,6 +9,8 @@
 // The environment of the worker: what taskqueue-operator sets, and
 //
 //	SLEEPER_SLOTS           how many tasks run at once; 10 unless set
+//	SLEEPER_HEARTBEAT       how many seconds pass between two heartbeats of the worker; 5 unless
+//	                        set
 //	SLEEPER_HOST_QUEUE      "true": a second worker on a task queue with the name of the host, for
 //	                        host-task
 //	SLEEPER_TUNER           "true": slots by use of the processor, of which a task is assumed to
@@ -43,12 +45,8 @@ const (
 	hostTask = "host-task"
 )
 
-// How often a worker reports its slots to Temporal, and how soon Temporal notices that a task is
-// lost.
-const (
-	workerHeartbeat   = 5 * time.Second
-	activityHeartbeat = 10 * time.Second
-)
+// How soon Temporal notices that a task is lost.
+const activityHeartbeat = 10 * time.Second
 
 // What a worker takes, when its grace period is over, to tell Temporal which tasks were cut off.
 const reporting = 3 * time.Second
@@ -65,10 +63,14 @@ func main() {
 
 func run(args []string) error {
 	address := os.Getenv("TEMPORAL_ADDRESS")
+	heartbeat, err := number("SLEEPER_HEARTBEAT", 5)
+	if err != nil {
+		return err
+	}
 	temporal, err := client.Dial(client.Options{
 		HostPort:                address,
 		Namespace:               os.Getenv("TEMPORAL_NAMESPACE"),
-		WorkerHeartbeatInterval: workerHeartbeat,
+		WorkerHeartbeatInterval: time.Duration(heartbeat) * time.Second,
 	})
 	if err != nil {
 		return fmt.Errorf("Temporal at %q (TEMPORAL_ADDRESS): %w", address, err)

@@ -1,0 +1,225 @@
+//! What is wrong with a fleet and its workers: as plain data, and as text for people. Pure; the
+//! time is passed in.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use serde::Serialize;
+use taskqueue_api::{ConditionType, Reason, TaskQueueWorker};
+use taskqueue_scaling::Stuck;
+
+use crate::commands::explain::explanation::Explanation;
+use crate::commands::figures::{Scrape, SeenFault};
+use crate::commands::output::{WIDTH, wrapped};
+use crate::commands::view::{age, holds_back};
+use crate::worker_faults::{self, remedy};
+
+/// What is wrong with one fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct List {
+    /// The Kubernetes namespace.
+    pub namespace: String,
+    /// The fleet.
+    pub fleet: String,
+    /// What is wrong: of the whole fleet first, then by queue.
+    pub problems: Vec<Problem>,
+    /// What could not be read, and the remedy.
+    pub notes: Vec<String>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The queue; absent if it is about the whole fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The problem in one word.
+    pub reason: String,
+    /// Since when it has been known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The pod that showed it first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// What was seen.
+    pub message: String,
+    /// What to do, unless the message says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl List {
+    /// Combines what was read.
+    ///
+    /// # Errors
+    /// Never for the queues of the fleet's own spec.
+    pub fn of(
+        fleet: &TaskQueueWorker,
+        events: &[Event],
+        scrape: Option<&Scrape>,
+        mut notes: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let status = fleet.status.clone().unwrap_or_default();
+        let wrong: Vec<&Condition> = status.conditions.iter().filter(|c| is_wrong(c)).collect();
+        let mut problems: Vec<Problem> = wrong.iter().map(|held| of_condition(held)).collect();
+        for spec in &fleet.spec.queues {
+            let known = Explanation::of(fleet, Some(&spec.name), events, scrape, Vec::new())?;
+            notes.extend(
+                known
+                    .notes
+                    .iter()
+                    .map(|note| format!("queue {}: {note}", spec.name)),
+            );
+            let Some(figures) = &known.queue.figures else {
+                continue;
+            };
+            for finding in &figures.findings {
+                let problem = of_finding(&spec.name, finding);
+                let told = |held: &&Condition| {
+                    held.reason == problem.reason && held.message.contains(&spec.name)
+                };
+                if !wrong.iter().any(told) {
+                    problems.push(problem);
+                }
+            }
+            for (fault, seen) in &figures.worker_faults {
+                problems.push(of_fault(&known, fault, seen));
+            }
+        }
+        Ok(Self {
+            namespace: fleet.namespace().unwrap_or_default(),
+            fleet: fleet.name_any(),
+            problems,
+            notes,
+        })
+    }
+
+    /// The list as text for people.
+    pub fn render(&self, now: Timestamp) -> String {
+        let count = match self.problems.len() {
+            0 => "nothing is seen to be wrong".to_owned(),
+            1 => "1 problem".to_owned(),
+            many => format!("{many} problems"),
+        };
+        let mut text = format!("{}/{}: {count}\n", self.namespace, self.fleet);
+        let mut shown = None;
+        for problem in &self.problems {
+            let queue = problem.queue.as_deref();
+            if shown != Some(queue) {
+                let title =
+                    queue.map_or_else(|| "the fleet".to_owned(), |of| format!("queue {of}"));
+                // Writing to a String does not fail.
+                _ = writeln!(text, "\n{title}");
+                shown = Some(queue);
+            }
+            for line in problem.lines(now) {
+                _ = writeln!(text, "{line}");
+            }
+        }
+        for (index, note) in self.notes.iter().enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            _ = writeln!(text, "{gap}Note: {note}");
+        }
+        text
+    }
+}
+
+impl Problem {
+    fn lines(&self, now: Timestamp) -> Vec<String> {
+        let since = self
+            .since
+            .map(|since| format!(" since {}", age(since, now)));
+        let mut lines = vec![format!("  {}{}", self.reason, since.unwrap_or_default())];
+        lines.extend(wrapped(&self.message, "    ", WIDTH));
+        if let Some(remedy) = &self.remedy {
+            lines.extend(wrapped(&format!("Remedy: {remedy}"), "    ", WIDTH));
+        }
+        lines
+    }
+}
+
+/// Whether a condition reports a problem. A limit that binds and a rollout under way are none.
+fn is_wrong(condition: &Condition) -> bool {
+    holds_back(condition)
+        && condition.type_ != ConditionType::ScalingLimited.as_str()
+        && condition.reason != Reason::RollingOut.as_str()
+}
+
+fn of_condition(condition: &Condition) -> Problem {
+    Problem {
+        queue: None,
+        reason: condition.reason.clone(),
+        since: Some(condition.last_transition_time.0),
+        pod: None,
+        message: format!(
+            "{} is {}: {}",
+            condition.type_, condition.status, condition.message
+        ),
+        remedy: None,
+    }
+}
+
+/// A finding, by the reason of its condition.
+fn of_finding(queue: &str, finding: &str) -> Problem {
+    let reason = if finding == Stuck::ReadyButNotPolling.as_str() {
+        Reason::NotPolling.as_str()
+    } else {
+        finding
+    };
+    Problem {
+        queue: Some(queue.to_owned()),
+        reason: reason.to_owned(),
+        since: None,
+        pod: None,
+        message: meaning(reason),
+        remedy: None,
+    }
+}
+
+/// What a worker does wrong. The evidence is in the last Event about it, as long as the cluster
+/// keeps that.
+fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Problem {
+    let of = worker_faults::ALL.into_iter();
+    let remedy = of
+        .filter(|reason| reason.as_str() == fault)
+        .find_map(remedy);
+    let name = &known.queue.name;
+    let event = known
+        .events
+        .iter()
+        .rev()
+        .find(|event| event.reason == fault);
+    let evidence = event.map(|event| {
+        let note = event.note.as_str();
+        let note = note
+            .strip_prefix(&format!("queue {name}: "))
+            .unwrap_or(note);
+        let end = remedy.map(|remedy| format!("; {remedy}"));
+        let short = end.and_then(|end| note.strip_suffix(end.as_str()));
+        short.unwrap_or(note).to_owned()
+    });
+    let message = evidence.unwrap_or_else(|| format!("pod {}: {}", seen.pod, meaning(fault)));
+    Problem {
+        queue: Some(name.clone()),
+        reason: fault.to_owned(),
+        since: seen.since,
+        pod: Some(seen.pod.clone()),
+        message,
+        remedy: remedy.map(str::to_owned),
+    }
+}
+
+/// The meaning of a reason without the condition that it belongs to. A newer operator may report
+/// one that this program does not know.
+fn meaning(word: &str) -> String {
+    let mut known = Reason::OWN.iter();
+    let Some(reason) = known.find(|reason| reason.as_str() == word) else {
+        return "see the documentation of the operator's version".to_owned();
+    };
+    let text = reason.describe();
+    let text = text.split_once(": ").map_or(text, |(_, meaning)| meaning);
+    text.trim_end_matches('.').to_owned()
+}

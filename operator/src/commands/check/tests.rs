@@ -1,0 +1,144 @@
+//! The list from plain data, and a whole one against a scripted API server.
+
+use k8s_openapi::api::events::v1::Event;
+use serde_json::{Value, json};
+
+use super::list::Problem;
+use super::*;
+use crate::commands::figures::parse;
+use crate::commands::top::tests::{METRICS, busy, now};
+use crate::testing::{api, failure};
+use crate::worker_faults::remedy;
+use taskqueue_api::Reason;
+
+/// The Event about the heartbeats of the queue `payments`.
+fn event() -> Value {
+    let remedy = remedy(Reason::HeartbeatsTooRare).unwrap();
+    json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": "orders.1", "namespace": "shop"},
+        "eventTime": "2026-01-02T11:58:00.000000Z",
+        "type": "Warning", "reason": "HeartbeatsTooRare", "action": "Advise",
+        "note": format!("queue payments: the worker of pod x7k2p sends a heartbeat only every 1m; {remedy}"),
+        "reportingController": "taskqueue-operator", "reportingInstance": "pod",
+        "regarding": {"kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid"},
+        "related": {"kind": "Deployment", "name": "orders-payments-1a2b3c4d"},
+    })
+}
+
+fn listed(metrics: &str, events: &[Value]) -> List {
+    let events: Vec<Event> = events
+        .iter()
+        .map(|event| serde_json::from_value(event.clone()).unwrap())
+        .collect();
+    let scrape = parse(metrics).unwrap();
+    List::of(&busy(), &events, Some(&scrape), Vec::new()).unwrap()
+}
+
+#[test]
+fn the_list_says_what_is_wrong_since_when_and_what_to_do() {
+    let lists = [
+        listed(METRICS, &[event()]),
+        listed(&METRICS.replace("NotPolling", "Other"), &[]),
+    ];
+    let shown: Vec<String> = lists.iter().map(|list| list.render(now())).collect();
+    let shown = shown.join("\n---\n\n");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
+    let fault = |events: &[Value]| -> Problem {
+        let mut problems = listed(METRICS, events).problems.into_iter();
+        problems
+            .find(|problem| problem.reason == "HeartbeatsTooRare")
+            .unwrap()
+    };
+    let expected = Problem {
+        queue: Some("payments".to_owned()),
+        reason: "HeartbeatsTooRare".to_owned(),
+        since: Some("2026-01-02T11:58:00Z".parse().unwrap()),
+        pod: Some("orders-payments-1a2b3c4d-x7k2p".to_owned()),
+        message: "the worker of pod x7k2p sends a heartbeat only every 1m".to_owned(),
+        remedy: remedy(Reason::HeartbeatsTooRare).map(str::to_owned),
+    };
+    assert_eq!(fault(&[event()]), expected);
+    let message = "pod orders-payments-1a2b3c4d-x7k2p: the workers of a queue send heartbeats so rarely that the operator learns late which of their slots are free".to_owned();
+    assert_eq!(
+        fault(&[]),
+        Problem {
+            message,
+            ..expected
+        }
+    );
+}
+
+fn arguments(output: Output) -> Arguments {
+    Arguments {
+        fleet: "orders".to_owned(),
+        cluster: ClusterArgs {
+            namespace: None,
+            context: None,
+            metrics: None,
+            service: "taskqueue-system/taskqueue-operator-metrics".to_owned(),
+        },
+        output,
+    }
+}
+
+/// What `check` says of the fleet with these conditions and metrics; `None` = the metrics cannot be
+/// read.
+async fn checked(conditions: bool, metrics: Option<&str>) -> (Value, Outcome) {
+    let metrics = metrics.map(str::to_owned);
+    let (client, _) = api(move |asked| match &asked.line {
+        line if line.contains("/proxy/") => match &metrics {
+            Some(metrics) => (200, json!(metrics)),
+            None => (403, failure(403, "Forbidden", "no")),
+        },
+        line if line.contains("/events") => (
+            200,
+            json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": []}),
+        ),
+        _ => {
+            let mut fleet = serde_json::to_value(busy()).unwrap();
+            if !conditions {
+                fleet["status"]["conditions"] = json!([]);
+            }
+            (200, fleet)
+        }
+    });
+    let arguments = arguments(Output::Json);
+    let cluster = Cluster::new(client, "shop".to_owned(), &arguments.cluster).unwrap();
+    let (text, outcome) = check(&cluster, &arguments, Clock::start()).await.unwrap();
+    (serde_json::from_str(&text).unwrap(), outcome)
+}
+
+#[tokio::test]
+async fn the_outcome_says_whether_anything_is_wrong_or_unknown() {
+    let queues = ["payments", "mails", "new"].map(|queue| {
+        format!(
+            "taskqueue_operator_max_replicas{{namespace=\"shop\",name=\"orders\",queue=\"{queue}\",task_queue=\"{queue}\"}} 5\n"
+        )
+    });
+    let fine = format!("taskqueue_operator_leader 1\n{}", queues.concat());
+    let early = format!("taskqueue_operator_leader 1\n{}", queues[0]);
+    let table = [
+        (true, Some(METRICS), Outcome::Wrong),
+        (true, None, Outcome::Wrong),
+        (false, Some(METRICS), Outcome::Wrong),
+        (false, Some(fine.as_str()), Outcome::Fine),
+        (false, Some(early.as_str()), Outcome::Unknown),
+        (false, None, Outcome::Unknown),
+    ];
+    for (conditions, metrics, expected) in table {
+        let (list, outcome) = checked(conditions, metrics).await;
+        assert_eq!(outcome, expected, "{list}");
+    }
+    let (list, _) = checked(false, None).await;
+    assert_eq!(
+        list["notes"],
+        json!([
+            "what workers do wrong is unknown: you have no permission to get services/proxy in namespace taskqueue-system; ask for it, or give --metrics URL"
+        ])
+    );
+}

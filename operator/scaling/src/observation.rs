@@ -260,8 +260,6 @@ pub struct Replicas {
     pub unseen: u32,
     /// A rollout is under way: pods of more than one ReplicaSet, or not all updated.
     pub rollout_in_progress: bool,
-    /// How long the fastest of the ready pods took to become ready; `None` = unknown.
-    pub start_up: Option<Duration>,
 }
 
 impl Replicas {

@@ -38,7 +38,6 @@ pub fn replicas(
         terminating: count(PodPhase::Terminating),
         unseen,
         rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
-        start_up: pods.start,
     }
 }
 

@@ -80,7 +80,7 @@ fn a_decision_contains_demand_limits_reason_and_sentence() {
         }),
         rates_trusted: false,
         queue_wait_target: Duration::from_secs(5),
-        target_utilization: Some(75),
+        target_utilization: 75,
     };
     assert_eq!(decision.inputs, inputs);
 }

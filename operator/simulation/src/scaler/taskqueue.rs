@@ -346,7 +346,6 @@ impl Scaler for TaskQueue {
             terminating: count(PodState::Terminating),
             unseen: 0,
             rollout_in_progress: false,
-            start_up: cluster.start_up(),
         };
         self.read(cluster);
         let memory = &self.memory;

@@ -104,8 +104,7 @@ fn pods_are_counted_by_phase() {
             starting: 3,
             terminating: 2,
             unseen: 0,
-            rollout_in_progress: true,
-            start_up: Some(Duration::from_secs(3)),
+            rollout_in_progress: true
         }
     );
 }

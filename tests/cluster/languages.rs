@@ -1,17 +1,13 @@
-//! The workers of `examples/workers`: each is started from zero, drained while its activities run,
+//! The worker of `examples/workers/go`: it is started from zero, drained while its activities run,
 //! and goes back to zero. The fleet is the one of the example's own manifest.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use sandbox_machine::{Language, Progress};
 use serde_json::{Value, json};
 
-use crate::{
-    authority::{Authority, secret},
-    front::{Front, Keys},
-    harness::{TEMPORAL, World, eventually, with_namespace},
-};
+use crate::harness::{TEMPORAL, World, eventually, with_namespace};
 
 /// The activity slots of one pod.
 const SLOTS: u32 = 4;
@@ -177,43 +173,4 @@ async fn is_scaled_and_drained(language: Language) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_in_go_is_scaled_and_drained() {
     is_scaled_and_drained(Language::Go).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_in_python_is_scaled_and_drained() {
-    is_scaled_and_drained(Language::Python).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_in_typescript_is_scaled_and_drained() {
-    is_scaled_and_drained(Language::TypeScript).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_in_java_is_scaled_and_drained() {
-    is_scaled_and_drained(Language::Java).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn workers_in_every_language_connect_with_tls_and_an_api_key() {
-    with_namespace("every-language-with-tls", |world| async move {
-        let authority = Authority::new()?;
-        let keys = Arc::new(Keys::default());
-        keys.accept(&["a-key"]);
-        let front = Front::with_keys(&world, authority.server(&[])?, keys.clone())?;
-        secret(&world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
-        secret(&world, "temporal-key", &[("key", "a-key")]).await?;
-        let mut started = Vec::new();
-        for language in Language::ALL {
-            let mut spec = world.example(language).await?;
-            spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
-            spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
-            world.apply_as(language.folder(), spec).await?;
-            started.extend(world.greet(language, "Ada", 1, Duration::from_secs(1))?);
-        }
-        world.are_greeted("Ada", &started).await?;
-        assert_eq!(keys.take_refused(), Vec::new(), "a request without the key");
-        Ok(())
-    })
-    .await;
 }

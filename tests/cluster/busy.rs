@@ -91,20 +91,19 @@ async fn long_tasks_after_short_tasks_are_not_cut_off() {
     with_namespace("long-tasks-after-short-ones", |world| async move {
         let sleeper = world.sleeper().await?;
         let mut spec = fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 5, 10);
-        // The fleet must still have the size that the short tasks required when the long tasks
-        // arrive.
-        spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(15);
-        world.apply(spec).await?;
-        world.start(&sleeper, "short", 200, Duration::from_millis(400))?;
+        spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(0);
+        // The fleet keeps its size until the operator has seen every long task.
+        spec["queues"][0]["replicas"]["min"] = json!(4);
+        world.apply(spec.clone()).await?;
         world
-            .replicas_are("all", "the short tasks start workers", |_, ready| {
-                ready >= 4
-            })
+            .replicas_are("all", "the workers run", |_, ready| ready >= 4)
             .await?;
+        world.start(&sleeper, "short", 200, Duration::from_millis(400))?;
         world.have_ended("short").await?;
-        let (before, _) = world.replicas("all").await?;
-        anyhow::ensure!(before >= 4, "the fleet has shrunk too early: {before}");
         let long = world.start(&sleeper, "long", 8, LONG)?;
+        world.are_in_work(8).await?;
+        spec["queues"][0]["replicas"]["min"] = json!(0);
+        world.apply(spec).await?;
         world.temporal.results_at_once(&long).await?;
         world
             .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)

@@ -1,5 +1,5 @@
 //! Workers like those of any team, and their tasks when a fleet shrinks: nothing is cut off without
-//! need. The worker is the sleeper, written in Go; its long tasks take 25 s or a minute, and its
+//! need. The worker is the sleeper, written in Go; its long tasks take 40 s or a minute, and its
 //! pods have 10 or 20 s to finish.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -16,8 +16,11 @@ use crate::{
     leaders::{process_of, settled, signal},
 };
 
-/// Longer than every grace period here.
-const LONG: Duration = Duration::from_secs(25);
+/// Longer than [`WINDOW`] and every grace period here together.
+const LONG: Duration = Duration::from_secs(40);
+/// Seconds before a fleet shrinks. A task that has just started must appear in a heartbeat and in a
+/// reading first, on a busy machine too.
+const WINDOW: u32 = 20;
 /// The task slots of one pod.
 const SLOTS: u32 = 4;
 
@@ -79,7 +82,11 @@ impl World {
 
 /// A fleet of sleepers with these environment variables and this grace period.
 fn fleet(world: &World, sleeper: &Sleeper, env: &[(&str, &str)], max: u32, grace: u32) -> Value {
-    let scaling = json!({"slotsPerReplica": SLOTS});
+    let scaling = json!({
+        "slotsPerReplica": SLOTS,
+        "cooldownPeriod": format!("{WINDOW}s"),
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": WINDOW}},
+    });
     let mut spec = one_queue(&world.queue("all"), 0, max, &scaling);
     spec["template"] = sleeper.template(env);
     spec["drain"] = json!({"gracePeriod": format!("{grace}s")});

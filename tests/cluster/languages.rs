@@ -1,16 +1,26 @@
-//! The worker of `examples/workers/go`: it is started from zero, drained while its activities run,
+//! The workers of `examples/workers`: each is started from zero, drained while its activities run,
 //! and goes back to zero. The fleet is the one of the example's own manifest.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use sandbox_machine::{Language, Progress};
 use serde_json::{Value, json};
 
-use crate::harness::{TEMPORAL, World, eventually, with_namespace};
+use crate::{
+    authority::{Authority, secret},
+    front::{Front, Keys},
+    harness::{TEMPORAL, World, eventually, with_namespace},
+};
 
 /// The activity slots of one pod.
 const SLOTS: u32 = 4;
+/// The most pods of a fleet. More would only slow each other down: a JVM that starts needs several
+/// seconds of processor time.
+const PODS: u32 = 2;
+/// Seconds before a fleet shrinks. An activity that has just started must appear in a heartbeat and
+/// in a reading first, on a busy machine too.
+const WINDOW: u32 = 20;
 /// How long an activity takes: longer than its heartbeat timeout (10 s), so that one whose
 /// heartbeats end while its worker drains fails; and shorter than the grace period.
 const TAKES: Duration = Duration::from_secs(40);
@@ -33,10 +43,14 @@ impl World {
         let mut fleet: Value = serde_saphyr::from_str(&text)?;
         let mut spec = fleet["spec"].take();
         spec["connection"] = json!({"address": TEMPORAL, "temporalNamespace": "default"});
-        spec["queues"][0]["taskQueue"] = json!(self.queue(language.folder()));
+        let queue = &mut spec["queues"][0];
+        queue["taskQueue"] = json!(self.queue(language.folder()));
+        queue["replicas"] = json!({"min": 0, "max": PODS});
         spec["scaling"] = json!({
-            "cooldownPeriod": "5s",
-            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
+            "cooldownPeriod": format!("{WINDOW}s"),
+            // Known before the first pod reports its own, so that all pods start at the same time.
+            "slotsPerReplica": SLOTS,
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": WINDOW}},
         });
         let container = &mut spec["template"]["spec"]["containers"][0];
         container["image"] = json!(image);
@@ -93,7 +107,21 @@ impl World {
         Ok(())
     }
 
-    /// Waits until two workers have sent two heartbeats each, at the interval that the operator
+    /// Waits until the workers' heartbeats show this number of free activity slots.
+    async fn slots_are_free(&self, number: u32) -> anyhow::Result<()> {
+        eventually(&format!("{number} activity slots are free"), || async {
+            let label = ("task_type", "activity");
+            let free = self.series("taskqueue_operator_slots_available", &[label])?;
+            Ok(if free == Some(f64::from(number)) {
+                Ok(())
+            } else {
+                Err(format!("{free:?}"))
+            })
+        })
+        .await
+    }
+
+    /// Waits until every pod's worker has sent two heartbeats, at the interval that the operator
     /// prefers (5 s), not at the SDKs' own (60 s).
     async fn heartbeats_are_frequent(&self, language: Language) -> anyhow::Result<()> {
         let query = format!("TaskQueue = '{}'", self.queue(language.folder()));
@@ -108,7 +136,8 @@ impl World {
                 })
                 .collect();
             let frequent = intervals.iter().flatten().filter(|it| **it < 10.0).count();
-            Ok(if frequent >= 2 && frequent == intervals.len() {
+            let pods = usize::try_from(PODS)?;
+            Ok(if (frequent, intervals.len()) == (pods, pods) {
                 Ok(())
             } else {
                 Err(format!("{intervals:?}"))
@@ -131,13 +160,11 @@ async fn is_scaled_and_drained(language: Language) {
             .replicas_are(queue, "an idle fleet is at zero", |asked, _| asked == 0)
             .await?;
 
-        // Two pods are needed, because each reports the slots of the manifest.
-        let tasks = 2 * SLOTS - 1;
+        // All pods are needed, and one slot stays free.
+        let tasks = PODS * SLOTS - 1;
         let first = world.greet(language, "Ada", tasks, TAKES)?;
-        world
-            .replicas_are(queue, "workers start", |_, ready| ready >= 2)
-            .await?;
         world.are_in_work(tasks).await?;
+        world.slots_are_free(1).await?;
         world.heartbeats_are_frequent(language).await?;
 
         // All pods drain while every activity runs.
@@ -146,7 +173,8 @@ async fn is_scaled_and_drained(language: Language) {
             let early = format!("{workflow} ended before its worker was stopped");
             anyhow::ensure!(world.temporal.is_running(workflow)?, early);
         }
-        let second = world.greet(language, "Grace", 2, Duration::from_secs(1))?;
+        // Keeps the next pods busy until then, or they would go to zero and have to start again.
+        let second = world.greet(language, "Grace", PODS, TAKES / 2)?;
         world.are_greeted("Ada", &first).await?;
         world.are_greeted("Grace", &second).await?;
         world
@@ -173,4 +201,43 @@ async fn is_scaled_and_drained(language: Language) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_in_go_is_scaled_and_drained() {
     is_scaled_and_drained(Language::Go).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_python_is_scaled_and_drained() {
+    is_scaled_and_drained(Language::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_typescript_is_scaled_and_drained() {
+    is_scaled_and_drained(Language::TypeScript).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_java_is_scaled_and_drained() {
+    is_scaled_and_drained(Language::Java).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_in_every_language_connect_with_tls_and_an_api_key() {
+    with_namespace("every-language-with-tls", |world| async move {
+        let authority = Authority::new()?;
+        let keys = Arc::new(Keys::default());
+        keys.accept(&["a-key"]);
+        let front = Front::with_keys(&world, authority.server(&[])?, keys.clone())?;
+        secret(&world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
+        secret(&world, "temporal-key", &[("key", "a-key")]).await?;
+        let mut started = Vec::new();
+        for language in Language::ALL {
+            let mut spec = world.example(language).await?;
+            spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
+            spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
+            world.apply_as(language.folder(), spec).await?;
+            started.extend(world.greet(language, "Ada", 1, Duration::from_secs(1))?);
+        }
+        world.are_greeted("Ada", &started).await?;
+        assert_eq!(keys.take_refused(), Vec::new(), "a request without the key");
+        Ok(())
+    })
+    .await;
 }

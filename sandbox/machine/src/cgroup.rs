@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -15,6 +16,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// This file exists at the root of a cgroup v2 hierarchy only.
 const V2_MARK: &str = "cgroup.controllers";
+
+/// The `cpu.shares` of a folder that weighs as much as one process outside it.
+const PROCESS_SHARES: usize = 1024;
 
 /// The sandbox's folders: one with cgroup v2, one per hierarchy with cgroup v1.
 pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
@@ -46,18 +50,35 @@ pub(crate) fn create(name: &str) -> Result<()> {
         make(&folder)?;
         return enable(&folder, &controllers);
     }
+    let processors = thread::available_parallelism().attempt(|| "counting processors".into())?;
     for folder in folders(name) {
         make(&folder)?;
-        // A new cpuset is empty, and no process can live in an empty one.
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            let parent = folder.parent().unwrap_or(Path::new(ROOT)).join(file);
-            if let Ok(content) = fs::read(&parent) {
-                let own = folder.join(file);
-                fs::write(&own, content).attempt(|| format!("writing {}", own.display()))?;
-            }
-        }
+        fill(&folder, processors)?;
     }
     Ok(())
+}
+
+/// Sets what a new folder of a cgroup v1 hierarchy has wrong.
+fn fill(folder: &Path, processors: NonZeroUsize) -> Result<()> {
+    // A new cpuset is empty, and no process can live in an empty one.
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let parent = folder.parent().unwrap_or(Path::new(ROOT)).join(file);
+        if let Ok(content) = fs::read(&parent) {
+            write(&folder.join(file), &content)?;
+        }
+    }
+    // On a node, all pods together weigh as much as one process per processor. In a new folder they
+    // would weigh as much as one process, and on a busy machine hardly run.
+    let shares = folder.join("cpu.shares");
+    if shares.exists() {
+        let weight = PROCESS_SHARES.saturating_mul(processors.get());
+        write(&shares, weight.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<()> {
+    fs::write(file, content).attempt(|| format!("writing {}", file.display()))
 }
 
 fn make(folder: &Path) -> Result<()> {
@@ -132,6 +153,22 @@ mod tests {
         fs::write(root.join(V2_MARK), "cpu memory\n").unwrap();
         fs::create_dir_all(root.join("system.slice")).unwrap();
         assert_eq!(folders_below(root, "mine"), [root.join("mine")]);
+    }
+
+    #[test]
+    fn pods_weigh_as_much_as_one_process_per_processor_and_may_run_on_all() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("mine");
+        fs::create_dir(&folder).unwrap();
+        fs::write(root.path().join("cpuset.cpus"), "0-3\n").unwrap();
+        fs::write(folder.join("cpu.shares"), "1024\n").unwrap();
+        fill(&folder, NonZeroUsize::new(4).unwrap()).unwrap();
+        let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+        assert_eq!(
+            (read("cpuset.cpus"), read("cpu.shares")),
+            ("0-3\n".into(), "4096".into())
+        );
+        assert!(!folder.join("cpuset.mems").exists());
     }
 
     #[test]

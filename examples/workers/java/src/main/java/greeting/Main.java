@@ -5,6 +5,7 @@ import io.temporal.common.VersioningBehavior;
 import io.temporal.common.WorkerDeploymentVersion;
 import io.temporal.envconfig.ClientConfigProfile;
 import io.temporal.serviceclient.WorkflowServiceStubs;
+import io.temporal.serviceclient.WorkflowServiceStubsOptions;
 import io.temporal.worker.WorkerDeploymentOptions;
 import io.temporal.worker.WorkerFactory;
 import io.temporal.worker.WorkerOptions;
@@ -14,13 +15,24 @@ import java.util.concurrent.TimeUnit;
 
 /** A worker for the task queue of a TaskQueueWorker. */
 public final class Main {
+  /**
+   * The first call loads the classes of gRPC. On a busy node that takes longer than the SDK's
+   * default of 5 s, and a worker that gives up has to load them again.
+   */
+  private static final Duration TO_CONNECT = Duration.ofMinutes(1);
+
   public static void main(String[] args) throws Exception {
     var taskQueue = System.getenv("TEMPORAL_TASK_QUEUE");
     Objects.requireNonNull(taskQueue, "TEMPORAL_TASK_QUEUE is not set");
 
     // Reads TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_TLS_* and TEMPORAL_API_KEY.
     var profile = ClientConfigProfile.load();
-    var service = WorkflowServiceStubs.newServiceStubs(profile.toWorkflowServiceStubsOptions());
+    var service =
+        WorkflowServiceStubs.newConnectedServiceStubs(
+            WorkflowServiceStubsOptions.newBuilder(profile.toWorkflowServiceStubsOptions())
+                .setSystemInfoTimeout(TO_CONNECT)
+                .build(),
+            TO_CONNECT);
     var client =
         WorkflowClient.newInstance(
             service,
@@ -33,7 +45,10 @@ public final class Main {
         WorkerOptions.newBuilder()
             .setMaxConcurrentActivityExecutionSize(number("WORKER_SLOTS", 10))
             // Otherwise the first heartbeat of an activity after SIGTERM throws, and ends it.
-            .setAllowActivityHeartbeatDuringShutdown(true);
+            .setAllowActivityHeartbeatDuringShutdown(true)
+            // The first workflow task loads classes. On a busy node that takes longer than the SDK's
+            // default of 1 s, after which the task fails as a deadlock.
+            .setDefaultDeadlockDetectionTimeout(10_000);
     var deployment = System.getenv("TEMPORAL_DEPLOYMENT_NAME");
     var build = System.getenv("TEMPORAL_WORKER_BUILD_ID");
     if (deployment != null && build != null) {

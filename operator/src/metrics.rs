@@ -228,7 +228,8 @@ fn opts(spec: &table::Spec) -> Opts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taskqueue_scaling::{PerType, TypeBacklog};
+    use taskqueue_scaling::{PerType, ServiceTime, TypeBacklog};
+    use taskqueue_temporal::ServerNamespace;
 
     fn text(metrics: &Metrics) -> String {
         metrics.text().unwrap()
@@ -253,6 +254,15 @@ mod tests {
                 }),
                 ..PerType::default()
             },
+            service_time: PerType {
+                workflow: Some(ServiceTime::Assumed {
+                    mean: Duration::from_secs(5),
+                }),
+                activity: Some(ServiceTime::Learned {
+                    mean: Duration::from_millis(1500),
+                }),
+                nexus: None,
+            },
             held_pods: vec![("payments-1".to_owned(), "LongestYet")],
             worker_faults: vec![WorkerFaultNumbers {
                 fault: "SlotsNeverUsed",
@@ -265,6 +275,10 @@ mod tests {
         FleetNumbers {
             conditions: vec![("Ready".to_owned(), "True".to_owned(), "Ready".to_owned())],
             queues: BTreeMap::from([("payments".to_owned(), queue)]),
+            server_namespace: Some(ServerNamespace {
+                address: "temporal:7233".to_owned(),
+                temporal_namespace: "default".to_owned(),
+            }),
             certificates: vec![CertificateNumbers {
                 certificate: "client",
                 secret: "orders-tls".to_owned(),
@@ -284,6 +298,18 @@ mod tests {
         for line in [
             format!("taskqueue_operator_desired_replicas{{{labels}}} 3"),
             format!("taskqueue_operator_backlog_tasks{{{labels},task_type=\"activity\"}} 7"),
+            format!(
+                "taskqueue_operator_service_time_seconds{{{labels},task_type=\"activity\"}} 1.5"
+            ),
+            format!(
+                "taskqueue_operator_service_time_learned{{{labels},task_type=\"activity\"}} 1"
+            ),
+            format!(
+                "taskqueue_operator_service_time_learned{{{labels},task_type=\"workflow\"}} 0"
+            ),
+            "taskqueue_operator_fleet_info{namespace=\"shop\",name=\"orders\",\
+             temporal_address=\"temporal:7233\",temporal_namespace=\"default\"} 1"
+                .to_owned(),
             format!(
                 "taskqueue_operator_decisions_total{{{labels},direction=\"up\",reason=\"Drain\"}} 3"
             ),

@@ -179,6 +179,7 @@ impl Reports {
         let old = subject.present(state);
         let new = status::status(&old, fleet.generation, &queues, &drafts, now.wall);
         let mut numbers = fleet_metrics::numbers(&queues, &new, now);
+        numbers.server_namespace = usable.map(|usable| usable.resolved.server_namespace());
         numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());
         let advised: Vec<Advice> = queues
             .iter()

@@ -75,6 +75,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
+{{/* The annotations of an object: a dict with `root` and, if the object has its own, `own`. */}}
+{{- define "taskqueue-operator.annotations" -}}
+{{- with merge (dict) (.own | default dict) .root.Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
 {{- define "taskqueue-operator.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "taskqueue-operator.fullname" .) .Values.serviceAccount.name -}}
@@ -83,12 +91,35 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* repository:tag, with @digest if it is set. The default tag is the chart's appVersion. */}}
+{{/* registry/repository:tag, with @digest if it is set. The default tag is the chart's appVersion.
+     A repository that names its registry (a host with a dot or a port, or localhost) gets no other
+     in front of it. */}}
 {{- define "taskqueue-operator.image" -}}
+{{- $registry := default .Values.image.registry .Values.global.imageRegistry | trimSuffix "/" -}}
+{{- $repository := .Values.image.repository -}}
+{{- if not (or $registry (contains "/" $repository)) -}}
+{{- fail (printf "image.repository %q names no registry, and there is no public image: build the image with the Dockerfile of the repository, push it, and set image.repository=REGISTRY/taskqueue-operator (localhost/taskqueue-operator for an image that the nodes have already)" $repository) -}}
+{{- end -}}
+{{- if and $registry (not (regexMatch "^([^/]*[.:][^/]*|localhost)/" $repository)) -}}
+{{- $repository = printf "%s/%s" $registry $repository -}}
+{{- end -}}
 {{- $tag := default .Chart.AppVersion .Values.image.tag -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest -}}
+{{- printf "%s:%s@%s" $repository $tag .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- printf "%s:%s" $repository $tag -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The pull secrets of the release and of a parent chart, as a list under `secrets`. A parent chart
+     may give names alone. */}}
+{{- define "taskqueue-operator.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat .Values.imagePullSecrets .Values.global.imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with uniq $secrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use taskqueue_scaling::{PerType, TaskType, Time, TypeBacklog, UnknownReason};
-use taskqueue_temporal::OwnerKey;
+use taskqueue_scaling::{PerType, ServiceTime, TaskType, Time, TypeBacklog, UnknownReason};
+use taskqueue_temporal::{OwnerKey, ServerNamespace};
 
 use super::family::{Family, Subject, number};
 use super::table;
@@ -17,6 +17,8 @@ pub struct FleetNumbers {
     pub conditions: Vec<(String, String, String)>,
     /// The queues by their names in the fleet.
     pub queues: BTreeMap<String, QueueNumbers>,
+    /// Where its task queues are, if its connection can be used.
+    pub server_namespace: Option<ServerNamespace>,
     /// When the certificates of the connection expire.
     pub certificates: Vec<CertificateNumbers>,
 }
@@ -93,7 +95,7 @@ pub struct QueueNumbers {
     /// Scrapes of the pods' own metrics so far, by result.
     pub scrapes: BTreeMap<&'static str, u64>,
     /// Mean service time per task type that is counted.
-    pub service_time: PerType<Option<Duration>>,
+    pub service_time: PerType<Option<ServiceTime>>,
     /// Replicas per demand term.
     pub demand: Vec<(&'static str, u32)>,
     /// The source `backlog`.
@@ -113,6 +115,7 @@ pub struct QueueNumbers {
 /// The families of one scrape.
 struct Families {
     condition: Family,
+    fleet_info: Family,
     certificate: Family,
     plain: [Family; 8],
     backlog: Family,
@@ -123,6 +126,7 @@ struct Families {
     slots_used: Family,
     slots_available: Family,
     service_time: Family,
+    service_time_learned: Family,
     blind_pods: Family,
     held_pod: Family,
     pod_scrapes: Family,
@@ -139,6 +143,7 @@ impl Families {
     fn new() -> Self {
         Self {
             condition: Family::new(table::CONDITION),
+            fleet_info: Family::new(table::FLEET_INFO),
             certificate: Family::new(table::CERTIFICATE_EXPIRY),
             plain: [
                 Family::new(table::DESIRED),
@@ -158,6 +163,7 @@ impl Families {
             slots_used: Family::new(table::SLOTS_USED),
             slots_available: Family::new(table::SLOTS_AVAILABLE),
             service_time: Family::new(table::SERVICE_TIME),
+            service_time_learned: Family::new(table::SERVICE_TIME_LEARNED),
             blind_pods: Family::new(table::BLIND_PODS),
             held_pod: Family::new(table::HELD_POD),
             pod_scrapes: Family::new(table::POD_SCRAPES),
@@ -174,6 +180,7 @@ impl Families {
     fn write(&self, text: &mut String) {
         let rest = [
             &self.condition,
+            &self.fleet_info,
             &self.certificate,
             &self.backlog,
             &self.backlog_age,
@@ -183,6 +190,7 @@ impl Families {
             &self.slots_used,
             &self.slots_available,
             &self.service_time,
+            &self.service_time_learned,
             &self.blind_pods,
             &self.held_pod,
             &self.pod_scrapes,
@@ -234,6 +242,10 @@ fn fleet_series(families: &mut Families, fleet: &OwnerKey, numbers: &FleetNumber
         families
             .condition
             .add(&subject, &[kind, status, reason], 1.0);
+    }
+    if let Some(place) = &numbers.server_namespace {
+        let further = [place.address.as_str(), place.temporal_namespace.as_str()];
+        families.fleet_info.add(&subject, &further, 1.0);
     }
     for certificate in &numbers.certificates {
         let further = [certificate.certificate, certificate.secret.as_str()];
@@ -343,8 +355,11 @@ fn type_series(
         }
     }
     if let Some(time) = queue.service_time.get(task_type) {
+        let mean = time.mean().as_secs_f64();
+        let learned = f64::from(u8::from(time.is_learned()));
+        families.service_time.add(subject, &further, mean);
         families
-            .service_time
-            .add(subject, &further, time.as_secs_f64());
+            .service_time_learned
+            .add(subject, &further, learned);
     }
 }

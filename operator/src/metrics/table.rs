@@ -111,6 +111,13 @@ pub const CONDITION: Spec = gauge(
     &[FLEET[0], FLEET[1], "type", "status", "reason"],
     "Always 1, for the current status (True, False, Unknown) and reason of each condition of a fleet.",
 );
+/// `fleet_info`.
+pub const FLEET_INFO: Spec = gauge(
+    "taskqueue_operator_fleet_info",
+    &[FLEET[0], FLEET[1], "temporal_address", "temporal_namespace"],
+    "Always 1; the labels say where the fleet's task queues are. Absent while the connection \
+     cannot be used.",
+);
 /// `certificate_expiry_timestamp_seconds`.
 pub const CERTIFICATE_EXPIRY: Spec = gauge(
     "taskqueue_operator_certificate_expiry_timestamp_seconds",
@@ -212,6 +219,12 @@ pub const SERVICE_TIME: Spec = gauge(
     "taskqueue_operator_service_time_seconds",
     PER_TYPE,
     "Mean time that a task occupies a slot, learned or assumed.",
+);
+/// `service_time_learned`.
+pub const SERVICE_TIME_LEARNED: Spec = gauge(
+    "taskqueue_operator_service_time_learned",
+    PER_TYPE,
+    "1 if the mean service time is learned from the workers, 0 while it is assumed.",
 );
 /// `blind_pods`.
 pub const BLIND_PODS: Spec = gauge(
@@ -331,6 +344,7 @@ pub const ALL: &[Spec] = &[
     RECONCILE_ERRORS,
     WRITES,
     CONDITION,
+    FLEET_INFO,
     CERTIFICATE_EXPIRY,
     DESIRED,
     CURRENT,
@@ -348,6 +362,7 @@ pub const ALL: &[Spec] = &[
     SLOTS_USED,
     SLOTS_AVAILABLE,
     SERVICE_TIME,
+    SERVICE_TIME_LEARNED,
     BLIND_PODS,
     HELD_POD,
     POD_SCRAPES,

@@ -13,7 +13,7 @@ use crate::report::drains;
 use crate::report::facts::QueueFacts;
 use crate::report::status::replicas_for;
 
-/// The numbers of a fleet, without its certificates.
+/// The numbers of a fleet, without those of its connection.
 pub fn numbers(
     queues: &[QueueFacts<'_>],
     status: &TaskQueueWorkerStatus,
@@ -23,6 +23,7 @@ pub fn numbers(
     FleetNumbers {
         conditions: conditions(status),
         queues: queues.iter().map(of_queue).collect(),
+        server_namespace: None,
         certificates: Vec::new(),
     }
 }
@@ -70,7 +71,7 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
             .map_or_else(BTreeMap::new, |scraped| scraped.counts.clone()),
         service_time: PerType::from_fn(|kind| {
             let counts = facts.queue.task_types.contains(&kind);
-            counts.then(|| facts.state.history.service_time(kind, policy).mean())
+            counts.then(|| facts.state.history.service_time(kind, policy))
         }),
         demand: facts.decision().map_or_else(Vec::new, demand),
         backlog_source: SourceNumbers {

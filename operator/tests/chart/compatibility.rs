@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::helm::{chart, chart_file, read, root, template};
+use crate::helm::{IMAGE, chart, chart_file, read, root, template};
 use crate::objects::{objects, text, title, yaml};
 
 /// The release with which everything since must stay compatible.
@@ -326,7 +326,7 @@ fn every_values_file_that_was_valid_in_the_last_release_is_valid() {
 fn an_upgrade_replaces_no_object_of_the_last_release() {
     let render = |chart: PathBuf| -> BTreeMap<String, Value> {
         let rendered =
-            template(&chart, &[]).unwrap_or_else(|error| panic!("{}: {error}", chart.display()));
+            template(&chart, &IMAGE).unwrap_or_else(|error| panic!("{}: {error}", chart.display()));
         objects(&rendered)
             .into_iter()
             .map(|object| (title(&object), object))

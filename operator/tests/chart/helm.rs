@@ -4,6 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+/// Names an image. The chart does not render without one.
+pub(crate) const IMAGE: [&str; 2] = [
+    "--set",
+    "image.repository=registry.example.com/taskqueue-operator",
+];
+
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -19,9 +19,10 @@ use std::sync::Mutex;
 
 use clap::Args as _;
 use serde_json::{Value, json};
+use taskqueue_operator::commands::top;
 use taskqueue_operator::settings::Settings;
 
-use helm::{chart, chart_file, read, rendered, root, template, tmp, value_sets, write_tmp};
+use helm::{IMAGE, chart, chart_file, read, rendered, root, template, tmp, value_sets, write_tmp};
 use objects::{complaint, difference, objects, text, title, yaml};
 
 #[test]
@@ -128,9 +129,13 @@ fn the_chart_and_the_documentation_require_the_same_kubernetes_version() {
             "{file} lacks the words: {words}"
         );
     }
-    let older = template(&chart(), &["--kube-version", &format!("1.{}.9", minor - 1)]);
+    let on = |version: &str| {
+        let [set, image] = IMAGE;
+        template(&chart(), &[set, image, "--kube-version", version])
+    };
+    let older = on(&format!("1.{}.9", minor - 1));
     assert!(older.is_err_and(|error| error.contains("kubeVersion")));
-    let oldest = template(&chart(), &["--kube-version", &format!("1.{minor}.0")]);
+    let oldest = on(&format!("1.{minor}.0"));
     assert!(oldest.is_ok(), "{oldest:?}");
 }
 
@@ -227,12 +232,35 @@ fn a_misspelt_or_malformed_value_is_refused_by_name() {
             "serviceAccount.name is required",
         ),
         (
+            "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true",
+            "together they would scrape each replica twice",
+        ),
+        (
+            "hostNetwork=yes",
+            "at '/hostNetwork': got string, want boolean",
+        ),
+        ("ports.metrics=80", "at '/ports/metrics'"),
+        ("dnsPolicy=Cluster", "at '/dnsPolicy': value must be one of"),
+        (
+            "extraVolumeMounts[0].name=a,extraVolumeMounts[0].path=/a",
+            "additional properties 'path' not allowed",
+        ),
+        (
+            "extraObjects[0].kind=Secret",
+            "missing properties 'apiVersion', 'metadata'",
+        ),
+        (
+            "metrics.dashboard.namespace=Monitoring",
+            "at '/metrics/dashboard/namespace'",
+        ),
+        (
             "metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabledAlerts={TaskQueueTypo}",
             "names \"TaskQueueTypo\", which is not an alert of this chart",
         ),
     ];
     for (set, expected) in cases {
-        let answer = template(&chart(), &["--set", set]).expect_err(set);
+        let [image_flag, image] = IMAGE;
+        let answer = template(&chart(), &[image_flag, image, "--set", set]).expect_err(set);
         assert!(
             answer.contains(expected),
             "--set {set} was refused with:\n{answer}"
@@ -241,11 +269,76 @@ fn a_misspelt_or_malformed_value_is_refused_by_name() {
 }
 
 #[test]
+fn an_image_that_nobody_can_pull_is_refused_with_the_remedy() {
+    let refused = template(&chart(), &[]).expect_err("no image is named");
+    assert!(
+        refused.contains("image.repository \"taskqueue-operator\" names no registry")
+            && refused.contains("set image.repository=REGISTRY/taskqueue-operator"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_image_is_the_one_that_registry_and_repository_name() {
+    let cases = [
+        (
+            "image.registry=a.example.com",
+            "a.example.com/taskqueue-operator",
+        ),
+        // A mirror for all charts wins over the chart's own registry.
+        (
+            "image.registry=a.example.com,global.imageRegistry=mirror:5000",
+            "mirror:5000/taskqueue-operator",
+        ),
+        (
+            "image.repository=team/operator,global.imageRegistry=mirror:5000/hub/",
+            "mirror:5000/hub/team/operator",
+        ),
+        ("image.repository=team/operator", "team/operator"),
+        // These name their registry.
+        (
+            "image.repository=b.example.com/operator,image.registry=a.example.com",
+            "b.example.com/operator",
+        ),
+        (
+            "image.repository=localhost/operator,image.registry=a.example.com",
+            "localhost/operator",
+        ),
+        (
+            "image.repository=b:5000/operator,image.registry=a.example.com",
+            "b:5000/operator",
+        ),
+    ];
+    for (set, expected) in cases {
+        let rendered = template(&chart(), &["--set", set])
+            .unwrap_or_else(|error| panic!("--set {set}: {error}"));
+        let expected = format!("{expected}:{}", env!("CARGO_PKG_VERSION"));
+        let images: Vec<String> = objects(&rendered)
+            .iter()
+            .filter_map(pod)
+            .map(|pod| text(pod, "/containers/0/image").to_owned())
+            .collect();
+        assert_eq!(images, [expected.clone(), expected], "--set {set}");
+    }
+}
+
+/// The pod of a Deployment or of a test.
+fn pod(object: &Value) -> Option<&Value> {
+    match text(object, "/kind") {
+        "Deployment" => object.pointer("/spec/template/spec"),
+        "Pod" => object.get("spec"),
+        _ => None,
+    }
+}
+
+#[test]
 fn the_schema_forbids_unknown_fields_wherever_it_names_fields() {
     fn open(schema: &Value, path: &str, found: &mut Vec<String>) {
         match schema {
             Value::Object(fields) => {
+                // `global` also holds what the parent chart shares with its other charts.
                 if fields.contains_key("properties")
+                    && path != "/properties/global"
                     && fields.get("additionalProperties") != Some(&json!(false))
                 {
                     found.push(path.to_owned());
@@ -285,8 +378,8 @@ fn values_and_schema_name_the_same_keys_and_each_is_documented() {
         "values.yaml (left) has values that its `# --` comments (right) leave out, or the reverse"
     );
 
-    // Values that Helm itself may pass to a chart that is a dependency of another.
-    let passed_by_helm = ["enabled", "global"].map(str::to_owned);
+    // Helm itself may pass this to a chart that is a dependency of another.
+    let passed_by_helm = ["enabled".to_owned()];
     let mut in_schema = BTreeSet::new();
     schema_leaves(&schema(), &[], &named, &mut in_schema);
     assert_eq!(
@@ -376,36 +469,45 @@ fn changes_the_rendering(
 }
 
 #[test]
-fn the_pod_meets_the_restricted_standard_by_default() {
+fn the_pods_meet_the_restricted_standard_by_default() {
     let objects = objects(&rendered(&chart().join("ci/default.yaml")));
-    let deployment = objects
-        .iter()
-        .find(|object| text(object, "/kind") == "Deployment")
-        .expect("a Deployment");
-    let pod = &deployment["spec"]["template"]["spec"];
-    assert_eq!(
-        pod["securityContext"],
-        json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}})
-    );
-    let container = &pod["containers"][0];
-    assert_eq!(
-        container["securityContext"],
-        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}})
-    );
-    for part in ["requests", "limits"] {
-        let given: Vec<&String> = container["resources"][part]
-            .as_object()
-            .expect(part)
-            .keys()
-            .collect();
-        assert_eq!(given, ["cpu", "memory"], "{part}");
+    let pods: Vec<&Value> = objects.iter().filter_map(pod).collect();
+    assert_eq!(pods.len(), 2, "the operator's and the test's");
+    for pod in &pods {
+        assert_eq!(
+            pod["securityContext"],
+            json!({
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            })
+        );
+        let container = &pod["containers"][0];
+        assert_eq!(
+            container["securityContext"],
+            json!({
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            })
+        );
+        for part in ["requests", "limits"] {
+            let given: Vec<&String> = container["resources"][part]
+                .as_object()
+                .expect(part)
+                .keys()
+                .collect();
+            assert_eq!(given, ["cpu", "memory"], "{part}");
+        }
     }
+    let operator = &pods[0]["containers"][0];
     assert_eq!(
-        container["livenessProbe"]["httpGet"],
+        operator["livenessProbe"]["httpGet"],
         json!({"path": "/livez", "port": "metrics"})
     );
     assert_eq!(
-        container["readinessProbe"]["httpGet"],
+        operator["readinessProbe"]["httpGet"],
         json!({"path": "/readyz", "port": "metrics"})
     );
 }
@@ -417,8 +519,6 @@ fn the_pod_sets_every_setting_of_the_operator() {
         .get_arguments()
         .filter_map(|argument| argument.get_env())
         .map(|name| name.to_string_lossy().into_owned())
-        // The ports of the container, the probes and the Service rely on the default.
-        .filter(|name| name != "TASKQUEUE_OPERATOR_METRICS_ADDRESS")
         // Only set if no lease name is chosen; this value set chooses one.
         .filter(|name| name != "TASKQUEUE_OPERATOR_FORMER_LEASE_NAME")
         .collect();
@@ -442,6 +542,30 @@ fn the_pod_sets_every_setting_of_the_operator() {
 }
 
 #[test]
+fn the_test_pod_runs_a_command_that_the_operator_has() {
+    let command = || top::Arguments::augment_args(clap::Command::new("top").no_binary_name(true));
+    for (name, values) in value_sets() {
+        let objects = objects(&rendered(&values));
+        let test = objects
+            .iter()
+            .find(|object| text(object, "/kind") == "Pod")
+            .unwrap_or_else(|| panic!("{name}: no pod for helm test"));
+        let args: Vec<&str> = test["spec"]["containers"][0]["args"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let [subcommand, flags @ ..] = args.as_slice() else {
+            panic!("{name}: the test pod has no arguments");
+        };
+        assert_eq!(*subcommand, "top", "{name}");
+        let parsed = command().try_get_matches_from(flags);
+        assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
+    }
+}
+
+#[test]
 fn the_notes_say_what_to_do_next() {
     let chart = chart();
     let chart = chart.to_string_lossy();
@@ -451,6 +575,8 @@ fn the_notes_say_what_to_do_next() {
         &chart,
         "--namespace",
         "taskqueue-system",
+        IMAGE[0],
+        IMAGE[1],
         "--dry-run=client",
     ])
     .expect("a dry run needs no cluster");

@@ -1,4 +1,4 @@
-//! Rules, alerts and dashboard are valid, tested, and name only metrics and labels that the
+//! Rules, alerts and dashboards are valid, tested, and name only metrics and labels that the
 //! operator registers. Starts `promtool`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,25 +43,35 @@ fn rules() -> Vec<Value> {
         .collect()
 }
 
-/// The title and query of everything that the dashboard shows.
+/// The title and query of everything that the dashboards show.
 fn queries() -> Vec<(String, String)> {
-    let dashboard = dashboard();
-    dashboard["panels"]
-        .as_array()
-        .expect("the dashboard has panels")
-        .iter()
-        .flat_map(|panel| {
-            let title = text(panel, "/title").to_owned();
-            let targets = panel["targets"].as_array().cloned().unwrap_or_default();
-            targets
-                .into_iter()
-                .map(move |target| (title.clone(), text(&target, "/expr").to_owned()))
-        })
+    dashboards().iter().flat_map(queries_of).collect()
+}
+
+fn queries_of(dashboard: &Value) -> Vec<(String, String)> {
+    let of_panel = |panel: &Value| {
+        let title = text(panel, "/title").to_owned();
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        targets
+            .into_iter()
+            .map(move |target| (title.clone(), text(&target, "/expr").to_owned()))
+    };
+    let of_annotation = |annotation: &Value| {
+        let part = |pointer| text(annotation, pointer).to_owned();
+        (part("/name"), part("/expr"))
+    };
+    let panels = dashboard["panels"].as_array();
+    let annotations = dashboard["annotations"]["list"].as_array();
+    let of_panels = panels.into_iter().flatten().flat_map(of_panel);
+    of_panels
+        .chain(annotations.into_iter().flatten().map(of_annotation))
         .collect()
 }
 
-fn dashboard() -> Value {
-    serde_json::from_str(&chart_file("files/dashboard.json")).expect("the dashboard is JSON")
+/// The dashboard of one fleet, and that of all fleets.
+fn dashboards() -> [Value; 2] {
+    ["files/dashboard.json", "files/dashboard-fleets.json"]
+        .map(|path| serde_json::from_str(&chart_file(path)).expect(path))
 }
 
 #[test]
@@ -117,10 +127,13 @@ fn every_alert_has_a_firing_and_a_silent_test_and_its_annotations() {
 }
 
 #[test]
-fn every_query_of_the_dashboard_can_be_parsed() {
+fn every_query_of_the_dashboards_can_be_parsed() {
     let mut file = "groups:\n- name: dashboard\n  rules:\n".to_owned();
     for (index, (title, query)) in queries().iter().enumerate() {
-        let query = query.replace("$__rate_interval", "5m");
+        let times = ["$__rate_interval", "$__interval", "$__range"];
+        let query = times
+            .iter()
+            .fold(query.clone(), |query, time| query.replace(time, "5m"));
         assert!(!query.is_empty(), "{title}");
         writeln!(
             file,
@@ -136,8 +149,18 @@ fn every_query_of_the_dashboard_can_be_parsed() {
 }
 
 #[test]
-fn the_dashboard_can_be_imported() {
-    let dashboard = dashboard();
+fn the_dashboards_can_be_imported() {
+    let dashboards = dashboards();
+    let uids: BTreeSet<&str> = dashboards.iter().map(|one| text(one, "/uid")).collect();
+    assert_eq!(
+        uids,
+        BTreeSet::from(["taskqueue-operator", "taskqueue-operator-fleets"]),
+        "each links to the other by its uid"
+    );
+    dashboards.iter().for_each(can_be_imported);
+}
+
+fn can_be_imported(dashboard: &Value) {
     let panels = dashboard["panels"]
         .as_array()
         .expect("the dashboard has panels");
@@ -209,7 +232,8 @@ fn complaints(place: &str, expression: &str) -> Vec<String> {
                 None => vec![format!("{place}: the operator has no metric {name}")],
                 Some(spec) => labels
                     .iter()
-                    .filter(|label| !spec.labels.contains(&label.as_str()))
+                    // Prometheus adds `cluster`, where there are several.
+                    .filter(|label| *label != "cluster" && !spec.labels.contains(&label.as_str()))
                     .map(|label| format!("{place}: {name} has no label {label}"))
                     .collect(),
             }
@@ -218,16 +242,16 @@ fn complaints(place: &str, expression: &str) -> Vec<String> {
 }
 
 #[test]
-fn rules_and_dashboard_use_only_metrics_and_labels_of_the_operator() {
+fn rules_and_dashboards_use_only_metrics_and_labels_of_the_operator() {
     let of_rules = rules().into_iter().map(|rule| {
         let place = [text(&rule, "/alert"), text(&rule, "/record")].concat();
         (place, text(&rule, "/expr").to_owned())
     });
-    let variables = dashboard()["templating"]["list"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let of_variables = variables.into_iter().map(|variable| {
+    let variables = dashboards().into_iter().flat_map(|dashboard| {
+        let list = dashboard["templating"]["list"].as_array().cloned();
+        list.unwrap_or_default()
+    });
+    let of_variables = variables.map(|variable| {
         (
             text(&variable, "/name").to_owned(),
             text(&variable, "/definition").to_owned(),
@@ -256,8 +280,9 @@ fn an_unknown_metric_or_label_is_noticed() {
 }
 
 #[test]
-fn every_metric_about_a_fleet_is_on_the_dashboard() {
-    let shown: BTreeSet<String> = queries()
+fn every_metric_about_a_queue_is_on_the_dashboard_of_its_fleet() {
+    let [fleet, _] = dashboards();
+    let shown: BTreeSet<String> = queries_of(&fleet)
         .iter()
         .flat_map(|(_, query)| uses(query))
         .map(|(name, _)| name)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -57,6 +57,7 @@ pub(crate) fn complaint(object: &Value) -> Option<String> {
             fits::<CustomResourceDefinition>(object)
         }
         ("apps/v1", "Deployment") => fits::<Deployment>(object),
+        ("monitoring.coreos.com/v1", "PodMonitor") => fits::<PodMonitor>(object),
         ("monitoring.coreos.com/v1", "PrometheusRule") => fits::<PrometheusRule>(object),
         ("monitoring.coreos.com/v1", "ServiceMonitor") => fits::<ServiceMonitor>(object),
         ("networking.k8s.io/v1", "NetworkPolicy") => fits::<NetworkPolicy>(object),
@@ -68,6 +69,7 @@ pub(crate) fn complaint(object: &Value) -> Option<String> {
         ("rbac.authorization.k8s.io/v1", "Role") => fits::<Role>(object),
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => fits::<RoleBinding>(object),
         ("v1", "ConfigMap") => fits::<ConfigMap>(object),
+        ("v1", "Pod") => fits::<Pod>(object),
         ("v1", "Service") => fits::<Service>(object),
         ("v1", "ServiceAccount") => fits::<ServiceAccount>(object),
         (version, kind) => Some(format!("no type to check {version} {kind} with")),
@@ -160,6 +162,24 @@ struct ServiceMonitorSpec {
     selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
     namespace_selector: NamespaceSelector,
     endpoints: Vec<Endpoint>,
+}
+
+/// The part of the Prometheus Operator's PodMonitor that the chart uses.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodMonitor {
+    api_version: String,
+    kind: String,
+    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    spec: PodMonitorSpec,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodMonitorSpec {
+    selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
+    namespace_selector: NamespaceSelector,
+    pod_metrics_endpoints: Vec<Endpoint>,
 }
 
 #[derive(Serialize, Deserialize)]

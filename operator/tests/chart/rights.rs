@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::helm::{chart, helm, rendered, value_sets};
+use crate::helm::{IMAGE, chart, helm, rendered, value_sets};
 use crate::objects::{objects, text, title};
 
 #[test]
@@ -26,6 +26,7 @@ fn a_namespaced_installation_has_nothing_cluster_wide() {
             "RoleBinding taskqueue-system/taskqueue-operator-leader-election",
             "Service taskqueue-system/taskqueue-operator-metrics",
             "Deployment taskqueue-system/taskqueue-operator",
+            "Pod taskqueue-system/taskqueue-operator-test",
         ]
     );
 }
@@ -100,6 +101,7 @@ fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
     let chart = chart();
     let mut arguments = vec!["template", release, chart.to_str().expect("a path is text")];
     arguments.extend(["--namespace", "taskqueue-system"]);
+    arguments.extend(IMAGE);
     arguments.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
     let objects = objects(&helm(&arguments).expect("the chart can be rendered"));
     let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);

@@ -6,6 +6,7 @@
 
 mod links;
 mod operations;
+mod reference;
 mod scaling;
 mod words;
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 use crate::links::Repository;
 use crate::operations::{
     alerts, check_flags, conditions, errors, explain_flags, flags, metrics, reasons, rights,
-    scaling_reasons, top_flags,
+    runbooks, scaling_reasons, top_flags,
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_cuts,
@@ -39,13 +40,13 @@ fn read(path: &str) -> String {
 // ---------------------------------------------------------------- the generated blocks
 
 /// Every generated block: its page, its name, its text.
-fn blocks() -> Vec<(&'static str, &'static str, String)> {
+fn blocks() -> Vec<(String, String, String)> {
     const COMMAND_LINE: &str = "docs/reference/command-line.md";
     const CONDITIONS: &str = "docs/operating/conditions.md";
     const METRICS: &str = "docs/operating/metrics.md";
     const BUDGET: &str = "docs/scaling/call-budget.md";
     const SIMULATION: &str = "docs/simulation.md";
-    vec![
+    let blocks = [
         (
             "docs/scaling/example.md",
             "worked-example",
@@ -82,16 +83,35 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         (COMMAND_LINE, "explain-flags", explain_flags()),
         (COMMAND_LINE, "check-flags", check_flags()),
         (COMMAND_LINE, "simulate-flags", simulate_flags()),
-    ]
+        (
+            "docs/reference/taskqueueworker.md",
+            "taskqueueworker",
+            reference::fields("crds/taskqueue.dev_taskqueueworkers.yaml"),
+        ),
+        (
+            "docs/reference/temporalconnection.md",
+            "temporalconnection",
+            reference::fields("crds/taskqueue.dev_temporalconnections.yaml"),
+        ),
+        ("docs/reference/values.md", "values", reference::values()),
+    ];
+    let of_runbooks = runbooks()
+        .into_iter()
+        .map(|(alert, text)| (format!("docs/runbooks/{alert}.md"), alert, text));
+    let owned = |(page, name, text): (&str, &str, String)| (page.to_owned(), name.to_owned(), text);
+    blocks.into_iter().map(owned).chain(of_runbooks).collect()
 }
 
 #[test]
 fn the_generated_blocks_match_the_code() {
     let blocks = blocks();
-    let pages: BTreeSet<&str> = blocks.iter().map(|(page, _, _)| *page).collect();
+    let pages: BTreeSet<&String> = blocks.iter().map(|(page, _, _)| page).collect();
     for page in pages {
-        let of_page = blocks.iter().filter(|(of, _, _)| *of == page);
-        check(page, of_page.map(|(_, name, body)| (*name, body.as_str())));
+        let of_page = blocks.iter().filter(|(of, _, _)| of == page);
+        check(
+            page,
+            of_page.map(|(_, name, body)| (name.as_str(), body.as_str())),
+        );
     }
 }
 
@@ -99,7 +119,7 @@ fn the_generated_blocks_match_the_code() {
 fn every_block_that_is_marked_as_generated_is_generated() {
     let known: BTreeSet<(String, String)> = blocks()
         .into_iter()
-        .map(|(page, name, _)| (page.to_owned(), markers(name).0))
+        .map(|(page, name, _)| (page, markers(&name).0))
         .collect();
     let mut marked = BTreeSet::new();
     for (path, text) in &Repository::read(&root()).documents {

@@ -67,25 +67,60 @@ pub(crate) fn metrics() -> String {
     )
 }
 
-pub(crate) fn alerts() -> String {
+/// One alert of the chart.
+struct Alert {
+    name: String,
+    severity: String,
+    after: String,
+    says: String,
+    first: String,
+}
+
+fn alert_rules() -> Vec<Alert> {
     let rules = rules();
     let groups = rules["groups"].as_array().unwrap().iter();
     let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
-    let row = |rule: &Value| {
-        let name = rule["alert"].as_str()?;
+    let alert = |rule: &Value| {
         let text = |value: &Value| plain(value.as_str().unwrap_or_default());
-        Some(vec![
-            code(name),
-            text(&rule["labels"]["severity"]),
-            rule["for"].as_str().unwrap_or("at once").to_owned(),
-            text(&rule["annotations"]["description"]),
-            text(&rule["annotations"]["runbook"]),
-        ])
+        Some(Alert {
+            name: rule["alert"].as_str()?.to_owned(),
+            severity: text(&rule["labels"]["severity"]),
+            after: rule["for"].as_str().unwrap_or("at once").to_owned(),
+            says: text(&rule["annotations"]["description"]),
+            first: text(&rule["annotations"]["runbook"]),
+        })
+    };
+    rules.filter_map(alert).collect()
+}
+
+pub(crate) fn alerts() -> String {
+    let row = |alert: Alert| {
+        let name = &alert.name;
+        vec![
+            format!("[`{name}`](../runbooks/{name}.md)"),
+            alert.severity,
+            alert.after,
+            alert.says,
+        ]
     };
     rows(
-        &["alert", "severity", "after", "what it says", "what to do"],
-        rules.filter_map(row),
+        &["alert", "severity", "after", "what it says"],
+        alert_rules().into_iter().map(row),
     )
+}
+
+/// The head of each alert's runbook: the name of the alert, and the text.
+pub(crate) fn runbooks() -> Vec<(String, String)> {
+    let head = |alert: Alert| {
+        let body = [
+            ("fires after", alert.after),
+            ("says", alert.says),
+            ("look first", alert.first),
+        ];
+        let body = body.map(|(what, text)| vec![what.to_owned(), text]);
+        (alert.name, rows(&["severity", &alert.severity], body))
+    };
+    alert_rules().into_iter().map(head).collect()
 }
 
 /// The text of an annotation with its placeholders as words in capitals.

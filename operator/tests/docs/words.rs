@@ -81,6 +81,19 @@ fn every_reason_has_a_description_on_its_page() {
     assert_eq!(missing.concat(), Vec::<String>::new());
 }
 
+#[test]
+fn no_page_of_the_book_is_too_long_to_read_at_once() {
+    const WORDS: usize = 1500;
+    let long: Vec<String> = documents()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("docs/"))
+        .map(|(path, text)| (path, by_hand(&text).split_whitespace().count()))
+        .filter(|(_, words)| *words > WORDS)
+        .map(|(path, words)| format!("{path}: {words} words, of at most {WORDS}; split it"))
+        .collect();
+    assert_eq!(long, Vec::<String>::new());
+}
+
 /// A text without the blocks that are made.
 fn by_hand(text: &str) -> String {
     let mut inside = false;

@@ -50,7 +50,7 @@ pub fn draw_last(
     )
 }
 
-/// Draws the dashboard from `from` to `to` (seconds since 1970) into an SVG file.
+/// Draws the dashboard of one fleet from `from` to `to` (seconds since 1970) into an SVG file.
 ///
 /// # Errors
 /// If Prometheus refuses a query or the file cannot be written.
@@ -61,10 +61,13 @@ pub fn draw(
     caption: &str,
     file: &Path,
 ) -> Result<()> {
-    let dashboard = Dashboard::parse(DASHBOARD, variables)
+    let step = ((to - from) / POINTS).max(SCRAPE);
+    let interval = format!("{step}s");
+    let mut variables = variables.clone();
+    variables.insert("__interval", &interval);
+    let dashboard = Dashboard::parse(DASHBOARD, &variables)
         .map_err(|why| Error::source("the chart's dashboard", why))?;
     let prometheus = Prometheus::of(sandbox)?;
-    let step = ((to - from) / POINTS).max(SCRAPE);
     let mut drawn = Vec::new();
     for panel in &dashboard.panels {
         let mut answers = Vec::new();

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The dashboard of the chart.
+/// The chart's dashboard of one fleet.
 pub const DASHBOARD: &str =
     include_str!("../../../../charts/taskqueue-operator/files/dashboard.json");
+
+/// The chart's dashboard of all fleets.
+pub const FLEETS_DASHBOARD: &str =
+    include_str!("../../../../charts/taskqueue-operator/files/dashboard-fleets.json");
 
 /// Everything that a dashboard shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,8 +158,8 @@ fn fill_in(text: &str, variables: &BTreeMap<&str, &str>) -> String {
     })
 }
 
-/// What Grafana would fill in for one fleet. `queue` is a regular expression, `rate_interval` a
-/// duration.
+/// What Grafana would fill in for one fleet, but for what depends on the range shown
+/// (`__interval`, `__range`). `queue` is a regular expression, `rate_interval` a duration.
 pub fn variables<'a>(
     namespace: &'a str,
     fleet: &'a str,
@@ -163,6 +167,7 @@ pub fn variables<'a>(
     rate_interval: &'a str,
 ) -> BTreeMap<&'static str, &'a str> {
     BTreeMap::from([
+        ("cluster", ".*"),
         ("namespace", namespace),
         ("fleet", fleet),
         ("queue", queue),
@@ -175,13 +180,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dashboard_of_the_chart_is_parsed_and_every_variable_is_replaced() {
-        let dashboard =
-            Dashboard::parse(DASHBOARD, &variables("shop", "orders", ".*", "1m")).unwrap();
-        assert_eq!(dashboard.title, "Temporal worker fleets");
-        let without: Vec<&str> = dashboard
-            .panels
-            .iter()
+    fn the_dashboards_of_the_chart_are_parsed_and_every_variable_is_replaced() {
+        let mut variables = variables("shop", "orders", ".*", "1m");
+        variables.extend([("__interval", "15s"), ("__range", "1h")]);
+        let [dashboard, fleets] =
+            [DASHBOARD, FLEETS_DASHBOARD].map(|text| Dashboard::parse(text, &variables).unwrap());
+        assert_eq!(
+            [&dashboard.title, &fleets.title],
+            ["Temporal worker fleet", "Temporal worker fleets"]
+        );
+        let without: Vec<&str> = [&dashboard.panels, &fleets.panels]
+            .into_iter()
+            .flatten()
             .filter(|panel| panel.queries.is_empty() != (panel.kind == Kind::Row))
             .map(|panel| panel.title.as_str())
             .collect();
@@ -192,18 +202,7 @@ mod tests {
             .filter_map(|query| query.legend.split_once(" {{"))
             .map(|(word, _)| word)
             .collect();
-        assert_eq!(
-            dashed,
-            [
-                "target",
-                "dispatched",
-                "requested",
-                "free",
-                "min",
-                "max",
-                "to spare"
-            ]
-        );
+        assert_eq!(dashed, ["target", "dispatched", "requested", "min", "max"]);
     }
 
     #[test]

@@ -80,7 +80,10 @@ impl ConnectionCheck {
         Some(NotReady::new(
             Reason::ConnectionUntried,
             format!(
-                "Temporal has not answered over the new connection ({address}, Temporal namespace {temporal_namespace}), so the workers keep their current one; correct the new connection, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to apply it without this check"
+                "Temporal has not answered over the new connection ({address}, Temporal namespace \
+                 {temporal_namespace}), so the workers keep their current one; correct the new \
+                 connection, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to \
+                 apply it without this check"
             ),
         ))
     }

@@ -69,7 +69,8 @@ const STAGES: [Stage; 5] = [
     },
     Stage {
         name: "test",
-        about: "unit, property, simulation and mock API tests; services on loopback; chart, CRD and document drift",
+        about: "unit, property, simulation and mock API tests; services on loopback; chart, CRD \
+                and document drift",
         cargo: &["test", "--workspace"],
         needs: Needs::Programs,
     },

@@ -175,7 +175,10 @@ async fn start_fleet(
 ) -> anyhow::Result<()> {
     secret(world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
     client_secret(world, "temporal-client", client).await?;
-    let tls = json!({"caSecretRef": {"name": "temporal-ca"}, "clientCertificateSecretRef": {"name": "temporal-client"}});
+    let tls = json!({
+        "caSecretRef": {"name": "temporal-ca"},
+        "clientCertificateSecretRef": {"name": "temporal-client"},
+    });
     world
         .share_connection("shared", front.connection(&tls))
         .await?;
@@ -199,7 +202,8 @@ async fn a_client_without_a_certificate_is_refused(
     let mut spec = one_queue(&world.queue("other"), 0, 1, &json!({}));
     spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
     let fleet = json!({
-        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "bare"}, "spec": spec,
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+        "metadata": {"name": "bare"}, "spec": spec,
     });
     let api = world.api::<TaskQueueWorker>();
     api.patch(

@@ -70,7 +70,8 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
     // The next operator has written its status.
     let queues = json!([{"name": "all", "trend": "Rising"}]);
     let status = json!({
-        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "orders"},
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+        "metadata": {"name": "orders"},
         "status": {"trend": "Rising", "queues": queues},
     });
     let params = PatchParams::apply("next-operator").force();

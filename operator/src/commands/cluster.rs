@@ -228,10 +228,12 @@ impl Cluster {
         };
         match code {
             403 => format!(
-                "you have no permission to get services/proxy in namespace {namespace}; ask for it, or give --metrics URL"
+                "you have no permission to get services/proxy in namespace {namespace}; ask for \
+                 it, or give --metrics URL"
             ),
             404 => format!(
-                "there is no Service {service} in namespace {namespace}; name it with --service, or give --metrics URL"
+                "there is no Service {service} in namespace {namespace}; name it with --service, \
+                 or give --metrics URL"
             ),
             503 => {
                 format!("no replica of the operator answers behind Service {namespace}/{service}")

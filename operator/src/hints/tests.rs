@@ -97,7 +97,8 @@ async fn each_hint_is_answered_with_one_sentence() {
             ),
             answer(
                 403,
-                "system:serviceaccount:shop:starter may not update taskqueueworkers/hint of shop/secret; grant it with a Role"
+                "system:serviceaccount:shop:starter may not update taskqueueworkers/hint of \
+                 shop/secret; grant it with a Role"
             ),
             answer(
                 404,

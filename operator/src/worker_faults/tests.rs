@@ -472,7 +472,10 @@ fn the_evidence_of_early_ends_says_how_sure_it_is_and_a_pod_that_waits_ends_the_
     assert_eq!(
         queue.evidence(),
         [
-            "3 pods in a row, p3 the last, exited by themselves right after a heartbeat with running tasks, with more than half of their drain grace period left, although a task takes about 1m: fewer than 1 in 10000 workers that wait for their tasks would end like that"
+            "3 pods in a row, p3 the last, exited by themselves right after a heartbeat with \
+             running tasks, with more than half of their drain grace period left, although a task \
+             takes about 1m: fewer than 1 in 10000 workers that wait for their tasks would end \
+             like that"
         ]
     );
     let mut queue = Queue::new(&[]);
@@ -563,7 +566,8 @@ fn a_go_worker_with_the_defaults_of_its_sdk_is_told_what_to_set() {
         queue.workers = vec![go(number * minute, 0, 0)];
         queue.pass(number * minute + 2);
     }
-    let rare = "the worker of pod p sends a heartbeat only every 1m, so the operator learns late that its slots are free or that it has died";
+    let rare = "the worker of pod p sends a heartbeat only every 1m, so the operator learns late \
+                that its slots are free or that it has died";
     assert_eq!(queue.evidence(), [rare], "an idle one");
     for number in 1..=13 {
         queue.workers = vec![go((100 + number) * minute, 6, number * 100)];
@@ -573,7 +577,8 @@ fn a_go_worker_with_the_defaults_of_its_sdk_is_told_what_to_set() {
         queue.evidence(),
         [
             rare,
-            "no pod has been seen with more than 6 of its 1000 activity slots in use, although the pods have processed more tasks than that"
+            "no pod has been seen with more than 6 of its 1000 activity slots in use, although \
+             the pods have processed more tasks than that"
         ]
     );
     for (reason, _) in queue.faults.found() {

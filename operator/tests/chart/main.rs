@@ -87,12 +87,16 @@ fn every_rendered_object_fits_its_type_without_an_unknown_field() {
 fn a_misspelt_field_of_a_rendered_object_is_noticed() {
     let object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "b"},
-        "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c", "imagePullPolice": "Always"}]}}},
+        "spec": {
+            "selector": {},
+            "template": {"spec": {"containers": [{"name": "c", "imagePullPolice": "Always"}]}},
+        },
     });
     assert_eq!(
         complaint(&object).as_deref(),
         Some(
-            "Deployment b/a: .spec.template.spec.containers[0].imagePullPolice is not a field of this kind"
+            "Deployment b/a: .spec.template.spec.containers[0].imagePullPolice is not a field of \
+             this kind"
         )
     );
 }
@@ -385,12 +389,18 @@ fn the_pod_meets_the_restricted_standard_by_default() {
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(
         pod["securityContext"],
-        json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}})
+        json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        })
     );
     let container = &pod["containers"][0];
     assert_eq!(
         container["securityContext"],
-        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}})
+        json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        })
     );
     for part in ["requests", "limits"] {
         let given: Vec<&String> = container["resources"][part]

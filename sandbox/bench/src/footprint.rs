@@ -177,7 +177,8 @@ fn process(sandbox: &Sandbox, pod: &str) -> Result<(f64, f64)> {
     });
     let Some(operator) = operator else {
         return Err(Error::Usage(format!(
-            "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} images` and `cargo sandbox --name {0} operator`",
+            "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} \
+             images` and `cargo sandbox --name {0} operator`",
             sandbox.paths().name
         )));
     };

@@ -190,11 +190,15 @@ fn verify_metrics(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Scre
         thread::sleep(Duration::from_secs(2));
     };
     screen.print(&format!(
-        "\nWhat Prometheus scraped from the operator during the run: tasks in the backlog, replicas desired, replicas ready.\n{}",
+        "\nWhat Prometheus scraped from the operator during the run: tasks in the backlog, \
+         replicas desired, replicas ready.\n{}",
         scraped.render(&queues)
     ));
     if missing.is_empty() {
-        screen.print("SHOWN for each queue: the backlog rose, the replicas followed, and both returned to zero.\n");
+        screen.print(
+            "SHOWN for each queue: the backlog rose, the replicas followed, and both \
+                      returned to zero.\n",
+        );
         Ok(())
     } else {
         Err(Error::Metrics(missing.join("\n")))
@@ -240,7 +244,8 @@ fn draw(
     // From a little before the first order, so that the rise can be seen.
     let from = placed_at.as_second() - 10;
     let caption = format!(
-        "A run of the demo on {}: {orders} orders on the fleet {}/{}, from zero and back to zero; minutes:seconds",
+        "A run of the demo on {}: {orders} orders on the fleet {}/{}, from zero and back to zero; \
+         minutes:seconds",
         now.strftime("%Y-%m-%d"),
         fleet::NAMESPACE,
         fleet::NAME

@@ -291,7 +291,8 @@ mod tests {
         readings.executions[3].ended = Ended::Otherwise("TIMER_STARTED".into());
         assert_eq!(
             summary(&expected, &readings),
-            "                                EXPECTED    TEMPORAL      LEDGER    DATABASE        MAIL
+            "                                EXPECTED    TEMPORAL      LEDGER    DATABASE        \
+             MAIL
 orders                                 5           5           -           5           -
   accepted: paid and done              1           1           1           1           -
   declined by the gateway              1           1           1           1           -

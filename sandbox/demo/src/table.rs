@@ -82,7 +82,8 @@ impl Snapshot {
             text.push('\n');
         }
         let orders = format!(
-            "orders: {} done, {} declined, {} cancelled (database); {} workflows open, {} closed (Temporal)\n",
+            "orders: {} done, {} declined, {} cancelled (database); {} workflows open, {} closed \
+             (Temporal)\n",
             self.done, self.declined, self.cancelled, self.open, self.closed
         );
         text + &orders
@@ -122,7 +123,8 @@ mod tests {
     fn the_table_has_a_line_per_queue_and_one_for_the_orders() {
         assert_eq!(
             snapshot().render(Duration::from_millis(65_900)),
-            "QUEUE              BACKLOG    OLDEST  DESIRED  READY  DRAINING  LAST DECISION                1:05
+            "QUEUE              BACKLOG    OLDEST  DESIRED  READY  DRAINING  LAST \
+             DECISION                1:05
 order-processing       213     6.1 s        5      3         0  0 to 5: Drain
 payments                 0         -        0      0         0
 orders: 240 done, 15 declined, 8 cancelled (database); 37 workflows open, 263 closed (Temporal)

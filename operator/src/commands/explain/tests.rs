@@ -16,7 +16,9 @@ fn event(time: &str, reason: &str, note: &str, queue: Option<&str>) -> Value {
         "eventTime": format!("2026-01-02T{time}.000000Z"),
         "type": "Normal", "reason": reason, "note": note, "action": "Scale",
         "reportingController": "taskqueue-operator", "reportingInstance": "pod",
-        "regarding": {"kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid"},
+        "regarding": {
+            "kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid",
+        },
     });
     if let Some(name) = queue {
         event["related"] = json!({"kind": "Deployment", "name": name});
@@ -173,7 +175,10 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
         line if line.contains("/proxy/") => (403, failure(403, "Forbidden", "no")),
         line if line.contains("/events") => (
             200,
-            json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events()}),
+            json!({
+                "apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {},
+                "items": events(),
+            }),
         ),
         _ => (200, serde_json::to_value(busy()).unwrap()),
     });
@@ -185,8 +190,10 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
     assert_eq!(
         lines,
         [
-            "GET /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
-            "GET /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
+            "GET \
+             /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders",
         ]
     );

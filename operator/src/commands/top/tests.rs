@@ -52,7 +52,10 @@ pub(crate) fn now() -> jiff::Timestamp {
 /// A fleet that is busy. Shared with the tests of `explain`.
 pub(crate) fn busy() -> TaskQueueWorker {
     let mut fleet = resource(&json!([
-        {"name": "payments", "replicas": {"min": 0, "max": 5}, "scaling": {"queueWaitTarget": "10s"}},
+        {
+            "name": "payments", "replicas": {"min": 0, "max": 5},
+            "scaling": {"queueWaitTarget": "10s"},
+        },
         {"name": "mails", "replicas": {"min": 1, "max": 4}},
         {"name": "new", "replicas": {"min": 0, "max": 1000}},
     ]));
@@ -60,19 +63,40 @@ pub(crate) fn busy() -> TaskQueueWorker {
         "observedGeneration": 4,
         "conditions": [
             condition("Ready", "True", "Available", "everything is applied"),
-            condition("ScalingActive", "False", "NotPolling", "queue mails: pods are Ready, but nobody polls"),
-            condition("ScalingLimited", "True", "MaxReplicas", "queue payments: its demand asks for more than replicas.max; raise it if the cluster and what the workers call can take it"),
+            condition(
+                "ScalingActive", "False", "NotPolling",
+                "queue mails: pods are Ready, but nobody polls",
+            ),
+            condition(
+                "ScalingLimited", "True", "MaxReplicas",
+                "queue payments: its demand asks for more than replicas.max; raise it if the \
+                 cluster and what the workers call can take it",
+            ),
         ],
         "queues": [
-            {"name": "payments", "taskQueue": "payments", "deploymentName": "orders-payments-1a2b3c4d", "desired": 5, "current": 5, "ready": 3,
-             "lastDecision": {
-                "reason": "MaxReplicas", "message": "scaled 1 to 5: 74 activity tasks wait; a task is assumed to take 5s; 6 replicas of 10 slots at 75% clear them within the 10s target; replicas.max is 5",
-                "time": "2026-01-02T11:59:48Z", "from": 1, "to": 5,
-                "inputs": {"backlog": 74, "backlogAgeMilliseconds": 4100, "tasksAddedPer1000Seconds": 4200, "slotsUsed": 10, "slotsPerReplica": 10, "serviceTimeMilliseconds": 5000, "ready": 1},
-                "terms": {"inFlight": 2, "drain": 6},
-                "limits": [{"name": "MaxReplicas", "from": 6, "to": 5}],
-             }},
-            {"name": "mails", "taskQueue": "mails", "deploymentName": "orders-mails-5e6f7a8b", "desired": 1, "current": 1, "ready": 1},
+            {
+                "name": "payments", "taskQueue": "payments",
+                "deploymentName": "orders-payments-1a2b3c4d",
+                "desired": 5, "current": 5, "ready": 3,
+                "lastDecision": {
+                    "reason": "MaxReplicas",
+                    "message": "scaled 1 to 5: 74 activity tasks wait; a task is assumed to take \
+                                5s; 6 replicas of 10 slots at 75% clear them within the 10s \
+                                target; replicas.max is 5",
+                    "time": "2026-01-02T11:59:48Z", "from": 1, "to": 5,
+                    "inputs": {
+                        "backlog": 74, "backlogAgeMilliseconds": 4100,
+                        "tasksAddedPer1000Seconds": 4200, "slotsUsed": 10, "slotsPerReplica": 10,
+                        "serviceTimeMilliseconds": 5000, "ready": 1,
+                    },
+                    "terms": {"inFlight": 2, "drain": 6},
+                    "limits": [{"name": "MaxReplicas", "from": 6, "to": 5}],
+                },
+            },
+            {
+                "name": "mails", "taskQueue": "mails", "deploymentName": "orders-mails-5e6f7a8b",
+                "desired": 1, "current": 1, "ready": 1,
+            },
         ],
     })).unwrap());
     fleet
@@ -302,7 +326,8 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         lines,
         [
-            "GET /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?&limit=250",
         ]
     );
@@ -310,7 +335,8 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         look["notes"],
         json!([
-            "no current metrics: you have no permission to get services/proxy in namespace taskqueue-system; ask for it, or give --metrics URL"
+            "no current metrics: you have no permission to get services/proxy in namespace \
+             taskqueue-system; ask for it, or give --metrics URL"
         ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
@@ -323,11 +349,13 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
     let cases = [
         (
             404,
-            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name it with --service, or give --metrics URL",
+            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name \
+             it with --service, or give --metrics URL",
         ),
         (
             503,
-            "no replica of the operator answers behind Service taskqueue-system/taskqueue-operator-metrics",
+            "no replica of the operator answers behind Service \
+             taskqueue-system/taskqueue-operator-metrics",
         ),
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
@@ -381,6 +409,7 @@ async fn a_refusal_of_the_api_server_is_reported_in_its_own_words() {
         .unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "cannot list the fleets in namespace shop: this cluster does not know the kind TaskQueueWorker; install the operator"
+        "cannot list the fleets in namespace shop: this cluster does not know the kind \
+         TaskQueueWorker; install the operator"
     );
 }

@@ -59,7 +59,8 @@ fn unplaced(pod: &Pod) -> Option<NotReady> {
     Some(NotReady {
         reason: Reason::PodsUnschedulable,
         message: format!(
-            "pods cannot be scheduled on any node: {said}; add nodes, or change resources, nodeSelector or tolerations"
+            "pods cannot be scheduled on any node: {said}; add nodes, or change resources, \
+             nodeSelector or tolerations"
         ),
     })
 }
@@ -99,7 +100,8 @@ fn of_container(
             Some(NotReady {
                 reason: Reason::ImagePullFailed,
                 message: format!(
-                    "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
+                    "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or \
+                     give the pods a pull Secret for it",
                     container.image,
                     // The kubelet alternates between the two reasons while it backs off.
                     if word == "ErrImagePull" {

@@ -205,13 +205,15 @@ impl Display for Report {
         )?;
         writeln!(
             f,
-            "Attempts beyond the first: {}. Heartbeat timeouts: {}. (From the histories in Temporal.)",
+            "Attempts beyond the first: {}. Heartbeat timeouts: {}. (From the histories in \
+             Temporal.)",
             self.attempts_beyond_first, self.heartbeats_missed
         )?;
         let count = |why| self.cut.get(&why).map_or(0, Vec::len);
         writeln!(
             f,
-            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} (docs/scaling/scale-in.md).",
+            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} \
+             (docs/scaling/scale-in.md).",
             self.others,
             count(Cut::Known),
             count(Cut::First),

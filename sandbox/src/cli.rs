@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
 use sandbox_machine::{
-    Action, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
+    Action, Column, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
     own_processes,
 };
 
@@ -386,24 +386,29 @@ fn status(name: &Name) -> anyhow::Result<ExitCode> {
 }
 
 fn table(status: &Status) -> String {
-    let mut text = format!(
-        "{:<24} {:<11} {:>8} {:>8}  {:<17} {}\n",
-        "COMPONENT", "STATE", "READY IN", "RESTARTS", "ADDRESS (inside)", "NOTE"
-    );
-    for (name, component) in &status.components {
+    let columns = [
+        Column::Words("COMPONENT"),
+        Column::Words("STATE"),
+        Column::Numbers("READY IN"),
+        Column::Numbers("RESTARTS"),
+        Column::Words("ADDRESS (inside)"),
+        Column::Words("NOTE"),
+    ];
+    let rows = status.components.iter().map(|(name, component)| {
         let ready = component
             .ready_after_ms
             .map(|ms| format!("{:.1} s", Duration::from_millis(ms).as_secs_f64()))
             .unwrap_or_default();
-        let phase = format!("{:?}", component.phase).to_lowercase();
-        let line = format!(
-            "{name:<24} {phase:<11} {ready:>8} {:>8}  {:<17} {}",
-            component.restarts, component.address, component.message
-        );
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+        [
+            name.clone(),
+            format!("{:?}", component.phase).to_lowercase(),
+            ready,
+            component.restarts.to_string(),
+            component.address.clone(),
+            component.message.clone(),
+        ]
+    });
+    sandbox_machine::table(columns, rows)
 }
 
 fn addresses(sandbox: &Sandbox) -> anyhow::Result<String> {

@@ -21,7 +21,9 @@ use crate::{
     wait::{self, WaitTimes},
 };
 use jiff::Timestamp;
-use sandbox_machine::{Attempt, Image, Name, Progress, Sandbox, checkout, files, run_id};
+use sandbox_machine::{
+    Attempt, Column, Image, Name, Progress, Sandbox, checkout, files, run_id, table,
+};
 
 /// The orders that ship with the project, in the checkout.
 const ORDERS: &str = "sandbox/demo/orders.jsonl";
@@ -361,10 +363,11 @@ impl Phases {
     }
 
     fn render(&self) -> String {
-        self.0
+        let columns = [Column::Words("PHASE"), Column::Numbers("SECONDS")];
+        let rows = self
+            .0
             .iter()
-            .fold("\nTimes:\n".to_owned(), |text, (what, took)| {
-                text + &format!("  {what:<30}{:>8.1} s\n", took.as_secs_f64())
-            })
+            .map(|(what, took)| [(*what).to_owned(), format!("{:.1}", took.as_secs_f64())]);
+        format!("\n{}", table(columns, rows))
     }
 }

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::list::Problem;
 use super::*;
 use crate::commands::figures::parse;
-use crate::commands::top::tests::{METRICS, busy, now};
+use crate::commands::top::{
+    self,
+    tests::{METRICS, busy, now},
+};
 use crate::testing::{api, failure};
 use crate::worker_faults::remedy;
 use taskqueue_api::Reason;
@@ -81,12 +84,7 @@ fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
 fn arguments(output: Output) -> Arguments {
     Arguments {
         fleet: "orders".to_owned(),
-        cluster: ClusterArgs {
-            namespace: None,
-            context: None,
-            metrics: None,
-            service: "taskqueue-system/taskqueue-operator-metrics".to_owned(),
-        },
+        cluster: top::tests::arguments(&[]).cluster,
         output,
     }
 }

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::commands::figures::parse;
-use crate::commands::top::tests::{METRICS, busy, now};
+use crate::commands::top::{
+    self,
+    tests::{METRICS, busy, now},
+};
 use crate::testing::{api, failure};
 
 /// An Event about the fleet; `queue` is the name of the Deployment that it is about.
@@ -159,12 +162,7 @@ fn arguments(output: Output) -> Arguments {
     Arguments {
         fleet: "orders".to_owned(),
         queue: Some("payments".to_owned()),
-        cluster: ClusterArgs {
-            namespace: None,
-            context: None,
-            metrics: None,
-            service: "taskqueue-system/taskqueue-operator-metrics".to_owned(),
-        },
+        cluster: top::tests::arguments(&[]).cluster,
         output,
     }
 }
@@ -190,10 +188,8 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
     assert_eq!(
         lines,
         [
-            "GET \
-             /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
-            "GET \
-             /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
+            "GET /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders",
         ]
     );

@@ -13,7 +13,8 @@ use crate::commands::view::{age, compare, fit, seconds, snapshot, table};
 use crate::testing::{Asked, api, failure, guarded, resource};
 
 /// What an operator serves about the fleet below. Shared with the tests of `explain`.
-pub(crate) const METRICS: &str = r#"# HELP taskqueue_operator_leader 1 if this process reconciles.
+pub(crate) const METRICS: &str = concat!(
+    r#"# HELP taskqueue_operator_leader 1 if this process reconciles.
 # TYPE taskqueue_operator_leader gauge
 taskqueue_operator_leader 1
 taskqueue_operator_backlog_tasks{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 70
@@ -41,8 +42,10 @@ taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payment
 taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payments",task_queue="payments",direction="hold",reason="MaxReplicas"} 9
 taskqueue_operator_backlog_tasks{namespace="shop",name="orders",queue="mails",task_queue="mails",task_type="activity"} 0
 taskqueue_operator_backlog_age_seconds{namespace="shop",name="orders",queue="mails",task_queue="mails",task_type="activity"} 0
-taskqueue_operator_slots_used{namespace="bill",name="monthly",queue="all",task_queue="a \"b\\c\"\nd",task_type="activity"} 3
-"#;
+"#,
+    "taskqueue_operator_slots_used{namespace=\"bill\",name=\"monthly\",queue=\"all\",\
+     task_queue=\"a \\\"b\\\\c\\\"\\nd\",task_type=\"activity\"} 3\n"
+);
 
 /// The time at which the tests run.
 pub(crate) fn now() -> jiff::Timestamp {
@@ -115,7 +118,7 @@ struct Line {
     arguments: Arguments,
 }
 
-fn arguments(line: &[&str]) -> Arguments {
+pub(crate) fn arguments(line: &[&str]) -> Arguments {
     let line = std::iter::once("top").chain(line.iter().copied());
     Line::try_parse_from(line).unwrap().arguments
 }
@@ -326,8 +329,7 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         lines,
         [
-            "GET \
-             /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?&limit=250",
         ]
     );

@@ -190,11 +190,11 @@ mod tests {
     #[test]
     fn a_condition_shows_only_the_part_of_an_error_that_stays_the_same() {
         let down = |why: &str| {
-            let said = format!(
+            let answer = format!(
                 "Internal error occurred: failed calling webhook \"x.test\": failed to call \
                  webhook: Post \"https://x.shop.svc:443/\": {why}"
             );
-            api(500, &said)
+            api(500, &answer)
         };
         let refused = down("dial tcp 10.1.2.3:443: connect: connection refused");
         assert!(refused.to_string().contains("10.1.2.3"), "{refused}");

@@ -257,7 +257,7 @@ impl Leader {
             let pods = api.list(&ListParams::default().labels(&label)).await?.items;
             let lease = lease(world).await?;
             let holder = lease.holder_identity.unwrap_or_default();
-            let leads = || get(world, &holder, "readyz").is_ok_and(|said| said == "ok\n");
+            let leads = || get(world, &holder, "readyz").is_ok_and(|answer| answer == "ok\n");
             Ok(match pods.as_slice() {
                 [pod] if pod.name_any() == holder && leads() => {
                     Ok((pod.clone(), lease.acquire_time))
@@ -283,7 +283,7 @@ impl Leader {
     }
 
     async fn is_still_there(&self, world: &World) -> anyhow::Result<()> {
-        let now = Self::settled(world).await?;
+        let now = Leader::settled(world).await?;
         anyhow::ensure!(now == *self, "{self:?} became {now:?}");
         anyhow::ensure!(now.restarts == 0, "{now:?}");
         Ok(())

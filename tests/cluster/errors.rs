@@ -121,8 +121,8 @@ async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
                     let status = world.api::<TaskQueueWorker>().get(name).await?.status;
                     let conditions = status.map(|status| status.conditions).unwrap_or_default();
                     let events = world.events("SecretInvalid").await?;
-                    let told = format!("Secret {name}, key tls.key");
-                    let says = |text: &str| text.contains(&told) && text.contains("line breaks");
+                    let place = format!("Secret {name}, key tls.key");
+                    let says = |text: &str| text.contains(&place) && text.contains("line breaks");
                     let in_condition = conditions.iter().any(|condition| says(&condition.message));
                     Ok(if in_condition && events.iter().any(|event| says(event)) {
                         Ok(())

@@ -223,10 +223,14 @@ async fn a_paused_rollout_is_reported_and_continues_when_it_is_resumed() {
         );
         world.kubectl(&["rollout", "pause", &deployment])?;
         world.apply(changed(spec, "1")).await?;
-        let told = world
+        let condition = world
             .condition_is("Progressing", "False", "RolloutPaused")
             .await?;
-        assert!(told.message.contains(&deployment), "{}", told.message);
+        assert!(
+            condition.message.contains(&deployment),
+            "{}",
+            condition.message
+        );
         world.kubectl(&["rollout", "resume", &deployment])?;
         world.condition_is("Ready", "True", "Available").await?;
         Ok(())

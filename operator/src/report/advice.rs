@@ -58,14 +58,14 @@ impl Advice {
 }
 
 fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
-    let asked = facts.queue.policy.polling_interval;
+    let interval = facts.queue.policy.polling_interval;
     let cache = thresholds.statistics_cache;
-    (asked < cache).then(|| {
+    (interval < cache).then(|| {
         let text = format!(
             "pollingInterval is {}, but Temporal caches the statistics for {}, so the queue is \
              read every {}; set pollingInterval to that, or, if the server caches for a shorter \
              time, set --temporal-statistics-cache of the operator",
-            display(asked),
+            display(interval),
             display(cache),
             display(cache),
         );

@@ -230,11 +230,17 @@ impl<'a> Scenario<'a> {
                     .into_iter()
                     .chain(view.split(' '))
                     .collect();
-                let said = self
+                let output = self
                     .sandbox
                     .kubectl_output(&args)
                     .unwrap_or_else(|error| error.to_string());
-                for part in ["--- kubectl ", view, "\n", &last_lines(&said, lines), "\n"] {
+                for part in [
+                    "--- kubectl ",
+                    view,
+                    "\n",
+                    &last_lines(&output, lines),
+                    "\n",
+                ] {
                     state.push_str(part);
                 }
                 state

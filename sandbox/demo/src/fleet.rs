@@ -194,10 +194,10 @@ pub(crate) fn diagnostics(sandbox: &Sandbox) -> String {
         .iter()
         .fold(String::new(), |text, (what, lines, command)| {
             let args: Vec<&str> = command.split(' ').collect();
-            let said = sandbox
+            let output = sandbox
                 .kubectl_output(&args)
                 .unwrap_or_else(|error| error.to_string());
-            let end = last_lines(&said, *lines);
+            let end = last_lines(&output, *lines);
             text + &format!("--- {what} (kubectl {command})\n{end}\n")
         })
 }

@@ -186,7 +186,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// The fleet whose metrics are asked for.
+/// The fleet whose metrics are read.
 pub(crate) struct Fleet<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,

@@ -408,7 +408,8 @@ impl World {
                 "get",
                 "pods",
                 "-o",
-                r#"jsonpath={range .items[*]}{.metadata.name}: {.status.containerStatuses}{"\n"}{end}"#,
+                "jsonpath={range .items[*]}{.metadata.name}: \
+                 {.status.containerStatuses}{\"\\n\"}{end}",
             ],
         ];
         for view in views {

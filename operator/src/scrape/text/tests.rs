@@ -90,8 +90,10 @@ fn a_task_queue_may_have_any_name() {
 fn metrics_without_the_queue_are_no_answer_and_never_zero() {
     let other =
         r#"temporal_worker_task_slots_used{task_queue="other",worker_type="ActivityWorker"} 0"#;
-    let only_free = r#"temporal_worker_task_slots_available{task_queue="orders",worker_type="ActivityWorker"} 9"#;
-    let local = r#"temporal_worker_task_slots_used{task_queue="orders",worker_type="LocalActivityWorker"} 0"#;
+    let only_free = "temporal_worker_task_slots_available\
+                     {task_queue=\"orders\",worker_type=\"ActivityWorker\"} 9";
+    let local = "temporal_worker_task_slots_used\
+                 {task_queue=\"orders\",worker_type=\"LocalActivityWorker\"} 0";
     for text in [
         "",
         "# EOF\n",

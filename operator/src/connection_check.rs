@@ -19,11 +19,11 @@ use crate::owned::{is_being_created, spec_replicas};
 /// The annotation of a `TaskQueueWorker` that skips the check of its connection.
 pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";
 
-/// Whether Temporal has answered over the connection that the spec asks for.
+/// Whether Temporal has answered over the connection in the spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
     connection: Connection,
-    /// Since when the spec asks for it.
+    /// Since when the spec has it.
     since: Time,
     /// Whether Temporal has answered over it since.
     answered: bool,
@@ -32,7 +32,7 @@ pub struct ConnectionCheck {
 }
 
 impl ConnectionCheck {
-    /// The check of a connection that the spec asks for from now on.
+    /// The check of a connection that the spec has from now on.
     fn new(connection: &Connection, now: Time) -> Self {
         Self {
             connection: connection.clone(),
@@ -80,7 +80,10 @@ impl ConnectionCheck {
         Some(NotReady::new(
             Reason::ConnectionUntried,
             format!(
-                "Temporal has not answered over the new connection ({address}, Temporal namespace {temporal_namespace}), so the workers keep their current one; correct the new connection, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to apply it without this check"
+                "Temporal has not answered over the new connection ({address}, Temporal namespace \
+                 {temporal_namespace}), so the workers keep their current one; correct the new \
+                 connection, or set the annotation {SKIP_CHECK}=true on the TaskQueueWorker to \
+                 apply it without this check"
             ),
         ))
     }

@@ -77,7 +77,9 @@ mod tests {
         let existing = json!({
             "metadata": {"name": "d", "resourceVersion": "7", "labels": {"a": "1", "other": "x"},
                 "annotations": {"deployment.kubernetes.io/revision": "3"}},
-            "spec": {"replicas": 3, "selector": {}, "template": {"metadata": {"labels": {"a": "1"}}}},
+            "spec": {
+                "replicas": 3, "selector": {}, "template": {"metadata": {"labels": {"a": "1"}}},
+            },
             "status": {"replicas": 3},
         });
         let base = live(&deployment(existing.clone()), &rendered);

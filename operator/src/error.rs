@@ -29,7 +29,8 @@ pub enum Error {
     },
     /// An object with the name that we need belongs to somebody else.
     #[error(
-        "the {kind} {namespace}/{name} already exists and is not ours: rename the queue or remove that {kind}"
+        "the {kind} {namespace}/{name} already exists and is not ours: rename the queue or remove \
+         that {kind}"
     )]
     NameConflict {
         /// Deployment or PodDisruptionBudget.
@@ -189,16 +190,18 @@ mod tests {
     #[test]
     fn a_condition_shows_only_the_part_of_an_error_that_stays_the_same() {
         let down = |why: &str| {
-            let said = format!(
-                "Internal error occurred: failed calling webhook \"x.test\": failed to call webhook: Post \"https://x.shop.svc:443/\": {why}"
+            let answer = format!(
+                "Internal error occurred: failed calling webhook \"x.test\": failed to call \
+                 webhook: Post \"https://x.shop.svc:443/\": {why}"
             );
-            api(500, &said)
+            api(500, &answer)
         };
         let refused = down("dial tcp 10.1.2.3:443: connect: connection refused");
         assert!(refused.to_string().contains("10.1.2.3"), "{refused}");
         assert_eq!(
             refused.condition_message(),
-            "cannot apply Deployment shop/a: the API server cannot call the admission webhook \"x.test\"; start the webhook's server again, or remove the webhook's configuration"
+            "cannot apply Deployment shop/a: the API server cannot call the admission webhook \
+             \"x.test\"; start the webhook's server again, or remove the webhook's configuration"
         );
         assert_eq!(
             refused.condition_message(),
@@ -216,14 +219,17 @@ mod tests {
 
     #[test]
     fn an_outdated_definition_is_reported_with_the_remedy() {
-        let unknown = "failed to create typed patch object (shop/orders; taskqueue.dev/v1alpha1, Kind=TaskQueueWorker): .status.made: field not declared in schema";
+        let unknown = "failed to create typed patch object (shop/orders; taskqueue.dev/v1alpha1, \
+                       Kind=TaskQueueWorker): .status.made: field not declared in schema";
         let status = kube::core::Status::failure(unknown, "InternalError").with_code(500);
         let call = Call::new("write the status of", "TaskQueueWorker", "shop", "orders");
         let error = Error::kube(call, kube::Error::Api(status.boxed()));
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of the operator's version, or upgrade the chart with crds.install=true"
+                "cannot write the status of TaskQueueWorker shop/orders: {unknown} (HTTP 500); \
+                 the CustomResourceDefinition in the cluster is older than this operator: apply \
+                 the crds/ of the operator's version, or upgrade the chart with crds.install=true"
             )
         );
     }

@@ -54,7 +54,7 @@ pub struct FleetState {
     pub queues: BTreeMap<QueueKey, QueueState>,
     /// The version of the object after the last write of the status, and that status.
     pub status: Option<(String, TaskQueueWorkerStatus)>,
-    /// Whether Temporal has answered over the connection that the spec asks for.
+    /// Whether Temporal has answered over the connection in the spec.
     pub connection_check: Option<ConnectionCheck>,
     /// Since when a Deployment could not be deleted although its queue has left the spec.
     pub unpruned: Option<Time>,

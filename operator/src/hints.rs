@@ -38,22 +38,22 @@ const MOST_TOKENS: usize = 1024;
 const LONGEST_TOKEN: usize = 16 * 1024;
 /// Rate limit of reviews sent to the API server: 50 per second, with bursts of 100. TokenReviews
 /// and SubjectAccessReviews are limited separately. Each hint costs one SubjectAccessReview.
-const QUESTIONS: BudgetLimits = BudgetLimits {
+const REVIEWS: BudgetLimits = BudgetLimits {
     rate_milli: 50_000,
     burst: 100,
 };
 /// How long the API server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Passes a hint to its receiver. Returns false if nothing reads such a queue.
-pub type Tell = dyn Fn(&OwnerKey, &str) -> bool + Send + Sync;
+/// Delivers a hint to the reader of its queue. Returns false if nothing reads such a queue.
+pub type Deliver = dyn Fn(&OwnerKey, &str) -> bool + Send + Sync;
 
 /// State of the endpoint. Cheap to clone.
 #[derive(Clone)]
 pub struct Hints {
     client: Client,
     clock: Clock,
-    tell: Arc<Tell>,
+    deliver: Arc<Deliver>,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -68,18 +68,18 @@ struct Memory {
 }
 
 impl Hints {
-    /// Passes accepted hints to `tell`.
-    pub fn new(client: Client, clock: Clock, tell: Arc<Tell>) -> Self {
-        let questions = Budget::new(QUESTIONS, clock.now().monotonic.as_millis());
+    /// Passes accepted hints to `deliver`.
+    pub fn new(client: Client, clock: Clock, deliver: Arc<Deliver>) -> Self {
+        let reviews = Budget::new(REVIEWS, clock.now().monotonic.as_millis());
         let memory = Memory {
             known: Known::default(),
-            tokens: questions.clone(),
-            access: questions,
+            tokens: reviews.clone(),
+            access: reviews,
         };
         Self {
             client,
             clock,
-            tell,
+            deliver,
             memory: Arc::new(Mutex::new(memory)),
         }
     }
@@ -100,7 +100,7 @@ impl Hints {
             if let Some(user) = memory.known.find(token, now) {
                 return Ok(user);
             }
-            ask_once(&mut memory.tokens, now)?;
+            take_review(&mut memory.tokens, now)?;
         }
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -114,11 +114,11 @@ impl Hints {
         let status = status.status.unwrap_or_default();
         // An authenticator that does not support audiences returns none. Its answer does not prove
         // that the token was issued for us.
-        let meant = status
+        let for_this_audience = status
             .audiences
             .is_some_and(|audiences| audiences.iter().any(|audience| audience == AUDIENCE));
         match status.user {
-            Some(user) if status.authenticated == Some(true) && meant => {
+            Some(user) if status.authenticated == Some(true) && for_this_audience => {
                 self.memory().known.keep(token, &user, now);
                 Ok(user)
             }
@@ -127,7 +127,7 @@ impl Hints {
     }
 
     async fn allowed(&self, user: UserInfo, fleet: &OwnerKey) -> Result<(), Refusal> {
-        ask_once(&mut self.memory().access, self.clock.now().monotonic)?;
+        take_review(&mut self.memory().access, self.clock.now().monotonic)?;
         let name = user.username.clone().unwrap_or_default();
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -166,7 +166,7 @@ impl Hints {
         let token = token.filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN);
         let user = self.caller(token.ok_or(Refusal::Unknown)?).await?;
         self.allowed(user, fleet).await?;
-        if (self.tell)(fleet, queue) {
+        if (self.deliver)(fleet, queue) {
             Ok(())
         } else {
             Err(Refusal::NoSuchQueue)
@@ -193,8 +193,8 @@ enum Refusal {
     NoAnswer,
 }
 
-fn ask_once(questions: &mut Budget, now: Time) -> Result<(), Refusal> {
-    let taken = questions.take(1, now.as_millis());
+fn take_review(reviews: &mut Budget, now: Time) -> Result<(), Refusal> {
+    let taken = reviews.take(1, now.as_millis());
     taken.map_err(|_soon| Refusal::TooMany)
 }
 

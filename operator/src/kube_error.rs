@@ -119,16 +119,17 @@ fn without_secrets(error: &kube::Error) -> String {
         ) => "its client certificate or client key is not PEM; line breaks may have been lost"
             .to_owned(),
         kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => format!(
-            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand to see why",
+            "the credential plugin {cmd} of the kubeconfig failed with {}; run it by hand to see \
+             why",
             out.status
         ),
         kube::Error::Auth(AuthError::AuthExecParse(_)) => {
-            "the credential plugin of the kubeconfig printed no valid credential"
-                .to_owned()
+            "the credential plugin of the kubeconfig printed no valid credential".to_owned()
         }
         // A proxy URL may contain a password.
         kube::Error::ProxyProtocolUnsupported { .. } => {
-            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; reach the API server without one"
+            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; \
+             reach the API server without one"
                 .to_owned()
         }
         other => other.to_string(),
@@ -161,7 +162,8 @@ mod tests {
         });
         assert_eq!(
             describe(&failed),
-            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it by hand to see why"
+            "the credential plugin get-token of the kubeconfig failed with exit status: 3; run it \
+             by hand to see why"
         );
     }
 }

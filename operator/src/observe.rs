@@ -155,7 +155,7 @@ async fn resolve_connection(
     (resolved, due)
 }
 
-/// Sets what Temporal is asked about the fleet; nothing without a connection.
+/// Sets what the readers read about the fleet; nothing without a connection.
 fn watch_queues(
     sources: &Sources<'_>,
     fleet: &Fleet,
@@ -182,13 +182,13 @@ fn observe_queue(
 ) -> ObservedQueue {
     let Existing { deployment, pods } = existing;
     let reading = reading(sources.readers, owner, queue, now);
-    let heard = slots(&reading.workers, &pods.live, &queue.task_queue, now);
-    let scraped = wants_scraping(&heard)
+    let reported = slots(&reading.workers, &pods.live, &queue.task_queue, now);
+    let scraped = needs_scraping(&reported)
         .then(|| scrape(sources.scrapers, owner, queue, &pods, now))
         .flatten();
     let slots = match &scraped {
         Some(scraped) => scraped.slots.clone(),
-        None => heard,
+        None => reported,
     };
     ObservedQueue {
         existing: deployment,
@@ -214,8 +214,8 @@ fn reading(readers: &Readers, owner: &OwnerKey, queue: &Queue, now: Time) -> Que
 
 /// Whether heartbeats leave the slots unknown. Right after a start nothing has been read yet, which
 /// does not count.
-fn wants_scraping(heard: &Reading<Slots>) -> bool {
-    heard
+fn needs_scraping(reported: &Reading<Slots>) -> bool {
+    reported
         .unknown()
         .is_some_and(|reason| reason != UnknownReason::NotReadYet)
 }

@@ -1,5 +1,5 @@
 //! Facts about the objects that the operator owns: who owns an object, how many replicas a
-//! Deployment asks for and who set them, whether its creation is finished. Pure.
+//! Deployment has in its spec and who set them, whether its creation is finished. Pure.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::ObjectMeta;
@@ -14,7 +14,7 @@ pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Deployment that carries it has an interrupted creation, which must be finished.
 pub const CREATING: &str = "taskqueue.dev/creating";
 
-/// The replicas that a Deployment asks for. The API server always fills them in.
+/// The replicas in the spec of a Deployment. The API server always fills them in.
 pub fn spec_replicas(deployment: &Deployment) -> u32 {
     let replicas = deployment
         .spec

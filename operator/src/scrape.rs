@@ -179,11 +179,11 @@ impl Rounds {
     async fn run(mut self) {
         loop {
             let target = self.wanted.borrow_and_update().clone();
-            let asked = target
+            let requests = target
                 .pods
                 .iter()
                 .map(|(pod, address)| self.ask(pod, *address, &target));
-            let answers = join_all(asked).await;
+            let answers = join_all(requests).await;
             let now = self.clock.now().monotonic;
             let news = self.seen.lock().take(answers, now);
             if news && self.news.send(self.owner.clone()).is_err() {

@@ -114,7 +114,12 @@ pub struct Settings {
     pub pod_namespace: String,
 
     /// How log lines are written.
-    #[arg(long, env = "TASKQUEUE_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    #[arg(
+        long,
+        env = "TASKQUEUE_OPERATOR_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Json
+    )]
     pub log_format: LogFormat,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as info,kube=debug.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use sandbox_machine::{Image, Name, OrderClients, Programs, Progress, Sandbox, cargo, checkout};
+use sandbox_machine::{
+    Column, Image, Name, OrderClients, Programs, Progress, Sandbox, cargo, checkout, table,
+};
 
 use crate::stdout::print;
 
@@ -69,7 +71,8 @@ const STAGES: [Stage; 5] = [
     },
     Stage {
         name: "test",
-        about: "unit, property, simulation and mock API tests; services on loopback; chart, CRD and document drift",
+        about: "unit, property, simulation and mock API tests; services on loopback; chart, CRD \
+                and document drift",
         cargo: &["test", "--workspace"],
         needs: Needs::Programs,
     },
@@ -221,17 +224,17 @@ fn command_line(stage: &Stage) -> String {
 
 fn summary(times: &[(&str, Duration)], passed: bool) -> String {
     let total = ("all", times.iter().map(|(_, time)| *time).sum::<Duration>());
-    let rows: Vec<String> = times
+    let columns = [Column::Words("STAGE"), Column::Numbers("SECONDS")];
+    let rows = times
         .iter()
         .chain([&total])
-        .map(|(name, time)| format!("{name:<8} {:>8.1}\n", time.as_secs_f64()))
-        .collect();
+        .map(|(name, time)| [(*name).to_owned(), format!("{:.1}", time.as_secs_f64())]);
     let verdict = if passed {
         "every stage passed"
     } else {
         "the last stage failed"
     };
-    format!("\nSTAGE     SECONDS\n{}{verdict}\n", rows.concat())
+    format!("\n{}{verdict}\n", table(columns, rows))
 }
 
 /// What git sees as changed: the checks must leave it as it was.

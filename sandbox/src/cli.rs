@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
 use sandbox_machine::{
-    Action, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
+    Action, Column, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
     own_processes,
 };
 
@@ -111,7 +111,12 @@ enum Subcommands {
         #[arg(value_name = "FILE.svg")]
         file: PathBuf,
         /// How many minutes back.
-        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=2880))]
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 10,
+            value_parser = clap::value_parser!(u32).range(1..=2880)
+        )]
         minutes: u32,
         /// The namespaces of the fleets, as a regular expression.
         #[arg(long, value_name = "REGEX", default_value = ".*")]
@@ -124,10 +129,20 @@ enum Subcommands {
     /// Temporal's histories that no activity was interrupted needlessly.
     Soak {
         /// For how many minutes to place waves of orders. The run then waits until all have ended.
-        #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1440))]
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 15,
+            value_parser = clap::value_parser!(u64).range(1..=1440)
+        )]
         minutes: u64,
         /// The longest activity, in seconds.
-        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=120))]
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            default_value_t = 120,
+            value_parser = clap::value_parser!(u64).range(1..=120)
+        )]
         longest: u64,
     },
     /// Start everything and measure the time from the first task on an idle queue at zero to the
@@ -135,7 +150,12 @@ enum Subcommands {
     /// short cache, and reinstalls the operator.
     Latency {
         /// Number of trials under each setting.
-        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 30,
+            value_parser = clap::value_parser!(u16).range(1..=1000)
+        )]
         trials: u16,
         /// Only this setting; may be repeated.
         #[arg(long, value_name = "SETTING")]
@@ -169,10 +189,20 @@ enum Subcommands {
     /// Measure the resources that the installed operator uses for idle fleets.
     Footprint {
         /// Number of fleets, with one queue each.
-        #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 300,
+            value_parser = clap::value_parser!(u32).range(1..=10_000)
+        )]
         fleets: u32,
         /// How many seconds to measure the operator, before and with the fleets.
-        #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            default_value_t = 60,
+            value_parser = clap::value_parser!(u64).range(1..=86_400)
+        )]
         seconds: u64,
     },
     /// Stop everything. The state (etcd, PostgreSQL, mail, images) stays.
@@ -328,7 +358,9 @@ fn images(name: &Name, only: &[Image], binaries: Option<&Path>) -> anyhow::Resul
     for image in loaded {
         if let Some(archive) = image.archive {
             print(&format!(
-                "{reference} is in {archive}: load it into every node of the cluster, for example with `kind load image-archive {archive}`, `minikube image load {archive}`, or on the node `ctr --namespace k8s.io images import {archive}`\n",
+                "{reference} is in {archive}: load it into every node of the cluster, for example \
+                 with `kind load image-archive {archive}`, `minikube image load {archive}`, or on \
+                 the node `ctr --namespace k8s.io images import {archive}`\n",
                 reference = image.reference,
                 archive = archive.display(),
             ))?;
@@ -354,24 +386,29 @@ fn status(name: &Name) -> anyhow::Result<ExitCode> {
 }
 
 fn table(status: &Status) -> String {
-    let mut text = format!(
-        "{:<24} {:<11} {:>8} {:>8}  {:<17} {}\n",
-        "COMPONENT", "STATE", "READY IN", "RESTARTS", "ADDRESS (inside)", "NOTE"
-    );
-    for (name, component) in &status.components {
+    let columns = [
+        Column::Words("COMPONENT"),
+        Column::Words("STATE"),
+        Column::Numbers("READY IN"),
+        Column::Numbers("RESTARTS"),
+        Column::Words("ADDRESS (inside)"),
+        Column::Words("NOTE"),
+    ];
+    let rows = status.components.iter().map(|(name, component)| {
         let ready = component
             .ready_after_ms
             .map(|ms| format!("{:.1} s", Duration::from_millis(ms).as_secs_f64()))
             .unwrap_or_default();
-        let phase = format!("{:?}", component.phase).to_lowercase();
-        let line = format!(
-            "{name:<24} {phase:<11} {ready:>8} {:>8}  {:<17} {}",
-            component.restarts, component.address, component.message
-        );
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+        [
+            name.clone(),
+            format!("{:?}", component.phase).to_lowercase(),
+            ready,
+            component.restarts.to_string(),
+            component.address.clone(),
+            component.message.clone(),
+        ]
+    });
+    sandbox_machine::table(columns, rows)
 }
 
 fn addresses(sandbox: &Sandbox) -> anyhow::Result<String> {

@@ -59,9 +59,7 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
                 .order(&world.queue("zero"), 0, json!({"total": 100}))?;
             // The only worker has four slots and cannot finish these before the end of the outage.
             let order = json!({"total": 100, "card": "tok_delay_8000"});
-            world
-                .temporal
-                .orders(&world.queue("busy"), 1..41, &order)?;
+            world.temporal.orders(&world.queue("busy"), 1..41, &order)?;
             anyhow::ensure!(began.elapsed() < OUTAGE, "placing the orders took too long");
             sleep_until(began + OUTAGE).await;
             world.untouched(&workers, "the outage").await?;
@@ -71,7 +69,8 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
             let more = scaled(proxy, &busy, back).await?;
             let refused = proxy.asked(Asked::is_refused);
             println!(
-                "from the return of an API server that answered {} requests with 503 in {} s until the \
+                "from the return of an API server that answered {} requests with 503 in {} s \
+                 until the \
                  replicas are written: {:.1} s for a fleet at zero, {:.1} s for a running one; the \
                  leader stopped {:.1} s after the outage began",
                 refused.len(),
@@ -80,17 +79,26 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
                 more.as_secs_f64(),
                 suspended.duration_since(began).as_secs_f64(),
             );
-            anyhow::ensure!(from_zero < FROM_ZERO, "the fleet at zero took {from_zero:?}");
+            anyhow::ensure!(
+                from_zero < FROM_ZERO,
+                "the fleet at zero took {from_zero:?}"
+            );
             anyhow::ensure!(more < MORE, "the running fleet took {more:?}");
             let written: Vec<_> = refused
                 .iter()
                 .filter(|asked| asked.at > suspended && asked.is_write())
                 .filter(|asked| !asked.path.contains("/leases/"))
                 .collect();
-            anyhow::ensure!(written.is_empty(), "it wrote during the outage: {written:?}");
+            anyhow::ensure!(
+                written.is_empty(),
+                "it wrote during the outage: {written:?}"
+            );
             before.is_still_there(&world).await?;
             let lists = proxy.asked(|asked| asked.at >= back && asked.is_list());
-            anyhow::ensure!(lists.is_empty(), "the operator listed objects again: {lists:?}");
+            anyhow::ensure!(
+                lists.is_empty(),
+                "the operator listed objects again: {lists:?}"
+            );
             Ok(())
         })
         .await
@@ -249,7 +257,7 @@ impl Leader {
             let pods = api.list(&ListParams::default().labels(&label)).await?.items;
             let lease = lease(world).await?;
             let holder = lease.holder_identity.unwrap_or_default();
-            let leads = || get(world, &holder, "readyz").is_ok_and(|said| said == "ok\n");
+            let leads = || get(world, &holder, "readyz").is_ok_and(|answer| answer == "ok\n");
             Ok(match pods.as_slice() {
                 [pod] if pod.name_any() == holder && leads() => {
                     Ok((pod.clone(), lease.acquire_time))
@@ -275,7 +283,7 @@ impl Leader {
     }
 
     async fn is_still_there(&self, world: &World) -> anyhow::Result<()> {
-        let now = Self::settled(world).await?;
+        let now = Leader::settled(world).await?;
         anyhow::ensure!(now == *self, "{self:?} became {now:?}");
         anyhow::ensure!(now.restarts == 0, "{now:?}");
         Ok(())

@@ -109,7 +109,8 @@ pub(crate) async fn client_secret(
 
 async fn apply(world: &World, name: &str, type_: &str, data: &Value) -> anyhow::Result<()> {
     let object = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": type_, "stringData": data,
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": type_,
+        "stringData": data,
     });
     let params = PatchParams::apply("cluster-test").force();
     world

@@ -40,12 +40,12 @@ async fn a_leader_that_receives_sigterm_hands_over_within_five_seconds() {
         one_within(HAND_OVER, "from SIGTERM until one leads again", || async {
             let (leader, _) = settled(&world).await?;
             let process = process_of(&leader).await?;
-            let told = Timestamp::now();
+            let signalled = Timestamp::now();
             signal(&process, Signal::TERM)?;
             // The process restarts in its pod, and on a fast machine takes the lease back before
             // the other replica asks.
-            let next = taken_after(&world, told).await?;
-            since(told, &next)
+            let next = taken_after(&world, signalled).await?;
+            since(signalled, &next)
         })
         .await?;
         // The new leader works.
@@ -128,9 +128,9 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
         let shrinks = shrinks.lock().expect("the lock is not poisoned").clone();
         // The next leader may have had a reason to shrink the fleet; then an Event gives it.
         for (from, to) in shrinks {
-            let said = format!("scaled {from} to {to}");
+            let decision = format!("scaled {from} to {to}");
             eventually(
-                &format!("the next leader reports that it {said}"),
+                &format!("the next leader reports that it {decision}"),
                 || async {
                     let events = world
                         .api::<Event>()
@@ -139,7 +139,10 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
                         .items;
                     let by_the_next = events.iter().any(|event| {
                         event.reporting_instance.as_ref() != Some(&leader)
-                            && event.note.as_ref().is_some_and(|note| note.contains(&said))
+                            && event
+                                .note
+                                .as_ref()
+                                .is_some_and(|note| note.contains(&decision))
                     });
                     Ok(if by_the_next {
                         Ok(())

@@ -34,7 +34,7 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
                 }}},
         }))?;
         api.create(&PostParams::default(), &object).await?;
-        let settled = eventually("its status is written", || async {
+        let counted = eventually("its status is written", || async {
             let now = api.get("stale").await?;
             let replicas = now.status.as_ref().and_then(|status| status.replicas);
             Ok(if replicas == Some(2) {
@@ -45,14 +45,14 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
         })
         .await?;
         // The knowledge of a leader that slept, and a change that it missed.
-        let known = settled
+        let known = counted
             .resource_version()
             .context("a Deployment has a version")?;
         world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
         let metrics = Metrics::new(Clock::start())?;
         let writer = Writer::new(world.client.clone(), metrics, Leading::default());
         let carry_out = async |plan: Plan| writer.apply(&plan, Duration::MAX, || {}).await;
-        let uid = settled.uid().context("a Deployment has a uid")?;
+        let uid = counted.uid().context("a Deployment has a uid")?;
         let decided_on = |resource_version: String| ScalePrecondition {
             uid: uid.clone(),
             resource_version,

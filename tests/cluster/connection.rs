@@ -40,10 +40,14 @@ async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
             })
         })
         .await?;
-        let told = world
+        let condition = world
             .condition_is("Ready", "False", "ConnectionUntried")
             .await?;
-        assert!(told.message.contains("temporl"), "{}", told.message);
+        assert!(
+            condition.message.contains("temporl"),
+            "{}",
+            condition.message
+        );
 
         spec["connection"]["address"] = good;
         spec["queues"][0]["taskQueue"] = json!(world.queue("other"));
@@ -52,8 +56,8 @@ async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
         eventually("an Event names the task queue that was left", || async {
             let notes = world.events("QueueMoved").await?;
             let left = world.queue("all");
-            let told = notes.iter().any(|note| note.contains(&left));
-            Ok(if told {
+            let is_named = notes.iter().any(|note| note.contains(&left));
+            Ok(if is_named {
                 Ok(())
             } else {
                 Err(format!("{notes:?}"))

@@ -131,13 +131,13 @@ async fn a_certificate_expiry_is_reported(world: &World, ending: &Signed) -> any
         .condition_is("CertificateExpiring", "True", "ExpiresSoon")
         .await?;
     let when = format!("expires at {}", ending.ends);
-    for told in [
+    for part in [
         "client certificate",
         "Secret temporal-client",
         when.as_str(),
         "renew it in the Secret",
     ] {
-        assert!(condition.message.contains(told), "{}", condition.message);
+        assert!(condition.message.contains(part), "{}", condition.message);
     }
     the_metric_says(world, ending).await?;
     world
@@ -155,11 +155,11 @@ async fn the_metric_says(world: &World, client: &Signed) -> anyhow::Result<()> {
             return Ok(Err("there is no such series".to_owned()));
         };
         let since_1970 = Duration::try_from_secs_f64(seconds)?;
-        let said = Timestamp::UNIX_EPOCH + since_1970;
-        Ok(if said == client.ends {
+        let expiry = Timestamp::UNIX_EPOCH + since_1970;
+        Ok(if expiry == client.ends {
             Ok(())
         } else {
-            Err(format!("it says {said}"))
+            Err(format!("the metric has {expiry}"))
         })
     })
     .await
@@ -175,7 +175,10 @@ async fn start_fleet(
 ) -> anyhow::Result<()> {
     secret(world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
     client_secret(world, "temporal-client", client).await?;
-    let tls = json!({"caSecretRef": {"name": "temporal-ca"}, "clientCertificateSecretRef": {"name": "temporal-client"}});
+    let tls = json!({
+        "caSecretRef": {"name": "temporal-ca"},
+        "clientCertificateSecretRef": {"name": "temporal-client"},
+    });
     world
         .share_connection("shared", front.connection(&tls))
         .await?;
@@ -199,7 +202,8 @@ async fn a_client_without_a_certificate_is_refused(
     let mut spec = one_queue(&world.queue("other"), 0, 1, &json!({}));
     spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
     let fleet = json!({
-        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "bare"}, "spec": spec,
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+        "metadata": {"name": "bare"}, "spec": spec,
     });
     let api = world.api::<TaskQueueWorker>();
     api.patch(
@@ -217,12 +221,12 @@ async fn a_client_without_a_certificate_is_refused(
                 .status
                 .map(|status| status.conditions)
                 .unwrap_or_default();
-            let told = conditions.iter().any(|condition| {
+            let is_reported = conditions.iter().any(|condition| {
                 condition.type_ == "ScalingActive"
                     && condition.status != "True"
                     && condition.reason.starts_with("Temporal")
             });
-            Ok(if told {
+            Ok(if is_reported {
                 Ok(())
             } else {
                 Err(format!("{conditions:?}"))

@@ -105,28 +105,39 @@ async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
             let mut spec = one_queue(&world.queue(name), 0, 1, &json!({}));
             spec["connection"]["tls"] = json!({"clientCertificateSecretRef": {"name": name}});
             let fleet = json!({
-                "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": name}, "spec": spec,
+                "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+                "metadata": {"name": name}, "spec": spec,
             });
             let (by, fleet) = (PatchParams::apply("cluster-test"), Patch::Apply(&fleet));
-            world.api::<TaskQueueWorker>().patch(name, &by, &fleet).await?;
+            world
+                .api::<TaskQueueWorker>()
+                .patch(name, &by, &fleet)
+                .await?;
         }
         for (name, _) in LOST {
-            eventually(&format!("{name} is named in a condition and an Event"), || async {
-                let status = world.api::<TaskQueueWorker>().get(name).await?.status;
-                let conditions = status.map(|status| status.conditions).unwrap_or_default();
-                let events = world.events("SecretInvalid").await?;
-                let told = format!("Secret {name}, key tls.key");
-                let says = |text: &str| text.contains(&told) && text.contains("line breaks");
-                let in_condition = conditions.iter().any(|condition| says(&condition.message));
-                Ok(if in_condition && events.iter().any(|event| says(event)) {
-                    Ok(())
-                } else {
-                    Err(format!("{conditions:?} {events:?}"))
-                })
-            })
+            eventually(
+                &format!("{name} is named in a condition and an Event"),
+                || async {
+                    let status = world.api::<TaskQueueWorker>().get(name).await?.status;
+                    let conditions = status.map(|status| status.conditions).unwrap_or_default();
+                    let events = world.events("SecretInvalid").await?;
+                    let place = format!("Secret {name}, key tls.key");
+                    let says = |text: &str| text.contains(&place) && text.contains("line breaks");
+                    let in_condition = conditions.iter().any(|condition| says(&condition.message));
+                    Ok(if in_condition && events.iter().any(|event| says(event)) {
+                        Ok(())
+                    } else {
+                        Err(format!("{conditions:?} {events:?}"))
+                    })
+                },
+            )
             .await?;
         }
-        let body: String = signed.key.lines().filter(|line| !line.starts_with('-')).collect();
+        let body: String = signed
+            .key
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
         let shown = [
             world.kubectl(&["get", "taskqueueworkers", "-o", "json"])?,
             world.kubectl(&["get", "events", "-o", "json"])?,
@@ -203,25 +214,45 @@ async fn a_connection_reference_without_its_object_is_named_until_it_exists() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newer_of_two_fleets_on_one_task_queue_does_not_scale() {
-    with_namespace("the-newer-of-two-fleets-does-not-scale", |world| async move {
-        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        world.apply(spec.clone()).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let second = json!({
-            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "second"}, "spec": spec,
-        });
-        let api = world.api::<TaskQueueWorker>();
-        // creationTimestamp has whole seconds; within the same second, the name decides.
-        api.patch("second", &PatchParams::apply("cluster-test"), &Patch::Apply(&second)).await?;
-        eventually("the newer fleet reports QueueConflict", || async {
-            let conditions = api.get("second").await?.status.map(|status| status.conditions).unwrap_or_default();
-            let found = conditions.iter().any(|condition| condition.reason == "QueueConflict" && condition.message.contains("orders"));
-            Ok(if found { Ok(()) } else { Err(format!("{conditions:?}")) })
-        })
-        .await?;
-        let (asked, ready) = world.replicas("all").await?;
-        assert_eq!((asked, ready), (1, 1), "the older fleet continues");
-        Ok(())
-    })
+    with_namespace(
+        "the-newer-of-two-fleets-does-not-scale",
+        |world| async move {
+            let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+            world.apply(spec.clone()).await?;
+            world.condition_is("Ready", "True", "Available").await?;
+            let second = json!({
+                "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+                "metadata": {"name": "second"}, "spec": spec,
+            });
+            let api = world.api::<TaskQueueWorker>();
+            // creationTimestamp has whole seconds; within the same second, the name decides.
+            api.patch(
+                "second",
+                &PatchParams::apply("cluster-test"),
+                &Patch::Apply(&second),
+            )
+            .await?;
+            eventually("the newer fleet reports QueueConflict", || async {
+                let conditions = api
+                    .get("second")
+                    .await?
+                    .status
+                    .map(|status| status.conditions)
+                    .unwrap_or_default();
+                let found = conditions.iter().any(|condition| {
+                    condition.reason == "QueueConflict" && condition.message.contains("orders")
+                });
+                Ok(if found {
+                    Ok(())
+                } else {
+                    Err(format!("{conditions:?}"))
+                })
+            })
+            .await?;
+            let (asked, ready) = world.replicas("all").await?;
+            assert_eq!((asked, ready), (1, 1), "the older fleet continues");
+            Ok(())
+        },
+    )
     .await;
 }

@@ -126,9 +126,13 @@ impl Webhook {
             "webhooks": [{
                 "name": "hangs.example.com",
                 "clientConfig": {"url": format!("https://{address}/")},
-                "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
-                    "resources": ["deployments"]}],
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}},
+                "rules": [{
+                    "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
+                    "operations": ["CREATE", "UPDATE"],
+                }],
+                "namespaceSelector": {
+                    "matchLabels": {"kubernetes.io/metadata.name": world.namespace},
+                },
                 "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
             }],

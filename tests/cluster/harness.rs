@@ -117,7 +117,10 @@ impl World {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{}-{number}", std::process::id());
         let object: Namespace = serde_json::from_value(json!({
-            "metadata": {"name": namespace, "labels": {"taskqueue.dev/test": test.chars().take(63).collect::<String>()}},
+            "metadata": {
+                "name": namespace,
+                "labels": {"taskqueue.dev/test": test.chars().take(63).collect::<String>()},
+            },
         }))?;
         Api::<Namespace>::all(client.clone())
             .create(&PostParams::default(), &object)
@@ -405,7 +408,8 @@ impl World {
                 "get",
                 "pods",
                 "-o",
-                "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status.containerStatuses}{\"\\n\"}{end}",
+                "jsonpath={range .items[*]}{.metadata.name}: \
+                 {.status.containerStatuses}{\"\\n\"}{end}",
             ],
         ];
         for view in views {

@@ -36,12 +36,12 @@ async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without
         let condition = world
             .condition_is("ScalingActive", "False", "TemporalAccessDenied")
             .await?;
-        for told in [
+        for part in [
             "the API key is not accepted",
             "the replicas stay as they are",
             "correct the API key",
         ] {
-            assert!(condition.message.contains(told), "{}", condition.message);
+            assert!(condition.message.contains(part), "{}", condition.message);
         }
         throughout(REFUSED, "the workers stay", || async {
             let untouched = world.untouched(&before, "a refused key").await;
@@ -124,13 +124,13 @@ async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()
 
 /// No key appears in objects, logs or metrics.
 fn no_key_is_shown(world: &World) -> anyhow::Result<()> {
-    let told = [
+    let texts = [
         world.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
         world.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,
         world.operator_log()?,
         world.metrics()?,
     ];
-    for text in told {
+    for text in texts {
         let line = text
             .lines()
             .find(|line| line.contains("first-key") || line.contains("second-key"));

@@ -38,7 +38,7 @@ pub(crate) async fn settled(world: &World) -> anyhow::Result<(String, String)> {
         let others: Vec<&String> = ready.iter().filter(|name| **name != holder).collect();
         if ready.len() == 2
             && others.len() == 1
-            && get(world, &holder, "readyz").is_ok_and(|said| said == "ok\n")
+            && get(world, &holder, "readyz").is_ok_and(|answer| answer == "ok\n")
         {
             return Ok(Ok((holder.clone(), others[0].clone())));
         }

@@ -17,7 +17,7 @@ async fn every_mistake_of_the_table_is_refused_and_its_field_is_named() {
         let mut wrong = Vec::new();
         for case in malformed() {
             match apply(&world, &case.resource) {
-                Ok(said) => wrong.push(format!("{}: was accepted: {said}", case.mistake)),
+                Ok(answer) => wrong.push(format!("{}: was accepted: {answer}", case.mistake)),
                 Err(refusal) => {
                     let refusal = format!("{refusal:#}");
                     wrong.extend(

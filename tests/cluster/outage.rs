@@ -50,7 +50,7 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
         // First the server hangs, then it is gone.
         server.freeze()?;
         let until = Instant::now() + OUTAGE;
-        let told = async {
+        let reported = async {
             let condition = world
                 .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
                 .await?;
@@ -59,17 +59,20 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
             server.stop()?;
             Ok(condition.last_transition_time)
         };
-        let (of_deployments, of_pods, told) = tokio::try_join!(
+        let (of_deployments, of_pods, reported) = tokio::try_join!(
             changes::<Deployment>(&world, until),
             changes::<Pod>(&world, until),
-            told
+            reported
         )?;
         let written = [of_deployments, of_pods].concat();
         assert_eq!(written, Vec::<String>::new(), "changed during the outage");
         let still = world
             .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
             .await?;
-        assert_eq!(still.last_transition_time, told, "the condition changed");
+        assert_eq!(
+            still.last_transition_time, reported,
+            "the condition changed"
+        );
         world.untouched(&before, "the outage").await?;
         let metric = "taskqueue_operator_reading_age_seconds";
         let age = world.series(metric, &[("source", "backlog")])?;
@@ -203,9 +206,9 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()?;
         let held = shell.stdin.take().context("it has a standard input")?;
-        let told = shell.stdout.take().context("it has a standard output")?;
+        let stdout = shell.stdout.take().context("it has a standard output")?;
         let mut server = String::new();
-        BufReader::new(told).read_line(&mut server)?;
+        BufReader::new(stdout).read_line(&mut server)?;
         self.running = Some(Running {
             shell,
             held,

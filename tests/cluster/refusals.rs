@@ -79,26 +79,39 @@ async fn a_denying_admission_policy_is_named() {
             "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
             "spec": {
                 "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
-                    "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]},
-                "validations": [{"expression": "has(object.metadata.labels) && 'team' in object.metadata.labels",
-                    "reason": "Forbidden", "message": "a team label is needed"}],
+                "matchConstraints": {"resourceRules": [{
+                    "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
+                    "operations": ["CREATE", "UPDATE"],
+                }]},
+                "validations": [{
+                    "expression": "has(object.metadata.labels) && 'team' in object.metadata.labels",
+                    "reason": "Forbidden", "message": "a team label is needed",
+                }],
             },
         });
         let binding = json!({
-            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
             "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
         });
         let params = PatchParams::apply("cluster-test").force();
-        policies.patch(name, &params, &Patch::Apply(&policy)).await?;
-        bindings.patch(name, &params, &Patch::Apply(&binding)).await?;
+        policies
+            .patch(name, &params, &Patch::Apply(&policy))
+            .await?;
+        bindings
+            .patch(name, &params, &Patch::Apply(&binding))
+            .await?;
         webhook::is_refused(&world, "a team label is needed").await?;
         world
             .apply(one_queue(&world.queue("all"), 1, 1, &json!({})))
             .await?;
         let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
-        assert!(ready.message.contains(&format!("Policy '{name}'")), "{}", ready.message);
+        assert!(
+            ready.message.contains(&format!("Policy '{name}'")),
+            "{}",
+            ready.message
+        );
         bindings.delete(name, &DeleteParams::default()).await?;
         policies.delete(name, &DeleteParams::default()).await?;
         Ok(())
@@ -210,10 +223,14 @@ async fn a_paused_rollout_is_reported_and_continues_when_it_is_resumed() {
         );
         world.kubectl(&["rollout", "pause", &deployment])?;
         world.apply(changed(spec, "1")).await?;
-        let told = world
+        let condition = world
             .condition_is("Progressing", "False", "RolloutPaused")
             .await?;
-        assert!(told.message.contains(&deployment), "{}", told.message);
+        assert!(
+            condition.message.contains(&deployment),
+            "{}",
+            condition.message
+        );
         world.kubectl(&["rollout", "resume", &deployment])?;
         world.condition_is("Ready", "True", "Available").await?;
         Ok(())

@@ -34,7 +34,7 @@ async fn the_operator_works_with_crds_that_have_fields_it_does_not_know() {
             &[(FLEETS, next_fleets()?), (CONNECTIONS, next_connections()?)],
         )
         .await?;
-        let result = goes_on(&world).await;
+        let result = is_managed(&world).await;
         let before = [
             (FLEETS, definition(FLEETS)?),
             (CONNECTIONS, definition(CONNECTIONS)?),
@@ -53,7 +53,7 @@ fn fleet(world: &World, max: u32) -> Value {
     spec
 }
 
-async fn goes_on(world: &World) -> anyhow::Result<()> {
+async fn is_managed(world: &World) -> anyhow::Result<()> {
     let workers = world.workers_run(1).await?;
     // A user sets the new fields, and a field that this operator knows.
     let mut spec = fleet(world, 2);
@@ -70,7 +70,8 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
     // The next operator has written its status.
     let queues = json!([{"name": "all", "trend": "Rising"}]);
     let status = json!({
-        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker", "metadata": {"name": "orders"},
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
+        "metadata": {"name": "orders"},
         "status": {"trend": "Rising", "queues": queues},
     });
     let params = PatchParams::apply("next-operator").force();
@@ -116,11 +117,11 @@ async fn goes_on(world: &World) -> anyhow::Result<()> {
         &fleet["spec"]["scaling"]["forecast"],
     );
     assert_eq!(kept, (&json!(7), &json!({"horizon": "10m"})));
-    let told = (
+    let trends = (
         &fleet["status"]["trend"],
         &fleet["status"]["queues"][0]["trend"],
     );
-    assert_eq!(told, (&json!("Rising"), &json!("Rising")));
+    assert_eq!(trends, (&json!("Rising"), &json!("Rising")));
     assert_eq!(fields_of_the_operator(&fleet), ["f:status"]);
     assert_eq!(
         get(world, "tconn/main")?,

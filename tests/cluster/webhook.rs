@@ -109,7 +109,8 @@ async fn deny(mut client: impl AsyncRead + AsyncWrite + Unpin, code: u16) -> any
     })
     .to_string();
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
         body.len()
     );
     client.write_all((head + &body).as_bytes()).await?;

@@ -289,11 +289,13 @@ const CASES: &[Case] = &[
             ("lib.rs", "mod a; mod b; #[cfg(test)] mod tests;"),
             (
                 "a.rs",
-                "use crate::b::B; pub struct A(B); #[cfg(all(test, unix))] mod tests { use crate::c; }",
+                "use crate::b::B; pub struct A(B); #[cfg(all(test, unix))] mod tests \
+                 { use crate::c; }",
             ),
             (
                 "b.rs",
-                "#[cfg(test)] use crate::a::A; pub struct B; impl B { #[cfg(test)] fn f() -> crate::a::A {} }\n\
+                "#[cfg(test)] use crate::a::A; pub struct B; impl B \
+                 { #[cfg(test)] fn f() -> crate::a::A {} }\n\
                  #[cfg(test)] mod tests { use super::super::a::A; }",
             ),
         ],

@@ -59,6 +59,7 @@ fn every_package_is_on_the_map() {
 #[test]
 fn a_row_can_name_several_places() {
     let text = "# A\n## The map\n| part | place | I/O |\n|---|---|---|\n\
-                | a `word` | `a/b` (`package`) | none |\n| c | `c.rs`, `d/` | `e` |\n## Next\n| f | `g` |\n";
+                | a `word` | `a/b` (`package`) | none |\n| c | `c.rs`, `d/` | `e` |\n## Next\n| f \
+                | `g` |\n";
     assert_eq!(paths(text), ["a/b", "c.rs", "d/"]);
 }

@@ -71,7 +71,8 @@ struct Args {
     /// late.
     #[arg(long, default_value_t = 20)]
     waiting: u64,
-    /// `TASKQUEUE_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; the worker's own default if left out.
+    /// `TASKQUEUE_WORKER_RECYCLE_AFTER_ACTIVITIES` of the worker; the worker's own default if left
+    /// out.
     #[arg(long)]
     recycle: Option<u64>,
     /// A built order-worker to measure, instead of the one that cargo builds with the profile of
@@ -400,7 +401,8 @@ async fn main() {
 async fn measure(args: &Args, client: &Client, worker: &Worker) {
     println!(
         "| activities | orders among them | anonymous (MB) | resident (MB) | threads | recycles | \
-         waited for the last (s) | late | longest standstill (s) | slowest answer of the server (s) \
+         waited for the last (s) | late | longest standstill (s) | \
+         slowest answer of the server (s) \
          | per second | processor ms per activity |"
     );
     println!("|{}", " --- |".repeat(12));

@@ -32,7 +32,8 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
     category = "taskqueue",
     namespaced,
     derive = "PartialEq",
-    doc = "How to reach a Temporal server and one Temporal namespace in it. Worker fleets of the same Kubernetes namespace refer to it in spec.connectionRef.",
+    doc = "How to reach a Temporal server and one Temporal namespace in it. Worker fleets of the \
+           same Kubernetes namespace refer to it in spec.connectionRef.",
     printcolumn(
         name = "Address",
         type_ = "string",
@@ -54,7 +55,8 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.apiKeySecretRef) || has(self.tls)")
-        .message("apiKeySecretRef needs tls: without it the API key would be sent unencrypted; add tls: {} to use TLS with the public certificate authorities")
+        .message("apiKeySecretRef needs tls: without it the API key would be sent unencrypted; \
+                  add tls: {} to use TLS with the public certificate authorities")
         .field_path(".apiKeySecretRef")
 )]
 pub struct TemporalConnectionSpec {
@@ -89,7 +91,10 @@ pub struct TlsSpec {
     /// most 253 characters. Default: the host in address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = (SERVER_NAME_RULE, "serverName must be a host name, without a scheme or a port"))]
+    #[x_kube(validation = (
+        SERVER_NAME_RULE,
+        "serverName must be a host name, without a scheme or a port"
+    ))]
     pub server_name: Option<String>,
 
     /// The certificate authority that signed the server's certificate (PEM), from a Secret of this

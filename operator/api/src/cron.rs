@@ -30,7 +30,8 @@ pub struct Cron {
 /// Why a text is not a cron expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{text}\" is not a cron expression ({problem}): write minute, hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\""
+    "\"{text}\" is not a cron expression ({problem}): write minute, hour, day of month, month and \
+     day of week, such as \"0 8 * * MON-FRI\""
 )]
 pub struct ParseCronError {
     text: String,
@@ -316,7 +317,8 @@ mod tests {
                 "the day of week \"mon\" is not a value from 0 to 7",
                 "the range 22-6 in the hour runs backwards; write two ranges, joined by a comma",
                 "the step \"0\" in the minute is not a number from 1 to 99",
-                "the range FRI-MON in the day of week runs backwards; write two ranges, joined by a comma",
+                "the range FRI-MON in the day of week runs backwards; write two ranges, joined by \
+                 a comma",
                 "the minute \"\" is not a value from 0 to 59",
                 "the minute \"+1\" is not a value from 0 to 59",
                 "the minute \"\" is not a value from 0 to 59",

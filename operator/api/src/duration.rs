@@ -28,7 +28,8 @@ pub struct DurationString(u64);
 /// Why a string is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a duration: write whole numbers with units, largest first, such as 5s, 10m, 1h30m or 500ms"
+    "\"{0}\" is not a duration: write whole numbers with units, largest first, such as 5s, 10m, \
+     1h30m or 500ms"
 )]
 pub struct ParseDurationError(String);
 
@@ -88,7 +89,8 @@ impl DurationRange {
         let Self { least, most, .. } = self;
         // The pattern comes first, since duration() would fail with an error message of its own.
         Rule::new(format!(
-            "self.matches('{PATTERN}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+            "self.matches('{PATTERN}') && duration(self) >= duration('{least}') && duration(self) \
+             <= duration('{most}')"
         ))
         .message(self.message().as_str())
     }
@@ -224,7 +226,8 @@ mod tests {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "\"{text}\" is not a duration: write whole numbers with units, largest first, such as 5s, 10m, 1h30m or 500ms"
+                    "\"{text}\" is not a duration: write whole numbers with units, largest first, \
+                     such as 5s, 10m, 1h30m or 500ms"
                 )
             );
         }
@@ -240,7 +243,10 @@ mod tests {
 
         #[test]
         fn an_accepted_text_prints_as_an_equal_duration(
-            text in prop_oneof![".{0,40}", "([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?([0-9]{1,5}ms)?"],
+            text in prop_oneof![
+                ".{0,40}",
+                "([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?([0-9]{1,5}ms)?",
+            ],
         ) {
             if let Ok(duration) = text.parse::<DurationString>() {
                 prop_assert_eq!(duration.to_string().parse::<DurationString>().unwrap(), duration);

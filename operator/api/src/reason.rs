@@ -55,7 +55,8 @@ impl ConditionType {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Ready => {
-                "the spec is accepted, everything is applied, and every queue that should have replicas has at least one available"
+                "the spec is accepted, everything is applied, and every queue that should have \
+                 replicas has at least one available"
             }
             Self::Progressing => "a rollout is under way",
             Self::ScalingActive => "the operator knows the demand of every queue and acts on it",
@@ -63,13 +64,16 @@ impl ConditionType {
                 "a limit keeps some queue from the number of replicas that its demand asks for"
             }
             Self::Reconciling => {
-                "a template is being written, or some replica does not run it yet or has not been available with it"
+                "a template is being written, or some replica does not run it yet or has not been \
+                 available with it"
             }
             Self::Stalled => {
-                "the fleet makes no progress until a person fixes what the message names; Reconciling is False then"
+                "the fleet makes no progress until a person fixes what the message names; \
+                 Reconciling is False then"
             }
             Self::CertificateExpiring => {
-                "a certificate of the connection expires soon or has expired; absent if the connection has no certificates"
+                "a certificate of the connection expires soon or has expired; absent if the \
+                 connection has no certificates"
             }
         }
     }
@@ -239,8 +243,8 @@ reasons! {
     DrainExceeded,
     /// Event: the worker of a draining pod keeps taking tasks; it ignores SIGTERM.
     PollsAfterStop,
-    /// Event: the workers of a queue send heartbeats so rarely that the operator learns late which of
-    /// their slots are free.
+    /// Event: the workers of a queue send heartbeats so rarely that the operator learns late which
+    /// of their slots are free.
     HeartbeatsTooRare,
     /// Event: the workers of a queue have many more activity slots than any pod uses, so the
     /// operator may expect too much of a pod.

@@ -249,7 +249,10 @@ pub struct ScheduleSpec {
     /// The time zone of start and end, as an IANA name. Example: Europe/Berlin. Default: UTC.
     #[serde(default = "default_time_zone")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = ("self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$')", "timeZone must be an IANA name such as Europe/Berlin"))]
+    #[x_kube(validation = (
+        "self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$')",
+        "timeZone must be an IANA name such as Europe/Berlin"
+    ))]
     pub time_zone: String,
 
     /// The fewest replicas while the window is open. From 1 to 1000. Required.
@@ -262,8 +265,16 @@ fn default_time_zone() -> String {
 }
 
 fn cron_rule(field: &str) -> Rule {
-    Rule::new(format!("self.matches('{}')", cron::PATTERN.replace('\\', r"\\"))).message(
-        format!("{field} must be a cron expression of five fields: minute, hour, day of month, month, day of week, such as 0 8 * * MON-FRI").as_str(),
+    Rule::new(format!(
+        "self.matches('{}')",
+        cron::PATTERN.replace('\\', r"\\")
+    ))
+    .message(
+        format!(
+            "{field} must be a cron expression of five fields: minute, hour, day of month, \
+             month, day of week, such as 0 8 * * MON-FRI"
+        )
+        .as_str(),
     )
 }
 

@@ -257,7 +257,10 @@ mod tests {
         #[test]
         fn the_next_occurrence_is_later_and_matches(
             minute in 0..60_u8, hour in 0..24_u8, seconds in 1_700_000_000..2_000_000_000_i64,
-            zone in prop_oneof![Just("UTC"), Just("Europe/Berlin"), Just("America/New_York"), Just("Asia/Kolkata"), Just("Australia/Lord_Howe")],
+            zone in prop_oneof![
+                Just("UTC"), Just("Europe/Berlin"), Just("America/New_York"),
+                Just("Asia/Kolkata"), Just("Australia/Lord_Howe"),
+            ],
         ) {
             let cron: Cron = format!("{minute} {hour} * * *").parse().unwrap();
             let now = Timestamp::from_second(seconds).unwrap();

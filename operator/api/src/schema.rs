@@ -118,17 +118,26 @@ fn pod_rules() -> Value {
     json!([
         {
             "rule": format!("self.containers.exists(c, c.name == '{worker}')"),
-            "message": format!("containers must have one named {worker}, which receives the connection and the task queue"),
+            "message": format!("containers must have one named {worker}, which receives the \
+                                connection and the task queue"),
             "fieldPath": ".containers",
         },
         {
-            "rule": format!("self.containers.all(c, c.name != '{worker}' || !has(c.env) || c.env.all(e, !(e.name in [{reserved}])))"),
-            "message": format!("the env of the container {worker} must not set the variables that the operator sets: {}; set spec.connection, queues[].taskQueue and drain.gracePeriod instead", well_known::RESERVED_VARIABLES.join(", ")),
+            "rule": format!("self.containers.all(c, c.name != '{worker}' || !has(c.env) || \
+                             c.env.all(e, !(e.name in [{reserved}])))"),
+            "message": format!(
+                "the env of the container {worker} must not set the variables that the operator \
+                 sets: {}; set spec.connection, queues[].taskQueue and drain.gracePeriod instead",
+                well_known::RESERVED_VARIABLES.join(", ")
+            ),
             "fieldPath": ".containers",
         },
         {
             "rule": format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{volumes}]))"),
-            "message": format!("volumes must not use the names {}, which are reserved for the operator", well_known::RESERVED_VOLUMES.join(" and ")),
+            "message": format!(
+                "volumes must not use the names {}, which are reserved for the operator",
+                well_known::RESERVED_VOLUMES.join(" and ")
+            ),
             "fieldPath": ".volumes",
         },
         absent("hostname", found_by_name),
@@ -143,12 +152,16 @@ fn pod_rules() -> Value {
             "message": format!("setHostnameAsFQDN must not be true: {found_by_name}"),
             "fieldPath": ".setHostnameAsFQDN",
         },
-        absent("terminationGracePeriodSeconds", "set drain.gracePeriod, which sets the grace period of both the pod and the worker"),
+        absent(
+            "terminationGracePeriodSeconds",
+            "set drain.gracePeriod, which sets the grace period of both the pod and the worker",
+        ),
         absent("activeDeadlineSeconds", "a worker runs until the operator removes it"),
         absent("ephemeralContainers", "kubectl debug adds them to running pods"),
         {
             "rule": "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
-            "message": "restartPolicy must be Always or left out: a worker runs until the operator removes it",
+            "message": "restartPolicy must be Always or left out: a worker runs until the \
+                        operator removes it",
             "fieldPath": ".restartPolicy",
         },
     ])
@@ -158,7 +171,8 @@ fn own_prefix_rule(what: &str) -> Value {
     let prefix = well_known::OWN_PREFIX;
     json!({
         "rule": format!("self.all(key, !key.startsWith('{prefix}'))"),
-        "message": format!("{what} must not start with {prefix}, which is reserved for the operator"),
+        "message": format!("{what} must not start with {prefix}, which is reserved for the \
+                            operator"),
     })
 }
 
@@ -183,8 +197,14 @@ pub(crate) fn env(generator: &mut SchemaGenerator) -> Schema {
     schema.insert(
         RULES.to_owned(),
         json!([{
-            "rule": format!("self.all(e, !(e.name in [{}]))", quoted(&well_known::RESERVED_VARIABLES)),
-            "message": format!("env must not set the variables that the operator sets: {}", well_known::RESERVED_VARIABLES.join(", ")),
+            "rule": format!(
+                "self.all(e, !(e.name in [{}]))",
+                quoted(&well_known::RESERVED_VARIABLES)
+            ),
+            "message": format!(
+                "env must not set the variables that the operator sets: {}",
+                well_known::RESERVED_VARIABLES.join(", ")
+            ),
         }]),
     );
     schema

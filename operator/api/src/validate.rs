@@ -117,7 +117,8 @@ fn key(worker: &TaskQueueWorker, findings: &mut Findings) -> FleetKey {
     if !is_dns_label(&key.name) {
         findings.add(
             "metadata.name",
-            "must be at most 63 lower-case letters, digits and hyphens, because it becomes a label of the pods",
+            "must be at most 63 lower-case letters, digits and hyphens, because it becomes a \
+             label of the pods",
         );
     }
     for (field, value) in [
@@ -188,7 +189,8 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
         if !is_dns_label(&queue.name) {
             findings.add(
                 format!("{path}.name"),
-                "must be at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends",
+                "must be at most 63 lower-case letters, digits and hyphens, with a letter or \
+                 digit at both ends",
             );
         }
         if !names.insert(&queue.name) {
@@ -203,7 +205,8 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
         if types.is_empty() {
             findings.add(
                 format!("{path}.taskTypes"),
-                "must name at least one of Workflow, Activity and Nexus, or be left out for all three",
+                "must name at least one of Workflow, Activity and Nexus, or be left out for all \
+                 three",
             );
         }
         let clash = types
@@ -213,7 +216,8 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
             findings.add(
                 format!("{path}.taskQueue"),
                 format!(
-                    "queue {other} serves the same taskQueue and at least one of the same taskTypes, so the demand would be counted twice"
+                    "queue {other} serves the same taskQueue and at least one of the same \
+                     taskTypes, so the demand would be counted twice"
                 ),
             );
         }

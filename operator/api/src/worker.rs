@@ -32,35 +32,81 @@ use crate::status::TaskQueueWorkerStatus;
     selectable = ".spec.connectionRef.name",
     status = "TaskQueueWorkerStatus",
     derive = "PartialEq",
-    doc = "A fleet of Temporal workers. The operator runs one Deployment per task queue and scales each to its work.",
-    printcolumn(name = "Queues", type_ = "integer", json_path = ".status.queueCount", description = "Task queues of this fleet"),
-    printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicas", description = "Ready and desired replicas over all queues"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "The spec is accepted and applied, and every queue that should have workers has one available"),
-    printcolumn(name = "Scaling", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status", description = "The operator knows the demand and acts on it"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "The reason of the condition Ready", priority = 1),
+    doc = "A fleet of Temporal workers. The operator runs one Deployment per task queue and \
+           scales each to its work.",
+    printcolumn(
+        name = "Queues",
+        type_ = "integer",
+        json_path = ".status.queueCount",
+        description = "Task queues of this fleet",
+    ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "string",
+        json_path = ".status.replicas",
+        description = "Ready and desired replicas over all queues",
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "The spec is accepted and applied, and every queue that should have \
+                       workers has one available",
+    ),
+    printcolumn(
+        name = "Scaling",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status",
+        description = "The operator knows the demand and acts on it",
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "The reason of the condition Ready",
+        priority = 1,
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be at most 63 lower-case letters, digits and hyphens, because it becomes a label of the pods")
+    validation = Rule::new("self.metadata.name.size() <= 63 && \
+                            self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be at most 63 lower-case letters, digits and hyphens, \
+                  because it becomes a label of the pods")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.connection) != has(self.connectionRef)")
         .message("exactly one of connection and connectionRef must be set")
         .field_path(".connection"),
-    validation = Rule::new("duration(self.scaling.cooldownPeriod) >= duration(self.scaling.pollingInterval)")
+    validation = Rule::new("duration(self.scaling.cooldownPeriod) >= \
+                            duration(self.scaling.pollingInterval)")
         .message("scaling.cooldownPeriod must not be shorter than scaling.pollingInterval")
         .field_path(".scaling.cooldownPeriod"),
-    validation = Rule::new("duration(self.scaling.quietPollingInterval) >= duration(self.scaling.pollingInterval)")
+    validation = Rule::new("duration(self.scaling.quietPollingInterval) >= \
+                            duration(self.scaling.pollingInterval)")
         .message("scaling.quietPollingInterval must not be shorter than scaling.pollingInterval")
         .field_path(".scaling.quietPollingInterval"),
-    validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.cooldownPeriod) ? q.scaling.cooldownPeriod : self.scaling.cooldownPeriod) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
-        .message("queues[].scaling: cooldownPeriod must not be shorter than pollingInterval; a queue takes unset fields from spec.scaling")
+    validation = Rule::new("self.queues.all(q, !has(q.scaling) || \
+                            duration(has(q.scaling.cooldownPeriod) ? q.scaling.cooldownPeriod : \
+                            self.scaling.cooldownPeriod) >= \
+                            duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : \
+                            self.scaling.pollingInterval))")
+        .message("queues[].scaling: cooldownPeriod must not be shorter than pollingInterval; a \
+                  queue takes unset fields from spec.scaling")
         .field_path(".queues"),
-    validation = Rule::new("self.queues.all(q, !has(q.scaling) || duration(has(q.scaling.quietPollingInterval) ? q.scaling.quietPollingInterval : self.scaling.quietPollingInterval) >= duration(has(q.scaling.pollingInterval) ? q.scaling.pollingInterval : self.scaling.pollingInterval))")
-        .message("queues[].scaling: quietPollingInterval must not be shorter than pollingInterval; a queue takes unset fields from spec.scaling")
+    validation = Rule::new("self.queues.all(q, !has(q.scaling) || \
+                            duration(has(q.scaling.quietPollingInterval) ? \
+                            q.scaling.quietPollingInterval : self.scaling.quietPollingInterval) \
+                            >= duration(has(q.scaling.pollingInterval) ? \
+                            q.scaling.pollingInterval : self.scaling.pollingInterval))")
+        .message("queues[].scaling: quietPollingInterval must not be shorter than \
+                  pollingInterval; a queue takes unset fields from spec.scaling")
         .field_path(".queues"),
-    validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name >= b.name || (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && !a.taskTypes.exists(t, t in b.taskTypes))))")
-        .message("queues[].taskQueue: two queues must not serve the same taskQueue and at least one of the same taskTypes, or the demand would be counted twice")
+    validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name >= b.name || \
+                            (has(a.taskQueue) ? a.taskQueue : a.name) != (has(b.taskQueue) ? \
+                            b.taskQueue : b.name) || (has(a.taskTypes) && has(b.taskTypes) && \
+                            !a.taskTypes.exists(t, t in b.taskTypes))))")
+        .message("queues[].taskQueue: two queues must not serve the same taskQueue and at least \
+                  one of the same taskTypes, or the demand would be counted twice")
         .field_path(".queues")
 )]
 pub struct TaskQueueWorkerSpec {
@@ -143,7 +189,10 @@ pub struct QueueSpec {
     /// start with /_sys/, which Temporal reserves. Default: the value of name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
-    #[x_kube(validation = ("!self.startsWith('/_sys/')", "taskQueue must not start with /_sys/, which Temporal reserves"))]
+    #[x_kube(validation = (
+        "!self.startsWith('/_sys/')",
+        "taskQueue must not start with /_sys/, which Temporal reserves"
+    ))]
     pub task_queue: Option<String>,
 
     /// The bounds of the replicas. They apply whatever the demand. Required.

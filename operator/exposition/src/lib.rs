@@ -1,5 +1,9 @@
 //! Parses single samples of Prometheus' text format, of which OpenMetrics samples are a subset.
 //! Pure.
+//!
+//! Why not a crate: prometheus-parse 0.2 parses a whole exposition into owned values, though its
+//! callers need a few lines of many, and depends on chrono and regex. openmetrics-parser has a
+//! licence (LGPL) that this workspace does not allow.
 
 /// One sample: `name{label="value",...} value`. A timestamp, and in OpenMetrics an exemplar, may
 /// follow the value.

@@ -84,7 +84,8 @@ fn main() {
         }
     }
     println!(
-        "{QUEUES} queues, {ROUNDS} rounds through all states; microseconds per queue, median (lowest to highest)\n"
+        "{QUEUES} queues, {ROUNDS} rounds through all states; microseconds per queue, median \
+         (lowest to highest)\n"
     );
     println!("| state of the queue | µs per queue | ÷ the first |\n| --- | --- | --- |");
     for (state, of_state) in STATES.iter().zip(&times) {

@@ -99,7 +99,8 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
             format!(
-                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {hold} them"
+                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {hold} \
+                 them"
             )
         }
         Term::Drain => {
@@ -114,7 +115,8 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 "is assumed to take"
             };
             format!(
-                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the {} target",
+                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the {} \
+                 target",
                 duration(service.mean()),
                 duration(inputs.queue_wait_target)
             )

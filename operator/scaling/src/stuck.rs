@@ -207,7 +207,8 @@ impl Watch {
             }
             if let Some(since) = after(*self.passed_by.get(task_type), NO_POLLERS_AFTER) {
                 let sentence = format!(
-                    "{kind} tasks wait, but no worker that polls for them has the Worker Deployment \
+                    "{kind} tasks wait, but no worker that polls for them has the Worker \
+                     Deployment \
                      version that they are routed to; make the workers' version current \
                      (`temporal worker deployment set-current-version`)"
                 );

@@ -164,7 +164,9 @@ impl Writer {
             let mut body = json!({
                 "apiVersion": "apps/v1",
                 "kind": "Deployment",
-                "metadata": {"name": name, "namespace": fleet.namespace, "uid": existing.metadata.uid},
+                "metadata": {
+                    "name": name, "namespace": fleet.namespace, "uid": existing.metadata.uid,
+                },
                 "spec": {"replicas": spec_replicas(&existing)},
             });
             if let Some(version) = &existing.metadata.resource_version {

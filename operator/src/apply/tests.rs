@@ -172,7 +172,8 @@ async fn a_deployment_is_created_in_three_steps_and_the_replicas_have_one_owner(
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
-                "name": name, "namespace": "shop", "uid": "deployment-uid", "resourceVersion": "100",
+                "name": name, "namespace": "shop", "uid": "deployment-uid",
+                "resourceVersion": "100",
             },
             "spec": {"replicas": 3},
         }),
@@ -207,7 +208,8 @@ async fn pods_are_marked_before_a_scale_down_which_carries_the_resource_version(
     let mark = |pod: &str, cost: &str| {
         asked(
             format!(
-                "PATCH /api/v1/namespaces/shop/pods/{pod}?&fieldManager=taskqueue-operator%2Fscaling"
+                "PATCH \
+                 /api/v1/namespaces/shop/pods/{pod}?&fieldManager=taskqueue-operator%2Fscaling"
             ),
             json!({"metadata": {"annotations": {DELETION_COST: cost}}}),
         )

@@ -157,22 +157,22 @@ mod tests {
     #[test]
     fn the_index_of_an_owner_has_exactly_its_cached_objects() {
         let (pods, mut filling) = indexed(worker_of);
-        let mut tell = |event| filling.apply_watcher_event(&event);
-        tell(Event::Apply(pod("b", Some("orders"))));
-        tell(Event::Apply(pod("a", Some("orders"))));
-        tell(Event::Apply(pod("c", Some("mails"))));
+        let mut apply = |event| filling.apply_watcher_event(&event);
+        apply(Event::Apply(pod("b", Some("orders"))));
+        apply(Event::Apply(pod("a", Some("orders"))));
+        apply(Event::Apply(pod("c", Some("mails"))));
         assert_eq!(names(&pods, "orders"), ["a", "b"]);
-        tell(Event::Apply(pod("a", Some("mails"))));
-        tell(Event::Apply(pod("b", None)));
+        apply(Event::Apply(pod("a", Some("mails"))));
+        apply(Event::Apply(pod("b", None)));
         assert_eq!(names(&pods, "orders"), Vec::<String>::new());
         assert_eq!(names(&pods, "mails"), ["a", "c"]);
-        tell(Event::Delete(pod("c", Some("mails"))));
+        apply(Event::Delete(pod("c", Some("mails"))));
         assert_eq!(names(&pods, "mails"), ["a"]);
         // A relist, which takes effect once it is complete.
-        tell(Event::Init);
-        tell(Event::InitApply(pod("d", Some("orders"))));
+        apply(Event::Init);
+        apply(Event::InitApply(pod("d", Some("orders"))));
         assert_eq!(names(&pods, "mails"), ["a"]);
-        tell(Event::InitDone);
+        apply(Event::InitDone);
         assert_eq!(names(&pods, "mails"), Vec::<String>::new());
         assert_eq!(names(&pods, "orders"), ["d"]);
     }

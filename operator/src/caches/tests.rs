@@ -213,7 +213,10 @@ fn a_deployment_keeps_only_who_set_the_replicas_and_a_pod_only_its_problems() {
     let mut deployment: Deployment = serde_json::from_value(json!({
         "metadata": {"name": "d", "managedFields": [
             {"manager": "taskqueue-operator", "fieldsV1": {"f:spec": {"f:template": {}}}},
-            {"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {
+                "manager": "kubectl", "subresource": "scale",
+                "fieldsV1": {"f:spec": {"f:replicas": {}}},
+            },
             {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {"f:replicas": {}}}},
         ]},
     }))

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::clock::Clock;
-use crate::commands::cluster::{Cluster, ClusterArgs};
+use crate::commands::cluster::{Cluster, ClusterArgs, FleetSources};
 use crate::commands::output::{Output, print};
 use list::List;
 
@@ -75,21 +75,14 @@ pub async fn check(
     arguments: &Arguments,
     clock: Clock,
 ) -> anyhow::Result<(String, Outcome)> {
-    let (fleet, events, scrape) = tokio::join!(
-        cluster.fleet(&arguments.fleet),
-        cluster.events(&arguments.fleet),
-        cluster.scrape()
-    );
-    let fleet = fleet?;
-    let mut notes = Vec::new();
-    let scrape = scrape
-        .map_err(|why| notes.push(format!("what workers do wrong is unknown: {why}")))
-        .ok();
-    // Without the Events the metrics still say what is wrong.
-    let events = events.unwrap_or_else(|error| {
-        notes.push(format!("{error:#}"));
-        Vec::new()
-    });
+    let FleetSources {
+        fleet,
+        events,
+        scrape,
+        notes,
+    } = cluster
+        .sources(&arguments.fleet, "what workers do wrong is unknown")
+        .await?;
     let list = List::of(&fleet, &events, scrape.as_ref(), notes)?;
     let outcome = if !list.problems.is_empty() {
         Outcome::Wrong

@@ -51,6 +51,19 @@ pub struct ClusterArgs {
     pub service: String,
 }
 
+/// What is known about one fleet.
+#[derive(Debug)]
+pub struct FleetSources {
+    /// The resource.
+    pub fleet: TaskQueueWorker,
+    /// The operator's Events about it; empty if they cannot be listed.
+    pub events: Vec<Event>,
+    /// The operator's metrics, if they can be read.
+    pub scrape: Option<Scrape>,
+    /// Why the Events or the metrics are missing, and what to do: one line each.
+    pub notes: Vec<String>,
+}
+
 /// Where the metrics are read.
 #[derive(Clone)]
 enum Metrics {
@@ -146,11 +159,32 @@ impl Cluster {
         }
     }
 
-    /// One fleet.
+    /// One fleet, its Events and the operator's metrics. Without the Events or the metrics the rest
+    /// is still of use; the note about missing metrics begins with `without_metrics`.
     ///
     /// # Errors
-    /// If there is none of that name, or the API server refuses or does not answer.
-    pub async fn fleet(&self, name: &str) -> anyhow::Result<TaskQueueWorker> {
+    /// If there is no fleet of that name, or the API server refuses it or does not answer.
+    pub async fn sources(&self, name: &str, without_metrics: &str) -> anyhow::Result<FleetSources> {
+        let (fleet, events, scrape) =
+            tokio::join!(self.fleet(name), self.events(name), self.scrape());
+        let fleet = fleet?;
+        let mut notes = Vec::new();
+        let scrape = scrape
+            .map_err(|why| notes.push(format!("{without_metrics}: {why}")))
+            .ok();
+        let events = events.unwrap_or_else(|error| {
+            notes.push(format!("{error:#}"));
+            Vec::new()
+        });
+        Ok(FleetSources {
+            fleet,
+            events,
+            scrape,
+            notes,
+        })
+    }
+
+    async fn fleet(&self, name: &str) -> anyhow::Result<TaskQueueWorker> {
         let api: Api<TaskQueueWorker> = Api::namespaced(self.client.clone(), &self.namespace);
         api.get(name).await.map_err(|error| {
             anyhow!(
@@ -163,10 +197,7 @@ impl Cluster {
 
     /// The Events that the operator has written about a fleet, as far as the server still keeps
     /// them.
-    ///
-    /// # Errors
-    /// If the API server refuses or does not answer.
-    pub async fn events(&self, fleet: &str) -> anyhow::Result<Vec<Event>> {
+    async fn events(&self, fleet: &str) -> anyhow::Result<Vec<Event>> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let about = ListParams::default().fields(&format!(
             "regarding.kind=TaskQueueWorker,regarding.name={fleet},reportingController={MANAGER}"
@@ -228,10 +259,12 @@ impl Cluster {
         };
         match code {
             403 => format!(
-                "you have no permission to get services/proxy in namespace {namespace}; ask for it, or give --metrics URL"
+                "you have no permission to get services/proxy in namespace {namespace}; ask for \
+                 it, or give --metrics URL"
             ),
             404 => format!(
-                "there is no Service {service} in namespace {namespace}; name it with --service, or give --metrics URL"
+                "there is no Service {service} in namespace {namespace}; name it with --service, \
+                 or give --metrics URL"
             ),
             503 => {
                 format!("no replica of the operator answers behind Service {namespace}/{service}")

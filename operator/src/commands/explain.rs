@@ -8,7 +8,7 @@ pub mod text;
 use clap::Args;
 
 use crate::clock::Clock;
-use crate::commands::cluster::{Cluster, ClusterArgs};
+use crate::commands::cluster::{Cluster, ClusterArgs, FleetSources};
 use crate::commands::output::{Output, print};
 use explanation::Explanation;
 
@@ -53,21 +53,14 @@ pub async fn explain(
     arguments: &Arguments,
     clock: Clock,
 ) -> anyhow::Result<String> {
-    let (fleet, events, scrape) = tokio::join!(
-        cluster.fleet(&arguments.fleet),
-        cluster.events(&arguments.fleet),
-        cluster.scrape()
-    );
-    let fleet = fleet?;
-    let mut notes = Vec::new();
-    let scrape = scrape
-        .map_err(|why| notes.push(format!("no current metrics: {why}")))
-        .ok();
-    // Without the Events the last decision is still known.
-    let events = events.unwrap_or_else(|error| {
-        notes.push(format!("{error:#}"));
-        Vec::new()
-    });
+    let FleetSources {
+        fleet,
+        events,
+        scrape,
+        notes,
+    } = cluster
+        .sources(&arguments.fleet, "no current metrics")
+        .await?;
     let explanation = Explanation::of(
         &fleet,
         arguments.queue.as_deref(),

@@ -204,7 +204,8 @@ fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
         }
         ([], [document]) if document.get("kind").is_none() => {
             let bare = typed::<Bare>(document, Some(text)).context(
-                "a policy is a TaskQueueWorker, or `replicas: {min: …, max: …}` with optional `scaling:` and `drain:`",
+                "a policy is a TaskQueueWorker, or `replicas: {min: …, max: …}` with optional \
+                 `scaling:` and `drain:`",
             )?;
             refuse_unknown("", document, &serde_json::to_value(&bare)?)?;
             ensure!(
@@ -215,7 +216,8 @@ fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
         }
         ([], []) => bail!("is empty; --help shows what a policy looks like"),
         ([], _) => bail!(
-            "contains no TaskQueueWorker; name a file that contains one, or only `replicas:` and `scaling:`"
+            "contains no TaskQueueWorker; name a file that contains one, or only `replicas:` and \
+             `scaling:`"
         ),
         (several, _) => bail!(
             "contains {} TaskQueueWorkers; name a file with one",
@@ -367,7 +369,8 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
     setup.slots = arguments.slots.unwrap_or(setup.slots);
     let mut text = format!(
         "{}: {}, the last arrival after {}, {} each on average\n\
-         {} to {} replicas of {} slots that start within {}, queueWaitTarget {}, targetUtilization {} %, drain.gracePeriod {}\n",
+         {} to {} replicas of {} slots that start within {}, queueWaitTarget {}, \
+         targetUtilization {} %, drain.gracePeriod {}\n",
         trace.name,
         trace.about,
         time(trace.tasks.last().map_or(0, |task| task.arrives)),

@@ -26,7 +26,8 @@ ready/desired replicas. WAIT is the age of the oldest waiting task, TARGET the q
 
 Needs permission to list taskqueueworkers and, for the metrics, to get services/proxy in the
 operator's namespace. Without the latter:
-    kubectl -n taskqueue-system get lease taskqueue-operator-leader    # HOLDER is the POD that leads
+    kubectl -n taskqueue-system get lease taskqueue-operator-leader    # HOLDER is the POD that \
+    leads
     kubectl -n taskqueue-system port-forward POD 8080 &
     taskqueue-operator top --metrics http://127.0.0.1:8080
 

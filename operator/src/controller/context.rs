@@ -138,7 +138,8 @@ impl Context {
             let others = tokio::time::timeout(SETTLING, join_all(others));
             if others.await.is_err() {
                 warn!(
-                    "the caches of other namespaces are not filled in time; continuing without the task queues of their fleets"
+                    "the caches of other namespaces are not filled in time; continuing without \
+                     the task queues of their fleets"
                 );
             }
             for caches in self.everywhere.iter().filter(|caches| caches.are_filled()) {

@@ -64,7 +64,8 @@ impl Cause<'_> {
                 "; start the webhook's server again, or remove the webhook's configuration"
             }
             Self::Definition => {
-                "; the CustomResourceDefinition in the cluster is older than this operator: apply the crds/ of the operator's version, or upgrade the chart with crds.install=true"
+                "; the CustomResourceDefinition in the cluster is older than this operator: apply \
+                 the crds/ of the operator's version, or upgrade the chart with crds.install=true"
             }
             _ => "",
         }

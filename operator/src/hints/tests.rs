@@ -42,8 +42,8 @@ fn unrouted() -> (Hints, Log) {
         namespace: "shop".to_owned(),
         name: "orders".to_owned(),
     };
-    let tell = move |fleet: &OwnerKey, queue: &str| *fleet == watched && queue == "payments";
-    (Hints::new(client, Clock::start(), Arc::new(tell)), log)
+    let deliver = move |fleet: &OwnerKey, queue: &str| *fleet == watched && queue == "payments";
+    (Hints::new(client, Clock::start(), Arc::new(deliver)), log)
 }
 
 async fn post_to(router: &Router, path: &str, authorization: &str) -> (u16, String) {
@@ -97,7 +97,8 @@ async fn each_hint_is_answered_with_one_sentence() {
             ),
             answer(
                 403,
-                "system:serviceaccount:shop:starter may not update taskqueueworkers/hint of shop/secret; grant it with a Role"
+                "system:serviceaccount:shop:starter may not update taskqueueworkers/hint of \
+                 shop/secret; grant it with a Role"
             ),
             answer(
                 404,
@@ -157,8 +158,8 @@ async fn a_flood_of_unknown_tokens_neither_reaches_the_api_server_nor_locks_out_
     log.take();
     // So far ahead that no tokens are refilled during this test.
     let ahead = hints.clock.now().monotonic.as_millis() + 3_600_000;
-    let mut exhausted = Budget::new(QUESTIONS, ahead);
-    exhausted.take(QUESTIONS.burst, ahead).unwrap();
+    let mut exhausted = Budget::new(REVIEWS, ahead);
+    exhausted.take(REVIEWS.burst, ahead).unwrap();
     hints.memory().tokens = exhausted.clone();
     let too_many = (
         429,

@@ -68,9 +68,9 @@ pub struct SourceNumbers {
 pub struct QueueNumbers {
     /// The task queue's name in Temporal.
     pub task_queue: String,
-    /// Replicas that the last decision asks for.
+    /// Replicas that the last decision requests.
     pub desired: u32,
-    /// Replicas that the Deployment asks for.
+    /// Replicas in the spec of the Deployment.
     pub current: u32,
     /// Ready pods.
     pub ready: u32,

@@ -72,7 +72,8 @@ pub const CACHES_SYNCED: Spec = gauge(
 pub const NAMESPACE_WATCHED: Spec = gauge(
     "taskqueue_operator_namespace_watched",
     &["watch_namespace"],
-    "For each namespace of --watch-namespaces: 1 if it is watched, 0 if it cannot be, for example because it was deleted.",
+    "For each namespace of --watch-namespaces: 1 if it is watched, 0 if it cannot be, for example \
+     because it was deleted.",
 );
 /// `watch_errors_total`.
 pub const WATCH_ERRORS: Spec = counter(
@@ -97,7 +98,8 @@ pub const RECONCILE_DURATION: Spec = Spec {
 pub const RECONCILE_ERRORS: Spec = counter(
     "taskqueue_operator_reconcile_errors_total",
     &["class", "reason"],
-    "Errors of reconciles, by class (how the operator handles it) and reason. Class bug should stay at 0.",
+    "Errors of reconciles, by class (how the operator handles it) and reason. Class bug should \
+     stay at 0.",
 );
 /// `writes_total`.
 pub const WRITES: Spec = counter(
@@ -109,7 +111,8 @@ pub const WRITES: Spec = counter(
 pub const CONDITION: Spec = gauge(
     "taskqueue_operator_fleet_condition",
     &[FLEET[0], FLEET[1], "type", "status", "reason"],
-    "Always 1, for the current status (True, False, Unknown) and reason of each condition of a fleet.",
+    "Always 1, for the current status (True, False, Unknown) and reason of each condition of a \
+     fleet.",
 );
 /// `fleet_info`.
 pub const FLEET_INFO: Spec = gauge(
@@ -122,7 +125,8 @@ pub const FLEET_INFO: Spec = gauge(
 pub const CERTIFICATE_EXPIRY: Spec = gauge(
     "taskqueue_operator_certificate_expiry_timestamp_seconds",
     &[FLEET[0], FLEET[1], "certificate", "secret"],
-    "Unix time of the earliest expiry of the connection's certificates, by use (ca, client) and Secret. Absent without certificates.",
+    "Unix time of the earliest expiry of the connection's certificates, by use (ca, client) and \
+     Secret. Absent without certificates.",
 );
 /// `desired_replicas`.
 pub const DESIRED: Spec = gauge(
@@ -176,7 +180,8 @@ pub const WAIT_TARGET: Spec = gauge(
 pub const BACKLOG: Spec = gauge(
     "taskqueue_operator_backlog_tasks",
     PER_TYPE,
-    "Waiting tasks, as last reported by Temporal (approximate_backlog_count). Absent while unknown.",
+    "Waiting tasks, as last reported by Temporal (approximate_backlog_count). Absent while \
+     unknown.",
 );
 /// `backlog_age_seconds`.
 pub const BACKLOG_AGE: Spec = gauge(
@@ -200,13 +205,15 @@ pub const DISPATCH_RATE: Spec = gauge(
 pub const RATE_LIMITED: Spec = gauge(
     "taskqueue_operator_rate_limited",
     PER_TYPE,
-    "1 if Temporal currently limits the dispatch rate of this task queue, so that more workers would not help.",
+    "1 if Temporal currently limits the dispatch rate of this task queue, so that more workers \
+     would not help.",
 );
 /// `slots_used`.
 pub const SLOTS_USED: Spec = gauge(
     "taskqueue_operator_slots_used",
     PER_TYPE,
-    "Task slots in use, over all workers that report them by heartbeat or by their own metrics. Absent while unknown.",
+    "Task slots in use, over all workers that report them by heartbeat or by their own metrics. \
+     Absent while unknown.",
 );
 /// `slots_available`.
 pub const SLOTS_AVAILABLE: Spec = gauge(
@@ -230,19 +237,23 @@ pub const SERVICE_TIME_LEARNED: Spec = gauge(
 pub const BLIND_PODS: Spec = gauge(
     "taskqueue_operator_blind_pods",
     &QUEUE,
-    "Live pods without a fresh heartbeat, or without an answer to the last scrape. Each counts as full. Absent while no slots are known.",
+    "Live pods without a fresh heartbeat, or without an answer to the last scrape. Each counts as \
+     full. Absent while no slots are known.",
 );
 /// `held_pod`.
 pub const HELD_POD: Spec = gauge(
     "taskqueue_operator_held_pod",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "pod", "why"],
-    "Always 1, for a pod that keeps the queue from shrinking because its tasks are not known to end within the drain grace period (BusyPods). The label why gives the reason: NotHeard, Outlasts, LongestYet, NotLearned, Unproven, Behind.",
+    "Always 1, for a pod that keeps the queue from shrinking because its tasks are not known to \
+     end within the drain grace period (BusyPods). The label why gives the reason: NotHeard, \
+     Outlasts, LongestYet, NotLearned, Unproven, Behind.",
 );
 /// `pod_scrapes_total`.
 pub const POD_SCRAPES: Spec = counter(
     "taskqueue_operator_pod_scrapes_total",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "result"],
-    "Scrapes of the pods' own metrics (scaling.metricsPort), by result: ok, unreachable, timeout, http_status, too_large, malformed, no_slots. Absent while heartbeats report the slots.",
+    "Scrapes of the pods' own metrics (scaling.metricsPort), by result: ok, unreachable, timeout, \
+     http_status, too_large, malformed, no_slots. Absent while heartbeats report the slots.",
 );
 /// `demand_replicas`.
 pub const DEMAND: Spec = gauge(
@@ -260,19 +271,23 @@ pub const READING_AGE: Spec = gauge(
 pub const READING_UNKNOWN: Spec = gauge(
     "taskqueue_operator_reading_unknown",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "source", "reason"],
-    "Always 1, for a source (backlog or slots) that is currently unknown. The label reason says why.",
+    "Always 1, for a source (backlog or slots) that is currently unknown. The label reason says \
+     why.",
 );
 /// `finding`.
 pub const FINDING: Spec = gauge(
     "taskqueue_operator_finding",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "finding"],
-    "1 while the queue has the problem that the label finding names, which more replicas would not solve; 0 otherwise.",
+    "1 while the queue has the problem that the label finding names, which more replicas would \
+     not solve; 0 otherwise.",
 );
 /// `worker_fault_since_timestamp_seconds`.
 pub const WORKER_FAULT: Spec = gauge(
     "taskqueue_operator_worker_fault_since_timestamp_seconds",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "fault", "pod"],
-    "Unix time at which the workers of the queue were first seen to do what the label fault names: HeartbeatsTooRare, SlotsNeverUsed, EndsBeforeItsTasks, PollsAfterStop, WorksOnOtherQueues. The pod is the first that showed it. Absent if nothing is seen.",
+    "Unix time at which the workers of the queue were first seen to do what the label fault \
+     names: HeartbeatsTooRare, SlotsNeverUsed, EndsBeforeItsTasks, PollsAfterStop, \
+     WorksOnOtherQueues. The pod is the first that showed it. Absent if nothing is seen.",
 );
 /// `decisions_total`.
 pub const DECISIONS: Spec = counter(
@@ -317,7 +332,8 @@ pub const TEMPORAL_DURATION: Spec = Spec {
 pub const BUDGET_LIMIT: Spec = gauge(
     "taskqueue_operator_temporal_budget_calls_per_second",
     &["temporal_address", "temporal_namespace"],
-    "The current call budget of a Temporal namespace. Temporal's answer ResourceExhausted halves it.",
+    "The current call budget of a Temporal namespace. Temporal's answer ResourceExhausted halves \
+     it.",
 );
 /// `temporal_budget_available_calls`.
 pub const BUDGET_AVAILABLE: Spec = gauge(
@@ -329,7 +345,8 @@ pub const BUDGET_AVAILABLE: Spec = gauge(
 pub const BUDGET_BEHIND: Spec = gauge(
     "taskqueue_operator_temporal_reads_behind_seconds",
     &["temporal_address", "temporal_namespace"],
-    "How long the most overdue read has been due. If it stays above zero, the budget is too small for the queues.",
+    "How long the most overdue read has been due. If it stays above zero, the budget is too small \
+     for the queues.",
 );
 
 /// Every metric.

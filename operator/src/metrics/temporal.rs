@@ -63,7 +63,10 @@ impl TemporalNumbers {
                 let requests = self.requests.remove_label_values(&request);
                 // One duration series covers all codes, so only the first code finds it.
                 let durations = self.duration.remove_label_values(&labels);
-                debug!(place = %server_namespace, ?requests, ?durations, "removed the metrics of a Temporal namespace");
+                debug!(
+                    place = %server_namespace, ?requests, ?durations,
+                    "removed the metrics of a Temporal namespace"
+                );
             }
             kept
         });

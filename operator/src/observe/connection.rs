@@ -42,7 +42,8 @@ pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, NotReady> {
         NotReady::new(
             Reason::ConnectionNotFound,
             format!(
-                "there is no TemporalConnection {name} in namespace {namespace}; create it or correct connectionRef"
+                "there is no TemporalConnection {name} in namespace {namespace}; create it or \
+                 correct connectionRef"
             ),
         )
     })?;
@@ -90,7 +91,8 @@ pub async fn resolve(
                 NotReady::new(
                     Reason::SecretNotFound,
                     format!(
-                        "Secret {name} in namespace {namespace} has no key {key}; add it, or correct the connection"
+                        "Secret {name} in namespace {namespace} has no key {key}; add it, or \
+                         correct the connection"
                     ),
                 )
             })?;

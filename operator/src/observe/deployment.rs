@@ -117,7 +117,8 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
         let remedy = if !message.contains("quota") {
             "change what the admission rule rejects"
         } else if draining {
-            "draining pods of this fleet count until they are gone, so there may be room then; raise the quota if new pods must not wait for that"
+            "draining pods of this fleet count until they are gone, so there may be room then; \
+             raise the quota if new pods must not wait for that"
         } else {
             "raise the quota"
         };
@@ -135,7 +136,8 @@ pub fn trouble(deployment: &Deployment, draining: bool) -> Option<NotReady> {
     stalled.map(|_| NotReady {
         reason: Reason::RolloutStalled,
         message: format!(
-            "the rollout of Deployment {name} makes no progress; see kubectl describe deployment {name} and its new pods"
+            "the rollout of Deployment {name} makes no progress; see kubectl describe deployment \
+             {name} and its new pods"
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! Keeps how the workers of draining pods ended until a pass asks for it. In memory.
+//! Keeps how the workers of draining pods ended until the next pass reads it. In memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

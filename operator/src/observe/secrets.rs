@@ -233,7 +233,8 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>
         return SecretState::Failed(NotReady::new(
             Reason::Forbidden,
             format!(
-                "the operator may not read Secret {name} in namespace {namespace}; grant it the verb get on secrets there"
+                "the operator may not read Secret {name} in namespace {namespace}; grant it the \
+                 verb get on secrets there"
             ),
         ));
     }
@@ -248,7 +249,8 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>
             SecretState::Failed(NotReady::new(
                 Reason::SecretUnavailable,
                 format!(
-                    "Secret {name} in namespace {namespace} cannot be read: {why}; the operator retries"
+                    "Secret {name} in namespace {namespace} cannot be read: {why}; the operator \
+                     retries"
                 ),
             ))
         }
@@ -262,7 +264,8 @@ fn known(namespace: &str, name: &str, seen: &SecretState) -> Result<Data, NotRea
         SecretState::Absent => Err(NotReady::new(
             Reason::SecretNotFound,
             format!(
-                "there is no Secret {name} in namespace {namespace}; create it, or correct the connection"
+                "there is no Secret {name} in namespace {namespace}; create it, or correct the \
+                 connection"
             ),
         )),
     }

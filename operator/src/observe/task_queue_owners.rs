@@ -146,15 +146,15 @@ fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
         containers.flat_map(|container| container.env.iter().flatten())
     };
     // In an environment variable, a dollar sign is escaped by doubling it.
-    let told = |name: &str| {
+    let variable = |name: &str| {
         let value = variables()
             .find(|variable| variable.name == name)?
             .value
             .as_ref();
         value.map(|value| value.replace("$$", "$"))
     };
-    let place = told(well_known::ADDRESS).zip(told(well_known::TEMPORAL_NAMESPACE));
-    let Some(((address, temporal_namespace), task_queue)) = place.zip(task_queue) else {
+    let server = variable(well_known::ADDRESS).zip(variable(well_known::TEMPORAL_NAMESPACE));
+    let Some(((address, temporal_namespace), task_queue)) = server.zip(task_queue) else {
         return Vec::new();
     };
     let of_type = |task_type: TaskType| TaskQueueKey {

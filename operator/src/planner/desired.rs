@@ -196,7 +196,8 @@ fn rivalry(queue: &Queue, rival: &FleetKey) -> NotReady {
     NotReady::new(
         Reason::QueueConflict,
         format!(
-            "TaskQueueWorker {}/{} is older and already serves task queue {}, so this fleet leaves the queue alone; remove the task queue from one of the two",
+            "TaskQueueWorker {}/{} is older and already serves task queue {}, so this fleet \
+             leaves the queue alone; remove the task queue from one of the two",
             rival.namespace, rival.name, queue.task_queue
         ),
     )

@@ -58,12 +58,14 @@ impl Advice {
 }
 
 fn polling(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason, String)> {
-    let asked = facts.queue.policy.polling_interval;
+    let interval = facts.queue.policy.polling_interval;
     let cache = thresholds.statistics_cache;
-    (asked < cache).then(|| {
+    (interval < cache).then(|| {
         let text = format!(
-            "pollingInterval is {}, but Temporal caches the statistics for {}, so the queue is read every {}; set pollingInterval to that, or, if the server caches for a shorter time, set --temporal-statistics-cache of the operator",
-            display(asked),
+            "pollingInterval is {}, but Temporal caches the statistics for {}, so the queue is \
+             read every {}; set pollingInterval to that, or, if the server caches for a shorter \
+             time, set --temporal-statistics-cache of the operator",
+            display(interval),
             display(cache),
             display(cache),
         );
@@ -87,7 +89,9 @@ fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason,
             |start| format!("about {} for a pod to start", display(start)),
         );
         let text = format!(
-            "queueWaitTarget is {}, but a task that wakes the queue from zero replicas waits up to {} until Temporal's statistics show it, and {pod}; set replicas.min to at least 1, or queueWaitTarget to {} or more",
+            "queueWaitTarget is {}, but a task that wakes the queue from zero replicas waits up \
+             to {} until Temporal's statistics show it, and {pod}; set replicas.min to at least \
+             1, or queueWaitTarget to {} or more",
             display(target),
             display(cache),
             display(floor.max(target.saturating_add(Duration::from_secs(1)))),

@@ -65,7 +65,9 @@ impl<'a> Certificates<'a> {
 
     fn expires(&self, expiry: &Expiry) -> String {
         format!(
-            "the {} expires at {}; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and the workers get it as a file",
+            "the {} expires at {}; renew it in the Secret before that, while the old one is still \
+             valid: the operator uses the new one within about 30s, and the workers get it as a \
+             file",
             self.which(expiry),
             at(expiry)
         )

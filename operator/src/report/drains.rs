@@ -222,12 +222,14 @@ fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> EventDraft {
                 "was deleted with a grace period of only {}",
                 DurationString::from(grace)
             ),
-            "kubectl delete --grace-period, or an eviction with a grace period of its own, overrides the drain grace period: leave it out".to_owned(),
+            "kubectl delete --grace-period, or an eviction with a grace period of its own, \
+             overrides the drain grace period: leave it out".to_owned(),
         ),
         Cut::Killed => (
             "was killed after its drain grace period, because it had not stopped".to_owned(),
             format!(
-                "its worker must cancel its running tasks and exit by itself after TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, here {}",
+                "its worker must cancel its running tasks and exit by itself after \
+                 TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, here {}",
                 drain.pod.grace.as_secs()
             ),
         ),
@@ -268,7 +270,9 @@ fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> EventDraft {
         facts,
         Reason::PollsAfterStop,
         &format!(
-            "pod {pod} is draining but has taken {tasks} since it began to drain: its worker ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its container: use an entrypoint in exec form, or exec in the shell that starts it"
+            "pod {pod} is draining but has taken {tasks} since it began to drain: its worker \
+             ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its \
+             container: use an entrypoint in exec form, or exec in the shell that starts it"
         ),
     )
 }

@@ -165,7 +165,8 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
             reason: Reason::DeploymentRecreated.as_str().to_owned(),
             action: "Create",
             note: format!(
-                "queue {queue}: Deployment {deployment} was missing and was created again with {} replicas; to remove it permanently, remove the queue from the spec",
+                "queue {queue}: Deployment {deployment} was missing and was created again with {} \
+                 replicas; to remove it permanently, remove the queue from the spec",
                 scaled.to
             ),
             deployment: Some(deployment),
@@ -182,7 +183,9 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
             reason: Reason::ReplicasReset.as_str().to_owned(),
             action: "Scale",
             note: format!(
-                "queue {queue}: {who} scaled Deployment {deployment} from {set} to {}; the operator set it back to {}, because it decides the replicas; to decide them yourself, set scaling.mode to Paused",
+                "queue {queue}: {who} scaled Deployment {deployment} from {set} to {}; the \
+                 operator set it back to {}, because it decides the replicas; to decide them \
+                 yourself, set scaling.mode to Paused",
                 scaled.from, scaled.to
             ),
             deployment: Some(deployment),
@@ -231,7 +234,8 @@ pub fn task_queue_moved(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
         reason: Reason::QueueMoved.as_str().to_owned(),
         action: "Apply",
         note: format!(
-            "queue {queue}: its workers move from task queue {} to {}; when the former was last read, {}",
+            "queue {queue}: its workers move from task queue {} to {}; when the former was last \
+             read, {}",
             former.task_queue,
             facts.queue.task_queue,
             waited(former.backlog)
@@ -258,7 +262,8 @@ pub fn removed(prune: &Prune) -> EventDraft {
         reason: Reason::QueueRemoved.as_str().to_owned(),
         action: "Prune",
         note: format!(
-            "queue {} was removed from the spec: Deployment {} was deleted and its pods are draining; when the queue was last read, {backlog}",
+            "queue {} was removed from the spec: Deployment {} was deleted and its pods are \
+             draining; when the queue was last read, {backlog}",
             prune.queue, prune.deployment_name
         ),
         deployment: Some(prune.deployment_name.clone()),

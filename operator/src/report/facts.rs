@@ -57,7 +57,7 @@ impl<'a> QueueFacts<'a> {
         self.state.decided.as_ref().or(self.plan.decision.as_ref())
     }
 
-    /// The replicas that the Deployment asks for after this pass.
+    /// The replicas in the spec of the Deployment after this pass.
     pub fn spec_replicas(&self) -> u32 {
         match (&self.done.scaled, &self.done.written, &self.seen.existing) {
             (Some(scaled), _, _) => scaled.to,

@@ -90,11 +90,13 @@ fn explain(error: kube::Error, resource: &str, scope: &Scope) -> WatchAccess {
     };
     match error {
         kube::Error::Api(status) if status.code == 404 => WatchAccess::Denied(format!(
-            "the CustomResourceDefinition {resource}.taskqueue.dev is not installed; install the chart with crds.install=true, or apply the folder crds/ with kubectl"
+            "the CustomResourceDefinition {resource}.taskqueue.dev is not installed; install the \
+             chart with crds.install=true, or apply the folder crds/ with kubectl"
         )),
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
             WatchAccess::Denied(format!(
-                "the operator may not list {resource} {place}: {}; install the chart's roles, or create the namespace",
+                "the operator may not list {resource} {place}: {}; install the chart's roles, or \
+                 create the namespace",
                 status.message
             ))
         }

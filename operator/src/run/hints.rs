@@ -29,8 +29,8 @@ pub(super) async fn listen(
         .await
         .with_context(|| format!("cannot listen for hints on {address}"))?;
     let readers = readers.clone();
-    let tell = move |fleet: &OwnerKey, queue: &str| readers.hint(fleet, queue);
-    let router = Hints::new(client.clone(), clock, Arc::new(tell)).router();
+    let deliver = move |fleet: &OwnerKey, queue: &str| readers.hint(fleet, queue);
+    let router = Hints::new(client.clone(), clock, Arc::new(deliver)).router();
     let stopped = stop.clone().cancelled_owned();
     tokio::spawn(http::bounded(listener, router, stopped));
     info!(%address, "accepting hints");

@@ -51,7 +51,8 @@ impl Failure {
             Self::TooLarge => "the answer is larger than 4 MiB",
             Self::Malformed => "the answer is not in the metrics text format; check the port",
             Self::NoSlots => {
-                "the metrics contain no temporal_worker_task_slots_used of this task queue; check that the port serves the SDK's metrics"
+                "the metrics contain no temporal_worker_task_slots_used of this task queue; check \
+                 that the port serves the SDK's metrics"
             }
         }
     }

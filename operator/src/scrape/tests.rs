@@ -19,7 +19,8 @@ fn owner() -> OwnerKey {
 
 fn exposed(used: u32) -> String {
     format!(
-        "temporal_worker_task_slots_used{{task_queue=\"orders\",worker_type=\"ActivityWorker\"}} {used}\n"
+        "temporal_worker_task_slots_used{{task_queue=\"orders\",worker_type=\"ActivityWorker\"}} \
+         {used}\n"
     )
 }
 

@@ -150,7 +150,10 @@ impl EarlyEnds {
         Verdict::Fault {
             pod: pod.clone(),
             evidence: format!(
-                "{pods} pods in a row, {pod} the last, exited by themselves right after a heartbeat with running tasks, with more than half of their drain grace period left, although a task takes about {mean}: fewer than 1 in {ODDS} workers that wait for their tasks would end like that"
+                "{pods} pods in a row, {pod} the last, exited by themselves right after a \
+                 heartbeat with running tasks, with more than half of their drain grace period \
+                 left, although a task takes about {mean}: fewer than 1 in {ODDS} workers that \
+                 wait for their tasks would end like that"
             ),
         }
     }

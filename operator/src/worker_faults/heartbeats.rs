@@ -56,7 +56,8 @@ impl HeartbeatRecord {
         Verdict::Fault {
             pod: pod.clone(),
             evidence: format!(
-                "the worker of pod {pod} sends a heartbeat only every {interval}, so the operator learns late that its slots are free or that it has died"
+                "the worker of pod {pod} sends a heartbeat only every {interval}, so the operator \
+                 learns late that its slots are free or that it has died"
             ),
         }
     }

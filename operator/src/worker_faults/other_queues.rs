@@ -14,7 +14,8 @@ pub(super) fn judge(report: &WorkerReport) -> Verdict {
     Verdict::Fault {
         pod: pod.clone(),
         evidence: format!(
-            "pod {pod} also works on the task queue {task_queue}, so it counts as busy with tasks whose backlog the operator does not read for it"
+            "pod {pod} also works on the task queue {task_queue}, so it counts as busy with tasks \
+             whose backlog the operator does not read for it"
         ),
     }
 }

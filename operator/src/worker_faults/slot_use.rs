@@ -106,7 +106,8 @@ impl SlotUse {
         Verdict::Fault {
             pod: pod.to_owned(),
             evidence: format!(
-                "no pod has been seen with more than {peak} of its {total} activity slots in use, {why}"
+                "no pod has been seen with more than {peak} of its {total} activity slots in use, \
+                 {why}"
             ),
         }
     }

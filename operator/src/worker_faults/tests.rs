@@ -1,10 +1,14 @@
-//! Each rule with workers that break it and workers that only look like it.
+//! Each rule with workers that break it and workers that only look like it. The longest rules have
+//! files of their own.
 
 use taskqueue_scaling::{PerType, SlotSource, TypeBacklog, TypeSlots};
 
 use super::*;
 use crate::observe::drains::{Draining, Killed, WorkerEnd};
 use crate::testing::{NOW, heartbeat};
+
+mod early_ends;
+mod slot_use;
 
 fn moment(second: u64) -> Moment {
     Moment {
@@ -208,291 +212,6 @@ fn heartbeats_that_no_reading_saw_are_not_missing() {
     }
 }
 
-/// What 20 heartbeats of a worker say about its slots, if each has these slots, and `processed`
-/// more tasks have ended since the one before.
-fn slots_of(slots: TypeSlots, processed: u64, waiting: TypeBacklog) -> Vec<String> {
-    let mut queue = Queue::new(&["p"]);
-    queue.waiting = waiting;
-    for number in 1..=20 {
-        let slots = TypeSlots {
-            processed_total: slots.processed_total.map(|_| number * processed),
-            ..slots
-        };
-        queue.workers = vec![report(number * 5, 5, slots)];
-        queue.pass(number * 5);
-    }
-    queue.evidence().into_iter().map(str::to_owned).collect()
-}
-
-#[test]
-fn slots_are_never_used_only_after_there_was_reason_to_use_them() {
-    let nothing = TypeBacklog::default();
-    let waiting = |count| TypeBacklog {
-        count,
-        ..TypeBacklog::default()
-    };
-    let never = |peak: u32, why: &str| {
-        vec![format!(
-            "no pod has been seen with more than {peak} of its 1000 activity slots in use, {why}"
-        )]
-    };
-    let waited = never(3, "although tasks waited");
-    let processed = never(7, "although the pods have processed more tasks than that");
-    let unlimited = TypeSlots {
-        available: None,
-        ..activity(3, 1000, 0)
-    };
-    let uncounted = TypeSlots {
-        processed_total: None,
-        ..activity(3, 1000, 0)
-    };
-    let limited = TypeBacklog {
-        rate_limited: true,
-        ..waiting(500)
-    };
-    let table = [
-        ("idle", activity(0, 1000, 0), 0, nothing, vec![]),
-        ("little to do", activity(1, 1000, 0), 3, nothing, vec![]),
-        ("much done", activity(7, 1000, 0), 100, nothing, processed),
-        ("tasks wait", activity(3, 1000, 0), 1, waiting(101), waited),
-        ("few wait", activity(3, 1000, 0), 1, waiting(100), vec![]),
-        (
-            "nobody may take them",
-            activity(0, 1000, 0),
-            0,
-            waiting(500),
-            vec![],
-        ),
-        (
-            "Temporal limits them",
-            activity(3, 1000, 0),
-            1,
-            limited,
-            vec![],
-        ),
-        ("used", activity(101, 1000, 0), 100, waiting(500), vec![]),
-        ("not many", activity(3, 249, 0), 100, waiting(500), vec![]),
-        ("no fixed number", unlimited, 100, waiting(500), vec![]),
-        ("without counts", uncounted, 100, waiting(500), vec![]),
-    ];
-    for (what, slots, processed, waiting, expected) in table {
-        assert_eq!(slots_of(slots, processed, waiting), expected, "{what}");
-    }
-}
-
-#[test]
-fn a_burst_of_short_tasks_between_few_heartbeats_is_no_proof() {
-    let mut queue = Queue::new(&["p"]);
-    for (second, processed) in [(60, 0), (120, 40_000), (180, 90_000)] {
-        queue.workers = vec![report(second, 5, activity(0, 1000, processed))];
-        assert_eq!(queue.pass(second), Vec::<&str>::new(), "{second}");
-    }
-}
-
-#[test]
-fn slots_that_are_used_after_all_are_no_fault_any_more() {
-    let mut queue = Queue::new(&["p"]);
-    for number in 1..=20 {
-        let slots = activity(7, 1000, number * 100);
-        queue.workers = vec![report(number * 5, 5, slots)];
-        queue.pass(number * 5);
-    }
-    assert_eq!(queue.evidence().len(), 1);
-    queue.workers = vec![report(105, 5, activity(300, 1000, 2100))];
-    assert_eq!(queue.pass(105), Vec::<&str>::new());
-}
-
-/// Ends of pods that are all alike.
-#[derive(Clone, Copy)]
-struct Ends {
-    /// The number of the first pod.
-    first: u64,
-    pods: u64,
-    /// Seconds between two ends.
-    apart: u64,
-    task_time: Option<u64>,
-    /// Slots in use in the last heartbeat.
-    used: u32,
-    /// Seconds from the last heartbeat to the end.
-    took: u64,
-    /// Seconds of the grace period, of 60, that were left at the end.
-    left: u64,
-    killed: Option<Killed>,
-    workers: usize,
-}
-
-/// Workers that drop their tasks, which take a minute.
-const DROPPING: Ends = Ends {
-    first: 1,
-    pods: 3,
-    apart: 70,
-    task_time: Some(60),
-    used: 2,
-    took: 1,
-    left: 58,
-    killed: None,
-    workers: 1,
-};
-
-fn ended(queue: &mut Queue, ends: &Ends) -> Vec<&'static str> {
-    queue.task_time = ends.task_time.map(Duration::from_secs);
-    let mut found = Vec::new();
-    for number in ends.first..ends.first + ends.pods {
-        let name = format!("p{number}");
-        let sent = 1000 + number * ends.apart;
-        let last = WorkerReport {
-            host_name: name.clone(),
-            ..report(sent, 5, activity(ends.used, 10, 0))
-        };
-        queue.workers = vec![last; ends.workers];
-        let at = sent + ends.took;
-        queue.pods.gone = vec![Draining {
-            pod: name,
-            grace: Duration::from_mins(1),
-            ends: wall(at + ends.left),
-            shortened_to: None,
-            hooked: false,
-            end: Some(WorkerEnd {
-                at: Some(wall(at)),
-                killed: ends.killed,
-            }),
-        }];
-        queue.pass(at);
-        queue.pods.gone.clear();
-        // The next list has the same last heartbeat.
-        found = queue.pass(at + 1);
-    }
-    found
-}
-
-#[test]
-fn workers_that_end_before_their_tasks_are_reported_when_luck_is_unlikely() {
-    let guilty = vec!["EndsBeforeItsTasks"];
-    let table = [
-        ("drop tasks", DROPPING, guilty),
-        (
-            "once",
-            Ends {
-                pods: 1,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "twice",
-            Ends {
-                pods: 2,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "all at once, as tasks of one batch may end",
-            Ends {
-                pods: 30,
-                apart: 1,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "short tasks",
-            Ends {
-                pods: 30,
-                task_time: Some(1),
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "tasks of unknown length",
-            Ends {
-                pods: 30,
-                task_time: None,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "idle",
-            Ends {
-                pods: 30,
-                used: 0,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "a heartbeat that is a third of a task old",
-            Ends {
-                pods: 30,
-                took: 20,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "used most of their grace period",
-            Ends {
-                pods: 30,
-                left: 29,
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "killed",
-            Ends {
-                pods: 30,
-                killed: Some(Killed::Other),
-                ..DROPPING
-            },
-            vec![],
-        ),
-        (
-            "several workers in a pod",
-            Ends {
-                pods: 30,
-                workers: 2,
-                ..DROPPING
-            },
-            vec![],
-        ),
-    ];
-    for (what, ends, expected) in table {
-        let mut queue = Queue::new(&[]);
-        assert_eq!(ended(&mut queue, &ends), expected, "{what}");
-    }
-}
-
-#[test]
-fn the_evidence_of_early_ends_says_how_sure_it_is_and_a_pod_that_waits_ends_the_row() {
-    let mut queue = Queue::new(&[]);
-    ended(&mut queue, &DROPPING);
-    assert_eq!(
-        queue.evidence(),
-        [
-            "3 pods in a row, p3 the last, exited by themselves right after a heartbeat with running tasks, with more than half of their drain grace period left, although a task takes about 1m: fewer than 1 in 10000 workers that wait for their tasks would end like that"
-        ]
-    );
-    let mut queue = Queue::new(&[]);
-    let two = Ends {
-        pods: 2,
-        ..DROPPING
-    };
-    let waits = Ends {
-        pods: 1,
-        took: 62,
-        ..DROPPING
-    };
-    for (first, ends) in [(10, two), (20, waits), (30, two)] {
-        assert_eq!(
-            ended(&mut queue, &Ends { first, ..ends }),
-            Vec::<&str>::new()
-        );
-    }
-}
-
 #[test]
 fn only_work_on_a_task_queue_that_the_workers_are_not_leaving_is_work_elsewhere() {
     let elsewhere = vec!["WorksOnOtherQueues"];
@@ -563,7 +282,8 @@ fn a_go_worker_with_the_defaults_of_its_sdk_is_told_what_to_set() {
         queue.workers = vec![go(number * minute, 0, 0)];
         queue.pass(number * minute + 2);
     }
-    let rare = "the worker of pod p sends a heartbeat only every 1m, so the operator learns late that its slots are free or that it has died";
+    let rare = "the worker of pod p sends a heartbeat only every 1m, so the operator learns late \
+                that its slots are free or that it has died";
     assert_eq!(queue.evidence(), [rare], "an idle one");
     for number in 1..=13 {
         queue.workers = vec![go((100 + number) * minute, 6, number * 100)];
@@ -573,7 +293,8 @@ fn a_go_worker_with_the_defaults_of_its_sdk_is_told_what_to_set() {
         queue.evidence(),
         [
             rare,
-            "no pod has been seen with more than 6 of its 1000 activity slots in use, although the pods have processed more tasks than that"
+            "no pod has been seen with more than 6 of its 1000 activity slots in use, although \
+             the pods have processed more tasks than that"
         ]
     );
     for (reason, _) in queue.faults.found() {
@@ -582,43 +303,6 @@ fn a_go_worker_with_the_defaults_of_its_sdk_is_told_what_to_set() {
             remedy.contains("Go ") && remedy.contains("TypeScript "),
             "{remedy}"
         );
-    }
-}
-
-#[test]
-fn scraped_slots_are_judged_while_tasks_wait_only_if_the_tasks_are_counted() {
-    let mut queue = Queue::new(&["p"]);
-    queue.waiting.count = 500;
-    let workers = Reading::Known {
-        value: Vec::new(),
-        taken_at: NOW,
-    };
-    for number in 1..=30 {
-        let now = moment(number * 5);
-        let pod = PodSlots {
-            pod: "p".to_owned(),
-            phase: PodPhase::Ready,
-            listed: true,
-            fresh: true,
-            reported_at: Some(now.monotonic),
-            reported_after: Some(now.monotonic),
-            types: PerType {
-                activity: Some(TypeSlots {
-                    processed_total: None,
-                    ..activity(3, 1000, 0)
-                }),
-                ..PerType::default()
-            },
-            elsewhere: None,
-        };
-        let slots = Reading::Known {
-            value: Slots {
-                pods: vec![pod],
-                source: SlotSource::Scraped,
-            },
-            taken_at: now.monotonic,
-        };
-        assert_eq!(queue.observe(&workers, &slots, now), Vec::<&str>::new());
     }
 }
 

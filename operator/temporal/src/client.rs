@@ -109,7 +109,12 @@ impl TemporalClient {
             };
         match opened {
             Ok(open) => {
-                tracing::debug!(address = to.address(), temporal_namespace = to.temporal_namespace(), credential = %to.credential_id(), "connected to Temporal");
+                tracing::debug!(
+                    address = to.address(),
+                    temporal_namespace = to.temporal_namespace(),
+                    credential = %to.credential_id(),
+                    "connected to Temporal"
+                );
                 state.open = Some(open.clone());
                 state.last_failure = None;
                 Ok(open)

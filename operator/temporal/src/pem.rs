@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 
-use crate::pem::error::Wanted;
+use crate::pem::error::Expected;
 
 pub use error::{Block, PemError};
 pub use key_type::KeyType;
@@ -28,7 +28,7 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     all.ok()
         .filter(|all| !all.is_empty())
-        .ok_or_else(|| diagnosis::of(pem, Wanted::Certificate))
+        .ok_or_else(|| diagnosis::of(pem, Expected::Certificate))
 }
 
 /// Checks that a PEM text holds at least one usable CA certificate. The others may be unusable, as
@@ -45,7 +45,7 @@ pub(crate) fn check_authorities(pem: &[u8]) -> Result<(), PemError> {
 /// The private key in a PEM text, ready to sign.
 pub(crate) fn signing_key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, PemError> {
     let der =
-        PrivateKeyDer::from_pem_slice(pem).map_err(|_| diagnosis::of(pem, Wanted::PrivateKey))?;
+        PrivateKeyDer::from_pem_slice(pem).map_err(|_| diagnosis::of(pem, Expected::PrivateKey))?;
     let supported = key_type::supported(&der);
     default_provider()
         .key_provider

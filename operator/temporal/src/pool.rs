@@ -19,7 +19,7 @@ use crate::call::QueueStats;
 use crate::clock::Clock;
 use crate::connection::{ResolvedConnection, ServerNamespace};
 use crate::observer::{BudgetReading, Observer};
-use crate::queue::Wanted;
+use crate::queue::Subscription;
 use crate::reader::config::ReadersConfig;
 use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
 use crate::readings::{Readings, Subscriber, unread};
@@ -56,7 +56,7 @@ struct Watches {
 /// What an owner asked for last.
 struct Watch {
     connection: ResolvedConnection,
-    queues: BTreeMap<String, Wanted>,
+    queues: BTreeMap<String, Subscription>,
 }
 
 impl Readers {
@@ -107,7 +107,7 @@ impl Readers {
             before.connection.server_namespace() == connection.server_namespace()
         });
         let mut last = watches.last;
-        let mut wanted = BTreeMap::new();
+        let mut subscriptions = BTreeMap::new();
         for spec in queues {
             let spec = normal(spec);
             let kept = before
@@ -128,14 +128,14 @@ impl Readers {
                 );
                 last
             });
-            wanted.insert(spec.queue.clone(), Wanted { watch, spec });
+            subscriptions.insert(spec.queue.clone(), Subscription { watch, spec });
         }
         watches.last = last;
-        let unchanged = before
-            .as_ref()
-            .is_some_and(|before| before.connection == *connection && before.queues == wanted);
+        let unchanged = before.as_ref().is_some_and(|before| {
+            before.connection == *connection && before.queues == subscriptions
+        });
         if let Some(before) = &before {
-            self.close_missing(owner, before, &wanted);
+            self.close_missing(owner, before, &subscriptions);
             if !same_server {
                 self.tell(
                     before.connection.server_namespace(),
@@ -149,13 +149,13 @@ impl Readers {
                 Command::Watch {
                     owner: owner.clone(),
                     connection: Box::new(connection.clone()),
-                    queues: wanted.values().cloned().collect(),
+                    queues: subscriptions.values().cloned().collect(),
                 },
             );
         }
         let watch = Watch {
             connection: connection.clone(),
-            queues: wanted,
+            queues: subscriptions,
         };
         watches.owners.insert(owner.clone(), watch);
     }
@@ -267,7 +267,12 @@ impl Readers {
         }
     }
 
-    fn close_missing(&self, owner: &OwnerKey, before: &Watch, now: &BTreeMap<String, Wanted>) {
+    fn close_missing(
+        &self,
+        owner: &OwnerKey,
+        before: &Watch,
+        now: &BTreeMap<String, Subscription>,
+    ) {
         for queue in before
             .queues
             .keys()

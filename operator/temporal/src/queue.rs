@@ -1,4 +1,4 @@
-//! One task queue as read with one credential: who wants it, what the last read found, when to read
+//! One task queue as read with one credential: who reads it, what the last read found, when to read
 //! next. Pure; the time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,9 +36,9 @@ pub(crate) const UNSUPPORTED_BACKOFF: Millis = 600_000;
 /// unloads the queue in between.
 const UNSERVED_INTERVAL: Millis = 600_000;
 
-/// What one subscriber wants to read, and the number of its watch.
+/// What one subscriber reads, and the number of its watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct Subscription {
     pub(crate) watch: u64,
     pub(crate) spec: QueueWatch,
 }
@@ -76,7 +76,7 @@ struct Failing {
 pub(crate) struct Queue {
     /// Temporal's name of the task queue.
     pub(crate) name: String,
-    pub(crate) wanted: BTreeMap<Subscriber, Wanted>,
+    pub(crate) subscriptions: BTreeMap<Subscriber, Subscription>,
     types: BTreeMap<TaskType, TypeState>,
     /// The task types that a worker was seen to serve since the fleet's spec last changed. While
     /// empty, nothing is known and all types are read.
@@ -120,7 +120,7 @@ impl Queue {
     pub(crate) fn new(name: String) -> Self {
         Self {
             name,
-            wanted: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
             types: BTreeMap::new(),
             served: BTreeSet::new(),
             cached_until: 0,
@@ -133,14 +133,14 @@ impl Queue {
         }
     }
 
-    /// The task types that any subscriber wants.
-    pub(crate) fn wanted_types(&self) -> Vec<TaskType> {
-        let wants = |task_type: &TaskType| {
-            self.wanted
+    /// The task types that any subscriber reads.
+    pub(crate) fn subscribed_types(&self) -> Vec<TaskType> {
+        let is_subscribed = |task_type: &TaskType| {
+            self.subscriptions
                 .values()
-                .any(|wanted| wants(&wanted.spec, *task_type))
+                .any(|subscription| includes(&subscription.spec, *task_type))
         };
-        TaskType::ALL.into_iter().filter(wants).collect()
+        TaskType::ALL.into_iter().filter(is_subscribed).collect()
     }
 
     /// The task types to read now, one call each. An idle type that no worker serves is read
@@ -155,7 +155,7 @@ impl Queue {
             });
             !self.served.is_empty() && !self.served.contains(task_type) && !hinted && rests
         };
-        let mut types = self.wanted_types();
+        let mut types = self.subscribed_types();
         let needed = types.iter().filter(|task_type| !rests(task_type)).count();
         if needed > 0 {
             types.retain(|task_type| !rests(task_type));
@@ -224,7 +224,7 @@ impl Queue {
         let mut failing: Vec<&Failing> = Vec::new();
         for task_type in TaskType::ALL
             .into_iter()
-            .filter(|task_type| wants(spec, *task_type))
+            .filter(|task_type| includes(spec, *task_type))
         {
             let state = self.types.get(&task_type)?;
             failing.extend(&state.failing);
@@ -285,7 +285,10 @@ impl Queue {
         };
         !self.types.is_empty()
             && self.types.values().all(empty)
-            && !self.wanted.values().any(|wanted| wanted.spec.has_replicas)
+            && !self
+                .subscriptions
+                .values()
+                .any(|subscription| subscription.spec.has_replicas)
             && answers
                 .iter()
                 .any(|(_, answer)| answer.as_ref().is_ok_and(|found| found.count > 0))
@@ -326,7 +329,10 @@ impl Queue {
         };
         self.slots_in_use
             || now.as_millis() < self.hinted_until
-            || self.wanted.values().any(|wanted| wanted.spec.has_replicas)
+            || self
+                .subscriptions
+                .values()
+                .any(|subscription| subscription.spec.has_replicas)
             || self
                 .types
                 .values()
@@ -348,7 +354,10 @@ impl Queue {
     }
 
     fn shortest(&self, of: impl Fn(&QueueWatch) -> Duration) -> Millis {
-        let each = self.wanted.values().map(|wanted| millis(of(&wanted.spec)));
+        let each = self
+            .subscriptions
+            .values()
+            .map(|subscription| millis(of(&subscription.spec)));
         each.min().unwrap_or(LONGEST_BACKOFF)
     }
 
@@ -469,8 +478,8 @@ pub(crate) fn is_no_news(
 /// polling intervals if that is longer.
 const SHORTLY: Duration = Duration::from_mins(1);
 
-/// Whether a watch asks for a task type.
-fn wants(spec: &QueueWatch, task_type: TaskType) -> bool {
+/// Whether a watch includes a task type.
+fn includes(spec: &QueueWatch, task_type: TaskType) -> bool {
     spec.task_types.is_empty() || spec.task_types.contains(&task_type)
 }
 

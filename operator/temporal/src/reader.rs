@@ -27,7 +27,7 @@ use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
 use crate::observer::Observer;
-use crate::queue::{Queue, Wanted, millis};
+use crate::queue::{Queue, Subscription, millis};
 use crate::reader::config::ReadersConfig;
 use crate::reader::read::{Caller, Done};
 use crate::readings::{Readings, Subscriber};
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Watch {
         owner: OwnerKey,
         connection: Box<ResolvedConnection>,
-        queues: Vec<Wanted>,
+        queues: Vec<Subscription>,
     },
     /// Stop reading for this owner.
     Forget(OwnerKey),

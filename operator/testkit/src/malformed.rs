@@ -36,10 +36,15 @@ pub fn well_formed() -> Value {
                 "metadata": {"labels": {"team": "orders"}},
                 "spec": {
                     "containers": [
-                        {"name": "worker", "image": "worker:1", "env": [{"name": "A", "value": "1"}]},
+                        {
+                            "name": "worker", "image": "worker:1",
+                            "env": [{"name": "A", "value": "1"}],
+                        },
                         {"name": "sidecar", "image": "sidecar:1", "resources": {
                             "limits": {"cpu": 2, "memory": "1.5Gi", "ephemeral-storage": "2e9"},
-                            "requests": {"cpu": "500m", "memory": "+.5G", "ephemeral-storage": "1."},
+                            "requests": {
+                                "cpu": "500m", "memory": "+.5G", "ephemeral-storage": "1.",
+                            },
                         }},
                     ],
                     "volumes": [{"name": "cache", "emptyDir": {}}],
@@ -47,7 +52,10 @@ pub fn well_formed() -> Value {
             },
             "queues": [
                 {"name": "one", "replicas": {"min": 1, "max": 2}},
-                {"name": "two", "taskQueue": "zwei", "taskTypes": ["Activity"], "replicas": {"max": 2}},
+                {
+                    "name": "two", "taskQueue": "zwei", "taskTypes": ["Activity"],
+                    "replicas": {"max": 2},
+                },
             ],
         },
     })

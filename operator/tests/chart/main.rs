@@ -88,12 +88,16 @@ fn every_rendered_object_fits_its_type_without_an_unknown_field() {
 fn a_misspelt_field_of_a_rendered_object_is_noticed() {
     let object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "b"},
-        "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c", "imagePullPolice": "Always"}]}}},
+        "spec": {
+            "selector": {},
+            "template": {"spec": {"containers": [{"name": "c", "imagePullPolice": "Always"}]}},
+        },
     });
     assert_eq!(
         complaint(&object).as_deref(),
         Some(
-            "Deployment b/a: .spec.template.spec.containers[0].imagePullPolice is not a field of this kind"
+            "Deployment b/a: .spec.template.spec.containers[0].imagePullPolice is not a field of \
+             this kind"
         )
     );
 }
@@ -477,9 +481,7 @@ fn the_pods_meet_the_restricted_standard_by_default() {
         assert_eq!(
             pod["securityContext"],
             json!({
-                "runAsNonRoot": true,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
+                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
                 "seccompProfile": {"type": "RuntimeDefault"},
             })
         );
@@ -487,8 +489,7 @@ fn the_pods_meet_the_restricted_standard_by_default() {
         assert_eq!(
             container["securityContext"],
             json!({
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
             })
         );

@@ -270,7 +270,8 @@ fn an_unknown_metric_or_label_is_noticed() {
     assert_eq!(
         complaints(
             "p",
-            "sum(taskqueue_operator_backlog_tasks{namspace=\"a\", queue!=\"b\"}) / taskqueue_operator_typo"
+            "sum(taskqueue_operator_backlog_tasks{namspace=\"a\", queue!=\"b\"}) / \
+             taskqueue_operator_typo"
         ),
         [
             "p: taskqueue_operator_backlog_tasks has no label namspace",

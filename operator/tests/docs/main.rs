@@ -152,7 +152,8 @@ fn check<'a>(path: &str, blocks: impl Iterator<Item = (&'a str, &'a str)>) {
     }
     let differs = before.lines().zip(after.lines()).find(|(a, b)| a != b);
     panic!(
-        "{path} is not what the code says; run UPDATE_DOCS=1 cargo test -p taskqueue-operator --test docs. First: {differs:#?}"
+        "{path} is not what the code says; run UPDATE_DOCS=1 cargo test -p taskqueue-operator \
+         --test docs. First: {differs:#?}"
     );
 }
 

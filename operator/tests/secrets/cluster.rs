@@ -53,7 +53,9 @@ impl Cluster {
     pub(crate) fn kubeconfig(&self, token: &str) -> String {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+            "contexts": [{
+                "name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"},
+            }],
             "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", self.address)}}],
             "users": [{"name": "u", "user": {"token": token}}],
         })
@@ -121,7 +123,8 @@ impl Objects {
     fn read(&self, uri: &Uri) -> Option<Value> {
         let list = |items: Vec<Value>| {
             Some(json!({
-                "apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items,
+                "apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"},
+                "items": items,
             }))
         };
         let path = uri.path();

@@ -4,7 +4,6 @@
 
 use std::{
     ffi::OsStr,
-    fmt::Write as _,
     fs,
     path::PathBuf,
     thread,
@@ -19,8 +18,8 @@ use procfs::{
 use serde_json::{Value, json};
 
 use sandbox_machine::{
-    Attempt, Error, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Progress, Result, SERVICES_NAMESPACE,
-    Sandbox, files,
+    Attempt, Column, Error, OPERATOR_NAMESPACE, OPERATOR_RELEASE, Progress, Result,
+    SERVICES_NAMESPACE, Sandbox, files,
 };
 use taskqueue_exposition::sum;
 
@@ -177,7 +176,8 @@ fn process(sandbox: &Sandbox, pod: &str) -> Result<(f64, f64)> {
     });
     let Some(operator) = operator else {
         return Err(Error::Usage(format!(
-            "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} images` and `cargo sandbox --name {0} operator`",
+            "no operator runs in this sandbox; install it first: `cargo sandbox --name {0} \
+             images` and `cargo sandbox --name {0} operator`",
             sandbox.paths().name
         )));
     };
@@ -212,28 +212,27 @@ fn usage(process: &Process) -> ProcResult<(f64, f64)> {
 }
 
 fn table(before: Window, with: Window, options: Options, took: Duration) -> String {
-    let fleets = format!("{} fleets", options.fleets);
-    let mut text = format!(
-        "{fleets} created and ready after {:.1} s; idle for {} s in each \
-         measurement\n\n{:<38}{:>12}{fleets:>12}\n",
+    let row = |what: &str, value: fn(&Window) -> f64, digits: usize| {
+        let [before, with] = [before, with].map(|window| format!("{:.digits$}", value(&window)));
+        [what.to_owned(), before, with]
+    };
+    let columns = [
+        Column::Words("THE OPERATOR"),
+        Column::Numbers("BEFORE"),
+        Column::Numbers("WITH THEM"),
+    ];
+    let rows = [
+        row("resident memory, MB", |w| w.resident_megabytes, 1),
+        row("CPU, thousandths of a core", |w| w.cpu, 1),
+        row("reconciles", |w| w.passes, 0),
+        row("writes to Kubernetes", |w| w.writes, 0),
+        row("calls to Temporal per second", |w| w.calls_per_second, 1),
+    ];
+    format!(
+        "{} fleets created and ready after {:.1} s; idle for {} s in each measurement\n\n{}",
+        options.fleets,
         took.as_secs_f64(),
         options.window.as_secs(),
-        "the operator",
-        "before",
-    );
-    // Writing to a String cannot fail.
-    let mut line = |what: &str, value: fn(&Window) -> f64, digits: usize| {
-        let _written = writeln!(
-            text,
-            "{what:<38}{:>12.digits$}{:>12.digits$}",
-            value(&before),
-            value(&with)
-        );
-    };
-    line("resident memory, MB", |w| w.resident_megabytes, 1);
-    line("CPU, thousandths of a core", |w| w.cpu, 1);
-    line("reconciles", |w| w.passes, 0);
-    line("writes to Kubernetes", |w| w.writes, 0);
-    line("calls to Temporal per second", |w| w.calls_per_second, 1);
-    text
+        sandbox_machine::table(columns, rows)
+    )
 }

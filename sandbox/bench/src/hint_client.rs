@@ -132,7 +132,10 @@ pub fn sender(namespace: &str, name: &str) -> Value {
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {
             "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata,
-            "rules": [{"apiGroups": ["taskqueue.dev"], "resources": ["taskqueueworkers/hint"], "verbs": ["update"]}],
+            "rules": [{
+                "apiGroups": ["taskqueue.dev"], "resources": ["taskqueueworkers/hint"],
+                "verbs": ["update"],
+            }],
         },
         {
             "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,

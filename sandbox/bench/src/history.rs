@@ -190,7 +190,10 @@ mod tests {
     }
 
     fn event(id: u32, second: u32, kind: &str, attributes: &str, value: &Value) -> Value {
-        json!({"eventId": id.to_string(), "eventTime": at(second), "eventType": format!("EVENT_TYPE_{kind}"), attributes: value})
+        json!({
+            "eventId": id.to_string(), "eventTime": at(second),
+            "eventType": format!("EVENT_TYPE_{kind}"), attributes: value,
+        })
     }
 
     fn history() -> String {
@@ -218,7 +221,10 @@ mod tests {
                 &attributes,
             )
         };
-        let missed = json!({"message": "activity Heartbeat timeout", "timeoutFailureInfo": {"timeoutType": "TIMEOUT_TYPE_HEARTBEAT"}});
+        let missed = json!({
+            "message": "activity Heartbeat timeout",
+            "timeoutFailureInfo": {"timeoutType": "TIMEOUT_TYPE_HEARTBEAT"},
+        });
         let events = [
             event(
                 1,

@@ -20,7 +20,9 @@ use sandbox_machine::{Attempt, Sandbox};
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The name of a fleet and its queue, what its Deployment asks for, and the pods that it has.
-const DEPLOYMENTS: &str = r#"jsonpath={.metadata.labels.taskqueue\.dev/worker} {.metadata.labels.taskqueue\.dev/queue} {.spec.replicas} {.status.replicas}{"\n"}"#;
+const DEPLOYMENTS: &str = "jsonpath={.metadata.labels.taskqueue\\.dev/worker} \
+                           {.metadata.labels.taskqueue\\.dev/queue} \
+                           {.spec.replicas} {.status.replicas}{\"\\n\"}";
 /// A pod, with its deletion timestamp if it is terminating.
 const PODS: &str = r#"jsonpath={.metadata.name} {.metadata.deletionTimestamp}{"\n"}"#;
 

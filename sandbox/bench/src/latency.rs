@@ -150,7 +150,8 @@ fn fleet(scenario: &Scenario<'_>, number: usize, setting: Setting) -> Value {
     let name = lane(number);
     let spec = json!({
         "queues": [{
-            "name": QUEUE, "taskQueue": format!("{NAMESPACE}-{name}"), "taskTypes": ["Workflow", "Activity"],
+            "name": QUEUE, "taskQueue": format!("{NAMESPACE}-{name}"),
+            "taskTypes": ["Workflow", "Activity"],
             "replicas": {"min": 0, "max": 2 * RIGHT},
         }],
         "scaling": {

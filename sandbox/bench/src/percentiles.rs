@@ -1,4 +1,4 @@
-//! Percentiles and the tables made of them. Pure.
+//! Percentiles, as the tables of the measurements show them. Pure.
 
 use std::time::Duration;
 
@@ -24,14 +24,9 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64())
 }
 
-/// p50, p99 and the largest of the values as columns of a table.
-pub(crate) fn columns(values: &[Duration]) -> String {
-    [50, 99, 100]
-        .map(|percent| {
-            let text = percentile(values, percent).map_or_else(|| "-".into(), seconds);
-            format!(" {text:>7}")
-        })
-        .concat()
+/// The percentile in seconds as the cell of a table; a dash without values.
+pub(crate) fn figure(values: &[Duration], percent: usize) -> String {
+    percentile(values, percent).map_or_else(|| "-".to_owned(), seconds)
 }
 
 #[cfg(test)]
@@ -53,8 +48,8 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_empty_without_values() {
-        assert_eq!(columns(&of(&[1, 2, 12])), "    2.00   12.00   12.00");
-        assert_eq!(columns(&[]), "       -       -       -");
+    fn a_figure_has_two_digits_and_is_a_dash_without_values() {
+        assert_eq!(figure(&of(&[1, 2, 12]), 50), "2.00");
+        assert_eq!(figure(&[], 50), "-");
     }
 }

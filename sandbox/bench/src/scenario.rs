@@ -119,13 +119,24 @@ impl<'a> Scenario<'a> {
                 "image": self.sandbox.image_reference(Image::OrderWorker),
                 "imagePullPolicy": "IfNotPresent",
                 "env": [
-                    {"name": "DATABASE_URL", "value": service("postgres", "orders@postgres", "5432/orders")},
-                    {"name": "PAYMENT_GATEWAY_URL", "value": service("http", "payment-gateway", "8090")},
+                    {
+                        "name": "DATABASE_URL",
+                        "value": service("postgres", "orders@postgres", "5432/orders"),
+                    },
+                    {
+                        "name": "PAYMENT_GATEWAY_URL",
+                        "value": service("http", "payment-gateway", "8090"),
+                    },
                     {"name": "SMTP_URL", "value": service("smtp", "smtp", "2525")},
                     {"name": "MAIL_FROM", "value": "orders@shop.example"},
-                    {"name": "TASKQUEUE_WORKER_ACTIVITY_SLOTS", "value": activity_slots.to_string()},
+                    {
+                        "name": "TASKQUEUE_WORKER_ACTIVITY_SLOTS",
+                        "value": activity_slots.to_string(),
+                    },
                 ],
-                "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
+                "readinessProbe": {
+                    "httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1,
+                },
             }],
         }})
     }
@@ -219,11 +230,17 @@ impl<'a> Scenario<'a> {
                     .into_iter()
                     .chain(view.split(' '))
                     .collect();
-                let said = self
+                let output = self
                     .sandbox
                     .kubectl_output(&args)
                     .unwrap_or_else(|error| error.to_string());
-                for part in ["--- kubectl ", view, "\n", &last_lines(&said, lines), "\n"] {
+                for part in [
+                    "--- kubectl ",
+                    view,
+                    "\n",
+                    &last_lines(&output, lines),
+                    "\n",
+                ] {
                     state.push_str(part);
                 }
                 state

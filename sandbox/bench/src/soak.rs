@@ -169,7 +169,12 @@ fn kill_the_leader(sandbox: &Sandbox, progress: Progress) -> Result<()> {
 /// Short cooldown and stabilization, so that the fleet follows every wave down.
 fn fleet(scenario: &Scenario<'_>) -> Value {
     let role = |role: &str| json!([{"name": "ORDER_WORKER_ROLE", "value": role}]);
-    let queue = |name: &str, max: u32| json!({"name": name, "taskQueue": task_queue(scenario, name), "replicas": {"min": 0, "max": max}});
+    let queue = |name: &str, max: u32| {
+        json!({
+            "name": name, "taskQueue": task_queue(scenario, name),
+            "replicas": {"min": 0, "max": max},
+        })
+    };
     let mut queues = [
         queue(QUEUES[0], 3),
         queue(QUEUES[1], 4),

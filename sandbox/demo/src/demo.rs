@@ -21,7 +21,9 @@ use crate::{
     wait::{self, WaitTimes},
 };
 use jiff::Timestamp;
-use sandbox_machine::{Attempt, Image, Name, Progress, Sandbox, checkout, files, run_id};
+use sandbox_machine::{
+    Attempt, Column, Image, Name, Progress, Sandbox, checkout, files, run_id, table,
+};
 
 /// The orders that ship with the project, in the checkout.
 const ORDERS: &str = "sandbox/demo/orders.jsonl";
@@ -190,11 +192,15 @@ fn verify_metrics(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Scre
         thread::sleep(Duration::from_secs(2));
     };
     screen.print(&format!(
-        "\nWhat Prometheus scraped from the operator during the run: tasks in the backlog, replicas desired, replicas ready.\n{}",
+        "\nWhat Prometheus scraped from the operator during the run: tasks in the backlog, \
+         replicas desired, replicas ready.\n{}",
         scraped.render(&queues)
     ));
     if missing.is_empty() {
-        screen.print("SHOWN for each queue: the backlog rose, the replicas followed, and both returned to zero.\n");
+        screen.print(
+            "SHOWN for each queue: the backlog rose, the replicas followed, and both \
+                      returned to zero.\n",
+        );
         Ok(())
     } else {
         Err(Error::Metrics(missing.join("\n")))
@@ -240,7 +246,8 @@ fn draw(
     // From a little before the first order, so that the rise can be seen.
     let from = placed_at.as_second() - 10;
     let caption = format!(
-        "A run of the demo on {}: {orders} orders on the fleet {}/{}, from zero and back to zero; minutes:seconds",
+        "A run of the demo on {}: {orders} orders on the fleet {}/{}, from zero and back to zero; \
+         minutes:seconds",
         now.strftime("%Y-%m-%d"),
         fleet::NAMESPACE,
         fleet::NAME
@@ -356,10 +363,11 @@ impl Phases {
     }
 
     fn render(&self) -> String {
-        self.0
+        let columns = [Column::Words("PHASE"), Column::Numbers("SECONDS")];
+        let rows = self
+            .0
             .iter()
-            .fold("\nTimes:\n".to_owned(), |text, (what, took)| {
-                text + &format!("  {what:<30}{:>8.1} s\n", took.as_secs_f64())
-            })
+            .map(|(what, took)| [(*what).to_owned(), format!("{:.1}", took.as_secs_f64())]);
+        format!("\n{}", table(columns, rows))
     }
 }

@@ -177,14 +177,16 @@ pub(crate) fn diagnostics(sandbox: &Sandbox) -> String {
             "the operator's log",
             30,
             format!(
-                "logs deployment/{OPERATOR_RELEASE} -n {OPERATOR_NAMESPACE} --tail=30 --pod-running-timeout=2s"
+                "logs deployment/{OPERATOR_RELEASE} -n {OPERATOR_NAMESPACE} --tail=30 \
+                 --pod-running-timeout=2s"
             ),
         ),
         (
             "the workers' logs",
             60,
             format!(
-                "logs -l {WORKER_LABEL}={NAME} -n {NAMESPACE} --tail=8 --prefix --max-log-requests=50"
+                "logs -l {WORKER_LABEL}={NAME} -n {NAMESPACE} --tail=8 --prefix \
+                 --max-log-requests=50"
             ),
         ),
     ];
@@ -192,10 +194,10 @@ pub(crate) fn diagnostics(sandbox: &Sandbox) -> String {
         .iter()
         .fold(String::new(), |text, (what, lines, command)| {
             let args: Vec<&str> = command.split(' ').collect();
-            let said = sandbox
+            let output = sandbox
                 .kubectl_output(&args)
                 .unwrap_or_else(|error| error.to_string());
-            let end = last_lines(&said, *lines);
+            let end = last_lines(&output, *lines);
             text + &format!("--- {what} (kubectl {command})\n{end}\n")
         })
 }
@@ -222,16 +224,26 @@ mod tests {
             .collect();
         items[2]["spec"]["replicas"] = json!(4);
         items[2]["status"]["readyReplicas"] = json!(3);
-        items.push(json!({"kind": "Pod", "metadata": {"labels": labels("payments"), "deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        items.push(json!({
+            "kind": "Pod",
+            "metadata": {"labels": labels("payments"), "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        }));
         items.push(json!({"kind": "Pod", "metadata": {"labels": labels("payments")}}));
-        items.push(json!({"kind": "Pod", "metadata": {"labels": {"app": "another"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        items.push(json!({
+            "kind": "Pod",
+            "metadata": {"labels": {"app": "another"}, "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        }));
         items.push(json!({
             "kind": "TaskQueueWorker",
             "metadata": {"name": NAME, "generation": 2},
             "status": {
                 "observedGeneration": observed,
-                "conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "All is well."}],
-                "queues": [{"name": "payments", "lastDecision": {"from": 0, "to": 4, "reason": "Drain"}}],
+                "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "Ready", "message": "All is well.",
+                }],
+                "queues": [{
+                    "name": "payments", "lastDecision": {"from": 0, "to": 4, "reason": "Drain"},
+                }],
             },
         }));
         json!({"items": items})

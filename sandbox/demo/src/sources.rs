@@ -94,7 +94,8 @@ impl<'a> Sources<'a> {
 
     /// How many orders are open, whichever run or person placed them.
     pub(crate) fn open_orders(&self) -> Result<u64> {
-        let query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running' GROUP BY ExecutionStatus";
+        let query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running' GROUP BY \
+                     ExecutionStatus";
         let text = self
             .temporal
             .get(&format!("workflow-count?query={}", http::escape(query)))?;
@@ -154,7 +155,8 @@ impl<'a> Sources<'a> {
         let Fleet { namespace, name } = fleet;
         // Over a window, because an old sample would be repeated for minutes otherwise.
         let query = format!(
-            "max by (queue) (max_over_time(taskqueue_operator_desired_replicas{{namespace=\"{namespace}\",name=\"{name}\"}}[5s]))"
+            "max by (queue) \
+             (max_over_time(taskqueue_operator_desired_replicas{{namespace=\"{namespace}\",name=\"{name}\"}}[5s]))"
         );
         Ok(self.by_queue(&query, (now, now), 1)?.into_keys().collect())
     }
@@ -166,7 +168,8 @@ impl<'a> Sources<'a> {
         let range = |metric: &str, join: &str| -> Result<ByQueue> {
             let Fleet { namespace, name } = fleet;
             let query = format!(
-                "{join} by (queue) (taskqueue_operator_{metric}{{namespace=\"{namespace}\",name=\"{name}\"}})"
+                "{join} by (queue) \
+                 (taskqueue_operator_{metric}{{namespace=\"{namespace}\",name=\"{name}\"}})"
             );
             self.by_queue(&query, (from, to), step)
         };
@@ -183,7 +186,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// The fleet whose metrics are asked for.
+/// The fleet whose metrics are read.
 pub(crate) struct Fleet<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,

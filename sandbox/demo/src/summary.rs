@@ -3,6 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sandbox_machine::{
+    Column::{Numbers, Words},
+    table,
+};
+
 use crate::{
     orders::{Expected, Outcome, Pieces},
     readings::{Ended, OrderResult, Readings},
@@ -24,24 +29,20 @@ pub(crate) fn summary(expected: &[Expected], readings: &Readings) -> String {
     lines.push(mails(expected, readings));
     lines.extend(pieces(expected, readings));
     lines.push(open(readings));
-    let mut text = row(
-        "",
-        "EXPECTED",
-        ["TEMPORAL", "LEDGER", "DATABASE", "MAIL"].map(Some),
-    );
-    for line in &lines {
-        text += &row(
-            &line.what,
-            &line.expected,
-            line.says.each_ref().map(Option::as_deref),
-        );
-    }
-    text
-}
-
-fn row(what: &str, expected: &str, says: [Option<&str>; 4]) -> String {
-    let cells = says.map(|cell| format!("{:>12}", cell.unwrap_or("-")));
-    format!("{what:<28}{expected:>12}{}\n", cells.concat())
+    let columns = [
+        Words("FIGURE"),
+        Numbers("EXPECTED"),
+        Numbers("TEMPORAL"),
+        Numbers("LEDGER"),
+        Numbers("DATABASE"),
+        Numbers("MAIL"),
+    ];
+    let rows = lines.into_iter().map(|line| {
+        let [temporal, ledger, database, mail] =
+            line.says.map(|cell| cell.unwrap_or_else(|| "-".to_owned()));
+        [line.what, line.expected, temporal, ledger, database, mail]
+    });
+    table(columns, rows)
 }
 
 fn line(what: impl Into<String>, expected: String, says: [Option<String>; 4]) -> Line {
@@ -240,12 +241,14 @@ pub(crate) fn retries(readings: &Readings) -> String {
 
 /// How long tasks waited in each queue, from the histories of the run's workflows.
 pub(crate) fn waits(readings: &Readings, task_queues: &[String]) -> String {
-    let head = format!(
-        "{:<20}{:>12}{:>10}{:>10}{:>10}\n",
-        "TASK QUEUE", "FIRST TAKEN", "MEDIAN", "95 %", "LONGEST"
-    );
-    let mut lines = vec![head];
-    for task_queue in task_queues {
+    let columns = [
+        Words("TASK QUEUE"),
+        Numbers("FIRST TAKEN"),
+        Numbers("MEDIAN"),
+        Numbers("95 %"),
+        Numbers("LONGEST"),
+    ];
+    let rows = task_queues.iter().filter_map(|task_queue| {
         let all = readings
             .executions
             .iter()
@@ -253,9 +256,7 @@ pub(crate) fn waits(readings: &Readings, task_queues: &[String]) -> String {
         let of_queue: Vec<_> = all.filter(|wait| wait.task_queue == *task_queue).collect();
         let scheduled = of_queue.iter().map(|wait| wait.scheduled).min();
         let started = of_queue.iter().map(|wait| wait.started).min();
-        let Some((scheduled, started)) = scheduled.zip(started) else {
-            continue;
-        };
+        let (scheduled, started) = scheduled.zip(started)?;
         let mut waits: Vec<i128> = of_queue
             .iter()
             .map(|wait| millis(wait.scheduled, wait.started))
@@ -264,10 +265,9 @@ pub(crate) fn waits(readings: &Readings, task_queues: &[String]) -> String {
         let at = |percent: usize| waits[(waits.len() - 1) * percent / 100];
         let figures = [millis(scheduled, started), at(50), at(95), at(100)].map(seconds);
         let [first, median, most, longest] = figures;
-        let figures = format!("{first:>12}{median:>10}{most:>10}{longest:>10}");
-        lines.push(format!("{task_queue:<20}{figures}\n"));
-    }
-    lines.concat()
+        Some([task_queue.clone(), first, median, most, longest])
+    });
+    table(columns, rows)
 }
 
 fn millis(from: jiff::Timestamp, to: jiff::Timestamp) -> i128 {
@@ -291,18 +291,19 @@ mod tests {
         readings.executions[3].ended = Ended::Otherwise("TIMER_STARTED".into());
         assert_eq!(
             summary(&expected, &readings),
-            "                                EXPECTED    TEMPORAL      LEDGER    DATABASE        MAIL
-orders                                 5           5           -           5           -
-  accepted: paid and done              1           1           1           1           -
-  declined by the gateway              1           1           1           1           -
-  out of stock                         1           1           -           1           -
-  cancelled by the customer            1           0           -           1           -
-  failed: gateway broken               1           1           1           1           -
-charged, EUR                       42.70       42.70       42.71       42.70           -
-mails                                  2           2           -           2           2
-pieces reserved                        2           -           -           2           -
-pieces gone from the stock             2           -           -           2           -
-left open                              0           1           0           0           -
+            "\
+FIGURE                       EXPECTED  TEMPORAL  LEDGER  DATABASE  MAIL
+orders                              5         5       -         5     -
+  accepted: paid and done           1         1       1         1     -
+  declined by the gateway           1         1       1         1     -
+  out of stock                      1         1       -         1     -
+  cancelled by the customer         1         0       -         1     -
+  failed: gateway broken            1         1       1         1     -
+charged, EUR                    42.70     42.70   42.71     42.70     -
+mails                               2         2       -         2     2
+pieces reserved                     2         -       -         2     -
+pieces gone from the stock          2         -       -         2     -
+left open                           0         1       0         0     -
 "
         );
     }
@@ -330,8 +331,9 @@ left open                              0           1           0           0    
             vec![wait("2026-01-01T10:00:02Z", "2026-01-01T10:00:07.25Z")];
         assert_eq!(
             waits(&readings, &["payments".into(), "inventory".into()]),
-            "TASK QUEUE           FIRST TAKEN    MEDIAN      95 %   LONGEST
-payments                   7.2 s     5.2 s     5.2 s     9.5 s\n"
+            "\
+TASK QUEUE  FIRST TAKEN  MEDIAN   95 %  LONGEST
+payments          7.2 s   5.2 s  5.2 s    9.5 s\n"
         );
     }
 }

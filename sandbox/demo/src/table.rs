@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use sandbox_machine::{
+    Column::{Numbers, Words},
+    table,
+};
+
 /// One task queue of the fleet at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct QueueRow {
@@ -11,7 +16,7 @@ pub(crate) struct QueueRow {
     pub(crate) backlog: u64,
     /// How long the oldest of them has waited, as Temporal says.
     pub(crate) oldest: Duration,
-    /// Replicas that the Deployment asks for.
+    /// Replicas in the spec of the Deployment.
     pub(crate) desired: u64,
     /// Replicas that are ready.
     pub(crate) ready: u64,
@@ -56,36 +61,44 @@ impl Snapshot {
 
     /// The table, `elapsed` after the first order was placed.
     pub(crate) fn render(&self, elapsed: Duration) -> String {
-        let seconds = elapsed.as_secs();
-        let mut text = format!(
-            "{:<18}{:>8}{:>10}{:>9}{:>7}{:>10}  {:<28}{:>5}\n",
-            "QUEUE",
-            "BACKLOG",
-            "OLDEST",
-            "DESIRED",
-            "READY",
-            "DRAINING",
-            "LAST DECISION",
-            format!("{}:{:02}", seconds / 60, seconds % 60)
-        );
-        for row in &self.rows {
+        let columns = [
+            Words("QUEUE"),
+            Numbers("BACKLOG"),
+            Numbers("OLDEST"),
+            Numbers("DESIRED"),
+            Numbers("READY"),
+            Numbers("DRAINING"),
+            Words("LAST DECISION"),
+        ];
+        let rows = self.rows.iter().map(|row| {
             let oldest = if row.backlog == 0 {
                 "-".to_owned()
             } else {
                 format!("{:.1} s", row.oldest.as_secs_f64())
             };
-            let line = format!(
-                "{:<18}{:>8}{oldest:>10}{:>9}{:>7}{:>10}  {}",
-                row.queue, row.backlog, row.desired, row.ready, row.draining, row.why
-            );
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        let orders = format!(
-            "orders: {} done, {} declined, {} cancelled (database); {} workflows open, {} closed (Temporal)\n",
-            self.done, self.declined, self.cancelled, self.open, self.closed
-        );
-        text + &orders
+            [
+                row.queue.clone(),
+                row.backlog.to_string(),
+                oldest,
+                row.desired.to_string(),
+                row.ready.to_string(),
+                row.draining.to_string(),
+                row.why.clone(),
+            ]
+        });
+        let seconds = elapsed.as_secs();
+        format!(
+            "{}{}:{:02}  orders: {} done, {} declined, {} cancelled (database); {} workflows open, \
+             {} closed (Temporal)\n",
+            table(columns, rows),
+            seconds / 60,
+            seconds % 60,
+            self.done,
+            self.declined,
+            self.cancelled,
+            self.open,
+            self.closed
+        )
     }
 }
 
@@ -122,10 +135,12 @@ mod tests {
     fn the_table_has_a_line_per_queue_and_one_for_the_orders() {
         assert_eq!(
             snapshot().render(Duration::from_millis(65_900)),
-            "QUEUE              BACKLOG    OLDEST  DESIRED  READY  DRAINING  LAST DECISION                1:05
-order-processing       213     6.1 s        5      3         0  0 to 5: Drain
-payments                 0         -        0      0         0
-orders: 240 done, 15 declined, 8 cancelled (database); 37 workflows open, 263 closed (Temporal)
+            "\
+QUEUE             BACKLOG  OLDEST  DESIRED  READY  DRAINING  LAST DECISION
+order-processing      213   6.1 s        5      3         0  0 to 5: Drain
+payments                0       -        0      0         0
+1:05  orders: 240 done, 15 declined, 8 cancelled (database); 37 workflows open, 263 closed \
+             (Temporal)
 "
         );
     }

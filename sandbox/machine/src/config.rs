@@ -200,12 +200,16 @@ fn prometheus(paths: &Paths) -> Value {
                 "job_name": OPERATOR_RELEASE,
                 "honor_labels": true,
                 "file_sd_configs": [pods],
-                "relabel_configs": [{"action": "keep", "source_labels": ["app"], "regex": OPERATOR_RELEASE}],
+                "relabel_configs": [{
+                    "action": "keep", "source_labels": ["app"], "regex": OPERATOR_RELEASE,
+                }],
             },
             {
                 "job_name": "pods",
                 "file_sd_configs": [pods],
-                "relabel_configs": [{"action": "drop", "source_labels": ["app"], "regex": OPERATOR_RELEASE}],
+                "relabel_configs": [{
+                    "action": "drop", "source_labels": ["app"], "regex": OPERATOR_RELEASE,
+                }],
             },
         ],
     })

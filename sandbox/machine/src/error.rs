@@ -122,7 +122,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "component etcd did not start: it exited with status 1\n    two\n    three\n  whole log: /state/log/etcd.log"
+            "component etcd did not start: it exited with status 1\n    two\n    three\n  whole \
+             log: /state/log/etcd.log"
         );
     }
 }

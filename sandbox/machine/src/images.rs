@@ -95,7 +95,9 @@ impl Sandbox {
             return Ok(());
         }
         Err(Error::Usage(format!(
-            "there are new images; load {} into every node of the cluster (for example with `kind load image-archive FILE`, or on the node `ctr --namespace k8s.io images import FILE`), then run this again",
+            "there are new images; load {} into every node of the cluster (for example with `kind \
+             load image-archive FILE`, or on the node `ctr --namespace k8s.io images import \
+             FILE`), then run this again",
             new.join(" and ")
         )))
     }
@@ -303,7 +305,8 @@ mod tests {
 
     #[test]
     fn the_binary_is_where_cargo_says() {
-        let output = r#"{"reason":"compiler-artifact","target":{"name":"order_worker"},"executable":null}
+        let output = r#"
+{"reason":"compiler-artifact","target":{"name":"order_worker"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"order-worker"},"executable":"/t/debug/order-worker"}
 {"reason":"build-finished","success":true}"#;
         assert_eq!(

@@ -35,6 +35,7 @@ mod scrape_targets;
 mod sleeper;
 mod status;
 mod supervisor;
+mod table;
 mod test_image;
 mod which;
 
@@ -59,6 +60,7 @@ pub use sandbox::Sandbox;
 pub use sleeper::{Sleeper, Tasks};
 pub use status::{ComponentStatus, Phase, Status};
 pub use supervisor::control_client::Action;
+pub use table::{Column, table};
 
 /// What the supervisor's own processes run. Only the command line calls them.
 #[doc(hidden)]

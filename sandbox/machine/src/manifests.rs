@@ -27,14 +27,23 @@ pub(crate) fn base() -> Value {
     items.extend(reader(
         "sandbox:coredns",
         &json!([
-            {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            {
+                "apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"],
+                "verbs": ["list", "watch"],
+            },
+            {
+                "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
+                "verbs": ["list", "watch"],
+            },
         ]),
     ));
     items.extend(reader(
         "sandbox:prometheus",
         &json!([
-            {"apiGroups": [""], "resources": ["pods", "nodes", "services", "endpoints"], "verbs": ["get", "list", "watch"]},
+            {
+                "apiGroups": [""], "resources": ["pods", "nodes", "services", "endpoints"],
+                "verbs": ["get", "list", "watch"],
+            },
         ]),
     ));
     list(&items)
@@ -126,7 +135,9 @@ fn reader(user: &str, rules: &Value) -> Vec<Value> {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRoleBinding",
             "metadata": {"name": user},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user,
+            },
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         }),
     ]
@@ -145,7 +156,10 @@ mod tests {
                     "apiVersion": "v1", "kind": "Service",
                     "metadata": {"name": "temporal", "namespace": "sandbox-services"},
                     "spec": {"ports": [
-                        {"name": "temporal", "port": 7233, "targetPort": 17233, "protocol": "TCP"}]},
+                        {
+                            "name": "temporal", "port": 7233, "targetPort": 17233,
+                            "protocol": "TCP",
+                        }]},
                 }),
                 json!({
                     "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",

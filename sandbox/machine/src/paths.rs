@@ -106,7 +106,8 @@ impl Paths {
         let socket = self.containerd_socket();
         if socket.as_os_str().len() > LONGEST_SOCKET {
             return Err(Error::Usage(format!(
-                "{} is too long for a unix socket ({LONGEST_SOCKET} bytes are allowed); set XDG_STATE_HOME to a shorter path",
+                "{} is too long for a unix socket ({LONGEST_SOCKET} bytes are allowed); set \
+                 XDG_STATE_HOME to a shorter path",
                 socket.display()
             )));
         }

@@ -165,9 +165,12 @@ mod tests {
             kubeconfig(Path::new("/s/pki"), "admin", "https://127.0.0.1:16443"),
             json!({
                 "apiVersion": "v1", "kind": "Config", "current-context": "sandbox",
-                "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "admin"}}],
+                "contexts": [{
+                    "name": "sandbox", "context": {"cluster": "sandbox", "user": "admin"},
+                }],
                 "clusters": [{"name": "sandbox", "cluster": {
-                    "server": "https://127.0.0.1:16443", "certificate-authority": "/s/pki/ca.crt"}}],
+                    "server": "https://127.0.0.1:16443",
+                    "certificate-authority": "/s/pki/ca.crt"}}],
                 "users": [{"name": "admin", "user": {
                     "client-certificate": "/s/pki/admin.crt", "client-key": "/s/pki/admin.key"}}],
             })

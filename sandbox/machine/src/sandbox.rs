@@ -377,7 +377,7 @@ fn lock(paths: &Paths) -> Result<std::fs::File> {
 fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress) -> Result<()> {
     let deadline = Instant::now() + UP_PATIENCE;
     let starts = child.is_some();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     loop {
         if let Some(Ok(Some(ended))) = child.as_mut().map(Child::try_wait) {
             return Err(failure(
@@ -389,8 +389,8 @@ fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress)
         let status = Status::read(&paths.status_file())?;
         if let Some(status) = &status {
             for (name, component) in &status.components {
-                if starts && component.phase == Phase::Ready && !told.contains(name) {
-                    told.push(name.clone());
+                if starts && component.phase == Phase::Ready && !reported.contains(name) {
+                    reported.push(name.clone());
                     let seconds = Duration::from_millis(component.ready_after_ms.unwrap_or(0));
                     progress.say(&format!("{name} ready ({:.1} s)", seconds.as_secs_f64()));
                 }

@@ -142,7 +142,9 @@ mod tests {
         json!({
             "metadata": {
                 "uid": "u1", "name": "worker-1", "namespace": "shop",
-                "labels": {"taskqueue.dev/queue": "payments", "app.kubernetes.io/name": "w", "other": "x"},
+                "labels": {
+                    "taskqueue.dev/queue": "payments", "app.kubernetes.io/name": "w", "other": "x",
+                },
                 "annotations": {"prometheus.io/scrape": scrape, "prometheus.io/port": "8080"},
             },
             "status": {"phase": phase, "podIP": "10.244.0.7"},

@@ -45,7 +45,8 @@ impl Sandbox {
                 buildah::archive(self.paths(), image, &archive)?;
                 files::write_json(&record, &reference)?;
                 return Err(Error::Usage(format!(
-                    "there is a new image {reference}; load {} into every node of the cluster, then run this again",
+                    "there is a new image {reference}; load {} into every node of the cluster, \
+                     then run this again",
                     archive.display()
                 )));
             }

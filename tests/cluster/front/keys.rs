@@ -48,7 +48,7 @@ impl Keys {
         std::mem::take(&mut self.refused.lock().expect("the lock is not poisoned"))
     }
 
-    fn lets_in(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+    fn accepts(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         let value = headers.get(header::AUTHORIZATION);
         let value = value.and_then(|value| value.to_str().ok());
         let key = value.and_then(|value| value.strip_prefix("Bearer "));
@@ -79,7 +79,7 @@ pub(super) async fn pass(
     tasks.spawn(driver);
     while let Some(accepted) = client.accept().await {
         let (request, respond) = accepted?;
-        if keys.lets_in(peer, request.headers()) {
+        if keys.accepts(peer, request.headers()) {
             tasks.spawn(exchange(request, respond, behind.clone()));
         } else {
             refuse(respond)?;
@@ -116,11 +116,11 @@ async fn exchange(
     };
     let (parts, answer) = answer.into_parts();
     let ended = answer.is_end_stream();
-    let told = respond.send_response(Response::from_parts(parts, ()), ended)?;
+    let sender = respond.send_response(Response::from_parts(parts, ()), ended)?;
     if ended {
         return Ok(());
     }
-    relay(answer, told).await
+    relay(answer, sender).await
 }
 
 /// Relays the body and the trailers of one direction.

@@ -7,10 +7,10 @@
 //! - After its stop, a worker accepts no workflow task, drops its polls, and ends its stream of
 //!   activities at the first empty answer: [`polls`].
 //! - The SDK refuses two workers for one queue on one connection: [`proxy`].
-//! - The SDK resends a request that its connection never took, but recognizes it only by the cause of
-//!   the error, which gets lost in the proxy: [`unsent`].
-//! - The SDK gives no access to the channel of a connection, which the proxy needs for requests that
-//!   it does not read: [`opaque`].
+//! - The SDK resends a request that its connection never took, but recognizes it only by the cause
+//!   of the error, which gets lost in the proxy: [`unsent`].
+//! - The SDK gives no access to the channel of a connection, which the proxy needs for requests
+//!   that it does not read: [`opaque`].
 //! - The SDK reports free slots of a worker that takes no more tasks: [`heartbeat`], [`gauges`].
 //! - The SDK cancels activities at the end of `graceful_shutdown_period`, counted from the stop of
 //!   the worker, also if the worker is merely replaced. Instead, `interceptor` ends them when the

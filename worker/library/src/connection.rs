@@ -39,7 +39,8 @@ pub enum ConnectError {
     },
     /// Temporal refused the connection, and its answer repeats the API key.
     #[error(
-        "cannot connect to Temporal at {address}: its answer is not shown, because it repeats the API key"
+        "cannot connect to Temporal at {address}: its answer is not shown, because it repeats the \
+         API key"
     )]
     Repeats {
         /// host:port.
@@ -215,7 +216,8 @@ impl Connector {
                 }
                 code if self.shows_key(status.message()) => {
                     format!(
-                        "Temporal answered {code:?} with a message that is not shown, because it repeats the API key"
+                        "Temporal answered {code:?} with a message that is not shown, because it \
+                         repeats the API key"
                     )
                 }
                 code => format!("Temporal answered {code:?}: {}", status.message()),

@@ -8,7 +8,8 @@ use crate::logs::{self, LogOutput};
 use crate::run;
 use crate::worker::Worker;
 
-/// The `main` of a program that is one worker: runs it until SIGTERM or SIGINT (see [`run`](crate::run)).
+/// The `main` of a program that is one worker: runs it until SIGTERM or SIGINT (see
+/// [`run`](crate::run)).
 ///
 /// Exit codes: 0 after a drain, 1 for an error, 2 for an invalid setting.
 pub fn main<F>(build: F) -> ExitCode
@@ -35,8 +36,8 @@ pub fn run_command(
         return fail(&error.into());
     }
     // The SDK's workers run on this thread, everything else on the runtime's threads: one thread
-    // per core in total. One more thread makes tasks migrate between cores; on two cores, a workflow
-    // with four activities then took 8 % more processor time.
+    // per core in total. One more thread makes tasks migrate between cores; on two cores, a
+    // workflow with four activities then took 8 % more processor time.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.saturating_sub(1).max(1))

@@ -1,5 +1,5 @@
-//! For tests of a worker: a Temporal dev server, the worker's process, connections that fall silent,
-//! and TLS in front of Temporal. Starts programs and opens sockets.
+//! For tests of a worker: a Temporal dev server, the worker's process, connections that fall
+//! silent, and TLS in front of Temporal. Starts programs and opens sockets.
 //!
 //! Enable it for tests only:
 //!

@@ -150,7 +150,9 @@ fn client_of(cert: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
     let chain = certificates(cert)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| no_key(key).to_owned())?;
     let signer = any_supported_type(&key).map_err(|_| {
-        "whose key is damaged, or of a type that is not supported (supported: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, Ed25519)".to_owned()
+        "whose key is damaged, or of a type that is not supported (supported: RSA of 2048 to 4096 \
+         bits, ECDSA on P-256 or P-384, Ed25519)"
+            .to_owned()
     })?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {

@@ -88,8 +88,8 @@ impl Worker {
     }
 
     /// Changes options of every SDK worker, after the settings from the environment: an interceptor
-    /// or a tuner, for example. The task queue, the deployment and `graceful_shutdown_period` belong
-    /// to the library.
+    /// or a tuner, for example. The task queue, the deployment and `graceful_shutdown_period`
+    /// belong to the library.
     #[must_use]
     pub fn options(mut self, change: impl Fn(&mut WorkerOptions) + 'static) -> Self {
         self.options

@@ -30,7 +30,8 @@ pub async fn worker(environment: &Environment, standalone: bool) -> anyhow::Resu
     let settings = Settings::from_environment(environment, standalone)?;
     for variable in settings.missing_queues() {
         tracing::warn!(
-            "{variable} is not set: orders that name no queue of their own wait for ever, because a worker of the role \
+            "{variable} is not set: orders that name no queue of their own wait for ever, because \
+             a worker of the role \
              orders does not run those activities"
         );
     }

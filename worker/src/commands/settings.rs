@@ -112,13 +112,15 @@ impl Settings {
         if self.role.plays(Role::Payments) && self.payment_gateway_url.is_none() {
             return Err(SettingError::new(
                 "PAYMENT_GATEWAY_URL",
-                "is missing; set it to the http or https address of the payment gateway, or run with --standalone",
+                "is missing; set it to the http or https address of the payment gateway, or run \
+                 with --standalone",
             ));
         }
         if self.role.plays(Role::Notifications) && self.smtp_url.is_none() {
             return Err(SettingError::new(
                 "SMTP_URL",
-                "is missing; set it to smtp://host:port, or to console: to write mails to the log, or run with --standalone",
+                "is missing; set it to smtp://host:port, or to console: to write mails to the \
+                 log, or run with --standalone",
             ));
         }
         Ok(())
@@ -265,7 +267,8 @@ mod tests {
         );
         assert_eq!(
             mistake(&[("DATABASE_URL", "mysql://user:secret@db")]),
-            "DATABASE_URL must begin with postgres:// or sqlite: (such as sqlite://orders.db?mode=rwc)"
+            "DATABASE_URL must begin with postgres:// or sqlite: (such as \
+             sqlite://orders.db?mode=rwc)"
         );
         assert_eq!(
             mistake(&[("SMTP_URL", "http://mail")]),

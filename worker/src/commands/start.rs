@@ -153,7 +153,8 @@ async fn check_search_attribute(client: &Client) -> anyhow::Result<()> {
     };
     anyhow::ensure!(
         known.get(name) == Some(&(ORDER_STATE.indexed_value_type() as i32)),
-        "the Temporal namespace {namespace} has no search attribute {name} of type Keyword; make it \
+        "the Temporal namespace {namespace} has no search attribute {name} of type Keyword; make \
+         it \
          with: temporal operator search-attribute create --namespace {namespace} --name {name} \
          --type Keyword"
     );

@@ -189,8 +189,9 @@ impl OrderWorkflow {
     }
 }
 
-/// Checks the order in an activity, so that the history keeps what was accepted. A version with other
-/// rules, or with other tables of characters in a crate, replays the order as it was accepted.
+/// Checks the order in an activity, so that the history keeps what was accepted. A version with
+/// other rules, or with other tables of characters in a crate, replays the order as it was
+/// accepted.
 async fn check(ctx: &WorkflowContext<OrderWorkflow>, input: OrderInput) -> Result<Order, Reason> {
     if !ctx.patched("check-order") {
         return check_here(ctx, &input).map_err(|invalid| invalid.reason());

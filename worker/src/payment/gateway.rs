@@ -84,7 +84,8 @@ pub async fn settle(
         return Err(Failure::new(
             FailureType::PaymentUnsettled,
             format!(
-                "the gateway {known}, but may have forgotten one, because it was asked more than a day ago: look there for order {order_id} under the key {key}"
+                "the gateway {known}, but may have forgotten one, because it was asked more than \
+                 a day ago: look there for order {order_id} under the key {key}"
             ),
         ));
     }
@@ -103,7 +104,8 @@ pub async fn settle(
     Err(Failure::new(
         FailureType::PaymentUnsettled,
         format!(
-            "the gateway {known} and cannot void it ({not_offered}): look there for order {order_id} under the key {key}"
+            "the gateway {known} and cannot void it ({not_offered}): look there for order \
+             {order_id} under the key {key}"
         ),
     ))
 }

@@ -98,8 +98,8 @@ impl Store {
         .await
     }
 
-    /// Takes back the last [`Store::mail_unconfirmed`]: the server has answered that it did not take
-    /// the mail.
+    /// Takes back the last [`Store::mail_unconfirmed`]: the server has answered that it did not
+    /// take the mail.
     pub async fn mail_not_taken(&self, order_id: &str, recipient: &str) -> Result<(), Failure> {
         self.in_time(async {
             sqlx::query(
@@ -147,7 +147,8 @@ impl Store {
     pub async fn mail_counts(&self, order_id: &str) -> Result<MailCounts, Failure> {
         self.in_time(async {
             let rows = sqlx::query(
-                "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY state",
+                "SELECT state, COUNT(*), MAX(message) FROM mails WHERE order_id = $1 GROUP BY \
+                 state",
             )
             .bind(order_id)
             .fetch_all(&self.pool)

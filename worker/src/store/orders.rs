@@ -36,7 +36,8 @@ impl Store {
     ) -> Result<bool, Failure> {
         self.in_time(async {
             let created = sqlx::query(
-                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at, first_run_id)
+                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, \
+                 message, created_at, updated_at, first_run_id)
                  VALUES ($1, $2, $3, $4, 'created', '', '', $5, $5, $6)
                  ON CONFLICT (order_id) DO NOTHING",
             )
@@ -114,7 +115,8 @@ impl Store {
     ) -> Result<bool, Failure> {
         self.in_time(async {
             let changed = sqlx::query(
-                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at)
+                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, \
+                 message, created_at, updated_at)
                  VALUES ($1, $2, 0, '', 'cancelled', $3, $4, $5, $5)
                  ON CONFLICT (order_id) DO UPDATE
                  SET state = 'cancelled', reason = excluded.reason, message = excluded.message,

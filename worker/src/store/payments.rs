@@ -36,7 +36,8 @@ impl Store {
             };
             let mut tx = self.begin().await?;
             let recorded = sqlx::query(
-                "INSERT INTO payments (order_id, idempotency_key, state, charge_id, amount, currency, updated_at)
+                "INSERT INTO payments (order_id, idempotency_key, state, charge_id, amount, \
+                 currency, updated_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)
                  ON CONFLICT (order_id) DO UPDATE
                  SET idempotency_key = excluded.idempotency_key, state = excluded.state,
@@ -57,10 +58,13 @@ impl Store {
             if recorded == 0
                 && let PaymentState::Charged(charge_id) = state
             {
-                let earlier = sqlx::query("SELECT idempotency_key FROM payments WHERE order_id = $1")
-                    .bind(request.order_id.as_str())
-                    .fetch_one(&mut *tx)
-                    .await?;
+                let earlier = sqlx::query(
+                    "SELECT idempotency_key FROM payments WHERE order_id = \
+                                           $1",
+                )
+                .bind(request.order_id.as_str())
+                .fetch_one(&mut *tx)
+                .await?;
                 let earlier: String = earlier.try_get(0)?;
                 if earlier != key {
                     let how = format!(

@@ -8,7 +8,9 @@ use sqlx::migrate::MigrateError;
 pub fn said(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(_) => {
-            "a parameter of its URL, or the file of its sslkey or sslcert, cannot be used; a PEM file may have lost its line breaks".to_owned()
+            "a parameter of its URL, or the file of its sslkey or sslcert, cannot be used; a PEM \
+             file may have lost its line breaks"
+                .to_owned()
         }
         sqlx::Error::Tls(cause) => match cause.downcast_ref::<rustls::Error>() {
             Some(cause) => format!("TLS to it fails: {cause}"),

@@ -55,7 +55,8 @@ impl Store {
                 put_back = sqlx::query(
                     "UPDATE reservations SET state = 'released', updated_at = $2
                      WHERE order_id = $1 AND state = 'reserved' AND NOT EXISTS (
-                         SELECT 1 FROM orders WHERE orders.order_id = $1 AND orders.state = 'paid')",
+                         SELECT 1 FROM orders WHERE orders.order_id = $1 AND orders.state = \
+                         'paid')",
                 )
                 .bind(order_id)
                 .bind(now())

@@ -1,5 +1,5 @@
-//! Shared by the tests and benches of the order worker: a PostgreSQL server, and the description of a
-//! binary. Starts programs and opens sockets.
+//! Shared by the tests and benches of the order worker: a PostgreSQL server, and the description of
+//! a binary. Starts programs and opens sockets.
 
 #![allow(
     clippy::unwrap_used,

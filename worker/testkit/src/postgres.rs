@@ -1,5 +1,5 @@
-//! The PostgreSQL server of a test run, started on first use. It ends with the test process, however
-//! it ends.
+//! The PostgreSQL server of a test run, started on first use. It ends with the test process,
+//! however it ends.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

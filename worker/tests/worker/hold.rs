@@ -26,7 +26,8 @@ impl Step {
     fn take(self) -> &'static str {
         match self {
             Self::Create => {
-                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, message, created_at, updated_at)
+                "INSERT INTO orders (order_id, workflow_id, total, currency, state, reason, \
+                 message, created_at, updated_at)
                  VALUES ($1, '', 0, '', 'created', '', '', '', '')"
             }
             Self::Reserve => {

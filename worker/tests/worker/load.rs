@@ -179,7 +179,8 @@ async fn ledger_stock_orders_and_mails_agree_after_errors_and_kills() {
     store.close().await;
 
     println!(
-        "{count} orders in {took:.1?}, {KILLED} workers killed: {} completed, {} declined, {} failed and \
+        "{count} orders in {took:.1?}, {KILLED} workers killed: {} completed, {} declined, {} \
+         failed and \
          undone; ledger {} charged, {} declined, {} voided, {} attempts; {sold} lamps sold; {} \
          mails to {} recipients, {repeated} of them sent twice",
         completed.len(),

@@ -131,7 +131,8 @@ async fn an_order_with_an_unknown_payment_ends_and_nothing_is_undone() {
     let ended = shop
         .run(OrderInput::new("unfound-1", 100).with("items", lamps))
         .await;
-    let words = "the gateway knows of no charge (404) and cannot void it (404): look there for order \
+    let words = "the gateway knows of no charge (404) and cannot void it (404): look there for \
+                 order \
                  unfound-1 under the key order-unfound-1-charge";
     let why = reason("PaymentUnsettled", words);
     assert_eq!(ended, unpaid("unfound-1", OrderState::Unsettled, why));

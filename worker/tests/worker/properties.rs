@@ -82,7 +82,10 @@ proptest! {
     #[test]
     fn any_json_is_an_order_or_an_invalid_order(value in any_json()) {
         match OrderInput::from_value(value).parse() {
-            Ok(order) => prop_assert!(is_order_id(&order.order_id) && (1..=MAX_TOTAL).contains(&order.total)),
+            Ok(order) => {
+                prop_assert!(is_order_id(&order.order_id));
+                prop_assert!((1..=MAX_TOTAL).contains(&order.total));
+            }
             Err(failure) => {
                 prop_assert_eq!(failure.kind, FailureType::InvalidOrder);
                 prop_assert!(!failure.message.is_empty() && failure.message.len() < 300);
@@ -109,7 +112,9 @@ proptest! {
         let mut value = value;
         let (name, wrong) = [
             ("order_id", json!("has space")), ("total", json!(0)), ("currency", json!("usd")),
-            ("items", json!([])), ("recipients", json!(["nobody"])), ("card", json!("4111111111111111")),
+            ("items", json!([])), ("recipients", json!([
+                "nobody",
+            ])), ("card", json!("4111111111111111")),
         ][field].clone();
         value[name] = wrong;
         let failure = OrderInput::from_value(value).parse().unwrap_err();
@@ -127,7 +132,8 @@ proptest! {
         match OrderInput::from_value(order).parse() {
             Err(failure) => {
                 prop_assert_eq!(failure.kind, FailureType::InvalidOrder);
-                prop_assert!(["recipients[0]", "subject"].iter().any(|f| failure.message.starts_with(f)));
+                let fields = ["recipients[0]", "subject"];
+                prop_assert!(fields.iter().any(|field| failure.message.starts_with(field)));
             }
             Ok(order) => {
                 // Neither an extra header nor an extra command fits into an address or a subject.
@@ -135,7 +141,13 @@ proptest! {
                 prop_assert!(fields.iter().all(|f| !f.contains(['\r', '\n'])));
                 let mailer = Mailer::new("console:", "shop@example.com".parse().unwrap()).unwrap();
                 let handed_over = AtomicBool::new(false);
-                let sent = mailer.send("<mail-1@test>", &order.recipients[0], &order.subject, &order.body, &handed_over);
+                let sent = mailer.send(
+                    "<mail-1@test>",
+                    &order.recipients[0],
+                    &order.subject,
+                    &order.body,
+                    &handed_over,
+                );
                 if let Some(Err(unsent)) = sent.now_or_never() {
                     prop_assert!(matches!(unsent, Unsent::Refused(_)), "{:?}", unsent);
                 }
@@ -149,7 +161,8 @@ proptest! {
         two in "(order-)?[ab~/]{0,3}|.{0,50}", of_two in "[ab~/]{0,3}|.{0,50}",
     ) {
         let key = idempotency_key(&one, &of_one);
-        prop_assert!(key.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'%')));
+        let is_safe = |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'%');
+        prop_assert!(key.bytes().all(is_safe));
         let other = idempotency_key(&two, &of_two);
         prop_assert_eq!((one, of_one) == (two, of_two), key == other);
     }
@@ -168,7 +181,8 @@ proptest! {
                 order_id: "o".to_owned(), amount: 1, currency: "USD".to_owned(), card: None,
                 attempts: None, asked_since: None,
             };
-            (client.charge("k", &request).await, settle(&client, "k", &request, Asked::Lately).await)
+            let charged = client.charge("k", &request).await;
+            (charged, settle(&client, "k", &request, Asked::Lately).await)
         });
         // Another test covers answers that say they are no charge.
         let says = ["status", "error", "success", "ok", "paid", "charged"];

@@ -56,7 +56,8 @@ fn program(variable: &str, folder: &str, program: &str) -> PathBuf {
     made.sort_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
     made.pop().unwrap_or_else(|| {
         panic!(
-            "{variable} is not set, and the client is not in the cache: `cargo sandbox test --only test` makes it, or \
+            "{variable} is not set, and the client is not in the cache: `cargo sandbox test \
+             --only test` makes it, or \
              make it from worker/tests/clients by hand"
         )
     })

@@ -65,7 +65,10 @@ fn the_users_labels_volumes_and_container_order_are_kept() {
     template["metadata"]["labels"] = json!({"app.kubernetes.io/name": "mine", "team": "orders"});
     template["spec"]["containers"] = json!([
         {"name": "before", "image": "b"},
-        {"name": "worker", "image": "w", "volumeMounts": [{"name": "cache", "mountPath": "/cache"}]},
+        {
+            "name": "worker", "image": "w",
+            "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+        },
         {"name": "after", "image": "a"},
     ]);
     let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();

@@ -23,7 +23,8 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
     if spec.api_key_secret_ref.is_some() && spec.tls.is_none() {
         findings.add(
             format!("{path}.apiKeySecretRef"),
-            "needs tls: without it the API key would be sent unencrypted; add tls: {} to use TLS with the public certificate authorities",
+            "needs tls: without it the API key would be sent unencrypted; add tls: {} to use TLS \
+             with the public certificate authorities",
         );
     }
     if !findings.0.is_empty() {

@@ -36,7 +36,10 @@ pub(super) fn parse(template: &PodTemplateSpec, findings: &mut Findings) -> Work
     } else {
         findings.add(
             "spec.template.spec.containers",
-            format!("must have one named {WORKER_CONTAINER}, which receives the connection and the task queue"),
+            format!(
+                "must have one named {WORKER_CONTAINER}, which receives the connection and \
+                     the task queue"
+            ),
         );
         Container {
             name: WORKER_CONTAINER.to_owned(),
@@ -75,7 +78,8 @@ fn check_pod(pod: &PodSpec, findings: &mut Findings) {
         (
             "terminationGracePeriodSeconds",
             pod.termination_grace_period_seconds.is_some(),
-            "must not be set: set drain.gracePeriod, which sets the grace period of both the pod and the worker",
+            "must not be set: set drain.gracePeriod, which sets the grace period of both the pod \
+             and the worker",
         ),
         (
             "activeDeadlineSeconds",
@@ -144,7 +148,8 @@ fn check_env(env: &[EnvVar], path: &str, findings: &mut Findings) {
             findings.add(
                 format!("{path}[{name}]"),
                 format!(
-                    "{name} is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here"
+                    "{name} is set by the operator from connection, taskQueue and \
+                     drain.gracePeriod; remove it here"
                 ),
             );
         }

@@ -180,7 +180,8 @@ fn check_intervals(layers: &Layers<'_>, policy: &Policy, findings: &mut Findings
             findings.add(
                 format!("{}.scaling.{field}", layers.queue_path),
                 format!(
-                    "is {}, which is shorter than pollingInterval, {polling}; a queue takes unset fields from spec.scaling",
+                    "is {}, which is shorter than pollingInterval, {polling}; a queue takes unset \
+                     fields from spec.scaling",
                     DurationString::from(value)
                 ),
             );

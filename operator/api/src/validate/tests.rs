@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 use taskqueue_scaling::{
@@ -203,7 +204,8 @@ fn a_disruption_budget_has_one_field_with_a_number_or_a_percentage() {
         ("minAvailable", json!("two")),
     ] {
         let refusal = format!(
-            "spec.disruptionBudget.{field}: must be a number from 0, or a percentage from 0% to 100%"
+            "spec.disruptionBudget.{field}: must be a number from 0, or a percentage from 0% to \
+             100%"
         );
         assert_eq!(refused(json!({ field: value })), [refusal]);
     }
@@ -294,9 +296,12 @@ fn reserved_and_repeated_variables_are_refused_by_name() {
     assert_eq!(
         refused,
         [
-            "spec.template.spec.containers[worker].env[TEMPORAL_TASK_QUEUE]: TEMPORAL_TASK_QUEUE is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here",
+            "spec.template.spec.containers[worker].env[TEMPORAL_TASK_QUEUE]: TEMPORAL_TASK_QUEUE \
+             is set by the operator from connection, taskQueue and drain.gracePeriod; remove it \
+             here",
             "spec.template.spec.containers[worker].env[A]: A is set twice; keep one",
-            "spec.queues[two].env[TEMPORAL_API_KEY]: TEMPORAL_API_KEY is set by the operator from connection, taskQueue and drain.gracePeriod; remove it here",
+            "spec.queues[two].env[TEMPORAL_API_KEY]: TEMPORAL_API_KEY is set by the operator from \
+             connection, taskQueue and drain.gracePeriod; remove it here",
             "spec.queues[two].env[B]: B is set twice; keep one",
         ]
     );
@@ -330,16 +335,24 @@ fn all_mistakes_are_reported_at_once() {
     assert_eq!(
         refused,
         [
-            "metadata.name: must be at most 63 lower-case letters, digits and hyphens, because it becomes a label of the pods",
-            "spec.connection.address: address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233, with a port from 1 to 65535",
-            "spec.drain.gracePeriod: gracePeriod must be a duration such as 5s, 10m or 1h30m, from 1s to 24h",
-            "spec.template.spec.hostNetwork: must not be true: the operator finds the pod of a worker by its host name",
-            "spec.template.spec.terminationGracePeriodSeconds: must not be set: set drain.gracePeriod, which sets the grace period of both the pod and the worker",
-            "spec.template.spec.containers[worker].volumeMounts[cache].mountPath: must not be in /var/run/secrets/taskqueue.dev, where the operator mounts credentials",
-            "spec.queues[two].taskQueue: queue one serves the same taskQueue and at least one of the same taskTypes, so the demand would be counted twice",
+            "metadata.name: must be at most 63 lower-case letters, digits and hyphens, because it \
+             becomes a label of the pods",
+            "spec.connection.address: address must be host:port without a scheme, such as \
+             temporal-frontend.temporal.svc:7233, with a port from 1 to 65535",
+            "spec.drain.gracePeriod: gracePeriod must be a duration such as 5s, 10m or 1h30m, \
+             from 1s to 24h",
+            "spec.template.spec.hostNetwork: must not be true: the operator finds the pod of a \
+             worker by its host name",
+            "spec.template.spec.terminationGracePeriodSeconds: must not be set: set \
+             drain.gracePeriod, which sets the grace period of both the pod and the worker",
+            "spec.template.spec.containers[worker].volumeMounts[cache].mountPath: must not be in \
+             /var/run/secrets/taskqueue.dev, where the operator mounts credentials",
+            "spec.queues[two].taskQueue: queue one serves the same taskQueue and at least one of \
+             the same taskTypes, so the demand would be counted twice",
             "spec.queues[two].replicas.min: is 3, which is greater than max, 2",
             "spec.queues[two].scaling.targetUtilization: targetUtilization must be from 1 to 100",
-            "spec.queues[two].scaling.cooldownPeriod: is 2s, which is shorter than pollingInterval, 1m; a queue takes unset fields from spec.scaling",
+            "spec.queues[two].scaling.cooldownPeriod: is 2s, which is shorter than \
+             pollingInterval, 1m; a queue takes unset fields from spec.scaling",
         ]
     );
 }
@@ -348,7 +361,10 @@ fn all_mistakes_are_reported_at_once() {
 fn a_schedule_sets_the_minimum_at_a_moment() {
     let fleet = validate(&worker(|resource| {
         resource["spec"]["scaling"] = json!({"schedule": [
-            {"start": "0 8 * * MON-FRI", "end": "0 18 * * MON-FRI", "timeZone": "Europe/Berlin", "minReplicas": 2},
+            {
+                "start": "0 8 * * MON-FRI", "end": "0 18 * * MON-FRI", "timeZone": "Europe/Berlin",
+                "minReplicas": 2,
+            },
         ]});
         resource["spec"]["queues"][1]["scaling"] = json!({"schedule": []});
     }))
@@ -373,17 +389,24 @@ fn a_schedule_sets_the_minimum_at_a_moment() {
 fn an_invalid_schedule_of_the_fleet_is_refused_once() {
     let refused = refusals(|resource| {
         resource["spec"]["scaling"] = json!({"schedule": [
-            {"start": "0 8 31 2 *", "end": "0 22-6 * * *", "timeZone": "Europe/Atlantis", "minReplicas": 2},
+            {
+                "start": "0 8 31 2 *", "end": "0 22-6 * * *", "timeZone": "Europe/Atlantis",
+                "minReplicas": 2,
+            },
             {"start": "0 8 * * *", "end": "0 8 * * *", "minReplicas": 2},
         ]});
     });
     assert_eq!(
         refused,
         [
-            "spec.scaling.schedule[0].timeZone: \"Europe/Atlantis\" is not a time zone; use an IANA name such as Europe/Berlin",
+            "spec.scaling.schedule[0].timeZone: \"Europe/Atlantis\" is not a time zone; use an \
+             IANA name such as Europe/Berlin",
             "spec.scaling.schedule[0].start: \"0 8 31 2 *\" never matches: no such day exists",
-            "spec.scaling.schedule[0].end: \"0 22-6 * * *\" is not a cron expression (the range 22-6 in the hour runs backwards; write two ranges, joined by a comma): write minute, hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\"",
-            "spec.scaling.schedule[1].end: must not be the same as start: the window would never open",
+            "spec.scaling.schedule[0].end: \"0 22-6 * * *\" is not a cron expression (the range \
+             22-6 in the hour runs backwards; write two ranges, joined by a comma): write minute, \
+             hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\"",
+            "spec.scaling.schedule[1].end: must not be the same as start: the window would never \
+             open",
         ]
     );
 }
@@ -424,13 +447,15 @@ fn a_queue_changes_the_template_only_for_itself() {
         .queues
         .iter()
         .map(|queue| {
+            let tolerations = queue.pods.pod.tolerations.iter().flatten();
             let env = queue.pods.worker.env.iter().flatten();
+            let shown = |v: &EnvVar| format!("{}={}", v.name, v.value.as_deref().unwrap_or(""));
             json!({
                 "nodeSelector": queue.pods.pod.node_selector,
-                "tolerations": queue.pods.pod.tolerations.iter().flatten().map(|t| &t.key).collect::<Vec<_>>(),
+                "tolerations": tolerations.map(|t| &t.key).collect::<Vec<_>>(),
                 "priorityClassName": queue.pods.pod.priority_class_name,
                 "resources": queue.pods.worker.resources,
-                "env": env.map(|v| format!("{}={}", v.name, v.value.as_deref().unwrap_or(""))).collect::<Vec<_>>(),
+                "env": env.map(shown).collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -61,8 +61,10 @@ struct Table(String);
 impl Table {
     fn new() -> Self {
         Self(
-            "policy                             one limit per queue   now                        idle pods only\n\
-             trace                  grace s  cut    cost  known  first  raced    cost  ratio    cut    cost\n"
+            "policy                             one limit per queue   now                        \
+             idle pods only\n\
+             trace                  grace s  cut    cost  known  first  raced    cost  ratio    \
+             cut    cost\n"
                 .to_owned(),
         )
     }

@@ -78,10 +78,10 @@ impl List {
             };
             for finding in &figures.findings {
                 let problem = of_finding(&spec.name, finding);
-                let told = |held: &&Condition| {
-                    held.reason == problem.reason && held.message.contains(&spec.name)
+                let is_reported = |condition: &&Condition| {
+                    condition.reason == problem.reason && condition.message.contains(&spec.name)
                 };
-                if !wrong.iter().any(told) {
+                if !wrong.iter().any(is_reported) {
                     problems.push(problem);
                 }
             }

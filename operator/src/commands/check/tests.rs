@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::list::Problem;
 use super::*;
 use crate::commands::figures::parse;
-use crate::commands::top::tests::{METRICS, busy, now};
+use crate::commands::top::{
+    self,
+    tests::{METRICS, busy, now},
+};
 use crate::testing::{api, failure};
 use crate::worker_faults::remedy;
 use taskqueue_api::Reason;
@@ -19,9 +22,12 @@ fn event() -> Value {
         "metadata": {"name": "orders.1", "namespace": "shop"},
         "eventTime": "2026-01-02T11:58:00.000000Z",
         "type": "Warning", "reason": "HeartbeatsTooRare", "action": "Advise",
-        "note": format!("queue payments: the worker of pod x7k2p sends a heartbeat only every 1m; {remedy}"),
+        "note": format!("queue payments: the worker of pod x7k2p sends a heartbeat only every 1m; \
+                         {remedy}"),
         "reportingController": "taskqueue-operator", "reportingInstance": "pod",
-        "regarding": {"kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid"},
+        "regarding": {
+            "kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid",
+        },
         "related": {"kind": "Deployment", "name": "orders-payments-1a2b3c4d"},
     })
 }
@@ -63,7 +69,9 @@ fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
         remedy: remedy(Reason::HeartbeatsTooRare).map(str::to_owned),
     };
     assert_eq!(fault(&[event()]), expected);
-    let message = "pod orders-payments-1a2b3c4d-x7k2p: the workers of a queue send heartbeats so rarely that the operator learns late which of their slots are free".to_owned();
+    let message = "pod orders-payments-1a2b3c4d-x7k2p: the workers of a queue send heartbeats so \
+                   rarely that the operator learns late which of their slots are free"
+        .to_owned();
     assert_eq!(
         fault(&[]),
         Problem {
@@ -76,12 +84,7 @@ fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
 fn arguments(output: Output) -> Arguments {
     Arguments {
         fleet: "orders".to_owned(),
-        cluster: ClusterArgs {
-            namespace: None,
-            context: None,
-            metrics: None,
-            service: "taskqueue-system/taskqueue-operator-metrics".to_owned(),
-        },
+        cluster: top::tests::arguments(&[]).cluster,
         output,
     }
 }
@@ -97,7 +100,9 @@ async fn checked(conditions: bool, metrics: Option<&str>) -> (Value, Outcome) {
         },
         line if line.contains("/events") => (
             200,
-            json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": []}),
+            json!({
+                "apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": [],
+            }),
         ),
         _ => {
             let mut fleet = serde_json::to_value(busy()).unwrap();
@@ -138,7 +143,8 @@ async fn the_outcome_says_whether_anything_is_wrong_or_unknown() {
     assert_eq!(
         list["notes"],
         json!([
-            "what workers do wrong is unknown: you have no permission to get services/proxy in namespace taskqueue-system; ask for it, or give --metrics URL"
+            "what workers do wrong is unknown: you have no permission to get services/proxy in \
+             namespace taskqueue-system; ask for it, or give --metrics URL"
         ])
     );
 }

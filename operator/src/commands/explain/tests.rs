@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::commands::figures::parse;
-use crate::commands::top::tests::{METRICS, busy, now};
+use crate::commands::top::{
+    self,
+    tests::{METRICS, busy, now},
+};
 use crate::testing::{api, failure};
 
 /// An Event about the fleet; `queue` is the name of the Deployment that it is about.
@@ -16,7 +19,9 @@ fn event(time: &str, reason: &str, note: &str, queue: Option<&str>) -> Value {
         "eventTime": format!("2026-01-02T{time}.000000Z"),
         "type": "Normal", "reason": reason, "note": note, "action": "Scale",
         "reportingController": "taskqueue-operator", "reportingInstance": "pod",
-        "regarding": {"kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid"},
+        "regarding": {
+            "kind": "TaskQueueWorker", "name": "orders", "namespace": "shop", "uid": "fleet-uid",
+        },
     });
     if let Some(name) = queue {
         event["related"] = json!({"kind": "Deployment", "name": name});
@@ -157,12 +162,7 @@ fn arguments(output: Output) -> Arguments {
     Arguments {
         fleet: "orders".to_owned(),
         queue: Some("payments".to_owned()),
-        cluster: ClusterArgs {
-            namespace: None,
-            context: None,
-            metrics: None,
-            service: "taskqueue-system/taskqueue-operator-metrics".to_owned(),
-        },
+        cluster: top::tests::arguments(&[]).cluster,
         output,
     }
 }
@@ -173,7 +173,10 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
         line if line.contains("/proxy/") => (403, failure(403, "Forbidden", "no")),
         line if line.contains("/events") => (
             200,
-            json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events()}),
+            json!({
+                "apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {},
+                "items": events(),
+            }),
         ),
         _ => (200, serde_json::to_value(busy()).unwrap()),
     });

@@ -109,8 +109,8 @@ fn now_lines(queue: &QueueView) -> Vec<String> {
 
 fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut add = |what: &str, said: Option<String>| {
-        lines.push(fact(what, &said.unwrap_or_else(|| "unknown".to_owned())));
+    let mut add = |label: &str, value: Option<String>| {
+        lines.push(fact(label, &value.unwrap_or_else(|| "unknown".to_owned())));
     };
     let target = queue
         .wait_target_seconds
@@ -210,7 +210,7 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
 /// One line per pod that keeps the queue from shrinking; beyond ten the pods are only counted.
 fn held_pods(figures: &Figures) -> Vec<String> {
     const NAMED: usize = 10;
-    let said = |(pod, why): (&String, &String)| {
+    let describe = |(pod, why): (&String, &String)| {
         let hold = scaling::Hold::ALL.iter().find(|hold| hold.as_str() == why);
         match hold {
             Some(hold) => format!("pod {pod} {}", hold.describe()),
@@ -218,7 +218,7 @@ fn held_pods(figures: &Figures) -> Vec<String> {
         }
     };
     let pods = figures.held_pods.iter();
-    let mut lines: Vec<String> = pods.take(NAMED).map(said).collect();
+    let mut lines: Vec<String> = pods.take(NAMED).map(describe).collect();
     match figures.held_pods.len().saturating_sub(NAMED) {
         0 => {}
         1 => lines.push("1 more pod must stay".to_owned()),
@@ -329,9 +329,9 @@ fn held_lines(condition: &Condition, now: Timestamp) -> Vec<String> {
     lines
 }
 
-fn fact(what: &str, said: &str) -> String {
-    let mut lines = wrapped(said, "", WIDTH - 16).into_iter();
-    let mut text = format!("{what:<14}{}", lines.next().unwrap_or_default());
+fn fact(label: &str, value: &str) -> String {
+    let mut lines = wrapped(value, "", WIDTH - 16).into_iter();
+    let mut text = format!("{label:<14}{}", lines.next().unwrap_or_default());
     for line in lines {
         // Writing to a String does not fail.
         _ = write!(text, "\n  {:<14}{line}", "");

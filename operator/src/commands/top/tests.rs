@@ -13,7 +13,8 @@ use crate::commands::view::{age, compare, fit, seconds, snapshot, table};
 use crate::testing::{Asked, api, failure, guarded, resource};
 
 /// What an operator serves about the fleet below. Shared with the tests of `explain`.
-pub(crate) const METRICS: &str = r#"# HELP taskqueue_operator_leader 1 if this process reconciles.
+pub(crate) const METRICS: &str = concat!(
+    r#"# HELP taskqueue_operator_leader 1 if this process reconciles.
 # TYPE taskqueue_operator_leader gauge
 taskqueue_operator_leader 1
 taskqueue_operator_backlog_tasks{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 70
@@ -41,8 +42,10 @@ taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payment
 taskqueue_operator_decisions_total{namespace="shop",name="orders",queue="payments",task_queue="payments",direction="hold",reason="MaxReplicas"} 9
 taskqueue_operator_backlog_tasks{namespace="shop",name="orders",queue="mails",task_queue="mails",task_type="activity"} 0
 taskqueue_operator_backlog_age_seconds{namespace="shop",name="orders",queue="mails",task_queue="mails",task_type="activity"} 0
-taskqueue_operator_slots_used{namespace="bill",name="monthly",queue="all",task_queue="a \"b\\c\"\nd",task_type="activity"} 3
-"#;
+"#,
+    "taskqueue_operator_slots_used{namespace=\"bill\",name=\"monthly\",queue=\"all\",\
+     task_queue=\"a \\\"b\\\\c\\\"\\nd\",task_type=\"activity\"} 3\n"
+);
 
 /// The time at which the tests run.
 pub(crate) fn now() -> jiff::Timestamp {
@@ -52,7 +55,10 @@ pub(crate) fn now() -> jiff::Timestamp {
 /// A fleet that is busy. Shared with the tests of `explain`.
 pub(crate) fn busy() -> TaskQueueWorker {
     let mut fleet = resource(&json!([
-        {"name": "payments", "replicas": {"min": 0, "max": 5}, "scaling": {"queueWaitTarget": "10s"}},
+        {
+            "name": "payments", "replicas": {"min": 0, "max": 5},
+            "scaling": {"queueWaitTarget": "10s"},
+        },
         {"name": "mails", "replicas": {"min": 1, "max": 4}},
         {"name": "new", "replicas": {"min": 0, "max": 1000}},
     ]));
@@ -60,19 +66,40 @@ pub(crate) fn busy() -> TaskQueueWorker {
         "observedGeneration": 4,
         "conditions": [
             condition("Ready", "True", "Available", "everything is applied"),
-            condition("ScalingActive", "False", "NotPolling", "queue mails: pods are Ready, but nobody polls"),
-            condition("ScalingLimited", "True", "MaxReplicas", "queue payments: its demand asks for more than replicas.max; raise it if the cluster and what the workers call can take it"),
+            condition(
+                "ScalingActive", "False", "NotPolling",
+                "queue mails: pods are Ready, but nobody polls",
+            ),
+            condition(
+                "ScalingLimited", "True", "MaxReplicas",
+                "queue payments: its demand asks for more than replicas.max; raise it if the \
+                 cluster and what the workers call can take it",
+            ),
         ],
         "queues": [
-            {"name": "payments", "taskQueue": "payments", "deploymentName": "orders-payments-1a2b3c4d", "desired": 5, "current": 5, "ready": 3,
-             "lastDecision": {
-                "reason": "MaxReplicas", "message": "scaled 1 to 5: 74 activity tasks wait; a task is assumed to take 5s; 6 replicas of 10 slots at 75% clear them within the 10s target; replicas.max is 5",
-                "time": "2026-01-02T11:59:48Z", "from": 1, "to": 5,
-                "inputs": {"backlog": 74, "backlogAgeMilliseconds": 4100, "tasksAddedPer1000Seconds": 4200, "slotsUsed": 10, "slotsPerReplica": 10, "serviceTimeMilliseconds": 5000, "ready": 1},
-                "terms": {"inFlight": 2, "drain": 6},
-                "limits": [{"name": "MaxReplicas", "from": 6, "to": 5}],
-             }},
-            {"name": "mails", "taskQueue": "mails", "deploymentName": "orders-mails-5e6f7a8b", "desired": 1, "current": 1, "ready": 1},
+            {
+                "name": "payments", "taskQueue": "payments",
+                "deploymentName": "orders-payments-1a2b3c4d",
+                "desired": 5, "current": 5, "ready": 3,
+                "lastDecision": {
+                    "reason": "MaxReplicas",
+                    "message": "scaled 1 to 5: 74 activity tasks wait; a task is assumed to take \
+                                5s; 6 replicas of 10 slots at 75% clear them within the 10s \
+                                target; replicas.max is 5",
+                    "time": "2026-01-02T11:59:48Z", "from": 1, "to": 5,
+                    "inputs": {
+                        "backlog": 74, "backlogAgeMilliseconds": 4100,
+                        "tasksAddedPer1000Seconds": 4200, "slotsUsed": 10, "slotsPerReplica": 10,
+                        "serviceTimeMilliseconds": 5000, "ready": 1,
+                    },
+                    "terms": {"inFlight": 2, "drain": 6},
+                    "limits": [{"name": "MaxReplicas", "from": 6, "to": 5}],
+                },
+            },
+            {
+                "name": "mails", "taskQueue": "mails", "deploymentName": "orders-mails-5e6f7a8b",
+                "desired": 1, "current": 1, "ready": 1,
+            },
         ],
     })).unwrap());
     fleet
@@ -91,7 +118,7 @@ struct Line {
     arguments: Arguments,
 }
 
-fn arguments(line: &[&str]) -> Arguments {
+pub(crate) fn arguments(line: &[&str]) -> Arguments {
     let line = std::iter::once("top").chain(line.iter().copied());
     Line::try_parse_from(line).unwrap().arguments
 }
@@ -310,7 +337,8 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         look["notes"],
         json!([
-            "no current metrics: you have no permission to get services/proxy in namespace taskqueue-system; ask for it, or give --metrics URL"
+            "no current metrics: you have no permission to get services/proxy in namespace \
+             taskqueue-system; ask for it, or give --metrics URL"
         ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
@@ -323,11 +351,13 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
     let cases = [
         (
             404,
-            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name it with --service, or give --metrics URL",
+            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name \
+             it with --service, or give --metrics URL",
         ),
         (
             503,
-            "no replica of the operator answers behind Service taskqueue-system/taskqueue-operator-metrics",
+            "no replica of the operator answers behind Service \
+             taskqueue-system/taskqueue-operator-metrics",
         ),
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
@@ -381,6 +411,7 @@ async fn a_refusal_of_the_api_server_is_reported_in_its_own_words() {
         .unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "cannot list the fleets in namespace shop: this cluster does not know the kind TaskQueueWorker; install the operator"
+        "cannot list the fleets in namespace shop: this cluster does not know the kind \
+         TaskQueueWorker; install the operator"
     );
 }

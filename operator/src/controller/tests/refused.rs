@@ -101,7 +101,8 @@ async fn a_definition_without_a_field_of_the_status_stops_no_fleet() {
 async fn a_fleet_that_cannot_be_created_says_why_in_the_condition_ready() {
     let denied = "admission webhook \"x.test\" denied the request: no";
     let down = "Internal error occurred: failed calling webhook \"x.test\": refused";
-    let policy = "deployments.apps \"a\" is forbidden: ValidatingAdmissionPolicy 'x.test' with binding 'b' denied request: no";
+    let policy = "deployments.apps \"a\" is forbidden: ValidatingAdmissionPolicy 'x.test' with \
+                  binding 'b' denied request: no";
     let table = [
         (400, denied, "ApplyFailed", "x.test"),
         (403, policy, "ApplyFailed", "x.test"),

@@ -25,19 +25,35 @@ fn answered(
 const WEBHOOK: &str = "admission webhook \"policy.test\" denied the request: policy says no";
 const WEBHOOK_MUTE: &str =
     "admission webhook \"policy.test\" denied the request without explanation";
-const POLICY: &str = "deployments.apps \"a\" is forbidden: ValidatingAdmissionPolicy 'needs-team' with binding 'needs-team' denied request: a team label is needed";
-const MUTATING: &str = "deployments.apps \"a\" is forbidden: MutatingAdmissionPolicy 'labels' with binding 'b' denied request: no such key";
-const WEBHOOK_DOWN: &str = "Internal error occurred: failed calling webhook \"nobody.home.test\": failed to call webhook: Post \"https://none.cases.svc:443/?timeout=2s\": service \"none\" not found";
-const TYPED: &str = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): errors:\n  .spec.template.spec.containers[name=\"worker\"].ports: duplicate entries for key [containerPort=9090,protocol=\"TCP\"]";
-const UNKNOWN: &str = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): .spec.template.spec.hostnameOverride: field not declared in schema";
+const POLICY: &str = "deployments.apps \"a\" is forbidden: ValidatingAdmissionPolicy 'needs-team' \
+                      with binding 'needs-team' denied request: a team label is needed";
+const MUTATING: &str = "deployments.apps \"a\" is forbidden: MutatingAdmissionPolicy 'labels' \
+                        with binding 'b' denied request: no such key";
+const WEBHOOK_DOWN: &str = "Internal error occurred: failed calling webhook \"nobody.home.test\": \
+                            failed to call webhook: Post \
+                            \"https://none.cases.svc:443/?timeout=2s\": service \"none\" not found";
+const TYPED: &str = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): \
+                     errors:\n  .spec.template.spec.containers[name=\"worker\"].ports: duplicate \
+                     entries for key [containerPort=9090,protocol=\"TCP\"]";
+const UNKNOWN: &str = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): \
+                       .spec.template.spec.hostnameOverride: field not declared in schema";
 const QUANTITY: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-const QUOTA: &str = "deployments.apps \"a\" is forbidden: exceeded quota: all, requested: count/deployments.apps=1, used: count/deployments.apps=4, limited: count/deployments.apps=4";
-const RIGHT: &str = "deployments.apps \"a\" is forbidden: User \"system:serviceaccount:taskqueue-system:taskqueue-operator\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"shop\"";
-const OWNER: &str = "deployments.apps \"a\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
-const LIMITS: &str = "deployments.apps \"a\" is forbidden: [maximum memory usage per Container is 1Gi, but limit is 2Gi]";
-const TERMINATING: &str = "deployments.apps \"a\" is forbidden: unable to create new content in namespace shop because it is being terminated";
-const MODIFIED: &str = "Operation cannot be fulfilled on deployments.apps \"a\": the object has been modified; please apply your changes to the latest version and try again";
+const QUOTA: &str = "deployments.apps \"a\" is forbidden: exceeded quota: all, requested: \
+                     count/deployments.apps=1, used: count/deployments.apps=4, limited: \
+                     count/deployments.apps=4";
+const RIGHT: &str = "deployments.apps \"a\" is forbidden: User \
+                     \"system:serviceaccount:taskqueue-system:taskqueue-operator\" cannot patch \
+                     resource \"deployments\" in API group \"apps\" in the namespace \"shop\"";
+const OWNER: &str = "deployments.apps \"a\" is forbidden: cannot set blockOwnerDeletion if an \
+                     ownerReference refers to a resource you can't set finalizers on: , <nil>";
+const LIMITS: &str = "deployments.apps \"a\" is forbidden: [maximum memory usage per Container is \
+                      1Gi, but limit is 2Gi]";
+const TERMINATING: &str = "deployments.apps \"a\" is forbidden: unable to create new content in \
+                           namespace shop because it is being terminated";
+const MODIFIED: &str = "Operation cannot be fulfilled on deployments.apps \"a\": the object has \
+                        been modified; please apply your changes to the latest version and try \
+                        again";
 
 #[test]
 fn every_answer_is_classified_by_its_message_and_not_by_its_code() {

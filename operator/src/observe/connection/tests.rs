@@ -92,7 +92,8 @@ async fn resolved(
 async fn problems_are_reported_with_the_secret_and_its_key() {
     let (_, other_key) = issued();
     let broken = other_key.replace('\n', "\\n");
-    let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the unchanged file, for example with kubectl create secret and --from-file";
+    let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the \
+                unchanged file, for example with kubectl create secret and --from-file";
     for (at, value, told) in [
         (
             ("client", "tls.key"),
@@ -112,7 +113,9 @@ async fn problems_are_reported_with_the_secret_and_its_key() {
         (
             ("client", "tls.key"),
             other_key,
-            "Secret client, key tls.key in namespace shop: the client certificate and the client key do not match".to_owned(),
+            "Secret client, key tls.key in namespace shop: the client certificate and the client \
+             key do not match"
+                .to_owned(),
         ),
         (
             ("key", "key"),
@@ -135,7 +138,8 @@ async fn an_invalid_address_is_a_mistake_in_the_spec_and_not_in_a_secret() {
         address: "999.1.1.1:7233".to_owned(),
         ..complete()
     };
-    let why = "address \"999.1.1.1:7233\" is not a valid host:port, as in temporal-frontend.temporal.svc:7233";
+    let why = "address \"999.1.1.1:7233\" is not a valid host:port, as in \
+               temporal-frontend.temporal.svc:7233";
     assert_eq!(
         resolved(&fleet, &spec, good()).await.unwrap_err(),
         NotReady::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
@@ -172,19 +176,22 @@ async fn a_secret_that_was_not_read_is_not_missing() {
             403,
             failure(403, "Forbidden", "no"),
             Reason::Forbidden,
-            "the operator may not read Secret ca in namespace shop; grant it the verb get on secrets there",
+            "the operator may not read Secret ca in namespace shop; grant it the verb get on \
+             secrets there",
         ),
         (
             503,
             failure(503, "ServiceUnavailable", "etcd is away"),
             Reason::SecretUnavailable,
-            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; the operator retries",
+            "Secret ca in namespace shop cannot be read: the API server answered HTTP 503; the \
+             operator retries",
         ),
         (
             200,
             json!({"kind": "Secret", "data": {"ca.crt": token}}),
             Reason::SecretUnavailable,
-            "Secret ca in namespace shop cannot be read: the API server's answer cannot be decoded; the operator retries",
+            "Secret ca in namespace shop cannot be read: the API server's answer cannot be \
+             decoded; the operator retries",
         ),
         (
             200,

@@ -86,7 +86,11 @@ fn the_container_status_shows_how_the_worker_ended() {
             killed,
         })
     };
-    let terminated = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason, "finishedAt": time}});
+    let terminated = |code: i32, reason: &str| {
+        json!({
+            "terminated": {"exitCode": code, "reason": reason, "finishedAt": time},
+        })
+    };
     let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
     let nothing = Value::Null;
     let table = [

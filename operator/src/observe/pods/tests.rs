@@ -240,7 +240,8 @@ fn pods_that_cannot_start_are_reported_with_the_remedy() {
     );
     assert_eq!(
         message("CrashLoopBackOff"),
-        "container worker exits with code 2 each time it starts; see kubectl logs --previous of its pod"
+        "container worker exits with code 2 each time it starts; see kubectl logs --previous of \
+         its pod"
     );
     assert_eq!(
         message("CreateContainerConfigError"),
@@ -254,14 +255,18 @@ fn a_pod_without_a_node_is_reported() {
         "metadata": {"name": "p"},
         "status": {"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/9 nodes are available: 9 Preemption is not helpful for scheduling.",
+            "message": "0/9 nodes are available: 1 Insufficient cpu, 8 node(s) had untolerated \
+                        taint(s). no new claims to deallocate, preemption: 0/9 nodes are \
+                        available: 9 Preemption is not helpful for scheduling.",
         }]},
     }));
     let trouble = read(&[pending], WORKER, now()).trouble.unwrap();
     assert_eq!(trouble.reason, Reason::PodsUnschedulable);
     assert_eq!(
         trouble.message,
-        "pods cannot be scheduled on any node: Insufficient cpu, no new claims to deallocate, node(s) had untolerated taint(s); add nodes, or change resources, nodeSelector or tolerations"
+        "pods cannot be scheduled on any node: Insufficient cpu, no new claims to deallocate, \
+         node(s) had untolerated taint(s); add nodes, or change resources, nodeSelector or \
+         tolerations"
     );
 }
 

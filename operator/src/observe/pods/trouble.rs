@@ -55,11 +55,12 @@ fn unplaced(pod: &Pod) -> Option<NotReady> {
         scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable")
     })?;
     let message = unplaced.message.as_deref();
-    let said = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
+    let why = message.map_or_else(|| "no node fits".to_owned(), why_unschedulable);
     Some(NotReady {
         reason: Reason::PodsUnschedulable,
         message: format!(
-            "pods cannot be scheduled on any node: {said}; add nodes, or change resources, nodeSelector or tolerations"
+            "pods cannot be scheduled on any node: {why}; add nodes, or change resources, \
+             nodeSelector or tolerations"
         ),
     })
 }
@@ -99,7 +100,8 @@ fn of_container(
             Some(NotReady {
                 reason: Reason::ImagePullFailed,
                 message: format!(
-                    "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or give the pods a pull Secret for it",
+                    "the image {} of {kind} {name} cannot be pulled ({}); correct the image, or \
+                     give the pods a pull Secret for it",
                     container.image,
                     // The kubelet alternates between the two reasons while it backs off.
                     if word == "ErrImagePull" {
@@ -112,8 +114,8 @@ fn of_container(
         }
         "CrashLoopBackOff" => Some(failing(kind, container)),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            let said = waiting.message.as_deref().map(steady);
-            Some(not_started(kind, name, word, said))
+            let detail = waiting.message.as_deref().map(steady);
+            Some(not_started(kind, name, word, detail))
         }
         _ => None,
     }
@@ -148,8 +150,8 @@ fn failing(kind: &str, container: &ContainerStatus) -> NotReady {
     let ended = last_end(container);
     let why = ended.and_then(|ended| ended.reason.as_deref());
     if let Some(word @ ("StartError" | "ContainerCannotRun")) = why {
-        let said = ended.and_then(|ended| ended.message.as_deref());
-        return not_started(kind, name, word, said.map(steady));
+        let detail = ended.and_then(|ended| ended.message.as_deref());
+        return not_started(kind, name, word, detail.map(steady));
     }
     let exit = ended.map(|ended| format!(" with code {}", ended.exit_code));
     // `Error` and `Completed` say no more than the exit code.
@@ -165,11 +167,11 @@ fn failing(kind: &str, container: &ContainerStatus) -> NotReady {
     }
 }
 
-fn not_started(kind: &str, name: &str, word: &str, said: Option<String>) -> NotReady {
+fn not_started(kind: &str, name: &str, word: &str, detail: Option<String>) -> NotReady {
     NotReady {
         reason: Reason::PodsFailing,
-        message: match said {
-            Some(said) => format!("{kind} {name} cannot be started ({word}): {said}"),
+        message: match detail {
+            Some(detail) => format!("{kind} {name} cannot be started ({word}): {detail}"),
             None => format!("{kind} {name} cannot be started ({word})"),
         },
     }

@@ -52,7 +52,9 @@ fn a_target_that_cannot_be_met_from_zero_is_reported_once_per_generation() {
         nothing,
         "nothing is known of its pods yet"
     );
-    let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero replicas waits up to 5s until Temporal's statistics show it, and about 3s for a pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
+    let note = "queue a: queueWaitTarget is 6s, but a task that wakes the queue from zero \
+                replicas waits up to 5s until Temporal's statistics show it, and about 3s for a \
+                pod to start; set replicas.min to at least 1, or queueWaitTarget to 8s or more";
     assert_eq!(advice_given(&fleet, Some(3), CACHE, &mut state), [note]);
     assert_eq!(advice_given(&fleet, Some(3), CACHE, &mut state), nothing);
     fleet.generation += 1;
@@ -84,7 +86,9 @@ fn a_polling_interval_below_the_servers_cache_is_reported_with_its_effect() {
     assert_eq!(
         advice_given(&fleet, None, CACHE, &mut FleetState::default()),
         [
-            "queue a: pollingInterval is 2s, but Temporal caches the statistics for 5s, so the queue is read every 5s; set pollingInterval to that, or, if the server caches for a shorter time, set --temporal-statistics-cache of the operator"
+            "queue a: pollingInterval is 2s, but Temporal caches the statistics for 5s, so the \
+             queue is read every 5s; set pollingInterval to that, or, if the server caches for a \
+             shorter time, set --temporal-statistics-cache of the operator"
         ]
     );
     let short = Duration::from_secs(1);
@@ -127,7 +131,11 @@ fn what_a_worker_does_wrong_is_reported_once_per_generation_and_exposed() {
     };
     let event = (
         "WorksOnOtherQueues".to_owned(),
-        "queue a: pod p also works on the task queue mails, so it counts as busy with tasks whose backlog the operator does not read for it; poll only TEMPORAL_TASK_QUEUE, and make every other task queue a queue of a fleet; only tasks that need one certain pod belong on a task queue of that pod".to_owned(),
+        "queue a: pod p also works on the task queue mails, so it counts as busy with tasks whose \
+         backlog the operator does not read for it; poll only TEMPORAL_TASK_QUEUE, and make every \
+         other task queue a queue of a fleet; only tasks that need one certain pod belong on a \
+         task queue of that pod"
+            .to_owned(),
     );
     let exposed = vec![WorkerFaultNumbers {
         fault: "WorksOnOtherQueues",

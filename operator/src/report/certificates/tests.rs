@@ -58,7 +58,11 @@ fn a_certificate_is_reported_before_and_after_it_expires() {
         condition("2029-12-24T23:59:59Z"),
         ("False", "CertificatesValid", valid)
     );
-    let soon = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expires at 2030-01-01T00:00:00Z; renew it in the Secret before that, while the old one is still valid: the operator uses the new one within about 30s, and the workers get it as a file".to_owned();
+    let soon = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expires at \
+                2030-01-01T00:00:00Z; renew it in the Secret before that, while the old one is \
+                still valid: the operator uses the new one within about 30s, and the workers get \
+                it as a file"
+        .to_owned();
     for now in ["2029-12-25T00:00:00Z", "2030-01-01T00:00:00Z"] {
         assert_eq!(
             condition(now),
@@ -66,7 +70,10 @@ fn a_certificate_is_reported_before_and_after_it_expires() {
             "{now}"
         );
     }
-    let gone = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expired at 2030-01-01T00:00:00Z: new connections to Temporal fail; renew it in the Secret".to_owned();
+    let gone = "the CA certificate \"CN=shop CA\" in Secret temporal-ca expired at \
+                2030-01-01T00:00:00Z: new connections to Temporal fail; renew it in the \
+                Secret"
+        .to_owned();
     assert_eq!(condition("2030-01-01T00:00:01Z"), ("True", "Expired", gone));
 }
 

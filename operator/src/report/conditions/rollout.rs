@@ -72,7 +72,9 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
             Some(NotReady::new(
                 Reason::RolloutPaused,
                 format!(
-                    "the rollout of Deployment {deployment} is paused, so pods of the old template stay and the queue does not shrink; resume it with kubectl rollout resume deployment/{deployment}"
+                    "the rollout of Deployment {deployment} is paused, so pods of the old \
+                     template stay and the queue does not shrink; resume it with kubectl rollout \
+                     resume deployment/{deployment}"
                 ),
             ))
         }

@@ -83,7 +83,9 @@ fn not_scaling(
         return Some((Status::False, why));
     }
     if facts.state.history.pods_unseen() {
-        let message = "the Deployment counts more pods than the watch on pods shows, so the queue does not shrink; check that the operator may list and watch pods, and see its log";
+        let message = "the Deployment counts more pods than the watch on pods shows, so the queue \
+                       does not shrink; check that the operator may list and watch pods, and see \
+                       its log";
         return Some((Status::True, NotReady::new(Reason::SlotsUnknown, message)));
     }
     if slots_unknown(facts, now) {
@@ -94,8 +96,13 @@ fn not_scaling(
     let short =
         policy.min == 0 && policy.max > 0 && policy.queue_wait_target < thresholds.statistics_cache;
     short.then(|| {
-        let message = "queueWaitTarget is shorter than a start from zero replicas takes, so tasks that wake the queue wait longer; set replicas.min to at least 1, or raise queueWaitTarget";
-        (Status::True, NotReady::new(Reason::WaitTargetTooShort, message))
+        let message = "queueWaitTarget is shorter than a start from zero replicas takes, so tasks \
+                       that wake the queue wait longer; set replicas.min to at least 1, or raise \
+                       queueWaitTarget";
+        (
+            Status::True,
+            NotReady::new(Reason::WaitTargetTooShort, message),
+        )
     })
 }
 
@@ -107,7 +114,9 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
                 (Status::Unknown, NotReady::new(Reason::Starting, message))
             }
             UnknownReason::Stale => {
-                let message = "the last reading of the backlog is too old to act on; the replicas stay as they are; if the alert TaskQueueBudgetExhausted fires as well, the call budget is too small for the queues";
+                let message = "the last reading of the backlog is too old to act on; the replicas \
+                               stay as they are; if the alert TaskQueueBudgetExhausted fires as \
+                               well, the call budget is too small for the queues";
                 (
                     Status::Unknown,
                     NotReady::new(Reason::BacklogUnknown, message),
@@ -176,14 +185,17 @@ fn no_slots(facts: &QueueFacts<'_>) -> String {
     let so = "so scale-in is slower and never reaches zero";
     match &facts.seen.scraped {
         Some(scraped) => format!(
-            "the workers send no heartbeats, and no pod's metrics can be read at metricsPort {}, {so}: {}",
+            "the workers send no heartbeats, and no pod's metrics can be read at metricsPort {}, \
+             {so}: {}",
             scraped.port,
             scraped
                 .failure
                 .map_or("no pod has answered yet", Failure::sentence)
         ),
         None => format!(
-            "the workers do not report task slots, {so}; use an SDK with worker heartbeats and a Temporal server of version 1.30 or later, or name the port of the SDK's metrics in scaling.metricsPort"
+            "the workers do not report task slots, {so}; use an SDK with worker heartbeats and a \
+             Temporal server of version 1.30 or later, or name the port of the SDK's metrics in \
+             scaling.metricsPort"
         ),
     }
 }
@@ -268,7 +280,8 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
     let what = match reason {
         scaling::Reason::MaxReplicas => {
             return format!(
-                "the demand exceeds replicas.max, which is {}; raise it if the cluster and the services that the workers call can take more load, or send tasks more slowly",
+                "the demand exceeds replicas.max, which is {}; raise it if the cluster and the \
+                 services that the workers call can take more load, or send tasks more slowly",
                 policy.max
             );
         }
@@ -278,7 +291,8 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
             "the stabilization window of behavior.scaleUp has not passed"
         }
         scaling::Reason::RateLimited => {
-            "Temporal limits how fast it dispatches tasks of this queue; more replicas would not help"
+            "Temporal limits how fast it dispatches tasks of this queue; more replicas would not \
+             help"
         }
         other => other.describe(),
     };

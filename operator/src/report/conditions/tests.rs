@@ -251,7 +251,9 @@ fn unreadable_metrics_are_reported_with_the_port_and_the_remedy() {
         (drafts[2].reason, drafts[2].message.as_str()),
         (
             Reason::SlotsUnknown,
-            "queue a: the workers send no heartbeats, and no pod's metrics can be read at metricsPort 9464, so scale-in is slower and never reaches zero: the HTTP status is not 200; check the port"
+            "queue a: the workers send no heartbeats, and no pod's metrics can be read at \
+             metricsPort 9464, so scale-in is slower and never reaches zero: the HTTP status is \
+             not 200; check the port"
         )
     );
 }

@@ -152,19 +152,23 @@ fn a_killed_worker_is_reported_with_the_cause() {
         (
             killed(75, Killed::Other),
             format!(
-                "was killed after its drain grace period, because it had not stopped: {THREE}; its worker must cancel its running tasks and exit by itself after TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, here 60"
+                "was killed after its drain grace period, because it had not stopped: {THREE}; \
+                 its worker must cancel its running tasks and exit by itself after \
+                 TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS, here 60"
             ),
         ),
         (
             killed(20, Killed::Other),
             format!(
-                "was killed before its drain grace period was over: {THREE}; the Events of its node and the log of its kubelet say who killed it"
+                "was killed before its drain grace period was over: {THREE}; the Events of its \
+                 node and the log of its kubelet say who killed it"
             ),
         ),
         (
             killed(20, Killed::OutOfMemory),
             format!(
-                "was killed while it drained, because its worker used more memory than its limit: {THREE}; raise resources.limits.memory, or give the worker fewer slots"
+                "was killed while it drained, because its worker used more memory than its limit: \
+                 {THREE}; raise resources.limits.memory, or give the worker fewer slots"
             ),
         ),
     ];
@@ -182,7 +186,8 @@ fn a_shorter_grace_period_at_deletion_is_reported() {
         ..stopping(Some(end))
     };
     let reported = exceeded(&format!(
-        "was deleted with a grace period of only 5s: {THREE}; kubectl delete --grace-period, or an eviction with a grace period of its own, overrides the drain grace period: leave it out"
+        "was deleted with a grace period of only 5s: {THREE}; kubectl delete --grace-period, or \
+         an eviction with a grace period of its own, overrides the drain grace period: leave it out"
     ));
     let table = [
         ("killed", ended(5, Some(Killed::Other)), reported.clone()),
@@ -198,7 +203,9 @@ fn a_shorter_grace_period_at_deletion_is_reported() {
 fn a_pod_past_its_grace_period_is_reported_only_after_its_node_should_have_reported() {
     let mut state = FleetState::default();
     let reported = exceeded(
-        "is long past its drain grace period, and its node does not report how its worker ended: 3 running tasks were cancelled and will be attempted again; check whether the node is alive",
+        "is long past its drain grace period, and its node does not report how its worker ended: \
+         3 running tasks were cancelled and will be attempted again; check whether the node is \
+         alive",
     );
     for (second, used, expected) in [
         (0, Some(3), vec![]),
@@ -271,7 +278,10 @@ fn a_worker_that_takes_tasks_while_draining_is_reported_once() {
     use WorkerStatus::{Running, ShuttingDown};
     let polls = vec![(
         "PollsAfterStop".to_owned(),
-        "queue a: pod slow is draining but has taken 3 tasks since it began to drain: its worker ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its container: use an entrypoint in exec form, or exec in the shell that starts it".to_owned(),
+        "queue a: pod slow is draining but has taken 3 tasks since it began to drain: its worker \
+         ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its \
+         container: use an entrypoint in exec form, or exec in the shell that starts it"
+            .to_owned(),
     )];
     let hooked = Draining {
         hooked: true,
@@ -332,7 +342,9 @@ fn a_worker_that_takes_tasks_while_draining_is_reported_once() {
     assert_eq!(
         pass(&mut state, gone(stopping(Some(end))), 76),
         exceeded(
-            "was killed after its drain grace period, because it had not stopped: 2 running tasks were cancelled and will be attempted again; its worker ignores SIGTERM, see the Event PollsAfterStop"
+            "was killed after its drain grace period, because it had not stopped: 2 running tasks \
+             were cancelled and will be attempted again; its worker ignores SIGTERM, see the \
+             Event PollsAfterStop"
         ),
         "the advice is not to raise the grace period"
     );

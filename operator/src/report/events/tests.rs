@@ -91,7 +91,8 @@ fn the_field_manager_whose_replicas_are_reset_is_named() {
     assert_eq!(reported[0].reason, "ReplicasReset");
     let deployment = &passed.fleet.queues[0].deployment_name;
     let begins = format!(
-        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; the operator set it back to 2"
+        "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; the \
+         operator set it back to 2"
     );
     assert!(
         reported[0].note.starts_with(&begins),
@@ -132,7 +133,8 @@ fn tasks_left_behind_in_a_former_task_queue_are_reported_when_the_workers_move()
     };
     let moved = |rest: &str| {
         format!(
-            "queue a: its workers move from task queue old to a; when the former was last read, {rest}"
+            "queue a: its workers move from task queue old to a; when the former was last read, \
+             {rest}"
         )
     };
     let many = moved("7 tasks waited in it, and this fleet no longer works on them");
@@ -156,7 +158,8 @@ fn the_event_of_a_reached_maximum_has_the_demand_and_the_condition_no_fluctuatin
     let passed = Passed::of(busy);
     let old = TaskQueueWorkerStatus::default();
     let new = passed.status(&old, passed.fleet.generation);
-    let lift = "the demand exceeds replicas.max, which is 5; raise it if the cluster and the services that the workers call can take more load, or send tasks more slowly";
+    let lift = "the demand exceeds replicas.max, which is 5; raise it if the cluster and the \
+                services that the workers call can take more load, or send tasks more slowly";
     assert_eq!(new.conditions[3].message, format!("queue a: {lift}"));
     let events = transitions(&old, &new, &details(&passed.drafts(), &passed.fleet));
     let notes: Vec<&str> = events
@@ -167,7 +170,9 @@ fn the_event_of_a_reached_maximum_has_the_demand_and_the_condition_no_fluctuatin
     assert_eq!(
         notes,
         [format!(
-            "queue a: 1334 replicas are wanted and 5 are set: 100000 activity tasks wait; a task is assumed to take 5s; 1334 replicas of 100 slots at 75% clear them within the 5s target; replicas.max allows 5 of 1334; {lift}"
+            "queue a: 1334 replicas are wanted and 5 are set: 100000 activity tasks wait; a task \
+             is assumed to take 5s; 1334 replicas of 100 slots at 75% clear them within the 5s \
+             target; replicas.max allows 5 of 1334; {lift}"
         )]
     );
 }

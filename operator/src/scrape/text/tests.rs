@@ -52,9 +52,12 @@ go_goroutines this line is none of our business
 #[test]
 fn units_in_names_times_exemplars_and_spaces_are_read() {
     let text = concat!(
-        "temporal_worker_task_slots_used { worker_type = \"NexusWorker\" , task_queue = \"orders\" , } 2.0 1700000000000\n",
-        "temporal_nexus_task_execution_latency_seconds_count{task_queue=\"orders\"} 1e+02 # {trace_id=\"a\"} 0.5\n",
-        "temporal_worker_task_slots_available{task_queue=\"orders\",worker_type=\"NexusWorker\"} -1\n",
+        "temporal_worker_task_slots_used \
+         { worker_type = \"NexusWorker\" , task_queue = \"orders\" , } 2.0 1700000000000\n",
+        "temporal_nexus_task_execution_latency_seconds_count{task_queue=\"orders\"} 1e+02 # \
+         {trace_id=\"a\"} 0.5\n",
+        "temporal_worker_task_slots_available{task_queue=\"orders\",worker_type=\"NexusWorker\"} \
+         -1\n",
         "# EOF\n",
     );
     assert_eq!(
@@ -87,8 +90,10 @@ fn a_task_queue_may_have_any_name() {
 fn metrics_without_the_queue_are_no_answer_and_never_zero() {
     let other =
         r#"temporal_worker_task_slots_used{task_queue="other",worker_type="ActivityWorker"} 0"#;
-    let only_free = r#"temporal_worker_task_slots_available{task_queue="orders",worker_type="ActivityWorker"} 9"#;
-    let local = r#"temporal_worker_task_slots_used{task_queue="orders",worker_type="LocalActivityWorker"} 0"#;
+    let only_free = "temporal_worker_task_slots_available\
+                     {task_queue=\"orders\",worker_type=\"ActivityWorker\"} 9";
+    let local = "temporal_worker_task_slots_used\
+                 {task_queue=\"orders\",worker_type=\"LocalActivityWorker\"} 0";
     for text in [
         "",
         "# EOF\n",
@@ -180,7 +185,8 @@ proptest! {
         text.push_str(&exposed(&task_queue, "WorkflowWorker", workflow, latency));
         text.push_str(&noise.join("\n"));
         text.push('\n');
-        text.push_str(&exposed(&task_queue, "ActivityWorker", activity, "temporal_activity_execution_latency"));
+        let latency = "temporal_activity_execution_latency";
+        text.push_str(&exposed(&task_queue, "ActivityWorker", activity, latency));
         let found = PerType {
             workflow: Some(workflow),
             activity: Some(activity),

@@ -105,7 +105,10 @@ fn without_certificates_nothing_expires() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_a_panic(text in "\\PC{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+    fn any_text_is_read_without_a_panic(
+        text in "\\PC{0,60}",
+        bytes in proptest::collection::vec(any::<u8>(), 0..120),
+    ) {
         let framed = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
         drop(certificates(CertificateUse::Client, framed.as_bytes()));
         prop_assert_eq!(certificates(CertificateUse::Client, &bytes), []);

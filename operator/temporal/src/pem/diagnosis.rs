@@ -3,7 +3,7 @@
 use x509_parser::asn1_rs::Tag;
 
 use crate::pem::der::expect;
-use crate::pem::error::{Block, PemError, Wanted};
+use crate::pem::error::{Block, Expected, PemError};
 use crate::pem::key_type::KeyType;
 
 const BEGIN: &str = "-----BEGIN ";
@@ -13,7 +13,7 @@ const DASHES: &str = "-----";
 /// How the base64 of `-----BEGIN ` begins.
 const BEGIN_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
 
-impl Wanted {
+impl Expected {
     /// The labels of the blocks that the TLS library accepts.
     const fn labels(self) -> &'static [&'static str] {
         match self {
@@ -23,8 +23,8 @@ impl Wanted {
     }
 }
 
-/// What is wrong with a text that lacks the wanted block.
-pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemError {
+/// What is wrong with a text that lacks the expected block.
+pub(super) fn of(pem: &[u8], expected: Expected) -> PemError {
     if pem.trim_ascii().is_empty() {
         return PemError::Empty;
     }
@@ -49,10 +49,10 @@ pub(super) fn of(pem: &[u8], wanted: Wanted) -> PemError {
             PemError::NoBlock
         };
     }
-    of_blocks(text, wanted)
+    of_blocks(text, expected)
 }
 
-fn of_blocks(text: &str, wanted: Wanted) -> PemError {
+fn of_blocks(text: &str, expected: Expected) -> PemError {
     if let Some(error) = lines(text).find_map(marker) {
         return error;
     }
@@ -66,13 +66,13 @@ fn of_blocks(text: &str, wanted: Wanted) -> PemError {
     };
     let found = blocks
         .iter()
-        .any(|(label, _)| wanted.labels().contains(label));
+        .any(|(label, _)| expected.labels().contains(label));
     match blocks.last() {
         None => PemError::NoBlock,
         Some(_) if !blocks.iter().all(ends) => PemError::NoEnd,
         // Of several blocks the last one is the payload: parameters and certificates come before
         // keys.
-        Some((label, _)) if !found => instead(label, wanted),
+        Some((label, _)) if !found => instead(label, expected),
         Some(_) if blocks.iter().any(encrypted) => PemError::Encrypted,
         Some(_) => PemError::NotBase64,
     }
@@ -120,9 +120,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r'])
 }
 
-/// The problem with a block when another kind was wanted.
-fn instead(label: &str, wanted: Wanted) -> PemError {
-    let key = wanted == Wanted::PrivateKey;
+/// The problem with a block when another kind was expected.
+fn instead(label: &str, expected: Expected) -> PemError {
+    let key = expected == Expected::PrivateKey;
     PemError::Instead(match label {
         "ENCRYPTED PRIVATE KEY" if key => return PemError::Encrypted,
         "DSA PRIVATE KEY" if key => return PemError::UnsupportedKey(KeyType::Dsa),

@@ -6,7 +6,7 @@ use crate::pem::key_type::KeyType;
 
 /// What a PEM text should hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Expected {
     Certificate,
     PrivateKey,
 }

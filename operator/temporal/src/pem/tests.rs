@@ -293,7 +293,8 @@ fn a_message_names_the_remedy() {
     let error = PemError::UnsupportedKey(KeyType::P521);
     assert_eq!(
         error.to_string(),
-        "is an ECDSA key on P-521, which is not supported; use RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519"
+        "is an ECDSA key on P-521, which is not supported; use RSA of 2048 to 4096 bits, ECDSA on \
+         P-256 or P-384, or Ed25519"
     );
     assert_eq!(
         PemError::Instead(Block::Certificate).to_string(),

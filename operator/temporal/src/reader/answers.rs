@@ -10,7 +10,7 @@ use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::CredentialId;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::queue::{Answers, Pace, Queue, Span, Wanted, failure, is_no_news, millis};
+use crate::queue::{Answers, Pace, Queue, Span, Subscription, failure, is_no_news, millis};
 use crate::reader::read::{Done, Outcome};
 use crate::reader::{Reader, jitter};
 use crate::readings::Subscriber;
@@ -193,7 +193,8 @@ impl Reader {
         }
         let has_replicas = |job: &JobId| {
             let queue = self.queues.get(job);
-            queue.is_some_and(|(_, queue)| queue.wanted.values().any(|w| w.spec.has_replicas))
+            queue
+                .is_some_and(|(_, queue)| queue.subscriptions.values().any(|w| w.spec.has_replicas))
         };
         credential.lists_often = credential.queues.iter().any(has_replicas);
         let config = &self.parts.config;
@@ -233,13 +234,13 @@ impl Reader {
             return;
         };
         let server_namespace = self.parts.server_namespace.to_string();
-        for (subscriber, wanted) in selected(queue, only) {
-            if let Some((reading, error)) = queue.reading(&wanted.spec) {
+        for (subscriber, subscription) in selected(queue, only) {
+            if let Some((reading, error)) = queue.reading(&subscription.spec) {
                 let failure = error.map(|error| failure(error, &server_namespace));
                 self.parts
                     .readings
-                    .publish(subscriber, wanted.watch, |latest| {
-                        let news = !is_no_news(&latest.backlog, &reading, &wanted.spec);
+                    .publish(subscriber, subscription.watch, |latest| {
+                        let news = !is_no_news(&latest.backlog, &reading, &subscription.spec);
                         latest.backlog = reading;
                         latest.backlog_failure = failure;
                         news
@@ -259,10 +260,10 @@ impl Reader {
             return;
         };
         let failure = error.map(|error| failure(error, &self.parts.server_namespace.to_string()));
-        for (subscriber, wanted) in selected(queue, only) {
+        for (subscriber, subscription) in selected(queue, only) {
             self.parts
                 .readings
-                .publish(subscriber, wanted.watch, |latest| {
+                .publish(subscriber, subscription.watch, |latest| {
                     let news = match (latest.workers.known(), reading.known()) {
                         (Some(before), Some(after)) => differ(before, after),
                         (None, None) => latest.workers.unknown() != reading.unknown(),
@@ -279,9 +280,9 @@ impl Reader {
 fn selected<'a>(
     queue: &'a Queue,
     only: Option<&'a Subscriber>,
-) -> impl Iterator<Item = (&'a Subscriber, &'a Wanted)> {
+) -> impl Iterator<Item = (&'a Subscriber, &'a Subscription)> {
     queue
-        .wanted
+        .subscriptions
         .iter()
         .filter(move |(subscriber, _)| only.is_none_or(|only| only == *subscriber))
 }

@@ -6,7 +6,7 @@ use taskqueue_scaling::Time;
 
 use crate::connection::ResolvedConnection;
 use crate::credential::Credential;
-use crate::queue::{Queue, Wanted, millis};
+use crate::queue::{Queue, Subscription, millis};
 use crate::reader::{Command, Reader};
 use crate::readings::Subscriber;
 use crate::schedule::JobId;
@@ -55,19 +55,19 @@ impl Reader {
         &mut self,
         owner: &OwnerKey,
         connection: &ResolvedConnection,
-        queues: Vec<Wanted>,
+        queues: Vec<Subscription>,
         now: Time,
     ) {
         let before = self.owners.remove(owner).unwrap_or_default();
         let mut jobs = BTreeMap::new();
-        for wanted in queues {
-            let name = wanted.spec.queue.clone();
-            let job = self.join(connection, &wanted.spec.task_queue, now);
+        for subscription in queues {
+            let name = subscription.spec.queue.clone();
+            let job = self.join(connection, &subscription.spec.task_queue, now);
             let subscriber = Subscriber {
                 owner: owner.clone(),
                 queue: name.clone(),
             };
-            self.subscribe(job, &subscriber, &wanted, now);
+            self.subscribe(job, &subscriber, &subscription, now);
             jobs.insert(name, job);
         }
         // Joins new queues before leaving old ones, so that a connection used by both stays open.
@@ -110,13 +110,21 @@ impl Reader {
         job
     }
 
-    fn subscribe(&mut self, job: JobId, subscriber: &Subscriber, wanted: &Wanted, now: Time) {
+    fn subscribe(
+        &mut self,
+        job: JobId,
+        subscriber: &Subscriber,
+        subscription: &Subscription,
+        now: Time,
+    ) {
         let Some((credential_id, queue)) = self.queues.get_mut(&job) else {
             return;
         };
         let (was_busy, types) = (queue.is_busy(now), queue.types(now));
-        let new = queue.wanted.insert(subscriber.clone(), wanted.clone());
-        let same = |before: &Wanted| before.spec.generation == wanted.spec.generation;
+        let new = queue
+            .subscriptions
+            .insert(subscriber.clone(), subscription.clone());
+        let same = |before: &Subscription| before.spec.generation == subscription.spec.generation;
         if !new.as_ref().is_some_and(same) {
             queue.forget_served();
         }
@@ -132,7 +140,7 @@ impl Reader {
             credential.lists_often = true;
             self.schedule.hasten(credential.job, now.as_millis());
         }
-        if new.is_none_or(|before| before.watch != wanted.watch) {
+        if new.is_none_or(|before| before.watch != subscription.watch) {
             self.publish_backlog(job, Some(subscriber));
             self.publish_workers(job, Some(subscriber));
         }
@@ -144,8 +152,8 @@ impl Reader {
             return;
         };
         let credential_id = *credential_id;
-        queue.wanted.remove(subscriber);
-        if !queue.wanted.is_empty() {
+        queue.subscriptions.remove(subscriber);
+        if !queue.subscriptions.is_empty() {
             return;
         }
         self.by_name.remove(&(credential_id, queue.name.clone()));

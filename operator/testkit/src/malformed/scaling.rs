@@ -120,7 +120,9 @@ pub(super) const SCALING: &[Mistake] = &[
         "a policy that allows nothing",
         &[(
             "/spec/scaling",
-            r#"{"behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 0, "periodSeconds": 15}]}}}"#,
+            r#"{"behavior": {"scaleUp": {"policies": [
+                {"type": "Pods", "value": 0, "periodSeconds": 15}
+            ]}}}"#,
         )],
         &[
             "spec.scaling.behavior.scaleUp.policies[0].value",
@@ -177,7 +179,9 @@ pub(super) const SCALING: &[Mistake] = &[
         "a schedule in an unknown time zone",
         &[(
             "/spec/scaling",
-            r#"{"schedule": [{"start": "0 8 * * *", "end": "0 9 * * *", "timeZone": "+01:00", "minReplicas": 1}]}"#,
+            r#"{"schedule": [
+                {"start": "0 8 * * *", "end": "0 9 * * *", "timeZone": "+01:00", "minReplicas": 1}
+            ]}"#,
         )],
         &[
             "spec.scaling.schedule[0].timeZone",

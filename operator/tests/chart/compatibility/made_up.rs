@@ -207,11 +207,16 @@ fn made_up() -> Value {
         "names": {"kind": "Fleet", "plural": "fleets", "shortNames": ["fl", "flt"]},
         "versions": [{
             "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
-            "additionalPrinterColumns": [{"name": "Ready", "type": "string", "jsonPath": ".status.ready"}],
+            "additionalPrinterColumns": [{
+                "name": "Ready", "type": "string", "jsonPath": ".status.ready",
+            }],
             "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {
                 "type": "object", "required": ["size"],
                 "properties": {
-                    "size": {"type": "integer", "minimum": 0, "maximum": 10, "default": 1, "nullable": true, "description": "a text"},
+                    "size": {
+                        "type": "integer", "minimum": 0, "maximum": 10, "default": 1,
+                        "nullable": true, "description": "a text",
+                    },
                     "mode": {"type": "string", "enum": ["On", "Off"]},
                     "names": {"type": "array", "items": {"type": "string", "pattern": "^a$"}},
                     "labels": {"type": "object", "additionalProperties": {"type": "string"}},

@@ -7,11 +7,15 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sandbox_machine::{
+    Column::{Numbers, Words},
+    table,
+};
 
 use crate::{
     history::Workflow,
     latency::setting::{ORDERS, RIGHT, Setting},
-    percentiles::{between, columns, seconds},
+    percentiles::{between, figure, seconds},
 };
 
 /// One trial. Every time counts from the moment at which Temporal took the first order.
@@ -76,19 +80,23 @@ impl Display for Measured {
             ("the first poll of a pod", of(|one| one.taken)),
             ("the first activity completed", of(|one| one.completed)),
         ];
-        writeln!(
+        let columns = [
+            Words("SECONDS FROM THE FIRST ORDER TO"),
+            Numbers("P50"),
+            Numbers("P99"),
+            Numbers("MAX"),
+        ];
+        let rows = rows.map(|(what, values)| {
+            let [median, high, most] = [50, 99, 100].map(|percent| figure(&values, percent));
+            [what.to_owned(), median, high, most]
+        });
+        write!(
             f,
-            "{}: {} trials, seconds from the first of {ORDERS} orders to\n{:<30} {:>7} {:>7} {:>7}",
+            "{}: {} trials of {ORDERS} orders\n{}",
             self.setting.title(),
             self.trials.len(),
-            "",
-            "p50",
-            "p99",
-            "max"
+            table(columns, rows)
         )?;
-        for (what, values) in rows {
-            writeln!(f, "{what:<30}{}", columns(&values))?;
-        }
         let mut most = BTreeMap::<u32, usize>::new();
         for trial in &self.trials {
             *most.entry(trial.most).or_default() += 1;

@@ -7,12 +7,16 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sandbox_machine::{
+    Column::{Numbers, Words},
+    table,
+};
 
 use crate::{
     error::Error,
     history::{Activity, Workflow},
     kubectl_watch::Replicas,
-    percentiles::{between, percentile, seconds},
+    percentiles::{between, figure},
     soak::sleepers::{Cut, CutOff},
 };
 
@@ -167,51 +171,77 @@ fn broken(workflows: &[Workflow]) -> Vec<String> {
     broken
 }
 
+impl Report {
+    /// How long the activities of each kind took.
+    fn activities(&self) -> String {
+        let columns = [
+            Words("ACTIVITY"),
+            Numbers("COUNT"),
+            Numbers("SHORTEST s"),
+            Numbers("MEDIAN s"),
+            Numbers("LONGEST s"),
+        ];
+        let rows = self.kinds.iter().map(|(kind, took)| {
+            let [shortest, median, longest] = [0, 50, 100].map(|percent| figure(took, percent));
+            [
+                kind.clone(),
+                took.len().to_string(),
+                shortest,
+                median,
+                longest,
+            ]
+        });
+        table(columns, rows)
+    }
+
+    /// How often the replicas of each queue changed.
+    fn changes(&self) -> String {
+        let columns = [
+            Words("QUEUE"),
+            Numbers("UP"),
+            Numbers("DOWN"),
+            Numbers("MOST"),
+        ];
+        let rows = self.queues.iter().map(|(queue, changes)| {
+            let Changes { up, down, most } = changes;
+            [
+                queue.clone(),
+                up.to_string(),
+                down.to_string(),
+                most.to_string(),
+            ]
+        });
+        table(columns, rows)
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} orders in {} s, until the fleet was back at zero.\n\n{:<20}{:>7}{:>12}{:>10}{:>11}",
+            "{} orders in {} s, until the fleet was back at zero.\n\n{}\n{}",
             self.workflows,
             self.lasted.as_secs(),
-            "ACTIVITY",
-            "COUNT",
-            "SHORTEST s",
-            "MEDIAN s",
-            "LONGEST s"
+            self.activities(),
+            self.changes()
         )?;
-        for (kind, took) in &self.kinds {
-            let [shortest, median, longest] = [0, 50, 100]
-                .map(|percent| percentile(took, percent).map(seconds).unwrap_or_default());
-            writeln!(
-                f,
-                "{kind:<20}{:>7}{shortest:>12}{median:>10}{longest:>11}",
-                took.len()
-            )?;
-        }
         writeln!(
             f,
-            "\n{:<20}{:>7}{:>12}{:>10}",
-            "QUEUE", "UP", "DOWN", "MOST"
-        )?;
-        for (queue, Changes { up, down, most }) in &self.queues {
-            writeln!(f, "{queue:<20}{up:>7}{down:>12}{most:>10}")?;
-        }
-        writeln!(
-            f,
-            "\n{} scale-ins while activities ran; {} activities ran on a pod when it was asked to \
+            "{} scale-ins while activities ran; {} activities ran on a pod when it was asked to \
              stop, and completed there.",
             self.downs_while_busy, self.completed_on_stopped_pods
         )?;
         writeln!(
             f,
-            "Attempts beyond the first: {}. Heartbeat timeouts: {}. (From the histories in Temporal.)",
+            "Attempts beyond the first: {}. Heartbeat timeouts: {}. (From the histories in \
+             Temporal.)",
             self.attempts_beyond_first, self.heartbeats_missed
         )?;
         let count = |why| self.cut.get(&why).map_or(0, Vec::len);
         writeln!(
             f,
-            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} (docs/scaling/scale-in.md).",
+            "\n{} tasks of other workers. Cut off: known {}, first {}, raced {} \
+             (docs/scaling/scale-in.md).",
             self.others,
             count(Cut::Known),
             count(Cut::First),

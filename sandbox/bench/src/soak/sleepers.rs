@@ -51,7 +51,9 @@ impl Fleet {
     /// What its resource says beside the template.
     pub(super) fn spec(self, task_queue: &str, grace: Duration) -> Value {
         json!({
-            "queues": [{"name": self.name(), "taskQueue": task_queue, "replicas": {"min": 0, "max": MOST}}],
+            "queues": [{
+                "name": self.name(), "taskQueue": task_queue, "replicas": {"min": 0, "max": MOST},
+            }],
             "scaling": {
                 "cooldownPeriod": "5s",
                 "slotsPerReplica": 4,

@@ -88,7 +88,10 @@ mod tests {
         assert_eq!(orders, 104);
         assert_eq!(
             waves[0].orders[0],
-            json!({"order_id": "r-0-0", "total": 100, "card": "tok_delay_1000", "recipients": ["slow-1000.0@shop.example"]})
+            json!({
+                "order_id": "r-0-0", "total": 100, "card": "tok_delay_1000",
+                "recipients": ["slow-1000.0@shop.example"],
+            })
         );
         let last = waves[0].orders[7]["recipients"].as_array().unwrap();
         assert_eq!(last.len(), 24);

@@ -209,8 +209,11 @@ mod tests {
     fn an_unknown_variable_is_refused() {
         let variables = BTreeMap::from([("a", "1"), ("ab", "2")]);
         let text = |query: &str| {
-            serde_json::json!({"title": "t", "panels": [{"type": "stat", "title": "p", "targets": [{"expr": query}]}]})
-                .to_string()
+            serde_json::json!({
+                "title": "t",
+                "panels": [{"type": "stat", "title": "p", "targets": [{"expr": query}]}],
+            })
+            .to_string()
         };
         let filled = Dashboard::parse(&text("$a + ${ab} + $ab"), &variables).unwrap();
         assert_eq!(filled.panels[0].queries[0].expression, "1 + 2 + 2");

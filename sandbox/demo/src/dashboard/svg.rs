@@ -39,10 +39,12 @@ pub fn svg(
         .unwrap_or(0);
     let (width, height) = (24.0 * CELL.0, HEAD + float(bottom) * CELL.1 + 6.0);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"10\" fill=\"#333\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"sans-serif\" font-size=\"10\" fill=\"#333\">\n\
          <style>.p{{fill:#fff;stroke:#ddd}}.t{{font-size:11px;font-weight:bold}}.g{{stroke:#e8e8e8}}.l{{fill:none;stroke-width:1.3}}.d{{stroke-dasharray:4 3;stroke-width:1}}.a{{fill:#777;font-size:9px}}</style>\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"#f4f5f5\"/>\n\
-         <text x=\"8\" y=\"20\" font-size=\"16\" font-weight=\"bold\">{}</text>\n<text x=\"8\" y=\"37\">{}</text>\n",
+         <text x=\"8\" y=\"20\" font-size=\"16\" font-weight=\"bold\">{}</text>\n<text x=\"8\" \
+         y=\"37\">{}</text>\n",
         escape(title),
         escape(caption)
     );
@@ -87,7 +89,8 @@ fn panel(out: &mut String, drawn: &Drawn<'_>, area: Area, page: &Page) {
     put(
         out,
         format_args!(
-            "<rect class=\"p\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"3\"/><text class=\"t\" x=\"{}\" y=\"{}\">{title}</text>\n",
+            "<rect class=\"p\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" \
+             rx=\"3\"/><text class=\"t\" x=\"{}\" y=\"{}\">{title}</text>\n",
             x + 8.0,
             y + 15.0
         ),

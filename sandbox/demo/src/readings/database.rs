@@ -77,13 +77,17 @@ impl Database {
                 .map(|column| format!("'{column}', {column}"))
                 .collect();
             format!(
-                "(SELECT coalesce(json_agg(json_build_object({}) ORDER BY order_id), '[]') FROM {from} WHERE starts_with(order_id, '{run}-'))",
+                "(SELECT coalesce(json_agg(json_build_object({}) ORDER BY order_id), '[]') FROM \
+                 {from} WHERE starts_with(order_id, '{run}-'))",
                 fields.join(", ")
             )
         };
-        let items = "(SELECT order_id, state, (SELECT coalesce(json_object_agg(sku, quantity), '{}') FROM reservation_items i WHERE i.order_id = r.order_id) AS items FROM reservations r) AS with_items";
+        let items = "(SELECT order_id, state, (SELECT coalesce(json_object_agg(sku, quantity), \
+                     '{}') FROM reservation_items i WHERE i.order_id = r.order_id) AS items FROM \
+                     reservations r) AS with_items";
         format!(
-            "SELECT json_build_object('orders', {}, 'payments', {}, 'reservations', {}, 'mails', {}, 'stock', ({STOCK}))",
+            "SELECT json_build_object('orders', {}, 'payments', {}, 'reservations', {}, 'mails', \
+             {}, 'stock', ({STOCK}))",
             all("order_id total currency state reason", "orders"),
             all("order_id state charge_id amount currency", "payments"),
             all("order_id state items", items),
@@ -115,7 +119,8 @@ impl LiveOrders {
     pub(crate) fn statement(run: &str) -> String {
         let count = |condition: &str| format!("count(*) FILTER (WHERE {condition})");
         format!(
-            "SELECT json_build_object('done', {}, 'declined', {}, 'cancelled', {}) FROM orders WHERE starts_with(order_id, '{run}-')",
+            "SELECT json_build_object('done', {}, 'declined', {}, 'cancelled', {}) FROM orders \
+             WHERE starts_with(order_id, '{run}-')",
             count("state = 'paid'"),
             count("state = 'cancelled' AND reason = 'PaymentDeclined'"),
             count("state = 'cancelled' AND reason <> 'PaymentDeclined'"),
@@ -129,8 +134,11 @@ mod tests {
 
     #[test]
     fn the_response_of_the_database_is_parsed() {
-        let text = r#"{"orders" : [{"order_id" : "r-1", "total" : 100, "currency" : "USD", "state" : "paid", "reason" : ""}],
-            "payments" : [{"order_id" : "r-1", "state" : "charged", "charge_id" : "ch_1", "amount" : 100, "currency" : "USD"}],
+        let text = r#"{
+            "orders" : [{"order_id" : "r-1", "total" : 100, "currency" : "USD",
+                         "state" : "paid", "reason" : ""}],
+            "payments" : [{"order_id" : "r-1", "state" : "charged", "charge_id" : "ch_1",
+                           "amount" : 100, "currency" : "USD"}],
             "reservations" : [{"order_id" : "r-1", "state" : "reserved", "items" : { "book" : 2 }}],
             "mails" : [{"order_id" : "r-1", "recipient" : "a@example.com", "state" : "sent"}],
             "stock" : { "book" : 98, "lamp" : 7 }}

@@ -37,10 +37,10 @@ mod tests {
     #[test]
     fn only_the_keys_of_the_run_are_kept_even_those_without_an_order() {
         let text = r#"[
-            {"key":"order-r1-7-charge","order_id":"r1-7","amount":100,"currency":"USD","status":"charged",
-             "charge_id":"ch_1","attempts":3,"number":1,"fingerprint":"x"},
-            {"key":"order-r2-7-charge","order_id":"r2-7","amount":100,"currency":"USD","status":"declined",
-             "charge_id":null,"attempts":1,"number":2,"fingerprint":"x"},
+            {"key":"order-r1-7-charge","order_id":"r1-7","amount":100,"currency":"USD",
+             "status":"charged","charge_id":"ch_1","attempts":3,"number":1,"fingerprint":"x"},
+            {"key":"order-r2-7-charge","order_id":"r2-7","amount":100,"currency":"USD",
+             "status":"declined","charge_id":null,"attempts":1,"number":2,"fingerprint":"x"},
             {"key":"order-r1-8-charge","order_id":"","amount":0,"currency":"","status":"voided",
              "charge_id":null,"attempts":0,"number":3,"fingerprint":""}]"#;
         let charge = |key: &str,

@@ -56,7 +56,10 @@ fn headers(text: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    const MAIL: &str = "From: orders@example.com\r\nTo: other@example.com\r\nMessage-ID: <r1-7.0a1b@order-worker>\r\nSubject: Thank you for\r\n your order\r\nX-RcptTo: a@example.com\r\n\r\nMessage-ID: <r1-8.x@order-worker>\r\n";
+    const MAIL: &str = "From: orders@example.com\r\nTo: other@example.com\r\nMessage-ID: \
+                        <r1-7.0a1b@order-worker>\r\nSubject: Thank you for\r\n your \
+                        order\r\nX-RcptTo: a@example.com\r\n\r\nMessage-ID: \
+                        <r1-8.x@order-worker>\r\n";
 
     #[test]
     fn a_mail_is_identified_by_its_message_id_and_its_delivery_address() {

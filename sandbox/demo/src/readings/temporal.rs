@@ -223,7 +223,10 @@ mod tests {
 
     #[test]
     fn a_list_is_read_page_by_page() {
-        let text = r#"{"executions":[{"execution":{"workflowId":"order-r-1","runId":"x"},"status":"S"}],"nextPageToken":"abc="}"#;
+        let text = r#"{
+            "executions":[{"execution":{"workflowId":"order-r-1","runId":"x"},"status":"S"}],
+            "nextPageToken":"abc="
+        }"#;
         let ids = vec![("order-r-1".to_owned(), "x".to_owned())];
         assert_eq!(list_page(text), Ok((ids, "abc=".to_owned())));
         assert_eq!(list_page("{}"), Ok((vec![], String::new())));
@@ -232,18 +235,27 @@ mod tests {
     fn history(last: &str) -> String {
         format!(
             r#"{{"history":{{"events":[
-            {{"eventId":"1","eventTime":"2026-01-01T10:00:00Z","eventType":"EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"}},
-            {{"eventId":"2","eventTime":"2026-01-01T10:00:00Z","eventType":"EVENT_TYPE_WORKFLOW_TASK_SCHEDULED",
-              "workflowTaskScheduledEventAttributes":{{"taskQueue":{{"name":"orders","kind":"TASK_QUEUE_KIND_NORMAL"}}}}}},
-            {{"eventId":"3","eventTime":"2026-01-01T10:00:07.5Z","eventType":"EVENT_TYPE_WORKFLOW_TASK_STARTED",
+            {{"eventId":"1","eventTime":"2026-01-01T10:00:00Z",
+              "eventType":"EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"}},
+            {{"eventId":"2","eventTime":"2026-01-01T10:00:00Z",
+              "eventType":"EVENT_TYPE_WORKFLOW_TASK_SCHEDULED",
+              "workflowTaskScheduledEventAttributes":
+              {{"taskQueue":{{"name":"orders","kind":"TASK_QUEUE_KIND_NORMAL"}}}}}},
+            {{"eventId":"3","eventTime":"2026-01-01T10:00:07.5Z",
+              "eventType":"EVENT_TYPE_WORKFLOW_TASK_STARTED",
               "workflowTaskStartedEventAttributes":{{"scheduledEventId":"2"}}}},
-            {{"eventId":"5","eventTime":"2026-01-01T10:00:08Z","eventType":"EVENT_TYPE_ACTIVITY_TASK_SCHEDULED",
+            {{"eventId":"5","eventTime":"2026-01-01T10:00:08Z",
+              "eventType":"EVENT_TYPE_ACTIVITY_TASK_SCHEDULED",
               "activityTaskScheduledEventAttributes":{{"taskQueue":{{"name":"payments"}}}}}},
-            {{"eventId":"6","eventTime":"2026-01-01T10:00:09Z","eventType":"EVENT_TYPE_ACTIVITY_TASK_STARTED",
+            {{"eventId":"6","eventTime":"2026-01-01T10:00:09Z",
+              "eventType":"EVENT_TYPE_ACTIVITY_TASK_STARTED",
               "activityTaskStartedEventAttributes":{{"scheduledEventId":"5","attempt":2}}}},
-            {{"eventId":"7","eventTime":"2026-01-01T10:00:10Z","eventType":"EVENT_TYPE_WORKFLOW_TASK_SCHEDULED",
-              "workflowTaskScheduledEventAttributes":{{"taskQueue":{{"name":"sticky-1","kind":"TASK_QUEUE_KIND_STICKY"}}}}}},
-            {{"eventId":"8","eventTime":"2026-01-01T10:00:10Z","eventType":"EVENT_TYPE_WORKFLOW_TASK_STARTED",
+            {{"eventId":"7","eventTime":"2026-01-01T10:00:10Z",
+              "eventType":"EVENT_TYPE_WORKFLOW_TASK_SCHEDULED",
+              "workflowTaskScheduledEventAttributes":
+              {{"taskQueue":{{"name":"sticky-1","kind":"TASK_QUEUE_KIND_STICKY"}}}}}},
+            {{"eventId":"8","eventTime":"2026-01-01T10:00:10Z",
+              "eventType":"EVENT_TYPE_WORKFLOW_TASK_STARTED",
               "workflowTaskStartedEventAttributes":{{"scheduledEventId":"7"}}}},
             {last}]}}}}"#
         )
@@ -255,7 +267,8 @@ mod tests {
         let data = "eyJvcmRlcl9pZCI6InItMSIsInN0YXRlIjoiZGVjbGluZWQiLCJ0b3RhbCI6NSwiY3VycmVuY3kiOiJVU0QifQ==";
         let last = format!(
             r#"{{"eventId":"9","eventType":"EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED",
-            "workflowExecutionCompletedEventAttributes":{{"result":{{"payloads":[{{"data":"{data}"}}]}}}}}}"#
+            "workflowExecutionCompletedEventAttributes":
+            {{"result":{{"payloads":[{{"data":"{data}"}}]}}}}}}"#
         );
         assert_eq!(
             execution("order-r-1", &history(&last)),

@@ -113,7 +113,8 @@ mod tests {
     fn a_body_is_read_by_its_length_or_from_its_chunks() {
         let plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}trailing";
         assert_eq!(got(plain).unwrap(), "{}");
-        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nab\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n";
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: \
+                       chunked\r\n\r\n4\r\nab\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n";
         assert_eq!(got(chunked).unwrap(), "ab\r\n0123456789");
     }
 

@@ -1,4 +1,6 @@
 //! Client of a sandbox's Prometheus over its HTTP API. Network I/O on loopback; parsing is pure.
+//!
+//! Why not a crate: prometheus-http-query 0.9 is asynchronous, and the sandbox has no runtime.
 
 use std::collections::BTreeMap;
 

@@ -150,7 +150,8 @@ impl Build<'_> {
             "--cert-dir={}",
             self.paths.run().join("kubelet-pki").display()
         );
-        let condition = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status} {.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}";
+        let condition = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status} \
+                         {.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}";
         Component {
             after: &["kube-apiserver", "containerd"],
             ready: Probe::FreshTrue(self.kubectl(&["get", "node", NODE, "-o", condition])),

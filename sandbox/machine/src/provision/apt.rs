@@ -65,7 +65,8 @@ pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
     }
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Machine(format!(
-            "these packages are not installed, and only root can install them; run `sudo apt-get install {}`, then run this again",
+            "these packages are not installed, and only root can install them; run `sudo apt-get \
+             install {}`, then run this again",
             names.join(" ")
         )));
     }

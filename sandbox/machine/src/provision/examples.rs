@@ -129,7 +129,8 @@ fn run_in(work: &Path, build: &Path, command: &[&str]) -> Result<()> {
     let program = words.next().unwrap_or_default();
     if !program.starts_with('/') && which::find(&program).is_none() {
         return Err(Error::Machine(format!(
-            "{program} is not installed, and an example worker is built with it; install it and put it into PATH"
+            "{program} is not installed, and an example worker is built with it; install it and \
+             put it into PATH"
         )));
     }
     run::output(

@@ -1,7 +1,7 @@
-//! The gauges of several SDK workers in one process. The SDK's workers write the same series, so that
-//! each would show the worker that wrote last: a replaced worker with one long activity would hide
-//! the load of the worker that took its place. Here each series is the sum over the workers, and the
-//! free slots of a worker that takes no more tasks do not count.
+//! The gauges of several SDK workers in one process. The SDK's workers write the same series, so
+//! that each would show the worker that wrote last: a replaced worker with one long activity would
+//! hide the load of the worker that took its place. Here each series is the sum over the workers,
+//! and the free slots of a worker that takes no more tasks do not count.
 //!
 //! Upstream: the labels of `Instruments` (sdk-core/src/telemetry/metrics.rs) do not tell workers
 //! apart.

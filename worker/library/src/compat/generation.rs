@@ -2,15 +2,15 @@
 //!
 //! - temporalio-sdk 1.1.1 keeps about 390 bytes of every activity that it ever ran
 //!   (`ActivityHalf::task_tokens_to_cancels` in sdk/src/lib.rs: an entry is added per activity and
-//!   never removed). So the activity worker is replaced after a number of activities: the next worker
-//!   starts on the same connection; then the old one sends no further polls, accepts the tasks that
-//!   its open polls still bring, and ends after its last activity. Not needed once the SDK removes the
-//!   entry.
-//! - `Worker::run` (sdk/src/lib.rs) leaves out the last step of the core's `finalize_shutdown`, so a
-//!   worker that has ended stays registered with its connection. Here that step is done.
+//!   never removed). So the activity worker is replaced after a number of activities: the next
+//!   worker starts on the same connection; then the old one sends no further polls, accepts the
+//!   tasks that its open polls still bring, and ends after its last activity. Not needed once the
+//!   SDK removes the entry.
+//! - `Worker::run` (sdk/src/lib.rs) leaves out the last step of the core's `finalize_shutdown`, so
+//!   a worker that has ended stays registered with its connection. Here that step is done.
 //!
-//! Workflows have a separate worker that is never replaced: it leaks nothing, and a replacement would
-//! lose its cache.
+//! Workflows have a separate worker that is never replaced: it leaks nothing, and a replacement
+//! would lose its cache.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -179,8 +179,8 @@ impl Polls {
         }
     }
 
-    /// Remembers a report of this worker's slots. Once no polls are sent, its free slots can take no
-    /// task, so they are reported as none.
+    /// Remembers a report of this worker's slots. Once no polls are sent, its free slots can take
+    /// no task, so they are reported as none.
     pub(super) fn note_heartbeat(&self, heartbeat: &mut api::RecordWorkerHeartbeatRequest) {
         if self.0.parked.is_cancelled() {
             without_room(heartbeat);

@@ -1,9 +1,10 @@
-//! The connection of one SDK worker, in front of a connection that successive workers share. Forwards
-//! every request: those about polls and tasks through `polls`, those that need not be read as bytes
-//! (`opaque`).
+//! The connection of one SDK worker, in front of a connection that successive workers share.
+//! Forwards every request: those about polls and tasks through `polls`, those that need not be read
+//! as bytes (`opaque`).
 //!
 //! The SDK refuses two workers for one queue on one connection (`ClientWorkerSet` in
-//! client/src/worker.rs). Each worker has its own proxy, so replacing a worker opens no new connection.
+//! client/src/worker.rs). Each worker has its own proxy, so replacing a worker opens no new
+//! connection.
 
 use std::sync::Arc;
 

@@ -221,18 +221,21 @@ mod tests {
         );
         assert_eq!(
             mistake(&[("TEMPORAL_TLS_CLIENT_CERT_PATH", "/a")]),
-            "TEMPORAL_TLS_CLIENT_KEY_PATH is missing; it goes together with TEMPORAL_TLS_CLIENT_CERT_PATH"
+            "TEMPORAL_TLS_CLIENT_KEY_PATH is missing; it goes together with \
+             TEMPORAL_TLS_CLIENT_CERT_PATH"
         );
         assert_eq!(
             mistake(&[("TEMPORAL_TLS_CLIENT_KEY_DATA", "pem")]),
-            "TEMPORAL_TLS_CLIENT_CERT_DATA is missing; it goes together with TEMPORAL_TLS_CLIENT_KEY_DATA"
+            "TEMPORAL_TLS_CLIENT_CERT_DATA is missing; it goes together with \
+             TEMPORAL_TLS_CLIENT_KEY_DATA"
         );
         assert_eq!(
             mistake(&[
                 ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", "/a"),
                 ("TEMPORAL_TLS_SERVER_CA_CERT_DATA", "pem"),
             ]),
-            "TEMPORAL_TLS_SERVER_CA_CERT_DATA is set together with TEMPORAL_TLS_SERVER_CA_CERT_PATH; set one of them"
+            "TEMPORAL_TLS_SERVER_CA_CERT_DATA is set together with \
+             TEMPORAL_TLS_SERVER_CA_CERT_PATH; set one of them"
         );
         assert_eq!(
             mistake(&[("TEMPORAL_TLS", "on")]),
@@ -260,11 +263,13 @@ mod tests {
         }
         assert_eq!(
             mistake(&[("TEMPORAL_API_KEY", "secret"), ("TEMPORAL_TLS", "false")]),
-            "TEMPORAL_API_KEY needs TLS, or the key would be sent in clear text; set TEMPORAL_TLS to true"
+            "TEMPORAL_API_KEY needs TLS, or the key would be sent in clear text; set TEMPORAL_TLS \
+             to true"
         );
         assert_eq!(
             mistake(&[("TEMPORAL_API_KEY_FILE", "/key"), ("TEMPORAL_TLS", "0")]),
-            "TEMPORAL_API_KEY_FILE needs TLS, or the key would be sent in clear text; set TEMPORAL_TLS to true"
+            "TEMPORAL_API_KEY_FILE needs TLS, or the key would be sent in clear text; set \
+             TEMPORAL_TLS to true"
         );
     }
 

@@ -17,8 +17,8 @@ pub struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts a program with only these variables and waits until it serves HTTP. It logs to the file
-    /// `log`.
+    /// Starts a program with only these variables and waits until it serves HTTP. It logs to the
+    /// file `log`.
     pub async fn start<K, V>(
         program: &Path,
         log: PathBuf,

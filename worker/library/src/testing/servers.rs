@@ -30,8 +30,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a command that listens on `port`, as a user other than this process's if one is given,
-    /// and waits until it accepts connections. `folder` is removed at its end; the log goes there.
+    /// Starts a command that listens on `port`, as a user other than this process's if one is
+    /// given, and waits until it accepts connections. `folder` is removed at its end; the log goes
+    /// there.
     ///
     /// # Panics
     /// If the server does not listen within 30 s.

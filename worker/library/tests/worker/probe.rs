@@ -1,5 +1,5 @@
-//! What an activity can do with the client of its context: all requests of the SDK, those of a worker
-//! and any other, with and without TLS.
+//! What an activity can do with the client of its context: all requests of the SDK, those of a
+//! worker and any other, with and without TLS.
 
 use std::time::Duration;
 

@@ -72,8 +72,10 @@ mod tests {
         let url = |query: &str| format!("postgres://orders@db/orders?{query}");
         let said = mistake(&url("passwort=secret"));
         assert!(
-            said.starts_with("DATABASE_URL has a parameter that the driver for PostgreSQL does not know (it knows ")
-                && !said.contains("secret"),
+            said.starts_with(
+                "DATABASE_URL has a parameter that the driver for PostgreSQL does \
+                              not know (it knows "
+            ) && !said.contains("secret"),
             "{said}"
         );
         // An unescaped password may end up in the query.

@@ -96,7 +96,9 @@ impl OrderActivities {
         if cancelled {
             let outcome = outcome(&cancel.reason);
             self.metrics.orders.with_label_values(&[outcome]).inc();
-            tracing::info!(order_id = %cancel.order_id, reason = %cancel.reason.kind, "order cancelled");
+            tracing::info!(
+                order_id = %cancel.order_id, reason = %cancel.reason.kind, "order cancelled"
+            );
         }
         Ok(())
     }

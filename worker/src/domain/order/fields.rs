@@ -109,7 +109,8 @@ impl<'a> Fields<'a> {
             (Some(one), Some(two)) if one != two => {
                 let place = &self.place;
                 Err(format!(
-                    "{place}{name} and {other} are two names of one field and must not differ; give one of them"
+                    "{place}{name} and {other} are two names of one field and must not differ; \
+                     give one of them"
                 ))
             }
             (one, two) => Ok(one.or(two)),

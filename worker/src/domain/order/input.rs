@@ -10,9 +10,9 @@ use crate::domain::failure::{Failure, FailureType};
 
 /// The input of `OrderWorkflow`, exactly as a client of any language sent it.
 ///
-/// Decoding never fails ([`crate::domain::workflow::SentOrder`]): a workflow task that cannot decode its
-/// input is retried forever, whereas a workflow that can decode it fails immediately with
-/// `InvalidOrder` and says why. [`OrderInput::parse`] does the checks.
+/// Decoding never fails ([`crate::domain::workflow::SentOrder`]): a workflow task that cannot
+/// decode its input is retried forever, whereas a workflow that can decode it fails immediately
+/// with `InvalidOrder` and says why. [`OrderInput::parse`] does the checks.
 #[derive(Clone, PartialEq)]
 pub struct OrderInput(Value);
 

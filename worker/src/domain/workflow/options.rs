@@ -36,8 +36,8 @@ const PAYMENT_TIMEOUT: Duration = SLACK
 const SETTLEMENT_TIMEOUT: Duration = PAYMENT_TIMEOUT.saturating_add(REQUEST_TIMEOUT);
 const SLACK: Duration = Duration::from_secs(5);
 
-/// Options of checking an order: unlimited retries, detached from the workflow's cancellation. During
-/// an upgrade, a worker of an earlier version may get the task and not know the activity.
+/// Options of checking an order: unlimited retries, detached from the workflow's cancellation.
+/// During an upgrade, a worker of an earlier version may get the task and not know the activity.
 pub(super) fn check() -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(STEP_TIMEOUT)
         .retry_policy(retries(0, Duration::from_secs(30)))

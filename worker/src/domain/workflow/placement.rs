@@ -219,7 +219,9 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
                 let reason = reasons::unsettled(&error);
                 if !self.ctx.is_replaying() {
                     let order_id = &self.order.order_id;
-                    tracing::error!(%order_id, "payment unsettled, nothing is undone: {}", reason.message);
+                    tracing::error!(
+                        %order_id, "payment unsettled, nothing is undone: {}", reason.message
+                    );
                 }
                 Err(Stop::Unsettled(reason))
             }

@@ -45,7 +45,8 @@ pub(super) fn not_undone(
     Reason::in_words(
         FailureType::CompensationFailed,
         &format!(
-            "{activity} failed ({}: {}), so a person must do its work; the order had stopped with {}: {}",
+            "{activity} failed ({}: {}), so a person must do its work; the order had stopped with \
+             {}: {}",
             said.kind, said.message, stopped.kind, stopped.message
         ),
     )

@@ -54,9 +54,11 @@ fn an_init_container_or_a_sidecar_that_does_not_start_is_named() {
         |restarts, state, last| message(&[with_init(&container("fetch", restarts, &state, &last))]);
     assert_eq!(
         of(0, waits("ErrImageNeverPull"), json!({})),
-        "the image shop/fetch:1 of init container fetch cannot be pulled (ErrImageNeverPull); correct the image, or give the pods a pull Secret for it"
+        "the image shop/fetch:1 of init container fetch cannot be pulled (ErrImageNeverPull); \
+         correct the image, or give the pods a pull Secret for it"
     );
-    let ends = "init container fetch exits with code 1 each time it starts; see kubectl logs --previous of its pod";
+    let ends = "init container fetch exits with code 1 each time it starts; see kubectl logs \
+                --previous of its pod";
     assert_eq!(of(1, waits("CrashLoopBackOff"), ended(1, "Error")), ends);
     // Between two back-offs: a sidecar runs for a while, an init container ends at once.
     let runs = runs_since("2026-01-01T00:59:50Z");
@@ -150,17 +152,20 @@ fn messages_of_the_kubelet_are_quoted_without_changing_ids() {
         said(
             "CreateContainerError",
             &format!(
-                "failed to reserve name \"worker_p_shop_7f3c1a52-0b1d-4c7e-9a55-12d0c0ffee00_3\": it is reserved for \"{id}\""
+                "failed to reserve name \"worker_p_shop_7f3c1a52-0b1d-4c7e-9a55-12d0c0ffee00_3\": \
+                 it is reserved for \"{id}\""
             )
         ),
-        "container worker cannot be started (CreateContainerError): failed to reserve name (id) it is reserved for (id)"
+        "container worker cannot be started (CreateContainerError): failed to reserve name (id) \
+         it is reserved for (id)"
     );
     assert_eq!(
         said(
             "RunContainerError",
             "exec: \"wroker\": executable file not found in $PATH"
         ),
-        "container worker cannot be started (RunContainerError): exec: \"wroker\": executable file not found in $PATH"
+        "container worker cannot be started (RunContainerError): exec: \"wroker\": executable \
+         file not found in $PATH"
     );
     let last = json!({"terminated": {"exitCode": 128, "reason": "StartError",
         "message": "exec: \"wroker\": executable file not found in $PATH"}});
@@ -170,7 +175,8 @@ fn messages_of_the_kubelet_are_quoted_without_changing_ids() {
             false,
             &container("worker", 2, &waits("CrashLoopBackOff"), &last)
         )]),
-        "container worker cannot be started (StartError): exec: \"wroker\": executable file not found in $PATH"
+        "container worker cannot be started (StartError): exec: \"wroker\": executable file not \
+         found in $PATH"
     );
 }
 

@@ -227,7 +227,11 @@ fn a_quota_that_draining_pods_use_is_not_stalled() {
             d.status.as_mut().unwrap().conditions = Some(vec![DeploymentCondition {
                 type_: "ReplicaFailure".to_owned(),
                 status: "True".to_owned(),
-                message: Some("pods \"d-1-x2\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=2, limited: pods=2".to_owned()),
+                message: Some(
+                    "pods \"d-1-x2\" is forbidden: exceeded quota: pods, requested: \
+                               pods=1, used: pods=2, limited: pods=2"
+                        .to_owned(),
+                ),
                 ..DeploymentCondition::default()
             }]);
         });

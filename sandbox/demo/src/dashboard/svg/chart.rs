@@ -76,7 +76,8 @@ fn entries(out: &mut String, legend: &[Row], (left, top): (f64, f64)) {
             put(
                 out,
                 format_args!(
-                    "<text class=\"a\" x=\"{}\" y=\"{y}\"><tspan fill=\"{colour}\">&#9632;</tspan> {}</text>",
+                    "<text class=\"a\" x=\"{}\" y=\"{y}\"><tspan \
+                     fill=\"{colour}\">&#9632;</tspan> {}</text>",
                     round(left + offset),
                     escape(name)
                 ),
@@ -164,7 +165,8 @@ fn axes(out: &mut String, plot: Area, seconds: f64, (tick, top): (f64, f64), uni
         put(
             out,
             format_args!(
-                "<path class=\"g\" d=\"M{} {y}h{}\"/><text class=\"a\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n",
+                "<path class=\"g\" d=\"M{} {y}h{}\"/><text class=\"a\" x=\"{}\" y=\"{}\" \
+                 text-anchor=\"end\">{}</text>\n",
                 plot.x,
                 plot.width,
                 plot.x - 4.0,

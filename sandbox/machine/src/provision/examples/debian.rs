@@ -43,7 +43,8 @@ pub(super) fn root(paths: &Paths, packages: &[&str], progress: Progress) -> Resu
 fn make(packages: &[&str], finished: &Path, mut step: Step) -> Result<()> {
     if which::find("apt-get").is_none() || which::find("dpkg-deb").is_none() {
         return Err(Error::Machine(format!(
-            "the base image of an example worker is made of Debian's packages ({}), and this machine has no apt-get and dpkg-deb; run this on Debian 12",
+            "the base image of an example worker is made of Debian's packages ({}), and this \
+             machine has no apt-get and dpkg-deb; run this on Debian 12",
             packages.join(", ")
         )));
     }

@@ -213,7 +213,11 @@ fn whatever_payloads_are_sent_they_are_read_or_refused() {
 
 #[test]
 fn several_mailings_of_an_order_are_told_apart_by_their_names() {
-    let mailing = |mailing: Value| json!({"order_id": "a", "mailing": mailing, "recipients": [], "subject": "s"});
+    let mailing = |mailing: Value| {
+        json!({
+            "order_id": "a", "mailing": mailing, "recipients": [], "subject": "s",
+        })
+    };
     assert_eq!(given::<Mailing>(&mailing(json!(null))).order_id, "a");
     let shipped = mailing(json!("shipped"));
     assert_eq!(given::<Mailing>(&shipped).order_id, "a/shipped");

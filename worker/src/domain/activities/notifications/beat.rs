@@ -62,8 +62,8 @@ impl Beat {
     /// Whether Temporal has asked the activity to pause or to begin again, and not to be cancelled.
     ///
     /// The SDK reports all three as a cancellation. But the server refuses to end an attempt as
-    /// cancelled unless a cancellation was requested, and would wait for the heartbeat timeout. Only
-    /// the answer to a heartbeat tells them apart.
+    /// cancelled unless a cancellation was requested, and would wait for the heartbeat timeout.
+    /// Only the answer to a heartbeat tells them apart.
     pub(super) async fn is_paused_or_reset(&self, ctx: &ActivityContext) -> bool {
         let info = ctx.info();
         let payloads = [

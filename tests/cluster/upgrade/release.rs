@@ -1,0 +1,265 @@
+//! The shared release of the operator: installed, removed and restored with helm and kubectl, and
+//! the fleet that runs meanwhile.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use serde_json::{Value, json};
+use taskqueue_api::status::QueueStatus;
+
+use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, Workers, World, eventually, one_queue, output};
+
+const DEFINITIONS: [&str; 2] = [
+    "taskqueueworkers.taskqueue.dev",
+    "temporalconnections.taskqueue.dev",
+];
+
+pub(super) const PLACE: [&str; 2] = ["--namespace", OPERATOR_NAMESPACE];
+
+pub(super) fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator")
+}
+
+pub(super) fn definitions() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds")
+}
+
+pub(super) fn frozen_chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/0.1.0/taskqueue-operator")
+}
+
+/// The shared release, and the values that it was installed with.
+pub(super) struct Release {
+    pub(super) world: Arc<World>,
+    pub(super) values: PathBuf,
+}
+
+/// Removes the operator and its definitions, runs the body, and restores the earlier installation,
+/// whatever the result of the body.
+pub(super) async fn on_a_bare_cluster<T, F>(world: &Arc<World>, body: T) -> anyhow::Result<()>
+where
+    T: FnOnce(Release) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let values = output(
+        world
+            .sandbox
+            .helm()
+            .args(["get", "values", OPERATOR, "--output", "json"])
+            .args(PLACE),
+    )?;
+    let all: Value = serde_json::from_str(&values)?;
+    // The values that every version of the chart supports.
+    let image = json!({"image": all["image"], "podAnnotations": all["podAnnotations"]});
+    let release = Release {
+        world: world.clone(),
+        values: file(world, "image.json", &image)?,
+    };
+    let before = Release {
+        world: world.clone(),
+        values: file(world, "values.json", &all)?,
+    };
+    let result = match release.clear() {
+        Ok(()) => body(release).await,
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        // Print it now, before the cluster is restored.
+        eprintln!(
+            "{}",
+            world
+                .kubectl(&["get", "all", "-o", "wide"])
+                .unwrap_or_default()
+        );
+        let crds = world
+            .sandbox
+            .kubectl()
+            .args(["get", "crd", "--show-labels"])
+            .output()?;
+        eprintln!("{}", String::from_utf8_lossy(&crds.stdout));
+    }
+    if result.is_ok() && image == all {
+        // The body has already left exactly this installation.
+        return Ok(());
+    }
+    let restored = before.helm(
+        &[
+            "upgrade",
+            "--install",
+            "--take-ownership",
+            "--force-conflicts",
+        ],
+        &chart(),
+        &[],
+    );
+    result?;
+    restored.map(drop)
+}
+
+fn file(world: &World, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join(name);
+    std::fs::write(&file, content.to_string())?;
+    Ok(file)
+}
+
+impl Release {
+    /// Runs `helm VERB taskqueue-operator CHART`, and waits until the operator is available.
+    pub(super) fn helm(
+        &self,
+        verb: &[&str],
+        chart: &Path,
+        settings: &[&str],
+    ) -> anyhow::Result<String> {
+        let mut helm = self.world.sandbox.helm();
+        helm.args(verb).arg(OPERATOR).arg(chart).args(PLACE).args([
+            "--wait",
+            "--timeout=120s",
+            "--values",
+        ]);
+        output(helm.arg(&self.values).args(settings))
+    }
+
+    fn clear(&self) -> anyhow::Result<()> {
+        let sandbox = &self.world.sandbox;
+        output(
+            sandbox
+                .helm()
+                .args(["uninstall", OPERATOR, "--wait", "--timeout=120s"])
+                .args(PLACE),
+        )?;
+        let mut kubectl = sandbox.kubectl();
+        kubectl
+            .args([
+                "delete",
+                "customresourcedefinition",
+                "--ignore-not-found",
+                "--timeout=120s",
+            ])
+            .args(DEFINITIONS);
+        output(&mut kubectl).map(drop)
+    }
+
+    /// Waits until the API server has exactly the definitions in these files.
+    pub(super) async fn definitions_are(&self, folder: &Path) -> anyhow::Result<()> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.world.client.clone());
+        for name in DEFINITIONS {
+            let plural = name.split('.').next().unwrap_or_default();
+            let text =
+                std::fs::read_to_string(folder.join(format!("taskqueue.dev_{plural}.yaml")))?;
+            let file: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
+            eventually(
+                &format!("{name} is served as in {}", folder.display()),
+                || async {
+                    let served = api.get(name).await?;
+                    let same = served.spec.versions == file.spec.versions;
+                    let established = served
+                        .status
+                        .iter()
+                        .flat_map(|status| status.conditions.iter().flatten());
+                    let established = established.into_iter().any(|condition| {
+                        condition.type_ == "Established" && condition.status == "True"
+                    });
+                    Ok(if same && established {
+                        Ok(())
+                    } else {
+                        Err(format!("same: {same}, established: {established}"))
+                    })
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a fleet at zero and scales it to two workers with orders. The decision contains what
+    /// the operator has learned; an operator without that knowledge would go back to zero.
+    pub(super) async fn start_fleet(&self) -> anyhow::Result<Before> {
+        let world = &self.world;
+        eventually("the API server accepts fleets", || async {
+            let applied = world.apply(self.fleet(2)).await;
+            Ok(applied.map_err(|error| format!("{error:#}")))
+        })
+        .await?;
+        let order = json!({"total": 100, "card": "tok_delay_8000"});
+        // More orders than 4 slots can finish before the worker's first heartbeat, so some still
+        // wait then.
+        let workflows = world.temporal.orders(&world.queue("all"), 0..16, &order)?;
+        let workers = world.workers_run(2).await?;
+        world.temporal.results(&workflows).await?;
+        let status = eventually("the status covers both replicas", || async {
+            let status = status(world).await?;
+            let settled = status.first().is_some_and(|queue| {
+                let last = queue.last_decision.as_ref();
+                (queue.desired, queue.ready) == (2, 2) && last.is_some_and(|last| last.to == 2)
+            });
+            Ok(if settled {
+                Ok(status)
+            } else {
+                Err(format!("{status:?}"))
+            })
+        })
+        .await?;
+        Ok(Before {
+            world: world.clone(),
+            workers,
+            status,
+        })
+    }
+
+    /// One queue that only ever scales out, to at most `max` replicas.
+    fn fleet(&self, max: u32) -> Value {
+        let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
+        one_queue(
+            &self.world.queue("all"),
+            0,
+            max,
+            &json!({"behavior": behavior}),
+        )
+    }
+
+    /// Changes the fleet, and waits until its status is about the change.
+    pub(super) async fn change_fleet(&self, max: u32) -> anyhow::Result<()> {
+        self.world.apply(self.fleet(max)).await?;
+        self.world
+            .condition_is("Ready", "True", "Available")
+            .await?;
+        self.world
+            .condition_is("ScalingActive", "True", "Active")
+            .await
+            .map(drop)
+    }
+}
+
+/// The fleet after it was scaled.
+pub(super) struct Before {
+    world: Arc<World>,
+    workers: Workers,
+    status: Vec<QueueStatus>,
+}
+
+impl Before {
+    /// Checks that no worker was touched, and that the operator's new status repeats the earlier
+    /// one: the replicas, and the last decision with its inputs.
+    pub(super) async fn is_unaffected(&self, by_what: &str) -> anyhow::Result<()> {
+        self.world.untouched(&self.workers, by_what).await?;
+        let status = status(&self.world).await?;
+        anyhow::ensure!(
+            status == self.status,
+            "{by_what} lost the status: {:?} became {status:?}",
+            self.status
+        );
+        Ok(())
+    }
+}
+
+async fn status(world: &World) -> anyhow::Result<Vec<QueueStatus>> {
+    let status = world.fleet().await?.status;
+    Ok(status.map(|status| status.queues).unwrap_or_default())
+}

@@ -38,6 +38,7 @@ pub fn replicas(
         terminating: count(PodPhase::Terminating),
         unseen,
         rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
+        by_ordinal: false,
     }
 }
 

@@ -104,7 +104,8 @@ fn pods_are_counted_by_phase() {
             starting: 3,
             terminating: 2,
             unseen: 0,
-            rollout_in_progress: true
+            rollout_in_progress: true,
+            by_ordinal: false,
         }
     );
 }

@@ -14,7 +14,7 @@ use crate::worker_faults::remedy;
 /// The warnings that apply to one queue now, reported or not.
 pub struct Advice {
     queue: String,
-    deployment: String,
+    deployment: Option<String>,
     all: Vec<(Reason, String)>,
 }
 
@@ -24,7 +24,7 @@ impl Advice {
         let all = [polling(facts, thresholds), from_zero(facts, thresholds)];
         Self {
             queue: facts.queue.name.clone(),
-            deployment: facts.queue.deployment_name.clone(),
+            deployment: facts.queue.deployment().map(str::to_owned),
             all: all.into_iter().flatten().chain(of_workers(facts)).collect(),
         }
     }
@@ -43,7 +43,7 @@ impl Advice {
             reason: reason.as_str().to_owned(),
             action: "Advise",
             note: format!("queue {}: {text}", self.queue),
-            deployment: Some(self.deployment.clone()),
+            deployment: self.deployment.clone(),
         };
         self.all.iter().filter(untold).map(event).collect()
     }

@@ -72,6 +72,7 @@ impl Writer {
             }
             applied.queues.insert(queue.queue.clone(), done);
         }
+        self.protect_all(plan, &mut applied).await;
         let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
         for (queue, write) in started {
@@ -103,6 +104,22 @@ impl Writer {
         self.background.close();
         self.background.wait().await;
         self.background.reopen();
+    }
+
+    async fn protect_all(&self, plan: &Plan, applied: &mut Applied) {
+        for queue in &plan.queues {
+            let writes: Vec<_> = queue
+                .protections
+                .iter()
+                .map(|protection| self.protect(&plan.fleet, protection))
+                .collect();
+            let mut written = stream::iter(writes).buffered(SIDE_BY_SIDE);
+            while let Some(result) = written.next().await {
+                if let (Err(error), Some(done)) = (result, applied.queues.get_mut(&queue.queue)) {
+                    done.error.get_or_insert(error);
+                }
+            }
+        }
     }
 
     async fn prune_all(&self, plan: &Plan, applied: &mut Applied) {

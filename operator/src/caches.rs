@@ -11,6 +11,7 @@ mod stream;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
@@ -31,7 +32,8 @@ use kinds::KINDS;
 pub use kinds::{GuardedConnection, GuardedFleet};
 pub use progress::{Progress, WatchAccess};
 pub use prune::keep_owners_of_replicas;
-use prune::prune_pod;
+use prune::prune_autoscaler;
+pub use prune::prune_pod;
 pub use scope::Scope;
 pub use stream::Touched;
 use stream::{WATCH_SECONDS, pauses, touched};
@@ -47,6 +49,9 @@ pub struct Caches {
     pub deployments: Indexed<Deployment>,
     /// The pods with our label, by [`worker_key`].
     pub pods: Indexed<Pod>,
+    /// Autoscalers, which may scale the same workloads. Nothing waits for this cache: it may be empty
+    /// for lack of a right.
+    pub autoscalers: Store<HorizontalPodAutoscaler>,
     /// How the workers of draining pods ended.
     pub ended_workers: EndedWorkers,
     /// How far the caches are filled.
@@ -66,6 +71,8 @@ pub struct Watches {
     pub deployments: Touched<Deployment>,
     /// Pods.
     pub pods: Touched<Pod>,
+    /// Autoscalers.
+    pub autoscalers: Touched<HorizontalPodAutoscaler>,
 }
 
 /// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets that were
@@ -80,6 +87,7 @@ pub fn watch(
     let ours = all.clone().labels(well_known::WORKER_LABEL);
     let (fleets, fleet_writer) = store();
     let (connections, connection_writer) = store();
+    let (autoscalers, autoscaler_writer) = store();
     let (deployments, mut deployment_filling) = indexed(owner_of);
     let (pods, mut pod_filling) = indexed(worker_of);
     let ended_workers = EndedWorkers::default();
@@ -99,8 +107,14 @@ pub fn watch(
     });
     let connection_events = reflector(
         connection_writer,
-        kube::runtime::watcher(scope.api::<GuardedConnection>(client), all)
+        kube::runtime::watcher(scope.api::<GuardedConnection>(client), all.clone())
             .modify(|connection| connection.meta_mut().managed_fields = None)
+            .backoff(pauses()),
+    );
+    let autoscaler_events = reflector(
+        autoscaler_writer,
+        kube::runtime::watcher(scope.api::<HorizontalPodAutoscaler>(client), all)
+            .modify(prune_autoscaler)
             .backoff(pauses()),
     );
     let deployment_events = kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
@@ -119,12 +133,14 @@ pub fn watch(
         connections: touched(metrics, &progress, connection_events),
         deployments: touched(metrics, &progress, deployment_events),
         pods: touched(metrics, &progress, pod_events),
+        autoscalers: touched(metrics, &progress, autoscaler_events),
     };
     let caches = Caches {
         fleets,
         connections,
         deployments,
         pods,
+        autoscalers,
         ended_workers,
         progress,
     };
@@ -199,6 +215,39 @@ impl Caches {
     }
 }
 
+/// The fleets whose workload an autoscaler scales: those that name it in a scaleTargetRef, and the
+/// one that owns it.
+pub fn fleets_of_autoscaler(
+    caches: &Caches,
+    autoscaler: &HorizontalPodAutoscaler,
+) -> Vec<ObjectRef<GuardedFleet>> {
+    let namespace = autoscaler.metadata.namespace.as_deref().unwrap_or_default();
+    let name = &autoscaler.spec.scale_target_ref.name;
+    let deployment = caches
+        .deployments
+        .get(&ObjectRef::new(name).within(namespace));
+    let owner = deployment.and_then(|deployment| {
+        let labels = deployment.metadata.labels.as_ref()?;
+        let fleet = labels.get(well_known::WORKER_LABEL)?;
+        Some(ObjectRef::new(fleet).within(namespace))
+    });
+    let named = caches.fleets.state_filter(|fleet| {
+        fleet.meta().namespace.as_deref() == Some(namespace)
+            && fleet.0.as_ref().is_ok_and(|fleet| {
+                let mut targets = fleet
+                    .spec
+                    .queues
+                    .iter()
+                    .flat_map(|queue| &queue.scale_target_ref);
+                targets.any(|target| target.name == *name)
+            })
+    });
+    let named = named
+        .iter()
+        .map(|fleet| ObjectRef::from_obj(fleet.as_ref()));
+    owner.into_iter().chain(named).collect()
+}
+
 /// The uid of the fleet that owns a Deployment.
 fn owner_of(deployment: &Deployment) -> Option<String> {
     let mut owners = deployment.metadata.owner_references.iter().flatten();
@@ -237,6 +286,7 @@ pub(crate) struct Filler {
     pub(crate) fleets: reflector::store::Writer<GuardedFleet>,
     pub(crate) deployments: Filling<Deployment>,
     pub(crate) connections: reflector::store::Writer<GuardedConnection>,
+    pub(crate) autoscalers: reflector::store::Writer<HorizontalPodAutoscaler>,
     _pods: Filling<Pod>,
     progress: signal::Sender<Progress>,
 }
@@ -248,6 +298,7 @@ impl Filler {
         let (fleets, fleet_writer) = store();
         let (connections, connection_writer) = store();
         let (deployments, deployment_filling) = indexed(owner_of);
+        let (autoscalers, autoscaler_writer) = store();
         let (pods, pod_filling) = indexed(worker_of);
         let (progress, _) = signal::channel(Progress {
             access: WatchAccess::Granted,
@@ -257,6 +308,7 @@ impl Filler {
             fleets: fleet_writer,
             deployments: deployment_filling,
             connections: connection_writer,
+            autoscalers: autoscaler_writer,
             _pods: pod_filling,
             progress: progress.clone(),
         };
@@ -265,6 +317,7 @@ impl Filler {
             connections,
             deployments,
             pods,
+            autoscalers,
             ended_workers: EndedWorkers::default(),
             progress,
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskqueue_api::Fleet;
+use taskqueue_api::{Fleet, Queue};
 use taskqueue_scaling::{Reason, TaskType, Time};
 
 use crate::applied::{Applied, End, QueueApplied};
@@ -25,7 +25,7 @@ pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
     let Ok(usable) = &observed.connection else {
         return;
     };
-    for queue in &fleet.queues {
+    for queue in fleet.queues.iter().filter(|queue| queue.target.is_none()) {
         let existing = observed
             .queues
             .get(&queue.name)
@@ -43,13 +43,21 @@ pub fn renderings(fleet: &Fleet, observed: &Observed, state: &mut FleetState) {
 
 /// Feeds the observation of every queue into its history. The same readings twice change nothing.
 pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Time) {
-    for queue in &fleet.queues {
+    // A target that could not be read has an unknown number of replicas, not none.
+    let unread = |queue: &&Queue| {
+        let seen = observed.queues.get(&queue.name);
+        seen.is_some_and(|seen| seen.target.as_ref().is_some_and(Result::is_err))
+    };
+    for queue in fleet.queues.iter().filter(|queue| !unread(queue)) {
         let Some(desired) = desired(fleet, queue, observed, state, now) else {
             continue;
         };
         let observation = &desired.observation;
         let state = state.queue(QueueKey::unversioned(&queue.name));
         state.history.observe(&queue.policy, observation, now);
+        if let Some(seen) = observed.queues.get(&queue.name) {
+            state.long_tasks.observe(&seen.pods, &state.history, now);
+        }
         state.reads(&queue.task_queue);
         state.note(observation, now);
     }
@@ -100,6 +108,8 @@ pub fn writes(
         .map(|queue| QueueKey::unversioned(&queue.name))
         .collect();
     state.queues.retain(|key, _| names.contains(key));
+    let protected = plan.queues.iter().map(|queue| queue.protections.len());
+    state.protected_at.record(protected.sum(), now.monotonic);
     for queue in &plan.queues {
         let Some(done) = applied.queues.get(&queue.queue) else {
             continue;
@@ -112,8 +122,12 @@ pub fn writes(
             Step::Keep | Step::Refused(_) | Step::Pending | Step::Hold(_) => written(state, done),
         }
         let Some(decision) = &queue.decision else {
-            let asked = queue.observation.replicas.asked;
-            state.history.held(asked, now.monotonic);
+            let of_target = |of: &Queue| of.name == queue.queue && of.target.is_some();
+            let unread = queue.target.is_none() && fleet.queues.iter().any(of_target);
+            if !unread {
+                let asked = queue.observation.replicas.asked;
+                state.history.held(asked, now.monotonic);
+            }
             continue;
         };
         if decision.reason != Reason::AlreadyActedOn {

@@ -87,6 +87,8 @@ async fn pass(
     let mut late = writes::late(state, now).await;
     let created = context::created(subject.metadata);
     let mut observed = observe::observe(&context.sources(), fleet, created, now).await;
+    let fleet = observed.with_graces(fleet);
+    let fleet = &*fleet;
     writes::look_for_unseen(&shared.writer, fleet, &mut observed, state).await;
     let skip = connection_check::is_skipped(subject.metadata);
     let check = state.connection_check.take();

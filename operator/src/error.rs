@@ -41,7 +41,7 @@ pub enum Error {
         name: String,
     },
     /// The object has changed since the decision; the next pass decides again.
-    #[error("Deployment {namespace}/{name} has changed since the decision")]
+    #[error("the workload {namespace}/{name} has changed since the decision")]
     Stale {
         /// Namespace of the Deployment.
         namespace: String,

@@ -15,6 +15,7 @@ use crate::connection_check::ConnectionCheck;
 use crate::drift;
 use crate::not_ready::NotReady;
 use crate::observe::drains::Draining;
+use crate::protection::{LongTasks, WriteTimes};
 use crate::worker_faults::WorkerFaults;
 
 /// The version of the workers that a queue's Deployment runs. There is only one until versions are
@@ -56,6 +57,8 @@ pub struct FleetState {
     pub status: Option<(String, TaskQueueWorkerStatus)>,
     /// Whether Temporal has answered over the connection in the spec.
     pub connection_check: Option<ConnectionCheck>,
+    /// When annotations that protect pods were written last.
+    pub protected_at: WriteTimes,
     /// Since when a Deployment could not be deleted although its queue has left the spec.
     pub unpruned: Option<Time>,
 }
@@ -120,6 +123,8 @@ pub struct QueueState {
     pub decided: Option<Decision>,
     /// What the workers are seen to do wrong.
     pub worker_faults: WorkerFaults,
+    /// When its pods were last seen with long tasks.
+    pub long_tasks: LongTasks,
     /// The advice that was given, and the generation of the spec that it was about.
     pub advised: BTreeMap<Reason, i64>,
     /// Set while the API server does not hold the current rendering or size.

@@ -1,5 +1,6 @@
 //! Formats errors of the Kubernetes client. Pure.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use kube::client::{AuthError, RustlsTlsError};
@@ -12,7 +13,7 @@ pub struct Call {
     /// What was attempted, as a verb: "apply", "scale", "delete".
     pub verb: &'static str,
     /// The kind of the object.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -21,10 +22,15 @@ pub struct Call {
 
 impl Call {
     /// Names a call.
-    pub fn new(verb: &'static str, kind: &'static str, namespace: &str, name: &str) -> Self {
+    pub fn new(
+        verb: &'static str,
+        kind: impl Into<Cow<'static, str>>,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
         Self {
             verb,
-            kind,
+            kind: kind.into(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }

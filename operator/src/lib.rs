@@ -34,6 +34,7 @@ pub mod observe;
 pub mod owned;
 pub mod plan;
 pub mod planner;
+pub mod protection;
 pub mod report;
 pub mod run;
 pub mod scrape;

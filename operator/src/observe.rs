@@ -9,9 +9,12 @@ pub mod deployment;
 pub mod drains;
 pub mod ended_workers;
 pub mod pods;
+pub mod scalers;
 pub mod secrets;
+pub mod targets;
 pub mod task_queue_owners;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +33,10 @@ use crate::not_ready::NotReady;
 use crate::observe::connection::Usable;
 use crate::observe::pods::Pods;
 use crate::observe::secrets::Secrets;
+use crate::observe::targets::{ReadTarget, Target, Targets};
 use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::owned::{owned_by, spec_replicas};
-use crate::scrape::{Scraped, Scrapers, Target};
+use crate::scrape::{self, Scraped, Scrapers};
 
 /// The sources of observations.
 pub struct Sources<'a> {
@@ -40,6 +44,8 @@ pub struct Sources<'a> {
     pub caches: &'a Caches,
     /// Secrets by name.
     pub secrets: &'a Secrets,
+    /// Workloads that somebody else deploys.
+    pub targets: &'a Targets,
     /// Temporal's numbers.
     pub readers: &'a Readers,
     /// The pods' own numbers.
@@ -61,6 +67,23 @@ pub struct Observed {
     pub secrets_due: Option<Duration>,
 }
 
+impl Observed {
+    /// The fleet with the grace periods that the pods of its targets have.
+    pub fn with_graces<'a>(&self, fleet: &'a Fleet) -> Cow<'a, Fleet> {
+        let mut fleet = Cow::Borrowed(fleet);
+        for (name, seen) in &self.queues {
+            let Some(grace) = seen.target().and_then(Target::grace) else {
+                continue;
+            };
+            let mut queues = fleet.to_mut().queues.iter_mut();
+            if let Some(queue) = queues.find(|queue| queue.name == *name) {
+                queue.policy.drain_grace_period = grace;
+            }
+        }
+        fleet
+    }
+}
+
 /// Everything known about one queue.
 #[derive(Debug, Clone)]
 pub struct ObservedQueue {
@@ -79,6 +102,17 @@ pub struct ObservedQueue {
     pub scraped: Option<Scraped>,
     /// An older fleet that owns the same task queue.
     pub rival: Option<FleetKey>,
+    /// Its target, or why it cannot be read; `None` if the queue has a Deployment of ours.
+    pub target: Option<ReadTarget>,
+    /// What else scales its workload, by kind and name.
+    pub scaled_by: Option<String>,
+}
+
+impl ObservedQueue {
+    /// Its target, if it has one that could be read.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()?.as_deref().ok()
+    }
 }
 
 /// Reads everything about a fleet whose object was created at `created`.
@@ -99,6 +133,7 @@ pub async fn observe(
         Err(why) => (Err(why), None),
     };
     let pods = pods_by_queue(fleet, sources.caches);
+    let targets = sources.targets.read(fleet, now.monotonic).await;
     let gone = sources
         .caches
         .ended_workers
@@ -109,7 +144,10 @@ pub async fn observe(
         .map(|queue| {
             (
                 queue.name.as_str(),
-                existing(sources, fleet, queue, &pods, now),
+                match targets.get(&queue.name) {
+                    Some(target) => of_target(target, now),
+                    None => existing(sources, fleet, queue, &pods, now),
+                },
             )
         })
         .collect();
@@ -119,7 +157,8 @@ pub async fn observe(
         let ours = gone.iter().filter(|(of, _)| *of == queue.name);
         existing.pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let rival = rivals.get(&queue.name).cloned();
-        let seen = observe_queue(sources, &owner, queue, existing, rival, now.monotonic);
+        let mut seen = observe_queue(sources, &owner, queue, existing, rival, now.monotonic);
+        seen.scaled_by = scalers::other(sources.caches, fleet, queue, created);
         Some((queue.name.clone(), seen))
     });
     let queues: BTreeMap<String, ObservedQueue> = queues.collect();
@@ -180,7 +219,11 @@ fn observe_queue(
     rival: Option<FleetKey>,
     now: Time,
 ) -> ObservedQueue {
-    let Existing { deployment, pods } = existing;
+    let Existing {
+        deployment,
+        pods,
+        target,
+    } = existing;
     let reading = reading(sources.readers, owner, queue, now);
     let reported = slots(&reading.workers, &pods.live, &queue.task_queue, now);
     let scraped = needs_scraping(&reported)
@@ -198,6 +241,8 @@ fn observe_queue(
         slots: slots.unless_older_than(queue.policy.longest_gap(), now),
         scraped,
         rival,
+        target,
+        scaled_by: None,
     }
 }
 
@@ -228,7 +273,7 @@ fn scrape(
     pods: &Pods,
     now: Time,
 ) -> Option<Scraped> {
-    let target = Target {
+    let target = scrape::Target {
         task_queue: queue.task_queue.clone(),
         port: queue.metrics_port?,
         interval: queue.policy.polling_interval,
@@ -249,6 +294,16 @@ pub fn owner_of(fleet: &Fleet) -> OwnerKey {
 struct Existing {
     deployment: Option<Arc<Deployment>>,
     pods: Pods,
+    target: Option<ReadTarget>,
+}
+
+fn of_target(target: &ReadTarget, now: Moment) -> Existing {
+    let pods = |target: &Target| pods::read(&target.pods, target.worker_container(), now.wall);
+    Existing {
+        deployment: None,
+        pods: target.as_deref().map(pods).unwrap_or_default(),
+        target: Some(target.clone()),
+    }
 }
 
 fn existing(
@@ -265,13 +320,17 @@ fn existing(
     Existing {
         deployment,
         pods: pods::read(mine, &queue.pods.worker.name, now.wall),
+        target: None,
     }
 }
 
 fn watches(fleet: &Fleet, existing: &BTreeMap<&str, Existing>) -> Vec<QueueWatch> {
     let watch = |queue: &Queue| {
         let has_replicas = existing.get(queue.name.as_str()).is_some_and(|existing| {
+            let target = existing.target.as_ref();
             !existing.pods.live.is_empty()
+                || target
+                    .is_some_and(|target| !matches!(target, Ok(target) if target.replicas == 0))
                 || existing
                     .deployment
                     .as_deref()
@@ -305,10 +364,8 @@ fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod
 
 fn orphans(fleet: &Fleet, caches: &Caches) -> Vec<Arc<Deployment>> {
     let wanted = |name: &str| {
-        fleet
-            .queues
-            .iter()
-            .any(|queue| queue.deployment_name == name)
+        let mut ours = fleet.queues.iter().filter(|queue| queue.target.is_none());
+        ours.any(|queue| queue.deployment_name == name)
     };
     let mut found = caches.deployments.of(&fleet.key.uid);
     found.retain(|deployment| {

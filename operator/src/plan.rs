@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::ApiResource;
 use taskqueue_api::FleetKey;
 use taskqueue_scaling::{Backlog, Decision, Observation};
 
@@ -79,14 +80,19 @@ pub struct Plan {
 pub struct QueuePlan {
     /// The queue.
     pub queue: String,
-    /// Its Deployment.
+    /// Its Deployment, or its target.
     pub deployment_name: String,
+    /// The resource of its target; `None` if it has a Deployment of ours. Of a target only the
+    /// replicas and the ranks of its pods are written.
+    pub target: Option<ApiResource>,
     /// What to do about the Deployment. A new one is created with `initial_replicas`.
     pub step: Step,
     /// The replicas with which a Deployment is created.
     pub initial_replicas: u32,
     /// The ranks of pods for removal, to be written before the replicas are lowered.
     pub costs: Vec<DeletionCost>,
+    /// The pods whose nodes are spared from now on, or no longer.
+    pub protections: Vec<Protection>,
     /// The change of the replicas of an existing Deployment.
     pub scale: Option<Scale>,
     /// The decision; `None` if nothing may be touched.
@@ -121,6 +127,15 @@ pub struct DeletionCost {
     pub pod: String,
     /// The value of the annotation; lower goes first.
     pub cost: i32,
+}
+
+/// A change of the annotations by which a pod's node is spared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// The pod.
+    pub pod: String,
+    /// Whether it gets them, or loses them.
+    pub protect: bool,
 }
 
 impl QueuePlan {

@@ -19,6 +19,8 @@ use crate::observe::{Observed, ObservedQueue};
 use crate::owned::has_budget;
 use crate::plan::{BudgetStep, DeletionCost, Plan, Prune, QueuePlan, Scale, Step};
 
+use crate::protection;
+
 use desired::{Desired, desired};
 
 /// How soon a deferred decision is made again.
@@ -26,6 +28,8 @@ const DEFERRED: Duration = Duration::from_secs(1);
 /// How soon a fleet at rest gets another pass although nothing happens. Rates are not trusted after
 /// 5 minutes without a reading; this is shorter by the maximum age of a reading.
 const REST: Duration = Duration::from_mins(4);
+/// The same for a fleet with a target, of which nothing reports a change.
+const LOOK: Duration = Duration::from_secs(30);
 /// A reading is expected after each polling interval and triggers a pass itself. If it does not
 /// come, a pass runs this much later.
 const LATE: Duration = Duration::from_secs(1);
@@ -44,9 +48,12 @@ pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -
         let key = QueueKey::unversioned(&queue.name);
         let state = state.queues.get(&key).unwrap_or(&nothing);
         let budget = budget(fleet, queue, &desired.step, seen);
-        let plan = plan_queue(queue, desired, budget, &seen.pods, state, now);
+        let plan = plan_queue(queue, desired, budget, seen, state, now);
         requeue_after = requeue_after.min(pause(queue, &plan, state, now));
         queues.push(plan);
+    }
+    if protect(fleet, observed, state, &mut queues, now) {
+        requeue_after = requeue_after.min(protection::POSTPONED);
     }
     let prunes = observed
         .orphans
@@ -61,10 +68,43 @@ pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -
     }
 }
 
+/// Adds the protections of pods to the plans, as many as may be written now. Returns true if some
+/// must wait.
+fn protect(
+    fleet: &Fleet,
+    observed: &Observed,
+    state: &FleetState,
+    plans: &mut [QueuePlan],
+    now: Time,
+) -> bool {
+    let mut left = state.protected_at.left(now);
+    let mut waits = false;
+    for plan in plans {
+        let queue = fleet.queues.iter().find(|queue| queue.name == plan.queue);
+        // Of a target, nothing is written but its size.
+        let acts =
+            queue.is_some_and(|queue| queue.target.is_none() && queue.policy.mode == Mode::Active);
+        let known = state.queues.get(&QueueKey::unversioned(&plan.queue));
+        let seen = observed.queues.get(&plan.queue);
+        let (true, Some(known), Some(seen)) = (acts, known, seen) else {
+            continue;
+        };
+        let enabled = fleet.protect_busy_pods;
+        let mut changes = known
+            .long_tasks
+            .changes(&seen.pods, &known.history, enabled, now);
+        waits |= changes.len() > left;
+        changes.truncate(left);
+        left = left.saturating_sub(changes.len());
+        plan.protections = changes;
+    }
+    waits
+}
+
 /// When a queue needs another pass even if nothing happens.
 fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Duration {
     if plan.is_at_rest() {
-        return REST;
+        return if queue.target.is_some() { LOOK } else { REST };
     }
     let policy = &queue.policy;
     let pause = requeue_after(policy, &plan.observation, &state.history, now);
@@ -89,7 +129,7 @@ fn plan_queue(
     queue: &Queue,
     desired: Desired,
     budget: BudgetStep,
-    pods: &Pods,
+    seen: &ObservedQueue,
     state: &QueueState,
     now: Time,
 ) -> QueuePlan {
@@ -119,15 +159,17 @@ fn plan_queue(
         (scale.grows() || !changes).then_some(scale)
     });
     let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
-        costs(scale, queue, &observation, history, pods, now)
+        costs(scale, queue, &observation, history, &seen.pods, now)
     });
     QueuePlan {
         queue: queue.name.clone(),
         deployment_name: queue.deployment_name.clone(),
+        target: seen.target().map(|target| target.resource.clone()),
         initial_replicas: starting_replicas(queue, decision.as_ref()),
         vanished: state.written.is_some() && matches!(step, Step::Create(_)),
         step,
         costs,
+        protections: Vec::new(),
         scale,
         decision,
         observation,
@@ -159,7 +201,7 @@ fn starting_replicas(queue: &Queue, decision: Option<&Decision>) -> u32 {
 }
 
 /// The annotations to change so that the least loaded pods are removed. Empty if none or all pods
-/// are removed, or if their load is unknown.
+/// are removed, if their load is unknown, or if no annotation changes the order.
 fn costs(
     scale: &Scale,
     queue: &Queue,
@@ -168,7 +210,8 @@ fn costs(
     pods: &Pods,
     now: Time,
 ) -> Vec<DeletionCost> {
-    if scale.to >= scale.from || scale.to == 0 {
+    let unranked = observation.replicas.by_ordinal;
+    if scale.to >= scale.from || scale.to == 0 || unranked {
         return Vec::new();
     }
     let Some(slots) = observation.slots.known() else {

@@ -345,7 +345,7 @@ fn details(drafts: &[ConditionDraft], fleet: &Fleet) -> BTreeMap<&'static str, D
     let deployment = |name: &String| {
         let mut queues = fleet.queues.iter();
         let queue = queues.find(|queue| queue.name == *name)?;
-        Some(queue.deployment_name.clone())
+        Some(queue.deployment()?.to_owned())
     };
     let of = |draft: &ConditionDraft| Details {
         note: draft.note.clone(),

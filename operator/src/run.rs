@@ -32,6 +32,7 @@ use crate::http::{self, Health, Phase};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::observe::secrets::Secrets;
+use crate::observe::targets::Targets;
 use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::report::Reports;
 use crate::report::thresholds::Thresholds;
@@ -199,6 +200,7 @@ fn shared(
         readers: readers.clone(),
         scrapers: Scrapers::new(Arc::new(http), parts.clock, requeue.clone()),
         secrets: Secrets::new(client.clone()),
+        targets: Targets::new(client.clone()),
         task_queue_owners: TaskQueueOwners::default(),
         writer: Writer::new(client.clone(), metrics.clone(), leading.clone()),
         reports: Reports::new(client, metrics.clone(), pod_name, thresholds),

@@ -212,6 +212,8 @@ pub(crate) fn unseen() -> ObservedQueue {
         },
         scraped: None,
         rival: None,
+        target: None,
+        scaled_by: None,
     }
 }
 

@@ -182,7 +182,13 @@ impl Stage {
     fn on_cluster(name: &Name, mut command: Command) -> anyhow::Result<()> {
         let sandbox = Sandbox::up(name, Progress::default())?;
         sandbox.images(&Image::ALL, None, Progress::default())?;
-        sandbox.install_operator(&["hints.enabled=true"])?;
+        sandbox.install_operator(&[
+            "hints.enabled=true",
+            "scaleTargets[0].apiGroup=apps",
+            "scaleTargets[0].resource=deployments",
+            "scaleTargets[1].apiGroup=apps",
+            "scaleTargets[1].resource=statefulsets",
+        ])?;
         let clients = Sandbox::provision_clients(name, Progress::default())?;
         equip(&mut command, sandbox.programs(), &clients)?;
         command.env("TASKQUEUE_SANDBOX", name.as_str());

@@ -40,6 +40,7 @@ mod scaling;
 mod scraping;
 mod soak;
 mod stuck;
+mod targets;
 mod upgrade;
 mod versions;
 mod webhook;

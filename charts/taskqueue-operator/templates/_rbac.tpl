@@ -27,14 +27,25 @@
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
+{{- range .Values.scaleTargets }}
+# A workload that a queue names in scaleTargetRef. get: its replicas and the selector of its pods.
+# patch: set its replicas. Nothing else of it.
+- apiGroups: [{{ .apiGroup | quote }}]
+  resources: [{{ printf "%s/scale" .resource }}]
+  verbs: [get, patch]
+{{- end }}
+# list, watch: name an autoscaler that scales the same workload as a queue.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch]
 # The workers' disruption budgets, for fleets that set one. get: never take over somebody else's.
 # create, patch: server-side apply. delete: a budget that the fleet no longer sets.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, create, patch, delete]
 # get, list, watch: which workers are starting, ready, draining or stuck. patch: the deletion cost
-# that makes Kubernetes remove an idle pod before a busy one. The operator never creates or deletes
-# pods directly.
+# that makes Kubernetes remove an idle pod before a busy one, and the annotations that spare the
+# node of a busy pod. The operator never creates or deletes pods directly.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]

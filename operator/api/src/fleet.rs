@@ -12,6 +12,7 @@ use taskqueue_scaling::{Policy, TaskType};
 
 use crate::duration::DurationString;
 use crate::schedule::{self, Window};
+use crate::worker::ScaleTargetReference;
 
 /// A fleet of workers: one accepted `TaskQueueWorker`.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Fleet {
     pub drain_grace_seconds: u32,
     /// How many workers of each queue may be missing when pods are evicted.
     pub disruption_budget: Option<DisruptionBudget>,
+    /// Whether autoscalers of nodes are asked to spare pods with long tasks.
+    pub protect_busy_pods: bool,
 }
 
 /// How many workers of a queue may be missing when pods are evicted: a number from 0, or a
@@ -158,13 +161,80 @@ pub struct Queue {
     /// The port on which the pods serve their SDK's metrics, above zero; `None` = not configured.
     pub metrics_port: Option<u16>,
     /// The name of its Deployment: at most 46 characters, unique for each pair of fleet and queue.
+    /// If the queue has a target, the name of that.
     pub deployment_name: String,
-    /// The user's pods, with the queue's changes merged in.
+    /// The user's pods, with the queue's changes merged in; empty if the queue has a target.
     pub pods: WorkerPods,
+    /// The workload that somebody else deploys for the queue; `None` = the operator makes a
+    /// Deployment. Its name is also `deployment_name`.
+    pub target: Option<ScaleTarget>,
+}
+
+/// A workload that somebody else deploys, in the namespace of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScaleTarget {
+    /// Its API group; empty for the core group.
+    pub group: String,
+    /// Its API version without the group.
+    pub version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ScaleTarget {
+    /// Whether two targets are one workload: every version of an API shows the same objects.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.group, &self.kind, &self.name) == (&other.group, &other.kind, &other.name)
+    }
+
+    /// Whether it is a Deployment of Kubernetes.
+    pub fn is_deployment(&self) -> bool {
+        self.group == "apps" && self.kind == "Deployment"
+    }
+}
+
+impl From<&ScaleTargetReference> for ScaleTarget {
+    fn from(reference: &ScaleTargetReference) -> Self {
+        let version = reference.api_version.as_str();
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        Self {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: reference.kind.clone(),
+            name: reference.name.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for ScaleTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl Queue {
+    /// The workload of the queue by kind and name, as a message names it.
+    pub fn workload(&self) -> String {
+        self.target.as_ref().map_or_else(
+            || format!("Deployment {}", self.deployment_name),
+            ToString::to_string,
+        )
+    }
+
+    /// The name of the queue's Deployment; `None` if its workload is of another kind.
+    pub fn deployment(&self) -> Option<&str> {
+        let other = self
+            .target
+            .as_ref()
+            .filter(|target| !target.is_deployment());
+        other.is_none().then_some(&self.deployment_name)
+    }
 }
 
 /// A pod template that always has a container `worker`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerPods {
     /// The user's labels of the pods.
     pub labels: BTreeMap<String, String>,

@@ -22,7 +22,7 @@ pub mod worker;
 pub use connection::{TemporalConnection, TemporalConnectionSpec};
 pub use crd::{PrintError, crd_files, crds, crds_yaml};
 pub use duration::DurationString;
-pub use fleet::{Connection, ConnectionSource, Fleet, FleetKey, Invalid, Queue};
+pub use fleet::{Connection, ConnectionSource, Fleet, FleetKey, Invalid, Queue, ScaleTarget};
 pub use reason::{ConditionType, Reason};
 pub use render::render;
 pub use status::TaskQueueWorkerStatus;

@@ -141,6 +141,12 @@ reasons! {
     /// Ready or ScalingActive is false: an older fleet serves the same task queue; this fleet
     /// leaves its queue unchanged.
     QueueConflict,
+    /// Ready is false: the workload that scaleTargetRef names cannot be scaled: it or its kind does
+    /// not exist, or it has no scale subresource with a selector.
+    TargetNotFound,
+    /// Ready or ScalingActive is false: something else scales the same workload; the message names
+    /// it. A workload that scaleTargetRef names is left unchanged.
+    ScalerConflict,
     /// Ready is false: the API server, an admission rule or a quota refused an object; the message
     /// quotes the refusal.
     ApplyFailed,
@@ -253,6 +259,8 @@ reasons! {
     EndsBeforeItsTasks,
     /// Event: the workers of a queue also work on a task queue that the queue does not name.
     WorksOnOtherQueues,
+    /// Event: a queue of only Nexus tasks may go to zero, where operations expire with their callers.
+    RequestsExpire,
     /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics;
     /// queues are read at that interval instead.
     PollingIntervalTooShort,

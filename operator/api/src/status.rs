@@ -67,7 +67,8 @@ pub struct QueueStatus {
     #[serde(default)]
     pub task_queue: String,
 
-    /// The Deployment that serves the queue, in the namespace of the fleet.
+    /// The Deployment that serves the queue, or the workload that its scaleTargetRef names, in the
+    /// namespace of the fleet.
     #[serde(default)]
     pub deployment_name: String,
 

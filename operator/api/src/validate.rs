@@ -10,6 +10,7 @@ mod findings;
 mod pods;
 mod policy;
 mod schedule;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use taskqueue_scaling as scaling;
 pub use connection::connection;
 
 use crate::fleet::{
-    ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, grace_seconds,
+    ConnectionSource, DisruptionBudget, Fleet, FleetKey, Invalid, Queue, WorkerPods, grace_seconds,
 };
 use crate::name::{deployment_name, is_dns_label};
 use crate::validate::findings::Findings;
@@ -42,8 +43,9 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
     if !GRACE_PERIOD.contains(spec.drain.grace_period) {
         findings.add("spec.drain.gracePeriod", GRACE_PERIOD.message());
     }
-    let template = pods::parse(&spec.template, &mut findings);
+    let template = template(spec, &mut findings);
     check_queues(&spec.queues, &mut findings);
+    target::check_distinct(&spec.queues, &mut findings);
     let queues: Vec<Queue> = spec
         .queues
         .iter()
@@ -54,8 +56,15 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             policy: policy::resolve(spec, queue, &mut findings),
             schedule: schedule::windows(spec, queue, &mut findings),
             metrics_port: policy::metrics_port(spec, queue, &mut findings),
-            deployment_name: deployment_name(&key.name, &queue.name),
-            pods: pods::for_queue(&template, queue, &mut findings),
+            deployment_name: match &queue.scale_target_ref {
+                Some(target) => target.name.clone(),
+                None => deployment_name(&key.name, &queue.name),
+            },
+            pods: match &queue.scale_target_ref {
+                Some(_) => WorkerPods::default(),
+                None => pods::for_queue(&template, queue, &mut findings),
+            },
+            target: target::parse(queue, &mut findings),
         })
         .collect();
     let disruption_budget = spec
@@ -70,9 +79,28 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             queues,
             drain_grace_seconds: grace_seconds(spec.drain.grace_period),
             disruption_budget,
+            protect_busy_pods: spec.drain.protect_busy_pods,
         }),
         _ => Err(findings.0),
     }
+}
+
+/// The pod template of the fleet, which only queues without a target need.
+fn template(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> WorkerPods {
+    if let Some(template) = &spec.template {
+        return pods::parse(template, findings);
+    }
+    if spec
+        .queues
+        .iter()
+        .any(|queue| queue.scale_target_ref.is_none())
+    {
+        findings.add(
+            "spec.template",
+            "is needed by each queue without scaleTargetRef",
+        );
+    }
+    WorkerPods::default()
 }
 
 fn disruption_budget(

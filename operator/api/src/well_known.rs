@@ -68,6 +68,15 @@ pub const TASK_QUEUE_ANNOTATION: &str = "taskqueue.dev/task-queue";
 /// content, so a changed budget changes the Deployment, and both are applied together.
 pub const BUDGET_ANNOTATION: &str = "taskqueue.dev/disruption-budget";
 
+/// The annotation of a pod whose node the operator asks others to spare. With it the operator
+/// recognises, and later removes, its own [`SPARE_ANNOTATIONS`] only.
+pub const PROTECTED_ANNOTATION: &str = "taskqueue.dev/protected";
+/// The annotations by which cluster-autoscaler and Karpenter spare the node of a pod.
+pub const SPARE_ANNOTATIONS: [(&str, &str); 2] = [
+    ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+    ("karpenter.sh/do-not-disrupt", "true"),
+];
+
 /// The value of `app.kubernetes.io/managed-by`, and the field manager that applies objects.
 pub const MANAGER: &str = "taskqueue-operator";
 

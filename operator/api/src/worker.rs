@@ -107,6 +107,18 @@ use crate::status::TaskQueueWorkerStatus;
                             !a.taskTypes.exists(t, t in b.taskTypes))))")
         .message("queues[].taskQueue: two queues must not serve the same taskQueue and at least \
                   one of the same taskTypes, or the demand would be counted twice")
+        .field_path(".queues"),
+    validation = Rule::new("has(self.template) || self.queues.all(q, has(q.scaleTargetRef))")
+        .message("template is needed by each queue without scaleTargetRef")
+        .reason(Reason::FieldValueRequired)
+        .field_path(".template"),
+    validation = Rule::new("self.queues.all(a, self.queues.all(b, a.name >= b.name || \
+                            !has(a.scaleTargetRef) || !has(b.scaleTargetRef) || \
+                            a.scaleTargetRef.name != b.scaleTargetRef.name || \
+                            a.scaleTargetRef.kind != b.scaleTargetRef.kind || \
+                            a.scaleTargetRef.apiVersion != b.scaleTargetRef.apiVersion))")
+        .message("queues[].scaleTargetRef: two queues must not scale the same workload, or each \
+                  would undo what the other does")
         .field_path(".queues")
 )]
 pub struct TaskQueueWorkerSpec {
@@ -125,9 +137,10 @@ pub struct TaskQueueWorkerSpec {
     /// explain deployment.spec.template describes them. Not allowed: hostname, hostNetwork,
     /// setHostnameAsFQDN (the operator finds the pod of a worker by its host name),
     /// terminationGracePeriodSeconds (set drain.gracePeriod), activeDeadlineSeconds, and any
-    /// restartPolicy but Always.
+    /// restartPolicy but Always. Required, unless every queue has a scaleTargetRef.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
-    pub template: PodTemplateSpec,
+    pub template: Option<PodTemplateSpec>,
 
     /// The task queues of the fleet, each with a Deployment of its own. From 1 to 100; names are
     /// unique.
@@ -175,6 +188,11 @@ pub struct DisruptionBudgetSpec {
 /// One task queue and the workers that serve it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.scaleTargetRef) || !(has(self.resources) || has(self.env) || has(self.nodeSelector) || has(self.tolerations) || has(self.priorityClassName))")
+        .message("a queue with scaleTargetRef must not set resources, env, nodeSelector, tolerations or priorityClassName: somebody else deploys its pods")
+        .field_path(".scaleTargetRef")
+)]
 pub struct QueueSpec {
     /// The name of the queue in this fleet; it names the Deployment. Lower-case letters, digits and
     /// hyphens, at most 63, unique in the fleet. Renaming a queue replaces its Deployment.
@@ -204,6 +222,15 @@ pub struct QueueSpec {
     #[schemars(length(min = 1, max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub task_types: Option<Vec<TaskType>>,
+
+    /// A workload of this Kubernetes namespace that somebody else deploys and that serves the queue,
+    /// instead of a Deployment made from the template: a Deployment, a StatefulSet, an Argo Rollout,
+    /// or any other resource with a scale subresource. The operator sets its replicas and ranks its
+    /// pods for removal, and changes nothing else. Its pods must reach Temporal by their own
+    /// settings; connection, drain and disruptionBudget of the fleet do not reach them. The operator
+    /// needs the right to each kind: the chart's value scaleTargets. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_target_ref: Option<ScaleTargetReference>,
 
     /// The resources of the container worker for this queue. It replaces the resources in the
     /// template as a whole. Default: those of the template.
@@ -241,6 +268,39 @@ pub struct QueueSpec {
     /// overrides that of spec.scaling; unset fields come from spec.scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingSpec>,
+}
+
+/// A workload with a scale subresource, in the Kubernetes namespace of the fleet.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleTargetReference {
+    /// The API group and version of the workload, as in argoproj.io/v1alpha1. Default: apps/v1.
+    #[serde(default = "default_target_api_version")]
+    #[schemars(
+        length(min = 1, max = 317),
+        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[a-z0-9]+$")
+    )]
+    pub api_version: String,
+
+    /// The kind of the workload, such as Deployment, StatefulSet or Rollout. Default: Deployment.
+    #[serde(default = "default_target_kind")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
+    pub kind: String,
+
+    /// The name of the workload. Required.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+}
+
+fn default_target_api_version() -> String {
+    "apps/v1".to_owned()
+}
+
+fn default_target_kind() -> String {
+    "Deployment".to_owned()
 }
 
 /// The bounds of the replicas of one queue.
@@ -291,12 +351,21 @@ pub struct DrainSpec {
     #[serde(default = "default_grace_period")]
     #[x_kube(validation = GRACE_PERIOD.rule())]
     pub grace_period: DurationString,
+
+    /// Asks cluster-autoscaler and Karpenter to spare the nodes of pods that hold a task which has
+    /// run for more than 60s, by the annotations cluster-autoscaler.kubernetes.io/safe-to-evict:
+    /// "false" and karpenter.sh/do-not-disrupt: "true" of those pods. They are removed once the pod
+    /// has held no such task for 5m. Costs a write per pod and change, at most 5 in a second.
+    /// Default: false.
+    #[serde(default)]
+    pub protect_busy_pods: bool,
 }
 
 impl Default for DrainSpec {
     fn default() -> Self {
         Self {
             grace_period: default_grace_period(),
+            protect_busy_pods: false,
         }
     }
 }

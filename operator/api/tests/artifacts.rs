@@ -201,8 +201,10 @@ fn every_example_is_accepted() {
     let expected = [
         ("connection.yaml", "carts", 1, true),
         ("connection.yaml", "reviews", 1, true),
+        ("long-tasks.yaml", "rendering", 1, false),
         ("minimal.yaml", "hello", 1, false),
         ("orders.yaml", "orders", 4, false),
+        ("scale-target.yaml", "existing", 2, false),
         ("schedule.yaml", "office", 2, false),
         ("tls-api-key.yaml", "invoices", 1, false),
     ];

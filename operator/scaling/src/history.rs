@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::decision::{Decision, SampleId};
 use crate::demand::{QueueFacts, TypeFacts};
-use crate::learn::{Learner, ServiceTime};
+use crate::learn::{Learner, ServiceTime, Work};
 use crate::milli::Milli;
 use crate::observation::{
     Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, TaskType, TypeBacklog,
@@ -311,6 +311,17 @@ impl History {
     /// The longest time that a task of this type has certainly run.
     pub fn longest_service_time(&self, task_type: TaskType) -> Option<Duration> {
         self.learner.longest(task_type)
+    }
+
+    /// How long a task on this pod had certainly been running at the pod's last heartbeat; `None` if
+    /// no task certainly ran then.
+    pub fn running_on(&self, pod: &str) -> Option<Duration> {
+        let memory = self.learner.pod(pod)?;
+        let running = |work| {
+            let worker = memory.work(work)?;
+            worker.running(worker.seen_at())
+        };
+        Work::ALL.into_iter().filter_map(running).max()
     }
 
     /// Slots per replica: as reported, or else from the policy. At least 1.

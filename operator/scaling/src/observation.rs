@@ -260,6 +260,9 @@ pub struct Replicas {
     pub unseen: u32,
     /// A rollout is under way: pods of more than one ReplicaSet, or not all updated.
     pub rollout_in_progress: bool,
+    /// The pods are removed from the highest ordinal down, as a StatefulSet does, instead of by
+    /// their deletion cost.
+    pub by_ordinal: bool,
 }
 
 impl Replicas {

@@ -39,17 +39,23 @@ pub enum Hold {
     /// A pod that must stay comes before it: a busy pod that is not ready, which Kubernetes removes
     /// first.
     Behind,
+    /// A task runs on the pod, and it has the highest ordinal of its StatefulSet that is not idle.
+    HighestBusy,
+    /// A busy pod of the StatefulSet has a higher ordinal, and would be removed first.
+    Below,
 }
 
 impl Hold {
     /// Every reason, for metrics and tables in the docs.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NotHeard,
         Self::Outlasts,
         Self::LongestYet,
         Self::NotLearned,
         Self::Unproven,
         Self::Behind,
+        Self::HighestBusy,
+        Self::Below,
     ];
 
     /// The reason as one word.
@@ -61,6 +67,8 @@ impl Hold {
             Self::NotLearned => "NotLearned",
             Self::Unproven => "Unproven",
             Self::Behind => "Behind",
+            Self::HighestBusy => "HighestBusy",
+            Self::Below => "Below",
         }
     }
 
@@ -76,6 +84,12 @@ impl Hold {
             }
             Self::Behind => {
                 "must wait, because Kubernetes first removes a busy pod that is not ready"
+            }
+            Self::HighestBusy => {
+                "is busy, and a StatefulSet removes it before the pods with lower ordinals"
+            }
+            Self::Below => {
+                "must wait, because a StatefulSet first removes a busy pod with a higher ordinal"
             }
         }
     }
@@ -121,6 +135,12 @@ pub(crate) fn surplus(replicas: &Replicas, live: usize) -> u32 {
         .saturating_sub(replicas.asked)
 }
 
+/// The ordinal in the name of a StatefulSet's pod; 0 if it has none.
+fn ordinal(pod: &str) -> u32 {
+    let number = pod.rsplit_once('-').map(|(_, number)| number.parse());
+    number.and_then(Result::ok).unwrap_or(0)
+}
+
 /// The facts by which the pods of one queue are judged.
 pub(crate) struct Judge<'a> {
     pub(crate) learner: &'a Learner,
@@ -139,6 +159,9 @@ impl Judge<'_> {
             .filter(|pod| pod.phase != PodPhase::Terminating)
             .collect();
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+        if replicas.by_ordinal {
+            return self.release_by_ordinal(replicas, live);
+        }
         // Replicas that were requested but never created can always go.
         let mut free = replicas.asked.saturating_sub(count(live.len()));
         let going = surplus(replicas, live.len());
@@ -184,6 +207,37 @@ impl Judge<'_> {
         Release {
             replicas: free.saturating_sub(going),
             order: ranked.into_iter().map(|(pod, _)| pod).collect(),
+            held,
+        }
+    }
+
+    /// As [`Self::release`], for pods that are removed from the highest ordinal down: only the idle
+    /// pods at the top may go, because no other order can be had.
+    fn release_by_ordinal<'a>(
+        &self,
+        replicas: &Replicas,
+        mut live: Vec<&'a PodSlots>,
+    ) -> Release<'a> {
+        live.sort_by_key(|pod| Reverse(ordinal(&pod.pod)));
+        let idle = |pod: &&&PodSlots| matches!(self.verdict(pod), Verdict::Idle);
+        let top = live.iter().take_while(idle).count();
+        let held = live.iter().skip(top).enumerate().map(|(index, pod)| {
+            let hold = match self.verdict(pod) {
+                Verdict::Stays(Hold::NotHeard) if index == 0 => Hold::NotHeard,
+                _ if index == 0 => Hold::HighestBusy,
+                _ => Hold::Below,
+            };
+            let pod = pod.pod.clone();
+            HeldPod { pod, hold }
+        });
+        let held = held.collect();
+        let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+        // Replicas that were requested but never created have the highest ordinals.
+        let missing = replicas.asked.saturating_sub(count(live.len()));
+        let going = surplus(replicas, live.len());
+        Release {
+            replicas: missing.saturating_add(count(top)).saturating_sub(going),
+            order: live,
             held,
         }
     }

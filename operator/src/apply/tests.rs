@@ -6,6 +6,7 @@ use taskqueue_scaling::{Observation, Reading, Replicas, Slots, UnknownReason};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
+use kube::api::ApiResource;
 
 use super::*;
 use crate::applied::Scaled;
@@ -16,7 +17,8 @@ use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::owned::{CREATING, DELETION_COST};
 use crate::plan::{
-    ApplyPrecondition, BudgetStep, DeletionCost, Prune, QueuePlan, Scale, ScalePrecondition, Step,
+    ApplyPrecondition, BudgetStep, DeletionCost, Protection, Prune, QueuePlan, Scale,
+    ScalePrecondition, Step,
 };
 use crate::testing::{
     Asked, Log, NOW, accepted, api, existing, failure, simple, usable, willing_api,
@@ -65,9 +67,11 @@ fn queue(step: Step) -> QueuePlan {
     QueuePlan {
         queue: "a".to_owned(),
         deployment_name: name(),
+        target: None,
         step,
         initial_replicas: 2,
         costs: Vec::new(),
+        protections: Vec::new(),
         scale: None,
         decision: None,
         observation: Observation {
@@ -237,6 +241,109 @@ async fn pods_are_marked_before_a_scale_down_which_carries_the_resource_version(
         resource_version: Some("100".to_owned()),
     };
     assert_eq!(applied.queues["a"].scaled, Some(scaled));
+}
+
+#[tokio::test]
+async fn pods_with_long_tasks_are_annotated_and_later_cleared() {
+    let (client, log) = willing_api();
+    let change = |pod: &str, protect| Protection {
+        pod: pod.to_owned(),
+        protect,
+    };
+    let queue = QueuePlan {
+        protections: vec![change("p1", true), change("p2", false)],
+        ..queue(Step::Keep)
+    };
+    let applied = writer(client).apply(&plan(vec![queue])).await;
+    let annotated = |pod: &str, annotations: Value| Asked {
+        line: format!(
+            "PATCH /api/v1/namespaces/shop/pods/{pod}?&fieldManager=taskqueue-operator%2Fscaling"
+        ),
+        body: json!({"metadata": {"annotations": annotations}}),
+    };
+    assert_eq!(
+        log.take(),
+        [
+            annotated(
+                "p1",
+                json!({
+                    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                    "karpenter.sh/do-not-disrupt": "true",
+                    "taskqueue.dev/protected": "true",
+                })
+            ),
+            annotated(
+                "p2",
+                json!({
+                    "cluster-autoscaler.kubernetes.io/safe-to-evict": null,
+                    "karpenter.sh/do-not-disrupt": null,
+                    "taskqueue.dev/protected": null,
+                })
+            ),
+        ]
+    );
+    assert!(applied.queues["a"].error.is_none());
+}
+
+#[tokio::test]
+async fn a_target_is_scaled_if_it_is_as_it_was_decided_on() {
+    let growth = |version: &'static str, replicas: u32| {
+        let (client, log) = api(move |asked| {
+            let scale = json!({
+                "kind": "Scale", "apiVersion": "autoscaling/v1",
+                "metadata": {"name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "12"},
+                "spec": {"replicas": replicas},
+            });
+            let sent = &asked.body["metadata"]["resourceVersion"];
+            if asked.line.starts_with("PATCH") && *sent != json!(version) {
+                return (
+                    409,
+                    failure(409, "Conflict", "the object has been modified"),
+                );
+            }
+            (200, scale)
+        });
+        (client, log)
+    };
+    let resource = ApiResource {
+        group: "argoproj.io".to_owned(),
+        version: "v1alpha1".to_owned(),
+        api_version: "argoproj.io/v1alpha1".to_owned(),
+        kind: "Rollout".to_owned(),
+        plural: "rollouts".to_owned(),
+    };
+    let queue = |from, to| QueuePlan {
+        deployment_name: "worker".to_owned(),
+        target: Some(resource.clone()),
+        scale: Some(Scale {
+            from,
+            to,
+            decided_on: ScalePrecondition {
+                uid: "w".to_owned(),
+                resource_version: "9".to_owned(),
+                generation: None,
+            },
+        }),
+        ..queue(Step::Keep)
+    };
+    // Only its version has changed: the increase is sent again.
+    let (client, log) = growth("12", 2);
+    let applied = writer(client).apply(&plan(vec![queue(2, 4)])).await;
+    assert!(applied.queues["a"].scaled.is_some());
+    let path = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/worker/scale";
+    let patch = format!("PATCH {path}?&fieldManager=taskqueue-operator%2Fscaling");
+    assert_eq!(
+        log.lines(),
+        [patch.clone(), format!("GET {path}"), patch.clone()]
+    );
+    // Somebody else has scaled it, or it shrinks: decided again.
+    for (replicas, from, to) in [(3, 2, 4), (4, 4, 2)] {
+        let (client, _) = growth("12", replicas);
+        let applied = writer(client).apply(&plan(vec![queue(from, to)])).await;
+        let done = &applied.queues["a"];
+        assert!(matches!(done.error, Some(Error::Stale { .. })), "{done:?}");
+        assert!(done.scaled.is_none());
+    }
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Writer {
         body: &Value,
     ) -> Result<Deployment, Error> {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &call.namespace);
-        self.metrics.write(counted, call.kind);
+        self.metrics.write(counted, &call.kind);
         deployments
             .patch(&call.name, params, &Patch::Apply(body))
             .await
@@ -86,7 +86,7 @@ impl Writer {
             }),
             ..params
         };
-        self.metrics.write(call.verb, call.kind);
+        self.metrics.write(call.verb, &call.kind);
         match api.delete(&call.name, &params).await {
             Ok(_) => Ok(()),
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::core::DeserializeGuard;
@@ -38,7 +39,11 @@ impl Watched for Pod {
     const KIND: &'static str = "Pod";
 }
 
-/// All watched kinds.
+impl Watched for HorizontalPodAutoscaler {
+    const KIND: &'static str = "HorizontalPodAutoscaler";
+}
+
+/// The watched kinds without which no fleet can be reconciled.
 pub(super) const KINDS: [&str; 4] = [
     GuardedFleet::KIND,
     GuardedConnection::KIND,

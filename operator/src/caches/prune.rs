@@ -1,13 +1,14 @@
 //! Drops the fields that nobody reads (managed fields, pod specs) before an object is cached: they
 //! take most of the memory. Pure.
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::core::ObjectMeta;
 
 use crate::observe::drains::is_hooked;
 
 /// Keeps of a pod only what [`crate::observe`] reads.
-pub(super) fn prune_pod(pod: &mut Pod) {
+pub fn prune_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.spec = pod.spec.take().map(|spec| PodSpec {
         termination_grace_period_seconds: spec.termination_grace_period_seconds,
@@ -31,6 +32,15 @@ fn is_well(container: &ContainerStatus) -> bool {
     let ended = state.and_then(|state| state.terminated.as_ref());
     let runs = state.is_some_and(|state| state.running.is_some());
     ended.is_some_and(|ended| ended.exit_code == 0) || (runs && container.restart_count == 0)
+}
+
+/// Keeps of an autoscaler only what it scales, and who owns it.
+pub(super) fn prune_autoscaler(autoscaler: &mut HorizontalPodAutoscaler) {
+    let metadata = &mut autoscaler.metadata;
+    (metadata.managed_fields, metadata.annotations) = (None, None);
+    let spec = &mut autoscaler.spec;
+    (spec.behavior, spec.metrics) = (None, None);
+    autoscaler.status = None;
 }
 
 /// Keeps of a Deployment's managed fields only who set its replicas, and when.

@@ -283,6 +283,7 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         task_queue: None,
         replicas: bare.replicas,
         task_types: None,
+        scale_target_ref: None,
         resources: None,
         env: Vec::new(),
         node_selector: std::collections::BTreeMap::new(),
@@ -295,13 +296,13 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         connection_ref: Some(LocalReference {
             name: "none".to_owned(),
         }),
-        template: PodTemplateSpec {
+        template: Some(PodTemplateSpec {
             metadata: None,
             spec: Some(PodSpec {
                 containers: vec![worker],
                 ..PodSpec::default()
             }),
-        },
+        }),
         queues: vec![queue],
         scaling: bare.scaling,
         disruption_budget: None,

@@ -20,6 +20,7 @@ use crate::fleets::{Fleets, key_of};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::observe::secrets::Secrets;
+use crate::observe::targets::Targets;
 use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::observe::{Sources, connection};
 use crate::report::{Reports, Subject};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub scrapers: Scrapers,
     /// The cache of Secrets.
     pub secrets: Secrets,
+    /// The cache of workloads that somebody else deploys.
+    pub targets: Targets,
     /// Which fleet owns which task queue.
     pub task_queue_owners: TaskQueueOwners,
     /// The writer of owned objects.
@@ -162,6 +165,7 @@ impl Context {
         Sources {
             caches: &self.caches,
             secrets: &self.shared.secrets,
+            targets: &self.shared.targets,
             readers: &self.shared.readers,
             scrapers: &self.shared.scrapers,
             task_queue_owners: &self.shared.task_queue_owners,

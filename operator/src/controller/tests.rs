@@ -31,6 +31,7 @@ use crate::kube_error::Call;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::observe::secrets::Secrets;
+use crate::observe::targets::Targets;
 use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::report::Reports;
 use crate::report::thresholds::Thresholds;
@@ -42,6 +43,7 @@ use crate::testing::{
 mod leading;
 mod refused;
 mod slow;
+mod targets;
 
 /// A Temporal that does not answer.
 struct Away;
@@ -147,6 +149,7 @@ impl Operator {
             readers,
             scrapers,
             secrets: Secrets::new(client.clone()),
+            targets: Targets::new(client.clone()),
             task_queue_owners: TaskQueueOwners::default(),
             writer: Writer::new(client, metrics.clone(), leading.clone()),
             reports,

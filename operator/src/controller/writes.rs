@@ -132,7 +132,13 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
             debug!("cannot requeue a fleet: the process is stopping");
         }
     };
-    shared.writer.apply(plan, PATIENCE, again).await
+    let applied = shared.writer.apply(plan, PATIENCE, again).await;
+    let targets = plan.queues.iter().filter(|queue| queue.target.is_some());
+    for queue in targets.filter(|queue| queue.scale.is_some()) {
+        let namespace = &plan.fleet.namespace;
+        shared.targets.forget(namespace, &queue.deployment_name);
+    }
+    applied
 }
 
 /// The queues whose increase was refused because their Deployment has changed, with the
@@ -144,7 +150,8 @@ fn outdated_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> 
         let outdated = done.is_some_and(|done| {
             done.scaled.is_none() && matches!(done.error, Some(Error::Stale { .. }))
         });
-        grows && outdated
+        // The next pass reads a target again.
+        grows && outdated && queue.target.is_none()
     };
     let outdated = plan.queues.iter().filter(outdated);
     outdated

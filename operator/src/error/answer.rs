@@ -120,7 +120,7 @@ fn invalid<'a>(call: &Call, message: &str) -> Option<Cause<'a>> {
 
 /// Decides whose mistake an object is that the server rejects.
 fn wrong_object<'a>(call: &Call) -> Cause<'a> {
-    match (call.kind, call.verb) {
+    match (call.kind.as_ref(), call.verb) {
         // The operator writes only the status, and builds all of it, so the definition does not
         // fit.
         ("TaskQueueWorker", _) => Cause::Definition,

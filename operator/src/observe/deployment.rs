@@ -7,6 +7,7 @@ use taskqueue_scaling::{PodPhase, Replicas};
 
 use crate::not_ready::NotReady;
 use crate::observe::pods::Pods;
+use crate::observe::targets::Target;
 
 /// The replicas of a queue, as input of a decision. `applying`: this pass changes the Deployment,
 /// which may start a rollout.
@@ -38,6 +39,29 @@ pub fn replicas(
         terminating: count(PodPhase::Terminating),
         unseen,
         rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
+        by_ordinal: false,
+    }
+}
+
+/// The replicas of a workload that somebody else deploys, as input of a decision. Whether a rollout
+/// is under way shows in its pods alone.
+pub fn target_replicas(target: &Target, pods: &Pods) -> Replicas {
+    let replicas = replicas(target.replicas, None, pods, false);
+    let terminating = pods
+        .live
+        .iter()
+        .filter(|pod| pod.phase == PodPhase::Terminating);
+    // The status of a StatefulSet counts terminating pods too.
+    let ended = if target.by_ordinal {
+        0
+    } else {
+        terminating.count()
+    };
+    let seen = u32::try_from(pods.live.len().saturating_sub(ended)).unwrap_or(u32::MAX);
+    Replicas {
+        unseen: target.current.saturating_sub(seen),
+        by_ordinal: target.by_ordinal,
+        ..replicas
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use taskqueue_api::well_known;
 use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::LivePod;
 
@@ -19,8 +20,13 @@ use crate::owned::DELETION_COST;
 
 use fields::{address, annotation, condition, label};
 
-/// The label that the Deployment controller sets on pods: one value per ReplicaSet.
-const TEMPLATE_HASH: &str = "pod-template-hash";
+/// The labels by which controllers tell pods of different templates apart: those of Deployments,
+/// Argo Rollouts and StatefulSets. A pod has at most one of them.
+const REVISION_LABELS: [&str; 3] = [
+    "pod-template-hash",
+    "rollouts-pod-template-hash",
+    "controller-revision-hash",
+];
 
 /// The pods of one queue.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,6 +46,10 @@ pub struct Pods {
     pub relapsing: u32,
     /// Pods with the annotation that ranks them for removal, and its value.
     pub costs: Vec<(String, String)>,
+    /// Pods that carry our annotations against the removal of their node.
+    pub protected: BTreeSet<String>,
+    /// Pods on which somebody else has set such an annotation, so that we leave them alone.
+    pub spared_by_others: BTreeSet<String>,
     /// The addresses of the pods, without those that have none yet.
     pub addresses: BTreeMap<String, IpAddr>,
     /// The template of the pod that was created last, as the hash of its ReplicaSet; `None` without
@@ -70,7 +80,7 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
             name: name.clone(),
             phase,
         });
-        let replaced = label(pod, TEMPLATE_HASH) != newest;
+        let replaced = revision(pod) != newest;
         if replaced {
             facts.replaced.insert(name.clone());
         }
@@ -81,9 +91,15 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
             continue;
         }
         // A pod without this label belongs to no ReplicaSet: somebody has created it by hand.
-        replica_sets.extend(label(pod, TEMPLATE_HASH));
+        replica_sets.extend(revision(pod));
         if let Some(cost) = annotation(pod, DELETION_COST) {
             facts.costs.push((name.clone(), cost.to_owned()));
+        }
+        let spared = |(key, _): &(&str, &str)| annotation(pod, key).is_some();
+        if annotation(pod, well_known::PROTECTED_ANNOTATION).is_some() {
+            facts.protected.insert(name.clone());
+        } else if well_known::SPARE_ANNOTATIONS.iter().any(spared) {
+            facts.spared_by_others.insert(name.clone());
         }
         if phase == PodPhase::Ready {
             facts.start = facts.start.into_iter().chain(start(pod)).min();
@@ -113,11 +129,16 @@ pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
     }
 }
 
+/// Which template a pod was made from.
+fn revision(pod: &Pod) -> Option<&str> {
+    REVISION_LABELS.into_iter().find_map(|key| label(pod, key))
+}
+
 /// The template hash of the pod that was created last.
 fn newest_replica_set(pods: &[Arc<Pod>]) -> Option<&str> {
     let created = pods.iter().filter_map(|pod| {
         let at = pod.metadata.creation_timestamp.as_ref()?.0;
-        Some((at, label(pod, TEMPLATE_HASH)?))
+        Some((at, revision(pod)?))
     });
     created.max().map(|(_, hash)| hash)
 }

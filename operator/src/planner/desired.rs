@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use taskqueue_api::{Fleet, FleetKey, Queue, Reason};
-use taskqueue_scaling::{Observation, Time};
+use taskqueue_scaling::{Mode, Observation, Time};
 
 use crate::applied::Written;
 use crate::connection_check::ConnectionCheck;
@@ -10,6 +10,7 @@ use crate::fleet_state::{FleetState, QueueKey, QueueState, Rendered};
 use crate::not_ready::NotReady;
 use crate::observe::connection::Usable;
 use crate::observe::deployment;
+use crate::observe::targets::ReadTarget;
 use crate::observe::{Observed, ObservedQueue};
 use crate::owned::{REPLICAS_MANAGER, is_being_created, replicas_set_by, spec_replicas};
 use crate::plan::{ApplyPrecondition, ScalePrecondition, Step};
@@ -60,6 +61,9 @@ struct Inputs<'a> {
 
 impl Inputs<'_> {
     fn desired(&self, now: Time) -> Desired {
+        if let Some(target) = &self.seen.target {
+            return self.of_target(target);
+        }
         let existing = self.seen.existing.as_deref();
         let written = self.state.written.as_ref();
         // Our last write, if the watch has not shown it yet.
@@ -97,6 +101,49 @@ impl Inputs<'_> {
                     *set != replicas && existing.and_then(replicas_set_by) != Some(REPLICAS_MANAGER)
                 }),
         }
+    }
+
+    /// A queue whose workload somebody else deploys: of it only the replicas are written.
+    fn of_target(&self, target: &ReadTarget) -> Desired {
+        let step = match (self.connection, target, &self.seen.rival) {
+            (Err(why), _, _) | (Ok(_), Err(why), _) => Step::Hold(why.clone()),
+            (Ok(_), Ok(_), Some(rival)) => Step::Hold(rivalry(self.queue, rival)),
+            (Ok(_), Ok(_), None) => self.conflict().map_or(Step::Keep, Step::Hold),
+        };
+        let target = target.as_ref().ok();
+        let pods = &self.seen.pods;
+        Desired {
+            step,
+            observation: Observation {
+                replicas: target
+                    .map(|target| deployment::target_replicas(target, pods))
+                    .unwrap_or_default(),
+                backlog: self.seen.reading.backlog.clone(),
+                slots: self.seen.slots.clone(),
+            },
+            precondition: target.map(|target| ScalePrecondition {
+                uid: target.uid.clone(),
+                resource_version: target.resource_version.clone(),
+                generation: None,
+            }),
+            changed_by_others: None,
+        }
+    }
+
+    /// Why the replicas of a target are left to somebody else. While nothing is carried out, there
+    /// is no conflict.
+    fn conflict(&self) -> Option<NotReady> {
+        let other = self.seen.scaled_by.as_ref()?;
+        let acts = self.queue.policy.mode == Mode::Active;
+        acts.then(|| {
+            NotReady::new(
+                Reason::ScalerConflict,
+                format!(
+                    "{other} also scales {}, so this fleet leaves the replicas alone; remove one of the two, or set scaling.mode to DryRun to compare their decisions",
+                    self.queue.workload()
+                ),
+            )
+        })
     }
 
     /// What to do about the Deployment.

@@ -75,9 +75,11 @@ fn a_new_queue_is_created_with_its_minimum_before_the_first_reading() {
             queues: vec![QueuePlan {
                 queue: "a".to_owned(),
                 deployment_name: fleet.queues[0].deployment_name.clone(),
+                target: None,
                 step: Step::Create(Box::new(rendered(&fleet))),
                 initial_replicas: 1,
                 costs: Vec::new(),
+                protections: Vec::new(),
                 scale: None,
                 decision: Some(decision),
                 observation,

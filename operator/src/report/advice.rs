@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use taskqueue_api::{DurationString, Reason};
+use taskqueue_scaling::TaskType;
 
 use crate::fleet_state::QueueState;
 use crate::report::events::EventDraft;
@@ -14,17 +15,21 @@ use crate::worker_faults::remedy;
 /// The warnings that apply to one queue now, reported or not.
 pub struct Advice {
     queue: String,
-    deployment: String,
+    deployment: Option<String>,
     all: Vec<(Reason, String)>,
 }
 
 impl Advice {
     /// Derives the warnings from the facts of a pass.
     pub fn of(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Self {
-        let all = [polling(facts, thresholds), from_zero(facts, thresholds)];
+        let all = [
+            polling(facts, thresholds),
+            from_zero(facts, thresholds),
+            requests(facts),
+        ];
         Self {
             queue: facts.queue.name.clone(),
-            deployment: facts.queue.deployment_name.clone(),
+            deployment: facts.queue.deployment().map(str::to_owned),
             all: all.into_iter().flatten().chain(of_workers(facts)).collect(),
         }
     }
@@ -43,7 +48,7 @@ impl Advice {
             reason: reason.as_str().to_owned(),
             action: "Advise",
             note: format!("queue {}: {text}", self.queue),
-            deployment: Some(self.deployment.clone()),
+            deployment: self.deployment.clone(),
         };
         self.all.iter().filter(untold).map(event).collect()
     }
@@ -97,6 +102,20 @@ fn from_zero(facts: &QueueFacts<'_>, thresholds: &Thresholds) -> Option<(Reason,
             display(floor.max(target.saturating_add(Duration::from_secs(1)))),
         );
         (Reason::WaitTargetTooShort, text)
+    })
+}
+
+/// A Nexus operation waits in no backlog, only with its caller.
+fn requests(facts: &QueueFacts<'_>) -> Option<(Reason, String)> {
+    let policy = &facts.queue.policy;
+    let only = facts
+        .queue
+        .task_types
+        .iter()
+        .all(|of| *of == TaskType::Nexus);
+    (only && policy.min == 0 && policy.max > 0).then(|| {
+        let text = "a Nexus operation that arrives at zero replicas is gone when its caller gives up, and may be before a pod has started; set replicas.min to at least 1, unless every caller tries again";
+        (Reason::RequestsExpire, text.to_owned())
     })
 }
 

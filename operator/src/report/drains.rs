@@ -283,7 +283,7 @@ fn event(facts: &QueueFacts<'_>, reason: Reason, text: &str) -> EventDraft {
         reason: reason.as_str().to_owned(),
         action: "Drain",
         note: format!("queue {}: {text}", facts.queue.name),
-        deployment: Some(facts.queue.deployment_name.clone()),
+        deployment: facts.queue.deployment().map(str::to_owned),
     }
 }
 

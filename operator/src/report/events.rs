@@ -201,7 +201,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
         reason: reason.as_str().to_owned(),
         action: "Scale",
         note: format!("queue {queue}: {}", decision.sentence()),
-        deployment: Some(deployment),
+        deployment: facts.queue.deployment().map(str::to_owned),
     }]
 }
 

@@ -82,9 +82,10 @@ impl<'a> QueueFacts<'a> {
         }
     }
 
-    /// Whether its Deployment exists.
+    /// Whether its workload exists.
     pub fn exists(&self) -> bool {
-        self.seen.existing.is_some() || self.done.written.is_some()
+        let target = self.seen.target().is_some();
+        target || self.seen.existing.is_some() || self.done.written.is_some()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::caches::Scope;
 use crate::controller::Shared;
 use crate::metrics::temporal::TemporalNumbers;
 
-/// How often to drop Secrets and metrics that are no longer needed.
+/// How often to drop Secrets, targets and metrics that are no longer needed.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The channel to the controller of a scope.
@@ -45,11 +45,13 @@ pub(super) async fn requeue(
     future::pending::<()>().await;
 }
 
-/// Drops Secrets and metrics that are no longer needed.
+/// Drops Secrets, targets and metrics that are no longer needed.
 pub(super) async fn prune_unused(shared: &Shared, readers: &Readers, numbers: &TemporalNumbers) {
     loop {
         tokio::time::sleep(PRUNE_INTERVAL).await;
-        shared.secrets.prune(shared.clock.now().monotonic);
+        let now = shared.clock.now().monotonic;
+        shared.secrets.prune(now);
+        shared.targets.prune_unused(now);
         let budgets = readers.budgets().into_iter();
         numbers.keep_only(&budgets.map(|budget| budget.server_namespace).collect());
     }

@@ -61,6 +61,7 @@ fn controller(
         connections,
         deployments,
         pods,
+        autoscalers,
     } = watches;
     let requeued = stream::unfold(requeued, |mut requeued| async move {
         let owner = requeued.recv().await?;
@@ -70,10 +71,14 @@ fn controller(
         ))
     });
     let referring = context.caches.clone();
+    let scaled = context.caches.clone();
     let controller = Controller::for_stream(fleets, context.caches.fleets.clone())
         .with_config(Config::default().concurrency(concurrency))
         .owns_stream(deployments)
         .watches_stream(pods, |pod| caches::fleet_of_pod(&pod))
+        .watches_stream(autoscalers, move |autoscaler| {
+            caches::fleets_of_autoscaler(&scaled, &autoscaler)
+        })
         .watches_stream(connections, move |connection| {
             let name = connection::name_of(&connection);
             name.map(|(namespace, name)| referring.fleets_with_connection(namespace, name))

@@ -73,6 +73,7 @@ struct Event {
     backlog: Option<TypeBacklog>,
     slots_fail: bool,
     rollout: bool,
+    by_ordinal: bool,
     used: Vec<u32>,
     done: u64,
     blind: u32,
@@ -89,7 +90,7 @@ prop_compose! {
         rate_limited in prop::bool::weighted(0.1),
         limit in prop::option::weighted(0.2, 0..50_000_u64),
         slots_fail in prop::bool::weighted(0.1),
-        rollout in prop::bool::weighted(0.1),
+        (rollout, by_ordinal) in (prop::bool::weighted(0.1), prop::bool::weighted(0.1)),
         used in prop::collection::vec(0..11_u32, 0..20),
         done in 0..50_u64,
         (blind, lagging) in prop_oneof![4 => Just((0, 0)), 1 => (0..3_u32, 0..5_u32)],
@@ -109,6 +110,7 @@ prop_compose! {
             backlog: (!fails).then_some(backlog),
             slots_fail,
             rollout,
+            by_ordinal,
             used: if quiet { Vec::new() } else { used },
             done: if quiet { 0 } else { done },
             blind,
@@ -168,6 +170,7 @@ impl Story {
             terminating: 0,
             unseen: event.unseen,
             rollout_in_progress: event.rollout,
+            by_ordinal: event.by_ordinal,
         };
         Observation {
             replicas,

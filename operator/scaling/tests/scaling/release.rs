@@ -21,6 +21,7 @@ struct Pods {
     pods: Vec<PodSlots>,
     /// Slots per pod.
     slots: u32,
+    by_ordinal: bool,
 }
 
 impl Pods {
@@ -52,6 +53,7 @@ impl Pods {
             sequence: 0,
             pods: pods.collect(),
             slots: 10,
+            by_ordinal: false,
         }
     }
 
@@ -86,6 +88,7 @@ impl Pods {
                 ready: number(of(PodPhase::Ready)),
                 starting: number(of(PodPhase::Starting) + of(PodPhase::Unready)),
                 terminating,
+                by_ordinal: self.by_ordinal,
                 ..Replicas::default()
             },
             backlog: Reading::Known {
@@ -382,4 +385,48 @@ fn the_pod_that_may_be_removed_is_the_marked_one() {
     );
     let marked = fleet.order(1);
     assert!(!held.contains(&marked[0]), "{marked:?} of {held:?}");
+}
+
+#[test]
+fn a_stateful_set_shrinks_only_by_the_idle_pods_with_the_highest_ordinals() {
+    let mut fleet = Pods::of_short_tasks(12);
+    fleet.by_ordinal = true;
+    for (index, pod) in fleet.pods.iter_mut().enumerate() {
+        pod.pod = format!("w-{index}");
+    }
+    // A name is not a number: w-9 comes before w-10.
+    fleet.pods.sort_by(|a, b| a.pod.cmp(&b.pod));
+    let busy = |fleet: &mut Pods, pods: &[&str]| {
+        let names: Vec<String> = fleet.pods.iter().map(|pod| pod.pod.clone()).collect();
+        let works = |index: usize| pods.contains(&names[index].as_str());
+        for _ in 0..20 {
+            fleet.beats(|index, slots| slots.used = u32::from(works(index)));
+        }
+        fleet.beat(|_, _| {})
+    };
+    let decision = busy(&mut fleet, &["w-9", "w-0"]);
+    assert_eq!(decision.desired, 10, "{}", decision.sentence());
+    let sentence = decision.sentence();
+    assert!(
+        sentence.contains("pod w-9 is busy, and a StatefulSet removes it before"),
+        "{sentence}"
+    );
+    let held = fleet.held();
+    assert_eq!(held.len(), 10);
+    assert!(held.contains(&("w-9".to_owned(), Hold::HighestBusy)));
+    assert!(held.contains(&("w-8".to_owned(), Hold::Below)));
+    // The pod on top is busy: nothing goes, although eleven pods are idle.
+    let decision = busy(&mut fleet, &["w-11"]);
+    assert_eq!(
+        (decision.desired, decision.act),
+        (12, false),
+        "{}",
+        decision.sentence()
+    );
+    // A pod that reports nothing counts as busy.
+    let top = fleet.pods.iter_mut().find(|pod| pod.pod == "w-11").unwrap();
+    top.fresh = false;
+    let decision = busy(&mut fleet, &[]);
+    assert_eq!(decision.desired, 12, "{}", decision.sentence());
+    assert!(fleet.held().contains(&("w-11".to_owned(), Hold::NotHeard)));
 }

@@ -344,8 +344,7 @@ impl Scaler for TaskQueue {
             ready: count(PodState::Ready),
             starting: count(PodState::Starting),
             terminating: count(PodState::Terminating),
-            unseen: 0,
-            rollout_in_progress: false,
+            ..Replicas::default()
         };
         self.read(cluster);
         let memory = &self.memory;

@@ -90,6 +90,8 @@ fn pods_are_counted_by_phase() {
             trouble: None,
             relapsing: 0,
             costs: vec![("ready".to_owned(), "-1".to_owned())],
+            protected: BTreeSet::new(),
+            spared_by_others: BTreeSet::new(),
             addresses: BTreeMap::from([("ready".to_owned(), [10, 0, 0, 7].into())]),
             template: Some("1".to_owned()),
             replaced: ["draining", "new", "stuck"].map(str::to_owned).into(),
@@ -104,7 +106,8 @@ fn pods_are_counted_by_phase() {
             starting: 3,
             terminating: 2,
             unseen: 0,
-            rollout_in_progress: true
+            rollout_in_progress: true,
+            by_ordinal: false,
         }
     );
 }

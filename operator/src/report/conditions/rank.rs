@@ -14,8 +14,8 @@ pub(super) fn ready(reason: Reason) -> u8 {
         | Reason::SecretNotFound
         | Reason::SecretUnavailable
         | Reason::SecretInvalid => 2,
-        Reason::ApplyFailed | Reason::NameConflict => 3,
-        Reason::QueueConflict => 4,
+        Reason::ApplyFailed | Reason::NameConflict | Reason::TargetNotFound => 3,
+        Reason::QueueConflict | Reason::ScalerConflict => 4,
         Reason::WebhookUnavailable => 5,
         Reason::ApiServerUnavailable | Reason::Throttled | Reason::Conflict => 6,
         Reason::WaitingForReplicas => 8,

@@ -58,10 +58,7 @@ fn no_worker(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>], now: Time) -> Op
     (!wakes).then(|| {
         NotReady::new(
             Reason::WaitingForReplicas,
-            format!(
-                "no replica of Deployment {} is available yet",
-                facts.queue.deployment_name
-            ),
+            format!("no replica of {} is available yet", facts.queue.workload()),
         )
     })
 }

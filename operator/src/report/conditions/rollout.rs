@@ -83,11 +83,11 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
 }
 
 fn rolling(facts: &QueueFacts<'_>) -> NotReady {
-    let deployment = &facts.queue.deployment_name;
+    let workload = facts.queue.workload();
     let message = if replaces(facts) {
-        format!("Deployment {deployment} is replacing its pods")
+        format!("{workload} is replacing its pods")
     } else {
-        format!("Deployment {deployment} is starting its first pods")
+        format!("{workload} is starting its first pods")
     };
     NotReady::new(Reason::RollingOut, message)
 }
@@ -125,6 +125,8 @@ fn waits_for_a_person(condition: &ConditionBuilder, queues: &[QueueFacts<'_>]) -
         | Reason::ConnectionUntried
         | Reason::NameConflict
         | Reason::QueueConflict
+        | Reason::ScalerConflict
+        | Reason::TargetNotFound
         | Reason::ApplyFailed
         | Reason::Forbidden
         | Reason::ImagePullFailed

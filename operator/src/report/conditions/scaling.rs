@@ -72,6 +72,16 @@ fn not_scaling(
         }
         Mode::Active => {}
     }
+    if let Some(other) = &facts.seen.scaled_by {
+        let message = format!(
+            "{other} also scales {}, so each undoes what the other does; delete it, or set scaling.mode to Paused to leave the replicas to it",
+            facts.queue.workload()
+        );
+        return Some((
+            Status::False,
+            NotReady::new(Reason::ScalerConflict, message),
+        ));
+    }
     let stuck = facts
         .state
         .history

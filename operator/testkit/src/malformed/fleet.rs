@@ -25,6 +25,11 @@ pub(super) const FLEET: &[Mistake] = &[
         &["spec.template: Required value"],
     ),
     (
+        "a protection of pods that is no boolean",
+        &[("/spec/drain", r#"{"protectBusyPods": "yes"}"#)],
+        &["spec.drain.protectBusyPods"],
+    ),
+    (
         "a field that does not exist",
         &[("/spec/scalling", "{}")],
         &["unknown field", "spec.scalling"],

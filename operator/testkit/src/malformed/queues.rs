@@ -46,6 +46,60 @@ pub(super) const QUEUES: &[Mistake] = &[
         ],
     ),
     (
+        "a target and resources of its pods",
+        &[
+            ("/spec/queues/0/scaleTargetRef", r#"{"name": "worker"}"#),
+            ("/spec/queues/0/resources", "{}"),
+        ],
+        &[
+            "spec.queues[0].scaleTargetRef",
+            "must not set resources, env, nodeSelector, tolerations or priorityClassName",
+        ],
+    ),
+    (
+        "a target without a name",
+        &[("/spec/queues/0/scaleTargetRef", r#"{"kind": "Deployment"}"#)],
+        &["spec.queues[0].scaleTargetRef.name: Required value"],
+    ),
+    (
+        "a target whose kind is a path",
+        &[(
+            "/spec/queues/0/scaleTargetRef",
+            r#"{"kind": "Deployment/status", "name": "worker"}"#,
+        )],
+        &["spec.queues[0].scaleTargetRef.kind"],
+    ),
+    (
+        "a target whose API has two slashes",
+        &[(
+            "/spec/queues/0/scaleTargetRef",
+            r#"{"apiVersion": "apps/v1/x", "name": "worker"}"#,
+        )],
+        &["spec.queues[0].scaleTargetRef.apiVersion"],
+    ),
+    (
+        "two queues with the same target",
+        &[
+            ("/spec/queues/0/scaleTargetRef", r#"{"name": "worker"}"#),
+            (
+                "/spec/queues/1/scaleTargetRef",
+                r#"{"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"}"#,
+            ),
+        ],
+        &["spec.queues", "two queues must not scale the same workload"],
+    ),
+    (
+        "a target beside a queue that needs the missing template",
+        &[
+            ("/spec/queues/0/scaleTargetRef", r#"{"name": "worker"}"#),
+            ("/spec/template", "null"),
+        ],
+        &[
+            "spec.template: Required value",
+            "each queue without scaleTargetRef",
+        ],
+    ),
+    (
         "a queue without replicas",
         &[("/spec/queues/0/replicas", "null")],
         &["spec.queues[0].replicas: Required value"],

@@ -6,6 +6,7 @@
 
 mod links;
 mod operations;
+mod remedies;
 mod scaling;
 mod words;
 

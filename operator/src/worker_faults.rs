@@ -46,20 +46,21 @@ pub const fn remedy(fault: Reason) -> Option<&'static str> {
         Reason::HeartbeatsTooRare => {
             "send one every 5s: Go client.Options.WorkerHeartbeatInterval, Python \
              Runtime(worker_heartbeat_interval=...), TypeScript \
-             Runtime.install({workerHeartbeatInterval}), Java setWorkerHeartbeatInterval, Rust \
+             Runtime.install({workerHeartbeatInterval}), Java \
+             WorkflowClientOptions.setWorkerHeartbeatInterval, Rust \
              RuntimeOptions::heartbeat_interval"
         }
         Reason::SlotsNeverUsed => {
             "the operator takes the slots as what a pod can do at once, so give a worker as many \
-             as its pod can carry: Go MaxConcurrentActivityExecutionSize, Python \
+             as its pod can carry: Go worker.Options.MaxConcurrentActivityExecutionSize, Python \
              max_concurrent_activities, TypeScript maxConcurrentActivityTaskExecutions, Java \
-             setMaxConcurrentActivityExecutionSize, Rust WorkerOptions::tuner"
+             WorkerOptions.setMaxConcurrentActivityExecutionSize, Rust WorkerOptions::tuner"
         }
         Reason::EndsBeforeItsTasks => {
             "after SIGTERM give running tasks TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS to end: Go \
              worker.Options.WorkerStopTimeout, Python Worker(graceful_shutdown_timeout=...), \
              TypeScript shutdownGraceTime, Java WorkerFactory.awaitTermination, Rust \
-             graceful_shutdown_period"
+             WorkerOptions::graceful_shutdown_period"
         }
         Reason::PollsAfterStop => {
             "make the worker stop on SIGTERM and run it as process 1 of its container: use an \

@@ -332,6 +332,47 @@ async fn rare_heartbeats_and_work_on_another_task_queue_are_listed_with_remedies
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_that_drop_their_tasks_at_sigterm_are_listed() {
+    with_namespace("workers-that-drop-their-tasks", |world| async move {
+        let sleeper = world.sleeper().await?;
+        let env = [
+            ("SLEEPER_SLOTS", "4"),
+            ("SLEEPER_HEARTBEAT", "1"),
+            ("SLEEPER_NO_GRACE", "true"),
+        ];
+        // Each end counts as one in a dozen or two, and the fault is one in 10,000.
+        let mut spec = fleet(&world, &sleeper, &env, 1, 60);
+        spec["queues"][0]["replicas"]["min"] = json!(1);
+        world.apply(spec).await?;
+        world
+            .replicas_are("all", "a worker runs", |_, ready| ready == 1)
+            .await?;
+        // The operator learns how long a task takes.
+        world.start(&sleeper, "learned", 8, LONG)?;
+        world.have_ended("learned").await?;
+        let mut dropped = 0;
+        while check(&world)?.1.is_empty() {
+            anyhow::ensure!(dropped < 12, "no Event reports the dropped tasks");
+            let name = format!("dropped-{dropped}");
+            world.start(&sleeper, &name, 4, LONG)?;
+            world.are_in_work(4).await?;
+            let pods = pods(&world).await?;
+            let pod = pods.first().context("a ready pod has a name")?;
+            world.kubectl(&["delete", "pod", pod])?;
+            // Ends less than a mean task time apart count as one.
+            world.have_ended(&name).await?;
+            dropped += 1;
+        }
+        anyhow::ensure!(dropped >= 2, "{dropped} pods may have been lucky");
+        let listed = check(&world)?;
+        let ends = BTreeSet::from(["all EndsBeforeItsTasks".to_owned()]);
+        anyhow::ensure!(listed == (Some(1), ends), "{listed:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slots_that_no_pod_uses_are_listed_only_after_enough_tasks() {
     with_namespace("slots-that-no-pod-uses", |world| async move {
         let sleeper = world.sleeper().await?;

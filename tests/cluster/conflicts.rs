@@ -124,6 +124,8 @@ fn changing(world: &World, (from, to): (u32, u32), decided_on: ScalePrecondition
         budget: BudgetStep::Keep,
         initial_replicas: 0,
         costs: Vec::new(),
+        protections: Vec::new(),
+        target: None,
         scale: Some(Scale {
             from,
             to,

@@ -14,7 +14,7 @@ const STEP: i64 = 2;
 
 /// Panels that show nothing while nothing is wrong, and those of the moment after the run, when
 /// nothing waits or runs.
-const EMPTY_WHEN_IDLE: [&str; 10] = [
+const EMPTY_WHEN_IDLE: [&str; 11] = [
     "Findings",
     "Fleets that need a person",
     "Highest utilization",
@@ -24,6 +24,7 @@ const EMPTY_WHEN_IDLE: [&str; 10] = [
     "Queues with a finding",
     "Reconcile errors",
     "Slowest tasks",
+    "Worker faults",
     "Workers missing",
 ];
 

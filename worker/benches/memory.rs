@@ -3,7 +3,7 @@
 //! intervals.
 //!
 //! ```sh
-//! cargo bench --profile dev --workspace --bench memory -- --worker target/release/order-worker
+//! cargo bench --profile dev --workspace --bench memory -- --worker FILE
 //! ```
 //!
 //! Every activity must end and none may start twice. The last line says how much memory each of the
@@ -37,7 +37,8 @@ use order_worker::domain::activities::InventoryActivities;
 use order_worker::domain::order::OrderInput;
 use order_worker::domain::order::messages::ReleaseInventory;
 use order_worker_testkit::binary;
-use taskqueue_worker::testing::free_port;
+use taskqueue_exposition::{Sample, sum};
+use taskqueue_worker::testing::{free_port, temporal_command};
 use taskqueue_worker::{Connector, Environment, TemporalSettings};
 use tempfile::TempDir;
 use temporalio_client::{ActivityStartOptions, Client, UntypedWorkflow, WorkflowDescribeOptions};
@@ -141,11 +142,10 @@ impl Drop for Folder {
 
 /// Starts Temporal. It writes its histories to a file, without waiting for the disk: a server that
 /// kept them in memory did not survive a hundred thousand of them.
-fn start_temporal(folder: &Path) -> (Process, String) {
+fn start_temporal(program: &Path, folder: &Path) -> (Process, String) {
     let port = free_port().to_string();
-    let cli = std::env::var_os("TEMPORAL_CLI").unwrap_or_else(|| "temporal".into());
     let log = std::fs::File::create(folder.join("temporal.log")).unwrap();
-    let server = Command::new(cli)
+    let server = Command::new(program)
         .args(["server", "start-dev", "--headless", "--log-level", "error"])
         .args(["--port", &port, "--db-filename"])
         .arg(folder.join("temporal.db"))
@@ -154,7 +154,7 @@ fn start_temporal(folder: &Path) -> (Process, String) {
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .spawn()
-        .expect("the `temporal` command is missing: set TEMPORAL_CLI, or install it");
+        .unwrap();
     (Process(server), format!("127.0.0.1:{port}"))
 }
 
@@ -216,30 +216,22 @@ impl Worker {
         }
     }
 
-    /// The sum of a metric over its other labels.
-    async fn sum(&self, prefixes: &[&str]) -> f64 {
-        let metrics = self.metrics().await;
-        metrics
-            .lines()
-            .filter(|line| prefixes.iter().all(|part| line.contains(part)))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    }
-
     async fn ended_activities(&self) -> f64 {
-        let parts = [
-            "taskqueue_worker_activities_total{",
-            "outcome=\"completed\"",
-        ];
-        self.sum(&parts).await
+        let name = "taskqueue_worker_activities_total";
+        sum_with(&self.metrics().await, name, ("outcome", "completed"))
     }
 
     /// Number of activities that started more than five seconds after they were scheduled.
     async fn late(&self) -> f64 {
         let name = "temporal_activity_schedule_to_start_latency_seconds";
-        let all = self.sum(&[&format!("{name}_count{{")]).await;
-        let punctual = [&*format!("{name}_bucket{{"), "le=\"5\""];
-        all - self.sum(&punctual).await
+        let metrics = self.metrics().await;
+        let punctual = sum_with(&metrics, &format!("{name}_bucket"), ("le", "5"));
+        sum(&metrics, &format!("{name}_count")) - punctual
+    }
+
+    /// Number of SDK workers that were replaced.
+    async fn recycles(&self) -> f64 {
+        sum(&self.metrics().await, "taskqueue_worker_recycles_total")
     }
 
     /// Waits until this many activities have ended. Returns the longest time in which none did.
@@ -258,6 +250,15 @@ impl Worker {
         }
         standstill
     }
+}
+
+/// The sum of a metric over the series that have this label.
+fn sum_with(metrics: &str, name: &str, (label, value): (&str, &str)) -> f64 {
+    let samples = metrics.lines().filter_map(Sample::parse);
+    samples
+        .filter(|sample| sample.name == name && sample.label(label) == Some(value))
+        .map(|sample| sample.value)
+        .sum()
 }
 
 async fn start_activity(client: &Client, n: u64) {
@@ -371,13 +372,18 @@ impl Load<'_> {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     rustls::crypto::ring::default_provider()
         .install_default()
         .unwrap();
+    let program = match &args.worker {
+        Some(file) => binary::find(file)?,
+        None => PathBuf::from(env!("CARGO_BIN_EXE_order-worker")),
+    };
+    println!("Measured: {}.", binary::describe(&program)?);
     let folder = Folder::new();
-    let (_server, temporal) = start_temporal(folder.path());
+    let (_server, temporal) = start_temporal(&temporal_command()?, folder.path());
     let client = connect(&temporal).await;
     let gateway = Gateway::start(([127, 0, 0, 1], 0).into(), GatewayOptions::default())
         .await
@@ -388,13 +394,11 @@ async fn main() {
         database: format!("sqlite://{}?mode=rwc", file.display()),
         gateway: format!("http://{}", gateway.address()),
     };
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_order-worker"));
-    let program = args.worker.clone().unwrap_or(built);
-    println!("Measured: {}.", binary::describe(&program));
     println!("Before: {}.\n", binary::machine());
     let worker = Worker::start(&program, &place, args.recycle);
     measure(&args, &client, &worker).await;
     println!("After: {}.", binary::machine());
+    Ok(())
 }
 
 /// Runs everything and prints the table.
@@ -431,7 +435,7 @@ async fn measure(args: &Args, client: &Client, worker: &Worker) {
             number(anonymous) / 1024.0,
             number(worker.process.status("VmRSS")) / 1024.0,
             worker.process.status("Threads"),
-            worker.sum(&["taskqueue_worker_recycles_total "]).await,
+            worker.recycles().await,
             waits.for_the_last.as_secs_f64(),
             worker.late().await,
             waits.standstill.as_secs_f64(),

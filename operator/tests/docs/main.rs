@@ -7,6 +7,7 @@
 mod links;
 mod operations;
 mod reference;
+mod remedies;
 mod scaling;
 mod words;
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,10 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 )
+
+const maxTotal = 1_000_000_000_000
+
+var orderID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
 
 type activities struct {
 	pool    *pgxpool.Pool
@@ -36,12 +41,34 @@ func newActivities(pool *pgxpool.Pool, gateway string) *activities {
 
 func (a *activities) register(w worker.Worker) {
 	for name, function := range map[string]any{
+		"check_order":       a.checkOrder,
 		"create_order":      a.createOrder,
 		"reserve_inventory": a.reserveInventory,
 		"process_payment":   a.processPayment,
 	} {
 		w.RegisterActivityWithOptions(function, activity.RegisterOptions{Name: name})
 	}
+}
+
+// checkOrder checks an order and completes it: no I/O.
+func (a *activities) checkOrder(_ context.Context, input OrderInput) (Order, error) {
+	if !orderID.MatchString(input.OrderID) {
+		return Order{}, errors.New("order_id must have 1 to 100 characters of A-Z a-z 0-9 . _ -")
+	}
+	if input.Total < 1 || input.Total > maxTotal {
+		return Order{}, fmt.Errorf("total must be between 1 and %d minor units", maxTotal)
+	}
+	return Order{
+		OrderID:    input.OrderID,
+		Total:      input.Total,
+		Currency:   "USD",
+		Items:      []Item{{SKU: "standard", Quantity: 1}},
+		Recipients: []string{},
+		Subject:    "Your order " + input.OrderID,
+		Body: fmt.Sprintf("Thank you. Your order %s over %d.%02d USD is paid.\n",
+			input.OrderID, input.Total/100, input.Total%100),
+		TaskQueues: map[string]string{},
+	}, nil
 }
 
 // createOrder records the order: one statement.

@@ -13,6 +13,20 @@ type OrderInput struct {
 	Total   int64  `json:"total"`
 }
 
+// Order is a checked order, complete.
+type Order struct {
+	OrderID             string            `json:"order_id"`
+	Total               int64             `json:"total"`
+	Currency            string            `json:"currency"`
+	Items               []Item            `json:"items"`
+	Recipients          []string          `json:"recipients"`
+	Subject             string            `json:"subject"`
+	Body                string            `json:"body"`
+	CancelWindowSeconds uint64            `json:"cancel_window_seconds"`
+	TaskQueues          map[string]string `json:"task_queues"`
+	SearchAttributes    bool              `json:"search_attributes"`
+}
+
 // CreateOrder is the input of create_order.
 type CreateOrder struct {
 	OrderID  string `json:"order_id"`
@@ -63,31 +77,35 @@ type OrderResult struct {
 	Notification Notification `json:"notification"`
 }
 
-// OrderWorkflow creates, reserves and pays, with the order worker's timeouts and retries.
+// OrderWorkflow checks, creates, reserves and pays, with the order worker's timeouts and retries.
 func OrderWorkflow(ctx workflow.Context, input OrderInput) (OrderResult, error) {
-	const currency = "USD"
 	state := "received"
 	err := workflow.SetQueryHandler(ctx, "state", func() (string, error) { return state, nil })
 	if err != nil {
 		return OrderResult{}, err
 	}
 
-	state = "creating"
 	step := withTimeout(ctx, 15*time.Second)
-	order := CreateOrder{OrderID: input.OrderID, Total: input.Total, Currency: currency}
-	if err := workflow.ExecuteActivity(step, "create_order", order).Get(ctx, nil); err != nil {
+	var order Order
+	if err := workflow.ExecuteActivity(step, "check_order", input).Get(ctx, &order); err != nil {
+		return OrderResult{}, err
+	}
+
+	state = "creating"
+	create := CreateOrder{OrderID: order.OrderID, Total: order.Total, Currency: order.Currency}
+	if err := workflow.ExecuteActivity(step, "create_order", create).Get(ctx, nil); err != nil {
 		return OrderResult{}, err
 	}
 
 	state = "reserving"
-	reservation := Reservation{OrderID: input.OrderID, Items: []Item{{SKU: "standard", Quantity: 1}}}
+	reservation := Reservation{OrderID: order.OrderID, Items: order.Items}
 	if err := workflow.ExecuteActivity(step, "reserve_inventory", reservation).Get(ctx, nil); err != nil {
 		return OrderResult{}, err
 	}
 
 	state = "paying"
 	var payment Payment
-	request := PaymentRequest{OrderID: input.OrderID, Amount: input.Total, Currency: currency}
+	request := PaymentRequest{OrderID: order.OrderID, Amount: order.Total, Currency: order.Currency}
 	pay := withTimeout(ctx, 20*time.Second)
 	if err := workflow.ExecuteActivity(pay, "process_payment", request).Get(ctx, &payment); err != nil {
 		return OrderResult{}, err
@@ -95,10 +113,10 @@ func OrderWorkflow(ctx workflow.Context, input OrderInput) (OrderResult, error) 
 
 	state = "completed"
 	return OrderResult{
-		OrderID:      input.OrderID,
+		OrderID:      order.OrderID,
 		State:        state,
-		Total:        input.Total,
-		Currency:     currency,
+		Total:        order.Total,
+		Currency:     order.Currency,
 		Payment:      payment,
 		Notification: Notification{State: "none"},
 	}, nil

@@ -6,6 +6,7 @@ As there, it does what an order needs that nothing happens to, and leaves out th
 import asyncio
 import logging
 import os
+import re
 import sys
 from datetime import datetime, timedelta, timezone
 
@@ -26,6 +27,9 @@ CACHED_WORKFLOWS = 1000
 HEARTBEAT_INTERVAL = timedelta(seconds=5)
 STICKY_TIMEOUT = timedelta(seconds=2)
 
+ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+MAX_TOTAL = 1_000_000_000_000
+
 RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
@@ -36,7 +40,7 @@ RETRIES = RetryPolicy(
 
 @workflow.defn(name="OrderWorkflow")
 class OrderWorkflow:
-    """Creates, reserves and pays."""
+    """Checks, creates, reserves and pays."""
 
     def __init__(self) -> None:
         self.current = "received"
@@ -46,14 +50,15 @@ class OrderWorkflow:
         return self.current
 
     @workflow.run
-    async def run(self, order: dict) -> dict:
-        order_id, total, currency = order["order_id"], order["total"], "USD"
+    async def run(self, sent: dict) -> dict:
+        order = await self.step("check_order", sent, 15)
+        order_id, total, currency = order["order_id"], order["total"], order["currency"]
         self.current = "creating"
         created = {"order_id": order_id, "total": total, "currency": currency}
         await self.step("create_order", created, 15)
         self.current = "reserving"
-        items = [{"sku": "standard", "quantity": 1}]
-        await self.step("reserve_inventory", {"order_id": order_id, "items": items}, 15)
+        reservation = {"order_id": order_id, "items": order["items"]}
+        await self.step("reserve_inventory", reservation, 15)
         self.current = "paying"
         request = {"order_id": order_id, "amount": total, "currency": currency}
         payment = await self.step("process_payment", request, 20)
@@ -82,6 +87,28 @@ class Activities:
 
     def __init__(self, pool: asyncpg.Pool, http: aiohttp.ClientSession, gateway: str) -> None:
         self.pool, self.http, self.gateway = pool, http, gateway
+
+    @activity.defn
+    async def check_order(self, sent: dict) -> dict:
+        """Checks an order and completes it: no I/O."""
+        order_id, total = sent["order_id"], sent["total"]
+        if not ORDER_ID.fullmatch(order_id):
+            raise ValueError("order_id must have 1 to 100 characters of A-Z a-z 0-9 . _ -")
+        if not 1 <= total <= MAX_TOTAL:
+            raise ValueError(f"total must be between 1 and {MAX_TOTAL} minor units")
+        money = f"{total // 100}.{total % 100:02d} USD"
+        return {
+            "order_id": order_id,
+            "total": total,
+            "currency": "USD",
+            "items": [{"sku": "standard", "quantity": 1}],
+            "recipients": [],
+            "subject": f"Your order {order_id}",
+            "body": f"Thank you. Your order {order_id} over {money} is paid.\n",
+            "cancel_window_seconds": 0,
+            "task_queues": {},
+            "search_attributes": False,
+        }
 
     @activity.defn
     async def create_order(self, order: dict) -> None:
@@ -202,6 +229,7 @@ async def main() -> None:
             task_queue=os.environ["TEMPORAL_TASK_QUEUE"],
             workflows=[OrderWorkflow],
             activities=[
+                activities.check_order,
                 activities.create_order,
                 activities.reserve_inventory,
                 activities.process_payment,

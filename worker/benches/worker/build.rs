@@ -5,45 +5,53 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use order_worker_testkit::binary;
+
 use crate::Args;
 use crate::cargo::{self, scratch};
 
 /// A worker that is ready to start.
 pub(crate) struct Built {
     pub(crate) name: &'static str,
+    /// The version of what runs, and how it was built.
+    pub(crate) version: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     /// Size of the image's archive in bytes, if it was built.
     pub(crate) image: Option<u64>,
 }
 
-/// Builds everything that the arguments ask for, the order worker first.
-pub(crate) fn all(args: &Args) -> Vec<Built> {
-    let worker = args.worker.clone().unwrap_or_else(order_worker);
-    let mut all = vec![finished("order-worker", worker)];
+/// Builds everything that the arguments ask for, the order worker first. An error says why there is
+/// no order worker.
+pub(crate) fn all(args: &Args) -> anyhow::Result<Vec<Built>> {
+    let worker = match &args.worker {
+        Some(file) => binary::find(file)?,
+        None => order_worker()?,
+    };
+    let mut all = vec![finished("order-worker", worker)?];
     if let Some(beside) = &args.beside {
-        all.push(finished("beside", beside.clone()));
+        all.push(finished("beside", binary::find(beside)?)?);
     }
     if !args.no_go {
         all.extend(go_worker());
     }
-    if args.python {
+    if !args.no_python {
         all.extend(python_worker());
     }
-    all
+    Ok(all)
 }
 
-fn finished(name: &'static str, program: PathBuf) -> Built {
-    let image = image(name, &program);
-    Built {
+fn finished(name: &'static str, program: PathBuf) -> anyhow::Result<Built> {
+    Ok(Built {
         name,
+        version: binary::describe(&program)?,
+        image: image(name, &program),
         program,
         arguments: vec!["run".into()],
-        image,
-    }
+    })
 }
 
-fn order_worker() -> PathBuf {
+fn order_worker() -> anyhow::Result<PathBuf> {
     eprintln!("building order-worker with the profile release");
     cargo::order_worker()
 }
@@ -56,14 +64,19 @@ fn go_worker() -> Option<Built> {
         .arg(&program)
         .arg(".")
         .env("CGO_ENABLED", "0")
-        .current_dir(sources("go")));
-    if let Err(why) = built {
-        eprintln!("without the worker in Go: {why}");
-        return None;
-    }
+        .current_dir(sources("go")))
+    .and_then(|_| run(Command::new("go").arg("version")));
+    let version = match built {
+        Ok(version) => version,
+        Err(why) => {
+            eprintln!("without the worker in Go: {why}");
+            return None;
+        }
+    };
     Some(Built {
         name: "Go",
         image: image("Go", &program),
+        version,
         program,
         arguments: Vec::new(),
     })
@@ -76,17 +89,22 @@ fn python_worker() -> Option<Built> {
     let built = run(Command::new("python3")
         .args(["-m", "venv"])
         .arg(&environment))
-    .and_then(|()| {
+    .and_then(|_| {
         run(Command::new(&program)
             .args(["-m", "pip", "install", "--quiet", "--requirement"])
             .arg(sources("python").join("requirements.txt")))
-    });
-    if let Err(why) = built {
-        eprintln!("without the worker in Python: {why}");
-        return None;
-    }
+    })
+    .and_then(|_| run(Command::new(&program).arg("--version")));
+    let version = match built {
+        Ok(version) => version,
+        Err(why) => {
+            eprintln!("without the worker in Python: {why}");
+            return None;
+        }
+    };
     Some(Built {
         name: "Python",
+        version,
         program,
         arguments: vec![sources("python").join("worker.py").into()],
         image: None,
@@ -142,15 +160,15 @@ fn image_in(folder: &Path, program: &Path) -> Result<u64, String> {
     Ok(std::fs::metadata(&archive).map_err(text)?.len())
 }
 
-/// Runs a command to its end. An error says why it failed.
-fn run(command: &mut Command) -> Result<(), String> {
+/// Runs a command to its end and returns what it printed. An error says why it failed.
+fn run(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("`{program}` cannot be started: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(format!("`{program}` failed:\n{}", said.trim_end()))

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use anyhow::Context as _;
+
 /// A folder below the target folder for the files of this program.
 pub(crate) fn scratch() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-worker");
@@ -10,8 +12,8 @@ pub(crate) fn scratch() -> PathBuf {
     folder
 }
 
-/// Builds the order worker with the release profile.
-pub(crate) fn order_worker() -> PathBuf {
+/// Builds the order worker with the release profile. An error says why there is none.
+pub(crate) fn order_worker() -> anyhow::Result<PathBuf> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--release", "--workspace", "--bin", "order-worker"]);
     command.arg("--message-format=json-render-diagnostics");
@@ -26,8 +28,8 @@ pub(crate) fn order_worker() -> PathBuf {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .unwrap();
-    assert!(
+        .context("cargo cannot be started")?;
+    anyhow::ensure!(
         output.status.success(),
         "order-worker cannot be built; why stands above"
     );
@@ -36,5 +38,5 @@ pub(crate) fn order_worker() -> PathBuf {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|made| made["target"]["name"] == "order-worker")
         .find_map(|made| made["executable"].as_str().map(PathBuf::from))
-        .expect("cargo built no order-worker")
+        .context("cargo built no order-worker")
 }

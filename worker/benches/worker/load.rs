@@ -41,7 +41,7 @@ pub(crate) async fn run_activities(client: &Client, queue: &str, name: &str, cou
         .await;
 }
 
-/// Runs whole orders: `create_order`, `reserve_inventory`, `process_payment`.
+/// Runs whole orders: `check_order`, `create_order`, `reserve_inventory`, `process_payment`.
 pub(crate) async fn run_orders(client: &Client, queue: &str, name: &str, count: usize) {
     stream::iter(0..count)
         .for_each_concurrent(CONCURRENCY, |n| async move {

@@ -1,15 +1,17 @@
-//! Compares the order worker with a Go worker that does the same work: processor time per activity
-//! and per order, throughput, resident memory, image size, and the time from exec to the first
-//! poll. Builds both, starts its own Temporal, PostgreSQL and payment gateway, loads the workers in
-//! turn, and prints one table.
+//! Compares the order worker with workers in Go and in Python that do the same work: processor time
+//! per activity and per order, throughput, resident memory, image size, and the time from exec to
+//! the first poll. Builds all, starts its own Temporal, PostgreSQL and payment gateway, loads the
+//! workers in turn, and prints one table.
 //!
 //! ```sh
-//! cargo bench --profile dev --workspace --bench worker -- --worker target/release/order-worker
+//! cargo bench --profile dev --workspace --bench worker -- --worker FILE
 //! ```
 //!
 //! The profile is that of this program alone. `--worker` names the worker to measure; without it,
 //! the program builds one with the release profile first. The dev server and its database share the
 //! machine and limit the throughput, so compare the processor time per task.
+//!
+//! What is missing is said in a sentence, and ends the program with exit code 1.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +34,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use order_worker::store::Store;
-use order_worker_testkit::{binary, postgres_database};
+use order_worker_testkit::{binary, postgres_database, postgres_program};
+use taskqueue_worker::testing::temporal_command;
 use temporalio_client::Client;
 
 use crate::build::Built;
@@ -54,7 +57,7 @@ struct Args {
     /// Activities per round (`create_order`: one SQL statement).
     #[arg(long, default_value_t = 2_000)]
     activities: usize,
-    /// Orders per round (three activities each, one of them an HTTP request).
+    /// Orders per round (four activities each, one of them an HTTP request).
     #[arg(long, default_value_t = 300)]
     orders: usize,
     /// How often to start each worker to time its first poll.
@@ -70,9 +73,9 @@ struct Args {
     /// Leave out the Go worker.
     #[arg(long)]
     no_go: bool,
-    /// Also measure a Python worker (its packages come from PyPI).
+    /// Leave out the Python worker. Its packages come from PyPI.
     #[arg(long)]
-    python: bool,
+    no_python: bool,
     /// Let the Go worker start activities eagerly with their workflow task, as is its default. The
     /// order worker does not, because a separate SDK worker runs its activities.
     #[arg(long)]
@@ -104,12 +107,14 @@ impl Contestant {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     rustls::crypto::ring::default_provider()
         .install_default()
         .unwrap();
-    let built = build::all(&args);
+    temporal_command()?;
+    postgres_program("postgres")?;
+    let built = build::all(&args)?;
     let (address, client, gateway) = support::surroundings().await;
     let mut contestants = Vec::new();
     for built in built {
@@ -137,12 +142,12 @@ async fn main() {
     time_first_polls(&client, &mut contestants, args.starts).await;
     measure(&client, &mut contestants, &args).await;
     gateway.stop().await.unwrap();
-    println!(
-        "Measured: {}.",
-        binary::describe(&contestants[0].built.program)
-    );
+    for Built { name, version, .. } in contestants.iter().map(|c| &c.built) {
+        println!("{name}: {version}.");
+    }
     println!("Before: {before}. After: {}.", binary::machine());
     table::print(&contestants, &args);
+    Ok(())
 }
 
 /// Starts every worker several times, in turn.

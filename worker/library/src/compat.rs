@@ -6,6 +6,7 @@
 //!   [`generation`].
 //! - After its stop, a worker accepts no workflow task, drops its polls, and ends its stream of
 //!   activities at the first empty answer: [`polls`].
+//! - It leaves a workflow task that fails again unanswered: [`open_tasks`].
 //! - The SDK refuses two workers for one queue on one connection: [`proxy`].
 //! - The SDK resends a request that its connection never took, but recognizes it only by the cause
 //!   of the error, which gets lost in the proxy: [`unsent`].
@@ -23,6 +24,7 @@ mod gauges;
 pub(crate) mod generation;
 mod heartbeat;
 mod opaque;
+mod open_tasks;
 mod pace;
 mod polls;
 mod proxy;

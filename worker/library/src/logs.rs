@@ -1,5 +1,7 @@
-//! The log of the process: its format, its filter, and what it never contains. Installs the
+//! The log of the process: its format, its colours, its filter, and what it never contains. Installs the
 //! subscriber.
+
+use std::io::IsTerminal;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
@@ -25,8 +27,14 @@ pub enum LogOutput {
 pub(crate) fn start(environment: &Environment, output: LogOutput) -> Result<(), SettingError> {
     let format = LogFormat::from_environment(environment)?;
     match output {
-        LogOutput::Stdout => install(environment, "info", format, std::io::stdout),
-        LogOutput::Stderr => install(environment, "warn", format, std::io::stderr),
+        LogOutput::Stdout => {
+            let is_terminal = std::io::stdout().is_terminal();
+            install(environment, "info", format, is_terminal, std::io::stdout)
+        }
+        LogOutput::Stderr => {
+            let is_terminal = std::io::stderr().is_terminal();
+            install(environment, "warn", format, is_terminal, std::io::stderr)
+        }
     }
 }
 
@@ -34,6 +42,7 @@ fn install(
     environment: &Environment,
     default: &str,
     format: LogFormat,
+    is_terminal: bool,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> Result<(), SettingError> {
     let filter = environment.get("RUST_LOG").unwrap_or(default);
@@ -42,7 +51,11 @@ fn install(
     let log = tracing_subscriber::registry()
         .with(filter)
         .with(filter_fn(is_discreet));
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    // https://no-color.org
+    let has_colours = is_terminal && environment.get("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(has_colours)
+        .with_writer(writer);
     match format {
         LogFormat::Json => log.with(lines.json()).init(),
         LogFormat::Text => log.with(lines).init(),

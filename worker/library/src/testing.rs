@@ -27,5 +27,5 @@ pub use authority::{Authority, SERVER_NAME};
 pub use line::Line;
 pub use process::WorkerProcess;
 pub use proxy::Proxy;
-pub use servers::{Server, folder, free_port, temporal};
+pub use servers::{Server, folder, free_port, temporal, temporal_command};
 pub use wait::{DEADLINE, eventually};

@@ -14,7 +14,7 @@ pub use checked::{
     CardToken, DEFAULT_CURRENCY, DEFAULT_SKU, Item, MAX_ITEMS, MAX_RECIPIENTS, MAX_TOTAL, Order,
     TaskQueues, is_order_id, money,
 };
-pub(crate) use fields::{Fields, Misspelt, whole_number};
+pub(crate) use fields::{Fields, Rules, whole_number};
 pub use input::OrderInput;
 pub(crate) use parse::{KNOWN as ORDER_FIELDS, MAX_QUEUE_LENGTH};
 pub use result::{Notification, NotificationState, OrderResult, OrderState, Payment};

@@ -211,7 +211,7 @@ fn check_here(ctx: &WorkflowContext<OrderWorkflow>, input: &OrderInput) -> Resul
     input
         .parse()
         .or_else(|refused| match input.parse_as_before() {
-            // Still earlier versions ignored misspelt fields within items.
+            // Still earlier versions had milder rules for items.
             Ok((order, _)) if !ctx.patched("refuse-misspelt-fields") => Ok(order),
             _ => Err(refused),
         })

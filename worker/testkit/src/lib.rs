@@ -12,4 +12,4 @@
 pub mod binary;
 mod postgres;
 
-pub use postgres::postgres_database;
+pub use postgres::{postgres_database, postgres_program};

@@ -7,11 +7,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 use taskqueue_worker::testing::{Server, eventually, folder, free_port};
 
-fn postgres_program(name: &str) -> PathBuf {
+/// Finds a program of PostgreSQL: the one that Debian has installed, or the one in the `PATH`.
+///
+/// # Errors
+/// A sentence that says how to get it.
+pub fn postgres_program(name: &str) -> anyhow::Result<PathBuf> {
     let mut dirs: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -26,7 +31,12 @@ fn postgres_program(name: &str) -> PathBuf {
     dirs.into_iter()
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
-        .expect("PostgreSQL is missing: `apt-get install postgresql`, or put its programs on PATH")
+        .with_context(|| {
+            format!(
+                "PostgreSQL's `{name}` is missing: `apt-get install postgresql`, or put it on the \
+                 PATH"
+            )
+        })
 }
 
 /// Returns the URL of a new, empty PostgreSQL database.
@@ -64,7 +74,7 @@ fn start_postgres() -> Server {
         std::os::unix::fs::chown(&dir, Some(user), None).unwrap();
     }
     let data = dir.join("data");
-    let mut initdb = Command::new(postgres_program("initdb"));
+    let mut initdb = Command::new(postgres_program("initdb").unwrap());
     initdb.args([
         "--auth=trust",
         "--username=orders",
@@ -83,7 +93,7 @@ fn start_postgres() -> Server {
         String::from_utf8_lossy(&made.stderr)
     );
     let command: Vec<OsString> = vec![
-        postgres_program("postgres").into(),
+        postgres_program("postgres").unwrap().into(),
         "-D".into(),
         data.into(),
         "-p".into(),

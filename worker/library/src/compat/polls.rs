@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::heartbeat::without_room;
+use super::open_tasks::OpenTasks;
 use super::pace::Pace;
 use super::unsent::was_never_sent;
 
@@ -40,9 +41,6 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The reason that the server gets for the shutdown, and the error message of polls that are no
 /// longer sent.
 const REASON: &str = "the worker stops polling";
-/// More workflow tasks than any worker has at once. A longer list holds tasks that the SDK gave up,
-/// so it is cleared.
-const MOST_TASKS: usize = 20_000;
 
 /// The polls of one SDK worker. Clones share the state.
 #[derive(Clone, Default)]
@@ -72,8 +70,8 @@ struct State {
     under_way: usize,
     /// The kinds of tasks for which a poll was sent.
     polled: HashSet<TaskKind>,
-    /// Tokens of workflow tasks that polls returned and that are not answered yet.
-    tasks: HashSet<Vec<u8>>,
+    /// The workflow tasks that polls returned.
+    tasks: OpenTasks,
     pace: Pace,
     /// The request that removes this worker from the server's list, filled in from its polls.
     shutdown: api::ShutdownWorkerRequest,
@@ -92,12 +90,13 @@ impl Polls {
             self.all_returned(if_quiet).await;
         };
         let _late = tokio::time::timeout(patience, returned).await;
-        let state = self.state();
+        let mut state = self.state();
+        let tasks_unanswered = state.tasks.count(tokio::time::Instant::now());
         // A task in a poll that is cut off, or a task that is not answered, comes back after its
         // timeout.
         tracing::info!(
             polls_cut_off = state.under_way,
-            tasks_unanswered = state.tasks.len(),
+            tasks_unanswered,
             "no more polls"
         );
     }
@@ -130,14 +129,21 @@ impl Polls {
     async fn all_returned(&self, if_quiet: bool) {
         loop {
             let changed = self.0.changed.notified();
-            let (answered, quiet) = {
-                let state = self.state();
-                if state.under_way == 0 && state.tasks.is_empty() {
-                    return;
-                }
-                (state.tasks.is_empty(), state.pace.quiet(Instant::now()))
+            let (task_times_out, under_way, quiet) = {
+                let mut state = self.state();
+                let task_times_out = state.tasks.next_timeout(tokio::time::Instant::now());
+                (
+                    task_times_out,
+                    state.under_way,
+                    state.pace.quiet(Instant::now()),
+                )
             };
-            if !(if_quiet && answered) {
+            if let Some(at) = task_times_out {
+                // Either way there may be fewer tasks now.
+                let _timed_out = tokio::time::timeout_at(at, changed).await;
+            } else if under_way == 0 {
+                return;
+            } else if !if_quiet {
                 changed.await;
             } else if tokio::time::timeout(quiet, changed).await.is_err() {
                 return;
@@ -223,31 +229,24 @@ impl Polls {
     }
 
     /// Records the workflow task that a poll returned. Returns whether there is one.
-    pub(super) fn note_workflow_task(&self, task_token: &[u8]) -> bool {
-        if task_token.is_empty() {
-            return false;
-        }
-        let mut state = self.state();
-        if state.tasks.len() >= MOST_TASKS {
-            state.tasks.clear();
-        }
-        state.tasks.insert(task_token.to_owned());
-        true
+    pub(super) fn note_workflow_task(&self, task: &api::PollWorkflowTaskQueueResponse) -> bool {
+        self.state().tasks.add(task, tokio::time::Instant::now())
     }
 
-    /// Sends the outcome of a task. `next` returns the token of the workflow task in the answer, or
-    /// an empty slice.
+    /// Sends the outcome of a task. `next` returns the workflow task in the answer, if there is one.
     pub(super) async fn answer<R: Message>(
         &self,
         task_token: Vec<u8>,
         call: impl Future<Output = Result<Response<R>, Status>>,
-        next: impl FnOnce(&R) -> &[u8],
+        next: impl FnOnce(&R) -> Option<&api::PollWorkflowTaskQueueResponse>,
     ) -> Result<GrpcSuccessResponse, Status> {
         let asked = Instant::now();
         let answer = call.await;
         self.took(asked);
-        if let Ok(answer) = &answer {
-            self.note_workflow_task(next(answer.get_ref()));
+        if let Ok(answer) = &answer
+            && let Some(task) = next(answer.get_ref())
+        {
+            self.note_workflow_task(task);
         }
         // The SDK resends a request that was never sent.
         if !answer.as_ref().is_err_and(was_never_sent) {
@@ -371,6 +370,21 @@ mod tests {
             assert_eq!((status.code(), status.message()), (Code::Cancelled, REASON));
         }
         assert_eq!(polls.state().under_way, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_a_workflow_task_until_the_server_does_not() {
+        let polls = Polls::default();
+        let given_up = api::PollWorkflowTaskQueueResponse {
+            task_token: b"given up".to_vec(),
+            ..api::PollWorkflowTaskQueueResponse::default()
+        };
+        polls.note_workflow_task(&given_up);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        let started = tokio::time::Instant::now();
+        polls.all_returned(false).await;
+        let waited = started.elapsed().as_secs_f64();
+        assert!((3.0..3.1).contains(&waited), "{waited} s");
     }
 
     #[tokio::test(start_paused = true)]

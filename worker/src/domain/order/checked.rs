@@ -44,7 +44,7 @@ impl std::fmt::Debug for CardToken {
 pub struct Item {
     /// Stock keeping unit.
     pub sku: String,
-    /// Pieces, at least 1.
+    /// Pieces, 1 to 1,000,000.
     pub quantity: i64,
 }
 

@@ -12,7 +12,7 @@ use super::checked::{
 };
 use super::names;
 
-const MAX_QUANTITY: u64 = 1_000_000;
+const MAX_QUANTITY: i64 = 1_000_000;
 const MAX_SUBJECT_LENGTH: usize = 200;
 const MAX_BODY_LENGTH: usize = 100_000;
 /// The fields of an item.
@@ -28,13 +28,14 @@ const SHOWN: usize = 40;
 /// Maximum number of ignored fields that are reported.
 const NOTED: usize = 20;
 
-/// What to do with fields that look misspelt.
+/// The rules by which fields are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Misspelt {
-    /// Refuse them.
-    Refused,
-    /// Ignore them, as earlier versions did within items and task queues.
-    Ignored,
+pub(crate) enum Rules {
+    /// Those of this version: a field that looks misspelt is refused, and so are items of one SKU
+    /// that are too many together.
+    Current,
+    /// Those of earlier versions, which ignored both within items and task queues.
+    Earlier,
 }
 
 /// The fields of one JSON object.
@@ -42,29 +43,29 @@ pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
     /// Prefix of field names in messages: empty, or for example `items[0].`.
     place: String,
-    misspelt: Misspelt,
+    rules: Rules,
     ignored: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of `map`. Fails if a field looks like a misspelt known one. Fields that are
-    /// neither known nor `silent` are noted as ignored.
+    /// The fields of `map`. By the current rules, fails if a field looks like a misspelt known one.
+    /// Fields that are neither known nor `silent` are noted as ignored.
     pub(crate) fn new(
         map: &'a Map<String, Value>,
         place: &str,
         known: &[&'static str],
         silent: &[&str],
-        misspelt: Misspelt,
+        rules: Rules,
     ) -> Result<Self, String> {
         let mut fields = Self {
             map,
             place: place.to_owned(),
-            misspelt,
+            rules,
             ignored: Vec::new(),
         };
         for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
             let shown: String = name.chars().take(SHOWN).collect();
-            if misspelt == Misspelt::Refused
+            if rules == Rules::Current
                 && !silent.contains(&name.as_str())
                 && let Some(meant) = names::meant(name, known, |field| fields.is_given(field))
             {
@@ -78,9 +79,9 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Sets how to treat misspelt fields of nested objects, if not like those of this object.
-    pub(crate) fn within(&mut self, misspelt: Misspelt) {
-        self.misspelt = misspelt;
+    /// Sets the rules for nested objects, if they are not those of this object.
+    pub(crate) fn within(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// The names of the fields ignored so far, at most 20.
@@ -183,6 +184,13 @@ impl<'a> Fields<'a> {
             let item = self.item(index, item)?;
             *merged.entry(item.sku).or_default() += item.quantity;
         }
+        if self.rules == Rules::Current
+            && let Some((sku, sum)) = merged.iter().find(|(_, sum)| **sum > MAX_QUANTITY)
+        {
+            return Err(format!(
+                "items must have at most {MAX_QUANTITY} pieces of one sku; they have {sum} of {sku}"
+            ));
+        }
         Ok(merged
             .into_iter()
             .map(|(sku, quantity)| Item { sku, quantity })
@@ -191,7 +199,7 @@ impl<'a> Fields<'a> {
 
     fn item(&mut self, index: usize, item: &Map<String, Value>) -> Result<Item, String> {
         let place = format!("items[{index}].");
-        let fields = Fields::new(item, &place, &ITEM, &[], self.misspelt)?;
+        let fields = Fields::new(item, &place, &ITEM, &[], self.rules)?;
         let sku = fields
             .get("sku")
             .and_then(Value::as_str)
@@ -204,7 +212,7 @@ impl<'a> Fields<'a> {
         let quantity = fields
             .get("quantity")
             .map_or(Some(1), whole_number)
-            .filter(|q| u64::try_from(*q).is_ok_and(|q| (1..=MAX_QUANTITY).contains(&q)))
+            .filter(|quantity| (1..=MAX_QUANTITY).contains(quantity))
             .ok_or_else(|| {
                 format!("{place}quantity must be a whole number from 1 to {MAX_QUANTITY}")
             })?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::checked::{CardToken, Order, TaskQueues};
-use super::fields::Misspelt;
+use super::fields::Rules;
 use super::parse;
 use crate::domain::failure::{Failure, FailureType};
 
@@ -95,17 +95,17 @@ impl OrderInput {
     /// Like [`OrderInput::parse`], and also returns the names of unknown fields that are ignored
     /// (at most 20).
     pub fn parse_noting_ignored(&self) -> Result<(Order, Vec<String>), Failure> {
-        self.parse_with(Misspelt::Refused)
+        self.parse_with(Rules::Current)
     }
 
-    /// Checks the order as earlier versions did: misspelt fields within items and task queues are
-    /// ignored. An order that started under such a version must not fail halfway.
+    /// Checks the order by the rules of earlier versions. An order that started under such a version
+    /// must not fail halfway.
     pub(crate) fn parse_as_before(&self) -> Result<(Order, Vec<String>), Failure> {
-        self.parse_with(Misspelt::Ignored)
+        self.parse_with(Rules::Earlier)
     }
 
-    fn parse_with(&self, misspelt: Misspelt) -> Result<(Order, Vec<String>), Failure> {
-        parse::parse(&self.0, misspelt)
+    fn parse_with(&self, rules: Rules) -> Result<(Order, Vec<String>), Failure> {
+        parse::parse(&self.0, rules)
             .map_err(|message| Failure::new(FailureType::InvalidOrder, message))
     }
 }

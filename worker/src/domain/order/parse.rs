@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::checked::{Order, TaskQueues, money};
-use super::fields::{Fields, Misspelt};
+use super::fields::{Fields, Rules};
 
 const MAX_CANCEL_WINDOW_SECONDS: u64 = 30 * 24 * 3600;
 /// Maximum length of a task queue's name, in bytes.
@@ -28,13 +28,13 @@ pub(crate) const KNOWN: [&str; 13] = [
 const ROLES: [&str; 3] = ["inventory", "payments", "notifications"];
 
 /// Returns the order, and the names of the unknown fields that are ignored.
-pub(super) fn parse(value: &Value, misspelt: Misspelt) -> Result<(Order, Vec<String>), String> {
+pub(super) fn parse(value: &Value, rules: Rules) -> Result<(Order, Vec<String>), String> {
     let Value::Object(map) = value else {
         return Err("the order must be a JSON object".to_owned());
     };
     // Misspelt top-level fields have always been refused.
-    let mut fields = Fields::new(map, "", &KNOWN, &[], Misspelt::Refused)?;
-    fields.within(misspelt);
+    let mut fields = Fields::new(map, "", &KNOWN, &[], Rules::Current)?;
+    fields.within(rules);
     let order_id = fields.order_id()?;
     let subject = fields.subject()?;
     let body = fields.body()?;
@@ -47,7 +47,7 @@ pub(super) fn parse(value: &Value, misspelt: Misspelt) -> Result<(Order, Vec<Str
         card: fields.card()?,
         recipients: fields.recipients()?,
         cancel_window_seconds: cancel_window(&fields)?,
-        task_queues: task_queues(&mut fields, misspelt)?,
+        task_queues: task_queues(&mut fields, rules)?,
         search_attributes: search_attributes(&fields)?,
         order_id,
         total,
@@ -76,12 +76,12 @@ fn cancel_window(fields: &Fields<'_>) -> Result<u64, String> {
     }
 }
 
-fn task_queues(fields: &mut Fields<'_>, misspelt: Misspelt) -> Result<TaskQueues, String> {
+fn task_queues(fields: &mut Fields<'_>, rules: Rules) -> Result<TaskQueues, String> {
     let Some(value) = fields.get("task_queues") else {
         return Ok(TaskQueues::default());
     };
     if let Value::Object(map) = value {
-        let queues = Fields::new(map, "task_queues.", &ROLES, &[], misspelt)?;
+        let queues = Fields::new(map, "task_queues.", &ROLES, &[], rules)?;
         fields.note(queues.into_ignored());
     }
     let queues: TaskQueues = serde_json::from_value(value.clone()).map_err(|_| {

@@ -160,6 +160,11 @@ fn an_order_of_an_earlier_version_is_read_as_it_was() {
     let (order, ignored) = order.parse_as_before().unwrap();
     assert_eq!(order.items[0].quantity, 1);
     assert_eq!(ignored, ["items[0].qty", "task_queues.payment"]);
+    let many = OrderInput::new("a", 1).with("items", lamps(600_000, 400_001));
+    assert_eq!(
+        many.parse_as_before().unwrap().0.items[0].quantity,
+        1_000_001
+    );
     // At the top level they were never ignored.
     assert!(
         OrderInput::new("a", 1)
@@ -238,6 +243,22 @@ fn items_are_merged_and_sorted_by_sku_and_recipients_kept_once() {
         ]
     );
     assert_eq!(order.recipients, vec!["b@example.com", "a@example.com"]);
+}
+
+/// Two items of one SKU.
+fn lamps(one: i64, other: i64) -> Value {
+    json!([{"sku": "lamp", "quantity": one}, {"sku": "lamp", "quantity": other}])
+}
+
+#[test]
+fn the_limit_of_pieces_holds_for_all_items_of_a_sku_together() {
+    let order = |items: Value| OrderInput::new("a", 1).with("items", items).parse();
+    let full = order(lamps(600_000, 400_000)).unwrap();
+    assert_eq!(full.items[0].quantity, 1_000_000);
+    assert_eq!(
+        order(lamps(600_000, 400_001)).unwrap_err().message,
+        "items must have at most 1000000 pieces of one sku; they have 1000001 of lamp"
+    );
 }
 
 #[test]

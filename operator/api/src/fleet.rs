@@ -28,6 +28,8 @@ pub struct Fleet {
     pub drain_grace_seconds: u32,
     /// How many workers of each queue may be missing when pods are evicted.
     pub disruption_budget: Option<DisruptionBudget>,
+    /// Whether an annotation pauses the fleet; the mode of every queue is `Paused` then.
+    pub paused: bool,
 }
 
 /// How many workers of a queue may be missing when pods are evicted: a number from 0, or a
@@ -159,12 +161,79 @@ pub struct Queue {
     pub metrics_port: Option<u16>,
     /// The name of its Deployment: at most 46 characters, unique for each pair of fleet and queue.
     pub deployment_name: String,
+    /// How its Deployment replaces pods, and what it carries.
+    pub deployment: DeploymentSettings,
     /// The user's pods, with the queue's changes merged in.
     pub pods: WorkerPods,
 }
 
+/// How a Deployment replaces its pods, and the user's labels and annotations of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeploymentSettings {
+    /// How pods of an old template are replaced.
+    pub strategy: Strategy,
+    /// How long a pod must be ready before it counts as available, in seconds; `None` = 0.
+    pub min_ready_seconds: Option<i32>,
+    /// How long a rollout may make no progress, in seconds, longer than `min_ready_seconds`; `None`
+    /// = the default of Kubernetes.
+    pub progress_deadline_seconds: Option<i32>,
+    /// How many old ReplicaSets are kept; `None` = the default of Kubernetes.
+    pub revision_history_limit: Option<i32>,
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The user's annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How pods of an old template are replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Step by step. A number from 0 or a percentage each; not both zero.
+    RollingUpdate {
+        /// How many pods may exist above the replicas.
+        max_surge: IntOrString,
+        /// How many of the replicas may be missing.
+        max_unavailable: IntOrString,
+    },
+    /// All old pods end before new ones start.
+    Recreate,
+}
+
+impl Strategy {
+    /// How many pods may exist above the replicas, unless the user says otherwise.
+    pub(crate) fn default_surge() -> IntOrString {
+        IntOrString::String("25%".to_owned())
+    }
+
+    /// Whether new pods start before old ones end, so that a rollout needs room for more pods.
+    pub fn surges(&self) -> bool {
+        match self {
+            Self::RollingUpdate { max_surge, .. } => !is_zero(max_surge),
+            Self::Recreate => false,
+        }
+    }
+}
+
+impl Default for Strategy {
+    /// New pods start before old ones stop, so that a rollout never reduces capacity.
+    fn default() -> Self {
+        Self::RollingUpdate {
+            max_surge: Self::default_surge(),
+            max_unavailable: IntOrString::Int(0),
+        }
+    }
+}
+
+/// Whether a number or a percentage is zero.
+pub(crate) fn is_zero(count: &IntOrString) -> bool {
+    match count {
+        IntOrString::Int(count) => *count == 0,
+        IntOrString::String(percent) => percent == "0%",
+    }
+}
+
 /// A pod template that always has a container `worker`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerPods {
     /// The user's labels of the pods.
     pub labels: BTreeMap<String, String>,

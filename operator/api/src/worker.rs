@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::{LocalReference, TemporalConnectionSpec};
+use crate::deployment::DeploymentSettingsSpec;
 use crate::duration::{DurationRange, DurationString};
 use crate::scaling::ScalingSpec;
 use crate::schema;
@@ -37,6 +38,8 @@ use crate::status::TaskQueueWorkerStatus;
     printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicas", description = "Ready and desired replicas over all queues"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "The spec is accepted and applied, and every queue that should have workers has one available"),
     printcolumn(name = "Scaling", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status", description = "The operator knows the demand and acts on it"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode", description = "Whether the operator scales (Active), only says what it would do (DryRun) or does nothing (Paused)"),
+    printcolumn(name = "Temporal-Namespace", type_ = "string", json_path = ".status.temporalNamespace", description = "The namespace inside Temporal"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "The reason of the condition Ready", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
@@ -97,6 +100,11 @@ pub struct TaskQueueWorkerSpec {
     #[serde(default)]
     pub drain: DrainSpec,
 
+    /// How the Deployments of the queues replace their pods, and their own labels and annotations.
+    /// A queue may override any field in its own deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentSettingsSpec>,
+
     /// A PodDisruptionBudget for the workers of each queue: how many of them may be missing when
     /// pods are evicted, for example by a node drain. It does not limit scaling and rollouts.
     /// Default: none.
@@ -155,6 +163,24 @@ pub struct QueueSpec {
     #[schemars(length(min = 1, max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub task_types: Option<Vec<TaskType>>,
+
+    /// A partial pod template for this queue, merged over spec.template: a field that is set here
+    /// overrides that of spec.template, maps are merged by key, and lists as Kubernetes merges them
+    /// strategically: containers, volumes and variables by name, ports and mounts by their keys,
+    /// all others replaced as a whole. A variable, the source of a volume, and the action of a
+    /// probe or a hook are replaced as a whole too. Nothing of spec.template can be removed. The
+    /// fields resources, env, nodeSelector, tolerations and priorityClassName of the queue are
+    /// applied after it. Not allowed is what spec.template does not allow. Default: spec.template
+    /// as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::partial_pod_template")]
+    pub template: Option<PodTemplateSpec>,
+
+    /// How the Deployment of this queue replaces its pods, and its own labels and annotations, if
+    /// they differ from spec.deployment. A field that is set here overrides that of
+    /// spec.deployment; labels and annotations are added to those there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentSettingsSpec>,
 
     /// The resources of the container worker for this queue. It replaces the resources in the
     /// template as a whole. Default: those of the template.

@@ -88,11 +88,11 @@ fn the_yaml_of_a_crd_reads_back_as_the_crd() {
 }
 
 #[test]
-fn crds_stay_under_half_of_the_limit_of_a_client_side_apply() {
+fn crds_stay_under_three_quarters_of_the_limit_of_a_client_side_apply() {
     for crd in crds() {
         let size = serde_json::to_string(&crd).unwrap().len();
         assert!(
-            size < LARGEST_ANNOTATION / 2,
+            size < LARGEST_ANNOTATION / 4 * 3,
             "{:?} has {size} bytes",
             crd.metadata.name
         );
@@ -125,7 +125,7 @@ fn a_quantity_has_a_pattern_and_a_port_has_none() {
     assert_eq!(
         found,
         [
-            names(&["maxUnavailable", "minAvailable", "port"]),
+            names(&["maxSurge", "maxUnavailable", "minAvailable", "port"]),
             names(&["divisor", "limits", "overhead", "requests", "sizeLimit"]),
         ]
     );
@@ -238,6 +238,7 @@ fn every_example_is_accepted() {
         ("minimal.yaml", "hello", 1, false),
         ("orders.yaml", "orders", 4, false),
         ("schedule.yaml", "office", 2, false),
+        ("templates.yaml", "media", 2, false),
         ("tls-api-key.yaml", "invoices", 1, false),
     ];
     let expected = expected

@@ -281,6 +281,8 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         task_queue: None,
         replicas: bare.replicas,
         task_types: None,
+        template: None,
+        deployment: None,
         resources: None,
         env: Vec::new(),
         node_selector: std::collections::BTreeMap::new(),
@@ -302,6 +304,7 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         },
         queues: vec![queue],
         scaling: bare.scaling,
+        deployment: None,
         disruption_budget: None,
         drain: bare.drain,
     };

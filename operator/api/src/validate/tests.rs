@@ -13,6 +13,8 @@ use super::validate;
 use crate::fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls};
 use crate::worker::TaskQueueWorker;
 
+mod templates;
+
 fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {
     let mut resource = well_formed();
     resource["metadata"]["uid"] = json!("u-1");

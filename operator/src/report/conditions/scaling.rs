@@ -63,7 +63,11 @@ fn not_scaling(
     }
     match policy.mode {
         Mode::Paused => {
-            let message = "mode is Paused: the operator decides nothing, and you set the replicas";
+            let message = if facts.fleet.paused {
+                "the annotation taskqueue.dev/paused pauses the fleet: the operator decides nothing, and you set the replicas; remove the annotation to resume"
+            } else {
+                "mode is Paused: the operator decides nothing, and you set the replicas"
+            };
             return Some((Status::False, NotReady::new(Reason::Paused, message)));
         }
         Mode::DryRun => {

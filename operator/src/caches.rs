@@ -49,8 +49,8 @@ pub struct Caches {
     pub deployments: Indexed<Deployment>,
     /// The pods with our label, by [`worker_key`].
     pub pods: Indexed<Pod>,
-    /// Autoscalers, which may scale the same workloads. Nothing waits for this cache: it may be empty
-    /// for lack of a right.
+    /// Autoscalers, which may scale the same workloads. Nothing waits for this cache: it may be
+    /// empty for lack of a right.
     pub autoscalers: Store<HorizontalPodAutoscaler>,
     /// How the workers of draining pods ended.
     pub ended_workers: EndedWorkers,

@@ -63,7 +63,7 @@ pub struct FleetState {
     pub unpruned: Option<Time>,
 }
 
-/// A spec that was accepted. It is parsed once per generation and edge of its schedules.
+/// A spec that was accepted. It is parsed once per generation, pause and edge of its schedules.
 #[derive(Debug, Clone)]
 pub struct Accepted {
     /// The fleet, with the minimums that its schedules ask for.
@@ -84,9 +84,11 @@ impl Accepted {
         }
     }
 
-    /// Whether this generation of the spec was accepted, and its schedules still ask for the same.
-    pub fn holds(&self, generation: Option<i64>, now: Timestamp) -> bool {
+    /// Whether this generation of the spec was accepted, with or without this pause, and its
+    /// schedules still ask for the same.
+    pub fn holds(&self, generation: Option<i64>, paused: bool, now: Timestamp) -> bool {
         generation == Some(self.fleet.generation)
+            && paused == self.fleet.paused
             && now >= self.from
             && self.until.is_none_or(|until| now < until)
     }

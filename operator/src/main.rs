@@ -27,9 +27,9 @@ enum Command {
     Run(Box<Settings>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd {
-        /// Write one file per definition into this folder instead.
+        /// Write one file per definition into this folder instead. May be given several times.
         #[arg(long, value_name = "FOLDER")]
-        dir: Option<PathBuf>,
+        dir: Vec<PathBuf>,
     },
     /// Compare a policy with the HPA, KEDA, Temporal's autoscaler and a fixed fleet on your own
     /// trace.
@@ -49,8 +49,8 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     let done = match arguments()?.command {
         Command::Run(settings) => operate(&settings),
-        Command::Crd { dir: None } => print(&taskqueue_api::crds_yaml()?),
-        Command::Crd { dir: Some(dir) } => write_definitions(&dir),
+        Command::Crd { dir } if dir.is_empty() => print(&taskqueue_api::crds_yaml()?),
+        Command::Crd { dir } => dir.iter().try_for_each(|dir| write_definitions(dir)),
         Command::Simulate(arguments) => print(&simulate::simulate(&arguments)?),
         Command::Top(arguments) => on_runtime(top::run(&arguments)),
         Command::Explain(arguments) => on_runtime(explain::run(&arguments)),

@@ -177,7 +177,9 @@ impl Reports {
         drafts.extend(certificates.as_ref().and_then(|all| all.draft(warning)));
         let details = details(&drafts, fleet);
         let old = subject.present(state);
-        let new = status::status(&old, fleet.generation, &queues, &drafts, now.wall);
+        let namespace = usable.map(|usable| usable.spec.temporal_namespace.as_str());
+        let generation = fleet.generation;
+        let new = status::status(&old, generation, &queues, namespace, &drafts, now.wall);
         let mut numbers = fleet_metrics::numbers(&queues, &new, now);
         numbers.server_namespace = usable.map(|usable| usable.resolved.server_namespace());
         numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());

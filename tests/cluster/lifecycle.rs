@@ -341,8 +341,24 @@ async fn kubectl_shows_a_fleet_in_a_readable_form() {
             .collect();
         assert_eq!(
             header,
-            ["NAME", "QUEUES", "REPLICAS", "READY", "SCALING", "AGE"]
+            [
+                "NAME",
+                "QUEUES",
+                "REPLICAS",
+                "READY",
+                "SCALING",
+                "MODE",
+                "TEMPORAL-NAMESPACE",
+                "AGE"
+            ]
         );
+        let row: Vec<&str> = table
+            .lines()
+            .nth(1)
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        assert_eq!(row[5..7], ["Active", "default"], "{table}");
         for field in [
             "",
             ".spec",

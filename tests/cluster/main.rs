@@ -36,6 +36,7 @@ mod outage;
 mod proxy;
 mod refusals;
 mod rights;
+mod rollouts;
 mod scaling;
 mod scraping;
 mod soak;

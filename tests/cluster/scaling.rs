@@ -142,6 +142,50 @@ async fn a_deleted_pod_finishes_its_activity_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_by_annotation_survives_an_apply_of_the_manifest() {
+    with_namespace("a-pause-by-annotation", |world| async move {
+        let queue = world.queue("all");
+        world.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
+        world
+            .replicas_are("all", "the minimum runs", |_, ready| ready == 1)
+            .await?;
+        world.kubectl(&["annotate", "tqw/orders", "taskqueue.dev/paused=true"])?;
+        let paused = world
+            .condition_is("ScalingActive", "False", "Paused")
+            .await?;
+        assert!(
+            paused.message.contains("taskqueue.dev/paused"),
+            "{}",
+            paused.message
+        );
+        // The manifest as a GitOps tool applies it again, with a change.
+        world.apply(one_queue(&queue, 2, 2, &json!({}))).await?;
+        world
+            .condition_is("ScalingActive", "False", "Paused")
+            .await?;
+        throughout(
+            Duration::from_secs(8),
+            "the new minimum is not followed",
+            || async {
+                let (asked, _) = world.replicas("all").await?;
+                Ok(if asked == 1 {
+                    Ok(())
+                } else {
+                    Err(format!("the operator requests {asked}"))
+                })
+            },
+        )
+        .await?;
+        world.kubectl(&["annotate", "tqw/orders", "taskqueue.dev/paused-"])?;
+        world
+            .replicas_are("all", "the minimum is followed", |_, ready| ready == 2)
+            .await
+            .map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
     with_namespace("replicas-set-by-hand", |world| async move {
         let queue = world.queue("all");

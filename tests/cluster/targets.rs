@@ -204,7 +204,8 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
                 "versions": [{
                     "name": "v1", "served": true, "storage": true,
                     "subresources": {"status": {}, "scale": {
-                        "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+                        "specReplicasPath": ".spec.replicas",
+                        "statusReplicasPath": ".status.replicas",
                         "labelSelectorPath": ".status.selector",
                     }},
                     "schema": {"openAPIV3Schema": {"type": "object", "properties": {
@@ -227,7 +228,10 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
             {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
              "metadata": {"name": "pools"},
              "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pools"},
-             "subjects": [{"kind": "ServiceAccount", "name": "taskqueue-operator", "namespace": "taskqueue-system"}]},
+             "subjects": [{
+                 "kind": "ServiceAccount", "name": "taskqueue-operator",
+                 "namespace": "taskqueue-system",
+             }]},
         ]);
         let folder = tempfile::tempdir()?;
         let kubectl = |manifest: &Value| {
@@ -236,7 +240,12 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
             world.kubectl(&["apply", "--filename", &file.to_string_lossy()])
         };
         kubectl(&definition)?;
-        world.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &format!("crd/pools.{group}")])?;
+        world.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            &format!("crd/pools.{group}"),
+        ])?;
         kubectl(&pool)?;
         let target = json!({"apiVersion": format!("{group}/v1"), "kind": "Pool", "name": "worker"});
         world.apply(fleet(&world, &target, 3, "Active")).await?;
@@ -246,21 +255,48 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
             kubectl(object)?;
         }
         // Its controller has not reported a selector yet, so its pods are unknown.
-        world.condition_is("Ready", "False", "TargetNotFound").await?;
+        world
+            .condition_is("Ready", "False", "TargetNotFound")
+            .await?;
         let status = json!({"status": {"replicas": 0, "selector": "app=pool"}}).to_string();
-        world.kubectl(&["patch", &format!("pools.{group}"), "worker", "--subresource=status", "--type=merge", "--patch", &status])?;
-        let replicas = || world.kubectl(&["get", &format!("pools.{group}"), "worker", "--output=jsonpath={.spec.replicas}"]);
+        world.kubectl(&[
+            "patch",
+            &format!("pools.{group}"),
+            "worker",
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &status,
+        ])?;
+        let replicas = || {
+            world.kubectl(&[
+                "get",
+                &format!("pools.{group}"),
+                "worker",
+                "--output=jsonpath={.spec.replicas}",
+            ])
+        };
         eventually("the pool is scaled to the minimum", || async {
             let replicas = replicas()?;
-            Ok(if replicas == "3" { Ok(()) } else { Err(replicas) })
+            Ok(if replicas == "3" {
+                Ok(())
+            } else {
+                Err(replicas)
+            })
         })
         .await?;
         throughout(Duration::from_secs(10), "it stays", || async {
             let replicas = replicas()?;
-            Ok(if replicas == "3" { Ok(()) } else { Err(replicas) })
+            Ok(if replicas == "3" {
+                Ok(())
+            } else {
+                Err(replicas)
+            })
         })
         .await?;
-        world.kubectl(&["delete", &format!("crd/pools.{group}"), "--wait=false"]).map(drop)
+        world
+            .kubectl(&["delete", &format!("crd/pools.{group}"), "--wait=false"])
+            .map(drop)
     })
     .await;
 }

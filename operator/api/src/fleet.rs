@@ -31,6 +31,8 @@ pub struct Fleet {
     pub disruption_budget: Option<DisruptionBudget>,
     /// Whether autoscalers of nodes are asked to spare pods with long tasks.
     pub protect_busy_pods: bool,
+    /// Whether an annotation pauses the fleet; the mode of every queue is `Paused` then.
+    pub paused: bool,
 }
 
 /// How many workers of a queue may be missing when pods are evicted: a number from 0, or a
@@ -163,6 +165,8 @@ pub struct Queue {
     /// The name of its Deployment: at most 46 characters, unique for each pair of fleet and queue.
     /// If the queue has a target, the name of that.
     pub deployment_name: String,
+    /// How its Deployment replaces pods, and what it carries. Unused if the queue has a target.
+    pub deployment: DeploymentSettings,
     /// The user's pods, with the queue's changes merged in; empty if the queue has a target.
     pub pods: WorkerPods,
     /// The workload that somebody else deploys for the queue; `None` = the operator makes a
@@ -230,6 +234,71 @@ impl Queue {
             .as_ref()
             .filter(|target| !target.is_deployment());
         other.is_none().then_some(&self.deployment_name)
+    }
+}
+
+/// How a Deployment replaces its pods, and the user's labels and annotations of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeploymentSettings {
+    /// How pods of an old template are replaced.
+    pub strategy: Strategy,
+    /// How long a pod must be ready before it counts as available, in seconds; `None` = 0.
+    pub min_ready_seconds: Option<i32>,
+    /// How long a rollout may make no progress, in seconds, longer than `min_ready_seconds`; `None`
+    /// = the default of Kubernetes.
+    pub progress_deadline_seconds: Option<i32>,
+    /// How many old ReplicaSets are kept; `None` = the default of Kubernetes.
+    pub revision_history_limit: Option<i32>,
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The user's annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How pods of an old template are replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Step by step. A number from 0 or a percentage each; not both zero.
+    RollingUpdate {
+        /// How many pods may exist above the replicas.
+        max_surge: IntOrString,
+        /// How many of the replicas may be missing.
+        max_unavailable: IntOrString,
+    },
+    /// All old pods end before new ones start.
+    Recreate,
+}
+
+impl Strategy {
+    /// How many pods may exist above the replicas, unless the user says otherwise.
+    pub(crate) fn default_surge() -> IntOrString {
+        IntOrString::String("25%".to_owned())
+    }
+
+    /// Whether new pods start before old ones end, so that a rollout needs room for more pods.
+    pub fn surges(&self) -> bool {
+        match self {
+            Self::RollingUpdate { max_surge, .. } => !is_zero(max_surge),
+            Self::Recreate => false,
+        }
+    }
+}
+
+impl Default for Strategy {
+    /// New pods start before old ones stop, so that a rollout never reduces capacity.
+    fn default() -> Self {
+        Self::RollingUpdate {
+            max_surge: Self::default_surge(),
+            max_unavailable: IntOrString::Int(0),
+        }
+    }
+}
+
+/// Whether a number or a percentage is zero.
+pub(crate) fn is_zero(count: &IntOrString) -> bool {
+    match count {
+        IntOrString::Int(count) => *count == 0,
+        IntOrString::String(percent) => percent == "0%",
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod connection;
 mod crd;
 pub mod cron;
+pub mod deployment;
 pub mod duration;
 pub mod fleet;
 pub mod name;

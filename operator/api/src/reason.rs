@@ -259,7 +259,8 @@ reasons! {
     EndsBeforeItsTasks,
     /// Event: the workers of a queue also work on a task queue that the queue does not name.
     WorksOnOtherQueues,
-    /// Event: a queue of only Nexus tasks may go to zero, where operations expire with their callers.
+    /// Event: a queue of only Nexus tasks may go to zero, where operations expire with their
+    /// callers.
     RequestsExpire,
     /// Event: pollingInterval is shorter than the time for which Temporal caches its statistics;
     /// queues are read at that interval instead.

@@ -23,7 +23,8 @@ use k8s_openapi::{
 use kube::Resource;
 
 use crate::fleet::{
-    Connection, DisruptionBudget, Fleet, FleetKey, Queue, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY,
+    Connection, DisruptionBudget, Fleet, FleetKey, Queue, Strategy, TLS_CERTIFICATE_KEY,
+    TLS_PRIVATE_KEY_KEY,
 };
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
@@ -33,14 +34,18 @@ const CA_FILE: &str = "ca.crt";
 /// The API key in its volume.
 const API_KEY_FILE: &str = "api-key";
 
+/// The type of a strategy that ends all old pods before new ones start.
+pub const RECREATE: &str = "Recreate";
+
 /// The Deployment of one queue, for server-side apply, without `replicas`.
 pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployment {
     let selector = selector(fleet, queue);
+    let settings = &queue.deployment;
     Deployment {
         metadata: ObjectMeta {
             name: Some(queue.deployment_name.clone()),
             namespace: Some(fleet.key.namespace.clone()),
-            labels: Some(labels(fleet, queue, BTreeMap::new())),
+            labels: Some(labels(fleet, queue, settings.labels.clone())),
             annotations: Some(annotations(fleet, queue)),
             owner_references: Some(vec![owner_reference(&fleet.key)]),
             ..ObjectMeta::default()
@@ -50,7 +55,10 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
                 match_labels: Some(selector),
                 match_expressions: None,
             },
-            strategy: Some(surge_first()),
+            strategy: Some(strategy(&settings.strategy)),
+            min_ready_seconds: settings.min_ready_seconds,
+            progress_deadline_seconds: settings.progress_deadline_seconds,
+            revision_history_limit: settings.revision_history_limit,
             template: pod_template(fleet, queue, connection),
             ..DeploymentSpec::default()
         }),
@@ -59,10 +67,11 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
 }
 
 fn annotations(fleet: &Fleet, queue: &Queue) -> BTreeMap<String, String> {
-    let mut annotations = BTreeMap::from([(
+    let mut annotations = queue.deployment.annotations.clone();
+    annotations.insert(
         well_known::TASK_QUEUE_ANNOTATION.to_owned(),
         queue.task_queue.clone(),
-    )]);
+    );
     let display = |kind: &str, value: &IntOrString| match value {
         IntOrString::Int(count) => format!("{kind}={count}"),
         IntOrString::String(percent) => format!("{kind}={percent}"),
@@ -151,14 +160,22 @@ fn labels(
     labels
 }
 
-/// New pods start before old ones stop, so that a rollout never reduces capacity.
-fn surge_first() -> DeploymentStrategy {
-    DeploymentStrategy {
-        type_: Some("RollingUpdate".to_owned()),
-        rolling_update: Some(RollingUpdateDeployment {
-            max_surge: Some(IntOrString::String("25%".to_owned())),
-            max_unavailable: Some(IntOrString::Int(0)),
-        }),
+fn strategy(strategy: &Strategy) -> DeploymentStrategy {
+    match strategy {
+        Strategy::RollingUpdate {
+            max_surge,
+            max_unavailable,
+        } => DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(max_surge.clone()),
+                max_unavailable: Some(max_unavailable.clone()),
+            }),
+        },
+        Strategy::Recreate => DeploymentStrategy {
+            type_: Some(RECREATE.to_owned()),
+            rolling_update: None,
+        },
     }
 }
 

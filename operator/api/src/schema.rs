@@ -22,9 +22,45 @@ const MAX_VOLUMES: u32 = 100;
 /// The longest name of a variable: longer than any in use, short enough for the cost of the rules.
 const MAX_VARIABLE_NAME: u32 = 253;
 
+/// The most containers and init containers that the template of a queue may have. Each queue has
+/// its own, so the rules cost up to 100 times as much there.
+const MAX_QUEUE_CONTAINERS: u32 = 10;
+/// The most environment variables of a container in the template of a queue.
+const MAX_QUEUE_VARIABLES: u32 = 100;
+
+/// The pod template of a fleet.
 pub(crate) fn pod_template(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = bare::<PodTemplateSpec>(generator);
+    let mut schema = pods(generator, MAX_CONTAINERS, MAX_VARIABLES);
     schema.insert("required".to_owned(), json!(["spec"]));
+    edit(&mut schema, "/properties/spec", |spec| {
+        let worker = well_known::WORKER_CONTAINER;
+        let mut rules = vec![json!({
+            "rule": format!("self.containers.exists(c, c.name == '{worker}')"),
+            "message": format!("containers must have one named {worker}, which receives the \
+                                connection and the task queue"),
+            "fieldPath": ".containers",
+        })];
+        rules.extend(pod_rules(""));
+        spec.insert(RULES.to_owned(), json!(rules));
+    });
+    schema
+}
+
+/// The pod template of a queue: the same fields, none of which it needs.
+pub(crate) fn partial_pod_template(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = pods(generator, MAX_QUEUE_CONTAINERS, MAX_QUEUE_VARIABLES);
+    edit(&mut schema, "/properties/spec", |spec| {
+        spec.remove("required");
+        spec.insert(
+            RULES.to_owned(),
+            json!(pod_rules("!has(self.containers) || ")),
+        );
+    });
+    schema
+}
+
+fn pods(generator: &mut SchemaGenerator, max_containers: u32, max_variables: u32) -> Schema {
+    let mut schema = bare::<PodTemplateSpec>(generator);
     edit(&mut schema, "/properties/metadata", |metadata| {
         if let Some(properties) = metadata
             .get_mut("properties")
@@ -33,24 +69,15 @@ pub(crate) fn pod_template(generator: &mut SchemaGenerator) -> Schema {
             properties.retain(|name, _| name == "labels" || name == "annotations");
         }
     });
-    edit(
-        &mut schema,
-        "/properties/metadata/properties/labels",
-        |labels| {
-            labels.insert("maxProperties".to_owned(), json!(64));
-            labels.insert(RULES.to_owned(), json!([own_prefix_rule("labels")]));
-        },
-    );
-    edit(
-        &mut schema,
-        "/properties/metadata/properties/annotations",
-        |annotations| {
-            annotations.insert("maxProperties".to_owned(), json!(64));
-            annotations.insert(RULES.to_owned(), json!([own_prefix_rule("annotations")]));
-        },
-    );
+    for map in ["labels", "annotations"] {
+        let path = format!("/properties/metadata/properties/{map}");
+        edit(&mut schema, &path, |entries| {
+            entries.insert("maxProperties".to_owned(), json!(64));
+            entries.insert(RULES.to_owned(), json!([own_prefix_rule(map)]));
+        });
+    }
     for list in ["containers", "initContainers"] {
-        bound_containers(&mut schema, list);
+        bound_containers(&mut schema, list, max_containers, max_variables);
     }
     edit(
         &mut schema,
@@ -74,23 +101,20 @@ pub(crate) fn pod_template(generator: &mut SchemaGenerator) -> Schema {
             policy.insert("maxLength".to_owned(), json!(16));
         },
     );
-    edit(&mut schema, "/properties/spec", |spec| {
-        spec.insert(RULES.to_owned(), pod_rules());
-    });
     schema
 }
 
-fn bound_containers(schema: &mut Schema, list: &str) {
+fn bound_containers(schema: &mut Schema, list: &str, max_containers: u32, max_variables: u32) {
     let path = format!("/properties/spec/properties/{list}");
     edit(schema, &path, |containers| {
-        containers.insert("maxItems".to_owned(), json!(MAX_CONTAINERS));
+        containers.insert("maxItems".to_owned(), json!(max_containers));
         key_by(containers, "name");
     });
     edit(schema, &format!("{path}/items/properties/name"), |name| {
         name.insert("maxLength".to_owned(), json!(63));
     });
     edit(schema, &format!("{path}/items/properties/env"), |env| {
-        env.insert("maxItems".to_owned(), json!(MAX_VARIABLES));
+        env.insert("maxItems".to_owned(), json!(max_variables));
         key_by(env, "name");
     });
     edit(
@@ -102,8 +126,9 @@ fn bound_containers(schema: &mut Schema, list: &str) {
     );
 }
 
-/// Rules for the pods of a worker; each message says how to fix the problem.
-fn pod_rules() -> Value {
+/// Rules for the pods of a worker; each message says how to fix the problem. `unless`
+/// begins the rules about the containers: what holds if they may be missing.
+fn pod_rules(unless: &str) -> Vec<Value> {
     let worker = well_known::WORKER_CONTAINER;
     let reserved = quoted(&well_known::RESERVED_VARIABLES);
     let volumes = quoted(&well_known::RESERVED_VOLUMES);
@@ -115,56 +140,56 @@ fn pod_rules() -> Value {
         })
     };
     let found_by_name = "the operator finds the pod of a worker by its host name";
-    json!([
-        {
-            "rule": format!("self.containers.exists(c, c.name == '{worker}')"),
-            "message": format!("containers must have one named {worker}, which receives the \
-                                connection and the task queue"),
-            "fieldPath": ".containers",
-        },
-        {
-            "rule": format!("self.containers.all(c, c.name != '{worker}' || !has(c.env) || \
-                             c.env.all(e, !(e.name in [{reserved}])))"),
+    vec![
+        json!({
+            "rule": format!("{unless}self.containers.all(c, c.name != '{worker}' || \
+                             !has(c.env) || c.env.all(e, !(e.name in [{reserved}])))"),
             "message": format!(
                 "the env of the container {worker} must not set the variables that the operator \
                  sets: {}; set spec.connection, queues[].taskQueue and drain.gracePeriod instead",
                 well_known::RESERVED_VARIABLES.join(", ")
             ),
             "fieldPath": ".containers",
-        },
-        {
+        }),
+        json!({
             "rule": format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{volumes}]))"),
             "message": format!(
                 "volumes must not use the names {}, which are reserved for the operator",
                 well_known::RESERVED_VOLUMES.join(" and ")
             ),
             "fieldPath": ".volumes",
-        },
+        }),
         absent("hostname", found_by_name),
         absent("hostnameOverride", found_by_name),
-        {
+        json!({
             "rule": "!has(self.hostNetwork) || !self.hostNetwork",
             "message": format!("hostNetwork must not be true: {found_by_name}"),
             "fieldPath": ".hostNetwork",
-        },
-        {
+        }),
+        json!({
             "rule": "!has(self.setHostnameAsFQDN) || !self.setHostnameAsFQDN",
             "message": format!("setHostnameAsFQDN must not be true: {found_by_name}"),
             "fieldPath": ".setHostnameAsFQDN",
-        },
+        }),
         absent(
             "terminationGracePeriodSeconds",
             "set drain.gracePeriod, which sets the grace period of both the pod and the worker",
         ),
-        absent("activeDeadlineSeconds", "a worker runs until the operator removes it"),
-        absent("ephemeralContainers", "kubectl debug adds them to running pods"),
-        {
+        absent(
+            "activeDeadlineSeconds",
+            "a worker runs until the operator removes it",
+        ),
+        absent(
+            "ephemeralContainers",
+            "kubectl debug adds them to running pods",
+        ),
+        json!({
             "rule": "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
             "message": "restartPolicy must be Always or left out: a worker runs until the \
                         operator removes it",
             "fieldPath": ".restartPolicy",
-        },
-    ])
+        }),
+    ]
 }
 
 fn own_prefix_rule(what: &str) -> Value {
@@ -229,6 +254,37 @@ pub(crate) fn node_selector(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": {"type": "string", "maxLength": 63},
     })
 }
+
+/// Labels of a Deployment. A value that is no label would make Kubernetes refuse the Deployment.
+pub(crate) fn deployment_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
+        RULES: [own_prefix_rule("labels")],
+    })
+}
+
+/// Annotations of a Deployment.
+pub(crate) fn deployment_annotations(_: &mut SchemaGenerator) -> Schema {
+    let controller = well_known::DEPLOYMENT_CONTROLLER_PREFIX;
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string"},
+        RULES: [
+            own_prefix_rule("annotations"),
+            {
+                "rule": format!("self.all(key, !key.startsWith('{controller}'))"),
+                "message": format!("annotations must not start with {controller}, which \
+                                    Kubernetes sets itself"),
+            },
+        ],
+    })
+}
+
+/// What Kubernetes accepts as the value of a label.
+const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
 
 /// A number, or a percentage as a string.
 pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {

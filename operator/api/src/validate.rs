@@ -6,16 +6,20 @@
 //! and because rendering must not fail.
 
 mod connection;
+mod counts;
+mod deployment;
 mod findings;
 mod pods;
 mod policy;
 mod schedule;
 mod target;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use kube::core::ObjectMeta;
 use taskqueue_scaling as scaling;
 
 pub use connection::connection;
@@ -25,6 +29,7 @@ use crate::fleet::{
 };
 use crate::name::{deployment_name, is_dns_label};
 use crate::validate::findings::Findings;
+use crate::well_known::PAUSED_ANNOTATION;
 use crate::worker::{
     DisruptionBudgetSpec, GRACE_PERIOD, QueueSpec, TaskQueueWorker, TaskQueueWorkerSpec, TaskType,
 };
@@ -46,6 +51,9 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
     let template = template(spec, &mut findings);
     check_queues(&spec.queues, &mut findings);
     target::check_distinct(&spec.queues, &mut findings);
+    deployment::check(spec, &mut findings);
+    let paused = is_paused(&worker.metadata);
+    let drain_grace_seconds = grace_seconds(spec.drain.grace_period);
     let queues: Vec<Queue> = spec
         .queues
         .iter()
@@ -53,16 +61,17 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             name: queue.name.clone(),
             task_queue: task_queue(queue).to_owned(),
             task_types: task_types(queue),
-            policy: policy::resolve(spec, queue, &mut findings),
+            policy: policy(spec, queue, paused, &mut findings),
             schedule: schedule::windows(spec, queue, &mut findings),
             metrics_port: policy::metrics_port(spec, queue, &mut findings),
             deployment_name: match &queue.scale_target_ref {
                 Some(target) => target.name.clone(),
                 None => deployment_name(&key.name, &queue.name),
             },
-            pods: match &queue.scale_target_ref {
-                Some(_) => WorkerPods::default(),
-                None => pods::for_queue(&template, queue, &mut findings),
+            deployment: deployment::resolve(spec, queue, drain_grace_seconds, &mut findings),
+            pods: match (&queue.scale_target_ref, &spec.template) {
+                (None, Some(whole)) => pods::for_queue(whole, &template, queue, &mut findings),
+                _ => WorkerPods::default(),
             },
             target: target::parse(queue, &mut findings),
         })
@@ -77,9 +86,10 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             generation: worker.metadata.generation.unwrap_or_default(),
             connection,
             queues,
-            drain_grace_seconds: grace_seconds(spec.drain.grace_period),
+            drain_grace_seconds,
             disruption_budget,
             protect_busy_pods: spec.drain.protect_busy_pods,
+            paused,
         }),
         _ => Err(findings.0),
     }
@@ -103,6 +113,29 @@ fn template(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> WorkerPods {
     WorkerPods::default()
 }
 
+fn policy(
+    spec: &TaskQueueWorkerSpec,
+    queue: &QueueSpec,
+    paused: bool,
+    findings: &mut Findings,
+) -> scaling::Policy {
+    let policy = policy::resolve(spec, queue, findings);
+    let mode = if paused {
+        scaling::Mode::Paused
+    } else {
+        policy.mode
+    };
+    scaling::Policy { mode, ..policy }
+}
+
+/// Whether an annotation pauses the fleet with this metadata.
+pub fn is_paused(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|annotations| annotations.get(PAUSED_ANNOTATION))
+        .is_some_and(|value| value != "false")
+}
+
 fn disruption_budget(
     spec: &DisruptionBudgetSpec,
     findings: &mut Findings,
@@ -120,19 +153,7 @@ fn disruption_budget(
                 return None;
             }
         };
-    let sound = match value {
-        IntOrString::Int(count) => *count >= 0,
-        IntOrString::String(text) => text
-            .strip_suffix('%')
-            .and_then(|digits| digits.parse::<u8>().ok())
-            .is_some_and(|percent| percent <= 100),
-    };
-    if !sound {
-        findings.add(
-            format!("{PATH}.{field}"),
-            "must be a number from 0, or a percentage from 0% to 100%",
-        );
-    }
+    counts::check(value, format!("{PATH}.{field}"), findings);
     Some(budget(value.clone()))
 }
 

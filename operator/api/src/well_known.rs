@@ -56,6 +56,11 @@ pub const SECRETS_FOLDER: &str = "/var/run/secrets/taskqueue.dev";
 
 /// Labels and annotations with this prefix are the operator's own.
 pub const OWN_PREFIX: &str = "taskqueue.dev/";
+/// The annotation of a `TaskQueueWorker` that pauses it whatever its spec says, so that tools which
+/// apply the spec do not end the pause. Any value but `false` pauses.
+pub const PAUSED_ANNOTATION: &str = "taskqueue.dev/paused";
+/// Annotations of a Deployment with this prefix are those of the Deployment controller.
+pub const DEPLOYMENT_CONTROLLER_PREFIX: &str = "deployment.kubernetes.io/";
 /// The label with the name of the `TaskQueueWorker`. Part of the selector, so it never changes.
 pub const WORKER_LABEL: &str = "taskqueue.dev/worker";
 /// The label with the name of the queue in the fleet. Part of the selector, so it never changes.
@@ -84,3 +89,6 @@ pub const MANAGER: &str = "taskqueue-operator";
 /// to shut down after the last task (close connections, report last metrics), and the kubelet's
 /// delay takes the rest.
 pub const TERMINATION_MARGIN_SECONDS: u32 = 15;
+
+/// How long Kubernetes lets a rollout make no progress, unless a Deployment says otherwise.
+pub const PROGRESS_DEADLINE_SECONDS: u32 = 600;

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::{LocalReference, TemporalConnectionSpec};
+use crate::deployment::DeploymentSettingsSpec;
 use crate::duration::{DurationRange, DurationString};
 use crate::scaling::ScalingSpec;
 use crate::schema;
@@ -58,6 +59,19 @@ use crate::status::TaskQueueWorkerStatus;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"ScalingActive\")].status",
         description = "The operator knows the demand and acts on it",
+    ),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".status.mode",
+        description = "Whether the operator scales (Active), only says what it would do (DryRun) \
+                       or does nothing (Paused)",
+    ),
+    printcolumn(
+        name = "Temporal-Namespace",
+        type_ = "string",
+        json_path = ".status.temporalNamespace",
+        description = "The namespace inside Temporal",
     ),
     printcolumn(
         name = "Reason",
@@ -156,6 +170,11 @@ pub struct TaskQueueWorkerSpec {
     #[serde(default)]
     pub drain: DrainSpec,
 
+    /// How the Deployments of the queues replace their pods, and their own labels and annotations.
+    /// A queue may override any field in its own deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentSettingsSpec>,
+
     /// A PodDisruptionBudget for the workers of each queue: how many of them may be missing when
     /// pods are evicted, for example by a node drain. It does not limit scaling and rollouts.
     /// Default: none.
@@ -189,8 +208,12 @@ pub struct DisruptionBudgetSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.scaleTargetRef) || !(has(self.resources) || has(self.env) || has(self.nodeSelector) || has(self.tolerations) || has(self.priorityClassName))")
-        .message("a queue with scaleTargetRef must not set resources, env, nodeSelector, tolerations or priorityClassName: somebody else deploys its pods")
+    validation = Rule::new("!has(self.scaleTargetRef) || !(has(self.template) || \
+                            has(self.deployment) || has(self.resources) || has(self.env) || \
+                            has(self.nodeSelector) || has(self.tolerations) || \
+                            has(self.priorityClassName))")
+        .message("a queue with scaleTargetRef must not set template, deployment, resources, env, \
+                  nodeSelector, tolerations or priorityClassName: somebody else deploys its pods")
         .field_path(".scaleTargetRef")
 )]
 pub struct QueueSpec {
@@ -223,14 +246,32 @@ pub struct QueueSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub task_types: Option<Vec<TaskType>>,
 
-    /// A workload of this Kubernetes namespace that somebody else deploys and that serves the queue,
-    /// instead of a Deployment made from the template: a Deployment, a StatefulSet, an Argo Rollout,
-    /// or any other resource with a scale subresource. The operator sets its replicas and ranks its
-    /// pods for removal, and changes nothing else. Its pods must reach Temporal by their own
-    /// settings; connection, drain and disruptionBudget of the fleet do not reach them. The operator
-    /// needs the right to each kind: the chart's value scaleTargets. Default: none.
+    /// A workload of this Kubernetes namespace that somebody else deploys and that serves the
+    /// queue, instead of a Deployment made from the template: a Deployment, a StatefulSet, an Argo
+    /// Rollout, or any other resource with a scale subresource. The operator sets its replicas and
+    /// ranks its pods for removal, and changes nothing else. Its pods must reach Temporal by their
+    /// own settings; connection, drain and disruptionBudget of the fleet do not reach them. The
+    /// operator needs the right to each kind: the chart's value scaleTargets. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_target_ref: Option<ScaleTargetReference>,
+
+    /// A partial pod template for this queue, merged over spec.template: a field that is set here
+    /// overrides that of spec.template, maps are merged by key, and lists as Kubernetes merges them
+    /// strategically: containers, volumes and variables by name, ports and mounts by their keys,
+    /// all others replaced as a whole. A variable, the source of a volume, and the action of a
+    /// probe or a hook are replaced as a whole too. Nothing of spec.template can be removed. The
+    /// fields resources, env, nodeSelector, tolerations and priorityClassName of the queue are
+    /// applied after it. Not allowed is what spec.template does not allow. Default: spec.template
+    /// as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::partial_pod_template")]
+    pub template: Option<PodTemplateSpec>,
+
+    /// How the Deployment of this queue replaces its pods, and its own labels and annotations, if
+    /// they differ from spec.deployment. A field that is set here overrides that of
+    /// spec.deployment; labels and annotations are added to those there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentSettingsSpec>,
 
     /// The resources of the container worker for this queue. It replaces the resources in the
     /// template as a whole. Default: those of the template.

@@ -313,8 +313,8 @@ impl History {
         self.learner.longest(task_type)
     }
 
-    /// How long a task on this pod had certainly been running at the pod's last heartbeat; `None` if
-    /// no task certainly ran then.
+    /// How long a task on this pod had certainly been running at the pod's last heartbeat; `None`
+    /// if no task certainly ran then.
     pub fn running_on(&self, pod: &str) -> Option<Duration> {
         let memory = self.learner.pod(pod)?;
         let running = |work| {

@@ -291,7 +291,9 @@ async fn a_target_is_scaled_if_it_is_as_it_was_decided_on() {
         let (client, log) = api(move |asked| {
             let scale = json!({
                 "kind": "Scale", "apiVersion": "autoscaling/v1",
-                "metadata": {"name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "12"},
+                "metadata": {
+                    "name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "12",
+                },
                 "spec": {"replicas": replicas},
             });
             let sent = &asked.body["metadata"]["resourceVersion"];

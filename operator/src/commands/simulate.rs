@@ -284,6 +284,8 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         replicas: bare.replicas,
         task_types: None,
         scale_target_ref: None,
+        template: None,
+        deployment: None,
         resources: None,
         env: Vec::new(),
         node_selector: std::collections::BTreeMap::new(),
@@ -305,6 +307,7 @@ fn whole(bare: Bare) -> TaskQueueWorker {
         }),
         queues: vec![queue],
         scaling: bare.scaling,
+        deployment: None,
         disruption_budget: None,
         drain: bare.drain,
     };

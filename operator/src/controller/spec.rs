@@ -11,7 +11,7 @@ use crate::clock::Moment;
 use crate::fleet_state::{Accepted, FleetState};
 
 /// The fleet that an object describes, or everything that is wrong with it. Parsed once per
-/// generation of its spec and edge of its schedules.
+/// generation of its spec, pause and edge of its schedules.
 pub(super) fn accepted(
     object: &GuardedFleet,
     state: &mut FleetState,
@@ -24,7 +24,9 @@ pub(super) fn accepted(
         )
     })?;
     let kept = state.accepted.as_ref();
-    let kept = kept.filter(|kept| kept.holds(resource.metadata.generation, now.wall));
+    let generation = resource.metadata.generation;
+    let paused = validate::is_paused(&resource.metadata);
+    let kept = kept.filter(|kept| kept.holds(generation, paused, now.wall));
     if let Some(kept) = kept {
         return Ok(Arc::clone(&kept.fleet));
     }

@@ -2,7 +2,7 @@
 //! objects from the cache in, facts out.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
-use taskqueue_api::Reason;
+use taskqueue_api::{Reason, render};
 use taskqueue_scaling::{PodPhase, Replicas};
 
 use crate::not_ready::NotReady;
@@ -38,7 +38,10 @@ pub fn replicas(
         starting: starting.saturating_add(to_be_made),
         terminating: count(PodPhase::Terminating),
         unseen,
-        rollout_in_progress: pods.replica_sets > 1 || outdated || applying,
+        rollout_in_progress: pods.replica_sets > 1
+            || outdated
+            || applying
+            || recreating(deployment, pods),
         by_ordinal: false,
     }
 }
@@ -88,7 +91,7 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64
         || observed
             .zip(written)
             .is_some_and(|(seen, ours)| seen < ours);
-    if replaced {
+    if replaced || recreating(deployment, pods) {
         let paused = deployment
             .and_then(|deployment| deployment.spec.as_ref()?.paused)
             .unwrap_or(false);
@@ -98,21 +101,39 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64
             Rollout::Replacing
         };
     }
-    // Once a rollout has ended, a change of the replicas does not bring these reasons back.
-    let underway = status
-        .and_then(|status| condition(status, "Progressing"))
-        .is_some_and(|progressing| {
-            progressing.status == "True"
-                && matches!(
-                    progressing.reason.as_deref(),
-                    Some("NewReplicaSetCreated" | "FoundNewReplicaSet" | "ReplicaSetUpdated")
-                )
-        });
-    if underway || (observed.is_none() && written.is_some()) {
+    if status.is_some_and(underway) || (observed.is_none() && written.is_some()) {
         Rollout::Starting
     } else {
         Rollout::Complete
     }
+}
+
+/// Whether a rollout has begun and not ended. A change of the replicas after its end does not bring
+/// these reasons back.
+fn underway(status: &DeploymentStatus) -> bool {
+    condition(status, "Progressing").is_some_and(|progressing| {
+        progressing.status == "True"
+            && matches!(
+                progressing.reason.as_deref(),
+                Some("NewReplicaSetCreated" | "FoundNewReplicaSet" | "ReplicaSetUpdated")
+            )
+    })
+}
+
+/// Whether a rollout by the strategy Recreate waits for its old pods to end. No number in the
+/// status shows that: the old ones are no longer counted, and the new ones do not exist yet.
+fn recreating(deployment: Option<&Deployment>, pods: &Pods) -> bool {
+    let by_recreate = |deployment: &&Deployment| {
+        let strategy = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.strategy.as_ref());
+        strategy.is_some_and(|strategy| strategy.type_.as_deref() == Some(render::RECREATE))
+    };
+    let status = deployment
+        .filter(by_recreate)
+        .and_then(|found| found.status.as_ref());
+    status.is_some_and(underway) && pods.drains()
 }
 
 /// Whether pods of an earlier template remain.

@@ -61,6 +61,14 @@ pub struct Pods {
     pub start: Option<Duration>,
 }
 
+impl Pods {
+    /// Whether some of them are draining.
+    pub fn drains(&self) -> bool {
+        let mut live = self.live.iter();
+        live.any(|pod| pod.phase == PodPhase::Terminating)
+    }
+}
+
 /// Summarizes the pods of one queue. `worker` is the name of the worker's container.
 pub fn read(pods: &[Arc<Pod>], worker: &str, now: Timestamp) -> Pods {
     let newest = newest_replica_set(pods);

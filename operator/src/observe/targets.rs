@@ -224,7 +224,9 @@ impl Targets {
             return Err(NotReady::new(
                 Reason::TargetNotFound,
                 format!(
-                    "the scale subresource of {target} reports no selector, so its pods cannot be found; a CustomResourceDefinition names it in subresources.scale.labelSelectorPath"
+                    "the scale subresource of {target} reports no selector, so its pods cannot be \
+                     found; a CustomResourceDefinition names it in \
+                     subresources.scale.labelSelectorPath"
                 ),
             ));
         };
@@ -252,8 +254,10 @@ impl Targets {
             kube::Error::Api(_) | kube::Error::Discovery(_) => NotReady::new(
                 Reason::TargetNotFound,
                 format!(
-                    "this cluster has no kind {} in the API {}; correct scaleTargetRef, or install its CustomResourceDefinition",
-                    target.kind, api_version(target)
+                    "this cluster has no kind {} in the API {}; correct scaleTargetRef, or \
+                     install its CustomResourceDefinition",
+                    target.kind,
+                    api_version(target)
                 ),
             ),
             error => {
@@ -279,7 +283,8 @@ fn unreadable(namespace: &str, target: &ScaleTarget, error: kube::Error) -> NotR
         kube::Error::Api(status) if status.code == 404 => NotReady::new(
             Reason::TargetNotFound,
             format!(
-                "there is no {target} with a scale subresource in namespace {namespace}; create it, or correct scaleTargetRef"
+                "there is no {target} with a scale subresource in namespace {namespace}; create \
+                 it, or correct scaleTargetRef"
             ),
         ),
         kube::Error::Api(status) if status.code == 403 => NotReady::new(

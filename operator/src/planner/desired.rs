@@ -139,7 +139,8 @@ impl Inputs<'_> {
             NotReady::new(
                 Reason::ScalerConflict,
                 format!(
-                    "{other} also scales {}, so this fleet leaves the replicas alone; remove one of the two, or set scaling.mode to DryRun to compare their decisions",
+                    "{other} also scales {}, so this fleet leaves the replicas alone; remove one \
+                     of the two, or set scaling.mode to DryRun to compare their decisions",
                     self.queue.workload()
                 ),
             )

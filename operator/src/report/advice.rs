@@ -114,7 +114,9 @@ fn requests(facts: &QueueFacts<'_>) -> Option<(Reason, String)> {
         .iter()
         .all(|of| *of == TaskType::Nexus);
     (only && policy.min == 0 && policy.max > 0).then(|| {
-        let text = "a Nexus operation that arrives at zero replicas is gone when its caller gives up, and may be before a pod has started; set replicas.min to at least 1, unless every caller tries again";
+        let text = "a Nexus operation that arrives at zero replicas is gone when its caller gives \
+                    up, and may be before a pod has started; set replicas.min to at least 1, \
+                    unless every caller tries again";
         (Reason::RequestsExpire, text.to_owned())
     })
 }

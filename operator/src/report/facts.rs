@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use taskqueue_api::{Fleet, Queue};
-use taskqueue_scaling::{Decision, PodPhase};
+use taskqueue_scaling::Decision;
 
 use crate::applied::{Applied, QueueApplied};
 use crate::fleet_state::{FleetState, QueueKey, QueueState};
@@ -13,6 +13,8 @@ use crate::plan::{Plan, QueuePlan};
 
 /// Everything known about one queue after a pass.
 pub struct QueueFacts<'a> {
+    /// The fleet.
+    pub fleet: &'a Fleet,
     /// The queue.
     pub queue: &'a Queue,
     /// What was observed.
@@ -41,6 +43,7 @@ impl<'a> QueueFacts<'a> {
             .collect();
         let facts = |queue: &'a Queue| {
             Some(Self {
+                fleet,
                 queue,
                 seen: observed.queues.get(&queue.name)?,
                 plan: plans.get(queue.name.as_str())?,
@@ -100,6 +103,5 @@ pub fn pod_trouble(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<
 
 /// Whether pods of the fleet are draining.
 pub fn any_draining(queues: &[QueueFacts<'_>]) -> bool {
-    let mut pods = queues.iter().flat_map(|facts| &facts.seen.pods.live);
-    pods.any(|pod| pod.phase == PodPhase::Terminating)
+    queues.iter().any(|facts| facts.seen.pods.drains())
 }

@@ -31,7 +31,8 @@ fn written(log: &Log) -> (Option<Value>, Vec<String>) {
     (status, asked.into_iter().map(|asked| asked.line).collect())
 }
 
-const STATUS: &str = "PATCH /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders/status?&force=true&fieldManager=taskqueue-operator";
+const STATUS: &str = "PATCH \
+                      /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders/status?&force=true&fieldManager=taskqueue-operator";
 const EVENT: &str = "POST /apis/events.k8s.io/v1/namespaces/shop/events?";
 
 #[tokio::test]

@@ -4,10 +4,12 @@
 //! rules, so only there can a test show that they refuse.
 
 mod connection;
+mod deployment;
 mod fleet;
 mod mistake;
 mod queues;
 mod scaling;
+mod template;
 
 use serde_json::{Value, json};
 
@@ -77,6 +79,8 @@ pub fn malformed() -> Vec<Malformed> {
         fleet::FLEET,
         connection::INLINE,
         queues::QUEUES,
+        template::TEMPLATES,
+        deployment::DEPLOYMENTS,
         scaling::SCALING,
     ];
     let workers = workers.into_iter().flatten();

@@ -1,5 +1,5 @@
-//! The log of the process: its format, its colours, its filter, and what it never contains. Installs the
-//! subscriber.
+//! The log of the process: its format, its colours, its filter, and what it never contains.
+//! Installs the subscriber.
 
 use std::io::IsTerminal;
 

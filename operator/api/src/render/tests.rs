@@ -12,6 +12,7 @@ use crate::worker::TaskQueueWorker;
 
 const ORDERS: &str = include_str!("../../../../crds/examples/orders.yaml");
 const TLS_API_KEY: &str = include_str!("../../../../crds/examples/tls-api-key.yaml");
+const TEMPLATES: &str = include_str!("../../../../crds/examples/templates.yaml");
 const CONNECTION: &str = include_str!("../../../../crds/examples/connection.yaml");
 
 fn fleet(yaml: &str) -> Fleet {
@@ -43,6 +44,30 @@ fn the_fleet_of_the_demo_is_rendered() {
 fn tls_an_api_key_and_changes_of_a_queue_are_rendered() {
     let fleet = fleet(TLS_API_KEY);
     insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[0], inline(&fleet)));
+}
+
+#[test]
+fn templates_of_queues_and_settings_of_deployments_are_rendered() {
+    let fleet = fleet(TEMPLATES);
+    for queue in &fleet.queues {
+        insta::assert_yaml_snapshot!(
+            format!("media_{}", queue.name),
+            render(&fleet, queue, inline(&fleet))
+        );
+    }
+}
+
+#[test]
+fn a_deployment_is_recreated_without_steps() {
+    let mut resource = well_formed();
+    resource["metadata"]["uid"] = json!("u");
+    resource["spec"]["deployment"] = json!({"strategy": {"type": "Recreate"}});
+    let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();
+    let deployment = render(&fleet, &fleet.queues[0], inline(&fleet));
+    assert_eq!(
+        serde_json::to_value(deployment.spec.unwrap().strategy).unwrap(),
+        json!({"type": "Recreate"})
+    );
 }
 
 #[test]

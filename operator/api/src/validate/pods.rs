@@ -6,57 +6,89 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, PodTemplateSpec};
 
 use crate::fleet::WorkerPods;
 use crate::validate::findings::Findings;
+use crate::validate::template;
 use crate::well_known::{
     OWN_PREFIX, RESERVED_VARIABLES, RESERVED_VOLUMES, SECRETS_FOLDER, WORKER_CONTAINER,
 };
 use crate::worker::QueueSpec;
 
+/// Where the template of the fleet is.
+const FLEET: &str = "spec.template";
+
 /// Checks the template of the fleet and takes the container `worker` out of it. If there is none,
 /// adds a finding and continues with an empty container, so that the other checks run.
 pub(super) fn parse(template: &PodTemplateSpec, findings: &mut Findings) -> WorkerPods {
-    let metadata = template.metadata.clone().unwrap_or_default();
-    let labels = metadata.labels.unwrap_or_default();
-    let annotations = metadata.annotations.unwrap_or_default();
-    for (kind, map) in [("labels", &labels), ("annotations", &annotations)] {
-        for key in map.keys().filter(|key| key.starts_with(OWN_PREFIX)) {
-            findings.add(
-                format!("spec.template.metadata.{kind}[{key}]"),
-                format!("must not start with {OWN_PREFIX}, which is reserved for the operator"),
-            );
-        }
-    }
-    let mut pod = template.spec.clone().unwrap_or_default();
-    check_pod(&pod, findings);
-    let position = pod
-        .containers
-        .iter()
-        .position(|container| container.name == WORKER_CONTAINER);
-    let worker = if let Some(position) = position {
-        pod.containers.remove(position)
-    } else {
+    check(template, FLEET, findings);
+    let pods = split(template.clone());
+    if pods.is_none() {
         findings.add(
-            "spec.template.spec.containers",
+            format!("{FLEET}.spec.containers"),
             format!(
                 "must have one named {WORKER_CONTAINER}, which receives the connection and \
                      the task queue"
             ),
         );
-        Container {
-            name: WORKER_CONTAINER.to_owned(),
-            ..Container::default()
-        }
-    };
-    check_worker(&worker, findings);
-    WorkerPods {
-        labels,
-        annotations,
-        worker,
-        position: position.unwrap_or_default(),
+    }
+    let pods = pods.unwrap_or_default();
+    refuse_repeated(repeated_names(&pods), FLEET, findings);
+    pods
+}
+
+/// Takes the container `worker` out of a template that has one.
+fn split(template: PodTemplateSpec) -> Option<WorkerPods> {
+    let metadata = template.metadata.unwrap_or_default();
+    let mut pod = template.spec.unwrap_or_default();
+    let mut containers = pod.containers.iter();
+    let position = containers.position(|container| container.name == WORKER_CONTAINER)?;
+    Some(WorkerPods {
+        labels: metadata.labels.unwrap_or_default(),
+        annotations: metadata.annotations.unwrap_or_default(),
+        worker: pod.containers.remove(position),
+        position,
         pod,
+    })
+}
+
+/// Checks what a template may not set, whether it is whole or the part of a queue.
+fn check(template: &PodTemplateSpec, path: &str, findings: &mut Findings) {
+    let metadata = template.metadata.as_ref();
+    let labels = metadata.and_then(|metadata| metadata.labels.as_ref());
+    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+    for (kind, map) in [("labels", labels), ("annotations", annotations)] {
+        check_keys(
+            map.into_iter().flatten(),
+            &format!("{path}.metadata.{kind}"),
+            findings,
+        );
+    }
+    let Some(pod) = &template.spec else { return };
+    check_pod(pod, &format!("{path}.spec"), findings);
+    for container in &pod.containers {
+        if container.name == WORKER_CONTAINER {
+            check_worker(
+                container,
+                &format!("{path}.spec.containers[worker]"),
+                findings,
+            );
+        }
     }
 }
 
-fn check_pod(pod: &PodSpec, findings: &mut Findings) {
+/// Finds labels or annotations that belong to the operator.
+pub(super) fn check_keys<'a>(
+    map: impl Iterator<Item = (&'a String, &'a String)>,
+    path: &str,
+    findings: &mut Findings,
+) {
+    for (key, _) in map.filter(|(key, _)| key.starts_with(OWN_PREFIX)) {
+        findings.add(
+            format!("{path}[{key}]"),
+            format!("must not start with {OWN_PREFIX}, which is reserved for the operator"),
+        );
+    }
+}
+
+fn check_pod(pod: &PodSpec, path: &str, findings: &mut Findings) {
     let found_by_name = "must not be set: the operator finds the pod of a worker by its host name";
     let refused = [
         ("hostname", pod.hostname.is_some(), found_by_name),
@@ -100,30 +132,79 @@ fn check_pod(pod: &PodSpec, findings: &mut Findings) {
         ),
     ];
     for (field, _, message) in refused.into_iter().filter(|(_, wrong, _)| *wrong) {
-        findings.add(format!("spec.template.spec.{field}"), message);
+        findings.add(format!("{path}.{field}"), message);
     }
     for volume in pod.volumes.iter().flatten() {
         if RESERVED_VOLUMES.contains(&volume.name.as_str()) {
             findings.add(
-                format!("spec.template.spec.volumes[{}].name", volume.name),
+                format!("{path}.volumes[{}].name", volume.name),
                 "is reserved for a volume of the operator; choose another name",
             );
         }
     }
-    let containers = pod
-        .containers
-        .iter()
-        .chain(pod.init_containers.iter().flatten());
-    for name in repeated(containers.map(|container| container.name.as_str())) {
+}
+
+/// The names that more than one of the containers and init containers has.
+fn repeated_names(pods: &WorkerPods) -> BTreeSet<&str> {
+    let containers = std::iter::once(&pods.worker)
+        .chain(&pods.pod.containers)
+        .chain(pods.pod.init_containers.iter().flatten());
+    repeated(containers.map(|container| container.name.as_str()))
+}
+
+fn refuse_repeated<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    path: &str,
+    findings: &mut Findings,
+) {
+    for name in names {
         findings.add(
-            format!("spec.template.spec.containers[{name}]"),
+            format!("{path}.spec.containers[{name}]"),
             "is used twice; names of containers and init containers must be unique",
         );
     }
 }
 
-fn check_worker(worker: &Container, findings: &mut Findings) {
-    let path = format!("spec.template.spec.containers[{WORKER_CONTAINER}]");
+/// Finds containers of a queue's template that are neither those of the fleet's nor whole, as with
+/// a typo in the name.
+fn check_images(
+    template: &PodTemplateSpec,
+    fleet: &PodTemplateSpec,
+    path: &str,
+    findings: &mut Findings,
+) {
+    let (Some(pod), Some(changes)) = (&fleet.spec, &template.spec) else {
+        return;
+    };
+    let init = |pod: &PodSpec| pod.init_containers.clone().unwrap_or_default();
+    for (list, known, changes) in [
+        (
+            "containers",
+            pod.containers.clone(),
+            changes.containers.clone(),
+        ),
+        ("initContainers", init(pod), init(changes)),
+    ] {
+        let known: BTreeSet<&str> = known
+            .iter()
+            .map(|container| container.name.as_str())
+            .collect();
+        for container in &changes {
+            let name = container.name.as_str();
+            if container.image.is_none() && !known.contains(name) {
+                findings.add(
+                    format!("{path}.spec.{list}[{name}]"),
+                    format!(
+                        "needs an image, because the {list} of {FLEET} have none of this \
+                             name; correct the name, or set an image"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn check_worker(worker: &Container, path: &str, findings: &mut Findings) {
     check_env(
         worker.env.as_deref().unwrap_or_default(),
         &format!("{path}.env"),
@@ -167,18 +248,33 @@ fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     names.filter(|name| !seen.insert(*name)).collect()
 }
 
-/// The pods of one queue: the template with the queue's changes.
+/// The pods of one queue: those of the fleet, with the queue's template merged over them, and then
+/// the queue's other fields.
 pub(super) fn for_queue(
-    template: &WorkerPods,
+    fleet: &PodTemplateSpec,
+    of_fleet: &WorkerPods,
     queue: &QueueSpec,
     findings: &mut Findings,
 ) -> WorkerPods {
+    let mut pods = match &queue.template {
+        None => of_fleet.clone(),
+        Some(template) => {
+            let path = format!("spec.queues[{}].template", queue.name);
+            check(template, &path, findings);
+            check_images(template, fleet, &path, findings);
+            // Without a container `worker` the fleet is refused already.
+            let merged = split(template::merge(fleet, template)).unwrap_or_default();
+            let twice = repeated_names(&merged);
+            let known = repeated_names(of_fleet);
+            refuse_repeated(twice.difference(&known).copied(), &path, findings);
+            merged
+        }
+    };
     check_env(
         &queue.env,
         &format!("spec.queues[{}].env", queue.name),
         findings,
     );
-    let mut pods = template.clone();
     if queue.resources.is_some() {
         pods.worker.resources.clone_from(&queue.resources);
     }

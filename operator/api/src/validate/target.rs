@@ -9,6 +9,8 @@ pub(super) fn parse(queue: &QueueSpec, findings: &mut Findings) -> Option<ScaleT
     let reference = queue.scale_target_ref.as_ref()?;
     let path = format!("spec.queues[{}].scaleTargetRef", queue.name);
     let of_pods = [
+        ("template", queue.template.is_some()),
+        ("deployment", queue.deployment.is_some()),
         ("resources", queue.resources.is_some()),
         ("env", !queue.env.is_empty()),
         ("nodeSelector", !queue.node_selector.is_empty()),

@@ -16,6 +16,8 @@ use crate::fleet::{
 };
 use crate::worker::TaskQueueWorker;
 
+mod templates;
+
 fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {
     let mut resource = well_formed();
     resource["metadata"]["uid"] = json!("u-1");
@@ -524,8 +526,10 @@ fn targets_that_the_schema_would_refuse_are_findings() {
     assert_eq!(
         refused,
         [
-            "spec.queues[two].scaleTargetRef: queue one scales the same workload, so each would undo what the other does",
-            "spec.queues[one].scaleTargetRef: must not be set together with env: somebody else deploys the pods",
+            "spec.queues[two].scaleTargetRef: queue one scales the same workload, so each would \
+             undo what the other does",
+            "spec.queues[one].scaleTargetRef: must not be set together with env: somebody else \
+             deploys the pods",
         ]
     );
     let path = refusals(|resource| {

@@ -188,8 +188,10 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
     assert_eq!(
         lines,
         [
-            "GET /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
-            "GET /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
+            "GET \
+             /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders",
         ]
     );

@@ -329,7 +329,8 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
     assert_eq!(
         lines,
         [
-            "GET /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?&limit=250",
         ]
     );

@@ -268,9 +268,10 @@ fn a_schedule_applies_until_its_next_edge() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let accepted = Accepted::at(fleet, at("2026-11-20T09:00:00Z"));
     assert_eq!(accepted.fleet.queues[0].policy.scheduled_min, 3);
-    assert!(accepted.holds(generation, at("2026-11-20T17:59:59Z")));
-    assert!(!accepted.holds(generation, at("2026-11-20T18:00:00Z")));
-    // A clock that was set back, and another generation.
-    assert!(!accepted.holds(generation, at("2026-11-20T08:59:59Z")));
-    assert!(!accepted.holds(Some(99), at("2026-11-20T09:00:00Z")));
+    assert!(accepted.holds(generation, false, at("2026-11-20T17:59:59Z")));
+    assert!(!accepted.holds(generation, false, at("2026-11-20T18:00:00Z")));
+    // A clock that was set back, a pause, and another generation.
+    assert!(!accepted.holds(generation, false, at("2026-11-20T08:59:59Z")));
+    assert!(!accepted.holds(generation, true, at("2026-11-20T09:00:00Z")));
+    assert!(!accepted.holds(Some(99), false, at("2026-11-20T09:00:00Z")));
 }

@@ -11,10 +11,15 @@ fn fleet_of(mode: &str, bounds: &Value) -> Value {
     let spec = fleet["spec"].as_object_mut().unwrap();
     spec.remove("template");
     spec.insert("scaling".to_owned(), json!({"mode": mode}));
-    spec.insert("queues".to_owned(), json!([{
-        "name": "a", "replicas": bounds,
-        "scaleTargetRef": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "worker"},
-    }]));
+    spec.insert(
+        "queues".to_owned(),
+        json!([{
+            "name": "a", "replicas": bounds,
+            "scaleTargetRef": {
+                "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "worker",
+            },
+        }]),
+    );
     fleet
 }
 
@@ -22,11 +27,17 @@ fn fleet_of(mode: &str, bounds: &Value) -> Value {
 fn cluster(asked: &Asked) -> (u16, Value) {
     let line = asked.line.as_str();
     if line == "GET /apis/argoproj.io/v1alpha1" {
-        let rollouts = json!({"name": "rollouts", "singularName": "rollout", "namespaced": true, "kind": "Rollout", "verbs": ["get"]});
+        let rollouts = json!({
+            "name": "rollouts", "singularName": "rollout", "namespaced": true, "kind": "Rollout",
+            "verbs": ["get"],
+        });
         let resources = json!([rollouts]);
         return (
             200,
-            json!({"kind": "APIResourceList", "groupVersion": "argoproj.io/v1alpha1", "resources": resources}),
+            json!({
+                "kind": "APIResourceList", "groupVersion": "argoproj.io/v1alpha1",
+                "resources": resources,
+            }),
         );
     }
     if line.starts_with("GET /api/v1/namespaces/shop/pods?") {
@@ -41,7 +52,9 @@ fn cluster(asked: &Asked) -> (u16, Value) {
             200,
             json!({
                 "kind": "Scale", "apiVersion": "autoscaling/v1",
-                "metadata": {"name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "7"},
+                "metadata": {
+                    "name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "7",
+                },
                 "spec": {"replicas": asks}, "status": {"replicas": 0, "selector": "app=worker"},
             }),
         );
@@ -91,10 +104,20 @@ async fn a_dry_run_on_a_target_writes_nothing_to_it() {
 }
 
 fn autoscaler(owner: Option<&str>) -> HorizontalPodAutoscaler {
-    let owners = owner.map(|kind| json!([{"apiVersion": "keda.sh/v1alpha1", "kind": kind, "name": "orders", "uid": "s", "controller": true}]));
+    let owners = owner.map(|kind| {
+        json!([{
+            "apiVersion": "keda.sh/v1alpha1", "kind": kind, "name": "orders", "uid": "s",
+            "controller": true,
+        }])
+    });
     serde_json::from_value(json!({
         "metadata": {"name": "worker-hpa", "namespace": "shop", "ownerReferences": owners},
-        "spec": {"maxReplicas": 5, "scaleTargetRef": {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "worker"}},
+        "spec": {
+            "maxReplicas": 5,
+            "scaleTargetRef": {
+                "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "worker",
+            },
+        },
     }))
     .unwrap()
 }

@@ -20,7 +20,10 @@ fn named(kind: &str) -> Fleet {
 fn pod(name: &str, grace: i64, owner: &str) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop", "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": owner, "name": "worker", "uid": "w", "controller": true},
+            {
+                "apiVersion": "apps/v1", "kind": owner, "name": "worker", "uid": "w",
+                "controller": true,
+            },
         ]},
         "spec": {"terminationGracePeriodSeconds": grace, "containers": [{"name": "main"}]},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
@@ -33,7 +36,11 @@ fn pod(name: &str, grace: i64, owner: &str) -> Value {
 fn cluster(asked: &Asked, pods: &[Value]) -> (u16, Value) {
     let line = asked.line.as_str();
     if line == "GET /apis/apps/v1" {
-        let resource = |name: &str, kind: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get"]});
+        let resource = |name: &str, kind: &str| {
+            json!({
+                "name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get"],
+            })
+        };
         let resources = [
             resource("deployments", "Deployment"),
             resource("statefulsets", "StatefulSet"),
@@ -48,7 +55,9 @@ fn cluster(asked: &Asked, pods: &[Value]) -> (u16, Value) {
             200,
             json!({
                 "kind": "Scale", "apiVersion": "autoscaling/v1",
-                "metadata": {"name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "7"},
+                "metadata": {
+                    "name": "worker", "namespace": "shop", "uid": "w", "resourceVersion": "7",
+                },
                 "spec": {"replicas": 3},
                 "status": {"replicas": 3, "selector": "app=worker"},
             }),
@@ -157,7 +166,8 @@ async fn what_cannot_be_read_names_the_way_out() {
             403,
             failure(403, "Forbidden", "may not get statefulsets/scale"),
             Reason::Forbidden,
-            "may not get statefulsets/scale (HTTP 403); add the resource to the chart's value scaleTargets",
+            "may not get statefulsets/scale (HTTP 403); add the resource to the chart's value \
+             scaleTargets",
         ),
         (
             "StatefulSet",

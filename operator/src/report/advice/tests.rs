@@ -150,7 +150,9 @@ fn what_a_worker_does_wrong_is_reported_once_per_generation_and_exposed() {
 
 #[test]
 fn a_queue_of_only_nexus_tasks_that_may_go_to_zero_is_reported() {
-    let note = "queue a: a Nexus operation that arrives at zero replicas is gone when its caller gives up, and may be before a pod has started; set replicas.min to at least 1, unless every caller tries again";
+    let note = "queue a: a Nexus operation that arrives at zero replicas is gone when its caller \
+                gives up, and may be before a pod has started; set replicas.min to at least 1, \
+                unless every caller tries again";
     let table = [
         (json!(["Nexus"]), 0, 5, vec![note.to_owned()]),
         (json!(["Nexus"]), 1, 5, Vec::new()),

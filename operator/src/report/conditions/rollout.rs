@@ -42,7 +42,7 @@ pub(super) fn progressing<'a>(
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| replaces(facts))
-        .map(|facts| (Some(facts.name()), rolling(facts)))
+        .map(|facts| (Some(facts.name()), rolling(facts, queues)))
         .collect();
     if let Some(condition) = worst(Status::True, &rolling, |_| 0) {
         return condition;
@@ -62,10 +62,12 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
     let rollout = of(facts);
     let trouble = pod_trouble(facts, queues);
     match (rollout, trouble) {
+        (Rollout::Replacing, Some(trouble)) if waits_for_room(facts, &trouble) => None,
         // While old pods serve, trouble of the new ones is reported as a stalled rollout; the
         // message says which trouble.
         (Rollout::Replacing, Some(trouble)) => {
-            Some(NotReady::new(Reason::RolloutStalled, trouble.message))
+            let message = with_room(facts, trouble);
+            Some(NotReady::new(Reason::RolloutStalled, message))
         }
         (Rollout::Paused, _) => {
             let deployment = &facts.queue.deployment_name;
@@ -82,9 +84,42 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
     }
 }
 
-fn rolling(facts: &QueueFacts<'_>) -> NotReady {
+/// Whether there is no room for a pod, in a quota or on the nodes.
+fn lacks_room(trouble: &NotReady) -> bool {
+    matches!(
+        trouble.reason,
+        Reason::PodsRefused | Reason::PodsUnschedulable
+    )
+}
+
+/// Whether a rollout that ends pods before it starts others has new pods wait for the room of old
+/// ones that drain.
+fn waits_for_room(facts: &QueueFacts<'_>, trouble: &NotReady) -> bool {
+    lacks_room(trouble) && !facts.queue.deployment.strategy.surges() && facts.seen.pods.drains()
+}
+
+/// The trouble of a rollout, with the strategy that needs no room if it lacks room.
+fn with_room(facts: &QueueFacts<'_>, trouble: NotReady) -> String {
+    if !lacks_room(&trouble) || !facts.queue.deployment.strategy.surges() {
+        return trouble.message;
+    }
+    format!(
+        "{}; or set deployment.strategy.rollingUpdate to maxSurge 0 and maxUnavailable 1, or \
+         deployment.strategy.type to Recreate: old pods then end before new ones start, and the \
+         rollout needs no room for more pods",
+        trouble.message
+    )
+}
+
+fn rolling(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> NotReady {
     let workload = facts.queue.workload();
-    let message = if replaces(facts) {
+    let trouble = pod_trouble(facts, queues);
+    let message = if trouble.is_some_and(|trouble| waits_for_room(facts, &trouble)) {
+        format!(
+            "{workload} is replacing its pods; new ones start when the draining ones have made \
+             room"
+        )
+    } else if replaces(facts) {
         format!("{workload} is replacing its pods")
     } else {
         format!("{workload} is starting its first pods")
@@ -164,7 +199,7 @@ pub(super) fn reconciling<'a>(
     let rolling: Vec<Trouble<'_>> = queues
         .iter()
         .filter(|facts| of(facts) != Rollout::Complete)
-        .map(|facts| (Some(facts.name()), rolling(facts)))
+        .map(|facts| (Some(facts.name()), rolling(facts, queues)))
         .collect();
     worst(Status::True, &rolling, |_| 0).unwrap_or_else(|| {
         ConditionBuilder::new(

@@ -63,7 +63,12 @@ fn not_scaling(
     }
     match policy.mode {
         Mode::Paused => {
-            let message = "mode is Paused: the operator decides nothing, and you set the replicas";
+            let message = if facts.fleet.paused {
+                "the annotation taskqueue.dev/paused pauses the fleet: the operator decides \
+                 nothing, and you set the replicas; remove the annotation to resume"
+            } else {
+                "mode is Paused: the operator decides nothing, and you set the replicas"
+            };
             return Some((Status::False, NotReady::new(Reason::Paused, message)));
         }
         Mode::DryRun => {
@@ -74,7 +79,8 @@ fn not_scaling(
     }
     if let Some(other) = &facts.seen.scaled_by {
         let message = format!(
-            "{other} also scales {}, so each undoes what the other does; delete it, or set scaling.mode to Paused to leave the replicas to it",
+            "{other} also scales {}, so each undoes what the other does; delete it, or set \
+             scaling.mode to Paused to leave the replicas to it",
             facts.queue.workload()
         );
         return Some((

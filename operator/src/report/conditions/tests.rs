@@ -18,6 +18,7 @@ use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen};
 
 mod rollout;
+mod room;
 mod unapplied;
 
 impl Passed {

@@ -1,10 +1,12 @@
 //! A fleet as seen by Flux, by the waiting of Argo CD and Helm, and by other users of kstatus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
-use taskqueue_api::{Reason, TaskQueueWorkerStatus};
+use serde_json::{Value, json};
+use taskqueue_api::{Fleet, Reason, TaskQueueWorkerStatus, validate, well_known};
 use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::CallErrorKind;
 
@@ -14,10 +16,10 @@ use crate::kube_error::Call;
 use crate::not_ready::NotReady;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;
-use crate::report::conditions::invalid;
+use crate::report::conditions;
 use crate::report::status::refused;
 use crate::report::testing::{Passed, healthy, unread};
-use crate::testing::{NOW, existing, simple, unseen};
+use crate::testing::{NOW, existing, resource, simple, unseen};
 
 /// The rules of kstatus for resources without rules of their own, in order.
 fn kstatus(generation: i64, status: &TaskQueueWorkerStatus) -> &'static str {
@@ -92,6 +94,11 @@ fn kstatus_reports_the_actual_state_of_a_fleet() {
     let table = vec![
         ("all is well", Passed::of(healthy()), "Current"),
         (
+            "the fleet is paused",
+            Passed::over(paused_by_annotation(), healthy()),
+            "Current",
+        ),
+        (
             "Temporal is away",
             Passed::of(unread(CallErrorKind::Unavailable)),
             "Current",
@@ -154,13 +161,56 @@ fn kstatus_reports_the_actual_state_of_a_fleet() {
         ),
         ("a rollout is paused", Passed::of(with(paused)), "Failed"),
     ];
+    let mut statuses = Vec::new();
     for (what, passed, expected) in table {
         let status = then(&passed);
+        statuses.push(case(what, &status));
         assert_eq!(kstatus(2, &status), expected, "{what}: {status:#?}");
         assert_eq!(kstatus(3, &status), "InProgress", "{what}, changed again");
     }
     let before = then(&Passed::of(healthy()));
     let now = "2026-02-03T04:05:06Z".parse().unwrap();
-    let invalid = refused(&before, 3, &invalid("no such mode"), now);
+    let invalid = refused(&before, 3, &conditions::invalid("no such mode"), now);
     assert_eq!(kstatus(3, &invalid), "Failed", "the spec is refused");
+    let invalid = refused(&before, 2, &conditions::invalid("no such mode"), now);
+    statuses.push(case("the spec is refused", &invalid));
+    // The test of the health check for Argo CD reads these.
+    insta::assert_yaml_snapshot!("statuses", statuses);
+}
+
+/// What tools read of a status.
+fn case(what: &str, status: &TaskQueueWorkerStatus) -> Value {
+    let conditions = status.conditions.iter().map(|condition| {
+        json!({
+            "type": condition.type_, "status": condition.status,
+            "reason": condition.reason, "message": condition.message,
+        })
+    });
+    let conditions: Vec<Value> = conditions.collect();
+    let generation = status.observed_generation;
+    json!({
+        "case": what,
+        "status": {"observedGeneration": generation, "conditions": conditions},
+    })
+}
+
+fn paused_by_annotation() -> Fleet {
+    let mut resource = resource(&json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]));
+    let paused = (well_known::PAUSED_ANNOTATION.to_owned(), "true".to_owned());
+    resource.metadata.annotations = Some(BTreeMap::from([paused]));
+    validate(&resource).unwrap()
+}
+
+#[test]
+fn the_status_shows_the_mode_and_the_namespace_inside_temporal() {
+    let columns = |fleet| {
+        let status = then(&Passed::over(fleet, healthy()));
+        (status.mode, status.temporal_namespace)
+    };
+    let shown = |mode: &str| (mode.to_owned(), "default".to_owned());
+    assert_eq!(columns(simple()), shown("Active"));
+    assert_eq!(columns(paused_by_annotation()), shown("Paused"));
+    let mut away = Passed::of(healthy());
+    away.observed.connection = Err(NotReady::new(Reason::SecretNotFound, "it is so"));
+    assert_eq!(then(&away).temporal_namespace, "default", "it stays");
 }

@@ -36,13 +36,14 @@ impl Package {
             "conntrack",
             "runc",
             "containernetworking-plugins",
+            "lua5.4",
         ];
         scope == Scope::Cluster || !of_the_cluster.contains(&self.package)
     }
 }
 
 /// Everything that comes from the distribution.
-pub(crate) const PACKAGES: [Package; 12] = [
+pub(crate) const PACKAGES: [Package; 13] = [
     Package {
         package: "util-linux",
         shown_by: "unshare",
@@ -86,6 +87,11 @@ pub(crate) const PACKAGES: [Package; 12] = [
     Package {
         package: "python3-aiosmtpd",
         shown_by: "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
+    },
+    // Runs the health check for Argo CD, in a test.
+    Package {
+        package: "lua5.4",
+        shown_by: "lua5.4",
     },
     Package {
         package: "ca-certificates",
@@ -389,7 +395,8 @@ mod tests {
                 "iptables",
                 "conntrack",
                 "runc",
-                "containernetworking-plugins"
+                "containernetworking-plugins",
+                "lua5.4"
             ]
         );
     }

@@ -1,8 +1,8 @@
 //! The workflow tasks that an SDK worker has and has not answered yet. Pure: times are passed in.
 //!
-//! The SDK does not answer every task: if a task fails again, the SDK lets it time out (`attempt > 1`
-//! in `activation_completed`, sdk-core/src/worker/workflow/mod.rs). So a task is open for no longer
-//! than the server waits for its answer.
+//! The SDK does not answer every task: if a task fails again, the SDK lets it time out (`attempt >
+//! 1` in `activation_completed`, sdk-core/src/worker/workflow/mod.rs). So a task is open for no
+//! longer than the server waits for its answer.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -233,7 +233,8 @@ impl Polls {
         self.state().tasks.add(task, tokio::time::Instant::now())
     }
 
-    /// Sends the outcome of a task. `next` returns the workflow task in the answer, if there is one.
+    /// Sends the outcome of a task. `next` returns the workflow task in the answer, if there is
+    /// one.
     pub(super) async fn answer<R: Message>(
         &self,
         task_token: Vec<u8>,

@@ -98,8 +98,8 @@ impl OrderInput {
         self.parse_with(Rules::Current)
     }
 
-    /// Checks the order by the rules of earlier versions. An order that started under such a version
-    /// must not fail halfway.
+    /// Checks the order by the rules of earlier versions. An order that started under such a
+    /// version must not fail halfway.
     pub(crate) fn parse_as_before(&self) -> Result<(Order, Vec<String>), Failure> {
         self.parse_with(Rules::Earlier)
     }

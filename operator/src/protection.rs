@@ -55,16 +55,13 @@ impl LongTasks {
         let mut changes: Vec<Protection> = stays
             .filter_map(|pod| {
                 let protected = pods.protected.contains(&pod.name);
-                let protect = match protected {
-                    false => {
-                        let ours = !pods.spared_by_others.contains(&pod.name);
-                        (enabled && ours && is_long(history, &pod.name)).then_some(true)
-                    }
-                    true => {
-                        let last = self.0.get(&pod.name);
-                        let quiet = last.is_some_and(|last| now.since(*last) >= QUIET);
-                        (!enabled || quiet).then_some(false)
-                    }
+                let protect = if protected {
+                    let last = self.0.get(&pod.name);
+                    let quiet = last.is_some_and(|last| now.since(*last) >= QUIET);
+                    (!enabled || quiet).then_some(false)
+                } else {
+                    let ours = !pods.spared_by_others.contains(&pod.name);
+                    (enabled && ours && is_long(history, &pod.name)).then_some(true)
                 };
                 Some(Protection {
                     pod: pod.name.clone(),

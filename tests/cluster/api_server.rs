@@ -13,7 +13,7 @@ use taskqueue_api::TaskQueueWorker;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    harness::{OPERATOR, OPERATOR_NAMESPACE, World, alone, eventually, one_queue, output},
+    harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, one_queue, output},
     leaders::{get, lease, process_of, settled},
     proxy::{Asked, Proxy},
 };
@@ -30,19 +30,19 @@ const NEW_CONNECTIONS: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once() {
-    alone("after-a-minute-of-503", |world| async move {
-        through_a_proxy(&world, async |proxy| {
-            world.start_from_zero(&world.queue("zero"), 1).await?;
-            let busy = one_queue(&world.queue("busy"), 1, 3, &json!({}));
-            world.apply_as("busy", busy).await?;
-            let workers = world.workers_run(1).await?;
-            let zero = deployment_of(&world, "orders").await?;
-            let busy = deployment_of(&world, "busy").await?;
-            let before = Leader::settled(&world).await?;
+    alone("after-a-minute-of-503", |cluster| async move {
+        through_a_proxy(&cluster, async |proxy| {
+            cluster.start_from_zero(&cluster.queue("zero"), 1).await?;
+            let busy = one_queue(&cluster.queue("busy"), 1, 3, &json!({}));
+            cluster.apply_as("busy", busy).await?;
+            let workers = cluster.workers_run(1).await?;
+            let zero = deployment_of(&cluster, "orders").await?;
+            let busy = deployment_of(&cluster, "busy").await?;
+            let before = Leader::settled(&cluster).await?;
 
             let began = proxy.refuse();
             eventually("the leader reports that it does not lead", || async {
-                let metrics = get(&world, &before.pod, "metrics")?;
+                let metrics = get(&cluster, &before.pod, "metrics")?;
                 let line = metrics
                     .lines()
                     .find(|line| line.starts_with("taskqueue_operator_leader "));
@@ -54,15 +54,17 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
             })
             .await?;
             let suspended = Instant::now();
-            world
+            cluster
                 .temporal
-                .order(&world.queue("zero"), 0, json!({"total": 100}))?;
+                .order(&cluster.queue("zero"), 0, json!({"total": 100}))?;
             // The only worker has four slots and cannot finish these before the end of the outage.
             let order = json!({"total": 100, "card": "tok_delay_8000"});
-            world.temporal.orders(&world.queue("busy"), 1..41, &order)?;
+            cluster
+                .temporal
+                .orders(&cluster.queue("busy"), 1..41, &order)?;
             anyhow::ensure!(began.elapsed() < OUTAGE, "placing the orders took too long");
             sleep_until(began + OUTAGE).await;
-            world.untouched(&workers, "the outage").await?;
+            cluster.untouched(&workers, "the outage").await?;
 
             let back = proxy.serve();
             let from_zero = scaled(proxy, &zero, back).await?;
@@ -93,7 +95,7 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
                 written.is_empty(),
                 "it wrote during the outage: {written:?}"
             );
-            before.is_still_there(&world).await?;
+            before.is_still_there(&cluster).await?;
             let lists = proxy.asked(|asked| asked.at >= back && asked.is_list());
             anyhow::ensure!(
                 lists.is_empty(),
@@ -108,9 +110,9 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_lose_every_packet_are_replaced_within_thirty_seconds() {
-    alone("connections-that-lose-every-packet", |world| async move {
-        through_a_proxy(&world, async |proxy| {
-            replaced(&world, proxy, "lost every packet", Proxy::swallow).await
+    alone("connections-that-lose-every-packet", |cluster| async move {
+        through_a_proxy(&cluster, async |proxy| {
+            replaced(&cluster, proxy, "lost every packet", Proxy::swallow).await
         })
         .await
     })
@@ -120,9 +122,9 @@ async fn connections_that_lose_every_packet_are_replaced_within_thirty_seconds()
 /// The machine at the other end is there and acknowledges every packet, so TCP finds nothing wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_without_any_answer_are_replaced_within_thirty_seconds() {
-    alone("connections-without-any-answer", |world| async move {
-        through_a_proxy(&world, async |proxy| {
-            replaced(&world, proxy, "stalled", Proxy::stall).await
+    alone("connections-without-any-answer", |cluster| async move {
+        through_a_proxy(&cluster, async |proxy| {
+            replaced(&cluster, proxy, "stalled", Proxy::stall).await
         })
         .await
     })
@@ -132,20 +134,20 @@ async fn connections_without_any_answer_are_replaced_within_thirty_seconds() {
 /// Breaks every connection, and waits until the operator carries out a change and watches
 /// everything again.
 async fn replaced(
-    world: &World,
+    cluster: &TestCluster,
     proxy: &Proxy,
     what: &str,
     break_connections: impl FnOnce(&Proxy) -> anyhow::Result<usize>,
 ) -> anyhow::Result<()> {
-    let queue = world.queue("all");
-    world.start_from_zero(&queue, 1).await?;
-    let before = Leader::settled(world).await?;
+    let queue = cluster.queue("all");
+    cluster.start_from_zero(&queue, 1).await?;
+    let before = Leader::settled(cluster).await?;
 
     let began = Instant::now();
     let broken = break_connections(proxy)?;
     // Only a new watch shows this change.
-    world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
-    world
+    cluster.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+    cluster
         .replicas_are("all", "the operator applies the change", |asked, _| {
             asked == 1
         })
@@ -180,17 +182,17 @@ async fn replaced(
     anyhow::ensure!(broken >= 4, "{broken} connections were open");
     anyhow::ensure!(took < NEW_CONNECTIONS, "the change took {took:?}");
     anyhow::ensure!(watched < NEW_CONNECTIONS, "the watches took {watched:?}");
-    before.is_still_there(world).await
+    before.is_still_there(cluster).await
 }
 
 /// Runs the body while the operator has one replica that reaches the API server only through a
 /// proxy. Restores the operator also if the body fails.
 async fn through_a_proxy(
-    world: &World,
+    cluster: &TestCluster,
     body: impl AsyncFnOnce(&Proxy) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let proxy = Proxy::start(world).await?;
-    let status = helm(world, &["status", OPERATOR, "--output=json"])?;
+    let proxy = Proxy::start(cluster).await?;
+    let status = helm(cluster, &["status", OPERATOR, "--output=json"])?;
     let status: Value = serde_json::from_str(&status)?;
     let revision = status["version"].to_string();
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator");
@@ -199,7 +201,7 @@ async fn through_a_proxy(
         {"name": "KUBERNETES_SERVICE_PORT", "value": proxy.address().port().to_string()},
     ]);
     let upgraded = helm(
-        world,
+        cluster,
         &[
             "upgrade",
             OPERATOR,
@@ -218,23 +220,23 @@ async fn through_a_proxy(
     proxy.serve();
     if result.is_err() {
         // The rollback removes the pod and its log.
-        let log = world.operator_log().unwrap_or_default();
+        let log = cluster.operator_log().unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(100).collect();
         for line in last.iter().rev() {
             eprintln!("{line}");
         }
     }
     let restored = helm(
-        world,
+        cluster,
         &["rollback", OPERATOR, &revision, "--wait", "--timeout=120s"],
     );
     result?;
     restored?;
-    settled(world).await.map(drop)
+    settled(cluster).await.map(drop)
 }
 
-fn helm(world: &World, args: &[&str]) -> anyhow::Result<String> {
-    let mut helm = world.sandbox.helm();
+fn helm(cluster: &TestCluster, args: &[&str]) -> anyhow::Result<String> {
+    let mut helm = cluster.sandbox.helm();
     output(helm.args(args).args(["--namespace", OPERATOR_NAMESPACE]))
 }
 
@@ -250,14 +252,14 @@ struct Leader {
 
 impl Leader {
     /// Waits until there is one replica and it leads.
-    async fn settled(world: &World) -> anyhow::Result<Self> {
-        let api: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    async fn settled(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let api: Api<Pod> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
         let label = format!("app.kubernetes.io/name={OPERATOR}");
         let (pod, since) = eventually("the only replica leads", || async {
             let pods = api.list(&ListParams::default().labels(&label)).await?.items;
-            let lease = lease(world).await?;
+            let lease = lease(cluster).await?;
             let holder = lease.holder_identity.unwrap_or_default();
-            let leads = || get(world, &holder, "readyz").is_ok_and(|answer| answer == "ok\n");
+            let leads = || get(cluster, &holder, "readyz").is_ok_and(|answer| answer == "ok\n");
             Ok(match pods.as_slice() {
                 [pod] if pod.name_any() == holder && leads() => {
                     Ok((pod.clone(), lease.acquire_time))
@@ -282,8 +284,8 @@ impl Leader {
         })
     }
 
-    async fn is_still_there(&self, world: &World) -> anyhow::Result<()> {
-        let now = Leader::settled(world).await?;
+    async fn is_still_there(&self, cluster: &TestCluster) -> anyhow::Result<()> {
+        let now = Leader::settled(cluster).await?;
         anyhow::ensure!(now == *self, "{self:?} became {now:?}");
         anyhow::ensure!(now.restarts == 0, "{now:?}");
         Ok(())
@@ -291,8 +293,8 @@ impl Leader {
 }
 
 /// The Deployment of the only queue of a fleet.
-async fn deployment_of(world: &World, fleet: &str) -> anyhow::Result<String> {
-    let fleet = world.api::<TaskQueueWorker>().get(fleet).await?;
+async fn deployment_of(cluster: &TestCluster, fleet: &str) -> anyhow::Result<String> {
+    let fleet = cluster.api::<TaskQueueWorker>().get(fleet).await?;
     let queues = fleet.status.map(|status| status.queues);
     let queue = queues.unwrap_or_default().into_iter().next();
     Ok(queue.context("its status has a queue")?.deployment_name)

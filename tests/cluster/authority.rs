@@ -14,7 +14,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::harness::TestCluster;
 
 /// The name in the server's certificate. It is not a DNS name.
 pub(crate) const SERVER: &str = "temporal.test";
@@ -89,31 +89,35 @@ impl Authority {
 }
 
 /// Creates or replaces an Opaque Secret.
-pub(crate) async fn secret(world: &World, name: &str, data: &[(&str, &str)]) -> anyhow::Result<()> {
+pub(crate) async fn secret(
+    cluster: &TestCluster,
+    name: &str,
+    data: &[(&str, &str)],
+) -> anyhow::Result<()> {
     let data: Value = data
         .iter()
         .map(|(key, text)| ((*key).to_owned(), json!(text)))
         .collect();
-    apply(world, name, "Opaque", &data).await
+    apply(cluster, name, "Opaque", &data).await
 }
 
 /// Creates or replaces a Secret with a client's certificate and key.
 pub(crate) async fn client_secret(
-    world: &World,
+    cluster: &TestCluster,
     name: &str,
     signed: &Signed,
 ) -> anyhow::Result<()> {
     let data = json!({"tls.crt": signed.certificate, "tls.key": signed.key});
-    apply(world, name, "kubernetes.io/tls", &data).await
+    apply(cluster, name, "kubernetes.io/tls", &data).await
 }
 
-async fn apply(world: &World, name: &str, type_: &str, data: &Value) -> anyhow::Result<()> {
+async fn apply(cluster: &TestCluster, name: &str, type_: &str, data: &Value) -> anyhow::Result<()> {
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": type_,
         "stringData": data,
     });
     let params = PatchParams::apply("cluster-test").force();
-    world
+    cluster
         .api::<Secret>()
         .patch(name, &params, &Patch::Apply(&object))
         .await?;

@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    harness::{World, alone, eventually, one_queue, output, with_namespace},
+    harness::{TestCluster, alone, eventually, one_queue, output, with_namespace},
     leaders::{freeze, get, lease, process_of, settled, signal, since, taken_after},
 };
 
@@ -33,36 +33,36 @@ const TRIES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_receives_sigterm_hands_over_within_five_seconds() {
-    alone("a-leader-that-receives-sigterm", |world| async move {
-        world
-            .apply(one_queue(&world.queue("all"), 0, 1, &json!({})))
+    alone("a-leader-that-receives-sigterm", |cluster| async move {
+        cluster
+            .apply(one_queue(&cluster.queue("all"), 0, 1, &json!({})))
             .await?;
         one_within(HAND_OVER, "from SIGTERM until one leads again", || async {
-            let (leader, _) = settled(&world).await?;
+            let (leader, _) = settled(&cluster).await?;
             let process = process_of(&leader).await?;
             let signalled = Timestamp::now();
             signal(&process, Signal::TERM)?;
             // The process restarts in its pod, and on a fast machine takes the lease back before
             // the other replica asks.
-            let next = taken_after(&world, signalled).await?;
+            let next = taken_after(&cluster, signalled).await?;
             since(signalled, &next)
         })
         .await?;
         // The new leader works.
-        world
-            .apply(one_queue(&world.queue("all"), 0, 2, &json!({})))
+        cluster
+            .apply(one_queue(&cluster.queue("all"), 0, 2, &json!({})))
             .await?;
-        world.condition_is("Ready", "True", "Available").await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
 
         // A process that dies without notice restarts in its pod and still holds the lease, or the
         // other replica gets it.
         one_within(TAKE_OVER, "from SIGKILL until one leads again", || async {
-            let (leader, _) = settled(&world).await?;
+            let (leader, _) = settled(&cluster).await?;
             let process = process_of(&leader).await?;
             let killed = Timestamp::now();
             signal(&process, Signal::KILL)?;
             let next = eventually("the lease is renewed", || async {
-                let lease = lease(&world).await?;
+                let lease = lease(&cluster).await?;
                 let renewed = lease
                     .renew_time
                     .as_ref()
@@ -77,37 +77,37 @@ async fn a_leader_that_receives_sigterm_hands_over_within_five_seconds() {
             since(killed, &next)
         })
         .await?;
-        settled(&world).await.map(drop)
+        settled(&cluster).await.map(drop)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet_when_it_resumes() {
-    alone("a-frozen-leader-is-replaced", |world| async move {
-        let queue = world.queue("all");
-        world
+    alone("a-frozen-leader-is-replaced", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster
             .apply(one_queue(&queue, 0, 3, &json!({"cooldownPeriod": "15s"})))
             .await?;
-        let first = world.temporal.order(&queue, 0, json!({"total": 100}))?;
-        world.temporal.result(&first).await?;
+        let first = cluster.temporal.order(&queue, 0, json!({"total": 100}))?;
+        cluster.temporal.result(&first).await?;
         // The leader is about to scale this idle fleet to zero, but freezes first.
-        let (leader, _) = settled(&world).await?;
-        let (asked, _) = world.replicas("all").await?;
+        let (leader, _) = settled(&cluster).await?;
+        let (asked, _) = cluster.replicas("all").await?;
         anyhow::ensure!(
             asked == 1,
             "the fleet was scaled in before its cooldown: {asked}"
         );
-        let (frozen, mut took) = freeze(&world, &leader).await?;
+        let (frozen, mut took) = freeze(&cluster, &leader).await?;
 
         let order = json!({"total": 100, "card": "tok_delay_8000"});
-        let workflows = world.temporal.orders(&queue, 1..9, &order)?;
-        world
+        let workflows = cluster.temporal.orders(&queue, 1..9, &order)?;
+        cluster
             .replicas_are("all", "the next leader scales out", |asked, _| asked > 1)
             .await?;
         let shrinks = Arc::new(Mutex::new(Vec::new()));
-        let deployment = world.deployments().await?["all"].name_any();
-        let watched = tokio::spawn(watch_shrinks(world.clone(), deployment, shrinks.clone()));
+        let deployment = cluster.deployments().await?["all"].name_any();
+        let watched = tokio::spawn(watch_shrinks(cluster.clone(), deployment, shrinks.clone()));
         // All its timers are due now, and as far as it knows the fleet has been idle for longer
         // than the cooldown.
         frozen.wake()?;
@@ -122,7 +122,7 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
             },
         )
         .await?;
-        world.temporal.results_at_once(&workflows).await?;
+        cluster.temporal.results_at_once(&workflows).await?;
         anyhow::ensure!(!watched.is_finished(), "{:?}", watched.await);
         watched.abort();
         let shrinks = shrinks.lock().expect("the lock is not poisoned").clone();
@@ -132,7 +132,7 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
             eventually(
                 &format!("the next leader reports that it {decision}"),
                 || async {
-                    let events = world
+                    let events = cluster
                         .api::<Event>()
                         .list(&ListParams::default())
                         .await?
@@ -158,38 +158,38 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
             if took <= TAKE_OVER {
                 break;
             }
-            let (leader, _) = settled(&world).await?;
-            let (_frozen, again) = freeze(&world, &leader).await?;
+            let (leader, _) = settled(&cluster).await?;
+            let (_frozen, again) = freeze(&cluster, &leader).await?;
             took = again;
         }
         assert!(took <= TAKE_OVER, "another replica led only after {took:?}");
-        settled(&world).await.map(drop)
+        settled(&cluster).await.map(drop)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_standby_is_ready_reports_its_role_and_has_no_series_of_fleets() {
-    with_namespace("the-standby-is-ready", |world| async move {
-        world
-            .apply(one_queue(&world.queue("all"), 0, 1, &json!({})))
+    with_namespace("the-standby-is-ready", |cluster| async move {
+        cluster
+            .apply(one_queue(&cluster.queue("all"), 0, 1, &json!({})))
             .await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let (leader, standby) = settled(&world).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let (leader, standby) = settled(&cluster).await?;
         let ready = "ok: standing by, another process leads\n";
-        assert_eq!(get(&world, &standby, "readyz")?, ready);
-        assert_eq!(get(&world, &standby, "livez")?, "ok\n");
-        assert_eq!(get(&world, &leader, "readyz")?, "ok\n");
+        assert_eq!(get(&cluster, &standby, "readyz")?, ready);
+        assert_eq!(get(&cluster, &standby, "livez")?, "ok\n");
+        assert_eq!(get(&cluster, &leader, "readyz")?, "ok\n");
         let value = |metrics: &str, series: &str| {
             let line = metrics.lines().find_map(|line| line.strip_prefix(series));
             line.map(|rest| rest.trim().to_owned())
         };
         let ours = format!(
             "taskqueue_operator_desired_replicas{{namespace=\"{}\",name=\"orders\"",
-            world.namespace
+            cluster.namespace
         );
         for (pod, leads) in [(&leader, true), (&standby, false)] {
-            let metrics = get(&world, pod, "metrics")?;
+            let metrics = get(&cluster, pod, "metrics")?;
             let expected = if leads { "1" } else { "0" };
             assert_eq!(
                 value(&metrics, "taskqueue_operator_leader ").as_deref(),
@@ -197,7 +197,7 @@ async fn the_standby_is_ready_reports_its_role_and_has_no_series_of_fleets() {
                 "{pod}"
             );
             assert_eq!(metrics.contains(&ours), leads, "{pod}:\n{metrics}");
-            is_clean(&world, &metrics)?;
+            is_clean(&cluster, &metrics)?;
         }
         Ok(())
     })
@@ -205,10 +205,10 @@ async fn the_standby_is_ready_reports_its_role_and_has_no_series_of_fleets() {
 }
 
 /// Checks that Prometheus' own linter finds no problem in the exposed metrics.
-fn is_clean(world: &World, metrics: &str) -> anyhow::Result<()> {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.prom", world.namespace));
+fn is_clean(cluster: &TestCluster, metrics: &str) -> anyhow::Result<()> {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.prom", cluster.namespace));
     std::fs::write(&file, metrics)?;
-    let mut promtool = Command::new(&world.sandbox.programs().promtool);
+    let mut promtool = Command::new(&cluster.sandbox.programs().promtool);
     promtool
         .args(["check", "metrics"])
         .stdin(std::fs::File::open(&file)?);
@@ -235,11 +235,11 @@ where
 
 /// Records, without end, each time that a Deployment lowers its requested replicas: from and to.
 async fn watch_shrinks(
-    world: Arc<World>,
+    cluster: Arc<TestCluster>,
     deployment: String,
     shrinks: Arc<Mutex<Vec<(i32, i32)>>>,
 ) -> anyhow::Result<()> {
-    let api: Api<Deployment> = world.api();
+    let api: Api<Deployment> = cluster.api();
     let only = WatchParams::default().fields(&format!("metadata.name={deployment}"));
     let mut last = None;
     let mut events = api.watch(&only, "0").await?.boxed();

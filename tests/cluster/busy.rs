@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     dashboards::operator_command,
-    harness::{World, alone, eventually, one_queue, throughout, with_namespace, within},
+    harness::{TestCluster, alone, eventually, one_queue, throughout, with_namespace, within},
     leaders::{process_of, settled, signal},
 };
 
@@ -24,7 +24,7 @@ const WINDOW: u32 = 20;
 /// The task slots of one pod.
 const SLOTS: u32 = 4;
 
-impl World {
+impl TestCluster {
     /// The sleeper; builds it if necessary.
     async fn sleeper(&self) -> anyhow::Result<Sleeper> {
         let sandbox = self.sandbox.clone();
@@ -81,13 +81,19 @@ impl World {
 }
 
 /// A fleet of sleepers with these environment variables and this grace period.
-fn fleet(world: &World, sleeper: &Sleeper, env: &[(&str, &str)], max: u32, grace: u32) -> Value {
+fn fleet(
+    cluster: &TestCluster,
+    sleeper: &Sleeper,
+    env: &[(&str, &str)],
+    max: u32,
+    grace: u32,
+) -> Value {
     let scaling = json!({
         "slotsPerReplica": SLOTS,
         "cooldownPeriod": format!("{WINDOW}s"),
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": WINDOW}},
     });
-    let mut spec = one_queue(&world.queue("all"), 0, max, &scaling);
+    let mut spec = one_queue(&cluster.queue("all"), 0, max, &scaling);
     spec["template"] = sleeper.template(env);
     spec["drain"] = json!({"gracePeriod": format!("{grace}s")});
     spec
@@ -95,24 +101,24 @@ fn fleet(world: &World, sleeper: &Sleeper, env: &[(&str, &str)], max: u32, grace
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_tasks_after_short_tasks_are_not_cut_off() {
-    with_namespace("long-tasks-after-short-ones", |world| async move {
-        let sleeper = world.sleeper().await?;
-        let mut spec = fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 5, 10);
+    with_namespace("long-tasks-after-short-ones", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
+        let mut spec = fleet(&cluster, &sleeper, &[("SLEEPER_SLOTS", "4")], 5, 10);
         spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(0);
         // The fleet keeps its size until the operator has seen every long task.
         spec["queues"][0]["replicas"]["min"] = json!(4);
-        world.apply(spec.clone()).await?;
-        world
+        cluster.apply(spec.clone()).await?;
+        cluster
             .replicas_are("all", "the workers run", |_, ready| ready >= 4)
             .await?;
-        world.start(&sleeper, "short", 200, Duration::from_millis(400))?;
-        world.have_ended("short").await?;
-        let long = world.start(&sleeper, "long", 8, LONG)?;
-        world.are_in_work(8).await?;
+        cluster.start(&sleeper, "short", 200, Duration::from_millis(400))?;
+        cluster.have_ended("short").await?;
+        let long = cluster.start(&sleeper, "long", 8, LONG)?;
+        cluster.are_in_work(8).await?;
         spec["queues"][0]["replicas"]["min"] = json!(0);
-        world.apply(spec).await?;
-        world.temporal.results_at_once(&long).await?;
-        world
+        cluster.apply(spec).await?;
+        cluster.temporal.results_at_once(&long).await?;
+        cluster
             .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)
             .await
             .map(drop)
@@ -122,13 +128,15 @@ async fn long_tasks_after_short_tasks_are_not_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_with_work_on_the_task_queue_of_its_host_is_busy() {
-    with_namespace("work-on-the-hosts-own-queue", |world| async move {
-        let sleeper = world.sleeper().await?;
+    with_namespace("work-on-the-hosts-own-queue", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
         let env = [("SLEEPER_SLOTS", "4"), ("SLEEPER_HOST_QUEUE", "true")];
-        world.apply(fleet(&world, &sleeper, &env, 2, 10)).await?;
-        let tasks = world.start_on(&sleeper, "host", 3, LONG, true)?;
-        world.temporal.results_at_once(&tasks).await?;
-        world
+        cluster
+            .apply(fleet(&cluster, &sleeper, &env, 2, 10))
+            .await?;
+        let tasks = cluster.start_on(&sleeper, "host", 3, LONG, true)?;
+        cluster.temporal.results_at_once(&tasks).await?;
+        cluster
             .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)
             .await
             .map(drop)
@@ -138,17 +146,19 @@ async fn a_pod_with_work_on_the_task_queue_of_its_host_is_busy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_without_a_slot_limit_are_counted_by_slots_per_replica() {
-    with_namespace("resource-based-slots", |world| async move {
-        let sleeper = world.sleeper().await?;
+    with_namespace("resource-based-slots", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
         let env = [("SLEEPER_TUNER", "true")];
-        world.apply(fleet(&world, &sleeper, &env, 15, 10)).await?;
+        cluster
+            .apply(fleet(&cluster, &sleeper, &env, 15, 10))
+            .await?;
         // 12 tasks at a time, with 3 of 4 slots in use per replica.
-        let tasks = world.start(&sleeper, "tuned", 12, LONG)?;
-        world
+        let tasks = cluster.start(&sleeper, "tuned", 12, LONG)?;
+        cluster
             .replicas_are("all", "the tasks start workers", |asked, _| asked > 0)
             .await?;
         let few = throughout(LONG, "a few replicas are enough", || async {
-            let (asked, _) = world.replicas("all").await?;
+            let (asked, _) = cluster.replicas("all").await?;
             Ok(if asked <= 6 {
                 Ok(())
             } else {
@@ -156,30 +166,32 @@ async fn workers_without_a_slot_limit_are_counted_by_slots_per_replica() {
             })
         });
         few.await?;
-        world.temporal.results_at_once(&tasks).await
+        cluster.temporal.results_at_once(&tasks).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_worker_keeps_polling_for_tasks_that_no_worker_takes() {
-    with_namespace("workers-of-another-version", |world| async move {
-        let sleeper = world.sleeper().await?;
-        let deployment = world.namespace.clone();
+    with_namespace("workers-of-another-version", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
+        let deployment = cluster.namespace.clone();
         let env = [
             ("TEMPORAL_DEPLOYMENT_NAME", deployment.as_str()),
             ("TEMPORAL_WORKER_BUILD_ID", "1"),
         ];
-        world.apply(fleet(&world, &sleeper, &env, 4, 10)).await?;
-        let tasks = world.start(&sleeper, "versioned", 20, Duration::from_secs(1))?;
-        world
+        cluster
+            .apply(fleet(&cluster, &sleeper, &env, 4, 10))
+            .await?;
+        let tasks = cluster.start(&sleeper, "versioned", 20, Duration::from_secs(1))?;
+        cluster
             .replicas_are("all", "the tasks start workers", |_, ready| ready > 1)
             .await?;
-        world
+        cluster
             .replicas_are("all", "one worker is left", |asked, _| asked == 1)
             .await?;
         throughout(Duration::from_secs(10), "it stays", || async {
-            let (asked, _) = world.replicas("all").await?;
+            let (asked, _) = cluster.replicas("all").await?;
             Ok(if asked == 1 {
                 Ok(())
             } else {
@@ -187,7 +199,7 @@ async fn one_worker_keeps_polling_for_tasks_that_no_worker_takes() {
             })
         })
         .await?;
-        world.temporal.run(&[
+        cluster.temporal.run(&[
             "worker",
             "deployment",
             "set-current-version",
@@ -197,31 +209,31 @@ async fn one_worker_keeps_polling_for_tasks_that_no_worker_takes() {
             "1",
             "--yes",
         ])?;
-        world.temporal.results(&tasks).await
+        cluster.temporal.results(&tasks).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_operator_removes_no_busy_pod() {
-    alone("a-restarted-operator", |world| async move {
-        let sleeper = world.sleeper().await?;
-        let (leader, _) = settled(&world).await?;
-        world
-            .apply(fleet(&world, &sleeper, &[("SLEEPER_SLOTS", "4")], 3, 10))
+    alone("a-restarted-operator", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
+        let (leader, _) = settled(&cluster).await?;
+        cluster
+            .apply(fleet(&cluster, &sleeper, &[("SLEEPER_SLOTS", "4")], 3, 10))
             .await?;
         // The workers have run many short tasks, and are now full of long ones.
-        world.start(&sleeper, "short", 100, Duration::from_millis(200))?;
-        world
+        cluster.start(&sleeper, "short", 100, Duration::from_millis(200))?;
+        cluster
             .replicas_are("all", "every worker runs", |_, ready| ready == 3)
             .await?;
         // The long tasks outlast the watched 30 s and the time before it.
-        let long = world.start(&sleeper, "long", 12, Duration::from_mins(1))?;
-        world.are_in_work(12).await?;
-        let before = pods(&world).await?;
+        let long = cluster.start(&sleeper, "long", 12, Duration::from_mins(1))?;
+        cluster.are_in_work(12).await?;
+        let before = pods(&cluster).await?;
         signal(&process_of(&leader).await?, Signal::KILL)?;
         let stay = throughout(Duration::from_secs(30), "every pod stays", || async {
-            let now = pods(&world).await?;
+            let now = pods(&cluster).await?;
             Ok(if now == before {
                 Ok(())
             } else {
@@ -229,41 +241,41 @@ async fn a_restarted_operator_removes_no_busy_pod() {
             })
         });
         stay.await?;
-        world.temporal.results_at_once(&long).await?;
-        settled(&world).await.map(drop)
+        cluster.temporal.results_at_once(&long).await?;
+        settled(&cluster).await.map(drop)
     })
     .await;
 }
 
-async fn pods(world: &World) -> anyhow::Result<BTreeSet<String>> {
-    let pods = world.live_pods().await?;
+async fn pods(cluster: &TestCluster) -> anyhow::Result<BTreeSet<String>> {
+    let pods = cluster.live_pods().await?;
     Ok(pods.iter().map(ResourceExt::name_any).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_ignores_sigterm_is_reported() {
-    with_namespace("a-worker-that-ignores-sigterm", |world| async move {
-        let sleeper = world.sleeper().await?;
+    with_namespace("a-worker-that-ignores-sigterm", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
         let env = [("SLEEPER_SLOTS", "4"), ("SLEEPER_IGNORE_SIGTERM", "true")];
-        let mut spec = fleet(&world, &sleeper, &env, 1, 20);
+        let mut spec = fleet(&cluster, &sleeper, &env, 1, 20);
         spec["queues"][0]["replicas"]["min"] = json!(1);
-        world.apply(spec).await?;
-        world
+        cluster.apply(spec).await?;
+        cluster
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
         // The operator has seen its heartbeats.
-        world.are_in_work(0).await?;
-        let pods = pods(&world).await?;
+        cluster.are_in_work(0).await?;
+        let pods = pods(&cluster).await?;
         let pod = pods.first().context("a ready pod has a name")?;
-        world.kubectl(&["delete", "pod", pod, "--wait=false"])?;
+        cluster.kubectl(&["delete", "pod", pod, "--wait=false"])?;
         let mut batch = 0;
         let note = loop {
             // The terminating pod shares the queue with its replacement.
             let name = format!("batch-{batch}");
-            world.start(&sleeper, &name, 8, Duration::from_millis(500))?;
-            world.have_ended(&name).await?;
+            cluster.start(&sleeper, &name, 8, Duration::from_millis(500))?;
+            cluster.have_ended(&name).await?;
             batch += 1;
-            if let Some(note) = world.events("PollsAfterStop").await?.pop() {
+            if let Some(note) = cluster.events("PollsAfterStop").await?.pop() {
                 break note;
             }
             anyhow::ensure!(batch < 100, "no Event reports that {pod} keeps polling");
@@ -278,8 +290,8 @@ async fn a_worker_that_ignores_sigterm_is_reported() {
 }
 
 /// The exit code of `check`, and the problems that it lists with their remedies, by queue.
-fn check(world: &World) -> anyhow::Result<(Option<i32>, BTreeSet<String>)> {
-    let ended = operator_command(world, &["check", "orders", "-o", "json"])?.output()?;
+fn check(cluster: &TestCluster) -> anyhow::Result<(Option<i32>, BTreeSet<String>)> {
+    let ended = operator_command(cluster, &["check", "orders", "-o", "json"])?.output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     let list: Value = serde_json::from_slice(&ended.stdout).with_context(|| said.into_owned())?;
     let problems = list["problems"].as_array().cloned().unwrap_or_default();
@@ -296,25 +308,25 @@ fn check(world: &World) -> anyhow::Result<(Option<i32>, BTreeSet<String>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rare_heartbeats_and_work_on_another_task_queue_are_listed_with_remedies() {
-    with_namespace("rare-heartbeats-and-another-queue", |world| async move {
-        let sleeper = world.sleeper().await?;
+    with_namespace("rare-heartbeats-and-another-queue", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
         let env = [
             ("SLEEPER_SLOTS", "4"),
             ("SLEEPER_HEARTBEAT", "40"),
             ("SLEEPER_HOST_QUEUE", "true"),
         ];
-        let mut spec = fleet(&world, &sleeper, &env, 1, 10);
+        let mut spec = fleet(&cluster, &sleeper, &env, 1, 10);
         spec["queues"][0]["replicas"]["min"] = json!(1);
-        world.apply(spec).await?;
-        world
+        cluster.apply(spec).await?;
+        cluster
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
-        world.start_on(&sleeper, "host", 1, Duration::from_secs(1), true)?;
+        cluster.start_on(&sleeper, "host", 1, Duration::from_secs(1), true)?;
         let all = ["all HeartbeatsTooRare", "all WorksOnOtherQueues"];
         let all: BTreeSet<String> = all.map(str::to_owned).into();
         // It takes three heartbeats.
         within(Duration::from_mins(5), "both faults are listed", || async {
-            let (code, listed) = check(&world)?;
+            let (code, listed) = check(&cluster)?;
             Ok(if (code, &listed) == (Some(1), &all) {
                 Ok(())
             } else {
@@ -323,7 +335,7 @@ async fn rare_heartbeats_and_work_on_another_task_queue_are_listed_with_remedies
         })
         .await?;
         for reason in ["HeartbeatsTooRare", "WorksOnOtherQueues"] {
-            let notes = world.events(reason).await?;
+            let notes = cluster.events(reason).await?;
             anyhow::ensure!(notes.len() == 1, "{reason}: {notes:?}");
         }
         Ok(())
@@ -333,38 +345,38 @@ async fn rare_heartbeats_and_work_on_another_task_queue_are_listed_with_remedies
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_that_drop_their_tasks_at_sigterm_are_listed() {
-    with_namespace("workers-that-drop-their-tasks", |world| async move {
-        let sleeper = world.sleeper().await?;
+    with_namespace("workers-that-drop-their-tasks", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
         let env = [
             ("SLEEPER_SLOTS", "4"),
             ("SLEEPER_HEARTBEAT", "1"),
             ("SLEEPER_NO_GRACE", "true"),
         ];
         // Each end counts as one in a dozen or two, and the fault is one in 10,000.
-        let mut spec = fleet(&world, &sleeper, &env, 1, 60);
+        let mut spec = fleet(&cluster, &sleeper, &env, 1, 60);
         spec["queues"][0]["replicas"]["min"] = json!(1);
-        world.apply(spec).await?;
-        world
+        cluster.apply(spec).await?;
+        cluster
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
         // The operator learns how long a task takes.
-        world.start(&sleeper, "learned", 8, LONG)?;
-        world.have_ended("learned").await?;
+        cluster.start(&sleeper, "learned", 8, LONG)?;
+        cluster.have_ended("learned").await?;
         let mut dropped = 0;
-        while check(&world)?.1.is_empty() {
+        while check(&cluster)?.1.is_empty() {
             anyhow::ensure!(dropped < 12, "no Event reports the dropped tasks");
             let name = format!("dropped-{dropped}");
-            world.start(&sleeper, &name, 4, LONG)?;
-            world.are_in_work(4).await?;
-            let pods = pods(&world).await?;
+            cluster.start(&sleeper, &name, 4, LONG)?;
+            cluster.are_in_work(4).await?;
+            let pods = pods(&cluster).await?;
             let pod = pods.first().context("a ready pod has a name")?;
-            world.kubectl(&["delete", "pod", pod])?;
+            cluster.kubectl(&["delete", "pod", pod])?;
             // Ends less than a mean task time apart count as one.
-            world.have_ended(&name).await?;
+            cluster.have_ended(&name).await?;
             dropped += 1;
         }
         anyhow::ensure!(dropped >= 2, "{dropped} pods may have been lucky");
-        let listed = check(&world)?;
+        let listed = check(&cluster)?;
         let ends = BTreeSet::from(["all EndsBeforeItsTasks".to_owned()]);
         anyhow::ensure!(listed == (Some(1), ends), "{listed:?}");
         Ok(())
@@ -374,28 +386,28 @@ async fn workers_that_drop_their_tasks_at_sigterm_are_listed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_that_no_pod_uses_are_listed_only_after_enough_tasks() {
-    with_namespace("slots-that-no-pod-uses", |world| async move {
-        let sleeper = world.sleeper().await?;
+    with_namespace("slots-that-no-pod-uses", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
         let env = [("SLEEPER_SLOTS", "1000")];
-        let mut spec = fleet(&world, &sleeper, &env, 1, 10);
+        let mut spec = fleet(&cluster, &sleeper, &env, 1, 10);
         spec["queues"][0]["replicas"]["min"] = json!(1);
-        world.apply(spec).await?;
-        world
+        cluster.apply(spec).await?;
+        cluster
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
         // The operator has seen its heartbeats.
-        world.are_in_work(0).await?;
-        anyhow::ensure!(check(&world)?.1.is_empty(), "nothing has been done yet");
+        cluster.are_in_work(0).await?;
+        anyhow::ensure!(check(&cluster)?.1.is_empty(), "nothing has been done yet");
         let mut batch = 0;
-        while check(&world)?.1.is_empty() {
+        while check(&cluster)?.1.is_empty() {
             anyhow::ensure!(batch < 300, "no Event reports the slots");
             let name = format!("batch-{batch}");
-            world.start(&sleeper, &name, 50, Duration::from_millis(100))?;
-            world.have_ended(&name).await?;
+            cluster.start(&sleeper, &name, 50, Duration::from_millis(100))?;
+            cluster.have_ended(&name).await?;
             batch += 1;
         }
         anyhow::ensure!(batch >= 20, "{batch} batches of 50 use 1000 slots");
-        let listed = check(&world)?;
+        let listed = check(&cluster)?;
         let slots = BTreeSet::from(["all SlotsNeverUsed".to_owned()]);
         anyhow::ensure!(listed == (Some(1), slots), "{listed:?}");
         Ok(())

@@ -6,10 +6,10 @@ use std::{path::Path, process::Command};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::harness::{World, with_namespace};
+use crate::harness::{TestCluster, with_namespace};
 
 /// The spec of `crds/examples/orders.yaml`, on task queues that no other test uses.
-fn example(world: &World) -> anyhow::Result<Value> {
+fn example(cluster: &TestCluster) -> anyhow::Result<Value> {
     let file = checkout().join("crds/examples/orders.yaml");
     let text =
         std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
@@ -17,13 +17,13 @@ fn example(world: &World) -> anyhow::Result<Value> {
     let queues = fleet["spec"]["queues"].as_array_mut();
     for queue in queues.context("the example has no queues")? {
         let name = queue["name"].as_str().unwrap_or_default().to_owned();
-        queue["taskQueue"] = json!(world.queue(&name));
+        queue["taskQueue"] = json!(cluster.queue(&name));
         for variable in queue["env"].as_array_mut().into_iter().flatten() {
             let is_queue = variable["name"]
                 .as_str()
                 .is_some_and(|name| name.ends_with("_QUEUE"));
             if let (true, Some(value)) = (is_queue, variable["value"].as_str()) {
-                variable["value"] = json!(world.queue(value));
+                variable["value"] = json!(cluster.queue(value));
             }
         }
     }
@@ -75,20 +75,20 @@ fn report(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_fleets_serve_clients_in_other_languages() {
-    with_namespace("clients-of-other-languages", |world| async move {
-        world.apply(example(&world)?).await?;
-        world
+    with_namespace("clients-of-other-languages", |cluster| async move {
+        cluster.apply(example(&cluster)?).await?;
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
-        let address = world.sandbox.temporal()?;
+        let address = cluster.sandbox.temporal()?;
         let queues: Vec<String> = ["order-processing", "inventory", "payments", "notifications"]
             .iter()
-            .map(|queue| world.queue(queue))
+            .map(|queue| cluster.queue(queue))
             .collect();
         let mut running = Vec::new();
         for language in ["py", "go"] {
             let (client, address) = (client(language)?, address.clone());
-            let (prefix, queues) = (world.namespace.clone(), queues.clone());
+            let (prefix, queues) = (cluster.namespace.clone(), queues.clone());
             running.push((
                 language,
                 tokio::task::spawn_blocking(move || report(client, &address, &prefix, &queues)),
@@ -98,7 +98,7 @@ async fn the_example_fleets_serve_clients_in_other_languages() {
             let report = report.await??;
             for number in 0..3 {
                 let order = &report["orders"][number];
-                let id = format!("{}-{language}-{}", world.namespace, number + 1);
+                let id = format!("{}-{language}-{}", cluster.namespace, number + 1);
                 assert_eq!(order["order_id"], json!(id), "{report:#}");
                 assert_eq!(order["state"], json!("completed"), "{report:#}");
                 assert_eq!(order["payment"]["amount"], json!(100), "{report:#}");

@@ -17,12 +17,12 @@ use taskqueue_operator::{
 };
 use taskqueue_scaling::{Observation, Reading, Replicas, Time, UnknownReason};
 
-use crate::harness::{World, eventually, with_namespace};
+use crate::harness::{TestCluster, eventually, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
-    with_namespace("a-decision-based-on-stale-data", |world| async move {
-        let api: Api<Deployment> = world.api();
+    with_namespace("a-decision-based-on-stale-data", |cluster| async move {
+        let api: Api<Deployment> = cluster.api();
         // The pods never start, which does not matter here.
         let object: Deployment = serde_json::from_value(json!({
             "metadata": {"name": "stale"},
@@ -48,9 +48,9 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
         let known = counted
             .resource_version()
             .context("a Deployment has a version")?;
-        world.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
+        cluster.kubectl(&["scale", "deployment", "stale", "--replicas=3"])?;
         let metrics = Metrics::new(Clock::start())?;
-        let writer = Writer::new(world.client.clone(), metrics, Leading::default());
+        let writer = Writer::new(cluster.client.clone(), metrics, Leading::default());
         let carry_out = async |plan: Plan| writer.apply(&plan, Duration::MAX, || {}).await;
         let uid = counted.uid().context("a Deployment has a uid")?;
         let decided_on = |resource_version: String| ScalePrecondition {
@@ -58,7 +58,7 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
             resource_version,
             generation: None,
         };
-        let applied = carry_out(changing(&world, (2, 1), decided_on(known.clone()))).await;
+        let applied = carry_out(changing(&cluster, (2, 1), decided_on(known.clone()))).await;
         let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
         assert_eq!(errors.len(), 1, "{errors:?}");
         let class = applied.errors().next().map(|error| error.class().as_str());
@@ -69,13 +69,13 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
         );
         // Growth is refused too if the number of replicas has changed, but carried out if only the
         // version has.
-        let applied = carry_out(changing(&world, (2, 5), decided_on(known.clone()))).await;
+        let applied = carry_out(changing(&cluster, (2, 5), decided_on(known.clone()))).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
         assert_eq!(
             api.get("stale").await?.spec.and_then(|spec| spec.replicas),
             Some(3)
         );
-        let applied = carry_out(changing(&world, (3, 4), decided_on(known.clone()))).await;
+        let applied = carry_out(changing(&cluster, (3, 4), decided_on(known.clone()))).await;
         assert_eq!(applied.errors().count(), 0, "{applied:?}");
         assert_eq!(
             api.get("stale").await?.spec.and_then(|spec| spec.replicas),
@@ -85,7 +85,7 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
             uid: "another".to_owned(),
             ..decided_on(known)
         };
-        let applied = carry_out(changing(&world, (4, 5), another)).await;
+        let applied = carry_out(changing(&cluster, (4, 5), another)).await;
         assert_eq!(applied.errors().count(), 1, "{applied:?}");
         // The same change with present knowledge is carried out. The Deployment's controller may
         // write in between.
@@ -95,7 +95,7 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
                 .await?
                 .resource_version()
                 .unwrap_or_default();
-            let applied = carry_out(changing(&world, (4, 1), decided_on(known))).await;
+            let applied = carry_out(changing(&cluster, (4, 1), decided_on(known))).await;
             let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
             Ok(if errors.is_empty() {
                 Ok(())
@@ -114,7 +114,7 @@ async fn the_api_server_refuses_a_decision_that_is_based_on_stale_data() {
 }
 
 /// A late write by a former leader: replicas from one number to another, decided on this version.
-fn changing(world: &World, (from, to): (u32, u32), decided_on: ScalePrecondition) -> Plan {
+fn changing(cluster: &TestCluster, (from, to): (u32, u32), decided_on: ScalePrecondition) -> Plan {
     let since = Time::default();
     let reason = UnknownReason::NotReadYet;
     let queue = QueuePlan {
@@ -150,7 +150,7 @@ fn changing(world: &World, (from, to): (u32, u32), decided_on: ScalePrecondition
     };
     Plan {
         fleet: FleetKey {
-            namespace: world.namespace.clone(),
+            namespace: cluster.namespace.clone(),
             name: "orders".to_owned(),
             uid: String::new(),
         },

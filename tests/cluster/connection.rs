@@ -5,11 +5,11 @@ use std::time::Duration;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::harness::{World, eventually, one_queue, throughout, with_namespace};
+use crate::harness::{TestCluster, eventually, one_queue, throughout, with_namespace};
 
 /// The sorted names of the pods that are not terminating.
-async fn pods(world: &World) -> anyhow::Result<Vec<String>> {
-    let pods = world.live_pods().await?;
+async fn pods(cluster: &TestCluster) -> anyhow::Result<Vec<String>> {
+    let pods = cluster.live_pods().await?;
     let mut names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
     names.sort();
     Ok(names)
@@ -17,22 +17,22 @@ async fn pods(world: &World) -> anyhow::Result<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
-    with_namespace("a-connection-is-tried-first", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
-        world.apply(spec.clone()).await?;
-        world
+    with_namespace("a-connection-is-tried-first", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("all"), 2, 2, &json!({}));
+        cluster.apply(spec.clone()).await?;
+        cluster
             .replicas_are("all", "the minimum runs", |_, ready| ready == 2)
             .await?;
-        let before = pods(&world).await?;
+        let before = pods(&cluster).await?;
 
         let good = spec["connection"]["address"].clone();
         spec["connection"]["address"] = json!("temporl.sandbox-services.svc:7233");
-        world.apply(spec.clone()).await?;
-        world
+        cluster.apply(spec.clone()).await?;
+        cluster
             .condition_is("Reconciling", "True", "ConnectionUntried")
             .await?;
         throughout(Duration::from_secs(10), "the same pods run", || async {
-            let now = pods(&world).await?;
+            let now = pods(&cluster).await?;
             Ok(if now == before {
                 Ok(())
             } else {
@@ -40,7 +40,7 @@ async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
             })
         })
         .await?;
-        let condition = world
+        let condition = cluster
             .condition_is("Ready", "False", "ConnectionUntried")
             .await?;
         assert!(
@@ -50,12 +50,12 @@ async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
         );
 
         spec["connection"]["address"] = good;
-        spec["queues"][0]["taskQueue"] = json!(world.queue("other"));
-        world.apply(spec.clone()).await?;
-        world.condition_is("Ready", "True", "Available").await?;
+        spec["queues"][0]["taskQueue"] = json!(cluster.queue("other"));
+        cluster.apply(spec.clone()).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
         eventually("an Event names the task queue that was left", || async {
-            let notes = world.events("QueueMoved").await?;
-            let left = world.queue("all");
+            let notes = cluster.events("QueueMoved").await?;
+            let left = cluster.queue("all");
             let is_named = notes.iter().any(|note| note.contains(&left));
             Ok(if is_named {
                 Ok(())
@@ -66,16 +66,16 @@ async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
         .await?;
 
         // The user overrides the test.
-        let before = pods(&world).await?;
+        let before = pods(&cluster).await?;
         spec["connection"]["address"] = json!("temporl.sandbox-services.svc:7233");
-        world.kubectl(&[
+        cluster.kubectl(&[
             "annotate",
             "tqw/orders",
             "taskqueue.dev/skip-connection-check=true",
         ])?;
-        world.apply(spec).await?;
+        cluster.apply(spec).await?;
         eventually("a pod uses the new connection", || async {
-            let now = pods(&world).await?;
+            let now = pods(&cluster).await?;
             let new = now.iter().any(|pod| !before.contains(pod));
             Ok(if new { Ok(()) } else { Err(format!("{now:?}")) })
         })

@@ -7,7 +7,7 @@ use sandbox_demo::dashboard::panels::{DASHBOARD, Dashboard, FLEETS_DASHBOARD, Ki
 use sandbox_machine::clients::prometheus::Prometheus;
 use serde_json::{Value, json};
 
-use crate::harness::{World, eventually, output, with_namespace};
+use crate::harness::{TestCluster, eventually, output, with_namespace};
 
 /// Seconds between two points of a query; the sandbox scrapes every 2 s.
 const STEP: i64 = 2;
@@ -30,26 +30,26 @@ const EMPTY_WHEN_IDLE: [&str; 11] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboards_show_a_run_and_no_panel_is_empty() {
-    with_namespace("the-dashboard-shows-a-run", |world| async move {
+    with_namespace("the-dashboard-shows-a-run", |cluster| async move {
         let from = jiff::Timestamp::now().as_second();
-        let queue = world.queue("all");
-        world.start_from_zero(&queue, 2).await?;
+        let queue = cluster.queue("all");
+        cluster.start_from_zero(&queue, 2).await?;
         let order = json!({"total": 100, "card": "tok_delay_2000"});
-        let workflows = world.temporal.orders(&queue, 0..8, &order)?;
-        world
+        let workflows = cluster.temporal.orders(&queue, 0..8, &order)?;
+        cluster
             .replicas_are("all", "a worker runs", |_, ready| ready > 0)
             .await?;
-        people_see_what_runs(&world, &queue)?;
-        world.temporal.results(&workflows).await?;
-        world
+        people_see_what_runs(&cluster, &queue)?;
+        cluster.temporal.results(&workflows).await?;
+        cluster
             .replicas_are("all", "the idle fleet is back at zero", |asked, ready| {
                 (asked, ready) == (0, 0)
             })
             .await?;
-        people_see_why_it_went_to_zero(&world)?;
+        people_see_why_it_went_to_zero(&cluster)?;
 
-        let prometheus = Prometheus::of(&world.sandbox)?;
-        let mut variables = variables(&world.namespace, "orders", "all", "30s");
+        let prometheus = Prometheus::of(&cluster.sandbox)?;
+        let mut variables = variables(&cluster.namespace, "orders", "all", "30s");
         variables.extend([("__interval", "2s"), ("__range", "5m")]);
         let parse = |text| Dashboard::parse(text, &variables).map_err(anyhow::Error::msg);
         let (dashboard, fleets) = (parse(DASHBOARD)?, parse(FLEETS_DASHBOARD)?);
@@ -57,7 +57,7 @@ async fn the_dashboards_show_a_run_and_no_panel_is_empty() {
             let now = jiff::Timestamp::now().as_second();
             let ready = format!(
                 "taskqueue_operator_ready_replicas{{namespace=\"{}\"}}",
-                world.namespace
+                cluster.namespace
             );
             let samples: Vec<f64> = prometheus
                 .range(&ready, from, now, STEP)?
@@ -146,8 +146,8 @@ fn rises(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_evaluates_every_rule_of_the_chart() {
-    with_namespace("prometheus-evaluates-every-rule", |world| async move {
-        let prometheus = Prometheus::of(&world.sandbox)?;
+    with_namespace("prometheus-evaluates-every-rule", |cluster| async move {
+        let prometheus = Prometheus::of(&cluster.sandbox)?;
         let chart: Value = serde_saphyr::from_str(include_str!(
             "../../charts/taskqueue-operator/files/rules.yaml"
         ))?;
@@ -184,13 +184,16 @@ async fn prometheus_evaluates_every_rule_of_the_chart() {
 }
 
 /// Runs `taskqueue-operator ARGUMENTS` as a person would.
-fn operator(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
-    output(&mut operator_command(world, arguments)?)
+fn operator(cluster: &TestCluster, arguments: &[&str]) -> anyhow::Result<String> {
+    output(&mut operator_command(cluster, arguments)?)
 }
 
 /// `taskqueue-operator ARGUMENTS` with the sandbox's kubeconfig. The program is the one in the
 /// image.
-pub(crate) fn operator_command(world: &World, arguments: &[&str]) -> anyhow::Result<Command> {
+pub(crate) fn operator_command(
+    cluster: &TestCluster,
+    arguments: &[&str],
+) -> anyhow::Result<Command> {
     let tests = std::env::current_exe()?;
     let folder = tests
         .ancestors()
@@ -200,14 +203,14 @@ pub(crate) fn operator_command(world: &World, arguments: &[&str]) -> anyhow::Res
     let mut command = Command::new(folder.join("taskqueue-operator"));
     command
         .args(arguments)
-        .args(["--namespace", &world.namespace])
-        .env("KUBECONFIG", world.sandbox.kubeconfig());
+        .args(["--namespace", &cluster.namespace])
+        .env("KUBECONFIG", cluster.sandbox.kubeconfig());
     Ok(command)
 }
 
 /// While a worker runs, the table shows it with its metrics.
-fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
-    let seen: Value = serde_json::from_str(&operator(world, &["top", "-o", "json"])?)?;
+fn people_see_what_runs(cluster: &TestCluster, queue: &str) -> anyhow::Result<()> {
+    let seen: Value = serde_json::from_str(&operator(cluster, &["top", "-o", "json"])?)?;
     assert_eq!(seen["notes"], json!([]), "{seen}");
     let row = &seen["fleets"][0]["queues"][0];
     assert_eq!(
@@ -216,7 +219,7 @@ fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
     );
     assert_eq!((&row["min"], &row["max"]), (&json!(0), &json!(2)));
     assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
-    let table = operator(world, &["top"])?;
+    let table = operator(cluster, &["top"])?;
     let head: Vec<&str> = table
         .lines()
         .next()
@@ -228,9 +231,9 @@ fn people_see_what_runs(world: &World, queue: &str) -> anyhow::Result<()> {
 }
 
 /// Afterwards `explain` shows the last decision and the Events in order.
-fn people_see_why_it_went_to_zero(world: &World) -> anyhow::Result<()> {
+fn people_see_why_it_went_to_zero(cluster: &TestCluster) -> anyhow::Result<()> {
     let seen: Value =
-        serde_json::from_str(&operator(world, &["explain", "orders", "-o", "json"])?)?;
+        serde_json::from_str(&operator(cluster, &["explain", "orders", "-o", "json"])?)?;
     assert_eq!(seen["queue"]["lastDecision"]["to"], 0, "{seen}");
     let events = seen["events"].as_array().cloned().unwrap_or_default();
     let scaled: Vec<&str> = events
@@ -240,7 +243,7 @@ fn people_see_why_it_went_to_zero(world: &World) -> anyhow::Result<()> {
         .collect();
     assert_eq!(scaled.first(), Some(&"ScaledUp"), "{seen}");
     assert_eq!(scaled.last(), Some(&"ScaledDown"), "{seen}");
-    let text = operator(world, &["explain", "orders", "all"])?;
+    let text = operator(cluster, &["explain", "orders", "all"])?;
     for section in ["NOW", "LAST CHANGE", "WHAT HOLDS THE FLEET BACK", "EVENTS"] {
         assert!(text.lines().any(|line| line.starts_with(section)), "{text}");
     }

@@ -16,11 +16,11 @@ use crate::harness::{eventually, one_queue, with_namespace};
 async fn a_temporal_namespace_that_does_not_exist_is_named() {
     with_namespace(
         "a-temporal-namespace-that-does-not-exist",
-        |world| async move {
-            let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        |cluster| async move {
+            let mut spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
             spec["connection"]["temporalNamespace"] = json!("no-such-namespace");
-            world.apply(spec).await?;
-            let condition = world
+            cluster.apply(spec).await?;
+            let condition = cluster
                 .condition_is("ScalingActive", "False", "TemporalNamespaceNotFound")
                 .await?;
             assert!(
@@ -36,33 +36,36 @@ async fn a_temporal_namespace_that_does_not_exist_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_without_a_temporal_server_is_named() {
-    with_namespace("an-address-without-a-temporal-server", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        spec["connection"]["address"] = json!("temporal.sandbox-services.svc:7");
-        world.apply(spec).await?;
-        let condition = world
-            .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
-            .await?;
-        assert!(
-            condition
-                .message
-                .contains("temporal.sandbox-services.svc:7"),
-            "{}",
-            condition.message
-        );
-        Ok(())
-    })
+    with_namespace(
+        "an-address-without-a-temporal-server",
+        |cluster| async move {
+            let mut spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+            spec["connection"]["address"] = json!("temporal.sandbox-services.svc:7");
+            cluster.apply(spec).await?;
+            let condition = cluster
+                .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
+                .await?;
+            assert!(
+                condition
+                    .message
+                    .contains("temporal.sandbox-services.svc:7"),
+                "{}",
+                condition.message
+            );
+            Ok(())
+        },
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_secret_is_named_and_its_creation_is_noticed() {
-    with_namespace("a-missing-secret-is-named", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 0, 1, &json!({}));
+    with_namespace("a-missing-secret-is-named", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("all"), 0, 1, &json!({}));
         spec["connection"]["tls"] = json!({});
         spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
-        world.apply(spec).await?;
-        let condition = world
+        cluster.apply(spec).await?;
+        let condition = cluster
             .condition_is("Ready", "False", "SecretNotFound")
             .await?;
         assert!(
@@ -70,7 +73,7 @@ async fn a_missing_secret_is_named_and_its_creation_is_noticed() {
             "{}",
             condition.message
         );
-        world.kubectl(&[
+        cluster.kubectl(&[
             "create",
             "secret",
             "generic",
@@ -78,7 +81,7 @@ async fn a_missing_secret_is_named_and_its_creation_is_noticed() {
             "--from-literal=key=k",
         ])?;
         eventually("the Secret is noticed", || async {
-            let ready = world.condition("Ready").await?;
+            let ready = cluster.condition("Ready").await?;
             let reason = ready.map(|ready| ready.reason).unwrap_or_default();
             Ok(if reason.is_empty() || reason == "SecretNotFound" {
                 Err(reason)
@@ -96,20 +99,20 @@ const LOST: [(&str, &str); 3] = [("literal", "\\n"), ("spaces", " "), ("one-line
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
-    with_namespace("a-key-that-lost-its-line-breaks", |world| async move {
+    with_namespace("a-key-that-lost-its-line-breaks", |cluster| async move {
         let signed = Authority::new()?.sign("client", LONG)?;
         for (name, line_break) in LOST {
             let key = signed.key.replace('\n', line_break);
             let pair = [("tls.crt", &*signed.certificate), ("tls.key", &*key)];
-            secret(&world, name, &pair).await?;
-            let mut spec = one_queue(&world.queue(name), 0, 1, &json!({}));
+            secret(&cluster, name, &pair).await?;
+            let mut spec = one_queue(&cluster.queue(name), 0, 1, &json!({}));
             spec["connection"]["tls"] = json!({"clientCertificateSecretRef": {"name": name}});
             let fleet = json!({
                 "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
                 "metadata": {"name": name}, "spec": spec,
             });
             let (by, fleet) = (PatchParams::apply("cluster-test"), Patch::Apply(&fleet));
-            world
+            cluster
                 .api::<TaskQueueWorker>()
                 .patch(name, &by, &fleet)
                 .await?;
@@ -118,9 +121,9 @@ async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
             eventually(
                 &format!("{name} is named in a condition and an Event"),
                 || async {
-                    let status = world.api::<TaskQueueWorker>().get(name).await?.status;
+                    let status = cluster.api::<TaskQueueWorker>().get(name).await?.status;
                     let conditions = status.map(|status| status.conditions).unwrap_or_default();
-                    let events = world.events("SecretInvalid").await?;
+                    let events = cluster.events("SecretInvalid").await?;
                     let place = format!("Secret {name}, key tls.key");
                     let says = |text: &str| text.contains(&place) && text.contains("line breaks");
                     let in_condition = conditions.iter().any(|condition| says(&condition.message));
@@ -139,9 +142,9 @@ async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
             .filter(|line| !line.starts_with('-'))
             .collect();
         let shown = [
-            world.kubectl(&["get", "taskqueueworkers", "-o", "json"])?,
-            world.kubectl(&["get", "events", "-o", "json"])?,
-            world.operator_log()?,
+            cluster.kubectl(&["get", "taskqueueworkers", "-o", "json"])?,
+            cluster.kubectl(&["get", "events", "-o", "json"])?,
+            cluster.operator_log()?,
         ];
         for line in shown.iter().flat_map(|text| text.lines()) {
             anyhow::ensure!(exposed(&[body.as_bytes()], line).is_none(), "{line}");
@@ -153,16 +156,16 @@ async fn a_key_that_lost_its_line_breaks_is_named_and_never_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_pulled_is_named_while_the_old_pod_keeps_running() {
-    with_namespace("an-image-that-cannot-be-pulled", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        world.apply(spec.clone()).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let before = world.live_pods().await?[0].name_any();
+    with_namespace("an-image-that-cannot-be-pulled", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+        cluster.apply(spec.clone()).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let before = cluster.live_pods().await?[0].name_any();
         spec["template"]["spec"]["containers"][0]["image"] = json!("localhost/no-such-image:1");
         spec["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
-        world.apply(spec).await?;
+        cluster.apply(spec).await?;
         eventually("a condition names the image", || async {
-            let fleet = world.fleet().await?;
+            let fleet = cluster.fleet().await?;
             let conditions = fleet
                 .status
                 .map(|status| status.conditions)
@@ -178,7 +181,7 @@ async fn an_image_that_cannot_be_pulled_is_named_while_the_old_pod_keeps_running
             })
         })
         .await?;
-        let alive = world
+        let alive = cluster
             .live_pods()
             .await?
             .iter()
@@ -193,19 +196,19 @@ async fn an_image_that_cannot_be_pulled_is_named_while_the_old_pod_keeps_running
 async fn a_connection_reference_without_its_object_is_named_until_it_exists() {
     with_namespace(
         "a-connection-reference-without-its-object",
-        |world| async move {
-            let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+        |cluster| async move {
+            let mut spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
             spec["connectionRef"] = json!({"name": "main"});
             spec.as_object_mut().unwrap().remove("connection");
-            world.apply(spec).await?;
-            let condition = world
+            cluster.apply(spec).await?;
+            let condition = cluster
                 .condition_is("Ready", "False", "ConnectionNotFound")
                 .await?;
             assert!(condition.message.contains("main"), "{}", condition.message);
             let connection =
                 json!({"address": crate::harness::TEMPORAL, "temporalNamespace": "default"});
-            world.share_connection("main", connection).await?;
-            world.condition_is("Ready", "True", "Available").await?;
+            cluster.share_connection("main", connection).await?;
+            cluster.condition_is("Ready", "True", "Available").await?;
             Ok(())
         },
     )
@@ -216,15 +219,15 @@ async fn a_connection_reference_without_its_object_is_named_until_it_exists() {
 async fn the_newer_of_two_fleets_on_one_task_queue_does_not_scale() {
     with_namespace(
         "the-newer-of-two-fleets-does-not-scale",
-        |world| async move {
-            let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-            world.apply(spec.clone()).await?;
-            world.condition_is("Ready", "True", "Available").await?;
+        |cluster| async move {
+            let spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+            cluster.apply(spec.clone()).await?;
+            cluster.condition_is("Ready", "True", "Available").await?;
             let second = json!({
                 "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorker",
                 "metadata": {"name": "second"}, "spec": spec,
             });
-            let api = world.api::<TaskQueueWorker>();
+            let api = cluster.api::<TaskQueueWorker>();
             // creationTimestamp has whole seconds; within the same second, the name decides.
             api.patch(
                 "second",
@@ -249,7 +252,7 @@ async fn the_newer_of_two_fleets_on_one_task_queue_does_not_scale() {
                 })
             })
             .await?;
-            let (asked, ready) = world.replicas("all").await?;
+            let (asked, ready) = cluster.replicas("all").await?;
             assert_eq!((asked, ready), (1, 1), "the older fleet continues");
             Ok(())
         },

@@ -6,15 +6,15 @@ use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, alone, eventually, output};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_killed_during_work_continues_after_its_restart() {
-    alone("an-operator-that-is-killed", |world| async move {
-        let queue = world.queue("all");
-        world.start_from_zero(&queue, 3).await?;
+    alone("an-operator-that-is-killed", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.start_from_zero(&queue, 3).await?;
         let order = json!({"total": 100, "card": "tok_delay_2000"});
-        let workflows = world.temporal.orders(&queue, 0..12, &order)?;
-        world
+        let workflows = cluster.temporal.orders(&queue, 0..12, &order)?;
+        cluster
             .replicas_are("all", "workers start", |asked, _| asked > 0)
             .await?;
-        let mut kubectl = world.sandbox.kubectl();
+        let mut kubectl = cluster.sandbox.kubectl();
         kubectl.args([
             "--namespace",
             OPERATOR_NAMESPACE,
@@ -25,9 +25,9 @@ async fn an_operator_that_is_killed_during_work_continues_after_its_restart() {
             "--grace-period=0",
         ]);
         output(&mut kubectl)?;
-        world.temporal.results(&workflows).await?;
+        cluster.temporal.results(&workflows).await?;
         eventually("another operator is ready", || async {
-            let mut kubectl = world.sandbox.kubectl();
+            let mut kubectl = cluster.sandbox.kubectl();
             let status = kubectl.args([
                 "--namespace",
                 OPERATOR_NAMESPACE,
@@ -43,7 +43,7 @@ async fn an_operator_that_is_killed_during_work_continues_after_its_restart() {
             })
         })
         .await?;
-        world
+        cluster
             .replicas_are(
                 "all",
                 "the new operator takes the idle fleet to zero",

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) use keys::Keys;
 
-use crate::{authority::SERVER, harness::World};
+use crate::{authority::SERVER, harness::TestCluster};
 
 /// A client that was admitted through TLS.
 pub(crate) struct AdmittedClient {
@@ -48,32 +48,37 @@ struct Shared {
 
 impl Front {
     /// Serves plaintext in front of the server at this address.
-    pub(crate) fn plain(world: &World, behind: String) -> anyhow::Result<Self> {
-        Self::start(world, behind, None, None)
+    pub(crate) fn plain(cluster: &TestCluster, behind: String) -> anyhow::Result<Self> {
+        Self::start(cluster, behind, None, None)
     }
 
     /// Serves TLS in front of the sandbox's server.
-    pub(crate) fn tls(world: &World, config: Arc<ServerConfig>) -> anyhow::Result<Self> {
-        Self::start(world, world.sandbox.temporal()?, Some(config), None)
+    pub(crate) fn tls(cluster: &TestCluster, config: Arc<ServerConfig>) -> anyhow::Result<Self> {
+        Self::start(cluster, cluster.sandbox.temporal()?, Some(config), None)
     }
 
     /// Serves TLS in front of the sandbox's server, and passes on only requests with an accepted
     /// key.
     pub(crate) fn with_keys(
-        world: &World,
+        cluster: &TestCluster,
         config: Arc<ServerConfig>,
         keys: Arc<Keys>,
     ) -> anyhow::Result<Self> {
-        Self::start(world, world.sandbox.temporal()?, Some(config), Some(keys))
+        Self::start(
+            cluster,
+            cluster.sandbox.temporal()?,
+            Some(config),
+            Some(keys),
+        )
     }
 
     fn start(
-        world: &World,
+        cluster: &TestCluster,
         behind: String,
         tls: Option<Arc<ServerConfig>>,
         keys: Option<Arc<Keys>>,
     ) -> anyhow::Result<Self> {
-        let listener = world.sandbox.listener_for_pods()?;
+        let listener = cluster.sandbox.listener_for_pods()?;
         let address = listener.local_addr()?.to_string();
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;

@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 
-use crate::harness::{World, eventually, one_queue, with_namespace};
+use crate::harness::{TestCluster, eventually, one_queue, with_namespace};
 
 /// From an order on a queue at zero to its replicas, on a busy sandbox: a reading after at most
 /// 5 s, then the promised time.
@@ -21,19 +21,19 @@ const PROMISED: Duration = Duration::from_secs(5 + 2 + 1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_hangs_on_twenty_templates_does_not_delay_the_replicas_of_other_queues() {
-    with_namespace("a-webhook-that-hangs", |world| async move {
-        world.apply(twenty(&world, "first")).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let webhook = Webhook::hang(&world).await?;
-        world.apply(twenty(&world, "second")).await?;
+    with_namespace("a-webhook-that-hangs", |cluster| async move {
+        cluster.apply(twenty(&cluster, "first")).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let webhook = Webhook::hang(&cluster).await?;
+        cluster.apply(twenty(&cluster, "second")).await?;
         webhook.called().await?;
         let began = Instant::now();
-        world
+        cluster
             .temporal
-            .order(&world.queue("q19"), 0, json!({"total": 100}))?;
-        let api: Api<Deployment> = world.api();
+            .order(&cluster.queue("q19"), 0, json!({"total": 100}))?;
+        let api: Api<Deployment> = cluster.api();
         let grown = eventually("the queue has a replica", || async {
-            let found = world.replicas("q19").await?;
+            let found = cluster.replicas("q19").await?;
             Ok(if found.0 > 0 {
                 Ok(found)
             } else {
@@ -75,11 +75,11 @@ async fn a_webhook_that_hangs_on_twenty_templates_does_not_delay_the_replicas_of
 }
 
 /// Twenty queues at zero, with this annotation in the template.
-fn twenty(world: &World, marked: &str) -> Value {
-    let mut spec = one_queue(&world.queue("all"), 0, 1, &json!({}));
+fn twenty(cluster: &TestCluster, marked: &str) -> Value {
+    let mut spec = one_queue(&cluster.queue("all"), 0, 1, &json!({}));
     let queue = |number: u32| {
         let name = format!("q{number}");
-        json!({"name": name, "taskQueue": world.queue(&name), "replicas": {"min": 0, "max": 1}})
+        json!({"name": name, "taskQueue": cluster.queue(&name), "replicas": {"min": 0, "max": 1}})
     };
     spec["queues"] = (0..20).map(queue).collect();
     spec["template"]["metadata"] = json!({"annotations": {"example.com/marked": marked}});
@@ -107,8 +107,8 @@ struct Webhook {
 }
 
 impl Webhook {
-    async fn hang(world: &World) -> anyhow::Result<Self> {
-        let listener = world.sandbox.listener_for_pods()?;
+    async fn hang(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let listener = cluster.sandbox.listener_for_pods()?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -120,7 +120,7 @@ impl Webhook {
                 calls.send_replace(open.len());
             }
         });
-        let name = format!("{}-hangs", world.namespace);
+        let name = format!("{}-hangs", cluster.namespace);
         let configuration = serde_json::from_value(json!({
             "metadata": {"name": name},
             "webhooks": [{
@@ -131,13 +131,13 @@ impl Webhook {
                     "operations": ["CREATE", "UPDATE"],
                 }],
                 "namespaceSelector": {
-                    "matchLabels": {"kubernetes.io/metadata.name": world.namespace},
+                    "matchLabels": {"kubernetes.io/metadata.name": cluster.namespace},
                 },
                 "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
             }],
         }))?;
-        let api: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client.clone());
         api.create(&PostParams::default(), &configuration).await?;
         Ok(Self {
             api,

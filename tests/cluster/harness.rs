@@ -47,7 +47,7 @@ pub(crate) const OPERATOR: &str = "taskqueue-operator";
 
 /// Tests that break shared parts (Temporal, the operator) hold this exclusively; the others share
 /// it.
-static WORLD: RwLock<()> = RwLock::const_new(());
+static SHARED_PARTS: RwLock<()> = RwLock::const_new(());
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Held while a test runs, so that no other test breaks the shared parts meanwhile.
@@ -60,7 +60,7 @@ pub(crate) enum Share {
 }
 
 /// One test's view of the sandbox, with a namespace of its own that is removed at the end.
-pub(crate) struct World {
+pub(crate) struct TestCluster {
     pub(crate) sandbox: Sandbox,
     pub(crate) client: Client,
     pub(crate) namespace: String,
@@ -72,41 +72,41 @@ pub(crate) struct World {
 /// Runs a test in a namespace of its own, in parallel with other tests.
 pub(crate) async fn with_namespace<T, F>(test: &str, body: T)
 where
-    T: FnOnce(std::sync::Arc<World>) -> F,
+    T: FnOnce(std::sync::Arc<TestCluster>) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    run(test, Share::Shared(WORLD.read().await), body).await;
+    run(test, Share::Shared(SHARED_PARTS.read().await), body).await;
 }
 
 /// Runs a test that breaks something shared, alone.
 pub(crate) async fn alone<T, F>(test: &str, body: T)
 where
-    T: FnOnce(std::sync::Arc<World>) -> F,
+    T: FnOnce(std::sync::Arc<TestCluster>) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    run(test, Share::Alone(WORLD.write().await), body).await;
+    run(test, Share::Alone(SHARED_PARTS.write().await), body).await;
 }
 
 async fn run<T, F>(test: &str, share: Share, body: T)
 where
-    T: FnOnce(std::sync::Arc<World>) -> F,
+    T: FnOnce(std::sync::Arc<TestCluster>) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let world = std::sync::Arc::new(
-        World::new(test, share)
+    let cluster = std::sync::Arc::new(
+        TestCluster::new(test, share)
             .await
             .expect("the sandbox for cluster tests"),
     );
-    let result = body(world.clone()).await;
+    let result = body(cluster.clone()).await;
     if let Err(error) = &result {
-        world.dump().await;
-        world.remove().await;
+        cluster.dump().await;
+        cluster.remove().await;
         panic!("{test}: {error:#}");
     }
-    world.remove().await;
+    cluster.remove().await;
 }
 
-impl World {
+impl TestCluster {
     async fn new(test: &str, share: Share) -> anyhow::Result<Self> {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let name: Name = std::env::var("TASKQUEUE_SANDBOX")

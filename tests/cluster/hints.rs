@@ -5,32 +5,32 @@ use std::time::Duration;
 use sandbox_bench::hint_client::{HintClient, Target, sender, token};
 use serde_json::json;
 
-use crate::harness::{World, one_queue, throughout, with_namespace};
+use crate::harness::{TestCluster, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hint_of_an_authorized_sender_wakes_a_queue_long_before_its_next_read() {
-    with_namespace("a-hint-wakes-a-queue", |world| async move {
-        let queue = world.queue("all");
+    with_namespace("a-hint-wakes-a-queue", |cluster| async move {
+        let queue = cluster.queue("all");
         // The queue is read every five minutes, so only a hint can wake the fleet in time.
         let rarely =
             json!({"pollingInterval": "5m", "quietPollingInterval": "5m", "cooldownPeriod": "5m"});
-        world.apply(one_queue(&queue, 0, 2, &rarely)).await?;
-        world
+        cluster.apply(one_queue(&queue, 0, 2, &rarely)).await?;
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
-        let workflow = world.temporal.order(&queue, 0, json!({"total": 100}))?;
-        sleeps_on(&world, Duration::from_secs(6)).await?;
+        let workflow = cluster.temporal.order(&queue, 0, json!({"total": 100}))?;
+        sleeps_on(&cluster, Duration::from_secs(6)).await?;
 
         let rights = tempfile::NamedTempFile::new()?;
-        std::fs::write(&rights, sender(&world.namespace, "sender").to_string())?;
-        world.kubectl(&["apply", "--filename", &rights.path().to_string_lossy()])?;
-        world.kubectl(&["create", "serviceaccount", "stranger"])?;
-        let of = |account: &str| token(&world.sandbox, &world.namespace, account);
-        let for_the_api = world.kubectl(&["create", "token", "sender"])?;
-        let client = HintClient::open(&world.sandbox)?;
+        std::fs::write(&rights, sender(&cluster.namespace, "sender").to_string())?;
+        cluster.kubectl(&["apply", "--filename", &rights.path().to_string_lossy()])?;
+        cluster.kubectl(&["create", "serviceaccount", "stranger"])?;
+        let of = |account: &str| token(&cluster.sandbox, &cluster.namespace, account);
+        let for_the_api = cluster.kubectl(&["create", "token", "sender"])?;
+        let client = HintClient::open(&cluster.sandbox)?;
         let hint = |token: Option<&str>, queue: &str| -> anyhow::Result<u16> {
             let target = Target {
-                namespace: &world.namespace,
+                namespace: &cluster.namespace,
                 fleet: "orders",
                 queue,
             };
@@ -43,21 +43,21 @@ async fn a_hint_of_an_authorized_sender_wakes_a_queue_long_before_its_next_read(
             hint(Some(&of("sender")?), "no-such-queue")?,
         ];
         assert_eq!(refused, [401, 401, 403, 404]);
-        sleeps_on(&world, Duration::from_secs(2)).await?;
+        sleeps_on(&cluster, Duration::from_secs(2)).await?;
 
         assert_eq!(hint(Some(&of("sender")?), "all")?, 202);
-        world
+        cluster
             .replicas_are("all", "the hint wakes the queue", |asked, _| asked > 0)
             .await?;
-        world.temporal.result(&workflow).await?;
+        cluster.temporal.result(&workflow).await?;
         Ok(())
     })
     .await;
 }
 
-async fn sleeps_on(world: &World, span: Duration) -> anyhow::Result<()> {
+async fn sleeps_on(cluster: &TestCluster, span: Duration) -> anyhow::Result<()> {
     throughout(span, "the queue stays at zero", || async {
-        Ok(match world.replicas("all").await? {
+        Ok(match cluster.replicas("all").await? {
             (0, 0) => Ok(()),
             other => Err(format!("(asked, ready) is {other:?}")),
         })

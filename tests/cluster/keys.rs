@@ -9,7 +9,7 @@ use crate::{
     authority::{Authority, secret},
     credentials::TAKEN_UP,
     front::{Front, Keys},
-    harness::{Load, World, eventually, one_queue, throughout, with_namespace},
+    harness::{Load, TestCluster, eventually, one_queue, throughout, with_namespace},
 };
 
 /// Longer than the cooldown and the stabilization window of the fleet together, and shorter than
@@ -18,22 +18,27 @@ const REFUSED: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without_a_restart() {
-    with_namespace("a-refused-api-key-changes-nothing", |world| async move {
+    with_namespace("a-refused-api-key-changes-nothing", |cluster| async move {
         let authority = Authority::new()?;
         let keys = std::sync::Arc::new(Keys::default());
         keys.accept(&["first-key"]);
-        let front = Front::with_keys(&world, authority.server(&[])?, keys.clone())?;
-        secret(&world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
-        secret(&world, "temporal-key", &[("key", "first-key")]).await?;
-        let queue = world.queue("all");
-        world.apply(fleet(&front, &queue, 0)).await?;
-        let first = world.temporal.order(&queue, 0, json!({"total": 100}))?;
-        world.temporal.result(&first).await?;
-        let before = world.workers_run(1).await?;
+        let front = Front::with_keys(&cluster, authority.server(&[])?, keys.clone())?;
+        secret(
+            &cluster,
+            "temporal-ca",
+            &[("ca.crt", &authority.certificate)],
+        )
+        .await?;
+        secret(&cluster, "temporal-key", &[("key", "first-key")]).await?;
+        let queue = cluster.queue("all");
+        cluster.apply(fleet(&front, &queue, 0)).await?;
+        let first = cluster.temporal.order(&queue, 0, json!({"total": 100}))?;
+        cluster.temporal.result(&first).await?;
+        let before = cluster.workers_run(1).await?;
 
         // The fleet is idle and about to scale to zero.
         keys.accept(&[]);
-        let condition = world
+        let condition = cluster
             .condition_is("ScalingActive", "False", "TemporalAccessDenied")
             .await?;
         for part in [
@@ -44,7 +49,7 @@ async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without
             assert!(condition.message.contains(part), "{}", condition.message);
         }
         throughout(REFUSED, "the workers stay", || async {
-            let untouched = world.untouched(&before, "a refused key").await;
+            let untouched = cluster.untouched(&before, "a refused key").await;
             Ok(untouched.map_err(|error| format!("{error:#}")))
         })
         .await?;
@@ -56,11 +61,11 @@ async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without
 
         // Now the server also accepts another key, and drops the first one only when all clients
         // use the other.
-        world.apply(fleet(&front, &queue, 1)).await?;
+        cluster.apply(fleet(&front, &queue, 1)).await?;
         keys.accept(&["first-key", "second-key"]);
         let replaced = Instant::now();
-        secret(&world, "temporal-key", &[("key", "second-key")]).await?;
-        let load = Load::start(&world.temporal, &queue, 1).await?;
+        secret(&cluster, "temporal-key", &[("key", "second-key")]).await?;
+        let load = Load::start(&cluster.temporal, &queue, 1).await?;
         let of_workers = before.addresses();
         let uses_it =
             |workers: bool| keys.saw("second-key", |peer| of_workers.contains(peer) == workers);
@@ -71,14 +76,14 @@ async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without
             took.as_secs_f64()
         );
         assert!(took < TAKEN_UP, "{took:?}");
-        world
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
 
         // The kubelet updates mounted files when it next syncs a pod, at least once a minute; a
         // change of the pod triggers a sync.
-        world.kubectl(&["annotate", "pods", "--all", "example.com/look=now"])?;
-        world
+        cluster.kubectl(&["annotate", "pods", "--all", "example.com/look=now"])?;
+        cluster
             .log_says("the API key has changed and was read again")
             .await?;
         comes_with_it("the worker", || uses_it(true)).await?;
@@ -89,16 +94,16 @@ async fn a_refused_api_key_changes_nothing_and_the_next_one_is_picked_up_without
         keys.take_refused();
         keys.accept(&["second-key"]);
         let order = json!({"total": 100});
-        let last = world.temporal.orders(&queue, 1000..1003, &order)?;
+        let last = cluster.temporal.orders(&queue, 1000..1003, &order)?;
         load.stop().await?;
-        world.temporal.results_at_once(&last).await?;
+        cluster.temporal.results_at_once(&last).await?;
         assert_eq!(
             keys.take_refused(),
             Vec::new(),
             "no client sent the old key"
         );
-        no_key_is_shown(&world)?;
-        world.untouched(&before, "a new key").await
+        no_key_is_shown(&cluster)?;
+        cluster.untouched(&before, "a new key").await
     })
     .await;
 }
@@ -123,12 +128,12 @@ async fn comes_with_it(who: &str, comes: impl Fn() -> bool) -> anyhow::Result<()
 }
 
 /// No key appears in objects, logs or metrics.
-fn no_key_is_shown(world: &World) -> anyhow::Result<()> {
+fn no_key_is_shown(cluster: &TestCluster) -> anyhow::Result<()> {
     let texts = [
-        world.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
-        world.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,
-        world.operator_log()?,
-        world.metrics()?,
+        cluster.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
+        cluster.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,
+        cluster.operator_log()?,
+        cluster.metrics()?,
     ];
     for text in texts {
         let line = text

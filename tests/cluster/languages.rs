@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     authority::{Authority, secret},
     front::{Front, Keys},
-    harness::{TEMPORAL, World, eventually, with_namespace},
+    harness::{TEMPORAL, TestCluster, eventually, with_namespace},
 };
 
 /// The activity slots of one pod.
@@ -25,7 +25,7 @@ const WINDOW: u32 = 20;
 /// heartbeats end while its worker drains fails; and shorter than the grace period.
 const TAKES: Duration = Duration::from_secs(40);
 
-impl World {
+impl TestCluster {
     /// The spec of an example's manifest, on a task queue of this test and with its image. Builds
     /// the image if necessary.
     async fn example(&self, language: Language) -> anyhow::Result<Value> {
@@ -150,38 +150,38 @@ impl World {
 /// What a worker in any language has to do under the operator.
 async fn is_scaled_and_drained(language: Language) {
     let test = format!("a-worker-in-{}", language.folder());
-    with_namespace(&test, |world| async move {
-        world.apply(world.example(language).await?).await?;
-        world
+    with_namespace(&test, |cluster| async move {
+        cluster.apply(cluster.example(language).await?).await?;
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
         let queue = "greetings";
-        world
+        cluster
             .replicas_are(queue, "an idle fleet is at zero", |asked, _| asked == 0)
             .await?;
 
         // All pods are needed, and one slot stays free.
         let tasks = PODS * SLOTS - 1;
-        let first = world.greet(language, "Ada", tasks, TAKES)?;
-        world.are_in_work(tasks).await?;
-        world.slots_are_free(1).await?;
-        world.heartbeats_are_frequent(language).await?;
+        let first = cluster.greet(language, "Ada", tasks, TAKES)?;
+        cluster.are_in_work(tasks).await?;
+        cluster.slots_are_free(1).await?;
+        cluster.heartbeats_are_frequent(language).await?;
 
         // All pods drain while every activity runs.
-        world.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
+        cluster.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
         for workflow in &first {
             let early = format!("{workflow} ended before its worker was stopped");
-            anyhow::ensure!(world.temporal.is_running(workflow)?, early);
+            anyhow::ensure!(cluster.temporal.is_running(workflow)?, early);
         }
         // Keeps the next pods busy until then, or they would go to zero and have to start again.
-        let second = world.greet(language, "Grace", PODS, TAKES / 2)?;
-        world.are_greeted("Ada", &first).await?;
-        world.are_greeted("Grace", &second).await?;
-        world
+        let second = cluster.greet(language, "Grace", PODS, TAKES / 2)?;
+        cluster.are_greeted("Ada", &first).await?;
+        cluster.are_greeted("Grace", &second).await?;
+        cluster
             .replicas_are(queue, "the idle fleet goes to zero", |asked, _| asked == 0)
             .await?;
         eventually("no pod is left", || async {
-            let pods = world.workers().await?.pods;
+            let pods = cluster.workers().await?.pods;
             Ok(if pods.is_empty() {
                 Ok(())
             } else {
@@ -190,7 +190,7 @@ async fn is_scaled_and_drained(language: Language) {
         })
         .await?;
         for reason in ["DrainExceeded", "PollsAfterStop"] {
-            let notes = world.events(reason).await?;
+            let notes = cluster.events(reason).await?;
             anyhow::ensure!(notes.is_empty(), "{notes:?}");
         }
         Ok(())
@@ -220,22 +220,27 @@ async fn a_worker_in_java_is_scaled_and_drained() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_in_every_language_connect_with_tls_and_an_api_key() {
-    with_namespace("every-language-with-tls", |world| async move {
+    with_namespace("every-language-with-tls", |cluster| async move {
         let authority = Authority::new()?;
         let keys = Arc::new(Keys::default());
         keys.accept(&["a-key"]);
-        let front = Front::with_keys(&world, authority.server(&[])?, keys.clone())?;
-        secret(&world, "temporal-ca", &[("ca.crt", &authority.certificate)]).await?;
-        secret(&world, "temporal-key", &[("key", "a-key")]).await?;
+        let front = Front::with_keys(&cluster, authority.server(&[])?, keys.clone())?;
+        secret(
+            &cluster,
+            "temporal-ca",
+            &[("ca.crt", &authority.certificate)],
+        )
+        .await?;
+        secret(&cluster, "temporal-key", &[("key", "a-key")]).await?;
         let mut started = Vec::new();
         for language in Language::ALL {
-            let mut spec = world.example(language).await?;
+            let mut spec = cluster.example(language).await?;
             spec["connection"] = front.connection(&json!({"caSecretRef": {"name": "temporal-ca"}}));
             spec["connection"]["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});
-            world.apply_as(language.folder(), spec).await?;
-            started.extend(world.greet(language, "Ada", 1, Duration::from_secs(1))?);
+            cluster.apply_as(language.folder(), spec).await?;
+            started.extend(cluster.greet(language, "Ada", 1, Duration::from_secs(1))?);
         }
-        world.are_greeted("Ada", &started).await?;
+        cluster.are_greeted("Ada", &started).await?;
         assert_eq!(keys.take_refused(), Vec::new(), "a request without the key");
         Ok(())
     })

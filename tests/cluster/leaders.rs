@@ -16,11 +16,11 @@ use kube::{
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox_machine::{OPERATOR_LEASE, Process};
 
-use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, eventually, output};
+use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, eventually, output};
 
 /// Waits until two replicas are ready and one of them leads; returns the leader and the other one.
-pub(crate) async fn settled(world: &World) -> anyhow::Result<(String, String)> {
-    let api: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+pub(crate) async fn settled(cluster: &TestCluster) -> anyhow::Result<(String, String)> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
     eventually("two replicas are ready and one leads", || async {
         let label = format!("app.kubernetes.io/name={OPERATOR}");
         let pods = api.list(&ListParams::default().labels(&label)).await?.items;
@@ -34,11 +34,11 @@ pub(crate) async fn settled(world: &World) -> anyhow::Result<(String, String)> {
             api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
                 .await?;
         }
-        let holder = lease(world).await?.holder_identity.unwrap_or_default();
+        let holder = lease(cluster).await?.holder_identity.unwrap_or_default();
         let others: Vec<&String> = ready.iter().filter(|name| **name != holder).collect();
         if ready.len() == 2
             && others.len() == 1
-            && get(world, &holder, "readyz").is_ok_and(|answer| answer == "ok\n")
+            && get(cluster, &holder, "readyz").is_ok_and(|answer| answer == "ok\n")
         {
             return Ok(Ok((holder.clone(), others[0].clone())));
         }
@@ -71,20 +71,23 @@ fn waits_to_restart(pod: &Pod) -> bool {
     })
 }
 
-pub(crate) async fn lease(world: &World) -> anyhow::Result<LeaseSpec> {
-    let lease = lease_of(world, OPERATOR_LEASE).await?;
+pub(crate) async fn lease(cluster: &TestCluster) -> anyhow::Result<LeaseSpec> {
+    let lease = lease_of(cluster, OPERATOR_LEASE).await?;
     Ok(lease.unwrap_or_default())
 }
 
 /// A lease in the operator's namespace, if it exists.
-pub(crate) async fn lease_of(world: &World, name: &str) -> anyhow::Result<Option<LeaseSpec>> {
-    let api: Api<Lease> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+pub(crate) async fn lease_of(
+    cluster: &TestCluster,
+    name: &str,
+) -> anyhow::Result<Option<LeaseSpec>> {
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
     Ok(api.get_opt(name).await?.and_then(|lease| lease.spec))
 }
 
-async fn another_leads(world: &World, than: &str) -> anyhow::Result<LeaseSpec> {
+async fn another_leads(cluster: &TestCluster, than: &str) -> anyhow::Result<LeaseSpec> {
     eventually("another replica holds the lease", || async {
-        let lease = lease(world).await?;
+        let lease = lease(cluster).await?;
         let another = lease
             .holder_identity
             .as_deref()
@@ -99,9 +102,12 @@ async fn another_leads(world: &World, than: &str) -> anyhow::Result<LeaseSpec> {
 }
 
 /// Waits until somebody has taken the lease after this moment; returns it.
-pub(crate) async fn taken_after(world: &World, moment: Timestamp) -> anyhow::Result<LeaseSpec> {
+pub(crate) async fn taken_after(
+    cluster: &TestCluster,
+    moment: Timestamp,
+) -> anyhow::Result<LeaseSpec> {
     eventually("a replica takes the lease", || async {
-        let lease = lease(world).await?;
+        let lease = lease(cluster).await?;
         let taken = lease
             .acquire_time
             .as_ref()
@@ -149,15 +155,18 @@ impl Drop for Frozen {
 
 /// Freezes the leader and waits until another replica leads; returns the frozen leader, and the
 /// time from its last renewal of the lease until then.
-pub(crate) async fn freeze(world: &World, leader: &str) -> anyhow::Result<(Frozen, Duration)> {
+pub(crate) async fn freeze(
+    cluster: &TestCluster,
+    leader: &str,
+) -> anyhow::Result<(Frozen, Duration)> {
     let process = process_of(leader).await?;
     signal(&process, Signal::STOP)?;
     let frozen = Frozen(process);
-    let last = lease(world)
+    let last = lease(cluster)
         .await?
         .renew_time
         .context("a lease has a time")?;
-    let next = another_leads(world, leader).await?;
+    let next = another_leads(cluster, leader).await?;
     let took = since(last.0, &next)?;
     println!(
         "from the last renewal of a leader that froze until another leads: {:.1} s",
@@ -201,7 +210,7 @@ pub(crate) fn signal(process: &Process, signal: Signal) -> anyhow::Result<()> {
 }
 
 /// The response of a replica of the operator on its port.
-pub(crate) fn get(world: &World, pod: &str, path: &str) -> anyhow::Result<String> {
+pub(crate) fn get(cluster: &TestCluster, pod: &str, path: &str) -> anyhow::Result<String> {
     let url = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/{path}");
-    output(world.sandbox.kubectl().args(["get", "--raw", &url]))
+    output(cluster.sandbox.kubectl().args(["get", "--raw", &url]))
 }

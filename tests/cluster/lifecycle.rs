@@ -16,28 +16,28 @@ use crate::harness::{eventually, one_queue, throughout, with_namespace};
 async fn a_fleet_gets_one_deployment_per_queue_with_the_injected_environment() {
     with_namespace(
         "a-fleet-gets-one-deployment-per-queue",
-        |world| async move {
-            let mut spec = one_queue(&world.queue("a"), 1, 2, &json!({}));
+        |cluster| async move {
+            let mut spec = one_queue(&cluster.queue("a"), 1, 2, &json!({}));
             spec["queues"] = json!([
-                {"name": "a", "taskQueue": world.queue("a"), "replicas": {"min": 1, "max": 2}},
-                {"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 0, "max": 2},
+                {"name": "a", "taskQueue": cluster.queue("a"), "replicas": {"min": 1, "max": 2}},
+                {"name": "b", "taskQueue": cluster.queue("b"), "replicas": {"min": 0, "max": 2},
                  "env": [{"name": "ORDER_WORKER_ROLE", "value": "payments"}]},
             ]);
-            world.apply(spec).await?;
-            world.condition_is("Ready", "True", "Available").await?;
-            world
+            cluster.apply(spec).await?;
+            cluster.condition_is("Ready", "True", "Available").await?;
+            cluster
                 .replicas_are("a", "the minimum runs", |asked, ready| {
                     (asked, ready) == (1, 1)
                 })
                 .await?;
-            world
+            cluster
                 .replicas_are("b", "nothing runs", |asked, ready| (asked, ready) == (0, 0))
                 .await?;
 
-            let deployments = world.deployments().await?;
+            let deployments = cluster.deployments().await?;
             let names: BTreeSet<&str> = deployments.keys().map(String::as_str).collect();
             assert_eq!(names, BTreeSet::from(["a", "b"]));
-            let fleet = world.fleet().await?;
+            let fleet = cluster.fleet().await?;
             for (queue, deployment) in &deployments {
                 let owner = &deployment.owner_references()[0];
                 assert_eq!(
@@ -63,7 +63,7 @@ async fn a_fleet_gets_one_deployment_per_queue_with_the_injected_environment() {
                     [
                         ("TEMPORAL_ADDRESS", crate::harness::TEMPORAL),
                         ("TEMPORAL_NAMESPACE", "default"),
-                        ("TEMPORAL_TASK_QUEUE", world.queue(queue).as_str()),
+                        ("TEMPORAL_TASK_QUEUE", cluster.queue(queue).as_str()),
                         ("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "60"),
                     ]
                 );
@@ -81,17 +81,17 @@ async fn a_fleet_gets_one_deployment_per_queue_with_the_injected_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
-    with_namespace("a-changed-template-rolls-the-fleet", |world| async move {
-        let queue = world.queue("all");
-        world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let before = world.live_pods().await?[0].name_any();
+    with_namespace("a-changed-template-rolls-the-fleet", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let before = cluster.live_pods().await?[0].name_any();
 
         let mut spec = one_queue(&queue, 1, 1, &json!({}));
         spec["template"]["metadata"]["annotations"] = json!({"example.com/change": "1"});
-        world.apply(spec).await?;
+        cluster.apply(spec).await?;
         let after = eventually("another pod has taken over", || async {
-            let pods = world.live_pods().await?;
+            let pods = cluster.live_pods().await?;
             let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
             Ok(if names.len() == 1 && names[0] != before {
                 Ok(names[0].clone())
@@ -100,12 +100,12 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
             })
         })
         .await?;
-        world.condition_is("Ready", "True", "Available").await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
 
-        let deployment = world.deployments().await?["all"].name_any();
-        world.kubectl(&["rollout", "restart", &format!("deployment/{deployment}")])?;
+        let deployment = cluster.deployments().await?["all"].name_any();
+        cluster.kubectl(&["rollout", "restart", &format!("deployment/{deployment}")])?;
         eventually("the restart has replaced the pod", || async {
-            let pods = world.live_pods().await?;
+            let pods = cluster.live_pods().await?;
             let names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
             Ok(if names.len() == 1 && names[0] != after {
                 Ok(())
@@ -123,12 +123,12 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
             })
         };
         // Another pass must not remove the annotation, which would restart the pods once more.
-        world.kubectl(&["annotate", "tqw/orders", "example.com/poke=1"])?;
+        cluster.kubectl(&["annotate", "tqw/orders", "example.com/poke=1"])?;
         throughout(
             std::time::Duration::from_secs(5),
             "the restart stays",
             || async {
-                let deployment = world.deployments().await?["all"].clone();
+                let deployment = cluster.deployments().await?["all"].clone();
                 Ok(if restarted(&deployment) {
                     Ok(())
                 } else {
@@ -143,28 +143,28 @@ async fn a_changed_template_rolls_the_fleet_and_a_rollout_restart_survives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_is_added_and_removed_and_a_deleted_fleet_leaves_nothing() {
-    with_namespace("a-queue-comes-and-goes", |world| async move {
-        let mut spec = one_queue(&world.queue("a"), 1, 1, &json!({}));
+    with_namespace("a-queue-comes-and-goes", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("a"), 1, 1, &json!({}));
         spec["queues"][0]["name"] = json!("a");
-        world.apply(spec.clone()).await?;
-        world
+        cluster.apply(spec.clone()).await?;
+        cluster
             .replicas_are("a", "the first queue runs", |_, ready| ready == 1)
             .await?;
 
         spec["queues"] = json!([
-            {"name": "a", "taskQueue": world.queue("a"), "replicas": {"min": 1, "max": 1}},
-            {"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 1, "max": 1}},
+            {"name": "a", "taskQueue": cluster.queue("a"), "replicas": {"min": 1, "max": 1}},
+            {"name": "b", "taskQueue": cluster.queue("b"), "replicas": {"min": 1, "max": 1}},
         ]);
-        world.apply(spec.clone()).await?;
-        world
+        cluster.apply(spec.clone()).await?;
+        cluster
             .replicas_are("b", "the second queue runs", |_, ready| ready == 1)
             .await?;
 
         spec["queues"] =
-            json!([{"name": "b", "taskQueue": world.queue("b"), "replicas": {"min": 1, "max": 1}}]);
-        world.apply(spec).await?;
+            json!([{"name": "b", "taskQueue": cluster.queue("b"), "replicas": {"min": 1, "max": 1}}]);
+        cluster.apply(spec).await?;
         eventually("the first queue's Deployment is pruned", || async {
-            let list = world
+            let list = cluster
                 .api::<Deployment>()
                 .list(&ListParams::default())
                 .await?;
@@ -177,7 +177,7 @@ async fn a_queue_is_added_and_removed_and_a_deleted_fleet_leaves_nothing() {
         })
         .await?;
         eventually("an Event reports that the queue left", || async {
-            let notes = world.events("QueueRemoved").await?;
+            let notes = cluster.events("QueueRemoved").await?;
             Ok(
                 if notes
                     .iter()
@@ -191,18 +191,18 @@ async fn a_queue_is_added_and_removed_and_a_deleted_fleet_leaves_nothing() {
         })
         .await?;
 
-        world
+        cluster
             .api::<TaskQueueWorker>()
             .delete("orders", &DeleteParams::default())
             .await?;
         eventually("Deployments and pods are gone", || async {
-            let deployments = world
+            let deployments = cluster
                 .api::<Deployment>()
                 .list(&ListParams::default())
                 .await?
                 .items
                 .len();
-            let pods = world
+            let pods = cluster
                 .api::<Pod>()
                 .list(&ListParams::default())
                 .await?
@@ -221,14 +221,14 @@ async fn a_queue_is_added_and_removed_and_a_deleted_fleet_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_changed() {
-    with_namespace("a-deleted-deployment-is-recreated", |world| async move {
-        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        world.apply(spec.clone()).await?;
-        world
+    with_namespace("a-deleted-deployment-is-recreated", |cluster| async move {
+        let spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+        cluster.apply(spec.clone()).await?;
+        cluster
             .replicas_are("all", "the fleet runs", |_, ready| ready == 1)
             .await?;
-        let first = world.deployments().await?["all"].clone();
-        let api: Api<Deployment> = world.api();
+        let first = cluster.deployments().await?["all"].clone();
+        let api: Api<Deployment> = cluster.api();
         api.delete(&first.name_any(), &DeleteParams::default())
             .await?;
         eventually("the Deployment is recreated", || async {
@@ -243,12 +243,12 @@ async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_chang
             })
         })
         .await?;
-        world
+        cluster
             .replicas_are("all", "the fleet runs again", |_, ready| ready == 1)
             .await?;
 
         // An object of the same name with another owner is never adopted.
-        world
+        cluster
             .api::<TaskQueueWorker>()
             .delete("orders", &DeleteParams::default())
             .await?;
@@ -271,8 +271,10 @@ async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_chang
             &Patch::Apply(&foreign),
         )
         .await?;
-        world.apply(spec).await?;
-        let conflict = world.condition_is("Ready", "False", "NameConflict").await?;
+        cluster.apply(spec).await?;
+        let conflict = cluster
+            .condition_is("Ready", "False", "NameConflict")
+            .await?;
         assert!(
             conflict.message.contains(&first.name_any()),
             "{}",
@@ -290,49 +292,49 @@ async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_chang
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_fleet_takes_over_the_workers_that_kept_running() {
-    with_namespace("a-recreated-fleet-takes-over", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
+    with_namespace("a-recreated-fleet-takes-over", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("all"), 2, 2, &json!({}));
         spec["disruptionBudget"] = json!({"maxUnavailable": 1});
-        world.apply(spec.clone()).await?;
-        let workers = world.workers_run(2).await?;
-        let first = world.fleet().await?.uid();
-        world.kubectl(&["delete", "tqw", "orders", "--cascade=orphan"])?;
+        cluster.apply(spec.clone()).await?;
+        let workers = cluster.workers_run(2).await?;
+        let first = cluster.fleet().await?.uid();
+        cluster.kubectl(&["delete", "tqw", "orders", "--cascade=orphan"])?;
         let owner = async || {
-            let api = world.api::<Deployment>();
+            let api = cluster.api::<Deployment>();
             let deployments = api.list(&ListParams::default()).await?;
             let owner = deployments.items[0].owner_references().first();
             anyhow::Ok(owner.map(|owner| owner.uid.clone()))
         };
         eventually("the fleet is gone", || async {
-            let fleet = world.api::<TaskQueueWorker>().get_opt("orders").await?;
+            let fleet = cluster.api::<TaskQueueWorker>().get_opt("orders").await?;
             Ok(fleet.map_or(Ok(()), |_| Err("it is still there".to_owned())))
         })
         .await?;
         assert_eq!(owner().await?, None);
 
-        world.apply(spec).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let second = world.fleet().await?.uid();
+        cluster.apply(spec).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let second = cluster.fleet().await?.uid();
         assert_ne!(first, second);
         assert_eq!(owner().await?, second);
-        world.untouched(&workers, "the new fleet").await
+        cluster.untouched(&workers, "the new fleet").await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_shows_a_fleet_in_a_readable_form() {
-    with_namespace("kubectl-shows-a-fleet", |world| async move {
-        world
-            .apply(one_queue(&world.queue("all"), 1, 1, &json!({})))
+    with_namespace("kubectl-shows-a-fleet", |cluster| async move {
+        cluster
+            .apply(one_queue(&cluster.queue("all"), 1, 1, &json!({})))
             .await?;
-        world.kubectl(&[
+        cluster.kubectl(&[
             "wait",
             "--for=condition=Ready",
             "tqw/orders",
             "--timeout=90s",
         ])?;
-        let table = world.kubectl(&["get", "tqw"])?;
+        let table = cluster.kubectl(&["get", "tqw"])?;
         let header: Vec<&str> = table
             .lines()
             .next()
@@ -367,7 +369,7 @@ async fn kubectl_shows_a_fleet_in_a_readable_form() {
             ".spec.queues",
             ".status.queues.lastDecision",
         ] {
-            let text = world.kubectl(&["explain", &format!("tqw{field}")])?;
+            let text = cluster.kubectl(&["explain", &format!("tqw{field}")])?;
             assert!(
                 text.contains("DESCRIPTION:") && !text.contains("<empty>"),
                 "tqw{field}:\n{text}"

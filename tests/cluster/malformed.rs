@@ -6,17 +6,17 @@ use std::{path::Path, process::Stdio};
 use serde_json::Value;
 use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
 
-use crate::harness::{World, output, with_namespace};
+use crate::harness::{TestCluster, output, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mistake_of_the_table_is_refused_and_its_field_is_named() {
-    with_namespace("every-mistake-is-refused", |world| async move {
+    with_namespace("every-mistake-is-refused", |cluster| async move {
         for good in [well_formed(), well_formed_connection()] {
-            apply(&world, &good)?;
+            apply(&cluster, &good)?;
         }
         let mut wrong = Vec::new();
         for case in malformed() {
-            match apply(&world, &case.resource) {
+            match apply(&cluster, &case.resource) {
                 Ok(answer) => wrong.push(format!("{}: was accepted: {answer}", case.mistake)),
                 Err(refusal) => {
                     let refusal = format!("{refusal:#}");
@@ -37,12 +37,12 @@ async fn every_mistake_of_the_table_is_refused_and_its_field_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
-    with_namespace("crds-and-examples-are-applied", |world| async move {
+    with_namespace("crds-and-examples-are-applied", |cluster| async move {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
         // A dry run, because the chart owns the CRDs of this sandbox. The API server still checks
         // the size limit of the annotation that a client-side apply writes.
         output(
-            world
+            cluster
                 .sandbox
                 .kubectl()
                 .args(["apply", "--dry-run=server", "-f"])
@@ -52,7 +52,7 @@ async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
             let text = std::fs::read_to_string(example?.path())?;
             let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;
             for document in documents {
-                apply(&world, &document)?;
+                apply(&cluster, &document)?;
             }
         }
         Ok(())
@@ -61,12 +61,12 @@ async fn crds_and_examples_are_applied_by_a_plain_kubectl_apply() {
 }
 
 /// Applies a resource as a user would, in the test's namespace, as a server-side dry run.
-fn apply(world: &World, resource: &Value) -> anyhow::Result<String> {
+fn apply(cluster: &TestCluster, resource: &Value) -> anyhow::Result<String> {
     let mut resource = resource.clone();
-    resource["metadata"]["namespace"] = world.namespace.clone().into();
-    let file = tempfile(world, &resource)?;
+    resource["metadata"]["namespace"] = cluster.namespace.clone().into();
+    let file = tempfile(cluster, &resource)?;
     output(
-        world
+        cluster
             .sandbox
             .kubectl()
             .args(["apply", "--dry-run=server", "-f"])
@@ -75,8 +75,8 @@ fn apply(world: &World, resource: &Value) -> anyhow::Result<String> {
     )
 }
 
-fn tempfile(world: &World, resource: &Value) -> anyhow::Result<std::path::PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+fn tempfile(cluster: &TestCluster, resource: &Value) -> anyhow::Result<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&cluster.namespace);
     std::fs::create_dir_all(&folder)?;
     let file = folder.join("resource.json");
     std::fs::write(&file, serde_json::to_vec(resource)?)?;

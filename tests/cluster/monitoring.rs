@@ -19,14 +19,14 @@ const KINDS: [&str; 2] = ["servicemonitors", "prometheusrules"];
 async fn a_service_monitor_and_rules_are_accepted_where_their_definitions_are_installed() {
     with_namespace(
         "a-service-monitor-and-rules-are-accepted",
-        |world| async move {
+        |cluster| async move {
             let definitions = definitions()?;
             for kind in KINDS {
                 let file = definitions.join(format!("monitoring.coreos.com_{kind}.yaml"));
-                let mut kubectl = world.sandbox.kubectl();
+                let mut kubectl = cluster.sandbox.kubectl();
                 output(kubectl.args(["apply", "--server-side", "-f"]).arg(file))?;
                 let name = format!("customresourcedefinition/{kind}.monitoring.coreos.com");
-                world.kubectl(&[
+                cluster.kubectl(&[
                     "wait",
                     "--for=condition=Established",
                     &name,
@@ -34,26 +34,26 @@ async fn a_service_monitor_and_rules_are_accepted_where_their_definitions_are_in
                 ])?;
             }
             let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator");
-            let mut helm = world.sandbox.helm();
+            let mut helm = cluster.sandbox.helm();
             helm.arg("template").arg("monitored").arg(&chart);
-            helm.args(["--namespace", &world.namespace, "--values"])
+            helm.args(["--namespace", &cluster.namespace, "--values"])
                 .arg(chart.join("ci/production.yaml"));
             helm.args(["--show-only", "templates/servicemonitor.yaml"]);
             helm.args(["--show-only", "templates/prometheusrule.yaml"]);
             let file =
-                Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", world.namespace));
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", cluster.namespace));
             std::fs::write(&file, output(&mut helm)?)?;
             let file = file.to_string_lossy();
             // Strict: a field that is not in the definition is an error. kubectl may not know the
             // new definitions yet.
             eventually("the objects are accepted", || async {
                 let applied =
-                    world.kubectl(&["apply", "--server-side", "--validate=strict", "-f", &file]);
+                    cluster.kubectl(&["apply", "--server-side", "--validate=strict", "-f", &file]);
                 Ok(applied.map_err(|error| format!("{error:#}")))
             })
             .await?;
             let listed =
-                world.kubectl(&["get", "servicemonitors,prometheusrules", "-o", "name"])?;
+                cluster.kubectl(&["get", "servicemonitors,prometheusrules", "-o", "name"])?;
             let listed: Vec<&str> = listed.lines().collect();
             assert_eq!(
                 listed,

@@ -27,31 +27,31 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     front::Front,
-    harness::{Temporal, World, eventually, one_queue, with_namespace},
+    harness::{Temporal, TestCluster, eventually, one_queue, with_namespace},
 };
 
 const OUTAGE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
-    with_namespace("a-minute-without-temporal", |world| async move {
-        let mut server = Server::new(&world)?;
+    with_namespace("a-minute-without-temporal", |cluster| async move {
+        let mut server = Server::new(&cluster)?;
         server.start().await?;
-        let front = Front::plain(&world, server.address())?;
-        let queue = world.queue("all");
+        let front = Front::plain(&cluster, server.address())?;
+        let queue = cluster.queue("all");
         // Both would shrink the fleet during the outage if unknown were treated as idle.
         let mut spec = one_queue(&queue, 0, 2, &json!({"cooldownPeriod": "10s"}));
         spec["connection"]["address"] = json!(front.address());
-        world.apply(spec).await?;
+        cluster.apply(spec).await?;
         let first = server.temporal.order(&queue, 0, json!({"total": 100}))?;
         server.temporal.result(&first).await?;
-        let before = world.workers_run(1).await?;
+        let before = cluster.workers_run(1).await?;
 
         // First the server hangs, then it is gone.
         server.freeze()?;
         let until = Instant::now() + OUTAGE;
         let reported = async {
-            let condition = world
+            let condition = cluster
                 .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
                 .await?;
             let stays = condition.message.contains("the replicas stay as they are");
@@ -60,26 +60,26 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
             Ok(condition.last_transition_time)
         };
         let (of_deployments, of_pods, reported) = tokio::try_join!(
-            changes::<Deployment>(&world, until),
-            changes::<Pod>(&world, until),
+            changes::<Deployment>(&cluster, until),
+            changes::<Pod>(&cluster, until),
             reported
         )?;
         let written = [of_deployments, of_pods].concat();
         assert_eq!(written, Vec::<String>::new(), "changed during the outage");
-        let still = world
+        let still = cluster
             .condition_is("ScalingActive", "Unknown", "TemporalUnavailable")
             .await?;
         assert_eq!(
             still.last_transition_time, reported,
             "the condition changed"
         );
-        world.untouched(&before, "the outage").await?;
+        cluster.untouched(&before, "the outage").await?;
         let metric = "taskqueue_operator_reading_age_seconds";
-        let age = world.series(metric, &[("source", "backlog")])?;
+        let age = cluster.series(metric, &[("source", "backlog")])?;
         assert!(age >= Some(OUTAGE.as_secs_f64()), "{age:?}");
 
         server.start().await?;
-        world
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
         // The same worker continues, and so does scaling.
@@ -87,13 +87,13 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
         // More orders than its 4 slots can finish before its next heartbeat, so some still wait
         // then.
         let workflows = server.temporal.orders(&queue, 1..17, &order)?;
-        world
+        cluster
             .replicas_are("all", "the backlog starts another worker", |asked, _| {
                 asked == 2
             })
             .await?;
         server.temporal.results_at_once(&workflows).await?;
-        world
+        cluster
             .replicas_are("all", "then the idle fleet goes to zero", |asked, _| {
                 asked == 0
             })
@@ -105,12 +105,12 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
 
 /// Returns all changes to the objects of a kind in the test's namespace, from now until a moment.
 /// Ignores what their controllers report: a write of the status changes only the version here.
-async fn changes<K>(world: &World, until: Instant) -> anyhow::Result<Vec<String>>
+async fn changes<K>(cluster: &TestCluster, until: Instant) -> anyhow::Result<Vec<String>>
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     K::DynamicType: Default,
 {
-    let api: Api<K> = world.api();
+    let api: Api<K> = cluster.api();
     let list = api.list_metadata(&ListParams::default()).await?;
     let version = list.metadata.resource_version;
     let version = version.context("a list has a version")?;
@@ -173,15 +173,15 @@ impl Server {
         kill -KILL "$server"; wait "$server" 2>/dev/null
     "#;
 
-    fn new(world: &World) -> anyhow::Result<Self> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+    fn new(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&cluster.namespace);
         std::fs::create_dir_all(&folder)?;
         let free = std::net::TcpListener::bind("127.0.0.1:0")?;
         let port = free.local_addr()?.port();
-        let program = world.sandbox.programs().temporal.clone();
+        let program = cluster.sandbox.programs().temporal.clone();
         let address = format!("127.0.0.1:{port}");
         Ok(Self {
-            temporal: Temporal::at(program.clone(), address, world.namespace.clone()),
+            temporal: Temporal::at(program.clone(), address, cluster.namespace.clone()),
             program,
             folder,
             port,

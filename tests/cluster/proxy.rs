@@ -36,7 +36,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::harness::World;
+use crate::harness::TestCluster;
 
 /// A program for the kernel's packet filter that lets nothing through: "return 0 bytes".
 const NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
@@ -89,8 +89,8 @@ impl Open {
 }
 
 impl Proxy {
-    pub(crate) async fn start(world: &World) -> anyhow::Result<Self> {
-        let mut config = world.config().await?;
+    pub(crate) async fn start(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let mut config = cluster.config().await?;
         config.auth_info = AuthInfo::default();
         let shared = Arc::new(Shared {
             behind: client(config)?,
@@ -99,13 +99,13 @@ impl Proxy {
             open: Mutex::default(),
             silenced: Mutex::default(),
         });
-        let pki = world.sandbox.paths().pki();
+        let pki = cluster.sandbox.paths().pki();
         let certificate = CertificateDer::from_pem_file(pki.join("apiserver.crt"))?;
         let key = PrivateKeyDer::from_pem_file(pki.join("apiserver.key"))?;
         let tls = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)?;
-        let listener = world.sandbox.listener_for_pods()?;
+        let listener = cluster.sandbox.listener_for_pods()?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;

@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{World, eventually, one_queue, throughout, with_namespace},
+    harness::{TestCluster, eventually, one_queue, throughout, with_namespace},
     webhook::{self, Denier},
 };
 
@@ -25,21 +25,21 @@ fn changed(mut spec: Value, word: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_is_not_ready_while_a_webhook_is_down() {
-    with_namespace("a-webhook-that-is-down", |world| async move {
+    with_namespace("a-webhook-that-is-down", |cluster| async move {
         let nobody =
-            json!({"service": {"name": "none", "namespace": world.namespace, "path": "/"}});
-        webhook::install(&world, &nobody).await?;
-        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        world.apply(spec.clone()).await?;
-        let ready = world
+            json!({"service": {"name": "none", "namespace": cluster.namespace, "path": "/"}});
+        webhook::install(&cluster, &nobody).await?;
+        let spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+        cluster.apply(spec.clone()).await?;
+        let ready = cluster
             .condition_is("Ready", "False", "WebhookUnavailable")
             .await?;
         assert!(ready.message.contains(webhook::NAME), "{}", ready.message);
-        world
+        cluster
             .condition_is("Reconciling", "True", "WebhookUnavailable")
             .await?;
-        webhook::remove(&world).await?;
-        world.condition_is("Ready", "True", "Available").await?;
+        webhook::remove(&cluster).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
         Ok(())
     })
     .await;
@@ -47,33 +47,37 @@ async fn a_fleet_is_not_ready_while_a_webhook_is_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denying_webhook_is_named_regardless_of_its_code() {
-    with_namespace("a-denying-webhook", |world| async move {
-        let denier = Denier::start(&world)?;
-        webhook::install(&world, &denier.client).await?;
-        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+    with_namespace("a-denying-webhook", |cluster| async move {
+        let denier = Denier::start(&cluster)?;
+        webhook::install(&cluster, &denier.client).await?;
+        let spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
         for code in [0, 403, 409, 422, 429, 500] {
             denier.deny_with(code);
-            world
+            cluster
                 .apply(changed(spec.clone(), &code.to_string()))
                 .await?;
-            let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
+            let ready = cluster
+                .condition_is("Ready", "False", "ApplyFailed")
+                .await?;
             let number = if code == 0 { 400 } else { code };
             for part in [webhook::NAME, &format!("HTTP {number}")] {
                 assert!(ready.message.contains(part), "{part}: {}", ready.message);
             }
-            world.condition_is("Stalled", "True", "ApplyFailed").await?;
+            cluster
+                .condition_is("Stalled", "True", "ApplyFailed")
+                .await?;
         }
-        webhook::remove(&world).await
+        webhook::remove(&cluster).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denying_admission_policy_is_named() {
-    with_namespace("a-denying-admission-policy", |world| async move {
-        let name = world.namespace.as_str();
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    with_namespace("a-denying-admission-policy", |cluster| async move {
+        let name = cluster.namespace.as_str();
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
         let api = "admissionregistration.k8s.io/v1";
         let policy = json!({
             "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
@@ -102,11 +106,13 @@ async fn a_denying_admission_policy_is_named() {
         bindings
             .patch(name, &params, &Patch::Apply(&binding))
             .await?;
-        webhook::is_refused(&world, "a team label is needed").await?;
-        world
-            .apply(one_queue(&world.queue("all"), 1, 1, &json!({})))
+        webhook::is_refused(&cluster, "a team label is needed").await?;
+        cluster
+            .apply(one_queue(&cluster.queue("all"), 1, 1, &json!({})))
             .await?;
-        let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
+        let ready = cluster
+            .condition_is("Ready", "False", "ApplyFailed")
+            .await?;
         assert!(
             ready.message.contains(&format!("Policy '{name}'")),
             "{}",
@@ -121,12 +127,14 @@ async fn a_denying_admission_policy_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_port_in_the_template_is_reported_for_the_user_to_fix() {
-    with_namespace("a-duplicate-port", |world| async move {
-        let mut spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
+    with_namespace("a-duplicate-port", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
         spec["template"]["spec"]["containers"][0]["ports"] =
             json!([{"name": "a", "containerPort": 9090}, {"name": "b", "containerPort": 9090}]);
-        world.apply(spec).await?;
-        let ready = world.condition_is("Ready", "False", "ApplyFailed").await?;
+        cluster.apply(spec).await?;
+        let ready = cluster
+            .condition_is("Ready", "False", "ApplyFailed")
+            .await?;
         assert!(
             ready.message.contains("containerPort=9090"),
             "{}",
@@ -139,67 +147,70 @@ async fn a_duplicate_port_in_the_template_is_reported_for_the_user_to_fix() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_init_container_that_cannot_start_is_named() {
-    with_namespace("an-init-container-that-cannot-start", |world| async move {
-        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        let with = |init: Value| {
-            let mut spec = spec.clone();
-            spec["template"]["spec"]["initContainers"] = json!([init]);
-            spec
-        };
-        world
-            .apply(with(json!({
-                "name": "fetch", "image": "localhost/none:1", "imagePullPolicy": "Never",
-            })))
-            .await?;
-        let ready = world
-            .condition_is("Ready", "False", "ImagePullFailed")
-            .await?;
-        assert!(
-            ready.message.contains("init container fetch"),
-            "{}",
-            ready.message
-        );
-        // A native sidecar whose image exists, but whose program does not.
-        let image = &spec["template"]["spec"]["containers"][0]["image"];
-        world
-            .apply(with(json!({
-                "name": "proxy", "image": image, "imagePullPolicy": "Never",
-                "restartPolicy": "Always", "command": ["/no-such-program"],
-            })))
-            .await?;
-        eventually("the sidecar is named", || async {
-            let ready = world.condition("Ready").await?;
-            let named = ready.as_ref().is_some_and(|ready| {
-                ready.reason == "PodsFailing" && ready.message.contains("init container proxy")
-            });
-            Ok(if named {
-                Ok(())
-            } else {
-                Err(format!("{ready:?}"))
+    with_namespace(
+        "an-init-container-that-cannot-start",
+        |cluster| async move {
+            let spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+            let with = |init: Value| {
+                let mut spec = spec.clone();
+                spec["template"]["spec"]["initContainers"] = json!([init]);
+                spec
+            };
+            cluster
+                .apply(with(json!({
+                    "name": "fetch", "image": "localhost/none:1", "imagePullPolicy": "Never",
+                })))
+                .await?;
+            let ready = cluster
+                .condition_is("Ready", "False", "ImagePullFailed")
+                .await?;
+            assert!(
+                ready.message.contains("init container fetch"),
+                "{}",
+                ready.message
+            );
+            // A native sidecar whose image exists, but whose program does not.
+            let image = &spec["template"]["spec"]["containers"][0]["image"];
+            cluster
+                .apply(with(json!({
+                    "name": "proxy", "image": image, "imagePullPolicy": "Never",
+                    "restartPolicy": "Always", "command": ["/no-such-program"],
+                })))
+                .await?;
+            eventually("the sidecar is named", || async {
+                let ready = cluster.condition("Ready").await?;
+                let named = ready.as_ref().is_some_and(|ready| {
+                    ready.reason == "PodsFailing" && ready.message.contains("init container proxy")
+                });
+                Ok(if named {
+                    Ok(())
+                } else {
+                    Err(format!("{ready:?}"))
+                })
             })
-        })
-        .await
-    })
+            .await
+        },
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_wait_ends_when_a_changed_template_has_reached_every_pod() {
-    with_namespace("kubectl-wait-ends", |world| async move {
-        let spec = one_queue(&world.queue("all"), 2, 2, &json!({}));
-        world.apply(spec.clone()).await?;
+    with_namespace("kubectl-wait-ends", |cluster| async move {
+        let spec = one_queue(&cluster.queue("all"), 2, 2, &json!({}));
+        cluster.apply(spec.clone()).await?;
         for (word, condition) in [("1", "Ready"), ("2", "Reconciling=false")] {
-            world
+            cluster
                 .condition_is("Reconciling", "False", "Reconciled")
                 .await?;
-            world.apply(changed(spec.clone(), word)).await?;
-            world.kubectl(&[
+            cluster.apply(changed(spec.clone(), word)).await?;
+            cluster.kubectl(&[
                 "wait",
                 &format!("--for=condition={condition}"),
                 "--timeout=120s",
                 "tqw/orders",
             ])?;
-            let pods = world.live_pods().await?;
+            let pods = cluster.live_pods().await?;
             let new = pods.iter().filter(|pod| {
                 let change = pod.annotations().get("example.com/change");
                 change.is_some_and(|change| change == word)
@@ -213,17 +224,17 @@ async fn kubectl_wait_ends_when_a_changed_template_has_reached_every_pod() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_rollout_is_reported_and_continues_when_it_is_resumed() {
-    with_namespace("a-paused-rollout-is-reported", |world| async move {
-        let spec = one_queue(&world.queue("all"), 1, 1, &json!({}));
-        world.apply(spec.clone()).await?;
-        world.condition_is("Ready", "True", "Available").await?;
+    with_namespace("a-paused-rollout-is-reported", |cluster| async move {
+        let spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+        cluster.apply(spec.clone()).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
         let deployment = format!(
             "deployment/{}",
-            world.deployments().await?["all"].name_any()
+            cluster.deployments().await?["all"].name_any()
         );
-        world.kubectl(&["rollout", "pause", &deployment])?;
-        world.apply(changed(spec, "1")).await?;
-        let condition = world
+        cluster.kubectl(&["rollout", "pause", &deployment])?;
+        cluster.apply(changed(spec, "1")).await?;
+        let condition = cluster
             .condition_is("Progressing", "False", "RolloutPaused")
             .await?;
         assert!(
@@ -231,16 +242,16 @@ async fn a_paused_rollout_is_reported_and_continues_when_it_is_resumed() {
             "{}",
             condition.message
         );
-        world.kubectl(&["rollout", "resume", &deployment])?;
-        world.condition_is("Ready", "True", "Available").await?;
+        cluster.kubectl(&["rollout", "resume", &deployment])?;
+        cluster.condition_is("Ready", "True", "Available").await?;
         Ok(())
     })
     .await;
 }
 
 /// The status of the condition Ready, whatever generation it is about.
-async fn ready(world: &World) -> anyhow::Result<String> {
-    let status = world.fleet().await?.status.unwrap_or_default();
+async fn ready(cluster: &TestCluster) -> anyhow::Result<String> {
+    let status = cluster.fleet().await?.status.unwrap_or_default();
     let mut conditions = status.conditions.into_iter();
     let ready = conditions.find(|condition| condition.type_ == "Ready");
     Ok(ready.map_or_else(String::new, |ready| ready.status))
@@ -248,17 +259,17 @@ async fn ready(world: &World) -> anyhow::Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_scales_up_from_zero_stays_ready() {
-    with_namespace("a-queue-that-scales-up-from-zero", |world| async move {
-        let queue = world.queue("all");
-        world.start_from_zero(&queue, 1).await?;
+    with_namespace("a-queue-that-scales-up-from-zero", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.start_from_zero(&queue, 1).await?;
         // The minimum wakes the queue as work would.
-        world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+        cluster.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
         throughout(Duration::from_secs(8), "Ready is True", || async {
-            let ready = ready(&world).await?;
+            let ready = ready(&cluster).await?;
             Ok(if ready == "True" { Ok(()) } else { Err(ready) })
         })
         .await?;
-        world
+        cluster
             .replicas_are("all", "it wakes", |_, ready| ready == 1)
             .await?;
         Ok(())

@@ -4,15 +4,15 @@ use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
-    with_namespace("the-operator-may-not-do-more", |world| async move {
+    with_namespace("the-operator-may-not-do-more", |cluster| async move {
         let account = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}");
         let may = |verb: &str, resource: &str| {
             // `auth can-i` exits with 1 for "no".
-            let mut kubectl = world.sandbox.kubectl();
+            let mut kubectl = cluster.sandbox.kubectl();
             let answer = kubectl
                 .args([
                     "--namespace",
-                    &world.namespace,
+                    &cluster.namespace,
                     "auth",
                     "can-i",
                     verb,
@@ -42,7 +42,7 @@ async fn the_operator_may_not_do_what_the_chart_does_not_grant() {
         for (verb, resource, allowed) in wanted {
             assert_eq!(may(verb, resource)?, allowed, "{verb} {resource}");
         }
-        let log = world.operator_log()?;
+        let log = cluster.operator_log()?;
         let refused: Vec<&str> = log
             .lines()
             // The message for a missing permission. Quotas and admission policies use other words,

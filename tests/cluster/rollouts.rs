@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{World, eventually, one_queue, with_namespace};
+use crate::harness::{TestCluster, eventually, one_queue, with_namespace};
 
 /// The spec with a template that differs from all others by this word.
 fn changed(mut spec: Value, word: &str) -> Value {
@@ -19,11 +19,15 @@ fn changed(mut spec: Value, word: &str) -> Value {
 }
 
 /// Waits until the only pod in the namespace has the template with this word and is ready.
-async fn replaced_by(world: &World, change: &str) -> anyhow::Result<()> {
+async fn replaced_by(cluster: &TestCluster, change: &str) -> anyhow::Result<()> {
     eventually(
         &format!("the only pod has the template {change}"),
         || async {
-            let pods = world.api::<Pod>().list(&ListParams::default()).await?.items;
+            let pods = cluster
+                .api::<Pod>()
+                .list(&ListParams::default())
+                .await?
+                .items;
             let found: Vec<Option<String>> = pods
                 .iter()
                 .map(|pod| pod.annotations().get("example.com/change").cloned())
@@ -36,17 +40,17 @@ async fn replaced_by(world: &World, change: &str) -> anyhow::Result<()> {
         },
     )
     .await?;
-    world
+    cluster
         .replicas_are("all", "the new pod is ready", |_, ready| ready == 1)
         .await
         .map(drop)
 }
 
-async fn one_pod_fits(world: &World) -> anyhow::Result<()> {
+async fn one_pod_fits(cluster: &TestCluster) -> anyhow::Result<()> {
     let quota: ResourceQuota = serde_json::from_value(json!({
         "metadata": {"name": "pods"}, "spec": {"hard": {"pods": "1"}},
     }))?;
-    world
+    cluster
         .api::<ResourceQuota>()
         .create(&PostParams::default(), &quota)
         .await?;
@@ -54,11 +58,11 @@ async fn one_pod_fits(world: &World) -> anyhow::Result<()> {
 }
 
 /// Starts an order on the fleet's only pod, and waits until its payment of 8 s is running.
-async fn pay_slowly(world: &World, queue: &str, number: usize) -> anyhow::Result<String> {
+async fn pay_slowly(cluster: &TestCluster, queue: &str, number: usize) -> anyhow::Result<String> {
     let order = json!({"total": 100, "card": "tok_delay_8000"});
-    let workflow = world.temporal.order(queue, number, order)?;
+    let workflow = cluster.temporal.order(queue, number, order)?;
     eventually("the payment is running", || async {
-        let attempts = world.temporal.attempts(&workflow)?;
+        let attempts = cluster.temporal.attempts(&workflow)?;
         // A running activity has no started event yet; the earlier ones have.
         let reserved = attempts.iter().any(|(name, _)| name == "reserve_inventory");
         Ok(if reserved {
@@ -73,26 +77,26 @@ async fn pay_slowly(world: &World, queue: &str, number: usize) -> anyhow::Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_without_room_names_the_way_out_and_a_busy_pod_drains_on_it() {
-    with_namespace("a-rollout-without-room", |world| async move {
-        one_pod_fits(&world).await?;
-        let queue = world.queue("all");
+    with_namespace("a-rollout-without-room", |cluster| async move {
+        one_pod_fits(&cluster).await?;
+        let queue = cluster.queue("all");
         let mut spec = one_queue(&queue, 1, 1, &json!({}));
-        world.apply(spec.clone()).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        world.apply(changed(spec.clone(), "1")).await?;
-        let stalled = world
+        cluster.apply(spec.clone()).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        cluster.apply(changed(spec.clone(), "1")).await?;
+        let stalled = cluster
             .condition_is("Progressing", "False", "RolloutStalled")
             .await?;
         for part in ["exceeded quota", "maxSurge 0 and maxUnavailable 1"] {
             assert!(stalled.message.contains(part), "{}", stalled.message);
         }
 
-        let workflow = pay_slowly(&world, &queue, 0).await?;
+        let workflow = pay_slowly(&cluster, &queue, 0).await?;
         spec["deployment"] =
             json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}});
-        world.apply(changed(spec, "1")).await?;
+        cluster.apply(changed(spec, "1")).await?;
         // The pod drains, its room becomes free, and the new pod ends the order.
-        let waiting = world
+        let waiting = cluster
             .condition_is("Progressing", "True", "RollingOut")
             .await?;
         assert!(
@@ -100,37 +104,37 @@ async fn a_rollout_without_room_names_the_way_out_and_a_busy_pod_drains_on_it() 
             "{}",
             waiting.message
         );
-        replaced_by(&world, "1").await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        world.temporal.results_at_once(&[workflow]).await
+        replaced_by(&cluster, "1").await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        cluster.temporal.results_at_once(&[workflow]).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_pod_drains_before_it_is_recreated() {
-    with_namespace("a-busy-pod-drains-before-it-is-recreated", |world| async move {
-        let queue = world.queue("all");
+    with_namespace("a-busy-pod-drains-before-it-is-recreated", |cluster| async move {
+        let queue = cluster.queue("all");
         let mut spec = one_queue(&queue, 1, 1, &json!({}));
         spec["deployment"] = json!({"strategy": {"type": "Recreate"}});
-        world.apply(spec.clone()).await?;
-        world.condition_is("Ready", "True", "Available").await?;
-        let workflow = pay_slowly(&world, &queue, 0).await?;
-        world.apply(changed(spec.clone(), "1")).await?;
-        world
+        cluster.apply(spec.clone()).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let workflow = pay_slowly(&cluster, &queue, 0).await?;
+        cluster.apply(changed(spec.clone(), "1")).await?;
+        cluster
             .condition_is("Progressing", "True", "RollingOut")
             .await?;
-        replaced_by(&world, "1").await?;
-        world
+        replaced_by(&cluster, "1").await?;
+        cluster
             .condition_is("Progressing", "False", "RolledOut")
             .await?;
-        world.temporal.results_at_once(&[workflow]).await?;
+        cluster.temporal.results_at_once(&[workflow]).await?;
 
         // Back to the default, which the API server must accept over the other strategy.
         spec.as_object_mut().unwrap().remove("deployment");
-        world.apply(changed(spec, "2")).await?;
-        replaced_by(&world, "2").await?;
-        let deployment = world.deployments().await?["all"].clone();
+        cluster.apply(changed(spec, "2")).await?;
+        replaced_by(&cluster, "2").await?;
+        let deployment = cluster.deployments().await?["all"].clone();
         let strategy = serde_json::to_value(deployment.spec.unwrap().strategy)?;
         assert_eq!(
             strategy,
@@ -145,11 +149,11 @@ async fn a_busy_pod_drains_before_it_is_recreated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_template_of_a_queue_reaches_its_pods_alone() {
-    with_namespace("the-template-of-a-queue", |world| async move {
-        let mut spec = one_queue(&world.queue("a"), 1, 1, &json!({}));
+    with_namespace("the-template-of-a-queue", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("a"), 1, 1, &json!({}));
         let with = |name: &str, word: &str| {
             json!({
-                "name": name, "taskQueue": world.queue(name), "replicas": {"min": 1, "max": 1},
+                "name": name, "taskQueue": cluster.queue(name), "replicas": {"min": 1, "max": 1},
                 "template": {
                     "metadata": {"annotations": {"example.com/change": word}},
                     "spec": {
@@ -163,13 +167,13 @@ async fn the_template_of_a_queue_reaches_its_pods_alone() {
         };
         spec["queues"] = json!([with("a", "1"), with("b", "1")]);
         spec["deployment"] = json!({"annotations": {"example.com/team": "orders"}});
-        world.apply(spec.clone()).await?;
-        let before = world.workers_run(2).await?;
+        cluster.apply(spec.clone()).await?;
+        let before = cluster.workers_run(2).await?;
 
         spec["queues"] = json!([with("a", "1"), with("b", "2")]);
-        world.apply(spec).await?;
+        cluster.apply(spec).await?;
         let after = eventually("the pod of the other queue is replaced", || async {
-            let workers = world.workers().await?;
+            let workers = cluster.workers().await?;
             let old = workers
                 .pods
                 .keys()
@@ -182,7 +186,11 @@ async fn the_template_of_a_queue_reaches_its_pods_alone() {
             })
         })
         .await?;
-        let pods = world.api::<Pod>().list(&ListParams::default()).await?.items;
+        let pods = cluster
+            .api::<Pod>()
+            .list(&ListParams::default())
+            .await?
+            .items;
         let words: BTreeMap<String, (String, bool)> = pods
             .iter()
             .map(|pod| {
@@ -200,7 +208,7 @@ async fn the_template_of_a_queue_reaches_its_pods_alone() {
             BTreeMap::from([("a".to_owned(), is("1")), ("b".to_owned(), is("2"))])
         );
         assert_eq!(after.deployments.len(), 2);
-        for deployment in world.deployments().await?.values() {
+        for deployment in cluster.deployments().await?.values() {
             assert_eq!(deployment.annotations()["example.com/team"], "orders");
         }
         Ok(())

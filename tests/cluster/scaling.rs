@@ -4,44 +4,44 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{World, eventually, one_queue, throughout, with_namespace};
+use crate::harness::{TestCluster, eventually, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
-    with_namespace("orders-scale-a-fleet-up-from-zero", |world| async move {
-        let queue = world.queue("all");
-        world.start_from_zero(&queue, 3).await?;
-        world
+    with_namespace("orders-scale-a-fleet-up-from-zero", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.start_from_zero(&queue, 3).await?;
+        cluster
             .replicas_are("all", "nothing runs", |asked, _| asked == 0)
             .await?;
 
         let order = json!({"total": 100, "recipients": ["a@shop.example"]});
-        let workflows = world.temporal.orders(&queue, 0..10, &order)?;
-        world
+        let workflows = cluster.temporal.orders(&queue, 0..10, &order)?;
+        cluster
             .replicas_are("all", "the backlog starts workers", |asked, _| asked > 0)
             .await?;
         for workflow in &workflows {
-            let result = world.temporal.result(workflow).await?;
+            let result = cluster.temporal.result(workflow).await?;
             assert_eq!(
                 workflow,
                 &format!("order-{}", result["order_id"].as_str().unwrap_or_default()),
                 "{result}"
             );
         }
-        let up = world.events("ScaledUp").await?;
+        let up = cluster.events("ScaledUp").await?;
         let from_zero = |note: &String| {
             let mut starts = (1..=3).map(|to| format!("queue all: scaled 0 to {to}: "));
             starts.any(|start| note.starts_with(&start)) && note.contains(" workflow task")
         };
         assert!(up.iter().any(from_zero), "{up:?}");
-        world
+        cluster
             .replicas_are("all", "an idle fleet goes back to zero", |asked, ready| {
                 (asked, ready) == (0, 0)
             })
             .await?;
         // The Event is written after the replicas.
         eventually("an Event gives the reason", || async {
-            let down = world.events("ScaledDown").await?;
+            let down = cluster.events("ScaledDown").await?;
             Ok(if down.is_empty() {
                 Err("there is none".to_owned())
             } else {
@@ -49,7 +49,7 @@ async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
             })
         })
         .await?;
-        let decision = world
+        let decision = cluster
             .fleet()
             .await?
             .status
@@ -70,11 +70,11 @@ async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
-    with_namespace("a-busy-worker-keeps-its-replica", |world| async move {
-        let queue = world.queue("all");
-        world.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
-        works_with_an_empty_backlog(&world, &queue).await?;
-        world
+    with_namespace("a-busy-worker-keeps-its-replica", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
+        works_with_an_empty_backlog(&cluster, &queue).await?;
+        cluster
             .replicas_are("all", "then it goes", |asked, _| asked == 0)
             .await?;
         Ok(())
@@ -85,18 +85,21 @@ async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
 /// Places an order that keeps one worker of the fleet `orders` busy for 20 s while nothing waits:
 /// one activity mails four recipients one after the other, 5 s each. That is longer than the
 /// cooldown and the stabilization window together, and the worker must stay until the end.
-pub(crate) async fn works_with_an_empty_backlog(world: &World, queue: &str) -> anyhow::Result<()> {
+pub(crate) async fn works_with_an_empty_backlog(
+    cluster: &TestCluster,
+    queue: &str,
+) -> anyhow::Result<()> {
     let recipients: Vec<String> = (0..4)
         .map(|number| format!("slow-5000.{number}@shop.example"))
         .collect();
     let order = json!({"total": 100, "recipients": recipients});
-    let workflow = world.temporal.order(queue, 0, order)?;
-    world
+    let workflow = cluster.temporal.order(queue, 0, order)?;
+    cluster
         .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
         .await?;
     eventually("the mails are sent", || async {
-        let (asked, ready) = world.replicas("all").await?;
-        let running = world.temporal.is_running(&workflow)?;
+        let (asked, ready) = cluster.replicas("all").await?;
+        let running = cluster.temporal.is_running(&workflow)?;
         anyhow::ensure!(
             !running || (asked >= 1 && ready >= 1),
             "a working fleet was scaled down: {asked} requested, {ready} ready"
@@ -108,23 +111,23 @@ pub(crate) async fn works_with_an_empty_backlog(world: &World, queue: &str) -> a
         })
     })
     .await?;
-    world.temporal.results_at_once(&[workflow]).await
+    cluster.temporal.results_at_once(&[workflow]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_pod_finishes_its_activity_first() {
-    with_namespace("a-deleted-pod-finishes-first", |world| async move {
-        let queue = world.queue("all");
-        world.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
-        world
+    with_namespace("a-deleted-pod-finishes-first", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+        cluster
             .replicas_are("all", "a worker runs", |_, ready| ready == 1)
             .await?;
         let workflow =
-            world
+            cluster
                 .temporal
                 .order(&queue, 0, json!({"total": 100, "card": "tok_delay_8000"}))?;
         eventually("the payment is running", || async {
-            let attempts = world.temporal.attempts(&workflow)?;
+            let attempts = cluster.temporal.attempts(&workflow)?;
             // A running activity has no started event yet; the earlier ones have.
             Ok(
                 if attempts.iter().any(|(name, _)| name == "reserve_inventory") {
@@ -135,22 +138,22 @@ async fn a_deleted_pod_finishes_its_activity_first() {
             )
         })
         .await?;
-        world.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
-        world.temporal.results_at_once(&[workflow]).await
+        cluster.kubectl(&["delete", "pods", "--all", "--wait=false"])?;
+        cluster.temporal.results_at_once(&[workflow]).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_by_annotation_survives_an_apply_of_the_manifest() {
-    with_namespace("a-pause-by-annotation", |world| async move {
-        let queue = world.queue("all");
-        world.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
-        world
+    with_namespace("a-pause-by-annotation", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
+        cluster
             .replicas_are("all", "the minimum runs", |_, ready| ready == 1)
             .await?;
-        world.kubectl(&["annotate", "tqw/orders", "taskqueue.dev/paused=true"])?;
-        let paused = world
+        cluster.kubectl(&["annotate", "tqw/orders", "taskqueue.dev/paused=true"])?;
+        let paused = cluster
             .condition_is("ScalingActive", "False", "Paused")
             .await?;
         assert!(
@@ -159,15 +162,15 @@ async fn a_pause_by_annotation_survives_an_apply_of_the_manifest() {
             paused.message
         );
         // The manifest as a GitOps tool applies it again, with a change.
-        world.apply(one_queue(&queue, 2, 2, &json!({}))).await?;
-        world
+        cluster.apply(one_queue(&queue, 2, 2, &json!({}))).await?;
+        cluster
             .condition_is("ScalingActive", "False", "Paused")
             .await?;
         throughout(
             Duration::from_secs(8),
             "the new minimum is not followed",
             || async {
-                let (asked, _) = world.replicas("all").await?;
+                let (asked, _) = cluster.replicas("all").await?;
                 Ok(if asked == 1 {
                     Ok(())
                 } else {
@@ -176,8 +179,8 @@ async fn a_pause_by_annotation_survives_an_apply_of_the_manifest() {
             },
         )
         .await?;
-        world.kubectl(&["annotate", "tqw/orders", "taskqueue.dev/paused-"])?;
-        world
+        cluster.kubectl(&["annotate", "tqw/orders", "taskqueue.dev/paused-"])?;
+        cluster
             .replicas_are("all", "the minimum is followed", |_, ready| ready == 2)
             .await
             .map(drop)
@@ -187,21 +190,21 @@ async fn a_pause_by_annotation_survives_an_apply_of_the_manifest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
-    with_namespace("replicas-set-by-hand", |world| async move {
-        let queue = world.queue("all");
-        world.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
-        world
+    with_namespace("replicas-set-by-hand", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.apply(one_queue(&queue, 1, 2, &json!({}))).await?;
+        cluster
             .replicas_are("all", "the minimum runs", |_, ready| ready == 1)
             .await?;
-        let deployment = world.fleet().await?.status.unwrap().queues[0]
+        let deployment = cluster.fleet().await?.status.unwrap().queues[0]
             .deployment_name
             .clone();
-        world.kubectl(&["scale", "deployment", &deployment, "--replicas=0"])?;
-        world
+        cluster.kubectl(&["scale", "deployment", &deployment, "--replicas=0"])?;
+        cluster
             .replicas_are("all", "the operator reverts them", |asked, _| asked == 1)
             .await?;
         eventually("an Event names who decides", || async {
-            let notes = world.events("ReplicasReset").await?;
+            let notes = cluster.events("ReplicasReset").await?;
             Ok(if notes.is_empty() {
                 Err("no Event".into())
             } else {
@@ -210,18 +213,18 @@ async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
         })
         .await?;
 
-        world
+        cluster
             .apply(one_queue(&queue, 1, 2, &json!({"mode": "Paused"})))
             .await?;
-        world
+        cluster
             .condition_is("ScalingActive", "False", "Paused")
             .await?;
-        world.kubectl(&["scale", "deployment", &deployment, "--replicas=2"])?;
+        cluster.kubectl(&["scale", "deployment", &deployment, "--replicas=2"])?;
         throughout(
             Duration::from_secs(8),
             "the replicas set by hand stay",
             || async {
-                let (asked, _) = world.replicas("all").await?;
+                let (asked, _) = cluster.replicas("all").await?;
                 Ok(if asked == 2 {
                     Ok(())
                 } else {

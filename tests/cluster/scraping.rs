@@ -21,32 +21,37 @@ fn without_heartbeats(task_queue: &str, min: u32, max: u32, port: u16) -> Value 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_heartbeats_is_kept_while_its_metrics_show_that_it_is_busy() {
-    with_namespace("a-worker-without-heartbeats-is-kept", |world| async move {
-        let queue = world.queue("all");
-        world.apply(without_heartbeats(&queue, 0, 2, 8080)).await?;
-        // As in the test with heartbeats.
-        works_with_an_empty_backlog(&world, &queue).await?;
-        // Without a slot signal the fleet would never go to zero.
-        world
-            .replicas_are("all", "the metrics prove it idle", |asked, _| asked == 0)
-            .await?;
-        Ok(())
-    })
+    with_namespace(
+        "a-worker-without-heartbeats-is-kept",
+        |cluster| async move {
+            let queue = cluster.queue("all");
+            cluster
+                .apply(without_heartbeats(&queue, 0, 2, 8080))
+                .await?;
+            // As in the test with heartbeats.
+            works_with_an_empty_backlog(&cluster, &queue).await?;
+            // Without a slot signal the fleet would never go to zero.
+            cluster
+                .replicas_are("all", "the metrics prove it idle", |asked, _| asked == 0)
+                .await?;
+            Ok(())
+        },
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_metrics_never_count_as_idleness() {
-    with_namespace("unreadable-metrics", |world| async move {
-        let queue = world.queue("all");
-        world.apply(without_heartbeats(&queue, 0, 1, 9)).await?;
-        let workflow = world.temporal.order(&queue, 0, json!({"total": 100}))?;
-        world.temporal.result(&workflow).await?;
+    with_namespace("unreadable-metrics", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.apply(without_heartbeats(&queue, 0, 1, 9)).await?;
+        let workflow = cluster.temporal.order(&queue, 0, json!({"total": 100}))?;
+        cluster.temporal.result(&workflow).await?;
         throughout(
             Duration::from_secs(20),
             "a worker without readings stays",
             || async {
-                let (asked, _) = world.replicas("all").await?;
+                let (asked, _) = cluster.replicas("all").await?;
                 Ok(if asked == 1 {
                     Ok(())
                 } else {
@@ -56,8 +61,8 @@ async fn unreadable_metrics_never_count_as_idleness() {
         )
         .await?;
         let fixed = without_heartbeats(&queue, 0, 1, 8080);
-        world.apply(fixed).await?;
-        world
+        cluster.apply(fixed).await?;
+        cluster
             .replicas_are(
                 "all",
                 "the idle worker goes once its metrics are read",

@@ -9,13 +9,13 @@ use crate::harness::with_namespace;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fleets_that_scale_up_and_down_under_load_interrupt_no_activity() {
-    with_namespace("a-short-soak", |world| async move {
+    with_namespace("a-short-soak", |cluster| async move {
         let options = Options {
             length: Duration::from_secs(30),
             longest: Duration::from_secs(30),
             kill_the_leader: false,
         };
-        let soaked = world.clone();
+        let soaked = cluster.clone();
         let report = tokio::task::spawn_blocking(move || {
             soak(
                 &soaked.sandbox,

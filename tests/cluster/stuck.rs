@@ -11,8 +11,8 @@ const LONG: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_pods_that_do_not_poll_are_reported_until_they_do() {
-    with_namespace("ready-and-not-polling", |world| async move {
-        let queue = world.queue("all");
+    with_namespace("ready-and-not-polling", |cluster| async move {
+        let queue = cluster.queue("all");
         let right = one_queue(&queue, 1, 2, &json!({}));
         // The same image, started as a process that is not a worker.
         let mut wrong = right.clone();
@@ -20,12 +20,12 @@ async fn ready_pods_that_do_not_poll_are_reported_until_they_do() {
         container["args"] = json!(["gateway", "--listen=0.0.0.0:8090"]);
         container["readinessProbe"] =
             json!({"httpGet": {"path": "/livez", "port": 8090}, "periodSeconds": 1});
-        world.apply(wrong).await?;
-        world
+        cluster.apply(wrong).await?;
+        cluster
             .replicas_are("all", "a pod is ready", |_, ready| ready == 1)
             .await?;
         within(LONG, "the fleet reports a finding", || async {
-            let found = world.condition("ScalingActive").await?;
+            let found = cluster.condition("ScalingActive").await?;
             let stuck = found
                 .as_ref()
                 .is_some_and(|found| found.status == "False" && found.reason == "NotPolling");
@@ -38,12 +38,12 @@ async fn ready_pods_that_do_not_poll_are_reported_until_they_do() {
         .await?;
         let finding = || {
             let label = ("finding", "ReadyButNotPolling");
-            world.series("taskqueue_operator_finding", &[label])
+            cluster.series("taskqueue_operator_finding", &[label])
         };
         assert_eq!(finding()?, Some(1.0));
 
-        world.apply(right).await?;
-        world
+        cluster.apply(right).await?;
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
         assert_ne!(finding()?, Some(1.0));
@@ -54,20 +54,20 @@ async fn ready_pods_that_do_not_poll_are_reported_until_they_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_whose_version_gets_no_tasks_are_reported_until_it_is_current() {
-    with_namespace("version-not-current", |world| async move {
-        let queue = world.queue("all");
-        let deployment = world.namespace.clone();
+    with_namespace("version-not-current", |cluster| async move {
+        let queue = cluster.queue("all");
+        let deployment = cluster.namespace.clone();
         let mut spec = one_queue(&queue, 1, 1, &json!({}));
         let env = spec["template"]["spec"]["containers"][0]["env"].as_array_mut();
         env.unwrap().extend([
             json!({"name": "TEMPORAL_DEPLOYMENT_NAME", "value": deployment}),
             json!({"name": "TEMPORAL_WORKER_BUILD_ID", "value": "1"}),
         ]);
-        world.apply(spec).await?;
-        world.workers_run(1).await?;
-        let order = world.temporal.order(&queue, 0, json!({"total": 100}))?;
+        cluster.apply(spec).await?;
+        cluster.workers_run(1).await?;
+        let order = cluster.temporal.order(&queue, 0, json!({"total": 100}))?;
         within(LONG, "the fleet reports a finding", || async {
-            let found = world.condition("ScalingActive").await?;
+            let found = cluster.condition("ScalingActive").await?;
             let stuck = found.as_ref().is_some_and(|found| {
                 found.status == "False"
                     && found.reason == "VersionNotCurrent"
@@ -81,7 +81,7 @@ async fn workers_whose_version_gets_no_tasks_are_reported_until_it_is_current() 
         })
         .await?;
 
-        world.temporal.run(&[
+        cluster.temporal.run(&[
             "worker",
             "deployment",
             "set-current-version",
@@ -91,8 +91,8 @@ async fn workers_whose_version_gets_no_tasks_are_reported_until_it_is_current() 
             "1",
             "--yes",
         ])?;
-        world.temporal.result(&order).await?;
-        world
+        cluster.temporal.result(&order).await?;
+        cluster
             .condition_is("ScalingActive", "True", "Active")
             .await?;
         Ok(())

@@ -8,14 +8,14 @@ use kube::api::{Api, Patch, PatchParams};
 use sandbox_machine::{Progress, Sleeper, Tasks};
 use serde_json::{Value, json};
 
-use crate::harness::{TEMPORAL, World, eventually, throughout, with_namespace};
+use crate::harness::{TEMPORAL, TestCluster, eventually, throughout, with_namespace};
 
 /// The task slots of one pod.
 const SLOTS: u32 = 4;
 
 /// A manifest of somebody else: `worker`, with pods that poll the queue of the fleet.
-fn workload(world: &World, sleeper: &Sleeper, kind: &str, replicas: u32) -> Value {
-    let queue = world.queue("all");
+fn workload(cluster: &TestCluster, sleeper: &Sleeper, kind: &str, replicas: u32) -> Value {
+    let queue = cluster.queue("all");
     let slots = SLOTS.to_string();
     let mut template = sleeper.template(&[
         ("TEMPORAL_ADDRESS", TEMPORAL),
@@ -38,11 +38,11 @@ fn workload(world: &World, sleeper: &Sleeper, kind: &str, replicas: u32) -> Valu
 }
 
 /// A fleet of this one queue.
-fn fleet(world: &World, target: &Value, min: u32, mode: &str) -> Value {
+fn fleet(cluster: &TestCluster, target: &Value, min: u32, mode: &str) -> Value {
     json!({
         "connection": {"address": TEMPORAL, "temporalNamespace": "default"},
         "queues": [{
-            "name": "all", "taskQueue": world.queue("all"),
+            "name": "all", "taskQueue": cluster.queue("all"),
             "replicas": {"min": min, "max": 4}, "scaleTargetRef": target,
         }],
         "scaling": {
@@ -52,7 +52,7 @@ fn fleet(world: &World, target: &Value, min: u32, mode: &str) -> Value {
     })
 }
 
-impl World {
+impl TestCluster {
     async fn deploy<K>(&self, workload: &Value) -> anyhow::Result<()>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
@@ -93,22 +93,22 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_of_somebody_else_is_scaled_and_nothing_else_of_it_changes() {
-    with_namespace("a-target-is-scaled", |world| async move {
-        let sleeper = world.sleeper_of_targets().await?;
-        world
-            .deploy::<Deployment>(&workload(&world, &sleeper, "Deployment", 1))
+    with_namespace("a-target-is-scaled", |cluster| async move {
+        let sleeper = cluster.sleeper_of_targets().await?;
+        cluster
+            .deploy::<Deployment>(&workload(&cluster, &sleeper, "Deployment", 1))
             .await?;
-        let deployments: Api<Deployment> = world.api();
+        let deployments: Api<Deployment> = cluster.api();
         let before = deployments.get("worker").await?;
         // The trial decides and writes nothing.
         let target = json!({"name": "worker"});
-        world.apply(fleet(&world, &target, 0, "DryRun")).await?;
-        world
+        cluster.apply(fleet(&cluster, &target, 0, "DryRun")).await?;
+        cluster
             .condition_is("ScalingActive", "False", "DryRun")
             .await?;
-        let tasks = world.sleep(&sleeper, 12, Duration::from_secs(20))?;
+        let tasks = cluster.sleep(&sleeper, 12, Duration::from_secs(20))?;
         eventually("the trial says what it would do", || async {
-            let status = world.fleet().await?.status.unwrap_or_default();
+            let status = cluster.fleet().await?.status.unwrap_or_default();
             let wanted = status.queues.first().map_or(0, |queue| queue.desired);
             Ok(if wanted > 1 {
                 Ok(())
@@ -123,12 +123,12 @@ async fn a_deployment_of_somebody_else_is_scaled_and_nothing_else_of_it_changes(
             "the trial changed the Deployment"
         );
         // Then it acts: all tasks end on their first attempt, also while the fleet shrinks.
-        world.apply(fleet(&world, &target, 0, "Active")).await?;
-        world
+        cluster.apply(fleet(&cluster, &target, 0, "Active")).await?;
+        cluster
             .replicas_are("all", "the tasks start workers", |asked, _| asked > 1)
             .await?;
-        world.temporal.results_at_once(&tasks).await?;
-        world
+        cluster.temporal.results_at_once(&tasks).await?;
+        cluster
             .replicas_are("all", "it goes to zero", |asked, _| asked == 0)
             .await?;
         let mut after = deployments.get("worker").await?;
@@ -154,16 +154,16 @@ async fn a_deployment_of_somebody_else_is_scaled_and_nothing_else_of_it_changes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stateful_set_keeps_its_size_while_the_pod_on_top_is_busy() {
-    with_namespace("a-stateful-target", |world| async move {
-        let sleeper = world.sleeper_of_targets().await?;
-        world
-            .deploy::<StatefulSet>(&workload(&world, &sleeper, "StatefulSet", 1))
+    with_namespace("a-stateful-target", |cluster| async move {
+        let sleeper = cluster.sleeper_of_targets().await?;
+        cluster
+            .deploy::<StatefulSet>(&workload(&cluster, &sleeper, "StatefulSet", 1))
             .await?;
         let target = json!({"kind": "StatefulSet", "name": "worker"});
-        world.apply(fleet(&world, &target, 0, "Active")).await?;
+        cluster.apply(fleet(&cluster, &target, 0, "Active")).await?;
         // Enough for every slot of four pods.
-        let tasks = world.sleep(&sleeper, 16, Duration::from_secs(40))?;
-        let sets: Api<StatefulSet> = world.api();
+        let tasks = cluster.sleep(&sleeper, 16, Duration::from_secs(40))?;
+        let sets: Api<StatefulSet> = cluster.api();
         let asked = || async {
             let set = sets.get("worker").await?;
             anyhow::Ok(set.spec.and_then(|spec| spec.replicas).unwrap_or(1))
@@ -177,7 +177,7 @@ async fn a_stateful_set_keeps_its_size_while_the_pod_on_top_is_busy() {
             })
         })
         .await?;
-        world.temporal.results_at_once(&tasks).await?;
+        cluster.temporal.results_at_once(&tasks).await?;
         eventually("it goes to zero", || async {
             let asked = asked().await?;
             Ok(if asked == 0 {
@@ -191,32 +191,37 @@ async fn a_stateful_set_keeps_its_size_while_the_pod_on_top_is_busy() {
     .await;
 }
 
+/// The definition of a resource that only has replicas, a selector and a scale subresource.
+fn pools(group: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("pools.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": "Pool", "plural": "pools", "singular": "pool"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": {"status": {}, "scale": {
+                    "specReplicasPath": ".spec.replicas",
+                    "statusReplicasPath": ".status.replicas",
+                    "labelSelectorPath": ".status.selector",
+                }},
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+                    "status": {"type": "object", "properties": {
+                        "replicas": {"type": "integer"}, "selector": {"type": "string"},
+                    }},
+                }}},
+            }],
+        },
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn any_resource_with_a_scale_subresource_is_scaled() {
-    with_namespace("a-custom-target", |world| async move {
-        let group = format!("{}.example.com", world.namespace);
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("pools.{group}")},
-            "spec": {
-                "group": group, "scope": "Namespaced",
-                "names": {"kind": "Pool", "plural": "pools", "singular": "pool"},
-                "versions": [{
-                    "name": "v1", "served": true, "storage": true,
-                    "subresources": {"status": {}, "scale": {
-                        "specReplicasPath": ".spec.replicas",
-                        "statusReplicasPath": ".status.replicas",
-                        "labelSelectorPath": ".status.selector",
-                    }},
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                        "spec": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
-                        "status": {"type": "object", "properties": {
-                            "replicas": {"type": "integer"}, "selector": {"type": "string"},
-                        }},
-                    }}},
-                }],
-            },
-        });
+    with_namespace("a-custom-target", |cluster| async move {
+        let group = format!("{}.example.com", cluster.namespace);
+        let definition = pools(&group);
         let pool = json!({
             "apiVersion": format!("{group}/v1"), "kind": "Pool",
             "metadata": {"name": "worker"}, "spec": {"replicas": 1},
@@ -237,10 +242,10 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
         let kubectl = |manifest: &Value| {
             let file = folder.path().join("manifest.json");
             std::fs::write(&file, manifest.to_string())?;
-            world.kubectl(&["apply", "--filename", &file.to_string_lossy()])
+            cluster.kubectl(&["apply", "--filename", &file.to_string_lossy()])
         };
         kubectl(&definition)?;
-        world.kubectl(&[
+        cluster.kubectl(&[
             "wait",
             "--for=condition=Established",
             "--timeout=60s",
@@ -248,18 +253,18 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
         ])?;
         kubectl(&pool)?;
         let target = json!({"apiVersion": format!("{group}/v1"), "kind": "Pool", "name": "worker"});
-        world.apply(fleet(&world, &target, 3, "Active")).await?;
+        cluster.apply(fleet(&cluster, &target, 3, "Active")).await?;
         // Without the right, the message names the chart's value.
-        world.condition_is("Ready", "False", "Forbidden").await?;
+        cluster.condition_is("Ready", "False", "Forbidden").await?;
         for object in role.as_array().into_iter().flatten() {
             kubectl(object)?;
         }
         // Its controller has not reported a selector yet, so its pods are unknown.
-        world
+        cluster
             .condition_is("Ready", "False", "TargetNotFound")
             .await?;
         let status = json!({"status": {"replicas": 0, "selector": "app=pool"}}).to_string();
-        world.kubectl(&[
+        cluster.kubectl(&[
             "patch",
             &format!("pools.{group}"),
             "worker",
@@ -269,7 +274,7 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
             &status,
         ])?;
         let replicas = || {
-            world.kubectl(&[
+            cluster.kubectl(&[
                 "get",
                 &format!("pools.{group}"),
                 "worker",
@@ -294,7 +299,7 @@ async fn any_resource_with_a_scale_subresource_is_scaled() {
             })
         })
         .await?;
-        world
+        cluster
             .kubectl(&["delete", &format!("crd/pools.{group}"), "--wait=false"])
             .map(drop)
     })

@@ -13,12 +13,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 
 use self::release::{PLACE, Release, chart, definitions, frozen_chart, on_a_bare_cluster};
-use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, World, alone, eventually, output};
+use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, output};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_rollback_and_uninstall_of_the_chart_change_no_worker() {
-    alone("the-chart-is-upgraded", |world| async move {
-        on_a_bare_cluster(&world, |release| async move {
+    alone("the-chart-is-upgraded", |cluster| async move {
+        on_a_bare_cluster(&cluster, |release| async move {
             release.helm(&["install"], &frozen_chart(), &[])?;
             release
                 .definitions_are(&frozen_chart().join("files/crds"))
@@ -32,7 +32,7 @@ async fn an_upgrade_rollback_and_uninstall_of_the_chart_change_no_worker() {
 
             output(
                 release
-                    .world
+                    .cluster
                     .sandbox
                     .helm()
                     .args(["rollback", OPERATOR, "1", "--wait", "--timeout=120s"])
@@ -48,14 +48,14 @@ async fn an_upgrade_rollback_and_uninstall_of_the_chart_change_no_worker() {
             release.change_fleet(5).await?;
             output(
                 release
-                    .world
+                    .cluster
                     .sandbox
                     .helm()
                     .args(["uninstall", OPERATOR, "--wait", "--timeout=120s"])
                     .args(PLACE),
             )?;
             release.definitions_are(&definitions()).await?;
-            release.world.fleet().await.context("the fleet stays")?;
+            release.cluster.fleet().await.context("the fleet stays")?;
             before.is_unaffected("the removal of the operator").await?;
 
             // Under the same name and namespace, the new release adopts the definitions and the
@@ -71,11 +71,11 @@ async fn an_upgrade_rollback_and_uninstall_of_the_chart_change_no_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crds_applied_with_kubectl_are_upgraded_before_the_chart_and_can_be_adopted_by_it() {
-    alone("crds-applied-with-kubectl", |world| async move {
-        on_a_bare_cluster(&world, |release| async move {
-            let world = &release.world;
+    alone("crds-applied-with-kubectl", |cluster| async move {
+        on_a_bare_cluster(&cluster, |release| async move {
+            let cluster = &release.cluster;
             let apply =
-                |folder: &Path| output(world.sandbox.kubectl().args(["apply", "-f"]).arg(folder));
+                |folder: &Path| output(cluster.sandbox.kubectl().args(["apply", "-f"]).arg(folder));
             apply(&frozen_chart().join("files/crds"))?;
             release.helm(
                 &["install"],
@@ -118,15 +118,15 @@ const OTHER: &str = "orders-operator";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_under_another_release_name_never_has_two_writing_processes() {
-    alone("an-upgrade-under-another-name", |world| async move {
-        on_a_bare_cluster(&world, |release| async move {
+    alone("an-upgrade-under-another-name", |cluster| async move {
+        on_a_bare_cluster(&cluster, |release| async move {
             // Version 0.1.0 with its defaults, and with its lease.
             for settings in [&[][..], &["--set=replicas=2,leaderElection.enabled=true"]] {
                 let result = upgraded_under_another_name(&release, settings).await;
                 if result.is_err() {
-                    eprintln!("{}", evidence(&release.world));
+                    eprintln!("{}", evidence(&release.cluster));
                 }
-                let mut helm = release.world.sandbox.helm();
+                let mut helm = release.cluster.sandbox.helm();
                 helm.args(["uninstall", OTHER, "--wait", "--timeout=120s"]);
                 let removed = output(helm.args(PLACE));
                 result.with_context(|| format!("version 0.1.0 with {settings:?}"))?;
@@ -144,9 +144,9 @@ async fn an_upgrade_under_another_release_name_never_has_two_writing_processes()
 /// Installs version 0.1.0 with these settings, and upgrades until there are two replicas. At no
 /// time do two of them lead.
 async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> anyhow::Result<()> {
-    let world = &release.world;
+    let cluster = &release.cluster;
     let helm = |verb: &str, chart: &Path| {
-        let mut helm = world.sandbox.helm();
+        let mut helm = cluster.sandbox.helm();
         helm.arg(verb).arg(OTHER).arg(chart).args(PLACE);
         helm.args(["--wait", "--timeout=120s", "--values"]);
         helm.arg(&release.values);
@@ -154,7 +154,7 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
     };
     output(helm("install", &frozen_chart()).args(settings))?;
     eventually("the old version leads", || async {
-        let leads = leading(world)?;
+        let leads = leading(cluster)?;
         Ok(if leads.len() == 1 {
             Ok(())
         } else {
@@ -167,7 +167,7 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
     for _ in 0..2 {
         let mut upgrade = helm("upgrade", &chart()).spawn()?;
         let ended = loop {
-            at_most_one_leads(world)?;
+            at_most_one_leads(cluster)?;
             if let Some(ended) = upgrade.try_wait()? {
                 break ended;
             }
@@ -175,10 +175,10 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
         anyhow::ensure!(ended.success(), "helm upgrade: {ended}");
         // The old pods may still be terminating; one of the new pods becomes the leader.
         eventually("the new version leads alone", || async {
-            at_most_one_leads(world)?;
-            let leads = leading(world)?;
+            at_most_one_leads(cluster)?;
+            let leads = leading(cluster)?;
             let lease = format!("{OTHER}-taskqueue-operator-leader");
-            let lease = crate::leaders::lease_of(world, &lease).await?;
+            let lease = crate::leaders::lease_of(cluster, &lease).await?;
             let holder = lease.and_then(|lease| lease.holder_identity);
             Ok(match (leads.as_slice(), holder) {
                 ([leads], Some(holder)) if *leads == holder => Ok(()),
@@ -187,7 +187,7 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
         })
         .await?;
     }
-    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
     let name = format!("{OTHER}-taskqueue-operator");
     let replicas = deployments
         .get(&name)
@@ -199,20 +199,20 @@ async fn upgraded_under_another_name(release: &Release, settings: &[&str]) -> an
 }
 
 /// The replicas that report that they lead.
-fn leading(world: &World) -> anyhow::Result<Vec<String>> {
+fn leading(cluster: &TestCluster) -> anyhow::Result<Vec<String>> {
     let names = output(
-        world
+        cluster
             .sandbox
             .kubectl()
             .args(["get", "pods", "--output=jsonpath={.items[*].metadata.name}"])
             .args(PLACE),
     )?;
     let names = names.split_whitespace().map(str::to_owned);
-    Ok(names.filter(|pod| leads(world, pod)).collect())
+    Ok(names.filter(|pod| leads(cluster, pod)).collect())
 }
 
 /// The lease holders and the logs of the replicas.
-fn evidence(world: &World) -> String {
+fn evidence(cluster: &TestCluster) -> String {
     let instance = format!("--selector=app.kubernetes.io/instance={OTHER}");
     let commands: [&[&str]; 3] = [
         &["get", "leases", "--output=yaml"],
@@ -220,7 +220,7 @@ fn evidence(world: &World) -> String {
         &["logs", "--prefix", "--tail=50", &instance],
     ];
     let printed = commands.map(|command| {
-        let printed = output(world.sandbox.kubectl().args(command).args(PLACE));
+        let printed = output(cluster.sandbox.kubectl().args(command).args(PLACE));
         printed.unwrap_or_else(|error| format!("{error:#}"))
     });
     printed.join("\n")
@@ -228,9 +228,9 @@ fn evidence(world: &World) -> String {
 
 /// Whether a replica reports that it leads. A replica that does not answer has not started, or has
 /// ended.
-fn leads(world: &World, pod: &str) -> bool {
+fn leads(cluster: &TestCluster, pod: &str) -> bool {
     let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
-    let metrics = output(world.sandbox.kubectl().args(["get", "--raw", &path]));
+    let metrics = output(cluster.sandbox.kubectl().args(["get", "--raw", &path]));
     metrics.is_ok_and(|metrics| {
         metrics
             .lines()
@@ -240,10 +240,10 @@ fn leads(world: &World, pod: &str) -> bool {
 
 /// Checks that at most one replica leads. The replicas are read one after the other, so those that
 /// report it are read again in case the lease moved in between.
-fn at_most_one_leads(world: &World) -> anyhow::Result<()> {
-    let mut leads_now = leading(world)?;
+fn at_most_one_leads(cluster: &TestCluster) -> anyhow::Result<()> {
+    let mut leads_now = leading(cluster)?;
     if leads_now.len() > 1 {
-        leads_now.retain(|pod| leads(world, pod));
+        leads_now.retain(|pod| leads(cluster, pod));
     }
     anyhow::ensure!(
         leads_now.len() <= 1,

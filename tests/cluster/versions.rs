@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 use taskqueue_api::TaskQueueWorker;
 
-use crate::harness::{TEMPORAL, World, eventually, one_queue, with_namespace};
+use crate::harness::{TEMPORAL, TestCluster, eventually, one_queue, with_namespace};
 
 /// Plurals of the kinds.
 const FLEETS: &str = "taskqueueworkers";
@@ -23,47 +23,47 @@ const FIELDS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_works_with_crds_that_have_fields_it_does_not_know() {
-    with_namespace("crds-with-unknown-fields", |world| async move {
+    with_namespace("crds-with-unknown-fields", |cluster| async move {
         let connection = json!({"address": TEMPORAL, "temporalNamespace": "default"});
-        world.share_connection("main", connection).await?;
-        world.apply(fleet(&world, 1)).await?;
-        world.condition_is("Ready", "True", "Available").await?;
+        cluster.share_connection("main", connection).await?;
+        cluster.apply(fleet(&cluster, 1)).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
 
         define(
-            &world,
+            &cluster,
             &[(FLEETS, next_fleets()?), (CONNECTIONS, next_connections()?)],
         )
         .await?;
-        let result = is_managed(&world).await;
+        let result = is_managed(&cluster).await;
         let before = [
             (FLEETS, definition(FLEETS)?),
             (CONNECTIONS, definition(CONNECTIONS)?),
         ];
-        define(&world, &before).await?;
+        define(&cluster, &before).await?;
         result
     })
     .await;
 }
 
 /// One queue with a shared connection.
-fn fleet(world: &World, max: u32) -> Value {
-    let mut spec = one_queue(&world.queue("all"), 1, max, &json!({}));
+fn fleet(cluster: &TestCluster, max: u32) -> Value {
+    let mut spec = one_queue(&cluster.queue("all"), 1, max, &json!({}));
     spec["connectionRef"] = json!({"name": "main"});
     spec.as_object_mut().map(|spec| spec.remove("connection"));
     spec
 }
 
-async fn is_managed(world: &World) -> anyhow::Result<()> {
-    let workers = world.workers_run(1).await?;
+async fn is_managed(cluster: &TestCluster) -> anyhow::Result<()> {
+    let workers = cluster.workers_run(1).await?;
     // A user sets the new fields, and a field that this operator knows.
-    let mut spec = fleet(world, 2);
+    let mut spec = fleet(cluster, 2);
     spec["queues"][0]["weight"] = json!(7);
     spec["scaling"]["forecast"] = json!({"horizon": "10m"});
     eventually("the API server accepts the new fields", || async {
-        let fleet = world.apply(spec.clone()).await;
+        let fleet = cluster.apply(spec.clone()).await;
         let connection =
             json!({"address": TEMPORAL, "temporalNamespace": "default", "region": "north"});
-        let taken = fleet.and(world.share_connection("main", connection).await);
+        let taken = fleet.and(cluster.share_connection("main", connection).await);
         Ok(taken.map_err(|error| format!("{error:#}")))
     })
     .await?;
@@ -75,33 +75,35 @@ async fn is_managed(world: &World) -> anyhow::Result<()> {
         "status": {"trend": "Rising", "queues": queues},
     });
     let params = PatchParams::apply("next-operator").force();
-    let api = world.api::<TaskQueueWorker>();
+    let api = cluster.api::<TaskQueueWorker>();
     api.patch_status("orders", &params, &Patch::Apply(&status))
         .await?;
-    world.condition_is("Ready", "True", "Available").await?;
-    world
+    cluster.condition_is("Ready", "True", "Available").await?;
+    cluster
         .condition_is("ScalingActive", "True", "Active")
         .await?;
-    world
+    cluster
         .untouched(&workers, "fields that the operator does not know")
         .await?;
-    let written = get(world, "tconn/main")?;
+    let written = get(cluster, "tconn/main")?;
 
     let order = json!({"total": 100, "card": "tok_delay_8000"});
     // More orders than its 4 slots can finish before the operator, which may have just started,
     // sees its first heartbeat.
-    let workflows = world.temporal.orders(&world.queue("all"), 0..24, &order)?;
-    world
+    let workflows = cluster
+        .temporal
+        .orders(&cluster.queue("all"), 0..24, &order)?;
+    cluster
         .replicas_are("all", "the backlog starts another worker", |asked, _| {
             asked == 2
         })
         .await?;
-    world.temporal.results_at_once(&workflows).await?;
-    world
+    cluster.temporal.results_at_once(&workflows).await?;
+    cluster
         .replicas_are("all", "the idle worker goes", |asked, _| asked == 1)
         .await?;
     eventually("the status covers the last change", || async {
-        let fleet = get(world, "tqw/orders")?;
+        let fleet = get(cluster, "tqw/orders")?;
         let last = &fleet["status"]["queues"][0]["lastDecision"];
         Ok(if last["from"] == 2 && last["to"] == 1 {
             Ok(())
@@ -111,7 +113,7 @@ async fn is_managed(world: &World) -> anyhow::Result<()> {
     })
     .await?;
 
-    let fleet = get(world, "tqw/orders")?;
+    let fleet = get(cluster, "tqw/orders")?;
     let kept = (
         &fleet["spec"]["queues"][0]["weight"],
         &fleet["spec"]["scaling"]["forecast"],
@@ -124,22 +126,22 @@ async fn is_managed(world: &World) -> anyhow::Result<()> {
     assert_eq!(trends, (&json!("Rising"), &json!("Rising")));
     assert_eq!(fields_of_the_operator(&fleet), ["f:status"]);
     assert_eq!(
-        get(world, "tconn/main")?,
+        get(cluster, "tconn/main")?,
         written,
         "the connection is only read"
     );
-    let log = world.operator_log()?;
+    let log = cluster.operator_log()?;
     let complaints: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains(&world.namespace))
+        .filter(|line| line.contains(&cluster.namespace))
         .filter(|line| line.contains(r#""ERROR""#) || line.contains(r#""WARN""#))
         .collect();
     assert_eq!(complaints, Vec::<&str>::new());
     Ok(())
 }
 
-fn get(world: &World, object: &str) -> anyhow::Result<Value> {
-    let text = world.kubectl(&["get", object, "-o", "json", "--show-managed-fields"])?;
+fn get(cluster: &TestCluster, object: &str) -> anyhow::Result<Value> {
+    let text = cluster.kubectl(&["get", object, "-o", "json", "--show-managed-fields"])?;
     Ok(serde_json::from_str(&text)?)
 }
 
@@ -212,8 +214,8 @@ fn add(definition: &mut Value, field: &str, schema: Value) -> anyhow::Result<()>
 }
 
 /// Replaces the versions of these definitions in the API server.
-async fn define(world: &World, definitions: &[(&str, Value)]) -> anyhow::Result<()> {
-    let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+async fn define(cluster: &TestCluster, definitions: &[(&str, Value)]) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
     for (plural, definition) in definitions {
         let versions = json!({"spec": {"versions": definition["spec"]["versions"]}});
         let name = format!("{plural}.taskqueue.dev");

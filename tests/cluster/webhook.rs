@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::{Authority, LONG},
-    harness::{World, eventually},
+    harness::{TestCluster, eventually},
 };
 
 /// The name of every webhook here.
@@ -40,8 +40,8 @@ pub(crate) struct Denier {
 }
 
 impl Denier {
-    pub(crate) fn start(world: &World) -> anyhow::Result<Self> {
-        let listener = world.sandbox.listener_for_pods()?;
+    pub(crate) fn start(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let listener = cluster.sandbox.listener_for_pods()?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -120,45 +120,45 @@ async fn deny(mut client: impl AsyncRead + AsyncWrite + Unpin, code: u16) -> any
 
 /// Installs a webhook for the Deployments of the test's namespace, and waits until the API server
 /// calls it.
-pub(crate) async fn install(world: &World, client: &Value) -> anyhow::Result<()> {
+pub(crate) async fn install(cluster: &TestCluster, client: &Value) -> anyhow::Result<()> {
     let object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": world.namespace},
+        "metadata": {"name": cluster.namespace},
         "webhooks": [{
             "name": NAME, "admissionReviewVersions": ["v1"], "sideEffects": "None",
             "failurePolicy": "Fail", "timeoutSeconds": 2, "clientConfig": client,
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}},
             "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}],
         }],
     });
-    configurations(world)
+    configurations(cluster)
         .patch(
-            &world.namespace,
+            &cluster.namespace,
             &PatchParams::apply("cluster-test").force(),
             &Patch::Apply(&object),
         )
         .await?;
-    is_refused(world, NAME).await
+    is_refused(cluster, NAME).await
 }
 
 /// Removes the webhook.
-pub(crate) async fn remove(world: &World) -> anyhow::Result<()> {
-    configurations(world)
-        .delete(&world.namespace, &DeleteParams::default())
+pub(crate) async fn remove(cluster: &TestCluster) -> anyhow::Result<()> {
+    configurations(cluster)
+        .delete(&cluster.namespace, &DeleteParams::default())
         .await?;
     Ok(())
 }
 
-fn configurations(world: &World) -> Api<ValidatingWebhookConfiguration> {
-    Api::all(world.client.clone())
+fn configurations(cluster: &TestCluster) -> Api<ValidatingWebhookConfiguration> {
+    Api::all(cluster.client.clone())
 }
 
 /// Waits until the API server refuses a test Deployment with these words, because a new rule takes
 /// a moment to apply.
-pub(crate) async fn is_refused(world: &World, words: &str) -> anyhow::Result<()> {
+pub(crate) async fn is_refused(cluster: &TestCluster, words: &str) -> anyhow::Result<()> {
     eventually(&format!("{words} refuses a Deployment"), || async {
-        let tried = world.kubectl(&[
+        let tried = cluster.kubectl(&[
             "create",
             "deployment",
             "probe",

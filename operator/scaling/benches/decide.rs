@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use taskqueue_scaling::{Decision, Policy, Reading, TypeBacklog, decide};
-use taskqueue_testkit::world::{World, activities, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, activities, policy, waiting};
 
 const QUEUES: u32 = 1_000;
 const ROUNDS: usize = 15;
@@ -72,12 +72,12 @@ const STATES: [State; 6] = [
 ];
 
 fn main() {
-    let mut worlds: Vec<(World, TypeBacklog)> = STATES.iter().map(world).collect();
+    let mut fleets: Vec<(TestFleet, TypeBacklog)> = STATES.iter().map(fleet).collect();
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); STATES.len()];
     // The first round warms up.
     for round in 0..=ROUNDS {
-        for (index, (world, backlog)) in worlds.iter_mut().enumerate() {
-            let took = pass(world, backlog, u64::try_from(round).unwrap());
+        for (index, (fleet, backlog)) in fleets.iter_mut().enumerate() {
+            let took = pass(fleet, backlog, u64::try_from(round).unwrap());
             if round > 0 {
                 times[index].push(took.as_secs_f64() * 1e6 / f64::from(QUEUES));
             }
@@ -103,34 +103,34 @@ fn main() {
 }
 
 /// A queue whose history has reached its maximum length.
-fn world(state: &State) -> (World, TypeBacklog) {
+fn fleet(state: &State) -> (TestFleet, TypeBacklog) {
     let policy = Policy {
         max: 1_000,
         ..policy()
     };
-    let mut world = World::settled(policy, state.replicas, Duration::from_secs(1));
-    world.used = vec![state.used; usize::try_from(state.replicas).unwrap()];
-    (world, waiting(state.backlog))
+    let mut fleet = TestFleet::settled(policy, state.replicas, Duration::from_secs(1));
+    fleet.used = vec![state.used; usize::try_from(state.replicas).unwrap()];
+    (fleet, waiting(state.backlog))
 }
 
 /// Gives every queue a new reading and decides on it. Everything that the queues share is built
 /// before the clock starts.
-fn pass(world: &mut World, backlog: &TypeBacklog, round: u64) -> Duration {
-    world.wait(5);
+fn pass(fleet: &mut TestFleet, backlog: &TypeBacklog, round: u64) -> Duration {
+    fleet.wait(5);
     let reading = Reading::Known {
         value: activities(1_000 + round, *backlog),
-        taken_at: world.now,
+        taken_at: fleet.now,
     };
-    let observation = world.observation(reading);
-    let mut histories = vec![world.history.clone(); usize::try_from(QUEUES).unwrap()];
+    let observation = fleet.observation(reading);
+    let mut histories = vec![fleet.history.clone(); usize::try_from(QUEUES).unwrap()];
     let started = Instant::now();
     for history in &mut histories {
-        history.observe(&world.policy, &observation, world.now);
-        let decision: Decision = decide(&world.policy, &observation, history, world.now);
+        history.observe(&fleet.policy, &observation, fleet.now);
+        let decision: Decision = decide(&fleet.policy, &observation, history, fleet.now);
         black_box(&decision);
     }
     let took = started.elapsed();
-    world.history = histories.pop().unwrap();
+    fleet.history = histories.pop().unwrap();
     took
 }
 

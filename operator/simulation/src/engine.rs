@@ -1,4 +1,4 @@
-//! The simulated world: processes events in order of virtual time. Deterministic, no I/O.
+//! The simulated engine: processes events in order of virtual time. Deterministic, no I/O.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -58,7 +58,7 @@ pub struct Action {
 
 /// What a policy can see. Counts the calls to Temporal.
 pub struct Cluster<'a> {
-    world: &'a mut World,
+    engine: &'a mut Engine,
     now: Millis,
 }
 
@@ -70,44 +70,44 @@ impl Cluster<'_> {
 
     /// One DescribeTaskQueue; `None` if Temporal does not answer.
     pub fn statistics(&mut self) -> Option<Statistics> {
-        self.world.calls += 1;
-        (!self.world.is_out(self.now)).then(|| self.world.queue.statistics(self.now))
+        self.engine.calls += 1;
+        (!self.engine.is_out(self.now)).then(|| self.engine.queue.statistics(self.now))
     }
 
     /// One DescribeTaskQueue that bypasses the server's cache and leaves it unchanged.
     pub fn statistics_now(&mut self) -> Option<Statistics> {
-        self.world.calls += 1;
-        (!self.world.is_out(self.now)).then(|| self.world.queue.measure(self.now))
+        self.engine.calls += 1;
+        (!self.engine.is_out(self.now)).then(|| self.engine.queue.measure(self.now))
     }
 
     /// One ListWorkers; `None` if Temporal does not answer.
     pub fn workers(&mut self) -> Option<Vec<WorkerRow>> {
-        self.world.calls += 1;
-        if self.world.is_out(self.now) {
+        self.engine.calls += 1;
+        if self.engine.is_out(self.now) {
             return None;
         }
-        Some(self.world.list_workers())
+        Some(self.engine.list_workers())
     }
 
     /// The backlog as a metrics pipeline shows it: up to a minute old. Takes no call to Temporal.
     pub fn backlog_gauge(&self) -> u64 {
-        self.world.queue.gauge
+        self.engine.queue.gauge
     }
 
     /// The number of tasks so far that found no free slot, and the time of the last one: what a
     /// hook inside the server would see. Takes no call.
     pub fn unmatched(&self) -> (u64, Option<Millis>) {
-        (self.world.queue.unmatched, self.world.queue.unmatched_at)
+        (self.engine.queue.unmatched, self.engine.queue.unmatched_at)
     }
 
     /// `spec.replicas`.
     pub const fn asked(&self) -> u32 {
-        self.world.asked
+        self.engine.asked
     }
 
     /// The pods that are not gone, with their state.
     pub fn pods(&self) -> Vec<(PodId, PodState)> {
-        let fleet = &self.world.fleet;
+        let fleet = &self.engine.fleet;
         fleet
             .alive
             .iter()
@@ -187,7 +187,7 @@ enum Event {
     Wake,
 }
 
-struct World {
+struct Engine {
     setup: Setup,
     queue: Queue,
     fleet: Fleet,
@@ -213,53 +213,53 @@ struct World {
 
 /// Runs a policy against a trace.
 pub fn run(trace: &Trace, setup: &Setup, scaler: &mut dyn Scaler) -> Outcome {
-    let mut world = World::new(trace, setup, scaler.grace(), scaler.initial_replicas());
-    let first = world.rng.below(5_000) as Millis;
-    world.schedule(first, Event::Wake);
+    let mut engine = Engine::new(trace, setup, scaler.grace(), scaler.initial_replicas());
+    let first = engine.rng.below(5_000) as Millis;
+    engine.schedule(first, Event::Wake);
     for at in &trace.restarts {
-        world.schedule(*at, Event::Restart);
+        engine.schedule(*at, Event::Restart);
     }
     let mut timeline = Vec::new();
     let mut arrivals = trace.tasks.iter().enumerate().peekable();
     let mut now = 0;
     let give_up = trace.until + PATIENCE;
-    while now < give_up && (now < trace.until || world.unfinished > 0) {
-        let event_at = world
+    while now < give_up && (now < trace.until || engine.unfinished > 0) {
+        let event_at = engine
             .events
             .peek()
             .map_or(Millis::MAX, |Reverse((at, ..))| *at);
         if let Some((index, task)) = arrivals.next_if(|(_, task)| task.arrives <= event_at) {
             now = task.arrives;
-            world.arrive(index, now);
+            engine.arrive(index, now);
             continue;
         }
-        let Some(Reverse((at, _, event))) = world.events.pop() else {
+        let Some(Reverse((at, _, event))) = engine.events.pop() else {
             break;
         };
-        if at >= trace.until && world.unfinished == 0 {
+        if at >= trace.until && engine.unfinished == 0 {
             now = trace.until.max(now);
             break;
         }
         now = at;
         match event {
-            Event::Wake => world.wake(scaler, now),
+            Event::Wake => engine.wake(scaler, now),
             Event::Restart => scaler.restart(),
             Event::Point => {
-                timeline.push(world.point(now));
-                world.schedule(now + POINT, Event::Point);
+                timeline.push(engine.point(now));
+                engine.schedule(now + POINT, Event::Point);
             }
-            other => world.handle(other, now),
+            other => engine.handle(other, now),
         }
     }
     Outcome {
-        summary: world.summary(trace, scaler, now.max(trace.until)),
+        summary: engine.summary(trace, scaler, now.max(trace.until)),
         timeline,
     }
 }
 
-impl World {
+impl Engine {
     fn new(trace: &Trace, setup: &Setup, grace: Millis, replicas: u32) -> Self {
-        let mut world = Self {
+        let mut engine = Self {
             setup: setup.clone(),
             queue: Queue::new(trace, setup.cache),
             fleet: Fleet::new(setup.slots),
@@ -283,14 +283,14 @@ impl World {
         };
         // Pods that exist at the start have been running for a while.
         for _ in 0..replicas {
-            let pod = world.fleet.create(0, &mut world.rng);
-            world.fleet.ready(pod, 0);
-            let offset = world.rng.below(world.setup.heartbeat as usize) as Millis;
-            world.schedule(offset, Event::Heartbeat(pod));
+            let pod = engine.fleet.create(0, &mut engine.rng);
+            engine.fleet.ready(pod, 0);
+            let offset = engine.rng.below(engine.setup.heartbeat as usize) as Millis;
+            engine.schedule(offset, Event::Heartbeat(pod));
         }
-        world.schedule(GAUGE, Event::Gauge);
-        world.schedule(0, Event::Point);
-        world
+        engine.schedule(GAUGE, Event::Gauge);
+        engine.schedule(0, Event::Point);
+        engine
     }
 
     fn schedule(&mut self, at: Millis, event: Event) {
@@ -433,7 +433,7 @@ impl World {
     }
 
     fn wake(&mut self, scaler: &mut dyn Scaler, now: Millis) {
-        let action = scaler.wake(&mut Cluster { world: self, now });
+        let action = scaler.wake(&mut Cluster { engine: self, now });
         self.schedule(action.next.max(now + 1), Event::Wake);
         let Some(scale) = action.scale.filter(|scale| scale.replicas != self.asked) else {
             return;

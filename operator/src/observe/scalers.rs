@@ -46,13 +46,11 @@ fn scales(autoscaler: &HorizontalPodAutoscaler, workload: &ScaleTarget) -> bool 
 /// again.
 fn name_of(autoscaler: &HorizontalPodAutoscaler) -> String {
     let mut owners = autoscaler.metadata.owner_references.iter().flatten();
-    match owners.find(|owner| owner.controller == Some(true)) {
-        Some(owner) => format!("{} {}", owner.kind, owner.name),
-        None => {
-            let name = autoscaler.metadata.name.as_deref().unwrap_or_default();
-            format!("HorizontalPodAutoscaler {name}")
-        }
+    if let Some(owner) = owners.find(|owner| owner.controller == Some(true)) {
+        return format!("{} {}", owner.kind, owner.name);
     }
+    let name = autoscaler.metadata.name.as_deref().unwrap_or_default();
+    format!("HorizontalPodAutoscaler {name}")
 }
 
 /// The fleet that made a Deployment.

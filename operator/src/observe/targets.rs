@@ -101,10 +101,10 @@ impl Target {
         });
         let mut names = statuses.flatten().map(|container| container.name.as_str());
         let first = names.next();
-        let named = names
+        let worker = names
             .chain(first)
             .find(|name| *name == well_known::WORKER_CONTAINER);
-        named.or(first).unwrap_or(well_known::WORKER_CONTAINER)
+        worker.or(first).unwrap_or(well_known::WORKER_CONTAINER)
     }
 }
 

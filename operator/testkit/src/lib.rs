@@ -5,9 +5,9 @@
 //! | `exposure` | finds parts of a secret in a text | |
 //! | `malformed` | resources that the API server must refuse | |
 //! | `scripted` | a scripted Temporal | `scripted` |
-//! | `world` | one queue and its fleet, under a clock that the test moves | `world` |
+//! | `fleet` | one queue and its fleet, under a clock that the test moves | `fleet` |
 //!
-//! `scripted` and `world` use types of taskqueue-temporal and taskqueue-scaling. So these two
+//! `scripted` and `fleet` use types of taskqueue-temporal and taskqueue-scaling. So these two
 //! crates can use them only in integration tests and benches: a unit test would see the types of
 //! its own crate twice.
 
@@ -23,5 +23,5 @@ pub mod exposure;
 pub mod malformed;
 #[cfg(feature = "scripted")]
 pub mod scripted;
-#[cfg(feature = "world")]
-pub mod world;
+#[cfg(feature = "test-fleet")]
+pub mod test_fleet;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{ResourceExt, api::ListParams};
 
-use super::{World, eventually};
+use super::{TestCluster, eventually};
 
 /// Two snapshots are equal if no worker was restarted, replaced or terminated, and no Deployment
 /// was changed.
@@ -35,7 +35,7 @@ impl Workers {
     }
 }
 
-impl World {
+impl TestCluster {
     /// Takes a snapshot of the workers.
     pub(crate) async fn workers(&self) -> anyhow::Result<Workers> {
         let all = ListParams::default();

@@ -12,7 +12,9 @@ use kube::Api;
 use serde_json::{Value, json};
 use taskqueue_api::status::QueueStatus;
 
-use crate::harness::{OPERATOR, OPERATOR_NAMESPACE, Workers, World, eventually, one_queue, output};
+use crate::harness::{
+    OPERATOR, OPERATOR_NAMESPACE, TestCluster, Workers, eventually, one_queue, output,
+};
 
 const DEFINITIONS: [&str; 2] = [
     "taskqueueworkers.taskqueue.dev",
@@ -35,19 +37,22 @@ pub(super) fn frozen_chart() -> PathBuf {
 
 /// The shared release, and the values that it was installed with.
 pub(super) struct Release {
-    pub(super) world: Arc<World>,
+    pub(super) cluster: Arc<TestCluster>,
     pub(super) values: PathBuf,
 }
 
 /// Removes the operator and its definitions, runs the body, and restores the earlier installation,
 /// whatever the result of the body.
-pub(super) async fn on_a_bare_cluster<T, F>(world: &Arc<World>, body: T) -> anyhow::Result<()>
+pub(super) async fn on_a_bare_cluster<T, F>(
+    cluster: &Arc<TestCluster>,
+    body: T,
+) -> anyhow::Result<()>
 where
     T: FnOnce(Release) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
     let values = output(
-        world
+        cluster
             .sandbox
             .helm()
             .args(["get", "values", OPERATOR, "--output", "json"])
@@ -57,12 +62,12 @@ where
     // The values that every version of the chart supports.
     let image = json!({"image": all["image"], "podAnnotations": all["podAnnotations"]});
     let release = Release {
-        world: world.clone(),
-        values: file(world, "image.json", &image)?,
+        cluster: cluster.clone(),
+        values: file(cluster, "image.json", &image)?,
     };
     let before = Release {
-        world: world.clone(),
-        values: file(world, "values.json", &all)?,
+        cluster: cluster.clone(),
+        values: file(cluster, "values.json", &all)?,
     };
     let result = match release.clear() {
         Ok(()) => body(release).await,
@@ -72,11 +77,11 @@ where
         // Print it now, before the cluster is restored.
         eprintln!(
             "{}",
-            world
+            cluster
                 .kubectl(&["get", "all", "-o", "wide"])
                 .unwrap_or_default()
         );
-        let crds = world
+        let crds = cluster
             .sandbox
             .kubectl()
             .args(["get", "crd", "--show-labels"])
@@ -101,8 +106,8 @@ where
     restored.map(drop)
 }
 
-fn file(world: &World, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&world.namespace);
+fn file(cluster: &TestCluster, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&cluster.namespace);
     std::fs::create_dir_all(&folder)?;
     let file = folder.join(name);
     std::fs::write(&file, content.to_string())?;
@@ -117,7 +122,7 @@ impl Release {
         chart: &Path,
         settings: &[&str],
     ) -> anyhow::Result<String> {
-        let mut helm = self.world.sandbox.helm();
+        let mut helm = self.cluster.sandbox.helm();
         helm.args(verb).arg(OPERATOR).arg(chart).args(PLACE).args([
             "--wait",
             "--timeout=120s",
@@ -127,7 +132,7 @@ impl Release {
     }
 
     fn clear(&self) -> anyhow::Result<()> {
-        let sandbox = &self.world.sandbox;
+        let sandbox = &self.cluster.sandbox;
         output(
             sandbox
                 .helm()
@@ -148,7 +153,7 @@ impl Release {
 
     /// Waits until the API server has exactly the definitions in these files.
     pub(super) async fn definitions_are(&self, folder: &Path) -> anyhow::Result<()> {
-        let api: Api<CustomResourceDefinition> = Api::all(self.world.client.clone());
+        let api: Api<CustomResourceDefinition> = Api::all(self.cluster.client.clone());
         for name in DEFINITIONS {
             let plural = name.split('.').next().unwrap_or_default();
             let text =
@@ -181,20 +186,22 @@ impl Release {
     /// Starts a fleet at zero and scales it to two workers with orders. The decision contains what
     /// the operator has learned; an operator without that knowledge would go back to zero.
     pub(super) async fn start_fleet(&self) -> anyhow::Result<Before> {
-        let world = &self.world;
+        let cluster = &self.cluster;
         eventually("the API server accepts fleets", || async {
-            let applied = world.apply(self.fleet(2)).await;
+            let applied = cluster.apply(self.fleet(2)).await;
             Ok(applied.map_err(|error| format!("{error:#}")))
         })
         .await?;
         let order = json!({"total": 100, "card": "tok_delay_8000"});
         // More orders than 4 slots can finish before the worker's first heartbeat, so some still
         // wait then.
-        let workflows = world.temporal.orders(&world.queue("all"), 0..16, &order)?;
-        let workers = world.workers_run(2).await?;
-        world.temporal.results(&workflows).await?;
+        let workflows = cluster
+            .temporal
+            .orders(&cluster.queue("all"), 0..16, &order)?;
+        let workers = cluster.workers_run(2).await?;
+        cluster.temporal.results(&workflows).await?;
         let status = eventually("the status covers both replicas", || async {
-            let status = status(world).await?;
+            let status = status(cluster).await?;
             let settled = status.first().is_some_and(|queue| {
                 let last = queue.last_decision.as_ref();
                 (queue.desired, queue.ready) == (2, 2) && last.is_some_and(|last| last.to == 2)
@@ -207,7 +214,7 @@ impl Release {
         })
         .await?;
         Ok(Before {
-            world: world.clone(),
+            cluster: cluster.clone(),
             workers,
             status,
         })
@@ -217,7 +224,7 @@ impl Release {
     fn fleet(&self, max: u32) -> Value {
         let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
         one_queue(
-            &self.world.queue("all"),
+            &self.cluster.queue("all"),
             0,
             max,
             &json!({"behavior": behavior}),
@@ -226,11 +233,11 @@ impl Release {
 
     /// Changes the fleet, and waits until its status is about the change.
     pub(super) async fn change_fleet(&self, max: u32) -> anyhow::Result<()> {
-        self.world.apply(self.fleet(max)).await?;
-        self.world
+        self.cluster.apply(self.fleet(max)).await?;
+        self.cluster
             .condition_is("Ready", "True", "Available")
             .await?;
-        self.world
+        self.cluster
             .condition_is("ScalingActive", "True", "Active")
             .await
             .map(drop)
@@ -239,7 +246,7 @@ impl Release {
 
 /// The fleet after it was scaled.
 pub(super) struct Before {
-    world: Arc<World>,
+    cluster: Arc<TestCluster>,
     workers: Workers,
     status: Vec<QueueStatus>,
 }
@@ -248,8 +255,8 @@ impl Before {
     /// Checks that no worker was touched, and that the operator's new status repeats the earlier
     /// one: the replicas, and the last decision with its inputs.
     pub(super) async fn is_unaffected(&self, by_what: &str) -> anyhow::Result<()> {
-        self.world.untouched(&self.workers, by_what).await?;
-        let status = status(&self.world).await?;
+        self.cluster.untouched(&self.workers, by_what).await?;
+        let status = status(&self.cluster).await?;
         anyhow::ensure!(
             status == self.status,
             "{by_what} lost the status: {:?} became {status:?}",
@@ -259,7 +266,7 @@ impl Before {
     }
 }
 
-async fn status(world: &World) -> anyhow::Result<Vec<QueueStatus>> {
-    let status = world.fleet().await?.status;
+async fn status(cluster: &TestCluster) -> anyhow::Result<Vec<QueueStatus>> {
+    let status = cluster.fleet().await?.status;
     Ok(status.map(|status| status.queues).unwrap_or_default())
 }

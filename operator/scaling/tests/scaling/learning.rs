@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{World, activities, pod, policy};
+use taskqueue_testkit::test_fleet::{TestFleet, activities, pod, policy};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -13,7 +13,7 @@ fn learn(
     used: impl Fn(u64) -> u32,
     done: impl Fn(u64) -> u64,
 ) -> (ServiceTime, Option<Duration>) {
-    let mut world = World::new(
+    let mut fleet = TestFleet::new(
         Policy {
             min: 1,
             max: 1,
@@ -22,15 +22,15 @@ fn learn(
         1,
     );
     for t in (0..=seconds).step_by(5) {
-        world.used = vec![used(t)];
-        world.processed = done(t);
-        drop(world.reads(TypeBacklog::default()));
-        world.wait(5);
+        fleet.used = vec![used(t)];
+        fleet.processed = done(t);
+        drop(fleet.reads(TypeBacklog::default()));
+        fleet.wait(5);
     }
-    let mean = world
+    let mean = fleet
         .history
-        .service_time(TaskType::Activity, &world.policy);
-    (mean, world.history.longest_service_time(TaskType::Activity))
+        .service_time(TaskType::Activity, &fleet.policy);
+    (mean, fleet.history.longest_service_time(TaskType::Activity))
 }
 
 #[test]
@@ -92,35 +92,35 @@ fn a_long_running_task_raises_the_assumed_service_time() {
 
 #[test]
 fn the_slots_of_a_replica_are_those_that_its_workers_report() {
-    let mut world = World::new(
+    let mut fleet = TestFleet::new(
         Policy {
             slots_per_replica: 100,
             ..policy()
         },
         1,
     );
-    let before = world
+    let before = fleet
         .history
-        .slots_per_replica(TaskType::Activity, &world.policy);
-    drop(world.reads(TypeBacklog::default()));
-    let after = world
+        .slots_per_replica(TaskType::Activity, &fleet.policy);
+    drop(fleet.reads(TypeBacklog::default()));
+    let after = fleet
         .history
-        .slots_per_replica(TaskType::Activity, &world.policy);
-    let other = world
+        .slots_per_replica(TaskType::Activity, &fleet.policy);
+    let other = fleet
         .history
-        .slots_per_replica(TaskType::Workflow, &world.policy);
+        .slots_per_replica(TaskType::Workflow, &fleet.policy);
     assert_eq!((before, after, other), (100, 10, 100));
 }
 
 /// A reading of ten pods as the operator builds it: the phase, whether the worker is listed, and
 /// its counts if its heartbeat was seen to change.
-fn ten_pods(world: &World, phase: PodPhase, listed: bool, counts: Option<(u32, u64)>) -> Slots {
+fn ten_pods(fleet: &TestFleet, phase: PodPhase, listed: bool, counts: Option<(u32, u64)>) -> Slots {
     let pods = (0..10).map(|index| PodSlots {
         phase,
         listed,
         fresh: counts.is_some(),
-        reported_at: counts.map(|_| world.now),
-        reported_after: counts.map(|_| world.now),
+        reported_at: counts.map(|_| fleet.now),
+        reported_after: counts.map(|_| fleet.now),
         types: PerType {
             activity: counts.map(|(used, processed)| TypeSlots {
                 used,
@@ -129,7 +129,7 @@ fn ten_pods(world: &World, phase: PodPhase, listed: bool, counts: Option<(u32, u
             }),
             ..PerType::default()
         },
-        ..pod(&format!("p{index}"), 0, world.now)
+        ..pod(&format!("p{index}"), 0, fleet.now)
     });
     Slots {
         pods: pods.collect(),
@@ -137,25 +137,25 @@ fn ten_pods(world: &World, phase: PodPhase, listed: bool, counts: Option<(u32, u
     }
 }
 
-fn observe(world: &mut World, sequence: u64, slots: Slots) -> Decision {
-    let mut observation = world.observation(Reading::Known {
+fn observe(fleet: &mut TestFleet, sequence: u64, slots: Slots) -> Decision {
+    let mut observation = fleet.observation(Reading::Known {
         value: activities(sequence, TypeBacklog::default()),
-        taken_at: world.now,
+        taken_at: fleet.now,
     });
     observation.slots = Reading::Known {
         value: slots,
-        taken_at: world.now,
+        taken_at: fleet.now,
     };
-    world
+    fleet
         .history
-        .observe(&world.policy, &observation, world.now);
-    decide(&world.policy, &observation, &world.history, world.now)
+        .observe(&fleet.policy, &observation, fleet.now);
+    decide(&fleet.policy, &observation, &fleet.history, fleet.now)
 }
 
-fn learned(world: &World) -> ServiceTime {
-    world
+fn learned(fleet: &TestFleet) -> ServiceTime {
+    fleet
         .history
-        .service_time(TaskType::Activity, &world.policy)
+        .service_time(TaskType::Activity, &fleet.policy)
 }
 
 #[test]
@@ -164,15 +164,15 @@ fn after_a_restart_the_operator_learns_nothing_from_lifetime_counts() {
     // heartbeat was seen to change. Every pod has one long task and a past of 20 or a million
     // tasks.
     for past in [20, 1_000_000] {
-        let mut world = World::new(policy(), 10);
+        let mut fleet = TestFleet::new(policy(), 10);
         for turn in 0..60 {
             let counts = (turn > 0).then_some((1, past));
-            let slots = ten_pods(&world, PodPhase::Ready, true, counts);
-            let decision = observe(&mut world, turn, slots);
+            let slots = ten_pods(&fleet, PodPhase::Ready, true, counts);
+            let decision = observe(&mut fleet, turn, slots);
             assert_eq!(decision.desired, 10, "{}", decision.sentence());
-            world.wait(5);
+            fleet.wait(5);
         }
-        assert!(!learned(&world).is_learned(), "{:?}", learned(&world));
+        assert!(!learned(&fleet).is_learned(), "{:?}", learned(&fleet));
     }
 }
 
@@ -180,32 +180,32 @@ fn after_a_restart_the_operator_learns_nothing_from_lifetime_counts() {
 fn the_past_of_a_pod_whose_start_was_not_seen_is_unknown() {
     // The first scrape failed, or a fleet was recreated over running workers: the pods are ready,
     // but not listed at first.
-    let mut world = World::new(policy(), 10);
+    let mut fleet = TestFleet::new(policy(), 10);
     for turn in 0..20_u64 {
         let counts = (turn > 0).then(|| (1, 1_000_000 + turn));
-        let slots = ten_pods(&world, PodPhase::Ready, turn > 0, counts);
-        drop(observe(&mut world, turn, slots));
-        world.wait(5);
+        let slots = ten_pods(&fleet, PodPhase::Ready, turn > 0, counts);
+        drop(observe(&mut fleet, turn, slots));
+        fleet.wait(5);
     }
-    let mean = learned(&world).mean();
+    let mean = learned(&fleet).mean();
     assert!(mean.abs_diff(SECOND * 5) < SECOND, "{mean:?}");
 }
 
 #[test]
 fn the_start_of_a_pod_does_not_count_as_work() {
     // The pods take a minute to start, then each runs tasks of 1 s in 5 slots.
-    let mut world = World::new(policy(), 10);
+    let mut fleet = TestFleet::new(policy(), 10);
     for turn in 0..20_u64 {
         let slots = match turn.checked_sub(12) {
-            None => ten_pods(&world, PodPhase::Starting, false, None),
+            None => ten_pods(&fleet, PodPhase::Starting, false, None),
             Some(beats) => {
                 let counts = Some((5, 12 + 25 * beats));
-                ten_pods(&world, PodPhase::Ready, true, counts)
+                ten_pods(&fleet, PodPhase::Ready, true, counts)
             }
         };
-        drop(observe(&mut world, turn, slots));
-        world.wait(5);
+        drop(observe(&mut fleet, turn, slots));
+        fleet.wait(5);
     }
-    let mean = learned(&world).mean();
+    let mean = learned(&fleet).mean();
     assert!(mean.abs_diff(SECOND) < SECOND / 4, "{mean:?}");
 }

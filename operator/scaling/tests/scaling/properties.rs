@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{activities, pod};
+use taskqueue_testkit::test_fleet::{activities, pod};
 
 fn rules() -> impl Strategy<Value = ScalingRules> {
     let kind = prop_oneof![Just(StepKind::Pods), Just(StepKind::Percent)];

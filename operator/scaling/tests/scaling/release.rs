@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{activities, pod, policy, waiting};
+use taskqueue_testkit::test_fleet::{activities, pod, policy, waiting};
 
 const GRACE: Duration = Duration::from_mins(2);
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{World, activities, outcome, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, policy, waiting};
 
 /// A fleet whose slots are scraped.
-fn scraped(asked: u32, counts: bool) -> World {
-    let mut world = World::new(policy(), asked);
-    world.source = SlotSource::Scraped;
-    world.counts = counts;
-    world
+fn scraped(asked: u32, counts: bool) -> TestFleet {
+    let mut fleet = TestFleet::new(policy(), asked);
+    fleet.source = SlotSource::Scraped;
+    fleet.counts = counts;
+    fleet
 }
 
 /// A policy that keeps exactly one replica.
@@ -23,8 +23,8 @@ fn one() -> Policy {
 }
 
 /// Takes readings 5 s apart in which nothing waits, and returns the last decision.
-fn after_readings(world: &mut World, readings: usize) -> Decision {
-    let decisions = (0..readings).map(|_| world.reads_next(TypeBacklog::default()));
+fn after_readings(fleet: &mut TestFleet, readings: usize) -> Decision {
+    let decisions = (0..readings).map(|_| fleet.reads_next(TypeBacklog::default()));
     decisions.last().unwrap()
 }
 
@@ -41,34 +41,34 @@ fn scraped_slots_bring_an_idle_fleet_to_zero_and_keep_a_busy_one() {
 
 #[test]
 fn without_a_count_of_processed_tasks_nothing_is_learned_and_no_busy_pod_is_removed() {
-    let mut world = scraped(4, false);
-    world.used = vec![1, 1, 1];
-    assert_eq!(outcome(&after_readings(&mut world, 40)), (3, "BusyPods"));
-    let learned = world
+    let mut fleet = scraped(4, false);
+    fleet.used = vec![1, 1, 1];
+    assert_eq!(outcome(&after_readings(&mut fleet, 40)), (3, "BusyPods"));
+    let learned = fleet
         .history
-        .service_time(TaskType::Activity, &world.policy);
+        .service_time(TaskType::Activity, &fleet.policy);
     let assumed = ServiceTime::Assumed {
         mean: Duration::from_secs(5),
     };
-    let longest = world.history.longest_service_time(TaskType::Activity);
+    let longest = fleet.history.longest_service_time(TaskType::Activity);
     assert_eq!((learned, longest), (assumed, None));
 }
 
 #[test]
 fn a_count_that_appears_late_is_not_counted_as_the_work_of_one_interval() {
     // The histogram appears only when the first task ends: 10 tasks of 300 s each.
-    let mut world = scraped(1, false);
-    world.policy = one();
-    world.used = vec![10];
-    drop(after_readings(&mut world, 60));
-    world.counts = true;
+    let mut fleet = scraped(1, false);
+    fleet.policy = one();
+    fleet.used = vec![10];
+    drop(after_readings(&mut fleet, 60));
+    fleet.counts = true;
     for round in 1..=20_u64 {
-        world.processed = 10 * round;
-        drop(after_readings(&mut world, 60));
+        fleet.processed = 10 * round;
+        drop(after_readings(&mut fleet, 60));
     }
-    let learned = world
+    let learned = fleet
         .history
-        .service_time(TaskType::Activity, &world.policy);
+        .service_time(TaskType::Activity, &fleet.policy);
     assert!(learned.is_learned());
     let off = learned.mean().abs_diff(Duration::from_mins(5));
     assert!(off < Duration::from_secs(20), "{learned:?}");
@@ -76,15 +76,15 @@ fn a_count_that_appears_late_is_not_counted_as_the_work_of_one_interval() {
 
 #[test]
 fn metrics_that_were_never_read_are_treated_like_missing_heartbeats() {
-    let mut world = scraped(3, true);
-    world.slots_unknown = Some(UnknownReason::ScrapeFailed);
+    let mut fleet = scraped(3, true);
+    fleet.slots_unknown = Some(UnknownReason::ScrapeFailed);
     assert_eq!(
-        outcome(&after_readings(&mut world, 20)),
+        outcome(&after_readings(&mut fleet, 20)),
         (3, "SlotsUnknown"),
         "for a while they may only be late"
     );
     assert_eq!(
-        outcome(&after_readings(&mut world, 40)),
+        outcome(&after_readings(&mut fleet, 40)),
         (1, "SlotsUnknown"),
         "then the fleet shrinks, and never to zero"
     );
@@ -92,11 +92,11 @@ fn metrics_that_were_never_read_are_treated_like_missing_heartbeats() {
 
 #[test]
 fn a_fleet_keeps_its_size_when_its_metrics_become_unreadable() {
-    let mut world = scraped(3, true);
-    drop(after_readings(&mut world, 1));
-    world.slots_unknown = Some(UnknownReason::ScrapeFailed);
+    let mut fleet = scraped(3, true);
+    drop(after_readings(&mut fleet, 1));
+    fleet.slots_unknown = Some(UnknownReason::ScrapeFailed);
     assert_eq!(
-        outcome(&after_readings(&mut world, 100)),
+        outcome(&after_readings(&mut fleet, 100)),
         (3, "SlotsUnknown")
     );
 }
@@ -104,16 +104,16 @@ fn a_fleet_keeps_its_size_when_its_metrics_become_unreadable() {
 #[test]
 fn idle_pods_that_serve_metrics_and_never_poll_are_stuck() {
     let found = |source, used: u32| {
-        let mut world = World::new(one(), 1);
-        world.source = source;
-        world.used = vec![used];
+        let mut fleet = TestFleet::new(one(), 1);
+        fleet.source = source;
+        fleet.used = vec![used];
         for _ in 0..30 {
-            drop(world.reads_next(TypeBacklog {
+            drop(fleet.reads_next(TypeBacklog {
                 pollers: Some(0),
                 ..TypeBacklog::default()
             }));
         }
-        let findings = world.history.findings(world.now);
+        let findings = fleet.history.findings(fleet.now);
         findings.first().map(|finding| finding.kind)
     };
     let stuck = Some(Stuck::ReadyButNotPolling);
@@ -134,25 +134,25 @@ fn a_heartbeat_from_before_the_queue_was_idle_proves_nothing() {
         cooldown_period: Duration::from_secs(10),
         ..policy()
     };
-    let mut world = World::settled(policy, 1, Duration::from_secs(1));
-    world.wait(1);
-    drop(world.reads(TypeBacklog {
+    let mut fleet = TestFleet::settled(policy, 1, Duration::from_secs(1));
+    fleet.wait(1);
+    drop(fleet.reads(TypeBacklog {
         add_rate_milli: 100,
         ..TypeBacklog::default()
     }));
-    let silence = world.now.plus(Duration::from_secs(1));
-    let zero = |world: &mut World, sent_after: Time| {
+    let silence = fleet.now.plus(Duration::from_secs(1));
+    let zero = |fleet: &mut TestFleet, sent_after: Time| {
         let mut zero = false;
         for sequence in 0..60 {
-            world.wait(1);
+            fleet.wait(1);
             let backlog = Reading::Known {
                 value: activities(
                     9_000 + sequence + sent_after.as_millis(),
                     TypeBacklog::default(),
                 ),
-                taken_at: world.now,
+                taken_at: fleet.now,
             };
-            let mut observation = world.observation(backlog);
+            let mut observation = fleet.observation(backlog);
             let Reading::Known { value, .. } = &mut observation.slots else {
                 panic!("the slots are known");
             };
@@ -160,14 +160,14 @@ fn a_heartbeat_from_before_the_queue_was_idle_proves_nothing() {
                 pod.reported_at = Some(sent_after.plus(Duration::from_secs(5)));
                 pod.reported_after = Some(sent_after);
             }
-            zero |= world.step(&observation).desired == 0;
+            zero |= fleet.step(&observation).desired == 0;
         }
         zero
     };
     let before = silence.minus(Duration::from_secs(3));
-    assert!(!zero(&mut world, before), "a task may have come since");
-    let after = world.now;
-    assert!(zero(&mut world, after), "it would show in this one");
+    assert!(!zero(&mut fleet, before), "a task may have come since");
+    let after = fleet.now;
+    assert!(zero(&mut fleet, after), "it would show in this one");
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn a_reading_becomes_unknown_when_it_is_too_old() {
 
 #[test]
 fn replicas_that_somebody_removed_are_restored_while_no_reading_succeeds() {
-    let mut world = World::settled(policy(), 5, Duration::from_secs(1));
-    drop(world.fails());
-    world.asked = 0;
-    assert_eq!(outcome(&world.fails()), (5, "BacklogUnknown"));
-    world.asked = 8;
+    let mut fleet = TestFleet::settled(policy(), 5, Duration::from_secs(1));
+    drop(fleet.fails());
+    fleet.asked = 0;
+    assert_eq!(outcome(&fleet.fails()), (5, "BacklogUnknown"));
+    fleet.asked = 8;
     assert_eq!(
-        outcome(&world.fails()),
+        outcome(&fleet.fails()),
         (8, "BacklogUnknown"),
         "unknown takes none away"
     );
@@ -208,13 +208,13 @@ fn replicas_that_somebody_removed_are_restored_while_no_reading_succeeds() {
 
 #[test]
 fn a_stale_reading_holds_the_fleet_regardless_of_its_slots() {
-    let mut world = World::settled(policy(), 5, Duration::from_secs(1));
+    let mut fleet = TestFleet::settled(policy(), 5, Duration::from_secs(1));
     let old = Reading::Known {
         value: activities(1_000, TypeBacklog::default()),
-        taken_at: world.now,
+        taken_at: fleet.now,
     };
-    world.wait(300);
-    let backlog = old.unless_older_than(world.policy.longest_gap(), world.now);
-    let observation = world.observation(backlog);
-    assert_eq!(outcome(&world.step(&observation)), (5, "BacklogUnknown"));
+    fleet.wait(300);
+    let backlog = old.unless_older_than(fleet.policy.longest_gap(), fleet.now);
+    let observation = fleet.observation(backlog);
+    assert_eq!(outcome(&fleet.step(&observation)), (5, "BacklogUnknown"));
 }

@@ -3,37 +3,37 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{World, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn stuck_fleets_are_reported_with_their_start_time() {
-    let mut world = World::settled(policy(), 2, SECOND);
-    let start = world.now;
+    let mut fleet = TestFleet::settled(policy(), 2, SECOND);
+    let start = fleet.now;
     // Slots are free, and the backlog only grows.
     for count in 1..=14 {
-        world.wait(5);
-        drop(world.reads(TypeBacklog {
+        fleet.wait(5);
+        drop(fleet.reads(TypeBacklog {
             pollers: Some(0),
             ..waiting(count)
         }));
     }
-    let kinds: Vec<(Stuck, u64)> = world
+    let kinds: Vec<(Stuck, u64)> = fleet
         .history
-        .findings(world.now)
+        .findings(fleet.now)
         .into_iter()
         .map(|finding| (finding.kind, finding.since.since(start).as_secs()))
         .collect();
     assert_eq!(kinds, vec![(Stuck::BacklogGrowsWithFreeSlots, 5)]);
-    world.wait(60);
-    drop(world.reads(TypeBacklog {
+    fleet.wait(60);
+    drop(fleet.reads(TypeBacklog {
         pollers: Some(0),
         ..waiting(15)
     }));
-    let kinds: Vec<Stuck> = world
+    let kinds: Vec<Stuck> = fleet
         .history
-        .findings(world.now)
+        .findings(fleet.now)
         .into_iter()
         .map(|finding| finding.kind)
         .collect();
@@ -42,17 +42,17 @@ fn stuck_fleets_are_reported_with_their_start_time() {
         vec![Stuck::BacklogGrowsWithFreeSlots, Stuck::QueueNotPolled]
     );
     // Without heartbeats the pods themselves are the problem.
-    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
     for _ in 0..25 {
-        world.wait(5);
-        drop(world.reads(TypeBacklog {
+        fleet.wait(5);
+        drop(fleet.reads(TypeBacklog {
             pollers: Some(0),
             ..waiting(15)
         }));
     }
-    let kinds: Vec<Stuck> = world
+    let kinds: Vec<Stuck> = fleet
         .history
-        .findings(world.now)
+        .findings(fleet.now)
         .into_iter()
         .map(|finding| finding.kind)
         .collect();
@@ -61,17 +61,17 @@ fn stuck_fleets_are_reported_with_their_start_time() {
 
 #[test]
 fn workers_whose_version_gets_no_tasks_are_reported_until_it_gets_some() {
-    let mut world = World::settled(policy(), 2, SECOND);
+    let mut fleet = TestFleet::settled(policy(), 2, SECOND);
     let mut kinds_with = |routed, readings| {
         for _ in 0..readings {
-            world.wait(5);
-            drop(world.reads(TypeBacklog {
+            fleet.wait(5);
+            drop(fleet.reads(TypeBacklog {
                 pollers: Some(2),
                 routed,
                 ..waiting(3)
             }));
         }
-        let found = world.history.findings(world.now);
+        let found = fleet.history.findings(fleet.now);
         found.into_iter().map(|f| f.kind).collect::<Vec<Stuck>>()
     };
     assert_eq!(kinds_with(Some(false), 24), vec![]);

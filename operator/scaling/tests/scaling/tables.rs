@@ -3,28 +3,28 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{World, activities, outcome, pod, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, pod, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn after_a_while(asked: u32) -> World {
-    World::settled(policy(), asked, SECOND)
+fn after_a_while(asked: u32) -> TestFleet {
+    TestFleet::settled(policy(), asked, SECOND)
 }
 
 #[test]
 fn the_first_reading_with_a_backlog_scales_a_fleet_from_zero_to_the_right_size() {
     let cases = [(1, 1), (7, 1), (8, 2), (50, 7), (1_000_000, 20)];
     let decided = cases.map(|(count, _)| {
-        let mut world = World::new(policy(), 0);
-        (count, world.reads(waiting(count)).desired)
+        let mut fleet = TestFleet::new(policy(), 0);
+        (count, fleet.reads(waiting(count)).desired)
     });
     assert_eq!(decided, cases);
 }
 
 #[test]
 fn a_decision_contains_demand_limits_reason_and_sentence() {
-    let mut world = World::new(policy(), 0);
-    let decision = world.reads(waiting(50));
+    let mut fleet = TestFleet::new(policy(), 0);
+    let decision = fleet.reads(waiting(50));
     let terms = DemandTerms {
         drain_milli: 6667,
         ..DemandTerms::default()
@@ -87,20 +87,20 @@ fn a_decision_contains_demand_limits_reason_and_sentence() {
 
 #[test]
 fn the_sentence_names_the_inputs_the_demand_and_the_limit() {
-    let mut world = after_a_while(3);
-    world.policy.behavior.scale_up.policies = vec![StepPolicy {
+    let mut fleet = after_a_while(3);
+    fleet.policy.behavior.scale_up.policies = vec![StepPolicy {
         kind: StepKind::Pods,
         value: 4,
         period: Duration::from_secs(15),
     }];
-    world.wait(5);
-    world.used = vec![10, 10, 10];
+    fleet.wait(5);
+    fleet.used = vec![10, 10, 10];
     let backlog = TypeBacklog {
         count: 420,
         add_rate_milli: 12_500,
         ..TypeBacklog::default()
     };
-    let decision = world.reads(backlog);
+    let decision = fleet.reads(backlog);
     assert_eq!(
         decision.sentence(),
         "scaled 3 to 7: 420 activity tasks wait and 12.5/s arrive; a task takes 1.1s; \
@@ -119,24 +119,24 @@ fn the_sentence_names_the_inputs_the_demand_and_the_limit() {
 
 #[test]
 fn an_empty_backlog_with_busy_workers_keeps_its_replicas() {
-    let mut world = after_a_while(4);
+    let mut fleet = after_a_while(4);
     let mut seen = Vec::new();
     for _ in 0..24 {
-        world.wait(30);
-        world.used = vec![8, 8, 7, 7];
-        seen.push(outcome(&world.reads(TypeBacklog::default())));
+        fleet.wait(30);
+        fleet.used = vec![8, 8, 7, 7];
+        seen.push(outcome(&fleet.reads(TypeBacklog::default())));
     }
     assert_eq!(seen, vec![(4, "SlotsInUse"); 24]);
 }
 
 #[test]
 fn a_blind_pod_counts_as_full_and_demands_only_itself() {
-    let mut world = after_a_while(4);
-    world.blind = 3;
+    let mut fleet = after_a_while(4);
+    fleet.blind = 3;
     let mut seen = Vec::new();
     for _ in 0..24 {
-        world.wait(5);
-        seen.push(outcome(&world.reads(TypeBacklog::default())));
+        fleet.wait(5);
+        seen.push(outcome(&fleet.reads(TypeBacklog::default())));
     }
     // The idle pod goes once the window has passed; the blind pods stay.
     assert_eq!(seen.last(), Some(&(3, "SlotsInUse")));
@@ -148,36 +148,36 @@ fn a_blind_pod_counts_as_full_and_demands_only_itself() {
 
 #[test]
 fn slots_of_terminating_pods_do_not_count_as_demand() {
-    let mut world = after_a_while(1);
-    world.wait(5);
-    let mut leaving = pod("leaving", 10, world.now);
+    let mut fleet = after_a_while(1);
+    fleet.wait(5);
+    let mut leaving = pod("leaving", 10, fleet.now);
     leaving.phase = PodPhase::Terminating;
-    let staying = pod("pod-00", 6, world.now);
-    let mut observation = world.observation(Reading::Known {
+    let staying = pod("pod-00", 6, fleet.now);
+    let mut observation = fleet.observation(Reading::Known {
         value: activities(1000, TypeBacklog::default()),
-        taken_at: world.now,
+        taken_at: fleet.now,
     });
     observation.slots = Reading::Known {
         value: Slots {
             pods: vec![leaving, staying],
             ..Slots::default()
         },
-        taken_at: world.now,
+        taken_at: fleet.now,
     };
-    assert_eq!(outcome(&world.step(&observation)), (1, "SlotsInUse"));
+    assert_eq!(outcome(&fleet.step(&observation)), (1, "SlotsInUse"));
 }
 
 #[test]
 fn an_old_backlog_with_every_slot_in_use_adds_one_step() {
-    let mut world = after_a_while(4);
-    world.wait(5);
-    world.used = vec![10; 4];
+    let mut fleet = after_a_while(4);
+    fleet.wait(5);
+    fleet.used = vec![10; 4];
     let backlog = TypeBacklog {
         count: 15,
         age: Duration::from_secs(9),
         ..TypeBacklog::default()
     };
-    let decision = world.reads(backlog);
+    let decision = fleet.reads(backlog);
     // 40 slots in use just fit into 4 replicas. Few tasks wait, but too long: a quarter more.
     assert_eq!(outcome(&decision), (5, "BacklogAge"));
     let terms = decision
@@ -195,21 +195,21 @@ fn an_old_backlog_with_every_slot_in_use_adds_one_step() {
 
 #[test]
 fn backlog_per_replica_adds_a_term_to_the_demand() {
-    let mut world = after_a_while(1);
-    world.policy.backlog_per_replica = Some(5);
-    world.wait(5);
-    assert_eq!(outcome(&world.reads(waiting(42))), (9, "BacklogPerReplica"));
+    let mut fleet = after_a_while(1);
+    fleet.policy.backlog_per_replica = Some(5);
+    fleet.wait(5);
+    assert_eq!(outcome(&fleet.reads(waiting(42))), (9, "BacklogPerReplica"));
 }
 
 #[test]
 fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
-    let mut world = after_a_while(2);
-    world.used = vec![5, 0];
+    let mut fleet = after_a_while(2);
+    fleet.used = vec![5, 0];
     for _ in 0..7 {
-        world.processed += 12;
-        drop(world.reads_next(TypeBacklog::default()));
+        fleet.processed += 12;
+        drop(fleet.reads_next(TypeBacklog::default()));
     }
-    world.wait(5);
+    fleet.wait(5);
     let backlog = TypeBacklog {
         count: 5000,
         age: Duration::from_mins(4),
@@ -217,7 +217,7 @@ fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
         effective_limit_milli: Some(10_000),
         ..TypeBacklog::default()
     };
-    let decision = world.reads(backlog);
+    let decision = fleet.reads(backlog);
     assert_eq!(outcome(&decision), (2, "RateLimited"));
     assert_eq!(
         decision.sentence(),
@@ -229,30 +229,30 @@ fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
 
 #[test]
 fn a_queue_that_is_limited_by_an_unknown_rate_does_not_grow() {
-    let mut world = after_a_while(2);
-    world.wait(5);
+    let mut fleet = after_a_while(2);
+    fleet.wait(5);
     let backlog = TypeBacklog {
         count: 5000,
         rate_limited: true,
         ..TypeBacklog::default()
     };
-    assert_eq!(outcome(&world.reads(backlog)), (2, "RateLimited"));
+    assert_eq!(outcome(&fleet.reads(backlog)), (2, "RateLimited"));
 }
 
 #[test]
 fn each_task_type_is_counted_separately_and_the_largest_wins() {
     let policy = policy();
-    let mut world = World::new(policy, 0);
+    let mut fleet = TestFleet::new(policy, 0);
     let types = PerType {
         workflow: Some(waiting(50)),
         activity: Some(waiting(20)),
         nexus: None,
     };
-    let observation = world.observation(Reading::Known {
+    let observation = fleet.observation(Reading::Known {
         value: Backlog { sequence: 1, types },
-        taken_at: world.now,
+        taken_at: fleet.now,
     });
-    let decision = world.step(&observation);
+    let decision = fleet.step(&observation);
     let binding = decision.demand.and_then(|demand| demand.binding);
     assert_eq!(
         (decision.desired, binding),
@@ -262,17 +262,17 @@ fn each_task_type_is_counted_separately_and_the_largest_wins() {
 
 #[test]
 fn a_demand_close_to_the_current_size_changes_nothing() {
-    let mut world = after_a_while(10);
+    let mut fleet = after_a_while(10);
     // 78 slots in use require 10.4 replicas of 7.5 useful slots: within 10 % of 10.
-    world.used = vec![8, 8, 8, 8, 8, 8, 8, 8, 7, 7];
+    fleet.used = vec![8, 8, 8, 8, 8, 8, 8, 8, 7, 7];
     let close = (0..7)
-        .map(|_| world.reads_next(TypeBacklog::default()))
+        .map(|_| fleet.reads_next(TypeBacklog::default()))
         .last();
     assert_eq!(close.as_ref().map(outcome), Some((10, "WithinTolerance")));
     // The 30 s mean moves from 78 to 90 slots and leaves the tolerance on the way.
-    world.used = vec![9; 10];
+    fleet.used = vec![9; 10];
     let seen: Vec<_> = (0..7)
-        .map(|_| outcome(&world.reads_next(TypeBacklog::default())))
+        .map(|_| outcome(&fleet.reads_next(TypeBacklog::default())))
         .collect();
     let expected = vec![
         (10, "WithinTolerance"),
@@ -288,22 +288,22 @@ fn a_demand_close_to_the_current_size_changes_nothing() {
 
 #[test]
 fn the_users_bounds_win_over_everything() {
-    let mut world = after_a_while(5);
-    world.wait(5);
-    world.policy.max = 3;
-    assert_eq!(outcome(&world.fails()), (3, "MaxReplicas"));
-    world.wait(5);
-    world.policy.min = 4;
-    world.policy.max = 9;
-    assert_eq!(outcome(&world.fails()), (4, "MinReplicas"));
-    world.wait(5);
-    world.policy.scheduled_min = 100;
-    assert_eq!(outcome(&world.fails()), (9, "ScheduledMinimum"));
+    let mut fleet = after_a_while(5);
+    fleet.wait(5);
+    fleet.policy.max = 3;
+    assert_eq!(outcome(&fleet.fails()), (3, "MaxReplicas"));
+    fleet.wait(5);
+    fleet.policy.min = 4;
+    fleet.policy.max = 9;
+    assert_eq!(outcome(&fleet.fails()), (4, "MinReplicas"));
+    fleet.wait(5);
+    fleet.policy.scheduled_min = 100;
+    assert_eq!(outcome(&fleet.fails()), (9, "ScheduledMinimum"));
 }
 
 #[test]
 fn paused_keeps_the_replicas_that_somebody_set_and_dry_run_only_reports() {
-    let mut world = World::new(
+    let mut fleet = TestFleet::new(
         Policy {
             mode: Mode::Paused,
             min: 3,
@@ -311,17 +311,17 @@ fn paused_keeps_the_replicas_that_somebody_set_and_dry_run_only_reports() {
         },
         1,
     );
-    let decision = world.reads(waiting(500));
+    let decision = fleet.reads(waiting(500));
     assert_eq!((outcome(&decision), decision.act), ((1, "Paused"), false));
     assert_eq!(decision.sentence(), "kept at 1: mode is Paused");
-    let mut world = World::new(
+    let mut fleet = TestFleet::new(
         Policy {
             mode: Mode::DryRun,
             ..policy()
         },
         0,
     );
-    let decision = world.reads(waiting(50));
+    let decision = fleet.reads(waiting(50));
     assert_eq!(
         (outcome(&decision), decision.act),
         ((7, "Activated"), false)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{World, outcome, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, outcome, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -13,18 +13,18 @@ fn idle() -> TypeBacklog {
 
 /// The seconds from the start to each change, with the new number and the reason.
 fn changes(
-    world: &mut World,
+    fleet: &mut TestFleet,
     readings: u32,
-    mut read: impl FnMut(&mut World) -> Decision,
+    mut read: impl FnMut(&mut TestFleet) -> Decision,
 ) -> Vec<(u64, u32, &'static str)> {
-    let start = world.now;
+    let start = fleet.now;
     let mut seen = Vec::new();
     for _ in 0..readings {
-        world.wait(5);
-        let decision = read(world);
+        fleet.wait(5);
+        let decision = read(fleet);
         if decision.act {
             let (desired, reason) = outcome(&decision);
-            seen.push((world.now.since(start).as_secs(), desired, reason));
+            seen.push((fleet.now.since(start).as_secs(), desired, reason));
         }
     }
     seen
@@ -32,67 +32,67 @@ fn changes(
 
 #[test]
 fn zero_follows_only_after_the_whole_cooldown_and_a_heartbeat_after_the_last_task() {
-    let mut world = World::settled(policy(), 3, SECOND);
-    world.wait(5);
-    world.used = vec![1];
-    drop(world.reads(TypeBacklog {
+    let mut fleet = TestFleet::settled(policy(), 3, SECOND);
+    fleet.wait(5);
+    fleet.used = vec![1];
+    drop(fleet.reads(TypeBacklog {
         add_rate_milli: 100,
         ..idle()
     }));
-    world.used = Vec::new();
+    fleet.used = Vec::new();
     // The window holds the 3 replicas of the busy half minute; idleness counts from the first quiet
     // reading.
-    let seen = changes(&mut world, 20, |world| world.reads(idle()));
+    let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
     assert_eq!(seen, vec![(60, 1, "CoolingDown"), (65, 0, "NoDemand")]);
 }
 
 #[test]
 fn a_single_task_restarts_the_cooldown() {
-    let mut world = World::settled(policy(), 1, SECOND);
-    changes(&mut world, 11, |world| world.reads(idle()));
-    world.wait(5);
-    world.used = vec![1];
-    drop(world.reads(idle()));
-    world.used = Vec::new();
-    let seen = changes(&mut world, 20, |world| world.reads(idle()));
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    changes(&mut fleet, 11, |fleet| fleet.reads(idle()));
+    fleet.wait(5);
+    fleet.used = vec![1];
+    drop(fleet.reads(idle()));
+    fleet.used = Vec::new();
+    let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
     assert_eq!(seen, vec![(65, 0, "NoDemand")]);
 }
 
 #[test]
 fn arrivals_that_never_wait_keep_the_last_replica() {
-    let mut world = World::settled(policy(), 1, SECOND);
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
     let busy = TypeBacklog {
         add_rate_milli: 33,
         ..idle()
     };
     assert_eq!(
-        changes(&mut world, 100, |world| world.reads(busy)),
+        changes(&mut fleet, 100, |fleet| fleet.reads(busy)),
         Vec::new()
     );
 }
 
 #[test]
 fn tasks_seen_only_in_the_total_of_a_worker_keep_the_last_replica() {
-    let mut world = World::settled(policy(), 1, SECOND);
-    let seen = changes(&mut world, 100, |world| {
-        world.processed += 1;
-        world.reads(idle())
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    let seen = changes(&mut fleet, 100, |fleet| {
+        fleet.processed += 1;
+        fleet.reads(idle())
     });
     assert_eq!(seen, Vec::new());
 }
 
 #[test]
 fn an_outage_changes_nothing_and_no_fleet_shrinks_right_after_it() {
-    let mut world = World::settled(policy(), 6, SECOND);
-    world.used = vec![9; 6];
+    let mut fleet = TestFleet::settled(policy(), 6, SECOND);
+    fleet.used = vec![9; 6];
     for _ in 0..7 {
-        world.wait(5);
-        drop(world.reads(idle()));
+        fleet.wait(5);
+        drop(fleet.reads(idle()));
     }
-    assert_eq!(world.asked, 7);
-    let during = changes(&mut world, 120, World::fails);
-    world.used = Vec::new();
-    let after = changes(&mut world, 30, |world| world.reads(idle()));
+    assert_eq!(fleet.asked, 7);
+    let during = changes(&mut fleet, 120, TestFleet::fails);
+    fleet.used = Vec::new();
+    let after = changes(&mut fleet, 30, |fleet| fleet.reads(idle()));
     // Readings resume at 5 s, so a window of history exists at 65 s. Rates count from 35 s and
     // prove silence since 10 s: idle since then, and proven at 70 s.
     assert_eq!(
@@ -110,7 +110,7 @@ fn a_fallback_raises_but_never_lowers() {
         failure_threshold: 3,
         replicas: 4,
     });
-    let mut low = World::settled(
+    let mut low = TestFleet::settled(
         Policy {
             fallback,
             ..policy()
@@ -118,7 +118,7 @@ fn a_fallback_raises_but_never_lowers() {
         2,
         SECOND,
     );
-    let mut high = World::settled(
+    let mut high = TestFleet::settled(
         Policy {
             fallback,
             ..policy()
@@ -127,20 +127,20 @@ fn a_fallback_raises_but_never_lowers() {
         SECOND,
     );
     assert_eq!(
-        changes(&mut low, 10, World::fails),
+        changes(&mut low, 10, TestFleet::fails),
         vec![(15, 4, "Fallback")]
     );
-    assert_eq!(changes(&mut high, 10, World::fails), Vec::new());
+    assert_eq!(changes(&mut high, 10, TestFleet::fails), Vec::new());
 }
 
 #[test]
 fn after_a_restart_nothing_shrinks_and_the_first_reading_scales_no_running_fleet() {
-    let mut world = World::new(policy(), 4);
-    let shrink = changes(&mut world, 14, |world| world.reads(idle()));
+    let mut fleet = TestFleet::new(policy(), 4);
+    let shrink = changes(&mut fleet, 14, |fleet| fleet.reads(idle()));
     assert_eq!(shrink, vec![(65, 1, "CoolingDown"), (70, 0, "NoDemand")]);
-    let mut world = World::new(policy(), 2);
-    world.used = vec![10; 20];
-    let grow = changes(&mut world, 4, |world| world.reads(waiting(10_000)));
+    let mut fleet = TestFleet::new(policy(), 2);
+    fleet.used = vec![10; 20];
+    let grow = changes(&mut fleet, 4, |fleet| fleet.reads(waiting(10_000)));
     assert_eq!(
         grow,
         vec![
@@ -153,32 +153,32 @@ fn after_a_restart_nothing_shrinks_and_the_first_reading_scales_no_running_fleet
 
 #[test]
 fn the_same_reading_is_acted_on_once_even_when_windows_end() {
-    let mut world = World::settled(policy(), 5, SECOND);
-    world.wait(5);
-    let backlog = taskqueue_testkit::world::activities(9000, idle());
-    let observation = world.observation(Reading::Known {
+    let mut fleet = TestFleet::settled(policy(), 5, SECOND);
+    fleet.wait(5);
+    let backlog = taskqueue_testkit::test_fleet::activities(9000, idle());
+    let observation = fleet.observation(Reading::Known {
         value: backlog,
-        taken_at: world.now,
+        taken_at: fleet.now,
     });
-    let first = outcome(&world.step(&observation));
+    let first = outcome(&fleet.step(&observation));
     // Everything stays the same, heartbeats included, until long after every window has ended.
-    let seen = changes(&mut world, 60, |world| world.step(&observation));
+    let seen = changes(&mut fleet, 60, |fleet| fleet.step(&observation));
     assert_eq!((first, seen), ((5, "ScaleDownStabilized"), Vec::new()));
 }
 
 #[test]
 fn a_change_by_somebody_else_is_reverted_on_the_same_reading() {
-    let mut world = World::settled(policy(), 2, SECOND);
-    world.wait(5);
-    world.used = vec![8, 7];
-    let observation = world.observation(Reading::Known {
-        value: taskqueue_testkit::world::activities(9000, idle()),
-        taken_at: world.now,
+    let mut fleet = TestFleet::settled(policy(), 2, SECOND);
+    fleet.wait(5);
+    fleet.used = vec![8, 7];
+    let observation = fleet.observation(Reading::Known {
+        value: taskqueue_testkit::test_fleet::activities(9000, idle()),
+        taken_at: fleet.now,
     });
-    assert_eq!(outcome(&world.step(&observation)), (2, "SlotsInUse"));
+    assert_eq!(outcome(&fleet.step(&observation)), (2, "SlotsInUse"));
     let mut changed = observation.clone();
     changed.replicas.asked = 9;
-    let decision = world.step(&changed);
+    let decision = fleet.step(&changed);
     assert_eq!(
         (outcome(&decision), decision.act),
         ((2, "AlreadyActedOn"), true)
@@ -193,13 +193,13 @@ fn a_burst_is_kept_for_the_scale_down_window_and_then_follows_the_policy() {
         value: 50,
         period: Duration::from_secs(15),
     }];
-    let mut world = World::settled(policy, 1, SECOND);
-    world.wait(5);
-    world.used = vec![10];
-    let peak = world.reads(waiting(400));
+    let mut fleet = TestFleet::settled(policy, 1, SECOND);
+    fleet.wait(5);
+    fleet.used = vec![10];
+    let peak = fleet.reads(waiting(400));
     assert_eq!(outcome(&peak), (12, "Drain"));
-    world.used = vec![1];
-    let seen = changes(&mut world, 24, |world| world.reads(idle()));
+    fleet.used = vec![1];
+    let seen = changes(&mut fleet, 24, |fleet| fleet.reads(idle()));
     let expected = vec![
         (60, 6, "ScaleDownPolicy"),
         (75, 3, "ScaleDownPolicy"),
@@ -210,11 +210,11 @@ fn a_burst_is_kept_for_the_scale_down_window_and_then_follows_the_policy() {
 
 #[test]
 fn a_resumed_fleet_keeps_its_replicas_for_the_scale_down_window() {
-    let mut world = World::settled(policy(), 5, SECOND);
-    world.policy.mode = Mode::Paused;
-    let paused = changes(&mut world, 60, |world| world.reads(idle()));
-    world.policy.mode = Mode::Active;
-    let resumed = changes(&mut world, 20, |world| world.reads(idle()));
+    let mut fleet = TestFleet::settled(policy(), 5, SECOND);
+    fleet.policy.mode = Mode::Paused;
+    let paused = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
+    fleet.policy.mode = Mode::Active;
+    let resumed = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
     assert_eq!((paused, resumed), (Vec::new(), vec![(60, 0, "NoDemand")]));
 }
 
@@ -222,30 +222,30 @@ fn a_resumed_fleet_keeps_its_replicas_for_the_scale_down_window() {
 fn a_scale_up_window_waits_for_the_demand_to_last() {
     let mut policy = policy();
     policy.behavior.scale_up.stabilization_window = Duration::from_secs(30);
-    let mut world = World::settled(policy, 2, SECOND);
-    let seen = changes(&mut world, 10, |world| {
-        world.used = vec![10; 2];
-        world.processed += 50;
-        world.reads(waiting(200))
+    let mut fleet = TestFleet::settled(policy, 2, SECOND);
+    let seen = changes(&mut fleet, 10, |fleet| {
+        fleet.used = vec![10; 2];
+        fleet.processed += 50;
+        fleet.reads(waiting(200))
     });
     assert_eq!(seen, vec![(30, 6, "Drain")]);
 }
 
 #[test]
 fn nothing_shrinks_during_a_rollout() {
-    let mut world = World::settled(policy(), 5, SECOND);
-    world.rollout = true;
-    world.used = vec![1];
-    let during = changes(&mut world, 40, |world| world.reads(idle()));
-    world.rollout = false;
-    let after = changes(&mut world, 1, |world| world.reads(idle()));
+    let mut fleet = TestFleet::settled(policy(), 5, SECOND);
+    fleet.rollout = true;
+    fleet.used = vec![1];
+    let during = changes(&mut fleet, 40, |fleet| fleet.reads(idle()));
+    fleet.rollout = false;
+    let after = changes(&mut fleet, 1, |fleet| fleet.reads(idle()));
     assert_eq!((during, after), (Vec::new(), vec![(5, 1, "SlotsInUse")]));
 }
 
 #[test]
 fn only_idle_pods_are_removed_when_tasks_outlast_the_grace_period() {
     let grace = Duration::from_secs(30);
-    let mut world = World::settled(
+    let mut fleet = TestFleet::settled(
         Policy {
             drain_grace_period: grace,
             ..policy()
@@ -255,17 +255,17 @@ fn only_idle_pods_are_removed_when_tasks_outlast_the_grace_period() {
     );
     // Three pods have one slot in use each, without a completion for much longer than the grace
     // period.
-    world.used = vec![1, 0, 1, 0, 1];
-    let seen = changes(&mut world, 40, |world| world.reads(idle()));
+    fleet.used = vec![1, 0, 1, 0, 1];
+    let seen = changes(&mut fleet, 40, |fleet| fleet.reads(idle()));
     let expected = vec![
         (60, 4, "ScaleDownStabilized"),
         (70, 3, "ScaleDownStabilized"),
     ];
     assert_eq!(seen, expected);
-    assert_eq!(outcome(&world.reads_next(idle())), (3, "BusyPods"));
+    assert_eq!(outcome(&fleet.reads_next(idle())), (3, "BusyPods"));
     // Short tasks in every pod hold the fleet until a pod is idle. With so few tasks per pod, one
     // soon is.
-    let mut world = World::settled(
+    let mut fleet = TestFleet::settled(
         Policy {
             drain_grace_period: grace,
             ..policy()
@@ -273,22 +273,22 @@ fn only_idle_pods_are_removed_when_tasks_outlast_the_grace_period() {
         5,
         SECOND,
     );
-    let seen = changes(&mut world, 40, |world| {
-        world.used = vec![1; 5];
-        world.processed += 5;
-        world.reads(idle())
+    let seen = changes(&mut fleet, 40, |fleet| {
+        fleet.used = vec![1; 5];
+        fleet.processed += 5;
+        fleet.reads(idle())
     });
     assert_eq!(seen, vec![]);
 }
 
 #[test]
 fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() {
-    let mut world = World::new(policy(), 4);
-    world.slots_unknown = Some(UnknownReason::NotSupported);
-    let old_server = changes(&mut world, 60, |world| world.reads(idle()));
-    let mut world = World::new(policy(), 4);
-    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
-    let old_workers = changes(&mut world, 60, |world| world.reads(idle()));
+    let mut fleet = TestFleet::new(policy(), 4);
+    fleet.slots_unknown = Some(UnknownReason::NotSupported);
+    let old_server = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
+    let mut fleet = TestFleet::new(policy(), 4);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let old_workers = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
     assert_eq!(old_server, vec![(155, 1, "SlotsUnknown")]);
     assert_eq!(old_workers, vec![(155, 1, "SlotsUnknown")]);
 }
@@ -296,15 +296,15 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 #[test]
 fn a_pod_that_was_ready_and_sends_no_heartbeat_may_be_working() {
     let after_a_while = |phase| {
-        let mut world = World::settled(policy(), 1, SECOND);
+        let mut fleet = TestFleet::settled(policy(), 1, SECOND);
         let mut last = None;
         for sequence in 9_000..9_040 {
-            world.wait(5);
+            fleet.wait(5);
             let backlog = Reading::Known {
-                value: taskqueue_testkit::world::activities(sequence, idle()),
-                taken_at: world.now,
+                value: taskqueue_testkit::test_fleet::activities(sequence, idle()),
+                taken_at: fleet.now,
             };
-            let mut observation = world.observation(backlog);
+            let mut observation = fleet.observation(backlog);
             observation.replicas.ready = 0;
             observation.replicas.starting = 1;
             let pod = PodSlots {
@@ -313,16 +313,16 @@ fn a_pod_that_was_ready_and_sends_no_heartbeat_may_be_working() {
                 fresh: false,
                 reported_at: None,
                 types: PerType::default(),
-                ..taskqueue_testkit::world::pod("new", 0, world.now)
+                ..taskqueue_testkit::test_fleet::pod("new", 0, fleet.now)
             };
             observation.slots = Reading::Known {
                 value: Slots {
                     pods: vec![pod],
                     ..Slots::default()
                 },
-                taken_at: world.now,
+                taken_at: fleet.now,
             };
-            last = Some(outcome(&world.step(&observation)));
+            last = Some(outcome(&fleet.step(&observation)));
         }
         last
     };
@@ -333,11 +333,11 @@ fn a_pod_that_was_ready_and_sends_no_heartbeat_may_be_working() {
 #[test]
 fn pods_that_the_watch_does_not_show_are_not_idle() {
     // The watch on pods stalled before these pods were created, so it shows none.
-    let mut world = World::settled(policy(), 5, SECOND);
-    world.unseen = 5;
-    let seen = changes(&mut world, 60, |world| world.reads(idle()));
+    let mut fleet = TestFleet::settled(policy(), 5, SECOND);
+    fleet.unseen = 5;
+    let seen = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
     assert_eq!(seen, Vec::new());
-    let decision = world.reads_next(idle());
+    let decision = fleet.reads_next(idle());
     assert_eq!(
         (outcome(&decision), decision.sentence().as_str()),
         (
@@ -346,35 +346,35 @@ fn pods_that_the_watch_does_not_show_are_not_idle() {
              slots in use are unknown: Kubernetes counts more pods than its watch shows"
         )
     );
-    assert!(world.history.pods_unseen());
+    assert!(fleet.history.pods_unseen());
     // The watch shows them again: only now can the queue be proven idle.
-    world.unseen = 0;
-    let seen = changes(&mut world, 20, |world| world.reads(idle()));
+    fleet.unseen = 0;
+    let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
     assert_eq!(seen, vec![(5, 1, "CoolingDown"), (65, 0, "NoDemand")]);
 }
 
 #[test]
 fn a_brief_mismatch_of_two_watches_holds_the_fleet_and_does_not_restart_the_cooldown() {
-    let mut world = World::settled(policy(), 1, SECOND);
-    changes(&mut world, 11, |world| world.reads(idle()));
-    world.unseen = 1;
-    let moment = outcome(&world.reads_next(idle()));
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    changes(&mut fleet, 11, |fleet| fleet.reads(idle()));
+    fleet.unseen = 1;
+    let moment = outcome(&fleet.reads_next(idle()));
     assert_eq!(
-        (moment, world.history.pods_unseen()),
+        (moment, fleet.history.pods_unseen()),
         ((1, "SlotsUnknown"), false)
     );
-    world.unseen = 0;
-    assert_eq!(outcome(&world.reads_next(idle())), (0, "NoDemand"));
+    fleet.unseen = 0;
+    assert_eq!(outcome(&fleet.reads_next(idle())), (0, "NoDemand"));
 }
 
 #[test]
 fn an_unreadable_worker_list_does_not_count_as_missing_heartbeats() {
-    let mut world = World::new(policy(), 4);
-    world.slots_unknown = Some(UnknownReason::Throttled);
-    let unread = changes(&mut world, 60, |world| world.reads(idle()));
+    let mut fleet = TestFleet::new(policy(), 4);
+    fleet.slots_unknown = Some(UnknownReason::Throttled);
+    let unread = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
     // The list can be read, but has no heartbeats yet: the silence starts only here.
-    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
-    let silent = changes(&mut world, 60, |world| world.reads(idle()));
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let silent = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
     assert_eq!(
         (unread, silent),
         (Vec::new(), vec![(155, 1, "SlotsUnknown")])
@@ -383,51 +383,51 @@ fn an_unreadable_worker_list_does_not_count_as_missing_heartbeats() {
 
 #[test]
 fn workers_with_earlier_heartbeats_keep_their_replicas_when_the_server_stops_listing_workers() {
-    let mut world = World::settled(policy(), 10, SECOND);
+    let mut fleet = TestFleet::settled(policy(), 10, SECOND);
     // A proxy that answers 404, or a frontend of an older version during a rolling upgrade.
-    world.slots_unknown = Some(UnknownReason::NotSupported);
-    let seen = changes(&mut world, 120, |world| world.reads(idle()));
+    fleet.slots_unknown = Some(UnknownReason::NotSupported);
+    let seen = changes(&mut fleet, 120, |fleet| fleet.reads(idle()));
     assert_eq!(seen, Vec::new());
-    assert_eq!(outcome(&world.reads_next(idle())), (10, "SlotsUnknown"));
+    assert_eq!(outcome(&fleet.reads_next(idle())), (10, "SlotsUnknown"));
 }
 
 #[test]
 fn a_temporary_failure_of_the_worker_list_lets_a_fleet_grow_but_not_shrink() {
-    let mut world = World::settled(policy(), 4, SECOND);
-    world.slots_unknown = Some(UnknownReason::Throttled);
-    let shrink = changes(&mut world, 60, |world| world.reads(idle()));
-    let grow = changes(&mut world, 1, |world| world.reads(waiting(400)));
+    let mut fleet = TestFleet::settled(policy(), 4, SECOND);
+    fleet.slots_unknown = Some(UnknownReason::Throttled);
+    let shrink = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
+    let grow = changes(&mut fleet, 1, |fleet| fleet.reads(waiting(400)));
     assert_eq!((shrink, grow), (Vec::new(), vec![(5, 11, "Drain")]));
 }
 
 #[test]
 fn rates_are_not_used_until_half_a_minute_after_a_first_or_failed_reading() {
-    let mut world = World::new(policy(), 1);
+    let mut fleet = TestFleet::new(policy(), 1);
     let garbage = TypeBacklog {
         add_rate_milli: 1_543_000,
         dispatch_rate_milli: 1_543_000,
         ..idle()
     };
-    let first = changes(&mut world, 6, |world| world.reads(garbage));
+    let first = changes(&mut fleet, 6, |fleet| fleet.reads(garbage));
     assert_eq!(first, Vec::new());
-    let mut world = World::settled(policy(), 1, SECOND);
-    world.wait(5);
-    drop(world.fails());
-    let later = changes(&mut world, 6, |world| world.reads(garbage));
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    fleet.wait(5);
+    drop(fleet.fails());
+    let later = changes(&mut fleet, 6, |fleet| fleet.reads(garbage));
     assert_eq!(later, Vec::new());
-    let used = changes(&mut world, 1, |world| world.reads(garbage));
+    let used = changes(&mut fleet, 1, |fleet| fleet.reads(garbage));
     assert_eq!(used, vec![(5, 20, "MaxReplicas")]);
 }
 
 #[test]
 fn the_time_to_requeue_follows_from_the_next_change() {
-    let world = World::settled(policy(), 0, SECOND);
-    let idle = world.observation(Reading::Known {
-        value: taskqueue_testkit::world::activities(9000, idle()),
-        taken_at: world.now,
+    let fleet = TestFleet::settled(policy(), 0, SECOND);
+    let idle = fleet.observation(Reading::Known {
+        value: taskqueue_testkit::test_fleet::activities(9000, idle()),
+        taken_at: fleet.now,
     });
-    let quiet = requeue_after(&world.policy, &idle, &world.history, world.now);
-    let mut busy = World::settled(policy(), 2, SECOND);
+    let quiet = requeue_after(&fleet.policy, &idle, &fleet.history, fleet.now);
+    let mut busy = TestFleet::settled(policy(), 2, SECOND);
     busy.wait(57);
     let observation = idle.clone();
     let soon = requeue_after(&busy.policy, &observation, &busy.history, busy.now);

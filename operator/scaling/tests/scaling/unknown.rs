@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::world::{World, outcome, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, outcome, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,32 +18,32 @@ fn old(count: u64, seconds: u64) -> TypeBacklog {
 
 #[test]
 fn full_pods_without_heartbeats_are_not_shrunk_while_tasks_wait() {
-    let mut world = World::new(policy(), 5);
-    world.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let mut fleet = TestFleet::new(policy(), 5);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
     for turn in 0..60 {
-        let decision = world.reads_next(old(20, 600));
+        let decision = fleet.reads_next(old(20, 600));
         assert!(decision.desired >= 5, "{turn}: {}", decision.sentence());
     }
 }
 
 #[test]
 fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused() {
-    let mut world = World::settled(policy(), 10, SECOND);
-    world.slots_unknown = Some(UnknownReason::Throttled);
-    let decision = world.reads_next(old(20, 600));
+    let mut fleet = TestFleet::settled(policy(), 10, SECOND);
+    fleet.slots_unknown = Some(UnknownReason::Throttled);
+    let decision = fleet.reads_next(old(20, 600));
     assert_eq!(outcome(&decision), (13, "BacklogAge"));
 }
 
 #[test]
 fn readings_a_minute_apart_still_grow_a_fleet() {
     for gap in [55, 61, 90, 150] {
-        let mut world = World::new(policy(), 2);
-        world.used = vec![10; 2];
+        let mut fleet = TestFleet::new(policy(), 2);
+        fleet.used = vec![10; 2];
         let mut sizes = Vec::new();
         for _ in 0..4 {
-            world.wait(gap);
-            world.used = vec![10; usize::try_from(world.asked).unwrap()];
-            sizes.push(world.reads(old(1000, 600)).desired);
+            fleet.wait(gap);
+            fleet.used = vec![10; usize::try_from(fleet.asked).unwrap()];
+            sizes.push(fleet.reads(old(1000, 600)).desired);
         }
         assert_eq!(sizes.last(), Some(&20), "{gap} s apart: {sizes:?}");
     }
@@ -51,24 +51,24 @@ fn readings_a_minute_apart_still_grow_a_fleet() {
 
 #[test]
 fn readings_exactly_a_minute_apart_still_shrink_a_fleet() {
-    let mut world = World::settled(policy(), 8, SECOND);
+    let mut fleet = TestFleet::settled(policy(), 8, SECOND);
     for _ in 0..6 {
-        world.wait(61);
-        drop(world.reads(TypeBacklog::default()));
+        fleet.wait(61);
+        drop(fleet.reads(TypeBacklog::default()));
     }
-    assert!(world.asked < 8, "{}", world.asked);
+    assert!(fleet.asked < 8, "{}", fleet.asked);
 }
 
 #[test]
 fn a_backlog_that_the_workers_do_not_take_adds_no_workers() {
     // The workers' version is not current: 50 tasks wait, seven pods start for them, and every slot
     // stays free.
-    let mut world = World::new(policy(), 0);
+    let mut fleet = TestFleet::new(policy(), 0);
     let mut age = 0;
     let mut last = None;
     for _ in 0..40 {
         age += 5;
-        last = Some(world.reads_next(old(50, age)));
+        last = Some(fleet.reads_next(old(50, age)));
     }
     let decision = last.unwrap();
     assert_eq!(outcome(&decision), (1, "CoolingDown"));
@@ -80,14 +80,14 @@ fn a_backlog_that_the_workers_do_not_take_adds_no_workers() {
         decision.sentence()
     );
     // A moment in which the slots are unknown does not bring the other pods back.
-    world.slots_unknown = Some(UnknownReason::PodsUnseen);
-    assert_eq!(world.reads_next(old(50, age + 5)).desired, 1);
-    world.slots_unknown = None;
-    assert_eq!(world.reads_next(old(50, age + 10)).desired, 1);
+    fleet.slots_unknown = Some(UnknownReason::PodsUnseen);
+    assert_eq!(fleet.reads_next(old(50, age + 5)).desired, 1);
+    fleet.slots_unknown = None;
+    assert_eq!(fleet.reads_next(old(50, age + 10)).desired, 1);
     // The last pod stays to poll. Once the head moves, the waiting tasks count again.
-    world.used = vec![10];
-    world.processed += 10;
-    let decision = world.reads_next(old(40, 10));
+    fleet.used = vec![10];
+    fleet.processed += 10;
+    let decision = fleet.reads_next(old(40, 10));
     assert!(decision.desired > 3, "{}", decision.sentence());
 }
 
@@ -95,13 +95,13 @@ fn a_backlog_that_the_workers_do_not_take_adds_no_workers() {
 fn a_backlog_whose_head_moves_is_taken_although_slots_are_free() {
     // Pods that have just started report free slots in their last heartbeat while a large backlog
     // drains.
-    let mut world = World::settled(policy(), 4, SECOND);
-    world.used = vec![4; 4];
+    let mut fleet = TestFleet::settled(policy(), 4, SECOND);
+    fleet.used = vec![4; 4];
     for _ in 0..20 {
-        let decision = world.reads_next(old(4_000, 30));
+        let decision = fleet.reads_next(old(4_000, 30));
         assert_eq!(decision.desired, 20, "{}", decision.sentence());
-        world.used = vec![4; 20];
-        world.processed += 20;
+        fleet.used = vec![4; 20];
+        fleet.processed += 20;
     }
 }
 
@@ -112,17 +112,17 @@ fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_ignored() {
         add_rate_milli: 162_000,
         ..waiting(5)
     };
-    let mut world = World::settled(policy(), 0, SECOND);
-    assert_eq!(world.reads_next(rate).desired, 1);
+    let mut fleet = TestFleet::settled(policy(), 0, SECOND);
+    assert_eq!(fleet.reads_next(rate).desired, 1);
     // The same if a worker took them at once.
     let dispatched = TypeBacklog {
         add_rate_milli: 162_000,
         dispatch_rate_milli: 162_000,
         ..TypeBacklog::default()
     };
-    let mut world = World::settled(policy(), 1, SECOND);
-    world.used = vec![5];
-    assert_eq!(world.reads_next(dispatched).desired, 1);
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    fleet.used = vec![5];
+    assert_eq!(fleet.reads_next(dispatched).desired, 1);
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn a_burst_on_a_quiet_queue_counts_at_once() {
         add_rate_milli: 20_000,
         ..waiting(600)
     };
-    let mut world = World::settled(policy(), 1, SECOND);
-    let decision = world.reads_next(burst);
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    let decision = fleet.reads_next(burst);
     assert!(decision.inputs.rates_trusted);
     assert_eq!(decision.desired, 20, "{}", decision.sentence());
 }

@@ -1,4 +1,4 @@
-//! A small world for scaling scenarios: one queue, one fleet, a clock that the test moves.
+//! A small fleet for scaling scenarios: one queue, one fleet, a clock that the test moves.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub fn pod(name: &str, used: u32, reported_at: Time) -> PodSlots {
 }
 
 /// One queue and its fleet. Pods are ready as soon as they are requested.
-pub struct World {
+pub struct TestFleet {
     /// The policy of the queue.
     pub policy: Policy,
     /// What the scaling core remembers of the queue.
@@ -87,8 +87,8 @@ pub struct World {
     failures: u32,
 }
 
-impl World {
-    /// A world without history.
+impl TestFleet {
+    /// A fleet without history.
     pub fn new(policy: Policy, asked: u32) -> Self {
         Self {
             policy,
@@ -108,35 +108,35 @@ impl World {
         }
     }
 
-    /// A world with enough history for every decision, whose tasks take `service` each.
+    /// A fleet with enough history for every decision, whose tasks take `service` each.
     pub fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
-        let mut world = Self::new(policy, asked);
-        let kept = world.policy.clone();
+        let mut fleet = Self::new(policy, asked);
+        let kept = fleet.policy.clone();
         // Enough completions for the mean, with as many slots in use as Little's law requires.
-        world.policy.min = asked;
-        world.policy.max = world.policy.max.max(asked);
-        world.used = vec![7; usize::try_from(asked.max(1)).unwrap()];
+        fleet.policy.min = asked;
+        fleet.policy.max = fleet.policy.max.max(asked);
+        fleet.used = vec![7; usize::try_from(asked.max(1)).unwrap()];
         let zero = asked == 0;
         if zero {
-            world.asked = 1;
-            world.policy.min = 1;
+            fleet.asked = 1;
+            fleet.policy.min = 1;
         }
         for _ in 0..40 {
-            world.wait(5);
+            fleet.wait(5);
             let span = 35_000 * 64;
-            world.processed += span / u64::try_from(service.as_millis()).unwrap() / 64;
-            drop(world.reads(TypeBacklog::default()));
+            fleet.processed += span / u64::try_from(service.as_millis()).unwrap() / 64;
+            drop(fleet.reads(TypeBacklog::default()));
         }
-        world.used = Vec::new();
-        world.policy = kept;
+        fleet.used = Vec::new();
+        fleet.policy = kept;
         if zero {
             for _ in 0..30 {
-                world.wait(5);
-                drop(world.reads(TypeBacklog::default()));
+                fleet.wait(5);
+                drop(fleet.reads(TypeBacklog::default()));
             }
         }
-        assert_eq!(world.asked, asked);
-        world
+        assert_eq!(fleet.asked, asked);
+        fleet
     }
 
     /// Advances the clock.

@@ -245,7 +245,7 @@ async fn pods_are_marked_before_a_scale_down_which_carries_the_resource_version(
 
 #[tokio::test]
 async fn pods_with_long_tasks_are_annotated_and_later_cleared() {
-    let (client, log) = willing_api();
+    let (client, log) = api(|_| (200, json!({"metadata": {}})));
     let change = |pod: &str, protect| Protection {
         pod: pod.to_owned(),
         protect,

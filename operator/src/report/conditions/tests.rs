@@ -258,3 +258,28 @@ fn unreadable_metrics_are_reported_with_the_port_and_the_remedy() {
         )
     );
 }
+
+#[test]
+fn an_autoscaler_on_a_deployment_of_ours_is_named_unless_the_replicas_are_left_to_it() {
+    let active = |mode: &str| {
+        let fleet = fleet(&json!([
+            {"name": "a", "replicas": {"min": 1, "max": 5}, "scaling": {"mode": mode}}
+        ]));
+        let mut queue = healthy();
+        queue.scaled_by = Some("ScaledObject orders".to_owned());
+        let passed = Passed::after(FleetState::default(), fleet, queue);
+        let status = passed.status(&TaskQueueWorkerStatus::default(), 1);
+        let active = find(&status, "ScalingActive").clone();
+        (active.status, active.reason, active.message)
+    };
+    let (status, reason, message) = active("Active");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "ScalerConflict")
+    );
+    assert!(
+        message.contains("ScaledObject orders also scales Deployment orders-a-"),
+        "{message}"
+    );
+    assert_eq!(active("Paused").1, "Paused");
+}

@@ -38,7 +38,9 @@ pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Resu
     if subject.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let pass = errors::caught(shared, pass(&subject, &object, &context, began));
+    // On the heap, because it is large and every fleet in work has one.
+    let pass = Box::pin(pass(&subject, &object, &context, began));
+    let pass = errors::caught(shared, pass);
     let result = tokio::select! {
         biased;
         () = shared.leading.ended() => {

@@ -332,11 +332,11 @@ async fn a_target_is_scaled_if_it_is_as_it_was_decided_on() {
     let (client, log) = growth("12", 2);
     let applied = writer(client).apply(&plan(vec![queue(2, 4)])).await;
     assert!(applied.queues["a"].scaled.is_some());
-    let path = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/worker/scale";
-    let patch = format!("PATCH {path}?&fieldManager=taskqueue-operator%2Fscaling");
+    let scale = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/worker/scale";
+    let patch = format!("PATCH {scale}?&fieldManager=taskqueue-operator%2Fscaling");
     assert_eq!(
         log.lines(),
-        [patch.clone(), format!("GET {path}"), patch.clone()]
+        [patch.clone(), format!("GET {scale}"), patch.clone()]
     );
     // Somebody else has scaled it, or it shrinks: decided again.
     for (replicas, from, to) in [(3, 2, 4), (4, 4, 2)] {

@@ -123,3 +123,14 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
+
+{{/* The rules for the workloads that queues name in scaleTargetRef: nothing by default. */}}
+{{- define "taskqueue-operator.scaleTargetRules" -}}
+{{- range .Values.scaleTargets }}
+# A workload that a queue names in scaleTargetRef. get: its replicas and the selector of its pods.
+# patch: set its replicas. Nothing else of it.
+- apiGroups: [{{ .apiGroup | quote }}]
+  resources: [{{ printf "%s/scale" .resource }}]
+  verbs: [get, patch]
+{{- end }}
+{{- end -}}

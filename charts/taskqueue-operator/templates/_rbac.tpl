@@ -27,13 +27,6 @@
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
-{{- range .Values.scaleTargets }}
-# A workload that a queue names in scaleTargetRef. get: its replicas and the selector of its pods.
-# patch: set its replicas. Nothing else of it.
-- apiGroups: [{{ .apiGroup | quote }}]
-  resources: [{{ printf "%s/scale" .resource }}]
-  verbs: [get, patch]
-{{- end }}
 # list, watch: name an autoscaler that scales the same workload as a queue.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]

@@ -398,7 +398,7 @@ pub struct DrainSpec {
     /// "false" and karpenter.sh/do-not-disrupt: "true" of those pods. They are removed once the pod
     /// has held no such task for 5m. Costs a write per pod and change, at most 5 in a second.
     /// Default: false.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect_busy_pods: bool,
 }
 

@@ -22,22 +22,22 @@ pub struct ConditionDraft {
     /// moment.
     pub note: Option<String>,
     /// Which generation of the spec it is about.
-    pub about: About,
+    pub about: ObservedGeneration,
     /// The queue concerned, if it is one queue.
     pub queue: Option<String>,
 }
 
 /// Which generation of the spec a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
+pub enum ObservedGeneration {
     /// The current one.
-    Present,
+    Current,
     /// The current one, unless the status already has this condition for it: then that one is kept.
-    PresentIfNew,
+    KeepExisting,
     /// An earlier one: the condition in the status is kept. If there is none, the current one.
-    Former,
+    KeepPrevious,
     /// The last one that was completely rolled out: the rollout of the current one is in progress.
-    RolledOut,
+    LastRolledOut,
 }
 
 /// The status of a condition.
@@ -68,7 +68,7 @@ pub(super) struct ConditionBuilder {
     pub(super) reason: Reason,
     pub(super) message: String,
     note: Option<String>,
-    pub(super) about: About,
+    pub(super) about: ObservedGeneration,
     queue: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl ConditionBuilder {
             reason,
             message: message.into(),
             note: None,
-            about: About::Present,
+            about: ObservedGeneration::Current,
             queue: None,
         }
     }
@@ -92,7 +92,7 @@ impl ConditionBuilder {
         }
     }
 
-    pub(super) fn about(self, about: About) -> Self {
+    pub(super) fn about(self, about: ObservedGeneration) -> Self {
         Self { about, ..self }
     }
 
@@ -112,7 +112,7 @@ impl ConditionBuilder {
             about: match self.reason {
                 // Right after a restart of the operator, nothing has been read yet. The last
                 // condition of this generation says more than that.
-                Reason::Starting => About::PresentIfNew,
+                Reason::Starting => ObservedGeneration::KeepExisting,
                 _ => self.about,
             },
             reason: self.reason,

@@ -274,8 +274,8 @@ fn former(holder: &str, of_this_version: bool) -> Value {
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_an_earlier_version_is_awaited_unless_this_version_already_holds_it() {
     let (claim, log) = claim(Some(former("another-release", true)), 200);
-    let mut claim = claim.beside();
-    assert_eq!(claim.attempt().await.unwrap(), Outcome::Peers);
+    let mut claim = claim.legacy();
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::HeldByPeer);
     assert_eq!(log.lines().len(), 1, "it is left to that one");
     // When the peer is gone, we take the lease before an earlier version may.
     tokio::time::advance(DURATION).await;
@@ -289,14 +289,14 @@ async fn the_lease_of_an_earlier_version_is_awaited_unless_this_version_already_
     assert_eq!(taken["metadata"]["annotations"], Value::Null);
 
     let (claim, _) = self::claim(Some(former("version-0.1.0", false)), 200);
-    let mut claim = claim.beside();
+    let mut claim = claim.legacy();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
     // An earlier version that takes the lease leaves the annotation of the previous holder.
     let mut stale = former("version-0.1.0", false);
     stale["metadata"]["annotations"] = json!({HELD_BY: "another-release"});
     let (claim, _) = self::claim(Some(stale), 200);
-    assert_eq!(claim.beside().attempt().await.unwrap(), Outcome::Others);
-    // On a lease that is not held beside another one, nobody is a peer.
+    assert_eq!(claim.legacy().attempt().await.unwrap(), Outcome::Others);
+    // Only a legacy lease has peers.
     let (mut claim, _) = self::claim(Some(former("other", true)), 200);
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
 }

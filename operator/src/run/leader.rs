@@ -24,8 +24,8 @@ fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
     let own = claim(&settings.lease_name);
     let former = settings.former_lease_name.as_deref();
     match former.filter(|name| !name.is_empty()) {
-        Some(former) if former == settings.lease_name => vec![own.marked()],
-        Some(former) => vec![own, claim(former).beside()],
+        Some(former) if former == settings.lease_name => vec![own.shared()],
+        Some(former) => vec![own, claim(former).legacy()],
         None => vec![own],
     }
 }

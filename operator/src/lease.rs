@@ -32,13 +32,13 @@ use crate::kube_error::Call;
 /// time that others need to observe its last renewal and to notice its expiry.
 const DURATION: Duration = Duration::from_secs(10);
 /// How often the holder renews and the others check.
-const RETRY: Duration = Duration::from_secs(2);
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// Timeout of one attempt to renew: a slow API server must not cost the lease.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RENEW_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of one attempt by a waiting process: the read, and the write that may follow.
-const PATIENCE_TO_TAKE: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon the holder retries after a failed attempt.
-const AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// A holder that could not renew for this long stops. It counts from when it sent its last
 /// successful renewal. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
@@ -134,7 +134,7 @@ impl Claim {
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         info!(lease = %self.name, identity = %self.identity, "waiting for the leader lease");
         loop {
-            match tokio::time::timeout(PATIENCE_TO_TAKE, self.attempt()).await {
+            match tokio::time::timeout(ACQUIRE_TIMEOUT, self.attempt()).await {
                 Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => {
                     info!(lease = %self.name, "acquired the leader lease");
                     return true;
@@ -145,7 +145,7 @@ impl Claim {
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(RENEW_INTERVAL) => {}
             }
         }
     }
@@ -153,16 +153,16 @@ impl Claim {
     /// Renews until the lease is lost: another process holds it, or no attempt has succeeded for 8
     /// seconds. One failed attempt does not give up the lease.
     pub async fn keep(&mut self) -> Lost {
-        let mut pause = RETRY;
+        let mut pause = RENEW_INTERVAL;
         loop {
             tokio::time::sleep(pause.min(self.left())).await;
             let left = self.left();
             if left.is_zero() {
                 return Lost::OutOfReach;
             }
-            pause = AGAIN;
-            match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
-                Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => pause = RETRY,
+            pause = RETRY_INTERVAL;
+            match tokio::time::timeout(RENEW_TIMEOUT.min(left), self.attempt()).await {
+                Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => pause = RENEW_INTERVAL,
                 Ok(Ok(Outcome::Others)) => return Lost::Taken,
                 Ok(Ok(Outcome::Raced)) => {
                     warn!("another write changed the leader lease; reading it again");
@@ -179,14 +179,14 @@ impl Claim {
     pub async fn regain(&mut self) -> bool {
         self.held = None;
         loop {
-            match tokio::time::timeout(PATIENCE, self.renew_if_ours()).await {
+            match tokio::time::timeout(RENEW_TIMEOUT, self.renew_if_ours()).await {
                 Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => return true,
                 Ok(Ok(Outcome::Others)) => return false,
                 Ok(Ok(Outcome::Raced)) => {}
                 Ok(Err(error)) => warn!(%error, "cannot check the leader lease"),
                 Err(_) => warn!("checking the leader lease took too long"),
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 

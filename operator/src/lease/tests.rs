@@ -185,8 +185,8 @@ async fn a_late_answer_gives_a_leader_no_extra_time() {
     let slow = Duration::from_millis(2900);
     let (mut claim, _) = scripted("me", move |n| (if n == 0 { slow } else { NEVER }, 200));
     let lost = lost(&mut claim).await.unwrap();
-    assert_eq!(lost.as_secs(), (RETRY + RENEW_DEADLINE).as_secs());
-    assert!(lost < RETRY + DURATION, "{lost:?}");
+    assert_eq!(lost.as_secs(), (RENEW_INTERVAL + RENEW_DEADLINE).as_secs());
+    assert!(lost < RENEW_INTERVAL + DURATION, "{lost:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +248,7 @@ async fn a_leader_that_sees_another_holder_stops_at_once() {
     claim.leases = Api::namespaced(client, "op");
     assert_eq!(
         lost(&mut claim).await.map(|after| after.as_secs()),
-        Some(RETRY.as_secs())
+        Some(RENEW_INTERVAL.as_secs())
     );
 }
 
@@ -330,7 +330,10 @@ async fn a_leader_resumes_after_an_outage_if_nobody_else_has_led() {
         assert_eq!(claim.regain().await, ours);
         let renewed = log.lines().iter().any(|line| line.starts_with("PUT"));
         assert_eq!(renewed, ours);
-        assert!(!ours || claim.left() > RETRY, "it was renewed just now");
+        assert!(
+            !ours || claim.left() > RENEW_INTERVAL,
+            "it was renewed just now"
+        );
     }
 }
 

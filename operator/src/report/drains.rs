@@ -21,7 +21,7 @@ use crate::worker_faults::with_remedy;
 
 /// How long a pod may exist after its grace period without its node reporting how its worker ended.
 /// The kubelet kills the worker a margin after its grace period, and reports that.
-const PATIENCE: Duration = Duration::from_mins(2);
+const END_REPORT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The Events about drains since the last pass.
 pub fn events(facts: &QueueFacts<'_>, now: Time) -> Vec<EventDraft> {
@@ -97,7 +97,7 @@ fn drains<'a>(
         let drain = drain(state, seen, pod, now);
         let cut = match &pod.end {
             Some(end) => cut(&drain, *end),
-            None => overdue_for(&drain, now, PATIENCE).then_some(Cut::NotHeardOf),
+            None => overdue_for(&drain, now, END_REPORT_TIMEOUT).then_some(Cut::NotHeardOf),
         };
         Judged {
             drain,
@@ -191,10 +191,10 @@ fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
     (drain.used != Some(0)).then_some(cut)
 }
 
-/// Whether a pod has drained for at least its grace period plus `patience`, by our own clock, and
+/// Whether a pod has drained for at least its grace period plus `margin`, by our own clock, and
 /// was not idle when it last reported.
-fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
-    let allowed = drain.pod.grace.saturating_add(patience);
+fn overdue_for(drain: &Drain, now: Time, margin: Duration) -> bool {
+    let allowed = drain.pod.grace.saturating_add(margin);
     drain.used != Some(0) && now.since(drain.since) >= allowed
 }
 

@@ -111,8 +111,10 @@ pub struct QueueState {
     pub draining: BTreeMap<String, Drain>,
     /// The sample that the metrics counted last.
     pub counted: Option<SampleId>,
-    /// When the last known backlog and the last known slots were read.
-    pub taken_at: (Option<Time>, Option<Time>),
+    /// When the last known backlog was read.
+    pub backlog_read_at: Option<Time>,
+    /// When the last known slots were read.
+    pub slots_read_at: Option<Time>,
     /// The last known number of waiting tasks.
     pub backlog: Option<u64>,
     /// The task queue that `backlog` was read from.
@@ -269,11 +271,8 @@ impl QueueState {
 
     /// Keeps what outlives the reading that it came with.
     pub fn note(&mut self, observation: &Observation, now: Time) {
-        let (backlog, slots) = self.taken_at;
-        self.taken_at = (
-            observation.backlog.taken_at().or(backlog),
-            observation.slots.taken_at().or(slots),
-        );
+        self.backlog_read_at = observation.backlog.taken_at().or(self.backlog_read_at);
+        self.slots_read_at = observation.slots.taken_at().or(self.slots_read_at);
         if observation.slots.known().is_some() {
             self.slots_unknown_since = None;
         } else {

@@ -43,7 +43,7 @@ const REVIEWS: BudgetLimits = BudgetLimits {
     burst: 100,
 };
 /// How long the API server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Delivers a hint to the reader of its queue. Returns false if nothing reads such a queue.
 pub type Deliver = dyn Fn(&OwnerKey, &str) -> bool + Send + Sync;
@@ -198,9 +198,9 @@ fn take_review(reviews: &mut Budget, now: Time) -> Result<(), Refusal> {
     taken.map_err(|_soon| Refusal::TooMany)
 }
 
-/// Awaits one answer of the API server, for at most [`PATIENCE`].
+/// Awaits one answer of the API server, for at most [`REVIEW_TIMEOUT`].
 async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
-    let why = match tokio::time::timeout(PATIENCE, answer).await {
+    let why = match tokio::time::timeout(REVIEW_TIMEOUT, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(error)) => kube_error::describe(&error),
         Err(_) => "no answer in time".to_owned(),

@@ -8,11 +8,12 @@
 //! writes are harmless because each write carries a precondition on the object that it was decided
 //! on.
 //!
-//! A claim may be held *beside* another lease: on the lease name that earlier versions used for
-//! every release. A writer holds that lease too, so that no process of an earlier version writes at
-//! the same time. Releases of this version do not wait for each other there: an annotation marks
-//! the holder as one of them. A process that holds that name as its only lease, for example one
-//! installed by the earlier chart, leaves no mark, and the others wait for it.
+//! A writer also holds the *legacy lease*: the lease name that earlier versions used for every
+//! release. So an operator of an earlier version cannot write at the same time. Each release of
+//! this version has a lease of its own, so they share the legacy lease: its holder names itself in
+//! an annotation, and the others (its *peers*) do not wait for it. A process that uses that name as
+//! its only lease, for example one installed by the earlier chart, sets no annotation, and all wait
+//! for it.
 
 use std::time::Duration;
 
@@ -31,18 +32,19 @@ use crate::kube_error::Call;
 /// time that others need to observe its last renewal and to notice its expiry.
 const DURATION: Duration = Duration::from_secs(10);
 /// How often the holder renews and the others check.
-const RETRY: Duration = Duration::from_secs(2);
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// Timeout of one attempt to renew: a slow API server must not cost the lease.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RENEW_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of one attempt by a waiting process: the read, and the write that may follow.
-const PATIENCE_TO_TAKE: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon the holder retries after a failed attempt.
-const AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// A holder that could not renew for this long stops. It counts from when it sent its last
 /// successful renewal. Others count [`DURATION`] from when they saw that renewal, which was later.
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Marks a holder that holds another lease beside this one; the value equals `holderIdentity`.
+/// The annotation by which the holder shares the lease with its peers; the value equals
+/// `holderIdentity`.
 /// Version 0.1.0 leaves the annotation unchanged when it takes the lease, and then the two differ.
 const HELD_BY: &str = "taskqueue.dev/held-by";
 
@@ -61,10 +63,10 @@ pub struct Claim {
     namespace: String,
     name: String,
     identity: String,
-    /// Whether it is held beside another lease.
-    beside: bool,
-    /// Whether the holder is marked for processes that claim this lease beside another one.
-    marked: bool,
+    /// Whether it is the legacy lease, held in addition to a lease of our own.
+    legacy: bool,
+    /// Whether the holder shares the lease with processes that claim it as their legacy lease.
+    shared: bool,
     seen: Option<ObservedLease>,
     /// The lease as we last wrote it, until an attempt fails: while we lead, nobody else writes it.
     held: Option<Lease>,
@@ -84,9 +86,8 @@ struct ObservedLease {
 enum Outcome {
     /// We hold it.
     Ours,
-    /// The lease is claimed beside another one, and another release of this version holds it in the
-    /// same way: no process of an earlier version has it.
-    Peers,
+    /// It is our legacy lease, and a peer shares it: no process of an earlier version has it.
+    HeldByPeer,
     /// Another process holds it.
     Others,
     /// It was written between our read and our write: by another process, or by an earlier attempt
@@ -102,29 +103,29 @@ impl Claim {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             identity,
-            beside: false,
-            marked: false,
+            legacy: false,
+            shared: false,
             seen: None,
             held: None,
             renewed: Instant::now(),
         }
     }
 
-    /// The same claim, held beside another lease.
+    /// The same claim, on the legacy lease.
     #[must_use]
-    pub fn beside(self) -> Self {
+    pub fn legacy(self) -> Self {
         Self {
-            beside: true,
-            ..self.marked()
+            legacy: true,
+            ..self.shared()
         }
     }
 
-    /// The same claim with its holder marked: processes that claim the lease beside another one do
-    /// not wait for it.
+    /// The same claim, shared: processes that claim the lease as their legacy lease do not wait for
+    /// its holder.
     #[must_use]
-    pub fn marked(self) -> Self {
+    pub fn shared(self) -> Self {
         Self {
-            marked: true,
+            shared: true,
             ..self
         }
     }
@@ -133,8 +134,8 @@ impl Claim {
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         info!(lease = %self.name, identity = %self.identity, "waiting for the leader lease");
         loop {
-            match tokio::time::timeout(PATIENCE_TO_TAKE, self.attempt()).await {
-                Ok(Ok(Outcome::Ours | Outcome::Peers)) => {
+            match tokio::time::timeout(ACQUIRE_TIMEOUT, self.attempt()).await {
+                Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => {
                     info!(lease = %self.name, "acquired the leader lease");
                     return true;
                 }
@@ -144,7 +145,7 @@ impl Claim {
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(RENEW_INTERVAL) => {}
             }
         }
     }
@@ -152,16 +153,16 @@ impl Claim {
     /// Renews until the lease is lost: another process holds it, or no attempt has succeeded for 8
     /// seconds. One failed attempt does not give up the lease.
     pub async fn keep(&mut self) -> Lost {
-        let mut pause = RETRY;
+        let mut pause = RENEW_INTERVAL;
         loop {
             tokio::time::sleep(pause.min(self.left())).await;
             let left = self.left();
             if left.is_zero() {
                 return Lost::OutOfReach;
             }
-            pause = AGAIN;
-            match tokio::time::timeout(PATIENCE.min(left), self.attempt()).await {
-                Ok(Ok(Outcome::Ours | Outcome::Peers)) => pause = RETRY,
+            pause = RETRY_INTERVAL;
+            match tokio::time::timeout(RENEW_TIMEOUT.min(left), self.attempt()).await {
+                Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => pause = RENEW_INTERVAL,
                 Ok(Ok(Outcome::Others)) => return Lost::Taken,
                 Ok(Ok(Outcome::Raced)) => {
                     warn!("another write changed the leader lease; reading it again");
@@ -178,14 +179,14 @@ impl Claim {
     pub async fn regain(&mut self) -> bool {
         self.held = None;
         loop {
-            match tokio::time::timeout(PATIENCE, self.renew_if_ours()).await {
-                Ok(Ok(Outcome::Ours | Outcome::Peers)) => return true,
+            match tokio::time::timeout(RENEW_TIMEOUT, self.renew_if_ours()).await {
+                Ok(Ok(Outcome::Ours | Outcome::HeldByPeer)) => return true,
                 Ok(Ok(Outcome::Others)) => return false,
                 Ok(Ok(Outcome::Raced)) => {}
                 Ok(Err(error)) => warn!(%error, "cannot check the leader lease"),
                 Err(_) => warn!("checking the leader lease took too long"),
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -197,20 +198,20 @@ impl Claim {
             Some(found) if holder(&found) == Some(self.identity.as_str()) => {
                 self.write(found).await?
             }
-            Some(found) if self.is_peers(&found) => Outcome::Peers,
+            Some(found) if self.is_held_by_peer(&found) => Outcome::HeldByPeer,
             Some(_) | None => Outcome::Others,
         };
-        if matches!(outcome, Outcome::Ours | Outcome::Peers) {
+        if matches!(outcome, Outcome::Ours | Outcome::HeldByPeer) {
             self.renewed = began;
         }
         Ok(outcome)
     }
 
-    /// Whether another release of this version holds this lease beside its own.
-    fn is_peers(&self, lease: &Lease) -> bool {
+    /// Whether a peer holds this lease and shares it.
+    fn is_held_by_peer(&self, lease: &Lease) -> bool {
         let annotations = lease.metadata.annotations.as_ref();
         let holder = holder(lease);
-        self.beside
+        self.legacy
             && holder.is_some_and(|holder| holder != self.identity)
             && annotations
                 .and_then(|all| all.get(HELD_BY))
@@ -258,7 +259,7 @@ impl Claim {
         } else {
             self.look().await?
         };
-        if matches!(outcome, Outcome::Ours | Outcome::Peers) {
+        if matches!(outcome, Outcome::Ours | Outcome::HeldByPeer) {
             self.renewed = began;
         }
         Ok(outcome)
@@ -275,9 +276,9 @@ impl Claim {
         };
         self.observe(&current);
         if holder(&current).is_some_and(|h| h != self.identity) && !self.expired() {
-            let peers = self.is_peers(&current);
+            let peers = self.is_held_by_peer(&current);
             return Ok(if peers {
-                Outcome::Peers
+                Outcome::HeldByPeer
             } else {
                 Outcome::Others
             });
@@ -332,7 +333,7 @@ impl Claim {
     /// The lease with us as its holder.
     fn taken(&self, mut lease: Lease, now: Timestamp) -> Lease {
         let ours = holder(&lease) == Some(self.identity.as_str());
-        if self.marked {
+        if self.shared {
             let annotations = lease.metadata.annotations.get_or_insert_default();
             annotations.insert(HELD_BY.to_owned(), self.identity.clone());
         }

@@ -158,7 +158,7 @@ pub async fn observe(
         existing.pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
         let rival = rivals.get(&queue.name).cloned();
         let mut seen = observe_queue(sources, &owner, queue, existing, rival, now.monotonic);
-        seen.scaled_by = scalers::other(sources.caches, fleet, queue, created);
+        seen.scaled_by = scalers::competing_scaler(sources.caches, fleet, queue, created);
         Some((queue.name.clone(), seen))
     });
     let queues: BTreeMap<String, ObservedQueue> = queues.collect();

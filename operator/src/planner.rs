@@ -27,17 +27,17 @@ use desired::{Desired, desired};
 const DEFERRED: Duration = Duration::from_secs(1);
 /// How soon a fleet at rest gets another pass although nothing happens. Rates are not trusted after
 /// 5 minutes without a reading; this is shorter by the maximum age of a reading.
-const REST: Duration = Duration::from_mins(4);
+const IDLE_REQUEUE: Duration = Duration::from_mins(4);
 /// The same for a fleet with a target, of which nothing reports a change.
-const LOOK: Duration = Duration::from_secs(30);
+const TARGET_REQUEUE: Duration = Duration::from_secs(30);
 /// A reading is expected after each polling interval and triggers a pass itself. If it does not
 /// come, a pass runs this much later.
-const LATE: Duration = Duration::from_secs(1);
+const READING_GRACE: Duration = Duration::from_secs(1);
 
 /// Decides, and returns everything to write. `state` already includes the new readings.
 pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -> Plan {
     let nothing = QueueState::default();
-    let mut requeue_after = observed.secrets_due.unwrap_or(REST);
+    let mut requeue_after = observed.secrets_due.unwrap_or(IDLE_REQUEUE);
     let mut queues = Vec::new();
     for queue in &fleet.queues {
         let desired = desired(fleet, queue, observed, state, now);
@@ -104,13 +104,17 @@ fn protect(
 /// When a queue needs another pass even if nothing happens.
 fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Duration {
     if plan.is_at_rest() {
-        return if queue.target.is_some() { LOOK } else { REST };
+        return if queue.target.is_some() {
+            TARGET_REQUEUE
+        } else {
+            IDLE_REQUEUE
+        };
     }
     let policy = &queue.policy;
     let pause = requeue_after(policy, &plan.observation, &state.history, now);
     let intervals = [policy.polling_interval, policy.quiet_polling_interval];
     let pause = if intervals.contains(&pause) {
-        pause.saturating_add(LATE)
+        pause.saturating_add(READING_GRACE)
     } else {
         pause
     };

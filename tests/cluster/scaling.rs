@@ -42,10 +42,14 @@ async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
         // The Event is written after the replicas.
         eventually("an Event gives the reason", || async {
             let down = cluster.events("ScaledDown").await?;
-            Ok(if down.is_empty() {
-                Err("there is none".to_owned())
-            } else {
+            let to_zero = |note: &String| {
+                note.starts_with("queue all: scaled ")
+                    && note.ends_with(" to 0: no task waits, none arrives and no slot is in use")
+            };
+            Ok(if down.iter().any(to_zero) {
                 Ok(())
+            } else {
+                Err(format!("{down:?}"))
             })
         })
         .await?;
@@ -205,10 +209,15 @@ async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
             .await?;
         eventually("an Event names who decides", || async {
             let notes = cluster.events("ReplicasReset").await?;
-            Ok(if notes.is_empty() {
-                Err("no Event".into())
-            } else {
+            let reset = format!(
+                " scaled Deployment {deployment} from 1 to 0; the operator set it back to 1, \
+                 because it decides the replicas; to decide them yourself, set scaling.mode to \
+                 Paused"
+            );
+            Ok(if notes.iter().any(|note| note.ends_with(&reset)) {
                 Ok(())
+            } else {
+                Err(format!("{notes:?}"))
             })
         })
         .await?;

@@ -52,7 +52,7 @@ const ORDER_ACTIVITIES: u64 = 4;
 /// Start requests in flight.
 const CONCURRENCY: usize = 16;
 /// Time limit for the last task of a line. A lost task comes back within a minute.
-const PATIENCE: Duration = Duration::from_mins(5);
+const LAST_TASK_TIMEOUT: Duration = Duration::from_mins(5);
 /// Pause between two reads that measure how quickly the server answers.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -240,7 +240,10 @@ impl Worker {
         let (mut ended, mut last) = (self.ended_activities().await, started);
         let mut standstill = Duration::ZERO;
         while ended < activities {
-            assert!(started.elapsed() < PATIENCE, "activities are missing");
+            assert!(
+                started.elapsed() < LAST_TASK_TIMEOUT,
+                "activities are missing"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
             let before = std::mem::replace(&mut ended, self.ended_activities().await);
             standstill = standstill.max(last.elapsed());

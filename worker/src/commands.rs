@@ -101,11 +101,11 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
 
 /// Migrates the database to the current schema.
 pub async fn migrate(url: &str) -> anyhow::Result<ExitCode> {
-    let store = Store::open(url, 1)
-        .await
-        .map_err(|error| anyhow::anyhow!("DATABASE_URL cannot be used: {}", store::said(&error)))?;
+    let store = Store::open(url, 1).await.map_err(|error| {
+        anyhow::anyhow!("DATABASE_URL cannot be used: {}", store::describe(&error))
+    })?;
     store.migrate().await.map_err(|error| {
-        let why = store::said_of_migration(&error);
+        let why = store::describe_migration(&error);
         anyhow::anyhow!("the database cannot be migrated (DATABASE_URL): {why}")
     })?;
     store.close().await;

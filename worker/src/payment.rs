@@ -6,6 +6,6 @@ mod gateway;
 mod http;
 mod key;
 
-pub use gateway::{Asked, DECLINED_MESSAGE, PaymentGateway, REMEMBERED, Report, settle};
+pub use gateway::{DECLINED_MESSAGE, KeyAge, PaymentGateway, REMEMBERED, Report, settle};
 pub use http::{GatewayClient, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT};
 pub use key::idempotency_key;

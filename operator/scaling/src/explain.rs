@@ -89,7 +89,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     } else {
         ("hold", "clear")
     };
-    let said = match term {
+    let clause = match term {
         Term::InFlight => {
             let used = inputs.slots_in_use.map_or(0, |used| *used.get(task_type));
             let mean = thousandths(*inputs.mean_slots_in_use_milli.get(task_type));
@@ -135,7 +135,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             )
         }
     };
-    text.push_str(&said);
+    text.push_str(&clause);
 }
 
 fn limited(text: &mut String, decision: &Decision) {
@@ -146,7 +146,7 @@ fn limited(text: &mut String, decision: &Decision) {
         return;
     };
     let to = last.to;
-    let said = match last.by {
+    let clause = match last.by {
         Reason::WithinTolerance => format!("; within the tolerance of {to}"),
         Reason::ScaleUpStabilized => {
             format!("; limited to {to} by the scaleUp stabilization window")
@@ -185,13 +185,13 @@ fn limited(text: &mut String, decision: &Decision) {
         | Reason::AlreadyActedOn
         | Reason::Paused => return,
     };
-    text.push_str(&said);
+    text.push_str(&clause);
 }
 
 /// Describes the pods that hold the fleet, a few of them by name.
 fn held(pods: &[HeldPod]) -> String {
     const NAMED: usize = 3;
-    let mut said: Vec<String> = pods
+    let mut clauses: Vec<String> = pods
         .iter()
         .take(NAMED)
         .map(|held| format!("pod {} {}", held.pod, held.hold.describe()))
@@ -199,7 +199,7 @@ fn held(pods: &[HeldPod]) -> String {
     let more = pods.len().saturating_sub(NAMED);
     if more > 0 {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
-        said.push(format!("{} must stay", count(more, "more pod")));
+        clauses.push(format!("{} must stay", count(more, "more pod")));
     }
-    said.join("; ")
+    clauses.join("; ")
 }

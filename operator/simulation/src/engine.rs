@@ -17,7 +17,7 @@ const GAUGE: Millis = 60_000;
 /// The interval between points of the timeline.
 const POINT: Millis = 5_000;
 /// A run whose tasks do not end is abandoned after this much extra time.
-const PATIENCE: Millis = 4 * 3_600_000;
+const OVERTIME: Millis = 4 * 3_600_000;
 
 /// What ListWorkers returns about one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +222,7 @@ pub fn run(trace: &Trace, setup: &Setup, scaler: &mut dyn Scaler) -> Outcome {
     let mut timeline = Vec::new();
     let mut arrivals = trace.tasks.iter().enumerate().peekable();
     let mut now = 0;
-    let give_up = trace.until + PATIENCE;
+    let give_up = trace.until + OVERTIME;
     while now < give_up && (now < trace.until || engine.unfinished > 0) {
         let event_at = engine
             .events

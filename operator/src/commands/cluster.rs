@@ -19,7 +19,7 @@ use crate::kube_error::for_person;
 use crate::kubeconfig;
 
 /// How long a server may be silent before the command gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts to read the metrics of the leader. Behind the Service there may be standby replicas,
 /// and any replica may answer. With two replicas the leader is missed once in 65,536 scrapes.
 const ATTEMPTS: u32 = 16;
@@ -98,7 +98,8 @@ impl Cluster {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client = client::bounded(config, PATIENCE).context("the kubeconfig cannot be used")?;
+        let client =
+            client::bounded(config, SERVER_TIMEOUT).context("the kubeconfig cannot be used")?;
         Self::new(client, namespace, args)
     }
 
@@ -287,7 +288,7 @@ fn direct(url: &str) -> anyhow::Result<Metrics> {
     };
     let config = Config::new(format!("{scheme}://{authority}").parse()?);
     Ok(Metrics::Direct {
-        client: client::bounded(config, PATIENCE)?,
+        client: client::bounded(config, SERVER_TIMEOUT)?,
         url: url.to_owned(),
         path: path.to_owned(),
     })

@@ -24,7 +24,7 @@ use crate::plan::{Plan, QueuePlan, Scale};
 use crate::planner;
 
 /// How long a pass waits for templates and budgets to be written.
-const PATIENCE: Duration = Duration::from_millis(500);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a pass decides on an increase again if the Deployment was not as the caches showed it.
 const ROUNDS: usize = 2;
 
@@ -132,7 +132,7 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
             debug!("cannot requeue a fleet: the process is stopping");
         }
     };
-    let applied = shared.writer.apply(plan, PATIENCE, again).await;
+    let applied = shared.writer.apply(plan, WRITE_TIMEOUT, again).await;
     let targets = plan.queues.iter().filter(|queue| queue.target.is_some());
     for queue in targets.filter(|queue| queue.scale.is_some()) {
         let namespace = &plan.fleet.namespace;

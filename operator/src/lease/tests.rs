@@ -185,8 +185,8 @@ async fn a_late_answer_gives_a_leader_no_extra_time() {
     let slow = Duration::from_millis(2900);
     let (mut claim, _) = scripted("me", move |n| (if n == 0 { slow } else { NEVER }, 200));
     let lost = lost(&mut claim).await.unwrap();
-    assert_eq!(lost.as_secs(), (RETRY + RENEW_DEADLINE).as_secs());
-    assert!(lost < RETRY + DURATION, "{lost:?}");
+    assert_eq!(lost.as_secs(), (RENEW_INTERVAL + RENEW_DEADLINE).as_secs());
+    assert!(lost < RENEW_INTERVAL + DURATION, "{lost:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +248,7 @@ async fn a_leader_that_sees_another_holder_stops_at_once() {
     claim.leases = Api::namespaced(client, "op");
     assert_eq!(
         lost(&mut claim).await.map(|after| after.as_secs()),
-        Some(RETRY.as_secs())
+        Some(RENEW_INTERVAL.as_secs())
     );
 }
 
@@ -274,8 +274,8 @@ fn former(holder: &str, of_this_version: bool) -> Value {
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_an_earlier_version_is_awaited_unless_this_version_already_holds_it() {
     let (claim, log) = claim(Some(former("another-release", true)), 200);
-    let mut claim = claim.beside();
-    assert_eq!(claim.attempt().await.unwrap(), Outcome::Peers);
+    let mut claim = claim.legacy();
+    assert_eq!(claim.attempt().await.unwrap(), Outcome::HeldByPeer);
     assert_eq!(log.lines().len(), 1, "it is left to that one");
     // When the peer is gone, we take the lease before an earlier version may.
     tokio::time::advance(DURATION).await;
@@ -289,14 +289,14 @@ async fn the_lease_of_an_earlier_version_is_awaited_unless_this_version_already_
     assert_eq!(taken["metadata"]["annotations"], Value::Null);
 
     let (claim, _) = self::claim(Some(former("version-0.1.0", false)), 200);
-    let mut claim = claim.beside();
+    let mut claim = claim.legacy();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
     // An earlier version that takes the lease leaves the annotation of the previous holder.
     let mut stale = former("version-0.1.0", false);
     stale["metadata"]["annotations"] = json!({HELD_BY: "another-release"});
     let (claim, _) = self::claim(Some(stale), 200);
-    assert_eq!(claim.beside().attempt().await.unwrap(), Outcome::Others);
-    // On a lease that is not held beside another one, nobody is a peer.
+    assert_eq!(claim.legacy().attempt().await.unwrap(), Outcome::Others);
+    // Only a legacy lease has peers.
     let (mut claim, _) = self::claim(Some(former("other", true)), 200);
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Others);
 }
@@ -330,7 +330,10 @@ async fn a_leader_resumes_after_an_outage_if_nobody_else_has_led() {
         assert_eq!(claim.regain().await, ours);
         let renewed = log.lines().iter().any(|line| line.starts_with("PUT"));
         assert_eq!(renewed, ours);
-        assert!(!ours || claim.left() > RETRY, "it was renewed just now");
+        assert!(
+            !ours || claim.left() > RENEW_INTERVAL,
+            "it was renewed just now"
+        );
     }
 }
 

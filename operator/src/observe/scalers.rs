@@ -10,7 +10,12 @@ use crate::caches::{Caches, GuardedFleet};
 
 /// What else scales the workload of a queue, by kind and name. Of two fleets that name the same
 /// workload, the newer one gives way; `created` is when the object of this fleet was created.
-pub fn other(caches: &Caches, fleet: &Fleet, queue: &Queue, created: Timestamp) -> Option<String> {
+pub fn competing_scaler(
+    caches: &Caches,
+    fleet: &Fleet,
+    queue: &Queue,
+    created: Timestamp,
+) -> Option<String> {
     let own = || ScaleTarget {
         group: "apps".to_owned(),
         version: "v1".to_owned(),
@@ -30,8 +35,8 @@ pub fn other(caches: &Caches, fleet: &Fleet, queue: &Queue, created: Timestamp) 
         return scaler;
     }
     scaler
-        .or_else(|| owner(caches, namespace, &workload))
-        .or_else(|| older(caches, fleet, &workload, created))
+        .or_else(|| owning_fleet(caches, namespace, &workload))
+        .or_else(|| older_fleet_with_target(caches, fleet, &workload, created))
 }
 
 /// Whether an autoscaler scales a workload.
@@ -54,7 +59,7 @@ fn name_of(autoscaler: &HorizontalPodAutoscaler) -> String {
 }
 
 /// The fleet that made a Deployment.
-fn owner(caches: &Caches, namespace: &str, workload: &ScaleTarget) -> Option<String> {
+fn owning_fleet(caches: &Caches, namespace: &str, workload: &ScaleTarget) -> Option<String> {
     if !workload.is_deployment() {
         return None;
     }
@@ -70,7 +75,7 @@ fn owner(caches: &Caches, namespace: &str, workload: &ScaleTarget) -> Option<Str
 }
 
 /// An older fleet that names the same workload; of equally old ones, the first by name.
-fn older(
+fn older_fleet_with_target(
     caches: &Caches,
     fleet: &Fleet,
     workload: &ScaleTarget,

@@ -88,7 +88,7 @@ fn a_new_queue_is_created_with_its_minimum_before_the_first_reading() {
                 budget: BudgetStep::Keep,
             }],
             prunes: Vec::new(),
-            requeue_after: fleet.queues[0].policy.polling_interval + LATE,
+            requeue_after: fleet.queues[0].policy.polling_interval + READING_GRACE,
         }
     );
     assert_eq!(
@@ -317,8 +317,8 @@ fn an_idle_queue_is_requeued_late_and_a_busy_one_soon() {
         let mut state = left(&fleet, replicas, "9");
         pass(&fleet, &observed(&fleet, queue), &mut state).requeue_after
     };
-    assert_eq!(requeue_after(0, Some(0)), REST);
-    assert_eq!(requeue_after(0, None), REST, "news will come");
+    assert_eq!(requeue_after(0, Some(0)), IDLE_REQUEUE);
+    assert_eq!(requeue_after(0, None), IDLE_REQUEUE, "news will come");
     for (replicas, waiting) in [(0, Some(3)), (2, Some(0)), (2, None)] {
         let soon = requeue_after(replicas, waiting);
         assert!(

@@ -10,7 +10,7 @@ use crate::fleet_state::QueueState;
 use crate::report::events::EventDraft;
 use crate::report::facts::QueueFacts;
 use crate::report::thresholds::Thresholds;
-use crate::worker_faults::remedy;
+use crate::worker_faults::with_remedy;
 
 /// The warnings that apply to one queue now, reported or not.
 pub struct Advice {
@@ -125,9 +125,7 @@ fn requests(facts: &QueueFacts<'_>) -> Option<(Reason, String)> {
 fn of_workers(facts: &QueueFacts<'_>) -> impl Iterator<Item = (Reason, String)> {
     let found = facts.state.worker_faults.found();
     let unreported = found.filter(|(reason, _)| *reason != Reason::PollsAfterStop);
-    unreported.filter_map(|(reason, fault)| {
-        Some((reason, format!("{}; {}", fault.evidence, remedy(reason)?)))
-    })
+    unreported.map(|(reason, fault)| (reason, with_remedy(reason, &fault.evidence)))
 }
 
 fn display(duration: Duration) -> DurationString {

@@ -9,7 +9,7 @@ use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
 use crate::metrics::CertificateNumbers;
 use crate::observe::connection::Usable;
-use crate::report::conditions::draft::{About, ConditionDraft, Status};
+use crate::report::conditions::draft::{ConditionDraft, ObservedGeneration, Status};
 
 /// The certificates of a connection at one moment: for each use, the one that expires first.
 pub struct Certificates<'a> {
@@ -48,7 +48,7 @@ impl<'a> Certificates<'a> {
             reason,
             message,
             note: None,
-            about: About::Present,
+            about: ObservedGeneration::Current,
             queue: None,
         })
     }

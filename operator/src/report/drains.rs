@@ -17,20 +17,21 @@ use crate::observe::ObservedQueue;
 use crate::observe::drains::{Draining, Killed, WorkerEnd};
 use crate::report::events::EventDraft;
 use crate::report::facts::QueueFacts;
+use crate::worker_faults::with_remedy;
 
 /// How long a pod may exist after its grace period without its node reporting how its worker ended.
 /// The kubelet kills the worker a margin after its grace period, and reports that.
-const PATIENCE: Duration = Duration::from_mins(2);
+const END_REPORT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The Events about drains since the last pass.
 pub fn events(facts: &QueueFacts<'_>, now: Time) -> Vec<EventDraft> {
     let mut events = Vec::new();
-    for drain in drains(facts.state, facts.seen, now) {
+    for Judged { drain, cut, .. } in drains(facts.state, facts.seen, now) {
         let before = facts.state.draining.get(&drain.pod.pod);
         if drain.took > 0 && before.is_none_or(|before| before.took == 0) {
             events.push(polls(facts, &drain));
         }
-        if let Some(cut) = drain.cut.filter(|_| !drain.reported) {
+        if let Some(cut) = cut.filter(|_| !drain.reported) {
             events.push(exceeded(facts, &drain, cut));
         }
     }
@@ -50,7 +51,7 @@ pub fn remember(state: &mut QueueState, seen: &ObservedQueue, now: Time) {
     let there = drains.into_iter().filter(|judged| judged.there);
     state.draining = there
         .map(|judged| {
-            let reported = judged.reported || judged.cut.is_some();
+            let reported = judged.drain.reported || judged.cut.is_some();
             let drain = Drain {
                 reported,
                 ..judged.drain
@@ -67,14 +68,6 @@ struct Judged {
     there: bool,
     /// How its tasks were cut off, if they were.
     cut: Option<Cut>,
-}
-
-impl std::ops::Deref for Judged {
-    type Target = Drain;
-
-    fn deref(&self) -> &Drain {
-        &self.drain
-    }
 }
 
 /// How tasks were cut off.
@@ -104,7 +97,7 @@ fn drains<'a>(
         let drain = drain(state, seen, pod, now);
         let cut = match &pod.end {
             Some(end) => cut(&drain, *end),
-            None => overdue_for(&drain, now, PATIENCE).then_some(Cut::NotHeardOf),
+            None => overdue_for(&drain, now, END_REPORT_TIMEOUT).then_some(Cut::NotHeardOf),
         };
         Judged {
             drain,
@@ -198,10 +191,10 @@ fn cut(drain: &Drain, end: WorkerEnd) -> Option<Cut> {
     (drain.used != Some(0)).then_some(cut)
 }
 
-/// Whether a pod has drained for at least its grace period plus `patience`, by our own clock, and
+/// Whether a pod has drained for at least its grace period plus `margin`, by our own clock, and
 /// was not idle when it last reported.
-fn overdue_for(drain: &Drain, now: Time, patience: Duration) -> bool {
-    let allowed = drain.pod.grace.saturating_add(patience);
+fn overdue_for(drain: &Drain, now: Time, margin: Duration) -> bool {
+    let allowed = drain.pod.grace.saturating_add(margin);
     drain.used != Some(0) && now.since(drain.since) >= allowed
 }
 
@@ -266,15 +259,12 @@ fn polls(facts: &QueueFacts<'_>, drain: &Drain) -> EventDraft {
         1 => "a task".to_owned(),
         many => format!("{many} tasks"),
     };
-    event(
-        facts,
-        Reason::PollsAfterStop,
-        &format!(
-            "pod {pod} is draining but has taken {tasks} since it began to drain: its worker \
-             ignores SIGTERM; make the worker stop on SIGTERM and run it as process 1 of its \
-             container: use an entrypoint in exec form, or exec in the shell that starts it"
-        ),
-    )
+    let evidence = format!(
+        "pod {pod} is draining but has taken {tasks} since it began to drain: its worker ignores \
+         SIGTERM"
+    );
+    let reason = Reason::PollsAfterStop;
+    event(facts, reason, &with_remedy(reason, &evidence))
 }
 
 fn event(facts: &QueueFacts<'_>, reason: Reason, text: &str) -> EventDraft {

@@ -41,7 +41,6 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     let policy = &facts.queue.policy;
     let present = facts.plan.decision.as_ref();
     let slots = facts.seen.slots.known();
-    let (backlog_at, slots_at) = facts.state.taken_at;
     let stuck = facts.state.history.findings(now.monotonic);
     QueueNumbers {
         task_queue: facts.queue.task_queue.clone(),
@@ -75,11 +74,11 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
         }),
         demand: facts.decision().map_or_else(Vec::new, demand),
         backlog_source: SourceNumbers {
-            taken_at: backlog_at,
+            taken_at: facts.state.backlog_read_at,
             unknown: facts.seen.reading.backlog.unknown(),
         },
         slots_source: SourceNumbers {
-            taken_at: slots_at,
+            taken_at: facts.state.slots_read_at,
             unknown: if facts.state.history.pods_unseen() {
                 Some(UnknownReason::PodsUnseen)
             } else {

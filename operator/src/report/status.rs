@@ -14,7 +14,7 @@ use taskqueue_api::status::{
 };
 use taskqueue_scaling::{Decision, Mode, PerType, Reason, TaskType, Term};
 
-use crate::report::conditions::draft::{About, ConditionDraft, Status};
+use crate::report::conditions::draft::{ConditionDraft, ObservedGeneration, Status};
 use crate::report::facts::QueueFacts;
 
 /// The status after a pass over an accepted spec. Without a connection the Temporal namespace
@@ -87,14 +87,19 @@ fn conditions(
         let kind = draft.kind.as_str();
         let before = old.conditions.iter().find(|old| old.type_ == kind);
         let about = match (draft.about, before) {
-            (About::Former, Some(before)) => return before.clone(),
-            (About::PresentIfNew, Some(before))
+            (ObservedGeneration::KeepPrevious, Some(before)) => return before.clone(),
+            (ObservedGeneration::KeepExisting, Some(before))
                 if before.observed_generation == Some(generation) =>
             {
                 return before.clone();
             }
-            (About::RolledOut, before) => rolled_out(before, generation),
-            (About::Former | About::PresentIfNew | About::Present, _) => generation,
+            (ObservedGeneration::LastRolledOut, before) => rolled_out(before, generation),
+            (
+                ObservedGeneration::KeepPrevious
+                | ObservedGeneration::KeepExisting
+                | ObservedGeneration::Current,
+                _,
+            ) => generation,
         };
         let status = draft.status.as_str();
         Condition {

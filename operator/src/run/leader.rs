@@ -24,8 +24,8 @@ fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
     let own = claim(&settings.lease_name);
     let former = settings.former_lease_name.as_deref();
     match former.filter(|name| !name.is_empty()) {
-        Some(former) if former == settings.lease_name => vec![own.marked()],
-        Some(former) => vec![own, claim(former).beside()],
+        Some(former) if former == settings.lease_name => vec![own.shared()],
+        Some(former) => vec![own, claim(former).legacy()],
         None => vec![own],
     }
 }
@@ -132,10 +132,10 @@ async fn hold(
     }
 }
 
-async fn release(task_queue_owners: &[Claim]) {
+async fn release(claims: &[Claim]) {
     // In reverse order of acquisition, so that a process that waits for the first lease finds the
     // others free.
-    for claim in task_queue_owners.iter().rev() {
+    for claim in claims.iter().rev() {
         let mut given = claim.release().await;
         if given.as_ref().is_err_and(Error::is_conflict) {
             // A renewal that was in flight when the work ended has changed the lease.

@@ -29,7 +29,7 @@ const UNLIKELY: u64 = 4;
 /// No single end counts for more than this.
 const MOST: u64 = 100;
 /// How long after an end the worker list may show the last heartbeat of the worker.
-const PATIENCE: Duration = Duration::from_mins(1);
+const LAST_HEARTBEAT_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long an end is remembered, so that it counts once: longer than its pod is seen.
 const REMEMBERED: Duration = Duration::from_hours(1);
 
@@ -89,7 +89,7 @@ impl EarlyEnds {
         ends.retain(|_, end| now.since(end.seen_at) < REMEMBERED);
         for (pod, end) in &mut ends {
             let listed = listed_at.is_some_and(|listed_at| listed_at > end.seen_at);
-            let due = listed || now.since(end.seen_at) >= PATIENCE;
+            let due = listed || now.since(end.seen_at) >= LAST_HEARTBEAT_TIMEOUT;
             if end.judged || !due {
                 continue;
             }

@@ -26,7 +26,7 @@ use taskqueue_exposition::sum;
 /// The namespace that the fleets are made in.
 const NAMESPACE: &str = "footprint";
 /// How long the fleets may take to be applied.
-const PATIENCE: &str = "--timeout=300s";
+const ROLLOUT_TIMEOUT: &str = "--timeout=300s";
 /// Time without any change before the operator counts as idle: longer than the quiet polling
 /// interval.
 const SETTLE: Duration = Duration::from_secs(45);
@@ -75,7 +75,7 @@ pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<St
         "namespace",
         NAMESPACE,
         "--ignore-not-found",
-        PATIENCE,
+        ROLLOUT_TIMEOUT,
     ]);
     let with = with?;
     removed?;
@@ -125,7 +125,7 @@ fn make(sandbox: &Sandbox, fleets: u32) -> Result<()> {
             "taskqueueworkers",
             "--all",
             "--for=condition=Ready",
-            PATIENCE,
+            ROLLOUT_TIMEOUT,
         ])
         .map(drop)
 }

@@ -42,9 +42,9 @@ const REST: Duration = Duration::from_secs(8);
 /// Each trial starts at a random moment within the longest time between two reads of a queue.
 const PHASE: Duration = Duration::from_secs(5);
 /// How long a fleet may take to be accepted, or to be at zero.
-const IDLE_PATIENCE: Duration = Duration::from_mins(4);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(4);
 /// How long the right number of replicas, and then the orders, may take.
-const TRIAL_PATIENCE: Duration = Duration::from_mins(1);
+const TRIAL_TIMEOUT: Duration = Duration::from_mins(1);
 /// The ServiceAccount that sends hints.
 const SENDER: &str = "sender";
 
@@ -221,7 +221,7 @@ impl Bench<'_> {
         }
         self.until_right(&fleet, before)?;
         self.scenario
-            .until_ended(&format!("order-{run}-"), ORDERS as u64, TRIAL_PATIENCE)?;
+            .until_ended(&format!("order-{run}-"), ORDERS as u64, TRIAL_TIMEOUT)?;
         let workflows: Vec<Workflow> = (0..ORDERS)
             .map(|index| self.scenario.workflow(&format!("order-{run}-{index}")))
             .collect::<Result<_>>()?;
@@ -233,7 +233,7 @@ impl Bench<'_> {
 
     /// Waits until a fleet has been at zero for a while.
     fn until_idle(&self, fleet: &str) -> Result<()> {
-        let deadline = Instant::now() + IDLE_PATIENCE;
+        let deadline = Instant::now() + IDLE_TIMEOUT;
         while Instant::now() < deadline {
             let seen = self.deployments.replicas();
             let latest = seen.iter().rev().find(|one| one.fleet == fleet);
@@ -249,14 +249,14 @@ impl Bench<'_> {
         }
         Err(self.scenario.not_reached(&format!(
             "the fleet {fleet} did not go to zero within {} s",
-            IDLE_PATIENCE.as_secs()
+            IDLE_TIMEOUT.as_secs()
         )))
     }
 
     fn until_right(&self, fleet: &str, since: Timestamp) -> Result<()> {
         // At any moment, not only now: six quick orders may have ended, and a replica may be gone,
         // before this check.
-        let right = self.deployments.wait(TRIAL_PATIENCE, |seen| {
+        let right = self.deployments.wait(TRIAL_TIMEOUT, |seen| {
             seen.iter()
                 .any(|one| one.fleet == fleet && one.at >= since && one.desired >= RIGHT)
                 .then_some(())
@@ -264,7 +264,7 @@ impl Bench<'_> {
         right.ok_or_else(|| {
             self.scenario.not_reached(&format!(
                 "the operator did not request {RIGHT} replicas for the fleet {fleet} within {} s",
-                TRIAL_PATIENCE.as_secs()
+                TRIAL_TIMEOUT.as_secs()
             ))
         })
     }

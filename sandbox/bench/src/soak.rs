@@ -34,11 +34,11 @@ const QUEUES: [&str; 3] = ["orders", "payments", "mails"];
 /// How many activities one pod works on.
 const SLOTS: u32 = 2;
 /// How long the fleet may take to be accepted.
-const ACCEPT_PATIENCE: Duration = Duration::from_mins(2);
+const ACCEPT_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long no order may end while some are open, beside the longest activity.
-const STALL_PATIENCE: Duration = Duration::from_mins(3);
+const STALL_TIMEOUT: Duration = Duration::from_mins(3);
 /// How long an idle fleet may take to be at zero.
-const ZERO_PATIENCE: Duration = Duration::from_mins(5);
+const ZERO_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How long, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn soak(
         let template = sleeper.template(fleet.env());
         scenario.apply(&scenario.fleet_of(fleet.name(), template, spec))?;
     }
-    at_zero(&scenario, &deployments, ACCEPT_PATIENCE)?;
+    at_zero(&scenario, &deployments, ACCEPT_TIMEOUT)?;
 
     let began = Instant::now();
     let mut batches = Vec::new();
@@ -103,14 +103,14 @@ pub fn soak(
     }
     let orders: Vec<&Value> = waves.iter().flat_map(|wave| &wave.orders).collect();
     let tasks = batches.iter().map(|(_, ids)| ids.len()).sum::<usize>();
-    let patience = options.longest + STALL_PATIENCE;
+    let patience = options.longest + STALL_TIMEOUT;
     scenario.until_ended(&format!("order-{run}-"), orders.len() as u64, patience)?;
     scenario.until_ended(&format!("{run}-"), tasks as u64, patience)?;
     progress.say(&format!(
         "all orders had ended after {} s; waiting until the fleets are at zero",
         began.elapsed().as_secs()
     ));
-    at_zero(&scenario, &deployments, ZERO_PATIENCE)?;
+    at_zero(&scenario, &deployments, ZERO_TIMEOUT)?;
     let lasted = began.elapsed();
     let workflows: Vec<Workflow> = orders
         .iter()

@@ -30,7 +30,7 @@ const ORDERS: &str = "sandbox/demo/orders.jsonl";
 /// How many mismatches are printed.
 const SHOWN: usize = 40;
 /// How long Prometheus may take to scrape the end of the run.
-const SCRAPE_PATIENCE: Duration = Duration::from_secs(90);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What the person chose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -186,7 +186,7 @@ fn verify_metrics(sources: &Sources<'_>, placed_at: Timestamp, screen: &mut Scre
         let from = placed_at.as_second();
         let scraped = sources.scraped(&fleet, from, Timestamp::now().as_second())?;
         let missing = scraped.missing(&queues);
-        if missing.is_empty() || began.elapsed() > SCRAPE_PATIENCE {
+        if missing.is_empty() || began.elapsed() > SCRAPE_TIMEOUT {
             break (scraped, missing);
         }
         thread::sleep(Duration::from_secs(2));
@@ -224,10 +224,10 @@ fn until_scraped(sources: &Sources<'_>) -> Result<()> {
         if missing.is_empty() {
             return Ok(());
         }
-        if began.elapsed() > SCRAPE_PATIENCE {
+        if began.elapsed() > SCRAPE_TIMEOUT {
             return Err(Error::Metrics(format!(
                 "Prometheus did not scrape the operator within {} s for these queues: {}",
-                SCRAPE_PATIENCE.as_secs(),
+                SCRAPE_TIMEOUT.as_secs(),
                 missing.join(", ")
             )));
         }

@@ -18,11 +18,11 @@ use sandbox_machine::Sandbox;
 /// How often everything is read.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long the operator may take to accept a fleet.
-const ACCEPT_PATIENCE: Duration = Duration::from_secs(90);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long an idle fleet may take to be at zero: its cooldown, the drain of its pods, and some.
-const ZERO_PATIENCE: Duration = Duration::from_mins(5);
+const ZERO_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long no order may come to an end while some are open.
-const STALL_PATIENCE: Duration = Duration::from_mins(3);
+const STALL_TIMEOUT: Duration = Duration::from_mins(3);
 /// How many times in a row reading may fail.
 const FAILURES: u32 = 10;
 
@@ -44,13 +44,13 @@ pub(crate) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_
         let open = sources.open_orders()?;
         let at_zero = state.rows.iter().all(QueueRow::is_at_zero);
         let (what, patience) = if !state.ready {
-            ("the operator did not accept the fleet", ACCEPT_PATIENCE)
+            ("the operator did not accept the fleet", ACCEPT_TIMEOUT)
         } else if open > 0 {
-            ("the orders of earlier runs did not end", ZERO_PATIENCE)
+            ("the orders of earlier runs did not end", ZERO_TIMEOUT)
         } else if !at_zero {
             (
                 "the fleet did not go to zero replicas before the first order",
-                ZERO_PATIENCE,
+                ZERO_TIMEOUT,
             )
         } else {
             return Ok(());
@@ -129,14 +129,14 @@ fn overdue(
     last_end: Instant,
 ) -> Option<String> {
     match drained {
-        None if last_end.elapsed() > STALL_PATIENCE => Some(format!(
+        None if last_end.elapsed() > STALL_TIMEOUT => Some(format!(
             "not all {placed} orders have ended: {} have ended, {} are open, and none ended in \
              the last {} s",
             snapshot.closed,
             snapshot.open,
-            STALL_PATIENCE.as_secs()
+            STALL_TIMEOUT.as_secs()
         )),
-        Some(drained) if drained.elapsed() > ZERO_PATIENCE => {
+        Some(drained) if drained.elapsed() > ZERO_TIMEOUT => {
             let left: Vec<String> = snapshot
                 .rows
                 .iter()
@@ -150,7 +150,7 @@ fn overdue(
                 .collect();
             Some(format!(
                 "not every queue was back at zero within {} s after the last order: {}",
-                ZERO_PATIENCE.as_secs(),
+                ZERO_TIMEOUT.as_secs(),
                 left.join(", ")
             ))
         }

@@ -21,7 +21,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::error::{Attempt, Result};
 
 /// How long a connection inside may take to be accepted.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The target of a forwarded connection.
 #[derive(Debug, Clone)]
@@ -109,7 +109,10 @@ fn pass_on(stream: impl Stream, target: Target) {
 }
 
 fn connect(port: u16) -> io::Result<TcpStream> {
-    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)
+    TcpStream::connect_timeout(
+        &SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        CONNECT_TIMEOUT,
+    )
 }
 
 /// What TCP and unix streams have in common here.

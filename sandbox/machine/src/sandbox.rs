@@ -30,9 +30,9 @@ use crate::{
 };
 
 /// How long all components together may take.
-const UP_PATIENCE: Duration = Duration::from_mins(3);
+const UP_TIMEOUT: Duration = Duration::from_mins(3);
 /// How long one request about a component may take.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(150);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A sandbox that is up.
 #[derive(Debug, Clone)]
@@ -251,7 +251,7 @@ impl Sandbox {
             action,
             arguments: arguments.iter().map(|&argument| argument.into()).collect(),
         };
-        control_client::send(&self.paths().control_socket(), &request, REQUEST_PATIENCE)
+        control_client::send(&self.paths().control_socket(), &request, REQUEST_TIMEOUT)
     }
 
     /// `kubectl` with the sandbox's kubeconfig.
@@ -313,7 +313,7 @@ fn wake(paths: &Paths) -> Result<()> {
             action,
             arguments: Vec::new(),
         };
-        control_client::send(&paths.control_socket(), &request, REQUEST_PATIENCE)?;
+        control_client::send(&paths.control_socket(), &request, REQUEST_TIMEOUT)?;
     }
     Ok(())
 }
@@ -375,7 +375,7 @@ fn lock(paths: &Paths) -> Result<std::fs::File> {
 }
 
 fn wait_until_ready(paths: &Paths, mut child: Option<Child>, progress: Progress) -> Result<()> {
-    let deadline = Instant::now() + UP_PATIENCE;
+    let deadline = Instant::now() + UP_TIMEOUT;
     let starts = child.is_some();
     let mut reported = Vec::new();
     loop {
@@ -419,7 +419,7 @@ fn too_late(paths: &Paths, status: Option<&Status>) -> Error {
             !component.phase.is_settled() && component.phase != Phase::Waiting
         })
     });
-    let patience = UP_PATIENCE.as_secs();
+    let patience = UP_TIMEOUT.as_secs();
     match late {
         Some((name, component)) => {
             let why = format!("it is not ready after {patience} s: {}", component.message);

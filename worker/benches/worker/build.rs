@@ -170,6 +170,6 @@ fn run(command: &mut Command) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("`{program}` failed:\n{}", said.trim_end()))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{program}` failed:\n{}", stderr.trim_end()))
 }

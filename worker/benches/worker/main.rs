@@ -11,7 +11,7 @@
 //! the program builds one with the release profile first. The dev server and its database share the
 //! machine and limit the throughput, so compare the processor time per task.
 //!
-//! What is missing is said in a sentence, and ends the program with exit code 1.
+//! If something is missing, a message says what, and the exit code is 1.
 
 #![allow(
     clippy::unwrap_used,

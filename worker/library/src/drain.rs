@@ -8,7 +8,7 @@ use crate::compat::generation::{Generation, first_ended};
 
 /// Time limit after the grace period: long enough to report the ended activities to the server, and
 /// less than the 15 s that the pod's termination grace period adds.
-const LAST_WORDS: Duration = Duration::from_secs(8);
+const SHUTDOWN_REPORT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Retires all generations and waits for them to end.
 pub(crate) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> anyhow::Result<()> {
@@ -29,7 +29,7 @@ pub(crate) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> 
     for generation in &generations {
         generation.end_activities();
     }
-    if tokio::time::timeout(LAST_WORDS, all_ended(&mut generations))
+    if tokio::time::timeout(SHUTDOWN_REPORT_TIMEOUT, all_ended(&mut generations))
         .await
         .is_err()
     {

@@ -119,7 +119,7 @@ async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let store = Store::open(&settings.database_url, settings.database_connections)
         .await
         .map_err(|error| {
-            let problem = format!("cannot be used: {}", store::said(&error));
+            let problem = format!("cannot be used: {}", store::describe(&error));
             SettingError::new("DATABASE_URL", problem)
         })?;
     loop {
@@ -130,7 +130,7 @@ async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
         if !matches!(error, sqlx::migrate::MigrateError::Execute(_)) {
             return Err(anyhow::Error::new(error).context("the database cannot be migrated"));
         }
-        let why = store::said_of_migration(&error);
+        let why = store::describe_migration(&error);
         tracing::warn!("the database is not ready yet (DATABASE_URL): {why}");
         tokio::time::sleep(DATABASE_PAUSE).await;
     }

@@ -307,7 +307,7 @@ pub fn is_uncharged(error: &ActivityExecutionError) -> bool {
 }
 
 /// Whether another attempt of a failed activity could have succeeded.
-pub fn may_pass(error: &ActivityExecutionError) -> bool {
+pub fn is_transient(error: &ActivityExecutionError) -> bool {
     match error.reason() {
         Some(IncomingError::Application(failure)) => {
             let named = failure.type_name().and_then(FailureType::named);

@@ -258,21 +258,25 @@ fn parameters(
     recipients: &[Address],
     text: &[u8],
 ) -> Result<Vec<MailParameter>, Unsent> {
-    let other_script = |address: &Address| !AsRef::<str>::as_ref(address).is_ascii();
-    let sender = sender.is_some_and(other_script);
+    let needs_smtputf8 = |address: &Address| !AsRef::<str>::as_ref(address).is_ascii();
+    let sender = sender.is_some_and(needs_smtputf8);
     let mut parameters = Vec::new();
-    if sender || recipients.iter().any(other_script) {
+    if sender || recipients.iter().any(needs_smtputf8) {
         if server.supports_feature(Extension::SmtpUtfEight) {
             parameters.push(MailParameter::SmtpUtfEight);
         } else if sender {
-            return Err(unavailable("cannot take the script of MAIL_FROM"));
+            return Err(unavailable(
+                "does not support SMTPUTF8, which MAIL_FROM needs",
+            ));
         } else {
-            return Err(refused("cannot take the script of this address"));
+            return Err(refused(
+                "does not support SMTPUTF8, which this address needs",
+            ));
         }
     }
     if !text.is_ascii() {
         if !server.supports_feature(Extension::EightBitMime) {
-            return Err(refused("cannot take this mail: it has no 8BITMIME"));
+            return Err(refused("does not support 8BITMIME, which this mail needs"));
         }
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
@@ -291,7 +295,7 @@ fn judge(step: Step, refusal: &Refusal) -> Unsent {
             "answered {code} to the sender: MAIL_FROM or the login in SMTP_URL may be wrong"
         )),
         (Step::Sender, code) => unavailable(format!("answered {code} to the sender")),
-        (_, 421) => unavailable("goes away: 421"),
+        (_, 421) => unavailable("is shutting down (421)"),
         (Step::Recipient, code @ 500..) if refusal.permission => Unsent::NotAllowed(format!(
             "the mail server of SMTP_URL does not let this worker mail a recipient, because it \
                  does not relay or wants a login: {code}"

@@ -15,13 +15,13 @@ pub const DECLINED_MESSAGE: &str = "Payment declined";
 /// was no charge.
 pub const REMEMBERED: Duration = Duration::from_hours(24);
 
-/// When the gateway was asked for a charge.
+/// Whether the gateway still remembers the key of a charge that was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum KeyAge {
     /// It remembers the key, if it has ever seen it.
-    Lately,
+    Remembered,
     /// It may have forgotten the key ([`REMEMBERED`]).
-    LongAgo,
+    MaybeForgotten,
 }
 
 /// A payment gateway. Every method may be called again with the same key, at any time.
@@ -70,7 +70,7 @@ pub async fn settle(
     gateway: &dyn PaymentGateway,
     key: &str,
     request: &PaymentRequest,
-    asked: Asked,
+    key_age: KeyAge,
 ) -> Result<Settlement, Failure> {
     let known = match gateway.look_up(key, request).await? {
         Report::Settled(settlement) => return Ok(settlement),
@@ -78,7 +78,7 @@ pub async fn settle(
         Report::NotOffered(what) => format!("knows of no charge ({what})"),
     };
     let order_id = &request.order_id;
-    if asked == Asked::LongAgo {
+    if key_age == KeyAge::MaybeForgotten {
         // Nothing is voided: a later look-up would take that for an answer. And no request is under
         // way for so long.
         return Err(Failure::new(

@@ -68,9 +68,12 @@ mod tests {
             found,
             Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")
         );
-        let said = find(Path::new("target/no-worker")).unwrap_err().to_string();
-        assert!(said.contains("target/no-worker; build one with"), "{said}");
-        let said = describe(Path::new("/no-worker")).unwrap_err().to_string();
-        assert_eq!(said, "/no-worker cannot be started");
+        let message = find(Path::new("target/no-worker")).unwrap_err().to_string();
+        assert!(
+            message.contains("target/no-worker; build one with"),
+            "{message}"
+        );
+        let message = describe(Path::new("/no-worker")).unwrap_err().to_string();
+        assert_eq!(message, "/no-worker cannot be started");
     }
 }

@@ -14,7 +14,7 @@ use temporalio_client::{
     WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowExecutionStatus,
 };
 
-use crate::history::{events_of, place_of, tells, told};
+use crate::history::{contains_in_order, events_of, place_of, summary};
 use crate::hold::{Hold, Step};
 use crate::orders::{reason, status_of, unpaid};
 use crate::pending::{asked_to_stop, failed_attempts};
@@ -82,8 +82,8 @@ impl Case {
         self.order.cancel(options).await.unwrap();
     }
 
-    async fn told(&self) -> Vec<String> {
-        told(&events_of(&self.order).await)
+    async fn summary(&self) -> Vec<String> {
+        summary(&events_of(&self.order).await)
     }
 
     async fn end(&self) -> OrderResult {
@@ -125,20 +125,20 @@ impl Case {
 }
 
 /// Checks that compensation begins only after the cancelled step has ended.
-fn undone_after(told: &[String], step: Step) {
+fn undone_after(summary: &[String], step: Step) {
     let activity = step.activity();
     let ended = ["completed", "failed", "timed out", "cancelled"]
         .iter()
-        .find_map(|end| place_of(told, &format!("{activity} {end}")));
-    let asked = place_of(told, &format!("{activity} asked to stop"));
-    let cancel = place_of(told, "cancel_order_activity scheduled");
-    let release = place_of(told, "release_inventory scheduled");
-    assert!(asked.is_some() && asked < ended, "{told:?}");
-    assert!(ended.is_some() && ended < cancel, "{told:?}");
+        .find_map(|end| place_of(summary, &format!("{activity} {end}")));
+    let asked = place_of(summary, &format!("{activity} asked to stop"));
+    let cancel = place_of(summary, "cancel_order_activity scheduled");
+    let release = place_of(summary, "release_inventory scheduled");
+    assert!(asked.is_some() && asked < ended, "{summary:?}");
+    assert!(ended.is_some() && ended < cancel, "{summary:?}");
     // Compensation undoes only the steps that may have run, the last one first.
     match step {
-        Step::Create => assert_eq!(release, None, "{told:?}"),
-        Step::Reserve => assert!(ended < release && release < cancel, "{told:?}"),
+        Step::Create => assert_eq!(release, None, "{summary:?}"),
+        Step::Reserve => assert!(ended < release && release < cancel, "{summary:?}"),
     }
 }
 
@@ -147,7 +147,7 @@ async fn ends_undone(case: Case, step: Step) {
     assert_eq!(case.end().await, case.cancelled());
     let status = status_of(&case.shop, &case.id).await;
     assert_eq!(status, WorkflowExecutionStatus::Canceled);
-    undone_after(&case.told().await, step);
+    undone_after(&case.summary().await, step);
     case.is_undone().await;
     assert_eq!(case.charged(), None);
     case.worker.drain().await;
@@ -179,7 +179,7 @@ async fn a_step_that_fails_late_is_undone(name: &str, step: Step) {
     asked_to_stop(&case.shop, &case.id).await;
     let failed = format!("{} failed: StoreUnavailable", step.activity());
     eventually("the step fails", async || {
-        tells(&case.told().await, &[&failed]).then_some(())
+        contains_in_order(&case.summary().await, &[&failed]).then_some(())
     })
     .await;
     hold.let_go().await;
@@ -215,13 +215,13 @@ async fn a_customer_cancels_in_a_step(name: &str, step: Step) {
     let status = status_of(&case.shop, &case.id).await;
     assert_eq!(status, WorkflowExecutionStatus::Completed);
     // The running step finishes; the next one does not start.
-    let told = case.told().await;
+    let summary = case.summary().await;
     let completed = format!("{} completed", step.activity());
     let way = ["update", &completed, "cancel_order_activity completed"];
-    assert!(tells(&told, &way), "{told:?}");
-    assert_eq!(place_of(&told, "process_payment"), None);
+    assert!(contains_in_order(&summary, &way), "{summary:?}");
+    assert_eq!(place_of(&summary, "process_payment"), None);
     if step == Step::Create {
-        assert_eq!(place_of(&told, "reserve_inventory"), None);
+        assert_eq!(place_of(&summary, "reserve_inventory"), None);
     }
     case.is_undone().await;
     assert_eq!(case.charged(), None);
@@ -251,9 +251,9 @@ async fn a_payment_that_is_not_made_before_the_cancellation_is_never_made() {
     case.cancel().await;
     asked_to_stop(&case.shop, &case.id).await;
     // No settlement starts while a request is in flight.
-    assert_eq!(place_of(&case.told().await, "settle_payment"), None);
+    assert_eq!(place_of(&case.summary().await, "settle_payment"), None);
     assert_eq!(case.end().await, case.cancelled());
-    let told = case.told().await;
+    let summary = case.summary().await;
     let way = [
         "process_payment asked to stop",
         "process_payment failed: PaymentUnavailable",
@@ -261,7 +261,7 @@ async fn a_payment_that_is_not_made_before_the_cancellation_is_never_made() {
         "release_inventory completed",
         "cancel_order_activity completed",
     ];
-    assert!(tells(&told, &way), "{told:?}");
+    assert!(contains_in_order(&summary, &way), "{summary:?}");
     assert_eq!(case.charged(), Some((Status::Voided, 1)));
     case.is_undone().await;
     case.worker.drain().await;
@@ -279,8 +279,8 @@ async fn a_payment_whose_answer_is_lost_at_the_cancellation_stays_made() {
     );
     assert!(result.payment.is_some_and(|payment| payment.settled));
     assert_eq!(case.charged(), Some((Status::Charged, 1)));
-    let told = case.told().await;
-    assert_eq!(place_of(&told, "release_inventory"), None, "{told:?}");
+    let summary = case.summary().await;
+    assert_eq!(place_of(&summary, "release_inventory"), None, "{summary:?}");
     case.is_sold().await;
     case.worker.drain().await;
 }
@@ -299,14 +299,14 @@ async fn a_payment_that_waits_for_its_next_attempt_is_not_made_after_the_cancell
     failed_attempts(&case.shop, &case.id, "process_payment", 1).await;
     case.cancel().await;
     assert_eq!(case.end().await, case.cancelled());
-    let told = case.told().await;
+    let summary = case.summary().await;
     let way = [
         "process_payment cancelled",
         "settle_payment completed",
         "release_inventory completed",
         "cancel_order_activity completed",
     ];
-    assert!(tells(&told, &way), "{told:?}");
+    assert!(contains_in_order(&summary, &way), "{summary:?}");
     assert_eq!(case.charged(), Some((Status::Voided, 1)));
     case.is_undone().await;
     case.worker.drain().await;

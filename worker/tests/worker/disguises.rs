@@ -1,5 +1,8 @@
 //! Finds a text in any form in which it may be stored: as it is, or as programs print and encode
 //! bytes.
+//!
+//! Why not `exposure` of `taskqueue-testkit`: it finds any part of a long secret, and refuses those
+//! below 16 bytes, of which parts occur by chance. A card token is shorter and is looked for whole.
 
 use std::fmt::Write as _;
 

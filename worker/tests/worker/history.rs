@@ -19,32 +19,32 @@ pub(crate) async fn events_of(order: &OrderHandle) -> Vec<HistoryEvent> {
 
 /// Lines such as `create_order completed`, `process_payment failed: PaymentDeclined` and
 /// `order completed: declined`.
-pub(crate) fn told(events: &[HistoryEvent]) -> Vec<String> {
-    let mut teller = Teller::default();
-    let lines = events.iter().filter_map(|event| teller.line(event));
+pub(crate) fn summary(events: &[HistoryEvent]) -> Vec<String> {
+    let mut summarizer = Summarizer::default();
+    let lines = events.iter().filter_map(|event| summarizer.line(event));
     lines.collect()
 }
 
 /// Whether the summary contains these lines in this order, possibly with others in between.
-pub(crate) fn tells(told: &[String], lines: &[&str]) -> bool {
-    let mut rest = told.iter();
-    lines.iter().all(|line| rest.any(|told| told == line))
+pub(crate) fn contains_in_order(summary: &[String], lines: &[&str]) -> bool {
+    let mut rest = summary.iter();
+    lines.iter().all(|line| rest.any(|found| found == line))
 }
 
 /// The index of the first line with this prefix.
-pub(crate) fn place_of(told: &[String], beginning: &str) -> Option<usize> {
-    told.iter().position(|line| line.starts_with(beginning))
+pub(crate) fn place_of(summary: &[String], beginning: &str) -> Option<usize> {
+    summary.iter().position(|line| line.starts_with(beginning))
 }
 
 #[derive(Default)]
-struct Teller {
+struct Summarizer {
     /// The workflow's own task queue.
     queue: String,
     /// The activities by the id of the event that scheduled them.
     activities: BTreeMap<i64, String>,
 }
 
-impl Teller {
+impl Summarizer {
     fn line(&mut self, event: &HistoryEvent) -> Option<String> {
         let line = match event.attributes.as_ref()? {
             Event::WorkflowExecutionStartedEventAttributes(started) => {

@@ -1,13 +1,13 @@
 //! The limits in the settings: activities per second of a task queue, slots, pollers; and what the
 //! server knows about them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use order_gateway::{FaultOptions, GatewayOptions};
 use order_worker::domain::order::{OrderInput, OrderState};
 use serde_json::json;
+use taskqueue_exposition::Sample;
 use temporalio_client::WorkflowFetchHistoryOptions;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
@@ -86,14 +86,10 @@ async fn payment_started(handle: &order_worker::commands::OrderHandle) -> f64 {
     panic!("the payment never started");
 }
 
-/// The values of a metric by labels.
-fn values(metrics: &str, name: &str) -> BTreeMap<String, String> {
-    let prefix = format!("{name}{{");
-    metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix(&prefix)?.split_once("} "))
-        .map(|(labels, value)| (labels.to_owned(), value.to_owned()))
-        .collect()
+/// The samples of a metric.
+fn samples<'a>(metrics: &'a str, name: &str) -> Vec<Sample<'a>> {
+    let parsed = metrics.lines().filter_map(Sample::parse);
+    parsed.filter(|sample| sample.name == name).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,20 +122,15 @@ async fn the_server_reports_the_configured_and_the_used_slots() {
     })
     .await;
     let metrics = worker.metrics().await;
-    let slots = values(&metrics, "temporal_worker_task_slots_available");
-    let free = |kind: &str| {
-        let found = slots.iter().find(|(labels, value)| {
-            labels.contains(&format!("worker_type=\"{kind}\"")) && *value != "0"
-        });
-        found.map(|(_, value)| value.as_str())
-    };
-    assert_eq!(free("ActivityWorker"), Some("4"), "{slots:?}");
-    let pollers = values(&metrics, "temporal_num_pollers");
+    let slots = samples(&metrics, "temporal_worker_task_slots_available");
+    let free = slots
+        .iter()
+        .find(|sample| sample.label("worker_type") == Some("ActivityWorker") && sample.value > 0.0);
+    assert_eq!(free.map(|sample| sample.value), Some(4.0), "{slots:?}");
+    let pollers = samples(&metrics, "temporal_num_pollers");
     assert!(!pollers.is_empty(), "{metrics}");
     assert!(
-        pollers
-            .values()
-            .all(|number| number.parse::<u32>().unwrap() <= 2),
+        pollers.iter().all(|sample| sample.value <= 2.0),
         "{pollers:?}"
     );
     worker.drain().await;

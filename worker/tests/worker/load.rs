@@ -19,7 +19,7 @@ use crate::smtp::{Behaviour, mailed};
 use crate::support::{Shop, Worker, eventually};
 
 /// Each kill leaves activities to their timeouts, so the largest run needs minutes.
-const PATIENCE: Duration = Duration::from_mins(15);
+const ORDER_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Maximum number of orders in flight. More would only keep the dev server busy with long polls.
 const IN_FLIGHT: usize = 200;
@@ -56,7 +56,7 @@ async fn run_all(shop: &Shop, count: usize) -> Vec<OrderResult> {
         .map(|n| async move {
             let handle = shop.place(input(n)).await;
             let id = format!("order-load-{n}");
-            tokio::time::timeout(PATIENCE, outcome(&id, &handle))
+            tokio::time::timeout(ORDER_TIMEOUT, outcome(&id, &handle))
                 .await
                 .expect("no end")
                 .unwrap()
@@ -216,7 +216,7 @@ async fn ten_thousand_mails_survive_a_killed_worker() {
     kill(first).await;
     let before = shop.smtp.mails().len();
     let second = shop.worker().await;
-    let result = tokio::time::timeout(PATIENCE, outcome("order-ten-thousand", &handle));
+    let result = tokio::time::timeout(ORDER_TIMEOUT, outcome("order-ten-thousand", &handle));
     let result = result.await.expect("no end").unwrap();
     let sent = (result.notification.state, result.notification.sent);
     assert_eq!(sent, (NotificationState::Sent, ALL as u64));

@@ -12,7 +12,7 @@ use sqlx::Row;
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState;
 
-use crate::history::{events_of, told};
+use crate::history::{events_of, summary};
 use crate::notifications::{failed_mailing, last_failure, once, recipients};
 use crate::pending::{pause, pause_of, pending, unpause};
 use crate::smtp::Behaviour;
@@ -163,9 +163,9 @@ async fn a_slow_database_does_not_look_like_a_dead_worker() {
     mails.rollback().await.unwrap();
     let result = shop.end_of(&order).await;
     assert_eq!(result.notification.state, NotificationState::Sent);
-    let told = told(&events_of(&order).await);
-    let second = told.iter().find(|line| line.contains("attempt"));
-    assert_eq!(second, None, "{told:#?}");
+    let summary = summary(&events_of(&order).await);
+    let second = summary.iter().find(|line| line.contains("attempt"));
+    assert_eq!(second, None, "{summary:#?}");
     worker.drain().await;
 }
 

@@ -111,7 +111,7 @@ async fn a_sender_that_is_not_allowed_refuses_no_recipient() {
         ),
         (
             answering("RCPT", "421 bye"),
-            "the mail server goes away: 421",
+            "the mail server is shutting down (421)",
         ),
     ];
     for (behaviour, expected) in table {
@@ -240,12 +240,12 @@ async fn an_address_in_an_unsupported_script_is_refused_unless_it_is_the_senders
     let server = SmtpServer::start(Behaviour::default()).await;
     let url = format!("smtp://{}", server.address);
     let ours = mailer(&url, "shop@example.com");
-    let refused = "the mail server cannot take the script of this address";
+    let refused = "the mail server does not support SMTPUTF8, which this address needs";
     assert_eq!(
         send(&ours, "grüße@example.com").await,
         Err(Unsent::Refused(refused.to_owned()))
     );
-    let unavailable = "the mail server cannot take the script of MAIL_FROM";
+    let unavailable = "the mail server does not support SMTPUTF8, which MAIL_FROM needs";
     assert_eq!(
         send(&mailer(&url, "grüße@example.com"), TO).await,
         Err(Unsent::Unavailable(unavailable.to_owned()))

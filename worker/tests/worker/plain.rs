@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use order_worker::domain::failure::FailureType;
 use order_worker::domain::order::messages::PaymentRequest;
 use order_worker::domain::order::{OrderInput, OrderResult, OrderState, Payment};
-use order_worker::payment::{Asked, GatewayClient, settle};
+use order_worker::payment::{GatewayClient, KeyAge, settle};
 use serde_json::{Value, json};
 use temporalio_client::{ActivityStartOptions, WorkflowExecutionStatus};
 use temporalio_common::UntypedActivity;
@@ -217,7 +217,7 @@ async fn settled(otherwise: Response) -> Option<FailureType> {
         attempts: None,
         asked_since: None,
     };
-    settle(&client, "k", &request, Asked::Lately)
+    settle(&client, "k", &request, KeyAge::Remembered)
         .await
         .err()
         .map(|failure| failure.kind)

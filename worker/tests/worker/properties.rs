@@ -12,7 +12,7 @@ use order_worker::domain::failure::FailureType;
 use order_worker::domain::order::messages::PaymentRequest;
 use order_worker::domain::order::{MAX_TOTAL, Order, OrderInput, Payment, is_order_id};
 use order_worker::mail::{Mailer, Unsent};
-use order_worker::payment::{Asked, GatewayClient, PaymentGateway, idempotency_key, settle};
+use order_worker::payment::{GatewayClient, KeyAge, PaymentGateway, idempotency_key, settle};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ proptest! {
                 attempts: None, asked_since: None,
             };
             let charged = client.charge("k", &request).await;
-            (charged, settle(&client, "k", &request, Asked::Lately).await)
+            (charged, settle(&client, "k", &request, KeyAge::Remembered).await)
         });
         // Another test covers answers that say they are no charge.
         let says = ["status", "error", "success", "ok", "paid", "charged"];

@@ -9,7 +9,7 @@ use crate::testing::slow_api;
 
 /// How long the API server waits for a webhook by default.
 const HANGS: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_millis(500);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Writes of templates take 10 s and are then refused; replicas are accepted at once.
 fn hanging() -> (Client, Log) {
@@ -54,8 +54,8 @@ async fn added_replicas_are_written_first_and_wait_for_no_template() {
         counts.fetch_add(1, Ordering::SeqCst);
     };
     let began = Instant::now();
-    let mut applied = writer.apply(&plan(queues), PATIENCE, tell).await;
-    assert_eq!(began.elapsed(), PATIENCE, "the pass goes on");
+    let mut applied = writer.apply(&plan(queues), WRITE_TIMEOUT, tell).await;
+    assert_eq!(began.elapsed(), WRITE_TIMEOUT, "the pass goes on");
     let lines = log.lines();
     assert!(lines[0].contains("/deployments/d19/scale?"), "{lines:?}");
     assert_eq!(lines.len(), 1 + SIDE_BY_SIDE, "side by side: {lines:?}");
@@ -85,7 +85,9 @@ async fn writes_in_flight_are_aborted_when_this_process_no_longer_leads() {
     let metrics = Metrics::new(Clock::start()).unwrap();
     let writer = Writer::new(client, metrics, leading.clone());
     let began = Instant::now();
-    let mut applied = writer.apply(&plan(vec![named(0)]), PATIENCE, || {}).await;
+    let mut applied = writer
+        .apply(&plan(vec![named(0)]), WRITE_TIMEOUT, || {})
+        .await;
     leading.suspend();
     let writing = applied.writing.remove("q0").unwrap();
     let done = QueueApplied::of_task(writing.task.await);
@@ -93,7 +95,7 @@ async fn writes_in_flight_are_aborted_when_this_process_no_longer_leads() {
         done.end == End::BrokenOff && done.error.is_none(),
         "{done:?}"
     );
-    assert_eq!(began.elapsed(), PATIENCE);
+    assert_eq!(began.elapsed(), WRITE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +104,9 @@ async fn shutdown_waits_for_writes_in_flight() {
     let metrics = Metrics::new(Clock::start()).unwrap();
     let writer = Writer::new(client, metrics, Leading::default());
     let began = Instant::now();
-    let _applied = writer.apply(&plan(vec![named(0)]), PATIENCE, || {}).await;
+    let _applied = writer
+        .apply(&plan(vec![named(0)]), WRITE_TIMEOUT, || {})
+        .await;
     writer.ended().await;
     assert_eq!(began.elapsed(), HANGS);
 }

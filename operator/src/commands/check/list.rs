@@ -15,7 +15,8 @@ use crate::commands::explain::explanation::Explanation;
 use crate::commands::figures::{Scrape, SeenFault};
 use crate::commands::output::{WIDTH, wrapped};
 use crate::commands::view::{age, holds_back};
-use crate::worker_faults::{self, remedy};
+use crate::report::conditions::draft::names_queue;
+use crate::worker_faults::{self, evidence, remedy};
 
 /// What is wrong with one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,7 +80,8 @@ impl List {
             for finding in &figures.findings {
                 let problem = of_finding(&spec.name, finding);
                 let is_reported = |condition: &&Condition| {
-                    condition.reason == problem.reason && condition.message.contains(&spec.name)
+                    condition.reason == problem.reason
+                        && names_queue(&condition.message, &spec.name)
                 };
                 if !wrong.iter().any(is_reported) {
                     problems.push(problem);
@@ -187,21 +189,14 @@ fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Problem {
         .filter(|reason| reason.as_str() == fault)
         .find_map(remedy);
     let name = &known.queue.name;
-    let event = known
-        .events
-        .iter()
-        .rev()
-        .find(|event| event.reason == fault);
-    let evidence = event.map(|event| {
-        let note = event.note.as_str();
-        let note = note
-            .strip_prefix(&format!("queue {name}: "))
-            .unwrap_or(note);
-        let end = remedy.map(|remedy| format!("; {remedy}"));
-        let short = end.and_then(|end| note.strip_suffix(end.as_str()));
-        short.unwrap_or(note).to_owned()
-    });
-    let message = evidence.unwrap_or_else(|| format!("pod {}: {}", seen.pod, meaning(fault)));
+    let events = known.events.iter().rev();
+    let mut about = events.filter(|event| event.reason == fault);
+    // Without a Deployment of its own, a queue also has the Events about the fleet's other queues.
+    let evidence = about.find_map(|event| evidence(&event.note, name, remedy));
+    let message = evidence.map_or_else(
+        || format!("pod {}: {}", seen.pod, meaning(fault)),
+        str::to_owned,
+    );
     Problem {
         queue: Some(name.clone()),
         reason: fault.to_owned(),

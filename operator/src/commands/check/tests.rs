@@ -12,7 +12,7 @@ use crate::commands::top::{
 };
 use crate::testing::{api, failure};
 use crate::worker_faults::remedy;
-use taskqueue_api::Reason;
+use taskqueue_api::{Reason, TaskQueueWorker};
 
 /// The Event about the heartbeats of the queue `payments`.
 fn event() -> Value {
@@ -78,6 +78,52 @@ fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
             message,
             ..expected
         }
+    );
+}
+
+#[test]
+fn a_condition_about_a_queue_hides_no_finding_of_a_queue_whose_name_it_contains() {
+    let fleet = serde_json::to_string(&busy()).unwrap();
+    let fleet = fleet
+        .replace("\"payments\"", "\"orders\"")
+        .replace("\"mails\"", "\"orders-eu\"")
+        .replace("queue mails:", "queue orders-eu:");
+    let fleet: TaskQueueWorker = serde_json::from_str(&fleet).unwrap();
+    let finding = |queue: &str| {
+        format!(
+            "taskqueue_operator_finding{{namespace=\"shop\",name=\"orders\",queue=\"{queue}\",\
+             task_queue=\"{queue}\",finding=\"ReadyButNotPolling\"}} 1\n"
+        )
+    };
+    let findings = ["orders", "orders-eu"].map(finding).concat();
+    let scrape = parse(&format!("taskqueue_operator_leader 1\n{findings}")).unwrap();
+    let list = List::of(&fleet, &[], Some(&scrape), Vec::new()).unwrap();
+    let found: Vec<(Option<&str>, &str)> = list
+        .problems
+        .iter()
+        .map(|problem| (problem.queue.as_deref(), problem.reason.as_str()))
+        .collect();
+    assert_eq!(
+        found,
+        [(None, "NotPolling"), (Some("orders"), "NotPolling")],
+        "the condition reports orders-eu, and the finding of orders is listed beside it"
+    );
+}
+
+#[test]
+fn the_evidence_about_one_queue_is_not_shown_for_another() {
+    let mut others = event();
+    others["related"] = Value::Null;
+    others["note"] = json!("queue payments-eu: the worker of pod abcde sends a heartbeat rarely");
+    others["eventTime"] = json!("2026-01-02T11:59:00.000000Z");
+    let message = |events: &[Value]| {
+        let mut problems = listed(METRICS, events).problems.into_iter();
+        let fault = problems.find(|problem| problem.reason == "HeartbeatsTooRare");
+        fault.unwrap().message
+    };
+    assert_eq!(
+        message(&[event(), others]),
+        "the worker of pod x7k2p sends a heartbeat only every 1m"
     );
 }
 

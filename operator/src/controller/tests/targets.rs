@@ -187,7 +187,7 @@ async fn an_autoscaler_on_a_deployment_of_ours_is_named() {
         .autoscalers
         .apply_watcher_event(&Event::Apply(other));
     operator.context.started().await;
-    let named = crate::observe::scalers::other(
+    let named = crate::observe::scalers::competing_scaler(
         &operator.context.caches,
         &fleet,
         &fleet.queues[0],

@@ -22,22 +22,22 @@ pub struct ConditionDraft {
     /// moment.
     pub note: Option<String>,
     /// Which generation of the spec it is about.
-    pub about: About,
+    pub about: ObservedGeneration,
     /// The queue concerned, if it is one queue.
     pub queue: Option<String>,
 }
 
 /// Which generation of the spec a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
+pub enum ObservedGeneration {
     /// The current one.
-    Present,
+    Current,
     /// The current one, unless the status already has this condition for it: then that one is kept.
-    PresentIfNew,
+    KeepExisting,
     /// An earlier one: the condition in the status is kept. If there is none, the current one.
-    Former,
+    KeepPrevious,
     /// The last one that was completely rolled out: the rollout of the current one is in progress.
-    RolledOut,
+    LastRolledOut,
 }
 
 /// The status of a condition.
@@ -68,7 +68,7 @@ pub(super) struct ConditionBuilder {
     pub(super) reason: Reason,
     pub(super) message: String,
     note: Option<String>,
-    pub(super) about: About,
+    pub(super) about: ObservedGeneration,
     queue: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl ConditionBuilder {
             reason,
             message: message.into(),
             note: None,
-            about: About::Present,
+            about: ObservedGeneration::Current,
             queue: None,
         }
     }
@@ -92,7 +92,7 @@ impl ConditionBuilder {
         }
     }
 
-    pub(super) fn about(self, about: About) -> Self {
+    pub(super) fn about(self, about: ObservedGeneration) -> Self {
         Self { about, ..self }
     }
 
@@ -112,7 +112,7 @@ impl ConditionBuilder {
             about: match self.reason {
                 // Right after a restart of the operator, nothing has been read yet. The last
                 // condition of this generation says more than that.
-                Reason::Starting => About::PresentIfNew,
+                Reason::Starting => ObservedGeneration::KeepExisting,
                 _ => self.about,
             },
             reason: self.reason,
@@ -162,6 +162,19 @@ pub(super) fn worst(
     Some(ConditionBuilder::new(status, first.reason, message).queue(queue))
 }
 
+/// Whether a message of [`worst`] names this queue. A condition has no field for the queues, so
+/// their names are only in the message. Of many queues, some are only counted.
+pub fn names_queue(message: &str, queue: &str) -> bool {
+    let heads = message.split("; ").filter_map(|part| part.split_once(": "));
+    heads
+        .filter_map(|(head, _)| {
+            head.strip_prefix("queue ")
+                .or_else(|| head.strip_prefix("queues "))
+        })
+        .map(|names| names.split_once(" and ").map_or(names, |(named, _)| named))
+        .any(|names| names.split(", ").any(|name| name == queue))
+}
+
 fn list(names: &[&str]) -> String {
     match names {
         [one] => format!("queue {one}"),
@@ -172,3 +185,6 @@ fn list(names: &[&str]) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::Time;
 
 use super::blocked::Blocked;
-use super::draft::{About, ConditionBuilder, Status, Trouble, worst};
+use super::draft::{ConditionBuilder, ObservedGeneration, Status, Trouble, worst};
 use super::{rank, rollout};
 use crate::not_ready::NotReady;
 use crate::report::facts::{QueueFacts, pod_trouble};
@@ -29,12 +29,12 @@ pub(super) fn ready<'a>(
         return condition;
     }
     if let Some(condition) = worst(Status::False, &blocked.lately, rank::ready) {
-        return condition.about(About::Former);
+        return condition.about(ObservedGeneration::KeepPrevious);
     }
     let about = if queues.iter().any(rollout::replaces) {
-        About::RolledOut
+        ObservedGeneration::LastRolledOut
     } else {
-        About::Present
+        ObservedGeneration::Current
     };
     ConditionBuilder::new(
         Status::True,

@@ -4,7 +4,7 @@
 use taskqueue_api::Reason;
 
 use super::blocked::Blocked;
-use super::draft::{About, ConditionBuilder, Status, Trouble, worst};
+use super::draft::{ConditionBuilder, ObservedGeneration, Status, Trouble, worst};
 use super::rank;
 use crate::not_ready::NotReady;
 use crate::observe::deployment::{self, Rollout};
@@ -48,7 +48,7 @@ pub(super) fn progressing<'a>(
         return condition;
     }
     if let Some(condition) = worst(Status::False, &blocked.lately, rank::ready) {
-        return condition.about(About::Former);
+        return condition.about(ObservedGeneration::KeepPrevious);
     }
     ConditionBuilder::new(
         Status::False,
@@ -136,7 +136,7 @@ pub(super) fn stalled(
     // A condition that is kept from an earlier pass says nothing about the present.
     let bad = [ready, progressing].into_iter().find(|condition| {
         condition.status == Status::False
-            && condition.about != About::Former
+            && condition.about != ObservedGeneration::KeepPrevious
             && waits_for_a_person(condition, queues)
     });
     match bad {
@@ -190,9 +190,9 @@ pub(super) fn reconciling<'a>(
         // An existing condition about this same generation is kept: a single error would make it
         // flicker.
         let about = if blocked.lately.is_empty() {
-            About::Present
+            ObservedGeneration::Current
         } else {
-            About::PresentIfNew
+            ObservedGeneration::KeepExisting
         };
         return condition.about(about);
     }

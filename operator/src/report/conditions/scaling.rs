@@ -123,7 +123,7 @@ fn not_scaling(
 }
 
 fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
-    let Some(problem) = &facts.seen.reading.backlog_failure else {
+    let Some(failure) = &facts.seen.reading.backlog_failure else {
         return match reason {
             UnknownReason::NotReadYet => {
                 let message = "the first readings have not arrived yet";
@@ -150,7 +150,7 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
             }
         };
     };
-    let (status, reason, remedy) = match problem.kind {
+    let (status, reason, remedy) = match failure.kind {
         CallErrorKind::NamespaceNotFound => (
             Status::False,
             Reason::TemporalNamespaceNotFound,
@@ -177,10 +177,10 @@ fn unread(facts: &QueueFacts<'_>, reason: UnknownReason) -> (Status, NotReady) {
             "see the log of the Temporal server",
         ),
     };
-    let remedy = problem.fault.map_or(remedy, Fault::remedy);
+    let remedy = failure.fault.map_or(remedy, Fault::remedy);
     let message = format!(
         "{}; the replicas stay as they are; {remedy}",
-        problem.message
+        failure.message
     );
     (status, NotReady::new(reason, message))
 }

@@ -12,7 +12,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     StartActivityExecutionRequest, StartWorkflowExecutionRequest,
 };
 
-use crate::dev_server::{PATIENCE, Server, first_reading, reading, watching};
+use crate::dev_server::{DEADLINE, Server, first_reading, reading, watching};
 
 fn all_types(queue: &str) -> QueueWatch {
     QueueWatch {
@@ -103,7 +103,7 @@ async fn a_backlog_is_read_exactly_and_per_type() {
     let full = readers.reading(&owner("fleet"), "orders").backlog;
     let activity = full.known().unwrap().types.activity.unwrap();
     assert!(activity.add_rate_milli > 0 && !activity.rate_limited);
-    assert!(activity.age > Duration::ZERO && activity.age < PATIENCE);
+    assert!(activity.age > Duration::ZERO && activity.age < DEADLINE);
     assert_eq!(
         counts(&readers.reading(&owner("fleet"), "nobody-knows")),
         Some([0, 0, 0])

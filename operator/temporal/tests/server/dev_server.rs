@@ -13,7 +13,7 @@ use temporalio_client::grpc::WorkflowService;
 use temporalio_client::{Connection, ConnectionOptions, Url};
 
 /// Long enough for a loaded machine; a condition that holds is seen at once.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A dev server process, ended on drop.
 pub(crate) struct Server {
@@ -119,8 +119,8 @@ async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl 
             return answer;
         }
         assert!(
-            start.elapsed() < PATIENCE,
-            "{what}: not within {PATIENCE:?}"
+            start.elapsed() < DEADLINE,
+            "{what}: not within {DEADLINE:?}"
         );
     }
 }

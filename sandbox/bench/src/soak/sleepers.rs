@@ -111,8 +111,8 @@ pub(super) fn batches(wave: usize, longest: Duration) -> Vec<Batch> {
 /// Why a task was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cut {
-    /// It was known that tasks like it take longer than the grace period, or that it could not be
-    /// known. It must not be.
+    /// A bug: the operator had evidence that such tasks outlast the grace period, or no basis to
+    /// assume otherwise.
     Known,
     /// It took longer than the grace period, and none like it had been seen on its queue.
     First,

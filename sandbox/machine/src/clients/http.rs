@@ -8,7 +8,7 @@ use ureq::{Agent, Body, config::ConfigBuilder, http::Response, typestate::AgentS
 use crate::error::{Error, Result};
 
 /// How long the server may be silent.
-const PATIENCE: Duration = Duration::from_secs(20);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of the body that an error shows.
 const SHOWN: usize = 300;
 /// The characters that are percent-encoded in a query.
@@ -30,9 +30,9 @@ pub fn config() -> ConfigBuilder<AgentScope> {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_recv_body(Some(PATIENCE))
+        .timeout_connect(Some(SERVER_TIMEOUT))
+        .timeout_recv_response(Some(SERVER_TIMEOUT))
+        .timeout_recv_body(Some(SERVER_TIMEOUT))
 }
 
 /// The body of the answer to `GET path` at `address` (`127.0.0.1:PORT`), if its status is 200.

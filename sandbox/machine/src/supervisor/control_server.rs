@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// How long a component may take to end when asked, before it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(8);
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a component may take until it answers.
-const START_PATIENCE: Duration = Duration::from_mins(2);
+const START_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Starts to listen.
 pub(super) fn serve(
@@ -124,7 +124,7 @@ fn signal(components: &ComponentStates, name: &str, pid: i32, action: Action) {
         _ => {
             kill(pid, Signal::KILL);
             // The next status must not show the process that has ended.
-            components.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+            components.wait_until(name, Instant::now() + STOP_TIMEOUT, |status| {
                 status.pid != Some(pid)
             });
         }
@@ -136,12 +136,12 @@ fn stop(components: &ComponentStates, name: &str) -> Result<(), String> {
     let no_process = |status: &crate::status::ComponentStatus| status.pid.is_none();
     if let Some(pid) = components.component(name).and_then(|status| status.pid) {
         ask_to_stop(pid, components.stop_of(name));
-        let left = components.wait_until(name, Instant::now() + STOP_PATIENCE, no_process);
+        let left = components.wait_until(name, Instant::now() + STOP_TIMEOUT, no_process);
         if let Some(pid) = left.and_then(|status| status.pid) {
             kill(pid, Signal::KILL);
         }
     }
-    let stopped = components.wait_until(name, Instant::now() + STOP_PATIENCE, |status| {
+    let stopped = components.wait_until(name, Instant::now() + STOP_TIMEOUT, |status| {
         status.phase == Phase::Stopped && status.pid.is_none()
     });
     match stopped {
@@ -171,7 +171,7 @@ fn start(components: &ComponentStates, name: &str, arguments: Vec<String>) -> Re
         }
     });
     components.want(name, true);
-    let status = components.wait_until(name, Instant::now() + START_PATIENCE, |status| {
+    let status = components.wait_until(name, Instant::now() + START_TIMEOUT, |status| {
         matches!(status.phase, Phase::Ready | Phase::Failed | Phase::Absent)
     });
     match status {

@@ -27,7 +27,7 @@ use crate::{
 use rustix::process::Signal;
 
 /// How long components may take to end in order when the sandbox ends.
-const END_PATIENCE: Duration = Duration::from_secs(4);
+const END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Runs the sandbox until a request ends it. Never returns to the caller's namespaces.
 pub(crate) fn run(machine: &Machine) -> Result<()> {
@@ -92,7 +92,7 @@ fn supervise(
 
 /// Lets the components that keep data end in order; everything else ends with this process.
 fn end_components(states: &ComponentStates) {
-    let deadline = Instant::now() + END_PATIENCE;
+    let deadline = Instant::now() + END_TIMEOUT;
     let processes = states.end();
     // etcd would wait for its clients, and they are among the others.
     for (pid, _) in processes.iter().filter(|(_, stop)| stop.is_none()) {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long the end of a sandbox may take before it is forced.
-const END_PATIENCE: Duration = Duration::from_secs(12);
+const END_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Starts a supervisor for a sandbox that has none.
 pub(crate) fn start(paths: &Paths) -> Result<Child> {
@@ -103,13 +103,13 @@ pub(crate) fn end(paths: &Paths) -> Result<()> {
         let asked = control_client::send(
             &paths.control_socket(),
             &control_client::Request::End,
-            END_PATIENCE,
+            END_TIMEOUT,
         );
-        if asked.is_err() || !within(END_PATIENCE, gone) {
+        if asked.is_err() || !within(END_TIMEOUT, gone) {
             for (process, word) in &processes {
                 kill(process, word);
             }
-            if !within(END_PATIENCE, gone) {
+            if !within(END_TIMEOUT, gone) {
                 return Err(Error::Machine(format!(
                     "process {} does not exit; inspect it with ps",
                     record.supervisor.pid

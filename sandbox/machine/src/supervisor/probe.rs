@@ -12,7 +12,7 @@ use std::{
 use crate::{clients::http, components::readiness::Probe};
 
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Probes once; `Err` says what was missing. The caller runs probes that are commands.
 pub(super) fn ask(probe: &Probe) -> Result<(), String> {
@@ -42,17 +42,17 @@ pub(super) fn is_fresh_true(output: &str, start: jiff::Timestamp) -> bool {
 
 fn connect(port: u16) -> Result<TcpStream, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+    let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)
         .map_err(|error| format!("port {port}: {error}"))?;
     stream
-        .set_read_timeout(Some(PATIENCE))
+        .set_read_timeout(Some(ANSWER_TIMEOUT))
         .map_err(|error| error.to_string())?;
     Ok(stream)
 }
 
 /// `GET path` on a loopback port.
 fn http_ok(port: u16, path: &str) -> Result<(), String> {
-    match http::status(&format!("127.0.0.1:{port}"), path, PATIENCE) {
+    match http::status(&format!("127.0.0.1:{port}"), path, ANSWER_TIMEOUT) {
         Ok(200) => Ok(()),
         Ok(status) => Err(format!("port {port}{path} answers with status {status}")),
         Err(error) => Err(error.to_string()),

@@ -36,8 +36,8 @@ const TRIES: u32 = 3;
 /// How often a component that is starting is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// How long one probe or step may take.
-const PROBE_PATIENCE: Duration = Duration::from_secs(10);
-const STEP_PATIENCE: Duration = Duration::from_mins(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+const STEP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The environment that every component gets: nothing of the person's own reaches them.
 pub(super) type Environment = BTreeMap<&'static str, String>;
@@ -218,14 +218,14 @@ impl Runner {
     fn ask(&self, started: jiff::Timestamp) -> Result<(), String> {
         match &self.component.ready {
             Probe::Command(command, wanted) => {
-                let printed = self.output(command, None, PROBE_PATIENCE)?;
+                let printed = self.output(command, None, PROBE_TIMEOUT)?;
                 match wanted {
                     Some(wanted) if printed.trim() != *wanted => Err(printed.trim().to_owned()),
                     _ => Ok(()),
                 }
             }
             Probe::FreshTrue(command) => {
-                let printed = self.output(command, None, PROBE_PATIENCE)?;
+                let printed = self.output(command, None, PROBE_TIMEOUT)?;
                 if probe::is_fresh_true(&printed, started) {
                     Ok(())
                 } else {
@@ -240,7 +240,7 @@ impl Runner {
         if step.unless.as_ref().is_some_and(|path| path.exists()) {
             return Ok(());
         }
-        self.output(&step.command, step.owner, STEP_PATIENCE)
+        self.output(&step.command, step.owner, STEP_TIMEOUT)
             .map(drop)
     }
 

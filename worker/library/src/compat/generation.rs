@@ -39,14 +39,14 @@ use super::polls::{Polls, TaskKind};
 use super::proxy::Proxy;
 
 /// Pause before the next request to a server that did not answer.
-const ANOTHER_TRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a replaced worker waits for its polls to return. Longer than the server holds a poll
 /// (60 s), so that no poll is cut off with a task in it.
-const UNTIL_POLLS_RETURN: Duration = Duration::from_secs(75);
+const RETIRE_POLLS_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Like [`UNTIL_POLLS_RETURN`], for a process that ends while tasks still come in.
-const AT_THE_END: Duration = Duration::from_secs(10);
+/// Like [`RETIRE_POLLS_TIMEOUT`], for a process that ends while tasks still come in.
+const SHUTDOWN_POLLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What one SDK worker polls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl WorkerFactory {
             };
             tracing::warn!("Temporal does not answer: {error}");
             tokio::select! {
-                () = tokio::time::sleep(ANOTHER_TRY) => {}
+                () = tokio::time::sleep(RETRY_INTERVAL) => {}
                 () = stop.cancelled() => return Ok(None),
             }
         };
@@ -293,23 +293,23 @@ impl Generation {
     /// Stops polling, and stops the worker when its open polls have returned. Running activities
     /// finish. For a worker that is being replaced and so has time.
     pub(crate) fn retire(&self) {
-        self.leave(UNTIL_POLLS_RETURN, false);
+        self.leave(RETIRE_POLLS_TIMEOUT, false);
     }
 
     /// Like [`Self::retire`], for a process that ends within `grace`: polls on an idle queue are
     /// cut off, and all polls once the time is over, because there would be no time to run what
     /// they bring.
     pub(crate) fn retire_soon(&self, grace: Duration) {
-        self.leave(AT_THE_END.min(grace), true);
+        self.leave(SHUTDOWN_POLLS_TIMEOUT.min(grace), true);
     }
 
-    fn leave(&self, patience: Duration, if_quiet: bool) {
+    fn leave(&self, timeout: Duration, if_quiet: bool) {
         self.retired.set(true);
         self.meter.retire();
         let (polls, stop) = (self.polls.clone(), self.stop.clone());
         let connection = self.connection.clone();
         tokio::task::spawn_local(async move {
-            polls.end(&connection, patience, if_quiet).await;
+            polls.end(&connection, timeout, if_quiet).await;
             stop();
             polls.release();
         });

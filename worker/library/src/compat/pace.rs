@@ -10,7 +10,7 @@ const QUIET: Duration = Duration::from_millis(1200);
 /// outcome is equally slow to hand out a task.
 const QUIET_PER_ANSWER: u32 = 5;
 /// Maximum age of a recent answer.
-const OF_LATE: Duration = Duration::from_secs(30);
+const RECENT_WINDOW: Duration = Duration::from_secs(30);
 
 /// The slowest recent answer.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Pace {
 
     fn slowest(&self, now: Instant) -> Duration {
         match self.slowest {
-            Some((seen, took)) if now.saturating_duration_since(seen) < OF_LATE => took,
+            Some((seen, took)) if now.saturating_duration_since(seen) < RECENT_WINDOW => took,
             _ => Duration::ZERO,
         }
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowest_answer_of_late_decides() {
+    fn the_slowest_recent_answer_decides() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut pace = Pace::default();

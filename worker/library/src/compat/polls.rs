@@ -81,15 +81,15 @@ struct State {
 
 impl Polls {
     /// Sends no further polls, and waits until all open polls have returned and their workflow
-    /// tasks are answered, up to `patience`. With `if_quiet`, it also stops waiting when no poll
+    /// tasks are answered, up to `timeout`. With `if_quiet`, it also stops waiting when no poll
     /// has returned for a while: the remaining polls then wait on an idle queue.
-    pub(super) async fn end(&self, behind: &Connection, patience: Duration, if_quiet: bool) {
+    pub(super) async fn end(&self, behind: &Connection, timeout: Duration, if_quiet: bool) {
         self.0.parked.cancel();
         let returned = async {
             tokio::join!(self.announce_shutdown(behind), self.report_no_room(behind));
             self.all_returned(if_quiet).await;
         };
-        let _late = tokio::time::timeout(patience, returned).await;
+        let _late = tokio::time::timeout(timeout, returned).await;
         let mut state = self.state();
         let tasks_unanswered = state.tasks.count(tokio::time::Instant::now());
         // A task in a poll that is cut off, or a task that is not answered, comes back after its

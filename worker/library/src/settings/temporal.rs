@@ -319,10 +319,10 @@ mod tests {
         assert_eq!(settings.headers.0["tenant-id"], "t-1");
         assert_eq!(named("stage").unwrap_err().variable, "TEMPORAL_PROFILE");
         std::fs::write(&file, "api_key = \"sec").unwrap();
-        let told = named("prod").unwrap_err().to_string();
+        let message = named("prod").unwrap_err().to_string();
         assert!(
-            told.starts_with("TEMPORAL_CONFIG_FILE ") && !told.contains("sec"),
-            "{told}"
+            message.starts_with("TEMPORAL_CONFIG_FILE ") && !message.contains("sec"),
+            "{message}"
         );
     }
 }

@@ -60,7 +60,7 @@ fn what_is_wrong_with_a_key_is_said_by_kind_and_nothing_of_it_is_shown() {
     let (der, pem) = (key.serialize_der(), key.serialize_pem());
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let lost = "has lost its line breaks";
-    for (mangled, told) in [
+    for (mangled, expected) in [
         (pem.replace('\n', "\\n"), lost),
         (pem.replace('\n', " "), lost),
         (pem.replace('\n', ""), lost),
@@ -83,10 +83,10 @@ fn what_is_wrong_with_a_key_is_said_by_kind_and_nothing_of_it_is_shown() {
         ),
     ] {
         let mut texts = vec![files.problem(&certificate, &mangled)];
-        assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+        assert!(texts[0].contains(expected), "{expected}: {}", texts[0]);
         texts.push(files.problem(&mangled, &pem));
         texts.push(Files::problem_of_values(&certificate, &mangled));
-        assert!(texts[2].contains(told), "{told}: {}", texts[2]);
+        assert!(texts[2].contains(expected), "{expected}: {}", texts[2]);
         assert!(texts[2].starts_with("TEMPORAL_TLS_CLIENT_CERT_DATA holds a value "));
         texts.push(files.problem_of_ca(&mangled));
         for text in texts {
@@ -94,6 +94,9 @@ fn what_is_wrong_with_a_key_is_said_by_kind_and_nothing_of_it_is_shown() {
         }
     }
     let damaged = certificate.replace(&certificate[60..80], "AAAAAAAAAAAAAAAAAAAA");
-    let told = files.problem(&damaged, &pem);
-    assert!(told.contains("a certificate that cannot be read"), "{told}");
+    let message = files.problem(&damaged, &pem);
+    assert!(
+        message.contains("a certificate that cannot be read"),
+        "{message}"
+    );
 }

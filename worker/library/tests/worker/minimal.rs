@@ -79,9 +79,9 @@ fn a_wrong_setting_ends_the_program_with_one_sentence() {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
-        (output.status.code(), said.as_str()),
+        (output.status.code(), stderr.as_str()),
         (
             Some(2),
             "minimal: TASKQUEUE_WORKER_ACTIVITY_SLOTS must be a whole number from 1 to 10000\n"

@@ -70,18 +70,18 @@ mod tests {
     #[test]
     fn a_parameter_that_the_database_does_not_know_is_refused_and_not_repeated() {
         let url = |query: &str| format!("postgres://orders@db/orders?{query}");
-        let said = mistake(&url("passwort=secret"));
+        let message = mistake(&url("passwort=secret"));
         assert!(
-            said.starts_with(
+            message.starts_with(
                 "DATABASE_URL has a parameter that the driver for PostgreSQL does \
                               not know (it knows "
-            ) && !said.contains("secret"),
-            "{said}"
+            ) && !message.contains("secret"),
+            "{message}"
         );
         // An unescaped password may end up in the query.
         for cut in ["sec?ret", "1?ret"] {
-            let said = mistake(&format!("postgres://orders:{cut}@db/orders"));
-            assert!(!said.contains("ret@"), "{said}");
+            let message = mistake(&format!("postgres://orders:{cut}@db/orders"));
+            assert!(!message.contains("ret@"), "{message}");
         }
         for query in [
             "",

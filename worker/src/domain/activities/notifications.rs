@@ -18,7 +18,7 @@
 )]
 
 mod beat;
-mod left;
+mod remaining;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::domain::order::messages::{CountMails, MailReport, Mailing};
 use crate::mail::{Mailer, Unsent, message_id};
 use crate::store::{MOST_COPIES, Store};
 use beat::{BEAT_INTERVAL, Beat, done_before};
-use left::Left;
+use remaining::Remaining;
 
 /// How long a cancelled attempt waits for the answer to a mail that the server has.
 const LAST_ANSWER: Duration = Duration::from_secs(30);
@@ -119,9 +119,9 @@ impl NotificationActivities {
         done: &BTreeSet<String>,
     ) -> Result<(), ActivityError> {
         let all = mailing.recipients.len();
-        let mut left = Left::default();
+        let mut remaining = Remaining::default();
         for (index, recipient) in mailing.recipients.iter().enumerate().skip(resumed) {
-            let beat = Beat::before(index, all, left.done(index));
+            let beat = Beat::before(index, all, remaining.done(index));
             if ctx.is_cancelled() {
                 return Err(stopped(ctx, mailing, &beat).await);
             }
@@ -132,10 +132,13 @@ impl NotificationActivities {
             let had = self.store.has_mailing(&mailing.order_id, started_at(ctx));
             unless_overtaken(mailing, beat.during(ctx, had).await?)?;
             let sent = self.send_one(ctx, mailing, recipient, &beat).await?;
-            left.note(index, sent)
+            remaining
+                .note(index, sent)
                 .map_err(|failure| unsent(mailing, failure))?;
         }
-        left.end(all).map_err(|failure| unsent(mailing, failure))
+        remaining
+            .end(all)
+            .map_err(|failure| unsent(mailing, failure))
     }
 
     /// Sends one mail and records it. Sends heartbeats while the mail server is slow.

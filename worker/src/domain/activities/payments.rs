@@ -20,7 +20,7 @@ use crate::domain::failure::{Failure, FailureType};
 use crate::domain::metrics::Metrics;
 use crate::domain::order::Payment;
 use crate::domain::order::messages::{PaymentRequest, Settlement};
-use crate::payment::{Asked, PaymentGateway, REMEMBERED, idempotency_key, settle};
+use crate::payment::{KeyAge, PaymentGateway, REMEMBERED, idempotency_key, settle};
 use crate::store::{PaymentState, Store};
 use tries::{Earlier, Tries, is_over};
 
@@ -125,11 +125,11 @@ impl PaymentActivities {
         let request = request.read(&ctx)?;
         let key = idempotency_key(&workflow_id(&ctx, &request.order_id), &request.order_id);
         let long_ago = |since| is_over(REMEMBERED, since, seconds(Some(SystemTime::now())));
-        let asked = match request.asked_since {
-            Some(since) if long_ago(since) => Asked::LongAgo,
-            _ => Asked::Lately,
+        let key_age = match request.asked_since {
+            Some(since) if long_ago(since) => KeyAge::MaybeForgotten,
+            _ => KeyAge::Remembered,
         };
-        let settlement = settle(&*self.gateway, &key, &request, asked).await;
+        let settlement = settle(&*self.gateway, &key, &request, key_age).await;
         let settlement = settlement.map_err(|failure| self.not_settled(failure, &ctx, &request))?;
         let (outcome, state) = match &settlement {
             Settlement::Charged(payment) => {

@@ -1,6 +1,8 @@
 //! Distinguishes a misspelt field from an unknown one. An unknown field, such as one of a later
 //! version, may be ignored. A misspelt field must not be, because its value would be lost. Pure.
 
+use strsim::osa_distance;
+
 /// Synonyms and abbreviations of fields, too different to count as typing errors.
 const SYNONYMS: [(&str, &str); 11] = [
     ("qty", "quantity"),
@@ -44,7 +46,7 @@ pub(super) fn meant(
     known
         .iter()
         .filter(|field| !given(field) && is_typing_error(&plain, &self::plain(field)))
-        .min_by_key(|field| distance(&plain, &self::plain(field)))
+        .min_by_key(|field| osa_distance(&plain, &self::plain(field)))
         .copied()
 }
 
@@ -59,7 +61,7 @@ fn plain(name: &str) -> String {
 
 /// Allows two errors in a long name and one in a short one. In a name of three or four letters, a
 /// replaced letter gives another word (`cart`, `card`), so only a missing, an extra or two swapped
-/// letters count there.
+/// letters count there. The distance counts wrong, missing, extra, and swapped adjacent letters.
 fn is_typing_error(name: &str, field: &str) -> bool {
     let allowed = match field.len() {
         0..=2 => 0,
@@ -74,27 +76,7 @@ fn is_typing_error(name: &str, field: &str) -> bool {
             .filter(|(a, b)| a != b)
             .count()
             == 1;
-    !substituted && (1..=allowed).contains(&distance(name, field))
-}
-
-/// Edit distance: wrong, missing, extra, and swapped adjacent letters.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let mut least = (rows[i][j] + usize::from(a != b))
-                .min(rows[i][j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
+    !substituted && (1..=allowed).contains(&osa_distance(name, field))
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ pub(super) const ATTEMPTS: u32 = 3;
 /// How long mails are retried, on top of the time that one undisturbed attempt may take. Attempts
 /// are not limited: every drained or killed worker costs one, and mail servers are often away for a
 /// night or put a recipient off for hours.
-pub(super) const MAIL_PATIENCE: Duration = Duration::from_hours(24);
+pub(super) const MAIL_RETRY_WINDOW: Duration = Duration::from_hours(24);
 /// How long the settlement of a payment is retried: a weekend and the rest of the day before it.
-pub(super) const SETTLEMENT_PATIENCE: Duration = Duration::from_hours(72);
+pub(super) const SETTLEMENT_DEADLINE: Duration = Duration::from_hours(72);
 /// Heartbeat timeout of `send_notification`. It sends a heartbeat before every mail, and every 3 s
 /// while the mail server is slow, so another worker takes over a killed worker's mails after this
 /// time.
@@ -26,7 +26,7 @@ pub(super) const MAIL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Long enough for a fleet to scale up from zero.
-const COUNT_PATIENCE: Duration = Duration::from_mins(10);
+const COUNT_DEADLINE: Duration = Duration::from_mins(10);
 /// Longer than what the activity may take, so that it can report what happened itself: one request
 /// to the gateway and one record of the answer.
 const PAYMENT_TIMEOUT: Duration = SLACK
@@ -69,7 +69,7 @@ pub(super) fn payment(queue: Option<&str>) -> ActivityOptions {
 /// in the end: if the gateway has been away for that long, a person must take over.
 pub(super) fn settlement(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
-        schedule_to_close: SETTLEMENT_PATIENCE,
+        schedule_to_close: SETTLEMENT_DEADLINE,
         start_to_close: SETTLEMENT_TIMEOUT,
     })
     .maybe_task_queue(queue.map(str::to_owned))
@@ -94,7 +94,7 @@ pub(super) fn notification(queue: Option<&str>, recipients: usize) -> ActivityOp
     let seconds = 15 * 60 + 2 * u64::try_from(recipients).unwrap_or(u64::MAX / 4);
     let attempt = Duration::from_secs(seconds);
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
-        schedule_to_close: attempt.saturating_add(MAIL_PATIENCE),
+        schedule_to_close: attempt.saturating_add(MAIL_RETRY_WINDOW),
         start_to_close: attempt,
     })
     .maybe_task_queue(queue.map(str::to_owned))
@@ -108,7 +108,7 @@ pub(super) fn notification(queue: Option<&str>, recipients: usize) -> ActivityOp
 /// cancellation. The time limit keeps a paid order from waiting long for it.
 pub(super) fn count(queue: Option<&str>) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
-        schedule_to_close: COUNT_PATIENCE,
+        schedule_to_close: COUNT_DEADLINE,
         start_to_close: STEP_TIMEOUT,
     })
     .maybe_task_queue(queue.map(str::to_owned))

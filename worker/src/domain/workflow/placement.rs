@@ -402,7 +402,7 @@ impl<W: AsRef<Progress> + AsMut<Progress>> Placement<W> {
     /// cancelled.
     fn was_cancelled(&self, error: &ActivityExecutionError) -> bool {
         let cancelled = self.ctx.cancellation_token().is_cancelled();
-        error.as_cancelled().is_some() || cancelled && failure::may_pass(error)
+        error.as_cancelled().is_some() || cancelled && failure::is_transient(error)
     }
 
     fn result(&self, state: OrderState) -> OrderResult {

@@ -22,15 +22,15 @@ pub(super) fn cancelled_by_request(words: Option<String>) -> Reason {
 
 /// The settlement could not find out whether the payment was charged.
 pub(super) fn unsettled(error: &ActivityExecutionError) -> Reason {
-    let said = failure::reason_of(error);
-    if failure::is(&said, FailureType::PaymentUnsettled) {
-        return said;
+    let reason = failure::reason_of(error);
+    if failure::is(&reason, FailureType::PaymentUnsettled) {
+        return reason;
     }
     Reason::in_words(
         FailureType::PaymentUnsettled,
         &format!(
             "whether the payment went through could not be found out ({}): look at the gateway",
-            said.message
+            reason.message
         ),
     )
 }
@@ -41,13 +41,13 @@ pub(super) fn not_undone(
     error: &ActivityExecutionError,
     stopped: &Reason,
 ) -> Reason {
-    let said = failure::reason_of(error);
+    let reason = failure::reason_of(error);
     Reason::in_words(
         FailureType::CompensationFailed,
         &format!(
             "{activity} failed ({}: {}), so a person must do its work; the order had stopped with \
              {}: {}",
-            said.kind, said.message, stopped.kind, stopped.message
+            reason.kind, reason.message, stopped.kind, stopped.message
         ),
     )
 }

@@ -13,7 +13,7 @@ use crate::domain::failure::{Failure, FailureType};
 use crate::payment::REMEMBERED;
 
 /// For how long a gateway may answer 429 to one order.
-const RATE_LIMIT_PATIENCE: Duration = Duration::from_hours(24);
+const RATE_LIMIT_WINDOW: Duration = Duration::from_hours(24);
 /// Longest pause after a 429, unless the gateway asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -82,7 +82,7 @@ impl Tries {
             let pause = Duration::from_secs(1 << earlier.limited.min(6)).min(LONGEST_PAUSE);
             failure.retry_after = failure.retry_after.map(|asked| asked.max(pause));
             earlier.limited += 1;
-            if self.most.is_some() && is_over(RATE_LIMIT_PATIENCE, self.scheduled, self.now) {
+            if self.most.is_some() && is_over(RATE_LIMIT_WINDOW, self.scheduled, self.now) {
                 failure.uncharged = self.before() == 0;
                 failure = failure.finally();
             }

@@ -1,4 +1,4 @@
-//! The mails that an attempt leaves to the next one, and when it must end because of them. Pure.
+//! The mails that an attempt leaves for the next one, and when it must end because of them. Pure.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ const NOT_ALLOWED_PAUSE: Duration = Duration::from_mins(15);
 
 /// The mails of an attempt that must be retried.
 #[derive(Debug, Default)]
-pub(super) struct Left {
+pub(super) struct Remaining {
     count: usize,
     /// Index of the first of them, where the next attempt begins.
     first: Option<usize>,
-    /// What the mail server said about the last of them.
+    /// Why the last of them was not sent.
     words: Option<String>,
     /// Whether the mail server broke off during the previous mail.
     broke_off: bool,
     /// How many mails in a row were not allowed.
     not_allowed: u32,
-    /// How many of them may pass without a change of the settings.
-    may_pass: usize,
+    /// How many of them may be sent later without a change of the settings.
+    transient: usize,
 }
 
-impl Left {
+impl Remaining {
     /// Index of the first recipient that needs further work, if the one at `index` comes next.
     pub(super) fn done(&self, index: usize) -> usize {
         self.first.unwrap_or(index)
@@ -53,11 +53,11 @@ impl Left {
                     return Err(failure(words));
                 }
                 self.broke_off = true;
-                self.may_pass += 1;
+                self.transient += 1;
                 words
             }
             Err(Unsent::PutOff(words)) => {
-                self.may_pass += 1;
+                self.transient += 1;
                 words
             }
         };
@@ -72,7 +72,7 @@ impl Left {
         let Some(words) = self.words else {
             return Ok(());
         };
-        let pause = (self.may_pass == 0).then_some(NOT_ALLOWED_PAUSE);
+        let pause = (self.transient == 0).then_some(NOT_ALLOWED_PAUSE);
         let words = format!("{} of {all} mails are left: {words}", self.count);
         Err(failure(words).retry_after(pause))
     }
@@ -131,14 +131,14 @@ mod tests {
             let first = sent
                 .iter()
                 .position(|sent| !matches!(sent, Ok(()) | Err(Unsent::Refused(_))));
-            let mut noted = Left::default();
+            let mut remaining = Remaining::default();
             let ended = sent
                 .into_iter()
                 .enumerate()
-                .position(|(index, sent)| noted.note(index, sent).is_err());
+                .position(|(index, sent)| remaining.note(index, sent).is_err());
             assert_eq!(ended.map(|index| index + 1), ends_after, "{shown}");
-            assert_eq!((noted.count, noted.first), (left, first), "{shown}");
-            assert_eq!(noted.words.is_some(), left > 0, "{shown}");
+            assert_eq!((remaining.count, remaining.first), (left, first), "{shown}");
+            assert_eq!(remaining.words.is_some(), left > 0, "{shown}");
         }
     }
 
@@ -149,11 +149,11 @@ mod tests {
             (vec![not_allowed(), put_off()], None),
             (vec![unconfirmed()], None),
         ] {
-            let mut left = Left::default();
+            let mut remaining = Remaining::default();
             for (index, sent) in sent.into_iter().enumerate() {
-                left.note(index, sent).unwrap();
+                remaining.note(index, sent).unwrap();
             }
-            assert_eq!(left.end(2).unwrap_err().retry_after, pause);
+            assert_eq!(remaining.end(2).unwrap_err().retry_after, pause);
         }
     }
 }

@@ -5,7 +5,7 @@
 use sqlx::migrate::MigrateError;
 
 /// Describes an error without repeating any settings.
-pub fn said(error: &sqlx::Error) -> String {
+pub fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(_) => {
             "a parameter of its URL, or the file of its sslkey or sslcert, cannot be used; a PEM \
@@ -23,9 +23,9 @@ pub fn said(error: &sqlx::Error) -> String {
 }
 
 /// Describes an error of a migration without repeating any settings.
-pub fn said_of_migration(error: &MigrateError) -> String {
+pub fn describe_migration(error: &MigrateError) -> String {
     match error {
-        MigrateError::Execute(error) => said(error),
+        MigrateError::Execute(error) => describe(error),
         other => other.to_string(),
     }
 }
@@ -78,7 +78,7 @@ mod tests {
                 );
                 let store = Store::open(&url, 1).await.unwrap();
                 let error = store.migrate().await.unwrap_err();
-                let text = said_of_migration(&error);
+                let text = describe_migration(&error);
                 assert!(text.contains("cannot be used"), "{text}");
                 let secrets = [&*der, body.as_bytes(), b"a-password-of-some-length"];
                 assert_eq!(exposed(&secrets, &text), None, "{text}");

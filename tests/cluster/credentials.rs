@@ -112,8 +112,8 @@ async fn certificates_are_replaced_under_load_without_a_restart_or_a_failed_acti
             );
             load.stop().await?;
 
-            // Then the old certificates go: the server has a new certificate and trusts only the new
-            // authority.
+            // Then the old certificates go: the server has a new certificate and trusts only the
+            // new authority.
             front.switch_to(new.server(&[&new])?);
             let order = json!({"total": 100});
             let last = cluster.temporal.orders(&queue, 1000..1003, &order)?;

@@ -160,8 +160,10 @@ async fn a_queue_is_added_and_removed_and_a_deleted_fleet_leaves_nothing() {
             .replicas_are("b", "the second queue runs", |_, ready| ready == 1)
             .await?;
 
-        spec["queues"] =
-            json!([{"name": "b", "taskQueue": cluster.queue("b"), "replicas": {"min": 1, "max": 1}}]);
+        spec["queues"] = json!([{
+            "name": "b", "taskQueue": cluster.queue("b"),
+            "replicas": {"min": 1, "max": 1},
+        }]);
         cluster.apply(spec).await?;
         eventually("the first queue's Deployment is pruned", || async {
             let list = cluster

@@ -127,7 +127,9 @@ pub(crate) async fn install(cluster: &TestCluster, client: &Value) -> anyhow::Re
         "webhooks": [{
             "name": NAME, "admissionReviewVersions": ["v1"], "sideEffects": "None",
             "failurePolicy": "Fail", "timeoutSeconds": 2, "clientConfig": client,
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}},
+            "namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": cluster.namespace},
+            },
             "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}],
         }],

@@ -48,7 +48,7 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
     if !GRACE_PERIOD.contains(spec.drain.grace_period) {
         findings.add("spec.drain.gracePeriod", GRACE_PERIOD.message());
     }
-    let template = template(spec, &mut findings);
+    let template = fleet_pods(spec, &mut findings);
     check_queues(&spec.queues, &mut findings);
     target::check_distinct(&spec.queues, &mut findings);
     deployment::check(spec, &mut findings);
@@ -96,7 +96,7 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
 }
 
 /// The pod template of the fleet, which only queues without a target need.
-fn template(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> WorkerPods {
+fn fleet_pods(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> WorkerPods {
     if let Some(template) = &spec.template {
         return pods::parse(template, findings);
     }

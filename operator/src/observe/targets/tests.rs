@@ -38,7 +38,8 @@ fn cluster(asked: &Asked, pods: &[Value]) -> (u16, Value) {
     if line == "GET /apis/apps/v1" {
         let resource = |name: &str, kind: &str| {
             json!({
-                "name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get"],
+                "name": name, "singularName": "", "namespaced": true, "kind": kind,
+                "verbs": ["get"],
             })
         };
         let resources = [

@@ -30,7 +30,9 @@ pub(super) const TEMPLATES: &[Mistake] = &[
         "a variable of the operator in the template of a queue",
         &[(
             "/spec/queues/0/template",
-            r#"{"spec": {"containers": [{"name": "worker", "env": [{"name": "TEMPORAL_ADDRESS"}]}]}}"#,
+            r#"{"spec": {"containers": [
+                {"name": "worker", "env": [{"name": "TEMPORAL_ADDRESS"}]}
+            ]}}"#,
         )],
         &[
             "spec.queues[0].template.spec.containers",
@@ -41,7 +43,9 @@ pub(super) const TEMPLATES: &[Mistake] = &[
         "a quantity with an unknown unit in the template of a queue",
         &[(
             "/spec/queues/0/template",
-            r#"{"spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "1GB"}}}]}}"#,
+            r#"{"spec": {"containers": [
+                {"name": "worker", "resources": {"limits": {"memory": "1GB"}}}
+            ]}}"#,
         )],
         &[
             "spec.queues[0].template.spec.containers[0].resources.limits.memory",

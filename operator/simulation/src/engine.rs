@@ -1,4 +1,4 @@
-//! The simulated engine: processes events in order of virtual time. Deterministic, no I/O.
+//! The event loop of the simulation, in order of virtual time. Deterministic, no I/O.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! A small fleet for scaling scenarios: one queue, one fleet, a clock that the test moves.
+//! A queue and its fleet for the tests of scaling, with a clock that only the test moves.
 
 use std::time::Duration;
 

@@ -53,7 +53,7 @@ pub(super) const QUEUES: &[Mistake] = &[
         ],
         &[
             "spec.queues[0].scaleTargetRef",
-            "must not set resources, env, nodeSelector, tolerations or priorityClassName",
+            "must not set template, deployment, resources, env",
         ],
     ),
     (

@@ -21,8 +21,8 @@ const LONG: Duration = Duration::from_secs(40);
 /// Seconds before a fleet shrinks. A task that has just started must appear in a heartbeat and in a
 /// reading first, on a busy machine too.
 const WINDOW: u32 = 20;
-/// A short task cannot have taken longer, as far as the operator can see: it may run from just after
-/// one heartbeat to just before another, and the readings of both may be late.
+/// A short task cannot have taken longer, as far as the operator can see: it may run from just
+/// after one heartbeat to just before another, and the readings of both may be late.
 const SHORT_AT_MOST: Duration = Duration::from_secs(15);
 /// The task slots of one pod.
 const SLOTS: u32 = 4;

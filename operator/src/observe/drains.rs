@@ -51,12 +51,22 @@ impl Draining {
     pub fn of(pod: &Pod) -> Option<Self> {
         let name = pod.metadata.name.clone()?;
         // The time at which its containers are killed.
-        let deadline = pod.metadata.deletion_timestamp.as_ref()?.0;
+        let mut deadline = pod.metadata.deletion_timestamp.as_ref()?.0;
         let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let spec = pod.spec.as_ref();
-        let own = spec.and_then(|spec| spec.termination_grace_period_seconds);
-        let deletion = pod.metadata.deletion_grace_period_seconds.map(seconds);
-        let full = own.map(seconds).or(deletion).unwrap_or(MARGIN);
+        let own = spec
+            .and_then(|spec| spec.termination_grace_period_seconds)
+            .map(seconds);
+        let mut deletion = pod.metadata.deletion_grace_period_seconds.map(seconds);
+        let end = WorkerEnd::of(pod);
+        // The kubelet removes a pod that has ended with a grace period of zero, which moves the
+        // deadline back to the time of the first deletion.
+        if let (Some(own), Some(Duration::ZERO), Some(_)) = (own, deletion, end) {
+            let allowed = SignedDuration::try_from(own).unwrap_or(SignedDuration::ZERO);
+            deadline = deadline.checked_add(allowed).unwrap_or(deadline);
+            deletion = Some(own);
+        }
+        let full = own.or(deletion).unwrap_or(MARGIN);
         let full = full.saturating_sub(MARGIN);
         let shortened_to = deletion.filter(|deletion| *deletion < full);
         let grace = shortened_to.unwrap_or(full);
@@ -70,7 +80,7 @@ impl Draining {
             ends: deadline.checked_sub(left).unwrap_or(deadline),
             shortened_to,
             hooked: spec.is_some_and(|spec| spec.containers.iter().any(is_hooked)),
-            end: WorkerEnd::of(pod),
+            end,
         })
     }
 }

@@ -138,6 +138,14 @@ fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) ->
     let pods = seen.slots.known().map_or(&[][..], |slots| &slots.pods);
     let slots = pods.iter().find(|slots| slots.pod == pod.pod);
     let since = before.map_or(now, |before| before.since);
+    let mut pod = pod.clone();
+    // A deletion can only shorten the grace period of an earlier one, and the object of a pod that
+    // was removed does not tell the one that counted.
+    if let Some(earlier) = before.filter(|before| before.pod.ends < pod.ends) {
+        pod.grace = earlier.pod.grace;
+        pod.ends = earlier.pod.ends;
+        pod.shortened_to = earlier.pod.shortened_to;
+    }
     let mut drain = Drain {
         pod: pod.clone(),
         since,
@@ -147,7 +155,7 @@ fn drain(state: &QueueState, seen: &ObservedQueue, pod: &Draining, now: Time) ->
         reported: before.is_some_and(|before| before.reported),
     };
     // Until a preStop hook has ended, the worker does not know that it must stop.
-    if let Some(taken) = taken_since(seen, pod, since).filter(|_| !pod.hooked) {
+    if let Some(taken) = taken_since(seen, &pod, since).filter(|_| !pod.hooked) {
         let first = *drain.taken.get_or_insert(taken);
         drain.took = drain.took.max(taken.saturating_sub(first));
     }

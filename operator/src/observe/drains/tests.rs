@@ -65,6 +65,25 @@ fn a_grace_period_at_deletion_counts_if_it_is_shorter_than_the_drain_grace_perio
 }
 
 #[test]
+fn the_removal_of_an_ended_pod_does_not_shorten_its_grace_period() {
+    let ended = json!({"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T12:00:40Z"}});
+    let removed = |state: &Value| {
+        let statuses = worker(state, &json!({}));
+        let pod = deleted(0, &json!({"name": "worker"}), &statuses);
+        Draining::of(&pod).map(|pod| (pod.grace.as_secs(), pod.ends, pod.shortened_to))
+    };
+    assert_eq!(
+        removed(&ended),
+        Some((60, at("2026-01-01T12:01:00Z"), None))
+    );
+    // Somebody forced its deletion while it was running.
+    assert_eq!(
+        removed(&json!({"running": {}})),
+        Some((0, at("2026-01-01T12:00:00Z"), Some(Duration::ZERO)))
+    );
+}
+
+#[test]
 fn a_hook_counts_in_the_worker_only() {
     let hook = json!({"preStop": {"sleep": {"seconds": 5}}});
     let hooked = |name: &str| {

@@ -200,6 +200,25 @@ fn a_shorter_grace_period_at_deletion_is_reported() {
 }
 
 #[test]
+fn a_grace_period_that_was_shortened_stays_so_when_the_pod_is_removed() {
+    let mut state = FleetState::default();
+    let shortened = Draining {
+        grace: Duration::from_secs(5),
+        ends: at(5),
+        shortened_to: Some(Duration::from_secs(5)),
+        ..stopping(None)
+    };
+    assert_eq!(pass(&mut state, draining(shortened, Some(3)), 1), []);
+    let removed = stopping(Some(ended(5, Some(Killed::Other))));
+    let reported = pass(&mut state, gone(removed), 6);
+    let [(reason, note)] = reported.as_slice() else {
+        panic!("{reported:?}");
+    };
+    assert_eq!(reason, "DrainExceeded");
+    assert!(note.contains("grace period of only 5s"), "{note}");
+}
+
+#[test]
 fn a_pod_past_its_grace_period_is_reported_only_after_its_node_should_have_reported() {
     let mut state = FleetState::default();
     let reported = exceeded(

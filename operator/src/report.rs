@@ -177,9 +177,8 @@ impl Reports {
         drafts.extend(certificates.as_ref().and_then(|all| all.draft(warning)));
         let details = details(&drafts, fleet);
         let old = subject.present(state);
-        let namespace = usable.map(|usable| usable.spec.temporal_namespace.as_str());
         let generation = fleet.generation;
-        let new = status::status(&old, generation, &queues, namespace, &drafts, now.wall);
+        let new = status::status(&old, generation, &queues, &drafts, now.wall);
         let mut numbers = fleet_metrics::numbers(&queues, &new, now);
         numbers.server_namespace = usable.map(|usable| usable.resolved.server_namespace());
         numbers.certificates = certificates.map_or_else(Vec::new, |all| all.numbers());

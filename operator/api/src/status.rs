@@ -33,16 +33,6 @@ pub struct TaskQueueWorkerStatus {
     #[serde(default)]
     pub queue_count: u32,
 
-    /// The mode in which the queues are scaled: Active, DryRun or Paused, or those of several
-    /// queues separated by commas. Paused also while the annotation taskqueue.dev/paused pauses the
-    /// fleet.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub mode: String,
-
-    /// The namespace inside Temporal that the connection names. Empty until there is a connection.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub temporal_namespace: String,
-
     /// Ready and desired replicas over all queues, as in 3/7.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub replicas: String,

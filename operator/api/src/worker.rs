@@ -63,15 +63,15 @@ use crate::status::TaskQueueWorkerStatus;
     printcolumn(
         name = "Mode",
         type_ = "string",
-        json_path = ".status.mode",
-        description = "Whether the operator scales (Active), only says what it would do (DryRun) \
-                       or does nothing (Paused)",
+        json_path = ".spec.scaling.mode",
+        description = "Whether the spec lets the operator scale (Active), only say what it would \
+                       do (DryRun) or do nothing (Paused)",
     ),
     printcolumn(
         name = "Temporal-Namespace",
         type_ = "string",
-        json_path = ".status.temporalNamespace",
-        description = "The namespace inside Temporal",
+        json_path = ".spec.connection.temporalNamespace",
+        description = "The namespace inside Temporal, unless a TemporalConnection names it",
     ),
     printcolumn(
         name = "Reason",

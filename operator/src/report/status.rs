@@ -1,10 +1,7 @@
 //! The status of a fleet: computes it, and compares it with the present one. Pure.
 //!
-//! The old status is read for three things only: the conditions, for those that are kept and for
-//! the times and generations of the others, the last decision of a queue that has no new one, and
-//! the Temporal namespace while there is no connection.
-
-use std::collections::BTreeSet;
+//! The old status is read for two things only: the conditions, for those that are kept and for the
+//! times and generations of the others, and the last decision of a queue that has no new one.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -17,13 +14,11 @@ use taskqueue_scaling::{Decision, Mode, PerType, Reason, TaskType, Term};
 use crate::report::conditions::draft::{ConditionDraft, ObservedGeneration, Status};
 use crate::report::facts::QueueFacts;
 
-/// The status after a pass over an accepted spec. Without a connection the Temporal namespace
-/// stays.
+/// The status after a pass over an accepted spec.
 pub fn status(
     old: &TaskQueueWorkerStatus,
     generation: i64,
     facts: &[QueueFacts<'_>],
-    temporal_namespace: Option<&str>,
     drafts: &[ConditionDraft],
     now: Timestamp,
 ) -> TaskQueueWorkerStatus {
@@ -38,28 +33,12 @@ pub fn status(
         observed_generation: Some(generation),
         conditions: conditions(old, generation, drafts, now),
         queue_count: u32::try_from(queues.len()).unwrap_or(u32::MAX),
-        mode: mode(facts),
-        temporal_namespace: temporal_namespace
-            .unwrap_or(&old.temporal_namespace)
-            .to_owned(),
         replicas: format!("{ready}/{desired}"),
         desired_replicas: desired,
         current_replicas: sum(|queue| queue.current),
         ready_replicas: ready,
         queues,
     }
-}
-
-/// The modes of the queues.
-fn mode(queues: &[QueueFacts<'_>]) -> String {
-    let of = |mode: Mode| match mode {
-        Mode::Active => "Active",
-        Mode::DryRun => "DryRun",
-        Mode::Paused => "Paused",
-    };
-    let modes = queues.iter().map(|facts| of(facts.queue.policy.mode));
-    let modes: BTreeSet<&str> = modes.collect();
-    modes.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// The status of a fleet with an invalid spec. What is known about its queues stays, since they

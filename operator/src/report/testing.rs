@@ -92,10 +92,8 @@ impl Passed {
         old: &TaskQueueWorkerStatus,
         generation: i64,
     ) -> TaskQueueWorkerStatus {
-        let usable = self.observed.connection.as_ref().ok();
-        let namespace = usable.map(|usable| usable.spec.temporal_namespace.as_str());
         let (facts, drafts) = (self.facts(), self.drafts());
-        status::status(old, generation, &facts, namespace, &drafts, now().wall)
+        status::status(old, generation, &facts, &drafts, now().wall)
     }
 
     pub(crate) async fn report(

@@ -200,17 +200,3 @@ fn paused_by_annotation() -> Fleet {
     resource.metadata.annotations = Some(BTreeMap::from([paused]));
     validate(&resource).unwrap()
 }
-
-#[test]
-fn the_status_shows_the_mode_and_the_namespace_inside_temporal() {
-    let columns = |fleet| {
-        let status = then(&Passed::over(fleet, healthy()));
-        (status.mode, status.temporal_namespace)
-    };
-    let shown = |mode: &str| (mode.to_owned(), "default".to_owned());
-    assert_eq!(columns(simple()), shown("Active"));
-    assert_eq!(columns(paused_by_annotation()), shown("Paused"));
-    let mut away = Passed::of(healthy());
-    away.observed.connection = Err(NotReady::new(Reason::SecretNotFound, "it is so"));
-    assert_eq!(then(&away).temporal_namespace, "default", "it stays");
-}

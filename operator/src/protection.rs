@@ -1,8 +1,8 @@
 //! Which pods are protected against the removal of their node: those with long tasks. Pure.
 //!
-//! A pod is protected once a task on it has certainly run for [`LONG`], and until it has held no
-//! such task for [`QUIET`]. Short tasks therefore cause no write, however many there are, and a pod
-//! that takes one long task after another is written once. At most [`MOST`] pods of a fleet are
+//! A pod is protected once a task on it has certainly run for `LONG`, and until it has held no
+//! such task for `QUIET`. Short tasks therefore cause no write, however many there are, and a pod
+//! that takes one long task after another is written once. At most `MOST` pods of a fleet are
 //! written in a second: protections first, then removals, and the rest in the next passes.
 
 use std::collections::{BTreeMap, VecDeque};

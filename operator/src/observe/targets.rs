@@ -2,7 +2,7 @@
 //! pods, listed by the selector that it reports. Reads only.
 //!
 //! Nothing is watched, so any kind with a scale subresource will do, with no right but to that.
-//! Each workload is read once per [`FRESH`] and again after each write to it, and the passes in
+//! Each workload is read once per `FRESH` and again after each write to it, and the passes in
 //! between share the result. Anything that cannot be read is returned as a not-ready reason.
 
 use std::collections::{BTreeMap, HashMap};

@@ -162,7 +162,7 @@ pub(super) fn worst(
     Some(ConditionBuilder::new(status, first.reason, message).queue(queue))
 }
 
-/// Whether a message of [`worst`] names this queue. A condition has no field for the queues, so
+/// Whether a message of `worst` names this queue. A condition has no field for the queues, so
 /// their names are only in the message. Of many queues, some are only counted.
 pub fn names_queue(message: &str, queue: &str) -> bool {
     let heads = message.split("; ").filter_map(|part| part.split_once(": "));

@@ -125,8 +125,8 @@ pub fn writes(
             let of_target = |of: &Queue| of.name == queue.queue && of.target.is_some();
             let unread = queue.target.is_none() && fleet.queues.iter().any(of_target);
             if !unread {
-                let asked = queue.observation.replicas.asked;
-                state.history.held(asked, now.monotonic);
+                let requested = queue.observation.replicas.requested;
+                state.history.held(requested, now.monotonic);
             }
             continue;
         };
@@ -139,13 +139,13 @@ pub fn writes(
         }
         // While scaling is paused, any number that somebody sets is right. Otherwise it is right if
         // we wanted it anyway.
-        let asked = queue.observation.replicas.asked;
+        let requested = queue.observation.replicas.requested;
         let untouched = done.scaled.is_none() && done.written.is_none();
-        let wanted = untouched && decision.demand.is_some() && decision.desired == asked;
+        let wanted = untouched && decision.demand.is_some() && decision.desired == requested;
         if (decision.reason == Reason::Paused || wanted)
             && let Some(written) = state.written.as_mut()
         {
-            written.replicas = asked;
+            written.replicas = requested;
         }
     }
 }
@@ -184,7 +184,9 @@ fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) 
     let same = before.filter(|before| before.rendered == rendered);
     let before = same.map_or(0, |same| same.before.saturating_add(1));
     let wait = error.class().wait(before);
-    let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
+    let wait = error
+        .retry_after()
+        .map_or(wait, |requested| requested.max(wait));
     Refused {
         rendered,
         at: now.monotonic,

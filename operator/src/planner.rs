@@ -251,7 +251,7 @@ fn removed(replicas: &Replicas, pods: &[PodSlots], scale: &Scale) -> u32 {
         .filter(|pod| pod.phase != scaling::PodPhase::Terminating)
         .count();
     let live = u32::try_from(live).unwrap_or(u32::MAX);
-    live.min(replicas.asked).saturating_sub(scale.to)
+    live.min(replicas.requested).saturating_sub(scale.to)
 }
 
 fn prune(orphan: &Deployment, state: &FleetState) -> Option<Prune> {

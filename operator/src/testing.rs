@@ -30,7 +30,7 @@ pub(crate) const NOW: Time = Time::from_secs(100_000);
 
 /// One request as the API server received it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct ApiRequest {
     /// Method, path and query.
     pub(crate) line: String,
     /// The body; `null` if there is none.
@@ -39,35 +39,38 @@ pub(crate) struct Asked {
 
 /// The requests received so far.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Asked>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<ApiRequest>>>);
 
 impl Log {
     /// Removes and returns the requests.
-    pub(crate) fn take(&self) -> Vec<Asked> {
+    pub(crate) fn take(&self) -> Vec<ApiRequest> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
     /// Whether a request since the last `take` matches.
-    pub(crate) fn peek(&self, is: impl FnMut(&Asked) -> bool) -> bool {
+    pub(crate) fn peek(&self, is: impl FnMut(&ApiRequest) -> bool) -> bool {
         self.0.lock().unwrap().iter().any(is)
     }
 
     /// Removes the requests and returns their lines.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.take().into_iter().map(|asked| asked.line).collect()
+        self.take()
+            .into_iter()
+            .map(|request| request.line)
+            .collect()
     }
 }
 
 /// An API server that answers with the status and body of `answer`.
 pub(crate) fn api(
-    answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
+    answer: impl Fn(&ApiRequest) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Log) {
-    slow_api(move |asked| (Duration::ZERO, answer(asked)))
+    slow_api(move |request| (Duration::ZERO, answer(request)))
 }
 
 /// An API server that answers with the status and body of `answer`, after its delay.
 pub(crate) fn slow_api(
-    answer: impl Fn(&Asked) -> (Duration, (u16, Value)) + Send + Sync + 'static,
+    answer: impl Fn(&ApiRequest) -> (Duration, (u16, Value)) + Send + Sync + 'static,
 ) -> (Client, Log) {
     let log = Log::default();
     let kept = log.clone();
@@ -78,9 +81,9 @@ pub(crate) fn slow_api(
             let line = format!("{} {}", request.method(), request.uri());
             let bytes = request.into_body().collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            let asked = Asked { line, body };
-            let (after, (status, body)) = answer(&asked);
-            kept.0.lock().unwrap().push(asked);
+            let request = ApiRequest { line, body };
+            let (after, (status, body)) = answer(&request);
+            kept.0.lock().unwrap().push(request);
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
@@ -102,23 +105,23 @@ pub(crate) fn slow_api(
 /// An API server that accepts every write and answers much like a real one: with the object, its
 /// uid, its version and its replicas filled in. Every read finds nothing.
 pub(crate) fn willing_api() -> (Client, Log) {
-    api(|asked| {
-        if asked.line.starts_with("GET") {
+    api(|request| {
+        if request.line.starts_with("GET") {
             return (404, failure(404, "NotFound", "not found"));
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     })
 }
 
 /// The answer to an accepted write.
-pub(crate) fn accepted(asked: &Asked) -> Value {
-    let mut body = asked.body.clone();
-    if asked.line.contains("/events") || asked.line.starts_with("DELETE") {
+pub(crate) fn accepted(request: &ApiRequest) -> Value {
+    let mut body = request.body.clone();
+    if request.line.contains("/events") || request.line.starts_with("DELETE") {
         return body;
     }
     body["metadata"]["resourceVersion"] = json!("100");
     body["metadata"]["uid"] = json!("deployment-uid");
-    if asked.line.contains("/deployments/") {
+    if request.line.contains("/deployments/") {
         if body["spec"].get("selector").is_none() {
             body["spec"]["selector"] = json!({});
             body["spec"]["template"] = json!({});

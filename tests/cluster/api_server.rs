@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, one_queue, output},
     leaders::{get, lease, process_of, settled},
-    proxy::{Asked, Proxy},
+    proxy::{ApiRequest, Proxy},
 };
 
 const OUTAGE: Duration = Duration::from_mins(1);
@@ -69,7 +69,7 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
             let back = proxy.serve();
             let from_zero = scaled(proxy, &zero, back).await?;
             let more = scaled(proxy, &busy, back).await?;
-            let refused = proxy.asked(Asked::is_refused);
+            let refused = proxy.requests(ApiRequest::is_refused);
             println!(
                 "from the return of an API server that answered {} requests with 503 in {} s \
                  until the \
@@ -88,15 +88,15 @@ async fn after_a_minute_of_503_the_same_leader_continues_and_fleets_grow_at_once
             anyhow::ensure!(more < MORE, "the running fleet took {more:?}");
             let written: Vec<_> = refused
                 .iter()
-                .filter(|asked| asked.at > suspended && asked.is_write())
-                .filter(|asked| !asked.path.contains("/leases/"))
+                .filter(|request| request.at > suspended && request.is_write())
+                .filter(|request| !request.path.contains("/leases/"))
                 .collect();
             anyhow::ensure!(
                 written.is_empty(),
                 "it wrote during the outage: {written:?}"
             );
             before.is_still_there(&cluster).await?;
-            let lists = proxy.asked(|asked| asked.at >= back && asked.is_list());
+            let lists = proxy.requests(|request| request.at >= back && request.is_list());
             anyhow::ensure!(
                 lists.is_empty(),
                 "the operator listed objects again: {lists:?}"
@@ -148,13 +148,13 @@ async fn replaced(
     // Only a new watch shows this change.
     cluster.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
     cluster
-        .replicas_are("all", "the operator applies the change", |asked, _| {
-            asked == 1
+        .replicas_are("all", "the operator applies the change", |requested, _| {
+            requested == 1
         })
         .await?;
     let took = began.elapsed();
     let watched = eventually("every watch runs again", || async {
-        let watches = proxy.asked(|asked| asked.at > began && asked.is_watch());
+        let watches = proxy.requests(|request| request.at > began && request.is_watch());
         let kinds = [
             "taskqueueworkers",
             "temporalconnections",
@@ -164,10 +164,10 @@ async fn replaced(
         let again = kinds.map(|kind| {
             let of = |path: &str| path.rsplit('/').next() == Some(kind);
             let mut watches = watches.iter();
-            watches.find(|asked| asked.status.is_success() && of(&asked.path))
+            watches.find(|request| request.status.is_success() && of(&request.path))
         });
         let all: Option<Vec<_>> = again.into_iter().collect();
-        let last = all.and_then(|all| all.iter().map(|asked| asked.at).max());
+        let last = all.and_then(|all| all.iter().map(|request| request.at).max());
         Ok(last.ok_or_else(|| format!("{watches:?}")))
     })
     .await?
@@ -304,7 +304,8 @@ async fn deployment_of(cluster: &TestCluster, fleet: &str) -> anyhow::Result<Str
 async fn scaled(proxy: &Proxy, deployment: &str, since: Instant) -> anyhow::Result<Duration> {
     let what = format!("the replicas of {deployment} are written");
     let written = eventually(&what, || async {
-        let writes = proxy.asked(|asked| asked.at >= since && asked.has_scaled(deployment));
+        let writes =
+            proxy.requests(|request| request.at >= since && request.has_scaled(deployment));
         Ok(writes
             .into_iter()
             .next()

@@ -93,17 +93,19 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
         cluster.temporal.result(&first).await?;
         // The leader is about to scale this idle fleet to zero, but freezes first.
         let (leader, _) = settled(&cluster).await?;
-        let (asked, _) = cluster.replicas("all").await?;
+        let (requested, _) = cluster.replicas("all").await?;
         anyhow::ensure!(
-            asked == 1,
-            "the fleet was scaled in before its cooldown: {asked}"
+            requested == 1,
+            "the fleet was scaled in before its cooldown: {requested}"
         );
         let (frozen, mut took) = freeze(&cluster, &leader).await?;
 
         let order = json!({"total": 100, "card": "tok_delay_8000"});
         let workflows = cluster.temporal.orders(&queue, 1..9, &order)?;
         cluster
-            .replicas_are("all", "the next leader scales out", |asked, _| asked > 1)
+            .replicas_are("all", "the next leader scales out", |requested, _| {
+                requested > 1
+            })
             .await?;
         let shrinks = Arc::new(Mutex::new(Vec::new()));
         let deployment = cluster.deployments().await?["all"].name_any();
@@ -247,12 +249,12 @@ async fn watch_shrinks(
         let (WatchEvent::Added(now) | WatchEvent::Modified(now)) = event else {
             continue;
         };
-        let asked = now.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-        if let Some(before) = last.replace(asked).filter(|before| asked < *before) {
+        let requested = now.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        if let Some(before) = last.replace(requested).filter(|before| requested < *before) {
             shrinks
                 .lock()
                 .expect("the lock is not poisoned")
-                .push((before, asked));
+                .push((before, requested));
         }
     }
     anyhow::bail!("the API server ended the watch of {deployment}")

@@ -133,7 +133,9 @@ async fn long_tasks_after_short_tasks_are_not_cut_off() {
         cluster.apply(spec).await?;
         cluster.temporal.results_at_once(&long).await?;
         cluster
-            .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)
+            .replicas_are("all", "then the fleet goes to zero", |requested, _| {
+                requested == 0
+            })
             .await
             .map(drop)
     })
@@ -151,7 +153,9 @@ async fn a_pod_with_work_on_the_task_queue_of_its_host_is_busy() {
         let tasks = cluster.start_on(&sleeper, "host", 3, LONG, true)?;
         cluster.temporal.results_at_once(&tasks).await?;
         cluster
-            .replicas_are("all", "then the fleet goes to zero", |asked, _| asked == 0)
+            .replicas_are("all", "then the fleet goes to zero", |requested, _| {
+                requested == 0
+            })
             .await
             .map(drop)
     })
@@ -169,14 +173,16 @@ async fn workers_without_a_slot_limit_are_counted_by_slots_per_replica() {
         // 12 tasks at a time, with 3 of 4 slots in use per replica.
         let tasks = cluster.start(&sleeper, "tuned", 12, LONG)?;
         cluster
-            .replicas_are("all", "the tasks start workers", |asked, _| asked > 0)
+            .replicas_are("all", "the tasks start workers", |requested, _| {
+                requested > 0
+            })
             .await?;
         let few = throughout(LONG, "a few replicas are enough", || async {
-            let (asked, _) = cluster.replicas("all").await?;
-            Ok(if asked <= 6 {
+            let (requested, _) = cluster.replicas("all").await?;
+            Ok(if requested <= 6 {
                 Ok(())
             } else {
-                Err(format!("the operator requested {asked} replicas"))
+                Err(format!("the operator requested {requested} replicas"))
             })
         });
         few.await?;
@@ -202,14 +208,14 @@ async fn one_worker_keeps_polling_for_tasks_that_no_worker_takes() {
             .replicas_are("all", "the tasks start workers", |_, ready| ready > 1)
             .await?;
         cluster
-            .replicas_are("all", "one worker is left", |asked, _| asked == 1)
+            .replicas_are("all", "one worker is left", |requested, _| requested == 1)
             .await?;
         throughout(Duration::from_secs(10), "it stays", || async {
-            let (asked, _) = cluster.replicas("all").await?;
-            Ok(if asked == 1 {
+            let (requested, _) = cluster.replicas("all").await?;
+            Ok(if requested == 1 {
                 Ok(())
             } else {
-                Err(format!("the operator requests {asked} replicas"))
+                Err(format!("the operator requests {requested} replicas"))
             })
         })
         .await?;

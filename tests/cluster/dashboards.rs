@@ -42,9 +42,11 @@ async fn the_dashboards_show_a_run_and_no_panel_is_empty() {
         people_see_what_runs(&cluster, &queue)?;
         cluster.temporal.results(&workflows).await?;
         cluster
-            .replicas_are("all", "the idle fleet is back at zero", |asked, ready| {
-                (asked, ready) == (0, 0)
-            })
+            .replicas_are(
+                "all",
+                "the idle fleet is back at zero",
+                |requested, ready| (requested, ready) == (0, 0),
+            )
             .await?;
         people_see_why_it_went_to_zero(&cluster)?;
 

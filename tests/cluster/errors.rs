@@ -252,8 +252,8 @@ async fn the_newer_of_two_fleets_on_one_task_queue_does_not_scale() {
                 })
             })
             .await?;
-            let (asked, ready) = cluster.replicas("all").await?;
-            assert_eq!((asked, ready), (1, 1), "the older fleet continues");
+            let (requested, ready) = cluster.replicas("all").await?;
+            assert_eq!((requested, ready), (1, 1), "the older fleet continues");
             Ok(())
         },
     )

@@ -12,7 +12,7 @@ async fn an_operator_that_is_killed_during_work_continues_after_its_restart() {
         let order = json!({"total": 100, "card": "tok_delay_2000"});
         let workflows = cluster.temporal.orders(&queue, 0..12, &order)?;
         cluster
-            .replicas_are("all", "workers start", |asked, _| asked > 0)
+            .replicas_are("all", "workers start", |requested, _| requested > 0)
             .await?;
         let mut kubectl = cluster.sandbox.kubectl();
         kubectl.args([
@@ -47,7 +47,7 @@ async fn an_operator_that_is_killed_during_work_continues_after_its_restart() {
             .replicas_are(
                 "all",
                 "the new operator takes the idle fleet to zero",
-                |asked, _| asked == 0,
+                |requested, _| requested == 0,
             )
             .await?;
         Ok(())

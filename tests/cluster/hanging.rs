@@ -150,8 +150,8 @@ impl Webhook {
     /// Waits until the API server has called it.
     async fn called(&self) -> anyhow::Result<()> {
         let mut called = self.called.clone();
-        let asked = called.wait_for(|calls| *calls > 0);
-        tokio::time::timeout(Duration::from_mins(1), asked).await??;
+        let first = called.wait_for(|calls| *calls > 0);
+        tokio::time::timeout(Duration::from_mins(1), first).await??;
         Ok(())
     }
 

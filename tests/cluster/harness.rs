@@ -289,7 +289,7 @@ impl TestCluster {
         let deployment = deployments
             .get(queue)
             .ok_or_else(|| anyhow::anyhow!("queue {queue} has no Deployment"))?;
-        let asked = deployment
+        let requested = deployment
             .spec
             .as_ref()
             .and_then(|spec| spec.replicas)
@@ -299,7 +299,7 @@ impl TestCluster {
             .as_ref()
             .and_then(|status| status.ready_replicas)
             .unwrap_or(0);
-        Ok((asked, ready))
+        Ok((requested, ready))
     }
 
     /// Waits until the (requested, ready) replicas of a queue's Deployment satisfy `wanted`.
@@ -311,8 +311,8 @@ impl TestCluster {
     ) -> anyhow::Result<(i32, i32)> {
         eventually(&format!("{what} (queue {queue})"), || async {
             Ok(match self.replicas(queue).await {
-                Ok((asked, ready)) if wanted(asked, ready) => Ok((asked, ready)),
-                Ok(other) => Err(format!("(asked, ready) is {other:?}")),
+                Ok((requested, ready)) if wanted(requested, ready) => Ok((requested, ready)),
+                Ok(other) => Err(format!("(requested, ready) is {other:?}")),
                 Err(error) => Err(format!("{error:#}")),
             })
         })

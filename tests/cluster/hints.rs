@@ -47,7 +47,9 @@ async fn a_hint_of_an_authorized_sender_wakes_a_queue_long_before_its_next_read(
 
         assert_eq!(hint(Some(&of("sender")?), "all")?, 202);
         cluster
-            .replicas_are("all", "the hint wakes the queue", |asked, _| asked > 0)
+            .replicas_are("all", "the hint wakes the queue", |requested, _| {
+                requested > 0
+            })
             .await?;
         cluster.temporal.result(&workflow).await?;
         Ok(())
@@ -59,7 +61,7 @@ async fn sleeps_on(cluster: &TestCluster, span: Duration) -> anyhow::Result<()> 
     throughout(span, "the queue stays at zero", || async {
         Ok(match cluster.replicas("all").await? {
             (0, 0) => Ok(()),
-            other => Err(format!("(asked, ready) is {other:?}")),
+            other => Err(format!("(requested, ready) is {other:?}")),
         })
     })
     .await

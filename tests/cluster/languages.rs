@@ -157,7 +157,9 @@ async fn is_scaled_and_drained(language: Language) {
             .await?;
         let queue = "greetings";
         cluster
-            .replicas_are(queue, "an idle fleet is at zero", |asked, _| asked == 0)
+            .replicas_are(queue, "an idle fleet is at zero", |requested, _| {
+                requested == 0
+            })
             .await?;
 
         // All pods are needed, and one slot stays free.
@@ -178,7 +180,9 @@ async fn is_scaled_and_drained(language: Language) {
         cluster.are_greeted("Ada", &first).await?;
         cluster.are_greeted("Grace", &second).await?;
         cluster
-            .replicas_are(queue, "the idle fleet goes to zero", |asked, _| asked == 0)
+            .replicas_are(queue, "the idle fleet goes to zero", |requested, _| {
+                requested == 0
+            })
             .await?;
         eventually("no pod is left", || async {
             let pods = cluster.workers().await?.pods;

@@ -26,12 +26,14 @@ async fn a_fleet_gets_one_deployment_per_queue_with_the_injected_environment() {
             cluster.apply(spec).await?;
             cluster.condition_is("Ready", "True", "Available").await?;
             cluster
-                .replicas_are("a", "the minimum runs", |asked, ready| {
-                    (asked, ready) == (1, 1)
+                .replicas_are("a", "the minimum runs", |requested, ready| {
+                    (requested, ready) == (1, 1)
                 })
                 .await?;
             cluster
-                .replicas_are("b", "nothing runs", |asked, ready| (asked, ready) == (0, 0))
+                .replicas_are("b", "nothing runs", |requested, ready| {
+                    (requested, ready) == (0, 0)
+                })
                 .await?;
 
             let deployments = cluster.deployments().await?;

@@ -88,14 +88,16 @@ async fn a_minute_without_temporal_changes_nothing_and_is_reported() {
         // then.
         let workflows = server.temporal.orders(&queue, 1..17, &order)?;
         cluster
-            .replicas_are("all", "the backlog starts another worker", |asked, _| {
-                asked == 2
-            })
+            .replicas_are(
+                "all",
+                "the backlog starts another worker",
+                |requested, _| requested == 2,
+            )
             .await?;
         server.temporal.results_at_once(&workflows).await?;
         cluster
-            .replicas_are("all", "then the idle fleet goes to zero", |asked, _| {
-                asked == 0
+            .replicas_are("all", "then the idle fleet goes to zero", |requested, _| {
+                requested == 0
             })
             .await
             .map(drop)

@@ -43,7 +43,7 @@ const NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 
 /// A request and its answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct ApiRequest {
     /// When the answer began.
     pub(crate) at: Instant,
     pub(crate) method: Method,
@@ -64,7 +64,7 @@ struct Shared {
     /// Reaches the API server. It has no credentials: those of the requests are forwarded.
     behind: Client,
     unavailable: AtomicBool,
-    asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<ApiRequest>>,
     open: Mutex<Vec<Open>>,
     /// Not closed before the proxy ends: the kernel would send a FIN.
     silenced: Mutex<Vec<Open>>,
@@ -95,7 +95,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             behind: client(config)?,
             unavailable: AtomicBool::new(false),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             open: Mutex::default(),
             silenced: Mutex::default(),
         });
@@ -173,10 +173,14 @@ impl Proxy {
     }
 
     /// The requests so far that match, in the order of their answers.
-    pub(crate) fn asked(&self, of: impl Fn(&Asked) -> bool) -> Vec<Asked> {
-        let asked = self.shared.asked.lock();
-        let asked = asked.expect("the lock is not poisoned");
-        asked.iter().filter(|asked| of(asked)).cloned().collect()
+    pub(crate) fn requests(&self, of: impl Fn(&ApiRequest) -> bool) -> Vec<ApiRequest> {
+        let requests = self.shared.requests.lock();
+        let requests = requests.expect("the lock is not poisoned");
+        requests
+            .iter()
+            .filter(|request| of(request))
+            .cloned()
+            .collect()
     }
 }
 
@@ -189,7 +193,7 @@ impl Drop for Proxy {
     }
 }
 
-impl Asked {
+impl ApiRequest {
     pub(crate) fn is_write(&self) -> bool {
         self.method != Method::GET
     }
@@ -247,15 +251,15 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         forwarded
             .unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response())
     };
-    let asked = Asked {
+    let request = ApiRequest {
         at: Instant::now(),
         method,
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),
         status: response.status(),
     };
-    let mut all = shared.asked.lock().expect("the lock is not poisoned");
-    all.push(asked);
+    let mut all = shared.requests.lock().expect("the lock is not poisoned");
+    all.push(request);
     drop(all);
     response
 }

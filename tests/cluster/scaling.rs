@@ -12,13 +12,15 @@ async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
         let queue = cluster.queue("all");
         cluster.start_from_zero(&queue, 3).await?;
         cluster
-            .replicas_are("all", "nothing runs", |asked, _| asked == 0)
+            .replicas_are("all", "nothing runs", |requested, _| requested == 0)
             .await?;
 
         let order = json!({"total": 100, "recipients": ["a@shop.example"]});
         let workflows = cluster.temporal.orders(&queue, 0..10, &order)?;
         cluster
-            .replicas_are("all", "the backlog starts workers", |asked, _| asked > 0)
+            .replicas_are("all", "the backlog starts workers", |requested, _| {
+                requested > 0
+            })
             .await?;
         for workflow in &workflows {
             let result = cluster.temporal.result(workflow).await?;
@@ -35,9 +37,11 @@ async fn orders_scale_a_fleet_up_from_zero_and_it_goes_back() {
         };
         assert!(up.iter().any(from_zero), "{up:?}");
         cluster
-            .replicas_are("all", "an idle fleet goes back to zero", |asked, ready| {
-                (asked, ready) == (0, 0)
-            })
+            .replicas_are(
+                "all",
+                "an idle fleet goes back to zero",
+                |requested, ready| (requested, ready) == (0, 0),
+            )
             .await?;
         // The Event is written after the replicas.
         eventually("an Event gives the reason", || async {
@@ -79,7 +83,7 @@ async fn a_busy_worker_with_an_empty_backlog_keeps_its_replica() {
         cluster.apply(one_queue(&queue, 0, 2, &json!({}))).await?;
         works_with_an_empty_backlog(&cluster, &queue).await?;
         cluster
-            .replicas_are("all", "then it goes", |asked, _| asked == 0)
+            .replicas_are("all", "then it goes", |requested, _| requested == 0)
             .await?;
         Ok(())
     })
@@ -102,11 +106,11 @@ pub(crate) async fn works_with_an_empty_backlog(
         .replicas_are("all", "the order starts a worker", |_, ready| ready == 1)
         .await?;
     eventually("the mails are sent", || async {
-        let (asked, ready) = cluster.replicas("all").await?;
+        let (requested, ready) = cluster.replicas("all").await?;
         let running = cluster.temporal.is_running(&workflow)?;
         anyhow::ensure!(
-            !running || (asked >= 1 && ready >= 1),
-            "a working fleet was scaled down: {asked} requested, {ready} ready"
+            !running || (requested >= 1 && ready >= 1),
+            "a working fleet was scaled down: {requested} requested, {ready} ready"
         );
         Ok(if running {
             Err("running".into())
@@ -174,11 +178,11 @@ async fn a_pause_by_annotation_survives_an_apply_of_the_manifest() {
             Duration::from_secs(8),
             "the new minimum is not followed",
             || async {
-                let (asked, _) = cluster.replicas("all").await?;
-                Ok(if asked == 1 {
+                let (requested, _) = cluster.replicas("all").await?;
+                Ok(if requested == 1 {
                     Ok(())
                 } else {
-                    Err(format!("the operator requests {asked}"))
+                    Err(format!("the operator requests {requested}"))
                 })
             },
         )
@@ -205,7 +209,9 @@ async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
             .clone();
         cluster.kubectl(&["scale", "deployment", &deployment, "--replicas=0"])?;
         cluster
-            .replicas_are("all", "the operator reverts them", |asked, _| asked == 1)
+            .replicas_are("all", "the operator reverts them", |requested, _| {
+                requested == 1
+            })
             .await?;
         eventually("an Event names who decides", || async {
             let notes = cluster.events("ReplicasReset").await?;
@@ -233,11 +239,11 @@ async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
             Duration::from_secs(8),
             "the replicas set by hand stay",
             || async {
-                let (asked, _) = cluster.replicas("all").await?;
-                Ok(if asked == 2 {
+                let (requested, _) = cluster.replicas("all").await?;
+                Ok(if requested == 2 {
                     Ok(())
                 } else {
-                    Err(format!("the operator requests {asked}"))
+                    Err(format!("the operator requests {requested}"))
                 })
             },
         )

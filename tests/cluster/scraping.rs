@@ -32,7 +32,9 @@ async fn a_worker_without_heartbeats_is_kept_while_its_metrics_show_that_it_is_b
             works_with_an_empty_backlog(&cluster, &queue).await?;
             // Without a slot signal the fleet would never go to zero.
             cluster
-                .replicas_are("all", "the metrics prove it idle", |asked, _| asked == 0)
+                .replicas_are("all", "the metrics prove it idle", |requested, _| {
+                    requested == 0
+                })
                 .await?;
             Ok(())
         },
@@ -51,11 +53,11 @@ async fn unreadable_metrics_never_count_as_idleness() {
             Duration::from_secs(20),
             "a worker without readings stays",
             || async {
-                let (asked, _) = cluster.replicas("all").await?;
-                Ok(if asked == 1 {
+                let (requested, _) = cluster.replicas("all").await?;
+                Ok(if requested == 1 {
                     Ok(())
                 } else {
-                    Err(format!("the operator requests {asked}"))
+                    Err(format!("the operator requests {requested}"))
                 })
             },
         )
@@ -66,7 +68,7 @@ async fn unreadable_metrics_never_count_as_idleness() {
             .replicas_are(
                 "all",
                 "the idle worker goes once its metrics are read",
-                |asked, _| asked == 0,
+                |requested, _| requested == 0,
             )
             .await?;
         Ok(())

@@ -125,11 +125,13 @@ async fn a_deployment_of_somebody_else_is_scaled_and_nothing_else_of_it_changes(
         // Then it acts: all tasks end on their first attempt, also while the fleet shrinks.
         cluster.apply(fleet(&cluster, &target, 0, "Active")).await?;
         cluster
-            .replicas_are("all", "the tasks start workers", |asked, _| asked > 1)
+            .replicas_are("all", "the tasks start workers", |requested, _| {
+                requested > 1
+            })
             .await?;
         cluster.temporal.results_at_once(&tasks).await?;
         cluster
-            .replicas_are("all", "it goes to zero", |asked, _| asked == 0)
+            .replicas_are("all", "it goes to zero", |requested, _| requested == 0)
             .await?;
         let mut after = deployments.get("worker").await?;
         if let (Some(after), Some(before)) = (&mut after.spec, &before.spec) {
@@ -164,26 +166,26 @@ async fn a_stateful_set_keeps_its_size_while_the_pod_on_top_is_busy() {
         // Enough for every slot of four pods.
         let tasks = cluster.sleep(&sleeper, 16, Duration::from_secs(40))?;
         let sets: Api<StatefulSet> = cluster.api();
-        let asked = || async {
+        let requested = || async {
             let set = sets.get("worker").await?;
             anyhow::Ok(set.spec.and_then(|spec| spec.replicas).unwrap_or(1))
         };
         eventually("it grows", || async {
-            let asked = asked().await?;
-            Ok(if asked == 4 {
+            let requested = requested().await?;
+            Ok(if requested == 4 {
                 Ok(())
             } else {
-                Err(format!("it asks for {asked}"))
+                Err(format!("it asks for {requested}"))
             })
         })
         .await?;
         cluster.temporal.results_at_once(&tasks).await?;
         eventually("it goes to zero", || async {
-            let asked = asked().await?;
-            Ok(if asked == 0 {
+            let requested = requested().await?;
+            Ok(if requested == 0 {
                 Ok(())
             } else {
-                Err(format!("it asks for {asked}"))
+                Err(format!("it asks for {requested}"))
             })
         })
         .await

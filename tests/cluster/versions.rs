@@ -94,13 +94,15 @@ async fn is_managed(cluster: &TestCluster) -> anyhow::Result<()> {
         .temporal
         .orders(&cluster.queue("all"), 0..24, &order)?;
     cluster
-        .replicas_are("all", "the backlog starts another worker", |asked, _| {
-            asked == 2
-        })
+        .replicas_are(
+            "all",
+            "the backlog starts another worker",
+            |requested, _| requested == 2,
+        )
         .await?;
     cluster.temporal.results_at_once(&workflows).await?;
     cluster
-        .replicas_are("all", "the idle worker goes", |asked, _| asked == 1)
+        .replicas_are("all", "the idle worker goes", |requested, _| requested == 1)
         .await?;
     eventually("the status covers the last change", || async {
         let fleet = get(cluster, "tqw/orders")?;

@@ -68,8 +68,8 @@ pub fn violations(
         .find(|limited| limited.by == Reason::MaxReplicas);
     let wanted = before_max.map_or(decision.desired, |limited| limited.from);
     let floor = policy.min.max(policy.scheduled_min.min(policy.max));
-    let asked = observation.replicas.asked;
-    let shrinks = wanted < asked;
+    let requested = observation.replicas.requested;
+    let shrinks = wanted < requested;
     let facts = history.slot_facts(observation);
     let context = Context {
         policy,
@@ -91,13 +91,13 @@ pub fn violations(
         Violation::ShrinksDuringRollout,
     );
     check(
-        wanted == 0 && asked > 0 && !limits::proven_idle(&context),
+        wanted == 0 && requested > 0 && !limits::proven_idle(&context),
         Violation::ZeroWithoutProof,
     );
     let may_go = context
         .release(0)
         .map_or(u32::MAX, |release| release.replicas);
-    let busy = facts.signal == Signal::Known && asked.saturating_sub(wanted) > may_go;
+    let busy = facts.signal == Signal::Known && requested.saturating_sub(wanted) > may_go;
     check(shrinks && busy, Violation::RemovesBusyPods);
     let window = policy.behavior.scale_down.stabilization_window;
     let covered = history
@@ -115,16 +115,16 @@ pub fn violations(
 
 fn step_too_large(context: &Context<'_>, wanted: u32, floor: u32) -> bool {
     let behavior = &context.policy.behavior;
-    let asked = context.asked();
+    let requested = context.requested();
     let too_high = match limits::highest_allowed(&behavior.scale_up, context) {
         Allowed::Any => false,
-        Allowed::None => wanted > asked.max(floor),
-        Allowed::To(limit) => wanted > limit.max(asked).max(floor),
+        Allowed::None => wanted > requested.max(floor),
+        Allowed::To(limit) => wanted > limit.max(requested).max(floor),
     };
     let too_low = match limits::lowest_allowed(&behavior.scale_down, context) {
         Allowed::Any => false,
-        Allowed::None => wanted < asked,
-        Allowed::To(limit) => wanted < limit.min(asked),
+        Allowed::None => wanted < requested,
+        Allowed::To(limit) => wanted < limit.min(requested),
     };
     too_high || too_low
 }

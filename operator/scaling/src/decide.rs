@@ -32,7 +32,7 @@ pub fn decide(
         now,
     };
     let outcome = if policy.mode == Mode::Paused {
-        Outcome::hold(observation.replicas.asked, Reason::Paused)
+        Outcome::hold(observation.replicas.requested, Reason::Paused)
     } else {
         match &observation.backlog {
             Reading::Unknown { failures, .. } => unknown(&context, *failures),
@@ -129,7 +129,7 @@ impl Outcome {
 /// number is held too, in case somebody else has removed replicas since.
 fn unknown(context: &Context<'_>, failures: u32) -> Outcome {
     let decided = context.history.target().unwrap_or(0);
-    let held = context.asked().max(decided);
+    let held = context.requested().max(decided);
     let mut outcome = Outcome::hold(held, Reason::BacklogUnknown);
     limits::fallback(&mut outcome.number, context.policy.fallback, failures);
     limits::bounds(&mut outcome.number, context.policy);
@@ -139,7 +139,10 @@ fn unknown(context: &Context<'_>, failures: u32) -> Outcome {
 /// The reading has been acted on before, so that decision still holds. This matters if somebody
 /// else has changed the replicas since, or the bounds have changed.
 fn again(context: &Context<'_>) -> Outcome {
-    let target = context.history.target().unwrap_or_else(|| context.asked());
+    let target = context
+        .history
+        .target()
+        .unwrap_or_else(|| context.requested());
     let mut outcome = Outcome::hold(target, Reason::AlreadyActedOn);
     safety(&mut outcome.number, context, None);
     limits::bounds(&mut outcome.number, context.policy);
@@ -148,11 +151,11 @@ fn again(context: &Context<'_>) -> Outcome {
 
 /// A new reading goes through the whole chain.
 fn fresh(context: &Context<'_>, demand: Demand) -> Outcome {
-    let asked = context.asked();
+    let requested = context.requested();
     let reason = match demand.binding {
         None => Reason::NoDemand,
         Some(_) if demand.rate_limited => Reason::RateLimited,
-        Some(_) if asked == 0 => Reason::Activated,
+        Some(_) if requested == 0 => Reason::Activated,
         Some((_, term)) => term.reason(),
     };
     let mut number = Number::new(demand.replicas());
@@ -186,7 +189,7 @@ fn account(context: &Context<'_>, outcome: Outcome) -> Decision {
         recommendation,
         reason,
     } = outcome;
-    let previous = context.asked();
+    let previous = context.requested();
     let desired = number.replicas;
     let mut decision = Decision {
         desired,

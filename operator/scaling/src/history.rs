@@ -280,9 +280,9 @@ impl History {
 
     /// Records that nothing was decided and the replicas stayed as they are. When deciding resumes,
     /// the stabilization windows treat that number as a recommendation.
-    pub fn held(&mut self, asked: u32, now: Time) {
+    pub fn held(&mut self, requested: u32, now: Time) {
         self.target = None;
-        self.recommend(asked, now);
+        self.recommend(requested, now);
     }
 
     fn recommend(&mut self, replicas: u32, now: Time) {

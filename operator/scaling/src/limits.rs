@@ -23,8 +23,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    pub(crate) const fn asked(&self) -> u32 {
-        self.observation.replicas.asked
+    pub(crate) const fn requested(&self) -> u32 {
+        self.observation.replicas.requested
     }
 
     /// Which pods may go if `wanted` replicas are enough; `None` if the slots are unknown.
@@ -35,7 +35,7 @@ impl Context<'_> {
             grace: self.policy.drain_grace_period,
             now: self.now,
             // Waiting for idle pods costs less than running a fleet of twice the size.
-            drains: wanted.saturating_mul(2) <= self.asked(),
+            drains: wanted.saturating_mul(2) <= self.requested(),
         };
         Some(judge.release(&self.observation.replicas, &slots.pods))
     }
@@ -79,19 +79,19 @@ impl Number {
 /// A demand close to the present size changes nothing. The comparison uses the unrounded demand, as
 /// the HPA does, so it costs at most `tolerance` of the headroom that the utilization leaves.
 pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Demand) {
-    let asked = u128::from(context.asked()).saturating_mul(1000);
+    let requested = u128::from(context.requested()).saturating_mul(1000);
     let milli = u128::from(demand.milli);
-    if asked == 0 || milli == 0 || demand.replicas() == context.asked() {
+    if requested == 0 || milli == 0 || demand.replicas() == context.requested() {
         return;
     }
-    let rules = if milli > asked {
+    let rules = if milli > requested {
         &context.policy.behavior.scale_up
     } else {
         &context.policy.behavior.scale_down
     };
-    let allowed = asked.saturating_mul(u128::from(rules.tolerance_percent)) / 100;
-    if milli.abs_diff(asked) <= allowed {
-        number.move_to(context.asked(), Reason::WithinTolerance);
+    let allowed = requested.saturating_mul(u128::from(rules.tolerance_percent)) / 100;
+    if milli.abs_diff(requested) <= allowed {
+        number.move_to(context.requested(), Reason::WithinTolerance);
     }
 }
 
@@ -99,9 +99,9 @@ pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Dem
 /// window. If the present size lies between the two, it stays.
 pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
     let behavior = &context.policy.behavior;
-    let asked = context.asked();
+    let requested = context.requested();
     let recommended = number.replicas;
-    if recommended > asked {
+    if recommended > requested {
         let window = behavior.scale_up.stabilization_window;
         let lowest = context
             .history
@@ -109,9 +109,9 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
             .map(|(_, low)| low);
         let floor = lowest
             .map_or(recommended, |low| low.min(recommended))
-            .max(asked);
+            .max(requested);
         number.at_most(floor, Reason::ScaleUpStabilized);
-    } else if recommended < asked {
+    } else if recommended < requested {
         let window = behavior.scale_down.stabilization_window;
         let highest = context
             .history
@@ -119,7 +119,7 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
             .map(|(_, high)| high);
         let ceiling = highest
             .map_or(recommended, |high| high.max(recommended))
-            .min(asked);
+            .min(requested);
         number.at_least(ceiling, Reason::ScaleDownStabilized);
     }
 }
@@ -127,18 +127,18 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
 /// The step limits of the HPA: at most a number of pods or a percentage per period.
 pub(crate) fn steps(number: &mut Number, context: &Context<'_>) {
     let behavior = &context.policy.behavior;
-    let asked = context.asked();
-    if number.replicas > asked {
+    let requested = context.requested();
+    if number.replicas > requested {
         match highest_allowed(&behavior.scale_up, context) {
             Allowed::Any => {}
-            Allowed::None => number.at_most(asked, Reason::ScaleUpDisabled),
-            Allowed::To(limit) => number.at_most(limit.max(asked), Reason::ScaleUpPolicy),
+            Allowed::None => number.at_most(requested, Reason::ScaleUpDisabled),
+            Allowed::To(limit) => number.at_most(limit.max(requested), Reason::ScaleUpPolicy),
         }
-    } else if number.replicas < asked {
+    } else if number.replicas < requested {
         match lowest_allowed(&behavior.scale_down, context) {
             Allowed::Any => {}
-            Allowed::None => number.at_least(asked, Reason::ScaleDownDisabled),
-            Allowed::To(limit) => number.at_least(limit.min(asked), Reason::ScaleDownPolicy),
+            Allowed::None => number.at_least(requested, Reason::ScaleDownDisabled),
+            Allowed::To(limit) => number.at_least(limit.min(requested), Reason::ScaleDownPolicy),
         }
     }
 }
@@ -195,7 +195,7 @@ fn allowed(
     let reached = rules.policies.iter().map(|policy| {
         let (added, removed) = context.history.changes(policy.period, context.now);
         let start = context
-            .asked()
+            .requested()
             .saturating_sub(added)
             .saturating_add(removed);
         reach(start, policy)
@@ -227,19 +227,19 @@ const FIRST_STEP: u32 = 10;
 /// A fleet at zero gets the right size at once; until service times are known, each further step at
 /// most quadruples it.
 pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option<&Demand>) {
-    let asked = context.asked();
+    let requested = context.requested();
     let window = context.policy.behavior.scale_down.stabilization_window;
     let covered = context
         .history
         .covered_since()
         .is_some_and(|since| !context.history.first_sample() && context.now.since(since) >= window);
-    if covered || asked == 0 {
+    if covered || requested == 0 {
         return;
     }
-    number.at_least(asked, Reason::WarmingUp);
+    number.at_least(requested, Reason::WarmingUp);
     let from_zero = context.history.began_at_zero();
     if context.history.first_sample() && !from_zero {
-        number.at_most(asked, Reason::WarmingUp);
+        number.at_most(requested, Reason::WarmingUp);
     }
     let learned = demand
         .and_then(|demand| demand.binding)
@@ -251,10 +251,10 @@ pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option
         });
     if !learned {
         let most = if from_zero {
-            asked.saturating_mul(4).max(FIRST_STEP)
+            requested.saturating_mul(4).max(FIRST_STEP)
         } else {
             let ready = context.observation.replicas.ready.max(1);
-            ready.saturating_mul(2).max(asked)
+            ready.saturating_mul(2).max(requested)
         };
         number.at_most(most, Reason::WarmingUp);
     }
@@ -263,7 +263,7 @@ pub(crate) fn warm_up(number: &mut Number, context: &Context<'_>, demand: Option
 /// Deletion costs rank pods only within one ReplicaSet, so nothing shrinks during a rollout.
 pub(crate) fn rollout(number: &mut Number, context: &Context<'_>) {
     if context.observation.replicas.rollout_in_progress {
-        number.at_least(context.asked(), Reason::RolloutInProgress);
+        number.at_least(context.requested(), Reason::RolloutInProgress);
     }
 }
 
@@ -272,7 +272,7 @@ pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
     if context.facts.signal == Signal::Known
         && let Some(release) = context.release(number.replicas)
     {
-        let stay = context.asked().saturating_sub(release.replicas);
+        let stay = context.requested().saturating_sub(release.replicas);
         number.at_least(stay, Reason::BusyPods);
     }
 }
@@ -282,14 +282,14 @@ pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
 pub(crate) fn slots_known(number: &mut Number, context: &Context<'_>) {
     match context.facts.signal {
         Signal::Known => {}
-        Signal::Missing(_) => number.at_least(context.asked(), Reason::SlotsUnknown),
-        Signal::None => number.at_least(context.asked().min(1), Reason::SlotsUnknown),
+        Signal::Missing(_) => number.at_least(context.requested(), Reason::SlotsUnknown),
+        Signal::None => number.at_least(context.requested().min(1), Reason::SlotsUnknown),
     }
 }
 
 /// The last replica goes only after the queue has been proven idle for the whole cooldown.
 pub(crate) fn safe_zero(number: &mut Number, context: &Context<'_>) {
-    if number.replicas == 0 && context.asked() > 0 && !proven_idle(context) {
+    if number.replicas == 0 && context.requested() > 0 && !proven_idle(context) {
         number.move_to(1, Reason::CoolingDown);
     }
 }

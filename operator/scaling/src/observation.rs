@@ -248,7 +248,7 @@ pub struct Observation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Replicas {
     /// `spec.replicas`: the number last requested.
-    pub asked: u32,
+    pub requested: u32,
     /// Pods that are ready.
     pub ready: u32,
     /// Pods that exist or are still to be created, neither ready nor terminating.
@@ -268,7 +268,7 @@ pub struct Replicas {
 impl Replicas {
     /// Whether the fleet has no pod that could take a task, and none is requested.
     pub const fn is_zero(&self) -> bool {
-        self.asked == 0 && self.ready == 0 && self.starting == 0
+        self.requested == 0 && self.ready == 0 && self.starting == 0
     }
 }
 

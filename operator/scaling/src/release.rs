@@ -132,7 +132,7 @@ pub(crate) struct Release<'a> {
 pub(crate) fn surplus(replicas: &Replicas, live: usize) -> u32 {
     u32::try_from(live)
         .unwrap_or(u32::MAX)
-        .saturating_sub(replicas.asked)
+        .saturating_sub(replicas.requested)
 }
 
 /// The ordinal in the name of a StatefulSet's pod; 0 if it has none.
@@ -163,7 +163,7 @@ impl Judge<'_> {
             return self.release_by_ordinal(replicas, live);
         }
         // Replicas that were requested but never created can always go.
-        let mut free = replicas.asked.saturating_sub(count(live.len()));
+        let mut free = replicas.requested.saturating_sub(count(live.len()));
         let going = surplus(replicas, live.len());
         let mut judged: Vec<(&PodSlots, Verdict)> = live
             .into_iter()
@@ -233,7 +233,7 @@ impl Judge<'_> {
         let held = held.collect();
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
         // Replicas that were requested but never created have the highest ordinals.
-        let missing = replicas.asked.saturating_sub(count(live.len()));
+        let missing = replicas.requested.saturating_sub(count(live.len()));
         let going = surplus(replicas, live.len());
         Release {
             replicas: missing.saturating_add(count(top)).saturating_sub(going),

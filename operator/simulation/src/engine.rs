@@ -101,8 +101,8 @@ impl Cluster<'_> {
     }
 
     /// `spec.replicas`.
-    pub const fn asked(&self) -> u32 {
-        self.engine.asked
+    pub const fn requested(&self) -> u32 {
+        self.engine.requested
     }
 
     /// The pods that are not gone, with their state.
@@ -157,7 +157,7 @@ pub struct Point {
     /// Tasks in work.
     pub in_flight: u64,
     /// `spec.replicas`.
-    pub asked: u32,
+    pub requested: u32,
     /// Ready pods.
     pub ready: u32,
 }
@@ -199,7 +199,7 @@ struct Engine {
     arrived: Vec<Millis>,
     waits: Vec<Option<Millis>>,
     unfinished: usize,
-    asked: u32,
+    requested: u32,
     grace: Millis,
     calls: u64,
     changes: Vec<(u32, u32)>,
@@ -271,7 +271,7 @@ impl Engine {
             arrived: trace.tasks.iter().map(|task| task.arrives).collect(),
             waits: vec![None; trace.tasks.len()],
             unfinished: trace.tasks.len(),
-            asked: replicas,
+            requested: replicas,
             grace,
             calls: 0,
             changes: Vec::new(),
@@ -418,11 +418,11 @@ impl Engine {
 
     fn reconcile(&mut self, now: Millis) {
         let live = self.fleet.count(PodState::Starting) + self.fleet.count(PodState::Ready);
-        for _ in live..self.asked {
+        for _ in live..self.requested {
             let pod = self.fleet.create(now, &mut self.rng);
             self.schedule(now + self.setup.start_delay, Event::Ready(pod));
         }
-        let surplus = live.saturating_sub(self.asked) as usize;
+        let surplus = live.saturating_sub(self.requested) as usize;
         for (pod, busy) in self.fleet.terminate(surplus, now) {
             self.fleet.pods[pod].forewarned = self.forewarned;
             if busy {
@@ -435,7 +435,10 @@ impl Engine {
     fn wake(&mut self, scaler: &mut dyn Scaler, now: Millis) {
         let action = scaler.wake(&mut Cluster { engine: self, now });
         self.schedule(action.next.max(now + 1), Event::Wake);
-        let Some(scale) = action.scale.filter(|scale| scale.replicas != self.asked) else {
+        let Some(scale) = action
+            .scale
+            .filter(|scale| scale.replicas != self.requested)
+        else {
             return;
         };
         for pod in &self.fleet.alive {
@@ -444,12 +447,12 @@ impl Engine {
         for (pod, cost) in scale.costs {
             self.fleet.pods[pod].deletion_cost = cost;
         }
-        self.changes.push((self.asked, scale.replicas));
-        if scale.replicas < self.asked {
+        self.changes.push((self.requested, scale.replicas));
+        if scale.replicas < self.requested {
             self.fleet.decide(now);
         }
-        self.asked = scale.replicas;
-        self.peak = self.peak.max(self.asked);
+        self.requested = scale.replicas;
+        self.peak = self.peak.max(self.requested);
         self.schedule(now + CONTROL_PLANE, Event::Reconcile);
     }
 
@@ -460,7 +463,7 @@ impl Engine {
             backlog: self.queue.len() as u64,
             age: self.queue.age(now),
             in_flight: self.fleet.alive.iter().map(running).sum(),
-            asked: self.asked,
+            requested: self.requested,
             ready: self.fleet.count(PodState::Ready),
         }
     }

@@ -33,7 +33,11 @@ pub fn svg(title: &str, outcome: &Outcome) -> String {
         (
             "replicas",
             vec![
-                ("asked", "#7d3c98", Box::new(|point| f64::from(point.asked))),
+                (
+                    "requested",
+                    "#7d3c98",
+                    Box::new(|point| f64::from(point.requested)),
+                ),
                 ("ready", "#1e8449", Box::new(|point| f64::from(point.ready))),
             ],
         ),

@@ -21,7 +21,7 @@ use crate::plan::{
     ScalePrecondition, Step,
 };
 use crate::testing::{
-    Asked, Log, NOW, accepted, api, existing, failure, simple, usable, willing_api,
+    ApiRequest, Log, NOW, accepted, api, existing, failure, simple, usable, willing_api,
 };
 
 mod budgets;
@@ -131,12 +131,12 @@ fn shrink() -> Scale {
 
 /// An API server that keeps the annotation of an unfinished creation until its manager gives it up.
 fn creating_api() -> (Client, Log) {
-    api(|asked| {
-        if asked.line.starts_with("GET") {
+    api(|request| {
+        if request.line.starts_with("GET") {
             return (404, failure(404, "NotFound", "not found"));
         }
-        let mut body = accepted(asked);
-        if asked.body["spec"].get("template").is_some() {
+        let mut body = accepted(request);
+        if request.body["spec"].get("template").is_some() {
             body["metadata"]["annotations"][CREATING] = json!("true");
         }
         (200, body)
@@ -150,8 +150,11 @@ async fn a_deployment_is_created_in_three_steps_and_the_replicas_have_one_owner(
         .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))
         .await;
     let name = name();
-    let asked = log.take();
-    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let requests = log.take();
+    let lines: Vec<&str> = requests
+        .iter()
+        .map(|request| request.line.as_str())
+        .collect();
     assert_eq!(
         lines,
         [
@@ -164,15 +167,18 @@ async fn a_deployment_is_created_in_three_steps_and_the_replicas_have_one_owner(
     let mut first = serde_json::to_value(object()).unwrap();
     first["spec"]["replicas"] = json!(2);
     first["metadata"]["annotations"][CREATING] = json!("true");
-    assert_eq!(asked[1].body, first, "the whole object with its replicas");
+    assert_eq!(
+        requests[1].body, first,
+        "the whole object with its replicas"
+    );
     let mut second = serde_json::to_value(object()).unwrap();
     second["metadata"]["uid"] = json!("deployment-uid");
     assert_eq!(
-        asked[2].body, second,
+        requests[2].body, second,
         "the whole object without them, for that object only"
     );
     assert_eq!(
-        asked[3].body,
+        requests[3].body,
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
@@ -208,9 +214,9 @@ async fn pods_are_marked_before_a_scale_down_which_carries_the_resource_version(
         ..queue(Step::Keep)
     };
     let applied = writer(client).apply(&plan(vec![queue])).await;
-    let asked = |line: String, body: Value| Asked { line, body };
+    let request = |line: String, body: Value| ApiRequest { line, body };
     let mark = |pod: &str, cost: &str| {
-        asked(
+        request(
             format!(
                 "PATCH \
                  /api/v1/namespaces/shop/pods/{pod}?&fieldManager=taskqueue-operator%2Fscaling"
@@ -223,7 +229,7 @@ async fn pods_are_marked_before_a_scale_down_which_carries_the_resource_version(
         [
             mark("p2", "-1000000"),
             mark("p4", "0"),
-            asked(
+            request(
                 format!(
                     "PATCH {PATH}/{}/scale?&fieldManager=taskqueue-operator%2Fscaling",
                     name()
@@ -255,7 +261,7 @@ async fn pods_with_long_tasks_are_annotated_and_later_cleared() {
         ..queue(Step::Keep)
     };
     let applied = writer(client).apply(&plan(vec![queue])).await;
-    let annotated = |pod: &str, annotations: Value| Asked {
+    let annotated = |pod: &str, annotations: Value| ApiRequest {
         line: format!(
             "PATCH /api/v1/namespaces/shop/pods/{pod}?&fieldManager=taskqueue-operator%2Fscaling"
         ),
@@ -288,7 +294,7 @@ async fn pods_with_long_tasks_are_annotated_and_later_cleared() {
 #[tokio::test]
 async fn a_target_is_scaled_if_it_is_as_it_was_decided_on() {
     let growth = |version: &'static str, replicas: u32| {
-        let (client, log) = api(move |asked| {
+        let (client, log) = api(move |request| {
             let scale = json!({
                 "kind": "Scale", "apiVersion": "autoscaling/v1",
                 "metadata": {
@@ -296,8 +302,8 @@ async fn a_target_is_scaled_if_it_is_as_it_was_decided_on() {
                 },
                 "spec": {"replicas": replicas},
             });
-            let sent = &asked.body["metadata"]["resourceVersion"];
-            if asked.line.starts_with("PATCH") && *sent != json!(version) {
+            let sent = &request.body["metadata"]["resourceVersion"];
+            if request.line.starts_with("PATCH") && *sent != json!(version) {
                 return (
                     409,
                     failure(409, "Conflict", "the object has been modified"),
@@ -370,11 +376,11 @@ async fn a_stale_scale_down_is_refused_and_decided_again() {
 #[tokio::test]
 async fn a_deleted_pod_needs_no_mark_and_a_failed_mark_stops_the_scale_down() {
     let answers = |code: u16| {
-        api(move |asked| {
-            if asked.line.contains("/pods/") {
+        api(move |request| {
+            if request.line.contains("/pods/") {
                 return (code, failure(code, "", "no"));
             }
-            (200, accepted(asked))
+            (200, accepted(request))
         })
     };
     let plan = || {
@@ -406,14 +412,14 @@ async fn a_deleted_pod_needs_no_mark_and_a_failed_mark_stops_the_scale_down() {
 
 #[tokio::test]
 async fn a_queue_does_not_wait_for_a_failing_one_and_deletions_come_last() {
-    let (client, log) = api(|asked| {
-        if asked.line.contains("broken") {
+    let (client, log) = api(|request| {
+        if request.line.contains("broken") {
             return (500, failure(500, "InternalError", "etcd is away"));
         }
-        if asked.line.starts_with("GET") {
+        if request.line.starts_with("GET") {
             return (404, failure(404, "NotFound", "not found"));
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     });
     let mut broken = queue(apply_step());
     broken.queue = "broken".to_owned();
@@ -429,8 +435,11 @@ async fn a_queue_does_not_wait_for_a_failing_one_and_deletions_come_last() {
         budget: true,
     });
     let applied = writer(client).apply(&plan).await;
-    let asked = log.take();
-    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let requests = log.take();
+    let lines: Vec<&str> = requests
+        .iter()
+        .map(|request| request.line.as_str())
+        .collect();
     assert_eq!(
         lines,
         [
@@ -444,7 +453,7 @@ async fn a_queue_does_not_wait_for_a_failing_one_and_deletions_come_last() {
         ]
     );
     assert_eq!(
-        asked[3].body,
+        requests[3].body,
         json!({"propagationPolicy": "Background", "preconditions": {"uid": "old-uid"}})
     );
     let errors: Vec<Class> = applied.errors().map(Error::class).collect();
@@ -479,20 +488,20 @@ async fn a_fleet_scales_up_although_its_template_or_its_budget_is_rejected() {
         ("/poddisruptionbudgets/", 503, shrink(), false),
     ];
     for (fails, code, scale, written) in table {
-        let (client, log) = api(move |asked| {
-            if asked.line.starts_with("PATCH") && asked.line.contains("/scale?") {
-                return (200, accepted(asked));
+        let (client, log) = api(move |request| {
+            if request.line.starts_with("PATCH") && request.line.contains("/scale?") {
+                return (200, accepted(request));
             }
-            if asked.line.starts_with("PATCH") && asked.line.contains(fails) {
+            if request.line.starts_with("PATCH") && request.line.contains(fails) {
                 return (
                     code,
                     failure(code, "", "no endpoints available for service"),
                 );
             }
-            if asked.line.starts_with("GET") {
+            if request.line.starts_with("GET") {
                 return (404, failure(404, "NotFound", "not found"));
             }
-            (200, accepted(asked))
+            (200, accepted(request))
         });
         let applied = writer(client).apply(&with(scale)).await;
         let done = &applied.queues["a"];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Clock;
-use crate::testing::{Asked, api, resource};
+use crate::testing::{ApiRequest, api, resource};
 
 #[test]
 fn an_empty_list_of_namespaces_means_all_and_duplicates_count_once() {
@@ -58,8 +58,8 @@ fn newer_connection() -> Value {
 }
 
 /// Lists two objects, `listed` and `listed-newer`, and then adds two more over the watch.
-fn server(asked: &Asked, good: &Value, newer: &Value) -> (u16, Value) {
-    if !asked.line.contains("watch=true") {
+fn server(request: &ApiRequest, good: &Value, newer: &Value) -> (u16, Value) {
+    if !request.line.contains("watch=true") {
         let items = [
             named(newer.clone(), "listed-newer"),
             named(good.clone(), "listed"),
@@ -106,11 +106,11 @@ where
 
 #[tokio::test]
 async fn malformed_objects_are_kept_as_malformed_and_stop_neither_list_nor_watch() {
-    let (client, _) = api(|asked| {
-        if asked.line.contains("/taskqueueworkers") {
-            server(asked, &fleet(), &newer_fleet())
+    let (client, _) = api(|request| {
+        if request.line.contains("/taskqueueworkers") {
+            server(request, &fleet(), &newer_fleet())
         } else {
-            server(asked, &connection(), &newer_connection())
+            server(request, &connection(), &newer_connection())
         }
     });
     let metrics = Metrics::new(Clock::start()).unwrap();
@@ -131,7 +131,7 @@ async fn malformed_objects_are_kept_as_malformed_and_stop_neither_list_nor_watch
 
 #[tokio::test]
 async fn a_watch_lasts_twenty_seconds_so_that_one_that_hangs_is_noticed() {
-    let (client, log) = api(|asked| server(asked, &fleet(), &newer_fleet()));
+    let (client, log) = api(|request| server(request, &fleet(), &newer_fleet()));
     let metrics = Metrics::new(Clock::start()).unwrap();
     let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
     kept(&caches.fleets, watches.fleets).await;
@@ -177,8 +177,8 @@ fn ended_pod() -> Value {
 
 #[tokio::test]
 async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
-    let (client, _) = api(|asked| {
-        if asked.line.contains("watch=true") {
+    let (client, _) = api(|request| {
+        if request.line.contains("watch=true") {
             let event = json!({"type": "DELETED", "object": ended_pod()});
             return (200, Value::String(event.to_string() + "\n"));
         }

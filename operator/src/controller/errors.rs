@@ -55,7 +55,9 @@ pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Conte
     let metadata = Subject::of(&object).metadata;
     let (attempt, requeue_at) = context.shared.fleets.failed(metadata, error.class());
     let wait = error.class().wait(attempt);
-    let wait = error.retry_after().map_or(wait, |asked| asked.max(wait));
+    let wait = error
+        .retry_after()
+        .map_or(wait, |requested| requested.max(wait));
     let wait = wait.saturating_add(jitter(metadata, error.class()));
     let now = context.shared.clock.now().monotonic;
     // A time that has passed was that of this pass.

@@ -37,7 +37,7 @@ use crate::report::Reports;
 use crate::report::thresholds::Thresholds;
 use crate::scrape::{Failure, Fetch, Scrapers};
 use crate::testing::{
-    self, Asked, Log, accepted, api, existing, failure, observed, resource, unseen,
+    self, ApiRequest, Log, accepted, api, existing, failure, observed, resource, unseen,
 };
 
 mod leading;
@@ -120,7 +120,7 @@ struct Operator {
 }
 
 impl Operator {
-    fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> Self {
+    fn new(answer: impl Fn(&ApiRequest) -> (u16, Value) + Send + Sync + 'static) -> Self {
         Self::over(api(answer))
     }
 
@@ -199,11 +199,11 @@ fn object() -> Value {
     serde_json::to_value(resource(&queues)).unwrap()
 }
 
-fn empty_cluster(asked: &Asked) -> (u16, Value) {
-    if asked.line.starts_with("GET") {
+fn empty_cluster(request: &ApiRequest) -> (u16, Value) {
+    if request.line.starts_with("GET") {
         return (404, failure(404, "NotFound", "not found"));
     }
-    (200, accepted(asked))
+    (200, accepted(request))
 }
 
 /// Short names for the requests of these tests.
@@ -287,11 +287,11 @@ fn metadata(object: &Value) -> ObjectMeta {
 
 #[tokio::test]
 async fn a_failing_api_server_causes_a_backoff_and_the_status_is_still_attempted() {
-    let mut operator = Operator::new(|asked| {
-        if asked.line.contains("/deployments/") {
+    let mut operator = Operator::new(|request| {
+        if request.line.contains("/deployments/") {
             return (503, failure(503, "ServiceUnavailable", "etcd is away"));
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     });
     let (result, lines) = operator.pass(&object()).await;
     let error = result.unwrap_err();

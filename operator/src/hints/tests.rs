@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::testing::{Asked, Log, api, failure};
+use crate::testing::{ApiRequest, Log, api, failure};
 
 const SENDER: &str = "system:serviceaccount:shop:starter";
 
 /// An API server that knows one token and allows `SENDER` one fleet.
-fn server(asked: &Asked) -> (u16, Value) {
-    let mut body = asked.body.clone();
-    if asked.line.contains("tokenreviews") {
-        let token = asked.body["spec"]["token"].as_str().unwrap().to_owned();
+fn server(request: &ApiRequest) -> (u16, Value) {
+    let mut body = request.body.clone();
+    if request.line.contains("tokenreviews") {
+        let token = request.body["spec"]["token"].as_str().unwrap().to_owned();
         let user =
             json!({"username": SENDER, "uid": "7", "groups": ["g"], "extra": {"pod": ["p"]}});
         body["status"] = match token.as_str() {
@@ -25,7 +25,7 @@ fn server(asked: &Asked) -> (u16, Value) {
             _ => json!({"authenticated": false, "error": "no"}),
         };
     } else {
-        let fleet = &asked.body["spec"]["resourceAttributes"]["name"];
+        let fleet = &request.body["spec"]["resourceAttributes"]["name"];
         body["status"] = json!({"allowed": fleet != "secret"});
     }
     (201, body)
@@ -114,13 +114,16 @@ async fn a_valid_token_is_reviewed_once_and_each_hint_is_authorised() {
     for _ in 0..2 {
         post_to(&router, "/hints/shop/orders/payments", "Bearer good").await;
     }
-    let asked = log.take();
-    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let requests = log.take();
+    let lines: Vec<&str> = requests
+        .iter()
+        .map(|request| request.line.as_str())
+        .collect();
     let reviews = "POST /apis/authentication.k8s.io/v1/tokenreviews?";
     let access = "POST /apis/authorization.k8s.io/v1/subjectaccessreviews?";
     assert_eq!(lines, [reviews, access, access]);
     assert_eq!(
-        (&asked[0].body["spec"], &asked[1].body["spec"]),
+        (&requests[0].body["spec"], &requests[1].body["spec"]),
         (
             &json!({"audiences": [AUDIENCE], "token": "good"}),
             &json!({

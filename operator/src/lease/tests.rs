@@ -34,12 +34,14 @@ fn refused(code: u16) -> (u16, Value) {
 
 /// A claim by `me` on the lease `found`; writes are answered with status `put`.
 fn claim(found: Option<Value>, put: u16) -> (Claim, Log) {
-    let (client, log) = api(move |asked| match (&found, asked.line.starts_with("GET")) {
-        (None, true) => refused(404),
-        (Some(found), true) => (200, found.clone()),
-        (_, false) if put == 200 => (200, asked.body.clone()),
-        (_, false) => refused(put),
-    });
+    let (client, log) = api(
+        move |request| match (&found, request.line.starts_with("GET")) {
+            (None, true) => refused(404),
+            (Some(found), true) => (200, found.clone()),
+            (_, false) if put == 200 => (200, request.body.clone()),
+            (_, false) => refused(put),
+        },
+    );
     (by_me(client), log)
 }
 
@@ -50,12 +52,12 @@ fn scripted(
     writes: impl Fn(usize) -> (Duration, u16) + Send + Sync + 'static,
 ) -> (Claim, Log) {
     let count = AtomicUsize::new(0);
-    let (client, log) = slow_api(move |asked| {
-        if asked.line.starts_with("GET") {
+    let (client, log) = slow_api(move |request| {
+        if request.line.starts_with("GET") {
             return (Duration::ZERO, (200, lease(holder)));
         }
         match writes(count.fetch_add(1, Ordering::Relaxed)) {
-            (after, 200) => (after, (200, asked.body.clone())),
+            (after, 200) => (after, (200, request.body.clone())),
             (after, code) => (after, refused(code)),
         }
     });
@@ -81,12 +83,12 @@ async fn a_lease_that_nobody_holds_is_taken() {
     );
     let (mut claim, log) = self::claim(Some(lease("")), 200);
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
-    let asked = log.take();
-    assert_eq!(asked[1].line, format!("PUT {PATH}/leader?"));
-    assert_eq!(asked[1].body["spec"]["holderIdentity"], "me");
-    assert_eq!(asked[1].body["spec"]["leaseTransitions"], 2);
+    let requests = log.take();
+    assert_eq!(requests[1].line, format!("PUT {PATH}/leader?"));
+    assert_eq!(requests[1].body["spec"]["holderIdentity"], "me");
+    assert_eq!(requests[1].body["spec"]["leaseTransitions"], 2);
     assert_eq!(
-        asked[1].body["metadata"]["resourceVersion"], "5",
+        requests[1].body["metadata"]["resourceVersion"], "5",
         "so that only one can win"
     );
 }
@@ -120,11 +122,15 @@ async fn of_two_simultaneous_attempts_one_wins() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_process_retries_when_no_answer_comes() {
     let looks = AtomicUsize::new(0);
-    let (client, _) = slow_api(move |asked| {
+    let (client, _) = slow_api(move |request| {
         let first = looks.fetch_add(1, Ordering::Relaxed) == 0;
         let after = if first { NEVER } else { Duration::ZERO };
-        let look = asked.line.starts_with("GET");
-        let body = if look { lease("") } else { asked.body.clone() };
+        let look = request.line.starts_with("GET");
+        let body = if look {
+            lease("")
+        } else {
+            request.body.clone()
+        };
         (after, (200, body))
     });
     let (mut claim, began) = (by_me(client), Instant::now());
@@ -138,11 +144,11 @@ async fn the_holder_renews_with_one_request() {
     claim.attempt().await.unwrap();
     log.take();
     assert_eq!(claim.attempt().await.unwrap(), Outcome::Ours);
-    let asked = log.take();
-    assert_eq!(asked.len(), 1);
-    assert_eq!(asked[0].line, format!("PUT {PATH}/leader?"));
+    let requests = log.take();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].line, format!("PUT {PATH}/leader?"));
     assert_eq!(
-        asked[0].body["spec"]["leaseTransitions"], 2,
+        requests[0].body["spec"]["leaseTransitions"], 2,
         "it was taken once"
     );
 }
@@ -152,9 +158,9 @@ async fn a_deleted_lease_is_created_again() {
     let (mut claim, log) = claim(None, 200);
     claim.attempt().await.unwrap();
     log.take();
-    let (client, log) = api(|asked| {
-        if asked.line.starts_with("POST") {
-            (200, asked.body.clone())
+    let (client, log) = api(|request| {
+        if request.line.starts_with("POST") {
+            (200, request.body.clone())
         } else {
             refused(404)
         }
@@ -238,8 +244,8 @@ async fn a_leader_stays_after_a_late_write_of_its_own() {
 async fn a_leader_that_sees_another_holder_stops_at_once() {
     let (mut claim, _) = scripted("me", |_| (Duration::ZERO, 200));
     claim.attempt().await.unwrap();
-    let (client, _) = api(|asked| {
-        if asked.line.starts_with("GET") {
+    let (client, _) = api(|request| {
+        if request.line.starts_with("GET") {
             (200, lease("other"))
         } else {
             refused(409)
@@ -315,15 +321,15 @@ async fn a_leader_resumes_after_an_outage_if_nobody_else_has_led() {
         assert_eq!(claim.keep().await, Lost::OutOfReach);
         drop(log);
         let answers = AtomicUsize::new(0);
-        let (client, log) = api(move |asked| {
+        let (client, log) = api(move |request| {
             // Unavailable for three more requests, then back.
             if answers.fetch_add(1, Ordering::Relaxed) < 3 {
                 return refused(503);
             }
-            match (&found, asked.line.starts_with("GET")) {
+            match (&found, request.line.starts_with("GET")) {
                 (Some(found), true) => (200, found.clone()),
                 (None, true) => refused(404),
-                (_, false) => (200, asked.body.clone()),
+                (_, false) => (200, request.body.clone()),
             }
         });
         claim.leases = Api::namespaced(client, "op");

@@ -12,7 +12,7 @@ use crate::observe::targets::Target;
 /// The replicas of a queue, as input of a decision. `applying`: this pass changes the Deployment,
 /// which may start a rollout.
 pub fn replicas(
-    asked: u32,
+    requested: u32,
     deployment: Option<&Deployment>,
     pods: &Pods,
     applying: bool,
@@ -23,7 +23,7 @@ pub fn replicas(
     };
     let ready = count(PodPhase::Ready);
     let starting = count(PodPhase::Starting).saturating_add(count(PodPhase::Unready));
-    let to_be_made = asked.saturating_sub(ready.saturating_add(starting));
+    let to_be_made = requested.saturating_sub(ready.saturating_add(starting));
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let outdated = status.is_some_and(outdated);
     let counted = |number: Option<i32>| u32::try_from(number.unwrap_or(0)).unwrap_or(0);
@@ -33,7 +33,7 @@ pub fn replicas(
         of_ready.max(of_all)
     });
     Replicas {
-        asked,
+        requested,
         ready,
         starting: starting.saturating_add(to_be_made),
         terminating: count(PodPhase::Terminating),

@@ -168,7 +168,7 @@ fn a_write_that_the_watch_has_not_shown_yet_is_not_repeated() {
     let plan = pass(&fleet, &observed(&fleet, seen(&fleet, 1, "9")), &mut state);
     let queue = &plan.queues[0];
     assert_eq!(queue.step, Step::Keep);
-    assert_eq!(queue.observation.replicas.asked, 4);
+    assert_eq!(queue.observation.replicas.requested, 4);
     assert_eq!(queue.changed_by_others, None);
     assert_eq!(queue.scale, None);
 }
@@ -295,15 +295,15 @@ fn a_refused_write_is_retried_only_after_a_change_or_a_pause() {
 #[test]
 fn a_deployment_missing_from_the_cache_has_its_last_written_replicas() {
     let fleet = fleet(&json!([{"name": "a", "replicas": {"min": 0, "max": 9}}]));
-    let asked = |gone| {
+    let requested = |gone| {
         let mut queue = unseen();
         queue.gone = gone;
         queue.reading.backlog = backlog(0, NOW);
         let mut state = left(&fleet, 5, "7");
         let plan = pass(&fleet, &observed(&fleet, queue), &mut state);
-        plan.queues[0].observation.replicas.asked
+        plan.queues[0].observation.replicas.requested
     };
-    assert_eq!((asked(false), asked(true)), (5, 0));
+    assert_eq!((requested(false), requested(true)), (5, 0));
 }
 
 #[test]

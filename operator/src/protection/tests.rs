@@ -72,7 +72,7 @@ impl World {
         let number = u32::try_from(self.pods.live.len()).unwrap();
         let observation = Observation {
             replicas: Replicas {
-                asked: number,
+                requested: number,
                 ready: number,
                 ..Replicas::default()
             },

@@ -66,7 +66,7 @@ impl<'a> QueueFacts<'a> {
             (Some(scaled), _, _) => scaled.to,
             // It exists, but the watch has not shown it yet.
             (None, Some(written), None) => written.replicas,
-            (None, _, _) => self.plan.observation.replicas.asked,
+            (None, _, _) => self.plan.observation.replicas.requested,
         }
     }
 

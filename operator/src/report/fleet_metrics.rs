@@ -44,7 +44,7 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     let stuck = facts.state.history.findings(now.monotonic);
     QueueNumbers {
         task_queue: facts.queue.task_queue.clone(),
-        desired: present.map_or(replicas.asked, |decision| decision.desired),
+        desired: present.map_or(replicas.requested, |decision| decision.desired),
         current: facts.spec_replicas(),
         ready: replicas.ready,
         terminating: replicas.terminating,

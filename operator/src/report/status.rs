@@ -129,7 +129,7 @@ fn queue(old: &TaskQueueWorkerStatus, facts: &QueueFacts<'_>, now: Timestamp) ->
             .plan
             .decision
             .as_ref()
-            .map_or(replicas.asked, |decision| decision.desired),
+            .map_or(replicas.requested, |decision| decision.desired),
         current: u32::try_from(current).unwrap_or(u32::MAX),
         ready: replicas.ready,
         last_decision: new_decision(facts, last.as_ref())

@@ -23,12 +23,15 @@ fn one_queue() -> TaskQueueWorker {
 
 /// The body of the status written, and the lines of all requests.
 fn written(log: &Log) -> (Option<Value>, Vec<String>) {
-    let asked = log.take();
-    let status = asked
+    let requests = log.take();
+    let status = requests
         .iter()
-        .find(|asked| asked.line.contains("/status"))
-        .map(|a| a.body.clone());
-    (status, asked.into_iter().map(|asked| asked.line).collect())
+        .find(|request| request.line.contains("/status"))
+        .map(|request| request.body.clone());
+    (
+        status,
+        requests.into_iter().map(|request| request.line).collect(),
+    )
 }
 
 const STATUS: &str = "PATCH \
@@ -89,9 +92,9 @@ async fn a_malformed_fleet_keeps_the_known_status_of_its_queues() {
     });
     known["spec"]["scaling"] = json!({"mode": "Predictive"});
     let unreadable: GuardedFleet = serde_json::from_value(known.clone()).unwrap();
-    let (client, log) = api(move |asked| {
-        let answer = asked.line.starts_with("GET").then(|| known.clone());
-        (200, answer.unwrap_or_else(|| accepted(asked)))
+    let (client, log) = api(move |request| {
+        let answer = request.line.starts_with("GET").then(|| known.clone());
+        (200, answer.unwrap_or_else(|| accepted(request)))
     });
     let reports = reports(client);
     let subject = Subject::of(&unreadable);

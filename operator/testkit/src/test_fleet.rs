@@ -66,7 +66,7 @@ pub struct TestFleet {
     /// The current time, which only the test moves.
     pub now: Time,
     /// The replicas requested; each is a ready pod.
-    pub asked: u32,
+    pub requested: u32,
     /// Whether a rollout is under way.
     pub rollout: bool,
     /// How many of the last pods the Deployment counts but the watch on pods does not show yet.
@@ -89,12 +89,12 @@ pub struct TestFleet {
 
 impl TestFleet {
     /// A fleet without history.
-    pub fn new(policy: Policy, asked: u32) -> Self {
+    pub fn new(policy: Policy, requested: u32) -> Self {
         Self {
             policy,
             history: History::new(),
             now: Time::from_secs(1000),
-            asked,
+            requested,
             rollout: false,
             unseen: 0,
             used: Vec::new(),
@@ -109,16 +109,16 @@ impl TestFleet {
     }
 
     /// A fleet with enough history for every decision, whose tasks take `service` each.
-    pub fn settled(policy: Policy, asked: u32, service: Duration) -> Self {
-        let mut fleet = Self::new(policy, asked);
+    pub fn settled(policy: Policy, requested: u32, service: Duration) -> Self {
+        let mut fleet = Self::new(policy, requested);
         let kept = fleet.policy.clone();
         // Enough completions for the mean, with as many slots in use as Little's law requires.
-        fleet.policy.min = asked;
-        fleet.policy.max = fleet.policy.max.max(asked);
-        fleet.used = vec![7; usize::try_from(asked.max(1)).unwrap()];
-        let zero = asked == 0;
+        fleet.policy.min = requested;
+        fleet.policy.max = fleet.policy.max.max(requested);
+        fleet.used = vec![7; usize::try_from(requested.max(1)).unwrap()];
+        let zero = requested == 0;
         if zero {
-            fleet.asked = 1;
+            fleet.requested = 1;
             fleet.policy.min = 1;
         }
         for _ in 0..40 {
@@ -135,7 +135,7 @@ impl TestFleet {
                 drop(fleet.reads(TypeBacklog::default()));
             }
         }
-        assert_eq!(fleet.asked, asked);
+        assert_eq!(fleet.requested, requested);
         fleet
     }
 
@@ -153,7 +153,7 @@ impl TestFleet {
                 failures: 1,
             };
         }
-        let pods = (0..self.asked.saturating_sub(self.unseen)).map(|index| {
+        let pods = (0..self.requested.saturating_sub(self.unseen)).map(|index| {
             let used = self
                 .used
                 .get(usize::try_from(index).unwrap())
@@ -163,7 +163,7 @@ impl TestFleet {
             if let Some(slots) = &mut pod.types.activity {
                 slots.processed_total = self.counts.then_some(self.processed);
             }
-            if index + self.blind >= self.asked {
+            if index + self.blind >= self.requested {
                 pod.fresh = false;
             }
             pod
@@ -180,9 +180,9 @@ impl TestFleet {
     /// An observation with this backlog.
     pub fn observation(&self, backlog: Reading<Backlog>) -> Observation {
         let replicas = Replicas {
-            asked: self.asked,
-            ready: self.asked.saturating_sub(self.unseen),
-            starting: self.unseen.min(self.asked),
+            requested: self.requested,
+            ready: self.requested.saturating_sub(self.unseen),
+            starting: self.unseen.min(self.requested),
             unseen: self.unseen,
             rollout_in_progress: self.rollout,
             ..Replicas::default()
@@ -251,14 +251,14 @@ impl TestFleet {
     /// Sets the replicas; idle pods go first, as their deletion costs require.
     fn scale(&mut self, replicas: u32) {
         let pods = |count: u32| usize::try_from(count).unwrap();
-        self.used.resize(pods(self.asked), 0);
+        self.used.resize(pods(self.requested), 0);
         while self.used.len() > pods(replicas) {
             let idlest = (0..self.used.len())
                 .min_by_key(|index| self.used[*index])
                 .unwrap();
             self.used.remove(idlest);
         }
-        self.asked = replicas;
+        self.requested = replicas;
     }
 }
 

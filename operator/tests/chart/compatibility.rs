@@ -189,11 +189,11 @@ fn new_rules(
         .map(|rule| text(rule, "/rule"))
         .filter(|rule| !known.contains(rule))
     {
-        let asked = rule
+        let requested = rule
             .strip_prefix("!has(self.")
             .and_then(|rest| rest.split_once(") || "));
         let satisfied = SATISFIED.iter().any(|start| rule.starts_with(start));
-        if !satisfied && asked.is_none_or(|(name, _)| old_properties.contains(name)) {
+        if !satisfied && requested.is_none_or(|(name, _)| old_properties.contains(name)) {
             found.push(format!("{path} has a new rule: {rule}"));
         }
     }

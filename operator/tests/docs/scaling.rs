@@ -147,15 +147,15 @@ pub(crate) fn call_budget() -> String {
     let mut body = Vec::new();
     for queues in [1_u32, 5, 10, 33, 100] {
         for types in [1_u32, 2, 3] {
-            let asked = |interval| f64::from(queues * types) / period(interval) + list;
-            let five = asked(Duration::from_secs(5));
+            let calls = |interval| f64::from(queues * types) / period(interval) + list;
+            let five = calls(Duration::from_secs(5));
             let really = (f64::from(queues * types) / (budget - list)).max(period(Duration::ZERO));
             body.push(vec![
                 queues.to_string(),
                 types.to_string(),
                 format!("{five:.1}"),
-                format!("{:.1}", asked(Duration::from_secs(10))),
-                format!("{:.1}", asked(Duration::from_secs(30))),
+                format!("{:.1}", calls(Duration::from_secs(10))),
+                format!("{:.1}", calls(Duration::from_secs(30))),
                 format!("{really:.1} s"),
             ]);
         }
@@ -181,12 +181,12 @@ pub(crate) fn quiet_budget() -> String {
     let body = [10_u32, 16, 50, 100, 200].map(|queues| {
         let every = [1_u32, 3].map(|types| {
             let paced = f64::from(queues * types) / half;
-            let asked = paced.clamp(period(policy.polling_interval), longest);
+            let interval = paced.clamp(period(policy.polling_interval), longest);
             let budget = f64::from(config.calls_per_second);
             let list = 1.0 / config.idle_workers_interval.as_secs_f64();
             format!(
                 "{:.1} s",
-                asked.max(f64::from(queues * types) / (budget - list))
+                interval.max(f64::from(queues * types) / (budget - list))
             )
         });
         let [one, three] = every;
@@ -257,15 +257,15 @@ pub(crate) fn worked_example() -> String {
         moment(205, 0, 0, 0, (1, 0, 128)),
     ];
     let mut history = History::new();
-    let mut asked = 0;
+    let mut requested = 0;
     let mut body = Vec::new();
     for (sequence, moment) in (1..).zip(&story) {
         let now = Time::from_secs(moment.second);
-        let observation = observation(sequence, moment, asked);
+        let observation = observation(sequence, moment, requested);
         history.observe(&policy, &observation, now);
         let decision = decide(&policy, &observation, &history, now);
         history.carried_out(&decision, now);
-        asked = decision.desired;
+        requested = decision.desired;
         body.push(vec![
             moment.second.to_string(),
             decision.reason.as_str().to_owned(),
@@ -275,10 +275,10 @@ pub(crate) fn worked_example() -> String {
     rows(&["second", "reason", "sentence"], body)
 }
 
-fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
+fn observation(sequence: u64, moment: &Moment, requested: u32) -> Observation {
     let now = Time::from_secs(moment.second);
     let (ready, used, processed_total) = moment.pods;
-    let ready = ready.min(asked);
+    let ready = ready.min(requested);
     let activity = TypeBacklog {
         count: moment.waiting,
         age: Duration::from_secs(moment.age),
@@ -304,9 +304,9 @@ fn observation(sequence: u64, moment: &Moment, asked: u32) -> Observation {
     };
     Observation {
         replicas: Replicas {
-            asked,
+            requested,
             ready,
-            starting: asked - ready,
+            starting: requested - ready,
             ..Replicas::default()
         },
         backlog: Reading::Known {

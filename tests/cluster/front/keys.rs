@@ -105,8 +105,8 @@ async fn exchange(
 ) -> Result<(), h2::Error> {
     let (parts, question) = request.into_parts();
     let mut behind = behind.ready().await?;
-    let (answer, asked) = behind.send_request(Request::from_parts(parts, ()), false)?;
-    relay(question, asked).await?;
+    let (answer, stream) = behind.send_request(Request::from_parts(parts, ()), false)?;
+    relay(question, stream).await?;
     let answer = tokio::select! {
         answer = answer => answer?,
         // The client has given up. Dropping the streams here cancels the request at the server too.

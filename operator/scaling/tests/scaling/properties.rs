@@ -125,19 +125,19 @@ struct Story {
     now: Time,
     sequence: u64,
     failures: u32,
-    asked: u32,
+    requested: u32,
     processed: u64,
     history: History,
 }
 
 impl Story {
-    fn new(asked: u32) -> Self {
+    fn new(requested: u32) -> Self {
         let (now, history) = (Time::from_secs(500), History::new());
         Self {
             now,
             sequence: 0,
             failures: 0,
-            asked,
+            requested,
             processed: 0,
             history,
         }
@@ -162,10 +162,10 @@ impl Story {
                 failures: self.failures,
             }
         };
-        let lagging = event.lagging.min(self.asked);
+        let lagging = event.lagging.min(self.requested);
         let replicas = Replicas {
-            asked: self.asked,
-            ready: self.asked - lagging,
+            requested: self.requested,
+            ready: self.requested - lagging,
             starting: lagging,
             terminating: 0,
             unseen: event.unseen,
@@ -188,7 +188,7 @@ impl Story {
                 failures: 1,
             };
         }
-        let pods = (0..self.asked).map(|index| {
+        let pods = (0..self.requested).map(|index| {
             let used = event
                 .used
                 .get(usize::try_from(index).unwrap())
@@ -200,7 +200,7 @@ impl Story {
             }
             if index < event.blind {
                 pod.fresh = false;
-            } else if index + event.lagging >= self.asked {
+            } else if index + event.lagging >= self.requested {
                 pod = PodSlots {
                     phase: PodPhase::Starting,
                     listed: false,
@@ -229,7 +229,7 @@ impl Story {
     fn carry_out(&mut self, decision: &Decision) {
         self.history.carried_out(decision, self.now);
         if decision.act {
-            self.asked = decision.desired;
+            self.requested = decision.desired;
         }
     }
 
@@ -286,8 +286,8 @@ proptest! {
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn every_decision_keeps_all_promises((policy, asked, events) in stories()) {
-        let mut story = Story::new(asked);
+    fn every_decision_keeps_all_promises((policy, requested, events) in stories()) {
+        let mut story = Story::new(requested);
         for event in &events {
             let observation = story.observation(event);
             let decision = story.decide(&policy, &observation);
@@ -301,13 +301,13 @@ proptest! {
 
     #[test]
     fn unknown_readings_never_shrink_a_fleet_within_its_bounds(
-        (policy, asked, events) in stories(),
+        (policy, requested, events) in stories(),
     ) {
-        let mut story = Story::new(asked);
+        let mut story = Story::new(requested);
         for event in &events {
             let observation = story.observation(event);
             let decision = story.decide(&policy, &observation);
-            if event.backlog.is_none() || (event.slots_fail && story.asked > 0) {
+            if event.backlog.is_none() || (event.slots_fail && story.requested > 0) {
                 prop_assert!(decision.desired >= decision.previous.min(policy.max));
             }
             story.carry_out(&decision);
@@ -316,16 +316,16 @@ proptest! {
 
     #[test]
     fn the_same_reading_twice_changes_nothing(
-        (policy, asked, events) in stories(),
+        (policy, requested, events) in stories(),
         later in 0..4000_u64,
     ) {
-        let mut story = Story::new(asked);
+        let mut story = Story::new(requested);
         story.tell(&policy, &events[1..]);
         let mut observation = story.observation(&events[0]);
         let first = story.decide(&policy, &observation);
         story.carry_out(&first);
         if policy.mode == Mode::Active {
-            observation.replicas.asked = first.desired;
+            observation.replicas.requested = first.desired;
         }
         let fallback = policy.fallback.is_some();
         story.now = story.now.plus(Duration::from_secs(later));
@@ -336,7 +336,7 @@ proptest! {
 
     #[test]
     fn no_step_is_larger_than_the_policies_allow(
-        (policy, asked, events) in stories(),
+        (policy, requested, events) in stories(),
         pods in 1..5_u32,
     ) {
         let step = StepPolicy { kind: StepKind::Pods, value: pods, period: Duration::from_secs(1) };
@@ -344,7 +344,7 @@ proptest! {
         for rules in [&mut policy.behavior.scale_up, &mut policy.behavior.scale_down] {
             rules.policies = vec![step];
         }
-        let mut story = Story::new(asked);
+        let mut story = Story::new(requested);
         for event in &events {
             let observation = story.observation(event);
             let decision = story.decide(&policy, &observation);
@@ -355,11 +355,11 @@ proptest! {
 
     #[test]
     fn more_backlog_age_or_slots_in_use_never_lowers_the_replicas(
-        (policy, asked, events) in stories(),
+        (policy, requested, events) in stories(),
         (tasks, age) in (0..5000_u64, 0..600_u64),
         more_used in prop::collection::vec(0..11_u32, 20),
     ) {
-        let mut story = Story::new(asked);
+        let mut story = Story::new(requested);
         story.tell(&policy, &events[1..]);
         let less = story.observation(&events[0]);
 
@@ -396,18 +396,18 @@ proptest! {
     }
 
     #[test]
-    fn a_fleet_goes_to_zero_only_with_proof((policy, asked, events) in stories()) {
+    fn a_fleet_goes_to_zero_only_with_proof((policy, requested, events) in stories()) {
         let policy = Policy { max: policy.max.max(1), ..policy };
-        let mut story = Story::new(asked);
+        let mut story = Story::new(requested);
         let mut quiet_since: Option<Time> = None;
         for event in &events {
             let observation = story.observation(event);
             let decision = story.decide(&policy, &observation);
-            let asked = usize::try_from(story.asked).unwrap();
+            let requested = usize::try_from(story.requested).unwrap();
             let quiet = event.backlog.is_some_and(|backlog| {
                 backlog.count == 0 && backlog.add_rate_milli == 0
-            }) && event.used.iter().take(asked).all(|used| *used == 0)
-                && (story.asked == 0 || (!event.slots_fail && event.blind == 0));
+            }) && event.used.iter().take(requested).all(|used| *used == 0)
+                && (story.requested == 0 || (!event.slots_fail && event.blind == 0));
             if quiet { quiet_since.get_or_insert(story.now); } else { quiet_since = None; }
             if decision.desired == 0 && decision.previous > 0 {
                 let long_enough = quiet_since.is_some_and(|since| {
@@ -459,7 +459,7 @@ proptest! {
             ..Policy::default()
         };
         let mut history = History::new();
-        let mut asked = small[12];
+        let mut requested = small[12];
         for turn in 0..steps {
             let now = Time::from_millis(numbers[6].saturating_mul(turn as u64));
             let backlog = TypeBacklog {
@@ -479,7 +479,7 @@ proptest! {
                 processed_total: (turn % 4 != 3).then(|| numbers[6].saturating_mul(turn as u64)),
             });
             let observation = Observation {
-                replicas: Replicas { asked, ready: small[12], ..Replicas::default() },
+                replicas: Replicas { requested, ready: small[12], ..Replicas::default() },
                 backlog: Reading::Known { value: activities(turn as u64, backlog), taken_at: now },
                 slots: Reading::Known {
                     value: Slots { pods: vec![slots], ..Slots::default() },
@@ -492,8 +492,8 @@ proptest! {
             let wait = requeue_after(&policy, &observation, &history, now);
             prop_assert!(wait <= policy.quiet_polling_interval);
             drop(history.findings(now));
-            asked = decision.desired;
-            prop_assert!(asked >= policy.min && asked <= policy.max);
+            requested = decision.desired;
+            prop_assert!(requested >= policy.min && requested <= policy.max);
         }
     }
 }

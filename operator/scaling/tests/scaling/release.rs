@@ -84,7 +84,7 @@ impl Pods {
         let terminating = number(of(PodPhase::Terminating));
         Observation {
             replicas: Replicas {
-                asked: number(self.pods.len()) - terminating,
+                requested: number(self.pods.len()) - terminating,
                 ready: number(of(PodPhase::Ready)),
                 starting: number(of(PodPhase::Starting) + of(PodPhase::Unready)),
                 terminating,
@@ -350,7 +350,7 @@ fn a_pod_that_awaits_removal_is_not_removed_twice() {
     // The replicas have been written, but the idle pod still exists at the next reading.
     fleet.sequence += 1;
     let mut observation = fleet.observation(0);
-    observation.replicas.asked = 3;
+    observation.replicas.requested = 3;
     fleet
         .history
         .observe(&fleet.policy, &observation, fleet.now);

@@ -6,8 +6,8 @@ use taskqueue_scaling::*;
 use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, policy, waiting};
 
 /// A fleet whose slots are scraped.
-fn scraped(asked: u32, counts: bool) -> TestFleet {
-    let mut fleet = TestFleet::new(policy(), asked);
+fn scraped(requested: u32, counts: bool) -> TestFleet {
+    let mut fleet = TestFleet::new(policy(), requested);
     fleet.source = SlotSource::Scraped;
     fleet.counts = counts;
     fleet
@@ -196,9 +196,9 @@ fn a_reading_becomes_unknown_when_it_is_too_old() {
 fn replicas_that_somebody_removed_are_restored_while_no_reading_succeeds() {
     let mut fleet = TestFleet::settled(policy(), 5, Duration::from_secs(1));
     drop(fleet.fails());
-    fleet.asked = 0;
+    fleet.requested = 0;
     assert_eq!(outcome(&fleet.fails()), (5, "BacklogUnknown"));
-    fleet.asked = 8;
+    fleet.requested = 8;
     assert_eq!(
         outcome(&fleet.fails()),
         (8, "BacklogUnknown"),

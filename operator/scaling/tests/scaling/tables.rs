@@ -7,8 +7,8 @@ use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, pod, policy,
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn after_a_while(asked: u32) -> TestFleet {
-    TestFleet::settled(policy(), asked, SECOND)
+fn after_a_while(requested: u32) -> TestFleet {
+    TestFleet::settled(policy(), requested, SECOND)
 }
 
 #[test]

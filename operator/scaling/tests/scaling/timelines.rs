@@ -89,7 +89,7 @@ fn an_outage_changes_nothing_and_no_fleet_shrinks_right_after_it() {
         fleet.wait(5);
         drop(fleet.reads(idle()));
     }
-    assert_eq!(fleet.asked, 7);
+    assert_eq!(fleet.requested, 7);
     let during = changes(&mut fleet, 120, TestFleet::fails);
     fleet.used = Vec::new();
     let after = changes(&mut fleet, 30, |fleet| fleet.reads(idle()));
@@ -177,7 +177,7 @@ fn a_change_by_somebody_else_is_reverted_on_the_same_reading() {
     });
     assert_eq!(outcome(&fleet.step(&observation)), (2, "SlotsInUse"));
     let mut changed = observation.clone();
-    changed.replicas.asked = 9;
+    changed.replicas.requested = 9;
     let decision = fleet.step(&changed);
     assert_eq!(
         (outcome(&decision), decision.act),

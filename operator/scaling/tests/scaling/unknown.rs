@@ -42,7 +42,7 @@ fn readings_a_minute_apart_still_grow_a_fleet() {
         let mut sizes = Vec::new();
         for _ in 0..4 {
             fleet.wait(gap);
-            fleet.used = vec![10; usize::try_from(fleet.asked).unwrap()];
+            fleet.used = vec![10; usize::try_from(fleet.requested).unwrap()];
             sizes.push(fleet.reads(old(1000, 600)).desired);
         }
         assert_eq!(sizes.last(), Some(&20), "{gap} s apart: {sizes:?}");
@@ -56,7 +56,7 @@ fn readings_exactly_a_minute_apart_still_shrink_a_fleet() {
         fleet.wait(61);
         drop(fleet.reads(TypeBacklog::default()));
     }
-    assert!(fleet.asked < 8, "{}", fleet.asked);
+    assert!(fleet.requested < 8, "{}", fleet.requested);
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Scaler for Hpa {
         let now = cluster.now();
         let replicas = self
             .rules
-            .sync(now, cluster.backlog_gauge(), cluster.asked());
+            .sync(now, cluster.backlog_gauge(), cluster.requested());
         Action {
             next: now + SYNC,
             scale: Some(Scale {

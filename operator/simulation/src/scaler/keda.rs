@@ -103,7 +103,7 @@ impl Scaler for Keda {
 
     fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action {
         let now = cluster.now();
-        let mut replicas = cluster.asked();
+        let mut replicas = cluster.requested();
         if now >= self.next_poll {
             self.poll(cluster, &mut replicas);
             self.next_poll = now + self.polling;
@@ -111,7 +111,7 @@ impl Scaler for Keda {
         if now >= self.next_sync {
             self.next_sync = now + SYNC;
             // An HPA is disabled while its target is at zero.
-            if cluster.asked() > 0
+            if cluster.requested() > 0
                 && replicas > 0
                 && let Some(count) = self.queue_size(cluster)
             {

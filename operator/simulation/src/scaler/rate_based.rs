@@ -82,7 +82,7 @@ impl Scaler for RateBased {
 
     fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action {
         let now = cluster.now();
-        let workers = cluster.asked();
+        let workers = cluster.requested();
         let mut replicas = workers;
         let (unmatched, unmatched_at) = cluster.unmatched();
         let signalled = unmatched > self.seen_unmatched;

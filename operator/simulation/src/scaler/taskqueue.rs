@@ -185,20 +185,20 @@ impl TaskQueue {
             let statistics = cluster.statistics();
             memory.take(statistics, now);
             memory.next_statistics = now + self.cache.max(interval) + PHASE_MARGIN;
-            let wakes = was_empty && memory.waiting() > Some(0) && cluster.asked() == 0;
+            let wakes = was_empty && memory.waiting() > Some(0) && cluster.requested() == 0;
             memory.look_again = wakes.then_some(now + LOOK_AGAIN);
         } else if memory.look_again.take_if(|at| *at <= now).is_some()
             && let Some(statistics) = cluster.statistics_now()
         {
             memory.take(Some(statistics), now);
         }
-        let woken = memory.idle && cluster.asked() > 0;
+        let woken = memory.idle && cluster.requested() > 0;
         if now >= memory.next_list || woken {
             match cluster.workers() {
                 Some(rows) => memory.workers.look(rows, now),
                 None => memory.workers.failing = Some(UnknownReason::TemporalUnavailable),
             }
-            memory.idle = cluster.asked() == 0;
+            memory.idle = cluster.requested() == 0;
             memory.next_list = now + if memory.idle { IDLE_LIST } else { LIST };
         }
     }
@@ -340,7 +340,7 @@ impl Scaler for TaskQueue {
         let now = cluster.now();
         let count = |state| cluster.pods().iter().filter(|(_, is)| *is == state).count() as u32;
         let replicas = Replicas {
-            asked: cluster.asked(),
+            requested: cluster.requested(),
             ready: count(PodState::Ready),
             starting: count(PodState::Starting),
             terminating: count(PodState::Terminating),

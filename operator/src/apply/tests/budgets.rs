@@ -23,14 +23,14 @@ async fn a_disruption_budget_is_written_before_its_deployment() {
 
 #[tokio::test]
 async fn a_disruption_budget_of_somebody_else_is_left_alone() {
-    let (client, log) = api(|asked| {
+    let (client, log) = api(|request| {
         let mut others = serde_json::to_value(budget()).unwrap();
         others["metadata"]["ownerReferences"] = json!([]);
         others["metadata"]["labels"] = json!({"app": "another"});
-        if asked.line.starts_with("GET") {
+        if request.line.starts_with("GET") {
             (200, others)
         } else {
-            (200, accepted(asked))
+            (200, accepted(request))
         }
     });
     let writer = writer(client);
@@ -64,18 +64,18 @@ async fn a_disruption_budget_that_an_earlier_fleet_left_behind_is_taken_over() {
     queue.budget = BudgetStep::Apply(Box::new(budget()));
     let applied = writer(client).apply(&plan(vec![queue])).await;
     assert_eq!(applied.errors().count(), 0);
-    let asked = log.take();
-    let written = &asked[1].body["metadata"]["ownerReferences"][0]["uid"];
+    let requests = log.take();
+    let written = &requests[1].body["metadata"]["ownerReferences"][0]["uid"];
     assert_eq!(*written, simple().key.uid);
 }
 
 #[tokio::test]
 async fn a_disruption_budget_is_deleted_only_if_it_is_the_one_that_was_read() {
     for code in [200, 404, 409] {
-        let (client, log) = api(move |asked| {
+        let (client, log) = api(move |request| {
             let mut ours = serde_json::to_value(budget()).unwrap();
             ours["metadata"]["uid"] = json!("budget-uid");
-            match (code, asked.line.starts_with("GET")) {
+            match (code, request.line.starts_with("GET")) {
                 (200, _) | (_, true) => (200, ours),
                 _ => (code, failure(code, "", "gone")),
             }
@@ -84,13 +84,13 @@ async fn a_disruption_budget_is_deleted_only_if_it_is_the_one_that_was_read() {
         queue.budget = BudgetStep::Delete;
         let applied = writer(client).apply(&plan(vec![queue])).await;
         assert_eq!(applied.errors().count(), 0, "{code}");
-        let asked = |line: String, body: Value| Asked { line, body };
+        let request = |line: String, body: Value| ApiRequest { line, body };
         let name = name();
         assert_eq!(
             log.take(),
             [
-                asked(format!("GET {BUDGETS}/{name}"), Value::Null),
-                asked(
+                request(format!("GET {BUDGETS}/{name}"), Value::Null),
+                request(
                     format!("DELETE {BUDGETS}/{name}?"),
                     json!({"preconditions": {"uid": "budget-uid"}}),
                 ),

@@ -7,18 +7,18 @@ use super::*;
 fn versioned_api(present: Deployment) -> (Client, Log) {
     let version = present.metadata.resource_version.clone();
     let present = serde_json::to_value(present).unwrap();
-    api(move |asked| {
-        if asked.line.starts_with("GET") {
+    api(move |request| {
+        if request.line.starts_with("GET") {
             return (200, present.clone());
         }
-        let named = asked.body["metadata"]["resourceVersion"].as_str();
+        let named = request.body["metadata"]["resourceVersion"].as_str();
         if named.map(str::to_owned) != version {
             return (
                 409,
                 failure(409, "Conflict", "the object has been modified"),
             );
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     })
 }
 
@@ -83,8 +83,8 @@ async fn a_scale_up_is_carried_out_only_on_the_object_that_it_was_decided_on() {
         let writes: Vec<Value> = log
             .take()
             .into_iter()
-            .filter(|asked| asked.line.starts_with("PATCH"))
-            .map(|asked| asked.body["metadata"].clone())
+            .filter(|request| request.line.starts_with("PATCH"))
+            .map(|request| request.body["metadata"].clone())
             .collect();
         let named = |version: &str| json!({"uid": "deployment-uid", "resourceVersion": version});
         let expected: &[Value] = &[named("9"), named("12")];

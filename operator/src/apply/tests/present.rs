@@ -10,7 +10,7 @@ fn left_behind() -> Deployment {
 }
 
 /// Creates the Deployment of the queue while `present` exists.
-async fn create_over(present: Deployment) -> (QueueApplied, Vec<Asked>) {
+async fn create_over(present: Deployment) -> (QueueApplied, Vec<ApiRequest>) {
     let present = serde_json::to_value(present).unwrap();
     let (client, log) = api(move |_| (200, present.clone()));
     let mut applied = writer(client)
@@ -23,8 +23,8 @@ async fn create_over(present: Deployment) -> (QueueApplied, Vec<Asked>) {
 async fn a_deployment_of_somebody_else_is_never_touched() {
     let mut foreign = left_behind();
     foreign.metadata.labels = None;
-    let (done, asked) = create_over(foreign).await;
-    let lines: Vec<String> = asked.into_iter().map(|asked| asked.line).collect();
+    let (done, requests) = create_over(foreign).await;
+    let lines: Vec<String> = requests.into_iter().map(|request| request.line).collect();
     assert_eq!(lines, [format!("GET {PATH}/{}", name())]);
     let error = done.error.unwrap();
     assert!(matches!(error, Error::NameConflict { .. }), "{error}");
@@ -32,11 +32,11 @@ async fn a_deployment_of_somebody_else_is_never_touched() {
 
 #[tokio::test]
 async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs() {
-    let (done, asked) = create_over(left_behind()).await;
+    let (done, requests) = create_over(left_behind()).await;
     assert!(done.error.is_none(), "{:?}", done.error);
     assert!(!done.created && done.scaled.is_none() && done.written.is_some());
-    let [_, apply] = &asked[..] else {
-        panic!("{asked:?}")
+    let [_, apply] = &requests[..] else {
+        panic!("{requests:?}")
     };
     assert!(apply.line.starts_with("PATCH"), "{}", apply.line);
     let metadata = &apply.body["metadata"];
@@ -49,21 +49,21 @@ async fn a_deployment_that_an_earlier_fleet_left_behind_is_taken_over_as_it_runs
 async fn a_deployment_of_an_earlier_fleet_of_the_same_name_is_awaited() {
     let mut earlier = existing(&simple(), 1, "9");
     earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "an-earlier-uid".to_owned();
-    let (done, asked) = create_over(earlier).await;
-    assert_eq!(asked.len(), 1);
+    let (done, requests) = create_over(earlier).await;
+    assert_eq!(requests.len(), 1);
     assert_eq!(done.error.unwrap().class(), Class::Conflict);
 }
 
 #[tokio::test]
 async fn a_deployment_that_the_cache_does_not_show_yet_is_not_created_twice() {
-    let (client, log) = api(|asked| {
-        if asked.line.starts_with("GET") {
+    let (client, log) = api(|request| {
+        if request.line.starts_with("GET") {
             return (
                 200,
                 serde_json::to_value(existing(&simple(), 4, "9")).unwrap(),
             );
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     });
     let applied = writer(client)
         .apply(&plan(vec![queue(Step::Create(Box::new(object())))]))

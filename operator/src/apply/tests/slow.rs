@@ -13,9 +13,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Writes of templates take 10 s and are then refused; replicas are accepted at once.
 fn hanging() -> (Client, Log) {
-    slow_api(|asked| {
-        if asked.line.contains("/scale?") {
-            return (Duration::ZERO, (200, accepted(asked)));
+    slow_api(|request| {
+        if request.line.contains("/scale?") {
+            return (Duration::ZERO, (200, accepted(request)));
         }
         let why = "failed calling webhook \"pods.example.com\": context deadline exceeded";
         (HANGS, (500, failure(500, "InternalError", why)))

@@ -139,7 +139,7 @@ fn arguments(output: Output) -> Arguments {
 /// read.
 async fn checked(conditions: bool, metrics: Option<&str>) -> (Value, Outcome) {
     let metrics = metrics.map(str::to_owned);
-    let (client, _) = api(move |asked| match &asked.line {
+    let (client, _) = api(move |request| match &request.line {
         line if line.contains("/proxy/") => match &metrics {
             Some(metrics) => (200, json!(metrics)),
             None => (403, failure(403, "Forbidden", "no")),

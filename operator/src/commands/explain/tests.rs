@@ -169,7 +169,7 @@ fn arguments(output: Output) -> Arguments {
 
 #[tokio::test]
 async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
-    let (client, log) = api(|asked| match &asked.line {
+    let (client, log) = api(|request| match &request.line {
         line if line.contains("/proxy/") => (403, failure(403, "Forbidden", "no")),
         line if line.contains("/events") => (
             200,
@@ -214,7 +214,7 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
 
 #[tokio::test]
 async fn without_permission_to_list_events_the_rest_is_explained() {
-    let (client, _) = api(|asked| match &asked.line {
+    let (client, _) = api(|request| match &request.line {
         line if line.contains("/taskqueueworkers/") => (200, serde_json::to_value(busy()).unwrap()),
         _ => (403, failure(403, "Forbidden", "you may not list events")),
     });

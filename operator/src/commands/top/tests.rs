@@ -10,7 +10,7 @@ use super::*;
 use crate::caches::GuardedFleet;
 use crate::commands::figures::{Figures, QueueName, Scrape, Unreadable, parse};
 use crate::commands::view::{age, compare, fit, seconds, snapshot, table};
-use crate::testing::{Asked, api, failure, guarded, resource};
+use crate::testing::{ApiRequest, api, failure, guarded, resource};
 
 /// What an operator serves about the fleet below. Shared with the tests of `explain`.
 pub(crate) const METRICS: &str = concat!(
@@ -298,8 +298,8 @@ async fn invalid_flags_are_refused() {
 }
 
 /// A server with the fleet above; `proxied` is its answer to a request for the operator's metrics.
-fn server(asked: &Asked, proxied: (u16, Value)) -> (u16, Value) {
-    if asked.line.contains("/proxy/metrics") {
+fn server(request: &ApiRequest, proxied: (u16, Value)) -> (u16, Value) {
+    if request.line.contains("/proxy/metrics") {
         return proxied;
     }
     let list = json!({
@@ -311,9 +311,9 @@ fn server(asked: &Asked, proxied: (u16, Value)) -> (u16, Value) {
 
 #[tokio::test]
 async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
-    let (client, log) = api(|asked| {
+    let (client, log) = api(|request| {
         server(
-            asked,
+            request,
             (
                 403,
                 failure(403, "Forbidden", "services \"x\" is forbidden"),
@@ -363,7 +363,8 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
     for (code, told) in cases {
-        let (client, _) = api(move |asked| server(asked, (code, failure(code, "Other", "broken"))));
+        let (client, _) =
+            api(move |request| server(request, (code, failure(code, "Other", "broken"))));
         assert_eq!(cluster(client, &[]).scrape().await, Err(told.to_owned()));
     }
 }
@@ -371,7 +372,7 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
 #[tokio::test]
 async fn a_standby_replica_is_retried_and_then_reported() {
     let standby = METRICS.replace("leader 1", "leader 0");
-    let (client, log) = api(move |asked| server(asked, (200, json!(standby))));
+    let (client, log) = api(move |request| server(request, (200, json!(standby))));
     let said = cluster(client, &[]).scrape().await;
     assert_eq!(
         said,
@@ -381,7 +382,7 @@ async fn a_standby_replica_is_retried_and_then_reported() {
         )
     );
     assert_eq!(log.lines().len(), 16);
-    let (client, log) = api(|asked| server(asked, (200, json!(METRICS))));
+    let (client, log) = api(|request| server(request, (200, json!(METRICS))));
     assert_eq!(
         cluster(client, &[]).scrape().await,
         Ok(parse(METRICS).unwrap())

@@ -28,19 +28,22 @@ async fn nothing_is_written_until_the_lease_is_within_reach_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reconcile_in_flight_when_the_lease_is_lost_ends_and_is_repeated() {
-    let operator = Operator::over(slow_api(|asked| {
+    let operator = Operator::over(slow_api(|request| {
         let hangs = Duration::from_secs(10);
-        let waits = asked.line.contains("/status");
-        let answer = if asked.line.starts_with("GET") {
+        let waits = request.line.contains("/status");
+        let answer = if request.line.starts_with("GET") {
             (404, failure(404, "NotFound", "not found"))
         } else {
-            (200, accepted(asked))
+            (200, accepted(request))
         };
         (if waits { hangs } else { Duration::ZERO }, answer)
     }));
     let pass = reconcile(arc(&object()), Arc::clone(&operator.context));
     let pass = tokio::spawn(pass);
-    while !operator.log.peek(|asked| asked.line.contains("/status")) {
+    while !operator
+        .log
+        .peek(|request| request.line.contains("/status"))
+    {
         tokio::task::yield_now().await;
     }
     let began = tokio::time::Instant::now();

@@ -74,12 +74,12 @@ async fn a_connection_of_a_newer_version_is_a_condition_of_the_fleets_that_refer
 
 #[tokio::test]
 async fn a_definition_without_a_field_of_the_status_stops_no_fleet() {
-    let mut operator = Operator::new(|asked| {
-        if asked.line.contains("/status") {
+    let mut operator = Operator::new(|request| {
+        if request.line.contains("/status") {
             let message = ".status.made: field not declared in schema";
             return (500, failure(500, "", message));
         }
-        empty_cluster(asked)
+        empty_cluster(request)
     });
     for object in [object(), bystander()] {
         let (result, lines) = operator.pass(&object).await;
@@ -115,11 +115,11 @@ async fn a_fleet_that_cannot_be_created_says_why_in_the_condition_ready() {
         (503, "no", "ApiServerUnavailable", "no"),
     ];
     for (code, said, reason, named) in table {
-        let mut operator = Operator::new(move |asked| {
-            if asked.line.starts_with("PATCH") && asked.line.contains("/deployments/") {
+        let mut operator = Operator::new(move |request| {
+            if request.line.starts_with("PATCH") && request.line.contains("/deployments/") {
                 return (code, failure(code, "", said));
             }
-            empty_cluster(asked)
+            empty_cluster(request)
         });
         assert!(operator.pass(&object()).await.0.is_err(), "{code} {said}");
         let state = operator.context.shared.fleets.state(&metadata(&object()));

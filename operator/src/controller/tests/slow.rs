@@ -41,13 +41,13 @@ fn running(object: &Value) -> Vec<Deployment> {
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_webhook_keeps_no_queue_from_scaling_up() {
-    let mut operator = Operator::over(slow_api(|asked| {
-        let template = asked.line.contains("/deployments/") && !asked.line.contains("/scale?");
+    let mut operator = Operator::over(slow_api(|request| {
+        let template = request.line.contains("/deployments/") && !request.line.contains("/scale?");
         if template {
             let why = "failed calling webhook \"pods.example.com\"";
             return (HANGS, (500, failure(500, "InternalError", why)));
         }
-        (Duration::ZERO, (200, accepted(asked)))
+        (Duration::ZERO, (200, accepted(request)))
     }));
     for deployment in running(&twenty("worker:1", 1)) {
         let event = Event::Apply(deployment);
@@ -79,12 +79,12 @@ async fn a_hanging_webhook_keeps_no_queue_from_scaling_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_counts_as_not_applied_while_it_is_in_flight_or_waits_for_a_retry() {
-    let mut operator = Operator::over(slow_api(|asked| {
-        if asked.line.contains("/deployments/") && asked.line.contains("force=true") {
+    let mut operator = Operator::over(slow_api(|request| {
+        if request.line.contains("/deployments/") && request.line.contains("force=true") {
             let why = "Internal error occurred: failed calling webhook \"x.test\": refused";
             return (HANGS, (500, failure(500, "InternalError", why)));
         }
-        (Duration::ZERO, (200, accepted(asked)))
+        (Duration::ZERO, (200, accepted(request)))
     }));
     let event = Event::Apply(shown(1, "9"));
     operator.caches.deployments.apply_watcher_event(&event);
@@ -139,11 +139,11 @@ async fn a_deployment_that_is_read_directly_also_shows_who_set_its_replicas() {
 
 #[tokio::test]
 async fn a_transient_error_is_retried_after_its_pause_and_not_at_every_reconcile() {
-    let mut operator = Operator::new(|asked| {
-        if asked.line.contains("/deployments/") {
+    let mut operator = Operator::new(|request| {
+        if request.line.contains("/deployments/") {
             return (503, failure(503, "ServiceUnavailable", "etcd is away"));
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     });
     assert!(operator.pass(&object()).await.0.is_err());
     let (_, lines) = operator.pass(&object()).await;
@@ -162,18 +162,18 @@ fn shown(replicas: i32, version: &str) -> Deployment {
 async fn a_scale_up_that_meets_other_replicas_is_decided_again_in_the_same_reconcile() {
     // The watch shows 1 replica, somebody has set 2, and the minimum is 4.
     let present = serde_json::to_value(shown(2, "12")).unwrap();
-    let mut operator = Operator::new(move |asked| {
-        if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
+    let mut operator = Operator::new(move |request| {
+        if request.line.starts_with("GET") && request.line.contains("/deployments/") {
             return (200, present.clone());
         }
-        let named = asked.body["metadata"]["resourceVersion"] == "12";
-        if asked.line.contains("/scale?") && !named {
+        let named = request.body["metadata"]["resourceVersion"] == "12";
+        if request.line.contains("/scale?") && !named {
             return (
                 409,
                 failure(409, "Conflict", "the object has been modified"),
             );
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     });
     let event = Event::Apply(shown(1, "9"));
     operator.caches.deployments.apply_watcher_event(&event);
@@ -190,11 +190,11 @@ async fn a_scale_up_that_meets_other_replicas_is_decided_again_in_the_same_recon
 #[tokio::test]
 async fn a_deployment_missing_from_the_watch_is_read_before_anything_is_decided() {
     let present = serde_json::to_value(shown(3, "12")).unwrap();
-    let mut operator = Operator::new(move |asked| {
-        if asked.line.starts_with("GET") && asked.line.contains("/deployments/") {
+    let mut operator = Operator::new(move |request| {
+        if request.line.starts_with("GET") && request.line.contains("/deployments/") {
             return (200, present.clone());
         }
-        (200, accepted(asked))
+        (200, accepted(request))
     });
     let event = Event::Apply(shown(3, "9"));
     operator.caches.deployments.apply_watcher_event(&event);

@@ -24,8 +24,8 @@ fn fleet_of(mode: &str, bounds: &Value) -> Value {
 }
 
 /// A cluster with an Argo Rollout of two replicas.
-fn cluster(asked: &Asked) -> (u16, Value) {
-    let line = asked.line.as_str();
+fn cluster(request: &ApiRequest) -> (u16, Value) {
+    let line = request.line.as_str();
     if line == "GET /apis/argoproj.io/v1alpha1" {
         let rollouts = json!({
             "name": "rollouts", "singularName": "rollout", "namespaced": true, "kind": "Rollout",
@@ -47,7 +47,7 @@ fn cluster(asked: &Asked) -> (u16, Value) {
         );
     }
     if line.contains(SCALE) {
-        let asks = asked.body["spec"]["replicas"].as_u64().unwrap_or(2);
+        let asks = request.body["spec"]["replicas"].as_u64().unwrap_or(2);
         return (
             200,
             json!({
@@ -59,7 +59,7 @@ fn cluster(asked: &Asked) -> (u16, Value) {
             }),
         );
     }
-    empty_cluster(asked)
+    empty_cluster(request)
 }
 
 /// The writes among the requests, without Events and status.

@@ -75,8 +75,11 @@ async fn resolved(
     spec: &Connection,
     values: BTreeMap<(&'static str, &'static str), Vec<u8>>,
 ) -> Result<Usable, NotReady> {
-    let (client, _) = api(move |asked| {
-        let name = asked.line.rsplit(['/', '?']).find(|part| !part.is_empty());
+    let (client, _) = api(move |request| {
+        let name = request
+            .line
+            .rsplit(['/', '?'])
+            .find(|part| !part.is_empty());
         let name = name.unwrap_or_default().to_owned();
         let of_it: Vec<(&str, &[u8])> = values
             .iter()

@@ -101,7 +101,7 @@ fn pods_are_counted_by_phase() {
     assert_eq!(
         replicas(4, None, &facts, false),
         Replicas {
-            asked: 4,
+            requested: 4,
             ready: 1,
             starting: 3,
             terminating: 2,

@@ -6,7 +6,7 @@ use taskqueue_scaling::PodPhase;
 
 use super::*;
 use crate::observe::{deployment, pods};
-use crate::testing::{Asked, Log, NOW, api, failure, fleet, observed, unseen};
+use crate::testing::{ApiRequest, Log, NOW, api, failure, fleet, observed, unseen};
 
 const SCALE: &str = "GET /apis/apps/v1/namespaces/shop/statefulsets/worker/scale";
 
@@ -33,8 +33,8 @@ fn pod(name: &str, grace: i64, owner: &str) -> Value {
 }
 
 /// A cluster with a StatefulSet of three replicas and these pods.
-fn cluster(asked: &Asked, pods: &[Value]) -> (u16, Value) {
-    let line = asked.line.as_str();
+fn cluster(request: &ApiRequest, pods: &[Value]) -> (u16, Value) {
+    let line = request.line.as_str();
     if line == "GET /apis/apps/v1" {
         let resource = |name: &str, kind: &str| {
             json!({
@@ -75,7 +75,7 @@ fn cluster(asked: &Asked, pods: &[Value]) -> (u16, Value) {
 }
 
 fn stateful(pods: Vec<Value>) -> (Targets, Log) {
-    let (client, log) = api(move |asked| cluster(asked, &pods));
+    let (client, log) = api(move |request| cluster(request, &pods));
     (Targets::new(client), log)
 }
 
@@ -119,7 +119,10 @@ async fn pods_that_the_status_counts_and_the_list_does_not_show_are_unseen() {
     );
     assert_eq!(seen.live[0].phase, PodPhase::Ready);
     let replicas = deployment::target_replicas(target, &seen);
-    assert_eq!((replicas.asked, replicas.ready, replicas.unseen), (3, 1, 2));
+    assert_eq!(
+        (replicas.requested, replicas.ready, replicas.unseen),
+        (3, 1, 2)
+    );
     assert!(replicas.by_ordinal && !replicas.rollout_in_progress);
 }
 
@@ -179,11 +182,11 @@ async fn what_cannot_be_read_names_the_way_out() {
         ),
     ];
     for (kind, code, answer, reason, said) in table {
-        let (client, _) = api(move |asked| {
-            if asked.line.starts_with(SCALE) {
+        let (client, _) = api(move |request| {
+            if request.line.starts_with(SCALE) {
                 return (code, answer.clone());
             }
-            cluster(asked, &[])
+            cluster(request, &[])
         });
         let read = Targets::new(client).read(&named(kind), NOW).await;
         let why = read["a"].clone().unwrap_err();
@@ -196,11 +199,11 @@ async fn what_cannot_be_read_names_the_way_out() {
 async fn while_the_api_server_does_not_answer_the_last_reading_is_used_for_a_minute() {
     let down = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_down = Arc::clone(&down);
-    let (client, _) = api(move |asked| {
+    let (client, _) = api(move |request| {
         if is_down.load(std::sync::atomic::Ordering::SeqCst) {
             return (503, failure(503, "ServiceUnavailable", "etcd is away"));
         }
-        cluster(asked, &[])
+        cluster(request, &[])
     });
     let (targets, fleet) = (Targets::new(client), named("StatefulSet"));
     assert!(targets.read(&fleet, NOW).await["a"].is_ok());

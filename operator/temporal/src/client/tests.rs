@@ -96,8 +96,8 @@ where
 
 /// Speaks HTTP/1, like a web interface.
 async fn http1(mut stream: TcpStream) {
-    let mut asked = [0; 1024];
-    if stream.read(&mut asked).await.is_ok_and(|read| read > 0) {
+    let mut received = [0; 1024];
+    if stream.read(&mut received).await.is_ok_and(|read| read > 0) {
         let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         stream.write_all(answer).await.ok();
     }

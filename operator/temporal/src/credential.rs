@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use taskqueue_scaling::{Reading, TaskType, Time, UnknownReason};
 
+use crate::backoff::{UNSUPPORTED_BACKOFF, doubled};
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind, Heartbeat, Method, WorkersPage};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::connection::ResolvedConnection;
 use crate::heartbeats::{Gathering, Heartbeats, Step};
-use crate::queue::{Span, UNSUPPORTED_BACKOFF, doubled};
+use crate::queue::Span;
 use crate::schedule::JobId;
 use crate::subscription::WorkerReport;
 

@@ -49,6 +49,7 @@
 //! | `queue`, `credential`, `heartbeats` | what an answer means; when to read next | no |
 //! | `readings`, `clock`, `observer` | the store of readings; the time; the cost of reading | no |
 
+mod backoff;
 mod budget;
 mod call;
 mod certificate;

@@ -19,6 +19,7 @@ use taskqueue_scaling::Time;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::millis;
 use crate::budget::{Budget, Millis};
 use crate::call::QueueStats;
 use crate::circuit_breaker::State;
@@ -27,7 +28,7 @@ use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
 use crate::credential::Credential;
 use crate::heartbeats::Step;
 use crate::observer::Observer;
-use crate::queue::{Queue, Subscription, millis};
+use crate::queue::{Queue, Subscription};
 use crate::reader::config::ReadersConfig;
 use crate::reader::read::{Caller, Done};
 use crate::readings::{Readings, Subscriber};

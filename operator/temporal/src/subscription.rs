@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskqueue_scaling::{Backlog, PerType, Reading, TaskType, Time, TypeSlots};
 
-use crate::call::{CallErrorKind, Method, WorkerStatus};
+use crate::call::{CallError, CallErrorKind, Method, WorkerStatus};
 use crate::fault::Fault;
 
 /// The Kubernetes object for which queues are read.
@@ -76,6 +76,23 @@ pub struct CallFailure {
     pub message: String,
     /// The setting that causes the failure, if known.
     pub fault: Option<Fault>,
+}
+
+impl CallFailure {
+    /// Describes a failed call to this server and Temporal namespace.
+    pub(crate) fn new(error: &CallError, server_namespace: &str) -> Self {
+        Self {
+            kind: error.kind,
+            method: error.method,
+            message: format!(
+                "{} at {server_namespace} failed with {}: {}",
+                error.method.as_str(),
+                error.code,
+                error.message
+            ),
+            fault: error.fault,
+        }
+    }
 }
 
 /// What one worker reported in its last heartbeat.

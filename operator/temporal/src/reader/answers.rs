@@ -4,17 +4,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskqueue_scaling::Time;
 
+use crate::backoff::millis;
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
 use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::CredentialId;
 use crate::credential::Credential;
 use crate::heartbeats::differ;
-use crate::queue::{Answers, Pace, Queue, Span, Subscription, failure, is_no_news, millis};
+use crate::queue::timing::Pace;
+use crate::queue::{Answers, Queue, Span, Subscription, is_no_news};
 use crate::reader::read::{Done, Outcome};
 use crate::reader::{Reader, jitter};
 use crate::readings::Subscriber;
 use crate::schedule::JobId;
+use crate::subscription::CallFailure;
 
 impl Reader {
     /// Fails a job with the error that opened the circuit breaker, without making a call.
@@ -236,7 +239,7 @@ impl Reader {
         let server_namespace = self.parts.server_namespace.to_string();
         for (subscriber, subscription) in selected(queue, only) {
             if let Some((reading, error)) = queue.reading(&subscription.spec) {
-                let failure = error.map(|error| failure(error, &server_namespace));
+                let failure = error.map(|error| CallFailure::new(error, &server_namespace));
                 self.parts
                     .readings
                     .publish(subscriber, subscription.watch, |latest| {
@@ -259,7 +262,8 @@ impl Reader {
         let Some((reading, error)) = credential.reading(&queue.name) else {
             return;
         };
-        let failure = error.map(|error| failure(error, &self.parts.server_namespace.to_string()));
+        let failure =
+            error.map(|error| CallFailure::new(error, &self.parts.server_namespace.to_string()));
         for (subscriber, subscription) in selected(queue, only) {
             self.parts
                 .readings

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use taskqueue_scaling::Time;
 
+use crate::backoff::millis;
 use crate::connection::ResolvedConnection;
 use crate::credential::Credential;
-use crate::queue::{Queue, Subscription, millis};
+use crate::queue::{Queue, Subscription};
 use crate::reader::{Command, Reader};
 use crate::readings::Subscriber;
 use crate::schedule::JobId;

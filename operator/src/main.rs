@@ -54,13 +54,13 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Simulate(arguments) => print(&simulate::simulate(&arguments)?),
         Command::Top(arguments) => on_runtime(top::run(&arguments)),
         Command::Explain(arguments) => on_runtime(explain::run(&arguments)),
-        Command::Check(arguments) => return Ok(list_problems(&arguments)),
+        Command::Check(arguments) => return Ok(list_issues(&arguments)),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs `check`. The code 1 means that something is wrong with the fleet, so an error has another.
-fn list_problems(arguments: &check::Arguments) -> ExitCode {
+fn list_issues(arguments: &check::Arguments) -> ExitCode {
     let outcome = on_runtime(check::run(arguments)).unwrap_or_else(|error| {
         // If standard error is closed, nobody reads it.
         _ = writeln!(std::io::stderr(), "Error: {error:?}");

@@ -83,17 +83,6 @@ pub fn with_remedy(fault: Reason, evidence: &str) -> String {
     )
 }
 
-/// The evidence in the note of an Event: the inverse of [`with_remedy`]. `None` if the note is not
-/// about this queue.
-pub fn evidence<'a>(note: &'a str, queue: &str, remedy: Option<&str>) -> Option<&'a str> {
-    let text = note.strip_prefix("queue ")?;
-    let text = text.strip_prefix(queue)?.strip_prefix(": ")?;
-    let evidence = remedy
-        .and_then(|remedy| text.strip_suffix(remedy))
-        .and_then(|text| text.strip_suffix("; "));
-    Some(evidence.unwrap_or(text))
-}
-
 /// A fault that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

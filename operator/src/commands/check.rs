@@ -84,7 +84,7 @@ pub async fn check(
         .sources(&arguments.fleet, "what workers do wrong is unknown")
         .await?;
     let list = List::of(&fleet, &events, scrape.as_ref(), notes)?;
-    let outcome = if !list.problems.is_empty() {
+    let outcome = if !list.issues.is_empty() {
         Outcome::Wrong
     } else if list.notes.is_empty() {
         Outcome::Fine

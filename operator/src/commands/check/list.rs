@@ -15,8 +15,7 @@ use crate::commands::explain::explanation::Explanation;
 use crate::commands::figures::{Scrape, SeenFault};
 use crate::commands::output::{WIDTH, wrapped};
 use crate::commands::view::{age, holds_back};
-use crate::report::conditions::draft::names_queue;
-use crate::worker_faults::{self, evidence, remedy};
+use crate::worker_faults::{self, remedy};
 
 /// What is wrong with one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,18 +25,18 @@ pub struct List {
     /// The fleet.
     pub fleet: String,
     /// What is wrong: of the whole fleet first, then by queue.
-    pub problems: Vec<Problem>,
+    pub issues: Vec<Issue>,
     /// What could not be read, and the remedy.
     pub notes: Vec<String>,
 }
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct Issue {
     /// The queue; absent if it is about the whole fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// The problem in one word.
+    /// The reason, in one word.
     pub reason: String,
     /// Since when it has been known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,8 +63,8 @@ impl List {
         mut notes: Vec<String>,
     ) -> anyhow::Result<Self> {
         let status = fleet.status.clone().unwrap_or_default();
-        let wrong: Vec<&Condition> = status.conditions.iter().filter(|c| is_wrong(c)).collect();
-        let mut problems: Vec<Problem> = wrong.iter().map(|held| of_condition(held)).collect();
+        let wrong = status.conditions.iter().filter(|held| is_wrong(held));
+        let mut issues: Vec<Issue> = wrong.map(of_condition).collect();
         for spec in &fleet.spec.queues {
             let known = Explanation::of(fleet, Some(&spec.name), events, scrape, Vec::new())?;
             notes.extend(
@@ -77,39 +76,30 @@ impl List {
             let Some(figures) = &known.queue.figures else {
                 continue;
             };
-            for finding in &figures.findings {
-                let problem = of_finding(&spec.name, finding);
-                let is_reported = |condition: &&Condition| {
-                    condition.reason == problem.reason
-                        && names_queue(&condition.message, &spec.name)
-                };
-                if !wrong.iter().any(is_reported) {
-                    problems.push(problem);
-                }
-            }
-            for (fault, seen) in &figures.worker_faults {
-                problems.push(of_fault(&known, fault, seen));
-            }
+            let findings = figures.findings.iter();
+            issues.extend(findings.map(|finding| of_finding(&spec.name, finding)));
+            let faults = figures.worker_faults.iter();
+            issues.extend(faults.map(|(fault, seen)| of_fault(&known, fault, seen)));
         }
         Ok(Self {
             namespace: fleet.namespace().unwrap_or_default(),
             fleet: fleet.name_any(),
-            problems,
+            issues,
             notes,
         })
     }
 
     /// The list as text for people.
     pub fn render(&self, now: Timestamp) -> String {
-        let count = match self.problems.len() {
+        let count = match self.issues.len() {
             0 => "nothing is seen to be wrong".to_owned(),
-            1 => "1 problem".to_owned(),
-            many => format!("{many} problems"),
+            1 => "1 issue".to_owned(),
+            many => format!("{many} issues"),
         };
         let mut text = format!("{}/{}: {count}\n", self.namespace, self.fleet);
         let mut shown = None;
-        for problem in &self.problems {
-            let queue = problem.queue.as_deref();
+        for issue in &self.issues {
+            let queue = issue.queue.as_deref();
             if shown != Some(queue) {
                 let title =
                     queue.map_or_else(|| "the fleet".to_owned(), |of| format!("queue {of}"));
@@ -117,7 +107,7 @@ impl List {
                 _ = writeln!(text, "\n{title}");
                 shown = Some(queue);
             }
-            for line in problem.lines(now) {
+            for line in issue.lines(now) {
                 _ = writeln!(text, "{line}");
             }
         }
@@ -129,7 +119,7 @@ impl List {
     }
 }
 
-impl Problem {
+impl Issue {
     fn lines(&self, now: Timestamp) -> Vec<String> {
         let since = self
             .since
@@ -143,15 +133,15 @@ impl Problem {
     }
 }
 
-/// Whether a condition reports a problem. A limit that binds and a rollout under way are none.
+/// Whether a condition reports an issue. A limit that binds and a rollout under way are none.
 fn is_wrong(condition: &Condition) -> bool {
     holds_back(condition)
         && condition.type_ != ConditionType::ScalingLimited.as_str()
         && condition.reason != Reason::RollingOut.as_str()
 }
 
-fn of_condition(condition: &Condition) -> Problem {
-    Problem {
+fn of_condition(condition: &Condition) -> Issue {
+    Issue {
         queue: None,
         reason: condition.reason.clone(),
         since: Some(condition.last_transition_time.0),
@@ -165,13 +155,13 @@ fn of_condition(condition: &Condition) -> Problem {
 }
 
 /// A finding, by the reason of its condition.
-fn of_finding(queue: &str, finding: &str) -> Problem {
+fn of_finding(queue: &str, finding: &str) -> Issue {
     let reason = if finding == Stuck::ReadyButNotPolling.as_str() {
         Reason::NotPolling.as_str()
     } else {
         finding
     };
-    Problem {
+    Issue {
         queue: Some(queue.to_owned()),
         reason: reason.to_owned(),
         since: None,
@@ -181,29 +171,30 @@ fn of_finding(queue: &str, finding: &str) -> Problem {
     }
 }
 
-/// What a worker does wrong. The evidence is in the last Event about it, as long as the cluster
-/// keeps that.
-fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Problem {
-    let of = worker_faults::ALL.into_iter();
-    let remedy = of
-        .filter(|reason| reason.as_str() == fault)
-        .find_map(remedy);
-    let name = &known.queue.name;
-    let events = known.events.iter().rev();
-    let mut about = events.filter(|event| event.reason == fault);
-    // Without a Deployment of its own, a queue also has the Events about the fleet's other queues.
-    let evidence = about.find_map(|event| evidence(&event.note, name, remedy));
-    let message = evidence.map_or_else(
-        || format!("pod {}: {}", seen.pod, meaning(fault)),
-        str::to_owned,
-    );
-    Problem {
-        queue: Some(name.clone()),
+/// What a worker does wrong. The last Event about it has the evidence and the remedy, as long as the
+/// cluster keeps it.
+fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Issue {
+    let queue = &known.queue.name;
+    let mut newest_first = known.events.iter().rev();
+    let event =
+        newest_first.find(|event| event.reason == fault && event.queue.as_ref() == Some(queue));
+    let (message, remedy) = if let Some(event) = event {
+        (event.note.clone(), None)
+    } else {
+        let of = worker_faults::ALL.into_iter();
+        let remedy = of
+            .filter(|reason| reason.as_str() == fault)
+            .find_map(remedy);
+        let message = format!("pod {}: {}", seen.pod, meaning(fault));
+        (message, remedy.map(str::to_owned))
+    };
+    Issue {
+        queue: Some(queue.clone()),
         reason: fault.to_owned(),
         since: seen.since,
         pod: Some(seen.pod.clone()),
         message,
-        remedy: remedy.map(str::to_owned),
+        remedy,
     }
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
-use super::list::Problem;
+use super::list::Issue;
 use super::*;
 use crate::commands::figures::parse;
 use crate::commands::top::{
@@ -52,21 +52,23 @@ fn the_list_says_what_is_wrong_since_when_and_what_to_do() {
     insta::assert_snapshot!(shown);
 }
 
+fn fault(events: &[Value]) -> Issue {
+    let mut issues = listed(METRICS, events).issues.into_iter();
+    issues
+        .find(|issue| issue.reason == "HeartbeatsTooRare")
+        .unwrap()
+}
+
 #[test]
-fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
-    let fault = |events: &[Value]| -> Problem {
-        let mut problems = listed(METRICS, events).problems.into_iter();
-        problems
-            .find(|problem| problem.reason == "HeartbeatsTooRare")
-            .unwrap()
-    };
-    let expected = Problem {
+fn a_fault_is_listed_with_its_event_while_the_cluster_keeps_that() {
+    let note = event()["note"].as_str().map(str::to_owned);
+    let expected = Issue {
         queue: Some("payments".to_owned()),
         reason: "HeartbeatsTooRare".to_owned(),
         since: Some("2026-01-02T11:58:00Z".parse().unwrap()),
         pod: Some("orders-payments-1a2b3c4d-x7k2p".to_owned()),
-        message: "the worker of pod x7k2p sends a heartbeat only every 1m".to_owned(),
-        remedy: remedy(Reason::HeartbeatsTooRare).map(str::to_owned),
+        message: note.unwrap(),
+        remedy: None,
     };
     assert_eq!(fault(&[event()]), expected);
     let message = "pod orders-payments-1a2b3c4d-x7k2p: the workers of a queue send heartbeats so \
@@ -74,15 +76,16 @@ fn a_fault_is_listed_with_its_evidence_while_the_cluster_keeps_the_event() {
         .to_owned();
     assert_eq!(
         fault(&[]),
-        Problem {
+        Issue {
             message,
+            remedy: remedy(Reason::HeartbeatsTooRare).map(str::to_owned),
             ..expected
         }
     );
 }
 
 #[test]
-fn a_condition_about_a_queue_hides_no_finding_of_a_queue_whose_name_it_contains() {
+fn a_finding_is_listed_for_each_queue_that_has_it() {
     let fleet = serde_json::to_string(&busy()).unwrap();
     let fleet = fleet
         .replace("\"payments\"", "\"orders\"")
@@ -99,32 +102,34 @@ fn a_condition_about_a_queue_hides_no_finding_of_a_queue_whose_name_it_contains(
     let scrape = parse(&format!("taskqueue_operator_leader 1\n{findings}")).unwrap();
     let list = List::of(&fleet, &[], Some(&scrape), Vec::new()).unwrap();
     let found: Vec<(Option<&str>, &str)> = list
-        .problems
+        .issues
         .iter()
-        .map(|problem| (problem.queue.as_deref(), problem.reason.as_str()))
+        .map(|issue| (issue.queue.as_deref(), issue.reason.as_str()))
         .collect();
     assert_eq!(
         found,
-        [(None, "NotPolling"), (Some("orders"), "NotPolling")],
-        "the condition reports orders-eu, and the finding of orders is listed beside it"
+        [
+            (None, "NotPolling"),
+            (Some("orders"), "NotPolling"),
+            (Some("orders-eu"), "NotPolling"),
+        ],
+        "the condition of the fleet comes first"
     );
 }
 
 #[test]
-fn the_evidence_about_one_queue_is_not_shown_for_another() {
+fn an_event_about_another_queue_or_none_is_no_evidence_about_this_one() {
     let mut others = event();
-    others["related"] = Value::Null;
-    others["note"] = json!("queue payments-eu: the worker of pod abcde sends a heartbeat rarely");
+    others["note"] = json!("queue mails: the worker of pod abcde sends a heartbeat rarely");
     others["eventTime"] = json!("2026-01-02T11:59:00.000000Z");
-    let message = |events: &[Value]| {
-        let mut problems = listed(METRICS, events).problems.into_iter();
-        let fault = problems.find(|problem| problem.reason == "HeartbeatsTooRare");
-        fault.unwrap().message
-    };
-    assert_eq!(
-        message(&[event(), others]),
-        "the worker of pod x7k2p sends a heartbeat only every 1m"
-    );
+    let own = fault(&[event()]);
+    for related in [
+        Value::Null,
+        json!({"kind": "Deployment", "name": "orders-mails-5e6f7a8b"}),
+    ] {
+        others["related"] = related;
+        assert_eq!(fault(&[event(), others.clone()]), own);
+    }
 }
 
 fn arguments(output: Output) -> Arguments {

@@ -40,6 +40,9 @@ pub struct EventLine {
     pub reason: String,
     /// What happened.
     pub note: String,
+    /// The queue that it is about; absent if it is about the whole fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// How often it happened.
     pub count: i32,
 }
@@ -83,7 +86,10 @@ impl Explanation {
         let mut lines: Vec<EventLine> = events
             .iter()
             .filter(|event| is_about(event, fleet, deployment.as_deref()))
-            .filter_map(EventLine::of)
+            .filter_map(|event| {
+                let of_queue = deployment.is_some() && related(event).is_some();
+                EventLine::of(event, of_queue.then(|| queue.name.clone()))
+            })
             .collect();
         lines.sort_by_key(|line| line.time);
         Ok(Self {
@@ -102,14 +108,17 @@ impl Explanation {
 fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let uid = fleet.uid().unwrap_or_default();
-    let related = event.related.as_ref();
-    let related = related.and_then(|related| related.name.as_deref());
     regarding.name == fleet.metadata.name
         && regarding.uid.is_none_or(|other| other == uid)
         && event.reporting_controller.as_deref() == Some(MANAGER)
-        && related
+        && related(event)
             .zip(deployment)
             .is_none_or(|(related, own)| related == own)
+}
+
+/// The Deployment that an Event names.
+fn related(event: &Event) -> Option<&str> {
+    event.related.as_ref()?.name.as_deref()
 }
 
 /// The name of a queue's Deployment: from the status, or else from the spec.
@@ -123,7 +132,7 @@ fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
 }
 
 impl EventLine {
-    fn of(event: &Event) -> Option<Self> {
+    fn of(event: &Event, queue: Option<String>) -> Option<Self> {
         let series = event.series.as_ref();
         let last = series.map(|series| series.last_observed_time.0);
         let first = event.event_time.as_ref().map(|time| time.0);
@@ -137,6 +146,7 @@ impl EventLine {
             warning: event.type_.as_deref() == Some("Warning"),
             reason: event.reason.clone().unwrap_or_default(),
             note: event.note.clone().unwrap_or_default(),
+            queue,
             count: series.map_or(1, |series| series.count),
         })
     }

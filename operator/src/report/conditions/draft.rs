@@ -162,19 +162,6 @@ pub(super) fn worst(
     Some(ConditionBuilder::new(status, first.reason, message).queue(queue))
 }
 
-/// Whether a message of `worst` names this queue. A condition has no field for the queues, so
-/// their names are only in the message. Of many queues, some are only counted.
-pub fn names_queue(message: &str, queue: &str) -> bool {
-    let heads = message.split("; ").filter_map(|part| part.split_once(": "));
-    heads
-        .filter_map(|(head, _)| {
-            head.strip_prefix("queue ")
-                .or_else(|| head.strip_prefix("queues "))
-        })
-        .map(|names| names.split_once(" and ").map_or(names, |(named, _)| named))
-        .any(|names| names.split(", ").any(|name| name == queue))
-}
-
 fn list(names: &[&str]) -> String {
     match names {
         [one] => format!("queue {one}"),

@@ -1,60 +1,64 @@
-//! What a message says of the queues, read back.
+//! How a message names the queues.
 
 use super::*;
 
 /// The message about these queues, each with what is wrong with it.
-fn message(queues: &[(&str, &str)]) -> String {
+fn message(queues: &[(&str, Reason, &str)]) -> String {
     let troubles: Vec<Trouble<'_>> = queues
         .iter()
-        .map(|(queue, text)| (Some(*queue), NotReady::new(Reason::NotPolling, *text)))
+        .map(|(queue, reason, text)| (Some(*queue), NotReady::new(*reason, *text)))
         .collect();
     worst(Status::False, &troubles, |_| 0).unwrap().message
 }
 
 #[test]
-fn a_message_names_its_queues_and_no_queue_with_a_similar_name() {
-    let text = "pods are Ready, but nobody polls; check the address: it may be wrong";
-    let same = |names: &'static [&str]| names.iter().map(|name| (*name, text)).collect::<Vec<_>>();
-    let table = [
-        (same(&["orders-eu"]), vec!["orders-eu"]),
-        (same(&["orders-eu", "mails"]), vec!["orders-eu", "mails"]),
-        (
-            vec![("orders-eu", text), ("mails", "the pods do not start")],
-            vec!["orders-eu", "mails"],
-        ),
-    ];
-    for (queues, named) in table {
-        let message = message(&queues);
-        let all = [
-            "orders",
-            "orders-eu",
-            "eu",
-            "mails",
-            "mail",
-            "pods",
-            "queue",
-        ];
-        let found: Vec<&str> = all
-            .into_iter()
-            .filter(|queue| names_queue(&message, queue))
+fn queues_with_the_same_message_share_it() {
+    let same = |names: &[&'static str]| {
+        let named = names.iter();
+        let queues: Vec<_> = named
+            .map(|name| (*name, Reason::NotPolling, "nobody polls"))
             .collect();
-        assert_eq!(found, named, "{message}");
-    }
+        message(&queues)
+    };
+    assert_eq!(same(&["orders"]), "queue orders: nobody polls");
+    assert_eq!(
+        same(&["orders", "mails"]),
+        "queues orders, mails: nobody polls"
+    );
+    assert_eq!(
+        same(&["q1", "q2", "q3", "q4", "q5", "q6"]),
+        "nobody polls",
+        "no name adds anything if it concerns every one of many queues"
+    );
+}
+
+#[test]
+fn queues_with_different_messages_have_one_each() {
+    let queues = [
+        ("orders", Reason::NotPolling, "nobody polls"),
+        ("mails", Reason::NotPolling, "the pods do not start"),
+    ];
+    assert_eq!(
+        message(&queues),
+        "queue orders: nobody polls; queue mails: the pods do not start"
+    );
 }
 
 #[test]
 fn a_message_about_many_queues_names_the_first_ones() {
-    let trouble = |queue, reason, text| (Some(queue), NotReady::new(reason, text));
     let names = ["q1", "q2", "q3", "q4", "q5", "q6"];
-    let same = names.map(|name| trouble(name, Reason::NotPolling, "nobody polls"));
-    let others = [
-        trouble("q7", Reason::Paused, "the queue is paused"),
-        trouble("q7", Reason::NotPolling, "the pods do not start"),
-    ];
-    for other in others {
-        let troubles: Vec<Trouble<'_>> = same.iter().cloned().chain([other]).collect();
-        let message = worst(Status::False, &troubles, |_| 0).unwrap().message;
-        let found = names.map(|name| names_queue(&message, name));
-        assert_eq!(found, [true, true, true, true, true, false], "{message}");
-    }
+    let mut queues: Vec<_> = names
+        .map(|name| (name, Reason::NotPolling, "nobody polls"))
+        .to_vec();
+    queues.push(("q7", Reason::Paused, "the queue is paused"));
+    assert_eq!(
+        message(&queues),
+        "queues q1, q2, q3, q4, q5 and 1 more: nobody polls"
+    );
+    queues[6] = ("q7", Reason::NotPolling, "the pods do not start");
+    assert_eq!(
+        message(&queues),
+        "queue q1: nobody polls; queue q2: nobody polls; queue q3: nobody polls; \
+         queue q4: nobody polls; queue q5: nobody polls; and 2 more queues"
+    );
 }
